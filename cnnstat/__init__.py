@@ -1,0 +1,1 @@
+"""cnnstat: a command-line analyzer of CNN architectures."""

@@ -1,0 +1,61 @@
+"""Errors that people read: what is wrong, where, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place in a text file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class CnnstatError(Exception):
+    """Base of every error that cnnstat raises on purpose; the command line prints it and exits with 2."""
+
+
+class OpError(CnnstatError):
+    """An operation cannot take these arguments or inputs; the message names the field to change."""
+
+
+class GraphError(CnnstatError):
+    """A layer graph is not well formed."""
+
+
+class SourceError(CnnstatError):
+    """A SOURCE names no network, no file and no model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault of a spec: the place, and one line that says what is wrong and what to write instead."""
+
+    location: Location | None
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.location}: {self.message}" if self.location else self.message
+
+
+class SpecError(CnnstatError):
+    """A spec has faults; `problems` lists all that could be told apart, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def did_you_mean(word: str, candidates: Iterable[str]) -> str:
+    """Return `; did you mean X?` for the candidate nearest to `word`, or an empty string."""
+    by_folded = {candidate.lower(): candidate for candidate in candidates}
+    close = difflib.get_close_matches(word.lower()[:80], by_folded, n=1, cutoff=0.6)
+    return f"; did you mean {by_folded[close[0]]}?" if close else ""

@@ -1,0 +1,1 @@
+"""The layer graph: operations, their facets, and the nodes that connect them."""

@@ -1,0 +1,291 @@
+"""Op: one operation of a network, with every fact about it (its facets) in one class."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from typing import Any, ClassVar, NamedTuple, TypeVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import Kind
+from cnnstat.ir.window import IDENTITY, Reads
+
+Shape = tuple[int, ...]
+Shapes = tuple[Shape, ...]
+
+
+class Storage(Enum):
+    """Where an op puts its output."""
+
+    FRESH = "fresh"
+    VIEW = "view"
+    IN_PLACE = "in place"
+
+
+class Family(Enum):
+    """The kinds of work that totals are broken down by."""
+
+    CONVOLUTION = "convolution"
+    LINEAR = "linear"
+    ATTENTION = "attention"
+    RECURRENT = "recurrent"
+    NORMALIZATION = "normalization"
+    ACTIVATION = "activation"
+    POOLING = "pooling"
+    ELEMENTWISE = "element-wise"
+    RESAMPLING = "resampling"
+    LAYOUT = "layout"
+    EMBEDDING = "embedding"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What training keeps of one op call until its backward pass has run (parameters not counted).
+
+    inputs, outputs: indices of its own input and output tensors that are kept.
+    extra: further tensors, each as (number of elements, dtype name or None for the model's).
+    """
+
+    inputs: tuple[int, ...] = ()
+    outputs: tuple[int, ...] = ()
+    extra: tuple[tuple[int, str | None], ...] = ()
+
+
+NOTHING_SAVED = Saved()
+
+
+class Formula(NamedTuple):
+    """One line of `explain`: a quantity, its formula in symbols, the same with numbers, and the value."""
+
+    quantity: str
+    symbols: str
+    numbers: str
+    value: int | str
+    note: str = ""
+
+
+class Example(NamedTuple):
+    """An op with input shapes that it accepts; every op has at least one, and the contract tests run them all."""
+
+    op: Op
+    inputs: Shapes
+
+
+class Op:
+    """One operation: a frozen dataclass whose fields are its arguments, under PyTorch's names.
+
+    Shapes always include the batch as axis 0. Facets that take `inputs` and `outputs` get the shapes of all input and
+    output tensors. Every facet is stated by the class or by one of its families; `register` refuses an op that leaves
+    one out, so a forgotten facet never reads as "free".
+    """
+
+    family: ClassVar[Family]
+    torch: ClassVar[str]
+    """The PyTorch twin (`torch.nn.Conv2d`, `torch.cat`), or an empty string where PyTorch has none."""
+    inferred: ClassVar[tuple[str, ...]] = ()
+    """Arguments of the PyTorch twin that are not written because the graph knows them (`in_channels`)."""
+    counted_as_weighted: ClassVar[bool] = False
+    """Whether its output belongs to the classic "conv + linear outputs" memory figure."""
+    modelled: ClassVar[bool] = True
+    """False for an op that keeps its shape but whose work could not be counted."""
+    input_count: ClassVar[tuple[int, int | None]] = (1, 1)
+    """Fewest and most input tensors; None for any number."""
+    short_name: ClassVar[str] = ""
+    """Stem of automatic layer names (`conv` gives conv1, conv2, …); the lower-case class name if empty."""
+
+    def __post_init__(self) -> None:
+        """Check and normalize every argument; raises OpError that names the argument."""
+        for name, kind, default in _arguments(type(self)):
+            value = getattr(self, name)
+            if value is default:
+                continue
+            try:
+                normal = kind.normalize(value)
+            except ValueError as error:
+                raise OpError(f"{name}={_shown(value)} must be {error}") from None
+            if normal is not value:
+                object.__setattr__(self, name, normal)
+
+    @property
+    def kind(self) -> str:
+        """The name of the op as specs write it."""
+        return type(self).__name__
+
+    def __str__(self) -> str:
+        """The op as a spec writes it: arguments that differ from their defaults."""
+        written = []
+        for f in fields(self):  # type: ignore[arg-type]  # every registered op is a dataclass
+            value = getattr(self, f.name)
+            if f.default is MISSING:
+                written.append(_shown(value))
+            elif value != f.default or type(value) is not type(f.default):
+                written.append(f"{f.name}={_shown(value)}")
+        return f"{self.kind}({', '.join(written)})" if written else self.kind
+
+    # Facets ----------------------------------------------------------------------------------------------------------
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the output shapes, or raise OpError that names the argument to change."""
+        raise AssertionError(f"{self.kind} states no output")
+
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the dtype of each of `count` outputs; views and in-place ops keep their input's."""
+        own = model if self.storage is Storage.FRESH else inputs[0]
+        return (own,) * count
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the learnable tensors, named as PyTorch names them, with their shapes."""
+        raise AssertionError(f"{self.kind} states no weights")
+
+    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the tensors that are stored but not learnt."""
+        raise AssertionError(f"{self.kind} states no buffers")
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return the multiply-accumulates of convolutions, linear maps and matrix products; 0 for all else."""
+        raise AssertionError(f"{self.kind} states no macs")
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the floating-point operations of inference beyond 2 × MACs, by kind (`bias`, `activation`, …)."""
+        raise AssertionError(f"{self.kind} states no other_flops")
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return for each input how the axes of output `index` read it."""
+        raise AssertionError(f"{self.kind} states no window")
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return what training keeps for the backward pass."""
+        raise AssertionError(f"{self.kind} states no saved tensors")
+
+    @property
+    def storage(self) -> Storage:
+        """Where inference puts the first output: a fresh tensor, a view of input 0, or in place of input 0."""
+        return Storage.FRESH
+
+    @property
+    def training_storage(self) -> Storage:
+        """The same for training, where it differs (dropout copies in training and passes through in inference)."""
+        return self.storage
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the keyword arguments that build the PyTorch twin for these inputs."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the arithmetic of output size and work, in symbols and numbers."""
+        raise AssertionError(f"{self.kind} states no formulas")
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return example calls; the contract tests hold each of them against PyTorch."""
+        raise AssertionError(f"{cls.__name__} gives no examples")
+
+
+def _shown(value: Any) -> str:
+    """Return an argument's value as a spec writes it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_shown, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(value)[:60]
+
+
+_ARGUMENTS: dict[type, tuple[tuple[str, Kind, Any], ...]] = {}
+
+
+def _arguments(cls: type) -> tuple[tuple[str, Kind, Any], ...]:
+    """Return (name, kind, default) of each argument of an op class."""
+    if cls not in _ARGUMENTS:
+        declared = fields(cls)
+        _ARGUMENTS[cls] = tuple((f.name, f.metadata["kind"], f.default) for f in declared)
+    return _ARGUMENTS[cls]
+
+
+def numel(shape: Shape) -> int:
+    """Return the number of elements of a tensor."""
+    return math.prod(shape)
+
+
+# Families of facets, to be mixed in: each states outright what many ops share. ----------------------------------------
+
+
+class Weightless:
+    """Mixin for ops that own no tensors."""
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return no tensors."""
+        return {}
+
+    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return no tensors."""
+        return {}
+
+
+class NoBuffers:
+    """Mixin for ops that have weights but no buffers."""
+
+    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return no tensors."""
+        return {}
+
+
+class NoMacs:
+    """Mixin for ops without convolutions, linear maps or matrix products."""
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return 0."""
+        return 0
+
+
+class NoArithmetic(NoMacs):
+    """Mixin for ops that move or rename data and compute nothing."""
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return no operations."""
+        return {}
+
+
+class NothingSaved:
+    """Mixin for ops whose backward pass needs none of their tensors."""
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return that nothing is kept."""
+        return NOTHING_SAVED
+
+
+class Pointwise:
+    """Mixin for ops whose output element depends on the input element at the same place only."""
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on every axis."""
+        return tuple(tuple((axis, IDENTITY) for axis in range(len(shape))) for shape in inputs)
+
+
+class SameShape:
+    """Mixin for ops of one input whose output has the same shape."""
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the input's shape."""
+        return inputs
+
+
+_FACETS = "output weights buffers macs other_flops window saved formulas examples".split()
+
+OpType = TypeVar("OpType", bound=type[Op])
+
+
+def register(cls: OpType) -> OpType:
+    """Check that an op class states every facet, has a docstring and is a dataclass of declared arguments.
+
+    Raises TypeError that lists what is missing.
+    """
+    stated = {name for base in cls.__mro__ if base is not Op for name in vars(base)}
+    missing = [facet for facet in (*_FACETS, "family", "torch") if facet not in stated]
+    missing += ["docstring"] * (not cls.__doc__)
+    if missing:
+        raise TypeError(f"{cls.__name__} states no {', '.join(missing)}")
+    _arguments(cls)
+    return cls

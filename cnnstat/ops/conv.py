@@ -1,0 +1,299 @@
+"""Convolutions in one, two and three dimensions, and their transposes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, per_axis
+from cnnstat.ir.op import Example, Family, Formula, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.window import Reads, transposed
+from cnnstat.ops.spatial import (
+    AXIS_NAMES,
+    Slide,
+    channels_and_space,
+    slide_formulas,
+    slide_over,
+    spatial_reads,
+)
+
+
+def check_groups(groups: int, channels: int, which: str) -> None:
+    """Raise OpError unless `groups` divides `channels`."""
+    if channels % groups:
+        divisors = [str(d) for d in range(1, min(channels, 64) + 1) if channels % d == 0][:4]
+        raise OpError(f"groups={groups} does not divide {channels} {which} channels; use {', '.join(divisors)}, …")
+
+
+@dataclass(frozen=True, repr=False)
+class _Convolution(NoBuffers, Op):
+    """What all convolutions share: weight and bias, and how many multiplications they take."""
+
+    family: ClassVar[Family] = Family.CONVOLUTION
+    counted_as_weighted: ClassVar[bool] = True
+    inferred: ClassVar[tuple[str, ...]] = ("in_channels",)
+    spatial: ClassVar[int]
+
+    out_channels: int = argument(integer(1), "number of filters, the channels of the output")
+    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the filter, one number or one for each axis")
+    stride: int | tuple[int, ...] = argument(per_axis(1), "step of the filter", 1)
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The filter's size along each axis."""
+        return axes(self.kernel_size, self.spatial, "kernel_size")
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the input channels."""
+        return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}
+
+
+@dataclass(frozen=True, repr=False)
+class _Conv(_Convolution):
+    """Convolution: every output is the dot product of one filter with one patch of the input."""
+
+    padding: int | tuple[int, ...] | str = argument(
+        any_of(per_axis(0), choice("same", "valid")), "zeros added on both sides, or same, or valid", 0
+    )
+    dilation: int | tuple[int, ...] = argument(per_axis(1), "distance between the filter's taps", 1)
+    groups: int = argument(integer(1), "blocks of channels that do not see each other", 1)
+    bias: bool = argument(FLAG, "whether one number a filter is added", True)
+    padding_mode: str = argument(choice("zeros", "reflect", "replicate", "circular"), "what the padding holds", "zeros")
+
+    @property
+    def slides(self) -> tuple[Slide, ...]:
+        """The sliding window along each axis; `same` puts the odd pixel right, as PyTorch does."""
+        dilation = axes(self.dilation, self.spatial, "dilation")
+        stride = axes(self.stride, self.spatial, "stride")
+        if self.padding == "same":
+            totals = [d * (k - 1) for d, k in zip(dilation, self.kernel)]
+            sides = [(total // 2, total - total // 2) for total in totals]
+        else:
+            amount: Any = 0 if self.padding == "valid" else self.padding
+            sides = [(p, p) for p in axes(amount, self.spatial, "padding")]
+        return tuple(Slide(k, s, *p, d) for k, s, p, d in zip(self.kernel, stride, sides, dilation))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × out_channels × sizes by ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1."""
+        batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
+        check_groups(self.groups, channels, "input")
+        if self.out_channels % self.groups:
+            raise OpError(f"groups={self.groups} does not divide out_channels={self.out_channels}")
+        slides = self.slides
+        if self.padding == "same" and any(slide.stride > 1 for slide in slides):
+            raise OpError("padding=same needs stride 1, as in PyTorch; write the padding as numbers")
+        if self.padding_mode in ("reflect", "circular"):
+            self._check_padding(slides, space)
+        return ((batch, self.out_channels, *slide_over(space, slides)),)
+
+    def _check_padding(self, slides: tuple[Slide, ...], space: Shape) -> None:
+        """Raise OpError where there is less input than reflected or wrapped padding needs."""
+        spare = 1 if self.padding_mode == "reflect" else 0
+        for slide, length in zip(slides, space):
+            if max(slide.before, slide.after) > length - spare:
+                raise OpError(
+                    f"padding_mode={self.padding_mode} cannot pad {length} pixels by {max(slide.before, slide.after)}; "
+                    f"use padding of at most {length - spare}, or zeros"
+                )
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return C_out × C_in/groups × kernel, and the bias."""
+        weight = {"weight": (self.out_channels, inputs[0][1] // self.groups, *self.kernel)}
+        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return outputs × length of the dot product; taps that fall on padding count, as is the custom."""
+        return numel(outputs[0]) * (inputs[0][1] // self.groups) * math.prod(self.kernel)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one addition an output for the bias."""
+        return {"bias": numel(outputs[0])} if self.bias else {}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return kernel, stride, padding and dilation of each axis."""
+        return spatial_reads([slide.window for slide in self.slides], mixes_channels=True)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input; where padding is not zeros, the padded copy of it that PyTorch makes."""
+        if self.padding_mode == "zeros":
+            return Saved(inputs=(0,))
+        padded = (s.before + s.after + length for s, length in zip(self.slides, inputs[0][2:]))
+        return Saved(extra=((math.prod((*inputs[0][:2], *padded)), None),))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return output size, weights, dot-product length and multiply-accumulates."""
+        (n, c, *space), (_, c_out, *sizes) = inputs[0], outputs[0]
+        per_group = c // self.groups
+        kernel = "·".join(map(str, self.kernel))
+        letters = "·".join(f"K_{s[0].upper()}" for s in AXIS_NAMES[self.spatial])
+        group, group_number = ("", f"{per_group}") if self.groups == 1 else ("/G", f"{c}/{self.groups}")
+        length = per_group * math.prod(self.kernel)
+        where = "·".join(map(str, sizes))
+        return (
+            *slide_formulas(tuple(space), self.slides, tuple(sizes)),
+            Formula("dot product", f"C_in{group}·{letters}", f"{group_number}·{kernel}", length),
+            Formula("weights", f"C_out · C_in{group}·{letters}", f"{c_out} · {group_number}·{kernel}", c_out * length),
+            *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
+            Formula("MACs", "outputs · dot product", f"{n}·{c_out}·{where} · {length}", self.macs(inputs, outputs)),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return plain, strided, dilated, grouped, same-padded and reflected convolutions."""
+        space = (13, 11, 9)[: cls.spatial]
+        return (
+            Example(cls(8, 3), ((1, 6, *space),)),
+            Example(cls(6, 5, stride=2, padding=2, bias=False), ((2, 3, *space),)),
+            Example(cls(12, 3, padding="same", dilation=2, groups=3), ((2, 6, *space),)),
+            Example(cls(4, (3, 2, 1)[: cls.spatial], padding=(1, 0, 0)[: cls.spatial]), ((1, 2, *space),)),
+            Example(cls(4, 4, padding="same"), ((1, 2, *space),)),
+            Example(cls(4, 3, padding=1, padding_mode="replicate"), ((1, 2, *space),)),
+        )
+
+
+@register
+class Conv1d(_Conv):
+    """Convolution over a sequence: batch × channels × length."""
+
+    spatial = 1
+    torch = "torch.nn.Conv1d"
+    short_name = "conv"
+
+
+@register
+class Conv2d(_Conv):
+    """Convolution over an image: batch × channels × height × width."""
+
+    spatial = 2
+    torch = "torch.nn.Conv2d"
+    short_name = "conv"
+
+
+@register
+class Conv3d(_Conv):
+    """Convolution over a volume or video: batch × channels × depth × height × width."""
+
+    spatial = 3
+    torch = "torch.nn.Conv3d"
+    short_name = "conv"
+
+
+@dataclass(frozen=True, repr=False)
+class _ConvTranspose(_Convolution):
+    """Transposed convolution: every input adds one scaled copy of the filter to the output."""
+
+    padding: int | tuple[int, ...] = argument(per_axis(0), "pixels cut off on both sides of the output", 0)
+    output_padding: int | tuple[int, ...] = argument(per_axis(0), "pixels added at the end of the output", 0)
+    groups: int = argument(integer(1), "blocks of channels that do not see each other", 1)
+    bias: bool = argument(FLAG, "whether one number a filter is added", True)
+    dilation: int | tuple[int, ...] = argument(per_axis(1), "distance between the filter's taps", 1)
+
+    def _geometry(self) -> list[tuple[int, int, int, int, int]]:
+        """Return (kernel, stride, padding, dilation, output_padding) of each axis."""
+        names = ("kernel_size", "stride", "padding", "dilation", "output_padding")
+        return list(zip(*(axes(getattr(self, name), self.spatial, name) for name in names)))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × out_channels × sizes by (W − 1)·S − 2P + D(K − 1) + output_padding + 1."""
+        batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
+        check_groups(self.groups, channels, "input")
+        if self.out_channels % self.groups:
+            raise OpError(f"groups={self.groups} does not divide out_channels={self.out_channels}")
+        geometry = self._geometry()
+        for _, s, _, d, extra in geometry:
+            if extra >= max(s, d):
+                raise OpError(f"output_padding={extra} must be smaller than stride={s} or dilation={d}")
+        sizes = tuple((w - 1) * s - 2 * p + d * (k - 1) + e + 1 for w, (k, s, p, d, e) in zip(space, geometry))
+        if min(sizes) < 1:
+            raise OpError(f"padding={self.padding} cuts off the whole output; use less")
+        return ((batch, self.out_channels, *sizes),)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return C_in × C_out/groups × kernel, and the bias."""
+        weight = {"weight": (inputs[0][1], self.out_channels // self.groups, *self.kernel)}
+        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return inputs × filter size: a transposed convolution works once for every *input* element."""
+        return numel(inputs[0]) * (self.out_channels // self.groups) * math.prod(self.kernel)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one addition an output for the bias."""
+        return {"bias": numel(outputs[0])} if self.bias else {}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the transposed window of each axis."""
+        return spatial_reads([transposed(k, s, p, d) for k, s, p, d, _ in self._geometry()], mixes_channels=True)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input."""
+        return Saved(inputs=(0,))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return output size, weights and multiply-accumulates."""
+        (n, c, *space), (_, c_out, *sizes) = inputs[0], outputs[0]
+        kernel = "·".join(map(str, self.kernel))
+        letters = "·".join(f"K_{s[0].upper()}" for s in AXIS_NAMES[self.spatial])
+        group, group_number = ("", f"{c_out}") if self.groups == 1 else ("/G", f"{c_out}/{self.groups}")
+        filters = c_out // self.groups * math.prod(self.kernel)
+        per_axis_lines = zip(AXIS_NAMES[self.spatial], space, self._geometry(), sizes)
+        return (
+            *(
+                Formula(
+                    f"output {name}",
+                    "(W − 1)·S − 2P + D(K − 1) + extra + 1",
+                    f"({w} − 1)·{s} − 2·{p} + {d}·({k} − 1) + {e} + 1",
+                    size,
+                )
+                for name, w, (k, s, p, d, e), size in per_axis_lines
+            ),
+            Formula("weights", f"C_in · C_out{group}·{letters}", f"{c} · {group_number}·{kernel}", c * filters),
+            *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
+            Formula(
+                "MACs",
+                f"inputs · C_out{group}·{letters}",
+                f"{n}·{c}·{'·'.join(map(str, space))} · {group_number}·{kernel}",
+                self.macs(inputs, outputs),
+            ),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return plain, strided, overlapping, gapped and grouped transposed convolutions."""
+        space = (7, 6, 5)[: cls.spatial]
+        return (
+            Example(cls(4, 2, stride=2), ((1, 8, *space),)),
+            Example(cls(6, 3, stride=2, padding=1, output_padding=1, groups=2), ((2, 4, *space),)),
+            Example(cls(3, 4, stride=2, padding=1, bias=False), ((1, 5, *space),)),
+            Example(cls(3, 2, stride=3, dilation=2), ((1, 2, *space),)),
+        )
+
+
+@register
+class ConvTranspose1d(_ConvTranspose):
+    """Transposed convolution over a sequence: batch × channels × length."""
+
+    spatial = 1
+    torch = "torch.nn.ConvTranspose1d"
+    short_name = "upconv"
+
+
+@register
+class ConvTranspose2d(_ConvTranspose):
+    """Transposed convolution over an image: batch × channels × height × width."""
+
+    spatial = 2
+    torch = "torch.nn.ConvTranspose2d"
+    short_name = "upconv"
+
+
+@register
+class ConvTranspose3d(_ConvTranspose):
+    """Transposed convolution over a volume: batch × channels × depth × height × width."""
+
+    spatial = 3
+    torch = "torch.nn.ConvTranspose3d"
+    short_name = "upconv"

@@ -1,0 +1,122 @@
+"""What convolution and pooling share: sizes of sliding windows and how they are explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from cnnstat.errors import OpError
+from cnnstat.ir.op import Formula, Shape
+from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
+
+AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+AXIS_SYMBOLS = {1: "L", 2: "HW", 3: "DHW"}
+
+
+class Slide(NamedTuple):
+    """A window that slides along one axis; `before` and `after` are the padding on either side."""
+
+    kernel: int
+    stride: int = 1
+    before: int = 0
+    after: int = 0
+    dilation: int = 1
+
+    @property
+    def extent(self) -> int:
+        """Inputs that the window spans: dilation·(kernel − 1) + 1."""
+        return self.dilation * (self.kernel - 1) + 1
+
+    @property
+    def window(self) -> Window:
+        """The rule by which outputs read inputs."""
+        return sliding(self.kernel, self.stride, self.before, self.dilation)
+
+    def size(self, length: int, ceil_mode: bool = False) -> int:
+        """Return the output size ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1; may be ≤ 0 where the window does not fit.
+
+        With ceil_mode the division rounds up, but no window starts in the padding on the right (as in PyTorch).
+        """
+        span = length + self.before + self.after - self.extent
+        if not ceil_mode:
+            return span // self.stride + 1
+        size = -(-span // self.stride) + 1
+        return size - 1 if (size - 1) * self.stride >= length + self.before else size
+
+
+def channels_and_space(shape: Shape, spatial: int, kind: str) -> tuple[int, int, Shape]:
+    """Return (batch, channels, spatial sizes); raises OpError unless the shape has `spatial` axes after those two."""
+    if len(shape) != spatial + 2:
+        layout = "×".join(("batch", "channels", *AXIS_NAMES[spatial]))
+        raise OpError(f"{kind} takes {layout}, but its input is {'×'.join(map(str, shape))}; {_rank_hint(shape, kind)}")
+    return shape[0], shape[1], shape[2:]
+
+
+def _rank_hint(shape: Shape, kind: str) -> str:
+    """Return what to write instead for an input of the wrong rank."""
+    spatial = len(shape) - 2
+    if spatial in AXIS_NAMES:
+        return f"use {kind[:-2]}{spatial}d, or reshape the input first"
+    return "reshape the input first"
+
+
+def slide_over(space: Shape, slides: Sequence[Slide], ceil_mode: bool = False) -> Shape:
+    """Return the output sizes; raises OpError if a window does not fit into its axis."""
+    sizes = tuple(slide.size(length, ceil_mode) for slide, length in zip(slides, space))
+    for name, size, slide, length in zip(AXIS_NAMES[len(space)], sizes, slides, space):
+        if size < 1:
+            padded = length + slide.before + slide.after
+            raise OpError(
+                f"kernel_size={slide.kernel} with dilation={slide.dilation} spans {slide.extent} pixels, but the {name} "
+                f"is {padded} with padding; use a smaller kernel, more padding, or a larger input"
+            )
+    return sizes
+
+
+def spatial_reads(rules: Sequence[AxisRule], mixes_channels: bool) -> tuple[Reads, ...]:
+    """Return the reads of an op of one batch×channels×space input with one rule for each spatial axis."""
+    channel = None if mixes_channels else (1, IDENTITY)
+    return (((0, IDENTITY), channel, *((axis, rule) for axis, rule in enumerate(rules, start=2))),)
+
+
+def slide_formulas(space: Shape, slides: Sequence[Slide], sizes: Shape, ceil_mode: bool = False) -> tuple[Formula, ...]:
+    """Return the output-size formula of each axis with its numbers, and what a stride that does not divide does."""
+    names = AXIS_NAMES[len(space)]
+    symbols = AXIS_SYMBOLS[len(space)]
+    return tuple(
+        _slide_formula(name, symbol, length, slide, size, ceil_mode)
+        for name, symbol, length, slide, size in zip(names, symbols, space, slides, sizes)
+    )
+
+
+def _slide_formula(name: str, symbol: str, length: int, slide: Slide, size: int, ceil_mode: bool) -> Formula:
+    """Return the output-size formula of one axis."""
+    kernel, stride, before, after, dilation = slide
+    is_dilated = dilation > 1
+    reach = "D(K − 1) − 1" if is_dilated else "K"
+    reach_numbers = f"{dilation}·({kernel} − 1) − 1" if is_dilated else f"{kernel}"
+    padding, padding_numbers = ("2P", f"2·{before}") if before == after else ("P₁ + P₂", f"{before} + {after}")
+    span = length + before + after - slide.extent
+    rest = span % stride
+    left, right = ("", "") if not rest else ("⌈⌉" if ceil_mode else "⌊⌋")
+    return Formula(
+        f"output {name}",
+        f"{left}({symbol} − {reach} + {padding}) / S{right} + 1",
+        f"{left}({length} − {reach_numbers} + {padding_numbers}) / {stride}{right} + 1",
+        size,
+        _rest_note(span, rest, stride, length, slide, size),
+    )
+
+
+def _rest_note(span: int, rest: int, stride: int, length: int, slide: Slide, size: int) -> str:
+    """Return what happens to the pixels that a stride leaves over."""
+    if not rest:
+        return ""
+    covered = (size - 1) * stride + slide.extent
+    padded = length + slide.before + slide.after
+    if covered > padded:
+        return f"stride {stride} does not divide {span}: the last window hangs over by {covered - padded}"
+    dropped = padded - covered
+    real = max(0, dropped - slide.after)
+    what = f"{real} of the input" if real else "padding only"
+    return f"stride {stride} does not divide {span}: the last {dropped} dropped ({what})"

@@ -1,0 +1,84 @@
+"""Shapes: the size and dtype of every tensor."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cnnstat.errors import OpError, Problem, SpecError
+from cnnstat.ir.graph import Graph, Node
+from cnnstat.ir.op import Op, Shapes
+
+MAX_ELEMENTS = 2**62
+"""Most elements of one tensor; beyond that sizes in bytes no longer fit what tensor libraries can address."""
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The tensors of a graph, one entry for each value (the inputs, then the nodes).
+
+    outputs: shapes of the tensors a value consists of.
+    dtypes: their dtypes.
+    inputs: for each *node*, the shapes it reads.
+    """
+
+    outputs: tuple[Shapes, ...]
+    dtypes: tuple[tuple[str, ...], ...]
+    inputs: tuple[Shapes, ...]
+
+
+def infer_shapes(graph: Graph) -> Values:
+    """Return the shape and dtype of every tensor.
+
+    Raises SpecError with one problem for every node whose op refuses its inputs; nodes behind such a node are left out.
+    """
+    outputs: list[Shapes | None] = [(i.shape,) for i in graph.inputs]
+    dtypes: list[tuple[str, ...]] = [(i.dtype,) for i in graph.inputs]
+    inputs: list[Shapes] = []
+    problems: list[Problem] = []
+    for node in graph.nodes:
+        shapes = _inputs(node, outputs)
+        made = None if shapes is None else _outputs(node, shapes, problems)
+        if shapes is not None and made is not None:
+            dtypes.append(node.op.dtypes(tuple(dtypes[v][o] for v, o in node.inputs), graph.dtype, len(made)))
+            inputs.append(shapes)
+        else:
+            dtypes.append(())
+        outputs.append(made)
+    if problems:
+        raise SpecError(problems)
+    return Values(tuple(o for o in outputs if o is not None), tuple(dtypes), tuple(inputs))
+
+
+def _inputs(node: Node, outputs: list[Shapes | None]) -> Shapes | None:
+    """Return the shapes a node reads, or None if one of them could not be found out."""
+    shapes = []
+    for value, output in node.inputs:
+        source = outputs[value]
+        if source is None or output >= len(source):
+            return None
+        shapes.append(source[output])
+    return tuple(shapes)
+
+
+def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | None:
+    """Return the shapes a node makes, or None after noting why its op refuses its inputs."""
+    try:
+        check_input_count(node.op, len(shapes))
+        made = node.op.output(shapes)
+        for shape in made:
+            if math.prod(shape) > MAX_ELEMENTS:
+                raise OpError(f"its output has more than 2^62 elements ({'×'.join(map(str, shape))}); make it smaller")
+    except OpError as error:
+        problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {error}"))
+        return None
+    return made
+
+
+def check_input_count(op: Op, count: int) -> None:
+    """Raise OpError unless the op takes `count` input tensors."""
+    fewest, most = op.input_count
+    if count >= fewest and (most is None or count <= most):
+        return
+    wanted = f"{fewest}" if most == fewest else f"at least {fewest}" if most is None else f"{fewest} to {most}"
+    raise OpError(f"takes {wanted} input tensor{'s' * (wanted != '1')}, but gets {count}; change from:")
