@@ -272,7 +272,7 @@ class SameShape:
         return inputs
 
 
-_FACETS = "output weights buffers macs other_flops window saved formulas examples".split()
+_FACETS = ("output", "weights", "buffers", "macs", "other_flops", "window", "saved", "formulas", "examples")
 
 OpType = TypeVar("OpType", bound=type[Op])
 

@@ -67,7 +67,7 @@ def slide_over(space: Shape, slides: Sequence[Slide], ceil_mode: bool = False) -
         if size < 1:
             padded = length + slide.before + slide.after
             raise OpError(
-                f"kernel_size={slide.kernel} with dilation={slide.dilation} spans {slide.extent} pixels, but the {name} "
+                f"kernel_size={slide.kernel} with dilation={slide.dilation} spans {slide.extent} pixels; the {name} "
                 f"is {padded} with padding; use a smaller kernel, more padding, or a larger input"
             )
     return sizes
