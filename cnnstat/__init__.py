@@ -1,1 +1,53 @@
-"""cnnstat: a command-line analyzer of CNN architectures."""
+"""cnnstat: a command-line analyzer of CNN architectures.
+
+`analyze("vgg16").totals.macs` is the shortest way in; nothing heavy is imported until it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnnstat.api import analyze, compare, load
+    from cnnstat.compare import Comparison
+    from cnnstat.errors import CnnstatError, SpecError
+    from cnnstat.ir.graph import Graph
+    from cnnstat.passes.analysis import Analysis
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "analyze": "cnnstat.api",
+    "compare": "cnnstat.api",
+    "load": "cnnstat.api",
+    "Analysis": "cnnstat.passes.analysis",
+    "CnnstatError": "cnnstat.errors",
+    "Comparison": "cnnstat.compare",
+    "Graph": "cnnstat.ir.graph",
+    "SpecError": "cnnstat.errors",
+}
+
+__all__ = [
+    "Analysis",
+    "CnnstatError",
+    "Comparison",
+    "Graph",
+    "SpecError",
+    "__version__",
+    "analyze",
+    "compare",
+    "load",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its home on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

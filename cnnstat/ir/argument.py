@@ -34,8 +34,10 @@ def integer(minimum: int | None = None, maximum: int = MAX_INT) -> Kind:
     def normalize(value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(wanted)
-        if (minimum is not None and value < minimum) or abs(value) > maximum:
-            raise ValueError(f"{wanted} and at most {maximum}")
+        if minimum is not None and value < minimum:
+            raise ValueError(wanted)
+        if abs(value) > maximum:
+            raise ValueError(f"an integer of at most {maximum}")
         return value
 
     bounds = {} if minimum is None else {"minimum": minimum}
@@ -86,7 +88,7 @@ def list_of(item: Kind, minimum: int = 1) -> Kind:
 
     def normalize(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, (list, tuple)) or len(value) < minimum:
-            raise ValueError(f"a list of at least {minimum} value{'s' * (minimum != 1)}")
+            raise ValueError("a list" if minimum < 2 else f"a list of at least {minimum} values")
         try:
             return tuple(item.normalize(entry) for entry in value)
         except ValueError as error:

@@ -24,6 +24,18 @@ class Storage(Enum):
     IN_PLACE = "in place"
 
 
+class Linearity(Enum):
+    """Whether an op is a linear map of its input, for the warning about linear layers in a row.
+
+    DENSE maps every feature to every feature (an ungrouped convolution); AFFINE scales and shifts single features
+    (identity, fixed batch norm).
+    """
+
+    DENSE = "dense"
+    AFFINE = "affine"
+    NONE = "none"
+
+
 class Family(Enum):
     """The kinds of work that totals are broken down by."""
 
@@ -93,8 +105,14 @@ class Op:
     """False for an op that keeps its shape but whose work could not be counted."""
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)
     """Fewest and most input tensors; None for any number."""
+    feature_axis: ClassVar[int] = 1
+    """The axis that holds channels or features."""
     short_name: ClassVar[str] = ""
     """Stem of automatic layer names (`conv` gives conv1, conv2, …); the lower-case class name if empty."""
+    equation: ClassVar[str] = ""
+    """What an activation computes (`f(x) = max(0, x)`); empty for every other op."""
+    derivative: ClassVar[str] = ""
+    """Its derivative (`f′(x) = 1 if x > 0, else 0`); empty for every other op."""
 
     def __post_init__(self) -> None:
         """Check and normalize every argument; raises OpError that names the argument."""
@@ -166,6 +184,11 @@ class Op:
         return Storage.FRESH
 
     @property
+    def linearity(self) -> Linearity:
+        """Whether inference applies a linear map that a neighbouring one could absorb."""
+        return Linearity.NONE
+
+    @property
     def training_storage(self) -> Storage:
         """The same for training, where it differs (dropout copies in training and passes through in inference)."""
         return self.storage
@@ -173,6 +196,10 @@ class Op:
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the keyword arguments that build the PyTorch twin for these inputs."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+
+    def curve(self, x: float) -> float | None:
+        """Return an activation's value at x, to be plotted; None where no single number decides the output."""
+        return None
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the arithmetic of output size and work, in symbols and numbers."""

@@ -41,6 +41,9 @@ class Whole:
 IDENTITY = Window((range(1),), 1)
 """Output index i reads input index i: element-wise operations, 1×1 convolutions, fixed norms."""
 
+NOTHING = Window((range(0),), 1)
+"""No output reads anything: an input of which only the size matters."""
+
 WHOLE = Whole()
 
 AxisRule = Window | Whole
@@ -75,11 +78,14 @@ def _transposed_taps(residue: int, kernel: int, stride: int, padding: int, dilat
     )
 
 
-def nearest(scale: Fraction) -> AxisRule:
-    """Return the window of nearest-neighbour resizing: output o reads ⌊o·scale⌋, scale = input size / output size."""
+def nearest(scale: Fraction, offset: Fraction = Fraction(0)) -> AxisRule:
+    """Return the window of nearest-neighbour resizing: output o reads ⌊(o + offset)·scale⌋, scale = inputs per output.
+
+    PyTorch's `nearest` has offset 0, its `nearest-exact` ½, the centre of the output pixel.
+    """
     if scale.denominator > MAX_PERIOD:
         return WHOLE
-    sources = (math.floor(r * scale) for r in range(scale.denominator))
+    sources = (math.floor((r + offset) * scale) for r in range(scale.denominator))
     return Window(tuple(range(i, i + 1) for i in sources), scale.numerator)
 
 

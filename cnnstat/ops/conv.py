@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, per_axis
-from cnnstat.ir.op import Example, Family, Formula, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Formula, Linearity, NoBuffers, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import Reads, transposed
 from cnnstat.ops.spatial import (
     AXIS_NAMES,
@@ -76,6 +76,11 @@ class _Conv(_Convolution):
             sides = [(p, p) for p in axes(amount, self.spatial, "padding")]
         return tuple(Slide(k, s, *p, d) for k, s, p, d in zip(self.kernel, stride, sides, dilation))
 
+    @property
+    def linearity(self) -> Linearity:
+        """Dense unless grouped: a depthwise convolution before a pointwise one is a factorization, not a slip."""
+        return Linearity.DENSE if self.groups == 1 else Linearity.NONE
+
     def output(self, inputs: Shapes) -> Shapes:
         """Return batch × out_channels × sizes by ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1."""
         batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
@@ -117,11 +122,18 @@ class _Conv(_Convolution):
         return spatial_reads([slide.window for slide in self.slides], mixes_channels=True)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return the input; where padding is not zeros, the padded copy of it that PyTorch makes."""
-        if self.padding_mode == "zeros":
+        """Return the input, or the padded copy of it that PyTorch makes where it cannot pad on the fly.
+
+        With `same` that is where the sides differ, by the odd pixel; reflecting and replicating keep the input as well.
+        """
+        slides = self.slides
+        is_zeros = self.padding_mode == "zeros"
+        if is_zeros and all(slide.before == slide.after for slide in slides):
             return Saved(inputs=(0,))
-        padded = (s.before + s.after + length for s, length in zip(self.slides, inputs[0][2:]))
-        return Saved(extra=((math.prod((*inputs[0][:2], *padded)), None),))
+        added = (s.after - s.before if is_zeros else s.after + s.before for s in slides)
+        padded = (length + more for length, more in zip(inputs[0][2:], added))
+        inputs_kept = (0,) if self.padding_mode in ("reflect", "replicate") else ()
+        return Saved(inputs=inputs_kept, extra=((math.prod((*inputs[0][:2], *padded)), None),))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights, dot-product length and multiply-accumulates."""

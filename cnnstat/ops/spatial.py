@@ -99,12 +99,14 @@ def _slide_formula(name: str, symbol: str, length: int, slide: Slide, size: int,
     span = length + before + after - slide.extent
     rest = span % stride
     left, right = ("", "") if not rest else ("⌈⌉" if ceil_mode else "⌊⌋")
+    skips_last = ceil_mode and size <= -(-span // stride)
+    less, skipped = (" − 1", "; a further window would start in the padding") if skips_last else ("", "")
     return Formula(
         f"output {name}",
-        f"{left}({symbol} − {reach} + {padding}) / S{right} + 1",
-        f"{left}({length} − {reach_numbers} + {padding_numbers}) / {stride}{right} + 1",
+        f"{left}({symbol} − {reach} + {padding}) / S{right} + 1{less}",
+        f"{left}({length} − {reach_numbers} + {padding_numbers}) / {stride}{right} + 1{less}",
         size,
-        _rest_note(span, rest, stride, length, slide, size),
+        _rest_note(span, rest, stride, length, slide, size) + skipped,
     )
 
 

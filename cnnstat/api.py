@@ -1,0 +1,78 @@
+"""The Python interface: load a model, analyze it, compare several."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnnstat.compare import Comparison, compare_analyses
+from cnnstat.frontends.request import InputShape, Request, RequestError, input_shape, parse_input
+from cnnstat.frontends.source import load_source
+from cnnstat.ir.graph import Graph
+from cnnstat.passes.analysis import Analysis, analyze_graph
+
+Shape = str | Sequence[int]
+Source = str | os.PathLike[str] | Graph
+
+
+def load(
+    source: Source,
+    input: Shape | None = None,
+    *,
+    inputs: Mapping[str, Shape] | None = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+) -> Graph:
+    """Return the layer graph of a model.
+
+    source: a zoo name (`"vgg16"`), the path of a .yaml spec, or a graph, which is returned as it is.
+    input: sizes of the only input, with or without the batch: `(3, 224, 224)` or `"3x224x224"`.
+    inputs: the same by input name, for networks with several.
+    batch, dtype: batch size and dtype (`"float16"`) of weights and activations.
+    variables: values for the spec's `let:` variables.
+    Raises SourceError, SpecError or RequestError, all of them CnnstatError.
+    """
+    if isinstance(source, Graph):
+        if any(change is not None for change in (input, inputs, batch, dtype, variables)):
+            raise RequestError("a Graph is analyzed as it is; load it again with the changes")
+        return source
+    shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
+    if input is not None:
+        shapes[""] = _shape(input)
+    request = Request(inputs=shapes, batch=batch, dtype=dtype, variables=variables or {})
+    return load_source(os.fspath(source), request)
+
+
+def _shape(shape: Shape) -> InputShape:
+    """Return a shape given as text or numbers."""
+    return parse_input(shape)[1] if isinstance(shape, str) else input_shape(tuple(shape))
+
+
+def analyze(
+    source: Source,
+    input: Shape | None = None,
+    *,
+    inputs: Mapping[str, Shape] | None = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    optimizer: str = "sgd",
+    strict_receptive_field: bool = False,
+) -> Analysis:
+    """Return everything cnnstat can tell about a model: `analyze("vgg16").totals.macs`.
+
+    optimizer: `sgd`, `momentum` or `adam`; decides the optimizer state in training memory.
+    strict_receptive_field: let a squeeze-excite gate make everything behind it see the whole input.
+    The other arguments and the errors are those of `load`.
+    """
+    graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
+    return analyze_graph(graph, optimizer=optimizer, strict=strict_receptive_field)
+
+
+def compare(*sources: Source | Analysis, **options: Any) -> Comparison:
+    """Return several models side by side, with ratios to the first; `options` are those of `analyze`."""
+    if not sources:
+        raise RequestError("compare needs at least one model")
+    return compare_analyses([s if isinstance(s, Analysis) else analyze(s, **options) for s in sources])

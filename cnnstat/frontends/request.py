@@ -1,0 +1,100 @@
+"""What a caller may change about a model: input shapes, batch, dtype, variables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Input
+from cnnstat.units import check_dtype
+
+_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:[x×,]\d+)*)(?::(?P<dtype>\w+))?\Z")
+
+
+class RequestError(CnnstatError):
+    """An option does not fit the model; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """A shape with or without the batch axis, and perhaps a dtype."""
+
+    sizes: tuple[int, ...]
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Changes to a model; everything unset stays as the model has it.
+
+    inputs: shapes by input name; the name "" means the only input.
+    variables: values for `let:` variables, as text (evaluated) or Python values.
+    """
+
+    inputs: Mapping[str, InputShape] = field(default_factory=dict)
+    batch: int | None = None
+    dtype: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+
+def parse_input(text: str) -> tuple[str, InputShape]:
+    """Return name and shape of `[name=]3x227x227[:dtype]`; raises RequestError."""
+    match = _INPUT.match(text.strip())
+    if match is None:
+        raise RequestError(f"--input {text[:60]}: write sizes as in 3x224x224, or name=1x128:int64")
+    sizes = tuple(int(size) for size in re.split("[x×,]", match["sizes"]))
+    return match["name"] or "", input_shape(sizes, match["dtype"])
+
+
+def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
+    """Return a shape whose sizes are checked; raises RequestError."""
+    if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+        raise RequestError(f"input {tuple(sizes)}: every size must be an integer of at least 1")
+    if any(size > 2**31 - 1 for size in sizes):
+        raise RequestError("input: no size may exceed 2147483647")
+    return InputShape(tuple(sizes), None if dtype is None else check_dtype(dtype))
+
+
+def resolve_inputs(declared: Sequence[tuple[str, tuple[int, ...], str]], request: Request) -> tuple[Input, ...]:
+    """Return the inputs with their batch axis.
+
+    declared: name, sizes without the batch, and dtype of each input.
+    A requested shape of the declared rank gets the batch in front; one axis more is taken as including it.
+    Raises RequestError if a name or rank does not fit.
+    """
+    names = [name for name, _, _ in declared]
+    requested = dict(request.inputs)
+    if "" in requested and len(names) > 1:
+        raise RequestError(
+            f"the model has several inputs; write --input {names[0]}=…, one for each of {', '.join(names)}"
+        )
+    if "" in requested:
+        requested[names[0]] = requested.pop("")
+    unknown = [name for name in requested if name not in names]
+    if unknown:
+        raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names)}")
+    return tuple(_resolved(name, sizes, dtype, requested.get(name), request) for name, sizes, dtype in declared)
+
+
+def _resolved(name: str, sizes: tuple[int, ...], dtype: str, wanted: InputShape | None, request: Request) -> Input:
+    """Return one input with the request applied."""
+    batch = 1 if request.batch is None else request.batch
+    if batch < 1:
+        raise RequestError("--batch must be at least 1")
+    if wanted is None:
+        return Input(name, (batch, *sizes), dtype)
+    own = wanted.dtype or dtype
+    if len(wanted.sizes) == len(sizes):
+        return Input(name, (batch, *wanted.sizes), own)
+    if len(wanted.sizes) != len(sizes) + 1:
+        shown = "×".join(map(str, sizes))
+        raise RequestError(
+            f"--input {'x'.join(map(str, wanted.sizes))}: {name} is {shown} ({len(sizes)} sizes, or "
+            f"{len(sizes) + 1} with the batch in front)"
+        )
+    if request.batch is not None and request.batch != wanted.sizes[0]:
+        raise RequestError(f"--input has a batch of {wanted.sizes[0]}, but --batch says {request.batch}; keep one")
+    return Input(name, wanted.sizes, own)

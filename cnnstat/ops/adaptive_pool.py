@@ -1,0 +1,268 @@
+"""Pooling to a fixed output size: adaptive pooling, and global pooling, which leaves one number a channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, any_of, argument, axes, integer, list_of, optional
+from cnnstat.ir.op import (
+    Example,
+    Family,
+    Formula,
+    NoMacs,
+    NothingSaved,
+    Op,
+    Saved,
+    Shape,
+    Shapes,
+    Weightless,
+    numel,
+    register,
+)
+from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
+from cnnstat.ops.pool import NO_WEIGHTS
+from cnnstat.ops.spatial import AXIS_NAMES, channels_and_space, spatial_reads
+
+
+def taps_of_bins(size: int, bins: int) -> int:
+    """Return the sizes of all bins of adaptive pooling along one axis, added up: I + O − gcd(I, O).
+
+    Bin o reads ⌊o·I/O⌋ to ⌈(o + 1)·I/O⌉ − 1. By symmetry Σ⌈·⌉ = I·O − Σ⌊·⌋, and Σ⌊o·I/O⌋ over 0 ≤ o < O is
+    ((I − 1)(O − 1) + gcd(I, O) − 1) / 2 (Graham, Knuth & Patashnik, Concrete Mathematics, eq. 3.32).
+    """
+    return size + bins - math.gcd(size, bins)
+
+
+@dataclass(frozen=True, repr=False)
+class _AdaptivePool(Weightless, NoMacs, Op):
+    """Pool whose windows are cut so that a given number of outputs covers the input; windows may overlap by one."""
+
+    family: ClassVar[Family] = Family.POOLING
+    short_name: ClassVar[str] = "pool"
+    spatial: ClassVar[int]
+
+    output_size: int | tuple[int | None, ...] = argument(
+        any_of(integer(1), list_of(optional(integer(1)))),
+        "size of the output, one number or one for each axis; null keeps an axis as it is",
+    )
+
+    def _sizes(self, space: Shape) -> Shape:
+        """Return the output size along each axis."""
+        wanted: tuple[int | None, ...] = axes(self.output_size, self.spatial, "output_size")
+        return tuple(length if size is None else size for size, length in zip(wanted, space))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × output_size."""
+        batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
+        return ((batch, channels, *self._sizes(space)),)
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the bins of each axis: bin o reads ⌊o·I/O⌋ to ⌈(o + 1)·I/O⌉ − 1."""
+        return spatial_reads([adaptive(i, o) for i, o in zip(inputs[0][2:], outputs[0][2:])], mixes_channels=False)
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields; in one dimension PyTorch takes no null."""
+        if self.spatial > 1:
+            return super().torch_arguments(inputs)
+        return {**super().torch_arguments(inputs), "output_size": self._sizes(inputs[0][2:])[0]}
+
+    def _taps(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return how many numbers all bins of all channels read together."""
+        along = (taps_of_bins(i, o) for i, o in zip(inputs[0][2:], outputs[0][2:]))
+        return math.prod(outputs[0][:2]) * math.prod(along)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return output size, how much the bins read, and the work."""
+        bins = [(i, o, math.gcd(i, o)) for i, o in zip(inputs[0][2:], outputs[0][2:])]
+        sizes = (
+            Formula(f"output {name}", "output_size", f"{o}", o, f"{i} in {o} bins of up to {-(-(i + o - g) // o)}")
+            for name, (i, o, g) in zip(AXIS_NAMES[self.spatial], bins)
+        )
+        factors = "·".join(f"({i} + {o} − {g})" for i, o, g in bins)
+        channels = "·".join(map(str, outputs[0][:2]))
+        taps, work = self._taps(inputs, outputs), sum(self.other_flops(inputs, outputs).values())
+        flops = ("taps", f"{taps}") if work == taps else ("taps − outputs", f"{taps} − {numel(outputs[0])}")
+        return (
+            *sizes,
+            NO_WEIGHTS,
+            Formula("taps", "N·C · Π (I + O − gcd(I, O))", f"{channels} · {factors}", taps, "numbers read by all bins"),
+            Formula("FLOPs", *flops, work),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class _AdaptiveAvgPool(_AdaptivePool):
+    """Mean of each bin."""
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one operation a number read: K − 1 additions and one division for a bin of K."""
+        return {"pooling": self._taps(inputs, outputs)}
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input; nothing where every axis becomes 1, which PyTorch computes as a mean."""
+        return Saved() if set(outputs[0][2:]) == {1} else Saved(inputs=(0,))
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return one bin, bins that divide the input, that overlap, and more bins than pixels."""
+        return _examples(cls)
+
+
+@dataclass(frozen=True, repr=False)
+class _AdaptiveMaxPool(_AdaptivePool):
+    """Largest number of each bin."""
+
+    return_indices: bool = argument(FLAG, "whether a second output says where each maximum was", False)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the maxima, batch × channels × output_size, and if asked for their indices."""
+        return super().output(inputs) * (1 + self.return_indices)
+
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the model's dtype, and int64 for indices."""
+        return (model, "int64")[:count]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return K − 1 comparisons for a bin of K numbers."""
+        return {"pooling": self._taps(inputs, outputs) - numel(outputs[0])}
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input, and an int64 index for each output."""
+        if self.return_indices:
+            return Saved(inputs=(0,), outputs=(1,))
+        return Saved(inputs=(0,), extra=((numel(outputs[0]), "int64"),))
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return one bin, bins that divide the input, that overlap, more than pixels, and indices."""
+        return (*_examples(cls), Example(cls(3, return_indices=True), ((1, 2, *(9, 8, 7)[: cls.spatial]),)))
+
+
+def _examples(cls: type[_AdaptiveAvgPool] | type[_AdaptiveMaxPool]) -> tuple[Example, ...]:
+    """Return one bin, bins that divide the input, bins that overlap, a kept axis, and more bins than pixels."""
+    space = (12, 9, 7)[: cls.spatial]
+    return (
+        Example(cls(1), ((2, 6, *space),)),
+        Example(cls((4, 3, 7)[: cls.spatial]), ((1, 4, *space),)),
+        Example(cls(5), ((2, 3, *space),)),
+        Example(cls((2, None, 3)[: cls.spatial]), ((2, 3, *space),)),
+        Example(cls((None, 1, None)[: cls.spatial]), ((2, 3, *space),)),
+        Example(cls(8), ((1, 2, *(5, 7, 8)[: cls.spatial]),)),
+    )
+
+
+@register
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """Mean of each of output_size bins of a sequence; one operation a number read."""
+
+    spatial = 1
+    torch = "torch.nn.AdaptiveAvgPool1d"
+
+
+@register
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """Mean of each of output_size bins of an image; one operation a number read."""
+
+    spatial = 2
+    torch = "torch.nn.AdaptiveAvgPool2d"
+
+
+@register
+class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+    """Mean of each of output_size bins of a volume; one operation a number read."""
+
+    spatial = 3
+    torch = "torch.nn.AdaptiveAvgPool3d"
+
+
+@register
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """Maximum of each of output_size bins of a sequence; K − 1 comparisons for a bin of K."""
+
+    spatial = 1
+    torch = "torch.nn.AdaptiveMaxPool1d"
+
+
+@register
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """Maximum of each of output_size bins of an image; K − 1 comparisons for a bin of K."""
+
+    spatial = 2
+    torch = "torch.nn.AdaptiveMaxPool2d"
+
+
+@register
+class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+    """Maximum of each of output_size bins of a volume; K − 1 comparisons for a bin of K."""
+
+    spatial = 3
+    torch = "torch.nn.AdaptiveMaxPool3d"
+
+
+@dataclass(frozen=True, repr=False)
+class _GlobalPool(Weightless, NoMacs, Op):
+    """One number a channel for all positions; every spatial axis stays, with size 1."""
+
+    family: ClassVar[Family] = Family.POOLING
+    short_name: ClassVar[str] = "pool"
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × 1 for every spatial axis."""
+        (shape,) = inputs
+        if len(shape) < 3:
+            sizes = "×".join(map(str, shape))
+            raise OpError(f"{self.kind} takes batch×channels×space, but its input is {sizes}; leave the layer out")
+        return ((*shape[:2], *(1,) * (len(shape) - 2)),)
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return that the whole of every spatial axis is read."""
+        return spatial_reads([WHOLE if size > 1 else IDENTITY for size in inputs[0][2:]], mixes_channels=False)
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the spatial axes, which stay."""
+        return {"dim": tuple(range(2, len(inputs[0]))), "keepdim": True}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return how many positions become one, and the work."""
+        positions = "·".join(map(str, inputs[0][2:]))
+        count, maps = math.prod(inputs[0][2:]), math.prod(inputs[0][:2])
+        work = sum(self.other_flops(inputs, outputs).values())
+        flops = (
+            ("inputs", f"{maps * count}") if work == maps * count else ("outputs · (K − 1)", f"{maps} · ({count} − 1)")
+        )
+        return Formula("K", "positions", positions, count), NO_WEIGHTS, Formula("FLOPs", *flops, work)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a sequence, an image, a volume, and a map of one pixel."""
+        return tuple(Example(cls(), ((2, 6, *space),)) for space in ((9,), (7, 5), (4, 3, 5), (1, 1), (1, 4)))
+
+
+@register
+class GlobalAvgPool(NothingSaved, _GlobalPool):
+    """Mean of all positions of a channel (Lin et al. 2013, Network in Network): one operation an input."""
+
+    torch = "torch.mean"
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return inputs: K − 1 additions and one division for K positions."""
+        return {"pooling": numel(inputs[0])}
+
+
+@register
+class GlobalMaxPool(_GlobalPool):
+    """Maximum of all positions of a channel: K − 1 comparisons for K positions."""
+
+    torch = "torch.amax"
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return inputs − outputs comparisons."""
+        return {"pooling": numel(inputs[0]) - numel(outputs[0])}
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return input and output: the gradient goes to the inputs that equal the maximum."""
+        return Saved(inputs=(0,), outputs=(0,))

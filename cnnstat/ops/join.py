@@ -1,0 +1,212 @@
+"""Ops that join branches element by element: addition, subtraction, multiplication, division, maximum, minimum."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument
+from cnnstat.ir.op import (
+    Example,
+    Family,
+    Formula,
+    NoMacs,
+    NothingSaved,
+    Op,
+    Saved,
+    Shape,
+    Shapes,
+    Storage,
+    Weightless,
+    numel,
+    register,
+)
+from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.view import shape_text
+
+
+def broadcast(first: Shape, second: Shape) -> Shape | None:
+    """Return the shape two tensors broadcast to as in PyTorch (aligned at the last axis), or None if they do not."""
+    rank = max(len(first), len(second))
+    pairs = list(zip((1,) * (rank - len(first)) + first, (1,) * (rank - len(second)) + second))
+    if any(a != b and 1 not in (a, b) for a, b in pairs):
+        return None
+    return tuple(b if a == 1 else a for a, b in pairs)
+
+
+def without_batch(first: Shape, second: Shape) -> tuple[str, str]:
+    """Return two shapes in words, without the batch if both have the same."""
+    skipped = 1 if len(first) == len(second) > 1 and first[0] == second[0] else 0
+    return shape_text(first[skipped:]), shape_text(second[skipped:])
+
+
+def _remedy(first: Shape, second: Shape) -> str:
+    """Return what to change so that two branches fit."""
+    if len(first) != len(second):
+        return "give them equally many axes (Flatten, Reshape or Unsqueeze)"
+    if first[0] != second[0]:
+        return "give them the same batch"
+    if len(first) == 2:
+        return f"give both {first[1]} features"
+    if broadcast(first[1:2], second[1:2]) is not None:
+        return "give them equal stride and padding, or resize one with ResizeLike"
+    if broadcast(first[2:], second[2:]) is not None:
+        return f"give both {first[1]} channels, or project the shortcut with a 1×1 convolution"
+    return "give them equal channels and stride, or project the shortcut"
+
+
+def _aligned(shape: Shape, joined: Shape) -> Reads:
+    """Return how a broadcast result reads one of its inputs: None for axes that were repeated."""
+    missing = len(joined) - len(shape)
+    own = (
+        (axis, IDENTITY) if size == result else None for axis, (size, result) in enumerate(zip(shape, joined[missing:]))
+    )
+    return (None,) * missing + tuple(own)
+
+
+@dataclass(frozen=True, repr=False)
+class _ElementWise(Weightless, NoMacs, Op):
+    """What joins share: inputs broadcast as in PyTorch and are taken from left to right, two at a time."""
+
+    family: ClassVar[Family] = Family.ELEMENTWISE
+    input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    operation: ClassVar[str]
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the shape that all inputs broadcast to; names the branches that do not fit."""
+        joined = inputs[0]
+        for number, shape in enumerate(inputs[1:], start=2):
+            wider = broadcast(joined, shape)
+            if wider is None:
+                earlier = next(i for i, other in enumerate(inputs, start=1) if broadcast(other, shape) is None)
+                a, b = without_batch(inputs[earlier - 1], shape)
+                remedy = _remedy(inputs[earlier - 1], shape)
+                raise OpError(f"branch {earlier} gives {a}, branch {number} gives {b}; {remedy}")
+            joined = wider
+        return (joined,)
+
+    def partial_results(self, inputs: Shapes) -> Shapes:
+        """Return the shapes after two inputs, after three, …, the output last."""
+        return tuple(accumulate(inputs, lambda a, b: broadcast(a, b) or ()))[1:]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one operation for every element of every partial result: n − 1 an output."""
+        return {"element-wise": sum(map(numel, self.partial_results(inputs)))}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity, aligned at the last axis; an axis that is broadcast reads no axis of its own."""
+        return tuple(_aligned(shape, outputs[0]) for shape in inputs)
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return none: the inputs are all that PyTorch's functions take."""
+        return {}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the number of operations."""
+        partial = [numel(shape) for shape in self.partial_results(inputs)]
+        if len(set(partial)) == 1:
+            symbols, numbers = "(n − 1) · outputs", f"{len(partial)} · {partial[0]}"
+        else:
+            symbols, numbers = "Σ elements of the partial results", " + ".join(map(str, partial))
+        return (Formula(self.operation, symbols, numbers, sum(partial)),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return two equal maps, a gate on each side, other ranks, and where possible three maps."""
+        image = (2, 6, 5, 4)
+        two = (
+            Example(cls(), (image, image)),
+            Example(cls(), (image, (2, 6, 1, 1))),
+            Example(cls(), ((1, 1, 5, 1), (1, 6, 1, 4))),
+            Example(cls(), (image, (5, 4))),
+        )
+        return two if cls.input_count[1] == 2 else (*two, Example(cls(), (image, (2, 1, 5, 4), image)))
+
+
+@dataclass(frozen=True, repr=False)
+class _Arithmetic(_ElementWise):
+    """What joins share that PyTorch can do in place."""
+
+    inplace: bool = argument(FLAG, "whether the result overwrites the first input", False)
+
+    @property
+    def storage(self) -> Storage:
+        """In place of the first input if asked for."""
+        return Storage.IN_PLACE if self.inplace else Storage.FRESH
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the shape that all inputs broadcast to; in place it must be the first input's."""
+        outputs = super().output(inputs)
+        if self.inplace and outputs[0] != inputs[0]:
+            first, result = without_batch(inputs[0], outputs[0])
+            raise OpError(f"inplace=true cannot write {result} into the first input's {first}; use inplace=false")
+        return outputs
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return those of all joins, and one in place."""
+        return (*super().examples(), Example(cls(inplace=True), ((2, 6, 5, 4), (2, 6, 5, 4))))
+
+
+class _SavesFactors(_ElementWise):
+    """What joins share whose gradient needs the values that were joined."""
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return all inputs and all partial results but the last; in place the values overwritten are copied first."""
+        partial = tuple((numel(shape), None) for shape in self.partial_results(inputs)[:-1])
+        if self.storage is Storage.FRESH:
+            return Saved(inputs=tuple(range(len(inputs))), extra=partial)
+        return Saved(inputs=tuple(range(1, len(inputs))), extra=((numel(inputs[0]), None), *partial))
+
+
+@register
+class Add(NothingSaved, _Arithmetic):
+    """The sum of all inputs: residual connections (arXiv:1512.03385). One addition for each further input."""
+
+    torch = "torch.add"
+    operation = "additions"
+
+
+@register
+class Subtract(NothingSaved, _Arithmetic):
+    """The first input minus the second. One subtraction an output."""
+
+    torch = "torch.sub"
+    input_count = (2, 2)
+    operation = "subtractions"
+
+
+@register
+class Multiply(_SavesFactors, _Arithmetic):
+    """The product of all inputs: gates (arXiv:1709.01507). One multiplication for each further input."""
+
+    torch = "torch.mul"
+    operation = "multiplications"
+
+
+@register
+class Divide(_SavesFactors, _Arithmetic):
+    """The first input divided by the second. One division an output."""
+
+    torch = "torch.div"
+    input_count = (2, 2)
+    operation = "divisions"
+
+
+@register
+class Maximum(_SavesFactors):
+    """The largest of all inputs (maxout). One comparison for each further input."""
+
+    torch = "torch.maximum"
+    operation = "comparisons"
+
+
+@register
+class Minimum(_SavesFactors):
+    """The smallest of all inputs. One comparison for each further input."""
+
+    torch = "torch.minimum"
+    operation = "comparisons"

@@ -1,0 +1,173 @@
+"""Normalizations by statistics of each example: over layers, over groups of channels, by root mean square."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, any_of, argument, integer, list_of, number, optional
+from cnnstat.ir.op import Example, Saved, Shape, Shapes, numel, register
+from cnnstat.ops.norm import Normalization, scale_and_shift, without_default_bias
+
+SHAPE = any_of(integer(1), list_of(integer(1)))
+"""The sizes of the last axes: one number, or a list."""
+
+
+@dataclass(frozen=True, repr=False)
+class _ByLastAxes(Normalization):
+    """Normalization over the last axes, whose sizes are written out as in PyTorch."""
+
+    normalized_shape: int | tuple[int, ...] = argument(SHAPE, "sizes of the last axes, over which is normalized")
+
+    @property
+    def sizes(self) -> Shape:
+        """The sizes of the normalized axes."""
+        return (self.normalized_shape,) if isinstance(self.normalized_shape, int) else self.normalized_shape
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the input's shape."""
+        (shape,) = inputs
+        count = len(self.sizes)
+        if shape[-count:] == self.sizes:
+            return inputs
+        last = shape[-count:]
+        right = str(last[0]) if len(last) == 1 else str(list(last))
+        written, sizes = "×".join(map(str, self.sizes)), "×".join(map(str, shape))
+        raise OpError(
+            f"normalized_shape={written} is not how {sizes} ends; use {right}, or move the axes to normalize to the end"
+        )
+
+    def statistics(self, shape: Shape) -> int:
+        """Return one statistic for each position of the other axes."""
+        return numel(shape) // numel(self.sizes)
+
+    def normalized_axes(self, shape: Shape) -> tuple[int, ...]:
+        """Return the last axes."""
+        return tuple(range(len(shape) - len(self.sizes), len(shape)))
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class LayerNorm(_ByLastAxes):
+    """Layer norm (Ba et al. 2016, arXiv:1607.06450) over the last axes."""
+
+    torch = "torch.nn.LayerNorm"
+
+    eps: float = argument(number(0), "added to the variance", 1e-5)
+    elementwise_affine: bool = argument(FLAG, "whether a scale and a shift an element are learnt", True)
+    bias: bool = argument(FLAG, "whether elementwise_affine learns the shift too", True)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return one scale and one shift for each normalized element."""
+        return scale_and_shift(self.sizes, self.elementwise_affine, self.bias)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return tokens, feature maps with their channels last, and whole feature maps."""
+        return (
+            Example(cls(8), ((2, 5, 8),)),
+            Example(cls((4,), 1e-6), ((2, 6, 5, 4),)),
+            Example(cls((6, 5, 4), bias=False), ((2, 6, 5, 4),)),
+            Example(cls((5, 4), elementwise_affine=False), ((2, 6, 5, 4),)),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class RMSNorm(_ByLastAxes):
+    """Division by the root mean square over the last axes (Zhang & Sennrich 2019, arXiv:1910.07467).
+
+    Work for each element: multiply, add (mean square), multiply, and one step for the weight; for each root mean
+    square: divide, add eps, sqrt, divide.
+    """
+
+    torch = "torch.nn.RMSNorm"
+    element_steps = ("multiply", "add", "multiply")
+    statistic_steps = ("divide", "add", "sqrt", "divide")
+    statistic_numbers = 1
+
+    eps: float | None = argument(optional(number(0)), "added to the mean square; null for the dtype's own", None)
+    elementwise_affine: bool = argument(FLAG, "whether a scale an element is learnt", True)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return one scale for each normalized element."""
+        return scale_and_shift(self.sizes, self.elementwise_affine, bias=False)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input, 1/RMS, and what the weight scales (PyTorch's fused kernel on a GPU computes that again)."""
+        kept = super().saved(inputs, outputs)
+        if not self.elementwise_affine:
+            return kept
+        return Saved(inputs=kept.inputs, extra=(*kept.extra, (numel(inputs[0]), None)))
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return tokens, whole feature maps, and a norm that learns nothing."""
+        return (
+            Example(cls(8), ((2, 5, 8),)),
+            Example(cls((6, 5, 4), 1e-6), ((2, 6, 5, 4),)),
+            Example(cls((5, 4), elementwise_affine=False), ((2, 6, 5, 4),)),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class GroupNorm(Normalization):
+    """Group norm (Wu & He 2018, arXiv:1803.08494) over space and a group of channels."""
+
+    torch = "torch.nn.GroupNorm"
+    inferred = ("num_channels",)
+
+    num_groups: int = argument(integer(1), "groups that the channels are split into")
+    eps: float = argument(number(0), "added to the variance", 1e-5)
+    affine: bool = argument(FLAG, "whether a scale and a shift a channel are learnt", True)
+    bias: bool = argument(FLAG, "whether affine learns the shift too", True, keyword_only=True)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the input's shape."""
+        (shape,) = inputs
+        sizes = "×".join(map(str, shape))
+        if len(shape) < 2:
+            raise OpError(f"GroupNorm takes batch×channels×…, but its input is {sizes}; reshape the input first")
+        channels = shape[1]
+        if channels % self.num_groups:
+            raise OpError(
+                f"num_groups={self.num_groups} does not divide {channels} channels; {self._nearest(channels)}"
+            )
+        if numel(shape) == self.num_groups:
+            raise OpError(f"num_groups={self.num_groups} leaves one value a group of {sizes}; use fewer groups")
+        return inputs
+
+    def _nearest(self, channels: int) -> str:
+        """Return which numbers near `num_groups` divide `channels`."""
+        below = next(d for d in range(min(self.num_groups, channels), 0, -1) if channels % d == 0)
+        above = next((d for d in range(self.num_groups, channels + 1) if channels % d == 0), None)
+        return f"use {below}" + (f" or {above}" if above else "")
+
+    def statistics(self, shape: Shape) -> int:
+        """Return one statistic for each group of each image."""
+        return shape[0] * self.num_groups
+
+    def normalized_axes(self, shape: Shape) -> tuple[int, ...]:
+        """Return channels and space."""
+        return tuple(range(1, len(shape)))
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return one scale and one shift a channel."""
+        return scale_and_shift((inputs[0][1],), self.affine, self.bias)
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the channels."""
+        return without_default_bias({"num_channels": inputs[0][1], **super().torch_arguments(inputs)})
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return groups, one group, as many groups as channels, and vectors."""
+        return (
+            Example(cls(3), ((2, 6, 5, 4),)),
+            Example(cls(1, 1e-6, False), ((2, 6, 5),)),
+            Example(cls(6), ((1, 6, 5, 4, 3),)),
+            Example(cls(2), ((3, 8),)),
+        )

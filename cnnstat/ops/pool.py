@@ -1,0 +1,293 @@
+"""Pooling: one number for each position of a window that slides over every channel on its own."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
+from cnnstat.ir.op import Example, Family, Formula, NoMacs, Op, Saved, Shapes, Weightless, numel, register
+from cnnstat.ir.window import Reads
+from cnnstat.ops.spatial import Slide, channels_and_space, slide_formulas, slide_over, spatial_reads
+
+NO_WEIGHTS = Formula("weights", "none", "0", 0, "pooling has nothing to learn")
+"""What `explain` says about the parameters of a pooling layer."""
+
+
+class _Pool(Weightless, NoMacs, Op):
+    """What all pools of a sliding window share."""
+
+    family: ClassVar[Family] = Family.POOLING
+    short_name: ClassVar[str] = "pool"
+    spatial: ClassVar[int]
+    work: ClassVar[tuple[str, str, str]]
+    """Its operations in symbols and in numbers, and what they are."""
+    needs_full_windows: ClassVar[bool] = False
+    """Whether PyTorch refuses a kernel larger than the input even where padding would make room."""
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None
+    ceil_mode: bool
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The window's size along each axis."""
+        return axes(self.kernel_size, self.spatial, "kernel_size")
+
+    @property
+    def taps(self) -> int:
+        """Numbers that one window holds."""
+        return math.prod(self.kernel)
+
+    @property
+    def slides(self) -> tuple[Slide, ...]:
+        """The sliding window along each axis; without a stride, windows lie side by side."""
+        stride = axes(self.kernel_size if self.stride is None else self.stride, self.spatial, "stride")
+        padding = axes(getattr(self, "padding", 0), self.spatial, "padding")
+        dilation = axes(getattr(self, "dilation", 1), self.spatial, "dilation")
+        return tuple(Slide(k, s, p, p, d) for k, s, p, d in zip(self.kernel, stride, padding, dilation))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × sizes by ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1, rounded up with ceil_mode."""
+        batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
+        slides = self.slides
+        for slide, length in zip(slides, space):
+            if self.needs_full_windows and slide.kernel > length:
+                raise OpError(f"kernel_size={slide.kernel} is larger than the input; use at most {length}")
+            if slide.before > slide.kernel // 2:
+                raise OpError(
+                    f"padding={slide.before} is more than half of kernel_size={slide.kernel}; "
+                    f"use at most {slide.kernel // 2}, or pad in a layer of its own"
+                )
+        return ((batch, channels, *slide_over(space, slides, self.ceil_mode)),)
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return kernel, stride, padding and dilation of each axis."""
+        return spatial_reads([slide.window for slide in self.slides], mixes_channels=False)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return output size and work."""
+        sizes = slide_formulas(inputs[0][2:], self.slides, outputs[0][2:], self.ceil_mode)
+        symbols, numbers, note = self.work
+        kernel = "·".join(map(str, self.kernel))
+        numbers = numbers.format(inputs=numel(inputs[0]), outputs=numel(outputs[0]), kernel=kernel)
+        work = sum(self.other_flops(inputs, outputs).values())
+        return (*sizes, NO_WEIGHTS, Formula("FLOPs", symbols, numbers, work, note))
+
+
+@dataclass(frozen=True, repr=False)
+class _MaxPool(_Pool):
+    """Largest number of each window; K numbers take K − 1 comparisons, those on padding counted."""
+
+    work = ("outputs · (K − 1)", "{outputs} · ({kernel} − 1)", "comparisons")
+
+    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
+    stride: int | tuple[int, ...] | None = argument(
+        optional(per_axis(1)), "step of the window; null for the kernel size", None
+    )
+    padding: int | tuple[int, ...] = argument(per_axis(0), "border added on both sides that never wins", 0)
+    dilation: int | tuple[int, ...] = argument(per_axis(1), "distance between the window's taps", 1)
+    return_indices: bool = argument(FLAG, "whether a second output says where each maximum was", False)
+    ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the maxima, and if asked for their indices, by ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1."""
+        return super().output(inputs) * (1 + self.return_indices)
+
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the model's dtype, and int64 for indices."""
+        return (model, "int64")[:count]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return outputs · (K − 1) comparisons for windows of K numbers."""
+        return {"pooling": numel(outputs[0]) * (self.taps - 1)}
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input, and an int64 index for each output."""
+        if self.return_indices:
+            return Saved(inputs=(0,), outputs=(1,))
+        return Saved(inputs=(0,), extra=((numel(outputs[0]), "int64"),))
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return side-by-side, overlapping, dilated and rounded-up pools, and one with indices."""
+        space = (13, 11, 9)[: cls.spatial]
+        return (
+            Example(cls(2), ((2, 6, *space),)),
+            Example(cls(3, stride=2, padding=1), ((1, 4, *space),)),
+            Example(cls(3, stride=2, ceil_mode=True), ((1, 4, *space[:-1], 8),)),
+            Example(cls(2, stride=3, padding=1, ceil_mode=True), ((1, 4, *space),)),
+            Example(cls((3, 2, 1)[: cls.spatial], 1, dilation=2, return_indices=True), ((2, 3, *space),)),
+        )
+
+
+@register
+class MaxPool1d(_MaxPool):
+    """Maximum of each window of a sequence, K − 1 comparisons an output."""
+
+    spatial = 1
+    torch = "torch.nn.MaxPool1d"
+
+
+@register
+class MaxPool2d(_MaxPool):
+    """Maximum of each window of an image, K − 1 comparisons an output."""
+
+    spatial = 2
+    torch = "torch.nn.MaxPool2d"
+
+
+@register
+class MaxPool3d(_MaxPool):
+    """Maximum of each window of a volume, K − 1 comparisons an output."""
+
+    spatial = 3
+    torch = "torch.nn.MaxPool3d"
+
+
+@dataclass(frozen=True, repr=False)
+class _AvgPool(_Pool):
+    """Mean of each window; K numbers take K − 1 additions and one division, those on padding counted."""
+
+    work = ("outputs · K", "{outputs} · {kernel}", "K − 1 additions and one division an output")
+
+    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
+    stride: int | tuple[int, ...] | None = argument(
+        optional(per_axis(1)), "step of the window; null for the kernel size", None
+    )
+    padding: int | tuple[int, ...] = argument(per_axis(0), "zeros added on both sides", 0)
+    ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
+    count_include_pad: bool = argument(FLAG, "whether the mean counts the zeros of the padding", True)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return outputs · K: K − 1 additions and one division for windows of K numbers."""
+        return {"pooling": numel(outputs[0]) * self.taps}
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input, which PyTorch keeps though only its size matters."""
+        return Saved(inputs=(0,))
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return side-by-side, overlapping, padded and rounded-up pools."""
+        space = (13, 11, 9)[: cls.spatial]
+        return (
+            Example(cls(2), ((2, 6, *space),)),
+            Example(cls(3, stride=2, padding=1, count_include_pad=False), ((1, 4, *space),)),
+            Example(cls((3, 2, 1)[: cls.spatial], 2, ceil_mode=True), ((1, 4, *space[:-1], 8),)),
+        )
+
+
+@register
+class AvgPool1d(_AvgPool):
+    """Mean of each window of a sequence, K operations an output."""
+
+    spatial = 1
+    torch = "torch.nn.AvgPool1d"
+
+
+@dataclass(frozen=True, repr=False)
+class _AvgPoolWithDivisor(_AvgPool):
+    """Mean of each window, or its sum divided by a number of one's own."""
+
+    divisor_override: int | None = argument(
+        optional(integer()), "what the sum is divided by; null for the number of values", None
+    )
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × sizes by ⌊(W − K + 2P) / S⌋ + 1, rounded up with ceil_mode."""
+        if self.divisor_override == 0:
+            raise OpError("divisor_override=0 divides by zero; use another number, or null for the mean")
+        return super().output(inputs)
+
+
+@register
+class AvgPool2d(_AvgPoolWithDivisor):
+    """Mean of each window of an image, K operations an output."""
+
+    spatial = 2
+    torch = "torch.nn.AvgPool2d"
+
+
+@register
+class AvgPool3d(_AvgPoolWithDivisor):
+    """Mean of each window of a volume, K operations an output."""
+
+    spatial = 3
+    torch = "torch.nn.AvgPool3d"
+    needs_full_windows = True
+
+
+@dataclass(frozen=True, repr=False)
+class _LPPool(_Pool):
+    """Root of a sum of powers, (Σ x^p)^(1/p)."""
+
+    work = (
+        "inputs + outputs · K",
+        "{inputs} + {outputs} · {kernel}",
+        "one power an input; K − 1 additions and one root an output",
+    )
+
+    norm_type: float = argument(number(), "the exponent p; 1 sums, larger ones come close to the maximum")
+    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
+    stride: int | tuple[int, ...] | None = argument(
+        optional(per_axis(1)), "step of the window; null for the kernel size", None
+    )
+    ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × sizes by ⌊(W − K) / S⌋ + 1, rounded up with ceil_mode."""
+        if self.norm_type == 0:
+            raise OpError("norm_type=0 has no root 1/p; use another number, such as 2")
+        return super().output(inputs)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return inputs + outputs · K: one power an input, K − 1 additions and one root an output."""
+        return {"pooling": numel(inputs[0]) + numel(outputs[0]) * self.taps}
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input, its powers, and mean, sign, magnitude and sum of every window."""
+        return Saved(inputs=(0,), extra=((numel(inputs[0]), None), *((numel(outputs[0]), None),) * 4))
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields; in one dimension PyTorch multiplies by the kernel size, so that it must be a number."""
+        kernel_size = self.kernel[0] if self.spatial == 1 else self.kernel_size
+        return {**super().torch_arguments(inputs), "kernel_size": kernel_size}
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return Euclidean, fractional and rounded-up pools."""
+        space = (13, 11, 9)[: cls.spatial]
+        return (
+            Example(cls(2, 2), ((2, 6, *space),)),
+            Example(cls(1.5, (3, 2, 1)[: cls.spatial], stride=1), ((1, 4, *space),)),
+            Example(cls(3, 3, stride=2, ceil_mode=True), ((1, 4, *space[:-1], 8),)),
+        )
+
+
+@register
+class LPPool1d(_LPPool):
+    """Power sum (Σ x^p)^(1/p) of each window of a sequence."""
+
+    spatial = 1
+    torch = "torch.nn.LPPool1d"
+
+
+@register
+class LPPool2d(_LPPool):
+    """Power sum (Σ x^p)^(1/p) of each window of an image."""
+
+    spatial = 2
+    torch = "torch.nn.LPPool2d"
+
+
+@register
+class LPPool3d(_LPPool):
+    """Power sum (Σ x^p)^(1/p) of each window of a volume."""
+
+    spatial = 3
+    torch = "torch.nn.LPPool3d"
+    needs_full_windows = True

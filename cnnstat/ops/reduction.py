@@ -1,0 +1,104 @@
+"""Ops that reduce axes to one number each: mean, sum and maximum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from cnnstat.ir.argument import FLAG, argument
+from cnnstat.ir.op import (
+    Example,
+    Family,
+    Formula,
+    NoMacs,
+    NothingSaved,
+    Op,
+    Saved,
+    Shape,
+    Shapes,
+    Weightless,
+    numel,
+    register,
+)
+from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ops.view import AXES, axis_indices
+
+
+@dataclass(frozen=True, repr=False)
+class _Reduction(Weightless, NoMacs, Op):
+    """What reductions share: one number for all that lies along the reduced axes."""
+
+    family: ClassVar[Family] = Family.POOLING
+    divides: ClassVar[bool] = False
+
+    dim: int | tuple[int, ...] = argument(AXES, "the axis or axes that are reduced")
+    keepdim: bool = argument(FLAG, "whether reduced axes stay, with size 1", False)
+
+    def _reduced(self, shape: Shape) -> tuple[int, ...]:
+        """Return the reduced axes as numbers from 0."""
+        return axis_indices(self.dim, len(shape))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the sizes of the other axes, and 1 for the reduced ones if they stay."""
+        (shape,) = inputs
+        reduced = self._reduced(shape)
+        sizes = ((axis, 1 if axis in reduced else size) for axis, size in enumerate(shape))
+        return (tuple(size for axis, size in sizes if self.keepdim or axis not in reduced),)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return outputs · (n − 1): n numbers take n − 1 additions or comparisons; a mean one division more."""
+        count = numel(inputs[0]) // numel(outputs[0])
+        return {"pooling": numel(outputs[0]) * (count if self.divides else count - 1)}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return that reduced axes that stay read the whole axis; those that go are read by no output axis."""
+        reduced = self._reduced(inputs[0])
+        axes = (axis for axis in range(len(inputs[0])) if self.keepdim or axis not in reduced)
+        return (tuple((axis, WHOLE if axis in reduced else IDENTITY) for axis in axes),)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return how many numbers become one, and the operations that takes."""
+        sizes = [inputs[0][axis] for axis in self._reduced(inputs[0])]
+        count = math.prod(sizes)
+        symbols, times = ("outputs · n", f"{count}") if self.divides else ("outputs · (n − 1)", f"({count} − 1)")
+        return (
+            Formula("numbers that become one", "n = Π reduced sizes", "·".join(map(str, sizes)), count),
+            Formula("FLOPs", symbols, f"{numel(outputs[0])} · {times}", self.other_flops(inputs, outputs)["pooling"]),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return global pooling with and without its axes, and a mean over tokens."""
+        return (
+            Example(cls((2, 3)), ((2, 6, 5, 4),)),
+            Example(cls((-2, -1), keepdim=True), ((2, 6, 5, 4),)),
+            Example(cls(1), ((2, 7, 3),)),
+        )
+
+
+@register
+class Mean(NothingSaved, _Reduction):
+    """The mean over axes; over height and width it is global average pooling."""
+
+    torch = "torch.mean"
+    divides = True
+
+
+@register
+class Sum(NothingSaved, _Reduction):
+    """The sum over axes."""
+
+    torch = "torch.sum"
+
+
+@register
+class Max(_Reduction):
+    """The largest number along axes; over height and width it is global max pooling."""
+
+    torch = "torch.amax"
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return input and output: the gradient goes to the inputs that equal the maximum."""
+        return Saved(inputs=(0,), outputs=(0,))

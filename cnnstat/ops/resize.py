@@ -1,0 +1,260 @@
+"""Ops that resize the spatial axes: nearest neighbour, linear, cubic and area interpolation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, list_of, number, optional, per_axis
+from cnnstat.ir.op import (
+    NOTHING_SAVED,
+    Example,
+    Family,
+    Formula,
+    NoMacs,
+    Op,
+    Saved,
+    Shape,
+    Shapes,
+    Weightless,
+    numel,
+    register,
+)
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, AxisRule, Reads, adaptive, interpolated, nearest
+from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, spatial_reads
+from cnnstat.ops.view import shape_text
+
+LINEAR_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+FREE_MODES = ("nearest", "nearest-exact", "area")
+"""Modes that take any number of axes and know no align_corners."""
+
+MODE = choice("nearest", "linear", "bilinear", "bicubic", "trilinear", "nearest-exact", "area")
+MAX_SCALE = 2.0**20
+SCALE = number(0, MAX_SCALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Resizing:
+    """How one axis is resized; `scale` is the factor asked for, None where only the sizes count."""
+
+    length: int
+    size: int
+    scale: float | None
+
+    def step(self, align_corners: bool) -> Fraction:
+        """Return how many inputs one output moves on, as PyTorch computes it.
+
+        With a scale factor that is its inverse, not input size / output size (they differ where it does not divide).
+        """
+        if align_corners:
+            return Fraction(self.length - 1, self.size - 1) if self.size > 1 else Fraction(0)
+        if self.scale is None:
+            return Fraction(self.length, self.size)
+        if self.scale >= 1:
+            return 1 / Fraction(self.scale).limit_denominator(MAX_PERIOD)
+        return Fraction(1 / self.scale).limit_denominator(MAX_PERIOD)
+
+    def rule(self, mode: str, align_corners: bool) -> AxisRule:
+        """Return which inputs an output reads."""
+        if mode == "area":
+            return adaptive(self.length, self.size)
+        step = self.step(align_corners)
+        if mode in FREE_MODES:
+            return nearest(step, Fraction(mode == "nearest-exact", 2))
+        if mode == "bicubic":
+            return interpolated(step, 2, align_corners)
+        return IDENTITY if self.length == self.size else interpolated(step, 1, align_corners)
+
+    @property
+    def bins(self) -> int:
+        """Return the inputs that all bins of area interpolation hold together: Σ ⌈(o + 1)·I/O⌉ − ⌊o·I/O⌋."""
+        return self.length + self.size - math.gcd(self.length, self.size)
+
+
+class _Resize(Weightless, NoMacs, Op):
+    """What resizing ops share.
+
+    Operations for each output value in d axes; an axis' weights are worked out once for all channels and not counted:
+    nearest 0; linear 3·(2^d − 1), one subtraction, multiplication and addition for each of 2^d − 1 interpolations
+    between two values; bicubic 5·7, four multiplications and three additions along four rows and one column;
+    area the values in its bin, all but one added up, and one division.
+    """
+
+    family: ClassVar[Family] = Family.RESAMPLING
+    mode: str
+    align_corners: bool | None
+
+    def axes(self, inputs: Shapes) -> tuple[Resizing, ...]:
+        """Return how each spatial axis is resized."""
+        raise AssertionError(f"{self.kind} states no axes")
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × the new sizes."""
+        (shape, *_) = inputs
+        self._check_mode(len(shape) - 2, shape)
+        sizes = tuple(axis.size for axis in self.axes(inputs))
+        if min(sizes) < 1:
+            raise OpError(f"{shape_text(shape[2:])} would shrink to {shape_text(sizes)}; use a larger scale_factor")
+        return ((*shape[:2], *sizes),)
+
+    def _check_mode(self, spatial: int, shape: Shape) -> None:
+        """Raise OpError unless mode and align_corners go with each other and with the number of axes."""
+        if spatial not in AXIS_NAMES:
+            raise OpError(f"{self.kind} takes batch×channels×space, not {shape_text(shape)}; reshape the input first")
+        if self.mode in FREE_MODES:
+            if self.align_corners is not None:
+                raise OpError(f"align_corners has no meaning with mode={self.mode}; leave it out")
+            return
+        fitting = {2: ("bilinear", "bicubic")}.get(spatial, (LINEAR_MODES[spatial],))
+        if self.mode not in fitting:
+            word = " or ".join(fitting)
+            raise OpError(f"mode={self.mode} does not fit {spatial} spatial axes of {shape_text(shape)}; use {word}")
+
+    def _flops_per_output(self, spatial: int) -> int:
+        """Return the operations for one output value, see the class; not for area, whose bins differ."""
+        if self.mode in FREE_MODES:
+            return 0
+        return 5 * 7 if self.mode == "bicubic" else 3 * (2**spatial - 1)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return outputs × operations for each, see the class; none for nearest."""
+        (shape, *_), (made,) = inputs, outputs
+        if self.mode == "area":
+            return {"resampling": numel(made[:2]) * math.prod(axis.bins for axis in self.axes(inputs))}
+        each = self._flops_per_output(len(shape) - 2)
+        return {"resampling": numel(made) * each} if each else {}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the pixels around the place an output comes from; a second input is read for its size only."""
+        rules = [axis.rule(self.mode, bool(self.align_corners)) for axis in self.axes(inputs)]
+        unread: Reads = tuple((axis, NOTHING) for axis in range(len(outputs[0])))
+        return (*spatial_reads(rules, mixes_channels=False), *(unread for _ in inputs[1:]))
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return nothing, but for area the input (unless the output is one pixel, which is a mean)."""
+        is_pooled = self.mode == "area" and math.prod(outputs[0][2:]) > 1
+        return Saved(inputs=(0,)) if is_pooled else NOTHING_SAVED
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the output sizes and the operations."""
+        spatial, (made,) = len(inputs[0]) - 2, outputs
+        sizes = (
+            _size_formula(name, symbol, axis)
+            for name, symbol, axis in zip(AXIS_NAMES[spatial], AXIS_SYMBOLS[spatial], self.axes(inputs))
+        )
+        flops = sum(self.other_flops(inputs, outputs).values())
+        if self.mode == "area":
+            bins = "·".join(str(axis.bins) for axis in self.axes(inputs))
+            return (*sizes, Formula("FLOPs", "N·C·Π Σ bin sizes", f"{made[0]}·{made[1]}·{bins}", flops))
+        symbols = "0" if self.mode in FREE_MODES else "5·7" if self.mode == "bicubic" else "3·(2^d − 1)"
+        each = self._flops_per_output(spatial)
+        return (*sizes, Formula("FLOPs", f"outputs · {symbols}", f"{numel(made)} · {each}", flops))
+
+
+def _size_formula(name: str, symbol: str, axis: Resizing) -> Formula:
+    """Return how the size of one axis comes about."""
+    if axis.scale is None:
+        return Formula(f"output {name}", "size", f"{axis.size}", axis.size, f"from {axis.length}")
+    return Formula(f"output {name}", f"⌊{symbol}·scale⌋", f"⌊{axis.length}·{axis.scale}⌋", axis.size)
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class Upsample(_Resize):
+    """Resizes height and width (or length, or a volume) to a size or by a factor, up or down."""
+
+    torch = "torch.nn.Upsample"
+    size: int | tuple[int, ...] | None = argument(optional(per_axis(1)), "output size of all axes, or of each", None)
+    scale_factor: float | tuple[float, ...] | None = argument(
+        optional(any_of(SCALE, list_of(SCALE))), "factor for all axes, or for each; write it or size", None
+    )
+    mode: str = argument(MODE, "how values between pixels are found", "nearest")
+    align_corners: bool | None = argument(
+        optional(FLAG), "whether the corner pixels of input and output coincide (linear and cubic only)", None
+    )
+    recompute_scale_factor: bool | None = argument(
+        optional(FLAG), "whether the sizes, not scale_factor, decide where a value is read", None
+    )
+
+    def axes(self, inputs: Shapes) -> tuple[Resizing, ...]:
+        """Return how each axis is resized; sizes are rounded down."""
+        space = inputs[0][2:]
+        if (self.size is None) == (self.scale_factor is None):
+            raise OpError("write either size or scale_factor")
+        if self.size is not None:
+            if self.recompute_scale_factor:
+                raise OpError("recompute_scale_factor has no meaning with size; leave it out")
+            return tuple(
+                Resizing(length, size, None) for length, size in zip(space, axes(self.size, len(space), "size"))
+            )
+        return tuple(self._scaled(length, scale) for length, scale in zip(space, self._scales(len(space))))
+
+    def _scales(self, spatial: int) -> tuple[float, ...]:
+        """Return the factor of each axis."""
+        if isinstance(self.scale_factor, tuple):
+            if len(self.scale_factor) != spatial:
+                given = list(self.scale_factor)
+                raise OpError(f"scale_factor={given} has {len(given)} values; write one, or {spatial}")
+            return self.scale_factor
+        return (self.scale_factor or 0.0,) * spatial
+
+    def _scaled(self, length: int, scale: float) -> Resizing:
+        """Return how one axis is resized by a factor."""
+        return Resizing(length, math.floor(length * scale), None if self.recompute_scale_factor else scale)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return every mode, factors and sizes, in one to three axes."""
+        image, volume, sequence = ((2, 3, 5, 4),), ((1, 2, 3, 4, 5),), ((2, 3, 9),)
+        return (
+            Example(cls(scale_factor=2), image),
+            Example(cls(scale_factor=2), volume),
+            Example(cls((10, 3)), image),
+            Example(cls(7), sequence),
+            Example(cls(scale_factor=(1.5, 0.7), mode="nearest-exact"), image),
+            Example(cls(scale_factor=1.7, mode="linear"), sequence),
+            Example(cls(scale_factor=2, mode="bilinear"), image),
+            Example(cls(9, mode="bilinear", align_corners=True), image),
+            Example(cls(scale_factor=2.6, mode="bicubic", recompute_scale_factor=True), image),
+            Example(cls((4, 4, 4), mode="trilinear", align_corners=False), volume),
+            Example(cls(3, mode="area"), image),
+            Example(cls(1, mode="area"), image),
+            Example(cls(scale_factor=1.4, mode="area"), volume),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class ResizeLike(_Resize):
+    """Resizes its first input to the spatial size of its second (feature pyramids, segmentation heads)."""
+
+    torch = "torch.nn.functional.interpolate"
+    input_count = (2, 2)
+    mode: str = argument(MODE, "how values between pixels are found", "nearest")
+    align_corners: bool | None = argument(
+        optional(FLAG), "whether the corner pixels of input and output coincide (linear and cubic only)", None
+    )
+
+    def axes(self, inputs: Shapes) -> tuple[Resizing, ...]:
+        """Return the sizes of both inputs, axis by axis."""
+        shape, like = inputs
+        if len(shape) != len(like):
+            raise OpError(f"the inputs {shape_text(shape)} and {shape_text(like)} must have equally many spatial axes")
+        return tuple(Resizing(length, size, None) for length, size in zip(shape[2:], like[2:]))
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the size of the second input."""
+        return {"size": inputs[1][2:], **super().torch_arguments(inputs)}
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a top-down path, and a segmentation map brought to the size of the image."""
+        return (
+            Example(cls(), ((2, 3, 5, 4), (2, 7, 10, 8))),
+            Example(cls("bilinear", False), ((1, 5, 4, 4), (1, 3, 9, 11))),
+            Example(cls("linear"), ((1, 5, 8), (1, 3, 3))),
+        )

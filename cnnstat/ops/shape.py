@@ -1,0 +1,193 @@
+"""Ops that give the same elements, in the same order, another shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import argument, integer, list_of
+from cnnstat.ir.op import Example, Formula, Linearity, Pointwise, SameShape, Shape, Shapes, register
+from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.view import AXIS, AXIS_LETTERS, View, axis_index, rearranged, shape_text
+
+SIZES = list_of(integer(-1))
+"""Sizes of axes, one of which may be −1: whatever is left."""
+
+
+def filled(sizes: Shape, elements: int, name: str, source: Shape) -> Shape:
+    """Return `sizes` with its −1 worked out; raises OpError unless they hold exactly the elements of `source`."""
+    if sizes.count(-1) > 1 or 0 in sizes:
+        raise OpError(f"{name}={list(sizes)} must be sizes of at least 1, and -1 at most once")
+    known = math.prod(size for size in sizes if size != -1)
+    if -1 in sizes and elements % known == 0:
+        return tuple(elements // known if size == -1 else size for size in sizes)
+    if -1 not in sizes and known == elements:
+        return sizes
+    verb = "does not divide into" if -1 in sizes else f"holds {known} elements, not"
+    raise OpError(f"{name}={list(sizes)} {verb} the {elements} of {shape_text(source)}; write -1 for one size")
+
+
+def regrouped(source: Shape, target: Shape) -> Reads:
+    """Return how the axes of a reshaped tensor read those of the original: an axis kept whole reads itself.
+
+    Axes that are merged or split read no single axis.
+    """
+    reads: list[tuple[int, Any] | None] = [None] * len(target)
+    for sources, targets in _runs(source, target):
+        if len(sources) == len(targets) == 1:
+            reads[targets[0]] = (sources[0], IDENTITY)
+    return tuple(reads)
+
+
+def _runs(source: Shape, target: Shape) -> Iterator[tuple[range, range]]:
+    """Cut two shapes of equally many elements into the shortest runs of axes with equal products."""
+    i = j = 0
+    while i < len(source) and j < len(target):
+        first, second = i, j
+        left, right = source[i], target[j]
+        while left != right:
+            if left < right:
+                i += 1
+                left *= source[i]
+            else:
+                j += 1
+                right *= target[j]
+        i, j = i + 1, j + 1
+        yield range(first, i), range(second, j)
+
+
+@register
+class Identity(SameShape, Pointwise, View):
+    """Passes its input on unchanged: f(x) = x."""
+
+    torch = "torch.nn.Identity"
+
+    @property
+    def linearity(self) -> Linearity:
+        """Scales by one."""
+        return Linearity.AFFINE
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return that nothing changes."""
+        return rearranged("the input's", inputs, outputs)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return an image and a vector."""
+        return (Example(cls(), ((2, 3, 5, 4),)), Example(cls(), ((1, 10),)))
+
+
+class _Reshaping(View):
+    """What all ops share whose output is the input's elements, in order, under another shape."""
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on axes that stay whole and None on those that are merged or split."""
+        return (regrouped(inputs[0], outputs[0]),)
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class Flatten(_Reshaping):
+    """Merges axes into one, all but the batch unless told otherwise. Counted as a view, see `View`."""
+
+    torch = "torch.nn.Flatten"
+    start_dim: int = argument(AXIS, "first axis that is merged", 1)
+    end_dim: int = argument(AXIS, "last axis that is merged", -1)
+
+    def _span(self, rank: int) -> tuple[int, int]:
+        """Return the first merged axis and the one behind the last."""
+        start = axis_index(self.start_dim, rank, "start_dim")
+        end = axis_index(self.end_dim, rank, "end_dim")
+        if start > end:
+            raise OpError(f"start_dim={self.start_dim} lies behind end_dim={self.end_dim}; swap them")
+        return start, end + 1
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the product of the merged axes between the others."""
+        (shape,) = inputs
+        start, end = self._span(len(shape))
+        return ((*shape[:start], math.prod(shape[start:end]), *shape[end:]),)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the product of the merged sizes."""
+        (shape,) = inputs
+        start, end = self._span(len(shape))
+        letters = AXIS_LETTERS.get(len(shape), "")[start:end]
+        symbols = "·".join(letters) or "product of the merged axes"
+        return (Formula("features", symbols, "·".join(map(str, shape[start:end])), outputs[0][start]),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return the classifier's flatten, one that keeps channels, and one that merges batch and channels."""
+        return (
+            Example(cls(), ((2, 6, 5, 4),)),
+            Example(cls(2), ((2, 6, 5, 4),)),
+            Example(cls(0, 1), ((2, 6, 5, 4),)),
+            Example(cls(-2), ((1, 3, 4, 5, 6),)),
+            Example(cls(), ((3, 7),)),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class Unflatten(_Reshaping):
+    """Splits one axis into several."""
+
+    torch = "torch.nn.Unflatten"
+    dim: int = argument(AXIS, "the axis that is split")
+    unflattened_size: tuple[int, ...] = argument(SIZES, "the sizes it is split into; one may be -1")
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the new axes in the place of the old one."""
+        (shape,) = inputs
+        axis = axis_index(self.dim, len(shape))
+        sizes = filled(self.unflattened_size, shape[axis], "unflattened_size", (shape[axis],))
+        return ((*shape[:axis], *sizes, *shape[axis + 1 :]),)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the shapes before and after."""
+        return rearranged(f"axis {self.dim} split into {list(self.unflattened_size)}", inputs, outputs)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a generator's first map, and channels split into groups."""
+        return (
+            Example(cls(1, (8, 4, 4)), ((2, 128),)),
+            Example(cls(1, (2, -1)), ((1, 6, 5, 4),)),
+            Example(cls(-1, (-1, 3)), ((2, 5, 12),)),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class Reshape(_Reshaping):
+    """Gives the elements of each batch entry another shape; the batch stays. Counted as a view, see `View`."""
+
+    torch = "torch.reshape"
+    shape: tuple[int, ...] = argument(SIZES, "the new sizes, without the batch; one may be -1")
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × shape."""
+        batch, *rest = inputs[0]
+        return ((batch, *filled(self.shape, math.prod(rest), "shape", tuple(rest))),)
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the shape with the batch in front."""
+        return {"shape": (inputs[0][0], *self.shape)}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the shapes before and after."""
+        return rearranged(f"N × {shape_text(self.shape)}", inputs, outputs)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a map made from a vector, grouped channels, and a vector made from a map."""
+        return (
+            Example(cls((8, 4, 4)), ((2, 128),)),
+            Example(cls((2, 3, 5, 4)), ((2, 6, 5, 4),)),
+            Example(cls((-1,)), ((2, 6, 5, 4),)),
+            Example(cls((6, -1)), ((1, 6, 5, 4),)),
+        )

@@ -1,0 +1,158 @@
+"""Analysis: all passes over one graph, and their findings layer by layer and in total."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cnnstat.ir.graph import Graph
+from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.passes.lint import lint
+from cnnstat.passes.memory import Memory, memory
+from cnnstat.passes.params import Parameters, count_parameters
+from cnnstat.passes.receptive_field import ReceptiveField, ReceptiveFields, receptive_fields
+from cnnstat.passes.shapes import Values, infer_shapes
+from cnnstat.passes.work import Work, count_work
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What the passes found about one op call; shapes include the batch, sizes are in bytes."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    input_shapes: Shapes
+    output_shapes: Shapes
+    params: int
+    trainable_params: int
+    buffers: int
+    macs: int
+    flops: int
+    output_bytes: int
+    receptive_field: ReceptiveField | None
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the first output."""
+        return self.output_shapes[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The figures of a whole network."""
+
+    params: int
+    trainable_params: int
+    buffers: int
+    macs: int
+    flops: int
+    flop_parts: Mapping[str, int]
+    layers: int
+    memory: Memory
+    receptive_field: ReceptiveField | None
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The findings about one network.
+
+    layers: one entry for each op call, in execution order.
+    totals: the figures of the whole network.
+    uncounted: names of layers whose work could not be counted; where there are any, totals are "at least".
+    warnings: structures that are legal but seldom meant, one line each.
+    """
+
+    graph: Graph
+    values: Values
+    parameters: Parameters
+    work: Work
+    memory: Memory
+    fields: ReceptiveFields
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """One entry for each op call."""
+        return tuple(self._layer(index) for index in range(len(self.graph.nodes)))
+
+    def _layer(self, index: int) -> Layer:
+        """Return the findings about node `index`."""
+        node = self.graph.nodes[index]
+        value = self.graph.arity + index
+        return Layer(
+            name=node.name,
+            op=node.op,
+            inputs=tuple(self.graph.value_name(edge.value) for edge in node.inputs),
+            input_shapes=self.values.inputs[index],
+            output_shapes=self.values.outputs[value],
+            params=self.parameters.params[index],
+            trainable_params=self.parameters.trainable[index],
+            buffers=self.parameters.buffers[index],
+            macs=self.work.macs[index],
+            flops=self.work.flops[index],
+            output_bytes=self.memory.output_bytes[index],
+            receptive_field=self.fields.of(value),
+        )
+
+    @cached_property
+    def totals(self) -> Totals:
+        """The figures of the whole network."""
+        return Totals(
+            params=sum(self.parameters.params),
+            trainable_params=sum(self.parameters.trainable),
+            buffers=sum(self.parameters.buffers),
+            macs=sum(self.work.macs),
+            flops=sum(self.work.flops),
+            flop_parts=self.work.parts,
+            layers=len(self.graph.nodes),
+            memory=self.memory,
+            receptive_field=self.fields.total,
+        )
+
+    @cached_property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of the layers whose work could not be counted."""
+        return tuple(node.name for node in self.graph.nodes if not node.op.modelled)
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Structures that are legal but seldom meant."""
+        return lint(self.graph, self.values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings under the `cnnstat/1` JSON contract."""
+        from cnnstat.report.json import document
+
+        return document(self)
+
+    def __repr__(self) -> str:
+        """The table of layers and totals, as `cnnstat analyze` prints it at 100 columns."""
+        from cnnstat.report.table import text
+
+        return text(self, width=100)
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks."""
+        from cnnstat.report.html import page
+
+        return page(self)
+
+
+def analyze_graph(graph: Graph, *, optimizer: str = "sgd", strict: bool = False) -> Analysis:
+    """Run every pass over a graph.
+
+    optimizer: `sgd`, `momentum` or `adam`; decides the optimizer state in training memory.
+    strict: count a squeeze-excite gate as seeing the whole input instead of reporting the local receptive field.
+    Raises SpecError where an op refuses its inputs.
+    """
+    values = infer_shapes(graph)
+    return Analysis(
+        graph=graph,
+        values=values,
+        parameters=count_parameters(graph, values),
+        work=count_work(graph, values),
+        memory=memory(graph, values, optimizer=optimizer),
+        fields=receptive_fields(graph, values, strict=strict),
+    )

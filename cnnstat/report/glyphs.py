@@ -1,0 +1,89 @@
+"""Text that any terminal can show: untrusted names made printable, symbols an encoding lacks replaced, widths."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+
+STAND_INS = {
+    "×": "x",
+    "−": "-",
+    "–": "-",
+    "·": "*",
+    "…": "~",
+    "─": "-",
+    "│": "|",
+    "┼": "+",
+    "≥": ">",
+    "≤": "<",
+    "→": ">",
+    "⌊": "[",
+    "⌋": "]",
+    "⌈": "[",
+    "⌉": "]",
+    "\N{NO-BREAK SPACE}": " ",
+}
+"""What stands for a symbol where the encoding lacks it; one column each, so that tables stay aligned."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters, line ends and direction marks written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def encodable(text: str, encoding: str) -> str:
+    """Return `text` in characters of `encoding`, at the same width: `×` becomes `x`, what has no stand-in `?`."""
+    if text.isascii() or _fits(text, encoding):
+        return text
+    return "".join(c if _fits(c, encoding) else STAND_INS.get(c, "?" * cell_len(c)) for c in text)
+
+
+def _fits(text: str, encoding: str) -> bool:
+    """Return whether `encoding` has every character of `text`."""
+    try:
+        text.encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def width_of(text: str) -> int:
+    """Return the columns that `text` takes in a terminal."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
+def padded(text: str, width: int, align: str) -> str:
+    """Return `text` filled up with spaces to `width` columns; align is `left` or `right`."""
+    if text.isascii():
+        return text.ljust(width) if align == "left" else text.rjust(width)
+    spaces = " " * (width - cell_len(text))
+    return text + spaces if align == "left" else spaces + text
+
+
+def cut_end(text: str, width: int) -> str:
+    """Return `text` cut to `width` columns, with … where its end is missing."""
+    if width_of(text) <= width:
+        return text
+    kept = text[: max(0, width - 1)]
+    while kept and cell_len(kept) > width - 1:
+        kept = kept[:-1]
+    return kept + "…" * (width > 0)
+
+
+def cut_start(text: str, width: int) -> str:
+    """Return `text` cut to `width` columns, with … where its start is missing: the end tells layer names apart."""
+    if width_of(text) <= width:
+        return text
+    kept = text[len(text) - max(0, width - 1) :]
+    while kept and cell_len(kept) > width - 1:
+        kept = kept[1:]
+    return "…" * (width > 0) + kept
+
+
+def cut_call(text: str, width: int) -> str:
+    """Return a call cut to `width` columns between two arguments: `Conv2d(64, 3, …)`."""
+    if width_of(text) <= width:
+        return text
+    end = text.rfind(", ", 0, max(0, width - 2))
+    return f"{text[:end]}, …)" if end > 0 and width_of(text[:end]) <= width - 4 else cut_end(text, width)

@@ -1,0 +1,73 @@
+"""Words: shapes, receptive fields and numbers as reports write them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from cnnstat.ir.op import Shape
+from cnnstat.passes.receptive_field import ReceptiveField
+
+MISALIGNED = "misaligned"
+GLOBAL_CONTEXT = "global context"
+NOT_CENTRED = "not centred"
+BOUND = "bound"
+WHOLE_INPUT = "whole input"
+
+NOTES = {
+    MISALIGNED: "branches of different stride meet; the size is that of the centre output",
+    GLOBAL_CONTEXT: "a gate has seen the whole input beside it",
+    NOT_CENTRED: "branches of different centre meet, their padding differs",
+    BOUND: "at most this size",
+}
+"""What the notes on a receptive field mean."""
+
+
+def shape_text(shape: Shape | None) -> str:
+    """Return sizes joined by × (`64×55×55`)."""
+    if shape is None:
+        return ""
+    return "×".join(map(str, shape)) or "scalar"
+
+
+def shapes_text(shapes: Sequence[Shape]) -> str:
+    """Return several shapes; equal ones once with their number (`2 of 64×56×56`)."""
+    if len(shapes) > 1 and len(set(shapes)) == 1:
+        return f"{len(shapes)} of {shape_text(shapes[0])}"
+    return ", ".join(map(shape_text, shapes))
+
+
+def number_text(number: Fraction | float | None) -> str:
+    """Return an exact number with a real minus sign and thousands separators; None is `misaligned`."""
+    if number is None:
+        return MISALIGNED
+    text = f"{number:,}" if isinstance(number, int) else str(number)
+    return text.replace("-", "−")
+
+
+def axes_text(numbers: Sequence[Fraction | int | None], joint: str = "×") -> str:
+    """Return one number for each axis, or just one if all are equal."""
+    shown = [number_text(number) for number in numbers]
+    return shown[0] if len(set(shown)) == 1 else joint.join(shown)
+
+
+def field_notes(field: ReceptiveField | None) -> tuple[str, ...]:
+    """Return the words that restrict what a receptive field's figures say."""
+    if field is None:
+        return ()
+    return (
+        *((MISALIGNED,) if not field.aligned else ()),
+        *((GLOBAL_CONTEXT,) if field.global_context else ()),
+        *((NOT_CENTRED,) if not field.centred else ()),
+        *((BOUND,) if not field.exact else ()),
+    )
+
+
+def percent(share: float) -> str:
+    """Return a share in percent with one decimal (`12.3`); what is not there at all is `0`."""
+    return f"{100 * share:.1f}" if share else "0"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun (`1 layer`, `21 layers`)."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
