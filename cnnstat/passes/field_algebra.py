@@ -30,7 +30,7 @@ class Algebra:
         self._memo: dict[tuple[int, Window], tuple[Field, Field | None]] = {}
         self._work = 0
         self._last_read: tuple[Field, AxisRule, Field | None] = (NOTHING, IDENTITY, NOTHING)
-        self._last_merge: tuple[Field, Field, Field] = (NOTHING, NOTHING, NOTHING)
+        self._last_merge: tuple[Field, Field, int, str, Field] = (NOTHING, NOTHING, 0, "", NOTHING)
 
     def read(self, field: Field, rule: AxisRule) -> Field | None:
         """Return the field of an axis that reads, by `rule`, an axis with `field`; None where that is everything."""
@@ -95,9 +95,11 @@ class Algebra:
         """Return the union of two branches that meet at node `where`, on an axis of `extent` outputs."""
         if first is second:
             return first
-        if first is not self._last_merge[0] or second is not self._last_merge[1]:
-            self._last_merge = (first, second, self._merge(first, second, extent, where))
-        return self._last_merge[2]
+        one, other, *place, result = self._last_merge
+        if first is not one or second is not other or place != [extent, where]:
+            result = self._merge(first, second, extent, where)
+            self._last_merge = (first, second, extent, where, result)
+        return result
 
     def _merge(self, first: Field, second: Field, extent: int, where: str) -> Field:
         """Do the same without looking for the answer to the last question."""

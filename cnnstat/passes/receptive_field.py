@@ -45,15 +45,15 @@ class Track(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """How one tensor depends on the inputs: a track for each of its axes, and sets of input axes as bit masks.
+    """How one tensor depends on the inputs: a track for each of its axes, and sets of axes as bit masks.
 
-    tracked: input axes that a track follows.
+    tracked: axes of the tensor that have a track.
     whole: input axes of which every element depends on everything.
     context: input axes followed locally although a gate has seen them whole.
     """
 
     tracks: tuple[Track | None, ...]
-    tracked: int = 0
+    tracked: int
     whole: int = 0
     context: int = 0
 
@@ -160,7 +160,7 @@ def _coordinates(graph: Graph) -> tuple[tuple[range, ...], tuple[int, ...], list
         tracks: list[Track | None] = [None] * len(source.shape)
         for place, axis in zip(spatial, systems.get(len(spatial), ())):
             tracks[place] = Track(axis, INPUT)
-        traces.append((Trace(tuple(tracks), sum(1 << track.axis for track in tracks if track is not None)),))
+        traces.append((Trace(tuple(tracks), sum(1 << place for place in spatial)),))
     return tuple(systems.values()), tuple(lengths), traces
 
 
@@ -180,30 +180,31 @@ class _Walk:
 
     def trace(self, node: Node, sources: list[Trace], inputs: Shapes, outputs: Shapes, index: int) -> Trace:
         """Return the trace of output `index` of a node from those of its inputs."""
-        found: list[Track | None] = [None] * len(outputs[index])
-        whole = incoming = context = tracked = 0
+        whole = incoming = context = tracked = local = 0
         for source in sources:
             incoming |= source.whole
             context |= source.context
             tracked |= source.tracked
-        if tracked:
-            reads = node.op.window(inputs, outputs, index)
-            for source, axes, shape in zip(sources, reads, inputs):
-                if source.tracked:
-                    contracted, repeated = self._follow(found, source, axes, shape, outputs[index], node.name)
-                    whole |= contracted
-                    incoming |= repeated
-        local = 0
-        for track in found:
+        if not tracked:
+            return Trace((None,) * len(outputs[index]), 0, incoming)
+        found: list[Track | None] = [None] * len(outputs[index])
+        reads = node.op.window(inputs, outputs, index)
+        for source, axes, shape in zip(sources, reads, inputs):
+            if source.tracked:
+                contracted, repeated = self._follow(found, source, axes, shape, outputs[index], node.name)
+                whole |= contracted
+                incoming |= repeated
+        tracked = 0
+        for place, track in enumerate(found):
             if track is not None:
+                tracked |= 1 << place
                 local |= 1 << track.axis
-        local &= ~whole
-        whole |= incoming
-        if self._strict and whole:
-            whole, local = whole | local, 0
-        if whole:
+        if whole or incoming:
+            local = 0 if self._strict else local & ~whole
             found = [track if track is not None and local >> track.axis & 1 else None for track in found]
-        return Trace(tuple(found), local, whole & ~local, (context | whole) & local)
+            tracked = sum(1 << place for place, track in enumerate(found) if track is not None)
+            whole |= incoming
+        return Trace(tuple(found), tracked, whole & ~local, (context | whole) & local)
 
     def _follow(
         self, found: list[Track | None], source: Trace, axes: Reads, shape: Shape, joined: Shape, where: str
@@ -214,12 +215,12 @@ class _Walk:
         pooled by a fixed kernel, say).
         """
         whole = repeated = 0
-        unread = {place for place, track in enumerate(source.tracks) if track is not None}
+        unread, tracks, read = source.tracked, source.tracks, self._algebra.read
         for place, entry in enumerate(axes):
-            if entry is None or (track := source.tracks[entry[0]]) is None:
+            if entry is None or (track := tracks[entry[0]]) is None:
                 continue
-            unread.discard(entry[0])
-            field = self._algebra.read(track.field, entry[1])
+            unread &= ~(1 << entry[0])
+            field = read(track.field, entry[1])
             before = found[place]
             if field is None:
                 whole |= 1 << track.axis
@@ -230,12 +231,10 @@ class _Walk:
                 found[place] = Track(track.axis, self._algebra.merge(before.field, field, joined[place], where))
             else:
                 whole |= 1 << track.axis | 1 << before.axis
-        for place in unread:
-            bit = 1 << source.tracks[place].axis  # type: ignore[union-attr]  # only tracked axes are in the set
-            if shape[place] == 1:
-                repeated |= bit
-            else:
-                whole |= bit
+        if unread:
+            missed = [(place, track.axis) for place, track in enumerate(tracks) if track and unread >> place & 1]
+            whole |= sum({1 << axis for place, axis in missed if shape[place] > 1})
+            repeated |= sum({1 << axis for place, axis in missed if shape[place] == 1})
         return whole, repeated
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError, Problem, SpecError
 from cnnstat.ir.graph import Graph, Node
-from cnnstat.ir.op import Op, Shapes
+from cnnstat.ir.op import Op, Shape, Shapes
 
 MAX_ELEMENTS = 2**62
 """Most elements of one tensor; beyond that sizes in bytes no longer fit what tensor libraries can address."""
@@ -37,25 +38,31 @@ def infer_shapes(graph: Graph) -> Values:
     inputs: list[Shapes] = []
     problems: list[Problem] = []
     for node in graph.nodes:
-        shapes = _inputs(node, outputs)
+        shapes = _inputs(node, outputs, problems)
         made = None if shapes is None else _outputs(node, shapes, problems)
         if shapes is not None and made is not None:
             dtypes.append(node.op.dtypes(tuple(dtypes[v][o] for v, o in node.inputs), graph.dtype, len(made)))
-            inputs.append(shapes)
         else:
             dtypes.append(())
+        inputs.append(shapes or ())
         outputs.append(made)
+    if not problems:
+        problems.extend(_sharing_problems(graph, inputs))
     if problems:
         raise SpecError(problems)
     return Values(tuple(o for o in outputs if o is not None), tuple(dtypes), tuple(inputs))
 
 
-def _inputs(node: Node, outputs: list[Shapes | None]) -> Shapes | None:
+def _inputs(node: Node, outputs: list[Shapes | None], problems: list[Problem]) -> Shapes | None:
     """Return the shapes a node reads, or None if one of them could not be found out."""
     shapes = []
     for value, output in node.inputs:
         source = outputs[value]
-        if source is None or output >= len(source):
+        if source is None:
+            return None
+        if output >= len(source):
+            said = f"reads output [{output}] of a layer that has {len(source)}; the first is [0]"
+            problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {said}"))
             return None
         shapes.append(source[output])
     return tuple(shapes)
@@ -73,6 +80,25 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
         problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {error}"))
         return None
     return made
+
+
+def _sharing_problems(graph: Graph, inputs: list[Shapes]) -> list[Problem]:
+    """Return a problem for every layer that shares weights of another shape than it needs."""
+    problems = []
+    for index, node in enumerate(graph.nodes):
+        if node.shares is None:
+            continue
+        owner = graph.nodes[node.shares]
+        theirs, own = owner.op.weights(inputs[node.shares]), node.op.weights(inputs[index])
+        if dict(theirs) != dict(own):
+            said = f"cannot share the weights of {owner.name}: it needs {_listed(own)}, not {_listed(theirs)}"
+            problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {said}"))
+    return problems
+
+
+def _listed(weights: Mapping[str, Shape]) -> str:
+    """Return tensors with their shapes for a message."""
+    return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in weights.items()) or "none"
 
 
 def check_input_count(op: Op, count: int) -> None:

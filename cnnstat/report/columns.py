@@ -48,7 +48,7 @@ class Column:
 
 def _text(
     key: str, title: str, importance: int, doc: str, value: Callable[[Row], str], least: int,
-    cut: Callable[[str, int], str] = cut_end,
+    cut: Callable[[str, int], str] = cut_end, informs: Callable[[Row], Any] | None = None,
 ) -> Column:  # fmt: skip
     """Return a column of text that the network's author may have written."""
 
@@ -57,7 +57,7 @@ def _text(
 
     return Column(
         key=key, title=title, doc=doc, value=value, shown=shown, short=shown, importance=importance, least=least,
-        cut=cut, informs=value,
+        cut=cut, informs=informs or value,
     )  # fmt: skip
 
 
@@ -143,7 +143,10 @@ COLUMNS = (
     _text("name", "layer", 1, "path of the layer", attrgetter("name"), 10, cut_start),
     _text("op", "operation", 4, "the operation with its arguments", attrgetter("op"), 12, cut_call),
     _text("kind", "kind", ON_REQUEST, "the operation without arguments", attrgetter("kind"), 8),
-    _text("inputs", "inputs", 17, "layers that it reads", lambda row: ", ".join(row.inputs), 12),
+    _text(
+        "inputs", "inputs", 17, "layers that it reads", lambda row: ", ".join(row.inputs), 12,
+        informs=lambda row: len(row.inputs) > 1,
+    ),
     _sizes(
         "input_shape", "input", 8, "shapes of the input tensors",
         lambda row: row.input_shapes, lambda row: words.shapes_text(row.input_shapes), least=10,
@@ -172,7 +175,10 @@ COLUMNS = (
         "rf_start", "RF start", 14, "where the first output's receptive field begins",
         lambda row: row.receptive_field.start if row.receptive_field else None, _start_text,
     ),
-    _text("rf_note", "RF note", 13, "what restricts the receptive field's figures", _field_note, 11),
+    _text(
+        "rf_note", "RF note", 13, "what restricts the receptive field's figures", _field_note, 11,
+        informs=lambda row: words.field_notes(row.receptive_field),
+    ),
 )  # fmt: skip
 """Every column, in the order in which tables show them."""
 

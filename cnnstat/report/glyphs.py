@@ -82,8 +82,11 @@ def cut_start(text: str, width: int) -> str:
 
 
 def cut_call(text: str, width: int) -> str:
-    """Return a call cut to `width` columns between two arguments: `Conv2d(64, 3, …)`."""
+    """Return a call cut to `width` columns between two arguments: `Conv2d(64, 3, …)`, `ReLU(…)`."""
     if width_of(text) <= width:
         return text
     end = text.rfind(", ", 0, max(0, width - 2))
-    return f"{text[:end]}, …)" if end > 0 and width_of(text[:end]) <= width - 4 else cut_end(text, width)
+    if end > 0 and width_of(text[:end]) <= width - 4:
+        return f"{text[:end]}, …)"
+    kind, parenthesis, _ = text.partition("(")
+    return f"{kind}(…)" if parenthesis and width_of(kind) <= width - 3 else cut_end(text, width)

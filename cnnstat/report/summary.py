@@ -33,7 +33,7 @@ def input_text(analysis: Analysis) -> str:
         for i in graph.inputs
     )
     model = "" if all(i.dtype == graph.dtype for i in graph.inputs) else f", model {graph.dtype}"
-    return f"{', '.join(map(glued, inputs))}{glued(model)}"
+    return f"input {', '.join(inputs)}{model}"
 
 
 def summary(analysis: Analysis, rows: tuple[Row, ...]) -> tuple[Fact, ...]:
@@ -83,11 +83,11 @@ def _memory(analysis: Analysis) -> Iterator[Fact]:
     parts = (
         ("parameters", memory.params_bytes),
         ("gradients", memory.gradient_bytes),
-        ("optimizer", memory.optimizer_bytes),
+        ("optimizer state", memory.optimizer_bytes),
         ("kept for backward", memory.saved_bytes),
     )
-    sums = " + ".join(glued(f"{name} {binary_bytes(part)}") for name, part in parts if part)
-    yield Fact("", f"{_bytes(memory.training_bytes)} training{' = ' * bool(sums)}{sums}")
+    sums = " + ".join(glued(f"{name} {binary_bytes(part)}") for name, part in parts)
+    yield Fact("", f"{_bytes(memory.training_bytes)} training = {sums}")
 
 
 def _bytes(number: int) -> str:
@@ -97,8 +97,12 @@ def _bytes(number: int) -> str:
 
 def field_text(field: ReceptiveField) -> str:
     """Return size, stride and start of a receptive field in words."""
-    size, stride = words.axes_text(field.size, " × "), words.axes_text(field.stride, " × ")
-    return f"{glued(f'size {size}')}, {glued(f'stride {stride}')}, {glued(f'start {words.axes_text(field.start, ', ')}')}"
+    figures = (
+        f"size {words.axes_text(field.size, ' × ')}",
+        f"stride {words.axes_text(field.stride, ' × ')}",
+        f"start {words.axes_text(field.start, ', ')}",
+    )
+    return ", ".join(map(glued, figures))
 
 
 def _receptive_field(analysis: Analysis, rows: tuple[Row, ...]) -> Iterator[Fact]:
@@ -115,7 +119,7 @@ def _receptive_field(analysis: Analysis, rows: tuple[Row, ...]) -> Iterator[Fact
     found = {note for row in rows for note in words.field_notes(row.receptive_field)}
     for note, meaning in words.NOTES.items():
         if note in found:
-            at = f" from {printable(field.misaligned_at or '')} on" if note == words.MISALIGNED and field.misaligned_at else ""
+            at = f" from {printable(field.misaligned_at)} on" if note == words.MISALIGNED and field.misaligned_at else ""
             yield Fact("", f"* {note}{at}: {meaning}")
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cnnstat.passes.analysis import Analysis
-from cnnstat.report.facts import Fact, facts_page
+from cnnstat.report.facts import facts_page, wrapped
 from cnnstat.report.grid import grid
 from cnnstat.report.layout import Layout
 from cnnstat.report.page import BLANK, Page, plain, show
@@ -38,6 +38,6 @@ def table(analysis: Analysis, view: View, width: int) -> Page:
     layout = Layout(rows, width)
     columns = layout.best() if shown.chosen is None else layout.of(shown.chosen)
     texts = list(zip(*(column.texts for column in columns)))
-    head = facts_page((Fact(heading(analysis), input_text(analysis)),), width)
+    head = [*(plain(line, "bold") for line in wrapped(heading(analysis), width)), plain(input_text(analysis))]
     body = grid([column.track for column in columns], texts[:-1], width, texts[-1])
-    return Page((*head.lines, BLANK, *body.lines, BLANK, *facts_page(summary(analysis, found.rows), width).lines))
+    return Page((*head, BLANK, *body.lines, BLANK, *facts_page(summary(analysis, found.rows), width).lines))

@@ -1,6 +1,5 @@
 """Pooling against PyTorch: sizes, refusals, kept tensors and windows."""
 
-import importlib
 import itertools
 
 import pytest
@@ -14,30 +13,21 @@ from cnnstat.ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool1d, Glob
 from cnnstat.ops.pool import AvgPool2d, LPPool1d, LPPool2d, MaxPool2d
 
 torch = pytest.importorskip("torch")
-from call_oracle import (  # noqa: E402  # imports torch
+from autograd_oracle import (  # noqa: E402  # imports torch
     check_formulas,
+    examples_of,
     flat,
     kept_by_op,
     kept_by_torch,
     ones,
+    shapes_of,
     support_by_op,
     support_by_torch,
+    twin,
 )
 
 WINDOWED = FAMILIES["pool"]
-EXAMPLES = [
-    pytest.param(*example, id=f"{example.op} of {example.inputs[0]}")
-    for name in (*WINDOWED, *FAMILIES["adaptive_pool"])
-    for example in lookup(name).examples()
-]
-
-
-def module_of(op, inputs):
-    """The PyTorch twin, as a function of one tensor."""
-    path, name = op.torch.rsplit(".", 1)
-    twin = getattr(importlib.import_module(path), name)
-    arguments = op.torch_arguments(inputs)
-    return twin(**arguments) if isinstance(twin, type) else lambda x: twin(x, **arguments)
+EXAMPLES = examples_of("pool", "adaptive_pool")
 
 
 @st.composite
@@ -64,7 +54,7 @@ def pools(draw):
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
 def test_examples_are_pytorchs(op, inputs):
-    made = flat(module_of(op, inputs)(torch.ones(inputs[0])))
+    made = flat(twin(op, inputs)(torch.ones(inputs[0])))
     assert op.output(inputs) == tuple(tuple(tensor.shape) for tensor in made)
     assert op.dtypes(("float32",), "float32", len(made)) == tuple(str(tensor.dtype)[6:] for tensor in made)
     assert op.weights(inputs) == op.buffers(inputs) == {}
@@ -73,7 +63,7 @@ def test_examples_are_pytorchs(op, inputs):
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
 def test_examples_keep_what_autograd_keeps(op, inputs):
-    assert kept_by_op(op, inputs) == kept_by_torch(module_of(op, inputs), ones(inputs))
+    assert kept_by_op(op, inputs) == kept_by_torch(twin(op, inputs), ones(inputs))
 
 
 @settings(max_examples=200, deadline=None)
@@ -81,13 +71,13 @@ def test_examples_keep_what_autograd_keeps(op, inputs):
 def test_sizes_refusals_and_kept_tensors_are_pytorchs(case):
     op, inputs = case
     try:
-        expected = [tuple(tensor.shape) for tensor in flat(module_of(op, inputs)(torch.ones(inputs[0])))]
+        expected = shapes_of(twin(op, inputs)(torch.ones(inputs[0])))
     except (RuntimeError, ZeroDivisionError):
         with pytest.raises(OpError):
             op.output(inputs)
         return
-    assert op.output(inputs) == tuple(expected)
-    assert kept_by_op(op, inputs) == kept_by_torch(module_of(op, inputs), ones(inputs))
+    assert op.output(inputs) == expected
+    assert kept_by_op(op, inputs) == kept_by_torch(twin(op, inputs), ones(inputs))
     check_formulas(op, inputs)
 
 
@@ -100,14 +90,14 @@ def probes(shape):
 def test_windows_of_averages_are_where_the_gradient_is(op, inputs):
     (shape,) = op.output(inputs)
     for position in probes(shape):
-        inside = [taps & set(range(size)) for taps, size in zip(support_by_op(op, inputs, 0, position), inputs[0])]
-        assert inside == support_by_torch(module_of(op, inputs), ones(inputs), position)
+        inside = [taps & set(range(size)) for taps, size in zip(support_by_op(op, inputs, position), inputs[0])]
+        assert inside == support_by_torch(twin(op, inputs), ones(inputs), position)
 
 
 @pytest.mark.parametrize(("op", "inputs"), [e for e in EXAMPLES if "Max" in e.values[0].kind])
 def test_windows_of_maxima_are_what_can_win(op, inputs):
     """An input is in the window of an output if and only if making it the largest one decides that output."""
-    module = module_of(op, inputs)
+    module = twin(op, inputs)
     shape = op.output(inputs)[0]
     (n, c, *space) = inputs[0]
     x = torch.zeros(numel(space), 1, *space)
@@ -115,7 +105,7 @@ def test_windows_of_maxima_are_what_can_win(op, inputs):
     won = flat(module(x))[0]
     for position in itertools.islice(probes(shape), 30):
         winners = won[(slice(None), 0, *position[2:])].reshape(space).nonzero().tolist()
-        taps = support_by_op(op, inputs, 0, position)[2:]
+        taps = support_by_op(op, inputs, position)[2:]
         inside = [sorted(set(range(size)) & along) for size, along in zip(space, taps)]
         assert winners == [list(place) for place in itertools.product(*inside)]
 

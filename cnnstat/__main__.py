@@ -1,0 +1,6 @@
+"""`python -m cnnstat`."""
+
+from cnnstat.cli import main
+
+if __name__ == "__main__":
+    main()
