@@ -98,3 +98,14 @@ def _resolved(name: str, sizes: tuple[int, ...], dtype: str, wanted: InputShape 
     if request.batch is not None and request.batch != wanted.sizes[0]:
         raise RequestError(f"--input has a batch of {wanted.sizes[0]}, but --batch says {request.batch}; keep one")
     return Input(name, wanted.sizes, own)
+
+
+def parse_variables(texts: Sequence[str]) -> dict[str, str]:
+    """Return variables and their values from texts `name=value`; raises RequestError."""
+    variables = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip().isidentifier() or not value.strip():
+            raise RequestError(f"--set {text[:60]}: write name=value, as in classes=10")
+        variables[name.strip()] = value.strip()
+    return variables

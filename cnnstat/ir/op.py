@@ -170,6 +170,10 @@ class Op:
         """Return the floating-point operations of inference beyond 2 × MACs, by kind (`bias`, `activation`, …)."""
         raise AssertionError(f"{self.kind} states no other_flops")
 
+    def connections(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return the connections as LeCun et al. 1998 count them: every use of a weight or a bias."""
+        return self.macs(inputs, outputs) + self.other_flops(inputs, outputs).get("bias", 0)
+
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return for each input how the axes of output `index` read it."""
         raise AssertionError(f"{self.kind} states no window")

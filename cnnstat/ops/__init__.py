@@ -95,6 +95,9 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "GlobalAvgPool",
         "GlobalMaxPool",
     ),
+    "linear": ("Linear", "Bilinear"),
+    "matmul": ("MatMul",),
+    "embedding": ("Embedding",),
 }
 """The ops of each file of this package: adding an op is one class there and its name here."""
 

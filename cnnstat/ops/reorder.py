@@ -39,9 +39,10 @@ class Permute(_Reordering):
     def sources(self, shape: Shape) -> tuple[int, ...]:
         """Return `dims` as numbers from 0."""
         rank = len(shape)
-        if sorted(axis % rank for axis in self.dims if -rank <= axis < rank) != list(range(rank)):
+        order = tuple(axis + rank if axis < 0 else axis for axis in self.dims)
+        if sorted(order) != list(range(rank)):
             raise OpError(f"dims={list(self.dims)} must name each of the {rank} axes 0 to {rank - 1} once")
-        return tuple(axis % rank for axis in self.dims)
+        return order
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the shapes before and after."""

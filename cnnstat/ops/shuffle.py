@@ -57,7 +57,7 @@ class ChannelShuffle(SameShape, _Shuffle):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return where a channel goes."""
         (_, c, *_), g = inputs[0], self.groups
-        line = Formula("channel order", "(G × C/G)ᵀ", f"({g} × {c // g})ᵀ = {c // g} × {g}", c)
+        line = Formula("channel order", "(G × C/G)ᵀ", f"({g} × {c // g})ᵀ", f"{c // g} × {g}")
         return (*rearranged("the input's", inputs, outputs), line)
 
     @classmethod

@@ -45,6 +45,8 @@ class Algebra:
 
     def _read(self, field: Field, rule: Window) -> Field | None:
         """Do the same for a window other than the identity."""
+        if not field.components:
+            return field
         taps, (component, *others) = rule.taps[0], field.components
         advance, (lo, *residues), (hi, *_) = component
         if others or residues or len(rule.taps) > 1 or not taps or lo is None or hi is None or type(advance) is not int:
@@ -192,15 +194,14 @@ def _needed(taps: range, period: int) -> Iterable[int]:
 def _line_through(bounds: Component, window: Window) -> Component:
     """Read a pair of lines through a window: the lines around the outermost taps."""
     slope, (lo,), (hi,) = bounds
-    stride = Fraction(slope) * window.advance / len(window.taps)
-    ends = [(sorted((slope * t[0], slope * t[-1])), stride * r) for r, t in enumerate(window.taps) if t]
+    period, advance = len(window.taps), window.advance
+    stride = Fraction(slope) * advance / period
+    # Where the taps of residue r lie beside the line through the origin, in units of 1/period.
+    ends = [tap * period - advance * r for r, taps in enumerate(window.taps) if taps for tap in (taps[0], taps[-1])]
     if not ends or lo is None or hi is None:
         return Component(stride, (None,), (None,))
-    return line(
-        stride,
-        Fraction(lo + min(first - moved for (first, _), moved in ends)),
-        Fraction(hi + max(last - moved for (_, last), moved in ends)),
-    )
+    first, last = sorted(Fraction(slope) * end / period for end in (min(ends), max(ends)))
+    return line(stride, lo + first, hi + last)
 
 
 def _same_stride(first: Component, second: Component) -> bool:

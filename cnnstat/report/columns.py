@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report import words
@@ -20,8 +19,7 @@ ON_REQUEST = 99
 """Importance of a column that is shown only if asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
+class Column(NamedTuple):
     """One column of a table of layers.
 
     value: the raw value (integer, share, text, sizes of the axes, or None), for programs and for sorting.
@@ -39,11 +37,11 @@ class Column:
     shown: Callable[[Row], str]
     short: Callable[[Row], str]
     importance: int
+    informs: Callable[[Row], Any]
     align: str = "left"
     additive: bool = False
     least: int | None = None
     cut: Callable[[str, int], str] = cut_end
-    informs: Callable[[Row], Any]
 
 
 def _text(

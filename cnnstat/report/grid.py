@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from cnnstat.report.glyphs import cut_end, padded, width_of
 from cnnstat.report.page import Line, Page, Span
@@ -16,8 +16,7 @@ NOTHING = ("0", "0 B", "–")
 """Cells that say nothing; they are dim."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Track:
+class Track(NamedTuple):
     """One column of a grid.
 
     align: `left` or `right`.

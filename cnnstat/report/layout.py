@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 from cnnstat.report.columns import COLUMNS, MAIN, ON_REQUEST, Column
@@ -12,14 +11,14 @@ from cnnstat.report.grid import Track, span_of
 from cnnstat.report.row import Row
 
 
-@dataclass(eq=False)
 class Candidate:
     """One column with the texts of all rows; what is never shown is never written."""
 
-    column: Column
-    rows: Sequence[Row]
-    is_short: bool = True
-    floor: int | None = None
+    def __init__(self, column: Column, rows: Sequence[Row]) -> None:
+        self.column = column
+        self.rows = rows
+        self.is_short = True
+        self.floor = column.least
 
     @cached_property
     def full(self) -> tuple[str, ...]:
@@ -64,7 +63,7 @@ class Layout:
 
     def __init__(self, rows: Sequence[Row], width: int) -> None:
         self._width = width
-        self._all = {c.key: Candidate(c, rows, floor=c.least) for c in COLUMNS}
+        self._all = {c.key: Candidate(c, rows) for c in COLUMNS}
         self._rows = rows
 
     def of(self, columns: Sequence[Column]) -> list[Candidate]:

@@ -52,8 +52,8 @@ class Verbatim:
         self.text = text
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the text as one segment."""
-        yield Segment(self.text)
+        """Yield the text as one segment, in the encoding of the console."""
+        yield Segment(encodable(self.text, options.encoding))
 
 
 def show(content: Page | Verbatim, console: Console) -> None:

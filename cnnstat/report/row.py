@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import NamedTuple
 
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.passes.analysis import Analysis
 from cnnstat.passes.receptive_field import ReceptiveField
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """Findings about one or several layers; counts of several are summed, shares are parts of the whole network.
 
     sees_whole_input: whether there is no receptive field because every output depends on the whole input.
@@ -41,27 +40,30 @@ class Row:
 
 def layer_rows(analysis: Analysis) -> tuple[Row, ...]:
     """Return one row for each op call, in execution order."""
-    params, macs = max(1, analysis.totals.params), max(1, analysis.totals.macs)
-    return tuple(
-        Row(
-            name=layer.name,
-            op=str(layer.op),
-            kind=layer.op.kind,
-            inputs=layer.inputs,
-            input_shapes=layer.input_shapes,
-            output_shape=layer.output_shape,
-            params=layer.params,
-            trainable_params=layer.trainable_params,
-            buffers=layer.buffers,
-            macs=layer.macs,
-            flops=layer.flops,
-            output_bytes=layer.output_bytes,
-            params_share=layer.params / params,
-            macs_share=layer.macs / macs,
-            receptive_field=layer.receptive_field,
-            sees_whole_input=layer.receptive_field is None and analysis.fields.sees_whole_input(value),
-        )
-        for value, layer in enumerate(analysis.layers, start=analysis.graph.arity)
+    return tuple(layer_row(analysis, index) for index in range(len(analysis.layers)))
+
+
+def layer_row(analysis: Analysis, index: int) -> Row:
+    """Return the row of op call `index`."""
+    layer, totals = analysis.layers[index], analysis.totals
+    value = analysis.graph.arity + index
+    return Row(
+        name=layer.name,
+        op=str(layer.op),
+        kind=layer.op.kind,
+        inputs=layer.inputs,
+        input_shapes=layer.input_shapes,
+        output_shape=layer.output_shape,
+        params=layer.params,
+        trainable_params=layer.trainable_params,
+        buffers=layer.buffers,
+        macs=layer.macs,
+        flops=layer.flops,
+        output_bytes=layer.output_bytes,
+        params_share=layer.params / totals.params if totals.params else 0.0,
+        macs_share=layer.macs / totals.macs if totals.macs else 0.0,
+        receptive_field=layer.receptive_field,
+        sees_whole_input=layer.receptive_field is None and analysis.fields.sees_whole_input(value),
     )
 
 
@@ -74,20 +76,19 @@ def fold_blocks(rows: Iterable[Row], depth: int, blocks: Mapping[str, str]) -> t
     folded: list[Row] = []
     for (path, is_inside), inside in groupby(rows, lambda row: _block_of(row.name, depth)):
         if not is_inside:
-            folded += [replace(row, inputs=_outer(row.inputs, depth)) for row in inside]
+            folded += [row._replace(inputs=_outer(row.inputs, depth)) for row in inside]
             continue
         row = _summed(tuple(inside), path, blocks.get(path, "block"))
-        folded.append(replace(row, inputs=_outer(row.inputs, depth)))
+        folded.append(row._replace(inputs=_outer(row.inputs, depth)))
     return tuple(folded)
 
 
 def sum_of(rows: Sequence[Row], name: str, op: str = "") -> Row:
     """Return one row of sums, which has neither shapes nor a receptive field."""
     row = _summed(rows, name, "")
-    return replace(
-        row, op=op, inputs=(), input_shapes=(), output_shape=None, receptive_field=None, sees_whole_input=False,
-        is_sum=True,
-    )  # fmt: skip
+    return row._replace(
+        op=op, inputs=(), input_shapes=(), output_shape=None, receptive_field=None, sees_whole_input=False, is_sum=True
+    )
 
 
 def _block_of(name: str, depth: int) -> tuple[str, bool]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnstat.errors import CnnstatError
 from cnnstat.passes.analysis import Analysis
@@ -14,7 +14,7 @@ from cnnstat.report.columns import COLUMNS, Column, column
 from cnnstat.report.row import Row, fold_blocks, layer_rows, sum_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class View:
     """What a user wants to see; the totals are those of the whole network whatever it says.
 
@@ -45,8 +45,7 @@ EVERYTHING = View()
 """Every layer in execution order."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(NamedTuple):
     """Rows and, if the user chose them, columns.
 
     rows: what to show, in this order.
@@ -69,7 +68,7 @@ class Sheet:
 
     def without_batch(self) -> Sheet:
         """Return the same with the first axis left out of all shapes."""
-        return replace(self, rows=tuple(map(_without_batch, self.rows)), rest=self.rest and _without_batch(self.rest))
+        return self._replace(rows=tuple(map(_without_batch, self.rows)), rest=self.rest and _without_batch(self.rest))
 
 
 def sheet(analysis: Analysis, view: View = EVERYTHING) -> Sheet:
@@ -100,8 +99,7 @@ def batch_of(analysis: Analysis) -> int:
 
 def _without_batch(row: Row) -> Row:
     """Return a row with the first axis left out of its shapes."""
-    return replace(
-        row,
+    return row._replace(
         input_shapes=tuple(shape[1:] for shape in row.input_shapes),
         output_shape=row.output_shape and row.output_shape[1:],
     )

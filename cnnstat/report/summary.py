@@ -119,8 +119,12 @@ def _receptive_field(analysis: Analysis, rows: tuple[Row, ...]) -> Iterator[Fact
     found = {note for row in rows for note in words.field_notes(row.receptive_field)}
     for note, meaning in words.NOTES.items():
         if note in found:
-            at = f" from {printable(field.misaligned_at)} on" if note == words.MISALIGNED and field.misaligned_at else ""
-            yield Fact("", f"* {note}{at}: {meaning}")
+            yield Fact("", f"* {note}{_since(field) if note == words.MISALIGNED else ''}: {meaning}")
+
+
+def _since(field: ReceptiveField) -> str:
+    """Return where strides first differed, if they differ in the network's own field."""
+    return f" from {printable(field.misaligned_at)} on" if field.misaligned_at else ""
 
 
 def _batch_text(analysis: Analysis) -> str:

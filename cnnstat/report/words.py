@@ -68,6 +68,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}" if share else "0"
 
 
+def exact_percent(share: Fraction) -> str:
+    """Return a share in percent; `none` and `all` only if that is exactly so."""
+    if share in (0, 1):
+        return "all" if share else "none"
+    return f"{min(99.9, max(0.1, float(100 * share))):.1f} %"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun (`1 layer`, `21 layers`)."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from cnnstat.errors import OpError
 from cnnstat.ir.op import Storage
 from cnnstat.ir.window import WHOLE
 from cnnstat.ops import FAMILIES, lookup
@@ -111,7 +112,7 @@ def read_by_torch(function, inputs, positions, index=0):
     All inputs are ones, so that ties share the gradient of a maximum and no factor is zero.
     """
     xs = [torch.ones(shape, dtype=torch.float64, requires_grad=True) for shape in inputs]
-    output = tensors_in(function(*xs))[index]
+    output = tensors_in(function(*(x * 1 for x in xs)))[index]
     found = []
     for position in positions:
         grads = torch.autograd.grad(output[position], xs, retain_graph=True, allow_unused=True)
@@ -173,9 +174,25 @@ def assert_reads_as_torch(op, inputs, positions, function=None, index=0):
 
 
 def diagonal(shape):
-    """Positions in which every index of every axis but batch and channels (0 there) occurs."""
-    _, _, *space = shape
-    return [(0, 0, *(min(i, size - 1) for size in space)) for i in range(max(space))]
+    """Positions in which every index of every axis occurs."""
+    return [tuple(min(i, size - 1) for size in shape) for i in range(max(shape, default=1))]
+
+
+def shapes_by_torch(op, inputs):
+    """The shapes PyTorch makes of zeros, or None where it refuses or leaves nothing."""
+    try:
+        made = shapes_of(build(op, inputs)(*map(torch.zeros, inputs)))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError, OpError):
+        return None
+    return made if all(size > 0 for shape in made for size in shape) else None
+
+
+def shapes_by_op(op, inputs):
+    """The shapes an op says it makes, or None where it refuses."""
+    try:
+        return op.output(inputs)
+    except OpError:
+        return None
 
 
 def evaluated(numbers):

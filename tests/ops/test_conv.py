@@ -18,6 +18,8 @@ from call_oracle import (  # noqa: E402  # imports torch
     family_examples,
     kept_by_op,
     kept_by_torch,
+    shapes_by_op,
+    shapes_by_torch,
     torch_object,
 )
 from hypothesis import HealthCheck, assume, event, given, settings  # noqa: E402  # hypothesis may be missing
@@ -52,41 +54,24 @@ def convolutions(draw, transposed=False, largest=9):
     return kind(filters, groups=groups, bias=draw(st.booleans()), **chosen), (batch, channels, *space)
 
 
-def outcome_of_torch(op, shape):
-    """The shapes of output, parameters and buffers, or None where PyTorch refuses."""
-    arguments = op.torch_arguments((shape,))
-    try:
-        module = torch_object(op.torch)(**arguments)
-        output = tuple(module(torch.zeros(shape)).shape)  # on meta it would not check everything
-    except (RuntimeError, ValueError, AssertionError):
-        return None
-    if min(output) < 1:
-        return None
-    weights = {name: tuple(p.shape) for name, p in module.named_parameters()}
-    return output, weights, dict(module.named_buffers())
-
-
-def outcome_of_op(op, shape):
-    try:
-        (output,) = op.output((shape,))
-    except OpError:
-        return None
-    return output, dict(op.weights((shape,))), dict(op.buffers((shape,)))
-
-
 def accepted(op, shape):
     """The output's shape; drops the example if the op refuses it."""
-    outcome = outcome_of_op(op, shape)
-    assume(outcome is not None)
-    return outcome[0]
+    outputs = shapes_by_op(op, (shape,))
+    assume(outputs is not None)
+    return outputs[0]
 
 
 @settings(unhurried, max_examples=300)
 @given(st.one_of(convolutions(), convolutions(transposed=True)))
 def test_shape_and_weights_are_pytorchs_and_so_are_the_refusals(drawn):
-    expected = outcome_of_torch(*drawn)
-    event(f"accepted: {expected is not None}")
-    assert outcome_of_op(*drawn) == expected
+    op, shape = drawn
+    outputs = shapes_by_torch(op, (shape,))
+    event(f"accepted: {outputs is not None}")
+    assert shapes_by_op(op, (shape,)) == outputs
+    if outputs is not None:
+        module = build(op, (shape,))
+        assert op.weights((shape,)) == {name: tuple(weight.shape) for name, weight in module.named_parameters()}
+        assert op.buffers((shape,)) == dict(module.named_buffers())
 
 
 @unhurried

@@ -110,6 +110,7 @@ def test_windows_of_maxima_are_what_can_win(op, inputs):
         assert winners == [list(place) for place in itertools.product(*inside)]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60))
 def test_taps_of_bins_are_the_sum_over_bins(size, bins):
     assert taps_of_bins(size, bins) == sum(-(-(o + 1) * size // bins) - o * size // bins for o in range(bins))

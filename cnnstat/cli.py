@@ -1,0 +1,239 @@
+"""The command line: arguments in, report out.
+
+Exit codes: 0 fine, 1 a limit is broken, 2 the usage or the model is wrong, 3 something could not be verified.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnnstat import __version__, console
+
+app = typer.Typer(
+    name="cnnstat",
+    help="Analyze CNN architectures: shapes, parameters, MACs, memory and receptive fields, layer by layer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Format(str, Enum):
+    """Output formats."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+
+
+class Optimizer(str, Enum):
+    """Optimizers, by the state they keep for every parameter: none, one copy, two copies."""
+
+    sgd = "sgd"
+    momentum = "momentum"
+    adam = "adam"
+
+
+SourceArgument = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A network of the zoo (`cnnstat list`) or a .yaml file.")
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="Input sizes, with or without the batch: 3x227x227, or name=1x128:int64.", metavar="SIZES"
+    ),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="Batch size (1 unless given).")]
+DtypeOption = Annotated[str | None, typer.Option("--dtype", help="Dtype of weights and activations, such as float16.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Give a variable of the spec another value.", metavar="NAME=VALUE")
+]
+OptimizerOption = Annotated[Optimizer, typer.Option(help="Whose state training memory includes.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict-receptive-field", help="Let a gate with global context (squeeze-excite) count as seeing everything."
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
+ColumnsOption = Annotated[
+    str | None, typer.Option("--columns", help="Columns to show, separated by commas.", metavar="KEY,…")
+]
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+) -> None:
+    """Analyze CNN architectures: shapes, parameters, MACs, memory and receptive fields, layer by layer."""
+    if version:
+        print(f"cnnstat {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def analyze(
+    source: SourceArgument,
+    input: InputOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    set: SetOption = None,
+    optimizer: OptimizerOption = Optimizer.sgd,
+    strict_receptive_field: StrictOption = False,
+    depth: Annotated[
+        int | None, typer.Option(help="Fold blocks below this depth of names; totals never change.")
+    ] = None,
+    columns: ColumnsOption = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
+    top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Set published figures beside the exact ones.")
+    ] = False,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Show every layer of a network and its totals."""
+    from cnnstat import report
+
+    view = report.View(depth=depth, columns=_keys(columns), sort=sort, top=top)
+    analysis = _analyze(source, input, batch, dtype, set, optimizer, strict_receptive_field)
+    with console.open_output(output) as out:
+        if published:
+            report.write_published(analysis, format.value, out)
+        else:
+            report.write(analysis, view, format.value, out)
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Networks; ratios are to the first.")],
+    input: InputOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    set: SetOption = None,
+    optimizer: OptimizerOption = Optimizer.sgd,
+    strict_receptive_field: StrictOption = False,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Set the totals of several networks side by side, and draw their layers as bars."""
+    from cnnstat import report
+    from cnnstat.compare import compare_analyses
+
+    options = (input, batch, dtype, set, optimizer, strict_receptive_field)
+    comparison = compare_analyses([_analyze(source, *options) for source in sources])
+    with console.open_output(output) as out:
+        report.write_comparison(comparison, format.value, out)
+
+
+@app.command()
+def explain(
+    source: SourceArgument,
+    layer: Annotated[
+        str, typer.Argument(metavar="LAYER", help="Name of a layer, the end of its name, or its row number.")
+    ],
+    input: InputOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    set: SetOption = None,
+    strict_receptive_field: StrictOption = False,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Write out the arithmetic of one layer with its numbers put in."""
+    from cnnstat import report
+
+    analysis = _analyze(source, input, batch, dtype, set, Optimizer.sgd, strict_receptive_field)
+    with console.open_output(output) as out:
+        report.write_explanation(analysis, layer, format.value, out)
+
+
+@app.command("list")
+def list_zoo(format: FormatOption = Format.table, output: OutputOption = None) -> None:
+    """List the networks of the zoo with their titles and totals."""
+    from cnnstat import api, report
+    from cnnstat.frontends import zoo
+
+    analyses = [api.analyze(name) for name in zoo.names()]
+    with console.open_output(output) as out:
+        report.write_zoo(analyses, format.value, out)
+
+
+@app.command()
+def ops(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An op; without one, all are listed.")] = None,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Show every op, or one with its arguments, formulas and (for activations) plot."""
+    from cnnstat import report
+
+    with console.open_output(output) as out:
+        report.write_ops(name, format.value, out)
+
+
+@app.command()
+def schema(output: OutputOption = None) -> None:
+    """Print the JSON Schema of the spec language, for editors."""
+    import json
+
+    from cnnstat.frontends.schema import schema as spec_schema
+
+    with console.open_output(output) as out:
+        out.file.write(json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n")
+
+
+def _analyze(
+    source: str,
+    inputs: list[str] | None,
+    batch: int | None,
+    dtype: str | None,
+    variables: list[str] | None,
+    optimizer: Optimizer,
+    strict: bool,
+) -> Any:
+    """Return the analysis that the shared options ask for."""
+    from cnnstat.frontends.request import Request, parse_input, parse_variables
+    from cnnstat.frontends.source import load_source
+    from cnnstat.passes.analysis import analyze_graph
+
+    request = Request(
+        inputs=dict(map(parse_input, inputs or ())),
+        batch=batch,
+        dtype=dtype,
+        variables=parse_variables(variables or ()),
+    )
+    return analyze_graph(load_source(source, request), optimizer=optimizer.value, strict=strict)
+
+
+def _keys(columns: str | None) -> tuple[str, ...] | None:
+    """Return the keys of a comma-separated list."""
+    return None if columns is None else tuple(key.strip() for key in columns.split(",") if key.strip())
+
+
+def main() -> None:
+    """Run the command line; every error is one clear line (a spec's faults one each) and exit code 2."""
+    from cnnstat.errors import CnnstatError
+
+    console.prepare_streams()
+    try:
+        code = typer.main.get_command(app).main(prog_name="cnnstat", standalone_mode=False)
+        sys.stdout.flush()
+    except CnnstatError as error:
+        code = console.report_error(error)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except KeyboardInterrupt:
+        code = 130
+    except Exception as error:
+        code = console.report_unexpected(error)
+    sys.exit(code or 0)

@@ -1,0 +1,80 @@
+"""The terminal: where output goes and how errors are said."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cnnstat.errors import CnnstatError, SpecError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_PROBLEMS = 30
+"""Faults of a spec that are printed; the rest is only counted."""
+
+FILE_WIDTH = 120
+"""Columns of a table that is written to a file, unless COLUMNS says otherwise."""
+
+
+def prepare_streams() -> None:
+    """Let characters that the terminal's encoding lacks print as `?` instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[Console]:
+    """Yield a console on stdout or, where a path is given, on a buffer that is written once all went well."""
+    from rich.console import Console
+
+    if path is None:
+        yield Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+        return
+    buffer = io.StringIO()
+    width = int(columns) if (columns := os.environ.get("COLUMNS", "")).isdigit() else FILE_WIDTH
+    yield Console(file=buffer, width=width, highlight=False, markup=False, emoji=False, color_system=None)
+    try:
+        path.write_text(buffer.getvalue(), encoding="utf-8")
+    except OSError as error:
+        raise CnnstatError(f"--output {path}: cannot be written: {error.strerror or error}") from None
+
+
+def report_error(error: CnnstatError) -> int:
+    """Print an error that cnnstat raised on purpose; return the exit code."""
+    if isinstance(error, SpecError):
+        lines = [str(problem) for problem in error.problems[:MAX_PROBLEMS]]
+        more = len(error.problems) - len(lines)
+        lines += [f"… and {more} more"] * (more > 0)
+    else:
+        lines = [f"cnnstat: {error}"]
+    print(*(_printable(line) for line in lines), sep="\n", file=sys.stderr)
+    return 2
+
+
+def report_unexpected(error: Exception) -> int:
+    """Print a usage error of the command-line parser, or a fault of cnnstat itself; return the exit code."""
+    message = getattr(error, "format_message", None)
+    if message is None:
+        if os.environ.get("CNNSTAT_TRACEBACK"):
+            raise error
+        said = f"internal error, please report it ({type(error).__name__}: {error}); CNNSTAT_TRACEBACK=1 shows where"
+        print(_printable(f"cnnstat: {said}"), file=sys.stderr)
+        return 2
+    if not message():  # no arguments at all: the help is already printed
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "cnnstat"
+    print(_printable(f"{command}: {message()} (`{command} --help` shows how)"), file=sys.stderr)
+    return int(getattr(error, "exit_code", 2))
+
+
+def _printable(text: str) -> str:
+    """Return a line with control characters escaped, so that no input can steer the terminal."""
+    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)

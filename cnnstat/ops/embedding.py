@@ -1,0 +1,83 @@
+"""Embedding: a table that is looked up by number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument, integer, number, optional
+from cnnstat.ir.op import Example, Family, Formula, NoBuffers, NoMacs, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.view import shape_text
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class Embedding(NoBuffers, NoMacs, Op):
+    """One learnt vector for each of num_embeddings numbers; looking them up is no arithmetic.
+
+    With max_norm, every vector that is looked up is measured and scaled back if it is too long: for D numbers
+    D powers, D − 1 additions, a root, a comparison, a division and D multiplications, at most, as each is scaled once.
+    """
+
+    family = Family.EMBEDDING
+    torch = "torch.nn.Embedding"
+    feature_axis = -1
+
+    num_embeddings: int = argument(integer(1), "number of vectors in the table")
+    embedding_dim: int = argument(integer(1), "length of each vector")
+    padding_idx: int | None = argument(optional(integer()), "number whose vector is not trained; null for none", None)
+    max_norm: float | None = argument(optional(number(0)), "longest a vector may be; null for any length", None)
+    norm_type: float = argument(number(), "p of the p-norm that max_norm means", 2.0)
+    scale_grad_by_freq: bool = argument(FLAG, "whether gradients are divided by how often a number occurs", False)
+    sparse: bool = argument(FLAG, "whether the gradient holds the looked-up vectors only", False)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the input's shape with embedding_dim as a further last axis."""
+        rows = self.num_embeddings
+        if self.padding_idx is not None and not -rows <= self.padding_idx < rows:
+            raise OpError(f"padding_idx={self.padding_idx} is not in the table; use {-rows} to {rows - 1}, or null")
+        return ((*inputs[0], self.embedding_dim),)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the table, num_embeddings × embedding_dim."""
+        return {"weight": (self.num_embeddings, self.embedding_dim)}
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return none, or with max_norm 3·D + 2 operations for each vector of D numbers."""
+        return {} if self.max_norm is None else {"normalization": numel(inputs[0]) * (3 * self.embedding_dim + 2)}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on every axis of the numbers; the vector's axis reads none."""
+        return ((*((axis, IDENTITY) for axis in range(len(inputs[0]))), None),)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the numbers that were looked up."""
+        return Saved(inputs=(0,))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the size of the table and of the result."""
+        rows, length = self.num_embeddings, self.embedding_dim
+        looked_up = numel(inputs[0])
+        scaling = Formula(
+            "FLOPs",
+            "lookups · (3D + 2)",
+            f"{looked_up} · (3·{length} + 2)",
+            looked_up * (3 * length + 2),
+            "norm of each vector, compared with max_norm, and scaling",
+        )
+        return (
+            Formula("weights", "entries · D", f"{rows} · {length}", rows * length),
+            Formula("outputs", "lookups · D", f"{looked_up} · {length}", numel(outputs[0]), shape_text(outputs[0])),
+            *(() if self.max_norm is None else (scaling,)),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return sentences, single numbers, and a table with bounded vectors."""
+        return (
+            Example(cls(100, 16), ((2, 9),)),
+            Example(cls(10, 4, padding_idx=-1), ((3,),)),
+            Example(cls(10, 4, max_norm=1.0, scale_grad_by_freq=True), ((2, 3, 5),)),
+        )

@@ -1,0 +1,283 @@
+"""The layers of LeNet-5 that no library has (LeCun, Bottou, Bengio & Haffner 1998, doi:10.1109/5.726791)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, optional, per_axis
+from cnnstat.ir.op import Example, Family, Formula, NoBuffers, NoMacs, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.window import Reads
+from cnnstat.ops.linear import leading
+from cnnstat.ops.spatial import Slide, channels_and_space, slide_formulas, slide_over, spatial_reads
+from cnnstat.ops.view import shape_text
+
+LENET5_TABLE = (
+    *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),
+    *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
+    *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5), (0, 1, 2, 3, 4, 5)),
+)
+"""Table I of the paper: the maps of S2 that each of C3's sixteen maps reads, 60 of 96 pairs."""
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
+    """Sum of each window × one learnt coefficient a map + one learnt bias a map: S2 and S4 of LeNet-5.
+
+    A window of K numbers takes K − 1 additions and one multiplication, and one addition for the bias.
+    """
+
+    family = Family.POOLING
+    torch = ""
+    short_name = "subsampling"
+
+    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
+    stride: int | tuple[int, ...] | None = argument(
+        optional(per_axis(1)), "step of the window; null for the kernel size", None
+    )
+
+    @property
+    def slides(self) -> tuple[Slide, ...]:
+        """The sliding window along each axis; without a stride, windows lie side by side."""
+        kernel = axes(self.kernel_size, 2, "kernel_size")
+        return tuple(map(Slide, kernel, kernel if self.stride is None else axes(self.stride, 2, "stride")))
+
+    @property
+    def taps(self) -> int:
+        """Numbers that one window holds."""
+        return math.prod(axes(self.kernel_size, 2, "kernel_size"))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × channels × sizes by ⌊(W − K) / S⌋ + 1."""
+        batch, channels, space = channels_and_space(inputs[0], 2, self.kind)
+        return ((batch, channels, *slide_over(space, self.slides)),)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return one coefficient and one bias for each map."""
+        return {"weight": (inputs[0][1],), "bias": (inputs[0][1],)}
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return K operations an output, and one more for the bias: together the paper's "connections"."""
+        return {"pooling": numel(outputs[0]) * self.taps, "bias": numel(outputs[0])}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return kernel and stride of each axis."""
+        return spatial_reads([slide.window for slide in self.slides], mixes_channels=False)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input and the sums, which the gradient of the coefficients multiplies."""
+        return Saved(inputs=(0,), extra=((numel(outputs[0]), None),))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return output size, weights and connections."""
+        maps, count = inputs[0][1], numel(outputs[0])
+        kernel = "·".join(map(str, axes(self.kernel_size, 2, "kernel_size")))
+        connections = count * (self.taps + 1)
+        note = "FLOPs too: K − 1 additions, one multiplication and the bias an output"
+        return (
+            *slide_formulas(inputs[0][2:], self.slides, outputs[0][2:]),
+            Formula("weights", "C", f"{maps}", maps, "one coefficient a map"),
+            Formula("bias", "C", f"{maps}", maps),
+            Formula("connections", "outputs · (K_H·K_W + 1)", f"{count} · ({kernel} + 1)", connections, note),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return S2 and S4 of LeNet-5, and overlapping windows."""
+        return (
+            Example(cls(2), ((1, 6, 28, 28),)),
+            Example(cls(2), ((1, 16, 10, 10),)),
+            Example(cls((3, 2), stride=2), ((2, 4, 9, 8),)),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class ConnectionTableConv2d(NoBuffers, Op):
+    """Convolution in which each output map reads input maps of its own choice: C3 of LeNet-5.
+
+    There is one kernel for each pair of maps that the table connects, in the table's order.
+    """
+
+    family = Family.CONVOLUTION
+    torch = ""
+    counted_as_weighted = True
+    short_name = "conv"
+
+    out_channels: int = argument(integer(1), "number of filters, the channels of the output")
+    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the filter, one number or one for each axis")
+    table: str | tuple[tuple[int, ...], ...] = argument(
+        any_of(choice("lenet5"), list_of(list_of(integer(0)))),
+        "for each output map the input maps it reads, counted from 0, or lenet5 for the table of the paper",
+    )
+    stride: int | tuple[int, ...] = argument(per_axis(1), "step of the filter", 1)
+    padding: int | tuple[int, ...] = argument(per_axis(0), "zeros added on both sides", 0)
+    bias: bool = argument(FLAG, "whether one number a filter is added", True)
+
+    @property
+    def rows(self) -> tuple[tuple[int, ...], ...]:
+        """For each output map the input maps it reads."""
+        return LENET5_TABLE if isinstance(self.table, str) else self.table
+
+    @property
+    def pairs(self) -> int:
+        """Number of pairs of maps that are connected."""
+        return sum(map(len, self.rows))
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The filter's size along each axis."""
+        return axes(self.kernel_size, 2, "kernel_size")
+
+    @property
+    def slides(self) -> tuple[Slide, ...]:
+        """The sliding window along each axis."""
+        strides, paddings = axes(self.stride, 2, "stride"), axes(self.padding, 2, "padding")
+        return tuple(Slide(k, s, p, p) for k, s, p in zip(self.kernel, strides, paddings))
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × out_channels × sizes by ⌊(W − K + 2P) / S⌋ + 1."""
+        batch, channels, space = channels_and_space(inputs[0], 2, self.kind)
+        self._check_table(channels)
+        return ((batch, self.out_channels, *slide_over(space, self.slides)),)
+
+    def _check_table(self, channels: int) -> None:
+        """Raise OpError unless the table connects existing maps, each pair once."""
+        if len(self.rows) != self.out_channels:
+            rows = len(self.rows)
+            raise OpError(
+                f"table has {rows} rows, one an output map; write {self.out_channels}, or out_channels={rows}"
+            )
+        for number, row in enumerate(self.rows):
+            if max(row) >= channels:
+                raise OpError(f"row {number} of table reads map {max(row)}; the input's maps are 0 to {channels - 1}")
+            if len(set(row)) < len(row):
+                raise OpError(f"row {number} of table names a map twice; name each once")
+        unread = set(range(channels)).difference(chain.from_iterable(self.rows))
+        if unread:
+            raise OpError(
+                f"table reads no input map {min(unread)}; name it in a row, or feed {channels - len(unread)} maps"
+            )
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return one kernel for each pair, and the bias."""
+        weight = {"weight": (self.pairs, *self.kernel)}
+        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return pairs × kernel × positions of a map."""
+        (n, _, *sizes) = outputs[0]
+        return n * self.pairs * math.prod(self.kernel) * math.prod(sizes)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one addition an output for the bias."""
+        return {"bias": numel(outputs[0])} if self.bias else {}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return kernel, stride and padding of each axis."""
+        return spatial_reads([slide.window for slide in self.slides], mixes_channels=True)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input."""
+        return Saved(inputs=(0,))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return output size, weights, multiply-accumulates and connections."""
+        (n, c_out, *sizes) = outputs[0]
+        kernel, positions = "·".join(map(str, self.kernel)), "·".join(map(str, (n, *sizes)))
+        macs, count = self.macs(inputs, outputs), numel(outputs[0])
+        connections = Formula("connections", "MACs + outputs", f"{macs} + {count}", macs + count, "the bias is one too")
+        pairs = Formula("pairs", "pairs of maps", f"{self.pairs}", self.pairs, f"of {c_out * inputs[0][1]}")
+        return (
+            *slide_formulas(inputs[0][2:], self.slides, tuple(sizes)),
+            pairs,
+            Formula("weights", "pairs · K_H·K_W", f"{self.pairs} · {kernel}", self.pairs * math.prod(self.kernel)),
+            *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
+            Formula("MACs", "positions · pairs · K_H·K_W", f"{positions} · {self.pairs} · {kernel}", macs),
+            *((connections,) if self.bias else ()),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return C3 of LeNet-5, and a small table with stride and padding."""
+        return (
+            Example(cls(16, 5, "lenet5"), ((1, 6, 14, 14),)),
+            Example(cls(3, (3, 2), ((0, 1), (2,), (0, 2)), stride=2, padding=1, bias=False), ((2, 3, 9, 8),)),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class EuclideanRBF(Op):
+    """Squared distance to each of a set of centres, yᵢ = Σⱼ (xⱼ − wᵢⱼ)²: the output layer of LeNet-5.
+
+    Each connection is one subtraction, and one multiply-accumulate that squares and sums. In the paper the centres are
+    drawings of the ten digits that are not learnt at first; they are a buffer unless trainable=true.
+    """
+
+    family = Family.LINEAR
+    torch = ""
+    counted_as_weighted = True
+    feature_axis = -1
+    short_name = "rbf"
+
+    out_features: int = argument(integer(1), "number of centres")
+    trainable: bool = argument(FLAG, "whether the centres are learnt", False)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the input's shape with out_features as the last axis."""
+        (shape,) = inputs
+        if len(shape) < 2:
+            raise OpError(f"EuclideanRBF takes batch×features, but its input is {shape_text(shape)}; reshape it first")
+        return ((*shape[:-1], self.out_features),)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the centres if they are learnt."""
+        return {"weight": (self.out_features, inputs[0][-1])} if self.trainable else {}
+
+    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the centres if they are not learnt."""
+        return {} if self.trainable else {"weight": (self.out_features, inputs[0][-1])}
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return outputs × in_features: each connection squares one difference and adds it."""
+        return numel(outputs[0]) * inputs[0][-1]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one subtraction a connection."""
+        return {"element-wise": numel(outputs[0]) * inputs[0][-1]}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on all axes but the last, which every output reads as a whole."""
+        return (leading(inputs[0]),)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the differences, one a connection, whose double is the gradient."""
+        return Saved(extra=((numel(outputs[0]) * inputs[0][-1], None),))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return centres, connections and multiply-accumulates."""
+        features, macs = inputs[0][-1], self.macs(inputs, outputs)
+        centres = Formula(
+            "weights" if self.trainable else "centres",
+            "F_out · F_in",
+            f"{self.out_features} · {features}",
+            self.out_features * features,
+            "" if self.trainable else "a buffer, not learnt",
+        )
+        positions = "·".join(map(str, inputs[0][:-1]))
+        numbers = f"{positions} · {self.out_features} · {features}"
+        return (
+            centres,
+            Formula("MACs", "positions · F_out · F_in", numbers, macs, "square and sum"),
+            Formula("FLOPs", "positions · F_out · F_in", numbers, macs, "subtractions, beside 2 × MACs"),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return LeNet-5's digits, and learnt centres."""
+        return Example(cls(10), ((1, 84),)), Example(cls(4, trainable=True), ((2, 7, 5),))

@@ -1,0 +1,165 @@
+"""Fully connected maps of the last axis: y = Wx + b and its form with two inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument, integer
+from cnnstat.ir.op import Example, Family, Formula, Linearity, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.view import shape_text
+
+
+def leading(shape: Shape) -> Reads:
+    """Return the reads of a map of the last axis: the identity on all others."""
+    return (*((axis, IDENTITY) for axis in range(len(shape) - 1)), None)
+
+
+@dataclass(frozen=True, repr=False)
+class _FullyConnected(NoBuffers, Op):
+    """What fully connected maps share: features are the last axis, all axes before it are positions."""
+
+    family: ClassVar[Family] = Family.LINEAR
+    counted_as_weighted: ClassVar[bool] = True
+    feature_axis: ClassVar[int] = -1
+    short_name: ClassVar[str] = "fc"
+
+    out_features: int = argument(integer(1), "number of outputs at each position")
+    bias: bool = argument(FLAG, "whether one number an output feature is added", True)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the additions of the bias, one an output."""
+        return {"bias": numel(outputs[0])} if self.bias else {}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on all axes but the last, which every output reads as a whole."""
+        return tuple(map(leading, inputs))
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the inputs, which the gradient of the weight multiplies."""
+        return Saved(inputs=tuple(range(len(inputs))))
+
+    def _bias_formula(self) -> tuple[Formula, ...]:
+        """Return the line about the bias, if there is one."""
+        return (Formula("bias", "F_out", f"{self.out_features}", self.out_features),) if self.bias else ()
+
+
+@register
+class Linear(_FullyConnected):
+    """Fully connected layer y = Wx + b of the last axis, at every position of the axes before it."""
+
+    torch = "torch.nn.Linear"
+    inferred = ("in_features",)
+
+    @property
+    def linearity(self) -> Linearity:
+        """Dense: a second one right behind it could be multiplied into it."""
+        return Linearity.DENSE
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the input's shape with out_features as the last axis."""
+        (shape,) = inputs
+        if len(shape) < 2:
+            raise OpError(f"Linear takes batch×features, but its input has one axis of {shape[0]}; reshape it first")
+        return ((*shape[:-1], self.out_features),)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return F_out × F_in, and the bias."""
+        weight = {"weight": (self.out_features, inputs[0][-1])}
+        return {**weight, "bias": (self.out_features,)} if self.bias else weight
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return outputs × in_features: every output is one dot product with its input."""
+        return numel(outputs[0]) * inputs[0][-1]
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the input features."""
+        return {"in_features": inputs[0][-1], **super().torch_arguments(inputs)}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return weights and multiply-accumulates."""
+        positions, features = "·".join(map(str, inputs[0][:-1])), inputs[0][-1]
+        count = features * self.out_features
+        return (
+            Formula("weights", "F_out · F_in", f"{self.out_features} · {features}", count),
+            *self._bias_formula(),
+            Formula(
+                "MACs",
+                "positions · F_out · F_in",
+                f"{positions} · {self.out_features} · {features}",
+                self.macs(inputs, outputs),
+                "y = Wx + b" if self.bias else "y = Wx",
+            ),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a classifier, one without bias, and maps at every token and every pixel."""
+        return (
+            Example(cls(10), ((2, 84),)),
+            Example(cls(5, bias=False), ((3, 7),)),
+            Example(cls(12), ((2, 9, 8),)),
+            Example(cls(4), ((2, 3, 5, 6),)),
+        )
+
+
+@register
+class Bilinear(_FullyConnected):
+    """Linear map of all products of two inputs, yₒ = x₁ᵀ Wₒ x₂ + bₒ.
+
+    The products x₁ᵢ·x₂ⱼ are counted once, as element-wise FLOPs; the map of them takes one MAC a weight.
+    """
+
+    torch = "torch.nn.Bilinear"
+    inferred = ("in1_features", "in2_features")
+    input_count = (2, 2)
+    short_name = ""
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the inputs' common axes and out_features."""
+        first, second = inputs
+        if len(first) < 2 or first[:-1] != second[:-1]:
+            raise OpError(
+                f"Bilinear takes two inputs that differ in the last axis only, but gets {shape_text(first)} "
+                f"and {shape_text(second)}; reshape them first"
+            )
+        return ((*first[:-1], self.out_features),)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return F_out × F₁ × F₂, and the bias."""
+        weight = {"weight": (self.out_features, inputs[0][-1], inputs[1][-1])}
+        return {**weight, "bias": (self.out_features,)} if self.bias else weight
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return outputs × F₁·F₂."""
+        return numel(outputs[0]) * inputs[0][-1] * inputs[1][-1]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return positions · F₁·F₂ products of the inputs, and the additions of the bias."""
+        return {"element-wise": numel(inputs[0]) * inputs[1][-1], **super().other_flops(inputs, outputs)}
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the features of both inputs."""
+        features = {"in1_features": inputs[0][-1], "in2_features": inputs[1][-1]}
+        return {**features, **super().torch_arguments(inputs)}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return weights, products and multiply-accumulates."""
+        (*space, first), second = inputs[0], inputs[1][-1]
+        positions = "·".join(map(str, space))
+        count = self.out_features * first * second
+        products = numel(inputs[0]) * second
+        return (
+            Formula("weights", "F_out · F₁·F₂", f"{self.out_features} · {first}·{second}", count),
+            *self._bias_formula(),
+            Formula("products", "positions · F₁·F₂", f"{positions} · {first}·{second}", products, "x₁ᵢ·x₂ⱼ"),
+            Formula("MACs", "products · F_out", f"{products} · {self.out_features}", self.macs(inputs, outputs)),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return two vectors, and two sequences without bias."""
+        return Example(cls(5), ((3, 4), (3, 6))), Example(cls(2, bias=False), ((2, 7, 4), (2, 7, 3)))

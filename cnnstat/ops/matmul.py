@@ -1,0 +1,124 @@
+"""Products of two computed matrices, without weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cnnstat.errors import OpError
+from cnnstat.ir.op import Example, Family, Formula, Op, Saved, Shape, Shapes, Weightless, numel, register
+from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.join import broadcast
+from cnnstat.ops.view import shape_text
+
+
+def _is_copied(own: Shape, batch: Shape) -> bool:
+    """Return whether repeating batch axes copies: not if all are repeated, or none, as then they fold into a view."""
+    aligned = (1,) * (len(batch) - len(own)) + own
+    return len({size != wanted for size, wanted in zip(aligned, batch) if wanted > 1}) > 1
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class MatMul(Weightless, Op):
+    """Matrix product of two tensors, M×K by K×N, with PyTorch's broadcasting of the axes before the last two.
+
+    A tensor of one axis is a row on the left and a column on the right; its axis of size 1 leaves the result.
+    """
+
+    family = Family.LINEAR
+    torch = "torch.matmul"
+    input_count = (2, 2)
+
+    def _matrices(self, inputs: Shapes) -> tuple[Shape, Shape]:
+        """Return both shapes with at least two axes."""
+        first, second = inputs
+        if not first or not second:
+            raise OpError("MatMul multiplies matrices, but gets a single number; use Multiply")
+        return (1, *first) if len(first) == 1 else first, (*second, 1) if len(second) == 1 else second
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the broadcast batch axes, M and N."""
+        (*left, m, k), (*right, other, n) = self._matrices(inputs)
+        if k != other:
+            raise OpError(
+                f"cannot multiply {shape_text(inputs[0])} by {shape_text(inputs[1])}: the last axis of the first, {k}, "
+                f"must equal the last but one of the second, {other}; transpose or reshape one of them"
+            )
+        batch = broadcast(tuple(left), tuple(right))
+        if batch is None:
+            raise OpError(
+                f"cannot multiply {shape_text(inputs[0])} by {shape_text(inputs[1])}: the axes before the last two do "
+                "not fit; give them equal sizes, or 1"
+            )
+        rows = (m,) * (len(inputs[0]) > 1)
+        columns = (n,) * (len(inputs[1]) > 1)
+        return ((*batch, *rows, *columns),)
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return outputs × K: every output is a dot product of length K."""
+        return numel(outputs[0]) * inputs[0][-1]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return no operations beside the products."""
+        return {}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on batch axes, on rows of the first and on columns of the second input."""
+        (*left, _, _), (*right, _, _) = self._matrices(inputs)
+        has_rows, has_columns = len(inputs[0]) > 1, len(inputs[1]) > 1
+        batch = outputs[0][: len(outputs[0]) - has_rows - has_columns]
+        rows = ((len(left), IDENTITY),) * has_rows
+        columns = ((len(right) + 1, IDENTITY),) * has_columns
+        return (
+            (*_batch_reads(tuple(left), batch), *rows, *(None,) * has_columns),
+            (*_batch_reads(tuple(right), batch), *(None,) * has_rows, *columns),
+        )
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return both inputs, or the copies that PyTorch (at::native::_matmul_impl) makes of them.
+
+        An input that is repeated along some of its batch axes is copied. So is a batch of matrices to the right of a
+        single matrix, which becomes one long transposed matrix.
+        """
+        (*left, m, k), (*right, _, n) = self._matrices(inputs)
+        first, second = tuple(left), tuple(right)
+        is_single = not first or (first == (1,) and len(second) == 1)
+        if is_single and math.prod(second) > 1:
+            is_view = min(k, n) == 1
+            return Saved(inputs=(0, 1)) if is_view else Saved(inputs=(0,), extra=((numel(inputs[1]), None),))
+        batch = broadcast(first, second) or ()
+        sides = ((0, first, m * k), (1, second, k * n))
+        return Saved(
+            inputs=tuple(i for i, own, _ in sides if not _is_copied(own, batch)),
+            extra=tuple((math.prod(batch) * size, None) for _, own, size in sides if _is_copied(own, batch)),
+        )
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the multiply-accumulates."""
+        numbers = f"{numel(outputs[0])} · {inputs[0][-1]}"
+        return (
+            Formula("MACs", "outputs · K", numbers, self.macs(inputs, outputs), "K is the length of a dot product"),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return attention scores, repeated and single matrices on either side, and vectors."""
+        pairs = (
+            ((2, 3, 5, 8), (2, 3, 8, 7)),
+            ((2, 5, 4), (4, 6)),
+            ((3, 4), (2, 4, 6)),
+            ((2, 1, 3, 4), (2, 6, 4, 5)),
+            ((2, 1, 3, 4), (6, 4, 5)),
+            ((2, 3, 4), (4,)),
+            ((4,), (2, 4, 3)),
+        )
+        return tuple(Example(cls(), pair) for pair in pairs)
+
+
+def _batch_reads(own: Shape, batch: Shape) -> Reads:
+    """Return how the batch axes of the result read those of one input: None for axes that were repeated."""
+    missing = len(batch) - len(own)
+    same = ((a, IDENTITY) if size == result else None for a, (size, result) in enumerate(zip(own, batch[missing:])))
+    return (*(None,) * missing, *same)

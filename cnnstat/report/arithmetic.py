@@ -1,0 +1,67 @@
+"""Arithmetic: formulas set out line by line, symbols first, then numbers, then the value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cnnstat.ir.op import Formula
+from cnnstat.report.facts import WIDEST, wrapped
+from cnnstat.report.glyphs import padded, width_of
+from cnnstat.report.page import Line, Page, Span
+
+INDENT = 2
+"""Spaces before every line."""
+
+
+def arithmetic_page(formulas: Sequence[Formula], width: int, label_width: int = 0) -> Page:
+    """Return one line a formula, its three parts in columns; below each other where that is too wide.
+
+    label_width: least width of the column of quantities, to align several pages.
+    """
+    label = max([label_width, *(width_of(f.quantity) for f in formulas)])
+    symbols = max((width_of(f.symbols) for f in formulas), default=0)
+    numbers = max((width_of(_numbers(f)) for f in formulas), default=0)
+    values = max((width_of(value_text(f.value)) for f in formulas), default=0)
+    fits = INDENT + label + 2 + symbols + 3 + numbers + 3 + values <= width
+    lines: list[Line] = []
+    for formula in formulas:
+        head: Span = (" " * INDENT + padded(formula.quantity, label + 2, "left"), "")
+        if fits:
+            lines.append((head, *_side_by_side(formula, symbols, numbers)))
+        else:
+            lines += _below(formula, head, INDENT + label + 2)
+        rest = " " * (INDENT + label + 2)
+        room = max(20, min(width, WIDEST) - len(rest))
+        lines += [((rest + text, "italic"),) for text in wrapped(formula.note, room) if formula.note]
+    return Page(lines)
+
+
+def value_text(value: Any) -> str:
+    """Return a value: integers with thousands separators, and a real minus sign."""
+    return f"{value:,}".replace("-", "−") if isinstance(value, int) else str(value)
+
+
+def _numbers(formula: Formula) -> str:
+    """Return the formula with numbers put in, unless the value already says it."""
+    return "" if formula.numbers in (str(formula.value), value_text(formula.value)) else formula.numbers
+
+
+def _side_by_side(formula: Formula, symbols: int, numbers: int) -> tuple[Span, ...]:
+    """Return the three parts as columns of one line."""
+    middle = _numbers(formula)
+    return (
+        (padded(formula.symbols, symbols, "left"), "dim"),
+        (f" {'=' if middle else ' '} {padded(middle, numbers, 'left')}", ""),
+        (f" = {value_text(formula.value)}", "bold"),
+    )
+
+
+def _below(formula: Formula, head: Span, indent: int) -> list[Line]:
+    """Return the three parts on a line each."""
+    middle = _numbers(formula)
+    lines: list[Line] = [(head, (formula.symbols, "dim"))]
+    if middle:
+        lines.append(((" " * indent + "= " + middle, ""),))
+    lines.append(((" " * indent + "= " + value_text(formula.value), "bold"),))
+    return lines

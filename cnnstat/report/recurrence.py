@@ -1,0 +1,207 @@
+"""Recurrence: how the receptive field of a layer follows from those of the layers it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Formula
+from cnnstat.ir.window import IDENTITY, AxisRule, Window
+from cnnstat.passes.analysis import Analysis
+from cnnstat.passes.receptive_field import ReceptiveField
+from cnnstat.report import words
+from cnnstat.report.glyphs import printable
+
+AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
+
+
+class AxisField(NamedTuple):
+    """The receptive field along one axis."""
+
+    size: int
+    stride: Fraction | None
+    start: int
+
+    @property
+    def end(self) -> int:
+        """The last input of the first output."""
+        return self.start + self.size - 1
+
+
+class Source(NamedTuple):
+    """One input of a layer along one axis: its name, its field, and how the layer reads it; None for not at all."""
+
+    name: str
+    before: AxisField | None
+    rule: AxisRule | None
+
+
+class AxisSteps(NamedTuple):
+    """What one axis (or several that do the same) gets: sources, the field that results, and the formulas between."""
+
+    axes: tuple[str, ...]
+    after: AxisField
+    formulas: tuple[Formula, ...]
+
+
+def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
+    """Return the steps of each axis of node `index`, equal axes together; empty if it has no receptive field."""
+    value = analysis.graph.arity + index
+    field, followed = analysis.fields.of(value), analysis.fields.followed(value)
+    if field is None or followed is None:
+        return ()
+    names = AXIS_NAMES.get(len(followed), tuple(f"axis {i + 1}" for i in range(len(followed))))
+    steps: dict[tuple[AxisField, tuple[Formula, ...]], list[str]] = {}
+    for axis, (place, _) in enumerate(followed):
+        after = _along(field, axis)
+        sources = _sources(analysis, index, place, axis)
+        steps.setdefault((after, _formulas(sources, after)), []).append(names[axis])
+    return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
+
+
+def why_none(analysis: Analysis, index: int) -> str:
+    """Return in words why a layer has no receptive field of its own."""
+    fields, node = analysis.fields, analysis.graph.nodes[index]
+    if not fields.sees_whole_input(analysis.graph.arity + index):
+        return "none: it depends on no input that has spatial axes"
+    before = [edge for edge in node.inputs if fields.sees_whole_input(*edge)]
+    if before:
+        name = printable(analysis.graph.value_name(before[0].value))
+        return f"{words.WHOLE_INPUT}: {name} has already seen all of it"
+    return f"{words.WHOLE_INPUT}: every output reads all positions"
+
+
+def _along(field: ReceptiveField, axis: int) -> AxisField:
+    """Return a receptive field along one axis."""
+    return AxisField(field.size[axis], field.stride[axis], field.start[axis])
+
+
+def _sources(analysis: Analysis, index: int, place: int, axis: int) -> tuple[Source, ...]:
+    """Return the inputs that axis `place` of a node's output reads along axis number `axis` of the network's input."""
+    node, inputs = analysis.graph.nodes[index], analysis.values.inputs[index]
+    reads = node.op.window(inputs, analysis.values.outputs[analysis.graph.arity + index])
+    found = []
+    for edge, axes in zip(node.inputs, reads):
+        entry = axes[place]
+        name = printable(analysis.graph.value_name(edge.value))
+        before = None if entry is None else _field_of(analysis, edge, axis)
+        found.append(Source(name, before, None if entry is None else entry[1]))
+    return tuple(found)
+
+
+def _field_of(analysis: Analysis, edge: Edge, axis: int) -> AxisField | None:
+    """Return the field of a tensor along one axis; None if it has none."""
+    field = analysis.fields.of(*edge)
+    return None if field is None or axis >= len(field.size) else _along(field, axis)
+
+
+def _formulas(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
+    """Return the lines that lead to `after`."""
+    local = [source for source in sources if source.before is not None and isinstance(source.rule, Window)]
+    if len(local) == 1:
+        return _step(local[0], after)
+    return _union(local, after)
+
+
+def _step(source: Source, after: AxisField) -> tuple[Formula, ...]:
+    """Return how one input's field becomes the layer's."""
+    before, rule = source.before, source.rule
+    assert before is not None and isinstance(rule, Window)
+    if rule is IDENTITY or rule == IDENTITY:
+        note = f"every output reads the same position of {source.name}: nothing changes"
+        return _unchanged(after, note)
+    if rule.period == 1 and rule.taps[0] and before.stride is not None:
+        return _slide(before, rule, after)
+    return _periodic(before, rule, after)
+
+
+def _unchanged(after: AxisField, note: str) -> tuple[Formula, ...]:
+    """Return size, stride and start as they were before."""
+    return (
+        Formula("size", "size₀", f"{after.size}", after.size, note),
+        Formula("stride", "stride₀", words.number_text(after.stride), words.number_text(after.stride)),
+        Formula("start", "start₀", words.number_text(after.start), after.start),
+    )
+
+
+def _slide(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
+    """Return the recurrence of a sliding window: convolution, pooling, padding, cropping."""
+    taps = window.taps[0]
+    extent, padding, jump = taps[-1] - taps[0] + 1, -taps[0], words.number_text(before.stride)
+    start = words.number_text(before.start)
+    size = before.size + (extent - 1) * (before.stride or 0)
+    moved = before.start - padding * (before.stride or 0)
+    return (
+        Formula(
+            "size", "size₀ + (extent − 1)·stride₀", f"{before.size} + ({extent} − 1)·{jump}", after.size,
+            "" if size == after.size else f"{PHASES}: the longest of them is {after.size:,}",
+        ),
+        Formula("stride", "stride₀·S", f"{jump}·{window.advance}", words.number_text(after.stride)),
+        Formula(
+            "start", "start₀ − P·stride₀", f"{start} − {_signed(padding)}·{jump}", after.start,
+            "" if moved == after.start else f"{PHASES}: the first of them starts at {words.number_text(after.start)}",
+        ),
+    )  # fmt: skip
+
+
+PHASES = "outputs before it do not all read equally far"
+
+
+def _periodic(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
+    """Return the recurrence of a window that repeats after several outputs: transposed convolution, resizing."""
+    reach = [taps[-1] - taps[0] + 1 for taps in window.taps if taps]
+    span = f"{min(reach)} to {max(reach)}" if reach and min(reach) != max(reach) else f"{max(reach, default=0)}"
+    period = words.plural(window.period, "output")
+    note = f"{period} at a time read {span} neighbours each, then move on by {window.advance}"
+    size = Formula("size", "the longest of one period", f"{before.size} before", after.size, note)
+    start = Formula("start", "that of the first output", f"{words.number_text(before.start)} before", after.start)
+    if before.stride is None:
+        return size, Formula("stride", "stride₀", words.MISALIGNED, words.number_text(after.stride)), start
+    return (
+        size,
+        Formula(
+            "stride", "stride₀·inputs/outputs of a period",
+            f"{words.number_text(before.stride)}·{window.advance}/{window.period}", words.number_text(after.stride),
+        ),
+        start,
+    )  # fmt: skip
+
+
+def _branch(source: Source) -> AxisField:
+    """Return the field that one of several inputs brings along, read through its window where that is a sliding one."""
+    before, rule = source.before, source.rule
+    assert before is not None and isinstance(rule, Window)
+    if rule.period > 1 or not rule.taps[0] or before.stride is None:
+        return before
+    taps, jump = rule.taps[0], before.stride
+    size, start = before.size + (taps[-1] - taps[0]) * jump, before.start + taps[0] * jump
+    return AxisField(int(size), jump * rule.advance, int(start))
+
+
+def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
+    """Return the field of each of several inputs, and how they are united."""
+    branches = [(source.name, _branch(source)) for source in sources]
+    first = min((field.start for _, field in branches), default=after.start)
+    last = max((field.end for _, field in branches), default=after.end)
+    is_sum = after.stride is not None and last - first + 1 == after.size
+    size = f"{words.number_text(last)} − {_signed(first)} + 1" if is_sum else ""
+    misaligned = "branches of different stride meet: the size is that of the centre output"
+    return (
+        *(_branch_line(name, field) for name, field in branches),
+        Formula("size", "max end − min start + 1", size, after.size, "" if after.stride is not None else misaligned),
+        Formula("stride", "that of all branches", "", words.number_text(after.stride)),
+        Formula("start", "min start", "", after.start),
+    )
+
+
+def _branch_line(name: str, field: AxisField) -> Formula:
+    """Return the line of one branch: stride, first and last input of its first output, and size."""
+    ends = f"{words.number_text(field.start)} … {words.number_text(field.end)}"
+    return Formula(f"from {name}", f"stride {words.number_text(field.stride)}", ends, f"size {field.size:,}")
+
+
+def _signed(number: int) -> str:
+    """Return a number for a place after an operator: negative ones in parentheses."""
+    return f"({words.number_text(number)})" if number < 0 else words.number_text(number)

@@ -1,0 +1,102 @@
+"""Imports run one way, and nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
+LEVELS = (
+    {"errors"},
+    {"units", "quantity"},
+    {"ir"},
+    {"ops", "passes"},
+    {"frontends", "report", "torch_model", "profiler", "budget"},
+    {"compare", "published"},
+    {"api"},
+    {"console"},
+    {"cli"},
+    {"__main__"},
+)
+RENDERING = {("passes.analysis", "report"), ("compare", "report")}
+"""Analyses and comparisons print themselves: their methods import a report when they are called."""
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def level(module: str) -> int:
+    """Return the height of the part of the package that a module belongs to."""
+    part = module.split(".")[0]
+    return next(height for height, parts in enumerate(LEVELS) if part in parts)
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imports(path: Path) -> list[str]:
+    """Return the modules of the package that a file imports, inside functions too, but not for type checking."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cnnstat":
+            inner = (node.module or "").partition(".")[2]
+            found += [inner] if inner else [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found += [a.name.partition(".")[2] for a in node.names if a.name.startswith("cnnstat.")]
+    return [module for module in found if module and (PACKAGE / module.split(".")[0]).with_suffix("") != PACKAGE]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_never_climb(path: Path) -> None:
+    module = name_of(path)
+    if not module:
+        return
+    for imported in imports(path):
+        part = imported.split(".")[0]
+        if part.startswith("__") or (module, part) in RENDERING or part == module.split(".")[0]:
+            continue
+        assert level(imported) < level(module), f"{module} imports its neighbour {imported}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "ops").glob("*.py")), ids=lambda p: p.stem)
+def test_ops_never_import_torch(path: Path) -> None:
+    names = {a.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Import) for a in n.names}
+    names |= {n.module or "" for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.ImportFrom)}
+    assert not any(name.split(".")[0] == "torch" for name in names)
+
+
+def test_passes_name_no_op() -> None:
+    from cnnstat import ops
+
+    for path in (PACKAGE / "passes").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        words = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        words |= {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        assert not words & set(ops.names()), path.name
+
+
+def test_analysis_of_a_spec_imports_neither_torch_nor_rich() -> None:
+    code = (
+        "import sys, cnnstat; cnnstat.analyze('vgg16').to_dict(); "
+        "print([m for m in ('torch', 'numpy', 'rich', 'typer', 'fvcore') if m in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_importing_cnnstat_imports_nothing_of_it() -> None:
+    code = "import sys, cnnstat; print([m for m in sys.modules if m.startswith('cnnstat.')])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
