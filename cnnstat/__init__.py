@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, compare, load
+    from cnnstat.api import analyze, build, compare, load
     from cnnstat.compare import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "analyze": "cnnstat.api",
+    "build": "cnnstat.api",
     "compare": "cnnstat.api",
     "load": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
@@ -36,6 +37,7 @@ __all__ = [
     "SpecError",
     "__version__",
     "analyze",
+    "build",
     "compare",
     "load",
 ]

@@ -1,16 +1,19 @@
-"""The Python interface: load a model, analyze it, compare several."""
+"""The Python interface: load a model, analyze it, build it, compare several."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.compare import Comparison, compare_analyses
 from cnnstat.frontends.request import InputShape, Request, RequestError, input_shape, parse_input
 from cnnstat.frontends.source import load_source
 from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
+
+if TYPE_CHECKING:
+    import torch
 
 Shape = str | Sequence[int]
 Source = str | os.PathLike[str] | Graph
@@ -69,6 +72,28 @@ def analyze(
     """
     graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
     return analyze_graph(graph, optimizer=optimizer, strict=strict_receptive_field)
+
+
+def build(
+    source: Source,
+    input: Shape | None = None,
+    *,
+    inputs: Mapping[str, Shape] | None = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    device: str | torch.device | None = None,
+) -> torch.nn.Module:
+    """Return a model as a working PyTorch module, with fresh weights that are called as the layers are.
+
+    device: where it is built; on `"meta"` nothing is allocated.
+    The other arguments and the errors are those of `load`. Raises CnnstatError too where PyTorch is missing, or has
+    nothing to build a layer from.
+    """
+    from cnnstat.torch_model import build as build_module
+
+    graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
+    return build_module(graph, device=device)
 
 
 def compare(*sources: Source | Analysis, **options: Any) -> Comparison:

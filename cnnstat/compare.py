@@ -36,9 +36,9 @@ class Comparison:
 
     def to_json(self) -> str:
         """Return the same as JSON text."""
-        from cnnstat.report.comparison import json_text
+        from cnnstat.report.comparison import to_json
 
-        return json_text(self)
+        return to_json(self)
 
     def __repr__(self) -> str:
         """The table of totals, as `cnnstat compare` prints it at 100 columns."""

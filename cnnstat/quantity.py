@@ -13,7 +13,8 @@ MAX_TEXT = 80
 
 _NUMBER = re.compile(
     r"[~≈]?\s*(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)"
-    r"(?:\s*[×x*·]\s*10(?:\^|\*\*)?(?P<exponent>\d{1,2}|[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2})|e(?P<short_exponent>\d{1,2}))?(?P<words>.*)\Z"
+    r"(?:\s*[×x*·]\s*10(?:(?:\^|\*\*)(?P<exponent>\d{1,2})|(?P<superscript>[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,2}))|e(?P<short>\d{1,2}))?"
+    r"(?P<words>.*)\Z"
 )
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _POWERS = {0: "", 3: "K", 6: "M", 9: "G", 12: "T", 15: "P"}
@@ -21,10 +22,8 @@ _SCALES = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12, "P": 15}
 _SCALE_WORDS = {"thousand": 3, "million": 6, "mio": 6, "billion": 9, "bn": 9, "trillion": 12}
 _BYTES = re.compile(r"(?P<prefix>[kKMGTP]?)(?P<binary>i?)B\Z")
 _WORK = re.compile(r"(?P<prefix>[kKMGTP]?)(?:flops?|macs?|madds?|mult-?adds?|ops)\Z", re.IGNORECASE)
-_NOISE = frozenset(
-    "multiply-adds multiply-accumulates parameters params weights biases neurons connections units outputs inputs "
-    "pixels layers numbers values free trainable".split()
-)
+_NOISE = {"weights", "biases", "neurons", "connections", "units", "outputs", "inputs", "pixels", "layers", "trainable"}
+_NOISE |= {"parameters", "params", "multiply-adds", "multiply-accumulates", "free", "numbers", "values"}
 
 
 class QuantityError(CnnstatError):
@@ -52,7 +51,7 @@ class Quantity:
 
     def is_rounded(self, exact: int | Fraction) -> bool:
         """Return whether rounding an exact value to as many digits as are printed gives the printed number."""
-        return 2 * abs(exact - self.value) * 10**self.decimals <= self.scale
+        return 2 * abs(exact - self.value) <= Fraction(self.scale, 10**self.decimals)
 
     def shown(self, exact: int | Fraction) -> str:
         """Return an exact value in the same unit, with at least one digit more than is printed."""
@@ -66,12 +65,12 @@ def parse_quantity(text: str, *, is_bytes: bool = False) -> Quantity:
 
     Words for what is counted (`FLOPs`, `parameters`) mean nothing; kB, MB, GB are powers of 1000, KiB, MiB of 1024.
     """
-    match = _NUMBER.match(text.strip()) if len(text) <= MAX_TEXT else None
+    match = _NUMBER.match(" ".join(text.split())) if len(text) <= MAX_TEXT else None
     if match is None:
         raise QuantityError(f"{text[:MAX_TEXT]!r} is not a number; write one as in 138 M, 3.6 × 10^9 or 48.6 MB")
     digits = match["number"].replace(",", "")
-    exponent = match["exponent"] or match["short_exponent"]
-    scales = [(10 ** int(exponent.translate(_SUPERSCRIPT)), "")] if exponent else []
+    exponent = match["exponent"] or match["short"] or (match["superscript"] or "").translate(_SUPERSCRIPT)
+    scales = [(10 ** int(exponent), "")] if exponent else []
     for word in match["words"].split():
         scales += _scale(word.strip(".,;()"), text, is_bytes)
     if len([unit for _, unit in scales if unit]) + bool(exponent) > 1:

@@ -177,6 +177,9 @@ def _figures(tree: Tree, problems: list[Problem]) -> list[dict[str, Any]]:
             continue
         problems.extend(entry.unknown_keys(FIGURE_KEYS))
         texts = {key: v.text for key, (_, v) in entry.entries.items() if isinstance(v, Scalar)}
+        if len(texts) < len(entry.entries):
+            problems.append(Problem(entry.location, "a published figure holds texts and numbers only"))
+            continue
         figures.append({**texts, "location": entry.location})
     return figures
 

@@ -315,7 +315,8 @@ def register(cls: OpType) -> OpType:
     """
     stated = {name for base in cls.__mro__ if base is not Op for name in vars(base)}
     missing = [facet for facet in (*_FACETS, "family", "torch") if facet not in stated]
-    missing += ["docstring"] * (not cls.__doc__)
+    # A dataclass without a docstring gets its signature for one.
+    missing += ["docstring"] * (not cls.__doc__ or cls.__doc__.startswith(f"{cls.__name__}("))
     if missing:
         raise TypeError(f"{cls.__name__} states no {', '.join(missing)}")
     _arguments(cls)

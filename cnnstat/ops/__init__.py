@@ -98,6 +98,8 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "linear": ("Linear", "Bilinear"),
     "matmul": ("MatMul",),
     "embedding": ("Embedding",),
+    "lenet": ("TrainableSubsampling2d", "ConnectionTableConv2d", "EuclideanRBF"),
+    "attention": ("ScaledDotProductAttention",),
 }
 """The ops of each file of this package: adding an op is one class there and its name here."""
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, optional, per_axis
@@ -33,6 +34,7 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
 
     family = Family.POOLING
     torch = ""
+    inferred = ("in_channels",)
     short_name = "subsampling"
 
     kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
@@ -41,15 +43,15 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
     )
 
     @property
-    def slides(self) -> tuple[Slide, ...]:
-        """The sliding window along each axis; without a stride, windows lie side by side."""
-        kernel = axes(self.kernel_size, 2, "kernel_size")
-        return tuple(map(Slide, kernel, kernel if self.stride is None else axes(self.stride, 2, "stride")))
+    def kernel(self) -> tuple[int, ...]:
+        """The window's size along each axis."""
+        return axes(self.kernel_size, 2, "kernel_size")
 
     @property
-    def taps(self) -> int:
-        """Numbers that one window holds."""
-        return math.prod(axes(self.kernel_size, 2, "kernel_size"))
+    def slides(self) -> tuple[Slide, ...]:
+        """The sliding window along each axis; without a stride, windows lie side by side."""
+        stride = self.kernel_size if self.stride is None else self.stride
+        return tuple(map(Slide, self.kernel, axes(stride, 2, "stride")))
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return batch × channels × sizes by ⌊(W − K) / S⌋ + 1."""
@@ -62,7 +64,11 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return K operations an output, and one more for the bias: together the paper's "connections"."""
-        return {"pooling": numel(outputs[0]) * self.taps, "bias": numel(outputs[0])}
+        return {"pooling": numel(outputs[0]) * math.prod(self.kernel), "bias": numel(outputs[0])}
+
+    def connections(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return outputs × (K + 1): each output reads its window and its bias."""
+        return numel(outputs[0]) * (math.prod(self.kernel) + 1)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return kernel and stride of each axis."""
@@ -72,11 +78,15 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
         """Return the input and the sums, which the gradient of the coefficients multiplies."""
         return Saved(inputs=(0,), extra=((numel(outputs[0]), None),))
 
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the number of maps."""
+        return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}
+
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights and connections."""
         maps, count = inputs[0][1], numel(outputs[0])
-        kernel = "·".join(map(str, axes(self.kernel_size, 2, "kernel_size")))
-        connections = count * (self.taps + 1)
+        kernel = "·".join(map(str, self.kernel))
+        connections = self.connections(inputs, outputs)
         note = "FLOPs too: K − 1 additions, one multiplication and the bias an output"
         return (
             *slide_formulas(inputs[0][2:], self.slides, outputs[0][2:]),
@@ -105,6 +115,7 @@ class ConnectionTableConv2d(NoBuffers, Op):
 
     family = Family.CONVOLUTION
     torch = ""
+    inferred = ("in_channels",)
     counted_as_weighted = True
     short_name = "conv"
 
@@ -170,8 +181,7 @@ class ConnectionTableConv2d(NoBuffers, Op):
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
         """Return pairs × kernel × positions of a map."""
-        (n, _, *sizes) = outputs[0]
-        return n * self.pairs * math.prod(self.kernel) * math.prod(sizes)
+        return self.pairs * math.prod(self.kernel) * numel(outputs[0]) // self.out_channels
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return one addition an output for the bias."""
@@ -185,16 +195,20 @@ class ConnectionTableConv2d(NoBuffers, Op):
         """Return the input."""
         return Saved(inputs=(0,))
 
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the input maps; the table says how many output maps there are."""
+        written = {"in_channels": inputs[0][1], **super().torch_arguments(inputs), "table": self.rows}
+        return {name: value for name, value in written.items() if name != "out_channels"}
+
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights, multiply-accumulates and connections."""
         (n, c_out, *sizes) = outputs[0]
         kernel, positions = "·".join(map(str, self.kernel)), "·".join(map(str, (n, *sizes)))
         macs, count = self.macs(inputs, outputs), numel(outputs[0])
         connections = Formula("connections", "MACs + outputs", f"{macs} + {count}", macs + count, "the bias is one too")
-        pairs = Formula("pairs", "pairs of maps", f"{self.pairs}", self.pairs, f"of {c_out * inputs[0][1]}")
         return (
             *slide_formulas(inputs[0][2:], self.slides, tuple(sizes)),
-            pairs,
+            Formula("pairs", "pairs of maps", f"{self.pairs}", self.pairs, f"of {c_out * inputs[0][1]}"),
             Formula("weights", "pairs · K_H·K_W", f"{self.pairs} · {kernel}", self.pairs * math.prod(self.kernel)),
             *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
             Formula("MACs", "positions · pairs · K_H·K_W", f"{positions} · {self.pairs} · {kernel}", macs),
@@ -221,6 +235,7 @@ class EuclideanRBF(Op):
 
     family = Family.LINEAR
     torch = ""
+    inferred = ("in_features",)
     counted_as_weighted = True
     feature_axis = -1
     short_name = "rbf"
@@ -258,6 +273,10 @@ class EuclideanRBF(Op):
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the differences, one a connection, whose double is the gradient."""
         return Saved(extra=((numel(outputs[0]) * inputs[0][-1], None),))
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the input features."""
+        return {"in_features": inputs[0][-1], **super().torch_arguments(inputs)}
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return centres, connections and multiply-accumulates."""

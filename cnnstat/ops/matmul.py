@@ -13,7 +13,7 @@ from cnnstat.ops.join import broadcast
 from cnnstat.ops.view import shape_text
 
 
-def _is_copied(own: Shape, batch: Shape) -> bool:
+def is_copied(own: Shape, batch: Shape) -> bool:
     """Return whether repeating batch axes copies: not if all are repeated, or none, as then they fold into a view."""
     aligned = (1,) * (len(batch) - len(own)) + own
     return len({size != wanted for size, wanted in zip(aligned, batch) if wanted > 1}) > 1
@@ -72,8 +72,8 @@ class MatMul(Weightless, Op):
         rows = ((len(left), IDENTITY),) * has_rows
         columns = ((len(right) + 1, IDENTITY),) * has_columns
         return (
-            (*_batch_reads(tuple(left), batch), *rows, *(None,) * has_columns),
-            (*_batch_reads(tuple(right), batch), *(None,) * has_rows, *columns),
+            (*batch_reads(tuple(left), batch), *rows, *(None,) * has_columns),
+            (*batch_reads(tuple(right), batch), *(None,) * has_rows, *columns),
         )
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -91,8 +91,8 @@ class MatMul(Weightless, Op):
         batch = broadcast(first, second) or ()
         sides = ((0, first, m * k), (1, second, k * n))
         return Saved(
-            inputs=tuple(i for i, own, _ in sides if not _is_copied(own, batch)),
-            extra=tuple((math.prod(batch) * size, None) for _, own, size in sides if _is_copied(own, batch)),
+            inputs=tuple(i for i, own, _ in sides if not is_copied(own, batch)),
+            extra=tuple((math.prod(batch) * size, None) for _, own, size in sides if is_copied(own, batch)),
         )
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
@@ -117,7 +117,7 @@ class MatMul(Weightless, Op):
         return tuple(Example(cls(), pair) for pair in pairs)
 
 
-def _batch_reads(own: Shape, batch: Shape) -> Reads:
+def batch_reads(own: Shape, batch: Shape) -> Reads:
     """Return how the batch axes of the result read those of one input: None for axes that were repeated."""
     missing = len(batch) - len(own)
     same = ((a, IDENTITY) if size == result else None for a, (size, result) in enumerate(zip(own, batch[missing:])))

@@ -80,7 +80,7 @@ class _Reduction(Weightless, NoMacs, Op):
 
 @register
 class Mean(NothingSaved, _Reduction):
-    """The mean over axes; over height and width it is global average pooling."""
+    """The mean over axes (global average pooling): n − 1 additions and a division for each output."""
 
     torch = "torch.mean"
     divides = True
@@ -88,14 +88,14 @@ class Mean(NothingSaved, _Reduction):
 
 @register
 class Sum(NothingSaved, _Reduction):
-    """The sum over axes."""
+    """The sum over axes: n − 1 additions for each output."""
 
     torch = "torch.sum"
 
 
 @register
 class Max(_Reduction):
-    """The largest number along axes; over height and width it is global max pooling."""
+    """The largest number along axes (global max pooling): n − 1 comparisons for each output."""
 
     torch = "torch.amax"
 

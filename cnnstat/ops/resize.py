@@ -76,13 +76,7 @@ class Resizing:
 
 
 class _Resize(Weightless, NoMacs, Op):
-    """What resizing ops share.
-
-    Operations for each output value in d axes; an axis' weights are worked out once for all channels and not counted:
-    nearest 0; linear 3·(2^d − 1), one subtraction, multiplication and addition for each of 2^d − 1 interpolations
-    between two values; bicubic 5·7, four multiplications and three additions along four rows and one column;
-    area the values in its bin, all but one added up, and one division.
-    """
+    """What resizing ops share; `Upsample` says what they cost."""
 
     family: ClassVar[Family] = Family.RESAMPLING
     mode: str
@@ -115,13 +109,13 @@ class _Resize(Weightless, NoMacs, Op):
             raise OpError(f"mode={self.mode} does not fit {spatial} spatial axes of {shape_text(shape)}; use {word}")
 
     def _flops_per_output(self, spatial: int) -> int:
-        """Return the operations for one output value, see the class; not for area, whose bins differ."""
+        """Return the operations for one output value, see `Upsample`; not for area, whose bins differ."""
         if self.mode in FREE_MODES:
             return 0
         return 5 * 7 if self.mode == "bicubic" else 3 * (2**spatial - 1)
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return outputs × operations for each, see the class; none for nearest."""
+        """Return outputs × operations for each, see `Upsample`; none for nearest."""
         (shape, *_), (made,) = inputs, outputs
         if self.mode == "area":
             return {"resampling": numel(made[:2]) * math.prod(axis.bins for axis in self.axes(inputs))}
@@ -165,7 +159,13 @@ def _size_formula(name: str, symbol: str, axis: Resizing) -> Formula:
 @register
 @dataclass(frozen=True, repr=False)
 class Upsample(_Resize):
-    """Resizes height and width (or length, or a volume) to a size or by a factor, up or down."""
+    """Resizes height and width (or length, or a volume) to a size or by a factor, up or down.
+
+    Operations for each output value in d axes; an axis' weights are worked out once for all channels and not counted:
+    nearest 0; linear 3·(2^d − 1), one subtraction, multiplication and addition for each of 2^d − 1 interpolations
+    between two values; bicubic 5·7, four multiplications and three additions along four rows and one column;
+    area the values in its bin, all but one added up, and one division.
+    """
 
     torch = "torch.nn.Upsample"
     size: int | tuple[int, ...] | None = argument(optional(per_axis(1)), "output size of all axes, or of each", None)
@@ -230,7 +230,7 @@ class Upsample(_Resize):
 @register
 @dataclass(frozen=True, repr=False)
 class ResizeLike(_Resize):
-    """Resizes its first input to the spatial size of its second (feature pyramids, segmentation heads)."""
+    """Resizes its first input to the spatial size of its second (feature pyramids); costs what `Upsample` does."""
 
     torch = "torch.nn.functional.interpolate"
     input_count = (2, 2)

@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 from cnnstat.ir.window import MAX_PERIOD
 
+MAX_LISTED = 2**16
+"""Longest axis whose positions are looked at one by one, where no shorter way is exact."""
+
 Number = int | Fraction
 Interval = tuple[int, int]
 
@@ -92,9 +95,15 @@ class Field(NamedTuple):
         return last - first + 1
 
     def count_inside(self, extent: int, length: int) -> int:
-        """Return how many of the outputs 0 … extent − 1 depend on inputs 0 … length − 1 only."""
+        """Return how many of the outputs 0 … extent − 1 depend on inputs 0 … length − 1 only.
+
+        A lower bound if the field is not exact, or has long periods on an axis of more than MAX_LISTED positions.
+        """
         components = self.components
         period = math.lcm(*(len(component.lo) for component in components))
+        if period > MAX_PERIOD and extent <= MAX_LISTED:
+            intervals = map(self.at, range(extent))
+            return sum(found is None or (found[0] >= 0 and found[1] < length) for found in intervals)
         if period > MAX_PERIOD:
             components, period = tuple(map(bounded, components)), 1
         return sum(_inside(components, r, period, extent, length) for r in range(min(period, extent)))

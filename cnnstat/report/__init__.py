@@ -1,18 +1,22 @@
-"""Reports: an analysis in words and numbers, one file a format; nothing is computed here."""
+"""Reports: findings in words and numbers, one file a format or subject; nothing is computed here.
+
+Every function takes the name of a format and a console, and raises CnnstatError if there is no such format.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import CnnstatError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from cnnstat.compare import Comparison
     from cnnstat.passes.analysis import Analysis
-    from cnnstat.report.sheet import View
+    from cnnstat.report.sheet import View as View
 
 FORMATS = {
     "table": "cnnstat.report.table:print_table",
@@ -21,14 +25,60 @@ FORMATS = {
     "markdown": "cnnstat.report.markdown:print_markdown",
     "html": "cnnstat.report.html:print_html",
 }
-"""The function of each format, imported when it is asked for: a new format is one file and one line."""
+"""What prints an analysis in each format, imported when it is asked for: a new format is one file and one line."""
 
 
-def writer(name: str, formats: Mapping[str, str] = FORMATS) -> Callable[[Analysis, View, Console], None]:
-    """Return the function that prints an analysis in a format; raises CnnstatError if there is no such format."""
-    if name not in formats:
-        hint = did_you_mean(name, formats)
-        raise CnnstatError(f"there is no format {name[:40]}{hint}; known: {', '.join(formats)}")
-    module, _, function = formats[name].partition(":")
-    found: Callable[[Analysis, View, Console], None] = getattr(import_module(module), function)
-    return found
+def write(analysis: Analysis, view: View, format: str, console: Console) -> None:
+    """Print layers and totals of one network."""
+    module, _, function = _known(format, FORMATS).partition(":")
+    getattr(import_module(module), function)(analysis, view, console)
+
+
+def write_published(analysis: Analysis, format: str, console: Console) -> None:
+    """Print the published figures of one network beside the exact ones."""
+    from cnnstat.report import published
+
+    _known(format, published.FORMATS)(analysis, console)
+
+
+def write_comparison(comparison: Comparison, format: str, console: Console) -> None:
+    """Print the totals of several networks side by side."""
+    from cnnstat.report import comparison
+
+    _known(format, comparison.FORMATS)(comparison, console)
+
+
+def write_explanation(analysis: Analysis, layer: str, format: str, console: Console) -> None:
+    """Print the arithmetic of one layer; raises CnnstatError if there is no such layer."""
+    from cnnstat.report import explain
+
+    _known(format, explain.FORMATS)(analysis, layer, console)
+
+
+def write_zoo(analyses: Sequence[Analysis], format: str, console: Console) -> None:
+    """Print the networks of the zoo."""
+    from cnnstat.report import zoo
+
+    _known(format, zoo.FORMATS)(analyses, console)
+
+
+def write_ops(name: str | None, format: str, console: Console) -> None:
+    """Print every op, or the page of one; raises OpError if there is no such op."""
+    from cnnstat.report import ops
+
+    _known(format, ops.FORMATS)(name, console)
+
+
+def _known(format: str, formats: Any) -> Any:
+    """Return the entry of a format; raises CnnstatError with the nearest name and the list if there is none."""
+    if format not in formats:
+        hint = did_you_mean(format, formats)
+        raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(formats)}")
+    return formats[format]
+
+
+def __getattr__(name: str) -> Any:
+    """Import View on first use."""
+    if name != "View":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("cnnstat.report.sheet").View

@@ -23,7 +23,7 @@ def arithmetic_page(formulas: Sequence[Formula], width: int, label_width: int = 
     symbols = max((width_of(f.symbols) for f in formulas), default=0)
     numbers = max((width_of(_numbers(f)) for f in formulas), default=0)
     values = max((width_of(value_text(f.value)) for f in formulas), default=0)
-    fits = INDENT + label + 2 + symbols + 3 + numbers + 3 + values <= width
+    fits = INDENT + label + 2 + symbols + 3 + (numbers and numbers + 3) + values <= width
     lines: list[Line] = []
     for formula in formulas:
         head: Span = (" " * INDENT + padded(formula.quantity, label + 2, "left"), "")
@@ -52,7 +52,7 @@ def _side_by_side(formula: Formula, symbols: int, numbers: int) -> tuple[Span, .
     middle = _numbers(formula)
     return (
         (padded(formula.symbols, symbols, "left"), "dim"),
-        (f" {'=' if middle else ' '} {padded(middle, numbers, 'left')}", ""),
+        (f" {'=' if middle else ' '} {padded(middle, numbers, 'left')}" if numbers else "", ""),
         (f" = {value_text(formula.value)}", "bold"),
     )
 

@@ -1,83 +1,62 @@
-"""Explain: the arithmetic of one layer written out, from its formulas to its receptive field."""
+"""Explain: the arithmetic of one layer written out, from its formulas to its receptive field, in every format."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from fractions import Fraction
-from functools import cached_property
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.ir.graph import Node
-from cnnstat.ir.op import Formula, Shape, numel
-from cnnstat.passes.analysis import Analysis, Layer
-from cnnstat.passes.gridding import covered_fraction
-from cnnstat.report.find import find_layer
+from cnnstat.ir.op import Formula, numel
+from cnnstat.passes.analysis import Analysis
+from cnnstat.report import words
+from cnnstat.report.arithmetic import arithmetic_page, value_text
+from cnnstat.report.csv import csv_text
+from cnnstat.report.explanation import Explanation
+from cnnstat.report.facts import Fact, facts_page, wrapped
+from cnnstat.report.glyphs import printable, width_of
 from cnnstat.report.json import SCHEMA, json_text, layer_document, model
-from cnnstat.report.page import Verbatim, show
-from cnnstat.report.recurrence import AxisSteps, recurrence
+from cnnstat.report.markdown import code, escaped, markdown_table
+from cnnstat.report.page import BLANK, Line, Page, Verbatim, plain, show
+from cnnstat.report.recurrence import why_none
+from cnnstat.report.summary import field_text, heading
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
-class Explanation:
-    """Everything there is to say about one layer; `name` is what `find_layer` understands."""
+def print_table(analysis: Analysis, name: str, console: Console) -> None:
+    """Print the explanation of a layer, fitted to the console's width."""
+    show(explanation(analysis, name, console.width), console)
 
-    def __init__(self, analysis: Analysis, name: str) -> None:
-        self.analysis = analysis
-        self.index = find_layer(analysis.graph, name)
-        self.value = analysis.graph.arity + self.index
 
-    @cached_property
-    def node(self) -> Node:
-        """The op call."""
-        return self.analysis.graph.nodes[self.index]
+def print_json(analysis: Analysis, name: str, console: Console) -> None:
+    """Print the same as JSON."""
+    listed = ("formulas", "tensors", "receptive_field_steps")
+    show(Verbatim(json_text(document(analysis, name), *listed)), console)
 
-    @cached_property
-    def layer(self) -> Layer:
-        """What the passes found about it."""
-        return self.analysis.layers[self.index]
 
-    @cached_property
-    def formulas(self) -> tuple[Formula, ...]:
-        """The op's own arithmetic."""
-        return self.node.op.formulas(self.layer.input_shapes, self.layer.output_shapes)
+def print_csv(analysis: Analysis, name: str, console: Console) -> None:
+    """Print one row a formula."""
+    sections = Explanation(analysis, name).sections()
+    rows = ((title, *formula) for title, formulas in sections for formula in formulas)
+    show(Verbatim(csv_text(["section", *Formula._fields], rows)), console)
 
-    @cached_property
-    def weights(self) -> Mapping[str, Shape]:
-        """The learnable tensors that the op uses."""
-        return self.node.op.weights(self.layer.input_shapes)
 
-    @cached_property
-    def buffers(self) -> Mapping[str, Shape]:
-        """The tensors that it stores and does not learn."""
-        return self.node.op.buffers(self.layer.input_shapes)
+def print_markdown(analysis: Analysis, name: str, console: Console) -> None:
+    """Print a list of facts and a GitHub table of formulas for each section."""
+    about = Explanation(analysis, name)
+    parts = [f"### {escaped(_title(about))}\n", _markdown_facts(_place(about))]
+    for title, formulas in about.sections():
+        rows = (
+            [escaped(f.quantity), code(f.symbols), code(f.numbers), escaped(value_text(f.value)), escaped(f.note)]
+            for f in formulas
+        )
+        titles = [title, "formula", "numbers", "value", ""]
+        parts.append(markdown_table(titles, ["left", "left", "left", "right", "left"], rows))
+    show(Verbatim("\n".join([*parts, _markdown_facts(_field(about))])), console)
 
-    @cached_property
-    def flop_parts(self) -> dict[str, int]:
-        """What its FLOPs consist of."""
-        others = self.node.op.other_flops(self.layer.input_shapes, self.layer.output_shapes)
-        return {**({"2 × MACs": 2 * self.layer.macs} if self.layer.macs else {}), **others}
 
-    @cached_property
-    def steps(self) -> tuple[AxisSteps, ...]:
-        """How its receptive field comes about; empty if it has none."""
-        return recurrence(self.analysis, self.index)
-
-    @cached_property
-    def inside_share(self) -> Fraction | None:
-        """Share of its positions whose field lies wholly inside the input."""
-        return self.analysis.fields.inside_share(self.value)
-
-    @cached_property
-    def covered(self) -> tuple[Fraction, ...] | None:
-        """Share of its field that it really reads, along each axis."""
-        return covered_fraction(self.analysis.fields, self.value)
-
-    @cached_property
-    def shared_with(self) -> str | None:
-        """The layer that owns its weights, if it is another one."""
-        return None if self.node.shares is None else self.analysis.graph.nodes[self.node.shares].name
+FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
+"""The functions that print an explanation, by the name of the format."""
 
 
 def document(analysis: Analysis, name: str) -> dict[str, Any]:
@@ -105,21 +84,60 @@ def document(analysis: Analysis, name: str) -> dict[str, Any]:
     }
 
 
-def print_explanation(analysis: Analysis, name: str, console: Console) -> None:
-    """Print the explanation of a layer."""
-    from cnnstat.report.explain_page import explanation
+def explanation(analysis: Analysis, name: str, width: int) -> Page:
+    """Return the explanation of a layer, fitted to a width; raises CnnstatError if there is no such layer."""
+    about = Explanation(analysis, name)
+    sections = tuple(about.sections())
+    label = max(width_of(formula.quantity) for _, formulas in sections for formula in formulas)
+    lines: list[Line] = [plain(line, "bold") for line in wrapped(_title(about), width)]
+    lines += facts_page(_place(about), width).lines
+    for title, formulas in sections:
+        lines += [BLANK, plain(title, "bold"), *arithmetic_page(formulas, width, label).lines]
+    return Page((*lines, BLANK, *facts_page(_field(about), width).lines))
 
-    show(explanation(analysis, name, console.width), console)
+
+def _title(about: Explanation) -> str:
+    """Return name and operation of the layer."""
+    return f"{printable(about.layer.name)}: {printable(str(about.node.op))}"
 
 
-def print_explanation_json(analysis: Analysis, name: str, console: Console) -> None:
-    """Print the same as JSON."""
-    listed = ("formulas", "tensors", "receptive_field_steps")
-    show(Verbatim(json_text(document(analysis, name), *listed)), console)
+def _markdown_facts(facts: Iterator[Fact]) -> str:
+    """Return facts as a list."""
+    return "".join(f"- {f'**{fact.label}** ' if fact.label else ''}{escaped(fact.text)}\n" for fact in facts)
 
 
-FORMATS: dict[str, Callable[[Analysis, str, Console], None]] = {
-    "table": print_explanation,
-    "json": print_explanation_json,
-}
-"""The functions that print an explanation, by the name of the format."""
+def _place(about: Explanation) -> Iterator[Fact]:
+    """Yield where the layer is, what it reads and what it gives."""
+    location = f", written at {printable(str(about.node.location))}" if about.node.location else ""
+    count = len(about.analysis.graph.nodes)
+    yield Fact("layer", f"{about.index + 1:,} of {count:,} in {heading(about.analysis)}{location}")
+    inputs = zip(about.layer.inputs, about.layer.input_shapes)
+    yield Fact("reads", ", ".join(f"{printable(name)} {words.shape_text(shape)}" for name, shape in inputs))
+    yield Fact("gives", ", ".join(map(words.shape_text, about.layer.output_shapes)))
+
+
+def _field(about: Explanation) -> Iterator[Fact]:
+    """Yield the receptive field that results, and how much of it lies where there is input."""
+    field = about.layer.receptive_field
+    if field is None:
+        yield Fact("receptive field", why_none(about.analysis, about.index))
+        return
+    yield Fact("receptive field", field_text(field))
+    for note in words.field_notes(field):
+        yield Fact("", f"{note}: {words.NOTES[note]}")
+    share = about.inside_share
+    if share is not None:
+        larger = "; it is larger than the input" if _is_larger(about) else ""
+        yield Fact(
+            "inside", f"{words.exact_percent(share)} of its outputs have a field wholly inside the input{larger}"
+        )
+    if about.covered is not None and any(part < 1 for part in about.covered):
+        parts = words.axes_text([round(100 * part) for part in about.covered], " % × ")
+        yield Fact("holes", f"only {parts} % of the field along an axis is read: dilation leaves gaps")
+
+
+def _is_larger(about: Explanation) -> bool:
+    """Return whether the field is longer than the input along an axis."""
+    fields = about.analysis.fields
+    field, followed = fields.of(about.value), fields.followed(about.value) or ()
+    return field is not None and any(n > fields.lengths[track.axis] for n, (_, track) in zip(field.size, followed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 from rich.cells import cell_len
 
 STAND_INS = {
@@ -20,7 +22,21 @@ STAND_INS = {
     "⌋": "]",
     "⌈": "[",
     "⌉": "]",
-    "\N{NO-BREAK SPACE}": " ",
+    **dict.fromkeys("█▉▊▋▌", "#"),
+    **dict.fromkeys("▍▎▏", "."),
+    **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "*"),
+    "\u2800": " ",
+    "′": "'",
+    "√": "V",
+    "∂": "d",
+    "α": "a",
+    "β": "b",
+    "λ": "l",
+    "σ": "s",
+    "Φ": "P",
+    "φ": "p",
+    "Π": "P",
+    "Σ": "S",
 }
 """What stands for a symbol where the encoding lacks it; one column each, so that tables stay aligned."""
 
@@ -36,7 +52,13 @@ def encodable(text: str, encoding: str) -> str:
     """Return `text` in characters of `encoding`, at the same width: `×` becomes `x`, what has no stand-in `?`."""
     if text.isascii() or _fits(text, encoding):
         return text
-    return "".join(c if _fits(c, encoding) else STAND_INS.get(c, "?" * cell_len(c)) for c in text)
+    return "".join(c if _fits(c, encoding) else _stand_in(c) for c in text)
+
+
+def _stand_in(character: str) -> str:
+    """Return ASCII of the same width: from the list, a plain form of the same letter (`₀`, `ˣ`), or `?`."""
+    plain = STAND_INS.get(character) or unicodedata.normalize("NFKD", character)[:1]
+    return plain if plain.isascii() and cell_len(character) == 1 else "?" * cell_len(character)
 
 
 def _fits(text: str, encoding: str) -> bool:

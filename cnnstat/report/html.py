@@ -71,7 +71,7 @@ def html_table(
 def _cells(texts: Sequence[str], aligns: Sequence[str], tag: str = "td") -> str:
     """Return the cells of one row."""
     return "".join(
-        f'<{tag}{" class=right" if align == "right" else ""}>{text_of(text)}</{tag}>'
+        f"<{tag}{' class=right' if align == 'right' else ''}>{text_of(text)}</{tag}>"
         for text, align in zip(texts, aligns)
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.segment import Segment
 from rich.style import Style
 
-from cnnstat.report.glyphs import encodable
+from cnnstat.report.glyphs import encodable, width_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -39,6 +39,11 @@ class Page:
     def __str__(self) -> str:
         """Return the text without styles, each line without spaces at its end."""
         return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in self.lines)
+
+    @property
+    def width(self) -> int:
+        """Columns of the longest line."""
+        return max((sum(width_of(text) for text, _ in line) for line in self.lines), default=0)
 
     def __add__(self, other: Page) -> Page:
         """Return the lines of both, one page after the other."""

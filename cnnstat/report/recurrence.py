@@ -120,53 +120,54 @@ def _step(source: Source, after: AxisField) -> tuple[Formula, ...]:
 def _unchanged(after: AxisField, note: str) -> tuple[Formula, ...]:
     """Return size, stride and start as they were before."""
     return (
-        Formula("size", "size₀", f"{after.size}", after.size, note),
-        Formula("stride", "stride₀", words.number_text(after.stride), words.number_text(after.stride)),
-        Formula("start", "start₀", words.number_text(after.start), after.start),
+        Formula("size", "size₀", "", after.size),
+        Formula("stride", "stride₀", "", _value(after.stride)),
+        Formula("start", "start₀", "", after.start, note),
     )
+
+
+def _value(stride: Fraction | None) -> int | str:
+    """Return a stride as an integer where it is one, as a fraction or a word where it is not."""
+    return int(stride) if stride is not None and stride.denominator == 1 else words.number_text(stride)
 
 
 def _slide(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
     """Return the recurrence of a sliding window: convolution, pooling, padding, cropping."""
-    taps = window.taps[0]
-    extent, padding, jump = taps[-1] - taps[0] + 1, -taps[0], words.number_text(before.stride)
-    start = words.number_text(before.start)
-    size = before.size + (extent - 1) * (before.stride or 0)
-    moved = before.start - padding * (before.stride or 0)
+    taps, jump = window.taps[0], before.stride or Fraction(0)
+    extent, padding, step = taps[-1] - taps[0] + 1, -taps[0], words.number_text(jump)
+    size, start = before.size + (extent - 1) * jump, before.start - padding * jump
+    dilated = f"extent = D(K − 1) + 1 = {taps.step}·({len(taps)} − 1) + 1 = {extent}" if taps.step > 1 else ""
+    size_numbers = f"{before.size} + ({extent} − 1)·{step}"
+    start_numbers = f"{words.number_text(before.start)} − {_signed(padding)}·{step}"
     return (
-        Formula(
-            "size", "size₀ + (extent − 1)·stride₀", f"{before.size} + ({extent} − 1)·{jump}", after.size,
-            "" if size == after.size else f"{PHASES}: the longest of them is {after.size:,}",
-        ),
-        Formula("stride", "stride₀·S", f"{jump}·{window.advance}", words.number_text(after.stride)),
-        Formula(
-            "start", "start₀ − P·stride₀", f"{start} − {_signed(padding)}·{jump}", after.start,
-            "" if moved == after.start else f"{PHASES}: the first of them starts at {words.number_text(after.start)}",
-        ),
-    )  # fmt: skip
+        _exactly("size", "size₀ + (extent − 1)·stride₀", size_numbers, size, after.size, dilated),
+        Formula("stride", "stride₀·S", f"{step}·{window.advance}", _value(after.stride)),
+        _exactly("start", "start₀ − P·stride₀", start_numbers, start, after.start),
+    )
 
 
-PHASES = "outputs before it do not all read equally far"
+def _exactly(quantity: str, symbols: str, numbers: str, by_formula: Fraction, value: int, note: str = "") -> Formula:
+    """Return a line of the recurrence; where fields repeat with a period it does not hold, and the note says so."""
+    if by_formula == value:
+        return Formula(quantity, symbols, numbers, value, note)
+    reason = "does not hold here: neighbouring outputs before it reach unequally far"
+    why = f"{numbers} = {words.number_text(by_formula)} {reason}"
+    return Formula(quantity, symbols, "", value, "; ".join(filter(None, (note, why))))
 
 
 def _periodic(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
     """Return the recurrence of a window that repeats after several outputs: transposed convolution, resizing."""
-    reach = [taps[-1] - taps[0] + 1 for taps in window.taps if taps]
-    span = f"{min(reach)} to {max(reach)}" if reach and min(reach) != max(reach) else f"{max(reach, default=0)}"
-    period = words.plural(window.period, "output")
-    note = f"{period} at a time read {span} neighbours each, then move on by {window.advance}"
-    size = Formula("size", "the longest of one period", f"{before.size} before", after.size, note)
-    start = Formula("start", "that of the first output", f"{words.number_text(before.start)} before", after.start)
-    if before.stride is None:
-        return size, Formula("stride", "stride₀", words.MISALIGNED, words.number_text(after.stride)), start
+    reach = [len(taps) for taps in window.taps]
+    each = f"{min(reach)} to {max(reach)} inputs" if min(reach) != max(reach) else words.plural(max(reach), "input")
+    moves = f"a period of {words.plural(window.period, 'output')} moves on by {words.plural(window.advance, 'input')}"
+    moved = f"{words.number_text(before.stride)}·{window.advance}/{window.period}"
+    stride = Formula("stride", "stride₀·inputs/outputs of a period", moved, _value(after.stride))
+    size_note = f"each output reads {each}; {moves}"
     return (
-        size,
-        Formula(
-            "stride", "stride₀·inputs/outputs of a period",
-            f"{words.number_text(before.stride)}·{window.advance}/{window.period}", words.number_text(after.stride),
-        ),
-        start,
-    )  # fmt: skip
+        Formula("size", f"the longest of a period, from {before.size} before", "", after.size, size_note),
+        stride if before.stride is not None else _unchanged(after, "")[1],
+        Formula("start", f"that of the first output, from {words.number_text(before.start)} before", "", after.start),
+    )
 
 
 def _branch(source: Source) -> AxisField:
@@ -191,7 +192,7 @@ def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
     return (
         *(_branch_line(name, field) for name, field in branches),
         Formula("size", "max end − min start + 1", size, after.size, "" if after.stride is not None else misaligned),
-        Formula("stride", "that of all branches", "", words.number_text(after.stride)),
+        Formula("stride", "that of all branches", "", _value(after.stride)),
         Formula("start", "min start", "", after.start),
     )
 

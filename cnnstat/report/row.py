@@ -74,7 +74,7 @@ def fold_blocks(rows: Iterable[Row], depth: int, blocks: Mapping[str, str]) -> t
     blocks: what each block is called.
     """
     folded: list[Row] = []
-    for (path, is_inside), inside in groupby(rows, lambda row: _block_of(row.name, depth)):
+    for (path, is_inside), inside in groupby(rows, lambda row: block_of(row.name, depth)):
         if not is_inside:
             folded += [row._replace(inputs=_outer(row.inputs, depth)) for row in inside]
             continue
@@ -91,7 +91,7 @@ def sum_of(rows: Sequence[Row], name: str, op: str = "") -> Row:
     )
 
 
-def _block_of(name: str, depth: int) -> tuple[str, bool]:
+def block_of(name: str, depth: int) -> tuple[str, bool]:
     """Return the first `depth` components of a name, and whether there are more."""
     parts = name.split(".", depth)
     return ".".join(parts[:depth]), len(parts) > depth
@@ -99,7 +99,7 @@ def _block_of(name: str, depth: int) -> tuple[str, bool]:
 
 def _outer(inputs: Iterable[str], depth: int) -> tuple[str, ...]:
     """Return the names of inputs as a folded table shows them."""
-    return tuple(_block_of(name, depth)[0] for name in inputs)
+    return tuple(block_of(name, depth)[0] for name in inputs)
 
 
 def _summed(rows: Sequence[Row], name: str, kind: str) -> Row:

@@ -75,6 +75,14 @@ def exact_percent(share: Fraction) -> str:
     return f"{min(99.9, max(0.1, float(100 * share))):.1f} %"
 
 
+def ratio_text(ratio: float | None) -> str:
+    """Return a ratio with three significant digits (`27.4×`); `1×` only if it is exactly so."""
+    if ratio is None or ratio == 1:
+        return "–" if ratio is None else "1×"
+    decimals = 0 if ratio >= 100 else 1 if ratio >= 10 else 2
+    return f"{ratio:,.{decimals}f}×" if ratio >= 1 else f"{ratio:.3g}×"
+
+
 def plural(count: int, noun: str) -> str:
     """Return a count with its noun (`1 layer`, `21 layers`)."""
     return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+Pair = int | tuple[int, ...]
+"""One number for both axes, or one for each."""
+
+
+def lenet_uniform(weights: Tensor, fan_in: int) -> Tensor:
+    """Fill weights uniformly between ±2.4/F, F being the inputs of a unit (LeCun et al. 1998, appendix A)."""
+    return nn.init.uniform_(weights, -2.4 / fan_in, 2.4 / fan_in)
 
 
 class BinaryStep(nn.Module):
@@ -135,7 +143,74 @@ class ResizeLike(nn.Module):
         return nn.functional.interpolate(x, like.shape[2:], mode=self.mode, align_corners=self.align_corners)
 
 
-HANDMADE: dict[str, Any] = {
+class TrainableSubsampling2d(nn.Module):
+    """The sum of each window times one coefficient a map, plus one bias a map: LeNet-5's S2 and S4."""
+
+    def __init__(self, in_channels: int, kernel_size: Pair, stride: Pair | None) -> None:
+        super().__init__()
+        self.kernel_size = kernel_size
+        self.stride = stride
+        taps = kernel_size**2 if isinstance(kernel_size, int) else math.prod(kernel_size)
+        self.weight = nn.Parameter(lenet_uniform(torch.empty(in_channels), taps))
+        self.bias = nn.Parameter(lenet_uniform(torch.empty(in_channels), taps))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the maps."""
+        sums = nn.functional.avg_pool2d(x, self.kernel_size, self.stride, divisor_override=1)
+        return sums * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class ConnectionTableConv2d(nn.Module):
+    """Convolution whose weights are the kernels of connected pairs of maps: LeNet-5's C3."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        table: Sequence[Sequence[int]],
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Pair,
+        bias: bool,
+    ) -> None:
+        super().__init__()
+        self.in_channels = in_channels
+        self.out_channels = len(table)
+        self.stride = stride
+        self.padding = padding
+        kernel = (kernel_size,) * 2 if isinstance(kernel_size, int) else tuple(kernel_size)
+        self.pairs = [(row, column) for row, columns in enumerate(table) for column in columns]
+        fan_in = math.prod(kernel) * len(self.pairs) // len(table)
+        self.weight = nn.Parameter(lenet_uniform(torch.empty(len(self.pairs), *kernel), fan_in))
+        self.bias = nn.Parameter(lenet_uniform(torch.empty(len(table)), fan_in)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the maps; the kernels of pairs that are not connected are zeros."""
+        kernels = self.weight.new_zeros(self.out_channels, self.in_channels, *self.weight.shape[1:])
+        rows, columns = zip(*self.pairs)
+        kernels[list(rows), list(columns)] = self.weight
+        return nn.functional.conv2d(x, kernels, self.bias, self.stride, self.padding)
+
+
+class EuclideanRBF(nn.Module):
+    """Squared distances to centres: LeNet-5's output. Centres that are not learnt are a buffer."""
+
+    weight: Tensor
+
+    def __init__(self, in_features: int, out_features: int, trainable: bool) -> None:
+        super().__init__()
+        # The paper draws digits with pixels of −1 and 1; it names equal chances for both as the other choice.
+        centres = torch.randint(2, (out_features, in_features)) * 2.0 - 1
+        if trainable:
+            self.weight = nn.Parameter(centres)
+        else:
+            self.register_buffer("weight", centres)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the distances."""
+        return (x.unsqueeze(-2) - self.weight).square().sum(-1)
+
+
+HANDMADE: dict[str, type[nn.Module]] = {
     module.__name__: module
     for module in (
         BinaryStep,
@@ -147,6 +222,9 @@ HANDMADE: dict[str, Any] = {
         CenterCrop,
         CropLike,
         ResizeLike,
+        TrainableSubsampling2d,
+        ConnectionTableConv2d,
+        EuclideanRBF,
     )
 }
 """The modules by op kind; each is built with the op's `torch_arguments`."""

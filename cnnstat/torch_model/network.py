@@ -133,9 +133,7 @@ def _tie(layer: nn.Module, owner: nn.Module) -> None:
 
 def _steps(graph: Graph, values: Values, paths: list[str]) -> tuple[Step, ...]:
     """Return the op calls, with what each may free."""
-    made = [
-        tuple(Edge(value, output) for output in range(len(shapes))) for value, shapes in enumerate(values.outputs)
-    ]
+    made = [tuple(Edge(value, output) for output in range(len(shapes))) for value, shapes in enumerate(values.outputs)]
     last = {edge: 0 for edges in made[: graph.arity] for edge in edges}
     for index, node in enumerate(graph.nodes):
         last.update(dict.fromkeys((*made[graph.arity + index], *node.inputs), index))

@@ -26,7 +26,7 @@ from hypothesis import HealthCheck, assume, event, given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402  # torch may be missing
 
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
+unhurried = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 
 
@@ -61,7 +61,7 @@ def accepted(op, shape):
     return outputs[0]
 
 
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=200)
 @given(st.one_of(convolutions(), convolutions(transposed=True)))
 def test_shape_and_weights_are_pytorchs_and_so_are_the_refusals(drawn):
     op, shape = drawn

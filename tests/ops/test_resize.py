@@ -138,8 +138,9 @@ def test_bilinear_doubling_reads_two_pixels_an_axis():
 
 
 def test_a_scale_factor_steps_by_its_inverse_unless_it_is_recomputed():
-    assert space(Upsample(scale_factor=1.05), ((1, 1, 30),)) == (nearest(Fraction(20, 21)),)
-    assert space(Upsample(scale_factor=1.05, recompute_scale_factor=True), ((1, 1, 30),)) == (nearest(Fraction(30, 31)),)
+    sequence = ((1, 1, 30),)
+    assert space(Upsample(scale_factor=1.05), sequence) == (nearest(Fraction(20, 21)),)
+    assert space(Upsample(scale_factor=1.05, recompute_scale_factor=True), sequence) == (nearest(Fraction(30, 31)),)
 
 
 def test_linear_interpolation_to_the_same_size_is_the_identity():

@@ -1,0 +1,1 @@
+"""PyTorch models as layer graphs; the only part of the frontends that imports torch, and only when it is used."""

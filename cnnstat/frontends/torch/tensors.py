@@ -1,0 +1,63 @@
+"""Small facts about tensors: shape, dtype, storage, and the tensors of a nested value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from cnnstat.ir.op import Shape
+from cnnstat.units import DTYPE_BYTES
+
+_DTYPE_NAMES: dict[torch.dtype, str] = {}
+
+
+def shape_of(tensor: torch.Tensor) -> Shape:
+    """Return the sizes of a tensor as plain integers."""
+    return tuple(map(int, tensor.shape))
+
+
+def dtype_of(tensor: torch.Tensor) -> str:
+    """Return the name of a tensor's dtype; one that cnnstat does not know is named by the size of its elements."""
+    dtype = tensor.dtype
+    if dtype not in _DTYPE_NAMES:
+        name = str(dtype).removeprefix("torch.")
+        sized = {1: "uint8", 2: "int16", 4: "int32", 8: "int64", 16: "complex128"}
+        _DTYPE_NAMES[dtype] = name if name in DTYPE_BYTES else sized[dtype.itemsize]
+    return _DTYPE_NAMES[dtype]
+
+
+def storage_key(tensor: torch.Tensor) -> int:
+    """Return a number that all views of one tensor have in common; 0 for tensors without a storage (sparse ones)."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return 0
+
+
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of a nested value, in order; objects are looked into one level of fields deep."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from tensors_in(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)):
+        for item in vars(value).values():
+            if isinstance(item, (torch.Tensor, list, tuple, dict)):
+                yield from tensors_in(item)
+
+
+def operands_in(arguments: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors among the arguments of a call."""
+    for item in arguments:
+        if isinstance(item, torch.Tensor):
+            yield item
+        elif isinstance(item, (list, tuple)):
+            yield from operands_in(item)
+        elif isinstance(item, dict):
+            yield from operands_in(item.values())

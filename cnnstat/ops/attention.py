@@ -1,0 +1,199 @@
+"""Scaled dot-product attention (Vaswani et al. 2017, arXiv:1706.03762, eq. 1): softmax(QKᵀ/√E)·V."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import NamedTuple
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument, number, optional
+from cnnstat.ir.op import Example, Family, Formula, Op, Saved, Shape, Shapes, Weightless, numel, register
+from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ops.join import broadcast
+from cnnstat.ops.matmul import batch_reads, is_copied
+from cnnstat.ops.view import shape_text
+
+SOFTMAX = ("compare", "subtract", "exp", "add", "divide")
+"""What the softmax does with each score."""
+
+
+class Sizes(NamedTuple):
+    """The sizes of one attention: broadcast batch and heads, queries L, keys S, and the lengths of keys and values."""
+
+    batch: Shape
+    queries: int
+    keys: int
+    key_length: int
+    value_length: int
+
+    @property
+    def scores(self) -> int:
+        """Products of a query with a key."""
+        return math.prod(self.batch) * self.queries * self.keys
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class ScaledDotProductAttention(Weightless, Op):
+    """Mean of the values, weighted by how well each key fits the query: softmax(QKᵀ/√E)·V.
+
+    Takes query (batch × … × L × E), key (… × S × E), value (… × S × Eᵥ), and a mask if wanted. Every score counts, also
+    where a causal mask discards it. A score is scaled (1), goes through the softmax (compare, subtract, exp, add,
+    divide) and, with a mask input, is added to it (1). Dropout works in training only.
+    """
+
+    family = Family.ATTENTION
+    torch = "torch.nn.functional.scaled_dot_product_attention"
+    input_count = (3, 4)
+    feature_axis = -1
+    short_name = "attention"
+
+    dropout_p: float = argument(number(0, 1), "share of the weights that training sets to 0", 0.0)
+    is_causal: bool = argument(FLAG, "whether a query sees only keys at or before its own position", False)
+    scale: float | None = argument(optional(number()), "what scores are multiplied by; null for 1/√E", None)
+    enable_gqa: bool = argument(FLAG, "whether several query heads share one head of keys and values", False)
+
+    def sizes(self, inputs: Shapes) -> Sizes:
+        """Return the sizes of the attention, or raise OpError where the inputs do not fit together."""
+        if any(len(shape) < 3 for shape in inputs[:3]):
+            shapes = ", ".join(map(shape_text, inputs[:3]))
+            raise OpError(
+                f"query, key and value are batch × … × positions × features, but they are {shapes}; reshape them"
+            )
+        (*_, queries, length), (*_, keys, key_length), (*_, values, value_length) = inputs[:3]
+        if length != key_length:
+            raise OpError(f"a query has {length} features and a key {key_length}; project them to the same number")
+        if keys != values:
+            raise OpError(f"there are {keys} keys and {values} values; give each key one value")
+        batch = reduce(_joined, self._heads(inputs))
+        sizes = Sizes(batch, queries, keys, key_length, value_length)
+        self._check_mask(inputs[3:], (*batch, queries, keys))
+        return sizes
+
+    def _heads(self, inputs: Shapes) -> Shapes:
+        """Return the axes before the last two of query, key and value, with shared heads repeated."""
+        first, *others = (shape[:-2] for shape in inputs[:3])
+        if not self.enable_gqa:
+            return (first, *others)
+        for own in others:
+            if first[-1] % own[-1]:
+                raise OpError(
+                    f"enable_gqa=true: {own[-1]} heads of keys or values do not divide {first[-1]} query heads; "
+                    "use a number that does"
+                )
+        return (first, *((*own[:-1], first[-1]) for own in others)
+
+    def _check_mask(self, masks: Shapes, scores: Shape) -> None:
+        """Raise OpError unless a mask fits the scores and is the only one."""
+        for mask in masks:
+            if self.is_causal:
+                raise OpError(
+                    "is_causal=true brings its own mask; leave out the fourth input, or write is_causal=false"
+                )
+            if len(mask) < 2 or broadcast(mask, scores) != scores:
+                raise OpError(
+                    f"a mask of {shape_text(mask)} does not fit scores of {shape_text(scores)}; "
+                    f"give it {shape_text(scores[-2:])}"
+                )
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return batch × … × L × Eᵥ."""
+        sizes = self.sizes(inputs)
+        return ((*sizes.batch, sizes.queries, sizes.value_length),)
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return scores × (E + Eᵥ): QKᵀ and the product with the values."""
+        sizes = self.sizes(inputs)
+        return sizes.scores * (sizes.key_length + sizes.value_length)
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return 6 operations a score, scaling and softmax, and one more where a mask is added."""
+        return {"attention": self.sizes(inputs).scores * (1 + len(SOFTMAX) + len(inputs[3:]))}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return that a position reads its own query and the whole of keys and values."""
+        batch = outputs[0][:-2]
+        query, key, value = (batch_reads(own, batch) for own in (shape[:-2] for shape in inputs[:3]))
+        rank_k, rank_v = len(inputs[1]), len(inputs[2])
+        masks = ((*batch_reads(mask[:-1], outputs[0][:-1]), None) for mask in inputs[3:])
+        return (
+            (*query, (len(inputs[0]) - 2, IDENTITY), None),
+            (*key, (rank_k - 2, WHOLE), None),
+            (*value, (rank_v - 2, WHOLE), (rank_v - 1, IDENTITY)),
+            *masks,
+        )
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return what PyTorch keeps on a CPU.
+
+        Its fused kernel keeps the inputs, the output and one float32 a query, the logarithm of the softmax's sum; a
+        boolean mask becomes numbers. It takes 4-axis inputs of equal batch, heads and length, without dropout; a GPU's
+        fused kernels take dropout too. All else goes step by step and keeps scaled queries and keys, values, and the
+        scores, with dropout three times.
+        """
+        sizes = self.sizes(inputs)
+        if self._is_fused(inputs):
+            masks = tuple((numel(mask), None) for mask in inputs[3:])
+            log_sums = (sizes.scores // sizes.keys, "float32")
+            return Saved(inputs=(0, 1, 2), outputs=(0,), extra=(*masks, log_sums))
+        heads = self._heads(inputs)
+        stored = [sizes.batch if is_copied(own, sizes.batch) else own for own in heads]
+        query, key, value = (math.prod(own) * numel(shape[-2:]) for own, shape in zip(stored, inputs))
+        shares_heads = heads != tuple(shape[:-2] for shape in inputs[:3])
+        keeps_value = value == numel(inputs[2]) and not shares_heads
+        extra = (query, key, *(() if keeps_value else (value,)), *(sizes.scores,) * (3 if self.dropout_p else 1))
+        return Saved(inputs=(2,) if keeps_value else (), extra=tuple((count, None) for count in extra))
+
+    def _is_fused(self, inputs: Shapes) -> bool:
+        """Return whether PyTorch's fused kernel takes these inputs."""
+        query, key, value = inputs[:3]
+        has_same_heads = key[:-2] == value[:-2] and (self.enable_gqa or query[:-2] == key[:-2])
+        has_plain_shapes = len(query) == 4 and query[0] == key[0] and key[-1] == value[-1]
+        return self.dropout_p == 0 and has_same_heads and has_plain_shapes and all(len(m) in (2, 4) for m in inputs[3:])
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return scores, multiply-accumulates and the work of the softmax."""
+        sizes = self.sizes(inputs)
+        batch = "·".join(map(str, sizes.batch))
+        scores, per_score = sizes.scores, 1 + len(SOFTMAX) + len(inputs[3:])
+        note = f"scale, {', '.join(SOFTMAX)}{', mask' * len(inputs[3:])}"
+        return (
+            Formula(
+                "scores", "N·H · L·S", f"{batch} · {sizes.queries}·{sizes.keys}", scores, "QKᵀ, one a query and key"
+            ),
+            Formula(
+                "MACs",
+                "scores · (E + Eᵥ)",
+                f"{scores} · ({sizes.key_length} + {sizes.value_length})",
+                self.macs(inputs, outputs),
+                "QKᵀ and its softmax times V",
+            ),
+            Formula("FLOPs", "scores · operations", f"{scores} · {per_score}", scores * per_score, note),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return self- and cross-attention, a causal and a masked one, shared heads, and dropout."""
+        query, key, value = (2, 6, 5, 8), (2, 6, 7, 8), (2, 6, 7, 4)
+        return (
+            Example(cls(), (query, query, query)),
+            Example(cls(is_causal=True), (query, key, key)),
+            Example(cls(), (query, key, value)),
+            Example(cls(scale=0.5), (query, key, key, (5, 7))),
+            Example(cls(enable_gqa=True), (query, (2, 3, 7, 8), (2, 3, 7, 8))),
+            Example(cls(dropout_p=0.1), ((2, 5, 8), (2, 7, 8), (2, 7, 8))),
+        )
+
+
+def _joined(first: Shape, second: Shape) -> Shape:
+    """Return what batch and heads of two inputs broadcast to; raises OpError if they do not."""
+    both = broadcast(first, second)
+    if both is None:
+        raise OpError(
+            f"batch and heads are {shape_text(first)} and {shape_text(second)}; give all inputs the same, "
+            "or write enable_gqa=true if query heads share keys"
+        )
+    return both

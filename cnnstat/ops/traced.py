@@ -1,0 +1,260 @@
+"""Ops of traced models: an op with operands that are no inputs, and a call that is known by its measured effect only.
+
+Neither can be written in a spec; the PyTorch frontend makes them where an op of the library alone would not be true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
+from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.view import shape_text
+
+Tensors = tuple[tuple[str, Shape], ...]
+"""Named tensors with their shapes."""
+
+Counts = tuple[tuple[str, int], ...]
+"""Floating-point operations by kind."""
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class _Traced(Op):
+    """What both share: the tensors the call owns, the dtypes it made, and work on weights before the call.
+
+    tensors, stored: learnt and other stored tensors that belong to this call.
+    frozen: names of those learnt tensors that are not trained although the call's others are.
+    made: dtypes of the outputs.
+    """
+
+    torch: ClassVar[str] = ""
+    input_count: ClassVar[tuple[int, int | None]] = (0, None)
+
+    tensors: Tensors = ()
+    stored: Tensors = ()
+    frozen: frozenset[str] = frozenset()
+    made: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Accept everything: the values come from a trace, not from a person."""
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the learnt tensors of this call."""
+        return dict(self.tensors)
+
+    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the other stored tensors of this call."""
+        return dict(self.stored)
+
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the dtypes that the trace saw."""
+        return self.made
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return none: only a trace makes these ops."""
+        return ()
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Applied(_Traced):
+    """An op of the library, some operands of which are stored tensors, constants or results instead of its own.
+
+    op: the op itself.
+    operands: for each of its inputs the number of the node's input, or the shape of a tensor that is no input.
+    values: for each operand its value, if it is a plain number.
+    extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels).
+    """
+
+    op: Op
+    operands: tuple[int | Shape, ...]
+    values: tuple[float | None, ...] = ()
+    extra_macs: int = 0
+    extra_flops: int = 0
+
+    @property
+    def family(self) -> Family:  # type: ignore[override]  # a class variable of other ops
+        """The family of the op."""
+        return self.op.family
+
+    @property
+    def counted_as_weighted(self) -> bool:  # type: ignore[override]
+        """As the op."""
+        return self.op.counted_as_weighted
+
+    @property
+    def feature_axis(self) -> int:  # type: ignore[override]
+        """As the op."""
+        return self.op.feature_axis
+
+    @property
+    def equation(self) -> str:  # type: ignore[override]
+        """As the op."""
+        return self.op.equation
+
+    @property
+    def derivative(self) -> str:  # type: ignore[override]
+        """As the op."""
+        return self.op.derivative
+
+    @property
+    def kind(self) -> str:
+        """The name of the op."""
+        return self.op.kind
+
+    def __str__(self) -> str:
+        """The op, and the numbers it is given."""
+        given = [f"{value:g}" for value in self.values if value is not None]
+        return f"{self.op} by {', '.join(given)}" if given else str(self.op)
+
+    @property
+    def linearity(self) -> Linearity:
+        """As the op, unless its weights are computed."""
+        return self.op.linearity if not self.extra_macs else Linearity.NONE
+
+    @property
+    def storage(self) -> Storage:
+        """As the op, if what it works on is the node's first input."""
+        return self.op.storage if self.operands[:1] == (0,) else Storage.FRESH
+
+    @property
+    def training_storage(self) -> Storage:
+        """As the op, if what it works on is the node's first input."""
+        return self.op.training_storage if self.operands[:1] == (0,) else Storage.FRESH
+
+    def _operands(self, inputs: Shapes) -> Shapes:
+        """Return the shapes that the op itself reads."""
+        return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the op's output shapes."""
+        return self.op.output(self._operands(inputs))
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return the op's multiply-accumulates and those on its weights."""
+        return self.op.macs(self._operands(inputs), outputs) + self.extra_macs
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the op's other operations and those on its weights."""
+        own = dict(self.op.other_flops(self._operands(inputs), outputs))
+        if self.extra_flops:
+            own["element-wise"] = own.get("element-wise", 0) + self.extra_flops
+        return own
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the op's reads of the node's inputs; inputs that became weights are read as a whole."""
+        reads = self.op.window(self._operands(inputs), outputs, index)
+        found: list[Reads] = [(None,) * len(outputs[index])] * len(inputs)
+        for operand, read in zip(self.operands, reads):
+            if isinstance(operand, int):
+                found[operand] = read
+        return tuple(found)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return what the op keeps, constants left out."""
+        kept = self.op.saved(self._operands(inputs), outputs)
+        numbers = (self.operands[i] for i in kept.inputs)
+        return Saved(tuple(n for n in numbers if isinstance(n, int)), kept.outputs, kept.extra)
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the op's arguments."""
+        return self.op.torch_arguments(self._operands(inputs))
+
+    def curve(self, x: float) -> float | None:
+        """Return the op's curve."""
+        return self.op.curve(x)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the op's arithmetic, and the work on its weights."""
+        lines = self.op.formulas(self._operands(inputs), outputs)
+        if not self.extra_macs and not self.extra_flops:
+            return lines
+        note = "work on the weights before the call, measured in the trace"
+        return *lines, Formula("MACs on weights", "measured", f"{self.extra_macs}", self.extra_macs, note)
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Recorded(_Traced):
+    """A call of which only the effect is known: the shapes it made, and the work of what it dispatched to.
+
+    function: what was called.
+    outputs: the shapes it made.
+    work: its multiply-accumulates.
+    flops: its other operations by kind.
+    reads: how the outputs read each input; None where it is not known, so that everything counts as read.
+    modelled: whether its work is known.
+    """
+
+    function: str
+    outputs: Shapes
+    work: int = 0
+    flops: Counts = ()
+    family: Family = Family.OTHER  # type: ignore[misc]  # a class variable of other ops
+    place: Storage = Storage.FRESH
+    reads: tuple[Reads, ...] | None = None
+    modelled: bool = True  # type: ignore[misc]
+    counted_as_weighted: bool = False  # type: ignore[misc]
+
+    @property
+    def kind(self) -> str:
+        """The function's name."""
+        return self.function
+
+    def __str__(self) -> str:
+        """The function's name."""
+        return self.function
+
+    @property
+    def storage(self) -> Storage:
+        """Where the trace saw the first output."""
+        return self.place
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the shapes that the trace saw."""
+        return self.outputs
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return the multiply-accumulates of what the call dispatched to."""
+        return self.work
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the other operations that are known."""
+        return dict(self.flops)
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the known reads, or that everything is read."""
+        if self.reads is not None and all(len(reads) == len(outputs[index]) for reads in self.reads):
+            return self.reads
+        return ((None,) * len(outputs[index]),) * len(inputs)
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the inputs of a call that computes, and nothing of one that only moves data."""
+        moves = self.family is Family.LAYOUT
+        return Saved() if moves else Saved(inputs=tuple(range(len(inputs))))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return the shape, and the work as far as it is known."""
+        shapes = ", ".join(map(shape_text, outputs))
+        shape = Formula("output shape", "as traced", shapes, shapes)
+        if not self.modelled:
+            note = "counted from the convolutions and matrix products it dispatches to; not modelled further"
+            return shape, Formula("MACs", "measured", f"{self.work}", self.work, note)
+        lines = [Formula("MACs", "measured", f"{self.work}", self.work)] if self.work else []
+        lines += [Formula(f"{part} FLOPs", "measured", f"{count}", count) for part, count in self.flops]
+        return shape, *lines
+
+
+def aligned_reads(shape: Shape, output: Shape) -> Reads:
+    """Return the identity on axes that broadcasting left alone, None on those it repeated or added."""
+    missing = len(output) - len(shape)
+    if missing < 0:
+        return (None,) * len(output)
+    pairs = enumerate(zip(shape, output[missing:]))
+    return (*(None,) * missing, *((axis, IDENTITY) if size == made else None for axis, (size, made) in pairs))
+
+
+def count_elements(shapes: Shapes) -> int:
+    """Return the number of elements of several tensors."""
+    return sum(map(numel, shapes))

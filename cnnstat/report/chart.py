@@ -1,0 +1,123 @@
+"""Charts: output memory, parameters and MACs of each convolution and linear layer as bars, networks side by side.
+
+The comparison of AlexNet and VGG-16 that lectures draw (Chen, Computer Vision: Convolutional neural networks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import groupby, zip_longest
+from typing import NamedTuple
+
+from cnnstat.passes.analysis import Analysis, Layer
+from cnnstat.report.glyphs import cut_end, cut_start, padded, printable, width_of
+from cnnstat.report.page import BLANK, Line, Page, plain
+from cnnstat.report.row import block_of
+
+MOST_BARS = 40
+"""Bars that one network gets; one with more layers is drawn block by block."""
+
+NARROWEST = 36
+"""Columns that one network needs."""
+
+GAP = 4
+"""Spaces between two networks."""
+
+EIGHTHS = " ▏▎▍▌▋▊▉"
+COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
+
+
+class Measure(NamedTuple):
+    """What a chart shows: its value for one layer, and the units it may be printed in, largest first."""
+
+    title: str
+    value: Callable[[Layer], int]
+    units: tuple[tuple[int, str], ...]
+
+
+class Bar(NamedTuple):
+    """One bar: a layer, or a block with its layers summed."""
+
+    name: str
+    value: int
+
+
+MEASURES = (
+    Measure("output memory", lambda layer: layer.output_bytes, ((2**10, "KiB"),)),
+    Measure("parameters", lambda layer: layer.params, ((10**6, "M"), (10**3, "K"))),
+    Measure("multiply-accumulates", lambda layer: layer.macs, ((10**6, "M"), (10**3, "K"))),
+)
+
+
+def charts(analyses: Sequence[Analysis], width: int) -> Page:
+    """Return the three charts, each with all networks on one scale, beside each other as far as they fit."""
+    abreast = max(1, min(len(analyses), (width + GAP) // (NARROWEST + GAP)))
+    room = (width - GAP * (abreast - 1)) // abreast
+    lines: list[Line] = []
+    for measure in MEASURES:
+        lines += [*_chart(measure, analyses, abreast, room), BLANK]
+    return Page(lines[:-1])
+
+
+def bars(analysis: Analysis, measure: Measure) -> list[Bar]:
+    """Return the bars of one network: its convolutions and linear layers, block by block if there are many."""
+    layers = [layer for layer in analysis.layers if layer.op.counted_as_weighted]
+    single = [Bar(layer.name, measure.value(layer)) for layer in layers]
+    if len(single) <= MOST_BARS:
+        return single
+    blocks = groupby(single, lambda bar: block_of(bar.name, 1)[0])
+    return [Bar(name, sum(bar.value for bar in inside)) for name, inside in blocks]
+
+
+def _chart(measure: Measure, analyses: Sequence[Analysis], abreast: int, room: int) -> list[Line]:
+    """Return one chart: a title, and the networks in groups of `abreast`."""
+    sets = [bars(analysis, measure) for analysis in analyses]
+    longest = max((bar.value for found in sets for bar in found), default=0)
+    scale, unit = _unit(measure, longest)
+    weighted = (sum(layer.op.counted_as_weighted for layer in analysis.layers) for analysis in analyses)
+    is_folded = any(len(found) < count for found, count in zip(sets, weighted))
+    folded = ", the layers of a block together" if is_folded else ""
+    lines: list[Line] = [plain(f"{measure.title} of convolutions and linear layers, {unit}{folded}", "bold")]
+    for first in range(0, len(analyses), abreast):
+        places = range(first, min(first + abreast, len(analyses)))
+        columns = [_column(analyses[i], sets[i], scale, longest, room, COLOURS[i % len(COLOURS)]) for i in places]
+        for row in zip_longest(*columns, fillvalue=((" " * room, ""),)):
+            lines.append(tuple(span for i, cells in enumerate(row) for span in (*((" " * GAP, ""),) * (i > 0), *cells)))
+    return lines
+
+
+def _unit(measure: Measure, longest: int) -> tuple[int, str]:
+    """Return the largest unit in which the longest bar is at least a tenth."""
+    return next((unit for unit in measure.units if longest * 10 >= unit[0]), measure.units[-1])
+
+
+def _column(analysis: Analysis, found: Sequence[Bar], scale: int, longest: int, room: int, colour: str) -> list[Line]:
+    """Return the lines of one network, each `room` columns wide."""
+    total = sum(bar.value for bar in found)
+    values = [chart_number(bar.value / scale) for bar in found]
+    value_width = max(map(width_of, (chart_number(total / scale), *values)))
+    names = [printable(bar.name) for bar in found]
+    name_width = min(max(map(width_of, ("total", *names))), max(8, room - value_width - 14))
+    length = max(1, room - name_width - value_width - 3)
+    lines: list[Line] = [((padded(cut_end(printable(analysis.graph.name), room), room, "left"), colour),)]
+    for name, value, bar in zip(names, values, found):
+        head = f"{padded(cut_start(name, name_width), name_width, 'left')} {padded(value, value_width, 'right')} "
+        lines.append(((head, ""), (padded(bar_text(bar.value, longest, length), length + 1, "left"), colour)))
+    head = f"{padded('total', name_width, 'left')} {padded(chart_number(total / scale), value_width, 'right')} "
+    lines.append(((padded(head, room, "left"), "bold"),))
+    return lines
+
+
+def bar_text(value: int, longest: int, length: int) -> str:
+    """Return a bar in eighths of a character; whatever is not 0 shows at least one."""
+    eighths = max(1, round(8 * length * value / longest)) if value else 0
+    return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
+
+
+def chart_number(value: float) -> str:
+    """Return a number with about three significant digits, and never more than three decimals."""
+    if not value:
+        return "0"
+    if value < 0.0005:
+        return "<0.001"
+    return f"{value:,.{0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3}f}"

@@ -1,0 +1,186 @@
+"""Ops: the list of every op, and the page of one with arguments, arithmetic, and the plot of an activation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from cnnstat.ops import names
+from cnnstat.report import words
+from cnnstat.report.arithmetic import arithmetic_page, value_text
+from cnnstat.report.facts import Fact, facts_page, wrapped
+from cnnstat.report.glyphs import cut_end, width_of
+from cnnstat.report.json import SCHEMA, json_text
+from cnnstat.report.listing import Field, Listing
+from cnnstat.report.markdown import code, escaped, markdown_table
+from cnnstat.report.op_reference import Reference
+from cnnstat.report.page import BLANK, Line, Page, Verbatim, plain, show
+from cnnstat.report.plot import PLOT_WIDTH, plot, slope
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FIELDS = (
+    Field("family", "family", attrgetter("op.family.value")),
+    Field("name", "op", attrgetter("name"), is_code=True),
+    Field("summary", "what it does", attrgetter("summary"), least=24),
+    Field("torch", "PyTorch", attrgetter("op.torch"), least=12, is_code=True),
+)
+"""The columns of the list."""
+
+WIDE = 110
+"""Columns from which the list names the PyTorch twins."""
+
+ARGUMENTS = (
+    Field("name", "argument", attrgetter("name"), is_code=True),
+    Field("default", "default", attrgetter("default_text"), is_code=True),
+    Field("allowed", "values", attrgetter("allowed"), least=16),
+    Field("doc", "meaning", attrgetter("doc"), least=20),
+)
+"""The columns of an op's arguments."""
+
+
+def print_table(name: str | None, console: Console) -> None:
+    """Print the list of ops, or the page of one."""
+    show(overview(console.width) if name is None else page(Reference(name), console.width), console)
+
+
+def print_json(name: str | None, console: Console) -> None:
+    """Print the same as JSON."""
+    if name is None:
+        show(Verbatim(json_text({"schema": SCHEMA, "ops": list(map(document, references()))}, "ops")), console)
+    else:
+        show(Verbatim(json_text({"schema": SCHEMA, **document(Reference(name))}, "arguments", "formulas")), console)
+
+
+def print_csv(name: str | None, console: Console) -> None:
+    """Print the list of ops, or the arguments of one."""
+    listing: Listing[Any] = Listing(FIELDS, references())
+    show(Verbatim((listing if name is None else Listing(ARGUMENTS, Reference(name).arguments)).csv()), console)
+
+
+def print_markdown(name: str | None, console: Console) -> None:
+    """Print the list of ops, or the page of one."""
+    show(Verbatim(Listing(FIELDS, references()).markdown() if name is None else markdown(Reference(name))), console)
+
+
+FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
+"""The functions that print ops, by the name of the format."""
+
+
+def references() -> tuple[Reference, ...]:
+    """Return every op, in the order of their families."""
+    return tuple(map(Reference, names()))
+
+
+def overview(width: int) -> Page:
+    """Return all ops below the names of their families; where there is room with their PyTorch twins."""
+    found = references()
+    label = max(len(about.name) for about in found)
+    twin = max(len(about.op.torch) for about in found) if width >= WIDE else 0
+    lines: list[Line] = []
+    for family, group in groupby(found, key=lambda about: about.op.family):
+        lines += [*((BLANK,) if lines else ()), plain(family.value, "bold")]
+        for about in group:
+            summary = cut_end(about.summary, max(10, width - label - twin - 6))
+            spans = [(f"  {about.name.ljust(label)}  ", "cyan"), (summary, "")]
+            if twin:
+                spans.append((" " * (width - label - twin - 4 - width_of(summary)) + about.op.torch, "dim"))
+            lines.append(tuple(spans))
+    return Page([*lines, BLANK, plain("cnnstat ops NAME shows arguments and formulas of one")])
+
+
+def document(about: Reference) -> dict[str, Any]:
+    """Return everything about one op as JSON-ready values."""
+    return {
+        "name": about.name,
+        "family": about.op.family.value,
+        "summary": about.summary,
+        "signature": about.signature,
+        "torch": about.op.torch,
+        "inferred": list(about.op.inferred),
+        "arguments": [
+            {"name": a.name, "doc": a.doc, "required": a.is_required, "default": a.default, "schema": a.schema}
+            for a in about.arguments
+        ],
+        "equation": about.op.equation,
+        "derivative": about.op.derivative,
+        "conventions": about.conventions,
+        "example": {
+            "op": str(about.example.op),
+            "input_shapes": [list(shape) for shape in about.example.inputs],
+            "output_shapes": [list(shape) for shape in about.outputs],
+        },
+        "formulas": [formula._asdict() for formula in about.formulas],
+    }
+
+
+def page(about: Reference, width: int) -> Page:
+    """Return the page of one op, fitted to a width."""
+    lines: list[Line] = [plain(line, "bold") for line in wrapped(about.signature, width)]
+    for paragraph in about.text.split("\n\n"):
+        lines += [plain(line) for line in wrapped(" ".join(paragraph.split()), min(width, 110))]
+    lines += facts_page(_facts(about), width).lines
+    if about.arguments:
+        lines += [BLANK, *_arguments(about, width)]
+    lines += [BLANK, plain(f"example: {_example(about)}", "bold"), *arithmetic_page(about.formulas, width).lines]
+    lines += [BLANK, plain("how it is counted", "bold")]
+    lines += facts_page((Fact(f"  {label}", text) for label, text in about.conventions.items()), width).lines
+    if about.has_curve():
+        lines += [BLANK, *_plots(about, width)]
+    return Page(lines)
+
+
+def _facts(about: Reference) -> Iterator[Fact]:
+    """Yield what an activation computes, and the PyTorch twin."""
+    if about.op.equation:
+        yield Fact("equation", about.op.equation)
+        yield Fact("derivative", about.op.derivative)
+    yield Fact("PyTorch", about.twin)
+
+
+def _arguments(about: Reference, width: int) -> list[Line]:
+    """Return the arguments: name and default, and indented below each its meaning and values."""
+    label = max(len(a.name) for a in about.arguments)
+    default = max(len(a.default_text) for a in about.arguments)
+    lines: list[Line] = [plain("arguments", "bold")]
+    for argument in about.arguments:
+        head = f"  {argument.name.ljust(label)}  {argument.default_text.ljust(default)}  "
+        first, *more = wrapped(f"{argument.doc} ({argument.allowed})", max(20, min(width, 110) - len(head)))
+        lines.append(((head, "cyan"), (first, "")))
+        lines += [plain(" " * len(head) + line) for line in more]
+    return lines
+
+
+def _example(about: Reference) -> str:
+    """Return the example as a call with its shapes."""
+    inputs = words.shapes_text(about.example.inputs)
+    return f"{about.example.op} of {inputs} gives {words.shapes_text(about.outputs)}"
+
+
+def _plots(about: Reference, width: int) -> list[Line]:
+    """Return the plots of an activation and its derivative, beside each other if they fit."""
+    function, derivative = plot(about.curve, "f(x)"), plot(slope(about.curve), "f′(x)", "magenta")
+    if width < 2 * PLOT_WIDTH + 3:
+        return [*function, BLANK, *derivative]
+    return [(*left, ("   ", ""), *right) for left, right in zip(function, derivative)]
+
+
+def markdown(about: Reference) -> str:
+    """Return the page of one op as Markdown."""
+    formulas = (
+        [escaped(f.quantity), code(f.symbols), code(f.numbers), escaped(value_text(f.value)), escaped(f.note)]
+        for f in about.formulas
+    )
+    parts = (
+        f"### {escaped(about.name)}\n\n{code(about.signature)}\n\n{escaped(about.text)}\n",
+        "".join(f"- **{fact.label}** {escaped(fact.text)}\n" for fact in _facts(about)),
+        Listing(ARGUMENTS, about.arguments).markdown() if about.arguments else "",
+        f"Example: {code(str(about.example.op))} of {escaped(words.shapes_text(about.example.inputs))} "
+        f"gives {escaped(words.shapes_text(about.outputs))}\n",
+        markdown_table(["", "formula", "numbers", "value", ""], ["left", "left", "left", "right", "left"], formulas),
+        "".join(f"- **{label}** {escaped(text)}\n" for label, text in about.conventions.items()),
+    )
+    return "\n".join(part for part in parts if part)

@@ -1,0 +1,94 @@
+"""Plot: the graph of a function in a terminal, drawn with braille dots."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from cnnstat.report.page import Line
+
+REACH = 4.0
+"""Plots go from x = −4 to x = 4."""
+
+WIDTH, HEIGHT = 32, 9
+"""Characters of the drawing itself; each holds 2 × 4 dots."""
+
+MARGIN = 5
+"""Characters to the left of the drawing, for the numbers of the vertical axis."""
+
+PLOT_WIDTH = MARGIN + 1 + WIDTH
+
+_DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
+"""Bits of a braille character, by column and row."""
+
+Curve = Callable[[float], float]
+
+
+def plot(curve: Curve, title: str, style: str = "cyan") -> list[Line]:
+    """Return the lines of a plot, each PLOT_WIDTH columns wide; values beyond ±4 are cut off."""
+    columns = 2 * WIDTH
+    # Half a step aside, no point falls on 0 or another kink, where a derivative jumps.
+    values = [_at(curve, -REACH + (i + 0.5) * 2 * REACH / columns) for i in range(columns)]
+    low, high = _limits(values)
+    dots = _dots(values, low, high)
+    zero_row = _row_of(0, low, high) // 4
+    lines: list[Line] = [((title.ljust(PLOT_WIDTH), "bold"),)]
+    for row in range(HEIGHT):
+        label = _label(row, zero_row, low, high)
+        cells = "".join(_character(dots[row][column], row == zero_row, column == WIDTH // 2) for column in range(WIDTH))
+        lines.append(((f"{label:>{MARGIN}} ", "dim"), (cells, style)))
+    ends = f"−{REACH:g}".ljust(WIDTH // 2) + "0".ljust(WIDTH // 2 - 1) + f"{REACH:g}"
+    return [*lines, ((" " * (MARGIN + 1) + ends, "dim"),)]
+
+
+def slope(curve: Curve) -> Curve:
+    """Return the derivative, by central differences."""
+    step = 1e-5
+    return lambda x: (curve(x + step) - curve(x - step)) / (2 * step)
+
+
+def _at(curve: Curve, x: float) -> float:
+    """Return the value at x within ±REACH."""
+    return max(-REACH, min(REACH, curve(x)))
+
+
+def _limits(values: list[float]) -> tuple[float, float]:
+    """Return the range of the vertical axis: halves, with 0 and at least 1 in it."""
+    low = math.floor(2 * min(0.0, *values) + 0.02) / 2
+    high = math.ceil(2 * max(0.0, *values) - 0.02) / 2
+    return (low, high) if high - low >= 1 else (low, low + 1)
+
+
+def _row_of(value: float, low: float, high: float) -> int:
+    """Return the row of dots of a value, from the top."""
+    return max(0, min(4 * HEIGHT - 1, round((high - value) / (high - low) * (4 * HEIGHT - 1))))
+
+
+def _dots(values: list[float], low: float, high: float) -> list[list[int]]:
+    """Return the bits of each character; neighbouring values are joined by dots between them."""
+    cells = [[0] * WIDTH for _ in range(HEIGHT)]
+    before = _row_of(values[0], low, high)
+    for column, value in enumerate(values):
+        row = _row_of(value, low, high)
+        first, last = sorted((before, row))
+        for dot in range(first + (first == before != row), last + 1 - (last == before != row)):
+            cells[dot // 4][column // 2] |= _DOTS[column % 2][dot % 4]
+        before = row
+    return cells
+
+
+def _character(bits: int, is_horizontal: bool, is_vertical: bool) -> str:
+    """Return the curve where there is some, an axis or a blank elsewhere."""
+    if bits:
+        return chr(0x2800 + bits)
+    if is_horizontal:
+        return "┼" if is_vertical else "─"
+    return "│" if is_vertical else " "
+
+
+def _label(row: int, zero_row: int, low: float, high: float) -> str:
+    """Return the number beside a row: the ends and zero."""
+    if row == zero_row:
+        return "0"
+    number = high if row == 0 else low if row == HEIGHT - 1 else None
+    return "" if number is None else f"{number:g}".replace("-", "−")
