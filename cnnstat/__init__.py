@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnnstat.api import analyze, build, compare, load
-    from cnnstat.compare import Comparison
+    from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.passes.analysis import Analysis
@@ -24,7 +24,7 @@ _HOMES = {
     "load": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
     "CnnstatError": "cnnstat.errors",
-    "Comparison": "cnnstat.compare",
+    "Comparison": "cnnstat.comparison",
     "Graph": "cnnstat.ir.graph",
     "SpecError": "cnnstat.errors",
 }

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.compare import Comparison, compare_analyses
+from cnnstat.comparison import Comparison, compare_analyses
 from cnnstat.frontends.request import InputShape, Request, RequestError, input_shape, parse_input
 from cnnstat.frontends.source import load_source
 from cnnstat.ir.graph import Graph

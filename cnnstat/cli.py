@@ -126,7 +126,7 @@ def compare(
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""
     from cnnstat import report
-    from cnnstat.compare import compare_analyses
+    from cnnstat.comparison import compare_analyses
 
     options = (input, batch, dtype, set, optimizer, strict_receptive_field)
     comparison = compare_analyses([_analyze(source, *options) for source in sources])

@@ -57,5 +57,8 @@ class SpecError(CnnstatError):
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean X?` for the candidate nearest to `word`, or an empty string."""
     by_folded = {candidate.lower(): candidate for candidate in candidates}
-    close = difflib.get_close_matches(word.lower()[:80], by_folded, n=1, cutoff=0.6)
+    folded = word.lower()[:80]
+    close = difflib.get_close_matches(folded, by_folded, n=8, cutoff=0.6)
+    # swapped letters are the commonest slip: `vgg61` is vgg16 rather than vgg19
+    close.sort(key=lambda candidate: sorted(candidate) != sorted(folded))
     return f"; did you mean {by_folded[close[0]]}?" if close else ""

@@ -16,13 +16,13 @@ LEVELS = (
     {"ir"},
     {"ops", "passes"},
     {"frontends", "report", "torch_model", "profiler", "budget"},
-    {"compare", "published"},
+    {"comparison", "published"},
     {"api"},
     {"console"},
     {"cli"},
     {"__main__"},
 )
-RENDERING = {("passes.analysis", "report"), ("compare", "report")}
+RENDERING = {("passes.analysis", "report"), ("comparison", "report")}
 """Analyses and comparisons print themselves: their methods import a report when they are called."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -182,6 +182,14 @@ class Op:
         """Return what training keeps for the backward pass."""
         raise AssertionError(f"{self.kind} states no saved tensors")
 
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the same where not all inputs need a gradient, or the op's own weights are not learnt.
+
+        needs: for each input whether it needs a gradient; it does unless nothing before it is learnt. Only some ops
+        care: a product keeps each factor for the gradient of the other.
+        """
+        return self.saved(inputs, outputs)
+
     @property
     def storage(self) -> Storage:
         """Where inference puts the first output: a fresh tensor, a view of input 0, or in place of input 0."""

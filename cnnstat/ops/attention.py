@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import NamedTuple
 
 from cnnstat.errors import OpError
@@ -21,8 +20,12 @@ SOFTMAX = ("compare", "subtract", "exp", "add", "divide")
 
 
 class Sizes(NamedTuple):
-    """The sizes of one attention: broadcast batch and heads, queries L, keys S, and the lengths of keys and values."""
+    """The sizes of one attention: queries L, keys S, and the lengths of keys and values.
 
+    pairs: batch and heads that queries and keys broadcast to; batch: the same with the values.
+    """
+
+    pairs: Shape
     batch: Shape
     queries: int
     keys: int
@@ -32,6 +35,11 @@ class Sizes(NamedTuple):
     @property
     def scores(self) -> int:
         """Products of a query with a key."""
+        return math.prod(self.pairs) * self.queries * self.keys
+
+    @property
+    def weights(self) -> int:
+        """Weights that values are multiplied by: the scores, repeated where only the values have several heads."""
         return math.prod(self.batch) * self.queries * self.keys
 
 
@@ -68,23 +76,23 @@ class ScaledDotProductAttention(Weightless, Op):
             raise OpError(f"a query has {length} features and a key {key_length}; project them to the same number")
         if keys != values:
             raise OpError(f"there are {keys} keys and {values} values; give each key one value")
-        batch = reduce(_joined, self._heads(inputs))
-        sizes = Sizes(batch, queries, keys, key_length, value_length)
-        self._check_mask(inputs[3:], (*batch, queries, keys))
-        return sizes
+        first, second, third = self._heads(inputs)
+        pairs = _joined(first, second)
+        self._check_mask(inputs[3:], (*pairs, queries, keys))
+        return Sizes(pairs, _joined(pairs, third), queries, keys, key_length, value_length)
 
     def _heads(self, inputs: Shapes) -> Shapes:
         """Return the axes before the last two of query, key and value, with shared heads repeated."""
         first, *others = (shape[:-2] for shape in inputs[:3])
         if not self.enable_gqa:
-            return (first, *others)
+            return first, *others
         for own in others:
             if first[-1] % own[-1]:
                 raise OpError(
                     f"enable_gqa=true: {own[-1]} heads of keys or values do not divide {first[-1]} query heads; "
                     "use a number that does"
                 )
-        return (first, *((*own[:-1], first[-1]) for own in others)
+        return first, *((*own[:-1], first[-1]) for own in others)
 
     def _check_mask(self, masks: Shapes, scores: Shape) -> None:
         """Raise OpError unless a mask fits the scores and is the only one."""
@@ -105,9 +113,9 @@ class ScaledDotProductAttention(Weightless, Op):
         return ((*sizes.batch, sizes.queries, sizes.value_length),)
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return scores × (E + Eᵥ): QKᵀ and the product with the values."""
+        """Return scores × E for QKᵀ, and weights × Eᵥ for the product with the values."""
         sizes = self.sizes(inputs)
-        return sizes.scores * (sizes.key_length + sizes.value_length)
+        return sizes.scores * sizes.key_length + sizes.weights * sizes.value_length
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return 6 operations a score, scaling and softmax, and one more where a mask is added."""
@@ -139,12 +147,21 @@ class ScaledDotProductAttention(Weightless, Op):
             masks = tuple((numel(mask), None) for mask in inputs[3:])
             log_sums = (sizes.scores // sizes.keys, "float32")
             return Saved(inputs=(0, 1, 2), outputs=(0,), extra=(*masks, log_sums))
+        return self._saved_step_by_step(inputs, sizes)
+
+    def _saved_step_by_step(self, inputs: Shapes, sizes: Sizes) -> Saved:
+        """Return scaled queries and keys, values and scores, or the copies that repeating them makes."""
         heads = self._heads(inputs)
-        stored = [sizes.batch if is_copied(own, sizes.batch) else own for own in heads]
+        wanted = (sizes.pairs, sizes.pairs, sizes.batch)
+        stored = [whole if is_copied(own, whole) else own for own, whole in zip(heads, wanted)]
         query, key, value = (math.prod(own) * numel(shape[-2:]) for own, shape in zip(stored, inputs))
         shares_heads = heads != tuple(shape[:-2] for shape in inputs[:3])
         keeps_value = value == numel(inputs[2]) and not shares_heads
-        extra = (query, key, *(() if keeps_value else (value,)), *(sizes.scores,) * (3 if self.dropout_p else 1))
+        extra = [query, key, *(() if keeps_value else (value,)), *(sizes.scores,) * (2 if self.dropout_p else 1)]
+        if is_copied(sizes.pairs, sizes.batch):
+            extra.append(sizes.weights)
+        elif self.dropout_p:
+            extra.append(sizes.scores)
         return Saved(inputs=(2,) if keeps_value else (), extra=tuple((count, None) for count in extra))
 
     def _is_fused(self, inputs: Shapes) -> bool:
@@ -157,20 +174,16 @@ class ScaledDotProductAttention(Weightless, Op):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return scores, multiply-accumulates and the work of the softmax."""
         sizes = self.sizes(inputs)
-        batch = "·".join(map(str, sizes.batch))
         scores, per_score = sizes.scores, 1 + len(SOFTMAX) + len(inputs[3:])
         note = f"scale, {', '.join(SOFTMAX)}{', mask' * len(inputs[3:])}"
+        products = ("scores · (E + Eᵥ)", f"{scores} · ({sizes.key_length} + {sizes.value_length})")
+        if sizes.weights != scores:
+            numbers = f"{scores} · {sizes.key_length} + {sizes.weights} · {sizes.value_length}"
+            products = ("scores · E + weights · Eᵥ", numbers)
+        pairs = f"{'·'.join(map(str, sizes.pairs))} · {sizes.queries}·{sizes.keys}"
         return (
-            Formula(
-                "scores", "N·H · L·S", f"{batch} · {sizes.queries}·{sizes.keys}", scores, "QKᵀ, one a query and key"
-            ),
-            Formula(
-                "MACs",
-                "scores · (E + Eᵥ)",
-                f"{scores} · ({sizes.key_length} + {sizes.value_length})",
-                self.macs(inputs, outputs),
-                "QKᵀ and its softmax times V",
-            ),
+            Formula("scores", "N·H · L·S", pairs, scores, "QKᵀ, one a query and key"),
+            Formula("MACs", *products, self.macs(inputs, outputs), "QKᵀ and its softmax times V"),
             Formula("FLOPs", "scores · operations", f"{scores} · {per_score}", scores * per_score, note),
         )
 

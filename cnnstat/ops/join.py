@@ -154,12 +154,29 @@ class _Arithmetic(_ElementWise):
 class _SavesFactors(_ElementWise):
     """What joins share whose gradient needs the values that were joined."""
 
+    def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
+        """Return which of two values is kept, from which of them needs a gradient: both."""
+        return left or right, left or right
+
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return all inputs and all partial results but the last; in place the values overwritten are copied first."""
-        partial = tuple((numel(shape), None) for shape in self.partial_results(inputs)[:-1])
-        if self.storage is Storage.FRESH:
-            return Saved(inputs=tuple(range(len(inputs))), extra=partial)
-        return Saved(inputs=tuple(range(1, len(inputs))), extra=((numel(inputs[0]), None), *partial))
+        return self.saved_for(inputs, outputs, (True,) * len(inputs), True)
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the same, less what no gradient needs."""
+        kept: list[int] = []
+        extra: list[tuple[int, str | None]] = []
+        lefts = (inputs[0], *self.partial_results(inputs))
+        needs_left = needs[0]
+        for number, needs_right in enumerate(needs[1:], start=1):
+            keeps_left, keeps_right = self.kept_of_two(needs_left, needs_right)
+            if keeps_left and number == 1 and self.storage is Storage.FRESH:
+                kept.append(0)
+            elif keeps_left:
+                extra.append((numel(lefts[number - 1]), None))
+            kept += [number] * keeps_right
+            needs_left = needs_left or needs_right
+        return Saved(inputs=tuple(kept), extra=tuple(extra))
 
 
 @register
@@ -186,6 +203,10 @@ class Multiply(_SavesFactors, _Arithmetic):
     torch = "torch.mul"
     operation = "multiplications"
 
+    def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
+        """Return that each factor is kept for the gradient of the other."""
+        return right, left
+
 
 @register
 class Divide(_SavesFactors, _Arithmetic):
@@ -194,6 +215,10 @@ class Divide(_SavesFactors, _Arithmetic):
     torch = "torch.div"
     input_count = (2, 2)
     operation = "divisions"
+
+    def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
+        """Return that the dividend is kept for the divisor's gradient, the divisor for both."""
+        return right, left or right
 
 
 @register

@@ -158,11 +158,11 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
         value = graph.arity + index
         owns = node.trainable and bool(node.op.weights(shapes)) if node.shares is None else is_learnt[node.shares]
         is_learnt.append(owns)
-        needs = owns or any(needs_gradient[v] and _is_float(values.dtypes[v][o]) for v, o in node.inputs)
-        needs_gradient.append(needs and any(map(_is_float, values.dtypes[value])))
+        needs = tuple(needs_gradient[v] and _is_float(values.dtypes[v][o]) for v, o in node.inputs)
+        needs_gradient.append((owns or any(needs)) and any(map(_is_float, values.dtypes[value])))
         if not needs_gradient[value]:
             continue
-        saved = node.op.saved(shapes, values.outputs[value])
+        saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
         kept.update(storages.of(node.inputs[i]) for i in saved.inputs)
         kept.update(storages.made_by(value)[o] for o in saved.outputs)
         extra += sum(elements * dtype_bytes(dtype or graph.dtype) for elements, dtype in saved.extra)

@@ -14,7 +14,7 @@ from cnnstat.errors import CnnstatError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.compare import Comparison
+    from cnnstat.comparison import Comparison
     from cnnstat.passes.analysis import Analysis
     from cnnstat.report.sheet import View as View
 
@@ -43,9 +43,9 @@ def write_published(analysis: Analysis, format: str, console: Console) -> None:
 
 def write_comparison(comparison: Comparison, format: str, console: Console) -> None:
     """Print the totals of several networks side by side."""
-    from cnnstat.report import comparison
+    from cnnstat.report import comparison as pages
 
-    _known(format, comparison.FORMATS)(comparison, console)
+    _known(format, pages.FORMATS)(comparison, console)
 
 
 def write_explanation(analysis: Analysis, layer: str, format: str, console: Console) -> None:

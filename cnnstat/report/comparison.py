@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnnstat.compare import Comparison
+from cnnstat.comparison import Comparison
 from cnnstat.passes.analysis import Analysis
 from cnnstat.report import words
 from cnnstat.report.chart import charts

@@ -66,10 +66,10 @@ def _row(graph: Graph, number: int) -> int:
 def _hint(names: Sequence[str], wanted: str) -> str:
     """Return the names that may be meant: several that fit, or those nearest in spelling."""
     fitting = _ending(names, wanted) or _beginning(names, wanted)
-    near = [names[i] for i in fitting] or difflib.get_close_matches(wanted[:80], names, n=LISTED, cutoff=0.5)
-    if not near:
-        return f"; it has {_listed(names)}"
-    return f"; {'it fits' if fitting else 'did you mean'} {_listed(near)}{'' if fitting else '?'}"
+    if fitting:
+        return f" of just that name; it fits {_listed([names[i] for i in fitting])}"
+    near = difflib.get_close_matches(wanted[:80], names, n=LISTED, cutoff=0.5)
+    return f"; did you mean {_listed(near)}?" if near else f"; it has {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:

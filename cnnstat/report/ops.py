@@ -148,7 +148,10 @@ def _arguments(about: Reference, width: int) -> list[Line]:
     lines: list[Line] = [plain("arguments", "bold")]
     for argument in about.arguments:
         head = f"  {argument.name.ljust(label)}  {argument.default_text.ljust(default)}  "
-        first, *more = wrapped(f"{argument.doc} ({argument.allowed})", max(20, min(width, 110) - len(head)))
+        first, *more = wrapped(
+            f"{argument.doc} ({argument.allowed})".replace("≥ ", "≥\N{NO-BREAK SPACE}"),
+            max(20, min(width, 110) - len(head)),
+        )
         lines.append(((head, "cyan"), (first, "")))
         lines += [plain(" " * len(head) + line) for line in more]
     return lines

@@ -28,7 +28,10 @@ FLOP_PARTS = {
     "recurrent",
 }
 DTYPES = (None, "float32", "int64", "int32", "bool")
-BATCH_NOT_FIRST = {"MatMul": "without a common batch axis 0 holds rows, or is broadcast"}
+BATCH_NOT_FIRST = {
+    "MatMul": "without a common batch axis 0 holds rows, or is broadcast",
+    "ScaledDotProductAttention": "its mask has no batch",
+}
 """Ops whose work may not grow with axis 0 of every input, and why."""
 
 

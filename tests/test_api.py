@@ -1,0 +1,86 @@
+"""The Python interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cnnstat
+
+
+def test_the_shortest_way_in() -> None:
+    assert cnnstat.analyze("vgg16").totals.macs == 15_470_264_320
+
+
+def test_every_public_name_exists() -> None:
+    for name in cnnstat.__all__:
+        assert getattr(cnnstat, name) is not None
+    assert set(cnnstat.__all__) <= set(dir(cnnstat))
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="analyse"):
+        cnnstat.analyse  # noqa: B018  # the access is the test
+
+
+def test_shapes_may_be_numbers_or_text() -> None:
+    as_numbers = cnnstat.analyze("alexnet", (3, 227, 227)).to_dict()
+    assert as_numbers == cnnstat.analyze("alexnet", "3x227x227").to_dict()
+    assert as_numbers == cnnstat.analyze("alexnet", inputs={"input": [1, 3, 227, 227]}).to_dict()
+
+
+def test_variables_are_python_values() -> None:
+    assert cnnstat.analyze("resnet50", variables={"depths": [3, 4, 23, 3]}).totals.params == 44_549_160
+
+
+def test_paths_and_graphs_are_sources(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text("input: [3, 8, 8]\nlayers: [Conv2d(4, 3)]\n")
+    graph = cnnstat.load(path)
+    assert graph.name == "net" and cnnstat.analyze(graph).totals.params == 112
+
+
+def test_a_graph_cannot_be_changed_on_the_way() -> None:
+    with pytest.raises(cnnstat.CnnstatError, match="load it again"):
+        cnnstat.analyze(cnnstat.load("lenet5"), batch=2)
+
+
+def test_every_error_is_a_cnnstat_error() -> None:
+    for call in (
+        lambda: cnnstat.analyze("no_such_net"),
+        lambda: cnnstat.analyze("vgg16", (224, 224)),
+        lambda: cnnstat.analyze("vgg16", (3, -1, 224)),
+        lambda: cnnstat.analyze("vgg16", dtype="float31"),
+        lambda: cnnstat.compare(),
+    ):
+        with pytest.raises(cnnstat.CnnstatError):
+            call()
+
+
+def test_repr_is_the_table_and_html_is_html() -> None:
+    analysis = cnnstat.analyze("lenet5")
+    assert "61,706" in repr(analysis)
+    assert "<table" in analysis._repr_html_() and "61,706" in analysis._repr_html_()
+
+
+def test_comparison_ratios_are_to_the_first() -> None:
+    comparison = cnnstat.compare("alexnet", "vgg16")
+    assert round(comparison.ratios[1]["params"] or 0, 2) == 2.26
+    assert set(comparison.ratios[0].values()) == {1.0}
+
+
+def test_linear_layers_in_a_row_are_warned_about(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "input: [8, 8, 8]\nlayers: [Conv2d(8, 3), BatchNorm2d, Conv2d(8, 3), ReLU, Conv2d(2, 1), Conv2d(8, 3)]\n"
+    )
+    assert cnnstat.analyze(path).warnings == (
+        "conv1 and conv2 have nothing non-linear between them: together they are one layer",
+    )
+
+
+def test_unused_results_are_warned_about(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text("input: [8, 8, 8]\nlayers:\n  - a: Conv2d(8, 3)\n  - {ReLU: , from: input}\n")
+    assert cnnstat.analyze(path).warnings == ("nothing reads the output of a",)

@@ -1,0 +1,249 @@
+"""The command line as a user meets it: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from cnnstat import cli
+
+TINY = "input: [3, 8, 8]\nlet: {width: 4}\nlayers:\n  - Conv2d(width, 3)\n  - ReLU\n"
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["cnnstat", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capfd.readouterr()
+        return Result(int(stop.value.code or 0), out, err)
+
+    return call
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return str(path)
+
+
+def test_analyze_prints_every_layer_and_the_totals(run: Run) -> None:
+    result = run("analyze", "vgg16")
+    assert (result.code, result.err) == (0, "")
+    assert "conv1_1" in result.out and "138,357,544" in result.out and "15,470,264,320" in result.out
+    assert max(map(len, result.out.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("width", [80, 120, 200])
+@pytest.mark.parametrize("network", ["vgg16", "resnet152", "unet", "m5", "lenet5_1998"])
+def test_tables_fit_the_width(run: Run, monkeypatch: pytest.MonkeyPatch, width: int, network: str) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert max(map(len, run("analyze", network).out.splitlines())) <= width
+
+
+def test_a_pipe_gets_plain_text() -> None:
+    out = subprocess.run(
+        [sys.executable, "-m", "cnnstat", "analyze", "alexnet"], capture_output=True, check=True
+    ).stdout
+    assert b"\x1b" not in out and b"61,100,840" in out
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m cnnstat analyze resnet152 | head -n 1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stderr == "" and result.stdout.startswith("resnet152")
+
+
+def test_an_ascii_terminal_gets_all_figures() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]
+    out = subprocess.run(command, capture_output=True, check=True, env=environment).stdout
+    assert b"61,100,840" in out
+
+
+def test_input_with_and_without_the_batch_mean_the_same(run: Run) -> None:
+    plain = json.loads(run("analyze", "alexnet", "--input", "3x227x227", "--format", "json").out)
+    batched = json.loads(run("analyze", "alexnet", "--input", "1x3x227x227", "--format", "json").out)
+    assert plain == batched
+    assert plain["model"]["inputs"] == [[1, 3, 227, 227]]
+
+
+def test_batch_and_dtype_scale(run: Run) -> None:
+    one = json.loads(run("analyze", "vgg16", "--format", "json").out)["totals"]
+    many = json.loads(run("analyze", "vgg16", "--batch", "4", "--dtype", "float16", "--format", "json").out)["totals"]
+    assert many["macs"] == 4 * one["macs"] and many["params"] == one["params"]
+    assert many["memory"]["activation_bytes"] == 2 * one["memory"]["activation_bytes"]
+    assert many["memory"]["params_bytes"] * 2 == one["memory"]["params_bytes"]
+
+
+def test_set_overrides_a_variable(run: Run, tiny: str) -> None:
+    assert json.loads(run("analyze", tiny, "--set", "width=6", "-f", "json").out)["totals"]["params"] == 6 * 28
+
+
+def test_depth_folds_without_changing_totals(run: Run) -> None:
+    whole = json.loads(run("analyze", "resnet50", "-f", "json").out)
+    folded = json.loads(run("analyze", "resnet50", "--depth", "1", "-f", "json").out)
+    assert folded["totals"] == whole["totals"] and len(folded["layers"]) < len(whole["layers"])
+    assert sum(layer["macs"] for layer in folded["layers"]) == whole["totals"]["macs"]
+
+
+def test_csv_columns_sort_and_top(run: Run) -> None:
+    result = run("analyze", "vgg16", "-f", "csv", "--columns", "name,params", "--sort", "params", "--top", "2")
+    rows = list(csv.reader(io.StringIO(result.out)))
+    assert rows[:3] == [["name", "params"], ["fc6", "102764544"], ["fc7", "16781312"]]
+
+
+def test_json_is_the_contract(run: Run) -> None:
+    document = json.loads(run("analyze", "vgg16", "-f", "json").out)
+    assert list(document) == ["schema", "model", "totals", "coverage", "layers"]
+    assert document["schema"] == "cnnstat/1"
+    assert set(document["model"]) == {"name", "source", "inputs", "dtype"}
+    assert set(document["totals"]) == {
+        "params", "trainable_params", "buffers", "macs", "flops", "layers", "memory", "receptive_field",
+    }  # fmt: skip
+    assert set(document["totals"]["memory"]) == {
+        "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
+    }  # fmt: skip
+    assert document["totals"]["receptive_field"] == {"size": [212, 212], "stride": [32, 32], "start": [-90, -90]}
+    assert document["layers"][0] == {
+        "name": "conv1_1",
+        "op": "Conv2d",
+        "inputs": ["input"],
+        "input_shapes": [[1, 3, 224, 224]],
+        "output_shape": [1, 64, 224, 224],
+        "params": 1792,
+        "macs": 86704128,
+        "flops": 2 * 86704128 + 64 * 224 * 224,
+        "output_bytes": 64 * 224 * 224 * 4,
+        "receptive_field": {"size": [3, 3], "stride": [1, 1], "start": [-1, -1], "exact": True},
+    }
+    assert document["layers"][-1]["receptive_field"] is None
+
+
+def test_output_goes_to_a_file_and_not_to_the_terminal(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "out.md"
+    assert run("analyze", "lenet5", "-f", "markdown", "-o", str(target)) == Result(0, "", "")
+    assert "61,706" in target.read_text()
+
+
+def test_a_failed_run_leaves_the_old_file(run: Run, tmp_path: Path) -> None:
+    target = tmp_path / "out.json"
+    target.write_text("old")
+    assert run("analyze", "nothing", "-o", str(target)).code == 2
+    assert target.read_text() == "old"
+
+
+def test_compare_reproduces_the_lecture(run: Run) -> None:
+    result = run("compare", "alexnet", "vgg16")
+    assert result.code == 0
+    assert "27.4" in result.out and "2.26" in result.out and "21.7" in result.out
+    ratios = json.loads(run("compare", "alexnet", "vgg16", "-f", "json").out)["ratios"][1]
+    assert round(ratios["macs"], 1) == 21.7
+
+
+def test_explain_writes_the_arithmetic(run: Run) -> None:
+    out = run("explain", "alexnet", "conv1").out
+    assert "(224 − 11 + 2·2) / 4" in out and "23,232" in out and "70,276,800" in out
+
+
+def test_published_figures_stand_beside_exact_ones(run: Run) -> None:
+    out = run("analyze", "vgg16", "--published").out
+    assert "48.6" in out and "51.7" in out
+
+
+def test_list_ops_and_schema(run: Run) -> None:
+    assert "resnet152_v1" in run("list").out
+    assert "ConvTranspose3d" in run("ops").out
+    assert "f(x)" in run("ops", "ELU").out
+    assert json.loads(run("schema").out)["$schema"].startswith("https://json-schema.org/")
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["ops"], ["ops", "Conv2d"], ["compare", "lenet5", "vgg16"], ["explain", "vgg16", "fc6"]]
+)
+@pytest.mark.parametrize("format", ["table", "json", "csv", "markdown"])
+def test_every_command_has_every_format(run: Run, command: list[str], format: str) -> None:
+    result = run(*command, "--format", format)
+    assert result.code == 0 and result.out and not result.err
+    if format == "json":
+        json.loads(result.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["analyze", "vgg61"], "vgg61: no network of the zoo and no .yaml file; did you mean vgg16?"),
+        (["analyze", "missing.yaml"], "missing.yaml"),
+        (["analyze", "."], "directory"),
+        (["analyze", "vgg16", "--input", "3xx"], "--input 3xx"),
+        (["analyze", "vgg16", "--input", "224x224"], "--input 224x224"),
+        (["analyze", "vgg16", "--input", "left=3x224x224"], "left"),
+        (["analyze", "vgg16", "--input", "0x224x224"], "at least 1"),
+        (["analyze", "vgg16", "--batch", "0"], "--batch must be at least 1"),
+        (["analyze", "vgg16", "--batch", "two"], "--batch"),
+        (["analyze", "vgg16", "--dtype", "flot16"], "did you mean float16?"),
+        (["analyze", "vgg16", "--set", "clases=10"], "did you mean classes?"),
+        (["analyze", "vgg16", "--set", "classes"], "name=value"),
+        (["analyze", "vgg16", "--set", "classes=ten"], "ten"),
+        (["analyze", "vgg16", "--columns", "prams"], "did you mean params?"),
+        (["analyze", "vgg16", "--sort", "mac"], "macs"),
+        (["analyze", "vgg16", "--depth", "0"], "at least 1"),
+        (["analyze", "vgg16", "--top", "-1"], "at least 1"),
+        (["analyze", "vgg16", "--format", "jsn"], "--format"),
+        (["analyze", "vgg16", "--optimizer", "adm"], "--optimizer"),
+        (["analyze", "vgg16", "--colums", "name"], "--columns"),
+        (["analyze", "vgg16", "-o", "no/such/folder/file"], "no/such/folder/file"),
+        (["analyse", "vgg16"], "analyze"),
+        (["analyze"], "SOURCE"),
+        (["compare", "vgg16", "vgg61"], "vgg16"),
+        (["explain", "vgg16", "conv9_9"], "conv"),
+        (["explain", "vgg16"], "LAYER"),
+        (["ops", "Conv2D"], "did you mean Conv2d?"),
+    ],
+)
+def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], said: str) -> None:
+    result = run(*arguments)
+    assert result.code == 2 and result.out == ""
+    assert said in result.err and len(result.err.splitlines()) == 1
+    assert "Traceback" not in result.err
+
+
+def test_faults_of_a_spec_come_one_a_line(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text("input: [3, 8, 8]\nlayers:\n  - Conv2D(4, 3)\n  - Conv2d(4, 3, groups=2)\n  - Conv2d(4)\n")
+    result = run("analyze", str(path))
+    assert result.code == 2
+    assert [line.split(":")[1] for line in result.err.splitlines()] == ["3", "5"]
+
+
+def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "evil.yaml"
+    path.write_text('name: "a\\e[31mb"\ntitle: "[red]x[/red]"\ninput: [1, 4, 4]\nlayers: [ReLU]\n')
+    result = run("analyze", str(path))
+    assert result.code == 0 and "\x1b" not in result.out and "[red]x[/red]" in result.out
+
+
+def test_version(run: Run) -> None:
+    assert run("--version").out.startswith("cnnstat 0.")
