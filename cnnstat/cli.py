@@ -107,7 +107,9 @@ def analyze(
     analysis = _analyze(source, input, batch, dtype, set, optimizer, strict_receptive_field)
     with console.open_output(output) as out:
         if published:
-            report.write_published(analysis, format.value, out)
+            from cnnstat.published import published_rows
+
+            report.write_published(analysis, published_rows(analysis), format.value, out)
         else:
             report.write(analysis, view, format.value, out)
 

@@ -80,11 +80,11 @@ def storage_of(tensor):
     return tensor.untyped_storage()._cdata
 
 
-def kept_by(module, graph):
+def kept_by(module, graph, device="meta"):
     """The bytes that a pass in training mode keeps for its backward pass, parameters and buffers left out."""
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        results = module.train()(*inputs_of(graph))
+        results = module.train()(*inputs_of(graph, device))
     storages = {storage_of(tensor): tensor.untyped_storage().nbytes() for tensor in kept}
     for owned in (*module.parameters(), *module.buffers()):
         storages.pop(storage_of(owned), None)

@@ -67,7 +67,7 @@ def test_repr_is_the_table_and_html_is_html() -> None:
 def test_comparison_ratios_are_to_the_first() -> None:
     comparison = cnnstat.compare("alexnet", "vgg16")
     assert round(comparison.ratios[1]["params"] or 0, 2) == 2.26
-    assert set(comparison.ratios[0].values()) == {1.0}
+    assert set(comparison.ratios[0].values()) == {1.0, None}
 
 
 def test_linear_layers_in_a_row_are_warned_about(tmp_path: Path) -> None:

@@ -100,6 +100,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "embedding": ("Embedding",),
     "lenet": ("TrainableSubsampling2d", "ConnectionTableConv2d", "EuclideanRBF"),
     "attention": ("ScaledDotProductAttention",),
+    "multihead_attention": ("MultiheadAttention",),
 }
 """The ops of each file of this package: adding an op is one class there and its name here."""
 

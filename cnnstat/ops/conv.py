@@ -135,6 +135,11 @@ class _Conv(_Convolution):
         inputs_kept = (0,) if self.padding_mode in ("reflect", "replicate") else ()
         return Saved(inputs=inputs_kept, extra=((math.prod((*inputs[0][:2], *padded)), None),))
 
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the same; reflecting and replicating keep an input only for its own gradient."""
+        kept = self.saved(inputs, outputs)
+        return kept if needs[0] or not kept.extra else Saved(extra=kept.extra)
+
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights, dot-product length and multiply-accumulates."""
         (n, c, *space), (_, c_out, *sizes) = inputs[0], outputs[0]

@@ -167,9 +167,12 @@ class Dropout3d(_FeatureDropout):
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape."""
-        if len(inputs[0]) == 4:
-            raise OpError("Dropout3d would take the batch for channels, as PyTorch does with four axes; use Dropout2d")
-        return super().output(inputs)
+        outputs = super().output(inputs)
+        if len(inputs[0]) != 5:
+            raise OpError(
+                "Dropout3d would take the batch for channels, as PyTorch does unless there are five axes; use Dropout2d"
+            )
+        return outputs
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

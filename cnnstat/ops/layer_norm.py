@@ -97,10 +97,13 @@ class RMSNorm(_ByLastAxes):
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, 1/RMS, and what the weight scales (PyTorch's fused kernel on a GPU computes that again)."""
-        kept = super().saved(inputs, outputs)
-        if not self.elementwise_affine:
-            return kept
-        return Saved(inputs=kept.inputs, extra=(*kept.extra, (numel(inputs[0]), None)))
+        return self.saved_for(inputs, outputs, (True,), True)
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the first two if the input needs a gradient, and the last if the weight is learnt."""
+        kept = super().saved(inputs, outputs) if needs[0] else Saved()
+        scaled = ((numel(inputs[0]), None),) if self.elementwise_affine and learns else ()
+        return Saved(inputs=kept.inputs, extra=(*kept.extra, *scaled))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

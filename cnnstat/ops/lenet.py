@@ -78,6 +78,11 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
         """Return the input and the sums, which the gradient of the coefficients multiplies."""
         return Saved(inputs=(0,), extra=((numel(outputs[0]), None),))
 
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the input if it needs a gradient, and the sums if the coefficients are learnt."""
+        kept = self.saved(inputs, outputs)
+        return Saved(inputs=kept.inputs * needs[0], extra=kept.extra * learns)
+
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the number of maps."""
         return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}

@@ -8,7 +8,20 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer
-from cnnstat.ir.op import Example, Family, Formula, Linearity, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import (
+    NOTHING_SAVED,
+    Example,
+    Family,
+    Formula,
+    Linearity,
+    NoBuffers,
+    Op,
+    Saved,
+    Shape,
+    Shapes,
+    numel,
+    register,
+)
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
 
@@ -65,6 +78,10 @@ class Linear(_FullyConnected):
         if len(shape) < 2:
             raise OpError(f"Linear takes batch×features, but its input has one axis of {shape[0]}; reshape it first")
         return ((*shape[:-1], self.out_features),)
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the input if the weight is learnt; frozen, only the weight is needed."""
+        return self.saved(inputs, outputs) if learns else NOTHING_SAVED
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return F_out × F_in, and the bias."""
@@ -140,6 +157,10 @@ class Bilinear(_FullyConnected):
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return positions · F₁·F₂ products of the inputs, and the additions of the bias."""
         return {"element-wise": numel(inputs[0]) * inputs[1][-1], **super().other_flops(inputs, outputs)}
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return each input if the weight is learnt, or the other input needs a gradient."""
+        return Saved(inputs=tuple(i for i, other in ((0, needs[1]), (1, needs[0])) if learns or other))
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the features of both inputs."""

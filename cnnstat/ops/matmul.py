@@ -82,18 +82,31 @@ class MatMul(Weightless, Op):
         An input that is repeated along some of its batch axes is copied. So is a batch of matrices to the right of a
         single matrix, which becomes one long transposed matrix.
         """
+        return self._kept(inputs, (True, True))
+
+    def _kept(self, inputs: Shapes, is_kept: tuple[bool, ...]) -> Saved:
+        """Return those of both factors, or of their copies, that are kept."""
+        copies = zip(range(2), self._copies(inputs), is_kept)
+        kept = [(i, copied) for i, copied, keeps in copies if keeps]
+        return Saved(
+            inputs=tuple(i for i, copied in kept if not copied),
+            extra=tuple((copied, None) for _, copied in kept if copied),
+        )
+
+    def _copies(self, inputs: Shapes) -> tuple[int, int]:
+        """Return the elements of the copy of each factor; 0 where PyTorch multiplies the factor itself."""
         (*left, m, k), (*right, _, n) = self._matrices(inputs)
         first, second = tuple(left), tuple(right)
         is_single = not first or (first == (1,) and len(second) == 1)
         if is_single and math.prod(second) > 1:
-            is_view = min(k, n) == 1
-            return Saved(inputs=(0, 1)) if is_view else Saved(inputs=(0,), extra=((numel(inputs[1]), None),))
+            return 0, 0 if min(k, n) == 1 else numel(inputs[1])
         batch = broadcast(first, second) or ()
-        sides = ((0, first, m * k), (1, second, k * n))
-        return Saved(
-            inputs=tuple(i for i, own, _ in sides if not is_copied(own, batch)),
-            extra=tuple((math.prod(batch) * size, None) for _, own, size in sides if is_copied(own, batch)),
-        )
+        both = math.prod(batch)
+        return both * m * k * is_copied(first, batch), both * k * n * is_copied(second, batch)
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return each factor, or its copy, if the other needs a gradient."""
+        return self._kept(inputs, needs[::-1])
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the multiply-accumulates."""

@@ -64,10 +64,183 @@ class MultiheadAttention(NoBuffers, Op):
         FLAG, "whether a second output holds the weights, averaged over heads", False, keyword_only=True
     )
 
+    def _ordered(self, shape: Shape) -> Shape:
+        """Return a shape as batch, positions, features; raises OpError if it has another number of axes."""
+        if len(shape) != 3:
+            raise OpError(f"takes batch×positions×features, but its input is {shape_text(shape)}; reshape it first")
+        return shape if self.batch_first else (shape[1], shape[0], shape[2])
+
     def sizes(self, inputs: Shapes) -> Sizes:
         """Return the sizes of the attention, or raise OpError where the inputs do not fit together."""
-        for shape in inputs:
-            if len(shape) != 3:
-                raise OpError(f"takes batch×positions×features, but its input is {shape_text(shape)}; reshape it first")
-        (batch, queries, features), key, value = map(self._ordered, (inputs[0], inputs[1:2] or inputs, inputs))
-        raise NotImplementedError
+        query, key, value = (self._ordered(shape) for shape in _roles(inputs))
+        (batch, queries, features), (_, keys, key_features), value_features = query, key, value[2]
+        if batch != key[0] or key[:2] != value[:2]:
+            shapes = ", ".join(map(shape_text, inputs))
+            raise OpError(f"its inputs are {shapes}; give all the same batch, and each key one value")
+        if features % self.num_heads:
+            divisors = [str(d) for d in range(1, min(features, 64) + 1) if features % d == 0]
+            raise OpError(f"num_heads={self.num_heads} does not divide {features} features; use {', '.join(divisors)}")
+        for name, dim, actual in (("kdim", self.kdim, key_features), ("vdim", self.vdim, value_features)):
+            if dim not in (None, actual):
+                raise OpError(
+                    f"{name}={dim}, but that input has {actual} features; write {name}={actual}, or leave it out"
+                )
+        scored = keys + self.add_bias_kv + self.add_zero_attn
+        return Sizes(batch, queries, keys, scored, features, key_features, value_features)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the query's shape, and with need_weights the weights, batch × L × S."""
+        sizes = self.sizes(inputs)
+        return (inputs[0], (sizes.batch, sizes.queries, sizes.scored))[: 1 + self.need_weights]
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return the projections, packed into one matrix where all inputs have equally many features."""
+        sizes = self.sizes(inputs)
+        e = sizes.features
+        if sizes.is_packed:
+            projections: dict[str, Shape] = {"in_proj_weight": (3 * e, e)}
+        else:
+            projections = {
+                "q_proj_weight": (e, e),
+                "k_proj_weight": (e, sizes.key_features),
+                "v_proj_weight": (e, sizes.value_features),
+            }
+        return {
+            **projections,
+            **({"in_proj_bias": (3 * e,)} if self.bias else {}),
+            **({"bias_k": (1, 1, e), "bias_v": (1, 1, e)} if self.add_bias_kv else {}),
+            "out_proj.weight": (e, e),
+            **({"out_proj.bias": (e,)} if self.bias else {}),
+        }
+
+    def _products(self, inputs: Shapes) -> tuple[int, int, int]:
+        """Return the multiply-accumulates of the projections in, of QKᵀ and weights·V, and of the projection out."""
+        n, queries, keys, scored, e, key_features, value_features = self.sizes(inputs)
+        projected = queries * e + keys * key_features + keys * value_features
+        return n * projected * e, 2 * n * queries * scored * e, n * queries * e * e
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return the four projections and, summed over heads, QKᵀ and the product with the values."""
+        return sum(self._products(inputs))
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the additions of the biases, and 6 operations a score of each head, 7 with need_weights."""
+        sizes = self.sizes(inputs)
+        projected = sizes.batch * (2 * sizes.queries + 2 * sizes.keys) * sizes.features
+        attention = self._scores(sizes) * (1 + len(SOFTMAX) + self.need_weights)
+        return {**({"bias": projected} if self.bias else {}), "attention": attention}
+
+    def _scores(self, sizes: Sizes) -> int:
+        """Return the scores of all heads."""
+        return sizes.batch * self.num_heads * sizes.queries * sizes.scored
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return that a position reads its own query and all keys and values; in self-attention, the whole input."""
+        batch, positions = (0, 1) if self.batch_first else (1, 0)
+
+        def reads(rule: AxisRule, batch_rule: AxisRule = IDENTITY) -> Reads:
+            pair = ((batch, batch_rule), (positions, rule))
+            # The second output, the weights, has the batch first in any case.
+            return (*(pair if self.batch_first or index else pair[::-1]), None)
+
+        rules = {1: (WHOLE,), 2: (IDENTITY, WHOLE), 3: (IDENTITY, WHOLE, WHOLE)}[len(inputs)]
+        if index == 0:
+            return tuple(map(reads, rules))
+        keys: Reads = ((batch, IDENTITY), None, (positions, WHOLE))
+        return ((reads(rules[0])), *(keys, reads(NOTHING, NOTHING))[: len(inputs) - 1])
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return what PyTorch keeps on a CPU, where two inputs mean that key and value are one tensor.
+
+        With batch_first it projects a transposed copy of each input. It keeps the projections, the attended values,
+        and of the softmax one float32 a query; with dropout or need_weights the scaled queries and all scores instead.
+        """
+        sizes = self.sizes(inputs)
+        n, queries, e = sizes.batch, sizes.queries, sizes.features
+        is_fused = not self.need_weights and self.dropout == 0
+        times = 3 if self.dropout else 1
+        scores = (n * self.num_heads * queries, "float32") if is_fused else (times * self._scores(sizes), None)
+        kept, copies = self._kept_inputs(inputs, sizes)
+        projections = self._kept_projections(inputs, sizes, is_fused)
+        return Saved(inputs=kept, extra=((copies + projections + n * queries * e, None), scores))
+
+    def _kept_inputs(self, inputs: Shapes, sizes: Sizes) -> tuple[tuple[int, ...], int]:
+        """Return the inputs that are kept themselves, and the elements of the transposed copies of the others."""
+        projected = [*range(len(inputs)), *([1] if len(inputs) == 2 and not sizes.is_packed else [])]
+        # Transposing is free where one of the two axes has size 1.
+        copied = [i for i in projected if self.batch_first and min(inputs[i][:2]) > 1]
+        return tuple(sorted(set(projected).difference(copied))), sum(numel(inputs[i]) for i in copied)
+
+    def _kept_projections(self, inputs: Shapes, sizes: Sizes, is_fused: bool) -> int:
+        """Return the elements of projected queries, keys and values that are kept, and of their scaled copies.
+
+        Queries, keys and values that one product makes are one storage, which one of them keeps alive.
+        """
+        n, queries, keys, scored, e = sizes[:5]
+        scaled_keys = 0 if is_fused or self.need_weights else n * keys * e
+        is_self_attention = len(inputs) == 1
+        if scored > keys:
+            together = 3 if is_self_attention and is_fused else 1
+            return n * e * (together * queries + 2 * scored)
+        if is_self_attention and not is_fused:
+            return n * e * (queries + 3 * keys) + scaled_keys
+        unscaled_keys = 0 if scaled_keys and not (len(inputs) == 2 and sizes.is_packed) else n * keys * e
+        return n * e * (queries + keys) + unscaled_keys + scaled_keys
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the features; need_weights is an argument of the call, not of the module."""
+        sizes = self.sizes(inputs)
+        features = {"embed_dim": sizes.features, "kdim": sizes.key_features, "vdim": sizes.value_features}
+        written = {**super().torch_arguments(inputs), **features}
+        return {name: value for name, value in written.items() if name != "need_weights"}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return weights, projections, scores and multiply-accumulates."""
+        n, queries, keys, scored, e, key_features, value_features = sizes = self.sizes(inputs)
+        into, products, out = self._products(inputs)
+        weight = (2 * e + key_features + value_features) * e
+        scores, per_score = self._scores(sizes), 1 + len(SOFTMAX) + self.need_weights
+        note = f"scale, {', '.join(SOFTMAX)}{', mean over heads' * self.need_weights}"
+        return (
+            Formula(
+                "weights",
+                "(E + E_k + E_v + E)·E",
+                f"({e} + {key_features} + {value_features} + {e})·{e}",
+                weight,
+                "projections of query, key, value and result",
+            ),
+            *((Formula("bias", "4·E", f"4·{e}", 4 * e),) if self.bias else ()),
+            *((Formula("appended key and value", "2·E", f"2·{e}", 2 * e),) if self.add_bias_kv else ()),
+            Formula("head", "E / H", f"{e} / {self.num_heads}", e // self.num_heads, "features of one head"),
+            Formula(
+                "projections in",
+                "N·(L·E + S·E_k + S·E_v)·E",
+                f"{n}·({queries}·{e} + {keys}·{key_features} + {keys}·{value_features})·{e}",
+                into,
+            ),
+            Formula(
+                "products", "2 · N·L·S·E", f"2 · {n}·{queries}·{scored}·{e}", products, "QKᵀ and weights·V, all heads"
+            ),
+            Formula("projection out", "N·L·E·E", f"{n}·{queries}·{e}·{e}", out),
+            Formula("MACs", "in + products + out", f"{into} + {products} + {out}", into + products + out),
+            Formula("scores", "N·H·L·S", f"{n}·{self.num_heads}·{queries}·{scored}", scores),
+            Formula("softmax", "scores · operations", f"{scores} · {per_score}", scores * per_score, note),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return self- and cross-attention, other key features, appended keys, weights, and positions first."""
+        query, memory = (2, 5, 12), (2, 7, 12)
+        return (
+            Example(cls(3), (query,)),
+            Example(cls(4, bias=False), (query, memory)),
+            Example(cls(2, kdim=8), (query, (2, 7, 8), (2, 7, 9))),
+            Example(cls(3, dropout=0.1, add_bias_kv=True, add_zero_attn=True), (query,)),
+            Example(cls(3, need_weights=True), (query, memory, memory)),
+            Example(cls(3, batch_first=False, need_weights=True), ((5, 2, 12), (7, 2, 12))),
+        )
+
+
+def _roles(inputs: Shapes) -> Shapes:
+    """Return the shapes of query, key and value."""
+    return inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from cnnstat.comparison import Comparison
     from cnnstat.passes.analysis import Analysis
+    from cnnstat.published import PublishedRow
     from cnnstat.report.sheet import View as View
 
 FORMATS = {
@@ -34,11 +35,11 @@ def write(analysis: Analysis, view: View, format: str, console: Console) -> None
     getattr(import_module(module), function)(analysis, view, console)
 
 
-def write_published(analysis: Analysis, format: str, console: Console) -> None:
+def write_published(analysis: Analysis, rows: Sequence[PublishedRow], format: str, console: Console) -> None:
     """Print the published figures of one network beside the exact ones."""
     from cnnstat.report import published
 
-    _known(format, published.FORMATS)(analysis, console)
+    _known(format, published.FORMATS)(analysis, rows, console)
 
 
 def write_comparison(comparison: Comparison, format: str, console: Console) -> None:

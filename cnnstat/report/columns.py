@@ -10,7 +10,7 @@ from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report import words
 from cnnstat.report.glyphs import cut_call, cut_end, cut_start, printable
 from cnnstat.report.row import Row
-from cnnstat.units import binary_bytes, count
+from cnnstat.units import binary_bytes
 
 MAIN = 7
 """Columns up to this importance are shown at 80 characters."""
@@ -75,7 +75,7 @@ def _sum(key: str, title: str, importance: int, doc: str, informs: Callable[[Row
     value = attrgetter(key)
     return Column(
         key=key, title=title, doc=doc, value=value, shown=lambda row: f"{value(row):,}",
-        short=lambda row: count(value(row)), importance=importance, align="right", additive=True,
+        short=lambda row: words.brief_count(value(row)), importance=importance, align="right", additive=True,
         informs=informs or value,
     )  # fmt: skip
 
@@ -126,14 +126,11 @@ def _start_text(row: Row) -> str:
 
 def _output_bytes() -> Column:
     """Return the column of output sizes, shown in powers of 1024."""
-
-    def shown(row: Row) -> str:
-        return binary_bytes(row.output_bytes)
-
+    value: Callable[[Row], int] = attrgetter("output_bytes")
     return Column(
-        key="output_bytes", title="memory", doc="bytes of all output tensors",
-        value=attrgetter("output_bytes"), shown=shown, short=shown, importance=6, align="right", additive=True,
-        informs=attrgetter("output_bytes"),
+        key="output_bytes", title="memory", doc="bytes of all output tensors", value=value,
+        shown=lambda row: binary_bytes(value(row)), short=lambda row: words.brief_bytes(value(row)), importance=6,
+        align="right", additive=True, informs=value,
     )  # fmt: skip
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnnstat.comparison import Comparison
 from cnnstat.passes.analysis import Analysis
 from cnnstat.report import words
 from cnnstat.report.chart import charts
@@ -21,6 +20,8 @@ from cnnstat.units import binary_bytes, count
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from cnnstat.comparison import Comparison
 
 TITLES = {
     "params": "parameters",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-from rich.cells import cell_len
-
 STAND_INS = {
     "×": "x",
     "−": "-",
@@ -41,6 +39,10 @@ STAND_INS = {
 """What stands for a symbol where the encoding lacks it; one column each, so that tables stay aligned."""
 
 
+FIRST_COMBINING = "\u0300"
+"""Up to here every printable character takes one column."""
+
+
 def printable(text: str) -> str:
     """Return `text` with control characters, line ends and direction marks written as escapes."""
     if text.isprintable():
@@ -58,7 +60,7 @@ def encodable(text: str, encoding: str) -> str:
 def _stand_in(character: str) -> str:
     """Return ASCII of the same width: from the list, a plain form of the same letter (`₀`, `ˣ`), or `?`."""
     plain = STAND_INS.get(character) or unicodedata.normalize("NFKD", character)[:1]
-    return plain if plain.isascii() and cell_len(character) == 1 else "?" * cell_len(character)
+    return plain if plain.isascii() and width_of(character) == 1 else "?" * width_of(character)
 
 
 def _fits(text: str, encoding: str) -> bool:
@@ -72,14 +74,18 @@ def _fits(text: str, encoding: str) -> bool:
 
 def width_of(text: str) -> int:
     """Return the columns that `text` takes in a terminal."""
-    return len(text) if text.isascii() else cell_len(text)
+    if text.isascii() or max(text) < FIRST_COMBINING:
+        return len(text)
+    from rich.cells import cell_len  # here, so that JSON needs no rich
+
+    return cell_len(text)
 
 
 def padded(text: str, width: int, align: str) -> str:
     """Return `text` filled up with spaces to `width` columns; align is `left` or `right`."""
     if text.isascii():
         return text.ljust(width) if align == "left" else text.rjust(width)
-    spaces = " " * (width - cell_len(text))
+    spaces = " " * (width - width_of(text))
     return text + spaces if align == "left" else spaces + text
 
 
@@ -88,7 +94,7 @@ def cut_end(text: str, width: int) -> str:
     if width_of(text) <= width:
         return text
     kept = text[: max(0, width - 1)]
-    while kept and cell_len(kept) > width - 1:
+    while kept and width_of(kept) > width - 1:
         kept = kept[:-1]
     return kept + "…" * (width > 0)
 
@@ -98,9 +104,9 @@ def cut_start(text: str, width: int) -> str:
     if width_of(text) <= width:
         return text
     kept = text[len(text) - max(0, width - 1) :]
-    while kept and cell_len(kept) > width - 1:
+    while kept and width_of(kept) > width - 1:
         kept = kept[1:]
-    return "…" * (width > 0) + kept
+    return "…" * (width > 0) + kept.lstrip(".")
 
 
 def cut_call(text: str, width: int) -> str:

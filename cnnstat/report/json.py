@@ -71,7 +71,7 @@ def _layer(row: Row) -> dict[str, Any]:
     """Return one layer, or one folded block."""
     return {
         "name": row.name,
-        "op": row.op,
+        "op": row.kind,
         "inputs": list(row.inputs),
         "input_shapes": [list(shape) for shape in row.input_shapes],
         "output_shape": list(row.output_shape or ()),

@@ -10,6 +10,19 @@ from cnnstat.report.glyphs import width_of
 from cnnstat.report.grid import Track, span_of
 from cnnstat.report.row import Row
 
+STEPS = (
+    ("name", 15),
+    ("op", 17),
+    ("params", None),
+    ("name", 24),
+    ("op", 26),
+    ("macs", None),
+    ("output_bytes", None),
+    ("name", 40),
+    ("op", 44),
+)
+"""What width is spent on, in this order: a text column gets up to so many characters, a number is written in full."""
+
 
 class Candidate:
     """One column with the texts of all rows; what is never shown is never written."""
@@ -81,7 +94,7 @@ class Layout:
         while span_of([c.width for c in kept]) > self._width and len(kept) > 2:
             kept.remove(max(kept, key=lambda c: c.column.importance))
         by_key = {c.column.key: c for c in kept}
-        for key, floor in (("name", 40), ("op", 16), ("params", None), ("op", 26), ("macs", None), ("op", 44)):
+        for key, floor in STEPS:
             if key not in by_key:
                 continue
             if floor is None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from rich.segment import Segment
-from rich.style import Style
-
 from cnnstat.report.glyphs import encodable, width_of
 
 if TYPE_CHECKING:
@@ -28,6 +25,9 @@ class Page:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines in the console's encoding; no styles where it shows none."""
+        from rich.segment import Segment
+        from rich.style import Style
+
         if console.color_system is None:
             yield Segment(encodable(str(self), options.encoding))
             return
@@ -58,6 +58,8 @@ class Verbatim:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the text as one segment, in the encoding of the console."""
+        from rich.segment import Segment
+
         yield Segment(encodable(self.text, options.encoding))
 
 

@@ -7,7 +7,6 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.passes.analysis import Analysis
-from cnnstat.published import PublishedRow, published_rows
 from cnnstat.report.facts import Fact, facts_page, wrapped
 from cnnstat.report.glyphs import cut_start, printable
 from cnnstat.report.json import SCHEMA, json_text, model
@@ -18,6 +17,8 @@ from cnnstat.report.summary import heading
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from cnnstat.published import PublishedRow
 
 
 def _printed(row: PublishedRow) -> str:
@@ -48,9 +49,8 @@ RAW = (
 NONE = "no published figures are known for this network; a spec gives them under published:"
 
 
-def print_table(analysis: Analysis, console: Console) -> None:
+def print_table(analysis: Analysis, rows: Sequence[PublishedRow], console: Console) -> None:
     """Print the figures, and below them the cause of each difference."""
-    rows = published_rows(analysis)
     lines: list[Line] = [plain(line, "bold") for line in wrapped(heading(analysis), console.width)]
     if not rows:
         show(Page([*lines, plain(NONE)]), console)
@@ -63,21 +63,20 @@ def print_table(analysis: Analysis, console: Console) -> None:
     show(Page(lines), console)
 
 
-def print_json(analysis: Analysis, console: Console) -> None:
+def print_json(analysis: Analysis, rows: Sequence[PublishedRow], console: Console) -> None:
     """Print one object a figure."""
-    listing: Listing[Any] = Listing(RAW, published_rows(analysis))
+    listing: Listing[Any] = Listing(RAW, rows)
     values = {"schema": SCHEMA, "model": model(analysis), "published": listing.objects()}
     show(Verbatim(json_text(values, "published")), console)
 
 
-def print_csv(analysis: Analysis, console: Console) -> None:
+def print_csv(analysis: Analysis, rows: Sequence[PublishedRow], console: Console) -> None:
     """Print one row a figure."""
-    show(Verbatim(Listing(RAW, published_rows(analysis)).csv()), console)
+    show(Verbatim(Listing(RAW, rows).csv()), console)
 
 
-def print_markdown(analysis: Analysis, console: Console) -> None:
+def print_markdown(analysis: Analysis, rows: Sequence[PublishedRow], console: Console) -> None:
     """Print a GitHub table and the causes of the differences."""
-    rows = published_rows(analysis)
     causes = "".join(f"- **{escaped(fact.label)}** {escaped(fact.text)}\n" for fact in _causes(rows))
     table = Listing(FIELDS, rows).markdown() if rows else f"{NONE}\n"
     show(Verbatim(f"### {escaped(heading(analysis))}\n\n{table}{causes and chr(10)}{causes}"), console)

@@ -51,6 +51,26 @@ def axes_text(numbers: Sequence[Fraction | int | None], joint: str = "×") -> st
     return shown[0] if len(set(shown)) == 1 else joint.join(shown)
 
 
+def brief_count(number: int) -> str:
+    """Return a count with three significant digits (`118 M`)."""
+    return _brief(number, 1000, ("", "K", "M", "G", "T", "P", "E"))
+
+
+def brief_bytes(number: int) -> str:
+    """Return bytes in powers of 1024 with three significant digits (`3.06 MiB`)."""
+    return _brief(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
+
+
+def _brief(number: int, step: int, units: Sequence[str]) -> str:
+    """Return a number in the smallest unit that leaves at most three digits before the point."""
+    power = 0
+    while power < len(units) - 1 and number >= 999.5 * step**power:
+        power += 1
+    value = number / step**power
+    decimals = 0 if power == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
+    return f"{value:.{decimals}f} {units[power]}".rstrip()
+
+
 def field_notes(field: ReceptiveField | None) -> tuple[str, ...]:
     """Return the words that restrict what a receptive field's figures say."""
     if field is None:

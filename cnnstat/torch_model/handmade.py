@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -143,6 +144,21 @@ class ResizeLike(nn.Module):
         return nn.functional.interpolate(x, like.shape[2:], mode=self.mode, align_corners=self.align_corners)
 
 
+class MultiheadAttention(nn.MultiheadAttention):
+    """PyTorch's module of this name, which finds out from the number of inputs what is key and value."""
+
+    call_arguments = ("need_weights",)
+
+    def __init__(self, *, need_weights: bool, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.need_weights = need_weights
+
+    def forward(self, query: Tensor, *memory: Tensor) -> tuple[Tensor, Tensor | None]:  # type: ignore[override]
+        """Return the attended values, and the weights if wanted; one memory is keys and values."""
+        keys = memory[0] if memory else query
+        return super().forward(query, keys, memory[-1] if memory else query, need_weights=self.need_weights)
+
+
 class TrainableSubsampling2d(nn.Module):
     """The sum of each window times one coefficient a map, plus one bias a map: LeNet-5's S2 and S4."""
 
@@ -222,9 +238,14 @@ HANDMADE: dict[str, type[nn.Module]] = {
         CenterCrop,
         CropLike,
         ResizeLike,
+        MultiheadAttention,
         TrainableSubsampling2d,
         ConnectionTableConv2d,
         EuclideanRBF,
     )
 }
-"""The modules by op kind; each is built with the op's `torch_arguments`."""
+"""The modules by op kind.
+
+Each is built with the op's `torch_arguments`, and those of its fields that PyTorch takes when a module is called, which
+the module lists as `call_arguments`.
+"""

@@ -62,7 +62,8 @@ def make_twin(op: Op, inputs: Shapes) -> nn.Module:
 
 def twin_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
     """Return what the module of an op is built with."""
-    return op.torch_arguments(inputs)
+    extra = getattr(HANDMADE.get(op.kind), "call_arguments", ())
+    return {**op.torch_arguments(inputs), **{name: getattr(op, name) for name in extra}}
 
 
 def _twin(op: Op) -> Any:

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from cnnstat.errors import OpError
 from cnnstat.ops.attention import ScaledDotProductAttention
+from cnnstat.ops.multihead_attention import MultiheadAttention
 
 torch = pytest.importorskip("torch")
 from autograd_oracle import (  # noqa: E402  # imports torch
@@ -15,6 +16,7 @@ from autograd_oracle import (  # noqa: E402  # imports torch
     kept_by_torch,
     macs_by_torch,
     ones,
+    parameters_of,
     shapes_of,
     support_by_op,
     support_by_torch,
@@ -22,6 +24,7 @@ from autograd_oracle import (  # noqa: E402  # imports torch
 )
 
 PRODUCTS = examples_of("attention")
+HEADS = examples_of("multihead_attention")
 
 
 def attention_inputs(inputs, device="cpu"):
@@ -61,7 +64,7 @@ def dot_products(draw):
     return op, inputs if mask is None else (*inputs, mask)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(dot_products())
 def test_dot_products_are_pytorchs(case):
     op, inputs = case
@@ -94,6 +97,84 @@ def test_work_of_one_vit_block():
     assert op.other_flops(inputs, op.output(inputs)) == {"attention": 6 * 12 * 197 * 197}
 
 
+def heads_of(op, inputs, device="cpu"):
+    """PyTorch's module, and a function of one, two or three tensors that calls it."""
+    module = torch.nn.MultiheadAttention(**op.torch_arguments(inputs)).to(device)
+
+    def function(query, key=None, value=None):
+        memory = query if key is None else key
+        made = module(query, memory, memory if value is None else value, need_weights=op.need_weights)
+        return made if op.need_weights else made[0]
+
+    return module, function
+
+
+def check_heads(op, inputs):
+    """Sizes, weights, products and kept tensors are PyTorch's."""
+    module, function = heads_of(op, inputs)
+    assert op.output(inputs) == shapes_of(function(*ones(inputs)))
+    assert op.weights(inputs) == parameters_of(module)
+    assert op.macs(inputs, op.output(inputs)) == macs_by_torch(heads_of(op, inputs, "meta")[1], ones(inputs, "meta"))
+    assert kept_by_op(op, inputs) == kept_by_torch(function, ones(inputs), list(module.parameters()))
+    check_formulas(op, inputs)
+
+
+@pytest.mark.parametrize(("op", "inputs"), HEADS)
+def test_multihead_examples_are_pytorchs(op, inputs):
+    check_heads(op, inputs)
+    assert op.buffers(inputs) == {}
+
+
+@st.composite
+def multihead_calls(draw):
+    """Multi-head attention with one, two or three inputs that fit together."""
+    sizes, flags = st.integers(1, 4), st.booleans()
+    heads = draw(st.integers(1, 3))
+    n, queries, keys, features = draw(sizes), draw(sizes), draw(sizes), heads * draw(st.integers(1, 3))
+    key_features, value_features = (draw(st.sampled_from([features, 5])) for _ in range(2))
+    batch_first, count = draw(flags), draw(st.integers(1, 3))
+    shapes = [(queries, features), (keys, key_features), (keys, value_features)][:count]
+    inputs = tuple((n, *shape) if batch_first else (shape[0], n, shape[1]) for shape in shapes)
+    names = ("bias", "add_bias_kv", "add_zero_attn", "need_weights")
+    options = {name: draw(flags) for name in names}
+    return MultiheadAttention(heads, draw(st.sampled_from([0, 0.5])), batch_first=batch_first, **options), inputs
+
+
+@settings(max_examples=100, deadline=None)
+@given(multihead_calls())
+def test_multihead_calls_are_pytorchs(case):
+    check_heads(*case)
+
+
+@pytest.mark.parametrize(("op", "inputs"), HEADS)
+@pytest.mark.parametrize("index", [0, 1])
+def test_multihead_windows_are_where_the_gradient_is(op, inputs, index):
+    outputs = op.output(inputs)
+    _, function = heads_of(MultiheadAttention(**{**vars(op), "dropout": 0}), inputs)
+    for which in range(len(inputs)) if index < len(outputs) else ():
+        torch.manual_seed(0)
+        tensors = [torch.rand(shape, requires_grad=True) for shape in inputs]
+        ours = support_by_op(op, inputs, (1, 1, 1), which, index)
+        if index and which == 2:
+            function(*tensors)[index][1, 1, 1].backward()
+            assert tensors[which].grad is None
+            assert ours[:2] == [set(), set()]
+        else:
+            assert ours == support_by_torch(function, tensors, (1, 1, 1), which, index)
+
+
+def test_work_of_vit_b_attention():
+    op, inputs = MultiheadAttention(12), ((1, 197, 768),)
+    outputs = op.output(inputs)
+    assert op.macs(inputs, outputs) == 4 * 197 * 768 * 768 + 2 * 197 * 197 * 768
+    assert sum(torch.Size(shape).numel() for shape in op.weights(inputs).values()) == 2_362_368
+    assert op.other_flops(inputs, outputs) == {"bias": 4 * 197 * 768, "attention": 6 * 12 * 197 * 197}
+
+
+def test_need_weights_is_no_argument_of_the_module():
+    assert "need_weights" not in MultiheadAttention(3, need_weights=True).torch_arguments(((2, 5, 12),))
+
+
 @pytest.mark.parametrize(
     ("op", "inputs", "message"),
     [
@@ -103,6 +184,10 @@ def test_work_of_one_vit_block():
         (ScaledDotProductAttention(enable_gqa=True), ((2, 6, 5, 8), (2, 4, 5, 8), (2, 4, 5, 8)), "do not divide 6"),
         (ScaledDotProductAttention(), ((5, 8), (5, 8), (5, 8)), "reshape them"),
         (ScaledDotProductAttention(), ((2, 5, 8), (2, 7, 8), (2, 7, 8), (4, 7)), "give it 5×7"),
+        (MultiheadAttention(5), ((2, 5, 12),), "num_heads=5 does not divide 12 features; use 1, 2, 3, 4, 6, 12"),
+        (MultiheadAttention(3, kdim=8), ((2, 5, 12), (2, 7, 9)), "write kdim=9, or leave it out"),
+        (MultiheadAttention(3), ((2, 5, 12), (3, 7, 12)), "give all the same batch"),
+        (MultiheadAttention(3), ((2, 12),), "takes batch×positions×features"),
         (ScaledDotProductAttention(is_causal=True), ((2, 5, 8),) * 3 + ((5, 5),), "is_causal=true brings its own mask"),
     ],
 )

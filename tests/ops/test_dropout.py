@@ -98,7 +98,7 @@ def test_stochastic_depth_explains_itself(example):
         (
             Dropout3d(),
             (2, 6, 5, 4),
-            "Dropout3d would take the batch for channels, as PyTorch does with four axes; use Dropout2d",
+            "Dropout3d would take the batch for channels, as PyTorch does unless there are five axes; use Dropout2d",
         ),
     ],
 )

@@ -1,9 +1,11 @@
 """Builds small layer graphs for the tests of the passes, and the networks whose receptive fields are published."""
 
 from cnnstat.ir.graph import Edge, Graph, Input, Node
+from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv2d
-from cnnstat.ops.join import Add
-from cnnstat.ops.pool import MaxPool2d
+from cnnstat.ops.join import Add, Multiply
+from cnnstat.ops.pool import AvgPool2d, MaxPool2d
+from cnnstat.passes.receptive_field import receptive_fields
 from cnnstat.passes.shapes import infer_shapes
 
 
@@ -86,3 +88,40 @@ def resnet_features(depth, size=224, stride_in_first=False):
             body = builder.last
             builder.add(Add(), body, builder.add(Conv2d(4, 1, stride), shortcut) if not block else shortcut)
     return builder
+
+
+def unet(depth, size, up):
+    """A U-Net of one convolution a level; `up` makes the op that doubles the size."""
+    builder = Builder((1, 1, size, size))
+    skips = []
+    for _ in range(depth):
+        skips.append(builder.add(Conv2d(1, 3, padding=1)))
+        builder.add(AvgPool2d(2))
+    builder.add(Conv2d(1, 3, padding=1))
+    while skips:
+        builder.add(up())
+        builder.add(Concat(), skips.pop(), builder.last)
+        builder.add(Conv2d(1, 3, padding=1))
+    return builder
+
+
+def gated(pool):
+    """A convolution, and a squeeze-excite gate on it that pools by `pool`."""
+    builder = Builder((1, 4, 16, 16))
+    body = builder.add(Conv2d(4, 3, padding=1))
+    builder.chain(pool, Conv2d(4, 1))
+    gate = builder.last
+    builder.add(Multiply(), body, gate)
+    builder.add(Conv2d(4, 3, padding=1))
+    return builder
+
+
+def fields_of(builder, *outputs, strict=False):
+    """The receptive fields of a built graph."""
+    graph, values = builder.build(*outputs)
+    return receptive_fields(graph, values, strict=strict)
+
+
+def total(builder, *outputs, strict=False):
+    """The receptive field of a network."""
+    return fields_of(builder, *outputs, strict=strict).total

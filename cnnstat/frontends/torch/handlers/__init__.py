@@ -7,7 +7,7 @@ from cnnstat.frontends.torch.handlers import (
     activation,
     attention,
     conv,
-    elementwise,
+    lookup,
     join,
     layout,
     linear,
@@ -26,7 +26,7 @@ HANDLERS: dict[str, Handler] = {
     **resize.HANDLERS,
     **join.HANDLERS,
     **layout.HANDLERS,
-    **elementwise.HANDLERS,
+    **lookup.HANDLERS,
     **attention.HANDLERS,
     **recurrent.HANDLERS,
 }

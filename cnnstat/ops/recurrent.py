@@ -1,0 +1,313 @@
+"""Recurrent layers: one step a position, each reading the state that the step before it left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument, choice, integer, number
+from cnnstat.ir.op import Example, Family, Formula, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ops.view import shape_text
+
+MAX_LAYERS = 1000
+"""Most layers of one recurrent op; each has weights of its own that are listed by name."""
+
+
+class Sizes(NamedTuple):
+    """Batch, steps and features of the input; directions; outputs of one direction at one step."""
+
+    batch: int
+    steps: int
+    features: int
+    directions: int
+    state: int
+
+
+class _Recurrent(NoBuffers, Op):
+    """What recurrent layers share; other than in PyTorch, batch_first is true unless written otherwise."""
+
+    family: ClassVar[Family] = Family.RECURRENT
+    inferred: ClassVar[tuple[str, ...]] = ("input_size",)
+    input_count: ClassVar[tuple[int, int | None]] = (1, 2)
+    feature_axis: ClassVar[int] = -1
+    gates: ClassVar[int]
+    """Vectors of hidden_size that a step computes from its input and the state."""
+    steps_of_gates: ClassVar[str]
+    """The operations of one step for each hidden unit, beside the matrix products and biases."""
+
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+
+    @property
+    def projected(self) -> int:
+        """Numbers that the state is projected to; 0 for no projection."""
+        return 0
+
+    @property
+    def operations(self) -> int:
+        """Operations of one step for each hidden unit, beside the matrix products and biases."""
+        return sum(int(count) for count in self.steps_of_gates.split() if count.isdigit())
+
+    def sizes(self, inputs: Shapes) -> Sizes:
+        """Return the sizes of a call, or raise OpError where the inputs do not fit."""
+        if len(inputs[0]) != 3:
+            raise OpError(f"takes batch×steps×features, but its input is {shape_text(inputs[0])}; reshape it first")
+        batch, steps, features = inputs[0] if self.batch_first else (inputs[0][1], inputs[0][0], inputs[0][2])
+        if self.projected >= self.hidden_size:
+            raise OpError(f"proj_size={self.projected} must be smaller than hidden_size={self.hidden_size}")
+        return Sizes(batch, steps, features, 1 + self.bidirectional, self.projected or self.hidden_size)
+
+    def states(self, sizes: Sizes) -> Shapes:
+        """Return the shapes of the state, for all layers and directions."""
+        return ((self.num_layers * sizes.directions, sizes.batch, sizes.state),)
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the last layer's states at every step, directions side by side, and all layers' last states."""
+        sizes = self.sizes(inputs)
+        states = self.states(sizes)
+        if inputs[1:] not in ((), states):
+            wanted, given = (" and ".join(map(shape_text, shapes)) for shapes in (states, inputs[1:]))
+            raise OpError(
+                f"starts from a state of {wanted}, but gets {given}; change it, or leave it out to start from 0"
+            )
+        return ((*inputs[0][:2], sizes.directions * sizes.state), *states)
+
+    def _matrices(self, inputs: Shapes) -> Iterator[tuple[str, Shape]]:
+        """Yield the name and shape of each matrix."""
+        sizes = self.sizes(inputs)
+        rows = self.gates * self.hidden_size
+        for layer in range(self.num_layers):
+            columns = sizes.directions * sizes.state if layer else sizes.features
+            for name in (f"l{layer}", f"l{layer}_reverse")[: sizes.directions]:
+                yield f"weight_ih_{name}", (rows, columns)
+                yield f"weight_hh_{name}", (rows, sizes.state)
+                if self.projected:
+                    yield f"weight_hr_{name}", (self.projected, self.hidden_size)
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return for each layer and direction the matrices of input, state and projection, and two biases."""
+        matrices = dict(self._matrices(inputs))
+        squares = [name for name in matrices if not name.startswith("weight_hr")] if self.bias else []
+        return {**matrices, **{name.replace("weight", "bias"): matrices[name][:1] for name in squares}}
+
+    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+        """Return batch × steps × elements of all matrices: each step multiplies every one once."""
+        sizes = self.sizes(inputs)
+        return sizes.batch * sizes.steps * sum(numel(shape) for _, shape in self._matrices(inputs))
+
+    def _units(self, sizes: Sizes) -> int:
+        """Return the hidden units of all layers, directions and steps."""
+        return sizes.batch * sizes.steps * sizes.directions * self.num_layers * self.hidden_size
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return two additions a gate for the biases, and the operations of the gates."""
+        units = self._units(self.sizes(inputs))
+        return {**({"bias": 2 * self.gates * units} if self.bias else {}), "recurrent": self.operations * units}
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on the batch and the whole of the steps; a given state belongs to no position."""
+        batch, steps = (0, 1) if self.batch_first else (1, 0)
+        along = (steps, IDENTITY if inputs[0][steps] == 1 else WHOLE)
+        if index:
+            own: Reads = (None, (batch, IDENTITY), None)
+            state: Reads = (None, (1, IDENTITY), None)
+        else:
+            own = ((batch, IDENTITY), along, None) if self.batch_first else (along, (batch, IDENTITY), None)
+            state = ((1, IDENTITY), None, None) if self.batch_first else (None, (1, IDENTITY), None)
+        return (own, *(state for _ in inputs[1:]))
+
+    def _kept_a_step(self, sizes: Sizes) -> int:
+        """Return the numbers that one step of one layer keeps for each batch entry, the state before it included."""
+        raise AssertionError(f"{self.kind} states none")
+
+    def _kept_after_the_last(self, sizes: Sizes) -> int:
+        """Return the numbers that are kept after the last step."""
+        return 0
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return what PyTorch's own step-by-step code keeps: inputs of layers, gates and states of every step.
+
+        With batch_first each direction of the first layer works on a transposed copy of the input; dropout adds its
+        noise. It is what a CPU keeps, but for an LSTM without projection: that goes to oneDNN, and on a GPU all go to
+        cuDNN, whose reserve holds about as much in a layout of its own.
+        """
+        sizes = self.sizes(inputs)
+        # Transposing is free where one of the two axes has size 1.
+        is_copied = self.batch_first and min(inputs[0][:2]) > 1
+        copies = sizes.directions * numel(inputs[0]) if is_copied else 0
+        between = (self.num_layers - 1) * numel(outputs[0]) * (2 if self.dropout else 1)
+        given = sum(map(numel, inputs[1:]))
+        runs = sizes.batch * sizes.directions * self.num_layers
+        stepwise = runs * (sizes.steps * self._kept_a_step(sizes) + self._kept_after_the_last(sizes))
+        kept = (() if is_copied else (0,)) + tuple(range(1, len(inputs)))
+        return Saved(inputs=kept, extra=((copies + between + stepwise - given, None),))
+
+    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
+        """Return the fields and the input features."""
+        return {"input_size": inputs[0][-1], **super().torch_arguments(inputs)}
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        """Return weights, multiply-accumulates and the work of the gates."""
+        n, steps, features, directions, state = sizes = self.sizes(inputs)
+        rows, further = self.gates * self.hidden_size, self.num_layers - 1
+        one = f"{directions} · {self.gates}·{self.hidden_size}"
+        first = directions * rows * (features + state)
+        others = further * directions * rows * (directions * state + state)
+        projections = self.num_layers * directions * self.projected * self.hidden_size
+        weights, biases = first + others + projections, 2 * self.num_layers * directions * rows
+        units = self._units(sizes)
+        lines = [
+            Formula("weights of layer 1", "D · G·H · (I + P)", f"{one} · ({features} + {state})", first),
+            Formula(
+                "weights of further layers",
+                "(layers − 1) · D · G·H · (D·P + P)",
+                f"{further} · {one} · ({directions}·{state} + {state})",
+                others,
+            ),
+            Formula(
+                "projections",
+                "layers · D · P·H",
+                f"{self.num_layers} · {directions} · {self.projected}·{self.hidden_size}",
+                projections,
+            ),
+            Formula("bias", "layers · 2 · D · G·H", f"{self.num_layers} · 2 · {one}", biases),
+        ]
+        is_there = (True, further > 0, projections > 0, self.bias)
+        return (
+            *(line for line, shown in zip(lines, is_there) if shown),
+            Formula("MACs", "N · steps · weights", f"{n} · {steps} · {weights}", n * steps * weights),
+            Formula(
+                "operations of the gates",
+                "N · steps · layers · D · H · operations",
+                f"{n} · {steps} · {self.num_layers} · {directions} · {self.hidden_size} · {self.operations}",
+                units * self.operations,
+                self.steps_of_gates,
+            ),
+        )
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class RNN(_Recurrent):
+    """Recurrent layer (Elman 1990): h = tanh(W·x + b + U·h + c), or with relu.
+
+    Takes the sequence and, if wanted, the first state; returns the states of all steps and the last state. Beside the
+    products and biases, a hidden unit takes 2 operations a step: an addition and the non-linearity.
+    """
+
+    torch = "torch.nn.RNN"
+    gates = 1
+    steps_of_gates = "1 sum, 1 non-linearity"
+
+    hidden_size: int = argument(integer(1), "numbers in the state of one layer and direction")
+    num_layers: int = argument(integer(1, MAX_LAYERS), "layers, each reading the states of the one before", 1)
+    nonlinearity: str = argument(choice("tanh", "relu"), "what bounds the state", "tanh")
+    bias: bool = argument(FLAG, "whether both products of a step have a bias", True)
+    batch_first: bool = argument(FLAG, "whether axis 0 is the batch; if false, it is the step", True)
+    dropout: float = argument(number(0, 1), "share of the states between layers that training sets to 0", 0.0)
+    bidirectional: bool = argument(FLAG, "whether a second pass reads the sequence from its end", False)
+
+    def _kept_a_step(self, sizes: Sizes) -> int:
+        """Return the state, which the step reads."""
+        return self.hidden_size
+
+    def _kept_after_the_last(self, sizes: Sizes) -> int:
+        """Return the last state, from which the gradient of the non-linearity is computed."""
+        return self.hidden_size
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a plain layer, a deep one in both directions, and one that starts from a given state."""
+        return (
+            Example(cls(7), ((2, 4, 5),)),
+            Example(cls(6, 2, "relu", bidirectional=True), ((2, 4, 5),)),
+            Example(cls(3, batch_first=False, bias=False), ((4, 2, 5), (1, 2, 3))),
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class _Gated(_Recurrent):
+    """What LSTM and GRU share: the order of the arguments."""
+
+    hidden_size: int = argument(integer(1), "numbers in the state of one layer and direction")
+    num_layers: int = argument(integer(1, MAX_LAYERS), "layers, each reading the states of the one before", 1)
+    bias: bool = argument(FLAG, "whether both products of a step have a bias", True)
+    batch_first: bool = argument(FLAG, "whether axis 0 is the batch; if false, it is the step", True)
+    dropout: float = argument(number(0, 1), "share of the states between layers that training sets to 0", 0.0)
+    bidirectional: bool = argument(FLAG, "whether a second pass reads the sequence from its end", False)
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class LSTM(_Gated):
+    """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gates Gers et al. 2000).
+
+    i, f, o = σ(W·x + b + U·h + c), g = tanh(…), c = f·c + i·g, h = o·tanh(c). Takes the sequence and, if wanted, first
+    state and cell; returns the states of all steps, last state and last cell. Beside products and biases, a hidden unit
+    takes 22 operations a step: 4 sums, three σ of 4 (negate, exp, add, divide), 2 tanh, 3 for the cell, 1 for the state.
+    """
+
+    torch = "torch.nn.LSTM"
+    input_count = (1, 3)
+    gates = 4
+    steps_of_gates = "4 sums, 12 for three σ, 2 tanh, 3 for the cell, 1 for the state"
+
+    proj_size: int = argument(integer(0), "numbers the state is projected to; 0 for no projection", 0)
+
+    @property
+    def projected(self) -> int:
+        """Numbers that the state is projected to; 0 for no projection."""
+        return self.proj_size
+
+    def states(self, sizes: Sizes) -> Shapes:
+        """Return the shapes of state and cell."""
+        (state,) = super().states(sizes)
+        return state, (*state[:2], self.hidden_size)
+
+    def _kept_a_step(self, sizes: Sizes) -> int:
+        """Return four gates, the cell, its tanh and the state; with a projection what is projected, too."""
+        return self.hidden_size * (7 if self.projected else 6) + sizes.state
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a plain layer, a deep one in both directions, a projected one, and one that starts from a state."""
+        return (
+            Example(cls(7), ((2, 4, 5),)),
+            Example(cls(6, 2, dropout=0.5, bidirectional=True), ((2, 4, 5),)),
+            Example(cls(6, 2, proj_size=4), ((2, 4, 5),)),
+            Example(cls(3, batch_first=False, bias=False), ((4, 2, 5), (1, 2, 3), (1, 2, 3))),
+        )
+
+
+@register
+class GRU(_Gated):
+    """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
+
+    r, z = σ(W·x + b + U·h + c), n = tanh(W·x + b + r·(U·h + c)), h = (1 − z)·n + z·h. Takes the sequence and, if wanted,
+    the first state; returns the states of all steps and the last state. Beside products and biases, a hidden unit takes
+    17 operations a step: 3 sums, two σ of 4 (negate, exp, add, divide), 1 product with r, 1 tanh, 4 for the state.
+    """
+
+    torch = "torch.nn.GRU"
+    gates = 3
+    steps_of_gates = "3 sums, 8 for two σ, 1 reset, 1 tanh, 4 for the state"
+
+    def _kept_a_step(self, sizes: Sizes) -> int:
+        """Return three gates, the state's products with two of them, the new state and the state before."""
+        return 7 * self.hidden_size
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        """Return a plain layer, a deep one in both directions, and one that starts from a given state."""
+        return (
+            Example(cls(7), ((2, 4, 5),)),
+            Example(cls(6, 2, bidirectional=True), ((2, 4, 5),)),
+            Example(cls(3, batch_first=False, bias=False), ((4, 2, 5), (1, 2, 3))),
+        )
