@@ -8,13 +8,15 @@ from hypothesis import strategies as st
 
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
-from cnnstat.ir.op import numel
+from cnnstat.ir.op import Family, numel
 from cnnstat.ops import lookup, names
 
 ATTEMPTS = 6
 MAX_ELEMENTS = 300_000
 CHANNELS = (1, 2, 3, 4, 6, 8, 12)
 TAKES_INTEGERS = ("Embedding",)
+LEARNT_ONLY = (Family.ATTENTION, Family.RECURRENT)
+"""What these keep for training is said for inputs and weights that all need gradients."""
 
 NEEDS_COMPANION = {"MatMul": ("Transpose", {"dim0": -1, "dim1": -2})}
 """Ops of two inputs that seldom fit by chance, and what makes a fitting second input of the first."""
@@ -201,9 +203,9 @@ def _distance(shape, other):
 
 
 @st.composite
-def calls(draw, kind, pool, tries=ATTEMPTS):
-    """Add one call of an op to a pool; None where none of a few random calls fits."""
-    sources = pool.of(is_integer=kind.__name__ in TAKES_INTEGERS)
+def calls(draw, kind, pool, tries=ATTEMPTS, skipped=()):
+    """Add one call of an op to a pool, not on `skipped` tensors; None where none of a few random calls fits."""
+    sources = [edge for edge in pool.of(is_integer=kind.__name__ in TAKES_INTEGERS) if edge not in skipped]
     for _ in range(tries if sources else 0):
         first = draw(st.sampled_from(sources[-8:]))
         shape = pool.tensors[first][0]
@@ -215,12 +217,17 @@ def calls(draw, kind, pool, tries=ATTEMPTS):
             second = pool.add(lookup(name)(**given), reads)
             reads += [second] if second else []
         while len(reads) < count:
-            reads.append(pool.of(like=shape)[draw(st.integers(0, 3)) % len(pool.of())])
+            # Attention tells by identity, not by shape alone, whether its inputs are one tensor.
+            used = reads if kind.family is Family.ATTENTION else ()
+            others = [edge for edge in pool.of(like=shape) if edge not in (*skipped, *used)]
+            if not others:
+                break
+            reads.append(others[draw(st.integers(0, 3)) % len(others)])
         try:
             op = kind(**draw(arguments(kind, shape)))
         except OpError:
             continue
-        added = pool.add(op, reads, trainable=draw(st.integers(0, 4)) > 0)
+        added = pool.add(op, reads, trainable=kind.family in LEARNT_ONLY or draw(st.integers(0, 4)) > 0)
         if added is not None:
             return added
     return None
@@ -241,7 +248,8 @@ def single_calls(draw, name):
             pool.add_input(shape, "int64")
         else:
             learnt(pool, pool.add_input(shape))
-        added = draw(calls(kind, pool))
+        raw = kind.family not in LEARNT_ONLY and draw(st.booleans())
+        added = draw(calls(kind, pool, skipped=() if raw or name in TAKES_INTEGERS else (Edge(0),)))
         if added is not None:
             return pool.graph(*outputs_of(pool, added))
     pool = Pool()

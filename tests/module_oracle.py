@@ -1,13 +1,12 @@
 """What PyTorch does when a built module runs, beside what the passes say about its graph."""
 
 import itertools
+from typing import NamedTuple
 
 import pytest
 
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Storage
-from cnnstat.passes.memory import memory
-from cnnstat.passes.shapes import infer_shapes
+from cnnstat.ir.op import Storage, numel
 
 torch = pytest.importorskip("torch")
 
@@ -28,60 +27,141 @@ def tensors_in(result):
     return tuple(itertools.chain.from_iterable(map(tensors_in, result or ())))
 
 
-def layers_of(module):
-    """The module of each node, in the order of the nodes."""
-    return [module.get_submodule(step.path) for step in module._steps]
-
-
-def call_hooked(module, inputs, hook):
-    """Run a module and call `hook(index of the node, its input tensors, its output tensors)` after each node."""
-    count = itertools.count()
-    layers = set(layers_of(module))
-    handles = [
-        layer.register_forward_hook(lambda _, given, made: hook(next(count), given, tensors_in(made)))
-        for layer in layers
-    ]
-    try:
-        return module.run(dict(enumerate_edges(inputs)))
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def enumerate_edges(inputs):
-    """Each input with its edge; `inputs` is emptied, so that only the run holds the tensors."""
-    for number in range(len(inputs)):
-        yield Edge(number), inputs.pop(0)
-
-
-def shapes_of(module, graph):
-    """The shapes and dtypes of all outputs of every node."""
-    found = []
-
-    def note(_, __, made):
-        found.append([(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in made])
-
-    with torch.no_grad():
-        call_hooked(module, inputs_of(graph), note)
-    return found
-
-
-def macs_of(module, graph):
-    """Half of what PyTorch's own FLOP counter counts."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(*inputs_of(graph))
-    flops, odd = divmod(counter.get_total_flops(), 2)
-    assert not odd
-    return flops
-
-
 def storage_of(tensor):
     """What tells storages apart on the meta device too, where data pointers are all 0."""
     return tensor.untyped_storage()._cdata
 
 
+# What every node makes -----------------------------------------------------------------------------------------------
+
+
+def layers_of(module):
+    """The module of each node, in the order of the nodes."""
+    return [module.get_submodule(step.path) for step in module._steps]
+
+
+def run_hooked(module, inputs, hook):
+    """Run a module in inference, and call `hook(number of the node, tensors read, tensors made)` after each node.
+
+    `inputs` is emptied, so that only the run holds the tensors.
+    """
+    numbers = itertools.count()
+    handles = [
+        layer.register_forward_hook(lambda _, given, made: hook(next(numbers), given, tensors_in(made)))
+        for layer in dict.fromkeys(layers_of(module))
+    ]
+    alive = {Edge(number): inputs.pop(0) for number in range(len(inputs))}
+    try:
+        with torch.no_grad():
+            return module.eval().run(alive)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class Made(NamedTuple):
+    """Shape and dtype of all tensors of every node, and how much PyTorch's own FLOP counter counts, halved."""
+
+    tensors: list
+    macs: int
+
+
+def made_by(module, graph):
+    """Run a module on the meta device."""
+    tensors = []
+
+    def note(_, __, made):
+        tensors.append([(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in made])
+
+    with FlopCounterMode(display=False) as counter:
+        run_hooked(module, inputs_of(graph), note)
+    macs, odd = divmod(counter.get_total_flops(), 2)
+    assert not odd
+    return Made(tensors, macs)
+
+
+def said_of(graph, values):
+    """Shape and dtype of all tensors of every node, as the shapes pass says."""
+    said = zip(values.outputs[graph.arity :], values.dtypes[graph.arity :])
+    return [list(zip(shapes, dtypes, strict=True)) for shapes, dtypes in said]
+
+
+def macs_seen(op, inputs, outputs):
+    """How much of an op's work PyTorch's counter sees: matrix products and convolutions, and only the library's own."""
+    if op.kind in ("EuclideanRBF", "Bilinear") or (op.kind == "MatMul" and len(inputs[1]) == 1):
+        # Squared distances, a trilinear form, and products with a vector are not in its table.
+        return 0
+    if op.kind == "ConnectionTableConv2d":
+        # Computed as a convolution of all pairs of maps, with zeros for those that are not connected.
+        return op.macs(inputs, outputs) // op.pairs * inputs[0][1] * op.out_channels
+    return op.macs(inputs, outputs)
+
+
+def macs_of(graph, values):
+    """What PyTorch's counter should find in a graph."""
+    calls = zip(graph.nodes, values.inputs, values.outputs[graph.arity :])
+    return sum(macs_seen(node.op, inputs, outputs) for node, inputs, outputs in calls)
+
+
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+class Alive(TorchDispatchMode):
+    """Knows which storages of `tensors`, and of those made under it, are alive; those of `ignored` do not count."""
+
+    def __init__(self, tensors, ignored):
+        super().__init__()
+        self.storages = {}
+        self.ignored = set(map(storage_of, ignored))
+        for tensor in tensors:
+            self.note(tensor)
+
+    def note(self, tensor):
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self.ignored:
+            self.storages[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for tensor in tensors_in(result) if isinstance(result, (torch.Tensor, tuple, list)) else ():
+            self.note(tensor)
+        return result
+
+    def bytes(self):
+        """The bytes of all storages alive."""
+        self.storages = {key: entry for key, entry in self.storages.items() if not entry[0].expired()}
+        return sum(size for _, size in self.storages.values())
+
+
+class Peak(NamedTuple):
+    """The most bytes alive right after any node, whose own temporary tensors are gone by then.
+
+    copies: the views that PyTorch copied, because the order of elements in memory allowed none.
+    """
+
+    bytes: int
+    copies: list
+
+
+def peak_of(module, graph, device="meta"):
+    """The peak of an inference pass."""
+    totals, copies = [], []
+    inputs = inputs_of(graph, device)
+    alive = Alive(inputs, (*module.parameters(), *module.buffers()))
+
+    def note(number, given, made):
+        node = graph.nodes[number]
+        totals.append(alive.bytes())
+        if node.op.storage is not Storage.FRESH and any(storage_of(t) != storage_of(given[0]) for t in made):
+            copies.append(node.name)
+
+    with alive:
+        run_hooked(module, inputs, note)
+    return Peak(max(totals), copies)
+
+
 def kept_by(module, graph, device="meta"):
-    """The bytes that a pass in training mode keeps for its backward pass, parameters and buffers left out."""
+    """The bytes that a pass in training keeps for its backward pass, parameters and buffers left out."""
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         results = module.train()(*inputs_of(graph, device))
@@ -89,61 +169,30 @@ def kept_by(module, graph, device="meta"):
     for owned in (*module.parameters(), *module.buffers()):
         storages.pop(storage_of(owned), None)
     del results
-    module.eval()
     return sum(storages.values())
 
 
-class Storages(TorchDispatchMode):
-    """Knows which storages of `tensors`, and of those made under it, are alive; those of `ignored` do not count."""
-
-    def __init__(self, tensors, ignored):
-        super().__init__()
-        self.alive = {}
-        self.ignored = {tensor.untyped_storage()._cdata for tensor in ignored}
-        for tensor in tensors:
-            self._note(tensor)
-
-    def _note(self, tensor):
-        storage = tensor.untyped_storage()
-        if storage._cdata not in self.ignored:
-            self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        for tensor in tensors_in(result) if isinstance(result, (torch.Tensor, tuple, list)) else ():
-            self._note(tensor)
-        return result
-
-    def bytes(self):
-        """The bytes of all storages alive."""
-        self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
-        return sum(size for _, size in self.alive.values())
+def needs_gradient(graph, values):
+    """For each value whether a gradient flows into it, from its own weights or from what it reads."""
+    found = [False] * graph.arity
+    for node, inputs in zip(graph.nodes, values.inputs):
+        owner = node if node.shares is None else graph.nodes[node.shares]
+        is_learnt = owner.trainable and bool(node.op.weights(inputs))
+        found.append(is_learnt or any(found[edge.value] for edge in node.inputs))
+    return found
 
 
-def peak_of(module, graph):
-    """The most bytes alive right after any node of an inference pass, whose own temporary tensors are gone by then.
+def kept_elsewhere(graph, values):
+    """The bytes by which a CPU keeps more than the memory pass says, for reasons that are documented.
 
-    Also whether every view was one: PyTorch copies where the order of elements in memory does not allow a view.
+    Dropout keeps a float an element, a GPU's fused kernel a boolean. A connection table's kernels become one dense
+    kernel, which is no parameter, at places that two int64 indices name for each pair.
     """
-    values = infer_shapes(graph)
-    peak, copies = 0, []
-    with torch.no_grad():
-        inputs = inputs_of(graph)
-        storages = Storages(inputs, (*module.parameters(), *module.buffers()))
-
-        def note(index, given, made):
-            nonlocal peak
-            peak = max(peak, storages.bytes())
-            is_fresh = graph.nodes[index].op.storage is Storage.FRESH
-            if not is_fresh and any(storage_of(tensor) != storage_of(given[0]) for tensor in made):
-                copies.append(graph.nodes[index].name)
-
-        with storages:
-            call_hooked(module, inputs, note)
-    assert len(values.inputs) == len(graph.nodes)
-    return peak, copies
-
-
-def expected_memory(graph):
-    """What the memory pass says."""
-    return memory(graph, infer_shapes(graph))
+    extra = 0
+    for node, inputs, needs in zip(graph.nodes, values.inputs, needs_gradient(graph, values)[graph.arity :]):
+        op = node.op
+        if needs and op.kind == "Dropout" and not op.inplace and 0 < op.p < 1:
+            extra += 3 * numel(inputs[0])
+        if needs and op.kind == "ConnectionTableConv2d":
+            extra += 4 * numel(op.kernel) * inputs[0][1] * op.out_channels + 2 * 8 * op.pairs * node.trainable
+    return extra

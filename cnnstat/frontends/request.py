@@ -32,12 +32,16 @@ class Request:
 
     inputs: shapes by input name; the name "" means the only input.
     variables: values for `let:` variables, as text (evaluated) or Python values.
+    arguments: arguments for the class or function that builds a PyTorch model.
+    mode: whether a PyTorch model runs in `eval` or `train` mode.
     """
 
     inputs: Mapping[str, InputShape] = field(default_factory=dict)
     batch: int | None = None
     dtype: str | None = None
     variables: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    mode: str = "eval"
 
 
 def parse_input(text: str) -> tuple[str, InputShape]:

@@ -101,6 +101,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     "lenet": ("TrainableSubsampling2d", "ConnectionTableConv2d", "EuclideanRBF"),
     "attention": ("ScaledDotProductAttention",),
     "multihead_attention": ("MultiheadAttention",),
+    "recurrent": ("RNN", "LSTM", "GRU"),
 }
 """The ops of each file of this package: adding an op is one class there and its name here."""
 

@@ -149,6 +149,10 @@ class ScaledDotProductAttention(Weightless, Op):
             return Saved(inputs=(0, 1, 2), outputs=(0,), extra=(*masks, log_sums))
         return self._saved_step_by_step(inputs, sizes)
 
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the same; a mask that needs a gradient itself, a learnt bias, keeps the fused kernel out."""
+        return self._saved_step_by_step(inputs, self.sizes(inputs)) if any(needs[3:]) else self.saved(inputs, outputs)
+
     def _saved_step_by_step(self, inputs: Shapes, sizes: Sizes) -> Saved:
         """Return scaled queries and keys, values and scores, or the copies that repeating them makes."""
         heads = self._heads(inputs)

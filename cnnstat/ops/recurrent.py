@@ -35,8 +35,12 @@ class _Recurrent(NoBuffers, Op):
     feature_axis: ClassVar[int] = -1
     gates: ClassVar[int]
     """Vectors of hidden_size that a step computes from its input and the state."""
-    steps_of_gates: ClassVar[str]
-    """The operations of one step for each hidden unit, beside the matrix products and biases."""
+    operations: ClassVar[Mapping[str, int]]
+    """What a hidden unit takes in one step beside the matrix products and biases."""
+    kept: ClassVar[int]
+    """Vectors of hidden_size that one step keeps for training, beside the state before it."""
+    kept_at_the_end: ClassVar[int] = 0
+    """Vectors of hidden_size that are kept after the last step."""
 
     hidden_size: int
     num_layers: int
@@ -49,11 +53,6 @@ class _Recurrent(NoBuffers, Op):
     def projected(self) -> int:
         """Numbers that the state is projected to; 0 for no projection."""
         return 0
-
-    @property
-    def operations(self) -> int:
-        """Operations of one step for each hidden unit, beside the matrix products and biases."""
-        return sum(int(count) for count in self.steps_of_gates.split() if count.isdigit())
 
     def sizes(self, inputs: Shapes) -> Sizes:
         """Return the sizes of a call, or raise OpError where the inputs do not fit."""
@@ -109,7 +108,10 @@ class _Recurrent(NoBuffers, Op):
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return two additions a gate for the biases, and the operations of the gates."""
         units = self._units(self.sizes(inputs))
-        return {**({"bias": 2 * self.gates * units} if self.bias else {}), "recurrent": self.operations * units}
+        return {
+            **({"bias": 2 * self.gates * units} if self.bias else {}),
+            "recurrent": sum(self.operations.values()) * units,
+        }
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity on the batch and the whole of the steps; a given state belongs to no position."""
@@ -122,14 +124,6 @@ class _Recurrent(NoBuffers, Op):
             own = ((batch, IDENTITY), along, None) if self.batch_first else (along, (batch, IDENTITY), None)
             state = ((1, IDENTITY), None, None) if self.batch_first else (None, (1, IDENTITY), None)
         return (own, *(state for _ in inputs[1:]))
-
-    def _kept_a_step(self, sizes: Sizes) -> int:
-        """Return the numbers that one step of one layer keeps for each batch entry, the state before it included."""
-        raise AssertionError(f"{self.kind} states none")
-
-    def _kept_after_the_last(self, sizes: Sizes) -> int:
-        """Return the numbers that are kept after the last step."""
-        return 0
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return what PyTorch's own step-by-step code keeps: inputs of layers, gates and states of every step.
@@ -145,7 +139,8 @@ class _Recurrent(NoBuffers, Op):
         between = (self.num_layers - 1) * numel(outputs[0]) * (2 if self.dropout else 1)
         given = sum(map(numel, inputs[1:]))
         runs = sizes.batch * sizes.directions * self.num_layers
-        stepwise = runs * (sizes.steps * self._kept_a_step(sizes) + self._kept_after_the_last(sizes))
+        vectors = sizes.steps * (self.kept + (self.projected > 0)) + self.kept_at_the_end
+        stepwise = runs * (vectors * self.hidden_size + sizes.steps * sizes.state)
         kept = (() if is_copied else (0,)) + tuple(range(1, len(inputs)))
         return Saved(inputs=kept, extra=((copies + between + stepwise - given, None),))
 
@@ -162,7 +157,7 @@ class _Recurrent(NoBuffers, Op):
         others = further * directions * rows * (directions * state + state)
         projections = self.num_layers * directions * self.projected * self.hidden_size
         weights, biases = first + others + projections, 2 * self.num_layers * directions * rows
-        units = self._units(sizes)
+        operations = sum(self.operations.values())
         lines = [
             Formula("weights of layer 1", "D · G·H · (I + P)", f"{one} · ({features} + {state})", first),
             Formula(
@@ -186,9 +181,9 @@ class _Recurrent(NoBuffers, Op):
             Formula(
                 "operations of the gates",
                 "N · steps · layers · D · H · operations",
-                f"{n} · {steps} · {self.num_layers} · {directions} · {self.hidden_size} · {self.operations}",
-                units * self.operations,
-                self.steps_of_gates,
+                f"{n} · {steps} · {self.num_layers} · {directions} · {self.hidden_size} · {operations}",
+                self._units(sizes) * operations,
+                ", ".join(f"{count} {name}" for name, count in self.operations.items()),
             ),
         )
 
@@ -204,7 +199,9 @@ class RNN(_Recurrent):
 
     torch = "torch.nn.RNN"
     gates = 1
-    steps_of_gates = "1 sum, 1 non-linearity"
+    operations = {"sum": 1, "non-linearity": 1}
+    kept = 0
+    kept_at_the_end = 1
 
     hidden_size: int = argument(integer(1), "numbers in the state of one layer and direction")
     num_layers: int = argument(integer(1, MAX_LAYERS), "layers, each reading the states of the one before", 1)
@@ -213,14 +210,6 @@ class RNN(_Recurrent):
     batch_first: bool = argument(FLAG, "whether axis 0 is the batch; if false, it is the step", True)
     dropout: float = argument(number(0, 1), "share of the states between layers that training sets to 0", 0.0)
     bidirectional: bool = argument(FLAG, "whether a second pass reads the sequence from its end", False)
-
-    def _kept_a_step(self, sizes: Sizes) -> int:
-        """Return the state, which the step reads."""
-        return self.hidden_size
-
-    def _kept_after_the_last(self, sizes: Sizes) -> int:
-        """Return the last state, from which the gradient of the non-linearity is computed."""
-        return self.hidden_size
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -250,14 +239,16 @@ class LSTM(_Gated):
     """Long short-term memory (Hochreiter & Schmidhuber 1997, forget gates Gers et al. 2000).
 
     i, f, o = σ(W·x + b + U·h + c), g = tanh(…), c = f·c + i·g, h = o·tanh(c). Takes the sequence and, if wanted, first
-    state and cell; returns the states of all steps, last state and last cell. Beside products and biases, a hidden unit
-    takes 22 operations a step: 4 sums, three σ of 4 (negate, exp, add, divide), 2 tanh, 3 for the cell, 1 for the state.
+    state and cell; returns the states of all steps, last state and last cell. Beside products and biases, a hidden
+    unit takes 22 operations a step: 4 sums, three σ of 4 (negate, exp, add, divide), 2 tanh, 3 for the cell, 1 for the
+    state. Training keeps four gates, the cell before the step and the tanh of the one after it.
     """
 
     torch = "torch.nn.LSTM"
     input_count = (1, 3)
     gates = 4
-    steps_of_gates = "4 sums, 12 for three σ, 2 tanh, 3 for the cell, 1 for the state"
+    operations = {"sums": 4, "for three σ": 12, "tanh": 2, "for the cell": 3, "for the state": 1}
+    kept = 6
 
     proj_size: int = argument(integer(0), "numbers the state is projected to; 0 for no projection", 0)
 
@@ -270,10 +261,6 @@ class LSTM(_Gated):
         """Return the shapes of state and cell."""
         (state,) = super().states(sizes)
         return state, (*state[:2], self.hidden_size)
-
-    def _kept_a_step(self, sizes: Sizes) -> int:
-        """Return four gates, the cell, its tanh and the state; with a projection what is projected, too."""
-        return self.hidden_size * (7 if self.projected else 6) + sizes.state
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -290,18 +277,16 @@ class LSTM(_Gated):
 class GRU(_Gated):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
 
-    r, z = σ(W·x + b + U·h + c), n = tanh(W·x + b + r·(U·h + c)), h = (1 − z)·n + z·h. Takes the sequence and, if wanted,
-    the first state; returns the states of all steps and the last state. Beside products and biases, a hidden unit takes
-    17 operations a step: 3 sums, two σ of 4 (negate, exp, add, divide), 1 product with r, 1 tanh, 4 for the state.
+    r, z = σ(W·x + b + U·h + c), n = tanh(W·x + b + r·(U·h + c)), h = (1 − z)·n + z·h. Takes the sequence and, if
+    wanted, the first state; returns the states of all steps and the last state. Beside products and biases, a hidden
+    unit takes 17 operations a step: 3 sums, two σ of 4 (negate, exp, add, divide), 1 product with r, 1 tanh, 4 for the
+    state. Training keeps r, z and n, the product that r multiplies, and two vectors of the sum that makes h.
     """
 
     torch = "torch.nn.GRU"
     gates = 3
-    steps_of_gates = "3 sums, 8 for two σ, 1 reset, 1 tanh, 4 for the state"
-
-    def _kept_a_step(self, sizes: Sizes) -> int:
-        """Return three gates, the state's products with two of them, the new state and the state before."""
-        return 7 * self.hidden_size
+    operations = {"sums": 3, "for two σ": 8, "reset": 1, "tanh": 1, "for the state": 4}
+    kept = 6
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -10,7 +10,7 @@ from itertools import groupby, zip_longest
 from typing import NamedTuple
 
 from cnnstat.passes.analysis import Analysis, Layer
-from cnnstat.report.glyphs import cut_end, cut_start, padded, printable, width_of
+from cnnstat.report.glyphs import cut_end, cut_start, padded, printable, widest
 from cnnstat.report.page import BLANK, Line, Page, plain
 from cnnstat.report.row import block_of
 
@@ -95,9 +95,9 @@ def _column(analysis: Analysis, found: Sequence[Bar], scale: int, longest: int, 
     """Return the lines of one network, each `room` columns wide."""
     total = sum(bar.value for bar in found)
     values = [chart_number(bar.value / scale) for bar in found]
-    value_width = max(map(width_of, (chart_number(total / scale), *values)))
+    value_width = widest((chart_number(total / scale), *values))
     names = [printable(bar.name) for bar in found]
-    name_width = min(max(map(width_of, ("total", *names))), max(8, room - value_width - 14))
+    name_width = min(widest(("total", *names)), max(8, room - value_width - 14))
     length = max(1, room - name_width - value_width - 3)
     lines: list[Line] = [((padded(cut_end(printable(analysis.graph.name), room), room, "left"), colour),)]
     for name, value, bar in zip(names, values, found):

@@ -121,7 +121,7 @@ def _stride_text(row: Row) -> str:
 
 def _start_text(row: Row) -> str:
     """Return where the first output's field begins along each axis."""
-    return words.axes_text(row.receptive_field.start, ", ") if row.receptive_field else ""
+    return words.point_text(row.receptive_field.start) if row.receptive_field else ""
 
 
 def _output_bytes() -> Column:

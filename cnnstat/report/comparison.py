@@ -10,7 +10,7 @@ from cnnstat.report import words
 from cnnstat.report.chart import charts
 from cnnstat.report.csv import csv_text
 from cnnstat.report.facts import Fact, facts_page
-from cnnstat.report.glyphs import cut_end, printable, width_of
+from cnnstat.report.glyphs import cut_end, printable, widest
 from cnnstat.report.grid import GAP, Track, grid
 from cnnstat.report.html import division, html_table
 from cnnstat.report.json import SCHEMA, json_text, model, totals
@@ -115,7 +115,7 @@ def table(comparison: Comparison, width: int) -> Page:
     titles = _titles(comparison)
     first, *others = _sides(comparison, titles)
     page = Page([])
-    for group in _groups(first, others, width - max(map(width_of, titles.values()))):
+    for group in _groups(first, others, width - widest(titles.values())):
         if page.lines:
             page += Page([BLANK])
         page += _group_page(tuple(titles.values()), first, group, width)
@@ -134,11 +134,11 @@ def _group_page(titles: Sequence[str], first: Side, group: Sequence[Side], width
 
 def _groups(first: Side, others: Sequence[Side], width: int) -> Iterator[Sequence[Side]]:
     """Yield the others in groups that fit beside the first; once without any if there are none."""
-    room = width - GAP - max(map(width_of, (cut_end(first.name, 24), *first.texts)))
+    room = width - GAP - widest((cut_end(first.name, 24), *first.texts))
     group: list[Side] = []
     used = 0
     for side in others:
-        needed = 2 * GAP + max(map(width_of, (cut_end(side.name, 24), *side.texts))) + max(map(width_of, side.ratios))
+        needed = 2 * GAP + widest((cut_end(side.name, 24), *side.texts)) + widest(side.ratios)
         if group and used + needed > room:
             yield group
             group, used = [], 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnstat.errors import Location
 from cnnstat.ir.op import Formula, numel
 from cnnstat.passes.analysis import Analysis
 from cnnstat.report import words
@@ -108,12 +110,17 @@ def _markdown_facts(facts: Iterator[Fact]) -> str:
 
 def _place(about: Explanation) -> Iterator[Fact]:
     """Yield where the layer is, what it reads and what it gives."""
-    location = f", written at {printable(str(about.node.location))}" if about.node.location else ""
+    location = f", written at {_written_at(about.node.location)}" if about.node.location else ""
     count = len(about.analysis.graph.nodes)
     yield Fact("layer", f"{about.index + 1:,} of {count:,} in {heading(about.analysis)}{location}")
     inputs = zip(about.layer.inputs, about.layer.input_shapes)
     yield Fact("reads", ", ".join(f"{printable(name)} {words.shape_text(shape)}" for name, shape in inputs))
     yield Fact("gives", ", ".join(map(words.shape_text, about.layer.output_shapes)))
+
+
+def _written_at(location: Location) -> str:
+    """Return file, line and column, without the folders."""
+    return printable(f"{Path(location.file).name}:{location.line}:{location.column}")
 
 
 def _field(about: Explanation) -> Iterator[Fact]:

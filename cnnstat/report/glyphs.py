@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable
 
 STAND_INS = {
     "×": "x",
@@ -79,6 +80,15 @@ def width_of(text: str) -> int:
     from rich.cells import cell_len  # here, so that JSON needs no rich
 
     return cell_len(text)
+
+
+def widest(texts: Iterable[str]) -> int:
+    """Return the columns that the widest text takes; 0 if there is none."""
+    found = tuple(texts)
+    together = "".join(found)
+    if together.isascii() or max(together) < FIRST_COMBINING:
+        return max(map(len, found), default=0)
+    return max(map(width_of, found))
 
 
 def padded(text: str, width: int, align: str) -> str:

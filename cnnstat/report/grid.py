@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from cnnstat.report.glyphs import cut_end, padded, width_of
+from cnnstat.report.glyphs import cut_end, padded, widest
 from cnnstat.report.page import Line, Page, Span
 
 GAP = 2
@@ -49,7 +49,7 @@ def grid(tracks: Sequence[Track], rows: Iterable[Sequence[str]], width: int, tot
 def _natural(tracks: Sequence[Track], cells: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of the widest text of each column."""
     columns = zip(*cells) if cells else [()] * len(tracks)
-    return [max(map(width_of, (track.title, *column))) for track, column in zip(tracks, columns)]
+    return [widest((track.title, *column)) for track, column in zip(tracks, columns)]
 
 
 def span_of(widths: Sequence[int]) -> int:

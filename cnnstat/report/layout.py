@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from cnnstat.report.columns import COLUMNS, MAIN, ON_REQUEST, Column
-from cnnstat.report.glyphs import width_of
+from cnnstat.report.glyphs import widest
 from cnnstat.report.grid import Track, span_of
 from cnnstat.report.row import Row
 
@@ -46,12 +46,12 @@ class Candidate:
     @cached_property
     def full_width(self) -> int:
         """Width of the texts in full."""
-        return max(map(width_of, (self.column.title, *self.full)))
+        return widest((self.column.title, *self.full))
 
     @cached_property
     def short_width(self) -> int:
         """Width of the short texts."""
-        return max(map(width_of, (self.column.title, *self.short)))
+        return widest((self.column.title, *self.short))
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -68,7 +68,8 @@ class Candidate:
     def track(self) -> Track:
         """The column of the grid."""
         least = None if self.column.least is None else self.width
-        return Track(title=self.column.title, align=self.column.align, least=least, cut=self.column.cut)
+        style = "cyan" if self.column.importance == 1 else ""
+        return Track(title=self.column.title, align=self.column.align, least=least, cut=self.column.cut, style=style)
 
 
 class Layout:

@@ -100,7 +100,7 @@ def field_text(field: ReceptiveField) -> str:
     figures = (
         f"size {words.axes_text(field.size, ' × ')}",
         f"stride {words.axes_text(field.stride, ' × ')}",
-        f"start {words.axes_text(field.start, ', ')}",
+        f"start {words.point_text(field.start)}",
     )
     return ", ".join(map(glued, figures))
 

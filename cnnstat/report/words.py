@@ -51,6 +51,12 @@ def axes_text(numbers: Sequence[Fraction | int | None], joint: str = "×") -> st
     return shown[0] if len(set(shown)) == 1 else joint.join(shown)
 
 
+def point_text(numbers: Sequence[int]) -> str:
+    """Return a position, with one number where all are equal (`−3`, `(−3, 0)`)."""
+    shown = axes_text(numbers, ", ")
+    return f"({shown})" if "," in shown else shown
+
+
 def brief_count(number: int) -> str:
     """Return a count with three significant digits (`118 M`)."""
     return _brief(number, 1000, ("", "K", "M", "G", "T", "P", "E"))

@@ -159,6 +159,14 @@ class MultiheadAttention(nn.MultiheadAttention):
         return super().forward(query, keys, memory[-1] if memory else query, need_weights=self.need_weights)
 
 
+class LSTM(nn.LSTM):
+    """PyTorch's module of this name, with the two states as arguments of their own."""
+
+    def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
+        """Return all steps and the last states."""
+        return super().forward(x, states or None)  # type: ignore[arg-type, no-any-return]
+
+
 class TrainableSubsampling2d(nn.Module):
     """The sum of each window times one coefficient a map, plus one bias a map: LeNet-5's S2 and S4."""
 
@@ -239,6 +247,7 @@ HANDMADE: dict[str, type[nn.Module]] = {
         CropLike,
         ResizeLike,
         MultiheadAttention,
+        LSTM,
         TrainableSubsampling2d,
         ConnectionTableConv2d,
         EuclideanRBF,

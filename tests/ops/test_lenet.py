@@ -134,6 +134,7 @@ def test_work_of_lenet5_is_the_papers():
         outputs = subsampling.output(inputs)
         assert sum(map(numel, subsampling.weights(inputs).values())) == parameters
         assert sum(subsampling.other_flops(inputs, outputs).values()) == connections
+        assert subsampling.connections(inputs, outputs) == connections
         assert subsampling.macs(inputs, outputs) == 0
 
     c3 = ((1, 6, 14, 14),)
@@ -141,6 +142,7 @@ def test_work_of_lenet5_is_the_papers():
     assert sum(map(numel, C3.weights(c3).values())) == 1_516
     assert C3.macs(c3, C3.output(c3)) == 150_000
     assert C3.other_flops(c3, C3.output(c3)) == {"bias": 1_600}
+    assert C3.connections(c3, C3.output(c3)) == 151_600
     assert {f.quantity: f.value for f in C3.formulas(c3, C3.output(c3))}["connections"] == 151_600
 
     rbf, f6 = EuclideanRBF(10), ((1, 84),)

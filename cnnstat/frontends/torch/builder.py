@@ -9,27 +9,18 @@ from typing import Any
 import torch
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.torch.calls import Call, Match
+from cnnstat.frontends.torch.calls import Call, Handler, Match
+from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, Work, family_of, work_of
 from cnnstat.frontends.torch.origin import NO_KEYS, Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
-from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
+from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ops.shape import regrouped
+from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Applied, Recorded, aligned_reads
 from cnnstat.passes.shapes import check_input_count
-
-
-@dataclass(slots=True, eq=False)
-class StoredTensor:
-    """A parameter or buffer of the model; `owner` is the number of the node that counts it."""
-
-    name: str
-    tensor: torch.Tensor
-    is_parameter: bool
-    owner: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -42,7 +33,6 @@ class NodeDraft:
     function: str
     shares: int | None
     trainable: bool
-    results: int = 1
 
 
 @dataclass(slots=True)
@@ -57,6 +47,11 @@ class Gathered:
     keys: frozenset[int] = NO_KEYS
     macs: int = 0
     flops: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the operands are the node's inputs, in order, and nothing else."""
+        return self.operands == list(range(len(self.edges))) and not (self.macs or self.flops)
 
     def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
         """Add an input of the node."""
@@ -78,17 +73,16 @@ class Builder:
     def __init__(self, arity: int, dtype: str) -> None:
         self.origins = Origins()
         self.nodes: list[NodeDraft] = []
-        self.stored: list[StoredTensor] = []
+        self.ledger = Ledger()
         self.dtype = dtype
-        self._arity = arity
-        self._measured: dict[int, int] = {}
+        self.arity = arity
 
     # Tensors ---------------------------------------------------------------------------------------------------------
 
     def store(self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool) -> None:
         """Make a parameter or buffer known, together with what stands for it in the trace."""
-        key = len(self.stored)
-        self.stored.append(StoredTensor(name, tensor, is_parameter))
+        key = len(self.ledger.tensors)
+        self.ledger.tensors.append(StoredTensor(name, tensor, is_parameter))
         for each in (tensor, stand_in):
             self.origins.note(Origin(each, None, frozenset((key,))))
 
@@ -116,7 +110,7 @@ class Builder:
             op = Recorded(
                 function="view", outputs=(made,), made=(dtype_of(tensor),), family=Family.LAYOUT, place=Storage.VIEW
             )
-            edge = self._append(op, (edge,), where, "view", None, True)
+            edge = self._append(op, (edge,), where, "view")
         origin = replace(base, tensor=tensor, edge=edge)
         self.origins.note(origin)
         return origin
@@ -139,7 +133,7 @@ class Builder:
                 place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
                 reads=reads,
             )
-            origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write", None, True))
+            origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
         self.origins.note(origin)
         return origin
 
@@ -181,26 +175,22 @@ class Builder:
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
         gathered = self._gather(match.reads, call.where)
+        direct = self._weights(match, gathered, call.where)
+        if isinstance(match.op, Recorded):
+            return self._emit_recorded(call, match.op, gathered, direct.values())
         outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
         shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
-        if isinstance(match.op, Recorded):
-            return self._emit_recorded(call, match.op, match.weights, gathered, dtypes)
         try:
             check_input_count(match.op, len(shapes))
             if match.op.output(shapes) != outputs:
                 return False
         except OpError:
             return False
-        own = self._weights(match, gathered, call.where)
-        claim = self._claim(match.op, shapes, own, gathered, call.where)
-        is_plain = (
-            gathered.operands == list(range(len(gathered.edges)))
-            and not (gathered.macs or gathered.flops)
-            and claim.is_plain
-            and match.op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) == dtypes
-        )
+        direct = {**self._own_buffers(match.op, shapes, call.where, direct), **direct}
+        claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
         op = match.op
-        if not is_plain:
+        is_plain = gathered.is_plain and claim.is_plain
+        if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
                 op=op,
                 operands=tuple(gathered.operands),
@@ -215,26 +205,20 @@ class Builder:
         self._finish(call, op, gathered.edges, claim)
         return True
 
-    def _emit_recorded(
-        self, call: Call, op: Recorded, weights: Mapping[str, Any], gathered: Gathered, dtypes: tuple[str, ...]
-    ) -> bool:
-        """Add a node for a call whose handler gives its work rather than an op."""
-        for tensor in weights.values():
-            if tensor is not None:
-                self._gather_one(tensor, gathered, call.where, is_operand=False)
+    def _emit_recorded(self, call: Call, op: Recorded, gathered: Gathered, direct: Iterable[int] = ()) -> bool:
+        """Add a node for a call of which the work is known rather than the op."""
         if op.outputs != tuple(map(shape_of, call.results)):
             return False
-        is_view = op.place is not Storage.FRESH and gathered.operands[:1] == [0]
         reads = op.reads
         if reads is not None:
             # Constants have no input that could be read.
-            kept = tuple(r for r, operand in zip(reads, gathered.operands) if isinstance(operand, int))
+            kept = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
             reads = kept if len(kept) == len(gathered.edges) else None
-        claim = self._claim_keys(gathered.keys)
+        claim = self.ledger.claim_all((*direct, *gathered.keys))
         made = replace(
             op,
-            made=dtypes,
-            place=op.place if is_view else Storage.FRESH,
+            made=tuple(map(dtype_of, call.results)),
+            place=op.place if gathered.operands[:1] == [0] else Storage.FRESH,
             reads=reads,
             work=op.work + gathered.macs,
             flops=(*op.flops, *((("element-wise", gathered.flops),) if gathered.flops else ())),
@@ -253,33 +237,110 @@ class Builder:
         gathered = self._gather(operands, call.where)
         work = work_of(call.inner)
         outputs = tuple(map(shape_of, call.results))
-        place = Storage.FRESH
-        if alias is not None and gathered.operands[:1] == [0]:
-            place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
-        known = call.name in PRODUCTS or (not work.macs and not work.unknown)
+        in_place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
+        shapes = tuple(shape_of(tensor) for tensor in operands)
         op = Recorded(
             function=_shown(call.name),
             outputs=outputs,
             work=work.macs,
             flops=work.flops,
             family=family_of(call, work),
-            place=place,
-            reads=_reads(gathered.shapes, outputs, work),
-            modelled=known,
+            place=Storage.FRESH if alias is None else in_place,
+            reads=_reads(shapes, outputs, work, call),
+            modelled=call.name in PRODUCTS or (not work.macs and not work.unknown),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
-        self._emit_recorded_as_gathered(call, op, gathered)
+        self._emit_recorded(call, op, gathered)
 
-    def _emit_recorded_as_gathered(self, call: Call, op: Recorded, gathered: Gathered) -> None:
-        """Add a measured node with what was gathered for it."""
-        claim = self._claim_keys(gathered.keys)
-        made = replace(
-            op,
-            made=tuple(map(dtype_of, call.results)),
-            work=op.work + gathered.macs,
-            flops=(*op.flops, *((("element-wise", gathered.flops),) if gathered.flops else ())),
-            tensors=claim.tensors,
-            stored=claim.stored,
-            frozen=claim.frozen,
-        )
-        self._finish(call, made, gathered.edges, claim)
+    # Operands --------------------------------------------------------------------------------------------------------
+
+    def _gather(self, reads: Iterable[Any], where: ModuleCall) -> Gathered:
+        """Return the edges of what a call reads, and what its other operands are."""
+        gathered = Gathered()
+        for read in reads:
+            is_tensor = isinstance(read, torch.Tensor)
+            origin = self.resolve(read, where) if is_tensor else None
+            gathered.values.append(None if is_tensor else float(read))
+            if origin is not None and origin.edge is not None:
+                gathered.operands.append(len(gathered.edges))
+                gathered.add_edge(origin.edge, read)
+                continue
+            gathered.operands.append(shape_of(read) if is_tensor else ())
+            gathered.add_stored(origin)
+        return gathered
+
+    def _weights(self, match: Match, gathered: Gathered, where: ModuleCall) -> dict[str, int]:
+        """Return the stored tensors that are weights themselves; what other weights come from is gathered."""
+        direct: dict[str, int] = {}
+        for name, tensor in match.weights.items():
+            origin = None if tensor is None else self.resolve(tensor, where)
+            if tensor is None or origin is None:
+                continue
+            if origin.edge is not None:
+                gathered.add_edge(origin.edge, tensor)
+            elif len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
+                (direct[name],) = origin.keys
+            else:
+                gathered.add_stored(origin)
+        return direct
+
+    def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a parameter or buffer rather than computed from one."""
+        (key,) = origin.keys
+        return not origin.flops and not origin.macs and shape_of(self.ledger.tensors[key].tensor) == shape_of(tensor)
+
+    def _own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: Mapping[str, int]) -> dict[str, int]:
+        """Return the buffers of the calling module that the op has too, but the call was not given."""
+        own: dict[str, int] = {}
+        for name in op.buffers(shapes) if where.module is not None else ():
+            buffer = where.module._buffers.get(name) if where.module is not None and name not in direct else None
+            origin = None if buffer is None else self.origins.known(buffer)
+            if origin is not None and len(origin.keys) == 1:
+                (own[name],) = origin.keys
+        return own
+
+    def _append(
+        self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
+    ) -> Edge:
+        """Add a node; returns its first output."""
+        claim = claim or Claim()
+        self.ledger.settle(claim, len(self.nodes))
+        self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
+        where.inner += 1
+        return Edge(self.arity + len(self.nodes) - 1)
+
+    def _finish(self, call: Call, op: Op, edges: list[Edge], claim: Claim) -> None:
+        """Add the node of a call and note its results."""
+        value, _ = self._append(op, tuple(edges), call.where, _shown(call.name), claim)
+        for number, tensor in enumerate(call.results):
+            self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+
+
+def _matched(handler: Handler, call: Call) -> Match | None:
+    """Return the op of a call; None where its arguments are not those of an op of the library."""
+    try:
+        return handler(call)
+    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+        return None
+
+
+def _aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
+    """Return the operand whose memory the first result uses."""
+    if call.overwritten is not None:
+        return call.overwritten
+    made = storage_key(call.results[0])
+    return next((tensor for tensor in operands if made and storage_key(tensor) == made), None)
+
+
+def _shown(name: str) -> str:
+    """Return a function's name for people."""
+    plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
+    return plain.strip("_") or plain
+
+
+def _reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
+    """Return how a call reads its operands, where that is known: element by element, or into its place."""
+    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
+    if not (work.is_pointwise or is_changed) or any(len(made) != len(outputs[0]) for made in outputs):
+        return None
+    return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)

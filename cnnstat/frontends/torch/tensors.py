@@ -29,10 +29,10 @@ def dtype_of(tensor: torch.Tensor) -> str:
 
 
 def storage_key(tensor: torch.Tensor) -> int:
-    """Return a number that all views of one tensor have in common; 0 for tensors without a storage (sparse ones)."""
+    """Return a number that all views of one tensor have in common; 0 for those without a storage (sparse, not yet made)."""
     try:
         return int(tensor.untyped_storage()._cdata)
-    except (NotImplementedError, RuntimeError):
+    except (NotImplementedError, RuntimeError, ValueError):
         return 0
 
 

@@ -1,0 +1,129 @@
+"""The finished graph: names that follow the modules, blocks, and the tensors that no call used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from torch import nn
+
+from cnnstat.frontends.torch.builder import Builder, NodeDraft
+from cnnstat.frontends.torch.claims import Claim
+from cnnstat.frontends.torch.paths import ModuleCall
+from cnnstat.ir.graph import Edge, Graph, Input, Node
+from cnnstat.ir.op import Family
+from cnnstat.ops.traced import Recorded
+
+UNUSED = "Unused"
+"""What the rows are called that hold parameters no call of this forward pass used."""
+
+
+def assemble(
+    builder: Builder, model: nn.Module, inputs: tuple[Input, ...], outputs: tuple[Edge, ...], *, name: str, source: str
+) -> Graph:
+    """Return the graph of a trace."""
+    names = _Names(builder.nodes)
+    nodes = [
+        Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes
+    ]
+    nodes += _unused(builder, model, names)
+    return Graph(
+        name=name,
+        inputs=inputs,
+        nodes=tuple(nodes),
+        outputs=outputs,
+        dtype=builder.dtype,
+        source=source,
+        blocks=_blocks(model, nodes),
+    )
+
+
+class _Names:
+    """Unique names: a module that is one op gives the op its path; others add the function's name."""
+
+    def __init__(self, drafts: Iterable[NodeDraft]) -> None:
+        calls = Counter(id(draft.where) for draft in drafts)
+        self._single = {id(d.where) for d in drafts if calls[id(d.where)] == 1 and d.where.inner == 1 and d.where.path}
+        self._main = {id(d.where): d for d in drafts if d.op.weights is not None and _is_layer(d.where)}
+        self._taken: set[str] = set()
+
+    def of(self, draft: NodeDraft) -> str:
+        """Return the name of a node."""
+        path = draft.where.path
+        if id(draft.where) in self._single:
+            return self.unique(path)
+        if self._main.get(id(draft.where)) is draft:
+            return self.unique(path)
+        return self.unique(f"{path}.{draft.function}" if path else draft.function)
+
+    def unique(self, name: str) -> str:
+        """Return a name with a number behind it if it is taken."""
+        found, count = name, 1
+        while found in self._taken:
+            count += 1
+            found = f"{name}_{count}"
+        self._taken.add(found)
+        return found
+
+
+def _is_layer(where: ModuleCall) -> bool:
+    """Whether a module is one of PyTorch's own layers, which may take more than one call (padding, then a convolution)."""
+    module = where.module
+    return module is not None and bool(where.path) and type(module).__module__.startswith("torch.nn.modules")
+
+
+def _blocks(model: nn.Module, nodes: Iterable[Node]) -> dict[str, str]:
+    """Return what kind of module each path above a node is."""
+    kinds = {path: type(module).__name__ for path, module in model.named_modules() if path}
+    used: dict[str, str] = {}
+    for node in nodes:
+        parts = node.name.split(".")
+        for length in range(1, len(parts)):
+            path = ".".join(parts[:length])
+            if path in kinds:
+                used[path] = kinds[path]
+    return used
+
+
+def _unused(builder: Builder, model: nn.Module, names: _Names) -> list[Node]:
+    """Return a row for each module none of whose tensors were used, and for each other tensor left over."""
+    free = builder.ledger.free()
+    groups: dict[str, list[int]] = {}
+    tops = _unused_tops(builder, model)
+    for key in free:
+        stored = builder.ledger.tensors[key]
+        top = next((path for path in _above(stored.name) if path in tops), stored.name)
+        if not stored.is_parameter and top == stored.name:
+            top = stored.name.rpartition(".")[0] or stored.name
+        groups.setdefault(top, []).append(key)
+    rows = []
+    for path, keys in groups.items():
+        claim = builder.ledger.claim_all(keys)
+        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable))
+    return rows
+
+
+def _unused_op(claim: Claim) -> Recorded:
+    """Return an op that stores tensors and does nothing."""
+    return Recorded(
+        function=UNUSED,
+        outputs=((0,),),
+        made=("float32",),
+        family=Family.OTHER,
+        tensors=claim.tensors,
+        stored=claim.stored,
+        frozen=claim.frozen,
+    )
+
+
+def _above(name: str) -> list[str]:
+    """Return the paths of the modules around a tensor, the outermost first."""
+    parts = name.split(".")[:-1]
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def _unused_tops(builder: Builder, model: nn.Module) -> set[str]:
+    """Return the paths of the modules that have parameters, none of them used."""
+    used = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is not None for path in _above(s.name)}
+    idle = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is None for path in _above(s.name)}
+    return idle - used

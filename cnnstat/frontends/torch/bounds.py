@@ -1,0 +1,55 @@
+"""Operations whose result has as many elements as values decide; without values they keep all there could be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from cnnstat.frontends.torch.fake import Faker
+
+
+class ValueNeededError(Exception):
+    """The values of a tensor are asked for, and a fake tensor has none."""
+
+
+def _nonzero(faker: Faker, x: torch.Tensor) -> torch.Tensor:
+    """All places."""
+    return faker.empty((x.numel(), x.dim()), torch.int64)
+
+
+def _masked_select(faker: Faker, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """All elements."""
+    return faker.empty((torch.broadcast_shapes(x.shape, mask.shape).numel(),), x.dtype)
+
+
+def _index(faker: Faker, x: torch.Tensor, indices: list[torch.Tensor | None]) -> torch.Tensor | None:
+    """Rows chosen by one mask: all of them; None for other indices, whose result is known."""
+    masks = [(axis, i) for axis, i in enumerate(indices) if i is not None and i.dtype in (torch.bool, torch.uint8)]
+    if len(masks) != 1 or any(i is not None for i in indices if i is not masks[0][1]):
+        return None
+    ((axis, mask),) = masks
+    sizes = tuple(x.shape)
+    return faker.empty((*sizes[:axis], mask.numel(), *sizes[axis + mask.dim() :]), x.dtype)
+
+
+def _unique(faker: Faker, x: torch.Tensor, *rest: Any, **options: Any) -> tuple[torch.Tensor, ...]:
+    """All different."""
+    numbers = (faker.empty((x.numel(),), torch.int64) for _ in range(2))
+    return faker.empty((x.numel(),), x.dtype), *numbers
+
+
+def _nms(faker: Faker, boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+    """All boxes."""
+    return faker.empty((int(boxes.shape[0]),), torch.int64)
+
+
+BOUNDED: dict[str, Callable[..., Any]] = {
+    "aten::nonzero": _nonzero,
+    "aten::masked_select": _masked_select,
+    "aten::index": _index,
+    "aten::_unique2": _unique,
+    "torchvision::nms": _nms,
+}
+"""How much there is at most, for each operation; None where the operation can run as it is."""

@@ -1,0 +1,93 @@
+"""Who counts which stored tensor: every parameter and buffer belongs to the first node that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from cnnstat.frontends.torch.tensors import shape_of
+from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ops.traced import Tensors
+
+
+@dataclass(slots=True, eq=False)
+class StoredTensor:
+    """A parameter or buffer of the model; `owner` is the number of the node that counts it."""
+
+    name: str
+    tensor: torch.Tensor
+    is_parameter: bool
+    owner: int | None = None
+
+
+@dataclass(slots=True)
+class Claim:
+    """The stored tensors that a node takes.
+
+    keys: their numbers; tensors, stored: parameters and buffers with their shapes; frozen: those that are not trained.
+    shares: the node that owns all weights of this one; is_plain: whether the op says the same by itself.
+    """
+
+    keys: frozenset[int] = frozenset()
+    tensors: Tensors = ()
+    stored: Tensors = ()
+    frozen: frozenset[str] = frozenset()
+    trainable: bool = True
+    shares: int | None = None
+    is_plain: bool = True
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All stored tensors of a model, and the weights that each node states."""
+
+    tensors: list[StoredTensor] = field(default_factory=list)
+    weights: dict[int, dict[str, Shape]] = field(default_factory=dict)
+
+    def claim(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> Claim:
+        """Return what a node with an op of the library takes.
+
+        direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
+        side: numbers of those that its operands are computed from.
+        """
+        expected = {**op.weights(shapes), **op.buffers(shapes)}
+        given = {name: shape_of(self.tensors[key].tensor) for name, key in direct.items()}
+        is_same = given == expected and not side and len(set(direct.values())) == len(direct)
+        owners = {self.tensors[key].owner for key in direct.values()}
+        if is_same and len(owners) == 1 and None not in owners:
+            (owner,) = owners
+            weights = dict(op.weights(shapes))
+            if owner is not None and self.weights.get(owner) == weights:
+                return Claim(tensors=tuple(weights.items()), shares=owner)
+        names = {key: name for name, key in direct.items()}
+        claim = self.claim_all((*direct.values(), *side), names)
+        claim.is_plain = is_same and (owners == {None} or not owners) and not claim.frozen
+        return claim
+
+    def claim_all(self, keys: Iterable[int], names: Mapping[int, str] | None = None) -> Claim:
+        """Return what a node takes of these tensors: those that no other node has."""
+        free = sorted({key for key in keys if self.tensors[key].owner is None})
+        named = [((names or {}).get(key, self.tensors[key].name), self.tensors[key]) for key in free]
+        parameters = [(name, stored.tensor) for name, stored in named if stored.is_parameter]
+        frozen = frozenset(name for name, tensor in parameters if not tensor.requires_grad)
+        is_frozen = bool(parameters) and len(frozen) == len(parameters)
+        return Claim(
+            keys=frozenset(free),
+            tensors=tuple((name, shape_of(tensor)) for name, tensor in parameters),
+            stored=tuple((name, shape_of(stored.tensor)) for name, stored in named if not stored.is_parameter),
+            frozen=frozenset() if is_frozen else frozen,
+            trainable=not is_frozen,
+            is_plain=not free,
+        )
+
+    def settle(self, claim: Claim, node: int) -> None:
+        """Note that a node has what it claimed."""
+        for key in claim.keys:
+            self.tensors[key].owner = node
+        self.weights[node] = dict(claim.tensors)
+
+    def free(self) -> list[int]:
+        """Return the numbers of the tensors that no node has."""
+        return [key for key, stored in enumerate(self.tensors) if stored.owner is None]

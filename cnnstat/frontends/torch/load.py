@@ -1,0 +1,101 @@
+"""PyTorch sources and modules to layer graphs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from cnnstat.errors import SourceError
+from cnnstat.frontends.request import Request, RequestError
+from cnnstat.frontends.torch.construct import WAYS, construct
+from cnnstat.frontends.torch.defaults import default_example
+from cnnstat.frontends.torch.example import Example, adapted, example_of, nested
+from cnnstat.frontends.torch.locate import Located, locate
+from cnnstat.frontends.torch.trace import ModelError, notes, trace
+from cnnstat.ir.graph import Graph
+
+
+def load_torch_source(source: str, request: Request) -> Graph:
+    """Return the graph of `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `package.module:NAME`.
+
+    Raises SourceError, RequestError or ModelError.
+    """
+    if request.variables:
+        raise RequestError("--set gives variables of a spec; the arguments of a PyTorch model are given by --arg")
+    located = locate(source)
+    if located.model is not None and request.arguments:
+        raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
+    model, way = _built(located, request.arguments, 0)
+    example = example_of(model, request, default_example(model, located.library, located.name))
+    graph = _trace(model, example, located.name, source, request)
+    if graph is None:
+        # Values are needed: the model has to have memory, and weights that mean something.
+        model, way = _built(located, request.arguments, len(WAYS) - 1)
+        graph = trace(model, example, name=located.name, source=source, dtype=request.dtype, mode=request.mode)
+    if way != WAYS[0] and located.factory is not None:
+        said = (*notes(graph), f"the model was built {way}")
+        graph = replace(graph, about={**graph.about, "notes_torch": said})
+    return graph
+
+
+def _trace(model: nn.Module, example: Example, name: str, source: str, request: Request) -> Graph | None:
+    """Return the graph of a model without weights; None where it needs them."""
+    try:
+        return trace(model, example, name=name, source=source, dtype=request.dtype, mode=request.mode, may_run=False)
+    except ModelError:
+        return None
+
+
+def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
+    """Return the model, and how it was built."""
+    if located.factory is None:
+        return located.model, WAYS[0]
+    fixed = {name: value for name, value in located.fixed if name not in arguments}
+    made, way = construct(located.factory, {**fixed, **arguments}, located.name, first_way)
+    if inspect.isfunction(made) or not isinstance(made, nn.Module):
+        raise SourceError(f"{located.name} gives no torch.nn.Module, but {type(made).__name__}")
+    return made, way
+
+
+def load_module(
+    model: Any,
+    input: Any = None,
+    inputs: Any = None,
+    *,
+    batch: int | None = None,
+    dtype: str | None = None,
+    mode: str = "eval",
+) -> Graph:
+    """Return the graph of a model that is already built; it is left as it was.
+
+    input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
+        or tuple of several is several arguments. inputs: arguments by name.
+    Raises RequestError or ModelError.
+    """
+    if not isinstance(model, nn.Module):
+        raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(model).__name__}")
+    name = type(model).__name__
+    if input is None and inputs is None:
+        example = example_of(model, Request(batch=batch), None)
+    else:
+        if batch is not None:
+            raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
+        example = adapted(_example(input, inputs), model)
+    return trace(model, example, name=name, source=name, dtype=dtype, mode=mode)
+
+
+def _example(input: Any, inputs: Any) -> Example:
+    """Return the arguments of a forward pass as given in Python."""
+    made = nested(input)
+    is_several = isinstance(made, tuple) and not hasattr(made, "_fields")
+    arguments = () if input is None else made if is_several else (made,)
+    if inputs is None:
+        return Example(arguments)
+    if isinstance(inputs, Mapping):
+        return Example(arguments, {name: nested(value) for name, value in inputs.items()})
+    values = nested(inputs)
+    return Example((*arguments, *values) if isinstance(values, (tuple, list)) else (*arguments, values))

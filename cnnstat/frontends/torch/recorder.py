@@ -1,0 +1,183 @@
+"""The trace: a function mode hears what is called, a dispatch mode below it what that comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnstat.frontends.torch.bounds import BOUNDED, ValueNeededError
+from cnnstat.frontends.torch.builder import Builder
+from cnnstat.frontends.torch.calls import Call, function_name
+from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.paths import CallStack
+from cnnstat.frontends.torch.tensors import operands_in, tensors_in
+
+_SAME = frozenset(
+    """detach alias lift_fresh requires_grad_ data.get detach_ as_subclass cpu cuda retain_grad aten.detach aten.alias
+    aten.lift_fresh pin_memory""".split()
+)
+"""Calls whose result is the tensor they were given, under another name."""
+
+_MAYBE_SAME = frozenset(
+    """contiguous to type type_as float half double bfloat16 int long bool expand expand_as view reshape view_as
+    reshape_as squeeze broadcast_to aten.view aten._to_copy aten.expand aten._unsafe_view getitem aten.slice flatten
+    clone_ aten.view_as""".split()
+)
+"""Calls that return the very memory and shape they were given where there is nothing to do."""
+
+_DROPOUTS = frozenset("dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout".split())
+
+Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
+
+
+class Recorder:
+    """Listens to the calls of one forward pass and hands them to the builder."""
+
+    def __init__(self, builder: Builder, stack: CallStack, faker: Faker | None) -> None:
+        self.builder = builder
+        self.stack = stack
+        self.faker = faker
+        self.bounded: set[str] = set()
+        self.inner: Inner | None = None
+        self.is_silent = False
+
+    def heard(
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+    ) -> None:
+        """Record a call that has returned."""
+        if self.is_silent:
+            return
+        name = function_name(function)
+        results = (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
+        if name in ("setitem", "data.set"):
+            results = (arguments[0],)
+        if not results:
+            return
+        first = next(operands_in(arguments), None)
+        call = Call(name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current)
+        call.inner = inner
+        plain = name.removeprefix("F.")
+        if first is not None and (plain in _SAME or _is_unchanged(plain, first, results)):
+            self.builder.pass_on(call, first)
+        else:
+            self.builder.record(call)
+
+
+def _overwritten(
+    name: str, first: torch.Tensor | None, results: tuple[torch.Tensor, ...], keywords: dict[str, Any]
+) -> torch.Tensor | None:
+    """Return the tensor that a call changed in place."""
+    out = keywords.get("out")
+    if isinstance(out, torch.Tensor):
+        return out
+    plain = name.removeprefix("F.")
+    if first is None or results[0] is not first or plain in _MAYBE_SAME or plain in _SAME:
+        return None
+    is_view = plain.removesuffix("_") in ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "as_strided", "resize")
+    return None if plain in _DROPOUTS or is_view else first
+
+
+def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
+    """Whether a call that may do nothing did nothing."""
+    if len(results) != 1 or name not in _MAYBE_SAME or (name == "flatten" and results[0] is not first):
+        return False
+    made = results[0]
+    if made is first:
+        return name != "flatten"
+    if made.shape != first.shape or made.dtype != first.dtype or made.layout is not torch.strided:
+        return False
+    is_there = made.untyped_storage()._cdata == first.untyped_storage()._cdata
+    return is_there and made.storage_offset() == first.storage_offset() and made.stride() == first.stride()
+
+
+class FunctionMode(TorchFunctionMode):
+    """Hears every call of a PyTorch function or method from Python."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run and record one call; what it calls itself is part of it."""
+        recorder, keywords = self._recorder, kwargs or {}
+        if recorder.inner is not None or _is_transformed():
+            return func(*args, **keywords)
+        inner: Inner = []
+        recorder.inner = inner
+        try:
+            made = func(*args, **keywords)
+        finally:
+            recorder.inner = None
+        recorder.heard(func, args, keywords, made, inner)
+        return made
+
+
+def _is_transformed() -> bool:
+    """Whether vmap or another transform of functions is at work, so that tensors here are parts of others."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+class DispatchMode(TorchDispatchMode):
+    """Hears what runs below Python: the parts of a recorded call, or calls that no one heard above."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation, on fake tensors where one of its operands is fake."""
+        recorder, keywords = self._recorder, kwargs or {}
+        made = self._run(func, args, keywords)
+        entry = (func, args, keywords, made)
+        if recorder.inner is not None:
+            recorder.inner.append(entry)
+        else:
+            recorder.heard(func, args, keywords, made, [entry])
+        return made
+
+    def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what an operation makes; operations whose result depends on values give an upper bound."""
+        faker = self._recorder.faker
+        if faker is None:
+            return func(*args, **keywords)
+        operands = [*operands_in(args), *operands_in(keywords.values())]
+        is_fake = [faker.is_fake(tensor) for tensor in operands]
+        if func is torch.ops.aten._local_scalar_dense.default:
+            origin = self._recorder.builder.origins.known(operands[0])
+            if is_fake[0] or (origin is not None and origin.edge is not None):
+                raise ValueNeededError("the path through the model depends on the values of a tensor")
+        if not any(is_fake):
+            return func(*args, **keywords)
+        bound = BOUNDED.get(func._schema.name)
+        found = bound(faker, *args, **keywords) if bound is not None else None
+        if found is not None:
+            self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
+            return found
+        if all(is_fake):
+            return func(*args, **keywords)
+        return _run_on_twins(faker, func, args, keywords)
+
+
+def _run_on_twins(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Run an operation on the fake twins of its real operands; a real one that it changes is returned as it is."""
+    twins: dict[int, torch.Tensor] = {}
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and not faker.is_fake(value):
+            twin = faker.twin(value)
+            twins[id(twin)] = value
+            return twin
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(swap, value))
+        return value
+
+    made = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
+    return twins.get(id(made), made) if isinstance(made, torch.Tensor) else made
