@@ -18,6 +18,10 @@ class Location:
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}"
 
+    def argument(self, name: str) -> Location:
+        """Return where the argument `name` of what stands here is written; this place where that is not known."""
+        return self
+
 
 class CnnstatError(Exception):
     """Base of every error that cnnstat raises on purpose; the command line prints it and exits with 2."""
@@ -47,10 +51,17 @@ class Problem:
 
 
 class SpecError(CnnstatError):
-    """A spec has faults; `problems` lists all that could be told apart, in the order of the file."""
+    """A spec has faults; `problems` lists all that could be told apart, one a place, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(problems)
+        first: dict[object, Problem] = {}
+        for problem in problems:
+            place = problem.location
+            first.setdefault(problem.message if place is None else (place.file, place.line, place.column), problem)
+        nowhere = Location("", 0, 0)
+        self.problems = tuple(
+            sorted(first.values(), key=lambda p: ((w := p.location or nowhere).file, w.line, w.column))
+        )
         super().__init__("\n".join(map(str, self.problems)))
 
 
@@ -59,6 +70,6 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     by_folded = {candidate.lower(): candidate for candidate in candidates}
     folded = word.lower()[:80]
     close = difflib.get_close_matches(folded, by_folded, n=8, cutoff=0.6)
-    # swapped letters are the commonest slip: `vgg61` is vgg16 rather than vgg19
+    # Swapped letters are the commonest slip: `vgg61` means vgg16 rather than vgg19.
     close.sort(key=lambda candidate: sorted(candidate) != sorted(folded))
     return f"; did you mean {by_folded[close[0]]}?" if close else ""

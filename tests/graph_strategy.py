@@ -18,6 +18,15 @@ TAKES_INTEGERS = ("Embedding",)
 LEARNT_ONLY = (Family.ATTENTION, Family.RECURRENT)
 """What these keep for training is said for inputs and weights that all need gradients."""
 
+CNN_OPS = (
+    *(f"{kind}{n}d" for kind in ("Conv", "ConvTranspose", "BatchNorm", "MaxPool", "AvgPool") for n in (1, 2, 3)),
+    *(f"{kind}{n}d" for kind in ("AdaptiveAvgPool", "AdaptiveMaxPool", "ZeroPad", "ReflectionPad") for n in (1, 2, 3)),
+    *("ReLU", "LeakyReLU", "PReLU", "ELU", "GELU", "SiLU", "Sigmoid", "Tanh", "Hardswish", "Softmax"),
+    *("Linear", "Dropout", "Dropout2d", "Flatten", "GlobalAvgPool", "GroupNorm", "LocalResponseNorm"),
+    *("Add", "Multiply", "Maximum", "Concat", "Upsample"),
+)
+"""What convolutional networks are made of. All their outputs but those of Flatten are laid out in order in memory."""
+
 NEEDS_COMPANION = {"MatMul": ("Transpose", {"dim0": -1, "dim1": -2})}
 """Ops of two inputs that seldom fit by chance, and what makes a fitting second input of the first."""
 

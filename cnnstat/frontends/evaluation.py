@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
+from cnnstat.errors import did_you_mean
+from cnnstat.frontends.arithmetic import ExpressionError
 from cnnstat.frontends.binding import value_of
 from cnnstat.frontends.document import Block
-from cnnstat.frontends.expression import ExpressionError, Variables, evaluate_tree
-from cnnstat.frontends.items import Call, Group, Template, Value, fail
+from cnnstat.frontends.expression import evaluate_tree
+from cnnstat.frontends.items import Call, Group, Template, Value
+from cnnstat.frontends.problems import Abandoned, fail
+from cnnstat.frontends.variables import Variables
 
-MAX_LAYERS = 200_000
+MAX_LAYERS = 120_000
 """Most layers of one network; enough for any real one, few enough to be refused at once."""
 
 
@@ -19,39 +23,52 @@ def holds(condition: Value | None, variables: Variables) -> bool:
     return condition is None or bool(value_of(condition, variables))
 
 
-def rounds(group: Group, variables: Variables) -> tuple[list[Any] | range, str | None]:
-    """Return the values that the group's variable takes, one for each repetition, and the variable's name."""
+def rounds(group: Group, variables: Variables, layers: Container[str]) -> Sequence[Any]:
+    """Return the values that the group's variable takes, one for each repetition."""
     if group.repeat is None:
-        return range(1), None
-    times = value_of(group.repeat, variables)
+        return range(1)
+    times = value_of(group.repeat, variables, layers=layers)
     if isinstance(times, list):
-        return times, group.variable
+        return times
     if isinstance(times, bool) or not isinstance(times, int) or times < 0:
         fail(group.repeat.location, f"repeat: takes a whole number or a list, not {str(times)[:40]}")
     if times > MAX_LAYERS:
         fail(group.repeat.location, f"repeat: {times:,} is more than the {MAX_LAYERS:,} layers a network may have")
-    return range(times), group.variable
+    return range(times)
 
 
-def block_variables(block: Block, call: Call, variables: Variables, outer: Variables) -> dict[str, Any]:
-    """Return the variables of a block's body: those of the document and the block's parameters."""
+def each(group: Group, values: Sequence[Any], variables: Variables) -> Iterator[Variables]:
+    """Yield the variables of each repetition."""
+    name = group.variable
+    for value in values:
+        yield variables if name is None else variables.inside({name: value})
+
+
+def block_variables(
+    block: Block, call: Call, variables: Variables, outer: Variables, layers: Container[str]
+) -> Variables:
+    """Return the variables of a block's body: the block's parameters in front of those of the document.
+
+    outer: the variables of whoever calls it, which its arguments are evaluated with.
+    """
     names = [name for name, _ in block.parameters]
     if len(call.positional) > len(names):
-        fail(call.meta.location, f"{block.name} takes {_listed(names)}, but is given {len(call.positional)} values")
-    given: dict[str, Any] = {}
+        fail(call.positional[len(names)].location, f"the block {block.name} takes {_listed(names)}; leave this out")
+    own: dict[str, Any] = {}
     for name, value in (*zip(names, call.positional), *call.keywords):
         if name not in names:
-            fail(value.location, f"the block {block.name} has no parameter {name[:60]}; it takes {_listed(names)}")
-        if name in given:
+            hint = did_you_mean(name, names) or f"; it takes {_listed(names)}"
+            fail(value.location, f"the block {block.name} has no parameter {name[:60]}{hint}")
+        if name in own:
             fail(value.location, f"the block {block.name} is given {name} twice")
-        given[name] = value_of(value, outer)
-    body = {**variables, **given}
+        own[name] = value_of(value, outer, layers=layers)
+    body = variables.inside(own)
     for name, default in block.parameters:
-        if name in given:
+        if name in own:
             continue
         if default is None:
             fail(call.meta.location, f"the block {block.name} needs {name}; it takes {_listed(names)}")
-        body[name] = value_of(Value(default, block.location), body)
+        own[name] = value_of(default, body, layers=layers)
     return body
 
 
@@ -63,20 +80,25 @@ def _listed(names: list[str]) -> str:
 def filled(template: Template, variables: Variables) -> str:
     """Return a name with its expressions evaluated; raises SpecError."""
     try:
-        parts = [p if isinstance(p, str) else str(evaluate_tree(p, variables)) for p in template.parts]
+        parts = [part if isinstance(part, str) else _text(evaluate_tree(part, variables)) for part in template.parts]
     except ExpressionError as error:
         fail(template.location, str(error))
+    except Abandoned as stop:
+        stop.location = stop.location or template.location
+        raise
     return "".join(parts)
+
+
+def _text(value: Any) -> str:
+    """Return a value as part of a name."""
+    if isinstance(value, list):
+        raise ExpressionError("a list cannot be part of a name; pick one of its values, as in {sizes[0]}")
+    return str(value)
 
 
 def resolved(call: Call, variables: Variables, blocks: dict[str, Block]) -> str:
     """Return what a call calls: a variable that holds the name of a layer or block stands for it."""
+    if call.callee in blocks:
+        return call.callee
     value = variables.get(call.callee)
-    return value if isinstance(value, str) and call.callee not in blocks else call.callee
-
-
-def each(group: Group, variables: Variables) -> Iterator[Variables]:
-    """Yield the variables of each repetition."""
-    values, name = rounds(group, variables)
-    for value in values:
-        yield {**variables, name: value} if name else variables
+    return value if isinstance(value, str) else call.callee

@@ -3,34 +3,46 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
 
-from cnnstat import ops
-from cnnstat.errors import Location, OpError, Problem, SpecError, did_you_mean
-from cnnstat.frontends.binding import bind, constant, value_of
+from cnnstat.errors import Location, SpecError, did_you_mean
+from cnnstat.frontends.binding import bind, value_of
 from cnnstat.frontends.document import Block
-from cnnstat.frontends.evaluation import block_variables, each, filled, holds, resolved
-from cnnstat.frontends.expression import Variables
-from cnnstat.frontends.items import Call, Choice, Group, Item, ItemReader, Join, Meta, Template, fail
-from cnnstat.frontends.yaml_tree import Scalar
+from cnnstat.frontends.evaluation import block_variables, each, filled, holds, resolved, rounds
+from cnnstat.frontends.item_reader import ItemReader
+from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template
+from cnnstat.frontends.measure import identity
+from cnnstat.frontends.names import NAME
+from cnnstat.frontends.problems import Problems, fail
+from cnnstat.frontends.tree import Scalar
+from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Op
 
 Tensor = Edge | None
 """What flows from item to item; None where an error leaves it unknown, so that no second error follows from it."""
 
-_NAME = re.compile(r"[\w-]{1,100}\Z")
+SEVERAL_INPUTS = Edge(-1)
+"""Stands before the first layer of a network with several inputs: nothing may read it without saying which."""
+
 _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<output>\d{1,4})\])?\Z")
 _DIMENSION = re.compile(r"[1-3]d\Z")
+_MISSING = object()
+_MAX_CANDIDATES = 500
 
 
 @dataclass(slots=True)
 class Scope:
-    """A level of names: its path with a final dot (empty at the top), and how often each stem was used."""
+    """A level of names: its path with a final dot (empty at the top), and how often each stem was used.
+
+    is_frozen: whether its layers are frozen unless they say otherwise.
+    """
 
     path: str = ""
     counters: dict[str, int] = field(default_factory=dict)
+    is_frozen: bool = False
 
 
 @dataclass(slots=True)
@@ -39,13 +51,15 @@ class Expander:
 
     reader: ItemReader
     blocks: dict[str, Block]
-    variables: dict[str, Any]
+    broken_blocks: set[str]
+    variables: Variables
     arity: int
     values: dict[str, Tensor]
-    problems: list[Problem]
+    problems: Problems
     nodes: list[Node] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
-    _constants: dict[int, Op] = field(default_factory=dict)
+    _ops: dict[Hashable, Op] = field(default_factory=dict)
+    _faulty: set[int] = field(default_factory=set)
 
     def items(self, items: tuple[Item, ...], variables: Variables, scope: Scope, current: Tensor) -> Tensor:
         """Expand a list one after the other and return its last tensor."""
@@ -54,7 +68,10 @@ class Expander:
         return current
 
     def item(self, item: Item, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
-        """Expand one item; faults are noted and leave its tensor unknown."""
+        """Expand one item; a faulty one is reported the first time only and leaves its tensor unknown."""
+        if isinstance(item, Faulty) or id(item) in self._faulty:
+            self._note_unknown(item.meta, variables, scope)
+            return None
         try:
             if isinstance(item, Choice):
                 chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
@@ -68,6 +85,7 @@ class Expander:
             return self._join(item, variables, scope, current)
         except SpecError as error:
             self.problems.extend(error.problems)
+            self._faulty.add(id(item))
             self._note_unknown(item.meta, variables, scope)
             return None
 
@@ -84,8 +102,13 @@ class Expander:
         sources = self._sources(call.meta, variables, scope, current)
         callee = resolved(call, variables, self.blocks)
         if callee != call.callee and "(" in callee:
-            call = self.reader.call(Scalar(call.meta.location, callee, True), call.meta)
+            if call.positional or call.keywords:
+                fail(call.meta.location, f"{call.callee} stands for {callee[:60]}, arguments and all; give none here")
+            call = self.reader.call(Scalar(*_place(call.meta.location), callee, "|"), call.meta)
             callee = call.callee
+        if callee in self.broken_blocks:
+            self._note_unknown(call.meta, variables, scope)
+            return None
         if callee in self.blocks:
             return self._block(self.blocks[callee], call, variables, scope, _only(sources, call.meta.location))
         op = self._op(callee, call, variables)
@@ -93,31 +116,46 @@ class Expander:
         return self._node(name, op, call.meta, sources, variables, scope)
 
     def _op(self, callee: str, call: Call, variables: Variables) -> Op:
-        """Return the op of a call; one whose arguments name no variable is made once."""
-        if id(call) in self._constants:
-            return self._constants[id(call)]
-        try:
-            kind = ops.lookup(callee)
-        except OpError as error:
-            hint = did_you_mean(callee, self.reader.suggestions)
-            fail(call.meta.location, str(error) if not hint else f"there is no layer called {callee[:60]}{hint}")
-        op = bind(kind, call, variables)
-        if callee == call.callee and constant(call):
-            self._constants[id(call)] = op
+        """Return the op of a call; it is made once for every set of values that the call's words take."""
+        values = [variables.get(name, _MISSING) for name in call.names]
+        key = identity(f"{callee} {call.text}", values) if values else (callee, call.text)
+        op = self._ops.get(key)
+        if op is None:
+            if callee not in self.reader.callables:
+                fail(call.meta.location, self._no_layer(callee, call, variables))
+            op = bind(callee, call, variables)
+            if key is not None:
+                self._ops[key] = op
         return op
+
+    def _no_layer(self, callee: str, call: Call, variables: Variables) -> str:
+        """Return the message for a call of something that is neither a layer nor a block."""
+        label = call.meta.name.parts[0] if call.meta.name is not None else ""
+        if isinstance(label, str) and label[:1].isupper() and did_you_mean(label, self.reader.suggestions):
+            return f"there is no layer called {label[:60]}{did_you_mean(label, self.reader.suggestions)}"
+        hint = did_you_mean(callee, self.reader.suggestions)
+        if not hint and callee in variables:
+            return f"{callee} is a variable that holds no layer; write one as in Conv2d({callee}, 3)"
+        return f"there is no layer called {callee[:60]}{hint or '; `cnnstat ops` lists them all'}"
 
     def _node(self, name: str, op: Op, meta: Meta, sources: list[Tensor], variables: Variables, scope: Scope) -> Tensor:
         """Add a node and return its tensor; a node that reads something unknown is left out."""
         self.values[name] = None
         shares = None if meta.share is None else self._shared(meta.share, variables, scope)
-        frozen = meta.frozen is not None and bool(value_of(meta.frozen, variables))
+        is_frozen = self._is_frozen(meta, variables, scope)
         known = tuple(source for source in sources if source is not None)
         if len(known) < len(sources):
             return None
-        self.nodes.append(Node(name, op, known, shares, not frozen, meta.location))
+        if SEVERAL_INPUTS in known:
+            fail(meta.location, "the network has several inputs; say with from: which one this layer reads")
+        self.nodes.append(Node(name, op, known, shares, not is_frozen, meta.location))
         tensor = Edge(self.arity + len(self.nodes) - 1)
         self.values[name] = tensor
         return tensor
+
+    def _is_frozen(self, meta: Meta, variables: Variables, scope: Scope) -> bool:
+        """Return whether `frozen:` holds for an item, which has it from its surroundings unless it says itself."""
+        return scope.is_frozen if meta.frozen is None else bool(value_of(meta.frozen, variables))
 
     def _shared(self, template: Template, variables: Variables, scope: Scope) -> int | None:
         """Return the index of the node whose weights are used."""
@@ -125,52 +163,57 @@ class Expander:
         if tensor is None:
             return None
         if tensor.value < self.arity:
-            fail(template.location, "an input has no weights to share")
+            fail(template.location, "an input has no weights to share; name a layer")
         index = tensor.value - self.arity
         owner = self.nodes[index].shares
         return index if owner is None else owner
 
     def _block(self, block: Block, call: Call, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
         """Expand a block call in a scope of its own."""
-        if call.meta.share is not None or call.meta.frozen is not None:
-            fail(call.meta.location, "share: and frozen: stand on single layers, inside the block")
-        body = block_variables(block, call, self.variables, variables)
+        _check_unshared(call.meta)
+        body = block_variables(block, call, self.variables, variables, self.reader.callables)
         name = self._name(call.meta.name, variables, scope, block.name, call.meta.location)
         self.labels[name] = block.name
-        current = self.items(self.reader.items(block.body), body, Scope(name + "."), current)
+        inner = Scope(name + ".", is_frozen=self._is_frozen(call.meta, variables, scope))
+        current = self.items(self.reader.items(block.body), body, inner, current)
         self.values[name] = current
         return current
 
     def _group(self, group: Group, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
         """Expand a group as often as it says, in scopes of its own where it has a name."""
-        if group.meta.reads is not None:
-            current = _only(self._sources(group.meta, variables, scope, current), group.meta.location)
-        for inner in each(group, variables):
-            if group.meta.name is None:
-                current = self.items(group.items, inner, scope, current)
+        meta = group.meta
+        _check_unshared(meta)
+        if meta.reads is not None:
+            current = _only(self._sources(meta, variables, scope, current), meta.location)
+        is_frozen = self._is_frozen(meta, variables, scope)
+        unnamed = Scope(scope.path, scope.counters, is_frozen)
+        for inner in each(group, rounds(group, variables, self.reader.callables), variables):
+            if meta.name is None:
+                current = self.items(group.items, inner, unnamed, current)
                 continue
-            name = self._name(group.meta.name, inner, scope, "", group.meta.location)
+            name = self._name(meta.name, inner, scope, "", meta.location)
             self.labels[name] = "group"
-            current = self.items(group.items, inner, Scope(name + "."), current)
+            current = self.items(group.items, inner, Scope(name + ".", is_frozen=is_frozen), current)
             self.values[name] = current
         return current
 
     def _join(self, join: Join, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
         """Expand parallel branches and the op that joins them."""
-        if join.meta.reads is not None:
-            current = _only(self._sources(join.meta, variables, scope, current), join.meta.location)
-        ends = [self._group(branch, variables, scope, current) for branch in join.branches]
+        meta = join.meta
+        _check_unshared(meta)
+        if meta.reads is not None:
+            current = _only(self._sources(meta, variables, scope, current), meta.location)
+        inner = Scope(scope.path, scope.counters, self._is_frozen(meta, variables, scope))
+        ends = [self._group(branch, variables, inner, current) for branch in join.branches]
         op = self._op(join.call.callee, join.call, variables)
-        name = self._name(join.meta.name, variables, scope, op.short_name or _stem(op.kind), join.meta.location)
-        return self._node(name, op, join.meta, ends, variables, scope)
+        name = self._name(meta.name, variables, scope, op.short_name or _stem(op.kind), meta.location)
+        return self._node(name, op, meta, ends, variables, scope)
 
     def _sources(self, meta: Meta, variables: Variables, scope: Scope, current: Tensor) -> list[Tensor]:
         """Return the tensors an item reads: those behind `from:`, else the one before it."""
-        if meta.reads is not None:
-            return [self.reference(template, variables, scope) for template in meta.reads]
-        if current is not None and current.value < 0:
-            fail(meta.location, "the network has several inputs; say with from: which one this layer reads")
-        return [current]
+        if meta.reads is None:
+            return [current]
+        return [self.reference(template, variables, scope) for template in meta.reads]
 
     def reference(self, template: Template, variables: Variables, scope: Scope) -> Tensor:
         """Return the tensor that a name stands for, looked up from the innermost scope outwards."""
@@ -183,26 +226,32 @@ class Expander:
             path = path[: path.rfind(".", 0, -1) + 1]
         name = f"{path}{match['name']}"
         if name not in self.values:
-            local = [value[len(scope.path) :] for value in self.values if value.startswith(scope.path)]
-            hint = did_you_mean(match["name"], local) or did_you_mean(match["name"], self.values)
-            fail(template.location, f"there is no layer called {match['name'][:60]} before this one{hint}")
+            fail(template.location, self._no_reference(match["name"], scope))
         tensor = self.values[name]
         return tensor if tensor is None or match["output"] is None else Edge(tensor.value, int(match["output"]))
+
+    def _no_reference(self, name: str, scope: Scope) -> str:
+        """Return the message for a name that nothing before has."""
+        near = (value[len(scope.path) :] for value in reversed(self.values) if value.startswith(scope.path))
+        hint = did_you_mean(name, islice(near, _MAX_CANDIDATES))
+        hint = hint or did_you_mean(name, islice(reversed(self.values), _MAX_CANDIDATES))
+        return f"there is no layer called {name[:60]} before this one{hint or '; a layer is named with name: layer'}"
 
     def _name(
         self, template: Template | None, variables: Variables, scope: Scope, stem: str, location: Location
     ) -> str:
         """Return the full name of an item: the one written, or the stem with a running number."""
         if template is None:
+            separator = "_" if stem[-1].isdigit() else ""
             while True:
                 number = scope.counters.get(stem, 0) + 1
                 scope.counters[stem] = number
-                name = f"{scope.path}{stem}{'_' * stem[-1].isdigit()}{number}"
+                name = f"{scope.path}{stem}{separator}{number}"
                 if name not in self.values:
                     return name
         text = filled(template, variables)
-        if not _NAME.match(text):
-            fail(location, f"{text[:60]!r} cannot be a name; use letters, digits, _ and -")
+        if not NAME.match(text):
+            fail(location, f"‘{text[:60]}’ cannot be a name; use letters, digits, _ and -, 100 at most")
         name = scope.path + text
         if name in self.values:
             fail(template.location, f"two items are called {name[:100]}; give one another name")
@@ -212,6 +261,17 @@ class Expander:
 def _stem(kind: str) -> str:
     """Return the stem of automatic names: `maxpool` for MaxPool2d."""
     return _DIMENSION.sub("", kind).lower()
+
+
+def _place(location: Location) -> tuple[str, int, int]:
+    """Return file, line and column."""
+    return location.file, location.line, location.column
+
+
+def _check_unshared(meta: Meta) -> None:
+    """Raise SpecError if an item shares weights without being a layer."""
+    if meta.share is not None:
+        fail(meta.share.location, "share: stands on single layers; write it on those inside")
 
 
 def _only(sources: list[Tensor], location: Location) -> Tensor:

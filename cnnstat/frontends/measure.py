@@ -1,90 +1,141 @@
 """Measuring: how many layers a spec expands to, found out before anything is built.
 
-Blocks are counted once for each set of arguments and repeats are multiplied, so that nested repeats and blocks that
+Blocks are measured once for each set of arguments and repeats are multiplied, so that nested repeats and blocks that
 double each other cost nothing to refuse.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
 
-from cnnstat.errors import SpecError
+from cnnstat.errors import Location, SpecError
 from cnnstat.frontends.document import Block
 from cnnstat.frontends.evaluation import MAX_LAYERS, block_variables, each, holds, resolved, rounds
-from cnnstat.frontends.expression import Variables
-from cnnstat.frontends.items import Call, Choice, Group, Item, ItemReader, Join, fail
+from cnnstat.frontends.item_reader import ItemReader
+from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join
+from cnnstat.frontends.problems import Abandoned
+from cnnstat.frontends.variables import Variables
+
+MAX_DEPTH = 100
+"""Deepest nesting of lists within blocks within lists."""
+MAX_STEPS = 5 * MAX_LAYERS
+"""Most items to go through, those included that add no layer."""
+
+
+class Size(NamedTuple):
+    """What an item expands to: layers, and steps that are taken on the way, at least one."""
+
+    layers: int
+    steps: int
 
 
 class Measure:
-    """Counts layers; raises SpecError where a spec has too many or a block calls itself."""
+    """Counts layers; raises Abandoned where a spec has too many or a block calls itself."""
 
-    def __init__(self, reader: ItemReader, blocks: dict[str, Block], variables: Mapping[str, Any]) -> None:
+    def __init__(self, reader: ItemReader, blocks: dict[str, Block], variables: Variables) -> None:
         self.reader = reader
         self.blocks = blocks
         self.variables = variables
-        self.known: dict[str, int] = {}
+        self.known: dict[Hashable, Size] = {}
         self.active: list[str] = []
+        self.depth = 0
 
-    def items(self, items: tuple[Item, ...], variables: Variables) -> int:
-        """Return the number of layers of a list."""
-        total = 0
+    def items(self, items: tuple[Item, ...], variables: Variables) -> Size:
+        """Return the size of a list."""
+        variables.budget.spend(len(items))
+        layers, steps = 0, 1
         for item in items:
-            total += max(1, self.item(item, variables))  # an empty item takes a step all the same
-            if total > MAX_LAYERS:
-                fail(item.meta.location, f"the network grows to more than {MAX_LAYERS:,} layers here")
-        return total
+            if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in variables:
+                layers, steps = layers + 1, steps + 1
+                continue
+            with self._deeper(item.meta.location):
+                size = self.item(item, variables)
+            layers, steps = layers + size.layers, steps + size.steps
+            _check(layers, steps, item.meta.location)
+        if items:
+            _check(layers, steps, items[-1].meta.location)
+        return Size(layers, steps)
 
-    def item(self, item: Item, variables: Variables) -> int:
-        """Return the number of layers of one item; what cannot be evaluated counts once and is reported later."""
-        if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in variables:
-            return 1
+    @contextmanager
+    def _deeper(self, location: Location) -> Iterator[None]:
+        """Go one level down and come back up whatever happens."""
+        if self.depth >= MAX_DEPTH:
+            raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", location)
+        self.depth += 1
         try:
-            if not holds(item.meta.condition, variables) and not isinstance(item, Choice):
-                return 0
+            yield
+        finally:
+            self.depth -= 1
+
+    def item(self, item: Item, variables: Variables) -> Size:
+        """Return the size of one item; what cannot be evaluated counts once and is reported later."""
+        try:
+            if isinstance(item, Choice):
+                chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
+                return self._group(chosen, variables)
+            if isinstance(item, Faulty) or not holds(item.meta.condition, variables):
+                return Size(0, 1)
             if isinstance(item, Call):
                 return self._call(item, variables)
             if isinstance(item, Group):
                 return self._group(item, variables)
-            if isinstance(item, Join):
-                return 1 + sum(self._group(branch, variables) for branch in item.branches)
-            chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
-            return self._group(chosen, variables)
-        except SpecError as error:
-            if any("layers" in p.message or "itself" in p.message for p in error.problems):
-                raise
-            return 1
+            return self._join(item, variables)
+        except SpecError:
+            return Size(1, 1)
 
-    def _call(self, call: Call, variables: Variables) -> int:
-        """Return the number of layers of a layer (one) or a block."""
+    def _call(self, call: Call, variables: Variables) -> Size:
+        """Return the size of a layer or a block."""
         name = resolved(call, variables, self.blocks)
         if name not in self.blocks:
-            return 1
+            return Size(1, 1)
         block = self.blocks[name]
         if name in self.active:
-            fail(call.meta.location, f"the block {name} calls itself; write the repetition with repeat:")
-        body = block_variables(block, call, self.variables, variables)
-        key = f"{name} {[body[parameter] for parameter, _ in block.parameters]}"
-        if key not in self.known:
-            self.active.append(name)
-            self.known[key] = self.items(self.reader.items(block.body), body)
+            said = f"the block {name} calls itself; write the repetition with repeat:"
+            raise Abandoned(said, call.meta.location)
+        body = block_variables(block, call, self.variables, variables, self.reader.callables)
+        key = identity(name, [body[parameter] for parameter, _ in block.parameters])
+        if key is not None and key in self.known:
+            return self.known[key]
+        self.active.append(name)
+        try:
+            size = self.items(self.reader.items(block.body), body)
+        finally:
             self.active.pop()
-        return self.known[key]
+        if key is not None:
+            self.known[key] = size
+        return size
 
-    def _group(self, group: Group, variables: Variables) -> int:
-        """Return the number of layers of a group with its repetitions; each counts at least one."""
-        values, name = rounds(group, variables)
-        if not values:
-            return 0
-        ends = [self.items(group.items, {**variables, name: v} if name else variables) for v in (values[0], values[-1])]
-        estimate = len(values) * max(1, min(ends))
-        if estimate > MAX_LAYERS:
-            fail(group.meta.location, f"{estimate:,} layers here, more than the {MAX_LAYERS:,} a network may have")
-        if name is None:
-            return estimate
-        total = 0
-        for inner in each(group, variables):
-            total += max(1, self.items(group.items, inner))
-            if total > MAX_LAYERS:
-                fail(group.meta.location, f"the network grows to more than {MAX_LAYERS:,} layers here")
-        return total
+    def _group(self, group: Group, variables: Variables) -> Size:
+        """Return the size of a group with its repetitions."""
+        values = rounds(group, variables, self.reader.callables)
+        if group.variable is None and values:
+            size = self.items(group.items, variables)
+            layers, steps = len(values) * size.layers, len(values) * size.steps
+            _check(layers, steps, group.meta.location)
+            return Size(layers, steps)
+        layers, steps = 0, 1
+        for inner in each(group, values, variables):
+            size = self.items(group.items, inner)
+            layers, steps = layers + size.layers, steps + size.steps
+            _check(layers, steps, group.meta.location)
+        return Size(layers, steps)
+
+    def _join(self, join: Join, variables: Variables) -> Size:
+        """Return the size of all branches and the op that joins them."""
+        sizes = [self._group(branch, variables) for branch in join.branches]
+        return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
+
+
+def _check(layers: int, steps: int, location: Location) -> None:
+    """Raise Abandoned if there are too many layers."""
+    if layers > MAX_LAYERS or steps > MAX_STEPS:
+        raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", location)
+
+
+def identity(what: str, values: list[Any]) -> Hashable:
+    """Return a key that is equal for equal values of equal types, or None if there is a list among them."""
+    if any(isinstance(value, list) for value in values):
+        return None
+    return (what, *values, *map(type, values))

@@ -15,7 +15,7 @@ from cnnstat.ir.graph import Graph
 def load_source(source: str, request: Request) -> Graph:
     """Return the graph of a zoo name or a .yaml file; raises SourceError or SpecError."""
     if source in zoo.names():
-        return read_spec(zoo.path(source), request, zoo.find, name=source, source=source)
+        return read_spec(zoo.path(source), request, zoo.find, source=source)
     if _is_path(source):
         return read_spec(Path(source), request, zoo.find, source=source)
     hint = did_you_mean(source, zoo.names()) or "; `cnnstat list` shows the zoo"

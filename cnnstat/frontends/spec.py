@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cnnstat import ops
-from cnnstat.errors import CnnstatError, Location, Problem, SpecError
+from cnnstat.errors import CnnstatError, Problem, SpecError
 from cnnstat.frontends.binding import tree_value
-from cnnstat.frontends.document import Document, check_variable_names, parse_document, read_document
-from cnnstat.frontends.expand import Expander, Scope, Tensor
-from cnnstat.frontends.expression import ExpressionError, evaluate, parse_expression
-from cnnstat.frontends.items import ItemReader, fail, shifted, templates
+from cnnstat.frontends.document import Document, Finder, parse_document, read_document
+from cnnstat.frontends.expand import SEVERAL_INPUTS, Expander, Scope, Tensor
+from cnnstat.frontends.item_reader import ItemReader
+from cnnstat.frontends.let import let_variables
 from cnnstat.frontends.measure import Measure
+from cnnstat.frontends.names import templates
+from cnnstat.frontends.problems import Abandoned, Problems, fail
 from cnnstat.frontends.request import Request, input_shape, resolve_inputs
-from cnnstat.frontends.yaml_tree import Mapping, Scalar, Tree
+from cnnstat.frontends.tree import Mapping, Scalar, Tree
+from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Edge, Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 from cnnstat.units import check_dtype
 
-Finder = Callable[[str, Path], Path]
-"""Maps what stands behind `extends:` and the directory of the spec to a path."""
 
-_SEVERAL_INPUTS = Edge(-1)
-"""Stands before the first layer of a network with several inputs: nothing may read it without saying which."""
-
-
-def read_spec(path: Path, request: Request, find: Finder, *, name: str = "", source: str = "") -> Graph:
+def read_spec(path: Path, request: Request, find: Finder, *, source: str = "") -> Graph:
     """Return the graph of a spec file; raises SpecError with every fault that could be told apart."""
-    return _compile(read_document(path, find, name), request, source or str(path))
+    return _compiled(lambda problems: read_document(path, find, problems), request, source or str(path))
 
 
 def parse_spec(text: str, request: Request | None = None, *, file: str = "<text>", find: Finder | None = None) -> Graph:
     """Return the graph of a spec text; `file` is what errors call it."""
-    return _compile(parse_document(text, file, find or _nowhere), request or Request(), file)
+    return _compiled(
+        lambda problems: parse_document(text, file, find or _nowhere, problems), request or Request(), file
+    )
 
 
 def _nowhere(name: str, directory: Path) -> Path:
@@ -43,38 +43,63 @@ def _nowhere(name: str, directory: Path) -> Path:
     raise CnnstatError(f"{name[:60]} cannot be extended from a text; put the spec into a file")
 
 
-def _compile(document: Document, request: Request, source: str) -> Graph:
-    """Return the graph of a document under a request."""
+@contextmanager
+def _unhindered() -> Iterator[None]:
+    """Pause the collector of garbage cycles.
+
+    Reading a spec makes many small objects and next to no cycles. The collector would walk over all of them again and
+    again, which takes longer for each layer the more layers there are.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        return _graph(document, request, source)
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _compiled(read: Callable[[Problems], Document], request: Request, source: str) -> Graph:
+    """Return the graph of a document under a request, or raise SpecError with all its faults."""
+    problems = Problems()
+    try:
+        with _unhindered():
+            graph = _graph(read(problems), request, source)
+    except SpecError as error:
+        raise SpecError([*problems.found, *error.problems]) from None
+    except Abandoned as stop:
+        last = [Problem(stop.location, str(stop))] if str(stop) else []
+        raise SpecError([*problems.found, *last]) from None
     except RecursionError:
-        fail(document.location, "blocks and lists are nested too deeply")
+        raise SpecError([Problem(None, f"{source[:200]}: blocks and lists are nested too deeply")]) from None
+    if problems.found:
+        raise problems.error()
+    return graph
 
 
 def _graph(document: Document, request: Request, source: str) -> Graph:
-    """Return the graph of a document, or raise SpecError with all its faults."""
-    problems = document.problems
-    variables = _variables(document, request)
+    """Return the graph of a document; where faults are noted it holds the faultless parts."""
+    variables = let_variables(document, request.variables)
     dtype = _dtype(document, request)
     inputs = _inputs(document, variables, dtype, request)
-    callables = {*ops.names(), *document.blocks}
-    reader = ItemReader(callables, (*ops.names(), *document.blocks), problems)
+    callables = (*ops.names(), *document.blocks)
+    reader = ItemReader({*callables}, callables, document.problems)
     expander = Expander(
         reader=reader,
         blocks=document.blocks,
+        broken_blocks=document.broken_blocks,
         variables=variables,
         arity=len(inputs),
         values={i.name: Edge(index) for index, i in enumerate(inputs)},
-        problems=problems,
+        problems=document.problems,
     )
     if document.layers is None:
         fail(document.location, "the spec has no layers:; write the list of layers")
     items = reader.items(document.layers)
     Measure(reader, document.blocks, variables).items(items, variables)
-    start: Tensor = Edge(0) if len(inputs) == 1 else _SEVERAL_INPUTS
-    last = expander.items(items, variables, Scope(), start)
-    outputs = _outputs(document, expander, last)
-    if not expander.nodes and not problems:
+    last = expander.items(items, variables, Scope(), Edge(0) if len(inputs) == 1 else SEVERAL_INPUTS)
+    outputs = _outputs(document, expander, variables, last)
+    if not expander.nodes and not document.problems.found:
         fail(document.layers.location, "layers: is empty; a network has at least one layer")
     graph = Graph(
         name=document.name,
@@ -86,8 +111,8 @@ def _graph(document: Document, request: Request, source: str) -> Graph:
         blocks=expander.labels,
         about=_about(document),
     )
-    if problems:
-        raise SpecError(_sorted(problems, graph))
+    if document.problems.found:
+        infer_shapes(graph)  # raises what is wrong with the faultless parts
     return graph
 
 
@@ -97,110 +122,60 @@ def _about(document: Document) -> dict[str, Any]:
     return {**{key: text for key, text in texts.items() if text}, "published": document.published}
 
 
-def _sorted(problems: list[Problem], graph: Graph) -> list[Problem]:
-    """Return all faults in the order of the file, those of shapes in the faultless parts included, each once."""
-    try:
-        infer_shapes(graph)
-    except SpecError as error:
-        problems = [*problems, *error.problems]
-    unique = dict.fromkeys(problems)
-    nowhere = Location("", 0, 0)
-    return sorted(unique, key=lambda p: ((w := p.location or nowhere).file, w.line, w.column))
-
-
-def _variables(document: Document, request: Request) -> dict[str, Any]:
-    """Return the values of `let:`, later ones using earlier ones, overridden by the request."""
-    check_variable_names(dict(request.variables), document)
-    variables: dict[str, Any] = {}
-    for name, tree in document.variables.items():
-        try:
-            variables[name] = (
-                _override(request.variables[name], variables) if name in request.variables else _let(tree, variables)
-            )
-        except ExpressionError as error:
-            where = shifted(tree, error.offset) if isinstance(tree, Scalar) else tree.location
-            place = None if name in request.variables else where
-            document.problems.append(Problem(place, f"{name}: {error}"))
-    if document.problems:
-        raise SpecError(document.problems)
-    return variables
-
-
-def _override(value: Any, variables: dict[str, Any]) -> Any:
-    """Return what a value given by the caller means: text as an expression, or as a layer's name."""
-    if isinstance(value, tuple):
-        return list(value)
-    return value if not isinstance(value, str) else _expression_or_word(value, variables)
-
-
-def _let(tree: Tree, variables: dict[str, Any]) -> Any:
-    """Return the value of a variable; quoted text and names of layers mean themselves."""
-    if isinstance(tree, Scalar) and isinstance(tree.value, str):
-        return _expression_or_word(tree.text, variables)
-    if isinstance(tree, Mapping):
-        fail(tree.location, "a variable holds a number, a word or a list")
-    return tree_value(tree, variables)
-
-
-def _expression_or_word(text: str, variables: dict[str, Any]) -> Any:
-    """Return the value of an expression; a bare word or a layer that is no variable means its text."""
-    node = parse_expression(text)
-    head = node.func if isinstance(node, ast.Call) else node
-    is_word = isinstance(head, ast.Name) and head.id not in variables
-    is_layer = isinstance(head, ast.Name) and head.id in ops.names()
-    if is_layer or (is_word and node is head and text not in ("true", "false", "null", "none")):
-        return text
-    return evaluate(text, variables)
-
-
 def _dtype(document: Document, request: Request) -> str:
     """Return the dtype of weights and activations."""
     if request.dtype is not None:
         return check_dtype(request.dtype)
-    if document.dtype is None:
-        return "float32"
+    return "float32" if document.dtype is None else _checked_dtype(document.dtype)
+
+
+def _checked_dtype(tree: Tree) -> str:
+    """Return the dtype that a word means; raises SpecError."""
+    if not isinstance(tree, Scalar):
+        fail(tree.location, "dtype: takes a word, as in float16")
     try:
-        return check_dtype(document.dtype.text)
+        return check_dtype(tree.text)
     except CnnstatError as error:
-        fail(document.dtype.location, str(error))
+        fail(tree.location, str(error))
 
 
-def _inputs(document: Document, variables: dict[str, Any], dtype: str, request: Request) -> tuple[Input, ...]:
+def _inputs(document: Document, variables: Variables, dtype: str, request: Request) -> tuple[Input, ...]:
     """Return the inputs of the network, batch included."""
     if not document.inputs:
         fail(document.location, "the spec has no input:; write the sizes without the batch, as in input: [3, 224, 224]")
     declared = []
-    for name, (location, tree) in document.inputs.items():
+    for name, tree in document.inputs.items():
         if name in document.variables:
-            fail(location, f"{name} is both an input and a variable; rename one")
+            fail(tree.location, f"{name} is both an input and a variable; rename one")
         declared.append((name, *_declared_input(tree, variables, dtype)))
     return resolve_inputs(declared, request)
 
 
-def _declared_input(tree: Tree, variables: dict[str, Any], dtype: str) -> tuple[tuple[int, ...], str]:
+def _declared_input(tree: Tree, variables: Variables, dtype: str) -> tuple[tuple[int, ...], str]:
     """Return sizes and dtype of `[3, 224, 224]` or `{shape: [128], dtype: int64}`."""
-    shape, kind = tree, None
+    shape: Tree | None = tree
     if isinstance(tree, Mapping):
-        for problem in tree.unknown_keys(("shape", "dtype")):
-            raise SpecError([problem])
-        shape, kind = tree.get("shape") or tree, tree.get("dtype")
+        for unknown in tree.unknown_keys(("shape", "dtype")):
+            raise SpecError([unknown])
+        shape, own_dtype = tree.get("shape"), tree.get("dtype")
+        dtype = dtype if own_dtype is None else _checked_dtype(own_dtype)
+    if shape is None:
+        fail(tree.location, "an input needs shape:, as in {shape: [128], dtype: int64}")
+    sizes = tree_value(shape, variables)
     try:
-        sizes = tree_value(shape, variables)
-        sizes = sizes if isinstance(sizes, list) else [sizes]
-        checked = input_shape(sizes, kind.text if isinstance(kind, Scalar) else None)
-    except (ExpressionError, CnnstatError) as error:
-        if isinstance(error, SpecError):
-            raise
-        fail(tree.location, f"{error}; write the sizes without the batch, as in [3, 224, 224]")
-    return checked.sizes, checked.dtype or dtype
+        return input_shape(sizes if isinstance(sizes, list) else [sizes]).sizes, dtype
+    except CnnstatError as error:
+        fail(shape.location, f"{error}; write the sizes without the batch, as in [3, 224, 224]")
 
 
-def _outputs(document: Document, expander: Expander, last: Tensor) -> list[Tensor]:
+def _outputs(document: Document, expander: Expander, variables: Variables, last: Tensor) -> list[Tensor]:
     """Return the tensors the network returns: those of `outputs:`, else the last one."""
     if document.outputs is None:
         return [last]
-    try:
-        return [expander.reference(t, {}, Scope()) for t in templates(document.outputs)]
-    except SpecError as error:
-        expander.problems.extend(error.problems)
-        return []
+    found: list[Tensor] = []
+    for template in templates(document.outputs):
+        try:
+            found.append(expander.reference(template, variables, Scope()))
+        except SpecError as error:
+            document.problems.extend(error.problems)
+    return found

@@ -13,6 +13,9 @@ from cnnstat.ir.op import Op, Shape, Shapes
 MAX_ELEMENTS = 2**62
 """Most elements of one tensor; beyond that sizes in bytes no longer fit what tensor libraries can address."""
 
+MAX_SIZES = 10_000
+"""Most axes of all the outputs of one op; PyTorch allows 64 for a tensor, and no layer makes thousands of tensors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Values:
@@ -73,11 +76,16 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
     try:
         check_input_count(node.op, len(shapes))
         made = node.op.output(shapes)
+        if sum(map(len, made)) > MAX_SIZES:
+            raise OpError(f"its outputs have more than {MAX_SIZES:,} sizes in all; use fewer outputs or axes")
         for shape in made:
             if math.prod(shape) > MAX_ELEMENTS:
                 raise OpError(f"its output has more than 2^62 elements ({'×'.join(map(str, shape))}); make it smaller")
     except OpError as error:
-        problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {error}"))
+        # Messages of ops begin with the argument to change, as in `groups=3 does not divide 64`.
+        argument = str(error).partition("=")[0]
+        place = node.location and node.location.argument(argument)
+        problems.append(Problem(place, f"{node.name} ({node.op.kind}): {error}"))
         return None
     return made
 

@@ -10,6 +10,7 @@ from itertools import groupby, zip_longest
 from typing import NamedTuple
 
 from cnnstat.passes.analysis import Analysis, Layer
+from cnnstat.report.facts import wrapped
 from cnnstat.report.glyphs import cut_end, cut_start, padded, printable, widest
 from cnnstat.report.page import BLANK, Line, Page, plain
 from cnnstat.report.row import block_of
@@ -77,7 +78,8 @@ def _chart(measure: Measure, analyses: Sequence[Analysis], abreast: int, room: i
     weighted = (sum(layer.op.counted_as_weighted for layer in analysis.layers) for analysis in analyses)
     is_folded = any(len(found) < count for found, count in zip(sets, weighted))
     folded = ", the layers of a block together" if is_folded else ""
-    lines: list[Line] = [plain(f"{measure.title} of convolutions and linear layers, {unit}{folded}", "bold")]
+    title = f"{measure.title} of convolutions and linear layers, {unit}{folded}"
+    lines: list[Line] = [plain(line, "bold") for line in wrapped(title, (room + GAP) * abreast - GAP)]
     for first in range(0, len(analyses), abreast):
         places = range(first, min(first + abreast, len(analyses)))
         columns = [_column(analyses[i], sets[i], scale, longest, room, COLOURS[i % len(COLOURS)]) for i in places]

@@ -54,7 +54,7 @@ def axes_text(numbers: Sequence[Fraction | int | None], joint: str = "×") -> st
 def point_text(numbers: Sequence[int]) -> str:
     """Return a position, with one number where all are equal (`−3`, `(−3, 0)`)."""
     shown = axes_text(numbers, ", ")
-    return f"({shown})" if "," in shown else shown
+    return f"({shown})" if ", " in shown else shown
 
 
 def brief_count(number: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FunctionType
@@ -31,7 +32,8 @@ def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str,
     reason: Exception | None = None
     for way in range(first_way, len(WAYS)):
         try:
-            with same_random_numbers(), contexts[way]():
+            with same_random_numbers(), warnings.catch_warnings(), contexts[way]():
+                warnings.simplefilter("ignore")
                 return factory(**arguments), WAYS[way]
         except CnnstatError:
             raise

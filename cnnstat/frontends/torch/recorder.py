@@ -29,6 +29,13 @@ _MAYBE_SAME = frozenset(
 )
 """Calls that return the very memory and shape they were given where there is nothing to do."""
 
+_FACTORIES = frozenset(
+    """new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
+    randint_like aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like aten.full_like
+    aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided""".split()
+)
+"""Calls that take a tensor for its shape or dtype only."""
+
 _DROPOUTS = frozenset("dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout".split())
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
@@ -55,7 +62,7 @@ class Recorder:
         results = (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
         if name in ("setitem", "data.set"):
             results = (arguments[0],)
-        if not results:
+        if not results or name in _FACTORIES:
             return
         first = next(operands_in(arguments), None)
         call = Call(name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current)

@@ -1,0 +1,83 @@
+"""Let: the values of a document's variables, those given by the caller in front."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+from cnnstat import ops
+from cnnstat.errors import SpecError, did_you_mean
+from cnnstat.frontends.arithmetic import ExpressionError, bounded
+from cnnstat.frontends.binding import tree_value
+from cnnstat.frontends.call_text import words_in
+from cnnstat.frontends.document import Document
+from cnnstat.frontends.expression import RESERVED
+from cnnstat.frontends.problems import fail
+from cnnstat.frontends.request import RequestError
+from cnnstat.frontends.tree import Scalar, Tree
+from cnnstat.frontends.variables import Variables
+
+MAX_VARIABLES = 10_000
+
+
+def let_variables(document: Document, given: Mapping[str, Any]) -> Variables:
+    """Return the variables of a document with their values; they may use each other in any order.
+
+    given: values that replace the document's, as text (evaluated) or Python values.
+    Raises RequestError for a given variable that the document does not have, SpecError for faults of the document.
+    """
+    for name in given:
+        if name not in document.variables:
+            known = ", ".join(document.variables) or "this spec has none"
+            hint = did_you_mean(name, document.variables) or f"; known: {known}"
+            raise RequestError(f"there is no variable called {name[:60]} to set{hint}")
+    if len(document.variables) > MAX_VARIABLES:
+        fail(document.location, f"let: holds more than {MAX_VARIABLES:,} variables")
+    values: dict[str, Any] = {}
+    variables = Variables(values)
+    trees = {name: _given(given, name, tree) for name, tree in document.variables.items()}
+    words = {*ops.names(), *document.blocks}
+    for name in _ordered(trees):
+        tree = trees[name]
+        try:
+            values[name] = _value(tree, variables, words, document) if isinstance(tree, Tree) else tree
+        except SpecError as error:
+            document.problems.extend(error.problems)
+    if len(values) < len(trees):
+        raise document.problems.error()
+    return variables
+
+
+def _given(given: Mapping[str, Any], name: str, tree: Tree) -> Any:
+    """Return what stands for a variable: a tree, or the value that the caller gives."""
+    if name not in given:
+        return tree
+    value = given[name]
+    if isinstance(value, str):
+        return Scalar(f"--set {name}", 1, 1, value)
+    try:
+        return bounded(list(value) if isinstance(value, tuple) else value)
+    except ExpressionError as error:
+        raise RequestError(f"{name}: {error}") from None
+
+
+def _ordered(trees: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names so that every variable comes after those it uses; raises SpecError if there is a circle."""
+    uses = {
+        name: [word for word in words_in(tree) if word in trees] if isinstance(tree, Tree) else []
+        for name, tree in trees.items()
+    }
+    try:
+        return tuple(TopologicalSorter(uses).static_order())
+    except CycleError as error:
+        circle = [name for name in uses if name in error.args[1]]
+        said = "itself" if len(circle) == 1 else "each other"
+        fail(trees[circle[0]].location, f"let: {', '.join(circle[:8])} refer{'s' * (len(circle) == 1)} to {said}")
+
+
+def _value(tree: Tree, variables: Variables, layers: Container[str], document: Document) -> Any:
+    """Return the value of a variable; a bare word that is no variable means itself."""
+    word = tree.text if isinstance(tree, Scalar) else ""
+    is_word = word.isidentifier() and word not in document.variables and word not in RESERVED
+    return tree_value(tree, variables, (word,) if is_word else (), layers)
