@@ -3,49 +3,87 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.comparison import Comparison, compare_analyses
+from cnnstat.errors import SourceError
 from cnnstat.frontends.request import InputShape, Request, RequestError, input_shape, parse_input
 from cnnstat.frontends.source import load_source
 from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
+from cnnstat.units import check_dtype
 
 if TYPE_CHECKING:
     import torch
 
 Shape = str | Sequence[int]
-Source = str | os.PathLike[str] | Graph
+Source = str | os.PathLike[str] | Graph | Any
+"""A name, a path, a graph, or a torch.nn.Module (which mypy must not need to know)."""
 
 
 def load(
     source: Source,
-    input: Shape | None = None,
+    input: Any = None,
     *,
-    inputs: Mapping[str, Shape] | None = None,
+    inputs: Any = None,
     batch: int | None = None,
     dtype: str | None = None,
     variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
 ) -> Graph:
     """Return the layer graph of a model.
 
-    source: a zoo name (`"vgg16"`), the path of a .yaml spec, or a graph, which is returned as it is.
-    input: sizes of the only input, with or without the batch: `(3, 224, 224)` or `"3x224x224"`.
-    inputs: the same by input name, for networks with several.
+    source: a zoo name (`"vgg16"`), the path of a .yaml spec, a PyTorch model by name (`"torchvision:resnet50"`,
+        `"file.py:Class"`) or itself, which is left as it was, or a graph, which is returned as it is.
+    input: sizes of the only input, with or without the batch: `(3, 224, 224)` or `"3x224x224"`; for a PyTorch model
+        also a tensor, or any nesting of sizes and tensors; a tuple of several is several arguments.
+    inputs: the same by input name, for networks with several; values that are no sizes are passed on as they are.
     batch, dtype: batch size and dtype (`"float16"`) of weights and activations.
     variables: values for the spec's `let:` variables.
-    Raises SourceError, SpecError or RequestError, all of them CnnstatError.
+    arguments: arguments for the class or function that builds a PyTorch model.
+    mode: whether a PyTorch model runs in `"eval"` or `"train"` mode.
+    Raises SourceError, SpecError, RequestError, or ModelError for a PyTorch model that cannot be built or run; all of
+    them are CnnstatError.
     """
+    if mode not in ("eval", "train"):
+        raise RequestError(f"mode={mode!r}: write eval or train")
     if isinstance(source, Graph):
         if any(change is not None for change in (input, inputs, batch, dtype, variables)):
             raise RequestError("a Graph is analyzed as it is; load it again with the changes")
         return source
+    if not isinstance(source, (str, os.PathLike)):
+        return _load_module(source, input, inputs, batch, dtype, variables, arguments, mode)
     shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
     if input is not None:
         shapes[""] = _shape(input)
-    request = Request(inputs=shapes, batch=batch, dtype=dtype, variables=variables or {})
+    request = Request(
+        inputs=shapes, batch=batch, dtype=dtype, variables=variables or {}, arguments=arguments or {}, mode=mode
+    )
     return load_source(os.fspath(source), request)
+
+
+def _load_module(
+    model: Any,
+    input: Any,
+    inputs: Any,
+    batch: int | None,
+    dtype: str | None,
+    variables: Mapping[str, Any] | None,
+    arguments: Mapping[str, Any] | None,
+    mode: str,
+) -> Graph:
+    """Return the graph of a torch.nn.Module; raises SourceError for anything else."""
+    if "torch" not in sys.modules:
+        said = f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(model).__name__}"
+        raise SourceError(said)
+    if variables or arguments:
+        raise RequestError("variables and arguments go with a source by name; this model is built already")
+    from cnnstat.frontends.torch.load import load_module
+
+    return load_module(model, input, inputs, batch=batch, dtype=None if dtype is None else check_dtype(dtype), mode=mode)
 
 
 def _shape(shape: Shape) -> InputShape:
@@ -55,12 +93,14 @@ def _shape(shape: Shape) -> InputShape:
 
 def analyze(
     source: Source,
-    input: Shape | None = None,
+    input: Any = None,
     *,
-    inputs: Mapping[str, Shape] | None = None,
+    inputs: Any = None,
     batch: int | None = None,
     dtype: str | None = None,
     variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
     optimizer: str = "sgd",
     strict_receptive_field: bool = False,
 ) -> Analysis:
@@ -70,18 +110,22 @@ def analyze(
     strict_receptive_field: let a squeeze-excite gate make everything behind it see the whole input.
     The other arguments and the errors are those of `load`.
     """
-    graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
+    graph = load(
+        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
+    )
     return analyze_graph(graph, optimizer=optimizer, strict=strict_receptive_field)
 
 
 def build(
     source: Source,
-    input: Shape | None = None,
+    input: Any = None,
     *,
-    inputs: Mapping[str, Shape] | None = None,
+    inputs: Any = None,
     batch: int | None = None,
     dtype: str | None = None,
     variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
     device: str | torch.device | None = None,
 ) -> torch.nn.Module:
     """Return a model as a working PyTorch module, with fresh weights that are called as the layers are.
@@ -92,7 +136,9 @@ def build(
     """
     from cnnstat.torch_model import build as build_module
 
-    graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
+    graph = load(
+        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
+    )
     return build_module(graph, device=device)
 
 

@@ -41,8 +41,15 @@ class Optimizer(str, Enum):
     adam = "adam"
 
 
+class Mode(str, Enum):
+    """Modes of a PyTorch model."""
+
+    eval = "eval"
+    train = "train"
+
+
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A network of the zoo (`cnnstat list`) or a .yaml file.")
+    str, typer.Argument(metavar="SOURCE", help="A network of the zoo (`cnnstat list`), a .yaml file, or torchvision:NAME, timm:NAME, file.py:Class.")
 ]
 InputOption = Annotated[
     list[str] | None,
@@ -54,6 +61,17 @@ BatchOption = Annotated[int | None, typer.Option("--batch", help="Batch size (1 
 DtypeOption = Annotated[str | None, typer.Option("--dtype", help="Dtype of weights and activations, such as float16.")]
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", help="Give a variable of the spec another value.", metavar="NAME=VALUE")
+]
+ArgumentOption = Annotated[
+    list[str] | None,
+    typer.Option("--arg", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"),
+]
+ModeOption = Annotated[Mode, typer.Option("--mode", help="Mode a PyTorch model runs in.")]
+TracebackOption = Annotated[
+    bool,
+    typer.Option(
+        "--traceback", help="Show a PyTorch model's own error too.", callback=console.show_tracebacks, is_eager=True
+    ),
 ]
 OptimizerOption = Annotated[Optimizer, typer.Option(help="Whose state training memory includes.")]
 StrictOption = Annotated[
@@ -86,6 +104,9 @@ def analyze(
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: ModeOption = Mode.eval,
+    traceback: TracebackOption = False,
     optimizer: OptimizerOption = Optimizer.sgd,
     strict_receptive_field: StrictOption = False,
     depth: Annotated[
@@ -104,7 +125,7 @@ def analyze(
     from cnnstat import report
 
     view = report.View(depth=depth, columns=_keys(columns), sort=sort, top=top)
-    analysis = _analyze(source, input, batch, dtype, set, optimizer, strict_receptive_field)
+    analysis = _analyze(source, input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
     with console.open_output(output) as out:
         if published:
             from cnnstat.published import published_rows
@@ -121,6 +142,9 @@ def compare(
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: ModeOption = Mode.eval,
+    traceback: TracebackOption = False,
     optimizer: OptimizerOption = Optimizer.sgd,
     strict_receptive_field: StrictOption = False,
     format: FormatOption = Format.table,
@@ -130,7 +154,7 @@ def compare(
     from cnnstat import report
     from cnnstat.comparison import compare_analyses
 
-    options = (input, batch, dtype, set, optimizer, strict_receptive_field)
+    options = (input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
     comparison = compare_analyses([_analyze(source, *options) for source in sources])
     with console.open_output(output) as out:
         report.write_comparison(comparison, format.value, out)
@@ -146,6 +170,9 @@ def explain(
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: ModeOption = Mode.eval,
+    traceback: TracebackOption = False,
     strict_receptive_field: StrictOption = False,
     format: FormatOption = Format.table,
     output: OutputOption = None,
@@ -153,7 +180,7 @@ def explain(
     """Write out the arithmetic of one layer with its numbers put in."""
     from cnnstat import report
 
-    analysis = _analyze(source, input, batch, dtype, set, Optimizer.sgd, strict_receptive_field)
+    analysis = _analyze(source, input, batch, dtype, set, arg, mode, Optimizer.sgd, strict_receptive_field)
     with console.open_output(output) as out:
         report.write_explanation(analysis, layer, format.value, out)
 
@@ -199,19 +226,23 @@ def _analyze(
     batch: int | None,
     dtype: str | None,
     variables: list[str] | None,
+    arguments: list[str] | None,
+    mode: Mode,
     optimizer: Optimizer,
     strict: bool,
 ) -> Any:
     """Return the analysis that the shared options ask for."""
-    from cnnstat.frontends.request import Request, parse_input, parse_variables
+    from cnnstat.frontends.request import Request, parse_arguments, parse_inputs, parse_variables
     from cnnstat.frontends.source import load_source
     from cnnstat.passes.analysis import analyze_graph
 
     request = Request(
-        inputs=dict(map(parse_input, inputs or ())),
+        inputs=parse_inputs(inputs or ()),
         batch=batch,
         dtype=dtype,
         variables=parse_variables(variables or ()),
+        arguments=parse_arguments(arguments or ()),
+        mode=mode.value,
     )
     return analyze_graph(load_source(source, request), optimizer=optimizer.value, strict=strict)
 

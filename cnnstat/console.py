@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,17 @@ MAX_PROBLEMS = 30
 
 FILE_WIDTH = 120
 """Columns of a table that is written to a file, unless COLUMNS says otherwise."""
+
+
+_shown: set[str] = set()
+"""What errors show beside their own line."""
+
+
+def show_tracebacks(wanted: bool) -> bool:
+    """Let errors of a model show where in it they come from, if wanted."""
+    if wanted:
+        _shown.add("traceback")
+    return wanted
 
 
 def prepare_streams() -> None:
@@ -55,6 +67,9 @@ def report_error(error: CnnstatError) -> int:
     else:
         lines = [f"cnnstat: {error}"]
     print(*(_printable(line) for line in lines), sep="\n", file=sys.stderr)
+    if "traceback" in _shown and error.__cause__ is not None:
+        cause = "".join(traceback.format_exception(error.__cause__))
+        print(*map(_printable, cause.splitlines()), sep="\n", file=sys.stderr)
     return 2
 
 

@@ -137,15 +137,20 @@ def arguments(draw, kind, shape):
     return given
 
 
+def rarely(draw):
+    """One time in six, and never in the simplest examples."""
+    return draw(st.integers(0, 5)) == 5
+
+
 # Shapes --------------------------------------------------------------------------------------------------------------
 
 
 @st.composite
-def shapes(draw, spatial):
+def shapes(draw, spatial, shortest=1):
     """Batch × channels × so many spatial sizes."""
     batch = draw(st.integers(1, 3))
     longest = {0: 1, 1: 20, 2: 14, 3: 8}[spatial]
-    return (batch, draw(st.sampled_from(CHANNELS)), *(draw(st.integers(1, longest)) for _ in range(spatial)))
+    return (batch, draw(st.sampled_from(CHANNELS)), *(draw(st.integers(shortest, longest)) for _ in range(spatial)))
 
 
 class Pool:
@@ -214,9 +219,9 @@ def _distance(shape, other):
 @st.composite
 def calls(draw, kind, pool, tries=ATTEMPTS, skipped=()):
     """Add one call of an op to a pool, not on `skipped` tensors; None where none of a few random calls fits."""
-    sources = [edge for edge in pool.of(is_integer=kind.__name__ in TAKES_INTEGERS) if edge not in skipped]
+    sources = [e for e in pool.of(is_integer=kind.__name__ in TAKES_INTEGERS) if e not in skipped and pool.tensors[e][0]]
     for _ in range(tries if sources else 0):
-        first = draw(st.sampled_from(sources[-8:]))
+        first = draw(st.sampled_from(sources[:-7:-1]))
         shape = pool.tensors[first][0]
         reads = [first]
         fewest, most = kind.input_count
@@ -251,7 +256,7 @@ def single_calls(draw, name):
     kind = lookup(name)
     pool = Pool()
     example = draw(st.sampled_from(kind.examples()))
-    if draw(st.integers(0, 3)):
+    if not rarely(draw):
         shape = draw(shapes(draw(st.sampled_from([max(0, len(example.inputs[0]) - 2), 2, 1, 0, 3]))))
         if name in TAKES_INTEGERS:
             pool.add_input(shape, "int64")
@@ -286,16 +291,16 @@ def graphs(draw, allowed=None, spatial=None, longest=8):
     rank = draw(st.sampled_from((2, 1, 3, 0))) if spatial is None else spatial
     others = tuple(f"{number}d" for number in range(1, 4) if number != rank)
     kinds = [lookup(name) for name in (allowed or names()) if not name.endswith(others)]
-    start = draw(shapes(rank))
+    kinds += 3 * [kind for kind in kinds if kind.counted_as_weighted]
+    start = draw(shapes(rank, shortest=4))
     pool.add_input(start)
-    if draw(st.integers(0, 3)) == 0:
+    if rarely(draw):
         pool.add_input(draw(st.sampled_from((start, (*start[:1], 4, *start[2:])))))
-    if any(kind.__name__ in TAKES_INTEGERS for kind in kinds) and draw(st.integers(0, 3)) == 0:
+    if any(kind.__name__ in TAKES_INTEGERS for kind in kinds) and rarely(draw):
         pool.add_input((start[0], draw(st.integers(1, 6))), "int64")
-    for _ in range(draw(st.integers(1, longest))):
-        if draw(st.integers(0, 5)) == 0 and shared(draw, pool):
-            continue
-        draw(calls(draw(st.sampled_from(kinds)), pool, tries=3))
+    for kind in draw(st.lists(st.sampled_from(kinds), min_size=longest // 2, max_size=longest)):
+        if not (rarely(draw) and shared(draw, pool)):
+            draw(calls(kind, pool, tries=3))
     if not pool.nodes:
         pool.add(lookup("Identity")(), [Edge(0)])
     ends = list(pool.tensors)[len(pool.inputs) :]

@@ -7,6 +7,7 @@ import pytest
 
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Storage, numel
+from cnnstat.torch_model import build
 
 torch = pytest.importorskip("torch")
 
@@ -106,6 +107,18 @@ def macs_of(graph, values):
 # Memory --------------------------------------------------------------------------------------------------------------
 
 
+def real_device(graph):
+    """The device that tells the truth about a graph's memory: `meta`, where nothing is computed, if it can.
+
+    Not so for attention, which has kernels of its own on a CPU, for shuffled channels, which are always copied there,
+    and for batch norm without momentum, which looks at the value of its counter. A CPU's ConvTranspose3d on the other
+    hand holds on to more memory than its result has.
+    """
+    kinds = ("ScaledDotProductAttention", "MultiheadAttention", "ChannelShuffle")
+    needs_values = any(op.kind in kinds or getattr(op, "momentum", 0) is None for op in (n.op for n in graph.nodes))
+    return "cpu" if needs_values else "meta"
+
+
 class Alive(TorchDispatchMode):
     """Knows which storages of `tensors`, and of those made under it, are alive; those of `ignored` do not count."""
 
@@ -143,9 +156,11 @@ class Peak(NamedTuple):
     copies: list
 
 
-def peak_of(module, graph, device="meta"):
+def peak_of(graph):
     """The peak of an inference pass."""
     totals, copies = [], []
+    device = real_device(graph)
+    module = build(graph, device=device)
     inputs = inputs_of(graph, device)
     alive = Alive(inputs, (*module.parameters(), *module.buffers()))
 
@@ -160,9 +175,11 @@ def peak_of(module, graph, device="meta"):
     return Peak(max(totals), copies)
 
 
-def kept_by(module, graph, device="meta"):
+def kept_by(graph):
     """The bytes that a pass in training keeps for its backward pass, parameters and buffers left out."""
     kept = []
+    device = real_device(graph)
+    module = build(graph, device=device)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
         results = module.train()(*inputs_of(graph, device))
     storages = {storage_of(tensor): tensor.untyped_storage().nbytes() for tensor in kept}

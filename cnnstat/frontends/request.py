@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,6 +52,18 @@ def parse_input(text: str) -> tuple[str, InputShape]:
         raise RequestError(f"--input {text[:60]}: write sizes as in 3x224x224, or name=1x128:int64")
     sizes = tuple(int(size) for size in re.split("[x×,]", match["sizes"]))
     return match["name"] or "", input_shape(sizes, match["dtype"])
+
+
+def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
+    """Return input shapes by name from texts as `parse_input` takes them; raises RequestError if a name occurs twice."""
+    inputs: dict[str, InputShape] = {}
+    for text in texts:
+        name, shape = parse_input(text)
+        if name in inputs:
+            said = f"{name} is given twice" if name else "write name=sizes to tell several inputs apart"
+            raise RequestError(f"--input {text[:60]}: {said}")
+        inputs[name] = shape
+    return inputs
 
 
 def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
@@ -113,3 +126,18 @@ def parse_variables(texts: Sequence[str]) -> dict[str, str]:
             raise RequestError(f"--set {text[:60]}: write name=value, as in classes=10")
         variables[name.strip()] = value.strip()
     return variables
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """Return arguments from texts `name=value`; a value is a Python literal, true, false, null, or else text."""
+    words = {"true": True, "false": False, "null": None, "none": None}
+    arguments = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip().isidentifier():
+            raise RequestError(f"--arg {text[:60]}: write name=value, as in num_classes=10")
+        try:
+            arguments[name.strip()] = literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            arguments[name.strip()] = words.get(value.strip().lower(), value)
+    return arguments

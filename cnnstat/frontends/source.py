@@ -7,19 +7,42 @@ from pathlib import Path
 
 from cnnstat.errors import SourceError, did_you_mean
 from cnnstat.frontends import zoo
-from cnnstat.frontends.request import Request
+from cnnstat.frontends.request import Request, RequestError
 from cnnstat.frontends.spec import read_spec
 from cnnstat.ir.graph import Graph
 
 
 def load_source(source: str, request: Request) -> Graph:
-    """Return the graph of a zoo name or a .yaml file; raises SourceError or SpecError."""
+    """Return the graph of a zoo name, a .yaml file or (with a colon) a PyTorch model.
+
+    Raises SourceError, SpecError, RequestError, or for a PyTorch model ModelError.
+    """
+    if _is_torch(source):
+        return _load_torch(source, request)
+    if request.arguments:
+        raise RequestError("--arg is for PyTorch models; a spec takes --set")
     if source in zoo.names():
         return read_spec(zoo.path(source), request, zoo.find, source=source)
     if _is_path(source):
         return read_spec(Path(source), request, zoo.find, source=source)
     hint = did_you_mean(source, zoo.names()) or "; `cnnstat list` shows the zoo"
     raise SourceError(f"{source[:100]}: no network of the zoo and no .yaml file{hint}")
+
+
+def _is_torch(source: str) -> bool:
+    """Whether a source means a PyTorch model: `torchvision:resnet50`, `file.py:Class`; not a path such as `C:\\net.yaml`."""
+    return ":" in source and "\0" not in source and len(source) < 4096 and not source.endswith(zoo.SUFFIXES) and not Path(source).exists()
+
+
+def _load_torch(source: str, request: Request) -> Graph:
+    """Return the graph of a PyTorch model; raises SourceError where PyTorch is missing."""
+    try:
+        from cnnstat.frontends.torch.load import load_torch_source
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise SourceError(f"{source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'") from None
+    return load_torch_source(source, request)
 
 
 def _is_path(source: str) -> bool:

@@ -109,6 +109,8 @@ class Op:
     """The axis that holds channels or features."""
     short_name: ClassVar[str] = ""
     """Stem of automatic layer names (`conv` gives conv1, conv2, …); the lower-case class name if empty."""
+    frozen: ClassVar[frozenset[str]] = frozenset()
+    """Names of weights that are not learnt although the node's others are; only traced models have any."""
     equation: ClassVar[str] = ""
     """What an activation computes (`f(x) = max(0, x)`); empty for every other op."""
     derivative: ClassVar[str] = ""
@@ -291,7 +293,7 @@ class NothingSaved:
     """Mixin for ops whose backward pass needs none of their tensors."""
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return that nothing is kept."""
+        """Return nothing."""
         return NOTHING_SAVED
 
 

@@ -130,7 +130,7 @@ class BinaryStep(Activation):
     steps = ("compare",)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return that nothing is kept: the gradient is zero whatever the input."""
+        """Return nothing: the gradient is zero whatever the input."""
         return NOTHING_SAVED
 
     def curve(self, x: float) -> float:

@@ -64,6 +64,12 @@ class Identity(SameShape, Pointwise, View):
     """Passes its input on unchanged: f(x) = x."""
 
     torch = "torch.nn.Identity"
+    equation = "f(x) = x"
+    derivative = "f′(x) = 1"
+
+    def curve(self, x: float) -> float:
+        """Return x."""
+        return x
 
     @property
     def linearity(self) -> Linearity:

@@ -118,8 +118,8 @@ class Analysis:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        """Structures that are legal but seldom meant."""
-        return lint(self.graph, self.values)
+        """What the result rests on, if it is not exact for every input, and structures that are seldom meant."""
+        return (*self.graph.about.get("notes_torch", ()), *lint(self.graph, self.values))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings under the `cnnstat/1` JSON contract."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from cnnstat.ir.graph import Graph, Node
-from cnnstat.ir.op import Linearity
+from cnnstat.ir.op import Linearity, numel
 from cnnstat.passes.shapes import Values
 
 
@@ -13,7 +13,7 @@ def lint(graph: Graph, values: Values) -> tuple[str, ...]:
     """Return one line for each suspicious place: linear layers in a row, results that nothing uses."""
     readers = Counter(edge.value for node in graph.nodes for edge in node.inputs)
     readers.update(edge.value for edge in graph.outputs)
-    return (*_linear_pairs(graph, values, readers), *_unused(graph, readers))
+    return (*_linear_pairs(graph, values, readers), *_unused(graph, values, readers))
 
 
 def _linear_pairs(graph: Graph, values: Values, readers: Counter[int]) -> tuple[str, ...]:
@@ -47,7 +47,8 @@ def _dense_before(graph: Graph, node: Node, readers: Counter[int]) -> int | None
     return None
 
 
-def _unused(graph: Graph, readers: Counter[int]) -> tuple[str, ...]:
-    """Return the layers whose result is neither read nor an output."""
-    names = [node.name for index, node in enumerate(graph.nodes, start=graph.arity) if not readers[index]]
+def _unused(graph: Graph, values: Values, readers: Counter[int]) -> tuple[str, ...]:
+    """Return the layers whose result is neither read nor an output; rows that make nothing have none."""
+    rows = enumerate(graph.nodes, start=graph.arity)
+    names = [node.name for i, node in rows if not readers[i] and any(map(numel, values.outputs[i]))]
     return tuple(f"nothing reads the output of {name}" for name in names)

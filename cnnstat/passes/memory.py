@@ -86,8 +86,10 @@ def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[i
     for node, inputs in zip(graph.nodes, values.inputs):
         if node.shares is not None:
             continue
-        params.append(_tensor_bytes(node.op.weights(inputs), graph.dtype))
-        trainable.append(params[-1] if node.trainable else 0)
+        weights = node.op.weights(inputs)
+        params.append(_tensor_bytes(weights, graph.dtype))
+        learnt = {name: shape for name, shape in weights.items() if name not in node.op.frozen}
+        trainable.append(_tensor_bytes(learnt, graph.dtype) if node.trainable else 0)
         buffers.append(_tensor_bytes(node.op.buffers(inputs), graph.dtype))
     return params, trainable, buffers
 

@@ -23,8 +23,9 @@ def count_parameters(graph: Graph, values: Values) -> Parameters:
     params, trainable, buffers = [], [], []
     for node, inputs in zip(graph.nodes, values.inputs):
         owns = node.shares is None
-        count = sum(map(numel, node.op.weights(inputs).values())) if owns else 0
-        params.append(count)
-        trainable.append(count if node.trainable else 0)
+        weights = node.op.weights(inputs) if owns else {}
+        params.append(sum(map(numel, weights.values())))
+        learnt = (numel(shape) for name, shape in weights.items() if name not in node.op.frozen)
+        trainable.append(sum(learnt) if node.trainable else 0)
         buffers.append(sum(map(numel, node.op.buffers(inputs).values())) if owns else 0)
     return Parameters(tuple(params), tuple(trainable), tuple(buffers))

@@ -30,7 +30,7 @@ def arithmetic_page(formulas: Sequence[Formula], width: int, label_width: int = 
         if fits:
             lines.append((head, *_side_by_side(formula, symbols, numbers)))
         else:
-            lines += _below(formula, head, INDENT + label + 2)
+            lines += _unaligned(formula, head, width)
         rest = " " * (INDENT + label + 2)
         room = max(20, min(width, WIDEST) - len(rest))
         lines += [((rest + text, "italic"),) for text in wrapped(formula.note, room) if formula.note]
@@ -57,11 +57,12 @@ def _side_by_side(formula: Formula, symbols: int, numbers: int) -> tuple[Span, .
     )
 
 
-def _below(formula: Formula, head: Span, indent: int) -> list[Line]:
-    """Return the three parts on a line each."""
+def _unaligned(formula: Formula, head: Span, width: int) -> list[Line]:
+    """Return the three parts on one line if they fit, or on a line each."""
     middle = _numbers(formula)
-    lines: list[Line] = [(head, (formula.symbols, "dim"))]
-    if middle:
-        lines.append(((" " * indent + "= " + middle, ""),))
-    lines.append(((" " * indent + "= " + value_text(formula.value), "bold"),))
-    return lines
+    parts: list[Span] = [(formula.symbols, "dim"), *([(f"= {middle}", "")] if middle else [])]
+    parts.append((f"= {value_text(formula.value)}", "bold"))
+    indent = width_of(head[0])
+    if indent + sum(width_of(text) + 1 for text, _ in parts) - 1 <= width:
+        return [(head, *(span for text, style in parts for span in ((text, style), (" ", ""))))]
+    return [(head, parts[0]), *(((" " * indent, ""), part) for part in parts[1:])]

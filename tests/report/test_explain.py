@@ -34,8 +34,7 @@ def value_of(numbers):
     [("alexnet", "conv1"), ("resnet50", "layer1.0.add"), ("unet", "up1.upconv"), ("vgg16", "fc6")],
 )
 def test_pages(golden, network_name, layer):
-    name = layer if layer in [node.name for node in zoo(network_name).graph.nodes] else "ConvTranspose2d#1"
-    golden(f"explain_{network_name}_{layer}.out", explained(zoo(network_name), name))
+    golden(f"explain_{network_name}_{layer}.out", explained(zoo(network_name), layer))
 
 
 def test_a_narrow_page(golden):
@@ -180,7 +179,7 @@ def test_a_layer_is_found_by(wanted, found):
     ("wanted", "message"),
     [
         ("conv7", r"has no layer conv7; did you mean"),
-        ("1.conv1", r"has no layer 1.conv1 of just that name; it fits layer1.1.conv1, .* and \d+ more|fits"),
+        ("1.conv1", r"has no layer 1.conv1 of just that name; it fits layer1.1.conv1, layer2.1.conv1"),
         ("999", r"has \d+ layers, so no layer 999"),
         ("0", r"so no layer 0"),
         ("Linear#2", r"has 1 Linear"),

@@ -95,7 +95,8 @@ def test_cutting_and_padding_give_the_width(text, width):
     text = printable(text)
     for cut in (cut_end, cut_start, cut_call):
         short = cut(text, width)
-        assert width_of(short) <= width and (short == text) == (width_of(text) <= width or short == text)
+        assert width_of(short) <= width
+        assert short == text or width_of(text) > width
         assert width_of(padded(short, width, "right")) == width
 
 
@@ -149,7 +150,7 @@ def test_facts_are_aligned():
 def test_a_grid_cuts_the_widest_column_first():
     tracks = [Track(title="a", least=3), Track(title="b", align="right"), Track(title="c", least=3)]
     lines = str(grid(tracks, [("abcdefgh", "12345", "wxyz")], 16)).splitlines()
-    assert lines[-1] == "abc…  12345  wx…" or lines[-1] == "abcd…  12345  w…" or cell_len(lines[-1]) == 16
+    assert lines[-1] == "ab…  12345  wxyz"
 
 
 def test_a_grid_never_cuts_numbers():

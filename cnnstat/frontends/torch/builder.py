@@ -16,6 +16,7 @@ from cnnstat.frontends.torch.measured import PRODUCTS, Work, family_of, work_of
 from cnnstat.frontends.torch.origin import NO_KEYS, Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
+from cnnstat.frontends.torch.vision import UNCOUNTED
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
 from cnnstat.ir.window import Reads
@@ -247,7 +248,7 @@ class Builder:
             family=family_of(call, work),
             place=Storage.FRESH if alias is None else in_place,
             reads=_reads(shapes, outputs, work, call),
-            modelled=call.name in PRODUCTS or (not work.macs and not work.unknown),
+            modelled=call.name in PRODUCTS or not (work.macs or work.unknown or call.name in UNCOUNTED),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
         self._emit_recorded(call, op, gathered)

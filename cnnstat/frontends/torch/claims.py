@@ -52,8 +52,10 @@ class Ledger:
         direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
         side: numbers of those that its operands are computed from.
         """
-        expected = {**op.weights(shapes), **op.buffers(shapes)}
-        given = {name: shape_of(self.tensors[key].tensor) for name, key in direct.items()}
+        expected = {(name, True): s for name, s in op.weights(shapes).items()}
+        expected |= {(name, False): s for name, s in op.buffers(shapes).items()}
+        stored = {name: self.tensors[key] for name, key in direct.items()}
+        given = {(name, each.is_parameter): shape_of(each.tensor) for name, each in stored.items()}
         is_same = given == expected and not side and len(set(direct.values())) == len(direct)
         owners = {self.tensors[key].owner for key in direct.values()}
         if is_same and len(owners) == 1 and None not in owners:

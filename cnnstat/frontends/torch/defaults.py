@@ -36,7 +36,7 @@ def _torchvision(model: nn.Module, name: str) -> Example:
     if ".detection." in kind:
         return Example(([InputShape(_detection_size(model))],))
     if ".optical_flow." in kind:
-        image = InputShape((1, 3, 520, 960))
+        image = InputShape((1, 3, 512, 512))
         return Example((image, image))
     crop = getattr(model, "image_size", None) or _crop_size(name)
     height, width = (crop, crop) if isinstance(crop, int) else (crop[0], crop[-1])

@@ -28,7 +28,7 @@ _MOVES = frozenset(
     native_channel_shuffle _reshape_copy view_as_real view_as_complex real _conj _local_scalar_dense device set_ resize_
     is_same_size sym_size sym_numel max_unpool2d max_unpool3d _pack_padded_sequence upsample_nearest1d upsample_nearest2d
     upsample_nearest3d _upsample_nearest_exact2d nms broadcast_tensors meshgrid movedim swapaxes numpy_T item
-    is_nonzero equal isclose allclose native_dropout""".split()
+    is_nonzero equal tensor_split isclose allclose native_dropout""".split()
 )
 """aten operations that only make, move, order or look up numbers."""
 
@@ -46,11 +46,20 @@ _NORMS = frozenset(
 )
 """aten normalizations: two steps an element."""
 
-_INTERPOLATIONS = {"upsample_linear1d": 3, "upsample_bilinear2d": 9, "upsample_trilinear3d": 21, "upsample_bicubic2d": 35}
-"""Steps for each output, as in the op Upsample."""
+_INTERPOLATIONS = {
+    "upsample_linear1d": 3,
+    "upsample_bilinear2d": 9,
+    "_upsample_bilinear2d_aa": 9,
+    "upsample_trilinear3d": 21,
+    "upsample_bicubic2d": 35,
+    "_upsample_bicubic2d_aa": 35,
+    "grid_sampler_2d": 9,
+    "grid_sampler_3d": 21,
+}
+"""Steps for each output, as in the op Upsample; with antialiasing more values are read, which is not counted."""
 
 PRODUCTS = frozenset(
-    """einsum addmm baddbmm addbmm addmv addr chain_matmul tensordot multi_dot linalg_multi_dot inner dot vdot mv
+    """linear matmul mm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum addmm baddbmm addbmm addmv addr chain_matmul tensordot multi_dot linalg_multi_dot inner dot vdot mv
     linalg_vecdot F.multi_head_attention_forward deform_conv2d aten.deform_conv2d aten.addmm aten.baddbmm
     aten.bmm aten.mm linalg_matmul aten.addmv aten.convolution aten._convolution""".split()
 )
@@ -153,6 +162,10 @@ def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any,
         return "norm"
     if name in _INTERPOLATIONS:
         flops["resampling"] += _INTERPOLATIONS[name] * count
+        return "resize"
+    if name == "roi_align" and arguments[5] > 0:
+        # Every output is the mean of sampling_ratio² values between four pixels each (He et al. 2017, section 3).
+        flops["resampling"] += 10 * arguments[5] ** 2 * count
         return "resize"
     if torch.Tag.pointwise in function.tags or torch.Tag.pointwise in _functional_tags(function, name):
         flops["element-wise"] += count

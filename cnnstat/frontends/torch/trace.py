@@ -25,7 +25,7 @@ from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
 from cnnstat.frontends.torch.state import preserved
 from cnnstat.frontends.torch.tensors import tensors_in
-from cnnstat.frontends.torch.vision import without_loops_over_values
+from cnnstat.frontends.torch.vision import without_loops_over_boxes
 from cnnstat.ir.graph import Edge, Graph
 
 MAX_REAL_BYTES = 4 * 2**30
@@ -44,8 +44,8 @@ def trace(model: nn.Module, example: Example, *, name: str, source: str, dtype: 
     mode: `eval` or `train`; may_run: whether it may be run for real. Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
-    if any(nn.parameter.is_lazy(parameter) for parameter in model.parameters()):
-        model = copy.deepcopy(model)
+    if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
+        model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
     try:
         return _traced(model, example, Faker(kind), kind, name, source, mode)
@@ -59,6 +59,12 @@ def trace(model: nn.Module, example: Example, *, name: str, source: str, dtype: 
     except Exception as error:
         raise _failed(error if not isinstance(reason, ValueNeededError) else error, name) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
+
+
+def _lazy_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model whose tensors get their shapes in the first pass."""
+    lazy = [buffer for buffer in model.buffers() if nn.parameter.is_lazy(buffer)]
+    return copy.deepcopy(model, {id(buffer): nn.parameter.UninitializedBuffer(dtype=buffer.dtype) for buffer in lazy})
 
 
 def _real_note(reason: Exception) -> str:
@@ -98,7 +104,8 @@ def _traced(
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = CallStack(model)
         recorder = Recorder(builder, stack, faker)
-        with stack.following(), DispatchMode(recorder), FunctionMode(recorder):
+        on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
+        with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
             result = model(*made.arguments, **made.keywords)
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, model, tuple(made.inputs), outputs, name=name, source=source)
@@ -112,8 +119,7 @@ def _quiet() -> Iterator[None]:
     stance = getattr(torch.compiler, "set_stance", None) if "torch._dynamo" in sys.modules else None
     with warnings.catch_warnings(), stance("force_eager") if stance else contextlib.nullcontext():
         warnings.simplefilter("ignore")
-        with without_loops_over_values():
-            yield
+        yield
 
 
 def _dtype(model: nn.Module) -> torch.dtype:

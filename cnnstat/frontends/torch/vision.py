@@ -1,26 +1,61 @@
-"""torchvision's detection models without their loops over the values of classes."""
+"""torchvision's detection models without the parts that go by the values of boxes."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from torch.overrides import handle_torch_function, has_torch_function
+
+UNCOUNTED = frozenset(("heatmaps_to_keypoints", "paste_masks_in_image"))
+"""Calls that stand for a loop over boxes of any size: resampling without products, the work of which is not known."""
+
+
+def heatmaps_to_keypoints(maps: torch.Tensor, rois: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return keypoints and their scores as torchvision's function of this name makes them, in shape only."""
+    if has_torch_function((maps, rois)):
+        made: tuple[torch.Tensor, torch.Tensor] = handle_torch_function(heatmaps_to_keypoints, (maps, rois), maps, rois)
+        return made
+    count, kinds = maps.shape[:2]
+    return maps.new_zeros((count, kinds, 3)), maps.new_zeros((count, kinds))
+
+
+def paste_masks_in_image(
+    masks: torch.Tensor, boxes: torch.Tensor, img_shape: tuple[int, int], padding: int = 1
+) -> torch.Tensor:
+    """Return masks of the size of the image as torchvision's function of this name makes them, in shape only."""
+    if has_torch_function((masks, boxes)):
+        made: torch.Tensor = handle_torch_function(
+            paste_masks_in_image, (masks, boxes), masks, boxes, img_shape, padding=padding
+        )
+        return made
+    return masks.new_zeros((masks.shape[0], 1, *img_shape))
+
+
+_REPLACED: tuple[tuple[str, str, Callable[..., Any]], ...] = (
+    ("torchvision.models.detection.roi_heads", "heatmaps_to_keypoints", heatmaps_to_keypoints),
+    ("torchvision.models.detection.transform", "paste_masks_in_image", paste_masks_in_image),
+)
 
 
 @contextmanager
-def without_loops_over_values() -> Iterator[None]:
-    """Let torchvision suppress boxes of all classes in one call (its own way for few boxes) instead of class by class.
+def without_loops_over_boxes() -> Iterator[None]:
+    """Let detection models run on shapes alone, for as long as the context lasts.
 
-    Class by class it asks for the values of the class numbers, which a trace has not; what is kept is the same.
+    Boxes of all classes are suppressed in one call, which is torchvision's own way for few boxes; class by class it
+    would ask for the values of the class numbers. What is made of single boxes is one call of unknown work.
     """
     boxes = sys.modules.get("torchvision.ops.boxes")
-    own = getattr(boxes, "_batched_nms_vanilla", None)
     at_once = getattr(boxes, "_batched_nms_coordinate_trick", None)
-    if boxes is None or own is None or at_once is None:
+    with ExitStack() as stack:
+        if hasattr(boxes, "_batched_nms_vanilla") and at_once is not None:
+            stack.enter_context(patch.object(boxes, "_batched_nms_vanilla", at_once))
+        for place, name, replacement in _REPLACED:
+            module = sys.modules.get(place)
+            if hasattr(module, name):
+                stack.enter_context(patch.object(module, name, replacement))
         yield
-        return
-    boxes._batched_nms_vanilla = at_once
-    try:
-        yield
-    finally:
-        boxes._batched_nms_vanilla = own

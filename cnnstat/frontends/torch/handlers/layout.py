@@ -190,7 +190,7 @@ def _channel_shuffle(call: Call) -> Match:
     return Match(shuffle.ChannelShuffle(call.get(1, "groups")), (_subject(call),))
 
 
-_VIEWS = ("unbind", "select", "diagonal", "as_strided", "unfold", "real", "imag", "view_as_real", "view_as_complex")
+_VIEWS = ("unbind", "tensor_split", "hsplit", "vsplit", "movedim", "select", "diagonal", "as_strided", "unfold", "real", "imag")
 _COPIES = ("contiguous", "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool")
 
 HANDLERS: dict[str, Handler] = {
