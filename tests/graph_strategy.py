@@ -80,13 +80,13 @@ def by_name(draw, name, shape, given):
     if name == "dims":
         return draw(permutations(shape))
     if name == "normalized_shape":
-        return tuple(shape[draw(st.integers(1, len(shape) - 1)) :])
+        return tuple(shape[draw(st.integers(len(shape) > 1, len(shape) - 1)) :])
     if name == "unflattened_size":
         return factors(draw, shape[given["dim"]])
     if name == "shape":
         return factors(draw, math.prod(shape[1:]))
     if name == "sections":
-        return partition(draw, shape[given.get("dim", 1)])
+        return partition(draw, shape[given.get("dim", -1)])
     if name == "table":
         rows = st.sets(st.integers(0, channels - 1), min_size=1)
         return tuple(tuple(sorted(draw(rows))) for _ in range(given["out_channels"]))

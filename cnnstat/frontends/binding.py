@@ -9,7 +9,8 @@ from typing import Any
 from cnnstat import ops
 from cnnstat.errors import Location, OpError, did_you_mean
 from cnnstat.frontends.arithmetic import ExpressionError, bounded
-from cnnstat.frontends.expression import evaluate_tree, parse_expression
+from cnnstat.frontends.expression import evaluate_tree
+from cnnstat.frontends.grammar import parse_expression
 from cnnstat.frontends.items import Call, Value
 from cnnstat.frontends.problems import Abandoned, fail
 from cnnstat.frontends.signature import Signature, example, signature

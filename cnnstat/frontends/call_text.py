@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 
 from cnnstat.frontends.arithmetic import ExpressionError
-from cnnstat.frontends.expression import parse_expression
+from cnnstat.frontends.grammar import parse_expression
 from cnnstat.frontends.problems import fail
 from cnnstat.frontends.tree import Scalar, Sequence, Tree
 

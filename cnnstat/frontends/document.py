@@ -118,7 +118,7 @@ def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple
         return _read(base, find, problems, chain)
     except SpecError as error:
         if error.problems[0].location == Location(str(base), 1, 1):  # it could not be read at all
-            fail(tree.location, f"extends: {error.problems[0]}")
+            fail(tree.location, f"extends: {str(error.problems[0])[-300:]}")
         raise
 
 

@@ -118,14 +118,13 @@ class Expander:
     def _op(self, callee: str, call: Call, variables: Variables) -> Op:
         """Return the op of a call; it is made once for every set of values that the call's words take."""
         values = [variables.get(name, _MISSING) for name in call.names]
-        key = identity(f"{callee} {call.text}", values) if values else (callee, call.text)
+        key = identity(f"{callee} {call.text}", values, variables.budget) if values else (callee, call.text)
         op = self._ops.get(key)
         if op is None:
             if callee not in self.reader.callables:
                 fail(call.meta.location, self._no_layer(callee, call, variables))
             op = bind(callee, call, variables)
-            if key is not None:
-                self._ops[key] = op
+            self._ops[key] = op
         return op
 
     def _no_layer(self, callee: str, call: Call, variables: Variables) -> str:
@@ -140,8 +139,8 @@ class Expander:
 
     def _node(self, name: str, op: Op, meta: Meta, sources: list[Tensor], variables: Variables, scope: Scope) -> Tensor:
         """Add a node and return its tensor; a node that reads something unknown is left out."""
-        self.values[name] = None
         shares = None if meta.share is None else self._shared(meta.share, variables, scope)
+        self.values[name] = None
         is_frozen = self._is_frozen(meta, variables, scope)
         known = tuple(source for source in sources if source is not None)
         if len(known) < len(sources):

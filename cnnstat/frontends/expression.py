@@ -1,111 +1,26 @@
 """Expressions of the spec language: arithmetic over a closed whitelist, bounded in size, never executed as Python.
 
-The text is parsed with Python's own grammar and walked; anything outside the whitelist (attributes, comprehensions,
-calls to anything but a few functions) is an error with the place where it stands.
+The syntax tree is walked; anything outside the whitelist (attributes, comprehensions, calls to anything but a few
+functions) is an error with the place where it stands.
 """
 
 from __future__ import annotations
 
 import ast
-import re
-import warnings
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 from cnnstat.errors import did_you_mean
 from cnnstat.frontends.arithmetic import FUNCTIONS, OPERATORS, ExpressionError, bounded, elements, quoted
+from cnnstat.frontends.grammar import parse_expression
 from cnnstat.frontends.variables import Variables
 
-MAX_TEXT = 4_000
-"""Longest expression; lists that are longer are written as YAML."""
-MAX_BRACKETS = 30
-"""Deepest brackets within brackets; Python's parser is safe well beyond that."""
-MAX_NESTING = 120
-"""Deepest syntax tree that is walked."""
-
-_BRACKETS = re.compile(r"'[^']*'|\"[^\"]*\"|([(\[{])|([)\]}])")
-_PAIRS = {"(": ")", "[": "]", "{": "}"}
-_FOREIGN = (("&&", "and"), ("||", "or"), ("×", "*"), ("÷", "/"))
 _ENGLISH = {"yes": "true", "on": "true", "no": "false", "off": "false", "nil": "null", "TRUE": "true", "FALSE": "false"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "none": None}
 RESERVED = frozenset({*_WORDS, *_ENGLISH})
 """Words that never mean themselves."""
 
-
-@lru_cache(maxsize=8192)
-def parse_expression(text: str) -> ast.expr:
-    """Return the syntax tree of an expression; raises ExpressionError."""
-    text = text.strip().replace("\n", " ")
-    if len(text) > MAX_TEXT:
-        raise ExpressionError(f"longer than {MAX_TEXT} characters; write it as YAML, or in parts under let:")
-    _check_brackets(text)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(text, mode="eval").body
-    except SyntaxError as error:
-        offset = len(text[: max(0, (error.offset or 1) - 1)].encode())
-        raise ExpressionError(f"cannot read {quoted(text)}{_syntax_hint(text, error)}", offset) from None
-    except (RecursionError, MemoryError, ValueError):
-        raise ExpressionError(f"cannot read {quoted(text)}; it is nested too deeply or broken") from None
-    _check_nesting(tree, text)
-    return tree
-
-
-def _check_brackets(text: str) -> None:
-    """Raise ExpressionError unless brackets come in pairs and are nested no deeper than is sane."""
-    opened: list[re.Match[str]] = []
-    for match in _BRACKETS.finditer(text):
-        if match[1]:
-            opened.append(match)
-        elif match[2]:
-            if not opened:
-                raise ExpressionError(f"a {match[2]} too many in {quoted(text)}; delete it", _bytes(text, match))
-            first = opened.pop()
-            if _PAIRS[first[0]] != match[2]:
-                said = f"{first[0]} is closed by {match[2]} in {quoted(text)}; write {_PAIRS[first[0]]}"
-                raise ExpressionError(said, _bytes(text, match))
-        if len(opened) > MAX_BRACKETS:
-            raise ExpressionError(f"{quoted(text)} is nested more than {MAX_BRACKETS} deep", _bytes(text, match))
-    if opened:
-        last = opened[-1]
-        said = f"{last[0]} is never closed in {quoted(text)}; add {_PAIRS[last[0]]}"
-        raise ExpressionError(said, _bytes(text, last))
-
-
-def _bytes(text: str, match: re.Match[str]) -> int:
-    """Return the bytes before a match, which is how Python's parser counts columns."""
-    return len(text[: match.start()].encode())
-
-
-def _syntax_hint(text: str, error: SyntaxError) -> str:
-    """Return what to write instead, where that can be told."""
-    for foreign, own in _FOREIGN:
-        if foreign in text:
-            return f"; write {own} for {foreign}"
-    said = str(error.msg)
-    if "comma" in said:
-        return "; is a comma missing?"
-    if "positional argument follows" in said:
-        return "; arguments without a name come first"
-    if "repeated" in said:
-        return "; an argument is given twice"
-    if "leading zeros" in said:
-        return "; a number does not begin with 0"
-    if "=" in text:
-        return "; arguments are written as name=value, comparisons with =="
-    return "; write numbers, names, + - * / // % **, comparisons, and, or, not"
-
-
-def _check_nesting(tree: ast.expr, text: str) -> None:
-    """Raise ExpressionError if the tree is nested too deeply to be walked safely."""
-    level: list[ast.AST] = [tree]
-    for _ in range(MAX_NESTING):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
-        if not level:
-            return
-    raise ExpressionError(f"{quoted(text)} is nested too deeply; write it in parts under let:")
+_MISSING = object()
 
 
 def evaluate(text: str, variables: Variables) -> Any:
@@ -118,19 +33,15 @@ def evaluate_tree(node: ast.expr, variables: Variables, words: tuple[str, ...] =
 
     Raises ExpressionError, and Abandoned when the budget of the variables is spent.
     """
-    if words and isinstance(node, ast.Name) and node.id in words and node.id not in variables:
-        return node.id
+    if isinstance(node, ast.Constant):
+        return node.value
+    variables.budget.spend(1)
+    if isinstance(node, ast.Name):
+        return _name(node, variables, words)
     handler = _HANDLERS.get(type(node))
     if handler is None:
         raise ExpressionError(f"{quoted(ast.unparse(node))} is not allowed in a spec", node.col_offset)
-    variables.budget.spend(1)
-    try:
-        return handler(node, variables)
-    except ExpressionError as error:
-        if words and isinstance(node, ast.Name):
-            hint = did_you_mean(node.id, (*words, *variables)) or f"; known: {', '.join(words)}"
-            raise ExpressionError(f"there is no word or variable called {node.id[:60]}{hint}", error.offset) from None
-        raise
+    return handler(node, variables)
 
 
 def _result(value: Any, node: ast.expr, variables: Variables) -> Any:
@@ -140,24 +51,22 @@ def _result(value: Any, node: ast.expr, variables: Variables) -> Any:
     return bounded(value, node.col_offset)
 
 
-def _constant(node: ast.Constant, variables: Variables) -> Any:
-    """Return a literal."""
-    if isinstance(node.value, (int, float, str)) or node.value is None:
-        return bounded(node.value, node.col_offset)
-    raise ExpressionError(f"{quoted(ast.unparse(node))} is not allowed in a spec", node.col_offset)
-
-
-def _name(node: ast.Name, variables: Variables) -> Any:
-    """Return a variable, or true, false and null as YAML writes them."""
-    if node.id in variables:
-        return variables[node.id]
-    if node.id in _WORDS:
-        return _WORDS[node.id]
-    if node.id in _ENGLISH:
-        raise ExpressionError(f"there is no variable called {node.id}; write {_ENGLISH[node.id]}", node.col_offset)
-    known = f"; known: {', '.join(sorted(variables)[:12])}" if len(variables) else "; this spec has none"
-    hint = did_you_mean(node.id, variables) or known
-    raise ExpressionError(f"there is no variable called {node.id[:60]}{hint}", node.col_offset)
+def _name(node: ast.Name, variables: Variables, words: tuple[str, ...]) -> Any:
+    """Return a variable, true, false and null as YAML writes them, or one of `words` as it stands."""
+    name = node.id
+    value = variables.get(name, _MISSING)
+    if value is not _MISSING:
+        return value
+    if name in _WORDS:
+        return _WORDS[name]
+    if name in words:
+        return name
+    if name in _ENGLISH:
+        raise ExpressionError(f"there is no variable called {name}; write {_ENGLISH[name]}", node.col_offset)
+    known = (*words, *sorted(variables)[:12])
+    hint = did_you_mean(name, (*words, *variables)) or f"; known: {', '.join(known) or 'none'}"
+    what = "word or variable" if words else "variable"
+    raise ExpressionError(f"there is no {what} called {name[:60]}{hint}", node.col_offset)
 
 
 def _list(node: ast.List | ast.Tuple, variables: Variables) -> Any:
@@ -168,6 +77,8 @@ def _list(node: ast.List | ast.Tuple, variables: Variables) -> Any:
 def _binary(node: ast.BinOp, variables: Variables) -> Any:
     """Return the result of + − * / // % **; lists can be joined with + and repeated with *."""
     left, right = evaluate_tree(node.left, variables), evaluate_tree(node.right, variables)
+    if type(left) is int and type(right) is int:  # nearly always, and then there is nothing else to check
+        return bounded(_apply(node.op, left, right, node, variables), node.col_offset)
     lists = isinstance(left, list) + isinstance(right, list)
     if not (lists == 1 and isinstance(node.op, ast.Mult) or lists == 2 and isinstance(node.op, ast.Add)):
         for operand, side in ((left, node.left), (right, node.right)):
@@ -278,8 +189,6 @@ def _shown(value: Any) -> str:
 
 
 _HANDLERS: dict[type[ast.AST], Callable[[Any, Variables], Any]] = {
-    ast.Constant: _constant,
-    ast.Name: _name,
     ast.List: _list,
     ast.Tuple: _list,
     ast.BinOp: _binary,

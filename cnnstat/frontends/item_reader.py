@@ -147,8 +147,12 @@ class ItemReader:
         entries = value.items if isinstance(value, Sequence) else [value]
         has_values = bool(entries) and all(isinstance(e, Scalar) and not isinstance(e.value, str) for e in entries)
         has_arguments = isinstance(value, Mapping) and key.text[:1].isupper()
-        if has_values or has_arguments or not is_label(key.text):
-            fail(key.location, f"there is no layer called {head[:60]}{did_you_mean(head, self.suggestions)}")
+        if is_label(key.text) and not has_values and not has_arguments:
+            return
+        hint = did_you_mean(head, self.suggestions)
+        if not is_label(key.text) and not hint:
+            fail(key.location, f"‘{key.text[:60]}’ is no layer, and names consist of letters, digits, _ and -")
+        fail(key.location, f"there is no layer called {head[:60]}{hint}")
 
     def _with_arguments(self, key: Scalar, value: Tree, meta: Meta) -> Call:
         """Return a layer written as `Conv2d: {out_channels: 64}`, `Conv2d: [64, 3]`, `Linear: 10` or `ReLU:`."""

@@ -18,7 +18,7 @@ from cnnstat.frontends.request import RequestError
 from cnnstat.frontends.tree import Scalar, Tree
 from cnnstat.frontends.variables import Variables
 
-MAX_VARIABLES = 10_000
+MAX_VARIABLES = 2_000
 
 
 def let_variables(document: Document, given: Mapping[str, Any]) -> Variables:
@@ -38,7 +38,10 @@ def let_variables(document: Document, given: Mapping[str, Any]) -> Variables:
     variables = Variables(values)
     trees = {name: _given(given, name, tree) for name, tree in document.variables.items()}
     words = {*ops.names(), *document.blocks}
-    for name in _ordered(trees):
+    uses = {name: _uses(tree, trees) for name, tree in trees.items()}
+    for name in _ordered(uses, trees):
+        if any(used not in values for used in uses[name]):
+            continue  # something it uses is at fault
         tree = trees[name]
         try:
             values[name] = _value(tree, variables, words, document) if isinstance(tree, Tree) else tree
@@ -62,12 +65,13 @@ def _given(given: Mapping[str, Any], name: str, tree: Tree) -> Any:
         raise RequestError(f"{name}: {error}") from None
 
 
-def _ordered(trees: Mapping[str, Any]) -> tuple[str, ...]:
+def _uses(tree: Any, names: Container[str]) -> list[str]:
+    """Return the variables that a value is made of."""
+    return [word for word in words_in(tree) if word in names] if isinstance(tree, Tree) else []
+
+
+def _ordered(uses: Mapping[str, list[str]], trees: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the names so that every variable comes after those it uses; raises SpecError if there is a circle."""
-    uses = {
-        name: [word for word in words_in(tree) if word in trees] if isinstance(tree, Tree) else []
-        for name, tree in trees.items()
-    }
     try:
         return tuple(TopologicalSorter(uses).static_order())
     except CycleError as error:

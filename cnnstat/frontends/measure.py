@@ -6,22 +6,23 @@ double each other cost nothing to refuse.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Hashable
 from typing import Any, NamedTuple
 
-from cnnstat.errors import Location, SpecError
+from cnnstat.errors import SpecError
 from cnnstat.frontends.document import Block
 from cnnstat.frontends.evaluation import MAX_LAYERS, block_variables, each, holds, resolved, rounds
 from cnnstat.frontends.item_reader import ItemReader
-from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join
+from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, Meta
 from cnnstat.frontends.problems import Abandoned
-from cnnstat.frontends.variables import Variables
+from cnnstat.frontends.variables import Budget, Variables
 
 MAX_DEPTH = 100
 """Deepest nesting of lists within blocks within lists."""
 MAX_STEPS = 5 * MAX_LAYERS
 """Most items to go through, those included that add no layer."""
+MAX_LISTS = 2 * MAX_LAYERS
+"""Most lists that are gone through while measuring."""
 
 
 class Size(NamedTuple):
@@ -41,36 +42,33 @@ class Measure:
         self.known: dict[Hashable, Size] = {}
         self.active: list[str] = []
         self.depth = 0
+        self.lists = 0
 
     def items(self, items: tuple[Item, ...], variables: Variables) -> Size:
         """Return the size of a list."""
+        self.lists += 1
+        if self.lists > MAX_LISTS and items:
+            raise Abandoned("more repetitions and blocks than can be counted, by here", items[0].meta.location)
         variables.budget.spend(len(items))
         layers, steps = 0, 1
+        self.depth += 1
         for item in items:
             if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in variables:
                 layers, steps = layers + 1, steps + 1
                 continue
-            with self._deeper(item.meta.location):
-                size = self.item(item, variables)
+            if self.depth > MAX_DEPTH:
+                raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", item.meta.location)
+            size = self.item(item, variables)
             layers, steps = layers + size.layers, steps + size.steps
-            _check(layers, steps, item.meta.location)
+            _check(layers, steps, item.meta)
+        self.depth -= 1
         if items:
-            _check(layers, steps, items[-1].meta.location)
+            _check(layers, steps, items[-1].meta)
         return Size(layers, steps)
-
-    @contextmanager
-    def _deeper(self, location: Location) -> Iterator[None]:
-        """Go one level down and come back up whatever happens."""
-        if self.depth >= MAX_DEPTH:
-            raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", location)
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
 
     def item(self, item: Item, variables: Variables) -> Size:
         """Return the size of one item; what cannot be evaluated counts once and is reported later."""
+        depth, active = self.depth, len(self.active)
         try:
             if isinstance(item, Choice):
                 chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
@@ -83,6 +81,8 @@ class Measure:
                 return self._group(item, variables)
             return self._join(item, variables)
         except SpecError:
+            self.depth = depth
+            del self.active[active:]
             return Size(1, 1)
 
     def _call(self, call: Call, variables: Variables) -> Size:
@@ -95,16 +95,13 @@ class Measure:
             said = f"the block {name} calls itself; write the repetition with repeat:"
             raise Abandoned(said, call.meta.location)
         body = block_variables(block, call, self.variables, variables, self.reader.callables)
-        key = identity(name, [body[parameter] for parameter, _ in block.parameters])
-        if key is not None and key in self.known:
+        key = identity(name, [body[parameter] for parameter, _ in block.parameters], variables.budget)
+        if key in self.known:
             return self.known[key]
         self.active.append(name)
-        try:
-            size = self.items(self.reader.items(block.body), body)
-        finally:
-            self.active.pop()
-        if key is not None:
-            self.known[key] = size
+        size = self.items(self.reader.items(block.body), body)
+        self.active.pop()
+        self.known[key] = size
         return size
 
     def _group(self, group: Group, variables: Variables) -> Size:
@@ -113,13 +110,13 @@ class Measure:
         if group.variable is None and values:
             size = self.items(group.items, variables)
             layers, steps = len(values) * size.layers, len(values) * size.steps
-            _check(layers, steps, group.meta.location)
+            _check(layers, steps, group.meta)
             return Size(layers, steps)
         layers, steps = 0, 1
         for inner in each(group, values, variables):
             size = self.items(group.items, inner)
             layers, steps = layers + size.layers, steps + size.steps
-            _check(layers, steps, group.meta.location)
+            _check(layers, steps, group.meta)
         return Size(layers, steps)
 
     def _join(self, join: Join, variables: Variables) -> Size:
@@ -128,14 +125,20 @@ class Measure:
         return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
 
 
-def _check(layers: int, steps: int, location: Location) -> None:
+def _check(layers: int, steps: int, meta: Meta) -> None:
     """Raise Abandoned if there are too many layers."""
     if layers > MAX_LAYERS or steps > MAX_STEPS:
-        raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", location)
+        raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", meta.location)
 
 
-def identity(what: str, values: list[Any]) -> Hashable:
-    """Return a key that is equal for equal values of equal types, or None if there is a list among them."""
-    if any(isinstance(value, list) for value in values):
-        return None
-    return (what, *values, *map(type, values))
+def identity(what: str, values: list[Any], budget: Budget) -> Hashable:
+    """Return a key that is equal for equal values of equal types; lists cost as many steps as they are long."""
+    return (what, *(_key(value, budget) for value in values))
+
+
+def _key(value: Any, budget: Budget) -> Hashable:
+    """Return a value with its type, lists as tuples."""
+    if not isinstance(value, list):
+        return type(value), value
+    budget.spend(len(value))
+    return tuple(_key(entry, budget) for entry in value)

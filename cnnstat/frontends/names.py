@@ -7,7 +7,7 @@ import re
 import unicodedata
 
 from cnnstat.frontends.arithmetic import ExpressionError
-from cnnstat.frontends.expression import parse_expression
+from cnnstat.frontends.grammar import parse_expression
 from cnnstat.frontends.items import Template
 from cnnstat.frontends.problems import fail
 from cnnstat.frontends.tree import Scalar, Sequence, Tree

@@ -27,9 +27,10 @@ class Problems:
 
     def extend(self, problems: Iterable[Problem]) -> None:
         """Add faults."""
-        self.found.extend(problems)
-        if len(self.found) >= MAX_PROBLEMS:
-            raise Abandoned
+        for each in problems:
+            self.found.append(each)
+            if len(self.found) >= MAX_PROBLEMS:
+                raise Abandoned
 
     def error(self) -> SpecError:
         """Return all faults as one error."""

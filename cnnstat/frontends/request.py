@@ -10,6 +10,7 @@ from typing import Any
 
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Input
+from cnnstat.passes.shapes import MAX_AXES
 from cnnstat.units import check_dtype
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:[x×,]\d+)*)(?::(?P<dtype>\w+))?\Z")
@@ -70,6 +71,8 @@ def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
     """Return a shape whose sizes are checked; raises RequestError."""
     if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
         raise RequestError(f"input {tuple(sizes)}: every size must be an integer of at least 1")
+    if len(sizes) > MAX_AXES:
+        raise RequestError(f"input: {len(sizes)} sizes; a tensor has at most {MAX_AXES}")
     if any(size > 2**31 - 1 for size in sizes):
         raise RequestError("input: no size may exceed 2147483647")
     return InputShape(tuple(sizes), None if dtype is None else check_dtype(dtype))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnstat import ops
-from cnnstat.errors import CnnstatError, Problem, SpecError
+from cnnstat.errors import CnnstatError, Location, Problem, SpecError
 from cnnstat.frontends.binding import tree_value
 from cnnstat.frontends.document import Document, Finder, parse_document, read_document
 from cnnstat.frontends.expand import SEVERAL_INPUTS, Expander, Scope, Tensor
@@ -28,13 +28,13 @@ from cnnstat.units import check_dtype
 
 def read_spec(path: Path, request: Request, find: Finder, *, source: str = "") -> Graph:
     """Return the graph of a spec file; raises SpecError with every fault that could be told apart."""
-    return _compiled(lambda problems: read_document(path, find, problems), request, source or str(path))
+    return _compiled(lambda problems: read_document(path, find, problems), request, str(path), source or str(path))
 
 
 def parse_spec(text: str, request: Request | None = None, *, file: str = "<text>", find: Finder | None = None) -> Graph:
     """Return the graph of a spec text; `file` is what errors call it."""
     return _compiled(
-        lambda problems: parse_document(text, file, find or _nowhere, problems), request or Request(), file
+        lambda problems: parse_document(text, file, find or _nowhere, problems), request or Request(), file, file
     )
 
 
@@ -59,7 +59,7 @@ def _unhindered() -> Iterator[None]:
             gc.enable()
 
 
-def _compiled(read: Callable[[Problems], Document], request: Request, source: str) -> Graph:
+def _compiled(read: Callable[[Problems], Document], request: Request, file: str, source: str) -> Graph:
     """Return the graph of a document under a request, or raise SpecError with all its faults."""
     problems = Problems()
     try:
@@ -68,10 +68,10 @@ def _compiled(read: Callable[[Problems], Document], request: Request, source: st
     except SpecError as error:
         raise SpecError([*problems.found, *error.problems]) from None
     except Abandoned as stop:
-        last = [Problem(stop.location, str(stop))] if str(stop) else []
+        last = [Problem(stop.location or Location(file, 1, 1), str(stop))] if str(stop) else []
         raise SpecError([*problems.found, *last]) from None
     except RecursionError:
-        raise SpecError([Problem(None, f"{source[:200]}: blocks and lists are nested too deeply")]) from None
+        raise SpecError([Problem(Location(file, 1, 1), "blocks and lists are nested too deeply")]) from None
     if problems.found:
         raise problems.error()
     return graph

@@ -19,6 +19,8 @@ MAX_DEPTH = 64
 """Deepest nesting of lists and mappings."""
 MAX_SIZE = 1_000_000
 """Most YAML values, an alias counted as all that it stands for."""
+MAX_ITEMS = 150_000
+"""Most values of one list."""
 MAX_SEPARATORS = 600_000
 """Most commas and line ends, counted before parsing, so that a file of millions of values is refused at once."""
 MAX_CALL = 4_000
@@ -39,7 +41,7 @@ _REMEDIES = (
         "',' or '",
         "a list or mapping in brackets is not closed; or it holds a layer that has a list: put that in quotes",
     ),
-    ("expected the node content", "a value is missing here, or one begins with a character that needs quotes"),
+    ("node content", "a value is missing here, or one begins with a character that needs quotes"),
     ("document start", "the indentation fits nothing above, or brackets are closed too often"),
     ("block end", "the indentation fits nothing above; line the items of one list up"),
     ("expected '-' indicator", "the indentation fits nothing above; line the items of one list up"),
@@ -192,6 +194,8 @@ class _Builder:
         if isinstance(parent, Sequence):
             if not (start.flow_style and parent.items and _rejoined(parent.items[-1], node)):
                 parent.items.append(node)
+            if len(parent.items) > MAX_ITEMS:
+                fail(parent.location, f"a list of more than {MAX_ITEMS:,} values; write repetitions with repeat:")
             return
         assert isinstance(parent, Mapping)
         key = self.keys[-1]

@@ -13,8 +13,10 @@ from cnnstat.ir.op import Op, Shape, Shapes
 MAX_ELEMENTS = 2**62
 """Most elements of one tensor; beyond that sizes in bytes no longer fit what tensor libraries can address."""
 
-MAX_SIZES = 10_000
-"""Most axes of all the outputs of one op; PyTorch allows 64 for a tensor, and no layer makes thousands of tensors."""
+MAX_AXES = 64
+"""Most axes of one tensor, as in PyTorch."""
+MAX_OUTPUTS = 10_000
+"""Most tensors that one op makes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,11 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
     try:
         check_input_count(node.op, len(shapes))
         made = node.op.output(shapes)
-        if sum(map(len, made)) > MAX_SIZES:
-            raise OpError(f"its outputs have more than {MAX_SIZES:,} sizes in all; use fewer outputs or axes")
+        if len(made) > MAX_OUTPUTS:
+            raise OpError(f"it has {len(made):,} outputs; use at most {MAX_OUTPUTS:,}")
         for shape in made:
+            if len(shape) > MAX_AXES:
+                raise OpError(f"its output has {len(shape)} axes; use at most {MAX_AXES}")
             if math.prod(shape) > MAX_ELEMENTS:
                 raise OpError(f"its output has more than 2^62 elements ({'×'.join(map(str, shape))}); make it smaller")
     except OpError as error:

@@ -22,7 +22,7 @@ def assemble(
     builder: Builder, model: nn.Module, inputs: tuple[Input, ...], outputs: tuple[Edge, ...], *, name: str, source: str
 ) -> Graph:
     """Return the graph of a trace."""
-    names = _Names(builder.nodes)
+    names = _Names(builder)
     nodes = [
         Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes
     ]
@@ -41,10 +41,14 @@ def assemble(
 class _Names:
     """Unique names: a module that is one op gives the op its path; others add the function's name."""
 
-    def __init__(self, drafts: Iterable[NodeDraft]) -> None:
+    def __init__(self, builder: Builder) -> None:
+        drafts = builder.nodes
         calls = Counter(id(draft.where) for draft in drafts)
         self._single = {id(d.where) for d in drafts if calls[id(d.where)] == 1 and d.where.inner == 1 and d.where.path}
-        self._main = {id(d.where): d for d in drafts if d.op.weights is not None and _is_layer(d.where)}
+        self._main: dict[int, NodeDraft] = {}
+        for index, draft in enumerate(drafts):
+            if _is_layer(draft.where) and (builder.ledger.weights.get(index) or draft.shares is not None):
+                self._main.setdefault(id(draft.where), draft)
         self._taken: set[str] = set()
 
     def of(self, draft: NodeDraft) -> str:
@@ -67,9 +71,12 @@ class _Names:
 
 
 def _is_layer(where: ModuleCall) -> bool:
-    """Whether a module is one of PyTorch's own layers, which may take more than one call (padding, then a convolution)."""
-    module = where.module
-    return module is not None and bool(where.path) and type(module).__module__.startswith("torch.nn.modules")
+    """Whether a module is a layer of PyTorch's kinds, which may take more than one call (padding, then a convolution)."""
+    if where.module is None or not where.path:
+        return False
+    homes = (cls.__module__ for cls in type(where.module).__mro__)
+    general = ("torch.nn.modules.module", "torch.nn.modules.container")
+    return any(home.startswith("torch.nn.modules.") and home not in general for home in homes)
 
 
 def _blocks(model: nn.Module, nodes: Iterable[Node]) -> dict[str, str]:

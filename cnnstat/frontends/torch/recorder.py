@@ -50,14 +50,11 @@ class Recorder:
         self.faker = faker
         self.bounded: set[str] = set()
         self.inner: Inner | None = None
-        self.is_silent = False
 
     def heard(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
     ) -> None:
         """Record a call that has returned."""
-        if self.is_silent:
-            return
         name = function_name(function)
         results = (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
         if name in ("setitem", "data.set"):
@@ -142,12 +139,17 @@ class DispatchMode(TorchDispatchMode):
     ) -> Any:
         """Run one operation, on fake tensors where one of its operands is fake."""
         recorder, keywords = self._recorder, kwargs or {}
-        made = self._run(func, args, keywords)
-        entry = (func, args, keywords, made)
         if recorder.inner is not None:
-            recorder.inner.append(entry)
-        else:
-            recorder.heard(func, args, keywords, made, [entry])
+            made = self._run(func, args, keywords)
+            recorder.inner.append((func, args, keywords, made))
+            return made
+        # The function mode must not hear this operation a second time.
+        recorder.inner = []
+        try:
+            made = self._run(func, args, keywords)
+        finally:
+            recorder.inner = None
+        recorder.heard(func, args, keywords, made, [(func, args, keywords, made)])
         return made
 
     def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:

@@ -21,10 +21,13 @@ def preserved(model: nn.Module) -> Iterator[None]:
     modules = list(model.modules())
     instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
+    scripted = [_Scripted(module) for module in modules if isinstance(module, torch.jit.ScriptModule)]
     generators = _generators()
     try:
         yield
     finally:
+        for each in scripted:
+            each.put_back()
         for module, cls, attributes in instances:
             if module.__class__ is not cls:
                 object.__setattr__(module, "__class__", cls)
@@ -32,6 +35,22 @@ def preserved(model: nn.Module) -> Iterator[None]:
         for cls, attributes in classes:
             _put_back_class(cls, attributes)
         _put_back_generators(generators)
+
+
+class _Scripted:
+    """The mode and buffers of a ScriptModule, which are not kept in Python."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._training = module.training
+        self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
+
+    def put_back(self) -> None:
+        """Set both as they were."""
+        self._module.training = self._training
+        for buffer, value in self._buffers:
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
 
 
 def _copied(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
