@@ -83,7 +83,9 @@ def _load_module(
         raise RequestError("variables and arguments go with a source by name; this model is built already")
     from cnnstat.frontends.torch.load import load_module
 
-    return load_module(model, input, inputs, batch=batch, dtype=None if dtype is None else check_dtype(dtype), mode=mode)
+    return load_module(
+        model, input, inputs, batch=batch, dtype=None if dtype is None else check_dtype(dtype), mode=mode
+    )
 
 
 def _shape(shape: Shape) -> InputShape:

@@ -49,7 +49,11 @@ class Mode(str, Enum):
 
 
 SourceArgument = Annotated[
-    str, typer.Argument(metavar="SOURCE", help="A network of the zoo (`cnnstat list`), a .yaml file, or torchvision:NAME, timm:NAME, file.py:Class.")
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A network of the zoo (`cnnstat list`), a .yaml file, or torchvision:NAME, timm:NAME, file.py:Class.",
+    ),
 ]
 InputOption = Annotated[
     list[str] | None,

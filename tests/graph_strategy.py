@@ -219,7 +219,9 @@ def _distance(shape, other):
 @st.composite
 def calls(draw, kind, pool, tries=ATTEMPTS, skipped=()):
     """Add one call of an op to a pool, not on `skipped` tensors; None where none of a few random calls fits."""
-    sources = [e for e in pool.of(is_integer=kind.__name__ in TAKES_INTEGERS) if e not in skipped and pool.tensors[e][0]]
+    sources = [
+        e for e in pool.of(is_integer=kind.__name__ in TAKES_INTEGERS) if e not in skipped and pool.tensors[e][0]
+    ]
     for _ in range(tries if sources else 0):
         first = draw(st.sampled_from(sources[:-7:-1]))
         shape = pool.tensors[first][0]

@@ -110,11 +110,11 @@ def macs_of(graph, values):
 def real_device(graph):
     """The device that tells the truth about a graph's memory: `meta`, where nothing is computed, if it can.
 
-    Not so for attention, which has kernels of its own on a CPU, for shuffled channels, which are always copied there,
-    and for batch norm without momentum, which looks at the value of its counter. A CPU's ConvTranspose3d on the other
-    hand holds on to more memory than its result has.
+    Not so for attention and recurrent layers, which have kernels of their own on a CPU, for shuffled channels, which
+    are always copied there, and for batch norm without momentum, which looks at the value of its counter. A CPU's
+    ConvTranspose3d on the other hand holds on to more memory than its result has.
     """
-    kinds = ("ScaledDotProductAttention", "MultiheadAttention", "ChannelShuffle")
+    kinds = ("ScaledDotProductAttention", "MultiheadAttention", "RNN", "LSTM", "GRU", "ChannelShuffle")
     needs_values = any(op.kind in kinds or getattr(op, "momentum", 0) is None for op in (n.op for n in graph.nodes))
     return "cpu" if needs_values else "meta"
 

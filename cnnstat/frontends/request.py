@@ -56,7 +56,7 @@ def parse_input(text: str) -> tuple[str, InputShape]:
 
 
 def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
-    """Return input shapes by name from texts as `parse_input` takes them; raises RequestError if a name occurs twice."""
+    """Return input shapes by name from texts as `parse_input` takes them; raises RequestError."""
     inputs: dict[str, InputShape] = {}
     for text in texts:
         name, shape = parse_input(text)

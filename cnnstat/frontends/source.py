@@ -30,8 +30,14 @@ def load_source(source: str, request: Request) -> Graph:
 
 
 def _is_torch(source: str) -> bool:
-    """Whether a source means a PyTorch model: `torchvision:resnet50`, `file.py:Class`; not a path such as `C:\\net.yaml`."""
-    return ":" in source and "\0" not in source and len(source) < 4096 and not source.endswith(zoo.SUFFIXES) and not Path(source).exists()
+    """Whether a source means a PyTorch model, as `file.py:Class` does; a path such as `C:\\net.yaml` does not."""
+    return (
+        ":" in source
+        and "\0" not in source
+        and len(source) < 4096
+        and not source.endswith(zoo.SUFFIXES)
+        and not Path(source).exists()
+    )
 
 
 def _load_torch(source: str, request: Request) -> Graph:
@@ -41,7 +47,9 @@ def _load_torch(source: str, request: Request) -> Graph:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise SourceError(f"{source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'") from None
+        raise SourceError(
+            f"{source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
+        ) from None
     return load_torch_source(source, request)
 
 

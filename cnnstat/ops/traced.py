@@ -34,7 +34,7 @@ class _Traced(Op):
 
     tensors: Tensors = ()
     stored: Tensors = ()
-    frozen: frozenset[str] = frozenset()
+    frozen: frozenset[str] = frozenset()  # type: ignore[misc]  # a class variable of other ops
     made: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -23,9 +23,7 @@ def assemble(
 ) -> Graph:
     """Return the graph of a trace."""
     names = _Names(builder)
-    nodes = [
-        Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes
-    ]
+    nodes = [Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes]
     nodes += _unused(builder, model, names)
     return Graph(
         name=name,
@@ -71,7 +69,7 @@ class _Names:
 
 
 def _is_layer(where: ModuleCall) -> bool:
-    """Whether a module is a layer of PyTorch's kinds, which may take more than one call (padding, then a convolution)."""
+    """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
     if where.module is None or not where.path:
         return False
     homes = (cls.__module__ for cls in type(where.module).__mro__)

@@ -14,6 +14,10 @@ class ValueNeededError(Exception):
     """The values of a tensor are asked for, and a fake tensor has none."""
 
 
+class TracerError(Exception):
+    """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
+
+
 def _nonzero(faker: Faker, x: torch.Tensor) -> torch.Tensor:
     """All places."""
     return faker.empty((x.numel(), x.dim()), torch.int64)
@@ -21,7 +25,7 @@ def _nonzero(faker: Faker, x: torch.Tensor) -> torch.Tensor:
 
 def _masked_select(faker: Faker, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """All elements."""
-    return faker.empty((torch.broadcast_shapes(x.shape, mask.shape).numel(),), x.dtype)
+    return faker.empty((max(x.numel(), mask.numel()),), x.dtype)
 
 
 def _index(faker: Faker, x: torch.Tensor, indices: list[torch.Tensor | None]) -> torch.Tensor | None:

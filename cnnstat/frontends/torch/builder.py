@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.torch.calls import Call, Handler, Match
+from cnnstat.frontends.torch.calls import Call, Match
 from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
+from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, Work, family_of, work_of
-from cnnstat.frontends.torch.origin import NO_KEYS, Origin, Origins
+from cnnstat.frontends.torch.origin import Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
-from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
+from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
 from cnnstat.frontends.torch.vision import UNCOUNTED
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ir.window import Reads
+from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded, aligned_reads
 from cnnstat.passes.shapes import check_input_count
 
@@ -34,38 +34,6 @@ class NodeDraft:
     function: str
     shares: int | None
     trainable: bool
-
-
-@dataclass(slots=True)
-class Gathered:
-    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along."""
-
-    edges: list[Edge] = field(default_factory=list)
-    dtypes: list[str] = field(default_factory=list)
-    shapes: list[Shape] = field(default_factory=list)
-    operands: list[int | Shape] = field(default_factory=list)
-    values: list[float | None] = field(default_factory=list)
-    keys: frozenset[int] = NO_KEYS
-    macs: int = 0
-    flops: int = 0
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether the operands are the node's inputs, in order, and nothing else."""
-        return self.operands == list(range(len(self.edges))) and not (self.macs or self.flops)
-
-    def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
-        """Add an input of the node."""
-        self.edges.append(edge)
-        self.dtypes.append(dtype_of(tensor))
-        self.shapes.append(shape_of(tensor))
-
-    def add_stored(self, origin: Origin | None) -> None:
-        """Add what an operand is computed from."""
-        if origin is not None:
-            self.keys |= origin.keys
-            self.macs += origin.macs
-            self.flops += origin.flops
 
 
 class Builder:
@@ -125,7 +93,9 @@ class Builder:
             origin = replace(writer, tensor=tensor)
         else:
             edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
-            reads = tuple(aligned_reads(shape, made) for shape in ((change,) if before.edge is None else (made, change)))
+            reads = tuple(
+                aligned_reads(shape, made) for shape in ((change,) if before.edge is None else (made, change))
+            )
             op = Recorded(
                 function="write",
                 outputs=(made,),
@@ -146,8 +116,8 @@ class Builder:
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
             return
-        handler = handler_of(call.name)
-        match = _matched(handler, call) if handler else None
+        handler = handler_of(call.name) if call.match is None else None
+        match = matched(handler, call) if handler else call.match
         if any(origin.edge is not None for origin in origins) or self._is_stored_layer(match):
             if match is None or not self._emit(call, match):
                 self._emit_measured(call, operands)
@@ -232,7 +202,7 @@ class Builder:
 
     def _emit_measured(self, call: Call, operands: list[torch.Tensor]) -> None:
         """Add a node for a call that no op covers: its shapes as traced, its work as dispatched."""
-        alias = _aliased(call, operands)
+        alias = aliased(call, operands)
         if alias is not None:
             operands = [alias, *(tensor for tensor in operands if tensor is not alias)]
         gathered = self._gather(operands, call.where)
@@ -241,13 +211,13 @@ class Builder:
         in_place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
         shapes = tuple(shape_of(tensor) for tensor in operands)
         op = Recorded(
-            function=_shown(call.name),
+            function=shown(call.name),
             outputs=outputs,
             work=work.macs,
             flops=work.flops,
             family=family_of(call, work),
             place=Storage.FRESH if alias is None else in_place,
-            reads=_reads(shapes, outputs, work, call),
+            reads=known_reads(shapes, outputs, work, call),
             modelled=call.name in PRODUCTS or not (work.macs or work.unknown or call.name in UNCOUNTED),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
@@ -312,36 +282,6 @@ class Builder:
 
     def _finish(self, call: Call, op: Op, edges: list[Edge], claim: Claim) -> None:
         """Add the node of a call and note its results."""
-        value, _ = self._append(op, tuple(edges), call.where, _shown(call.name), claim)
+        value, _ = self._append(op, tuple(edges), call.where, shown(call.name), claim)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
-
-
-def _matched(handler: Handler, call: Call) -> Match | None:
-    """Return the op of a call; None where its arguments are not those of an op of the library."""
-    try:
-        return handler(call)
-    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
-        return None
-
-
-def _aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
-    """Return the operand whose memory the first result uses."""
-    if call.overwritten is not None:
-        return call.overwritten
-    made = storage_key(call.results[0])
-    return next((tensor for tensor in operands if made and storage_key(tensor) == made), None)
-
-
-def _shown(name: str) -> str:
-    """Return a function's name for people."""
-    plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
-    return plain.strip("_") or plain
-
-
-def _reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
-    """Return how a call reads its operands, where that is known: element by element, or into its place."""
-    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
-    if not (work.is_pointwise or is_changed) or any(len(made) != len(outputs[0]) for made in outputs):
-        return None
-    return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -39,6 +40,11 @@ _DUNDERS = {
 }
 
 
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text: names of functions, many to a line."""
+    return frozenset(text.split())
+
+
 def function_name(function: Any) -> str:
     """Return the name a call is known by: `conv2d`, `F.batch_norm` for torch.nn.functional's own, `T.get` for `.T`.
 
@@ -48,10 +54,8 @@ def function_name(function: Any) -> str:
         return _NAMES[function]
     except (KeyError, TypeError):
         name = _function_name(function)
-        try:
+        with contextlib.suppress(TypeError):
             _NAMES[function] = name
-        except TypeError:
-            pass
         return name
 
 
@@ -79,6 +83,7 @@ class Call:
     name: see `function_name`; results: the tensors it returned (of a call in place that returns none, the one changed).
     overwritten: the tensor that was changed in place.
     inner: what it dispatched to, as (op, arguments, keyword arguments, result).
+    match: the op it is, if that is known already.
     """
 
     name: str
@@ -88,6 +93,7 @@ class Call:
     overwritten: torch.Tensor | None
     where: ModuleCall
     inner: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = field(default_factory=list)
+    match: Match | None = None
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or name."""

@@ -32,7 +32,9 @@ def example_of(model: nn.Module, request: Request, default: Example | None) -> E
     if not request.inputs:
         if default is None:
             first = next(iter(_parameters(model)), "input")
-            raise RequestError(f"the sizes of the input are not known: write --input 1x3x224x224, or {first}=1x3x224x224")
+            raise RequestError(
+                f"the sizes of the input are not known: write --input 1x3x224x224, or {first}=1x3x224x224"
+            )
         return _batched(default, request.batch)
     sized = {name: _with_batch(shape, model, request.batch) for name, shape in request.inputs.items()}
     names = _parameters(model)
@@ -176,5 +178,3 @@ class Made:
         if not dtype.is_floating_point:
             return torch.zeros(value.sizes, dtype=dtype)
         return torch.rand(value.sizes, dtype=dtype)
-
-

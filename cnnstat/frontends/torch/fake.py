@@ -14,6 +14,9 @@ MAX_REAL_NUMBERS = 1024
 """Integer buffers up to this size stay real, so that models can read them (`.tolist()`)."""
 
 
+_CPU = torch.device("cpu")
+
+
 class Faker:
     """Makes fake twins of tensors; equal tensors have one twin."""
 
@@ -31,6 +34,10 @@ class Faker:
         with self.mode:
             return torch.empty(shape, dtype=dtype, device="cpu")
 
+    def fresh(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+        """Return a fake tensor as `empty` does, without the detour through the fake mode."""
+        return FakeTensor(self.mode, torch.empty(shape, dtype=dtype, device="meta"), _CPU)
+
     def twin(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the fake twin of a tensor, always the same one."""
         if isinstance(tensor, FakeTensor):
@@ -44,16 +51,16 @@ class Faker:
         """Return a new fake tensor of the same sizes, strides and dtype."""
         layout: Any = tensor.layout
         device = "cpu" if tensor.device.type == "meta" else tensor.device
-        with self.mode:
-            if layout is not torch.strided:
-                return self.mode.from_tensor(tensor)
-            return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
+        if layout is not torch.strided:
+            return self.mode.from_tensor(tensor)
+        empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
+        return FakeTensor(self.mode, empty, torch.device(device))
 
     def converted(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the twin of a parameter or buffer, in the dtype asked for if it is a floating-point one."""
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
             return self.twin(tensor)
-        return self.empty(tuple(tensor.shape), self._dtype)
+        return self.fresh(tuple(tensor.shape), self._dtype)
 
 
 @contextmanager
@@ -69,7 +76,8 @@ def swapped(model: nn.Module, faker: Faker | None) -> Iterator[list[tuple[torch.
         for module in model.modules():
             if isinstance(module, torch.jit.ScriptModule):
                 continue
-            for tensors, is_parameter in ((module._parameters, True), (module._buffers, False)):
+            tables: tuple[tuple[dict[str, Any], bool], ...] = ((module._parameters, True), (module._buffers, False))
+            for tensors, is_parameter in tables:
                 for name, tensor in list(tensors.items()):
                     if tensor is None or nn.parameter.is_lazy(tensor) or (is_parameter and faker is None):
                         continue
@@ -88,5 +96,9 @@ def _stand_in(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> 
     is_small = tensor.numel() <= (16 if tensor.is_floating_point() else MAX_REAL_NUMBERS)
     if faker is None or (not is_parameter and is_small and tensor.device.type != "meta"):
         return tensor.detach().clone()
-    fake = faker.converted(tensor.detach())
-    return nn.Parameter(fake, requires_grad=tensor.requires_grad) if is_parameter else fake
+    fake = faker.converted(tensor)
+    if is_parameter:
+        # What nn.Parameter(fake) would say, without the copy that it makes.
+        fake._is_param = True  # type: ignore[attr-defined]
+        fake.requires_grad_(tensor.requires_grad)
+    return fake

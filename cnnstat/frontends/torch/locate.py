@@ -32,7 +32,7 @@ class Located:
 
 
 def locate(source: str) -> Located:
-    """Return what `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `package.module:NAME` means; raises SourceError."""
+    """Return what `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `module:NAME` means; raises SourceError."""
     place, _, name = source.rpartition(":")
     if not place or not name:
         raise SourceError(f"{source[:100]}: write package.module:Class, file.py:Class, torchvision:NAME or timm:NAME")

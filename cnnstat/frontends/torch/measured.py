@@ -9,40 +9,48 @@ from typing import Any
 
 import torch
 
-from cnnstat.frontends.torch.calls import Call
+from cnnstat.frontends.torch.calls import Call, words
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
 from cnnstat.ir.op import Family, numel
 
-_MOVES = frozenset(
-    """view _unsafe_view reshape _reshape_alias alias detach detach_ clone copy_ copy _to_copy lift_fresh expand permute
-    transpose t transpose_ t_ slice select squeeze unsqueeze squeeze_ unsqueeze_ split split_with_sizes unbind chunk
-    narrow cat stack index index_select gather scatter scatter_ scatter_src index_put index_put_ _index_put_impl_
-    index_copy index_copy_ index_fill index_fill_ index_add index_add_ scatter_add scatter_add_ masked_scatter
-    masked_scatter_ masked_select take take_along_dim constant_pad_nd reflection_pad1d reflection_pad2d reflection_pad3d
-    replication_pad1d replication_pad2d replication_pad3d roll flip rot90 repeat repeat_interleave tril triu tril_ triu_
-    diagonal diag diag_embed as_strided as_strided_ unfold im2col col2im unfold_copy arange linspace full full_like zeros
-    zeros_like ones ones_like empty empty_like empty_strided new_empty new_zeros new_ones new_full new_empty_strided
-    rand rand_like randn randn_like randint randperm normal normal_ uniform uniform_ bernoulli bernoulli_ random_
-    exponential_ scalar_tensor zero_ fill_ fill eye one_hot embedding nonzero unique_dim _unique2 unique_consecutive
-    sort topk argsort argmax argmin searchsorted bucketize pixel_shuffle pixel_unshuffle channel_shuffle
-    native_channel_shuffle _reshape_copy view_as_real view_as_complex real _conj _local_scalar_dense device set_ resize_
-    is_same_size sym_size sym_numel max_unpool2d max_unpool3d _pack_padded_sequence upsample_nearest1d upsample_nearest2d
-    upsample_nearest3d _upsample_nearest_exact2d nms broadcast_tensors meshgrid movedim swapaxes numpy_T item
-    is_nonzero equal tensor_split isclose allclose native_dropout""".split()
+_MOVES = words(
+    """
+    view _unsafe_view reshape _reshape_alias alias detach detach_ clone copy_ copy _to_copy lift_fresh expand
+    permute transpose t transpose_ t_ slice select squeeze unsqueeze squeeze_ unsqueeze_ split split_with_sizes
+    unbind chunk narrow cat stack index index_select gather scatter scatter_ scatter_src index_put index_put_
+    _index_put_impl_ index_copy index_copy_ index_fill index_fill_ index_add index_add_ scatter_add scatter_add_
+    masked_scatter masked_scatter_ masked_select take take_along_dim constant_pad_nd reflection_pad1d
+    reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d roll flip rot90 repeat
+    repeat_interleave tril triu tril_ triu_ diagonal diag diag_embed as_strided as_strided_ unfold im2col col2im
+    unfold_copy arange linspace full full_like zeros zeros_like ones ones_like empty empty_like empty_strided
+    new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like randint randperm normal
+    normal_ uniform uniform_ bernoulli bernoulli_ random_ exponential_ scalar_tensor zero_ fill_ fill eye one_hot
+    embedding nonzero unique_dim _unique2 unique_consecutive sort topk argsort argmax argmin searchsorted bucketize
+    pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle _reshape_copy view_as_real view_as_complex
+    real _conj _local_scalar_dense device set_ resize_ is_same_size sym_size sym_numel max_unpool2d max_unpool3d
+    _pack_padded_sequence upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d nms
+    broadcast_tensors meshgrid movedim swapaxes numpy_T item is_nonzero equal tensor_split isclose allclose
+    native_dropout
+    """
 )
 """aten operations that only make, move, order or look up numbers."""
 
-_REDUCTIONS = frozenset(
-    """sum mean amax amin max min var var_mean std std_mean prod norm linalg_vector_norm cumsum cumprod cummax cummin
+_REDUCTIONS = words(
+    """
+    sum mean amax amin max min var var_mean std std_mean prod norm linalg_vector_norm cumsum cumprod cummax cummin
     logsumexp any all _softmax _log_softmax softmax log_softmax aminmax median nanmedian mode nansum dist
-    _weight_norm_interface count_nonzero max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
-    _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d mean_dim diff trapezoid""".split()
+    _weight_norm_interface count_nonzero max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d
+    avg_pool3d _adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_max_pool2d adaptive_max_pool3d mean_dim diff
+    trapezoid
+    """
 )
 """aten operations that take about one step for every element they read."""
 
-_NORMS = frozenset(
-    """native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_layer_norm
-    native_group_norm cudnn_batch_norm _batch_norm_no_update _batch_norm_with_update _fused_rms_norm""".split()
+_NORMS = words(
+    """
+    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_layer_norm
+    native_group_norm cudnn_batch_norm _batch_norm_no_update _batch_norm_with_update _fused_rms_norm
+    """
 )
 """aten normalizations: two steps an element."""
 
@@ -58,10 +66,13 @@ _INTERPOLATIONS = {
 }
 """Steps for each output, as in the op Upsample; with antialiasing more values are read, which is not counted."""
 
-PRODUCTS = frozenset(
-    """linear matmul mm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum addmm baddbmm addbmm addmv addr chain_matmul tensordot multi_dot linalg_multi_dot inner dot vdot mv
-    linalg_vecdot F.multi_head_attention_forward deform_conv2d aten.deform_conv2d aten.addmm aten.baddbmm
-    aten.bmm aten.mm linalg_matmul aten.addmv aten.convolution aten._convolution""".split()
+PRODUCTS = words(
+    """
+    linear matmul mm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum addmm
+    baddbmm addbmm addmv addr chain_matmul tensordot multi_dot linalg_multi_dot inner dot vdot mv linalg_vecdot
+    F.multi_head_attention_forward deform_conv2d aten.deform_conv2d aten.addmm aten.baddbmm aten.bmm aten.mm
+    linalg_matmul aten.addmv aten.convolution aten._convolution
+    """
 )
 """Calls that are products and sums and nothing else, so that what they dispatch to is all there is to know."""
 
@@ -138,9 +149,7 @@ def _base_name(function: Any) -> str:
     return str(function._schema.name.split("::")[-1])
 
 
-def _products(
-    function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any
-) -> int | None:
+def _products(function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any) -> int | None:
     """Return the multiply-accumulates of a product; None for other operations."""
     if name in _OWN_COUNTS:
         return _OWN_COUNTS[name](arguments, made)

@@ -9,34 +9,45 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnstat.frontends.torch.bounds import BOUNDED, ValueNeededError
+from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError
 from cnnstat.frontends.torch.builder import Builder
-from cnnstat.frontends.torch.calls import Call, function_name
+from cnnstat.frontends.torch.calls import Call, function_name, words
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.paths import CallStack
+from cnnstat.frontends.torch.shortcut import FAST, shortcut
 from cnnstat.frontends.torch.tensors import operands_in, tensors_in
 
-_SAME = frozenset(
-    """detach alias lift_fresh requires_grad_ data.get detach_ as_subclass cpu cuda retain_grad aten.detach aten.alias
-    aten.lift_fresh pin_memory""".split()
+_SAME = words(
+    """
+    detach alias lift_fresh requires_grad_ data.get detach_ as_subclass cpu cuda retain_grad aten.detach aten.alias
+    aten.lift_fresh pin_memory
+    """
 )
 """Calls whose result is the tensor they were given, under another name."""
 
-_MAYBE_SAME = frozenset(
-    """contiguous to type type_as float half double bfloat16 int long bool expand expand_as view reshape view_as
+_MAYBE_SAME = words(
+    """
+    contiguous to type type_as float half double bfloat16 int long bool expand expand_as view reshape view_as
     reshape_as squeeze broadcast_to aten.view aten._to_copy aten.expand aten._unsafe_view getitem aten.slice flatten
-    clone_ aten.view_as""".split()
+    clone_ aten.view_as
+    """
 )
 """Calls that return the very memory and shape they were given where there is nothing to do."""
 
-_FACTORIES = frozenset(
-    """new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
-    randint_like aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like aten.full_like
-    aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided""".split()
+_FACTORIES = words(
+    """
+    new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
+    randint_like aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
+    aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
+    """
 )
 """Calls that take a tensor for its shape or dtype only."""
 
-_DROPOUTS = frozenset("dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout".split())
+_DROPOUTS = words(
+    """
+    dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
+    """
+)
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
@@ -62,13 +73,22 @@ class Recorder:
         if not results or name in _FACTORIES:
             return
         first = next(operands_in(arguments), None)
-        call = Call(name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current)
+        call = Call(
+            name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
+        )
         call.inner = inner
         plain = name.removeprefix("F.")
         if first is not None and (plain in _SAME or _is_unchanged(plain, first, results)):
-            self.builder.pass_on(call, first)
+            self.note(self.builder.pass_on, call, first)
         else:
-            self.builder.record(call)
+            self.note(self.builder.record, call)
+
+    def note(self, action: Callable[..., None], *arguments: Any) -> None:
+        """Let the builder do something; its own faults are told apart from the model's."""
+        try:
+            action(*arguments)
+        except Exception as error:
+            raise TracerError(f"{type(error).__name__}: {error}") from error
 
 
 def _overwritten(
@@ -114,6 +134,17 @@ class FunctionMode(TorchFunctionMode):
             return func(*args, **keywords)
         inner: Inner = []
         recorder.inner = inner
+        if recorder.faker is not None and function_name(func) in FAST:
+            call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
+            try:
+                found = shortcut(call, recorder.faker)
+            finally:
+                recorder.inner = None
+            if found is not None:
+                call.results, call.match = (found[0],), found[1]
+                recorder.note(recorder.builder.record, call)
+                return found[0]
+            recorder.inner = inner
         try:
             made = func(*args, **keywords)
         finally:
@@ -127,11 +158,11 @@ def _is_transformed() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 
-class DispatchMode(TorchDispatchMode):
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
     """Hears what runs below Python: the parts of a recorded call, or calls that no one heard above."""
 
     def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
     def __torch_dispatch__(

@@ -29,7 +29,7 @@ def dtype_of(tensor: torch.Tensor) -> str:
 
 
 def storage_key(tensor: torch.Tensor) -> int:
-    """Return a number that all views of one tensor have in common; 0 for those without a storage (sparse, not yet made)."""
+    """Return a number that all views of one tensor have in common; 0 for one without a storage (a sparse one)."""
     try:
         return int(tensor.untyped_storage()._cdata)
     except (NotImplementedError, RuntimeError, ValueError):

@@ -16,7 +16,7 @@ from torch import nn
 
 from cnnstat.errors import CnnstatError
 from cnnstat.frontends.torch.assemble import UNUSED, assemble
-from cnnstat.frontends.torch.bounds import ValueNeededError
+from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, swapped
@@ -36,7 +36,9 @@ class ModelError(CnnstatError):
     """A PyTorch model cannot be built or run; the model's own error is the cause."""
 
 
-def trace(model: nn.Module, example: Example, *, name: str, source: str, dtype: str | None, mode: str, may_run: bool = True) -> Graph:
+def trace(
+    model: nn.Module, example: Example, *, name: str, source: str, dtype: str | None, mode: str, may_run: bool = True
+) -> Graph:
     """Return the layer graph of one forward pass.
 
     The pass runs on fake tensors, which have shapes only; where the model needs values, it runs for real, on random
@@ -49,6 +51,8 @@ def trace(model: nn.Module, example: Example, *, name: str, source: str, dtype: 
     kind = None if dtype is None else getattr(torch, dtype)
     try:
         return _traced(model, example, Faker(kind), kind, name, source, mode)
+    except TracerError:
+        raise
     except Exception as error:
         if isinstance(error, CnnstatError) or not may_run or not _can_run(model):
             raise _failed(error, name) from error
@@ -64,7 +68,7 @@ def trace(model: nn.Module, example: Example, *, name: str, source: str, dtype: 
 def _lazy_copy(model: nn.Module) -> nn.Module:
     """Return a copy of a model whose tensors get their shapes in the first pass."""
     lazy = [buffer for buffer in model.buffers() if nn.parameter.is_lazy(buffer)]
-    return copy.deepcopy(model, {id(buffer): nn.parameter.UninitializedBuffer(dtype=buffer.dtype) for buffer in lazy})
+    return copy.deepcopy(model, {id(buffer): nn.parameter.UninitializedBuffer() for buffer in lazy})
 
 
 def _real_note(reason: Exception) -> str:
@@ -172,4 +176,3 @@ def _unused_notes(graph: Graph) -> list[str]:
 def notes(graph: Graph) -> tuple[str, ...]:
     """Return what the result of a trace rests on."""
     return tuple(graph.about.get("notes_torch", ()))
-

@@ -621,5 +621,3 @@ class SwallowsErrors(Base):
             return self.conv(self.other(x[:, :2]))
         except RuntimeError:
             return self.conv(x)
-
-

@@ -8,8 +8,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import cnnstat  # noqa: E402  # needs torch to be there
 from nasty import CASES  # noqa: E402
+
+import cnnstat  # noqa: E402  # needs torch to be there
 
 
 def analyzed(case, model=None):
@@ -20,7 +21,9 @@ def analyzed(case, model=None):
     dtypes = case.options.get("dtypes", {})
     if isinstance(inputs, dict):
         return model, cnnstat.analyze(model, inputs=inputs, mode=case.mode)
-    given = tuple(torch.zeros(shape, dtype=getattr(torch, dtypes[i])) if i in dtypes else shape for i, shape in enumerate(inputs))
+    given = tuple(
+        torch.zeros(shape, dtype=getattr(torch, dtypes[i])) if i in dtypes else shape for i, shape in enumerate(inputs)
+    )
     return model, cnnstat.analyze(model, given, mode=case.mode)
 
 

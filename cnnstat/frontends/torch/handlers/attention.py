@@ -13,7 +13,10 @@ def _scaled_dot_product_attention(call: Call) -> Match:
     """scaled_dot_product_attention(query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa)."""
     reads = [call.get(i, name) for i, name in enumerate(("query", "key", "value", "attn_mask"))]
     op = ScaledDotProductAttention(
-        call.get(4, "dropout_p", 0.0), call.get(5, "is_causal", False), call.get(6, "scale"), call.get(7, "enable_gqa", False)
+        call.get(4, "dropout_p", 0.0),
+        call.get(5, "is_causal", False),
+        call.get(6, "scale"),
+        call.get(7, "enable_gqa", False),
     )
     return Match(op, tuple(read for read in reads if read is not None))
 

@@ -19,9 +19,7 @@ def _kernel(weight: torch.Tensor) -> Any:
     return short(tuple(weight.shape[2:]))
 
 
-def _plain(
-    x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int
-) -> Match | None:
+def _plain(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Match | None:
     """Return a convolution; None for an input without a batch."""
     if x.dim() != weight.dim():
         return None

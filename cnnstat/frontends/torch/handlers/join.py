@@ -15,7 +15,9 @@ def _binary(op: Any, *, swapped: bool = False, can_overwrite: bool = True) -> Ha
 
     def handle(call: Call) -> Match | None:
         reads = (call.get(0, "input", call.keywords.get("self")), call.get(1, "other"))
-        if call.keywords.get("rounding_mode") or any(isinstance(read, (complex, str)) or read is None for read in reads):
+        if call.keywords.get("rounding_mode") or any(
+            isinstance(read, (complex, str)) or read is None for read in reads
+        ):
             return None
         made = op(inplace=True) if can_overwrite and call.inplace else op()
         return Match(made, reads[::-1] if swapped else reads)

@@ -39,7 +39,7 @@ def _flatten(call: Call) -> Match:
 
 
 def _reshape(call: Call) -> Match:
-    """view and reshape: as Flatten or Reshape where the batch stays, else as a plain view."""
+    """View and reshape: as Flatten or Reshape where the batch stays, else as a plain view."""
     x = _subject(call)
     before, (after,) = shape_of(x), _outputs(call)
     if len(before) > 2 and len(after) == 2 and after[0] == before[0]:
@@ -107,12 +107,12 @@ def _split(call: Call) -> Match | None:
 
 
 def _view(call: Call) -> Match:
-    """Other views, of which only the shapes count: unbind, select, expand, …"""
+    """Other views, of which only the shapes count, such as unbind and select."""
     return Match(moved(_plain(call.name), _outputs(call), None), (_subject(call),))
 
 
 def _expand(call: Call) -> Match:
-    """expand and its relatives: axes of size one are repeated without a copy."""
+    """Expand and its relatives: axes of size one are repeated without a copy."""
     x = _subject(call)
     (made,) = _outputs(call)
     return Match(moved(_plain(call.name), (made,), aligned_reads(shape_of(x), made)), (x,))
@@ -190,7 +190,19 @@ def _channel_shuffle(call: Call) -> Match:
     return Match(shuffle.ChannelShuffle(call.get(1, "groups")), (_subject(call),))
 
 
-_VIEWS = ("unbind", "tensor_split", "hsplit", "vsplit", "movedim", "select", "diagonal", "as_strided", "unfold", "real", "imag")
+_VIEWS = (
+    "unbind",
+    "tensor_split",
+    "hsplit",
+    "vsplit",
+    "movedim",
+    "select",
+    "diagonal",
+    "as_strided",
+    "unfold",
+    "real",
+    "imag",
+)
 _COPIES = ("contiguous", "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool")
 
 HANDLERS: dict[str, Handler] = {

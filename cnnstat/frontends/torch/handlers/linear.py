@@ -25,7 +25,7 @@ def _bilinear(call: Call) -> Match:
 def _matmul(call: Call) -> Match:
     """matmul, mm, bmm, mv and the operator @."""
     first = call.get(0, "input")
-    second = next((v for v in (*call.arguments[1:2], *map(call.keywords.get, ("other", "mat2", "vec"))) if v is not None))
+    second = next(v for v in (*call.arguments[1:2], *map(call.keywords.get, ("other", "mat2", "vec"))) if v is not None)
     return Match(MatMul(), (second, first) if call.name == "rmatmul" else (first, second))
 
 

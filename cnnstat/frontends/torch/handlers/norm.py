@@ -31,10 +31,14 @@ def _by_channel(
     return Match(op, (x,), {"weight": weight, "bias": bias, "running_mean": mean, "running_var": variance})
 
 
+def _f_tensors(call: Call) -> tuple[Any, Any, Any, Any]:
+    """Return running mean and variance, weight and bias in the order of torch.nn.functional."""
+    return call.get(1, "running_mean"), call.get(2, "running_var"), call.get(3, "weight"), call.get(4, "bias")
+
+
 def _f_batch_norm(call: Call) -> Match | None:
     """F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)."""
-    given = [call.get(i, n) for i, n in enumerate(("running_mean", "running_var", "weight", "bias"), start=1)]
-    return _by_channel(_BATCH, call, *given, call.get(7, "eps", 1e-5))
+    return _by_channel(_BATCH, call, *_f_tensors(call), call.get(7, "eps", 1e-5))
 
 
 def _batch_norm(call: Call) -> Match | None:
@@ -47,8 +51,7 @@ def _batch_norm(call: Call) -> Match | None:
 
 def _f_instance_norm(call: Call) -> Match | None:
     """F.instance_norm(input, running_mean, running_var, weight, bias, use_input_stats, momentum, eps)."""
-    given = [call.get(i, n) for i, n in enumerate(("running_mean", "running_var", "weight", "bias"), start=1)]
-    return _by_channel(_INSTANCE, call, *given, call.get(7, "eps", 1e-5))
+    return _by_channel(_INSTANCE, call, *_f_tensors(call), call.get(7, "eps", 1e-5))
 
 
 def _layer_norm(call: Call) -> Match | None:

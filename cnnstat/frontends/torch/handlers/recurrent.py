@@ -16,7 +16,7 @@ _STEPS = {"lstm": (4, 9), "gru": (3, 7), "rnn_tanh": (1, 1), "rnn_relu": (1, 1)}
 
 
 def _recurrent(call: Call) -> Match | None:
-    """lstm, gru, rnn_tanh, rnn_relu: (input, hidden, weights, …) or for packed sequences (data, sizes, hidden, weights, …).
+    """lstm, gru, rnn_tanh, rnn_relu: (input, hidden, weights, …), packed (data, sizes, hidden, weights, …).
 
     Every weight matrix multiplies one vector for each step of each sequence. The sums of both products and the biases
     take 3 operations a gate and unit, its activation 4, and the cell's own products and sums the rest.

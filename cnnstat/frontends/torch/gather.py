@@ -1,0 +1,79 @@
+"""What a call reads, before its node exists: edges, stored operands, and how it reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cnnstat.errors import OpError
+from cnnstat.frontends.torch.calls import Call, Handler, Match
+from cnnstat.frontends.torch.measured import Work
+from cnnstat.frontends.torch.origin import NO_KEYS, Origin
+from cnnstat.frontends.torch.tensors import dtype_of, shape_of, storage_key
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Shape, Shapes
+from cnnstat.ir.window import Reads
+from cnnstat.ops.traced import aligned_reads
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along."""
+
+    edges: list[Edge] = field(default_factory=list)
+    dtypes: list[str] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    operands: list[int | Shape] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    keys: frozenset[int] = NO_KEYS
+    macs: int = 0
+    flops: int = 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the operands are the node's inputs, in order, and nothing else."""
+        return self.operands == list(range(len(self.edges))) and not (self.macs or self.flops)
+
+    def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
+        """Add an input of the node."""
+        self.edges.append(edge)
+        self.dtypes.append(dtype_of(tensor))
+        self.shapes.append(shape_of(tensor))
+
+    def add_stored(self, origin: Origin | None) -> None:
+        """Add what an operand is computed from."""
+        if origin is not None:
+            self.keys |= origin.keys
+            self.macs += origin.macs
+            self.flops += origin.flops
+
+
+def matched(handler: Handler, call: Call) -> Match | None:
+    """Return the op of a call; None where its arguments are not those of an op of the library."""
+    try:
+        return handler(call)
+    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+        return None
+
+
+def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
+    """Return the operand whose memory the first result uses."""
+    if call.overwritten is not None:
+        return call.overwritten
+    made = storage_key(call.results[0])
+    return next((tensor for tensor in operands if made and storage_key(tensor) == made), None)
+
+
+def shown(name: str) -> str:
+    """Return a function's name for people."""
+    plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
+    return plain.strip("_") or plain
+
+
+def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
+    """Return how a call reads its operands, where that is known: element by element, or into its place."""
+    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
+    if not (work.is_pointwise or is_changed) or any(len(made) != len(outputs[0]) for made in outputs):
+        return None
+    return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
