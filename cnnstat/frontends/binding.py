@@ -88,7 +88,8 @@ def bind(callee: str, call: Call, variables: Variables) -> Op:
         if name not in known.kinds:
             fail(value.location, f"{callee} {_unknown(op, name, known)}")
         if name in arguments:
-            fail(value.location, f"{callee}: {name} is given twice{_inferred(op)}")
+            hint = _inferred(op) if name in known.positional[1 : len(written)] else ""
+            fail(value.location, f"{callee}: {name} is given twice{hint or '; keep one'}")
         arguments[name] = value_of(value, variables, known.kinds[name].words)
     missing = [name for name in known.required if name not in arguments]
     if missing:
@@ -97,7 +98,8 @@ def bind(callee: str, call: Call, variables: Variables) -> Op:
         return op(**arguments)
     except OpError as error:
         name = str(error).partition("=")[0]
-        is_shifted = len(written) > 1 and name in known.positional[: len(written)]
+        # A count where something else belongs is most often PyTorch's order, in_channels first.
+        is_shifted = name in known.positional[1 : len(written)] and type(arguments[name]) is int and arguments[name] > 0
         place: Location = call.meta.location.argument(name)
         fail(place, f"{callee}: {error}{_inferred(op) if is_shifted else ''}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from functools import lru_cache
 
-from cnnstat.frontends.arithmetic import ExpressionError
+from cnnstat.frontends.arithmetic import ExpressionError, quoted
 from cnnstat.frontends.grammar import parse_expression
 from cnnstat.frontends.problems import fail
 from cnnstat.frontends.tree import Scalar, Sequence, Tree
@@ -26,6 +26,8 @@ def _parts(text: str) -> Parts:
     """Return the parts of a call text; raises ExpressionError."""
     node = parse_expression(text)
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
+    if isinstance(call.func, ast.Attribute):
+        raise ExpressionError(f"{quoted(ast.unparse(call.func))} has a dot; write {call.func.attr} alone")
     if not isinstance(call.func, ast.Name):
         raise ExpressionError(f"{text[:60]} is not a layer; write one as in Conv2d(64, 3)")
     for argument in call.args:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from cnnstat import ops
 from cnnstat.errors import CnnstatError, Location, SpecError
 from cnnstat.frontends.items import Value
-from cnnstat.frontends.names import identifier, parsed
+from cnnstat.frontends.names import identifier, parsed, variable_name
 from cnnstat.frontends.problems import Problems, fail, problem
 from cnnstat.frontends.text_file import read_text
 from cnnstat.frontends.tree import Mapping, Scalar, Sequence, Tree
@@ -171,10 +171,7 @@ def _read_variables(document: Document, tree: Tree) -> None:
     if not isinstance(tree, Mapping):
         fail(tree.location, "let: takes variables with their values, as in let: {classes: 1000}")
     for key, value in tree.entries.values():
-        name = identifier(key)
-        if name in ops.names():
-            fail(key.location, f"{name} is a layer; give the variable another name")
-        document.variables[name] = value
+        document.variables[variable_name(key)] = value
 
 
 def _read_input(document: Document, tree: Tree) -> None:

@@ -60,7 +60,7 @@ def block_variables(
             hint = did_you_mean(name, names) or f"; it takes {_listed(names)}"
             fail(value.location, f"the block {block.name} has no parameter {name[:60]}{hint}")
         if name in own:
-            fail(value.location, f"the block {block.name} is given {name} twice")
+            fail(value.location, f"the block {block.name} is given {name} twice; keep one")
         own[name] = value_of(value, outer, layers=layers)
     body = variables.inside(own)
     for name, default in block.parameters:

@@ -234,7 +234,7 @@ class Expander:
         near = (value[len(scope.path) :] for value in reversed(self.values) if value.startswith(scope.path))
         hint = did_you_mean(name, islice(near, _MAX_CANDIDATES))
         hint = hint or did_you_mean(name, islice(reversed(self.values), _MAX_CANDIDATES))
-        return f"there is no layer called {name[:60]} before this one{hint or '; a layer is named with name: layer'}"
+        return f"nothing above is called {name[:60]}{hint or '; name what is meant, and let it come first'}"
 
     def _name(
         self, template: Template | None, variables: Variables, scope: Scope, stem: str, location: Location
@@ -250,10 +250,11 @@ class Expander:
                     return name
         text = filled(template, variables)
         if not NAME.match(text):
-            fail(location, f"‘{text[:60]}’ cannot be a name; use letters, digits, _ and -, 100 at most")
+            fail(template.location, f"‘{text[:60]}’ cannot be a name; use letters, digits, _ and -, 100 at most")
         name = scope.path + text
         if name in self.values:
-            fail(template.location, f"two items are called {name[:100]}; give one another name")
+            said = "give one another name, in a repetition one with its variable, as in conv{i}"
+            fail(template.location, f"two items are called {name[:100]}; {said}")
         return name
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from cnnstat.errors import SpecError, did_you_mean
+from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.frontends.call_text import taken_apart, words_in
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, LayerLocation, Meta, Template, Value
-from cnnstat.frontends.names import identifier, is_label, template, templates
+from cnnstat.frontends.names import is_label, template, templates, variable_name
 from cnnstat.frontends.problems import Problems, fail
 from cnnstat.frontends.tree import Mapping, Scalar, Sequence, Tree
 
@@ -71,6 +71,9 @@ class ItemReader:
         """Return a layer or block written as a call text (`Conv2d(64, 3, padding=1)`)."""
         if not isinstance(scalar.value, str):
             fail(scalar.location, f"{scalar.text[:60] or 'nothing'} is not a layer; write one as in Conv2d(64, 3)")
+        for offset, line, column in scalar.breaks:
+            if scalar.text.startswith("- ", offset):
+                fail(Location(scalar.file, line, column), "indented deeper than the item above; line the items up")
         callee, arguments, keyword_arguments, names = taken_apart(scalar)
         positional = tuple(Value(a, scalar, a.col_offset) for a in arguments)
         keywords = tuple((k.arg or "", Value(k.value, scalar, k.col_offset)) for k in keyword_arguments)
@@ -99,7 +102,7 @@ class ItemReader:
             meta,
             self.items(tree.get("layers")),
             None if repeat is None else Value(repeat),
-            None if variable is None else identifier(variable),
+            None if variable is None else variable_name(variable),
         )
 
     def _join(self, tree: Mapping, joins: list[str], own: dict[str, Tree], meta: Meta) -> Join:
@@ -149,6 +152,8 @@ class ItemReader:
         has_arguments = isinstance(value, Mapping) and key.text[:1].isupper()
         if is_label(key.text) and not has_values and not has_arguments:
             return
+        if ("{" in key.text) != ("}" in key.text):
+            fail(key.location, f"‘{key.text[:60]}’ has a brace without its partner; write {{…}}")
         hint = did_you_mean(head, self.suggestions)
         if not is_label(key.text) and not hint:
             fail(key.location, f"‘{key.text[:60]}’ is no layer, and names consist of letters, digits, _ and -")

@@ -77,7 +77,10 @@ def _ordered(uses: Mapping[str, list[str]], trees: Mapping[str, Any]) -> tuple[s
     except CycleError as error:
         circle = [name for name in uses if name in error.args[1]]
         said = "itself" if len(circle) == 1 else "each other"
-        fail(trees[circle[0]].location, f"let: {', '.join(circle[:8])} refer{'s' * (len(circle) == 1)} to {said}")
+        fail(
+            trees[circle[0]].location,
+            f"let: {', '.join(circle[:8])} refer{'s' * (len(circle) == 1)} to {said}; set one to a number",
+        )
 
 
 def _value(tree: Tree, variables: Variables, layers: Container[str], document: Document) -> Any:

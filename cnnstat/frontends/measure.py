@@ -6,10 +6,11 @@ double each other cost nothing to refuse.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from typing import Any, NamedTuple
 
 from cnnstat.errors import SpecError
+from cnnstat.frontends.call_text import words_in
 from cnnstat.frontends.document import Block
 from cnnstat.frontends.evaluation import MAX_LAYERS, block_variables, each, holds, resolved, rounds
 from cnnstat.frontends.item_reader import ItemReader
@@ -21,7 +22,7 @@ MAX_DEPTH = 100
 """Deepest nesting of lists within blocks within lists."""
 MAX_STEPS = 5 * MAX_LAYERS
 """Most items to go through, those included that add no layer."""
-MAX_LISTS = 2 * MAX_LAYERS
+MAX_LISTS = 150_000
 """Most lists that are gone through while measuring."""
 
 
@@ -40,6 +41,7 @@ class Measure:
         self.blocks = blocks
         self.variables = variables
         self.known: dict[Hashable, Size] = {}
+        self.deciding: dict[int, frozenset[str]] = {}
         self.active: list[str] = []
         self.depth = 0
         self.lists = 0
@@ -107,7 +109,7 @@ class Measure:
     def _group(self, group: Group, variables: Variables) -> Size:
         """Return the size of a group with its repetitions."""
         values = rounds(group, variables, self.reader.callables)
-        if group.variable is None and values:
+        if values and (group.variable is None or group.variable not in self._deciding(group.items)):
             size = self.items(group.items, variables)
             layers, steps = len(values) * size.layers, len(values) * size.steps
             _check(layers, steps, group.meta)
@@ -118,6 +120,31 @@ class Measure:
             layers, steps = layers + size.layers, steps + size.steps
             _check(layers, steps, group.meta)
         return Size(layers, steps)
+
+    def _deciding(self, items: tuple[Item, ...]) -> frozenset[str]:
+        """Return the words that decide the size of a list."""
+        if id(items) not in self.deciding:
+            self.deciding[id(items)] = frozenset(word for item in items for word in self._words(item))
+        return self.deciding[id(items)]
+
+    def _words(self, item: Item) -> Iterator[str]:
+        """Yield the words that decide the size of an item: of conditions, repeats and arguments of blocks."""
+        if item.meta.condition is not None:
+            yield from words_in(item.meta.condition.written)
+        if isinstance(item, Call) and (item.callee in self.blocks or item.callee not in self.reader.callables):
+            yield item.callee
+            yield from item.names
+        groups: tuple[Group, ...] = ()
+        if isinstance(item, Group):
+            groups = (item,)
+        elif isinstance(item, Join):
+            groups = item.branches
+        elif isinstance(item, Choice):
+            groups = (item.then, item.otherwise)
+        for group in groups:
+            if group.repeat is not None:
+                yield from words_in(group.repeat.written)
+            yield from self._deciding(group.items)
 
     def _join(self, join: Join, variables: Variables) -> Size:
         """Return the size of all branches and the op that joins them."""

@@ -6,6 +6,7 @@ import ast
 import re
 import unicodedata
 
+from cnnstat import ops
 from cnnstat.frontends.arithmetic import ExpressionError
 from cnnstat.frontends.grammar import parse_expression
 from cnnstat.frontends.items import Template
@@ -31,6 +32,14 @@ def identifier(tree: Tree) -> str:
     if isinstance(tree, Scalar) and tree.text.isidentifier() and len(tree.text) <= 60:
         return unicodedata.normalize("NFKC", tree.text)  # as Python's parser does with names in expressions
     fail(tree.location, "a variable's name is a word of letters, digits and _, not beginning with a digit")
+
+
+def variable_name(tree: Tree) -> str:
+    """Return the text of a scalar that names a variable and no layer."""
+    name = identifier(tree)
+    if name in ops.names():
+        fail(tree.location, f"{name} is a layer; give the variable another name")
+    return name
 
 
 def templates(tree: Tree) -> tuple[Template, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,9 @@ from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Edge, Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 from cnnstat.units import check_dtype
+
+_CROSS = re.compile(r"\s*[x×]\s*")
+_BY_CROSSES = re.compile(r"\d{1,12}(?:\s*[x×]\s*\d{1,12}){1,9}\Z")
 
 
 def read_spec(path: Path, request: Request, find: Finder, *, source: str = "") -> Graph:
@@ -141,6 +145,8 @@ def _checked_dtype(tree: Tree) -> str:
 
 def _inputs(document: Document, variables: Variables, dtype: str, request: Request) -> tuple[Input, ...]:
     """Return the inputs of the network, batch included."""
+    if not document.inputs and document.problems.found:
+        raise document.problems.error()  # among which is why
     if not document.inputs:
         fail(document.location, "the spec has no input:; write the sizes without the batch, as in input: [3, 224, 224]")
     declared = []
@@ -161,6 +167,8 @@ def _declared_input(tree: Tree, variables: Variables, dtype: str) -> tuple[tuple
         dtype = dtype if own_dtype is None else _checked_dtype(own_dtype)
     if shape is None:
         fail(tree.location, "an input needs shape:, as in {shape: [128], dtype: int64}")
+    if isinstance(shape, Scalar) and _BY_CROSSES.match(shape.text):
+        fail(shape.location, f"sizes are written as a list: [{', '.join(_CROSS.split(shape.text))}]")
     sizes = tree_value(shape, variables)
     try:
         return input_shape(sizes if isinstance(sizes, list) else [sizes]).sizes, dtype

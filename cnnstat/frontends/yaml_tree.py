@@ -35,7 +35,7 @@ _INVISIBLE = re.compile(
 
 _REMEDIES = (
     ("cannot start any token", "a character that YAML does not allow here; put the text into quotes"),
-    ("mapping values are not allowed", "a second colon in one line, or a line indented deeper than its list"),
+    ("mapping values are not allowed", "a second colon in one line, or a line indented deeper than the one above"),
     ("simple key", "a key without its colon, or a text over several lines; check the indentation"),
     (
         "',' or '",
@@ -144,13 +144,16 @@ class _Builder:
         self.lines = self.lines or _LINE_END.split(self.text)
         first, last = event.start_mark, event.end_mark
         breaks = []
-        offset = len(self.lines[first.line][first.column :].rstrip())
-        for number in range(first.line + 1, last.line + 1):
-            line = self.lines[number] if number < len(self.lines) else ""
+        offset, empty_lines = len(self.lines[first.line][first.column :].rstrip()), 0
+        for number in range(first.line + 1, min(last.line + 1, len(self.lines))):
+            line = self.lines[number]
             inner = line.lstrip()
-            offset += 1
+            if not inner:
+                empty_lines += 1
+                continue
+            offset += max(1, empty_lines)  # YAML joins lines with a blank, or with as many line ends as there are gaps
             breaks.append((offset, number + 1, len(line) - len(inner) + 1))
-            offset += len(inner.rstrip())
+            offset, empty_lines = offset + len(inner.rstrip()), 0
         return tuple(breaks)
 
     def _open(self, event: Any) -> None:
@@ -182,7 +185,7 @@ class _Builder:
         assert isinstance(mapping, Mapping)
         if node.text in mapping.entries:
             first = mapping.entries[node.text][0].line
-            fail(node.location, f"{node.text[:60]} is written twice; first in line {first}")
+            fail(node.location, f"{node.text[:60]} is written twice, first in line {first}; keep one")
         self.keys[-1] = node
 
     def _attach(self, node: Tree) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError, Problem, SpecError
+from cnnstat.ir.collector import collector_paused
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Op, Shape, Shapes
 
@@ -33,6 +34,7 @@ class Values:
     inputs: tuple[Shapes, ...]
 
 
+@collector_paused()
 def infer_shapes(graph: Graph) -> Values:
     """Return the shape and dtype of every tensor.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 
 from torch import nn
 
@@ -105,6 +106,10 @@ def _unused(builder: Builder, model: nn.Module, names: _Names) -> list[Node]:
     for path, keys in groups.items():
         claim = builder.ledger.claim_all(keys)
         rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable))
+    macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
+    if macs or flops:
+        op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))
+        rows.append(Node(names.unique("unused_results"), op, (), None, True))
     return rows
 
 

@@ -13,7 +13,7 @@ from cnnstat.frontends.torch.calls import Call, Match
 from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
 from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
 from cnnstat.frontends.torch.handlers import handler_of
-from cnnstat.frontends.torch.measured import PRODUCTS, Work, family_of, work_of
+from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
 from cnnstat.frontends.torch.origin import Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
@@ -43,6 +43,7 @@ class Builder:
         self.origins = Origins()
         self.nodes: list[NodeDraft] = []
         self.ledger = Ledger()
+        self.uncounted: set[str] = set()
         self.dtype = dtype
         self.arity = arity
 
@@ -122,12 +123,20 @@ class Builder:
             if match is None or not self._emit(call, match):
                 self._emit_measured(call, operands)
             return
-        work = Work() if call.name == "F.embedding" else work_of(call.inner)
         keys = frozenset().union(*(origin.keys for origin in origins))
-        macs = work.macs + sum(origin.macs for origin in origins)
-        flops = sum(count for _, count in work.flops) + sum(origin.flops for origin in origins)
+        works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
         for tensor in call.results:
-            self.origins.note(Origin(tensor, None, keys, macs, flops), overwrites=tensor is call.overwritten)
+            self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+
+    def _work_on_weights(self, call: Call) -> frozenset[int]:
+        """Remember the work of a call that reads stored tensors only."""
+        if call.match is None:
+            work = work_of(call.inner)
+            self.uncounted.update(work.unknown)
+            return self.ledger.add_work(work.macs, sum(count for _, count in work.flops))
+        reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in call.match.reads)
+        outputs, op = tuple(map(shape_of, call.results)), call.match.op
+        return self.ledger.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
 
     def _is_stored_layer(self, match: Match | None) -> bool:
         """Whether a call is a layer of its own although it reads no input of the model: a table of positions, say."""
@@ -135,6 +144,25 @@ class Builder:
             return False
         known = (self.origins.known(weight) for weight in match.weights.values() if weight is not None)
         return any(origin is not None and len(origin.keys) == 1 for origin in known)
+
+    def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:
+        """Return what a result of the model is; one made of stored tensors only gets a node, a constant is None."""
+        origin = self.resolve(tensor, where)
+        if origin is None or origin.edge is not None:
+            return None if origin is None else origin.edge
+        claim = self.ledger.claim_all(origin.keys)
+        macs, flops = self.ledger.take_works(origin.works)
+        op = Recorded(
+            function="stored",
+            outputs=(shape_of(tensor),),
+            made=(dtype_of(tensor),),
+            work=macs,
+            flops=(("element-wise", flops),) if flops else (),
+            tensors=claim.tensors,
+            stored=claim.stored,
+            frozen=claim.frozen,
+        )
+        return self._append(op, (), where, "stored", claim)
 
     def pass_on(self, call: Call, source: torch.Tensor) -> None:
         """Note that the results of a call are the tensor it was given."""
@@ -160,14 +188,15 @@ class Builder:
         direct = {**self._own_buffers(match.op, shapes, call.where, direct), **direct}
         claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
         op = match.op
-        is_plain = gathered.is_plain and claim.is_plain
+        macs, flops = self.ledger.take_works(gathered.works)
+        is_plain = gathered.is_plain and claim.is_plain and not (macs or flops)
         if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
                 op=op,
                 operands=tuple(gathered.operands),
                 values=tuple(gathered.values),
-                extra_macs=gathered.macs,
-                extra_flops=gathered.flops,
+                extra_macs=macs,
+                extra_flops=flops,
                 made=dtypes,
                 tensors=claim.tensors,
                 stored=claim.stored,
@@ -186,13 +215,14 @@ class Builder:
             kept = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
             reads = kept if len(kept) == len(gathered.edges) else None
         claim = self.ledger.claim_all((*direct, *gathered.keys))
+        macs, flops = self.ledger.take_works(gathered.works)
         made = replace(
             op,
             made=tuple(map(dtype_of, call.results)),
             place=op.place if gathered.operands[:1] == [0] else Storage.FRESH,
             reads=reads,
-            work=op.work + gathered.macs,
-            flops=(*op.flops, *((("element-wise", gathered.flops),) if gathered.flops else ())),
+            work=op.work + macs,
+            flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
             tensors=claim.tensors,
             stored=claim.stored,
             frozen=claim.frozen,
@@ -258,7 +288,7 @@ class Builder:
     def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer rather than computed from one."""
         (key,) = origin.keys
-        return not origin.flops and not origin.macs and shape_of(self.ledger.tensors[key].tensor) == shape_of(tensor)
+        return not origin.works and shape_of(self.ledger.tensors[key].tensor) == shape_of(tensor)
 
     def _own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: Mapping[str, int]) -> dict[str, int]:
         """Return the buffers of the calling module that the op has too, but the call was not given."""

@@ -41,10 +41,29 @@ class Claim:
 
 @dataclass(slots=True)
 class Ledger:
-    """All stored tensors of a model, and the weights that each node states."""
+    """All stored tensors of a model, the weights that each node states, and work on tensors that no node has yet.
+
+    works: (multiply-accumulates, other operations) of calls that read stored tensors only.
+    """
 
     tensors: list[StoredTensor] = field(default_factory=list)
     weights: dict[int, dict[str, Shape]] = field(default_factory=dict)
+    works: list[tuple[int, int]] = field(default_factory=list)
+
+    def add_work(self, macs: int, flops: int) -> frozenset[int]:
+        """Remember work on stored tensors; the first node that uses its result will count it."""
+        if not macs and not flops:
+            return frozenset()
+        self.works.append((macs, flops))
+        return frozenset((len(self.works) - 1,))
+
+    def take_works(self, numbers: Iterable[int]) -> tuple[int, int]:
+        """Return the work of these calls as far as no node has counted it, which is now done."""
+        macs = flops = 0
+        for number in numbers:
+            macs, flops = macs + self.works[number][0], flops + self.works[number][1]
+            self.works[number] = (0, 0)
+        return macs, flops
 
     def claim(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> Claim:
         """Return what a node with an op of the library takes.

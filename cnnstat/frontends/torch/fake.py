@@ -99,6 +99,6 @@ def _stand_in(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> 
     fake = faker.converted(tensor)
     if is_parameter:
         # What nn.Parameter(fake) would say, without the copy that it makes.
-        fake._is_param = True  # type: ignore[attr-defined]
+        fake._is_param = True
         fake.requires_grad_(tensor.requires_grad)
     return fake

@@ -27,13 +27,12 @@ class Gathered:
     operands: list[int | Shape] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
     keys: frozenset[int] = NO_KEYS
-    macs: int = 0
-    flops: int = 0
+    works: frozenset[int] = NO_KEYS
 
     @property
     def is_plain(self) -> bool:
         """Whether the operands are the node's inputs, in order, and nothing else."""
-        return self.operands == list(range(len(self.edges))) and not (self.macs or self.flops)
+        return self.operands == list(range(len(self.edges)))
 
     def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
         """Add an input of the node."""
@@ -45,8 +44,7 @@ class Gathered:
         """Add what an operand is computed from."""
         if origin is not None:
             self.keys |= origin.keys
-            self.macs += origin.macs
-            self.flops += origin.flops
+            self.works |= origin.works
 
 
 def matched(handler: Handler, call: Call) -> Match | None:

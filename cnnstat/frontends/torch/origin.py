@@ -18,15 +18,14 @@ class Origin:
 
     edge: the node output or input it is; None for what depends on stored tensors only.
     keys: numbers of the stored tensors it is computed from and that no node has taken yet.
-    macs, flops: the work of computing it from them.
+    works: numbers of the calls that computed it from them.
     time: when it was made; storage: which memory it lies in.
     """
 
     tensor: torch.Tensor
     edge: Edge | None
     keys: frozenset[int] = NO_KEYS
-    macs: int = 0
-    flops: int = 0
+    works: frozenset[int] = NO_KEYS
     time: int = 0
     storage: int = 0
 

@@ -149,19 +149,22 @@ def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) ->
 
 
 def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:
-    """Yield where the tensors of a result come from; those that do not depend on an input are left out."""
+    """Yield where the tensors of a result come from; constants are left out."""
     for tensor in tensors_in(result):
-        origin = builder.resolve(tensor, stack.calls[0])
-        if origin is not None and origin.edge is not None:
-            yield origin.edge
+        edge = builder.result(tensor, stack.calls[0])
+        if edge is not None:
+            yield edge
 
 
 def _bound_notes(recorder: Recorder) -> list[str]:
-    """Return what was assumed where values decide how much there is."""
-    if not recorder.bounded:
-        return []
-    names = ", ".join(sorted(recorder.bounded))
-    return [f"how much {names} keep depends on values; counted as if all were kept: an upper bound"]
+    """Return what was assumed where values decide how much there is, and what work on weights is not counted."""
+    said = []
+    if recorder.bounded:
+        names = ", ".join(sorted(recorder.bounded))
+        said.append(f"how much {names} keep depends on values; counted as if all were kept: an upper bound")
+    if recorder.builder.uncounted:
+        said.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
+    return said
 
 
 def _unused_notes(graph: Graph) -> list[str]:

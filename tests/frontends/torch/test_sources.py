@@ -1,0 +1,160 @@
+"""Sources with a colon, constructor arguments, inputs, and the one line that each mistake gives."""
+
+import sys
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import cnnstat  # noqa: E402  # needs torch to be there
+from cnnstat.errors import CnnstatError  # noqa: E402
+
+FILE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes, width=8):
+        super().__init__()
+        self.conv = nn.Conv2d(3, width, 3)
+        self.fc = nn.Linear(width, classes)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).relu().mean((2, 3)))
+
+class Text(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 4)
+
+    def forward(self, ids, mask=None):
+        x = self.table(ids)
+        return x if mask is None else x * mask.unsqueeze(-1)
+
+def make(width=4):
+    return Net(2, width)
+
+class Broken(nn.Module):
+    def __init__(self):
+        super().__init__()
+        raise RuntimeError("no licence")
+
+net = Net(3)
+number = 3
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "some_nets.py"
+    path.write_text(FILE)
+    yield str(path)
+    sys.modules.pop("some_nets", None)
+
+
+def test_class_factory_and_instance(file):
+    image = (1, 3, 8, 8)
+    assert cnnstat.analyze(f"{file}:Net", image, arguments={"classes": 5}).totals.params == 224 + 45
+    assert cnnstat.analyze(f"{file}:make", image).totals.params == 4 * 28 + 10
+    assert cnnstat.analyze(f"{file}:net", image).totals.params == 224 + 27
+
+
+def test_importable_module(file, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cnnstat.analyze("some_nets:make", (3, 8, 8)).layers[0].output_shape == (1, 4, 6, 6)
+
+
+def test_batch_is_added_where_it_is_missing(file):
+    for options in ({"input": "3x8x8"}, {"input": "1x3x8x8"}, {"inputs": {"x": (3, 8, 8)}}):
+        assert cnnstat.load(f"{file}:make", **options).inputs[0].shape == (1, 3, 8, 8)
+    assert cnnstat.load(f"{file}:make", "3x8x8", batch=4).inputs[0].shape == (4, 3, 8, 8)
+
+
+def test_named_inputs_and_dtypes(file):
+    graph = cnnstat.load(f"{file}:Text", inputs={"ids": "1x7:int64", "mask": "1x7"})
+    assert [(i.name, i.shape, i.dtype) for i in graph.inputs] == [
+        ("ids", (1, 7), "int64"),
+        ("mask", (1, 7), "float32"),
+    ]
+    assert [node.op.kind for node in graph.nodes] == ["Embedding", "Unsqueeze", "Multiply"]
+
+
+def test_dtype_of_the_model(file):
+    analysis = cnnstat.analyze(f"{file}:make", (3, 8, 8), dtype="float16")
+    assert analysis.memory.params_bytes == 2 * analysis.totals.params
+    assert set(analysis.values.dtypes) == {("float16",)}
+
+
+MISTAKES = {
+    "Net": "Net needs classes; write --arg classes=…",
+    "Nett": "has no Nett; did you mean",
+    "number": "number is no class, function or model, but int",
+    "Broken": "Broken cannot be built: RuntimeError: no licence",
+    "make": "the sizes of the input are not known: write --input 1x3x224x224, or x=1x3x224x224",
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_line(file, name):
+    with pytest.raises(CnnstatError) as caught:
+        cnnstat.analyze(f"{file}:{name}")
+    assert MISTAKES[name] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_arguments_and_inputs(file):
+    with pytest.raises(CnnstatError, match="takes no argument widht; did you mean width"):
+        cnnstat.load(f"{file}:make", (3, 8, 8), arguments={"widht": 3})
+    with pytest.raises(CnnstatError, match="make does not run on this input: RuntimeError: .*channels"):
+        cnnstat.load(f"{file}:make", (1, 4, 8, 8))
+    with pytest.raises(CnnstatError, match="the model's inputs are x"):
+        cnnstat.load(f"{file}:make", inputs={"image": (1, 3, 8, 8)})
+    with pytest.raises(CnnstatError, match="--set gives variables of a spec"):
+        cnnstat.load(f"{file}:make", (3, 8, 8), variables={"width": 3})
+    with pytest.raises(CnnstatError, match="there is no module called no_such_package"):
+        cnnstat.load("no_such_package.nets:Net")
+    with pytest.raises(CnnstatError, match="there is no such file"):
+        cnnstat.load("no/such/file.py:Net")
+    with pytest.raises(CnnstatError, match="torch.nn.Module, not int"):
+        cnnstat.load(3)
+    with pytest.raises(CnnstatError, match="write eval or train"):
+        cnnstat.load(f"{file}:make", (3, 8, 8), mode="test")
+
+
+def test_command_line(file, capsys, monkeypatch):
+    from cnnstat import cli
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cnnstat", *arguments])
+        with pytest.raises(SystemExit) as left:
+            cli.main()
+        return left.value.code, capsys.readouterr()
+
+    code, said = run("analyze", f"{file}:Net", "--arg", "classes=5", "--input", "3x8x8", "--format", "json")
+    assert code == 0 and '"params": 269' in said.out
+    code, said = run("analyze", f"{file}:net", "--input", "4x8x8")
+    assert code == 2 and said.err.count("\n") == 1
+    code, said = run("analyze", f"{file}:net", "--input", "4x8x8", "--traceback")
+    assert code == 2 and "in forward" in said.err
+    code, said = run("analyze", f"{file}:net", "--input", "3x8x8", "--input", "3x8x8")
+    assert code == 2 and "name=sizes" in said.err
+    code, said = run("analyze", "resnet18", "--arg", "classes=5")
+    assert code == 2 and "a spec takes --set" in said.err
+
+
+def test_a_model_that_is_built_gets_no_memory_for_large_weights(file):
+    from cnnstat.frontends.torch.construct import WAYS, construct
+
+    model, way = construct(torch.nn.Linear, {"in_features": 10**6, "out_features": 10**5}, "Linear")
+    assert way == WAYS[0]
+    assert model.weight.device.type == "meta"
+
+
+def test_init_functions_are_put_back():
+    from cnnstat.frontends.torch.construct import construct
+
+    before = torch.nn.init.normal_.__code__
+    with pytest.raises(CnnstatError):
+        construct(lambda: 1 / 0, {}, "Broken")
+    assert torch.nn.init.normal_.__code__ is before
+    assert torch.nn.init.ones_(torch.zeros(2)).tolist() == [1, 1]
