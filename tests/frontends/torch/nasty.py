@@ -621,3 +621,29 @@ class SwallowsErrors(Base):
             return self.conv(self.other(x[:, :2]))
         except RuntimeError:
             return self.conv(x)
+
+
+@case(4 * 2 * 4 + 2 * 4 * 4, (1, 4), inputs=((1, 4),))
+class MergedOnce(nn.Module):
+    """One product of two parameters, used as the weight of two calls: it is computed once."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.zeros(4, 2))
+        self.b = nn.Parameter(torch.zeros(2, 4))
+
+    def forward(self, x):
+        weight = self.a @ self.b
+        return F.linear(F.linear(x, weight), weight)
+
+
+@case(4 * 4 * 4, (4, 4), inputs=((1, 4),))
+class ReadsNoInput(nn.Module):
+    """The result is made of parameters only."""
+
+    def __init__(self):
+        super().__init__()
+        self.a = nn.Parameter(torch.zeros(4, 4))
+
+    def forward(self, x):
+        return self.a @ self.a
