@@ -64,7 +64,7 @@ class Verdict:
     """One limit of one model.
 
     metric: params, macs, flops, peak_inference_bytes, training_bytes, activation_bytes, file_size, receptive_field
-        or latency. bound: `max`, `min` or `max_increase`.
+        or latency. bound: `max`, `min`, `max_increase`, or `baseline_growth`: the baseline file itself must not grow.
     limit: in base units; for `max_increase` the baseline with the growth that is allowed; None without a baseline.
     limit_text: as the user wrote it.
     value: the figure found; None where there is none. baseline: the figure of the baseline.
