@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from cnnstat.budget.formats.words import conclusion, location, title
 from cnnstat.budget.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.report.glyphs import printable
 
 
 def render(report: CheckReport) -> str:
@@ -49,11 +50,12 @@ def _kind(verdict: Verdict) -> str:
 
 def _annotation(model: ModelReport, verdict: Verdict) -> str:
     """Return the annotation of one broken budget."""
-    properties = {"title": f"cnnstat: {title(verdict.metric)} of {model.name}"}
+    properties = {"title": printable(f"cnnstat: {title(verdict.metric)} of {model.name}")}
     if place := location(model, verdict):
-        file = place.file.replace("\\", "/")
+        # what UTF-8 cannot write, in a file name of another encoding, must not stop the report
+        file = place.file.replace("\\", "/").encode("utf-8", "replace").decode()
         properties = {"file": file, "line": str(place.line), "col": str(place.column), **properties}
-    return command(_kind(verdict), properties, verdict.message)
+    return command(_kind(verdict), properties, printable(verdict.message))
 
 
 def _skipped(report: CheckReport) -> Iterator[str]:
@@ -61,4 +63,4 @@ def _skipped(report: CheckReport) -> Iterator[str]:
     skipped = [verdict for verdict in report.verdicts if verdict.status is Status.SKIPPED]
     if skipped:
         said = "1 limit" if len(skipped) == 1 else f"{len(skipped)} limits"
-        yield command("notice", {"title": "cnnstat"}, f"{said} skipped: {skipped[0].message}")
+        yield command("notice", {"title": "cnnstat"}, f"{said} skipped: {printable(skipped[0].message)}")

@@ -27,7 +27,7 @@ def _issue(model: ModelReport, verdict: Verdict, fingerprint: str) -> dict[str, 
     is_minor = verdict.status is Status.WARN or not verdict.blocking
     return {
         "description": printable(f"{model.name}: {verdict.message}"),
-        "check_name": f"cnnstat/{verdict.metric}",
+        "check_name": printable(f"cnnstat/{verdict.metric}"),
         "fingerprint": fingerprint,
         "severity": "minor" if is_minor else "major",
         "location": {

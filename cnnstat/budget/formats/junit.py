@@ -56,7 +56,7 @@ def _suite(report: CheckReport, model: ModelReport, index: int) -> ElementTree.E
 
 def _case(model: ModelReport, verdict: Verdict) -> ElementTree.Element:
     """Return one limit, named without figures so that a test keeps its history when the limit changes."""
-    name = f"{verdict.metric}.{verdict.bound}"
+    name = printable(f"{verdict.metric}.{verdict.bound}")
     case = ElementTree.Element("testcase", {"name": name, "classname": f"cnnstat.{_name(model)}", "time": "0"})
     message = printable(verdict.message)
     if verdict.status is Status.SKIPPED:

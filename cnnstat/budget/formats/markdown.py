@@ -67,7 +67,7 @@ COLUMNS = (
     Column("limit", "left", lambda found: text(words.limit(found.verdict))),
     Column("value", "right", lambda found: words.value(found.verdict)),
     Column("baseline", "right", lambda found: words.figure(found.verdict.metric, found.verdict.baseline)),
-    Column("change", "right", lambda found: words.growth_percent(found.verdict.baseline, found.verdict.value)),
+    Column("change", "right", lambda found: _percent(found.verdict.baseline, found.verdict.value)),
     Column("verdict", "left", lambda found: SHOWN[found.verdict.status]),
 )
 
@@ -107,6 +107,16 @@ def _fitted(report: CheckReport, size: int) -> str:
             kept += section
     more = _more(f"{left_out:,} part{'s' * (left_out != 1)} left out for want of room") if left_out else ""
     return f"{kept}{more}\n{foot}"
+
+
+def _bold(name: str) -> str:
+    """Return a name in running text, where code would show the bars that tables need escaped."""
+    return f"**{text(name.strip()) or 'model'}**"
+
+
+def _percent(before: int | None, after: int | None) -> str:
+    """Return a relative difference."""
+    return markdown.escaped(words.growth_percent(before, after))
 
 
 def _icon(report: CheckReport) -> str:
@@ -159,16 +169,16 @@ def _differences(model: ModelReport, baseline: Mapping[str, int | None]) -> str:
             words.figure(metric, baseline.get(metric), after),
             words.figure(metric, after, baseline.get(metric)),
             words.growth(metric, baseline.get(metric), after),
-            words.growth_percent(baseline.get(metric), after),
+            _percent(baseline.get(metric), after),
         ]
         for metric, after in model.totals.items()
         if baseline.get(metric) != after
     ]
     if not rows:
-        return f"\n{name_of(model.name)}: every total is that of the baseline.\n"
+        return f"\n{_bold(model.name)}: every total is that of the baseline.\n"
     titles = ["total", "before", "after", "change", "relative"]
     table = markdown.markdown_table(titles, ["left", *["right"] * 4], rows)
-    return f"\n{name_of(model.name)} against the baseline:\n\n{table}"
+    return f"\n{_bold(model.name)} against the baseline:\n\n{table}"
 
 
 def _changed(model: ModelReport) -> str:

@@ -40,11 +40,11 @@ def document(report: CheckReport) -> dict[str, Any]:
 def _rule(metric: str) -> dict[str, Any]:
     """Return the rule of one metric."""
     return {
-        "id": f"cnnstat/{metric}",
-        "name": metric,
+        "id": printable(f"cnnstat/{metric}"),
+        "name": printable(metric),
         "shortDescription": {"text": f"Budget of {title(metric)}"},
-        "fullDescription": {"text": DESCRIPTIONS.get(metric, metric)},
-        "help": {"text": f"Shrink the model, or change budgets.{metric} where the limit is written."},
+        "fullDescription": {"text": DESCRIPTIONS.get(metric, title(metric))},
+        "help": {"text": f"Shrink the model, or change budgets.{printable(metric)} where the limit is written."},
         "defaultConfiguration": {"level": "error"},
     }
 
@@ -63,7 +63,7 @@ def _results(report: CheckReport, metrics: list[str]) -> list[dict[str, Any]]:
 def _result(model: ModelReport, verdict: Verdict, rule_index: int, fingerprint: str) -> dict[str, Any]:
     """Return one limit that does not hold."""
     return {
-        "ruleId": f"cnnstat/{verdict.metric}",
+        "ruleId": printable(f"cnnstat/{verdict.metric}"),
         "ruleIndex": rule_index,
         "level": LEVELS[verdict.status] if verdict.blocking or verdict.status is Status.SKIPPED else "warning",
         "message": {"text": printable(f"{model.name}: {verdict.message}")},

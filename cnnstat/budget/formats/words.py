@@ -111,7 +111,7 @@ def located(model: ModelReport, verdict: Verdict) -> str:
 
 OUTCOMES = {
     Status.FAIL: "broken",
-    Status.WARN: "over, only warned of",
+    Status.WARN: "over (a warning)",
     Status.UNVERIFIED: "not verifiable",
     Status.SKIPPED: "skipped",
     Status.PASS: "kept",
