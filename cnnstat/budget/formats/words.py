@@ -27,16 +27,16 @@ DESCRIPTIONS = {
     "params": "Parameters: the elements of all trainable and frozen weights.",
     "macs": "Multiply-accumulates of convolutions, linear layers and matrix products in one forward pass.",
     "flops": "Floating-point operations of one forward pass: 2 × MACs and every other operation.",
-    "peak_inference_bytes": "Most memory that inference holds at a time: weights, buffers and live activations.",
-    "training_bytes": "Memory of one training step: weights, gradients, optimizer state and saved activations.",
+    "peak_inference_bytes": "Most bytes of activations that inference holds at a time.",
+    "training_bytes": "Memory of one training step: parameters, gradients, optimizer state and saved tensors.",
     "activation_bytes": "Memory of the outputs of all layers.",
-    "file_size": "Size of the file of weights.",
-    "receptive_field": "Input positions along each axis that one position of the last feature map sees.",
+    "file_size": "Bytes of the parameters and buffers that a state_dict stores.",
+    "receptive_field": "Input positions along the smaller axis that one position of the last feature map sees.",
     "latency": "Time of one forward pass.",
 }
 """What each metric measures, in one sentence."""
 
-BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +"}
+BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +", "baseline_growth": "baseline: "}
 """The sign of each kind of limit, put before the text that the user wrote."""
 
 
