@@ -109,8 +109,9 @@ def _plain(tree: Tree, path: Keys, places: dict[Keys, tuple[int, int]]) -> Any:
     if isinstance(tree, Mapping):
         values = {}
         for key, (scalar, value) in tree.entries.items():
-            places[(*path, key)] = (scalar.location.line, scalar.location.column)
-            values[key] = _plain(value, (*path, key), places)
+            inside = (*path, key)
+            places[inside] = (scalar.location.line, scalar.location.column)
+            values[key] = _plain(value, inside, places)
         return values
     if isinstance(tree, Sequence):
         return [_plain(item, (*path, number), places) for number, item in enumerate(tree.items)]

@@ -80,7 +80,7 @@ def _unknown(limit: Limit, comparison: Comparison, value: int | None, old: int |
     if isinstance(comparison.baseline, Missing):
         is_unverified = comparison.is_required or comparison.baseline.is_fault
         reason = comparison.baseline.reason
-        return (Status.UNVERIFIED if is_unverified else Status.SKIPPED), f"{name} {limit.amount.text}: {reason}"
+        return (Status.UNVERIFIED if is_unverified else Status.SKIPPED), f"{name}: {reason}"
     if old is None:
         return Status.UNVERIFIED, f"{name}: the baseline has no figure to compare with"
     if limit.metric.by_coverage and comparison.baseline.uncounted:

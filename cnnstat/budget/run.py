@@ -63,7 +63,10 @@ def update_baseline(options: Options) -> list[str]:
         path.write_text(baseline_text(after), encoding="utf-8", newline="\n")
     except OSError as error:
         raise CnnstatError(f"{shown}: cannot be written: {error.strerror or error}") from None
-    return [*(difference_lines(before, after) or ["no figure changed"]), f"wrote {shown}: {len(after)} models"]
+    return [
+        *(difference_lines(before, after) or ["no figure changed"]),
+        f"wrote {shown}: {len(after)} model{'s' * (len(after) != 1)}",
+    ]
 
 
 def _measured(model: ModelSettings, source: Source) -> Measurement:

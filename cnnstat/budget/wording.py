@@ -12,20 +12,21 @@ from cnnstat.units import count
 NO_FIGURE = {
     "receptive_field": "there is no exact one: the model has no feature map with spatial extent, or it is only bounded"
 }
-_SIGNS = {"max": ">", "max_increase": ">", "min": "<"}
+_SIGNS = {"max": ">", "min": "<"}
 
 
 def broken(limit: Limit, value: int, threshold: int, old: int | None, detail: str) -> str:
     """Return the line for a limit that is broken: by how much, where (`detail`), and what to do."""
-    metric, relative = limit.metric, limit.bound == "max_increase"
-    like = limit.amount.text
-    shown, bound, over = metric.show_apart((value, threshold, abs(value - threshold)), like)
-    written = bound if relative else like
-    if shown == like or metric.show(value, like) == metric.show(threshold, like):
-        shown, written = metric.show_exactly(value), metric.show_exactly(threshold)
-    said = f"{metric.name} {shown} {_SIGNS[limit.bound]} {written} by {over}{_share(value, threshold)}"
-    if relative and old is not None:
-        said += f": {_growth(value, old)} against the baseline's {metric.show(old, like)}, {_allowed(limit)} allowed"
+    metric, like = limit.metric, limit.amount.text
+    if limit.bound == "max_increase" and old is not None:
+        now, bound, before = metric.show_apart((value, threshold, old), like)
+        growth = f"+{metric.show(value - old, like)}" + (f" ({_percent(value, old)})" if old else "")
+        said = f"{metric.name} {now} > {bound}: {growth} against the baseline's {before}, {_allowed(limit)} allowed"
+    else:
+        now, bound = metric.show_apart((value, threshold), like)
+        is_rounded = metric.show(value, like) != metric.show(threshold, like)
+        over = f"{metric.show(abs(value - threshold), like)}{_share(value, threshold)}"
+        said = f"{metric.name} {now} {_SIGNS[limit.bound]} {like if is_rounded else bound} by {over}"
     return f"{said}{detail}. {_remedy(limit)}"
 
 
