@@ -75,10 +75,15 @@ def _broken(report: CheckReport, width: int) -> Iterator[Page]:
     Skipped limits come last and only so many of them: most often one missing baseline is the cause of all.
     """
     found = [(model, verdict) for model in report.models for verdict in model.verdicts]
+    seen = set()
     for model, verdict in found:
-        if verdict.status not in (Status.PASS, Status.SKIPPED):
-            message = facts_page([_told(model, verdict)], width)
-            yield message + _layers(verdict, width) if verdict.layers else message
+        if verdict.status in (Status.PASS, Status.SKIPPED):
+            continue
+        message = facts_page([_told(model, verdict)], width)
+        # two limits of one metric are broken by the same layers, which are shown once
+        shown = (model.name, words.column(verdict.metric), verdict.layers)
+        yield message + _layers(verdict, width) if verdict.layers and shown not in seen else message
+        seen.add(shown)
     skipped = [_told(model, verdict) for model, verdict in found if verdict.status is Status.SKIPPED]
     if skipped:
         more = [Fact("", f"… and {len(skipped) - MAX_SKIPPED:,} more")] * (len(skipped) > MAX_SKIPPED)

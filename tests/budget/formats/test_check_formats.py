@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from cnnstat.budget.formats import FORMATS, render, write
-from cnnstat.budget.formats.words import conclusion, fingerprints, growth_percent, value
+from cnnstat.budget.formats.words import conclusion, fingerprints, growth_percent, limit, value
 from cnnstat.budget.report import CheckReport
 from cnnstat.errors import CnnstatError
 from cnnstat.report.glyphs import printable
@@ -73,6 +73,12 @@ class TestWords:
         size = replace(PASS, metric="file_size", limit_text="20 MB", value=19_500_000)
         assert value(size) == "19.50 MB" and value(replace(size, limit_text="20 MiB")) == "18.60 MiB"
 
+    def test_limits_keep_the_words_of_the_user(self) -> None:
+        bounds = ("max", "min", "max_increase", "baseline_growth")
+        shown = [limit(replace(PASS, bound=bound, limit_text="2 %")) for bound in bounds]
+        assert shown == ["≤ 2 %", "≥ 2 %", "≤ +2 %", "baseline: 2 %"]
+        assert limit(replace(PASS, bound="max_increase", limit_text="+ 2%")) == "≤ +2%"
+
     def test_growth_never_reads_as_nothing(self) -> None:
         shown = [
             growth_percent(*pair) for pair in ((100, 106), (100, 94), (10**9, 10**9 + 1), (0, 5), (7, 7), (None, 1))
@@ -94,6 +100,10 @@ class TestTable:
         out = io.StringIO()
         write(REPORTS["fail"], "table", Console(file=out, width=80, color_system=None))
         assert out.getvalue() == render(REPORTS["fail"], "table")
+
+    def test_layers_that_break_two_limits_are_shown_once(self) -> None:
+        text = render(check(model(FAIL, replace(FAIL, bound="max_increase"), name="a"), model(FAIL, name="b")), "table")
+        assert text.count("stage3.conv2  2.29 M") == 2
 
     def test_many_skipped_limits_are_summed_up(self) -> None:
         text = render(check(model(*[SKIPPED] * 60)), "table")
