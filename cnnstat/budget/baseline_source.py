@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cnnstat.budget.base_commit import find_base
 from cnnstat.budget.baseline import NO_BASELINE, Baseline, Missing, parse_baseline, read_baseline
-from cnnstat.budget.git import Repository
+from cnnstat.budget.git import Repository, why_no_repository
 from cnnstat.budget.settings import ModelSettings, Settings
 from cnnstat.budget.sources import from_here
 from cnnstat.errors import CnnstatError
@@ -68,5 +68,5 @@ def _target(repository: Repository) -> str:
 def _needed(repository: Repository | None) -> Repository:
     """Return the repository; raises CnnstatError if there is none."""
     if repository is None:
-        raise CnnstatError(f"{Path.cwd()} is in no git repository; compare with a file instead: --baseline FILE")
+        raise CnnstatError(why_no_repository(Path.cwd()))
     return repository

@@ -11,7 +11,7 @@ from cnnstat.budget.report import LayerChange
 Pair = tuple[LayerRow | None, LayerRow | None]
 """A layer before and after; None on the side where it does not exist."""
 
-MAX_ALIGNED = 2000
+MAX_ALIGNED = 1000
 """Most differing layers that are aligned by what they are; longer stretches are matched by name alone."""
 
 

@@ -81,17 +81,20 @@ class Repository:
 
 
 def find_repository(folder: Path) -> Repository | None:
-    """Return the repository that a folder belongs to, None if there is none or git is missing."""
+    """Return the repository that a folder belongs to, None if there is none or it cannot be used."""
     try:
         root = _git(folder, ("rev-parse", "--show-toplevel"))
     except CnnstatError:
         return None
-    if root.returncode and "dubious ownership" in root.stderr:
-        raise CnnstatError(
-            f"git does not trust {folder}, which belongs to another user; run "
-            f"git config --global --add safe.directory {folder}"
-        )
     return None if root.returncode or not root.stdout.strip() else Repository(Path(root.stdout.strip()).resolve())
+
+
+def why_no_repository(folder: Path) -> str:
+    """Return why a folder has no repository that can be used; raises CnnstatError if git is missing."""
+    if "dubious ownership" in _git(folder, ("rev-parse", "--show-toplevel")).stderr:
+        remedy = f"git config --global --add safe.directory {folder}"
+        return f"git does not trust {folder}, which belongs to another user; run {remedy}"
+    return f"{folder} is in no git repository; compare with a file instead: --baseline FILE"
 
 
 def _git(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:

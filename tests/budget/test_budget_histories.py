@@ -231,6 +231,14 @@ def test_unrelated_histories_and_empty_repositories(check: Command, project: His
     assert "no commit yet" in check("--baseline-ref", "main").err
 
 
+def test_a_repository_of_another_user(check: Command, project: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setattr("cnnstat.budget.git._KEPT", {"GIT_TEST_ASSUME_DIFFERENT_OWNER"})
+    assert check("lenet5", "--max-params", "1M").code == 0  # needs no git
+    result = check("--baseline-ref", "main")
+    assert result.code == 2 and "safe.directory" in result.err
+
+
 def test_the_same_from_run_to_run(check: Command, project: History) -> None:
     project.commit("wider", tiny__yaml=spec(9))
     for format in ("table", "json", "markdown", "sarif"):
