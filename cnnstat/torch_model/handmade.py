@@ -164,7 +164,7 @@ class LSTM(nn.LSTM):
 
     def forward(self, x: Tensor, *states: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:  # type: ignore[override]
         """Return all steps and the last states."""
-        return super().forward(x, states or None)  # type: ignore[arg-type, no-any-return]
+        return super().forward(x, states or None)  # type: ignore[arg-type]
 
 
 class TrainableSubsampling2d(nn.Module):

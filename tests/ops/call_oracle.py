@@ -87,7 +87,8 @@ def shapes_of(result):
 def kept_by_torch(function, inputs):
     """What autograd keeps: (indices of inputs, indices of outputs, bytes of all else but parameters and buffers)."""
     is_owner = isinstance(function, torch.nn.Module)
-    owned = {t.untyped_storage().data_ptr() for t in (*function.parameters(), *function.buffers())} if is_owner else set()
+    tensors = (*function.parameters(), *function.buffers()) if is_owner else ()
+    owned = {tensor.untyped_storage().data_ptr() for tensor in tensors}
     xs = [torch.rand(shape, requires_grad=True) * 1 for shape in inputs]
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
