@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from cnnstat.frontends.problems import Abandoned, Problems, fail
 from cnnstat.frontends.request import Request, input_shape, resolve_inputs
 from cnnstat.frontends.tree import Mapping, Scalar, Tree
 from cnnstat.frontends.variables import Variables
+from cnnstat.ir.collector import collector_paused
 from cnnstat.ir.graph import Edge, Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 from cnnstat.units import check_dtype
@@ -47,27 +46,11 @@ def _nowhere(name: str, directory: Path) -> Path:
     raise CnnstatError(f"{name[:60]} cannot be extended from a text; put the spec into a file")
 
 
-@contextmanager
-def _unhindered() -> Iterator[None]:
-    """Pause the collector of garbage cycles.
-
-    Reading a spec makes many small objects and next to no cycles. The collector would walk over all of them again and
-    again, which takes longer for each layer the more layers there are.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 def _compiled(read: Callable[[Problems], Document], request: Request, file: str, source: str) -> Graph:
     """Return the graph of a document under a request, or raise SpecError with all its faults."""
     problems = Problems()
     try:
-        with _unhindered():
+        with collector_paused():
             graph = _graph(read(problems), request, source)
     except SpecError as error:
         raise SpecError([*problems.found, *error.problems]) from None

@@ -6,7 +6,10 @@ import warnings
 import pytest
 
 torch = pytest.importorskip("torch")
-torchvision = pytest.importorskip("torchvision")
+try:
+    import torchvision
+except (ImportError, RuntimeError) as error:  # RuntimeError: built for another PyTorch than the one there is
+    pytest.skip(f"torchvision does not work here: {error}", allow_module_level=True)
 
 import cnnstat  # noqa: E402  # needs torchvision to be there
 
