@@ -278,7 +278,7 @@ def test_tensors_are_freed_after_their_last_reader():
 def test_a_graph_can_be_exported():
     module = built(SMALL).eval()
     x = torch.rand(1, 3, 8, 8)
-    exported = torch.export.export(module, (x,))
+    exported = torch.export.export(module, (x,), strict=False)
     assert set(exported.state_dict) == set(module.state_dict())
     torch.testing.assert_close(exported.module()(x), module(x))
 

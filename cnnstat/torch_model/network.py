@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -73,7 +74,7 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
     values = infer_shapes(graph)
     network = Network(graph.name, tuple(i.name for i in graph.inputs), graph.outputs)
     kind = _torch_dtype(graph.dtype if dtype is None else dtype)
-    with torch.device(torch.get_default_device() if device is None else _device(device)):
+    with nullcontext() if device is None else _device(device):
         layers = _layers(graph, values)
     paths = place(network, layers, graph.blocks)
     owners = (node.name if node.name in layers else graph.nodes[node.shares or 0].name for node in graph.nodes)

@@ -55,7 +55,11 @@ def make_twin(op: Op, inputs: Shapes) -> nn.Module:
     made = HANDMADE.get(op.kind) or _twin(op)
     arguments = twin_arguments(op, inputs)
     if isinstance(made, type) and issubclass(made, nn.Module):
-        return made(**arguments)
+        try:
+            return made(**arguments)
+        except TypeError as error:
+            # Older releases lack arguments that newer ones have, as norms lack bias.
+            raise OpError(f"PyTorch {torch.__version__} cannot build it: {error}") from None
     in_place = _TAKES_TWO.get(op.torch) if op.storage is Storage.IN_PLACE else None
     return Function(op.torch, in_place or made, arguments)
 
