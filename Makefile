@@ -22,3 +22,4 @@ goldens:
 benchmark:
 	python benchmarks/startup.py
 	python benchmarks/scaling.py
+	python benchmarks/check.py

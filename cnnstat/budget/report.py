@@ -1,0 +1,133 @@
+"""What a check found: one verdict for each limit of each model; every format prints this and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A place in a file, as a path that an annotation can use; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Status(Enum):
+    """What became of one limit.
+
+    SKIPPED: it is relative, and there is no baseline. UNVERIFIED: the figure or the baseline it needs is not known.
+    """
+
+    PASS = "pass"
+    FAIL = "fail"
+    WARN = "warn"
+    SKIPPED = "skipped"
+    UNVERIFIED = "unverified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerShare:
+    """One layer's part of a figure, and what it was in the baseline; None where there is none."""
+
+    name: str
+    value: int
+    baseline: int | None = None
+
+    @property
+    def growth(self) -> int:
+        """What it grew by; a layer that the baseline does not have grew from nothing."""
+        return self.value - (self.baseline or 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerChange:
+    """A layer that differs from the baseline; a side is None where the layer does not exist.
+
+    op: the op's kind, as `Conv2d`. before, after: figures by metric (params, macs, flops, output_bytes).
+    """
+
+    name: str
+    op: str
+    before: Mapping[str, int] | None
+    after: Mapping[str, int] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """One limit of one model.
+
+    metric: params, macs, flops, peak_inference_bytes, training_bytes, activation_bytes, file_size, receptive_field
+        or latency. bound: `max`, `min`, `max_increase`, or `baseline_growth`: the baseline file itself must not grow.
+    limit: in base units; for `max_increase` the baseline with the growth that is allowed; None without a baseline.
+    limit_text: as the user wrote it.
+    value: the figure found; None where there is none. baseline: the figure of the baseline.
+    message: one line without the location in front.
+    layers: the layers that weigh or grew most, heaviest first; empty where the limit holds.
+    setting: where the limit is written; None on the command line.
+    blocking: whether it can decide the exit code, which `level = "warn"` forbids.
+    """
+
+    metric: str
+    bound: str
+    status: Status
+    limit: int | None
+    limit_text: str
+    value: int | None
+    baseline: int | None
+    message: str
+    layers: tuple[LayerShare, ...] = ()
+    setting: Place | None = None
+    blocking: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """The verdicts on one model.
+
+    source: what the user named. place: its file and the line of the layer that matters most; None if it has no file.
+    totals, baseline: figures by metric, None where a figure is not known; baseline is None without one.
+    changed_layers: layers that differ from the baseline, in execution order.
+    notes: what a reader should know, one line each.
+    """
+
+    name: str
+    source: str
+    place: Place | None
+    verdicts: tuple[Verdict, ...]
+    totals: Mapping[str, int | None]
+    baseline: Mapping[str, int | None] | None = None
+    changed_layers: tuple[LayerChange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """Everything that one run of `cnnstat check` found.
+
+    configuration: the file with the limits, or `command line`. baseline: what the figures were compared with.
+    convention: how the figures are counted.
+    """
+
+    models: tuple[ModelReport, ...]
+    configuration: str
+    baseline: str | None
+    convention: str
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The verdicts on all models."""
+        return tuple(verdict for model in self.models for verdict in model.verdicts)
+
+    @property
+    def exit_code(self) -> int:
+        """1 if a limit is broken, else 3 if one could not be verified, else 0; warnings and skipped limits are 0."""
+        found = {verdict.status for verdict in self.verdicts if verdict.blocking}
+        return 1 if Status.FAIL in found else 3 if Status.UNVERIFIED in found else 0

@@ -1,0 +1,104 @@
+"""Size checks inside a test suite: `assert_budget("models/tiny.yaml", params="5 M")`."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnstat.api import Shape, load
+from cnnstat.budget.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
+from cnnstat.budget.evaluate import Comparison, verdict
+from cnnstat.budget.limits import read_limits
+from cnnstat.budget.measurement import Measurement, measurement
+from cnnstat.budget.metrics import METRICS
+from cnnstat.budget.report import Status
+from cnnstat.budget.settings import ModelSettings
+from cnnstat.budget.tables import Tables
+from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Graph
+from cnnstat.passes.analysis import analyze_graph
+
+Budget = int | str | Mapping[str, Any]
+"""An amount (`"5 M"`), or what a configuration writes: `{"max": "5 M", "max_increase": "2%"}`."""
+
+
+class BudgetWarning(UserWarning):
+    """A limit of level `warn` is broken."""
+
+
+def assert_budget(
+    source: str | os.PathLike[str] | Graph,
+    *,
+    params: Budget | None = None,
+    macs: Budget | None = None,
+    flops: Budget | None = None,
+    peak_inference_bytes: Budget | None = None,
+    training_bytes: Budget | None = None,
+    activation_bytes: Budget | None = None,
+    file_size: Budget | None = None,
+    receptive_field: Budget | None = None,
+    input: Shape | None = None,
+    inputs: Mapping[str, Shape] | None = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    optimizer: str = "sgd",
+    baseline: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+) -> None:
+    """Raise AssertionError if a limit is broken or cannot be verified, in the words of `cnnstat check`.
+
+    A plain amount is the most that is allowed; for the receptive field it is the least.
+    baseline, name: file that `max_increase` counts from, and the model's name there (the source unless given).
+    Raises CnnstatError if the model, a limit or the baseline is wrong. The other arguments are those of `cnnstat.load`.
+    """
+    given: dict[str, Budget | None] = {
+        "params": params,
+        "macs": macs,
+        "flops": flops,
+        "peak_inference_bytes": peak_inference_bytes,
+        "training_bytes": training_bytes,
+        "activation_bytes": activation_bytes,
+        "file_size": file_size,
+        "receptive_field": receptive_field,
+    }
+    budgets = {metric: _table(metric, budget) for metric, budget in given.items() if budget is not None}
+    if not budgets:
+        raise CnnstatError('assert_budget needs a limit, as in params="5 M"')
+    tables = Tables("assert_budget", budgets, {})
+    limits = read_limits(tables, ())
+    if tables.problems:
+        raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in tables.problems))
+    graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
+    label = name or (graph.name if isinstance(source, Graph) else Path(source).as_posix())
+    settings = ModelSettings(source=label, name=label, optimizer=optimizer)
+    found = measurement(analyze_graph(graph, optimizer=optimizer), settings)
+    before = _baseline(baseline, label, found)
+    comparison = Comparison(found=found, baseline=before.of(label), is_required=baseline is not None)
+    verdicts = [verdict(limit, comparison) for limit in limits]
+    for warned in (v for v in verdicts if v.status is Status.WARN):
+        warnings.warn(f"{label}: {warned.message}", BudgetWarning, stacklevel=2)
+    broken = [
+        v.message for v in verdicts if v.status in (Status.FAIL, Status.UNVERIFIED, Status.SKIPPED) and v.blocking
+    ]
+    if broken:
+        raise AssertionError("\n".join(f"{label}: {message}" for message in broken))
+
+
+def _table(metric: str, budget: Budget) -> Mapping[str, Any]:
+    """Return what a configuration would write for one budget."""
+    return budget if isinstance(budget, Mapping) else {METRICS[metric].bounds[0]: budget}
+
+
+def _baseline(path: str | os.PathLike[str] | None, name: str, found: Measurement) -> Baseline:
+    """Return the baseline in a file, checked for being measured alike."""
+    if path is None:
+        return NO_BASELINE
+    baseline = read_baseline(Path(path), str(path))
+    before = baseline.of(name)
+    if isinstance(before, Measurement):
+        check_conditions(name, found, before, str(path))
+    return baseline

@@ -1,0 +1,61 @@
+"""`cnnstat.testing.assert_budget`: the same verdicts inside a test suite."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scripted import Command, spec
+
+import cnnstat
+from cnnstat.errors import CnnstatError
+from cnnstat.testing import BudgetWarning, assert_budget
+
+
+def test_what_holds_says_nothing(folder: Path) -> None:
+    assert_budget("vgg16", params="139 M", macs="16 G", receptive_field=212)
+    (folder / "tiny.yaml").write_text(spec(8))
+    assert_budget(folder / "tiny.yaml", params=224, input=(3, 32, 32), batch=2, dtype="float16")
+    assert_budget(cnnstat.load("lenet5"), params="100 k")
+
+
+def test_what_is_broken_names_the_layers() -> None:
+    with pytest.raises(AssertionError, match=r"vgg16: params 138.36 M > 10 M by 128.36 M .*fc6 102.76 M") as caught:
+        assert_budget("vgg16", params="10 M", receptive_field=213)
+    assert "receptive_field 212 < 213" in str(caught.value) and "\n" in str(caught.value)
+
+
+def test_a_warning_is_no_failure() -> None:
+    with pytest.warns(BudgetWarning, match="params"):
+        assert_budget("vgg16", params={"max": "10 M", "level": "warn"})
+
+
+def test_growth_against_a_file(check: Command, folder: Path) -> None:
+    (folder / "tiny.yaml").write_text(spec(8))
+    budget = {"max_increase": "2%"}
+    with pytest.raises(AssertionError, match="no baseline"):
+        assert_budget("tiny.yaml", params=budget)
+    with pytest.raises(AssertionError, match=r"there is no b\.json"):
+        assert_budget("tiny.yaml", params=budget, baseline="b.json")
+    assert check("tiny.yaml", "--baseline", "b.json", "--update-baseline").code == 0
+    assert_budget("tiny.yaml", params=budget, baseline="b.json")
+    (folder / "tiny.yaml").write_text(spec(9))
+    with pytest.raises(AssertionError, match=r"stem \+28"):
+        assert_budget("tiny.yaml", params=budget, baseline="b.json")
+    with pytest.raises(CnnstatError, match="other conditions"):
+        assert_budget("tiny.yaml", params=budget, baseline="b.json", batch=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "needs a limit"),
+        ({"params": "5 X"}, "no unit X"),
+        ({"params": {"mx": 5}}, "did you mean max?"),
+        ({"receptive_field": {"max": 5}}, "unknown key max"),
+        ({"params": "5 M", "optimizer": "adamm"}, "did you mean adam?"),
+    ],
+)
+def test_wrong_use_is_no_assertion(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(CnnstatError, match=said.replace("?", r"\?")):
+        assert_budget("vgg16", **arguments)  # type: ignore[arg-type]
