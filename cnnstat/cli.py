@@ -275,6 +275,9 @@ def check(
     batch: BatchOption = None,
     dtype: DtypeOption = None,
     set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: Annotated[Mode | None, typer.Option(help="Mode a PyTorch model runs in.")] = None,
+    traceback: TracebackOption = False,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Whose state training memory includes.")] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file.", metavar="FILE")] = None,
     baseline: Annotated[str | None, typer.Option(help="Baseline file to compare with.", metavar="FILE")] = None,
@@ -311,7 +314,8 @@ def check(
     options = Options(
         sources=tuple(sources or ()),
         limits=flag_limits(flags, max_increase or ()),
-        request=_request(input, batch, dtype, set),
+        request=_request(input, batch, dtype, set, arg, mode or Mode.eval),
+        mode=mode.value if mode else None,
         optimizer=optimizer.value if optimizer else None,
         config=config,
         baseline=baseline,
@@ -364,8 +368,8 @@ def _request(
     batch: int | None,
     dtype: str | None,
     variables: list[str] | None,
-    arguments: list[str] | None = None,
-    mode: Mode = Mode.eval,
+    arguments: list[str] | None,
+    mode: Mode,
 ) -> Any:
     """Return the changes to a model that the shared options ask for."""
     from cnnstat.frontends.request import Request, parse_arguments, parse_inputs, parse_variables

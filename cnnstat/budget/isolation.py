@@ -28,7 +28,7 @@ def measure_apart(source: str, settings: ModelSettings, folder: Path, instead_of
     paths = [str(_PACKAGE), *(path for path in sys.path if path and not _is_below(Path(path), Path.cwd()))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", _CODE, str(folder), str(instead_of)]
-    question = json.dumps({"source": source, **_question(settings)})
+    question = json.dumps({"source": source, **_question(settings)}, default=str)
     try:
         result = subprocess.run(
             command, input=question, capture_output=True, encoding="utf-8", env=environment, cwd=folder, timeout=TIMEOUT
@@ -71,6 +71,8 @@ def _question(settings: ModelSettings) -> dict[str, Any]:
         "batch": request.batch,
         "dtype": request.dtype,
         "variables": dict(request.variables),
+        "arguments": dict(request.arguments),
+        "mode": request.mode,
         "optimizer": settings.optimizer,
     }
 
@@ -78,7 +80,8 @@ def _question(settings: ModelSettings) -> dict[str, Any]:
 def _settings(question: dict[str, Any]) -> ModelSettings:
     """Return the settings that a question describes."""
     shapes = {name: InputShape(tuple(sizes), dtype) for name, (sizes, dtype) in question["inputs"].items()}
-    request = Request(inputs=shapes, batch=question["batch"], dtype=question["dtype"], variables=question["variables"])
+    kept = {key: question[key] for key in ("batch", "dtype", "variables", "arguments", "mode")}
+    request = Request(inputs=shapes, **kept)
     return ModelSettings(source="", name="", request=request, optimizer=question["optimizer"])
 
 

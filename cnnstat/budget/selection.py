@@ -32,6 +32,7 @@ class Options:
     sources: tuple[str, ...] = ()
     limits: tuple[Limit, ...] = ()
     request: Request = field(default_factory=Request)
+    mode: str | None = None
     optimizer: str | None = None
     config: Path | None = None
     baseline: str | None = None
@@ -105,6 +106,8 @@ def _changed(model: ModelSettings, options: Options) -> ModelSettings:
         batch=own.batch if given.batch is None else given.batch,
         dtype=given.dtype or own.dtype,
         variables={**own.variables, **given.variables},
+        arguments={**own.arguments, **given.arguments},
+        mode=options.mode or own.mode,
     )
     limits = overridden(model.limits, options.limits)
     return replace(model, request=request, limits=limits, optimizer=options.optimizer or model.optimizer)

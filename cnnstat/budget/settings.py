@@ -16,7 +16,8 @@ from cnnstat.passes.memory import OPTIMIZER_STATES
 from cnnstat.units import check_dtype
 
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
-MODEL_KEYS = ("source", "name", "input", "inputs", "batch", "dtype", "set", "optimizer", "budgets")
+MODEL_KEYS = ("source", "name", "input", "inputs", "batch", "dtype", "set", "arguments", "mode", "optimizer", "budgets")
+MODES = ("eval", "train")
 _WILDCARDS = frozenset("*?[")
 
 
@@ -139,14 +140,23 @@ def _request(tables: Tables, path: tuple[str | int, ...], found: Mapping[str, An
     else:
         for name, sizes in inputs.items():
             _add_shape(tables, (*path, "inputs", name), name, sizes, shapes)
-    variables = found.get("set", {})
-    if not isinstance(variables, Mapping):
-        tables.fault((*path, "set"), "set must be a table of variables, as in set = {width = 32}")
-        variables = {}
+    named = {}
+    for key, example in (("set", "{width = 32}"), ("arguments", "{num_classes = 10}")):
+        named[key] = found.get(key, {})
+        if not isinstance(named[key], Mapping):
+            tables.fault((*path, key), f"{key} must be a table of values by name, as in {key} = {example}")
+            named[key] = {}
     dtype = tables.text((*path, "dtype"))
     if dtype is not None:
         _noted(tables, (*path, "dtype"), check_dtype, dtype)
-    return Request(inputs=shapes, batch=tables.whole((*path, "batch")), dtype=dtype, variables=dict(variables))
+    return Request(
+        inputs=shapes,
+        batch=tables.whole((*path, "batch")),
+        dtype=dtype,
+        variables=dict(named["set"]),
+        arguments=dict(named["arguments"]),
+        mode=tables.choice((*path, "mode"), MODES) if "mode" in found else "eval",
+    )
 
 
 def _add_shape(
