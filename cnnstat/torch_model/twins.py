@@ -52,7 +52,7 @@ class Function(nn.Module):
 
 def make_twin(op: Op, inputs: Shapes) -> nn.Module:
     """Return the module of an op for these input shapes; raises OpError where there is none."""
-    made = HANDMADE.get(op.kind) or _twin(op)
+    made = HANDMADE.get(type(op).__name__) or _twin(op)
     arguments = twin_arguments(op, inputs)
     if isinstance(made, type) and issubclass(made, nn.Module):
         try:
@@ -66,7 +66,7 @@ def make_twin(op: Op, inputs: Shapes) -> nn.Module:
 
 def twin_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
     """Return what the module of an op is built with."""
-    extra = getattr(HANDMADE.get(op.kind), "call_arguments", ())
+    extra = getattr(HANDMADE.get(type(op).__name__), "call_arguments", ())
     return {**op.torch_arguments(inputs), **{name: getattr(op, name) for name in extra}}
 
 
