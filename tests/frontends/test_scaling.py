@@ -14,7 +14,7 @@ import pytest
 LAYERS = ("Conv2d(8, 3, padding=1)", "BatchNorm2d", "ReLU")
 SMALL, LARGE = 300, 30_000
 RATIO = 3
-"""Most that the time for one layer may grow; a quadratic step makes it 100, and benchmarks/scaling.py measures closely."""
+"""Most that the time for one layer may grow; a quadratic step makes it 100. benchmarks/scaling.py measures it."""
 
 
 def line_by_line(count: int) -> str:
