@@ -139,8 +139,8 @@ class ScaledDotProductAttention(Weightless, Op):
 
         Its fused kernel keeps the inputs, the output and one float32 a query, the logarithm of the softmax's sum; a
         boolean mask becomes numbers. It takes 4-axis inputs of equal batch, heads and length, without dropout; a GPU's
-        fused kernels take dropout too. All else goes step by step and keeps scaled queries and keys, values, and the
-        scores, with dropout three times.
+        fused kernels take dropout too, and releases after PyTorch 2.13 more layouts. All else goes step by step and
+        keeps scaled queries and keys, values, and the scores, with dropout three times.
         """
         sizes = self.sizes(inputs)
         if self._is_fused(inputs):

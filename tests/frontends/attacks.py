@@ -313,7 +313,7 @@ def outcome(path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Print the outcome of every spec as JSON, and the most memory that was in use."""
-    import resource
+    from peak_memory import peak_mebibytes
 
     from cnnstat import ops
 
@@ -325,8 +325,7 @@ def main() -> None:
         for name, spec in {**ATTACKS, **ODDITIES}.items():
             path.write_bytes(spec if isinstance(spec, bytes) else spec.encode())
             outcomes[name] = outcome(path)
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    json.dump({"outcomes": outcomes, "mebibytes": kilobytes / 1024}, sys.stdout)
+    json.dump({"outcomes": outcomes, "mebibytes": peak_mebibytes()}, sys.stdout)
 
 
 if __name__ == "__main__":

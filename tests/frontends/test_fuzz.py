@@ -74,7 +74,7 @@ def test_any_text(text: str) -> None:
     check(text)
 
 
-@fuzzing
+@settings(fuzzing, max_examples=100)  # few, since each is written to a file
 @given(st.binary(max_size=200))
 def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.yaml"
