@@ -154,7 +154,21 @@ class Applied(_Traced):
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return what the op keeps, constants left out."""
-        kept = self.op.saved(self._operands(inputs), outputs)
+        return self._own(self.op.saved(self._operands(inputs), outputs))
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        """Return the same; numbers and constants need no gradient, tensors that this call owns do if it learns."""
+        owned = {shape for _, shape in self.tensors} if learns else set()
+        values = (*self.values, *(None,) * len(self.operands))
+        known = tuple(
+            needs[operand] if isinstance(operand, int) else value is None and operand in owned
+            for operand, value in zip(self.operands, values)
+        )
+        # Weights may be results of other calls.
+        return self._own(self.op.saved_for(self._operands(inputs), outputs, known, learns or any(needs)))
+
+    def _own(self, kept: Saved) -> Saved:
+        """Return what is kept with the numbers of the node's inputs for those of the operands, others left out."""
         numbers = (self.operands[i] for i in kept.inputs)
         return Saved(tuple(n for n in numbers if isinstance(n, int)), kept.outputs, kept.extra)
 
