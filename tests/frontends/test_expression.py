@@ -123,7 +123,7 @@ def test_value(text: str, value: Any) -> None:
         ("depths.append(1)", "‘depths.append(1)’: only abs, ceil, floor, int, len, max, min, round", 0),
         ("depths.x", "‘depths.x’ is not allowed in a spec", 0),
         ("[x for x in depths]", "‘[x for x in depths]’ is not allowed in a spec", 0),
-        ("lambda: 1", "‘lambda: 1’ is not allowed in a spec", 0),
+        ("lambda x: 1", "‘lambda x: 1’ is not allowed in a spec", 0),
         ("{1: 2}", "‘{1: 2}’ is not allowed in a spec", 0),
         ("(y := 1)", "‘(y := 1)’ is not allowed in a spec", 1),
         ("[1, b'x']", "‘b'x'’ is not allowed in a spec", 4),
