@@ -28,6 +28,9 @@ _OPEN = r"\(([^()]|\([^()]*\))*$"
 _CLOSE = r"^[^(]*\)"
 """YAML splits `[Conv2d(64, 3)]` at its comma; cnnstat joins the two halves again, a schema sees them apart."""
 
+_NO_LAYER = {"not": {"pattern": rf"^\s*({'|'.join(ops.names())})\s*(\(|$)"}}
+"""A rule for names of variables and blocks."""
+
 
 def schema() -> Schema:
     """Return the JSON Schema (draft 2020-12) of a spec."""
@@ -82,10 +85,15 @@ def _document() -> Schema:
         "notes": _refer("text", "What a reader should know, over several lines if need be."),
         "extends": {"description": "A network of the zoo or a .yaml file to start from.", "type": "string"},
         "dtype": _dtype("Dtype of weights and activations; float32 unless written."),
-        "let": _named("value", "Variables for expressions; `--set name=value` changes them."),
+        "let": _named("value", "Variables for expressions; `--set name=value` changes them.", _NO_LAYER),
         "input": _refer("input", "Sizes of the input without the batch: [3, 224, 224]."),
-        "inputs": _named("input", "Several inputs by name, each as in input:; layers read them with from:."),
-        "blocks": _named("items", "Lists of layers by `name(parameter, parameter=default)`, to be called like layers."),
+        "inputs": {
+            **_named("input", "Several inputs by name, each as in input:; layers read them with from:."),
+            "minProperties": 1,
+        },
+        "blocks": _named(
+            "items", "Lists of layers by `name(parameter, parameter=default)`, to be called like layers.", _NO_LAYER
+        ),
         "layers": _refer("items", "The network: layers, blocks, groups and branches one after the other."),
         "output": _refer("names", "Name of the layer that the network returns; the last one unless written."),
         "outputs": _refer("names", "Names of the layers that the network returns."),
@@ -97,9 +105,9 @@ def _document() -> Schema:
     }
 
 
-def _named(definition: str, description: str) -> Schema:
-    """Return the schema of a mapping from names, which begin with a letter."""
-    names = {"propertyNames": {"pattern": _BEGINS_WITH_LETTER}}
+def _named(definition: str, description: str, rules: Schema | None = None) -> Schema:
+    """Return the schema of a mapping from names, which begin with a letter and keep to further rules."""
+    names = {"propertyNames": {"pattern": _BEGINS_WITH_LETTER, **(rules or {})}}
     return {"description": description, "type": "object", **names, "additionalProperties": _refer(definition)}
 
 
@@ -147,13 +155,18 @@ def _mapping() -> Schema:
     common = _common()
     choice = {"then": _refer("items", "Where the condition holds."), "else": _refer("items", "Where it does not.")}
     group: Schema = {
-        "repeat": _refer("value", "How often, or a list of values to go through."),
+        "repeat": {
+            "description": "How often, or a list of values to go through.",
+            "type": ["integer", "string", "array"],
+            "minimum": 0,
+            "items": _refer("value"),
+        },
         "as": {"description": "The variable that counts from 0, or takes the values of the list.", "type": "string"},
         "layers": _refer("items", "The layers of the group."),
     }
     cases: list[tuple[tuple[str, ...], Schema]] = [
         (("then", "else"), _closed({**common, **choice}, required=["if"])),
-        (("repeat", "layers"), _closed({**common, **group}, required=["layers"])),
+        (("repeat", "layers"), _closed({**common, **group}, required=["layers"], dependentRequired={"as": ["repeat"]})),
         *(((key,), _closed({**common, **_join(key, op)})) for key, op in JOINS.items()),
     ]
     found = _single(common)

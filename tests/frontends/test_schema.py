@@ -99,6 +99,9 @@ WRONG = [
     ("input: [3]\nlayers: [ReLU]\nlet: [a]", "$.let"),
     ("input: [3]\nlayers: [ReLU]\nlet: {a: {b: 1}}", "$.let.a"),
     ("input: [3]\nlayers: [ReLU]\nblocks: {2d(a): [ReLU]}", "2d(a)"),
+    ("input: [3]\nlayers: [ReLU]\nblocks: {ReLU(n): [GELU]}", "should not be valid"),
+    ("input: [3]\nlayers: [ReLU]\nlet: {ReLU: 1}", "should not be valid"),
+    ("inputs: {}\nlayers: [ReLU]", "non-empty"),
     ("input: [3]\nlayers: [ReLU]\npublished: [{figure: params, value: '3'}]", "'source'"),
 ]
 
@@ -124,6 +127,8 @@ WRONG_LAYERS = [
     ("a: {Conv2d: {out_chanels: 3, kernel_size: 3}}", "$.layers[0].a"),
     ("{repeat: 3, from: input}", "'layers' is a required"),
     ("{layers: [ReLU], reapet: 3}", "'reapet'"),
+    ("{layers: [ReLU], as: i}", "'repeat' is a dependency"),
+    ("{repeat: 2.5, layers: [ReLU]}", "$.layers[0].repeat"),
     ("{then: ReLU}", "'if' is a required"),
     ("{if: true, then: ReLU, esle: Tanh}", "'esle'"),
     ("add: 3", "$.layers[0].add"),
