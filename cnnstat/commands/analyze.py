@@ -1,0 +1,66 @@
+"""`cnnstat analyze`: every layer of a network and its totals."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cnnstat import console
+from cnnstat.commands.options import (
+    ArgumentOption,
+    BatchOption,
+    ColumnsOption,
+    DtypeOption,
+    Format,
+    FormatOption,
+    InputOption,
+    Mode,
+    ModeOption,
+    Optimizer,
+    OptimizerOption,
+    OutputOption,
+    SetOption,
+    SourceArgument,
+    StrictOption,
+    TracebackOption,
+    load_analysis,
+    split_keys,
+)
+
+
+def analyze(
+    source: SourceArgument,
+    input: InputOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: ModeOption = Mode.eval,
+    traceback: TracebackOption = False,
+    optimizer: OptimizerOption = Optimizer.sgd,
+    strict_receptive_field: StrictOption = False,
+    depth: Annotated[
+        int | None, typer.Option(help="Fold blocks below this depth of names; totals never change.")
+    ] = None,
+    columns: ColumnsOption = None,
+    sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
+    top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.")] = None,
+    published: Annotated[
+        bool, typer.Option("--published", help="Set published figures beside the exact ones.")
+    ] = False,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Show every layer of a network and its totals."""
+    from cnnstat import report
+
+    view = report.View(depth=depth, columns=split_keys(columns), sort=sort, top=top)
+    analysis = load_analysis(source, input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
+    with console.open_output(output) as out:
+        if published:
+            from cnnstat.published import published_rows
+
+            report.write_published(analysis, published_rows(analysis), format.value, out)
+        else:
+            report.write(analysis, view, format.value, out)

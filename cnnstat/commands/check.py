@@ -1,0 +1,142 @@
+"""`cnnstat check`: sizes against limits."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnnstat import console
+from cnnstat.commands.options import (
+    ArgumentOption,
+    BatchOption,
+    DtypeOption,
+    InputOption,
+    Mode,
+    Optimizer,
+    SetOption,
+    TracebackOption,
+    make_request,
+)
+
+
+class CheckFormat(str, Enum):
+    """Output formats of `check`."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+    summary = "summary"
+    github = "github"
+    gitlab = "gitlab"
+    junit = "junit"
+    sarif = "sarif"
+
+
+def limit_option(flag: str, said: str) -> Any:
+    """Return an option that sets a limit."""
+    return typer.Option(flag, help=said, metavar="AMOUNT", rich_help_panel="Limits")
+
+
+def check(
+    sources: Annotated[
+        list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Networks; without any, all that are configured.")
+    ] = None,
+    max_params: Annotated[str | None, limit_option("--max-params", "Parameters, as in 5M.")] = None,
+    max_macs: Annotated[str | None, limit_option("--max-macs", "Multiply-accumulates, as in 600M.")] = None,
+    max_flops: Annotated[str | None, limit_option("--max-flops", "Floating-point operations, as in 1.2G.")] = None,
+    max_peak_memory: Annotated[
+        str | None, limit_option("--max-peak-memory", "Activations alive at once in inference, as in 16MiB.")
+    ] = None,
+    max_training_memory: Annotated[
+        str | None, limit_option("--max-training-memory", "Parameters, gradients, optimizer and saved tensors.")
+    ] = None,
+    max_activation_memory: Annotated[
+        str | None, limit_option("--max-activation-memory", "All layers' outputs together.")
+    ] = None,
+    max_file_size: Annotated[
+        str | None, limit_option("--max-file-size", "Parameters and buffers of a state_dict file, as in 20MB.")
+    ] = None,
+    min_receptive_field: Annotated[
+        str | None, limit_option("--min-receptive-field", "Smaller side of the receptive field, as in 200.")
+    ] = None,
+    max_increase: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Growth against the baseline, as in params=2%.", metavar="METRIC=AMOUNT", rich_help_panel="Limits"
+        ),
+    ] = None,
+    input: InputOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: Annotated[Mode | None, typer.Option(help="Mode a PyTorch model runs in.")] = None,
+    traceback: TracebackOption = False,
+    optimizer: Annotated[Optimizer | None, typer.Option(help="Whose state training memory includes.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Configuration file.", metavar="FILE")] = None,
+    baseline: Annotated[str | None, typer.Option(help="Baseline file to compare with.", metavar="FILE")] = None,
+    baseline_ref: Annotated[str | None, typer.Option(help="Git ref to compare with.", metavar="REF")] = None,
+    require_baseline: Annotated[
+        bool, typer.Option("--require-baseline", help="A growth limit without a baseline is exit code 3.")
+    ] = False,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Write the baseline file and print what changed.")
+    ] = False,
+    fail_on_baseline_growth: Annotated[
+        bool, typer.Option("--fail-on-baseline-growth", help="Fail if this change raises the baseline file itself.")
+    ] = False,
+    format: Annotated[CheckFormat, typer.Option("--format", "-f", help="Output format.")] = CheckFormat.table,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", "-o", help="Write a file too.", metavar="FORMAT:PATH")
+    ] = None,
+    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Report broken limits, but exit with 0.")] = False,
+) -> None:
+    """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
+    from cnnstat.budget import delivery, run
+    from cnnstat.budget.selection import Options, flag_limits
+
+    flags = {
+        "params": max_params,
+        "macs": max_macs,
+        "flops": max_flops,
+        "peak_inference_bytes": max_peak_memory,
+        "training_bytes": max_training_memory,
+        "activation_bytes": max_activation_memory,
+        "file_size": max_file_size,
+        "receptive_field": min_receptive_field,
+    }
+    options = Options(
+        sources=tuple(sources or ()),
+        limits=flag_limits(flags, max_increase or ()),
+        request=make_request(input, batch, dtype, set, arg, mode or Mode.eval),
+        mode=mode.value if mode else None,
+        optimizer=optimizer.value if optimizer else None,
+        config=config,
+        baseline=baseline,
+        baseline_ref=baseline_ref,
+        require_baseline=require_baseline,
+        fail_on_baseline_growth=fail_on_baseline_growth,
+    )
+    if update_baseline:
+        print(*run.update_baseline(options), sep="\n")
+        return
+    outputs = delivery.parse_outputs(output or ())
+    report = run.check(options)
+    delivery.deliver(report, outputs, format.value)
+    _print_check(report, format.value)
+    raise typer.Exit(0 if exit_zero else report.exit_code)
+
+
+def _print_check(report: Any, format: str) -> None:
+    """Print a check's report; only the table needs a console."""
+    from cnnstat.budget import formats
+
+    if format != "table":
+        sys.stdout.write(formats.render(report, format))
+        return
+    with console.open_output(None) as out:
+        formats.write(report, format, out)

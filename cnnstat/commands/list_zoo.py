@@ -1,0 +1,16 @@
+"""`cnnstat list`: the networks of the zoo."""
+
+from __future__ import annotations
+
+from cnnstat import console
+from cnnstat.commands.options import Format, FormatOption, OutputOption
+
+
+def list_zoo(format: FormatOption = Format.table, output: OutputOption = None) -> None:
+    """List the networks of the zoo with their titles and totals."""
+    from cnnstat import api, report
+    from cnnstat.frontends import zoo
+
+    analyses = [api.analyze(name) for name in zoo.names()]
+    with console.open_output(output) as out:
+        report.write_zoo(analyses, format.value, out)

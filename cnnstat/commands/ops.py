@@ -1,0 +1,22 @@
+"""`cnnstat ops`: the ops of the spec language."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cnnstat import console
+from cnnstat.commands.options import Format, FormatOption, OutputOption
+
+
+def ops(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An op; without one, all are listed.")] = None,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Show every op, or one with its arguments, formulas and (for activations) plot."""
+    from cnnstat import report
+
+    with console.open_output(output) as out:
+        report.write_ops(name, format.value, out)

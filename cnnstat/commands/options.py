@@ -1,0 +1,123 @@
+"""Options that several commands share, and what they ask for together."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnnstat import console
+
+
+class Format(str, Enum):
+    """Output formats."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+
+
+class Optimizer(str, Enum):
+    """Optimizers, by the state they keep for every parameter: none, one copy, two copies."""
+
+    sgd = "sgd"
+    momentum = "momentum"
+    adam = "adam"
+
+
+class Mode(str, Enum):
+    """Modes of a PyTorch model."""
+
+    eval = "eval"
+    train = "train"
+
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="A network of the zoo (`cnnstat list`), a .yaml file, or torchvision:NAME, timm:NAME, file.py:Class.",
+    ),
+]
+InputOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input", help="Input sizes, with or without the batch: 3x227x227, or name=1x128:int64.", metavar="SIZES"
+    ),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", help="Batch size (1 unless given).")]
+DtypeOption = Annotated[str | None, typer.Option("--dtype", help="Dtype of weights and activations, such as float16.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Give a variable of the spec another value.", metavar="NAME=VALUE")
+]
+ArgumentOption = Annotated[
+    list[str] | None,
+    typer.Option("--arg", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"),
+]
+ModeOption = Annotated[Mode, typer.Option("--mode", help="Mode a PyTorch model runs in.")]
+TracebackOption = Annotated[
+    bool,
+    typer.Option(
+        "--traceback", help="Show a PyTorch model's own error too.", callback=console.show_tracebacks, is_eager=True
+    ),
+]
+OptimizerOption = Annotated[Optimizer, typer.Option(help="Whose state training memory includes.")]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict-receptive-field", help="Let a gate with global context (squeeze-excite) count as seeing everything."
+    ),
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
+OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
+ColumnsOption = Annotated[
+    str | None, typer.Option("--columns", help="Columns to show, separated by commas.", metavar="KEY,…")
+]
+
+
+def load_analysis(
+    source: str,
+    inputs: list[str] | None,
+    batch: int | None,
+    dtype: str | None,
+    variables: list[str] | None,
+    arguments: list[str] | None,
+    mode: Mode,
+    optimizer: Optimizer,
+    strict: bool,
+) -> Any:
+    """Return the analysis that the shared options ask for."""
+    from cnnstat.frontends.source import load_source
+    from cnnstat.passes.analysis import analyze_graph
+
+    graph = load_source(source, make_request(inputs, batch, dtype, variables, arguments, mode))
+    return analyze_graph(graph, optimizer=optimizer.value, strict=strict)
+
+
+def make_request(
+    inputs: list[str] | None,
+    batch: int | None,
+    dtype: str | None,
+    variables: list[str] | None,
+    arguments: list[str] | None,
+    mode: Mode,
+) -> Any:
+    """Return the changes to a model that the shared options ask for."""
+    from cnnstat.frontends.request import Request, parse_arguments, parse_inputs, parse_variables
+
+    return Request(
+        inputs=parse_inputs(inputs or ()),
+        batch=batch,
+        dtype=dtype,
+        variables=parse_variables(variables or ()),
+        arguments=parse_arguments(arguments or ()),
+        mode=mode.value,
+    )
+
+
+def split_keys(columns: str | None) -> tuple[str, ...] | None:
+    """Return the keys of a comma-separated list."""
+    return None if columns is None else tuple(key.strip() for key in columns.split(",") if key.strip())
