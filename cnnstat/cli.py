@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 a limit is broken, 2 the usage or the model is wrong, 3 so
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from importlib import import_module
@@ -75,6 +76,8 @@ def main() -> None:
     """Run the command line; every error is one clear line (a spec's faults one each) and exit code 2."""
     from cnnstat.errors import CnnstatError
 
+    # Imports leave very many objects, PyTorch a million, which the collector would walk over again and again.
+    gc.set_threshold(100_000, 20, 100)
     console.prepare_streams()
     try:
         code = typer.main.get_command(app).main(prog_name="cnnstat", standalone_mode=False)

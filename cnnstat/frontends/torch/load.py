@@ -16,9 +16,11 @@ from cnnstat.frontends.torch.defaults import default_example
 from cnnstat.frontends.torch.example import Example, adapted, example_of, nested
 from cnnstat.frontends.torch.locate import Located, locate
 from cnnstat.frontends.torch.trace import ModelError, notes, trace
+from cnnstat.ir.collector import collector_paused
 from cnnstat.ir.graph import Graph
 
 
+@collector_paused()
 def load_torch_source(source: str, request: Request) -> Graph:
     """Return the graph of `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `package.module:NAME`.
 
@@ -61,6 +63,7 @@ def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tu
     return made, way
 
 
+@collector_paused()
 def load_module(
     model: Any,
     input: Any = None,

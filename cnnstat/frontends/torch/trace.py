@@ -20,6 +20,7 @@ from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, swapped
+from cnnstat.frontends.torch.modules import tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -46,7 +47,7 @@ def trace(
     mode: `eval` or `train`; may_run: whether it may be run for real. Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
-    if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
+    if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(model)):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
     try:
@@ -129,20 +130,16 @@ def _quiet() -> Iterator[None]:
 def _dtype(model: nn.Module) -> torch.dtype:
     """Return the dtype that most of a model's numbers have."""
     counts: Counter[torch.dtype] = Counter()
-    for parameter in model.parameters():
-        if not nn.parameter.is_lazy(parameter) and parameter.is_floating_point():
-            counts[parameter.dtype] += parameter.numel()
+    for _, tensor, is_parameter in tensors_of(model):
+        if is_parameter and not nn.parameter.is_lazy(tensor) and tensor.is_floating_point():
+            counts[tensor.dtype] += tensor.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
 
 
 def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
     """Make all parameters and buffers known to the builder."""
     seen: set[int] = set()
-    named = (
-        *((name, tensor, True) for name, tensor in model.named_parameters()),
-        *((name, tensor, False) for name, tensor in model.named_buffers()),
-    )
-    for name, stand_in, is_parameter in named:
+    for name, stand_in, is_parameter in tensors_of(model):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
             builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)
