@@ -41,8 +41,8 @@ class Faker:
     def viewed(self, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         """Return a fake view of a whole contiguous fake tensor."""
         with torch._C._DisableTorchDispatch():
-            empty = torch.empty(0, dtype=tensor.dtype, device="meta")
-            empty.set_(tensor.untyped_storage(), tensor.storage_offset(), shape)
+            empty = torch.empty(shape, dtype=tensor.dtype, device="meta")
+            empty.set_(tensor.untyped_storage(), tensor.storage_offset(), empty.size(), empty.stride())
         return self._wrapped(empty, tensor.device)
 
     def _wrapped(self, empty: torch.Tensor, device: torch.device) -> torch.Tensor:
