@@ -1,10 +1,10 @@
 """Time and peak memory of `cnnstat analyze torchvision:NAME` against other tools, as ratios in one run.
 
-Whole processes run by turns, each tool as it is documented and, where it can, on the meta device, which is faster.
-They are compared with the bare process that imports torch and torchvision and builds the model on the meta device.
+Whole processes run by turns, each tool in its fastest way: on the meta device where it can count there, and with
+--documented also as its own pages call it, on the CPU. They are compared with the bare process that imports torch and torchvision and builds the model on the meta device.
 Limits are held against CPU time (user + system), which other work on the machine disturbs least; wall time is shown.
 A tool that is not installed is left out, and a line says so. Exits with 1 where a limit is broken.
-    python benchmarks/peers.py [--rounds 7] [--models vgg16,resnet50] [--inside-only]
+    python benchmarks/peers.py [--rounds 7] [--models vgg16,resnet50] [--documented] [--inside-only]
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def median_run(runs: Iterable[Run]) -> Run:
 
 def measure(model: str, names: Iterable[str], rounds: int) -> dict[str, Run]:
     """Return the medians of all contenders' processes, run by turns; one that fails is left out."""
-    # The first process of each fills the caches of the disk and of compiled files.
+    # The first process of each is not measured: it fills the caches of the disk and of compiled files.
     first = {name: run(command(name, model)) for name in names}
     measured: dict[str, list[Run]] = {name: [] for name, found in first.items() if found is not None}
     for _ in range(rounds):
@@ -192,6 +192,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", default=",".join(SIZES))
+    parser.add_argument("--documented", action="store_true", help="run each tool as it is documented, too")
     parser.add_argument("--inside-only", action="store_true", help="leave the whole processes out")
     arguments = parser.parse_args()
     models = arguments.models.split(",")
@@ -206,6 +207,8 @@ def main() -> int:
     print(f"{versions()}; median of {arguments.rounds}")
     names = [IMPORT, BARE, OURS]
     for name, contender in CONTENDERS.items():
+        if f"{name}, meta" in CONTENDERS and not arguments.documented:
+            continue
         if is_installed(contender.package):
             names.append(name)
         else:

@@ -99,7 +99,7 @@ def test_missing_packages_are_named(peers, monkeypatch, capsys):
     monkeypatch.setattr(peers, "compare_inside", lambda models, rounds: [])
     monkeypatch.setattr(sys, "argv", ["peers.py"])
     assert peers.main() == 0
-    assert "skipped: thop: thop is not installed" in capsys.readouterr().out
+    assert "skipped: thop, meta: thop is not installed" in capsys.readouterr().out
 
 
 def test_without_pytorch_nothing_is_run(peers, monkeypatch, capsys):
