@@ -1,7 +1,8 @@
 """Time and peak memory of `cnnstat analyze torchvision:NAME` against other tools, as ratios in one run.
 
 Whole processes run by turns, each tool in its fastest way: on the meta device where it can count there, and with
---documented also as its own pages call it, on the CPU. They are compared with the bare process that imports torch and torchvision and builds the model on the meta device.
+--documented also as its own pages call it, on the CPU. They are compared with the bare process, which imports torch
+and torchvision and builds the model on the meta device.
 Limits are held against CPU time (user + system), which other work on the machine disturbs least; wall time is shown.
 A tool that is not installed is left out, and a line says so. Exits with 1 where a limit is broken.
     python benchmarks/peers.py [--rounds 7] [--models vgg16,resnet50] [--documented] [--inside-only]
