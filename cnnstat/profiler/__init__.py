@@ -1,0 +1,1 @@
+"""Measures a model on a device: `cnnstat.profiler.profile` returns a Profile."""

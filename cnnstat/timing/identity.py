@@ -1,0 +1,30 @@
+"""The identity: a model's time is its layers' times and three remainders, each of them printed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """whole = layers + gaps + unattributed + drift, in seconds.
+
+    whole: one run measured without any instrumentation (on CUDA: a replay of the CUDA graph).
+    layers: sum of the layers' median times.
+    gaps: time inside the instrumented run in which nothing computed.
+    unattributed: time of kernels or op calls that belong to no layer.
+    """
+
+    whole: float
+    layers: float
+    gaps: float
+    unattributed: float
+
+    @property
+    def drift(self) -> float:
+        """What is left: by how much the instrumented run and the plain one differ (negative: instrumented is slower)."""
+        return self.whole - self.layers - self.gaps - self.unattributed
+
+    def holds(self, drift: float, unattributed: float) -> bool:
+        """Whether both remainders stay within these shares of the whole."""
+        return abs(self.drift) <= drift * self.whole and self.unattributed <= unattributed * self.whole
