@@ -22,7 +22,7 @@ class Identity:
 
     @property
     def drift(self) -> float:
-        """What is left: by how much the instrumented run and the plain one differ (negative: instrumented is slower)."""
+        """What is left: by how much the instrumented run and the plain one differ (negative: the first is slower)."""
         return self.whole - self.layers - self.gaps - self.unattributed
 
     def holds(self, drift: float, unattributed: float) -> bool:
