@@ -1,0 +1,53 @@
+"""Observers: who is told when the computation of a row begins and ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+UNATTRIBUTED = -1
+"""The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
+
+
+class Observer:
+    """Told of every op call of a marked run; measures nothing itself.
+
+    row: index of the node in the graph, or UNATTRIBUTED; call: how often the row was called before in this run.
+    """
+
+    def enter(self, row: int, call: int) -> None:
+        """The computation of a row begins now."""
+
+    def leave(self, row: int, call: int) -> None:
+        """It has ended, with or without an error."""
+
+    def made(self, row: int, result: Any) -> None:
+        """What it returned; told after `leave`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerCall:
+    """One computation of a row, with all it needs to be run alone; tensors are copies, weights the model's own."""
+
+    row: int
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def run(self) -> Any:
+        """Run it, and return what it makes."""
+        return self.function(*self.arguments, **self.keywords)
+
+
+class Marks(Protocol):
+    """Knows which row every op call of a model belongs to."""
+
+    notes: tuple[str, ...]
+
+    def marking(self, observer: Observer) -> AbstractContextManager[None]:
+        """While active, every run of the model tells the observer."""
+
+    def capturing(self, found: list[LayerCall]) -> AbstractContextManager[None]:
+        """While active, a run of the model puts its computations there."""
