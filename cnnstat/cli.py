@@ -19,6 +19,7 @@ COMMANDS = {
     "analyze": "analyze:analyze",
     "compare": "compare:compare",
     "explain": "explain:explain",
+    "profile": "profile:profile",
     "list": "list_zoo:list_zoo",
     "ops": "ops:ops",
     "schema": "schema:schema",

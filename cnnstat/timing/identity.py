@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,3 +29,18 @@ class Identity:
     def holds(self, drift: float, unattributed: float) -> bool:
         """Whether both remainders stay within these shares of the whole."""
         return abs(self.drift) <= drift * self.whole and self.unattributed <= unattributed * self.whole
+
+    def share(self, seconds: float) -> float:
+        """Return a part of the whole; 0 if the whole took no time."""
+        return seconds / self.whole if self.whole else 0.0
+
+
+class Tolerance(NamedTuple):
+    """How much of the whole each remainder may be before a profile counts as not adding up."""
+
+    drift: float
+    unattributed: float
+
+
+TOLERANCES = {"cuda": Tolerance(0.03, 0.01), "cpu": Tolerance(0.15, 0.15), "mps": Tolerance(0.15, 0.15)}
+"""The stated limits by kind of device: a CUDA graph repeats itself, a CPU shares its caches and clock with others."""

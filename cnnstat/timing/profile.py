@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from cnnstat.timing.ceilings import Bound, Ceilings
-from cnnstat.timing.identity import Identity
+from cnnstat.timing.identity import TOLERANCES, Identity, Tolerance
 from cnnstat.timing.samples import Samples
 
 
@@ -37,7 +38,8 @@ class LayerTime:
     forward, backward: seconds of all its calls in one pass; backward is None where only the forward pass ran.
     kernels: GPU kernels launched in one pass; None on a CPU.
     moved: bytes of inputs, weights and outputs, each once.
-    floor, bound: least seconds by this machine's ceilings, and which ceiling it is; for the forward pass.
+    floor, bound: least seconds by this machine's ceilings, and which ceiling it is, for the forward pass; 0 and None
+        for what neither moves nor computes anything, such as a view.
     warm, cold: seconds of the layer alone (`--isolate`) with inputs in the cache and not.
     """
 
@@ -49,7 +51,7 @@ class LayerTime:
     flops: int
     moved: int
     floor: float
-    bound: Bound
+    bound: Bound | None
     kernels: int | None = None
     kernel_names: tuple[str, ...] = ()
     backward: Samples | None = None
@@ -123,3 +125,31 @@ class Profile:
     lost_kernels: int = 0
     complete: bool = True
     notes: tuple[str, ...] = ()
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """The stated limits on the remainders of the identity on this kind of device."""
+        return TOLERANCES[self.environment.device.partition(":")[0]]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the remainders stay within the stated limits and no kernel was lost."""
+        return self.identity.holds(*self.tolerance) and not self.lost_kernels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything under the `cnnstat-profile/1` JSON contract."""
+        from cnnstat.timing.record import document
+
+        return document(self)
+
+    def __repr__(self) -> str:
+        """The table of layers and the identity, as `cnnstat profile` prints it at 100 columns."""
+        from cnnstat.report.profile import text
+
+        return text(self, width=100)
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks."""
+        from cnnstat.report.profile import html
+
+        return html(self)

@@ -1,0 +1,147 @@
+"""Profiling: what `profile` and `compare --profile` share: options checked, a model measured, exit codes."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cnnstat import console
+from cnnstat.commands.progress import progress
+from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.frontends.request import Request
+from cnnstat.profiler.options import Options
+from cnnstat.report.time_formats import Against
+from cnnstat.timing.difference import compare_profiles
+from cnnstat.timing.profile import Profile
+from cnnstat.timing.record import read_profile
+
+SAMPLES = 30
+BRIEF = 10
+"""Samples of a network where many are profiled."""
+
+MOST_SAMPLES = 100_000
+MOST_THREADS = 4096
+
+DEVICES = ("cuda", "cpu", "mps")
+DTYPES = ("float32", "float16", "bfloat16", "float64")
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+MAIN = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2")
+"""Networks that `cnnstat profile` takes without SOURCE, as far as the zoo has them."""
+
+
+def make_options(
+    *, device: str | None, dtype: str | None, samples: int | None, brief: bool = False, **others: Any
+) -> Options:
+    """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
+    if device is not None and not re.fullmatch(r"cuda(:\d{1,3})?|cpu|mps", device):
+        hint = did_you_mean(device, DEVICES) or f"; use {', '.join(DEVICES)}, or cuda:1 for the second GPU"
+        raise CnnstatError(f"--device {device[:40]}: there is no such device{hint}")
+    if dtype is not None and dtype not in DTYPES:
+        hint = did_you_mean(dtype, DTYPES) or f"; use {', '.join(DTYPES)}"
+        raise CnnstatError(f"--dtype {dtype[:40]}: models are measured in floating point{hint}")
+    _check_range("--samples", samples, MOST_SAMPLES)
+    _check_range("--threads", others.get("threads"), MOST_THREADS)
+    return Options(device=device, dtype=dtype, samples=samples or (BRIEF if brief else SAMPLES), **others)
+
+
+def _check_range(option: str, number: int | None, most: int) -> None:
+    """Raise CnnstatError if a number is none that can be meant."""
+    if number is not None and not 1 <= number <= most:
+        raise CnnstatError(f"{option} {number}: must be from 1 to {most:,}")
+
+
+def check_files(paths: Mapping[str, Path | None]) -> None:
+    """Raise CnnstatError if a file that is to be written has no folder, before anything is measured."""
+    for option, path in paths.items():
+        if path is not None and not path.absolute().parent.is_dir():
+            raise CnnstatError(f"{option} {path}: there is no folder {path.parent}")
+        if path is not None and path.is_dir():
+            raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
+
+
+def need_source(given: Mapping[str, Any]) -> None:
+    """Raise CnnstatError if an option was given that only goes with one SOURCE."""
+    for option, value in given.items():
+        if value is not None:
+            raise CnnstatError(f"{option} needs a SOURCE, as in `cnnstat profile alexnet {option} …`")
+
+
+def read_baseline(path: Path | None) -> Profile | None:
+    """Return the earlier profile; raises CnnstatError."""
+    return None if path is None else read_profile(path)
+
+
+def compare(earlier: Profile | None, found: Profile, path: Path | None) -> Against | None:
+    """Return what changed since an earlier profile; raises CnnstatError if it is of another model."""
+    return None if earlier is None else Against(compare_profiles(earlier, found, str(path)), str(path))
+
+
+def measure(source: str, request: Request, options: Options) -> Profile:
+    """Return the profile of a model, with a progress bar in a terminal; raises CnnstatError."""
+    with measuring(source) as run:
+        return run(source, request, options)
+
+
+@contextmanager
+def measuring(name: str) -> Iterator[Any]:
+    """Yield a function that measures a model; raises CnnstatError where PyTorch is missing."""
+    # Kineto prints a line on stderr for every session unless this stands before PyTorch is imported.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    try:
+        import torch  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        said = "measuring needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
+        raise CnnstatError(said) from None
+    from cnnstat.profiler import profile
+
+    with progress(name) as bar:
+        yield lambda source, request, options: profile(source, request, options, bar)
+
+
+def exit_code(found: Profile, against: Against | None, strict: bool) -> int:
+    """Return 130 after Ctrl-C; with --strict 3 if the parts do not add up or the two were not measured alike."""
+    if not found.complete:
+        return INTERRUPTED
+    is_alike = against is None or not against.difference.conditions
+    return 3 if strict and not (found.adds_up and is_alike) else 0
+
+
+def profile_zoo(request: Request, options: Options, format: str, output: Path | None, strict: bool) -> int:
+    """Print one line for each of the zoo's main networks as it is measured; return the exit code.
+
+    After Ctrl-C what was measured stays.
+    """
+    from cnnstat.frontends import zoo
+    from cnnstat.report.time_overview import overview
+
+    names = [name for name in MAIN if name in zoo.names()]
+    codes = []
+    with console.open_output(output) as out:
+        lines = overview(format, names, out)
+        try:
+            for name in names:
+                found = measure(name, request, options)
+                codes.append(exit_code(found, None, strict))
+                lines.add(found)
+                if not found.complete:
+                    break
+        except KeyboardInterrupt:
+            codes.append(INTERRUPTED)
+        lines.finish(_cache_file())
+    return max(codes, default=0)
+
+
+def _cache_file() -> str:
+    """Return where the machine's ceilings are kept."""
+    from cnnstat.profiler.cache import cache_file
+
+    return str(cache_file())
