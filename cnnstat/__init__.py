@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, build, compare, load
+    from cnnstat.api import analyze, build, compare, load, profile
     from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.passes.analysis import Analysis
+    from cnnstat.timing.profile import Profile
 
 __version__ = "0.1.0"
 
@@ -22,10 +23,12 @@ _HOMES = {
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
     "load": "cnnstat.api",
+    "profile": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
     "CnnstatError": "cnnstat.errors",
     "Comparison": "cnnstat.comparison",
     "Graph": "cnnstat.ir.graph",
+    "Profile": "cnnstat.timing.profile",
     "SpecError": "cnnstat.errors",
 }
 
@@ -34,12 +37,14 @@ __all__ = [
     "CnnstatError",
     "Comparison",
     "Graph",
+    "Profile",
     "SpecError",
     "__version__",
     "analyze",
     "build",
     "compare",
     "load",
+    "profile",
 ]
 
 

@@ -75,12 +75,14 @@ def profile(
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat import report
     from cnnstat.commands import profiling
+    from cnnstat.profiler.choices import SAMPLES, make_options
     from cnnstat.report.time_sheet import TimeView
 
     view = TimeView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
-    options = profiling.make_options(
+    many = SAMPLES if source is not None else profiling.BRIEF
+    options = make_options(
         device=device, dtype=dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
-        energy=energy, samples=samples, brief=source is None, threads=threads, trace=trace,
+        energy=energy, samples=many if samples is None else samples, threads=threads, trace=trace,
     )  # fmt: skip
     request = make_request(input, batch, dtype, set, arg, mode)
     profiling.check_files({"--output": output, "--trace": trace})

@@ -2,59 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cnnstat import console
 from cnnstat.commands.progress import progress
-from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.errors import CnnstatError
 from cnnstat.frontends.request import Request
+from cnnstat.profiler.choices import need_torch
 from cnnstat.profiler.options import Options
 from cnnstat.report.time_formats import Against
 from cnnstat.timing.difference import compare_profiles
 from cnnstat.timing.profile import Profile
 from cnnstat.timing.record import read_profile
 
-SAMPLES = 30
 BRIEF = 10
 """Samples of a network where many are profiled."""
-
-MOST_SAMPLES = 100_000
-MOST_THREADS = 4096
-
-DEVICES = ("cuda", "cpu", "mps")
-DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 MAIN = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2")
 """Networks that `cnnstat profile` takes without SOURCE, as far as the zoo has them."""
-
-
-def make_options(
-    *, device: str | None, dtype: str | None, samples: int | None, brief: bool = False, **others: Any
-) -> Options:
-    """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
-    if device is not None and not re.fullmatch(r"cuda(:\d{1,3})?|cpu|mps", device):
-        hint = did_you_mean(device, DEVICES) or f"; use {', '.join(DEVICES)}, or cuda:1 for the second GPU"
-        raise CnnstatError(f"--device {device[:40]}: there is no such device{hint}")
-    if dtype is not None and dtype not in DTYPES:
-        hint = did_you_mean(dtype, DTYPES) or f"; use {', '.join(DTYPES)}"
-        raise CnnstatError(f"--dtype {dtype[:40]}: models are measured in floating point{hint}")
-    _check_range("--samples", samples, MOST_SAMPLES)
-    _check_range("--threads", others.get("threads"), MOST_THREADS)
-    return Options(device=device, dtype=dtype, samples=samples or (BRIEF if brief else SAMPLES), **others)
-
-
-def _check_range(option: str, number: int | None, most: int) -> None:
-    """Raise CnnstatError if a number is none that can be meant."""
-    if number is not None and not 1 <= number <= most:
-        raise CnnstatError(f"{option} {number}: must be from 1 to {most:,}")
 
 
 def check_files(paths: Mapping[str, Path | None]) -> None:
@@ -85,26 +55,11 @@ def compare(earlier: Profile | None, found: Profile, path: Path | None) -> Again
 
 def measure(source: str, request: Request, options: Options) -> Profile:
     """Return the profile of a model, with a progress bar in a terminal; raises CnnstatError."""
-    with measuring(source) as run:
-        return run(source, request, options)
-
-
-@contextmanager
-def measuring(name: str) -> Iterator[Any]:
-    """Yield a function that measures a model; raises CnnstatError where PyTorch is missing."""
-    # Kineto prints a line on stderr for every session unless this stands before PyTorch is imported.
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        said = "measuring needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-        raise CnnstatError(said) from None
+    need_torch()
     from cnnstat.profiler import profile
 
-    with progress(name) as bar:
-        yield lambda source, request, options: profile(source, request, options, bar)
+    with progress(source) as bar:
+        return profile(source, request, options, bar)
 
 
 def exit_code(found: Profile, against: Against | None, strict: bool) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat.report import duration, words
 from cnnstat.report.facts import Fact, facts_page
-from cnnstat.report.glyphs import cut_start, padded, printable, widest
+from cnnstat.report.glyphs import padded, printable, widest
 from cnnstat.report.grid import GAP
 from cnnstat.report.json import json_text
 from cnnstat.report.listing import Field, Listing
@@ -23,8 +23,20 @@ if TYPE_CHECKING:
 SCHEMA = "cnnstat-profiles/1"
 """Name and version of the JSON contract of several profiles."""
 
-WIDTHS = {"time": 15, "inputs_per_second": 9, "macs": 7, "flops_per_second": 7, "share_of_floor": 7, "drift": 7}
+WIDTHS = {
+    "name": 0,
+    "time": 15,
+    "inputs_per_second": 9,
+    "macs": 7,
+    "flops_per_second": 7,
+    "share_of_floor": 7,
+    "drift": 7,
+}
 """Columns of fields whose texts are not known before they are printed; the last field takes what is left."""
+
+DROPPED = "inputs_per_second"
+ROOMY = 96
+"""The field that is left out of a table narrower than so many columns."""
 
 
 class Overview(NamedTuple):
@@ -73,7 +85,7 @@ def fields(device: str) -> tuple[Field, ...]:
         Field("flops_per_second", unit, _flops, lambda p: duration.rate_text(_flops(p), scale), "right"),
         Field("share_of_floor", "% floor", _floor, lambda p: f"{100 * _floor(p):,.0f}", "right"),
         Field("drift", "% drift", _drift, _drift_text, "right"),
-        Field("slowest", "slowest layer", _slowest_name, _slowest, least=8, cut=cut_start),
+        Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
     )
 
 
@@ -143,16 +155,17 @@ def _slowest(profile: Profile) -> str:
 def _table(names: Sequence[str], console: Console) -> Overview:
     """Return how a table is printed line by line."""
     found: list[Profile] = []
-    first = widest(("network", *names))
+    kept = {key: width for key, width in WIDTHS.items() if key != DROPPED or console.width >= ROOMY}
+    widths = {**kept, "name": widest(("network", *names))}
 
     def line(texts: Sequence[str], columns: Sequence[Field]) -> str:
-        widths = [first, *WIDTHS.values()]
-        cells = [padded(text, width, field.align) for text, width, field in zip(texts, widths, columns)]
-        left = max(8, console.width - sum(widths) - GAP * len(widths))
+        cells = [padded(text, widths[field.key], field.align) for text, field in zip(texts, columns[:-1])]
+        left = max(8, console.width - sum(widths.values()) - GAP * len(widths))
         return (" " * GAP).join([*cells, columns[-1].cut(texts[-1], left)]).rstrip()
 
     def add(profile: Profile) -> None:
-        columns = fields(profile.environment.device)
+        device = profile.environment.device
+        columns = [field for field in fields(device) if field.key in widths or field.key == "slowest"]
         if not found:
             titles = line([field.title for field in columns], columns)
             head = [plain(device_text(profile), "bold"), plain(_common(profile)), BLANK, plain(titles, "bold")]
