@@ -7,6 +7,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
+from torch import Tensor
+
 UNATTRIBUTED = -1
 """The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
 
@@ -51,3 +54,16 @@ class Marks(Protocol):
 
     def capturing(self, found: list[LayerCall]) -> AbstractContextManager[None]:
         """While active, a run of the model puts its computations there."""
+
+
+def copied(value: Any, stored: set[int]) -> Any:
+    """Return nested arguments with copies of their tensors but those that are stored; memory formats are kept."""
+    if isinstance(value, Tensor):
+        if id(value) in stored:
+            return value
+        return value.detach().clone(memory_format=torch.preserve_format)
+    if isinstance(value, dict):
+        return {name: copied(item, stored) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(copied(item, stored) for item in value)
+    return value

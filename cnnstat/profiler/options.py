@@ -18,6 +18,7 @@ class Options:
     isolate: measure every layer alone too, warm and cold.
     energy: ask NVML for the energy of a pass.
     samples: measurements of everything, at least.
+    threads: of PyTorch's CPU ops; as PyTorch has it if None.
     trace: file for a Chrome trace with layer names.
     """
 
@@ -29,4 +30,5 @@ class Options:
     isolate: bool = False
     energy: bool = False
     samples: int = 30
+    threads: int | None = None
     trace: Path | None = None

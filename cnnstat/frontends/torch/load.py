@@ -84,11 +84,11 @@ def load_module(
     else:
         if batch is not None:
             raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
-        example = adapted(_example(input, inputs), model)
+        example = adapted(example_from(input, inputs), model)
     return trace(model, example, name=name, source=name, dtype=dtype, mode=mode)
 
 
-def _example(input: Any, inputs: Any) -> Example:
+def example_from(input: Any, inputs: Any) -> Example:
     """Return the arguments of a forward pass as given in Python."""
     made = nested(input)
     is_several = isinstance(made, tuple) and not hasattr(made, "_fields")

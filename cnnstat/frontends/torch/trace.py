@@ -18,6 +18,7 @@ from cnnstat.errors import CnnstatError
 from cnnstat.frontends.torch.assemble import UNUSED, assemble
 from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
 from cnnstat.frontends.torch.builder import Builder
+from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, swapped
 from cnnstat.frontends.torch.origin import Origin
@@ -37,20 +38,29 @@ class ModelError(CnnstatError):
 
 
 def trace(
-    model: nn.Module, example: Example, *, name: str, source: str, dtype: str | None, mode: str, may_run: bool = True
+    model: nn.Module,
+    example: Example,
+    *,
+    name: str,
+    source: str,
+    dtype: str | None,
+    mode: str,
+    may_run: bool = True,
+    calls: list[Heard] | None = None,
 ) -> Graph:
     """Return the layer graph of one forward pass.
 
     The pass runs on fake tensors, which have shapes only; where the model needs values, it runs for real, on random
     ones. `Graph.about` says under `notes_torch` what the result rests on. The model is left as it was.
-    mode: `eval` or `train`; may_run: whether it may be run for real. Raises ModelError.
+    mode: `eval` or `train`; may_run: whether it may be run for real; calls: gets every call, if given.
+    Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
     if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
     try:
-        return _traced(model, example, Faker(kind), kind, name, source, mode)
+        return _traced(model, example, Faker(kind), kind, name, source, mode, calls)
     except TracerError:
         raise
     except Exception as error:
@@ -59,10 +69,23 @@ def trace(
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
-        graph = _traced(real, example, None, kind, name, source, mode)
+        graph = _traced(real, example, None, kind, name, source, mode, calls)
     except Exception as error:
         raise _failed(error if not isinstance(reason, ValueNeededError) else error, name) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
+
+
+def trace_for_real(
+    model: nn.Module, example: Example, *, name: str, source: str, mode: str, calls: list[Heard] | None = None
+) -> Graph:
+    """Return the layer graph of a forward pass that is run for real: it holds for the values of this input.
+
+    The arguments are those of `trace`; the model has its memory. Raises ModelError.
+    """
+    try:
+        return _traced(model, example, None, None, name, source, mode, calls)
+    except Exception as error:
+        raise _failed(error, name) from error
 
 
 def _lazy_copy(model: nn.Module) -> nn.Module:
@@ -95,10 +118,19 @@ def _failed(error: Exception, name: str) -> CnnstatError:
 
 
 def _traced(
-    model: nn.Module, example: Example, faker: Faker | None, kind: torch.dtype | None, name: str, source: str, mode: str
+    model: nn.Module,
+    example: Example,
+    faker: Faker | None,
+    kind: torch.dtype | None,
+    name: str,
+    source: str,
+    mode: str,
+    calls: list[Heard] | None,
 ) -> Graph:
     """Return the graph of one pass, on fake tensors if there is a faker."""
-    model_dtype = kind or _dtype(model)
+    if calls is not None:
+        calls.clear()
+    model_dtype = kind or main_dtype(model)
     with preserved(model), torch.no_grad(), _quiet(), swapped(model, faker) as pairs:
         model.train(mode == "train")
         made = Made(example, model, model_dtype, faker)
@@ -107,7 +139,7 @@ def _traced(
         for number, tensor in enumerate(made.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = CallStack(model)
-        recorder = Recorder(builder, stack, faker)
+        recorder = Recorder(builder, stack, faker, calls)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
             result = model(*made.arguments, **made.keywords)
@@ -126,7 +158,7 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _dtype(model: nn.Module) -> torch.dtype:
+def main_dtype(model: nn.Module) -> torch.dtype:
     """Return the dtype that most of a model's numbers have."""
     counts: Counter[torch.dtype] = Counter()
     for parameter in model.parameters():
