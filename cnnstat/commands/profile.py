@@ -12,6 +12,7 @@ from cnnstat.commands.options import (
     ArgumentOption,
     BatchOption,
     ColumnsOption,
+    DeviceOption,
     DtypeOption,
     Format,
     FormatOption,
@@ -20,6 +21,7 @@ from cnnstat.commands.options import (
     ModeOption,
     OutputOption,
     SetOption,
+    ThreadsOption,
     TracebackOption,
     make_request,
     split_keys,
@@ -33,9 +35,7 @@ def profile(
             metavar="[SOURCE]", help="A network, as for `analyze`; without it, the zoo's main ones briefly."
         ),
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="cuda, cuda:1, cpu or mps; CUDA where there is a GPU, else the CPU.")
-    ] = None,
+    device: DeviceOption = None,
     input: InputOption = None,
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -55,7 +55,7 @@ def profile(
     samples: Annotated[
         int | None, typer.Option(help="Measurements of everything, at least (30; 10 without SOURCE).")
     ] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.")] = None,
+    threads: ThreadsOption = None,
     baseline: Annotated[
         Path | None, typer.Option(help="JSON of an earlier profile to compare with.", metavar="FILE")
     ] = None,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnstat import console
+from cnnstat.commands.options import INTERRUPTED
 from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
 from cnnstat.frontends.request import Request
@@ -19,9 +20,6 @@ from cnnstat.timing.record import read_profile
 
 BRIEF = 10
 """Samples of a network where many are profiled."""
-
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 MAIN = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2")
 """Networks that `cnnstat profile` takes without SOURCE, as far as the zoo has them."""

@@ -82,9 +82,15 @@ def fields(device: str) -> tuple[Field, ...]:
         Field("time", "time", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain), "right"),
         Field("inputs_per_second", "inputs/s", inputs_per_second, lambda p: _rate(inputs_per_second(p)), "right"),
         Field("macs", "MACs", _macs, lambda p: words.brief_count(_macs(p)), "right"),
-        Field("flops_per_second", unit, _flops, lambda p: duration.rate_text(_flops(p), scale), "right"),
-        Field("share_of_floor", "% floor", _floor, lambda p: f"{100 * _floor(p):,.0f}", "right"),
-        Field("drift", "% drift", _drift, _drift_text, "right"),
+        Field(
+            "flops_per_second",
+            unit,
+            flops_per_second,
+            lambda p: duration.rate_text(flops_per_second(p), scale),
+            "right",
+        ),
+        Field("share_of_floor", "% floor", floor_share, lambda p: f"{100 * floor_share(p):,.0f}", "right"),
+        Field("drift", "% drift", _drift, drift_text, "right"),
         Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
     )
 
@@ -114,12 +120,12 @@ def _forward(profile: Profile) -> float:
     return sum(layer.forward.median for layer in profile.layers)
 
 
-def _flops(profile: Profile) -> float:
+def flops_per_second(profile: Profile) -> float:
     """Return the floating-point operations per second of all layers' forward passes."""
     return sum(layer.flops for layer in profile.layers) / (_forward(profile) or 1.0)
 
 
-def _floor(profile: Profile) -> float:
+def floor_share(profile: Profile) -> float:
     """Return the sum of the layers' floors by the sum of their times."""
     floors = (layer.floor for layer in profile.layers if layer.forward.median)
     return sum(floors) / (_forward(profile) or 1.0)
@@ -130,7 +136,7 @@ def _drift(profile: Profile) -> float:
     return profile.identity.share(profile.identity.drift)
 
 
-def _drift_text(profile: Profile) -> str:
+def drift_text(profile: Profile) -> str:
     """Return the drift in percent, with ! where the parts do not add up."""
     return duration.percent_text(_drift(profile)) + "!" * (not profile.adds_up)
 
