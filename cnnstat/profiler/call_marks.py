@@ -92,10 +92,10 @@ class CallMarks:
         self.below = below
         self.diverged = 0
         self.passed_over = sum(planned.row is None for planned in plan.calls)
-        self.notes: tuple[str, ...] = ()
+        self.counts = Counter(planned.row for planned in plan.calls if planned.is_layer and planned.row is not None)
         self._place = 0
         self._is_lost = False
-        self._counts: Counter[int] = Counter()
+        self._before: Counter[int] = Counter()
 
     @contextmanager
     def marking(self, observer: Observer) -> Iterator[None]:
@@ -123,9 +123,9 @@ class CallMarks:
     def _count(self, planned: Planned) -> int:
         """Return how often a row was called before in this run; work on its weights goes with the call it is for."""
         assert planned.row is not None
-        before = self._counts[planned.row]
+        before = self._before[planned.row]
         if planned.is_layer:
-            self._counts[planned.row] = before + 1
+            self._before[planned.row] = before + 1
         return before
 
     def _strange(
@@ -159,7 +159,7 @@ class CallMarks:
     def _start(self) -> None:
         """Begin the plan anew."""
         self._place, self._is_lost = 0, False
-        self._counts.clear()
+        self._before.clear()
 
 
 def _observed(

@@ -19,11 +19,13 @@ class NetworkMarks:
     The network finds its modules once instead of in every run, so that a plain run is as fast as it can be.
     """
 
-    notes: tuple[str, ...] = ()
+    diverged = 0
+    passed_over = 0
 
     def __init__(self, network: Network) -> None:
         self._network = network
         self._modules = [network.get_submodule(step.path) for step in network._steps]
+        self.counts = dict.fromkeys(range(len(self._modules)), 1)
         self._observer: Observer | None = None
         self._captured: list[LayerCall] | None = None
         object.__setattr__(network, "run", self._run)

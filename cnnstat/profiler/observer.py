@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -45,9 +45,22 @@ class LayerCall:
 
 
 class Marks(Protocol):
-    """Knows which row every op call of a model belongs to."""
+    """Knows which row every op call of a model belongs to.
 
-    notes: tuple[str, ...]
+    counts: how often each row is called in a run.
+    passed_over: calls of a run that are looked at and let pass.
+    diverged: how many marked runs took another path than the first one.
+    """
+
+    diverged: int
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """Calls of each row."""
+
+    @property
+    def passed_over(self) -> int:
+        """Calls that belong to no row and are not told of."""
 
     def marking(self, observer: Observer) -> AbstractContextManager[None]:
         """While active, every run of the model tells the observer."""
