@@ -216,6 +216,12 @@ def _range(event: Mapping[str, Any]) -> Mark | Step | None:
     return None
 
 
+def read_mark(name: str) -> int | None:
+    """Return the row that the name of a mark says; None for any other name."""
+    found = _MARK.fullmatch(name)
+    return int(found[1]) if found else None
+
+
 def _interval(event: Mapping[str, Any]) -> tuple[int, int]:
     """Return start and end of an event; both stand there in microseconds with three decimals."""
     start = nanoseconds(event["ts"])

@@ -32,7 +32,7 @@ def test_layers_have_a_track_above_the_streams(tmp_path: Path) -> None:
     ours = [event for event in document["traceEvents"] if event.get("cat") == "cnnstat"]
     layers = [event["name"] for event in ours if event["tid"] == 0]
     assert layers == ["conv1", "relu1", "unattributed", "relu1 (backward)", "conv1 (backward)"]
-    assert len([event for event in ours if event["tid"] == 1]) == 8
+    assert len([event for event in ours if event["tid"] == 1]) == 9
     assert [event for event in document["traceEvents"] if event.get("cat") == "kernel"]
 
 
