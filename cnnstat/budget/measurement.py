@@ -10,6 +10,7 @@ from cnnstat.budget.metrics import METRICS
 from cnnstat.budget.settings import ModelSettings
 from cnnstat.errors import Location
 from cnnstat.frontends.source import load_source
+from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
 
 COLUMNS = ("params", "macs", "flops", "output_bytes")
@@ -38,7 +39,7 @@ class Measurement:
 
     inputs: dtype and shape of each input as text, the batch included. totals: by metric, None where there is no figure.
     uncounted: layers whose work could not be counted. peak_at: the layer at which memory peaks.
-    locations: where a spec writes each layer; not part of the JSON form.
+    locations: where a spec writes each layer; graph: what was measured. Neither is part of the JSON form.
     """
 
     dtype: str
@@ -49,6 +50,7 @@ class Measurement:
     uncounted: tuple[str, ...] = ()
     peak_at: str | None = None
     locations: Mapping[str, Location] = field(default_factory=dict)
+    graph: Graph | None = field(default=None, compare=False, repr=False)
 
     @property
     def conditions(self) -> tuple[Any, ...]:
@@ -73,6 +75,7 @@ def measurement(analysis: Analysis, settings: ModelSettings) -> Measurement:
         uncounted=analysis.uncounted,
         peak_at=None if memory.peak_at is None else graph.nodes[memory.peak_at].name,
         locations={node.name: node.location for node in graph.nodes if node.location is not None},
+        graph=graph,
     )
 
 
