@@ -56,6 +56,9 @@ def profile(
         int | None, typer.Option(help="Measurements of everything, at least (30; 10 without SOURCE).")
     ] = None,
     threads: ThreadsOption = None,
+    refresh_ceilings: Annotated[
+        bool, typer.Option("--refresh-ceilings", help="Measure anew what this machine can do at best.")
+    ] = False,
     baseline: Annotated[
         Path | None, typer.Option(help="JSON of an earlier profile to compare with.", metavar="FILE")
     ] = None,
@@ -98,7 +101,7 @@ def profile(
         profiling.need_source({**only, "--columns": columns, "--sort": sort, "--top": top})
         raise typer.Exit(profiling.profile_zoo(request, options, format.value, output, strict))
     earlier = profiling.read_baseline(baseline)
-    found = profiling.measure(source, request, options)
+    found = profiling.measure(source, request, options, refresh=refresh_ceilings)
     against = profiling.compare(earlier, found, baseline)
     with console.open_output(output) as out:
         report.write_profile(found, view, format.value, out, against)

@@ -51,13 +51,16 @@ def compare(earlier: Profile | None, found: Profile, path: Path | None) -> Again
     return None if earlier is None else Against(compare_profiles(earlier, found, str(path)), str(path))
 
 
-def measure(source: str, request: Request, options: Options) -> Profile:
-    """Return the profile of a model, with a progress bar in a terminal; raises CnnstatError."""
+def measure(source: str, request: Request, options: Options, *, refresh: bool = False) -> Profile:
+    """Return the profile of a model, with a progress bar in a terminal; raises CnnstatError.
+
+    refresh: measure the machine's ceilings anew.
+    """
     need_torch()
     from cnnstat.profiler import profile
 
     with progress(source) as bar:
-        return profile(source, request, options, bar)
+        return profile(source, request, options, bar, refresh=refresh)
 
 
 def exit_code(found: Profile, against: Against | None, strict: bool) -> int:
@@ -71,7 +74,7 @@ def exit_code(found: Profile, against: Against | None, strict: bool) -> int:
 def profile_zoo(request: Request, options: Options, format: str, output: Path | None, strict: bool) -> int:
     """Print one line for each of the zoo's main networks as it is measured; return the exit code.
 
-    After Ctrl-C what was measured stays.
+    The machine's ceilings are measured anew and kept. After Ctrl-C what was measured stays.
     """
     from cnnstat.frontends import zoo
     from cnnstat.report.time_overview import overview
@@ -82,7 +85,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
         lines = overview(format, names, out)
         try:
             for name in names:
-                found = measure(name, request, options)
+                found = measure(name, request, options, refresh=name == names[0])
                 codes.append(exit_code(found, None, strict))
                 lines.add(found)
                 if not found.complete:

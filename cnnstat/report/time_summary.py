@@ -19,6 +19,9 @@ YES = ("true", "yes", "on", "1")
 BEATEN = 1.005
 """Share of the floor from which a layer is said to beat it."""
 
+NOISY = 0.2
+"""Interquartile range of the whole, as a share of its median, from which a profile is called noisy."""
+
 
 class Part(NamedTuple):
     """One line of the identity, as text."""
@@ -104,6 +107,7 @@ def summary(profile: Profile) -> tuple[Fact, ...]:
     """Return the facts below the identity."""
     return (
         *_verdict(profile),
+        *_scatter(profile),
         *_whole(profile),
         *_floor(profile),
         *_directions(profile),
@@ -125,6 +129,19 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
     tolerance = profile.tolerance
     rest = "" if tolerance.unattributed == tolerance.drift else f", unattributed {100 * tolerance.unattributed:.0f} %"
     yield Fact("adds up", f"within the stated limits: drift ±{100 * tolerance.drift:.0f} %{rest}", "green")
+
+
+def device_kind(profile: Profile) -> str:
+    """Return the kind of device: cuda, cpu or mps."""
+    return profile.environment.device.partition(":")[0]
+
+
+def _scatter(profile: Profile) -> Iterator[Fact]:
+    """Yield that times scatter so much that little can be told from them."""
+    plain = profile.whole.plain
+    if plain.median and plain.spread > NOISY * plain.median:
+        said = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
+        yield Fact("noisy", f"{said}: something else uses this machine, or --threads is too high", "yellow")
 
 
 def _whole(profile: Profile) -> Iterator[Fact]:
@@ -173,7 +190,9 @@ def _floor(profile: Profile) -> Iterator[Fact]:
     yield Fact("floor", "the least time these allow: operations, bytes moved, or one launch; 100 % is as fast as that")
     beaten = [layer for layer in profile.layers if layer.share_of_floor > BEATEN]
     if beaten:
-        yield Fact("above 100 %", f"{_names(beaten)}: served from cache, or Winograd or FFT needs fewer operations")
+        why = "served from cache, or Winograd or FFT needs fewer operations"
+        busy = "" if device_kind(profile) == "cuda" else "; or the machine was busy when its ceilings were measured"
+        yield Fact("above 100 %", f"{_names(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
 
 
 def _directions(profile: Profile) -> Iterator[Fact]:
