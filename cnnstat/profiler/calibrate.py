@@ -47,9 +47,8 @@ def calibrate(subject: Subject, clock: Clock) -> Costs:
         inside, outside = _marks(*_network_chain(), x, clock)
         return Costs(mark_inside=inside, mark_outside=outside, hook_inside=hook_inside, hook_outside=hook_outside)
     below = subject.marks.below
-    inside, outside = _marks(*_call_chain(torch.neg, torch.neg, 0, below), x, clock)
-    getter: Any = torch.Tensor.requires_grad
-    _, passed = _marks(*_call_chain(lambda x: x.requires_grad, getter.__get__, None, below), x, clock)
+    inside, outside = _marks(*_call_chain(torch.neg, 0, below), x, clock)
+    _, passed = _marks(*_call_chain(torch.is_floating_point, None, below), x, clock)
     return Costs(
         mark_inside=inside,
         mark_outside=outside,
@@ -69,18 +68,21 @@ def _network_chain() -> tuple[nn.Module, Marks]:
     return network, NetworkMarks(network)
 
 
-def _call_chain(
-    call: Callable[[Tensor], Any], function: Callable[..., Any], row: int | None, below: bool
-) -> tuple[nn.Module, Marks]:
-    """Return a module that does the same call many times."""
-    model = _Chain(call)
-    return model, CallMarks(model, Plan((Planned(function, row, True),) * LENGTH), below)
+def _call_chain(function: Callable[[Tensor], Any], row: int | None, below: bool) -> tuple[nn.Module, Marks]:
+    """Return a module that makes the same call many times, and marks that take its time or let it pass."""
+    model = _Chain(function)
+    plan = (
+        Plan(passing=frozenset((function,)), calls=())
+        if row is None
+        else Plan((Planned(function, row, True),) * LENGTH)
+    )
+    return model, CallMarks(model, plan, below)
 
 
 def _marks(model: nn.Module, marks: Marks, x: Tensor, clock: Clock) -> tuple[float, float]:
     """Return the nanoseconds that a mark adds within and beside a row's time; all beside it where no time is taken."""
     plain, marked, laps = [], [], []
-    with torch.inference_mode():
+    with torch.no_grad():
         for _ in range(ROUNDS):
             plain.append(_time(model, x, clock))
             watch = Stopwatch(clock)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -91,7 +91,7 @@ class CallMarks:
         self.plan = plan
         self.below = below
         self.diverged = 0
-        self.passed_over = sum(planned.row is None for planned in plan.calls)
+        self.passed_over = plan.passed_over
         self.counts = Counter(planned.row for planned in plan.calls if planned.is_layer and planned.row is not None)
         self._place = 0
         self._is_lost = False
@@ -100,18 +100,18 @@ class CallMarks:
     @contextmanager
     def marking(self, observer: Observer) -> Iterator[None]:
         """While active, every run tells the observer."""
-        calls = self.plan.calls
+        calls, passing = self.plan.calls, self.plan.passing
         end = len(calls)
 
         runs = _Runs(self._model, self._start)
 
         def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             place = self._place
-            if place >= end or not runs.depth:
+            if not runs.depth or function in passing:
                 return function(*arguments, **keywords)
             self._place = place + 1
-            planned = calls[place]
-            if self._is_lost or planned.function != function:
+            planned = calls[place] if place < end else None
+            if self._is_lost or planned is None or planned.function != function:
                 return self._strange(observer, function, arguments, keywords)
             if planned.row is None:
                 return function(*arguments, **keywords)
@@ -144,7 +144,7 @@ class CallMarks:
         runs = _Runs(self._model, self._start)
 
         def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-            if not runs.depth:
+            if not runs.depth or function in self.plan.passing:
                 return function(*arguments, **keywords)
             planned = self.plan.calls[self._place] if self._place < len(self.plan.calls) else None
             self._place += 1
@@ -214,15 +214,18 @@ def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[Heard]) -
     events: list[Event] = []
     stack = CallStack(model)
     runs = _Runs(model, events.clear)
+    no_results: tuple[Tensor, ...] = ()
 
     def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        path = stack.current.path
-        made = function(*arguments, **keywords)
-        if not runs.depth:
-            return made
+        path, results = stack.current.path, no_results
         name = function_name(function)
-        results = results_of(name, arguments, made)
-        events.append(Event(function, name, path, tuple(map(shape_of, results)) if results else None))
+        try:
+            made = function(*arguments, **keywords)
+            results = results_of(name, arguments, made)
+        finally:
+            # A call that fails is an event too: the model may go on without it.
+            if runs.depth:
+                events.append(Event(function, name, path, tuple(map(shape_of, results)) if results else None))
         return made
 
     with runs.following(), stack.following(), listening(handle, below):

@@ -70,8 +70,9 @@ def circumstances(environment: Environment) -> dict[str, str]:
 def measure(device: torch.device, dtype: torch.dtype, clock: Clock) -> Ceilings:
     """Return the ceilings of the CPU, or of a device that is waited for.
 
-    The best of a few random matrix products (2·n³ operations); a copy four times as large as the last cache, each byte
-    of which is read and written; the median of the smallest op, an element with its sign changed.
+    The best of a few products of random numbers, two operations a multiply-accumulate; the best copy of memory four
+    times as large as the last cache, each byte of which is read and written; the median of the smallest op, a sign
+    changed.
     """
     return Ceilings(
         flops=_products(device, dtype, clock),
@@ -82,8 +83,15 @@ def measure(device: torch.device, dtype: torch.dtype, clock: Clock) -> Ceilings:
 
 
 def _products(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
-    """Return the operations per second of the best matrix product."""
-    best = 0.0
+    """Return the operations per second of the best product: of matrices, with a vector, or of 3×3 kernels.
+
+    These run different code: on CPUs without instructions for half precision, one is far faster than the others.
+    """
+    matrix, vector = (torch.rand(*sizes, device=device).to(dtype) for sizes in ((1024, 1024), (1024,)))
+    rate = 2 * 1024**2 / _best(partial(torch.mv, matrix, vector), clock)
+    image, kernels = (torch.rand(*sizes, device=device).to(dtype) for sizes in ((1, 64, 56, 56), (64, 64, 3, 3)))
+    seconds = _best(partial(torch.nn.functional.conv2d, image, kernels, padding=1), clock)
+    best = max(rate, 2 * 64 * 64 * 9 * 56 * 56 / seconds)
     for size in SIZES:
         a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
         out = torch.empty(size, size, device=device, dtype=dtype)

@@ -35,7 +35,7 @@ def measure_cpu(subject: Subject, options: Options, progress: Progress, clock: C
     clock = clock or device_clock(subject.device)
     runs = _Runs(subject, clock, calibrate(subject, clock))
     ways = [runs.plain, runs.marked]
-    if has_fast_path(subject):
+    if has_fast_path(subject.model, subject.backward):
         ways.append(runs.ordinary)
     with undisturbed():
         with fast_path(False):

@@ -8,17 +8,12 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from cnnstat.profiler.network_marks import NetworkMarks
-from cnnstat.profiler.subject import Subject
-
 FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
 
 
-def has_fast_path(subject: Subject) -> bool:
+def has_fast_path(model: nn.Module, backward: bool) -> bool:
     """Whether an ordinary call may run fused what is measured layer by layer."""
-    if subject.backward or subject.model.training or isinstance(subject.marks, NetworkMarks):
-        return False
-    return any(isinstance(module, FUSED) for module in subject.model.modules())
+    return not (backward or model.training) and any(isinstance(module, FUSED) for module in model.modules())
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class _Visits:
         """Run each layer twice; a row with several calls gets their sum."""
         warm: dict[int, float] = defaultdict(float)
         cold: dict[int, float] = defaultdict(float)
-        with torch.inference_mode():
+        with torch.no_grad():
             for call in self.sets[self.turn % len(self.sets)]:
                 begin = self.clock()
                 call.run()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -35,16 +35,20 @@ class Planned(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do with each call of a run, in order; `missed` and `resized` tell how far the run fits the trace.
+    """What to do with the calls of a run; the last three tell how far the run fits the trace.
 
+    calls: in order, those of every function that makes a row at least once.
+    passing: all other functions; passed_over: how many calls belong to no row and are let pass.
     missed: paths of calls of the run that the trace has not; lost: rows of the trace that did not run.
     resized: rows that ran on other sizes.
     """
 
     calls: tuple[Planned, ...]
+    passing: frozenset[Callable[..., Any]] = frozenset()
+    passed_over: int = 0
     missed: tuple[str, ...] = ()
     lost: tuple[int, ...] = ()
-    resized: tuple[int, ...] = field(default=())
+    resized: tuple[int, ...] = ()
 
     @property
     def is_exact(self) -> bool:
@@ -71,8 +75,16 @@ def make_plan(events: Sequence[Event], heard: Sequence[Heard]) -> Plan:
             resized.append(call.node)
     found = set(partner.values())
     lost = [call.node for number, call in enumerate(heard) if call.node is not None and number not in found]
-    planned = (Planned(event.function, *rows.get(number, (None, False))) for number, event in enumerate(events))
-    return Plan(tuple(planned), tuple(missed), tuple(lost), tuple(resized))
+    making = {events[number].function for number in rows}
+    kept = [number for number, event in enumerate(events) if event.function in making]
+    return Plan(
+        calls=tuple(Planned(events[number].function, *rows.get(number, (None, False))) for number in kept),
+        passing=frozenset(event.function for event in events) - making,
+        passed_over=len(events) - len(rows),
+        missed=tuple(missed),
+        lost=tuple(lost),
+        resized=tuple(resized),
+    )
 
 
 def _owners(heard: Sequence[Heard]) -> list[int]:

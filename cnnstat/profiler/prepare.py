@@ -19,6 +19,7 @@ from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
 from cnnstat.passes.analysis import analyze_graph
 from cnnstat.profiler.call_marks import CallMarks, plan_run
+from cnnstat.profiler.fast_path import fast_path
 from cnnstat.profiler.network_marks import NetworkMarks
 from cnnstat.profiler.options import Options
 from cnnstat.profiler.plan import Plan
@@ -132,10 +133,10 @@ def _planned(runnable: Runnable, options: Options, device: torch.device) -> tupl
     runnable.model.train(runnable.mode == "train")
 
     def run() -> Any:
-        with torch.enable_grad() if options.backward else torch.inference_mode():
+        with torch.set_grad_enabled(options.backward):
             return runnable.model(*arguments, **keywords)
 
-    with _failing(runnable.graph.name):
+    with _failing(runnable.graph.name), fast_path(False):
         return plan_run(runnable.model, run, runnable.calls)
 
 

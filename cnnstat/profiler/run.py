@@ -11,6 +11,7 @@ from torch import nn
 
 from cnnstat.errors import CnnstatError
 from cnnstat.frontends.request import Request
+from cnnstat.frontends.torch.state import same_random_numbers
 from cnnstat.ir.graph import Graph
 from cnnstat.profiler.assemble import assemble
 from cnnstat.profiler.ceilings import find_ceilings
@@ -38,7 +39,7 @@ def run_profile(
 ) -> Profile:
     """Return a profile; see `cnnstat.profiler.profile`."""
     device = choose_device(options.device)
-    with threads(options.threads):
+    with same_random_numbers(), threads(options.threads):
         progress.stage("building the model", 1)
         subject = make_subject(source, request, options, device, input=input, inputs=inputs)
         progress.step()

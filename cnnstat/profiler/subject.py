@@ -37,7 +37,7 @@ class Subject:
 
     def run(self) -> Any:
         """Run one forward pass, and return what the model returns."""
-        with torch.enable_grad() if self.backward else torch.inference_mode():
+        with torch.set_grad_enabled(self.backward):
             return self.model(*self.arguments, **self.keywords)
 
     def clear_gradients(self) -> None:

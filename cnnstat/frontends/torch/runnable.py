@@ -101,15 +101,19 @@ def own_copy(model: nn.Module, name: str) -> nn.Module:
     """
     model = getattr(model, "_orig_mod", model)
     computed = (v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and not v.is_leaf)
+    made: dict[int, Tensor] = {id(tensor): tensor.detach().clone() for tensor in computed}
+    lazy = (buffer for buffer in model.buffers() if nn.parameter.is_lazy(buffer))
+    made |= {id(buffer): nn.parameter.UninitializedBuffer() for buffer in lazy}
     try:
-        copied = copy.deepcopy(model, {id(tensor): tensor.detach().clone() for tensor in computed})
+        copied = copy.deepcopy(model, made)
     except Exception as error:
         said = " ".join(str(error).split())[:200]
         raise ModelError(
             f"{name} cannot be copied, and it is to be left as it is: {type(error).__name__}: {said}"
         ) from error
     for parameter in copied.parameters():
-        parameter.grad = None
+        if not nn.parameter.is_lazy(parameter):
+            parameter.grad = None
     return copied
 
 
