@@ -9,7 +9,6 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
-    INTERRUPTED,
     ArgumentOption,
     BatchOption,
     DeviceOption,
@@ -63,8 +62,6 @@ def compare(
     comparison = compare_analyses(analyses, profiles)
     with console.open_output(output) as out:
         report.write_comparison(comparison, format.value, out)
-    if any(not found.complete for found in profiles):
-        raise typer.Exit(INTERRUPTED)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:
@@ -74,4 +71,9 @@ def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -
 
     given = {name: value for name, value in timing.items() if value is not None}
     options = make_options(dtype=request.dtype, **given)
-    return [measure(source, request, options) for source in sources]
+    found = []
+    for source in sources:
+        found.append(measure(source, request, options))
+        if not found[-1].complete:
+            raise KeyboardInterrupt
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,12 @@ def measure(source: str, request: Request, options: Options, *, refresh: bool = 
     need_torch()
     from cnnstat.profiler import profile
 
-    with progress(source) as bar:
-        return profile(source, request, options, bar, refresh=refresh)
+    try:
+        with progress(source) as bar:
+            return profile(source, request, options, bar, refresh=refresh)
+    except KeyboardInterrupt:
+        print(f"cnnstat: stopped before {source} was measured", file=sys.stderr)
+        raise
 
 
 def exit_code(found: Profile, against: Against | None, strict: bool) -> int:

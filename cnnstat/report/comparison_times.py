@@ -82,14 +82,12 @@ def facts(profiles: Sequence[Profile]) -> tuple[Fact, ...]:
         return ()
     _, _, rest = conditions_text(profiles[0]).partition(", ")
     wrong = ", ".join(profile.model for profile in profiles if not profile.adds_up)
-    stopped = ", ".join(profile.model for profile in profiles if not profile.complete)
     return (
         Fact(
             "times", f"on {device_text(profiles[0])}, {rest}: medians ± interquartile ranges, one model after the other"
         ),
         Fact("ceilings", ceilings_text(profiles[0])),
         *([Fact("does not add up", f"{wrong}: see `cnnstat profile`", "bold red")] if wrong else []),
-        *([Fact("partial", f"{stopped}: stopped before all samples were taken", "bold yellow")] if stopped else []),
     )
 
 

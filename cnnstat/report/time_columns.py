@@ -11,7 +11,6 @@ from cnnstat.report import duration, words
 from cnnstat.report.columns import ON_REQUEST, Column
 from cnnstat.report.glyphs import cut_end, cut_start, printable
 from cnnstat.report.time_row import TimeRow
-from cnnstat.units import decimal_bytes
 
 MAIN = 7
 """Columns up to this importance are shown at 80 characters."""
@@ -124,7 +123,14 @@ def time_columns(device: str) -> tuple[Column, ...]:
         _spread("backward", "backward", 9, "median seconds of the backward pass"),
         _number("macs", "MACs", 7, "multiply-accumulates", words.brief_count, additive=True),
         _number("flops", "FLOPs", ON_REQUEST, "floating-point operations", words.brief_count, additive=True),
-        _number("moved", "moved", 10, "bytes of inputs, weights and outputs, each once", decimal_bytes, additive=True),
+        _number(
+            "moved",
+            "moved",
+            10,
+            "bytes of inputs, weights and outputs, each once",
+            words.brief_decimal_bytes,
+            additive=True,
+        ),
         _rate("flops_per_second", unit, 6, f"floating-point operations per second, in {unit}", scale),
         _rate("bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s", GIGA),
         _number("floor", "floor", 11, "least time that the ceilings allow", duration.seconds_text, additive=True),
