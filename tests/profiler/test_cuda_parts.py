@@ -67,20 +67,60 @@ def test_interrupted_rounds_are_whole() -> None:
 
 
 def switches() -> list[Any]:
+    """All switches; an old one that cannot be read for what the new ones say is `mixed`."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    if hasattr(matmul, "fp32_precision"):
-        return [matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision, cudnn.benchmark]
-    return [matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark]
+    found: list[Any] = [cudnn.benchmark]
+    for owner in (matmul, cudnn):
+        try:
+            found.append(owner.allow_tf32)
+        except RuntimeError:
+            found.append("mixed")
+    for part in (matmul, getattr(cudnn, "conv", None), getattr(cudnn, "rnn", None)):
+        found.append(part.fp32_precision if hasattr(part, "fp32_precision") else "old")
+    return found
+
+
+def has_new_switches() -> bool:
+    return hasattr(torch.backends.cuda.matmul, "fp32_precision")
 
 
 @pytest.mark.parametrize("tf32", [True, False])
 def test_switches_are_set_and_put_back_even_after_an_error(tf32: bool) -> None:
     before = switches()
+    word = ("tf32" if tf32 else "ieee") if has_new_switches() else "old"
     with pytest.raises(KeyError), backends(tf32):
-        assert switches()[:-1] == [("tf32" if tf32 else "ieee")] * 3 or switches()[:-1] == [tf32] * 2
-        assert switches()[-1] is False
+        # The old ones can be read, which is what products do before they run.
+        assert switches() == [False, tf32, tf32, word, word, word]
         raise KeyError
     assert switches() == before
+
+
+@pytest.mark.parametrize("tf32", [True, False])
+def test_switches_that_someone_left_in_disagreement_are_left_so(tf32: bool) -> None:
+    if not has_new_switches():
+        pytest.skip("this PyTorch has the old switches only")
+    matmul = torch.backends.cuda.matmul
+    try:
+        matmul.fp32_precision = "tf32"
+        before = switches()
+        assert before[1] == "mixed"
+        with backends(tf32):
+            assert switches()[1] is tf32
+        assert switches() == before
+    finally:
+        matmul.fp32_precision = "none"
+
+
+def test_precision_of_all_ops_does_not_reach_through() -> None:
+    if not has_new_switches():
+        pytest.skip("this PyTorch has the old switches only")
+    before = torch.backends.fp32_precision
+    try:
+        torch.backends.fp32_precision = "tf32"
+        with backends(False):
+            assert switches()[1:] == [False, False, "ieee", "ieee", "ieee"]
+    finally:
+        torch.backends.fp32_precision = before
 
 
 def test_settings_are_said() -> None:

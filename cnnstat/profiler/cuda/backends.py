@@ -1,11 +1,12 @@
 """Backends: PyTorch's switches that decide which kernels run, set for a measurement and put back after it.
 
-The one place that knows how the switches changed between PyTorch versions: since 2.9 TF32 is `fp32_precision` of each
-kind of op, and reading `allow_tf32` raises once the new ones were set; before that there is `allow_tf32` alone.
+The one place that knows how the switches changed between versions. TF32 was `allow_tf32`; since 2.9 each kind of op has
+an `fp32_precision` too, and products raise where the two disagree, so that both must be set, the old one first.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -20,22 +21,46 @@ def backends(tf32: bool) -> Iterator[None]:
     Not by trials (`cudnn.benchmark`), whose choice can differ from run to run: PyTorch does not try either unless it is
     told to, and an ordinary pass and the captured one must launch the same kernels.
     """
-    switches = [*_precision(tf32), (torch.backends.cudnn, "benchmark", False)]
-    before = [(owner, name, getattr(owner, name)) for owner, name, _ in switches]
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    families = [_Switch(matmul, [matmul]), _Switch(cudnn, [getattr(cudnn, name, None) for name in ("conv", "rnn")])]
+    benchmark = cudnn.benchmark
+    before = [family.read() for family in families]
+    word = "tf32" if tf32 else "ieee"
     try:
-        for owner, name, value in switches:
-            setattr(owner, name, value)
+        for family in families:
+            family.write(tf32, [word] * len(family.parts))
+        cudnn.benchmark = False
         yield
     finally:
-        for owner, name, value in before:
-            setattr(owner, name, value)
+        for family, (allowed, words) in zip(families, before):
+            family.write(allowed, words)
+        cudnn.benchmark = benchmark
 
 
-def _precision(tf32: bool) -> list[tuple[Any, str, Any]]:
-    """Return the switches of TF32 that this PyTorch has, and what to set them to."""
-    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    # In older versions asking for an attribute that is not there raises an AttributeError, as it should.
-    if hasattr(matmul, "fp32_precision") and hasattr(cudnn, "conv"):
-        word = "tf32" if tf32 else "ieee"
-        return [(owner, "fp32_precision", word) for owner in (matmul, cudnn.conv, cudnn.rnn)]
-    return [(matmul, "allow_tf32", tf32), (cudnn, "allow_tf32", tf32)]
+class _Switch:
+    """The old switch of one library, and its new ones; none where this PyTorch has only the old one."""
+
+    def __init__(self, owner: Any, parts: list[Any]) -> None:
+        self._owner = owner
+        # Older versions raise AttributeError for what they do not know.
+        self.parts = [part for part in parts if hasattr(part, "fp32_precision")]
+
+    def read(self) -> tuple[bool, list[str]]:
+        """Return the old switch, and the new ones."""
+        words = [str(part.fp32_precision) for part in self.parts]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return bool(self._owner.allow_tf32), words
+            except RuntimeError:
+                # Someone has set only the new ones, so that the old one says the opposite.
+                return "tf32" not in words, words
+
+    def write(self, allowed: bool, words: list[str]) -> None:
+        """Set the old switch, which sets new ones too, and then the new ones."""
+        with warnings.catch_warnings():
+            # Some versions advise against the old switch every time; without it their products raise.
+            warnings.simplefilter("ignore")
+            self._owner.allow_tf32 = allowed
+        for part, word in zip(self.parts, words):
+            part.fp32_precision = word
