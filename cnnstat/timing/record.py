@@ -136,7 +136,7 @@ def parse_profile(text: str, shown: str) -> Profile:
         raise CnnstatError(f"{shown}: {said}, this version reads {SCHEMA}; write a profile with {REMEDY}")
     try:
         return _profile(found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         said = f"{type(error).__name__}: {error}"[:100]
         raise CnnstatError(f"{shown}: damaged ({said}); write it again with {REMEDY}") from None
 

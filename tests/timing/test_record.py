@@ -78,6 +78,7 @@ def changed(*path: Any, value: Any) -> str:
         (changed("ceilings", "flops_per_second", value=0), "0 is not above 0"),
         (changed("whole", "plain", value=None), "damaged"),
         (changed("identity", "gaps", value=float("nan")), "nan is no number"),
+        (changed("identity", "gaps", value=10**400), "damaged (OverflowError"),
         (changed("complete", value="yes"), "yes is neither true nor false"),
         (changed("notes", value=[1]), "1 is no text"),
     ],
