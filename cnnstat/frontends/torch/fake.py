@@ -93,7 +93,9 @@ def swapped(model: nn.Module, faker: Faker | None) -> Iterator[list[tuple[torch.
 
 def _stand_in(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
     """Return what stands for a parameter or a buffer."""
+    # How much a sparse tensor holds is not in its shape.
     is_small = tensor.numel() <= (16 if tensor.is_floating_point() else MAX_REAL_NUMBERS)
+    is_small = is_small or tensor.layout is not torch.strided
     if faker is None or (not is_parameter and is_small and tensor.device.type != "meta"):
         return tensor.detach().clone()
     fake = faker.converted(tensor)

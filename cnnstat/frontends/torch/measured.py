@@ -88,6 +88,10 @@ class Work:
     only_moves: bool = False
 
 
+_ADDED = words("addmm baddbmm addbmm addmv addmm_ baddbmm_ addbmm_ addmv_")
+"""Products that are added to something."""
+
+
 def _vector_product(arguments: tuple[Any, ...]) -> int:
     """Return the multiply-accumulates of mv and dot: one for each element of the larger operand."""
     return max(numel(shape_of(tensor)) for tensor in operands_in(arguments))
@@ -134,6 +138,8 @@ def work_of(inner: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Wo
         counted = _products(function, name, arguments, keywords, made)
         if counted is not None:
             macs += counted
+            if name in _ADDED:
+                flops["bias"] += numel(shape_of(made))
             kinds.add("product")
             continue
         kind = _other_work(function, name, arguments, made, flops)

@@ -9,10 +9,11 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError
+from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Call, function_name, words
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.shortcut import FAST, shortcut
 from cnnstat.frontends.torch.tensors import operands_in, tensors_in
@@ -37,7 +38,7 @@ _MAYBE_SAME = words(
 _FACTORIES = words(
     """
     new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
-    randint_like aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
+    randint_like zeros ones full empty rand randn arange aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
     aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
     """
 )
@@ -72,6 +73,9 @@ class Recorder:
             results = (arguments[0],)
         if not results or name in _FACTORIES:
             return
+        if name == "_pack_padded_sequence":
+            # How many sequences have each step is a constant: lengths are, or all steps are assumed.
+            results = results[:1]
         first = next(operands_in(arguments), None)
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
@@ -132,6 +136,8 @@ class FunctionMode(TorchFunctionMode):
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None or _is_transformed():
             return func(*args, **keywords)
+        if isinstance(func, HigherOrderOperator):
+            return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and function_name(func) in FAST:
@@ -150,6 +156,18 @@ class FunctionMode(TorchFunctionMode):
         finally:
             recorder.inner = None
         recorder.heard(func, args, keywords, made, inner)
+        return made
+
+
+    def _operator(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run an operator that takes functions; what these call is recorded."""
+        recorder = self._recorder
+        if not is_attention(func):
+            with self:
+                return follow(func, args, keywords)
+        made, match = attention(func, args, keywords, recorder.faker)
+        call = Call("flex_attention", args, keywords, made, None, recorder.stack.current, match=match)
+        recorder.note(recorder.builder.record, call)
         return made
 
 
@@ -199,7 +217,8 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         bound = BOUNDED.get(func._schema.name)
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
-            self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
+            if not is_exact(func._schema.name, args, faker):
+                self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):
             return func(*args, **keywords)

@@ -42,12 +42,14 @@ class _Scripted:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._training = module.training
+        # A frozen module has no mode.
+        self._training = getattr(module, "training", None)
         self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
 
     def put_back(self) -> None:
         """Set both as they were."""
-        self._module.training = self._training
+        if self._training is not None:
+            self._module.training = self._training
         for buffer, value in self._buffers:
             if not torch.equal(buffer, value):
                 buffer.copy_(value)

@@ -98,9 +98,25 @@ def _traced(
     model: nn.Module, example: Example, faker: Faker | None, kind: torch.dtype | None, name: str, source: str, mode: str
 ) -> Graph:
     """Return the graph of one pass, on fake tensors if there is a faker."""
+    had_compiler = "torch._dynamo" in sys.modules
+    try:
+        return _pass(model, example, faker, kind, name, source, mode)
+    except TracerError:
+        raise
+    except Exception:
+        if had_compiler or "torch._dynamo" not in sys.modules:
+            raise
+        # torch.cond and FlexAttention load the compiler and compile themselves; it can be held back from now on.
+        return _pass(model, example, faker, kind, name, source, mode)
+
+
+def _pass(
+    model: nn.Module, example: Example, faker: Faker | None, kind: torch.dtype | None, name: str, source: str, mode: str
+) -> Graph:
+    """Return the graph of one pass, whatever PyTorch's compiler does."""
     model_dtype = kind or _dtype(model)
     with preserved(model), torch.no_grad(), _quiet(), swapped(model, faker) as pairs:
-        model.train(mode == "train")
+        has_mode = _set_mode(model, mode == "train")
         made = Made(example, model, model_dtype, faker)
         builder = Builder(len(made.tensors), str(model_dtype).removeprefix("torch."))
         _store(builder, model, {id(stand_in): real for real, stand_in in pairs})
@@ -114,6 +130,8 @@ def _traced(
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, model, tuple(made.inputs), outputs, name=name, source=source)
     said = (*_bound_notes(recorder), *_unused_notes(graph))
+    if not has_mode:
+        said = (*said, f"the model cannot be set to {mode} mode: it is counted as it was exported")
     return replace(graph, about={"notes_torch": said} if said else {})
 
 
@@ -133,6 +151,15 @@ def _dtype(model: nn.Module) -> torch.dtype:
         if not nn.parameter.is_lazy(parameter) and parameter.is_floating_point():
             counts[parameter.dtype] += parameter.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
+
+
+def _set_mode(model: nn.Module, training: bool) -> bool:
+    """Set a model to training or evaluation; False for exported and frozen ones, which have one fixed mode."""
+    try:
+        model.train(training)
+    except (NotImplementedError, AttributeError):
+        return False
+    return True
 
 
 def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
