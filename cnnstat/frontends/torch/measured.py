@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cnnstat.frontends.torch.calls import Call, words
+from cnnstat.frontends.torch.custom import quantized_macs, sparse_macs
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
 from cnnstat.ir.op import Family, numel
 
@@ -65,6 +66,16 @@ _INTERPOLATIONS = {
     "grid_sampler_3d": 21,
 }
 """Steps for each output, as in the op Upsample; with antialiasing more values are read, which is not counted."""
+
+_CASTS = {
+    "quantize_per_tensor": 3,
+    "quantize_per_tensor_dynamic": 3,
+    "quantize_per_channel": 3,
+    "dequantize": 2,
+    "fake_quantize_per_tensor_affine": 5,
+    "fake_quantize_per_channel_affine": 5,
+}
+"""Steps an element: divide, add, round one way; subtract, multiply the other."""
 
 PRODUCTS = words(
     """
@@ -157,6 +168,10 @@ def _base_name(function: Any) -> str:
 
 def _products(function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any) -> int | None:
     """Return the multiply-accumulates of a product; None for other operations."""
+    special = quantized_macs(function, arguments, made)
+    special = sparse_macs(name, arguments, made) if special is None else special
+    if special is not None:
+        return special
     if name in _OWN_COUNTS:
         return _OWN_COUNTS[name](arguments, made)
     formula = _registry().get(function._overloadpacket)
@@ -182,6 +197,9 @@ def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any,
         # Every output is the mean of sampling_ratio² values between four pixels each (He et al. 2017, section 3).
         flops["resampling"] += 10 * arguments[5] ** 2 * count
         return "resize"
+    if name in _CASTS:
+        flops["element-wise"] += _CASTS[name] * count
+        return "pointwise"
     if torch.Tag.pointwise in function.tags or torch.Tag.pointwise in _functional_tags(function, name):
         flops["element-wise"] += count
         return "pointwise"

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Call, function_name, words
+from cnnstat.frontends.torch.custom import custom_body
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.paths import CallStack
@@ -189,17 +190,42 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         """Run one operation, on fake tensors where one of its operands is fake."""
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None:
-            made = self._run(func, args, keywords)
-            recorder.inner.append((func, args, keywords, made))
-            return made
+            return self._part(func, args, keywords, recorder.inner)
         # The function mode must not hear this operation a second time.
-        recorder.inner = []
+        inner: Inner = []
+        recorder.inner = inner
         try:
-            made = self._run(func, args, keywords)
+            made = self._part(func, args, keywords, inner)
         finally:
             recorder.inner = None
-        recorder.heard(func, args, keywords, made, [(func, args, keywords, made)])
+        recorder.heard(func, args, keywords, made, inner)
         return made
+
+    def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
+        """Run one operation and note it, or the operations that it is made of."""
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            # Without autograd (inference mode, custom operations) it comes here in one piece.
+            with self:
+                made = func.decompose(*args, **keywords)
+            if made is not NotImplemented:
+                return made
+        body = custom_body(func)
+        made = self._run(func, args, keywords) if body is None else self._run_body(body, func, args, keywords, inner)
+        inner.append((func, args, keywords, made))
+        return made
+
+    def _run_body(
+        self, body: Callable[..., Any], func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner
+    ) -> Any:
+        """Run the Python function behind a custom operation, so that its inner operations are heard."""
+        before = len(inner)
+        try:
+            with self:
+                return body(*args, **keywords)
+        except Exception:
+            # It may need values, or code that knows no fake tensors; the operation itself can say its shape.
+            del inner[before:]
+            return self._run(func, args, keywords)
 
     def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what an operation makes; operations whose result depends on values give an upper bound."""

@@ -80,6 +80,22 @@ def _cell(call: Call) -> Match:
     return Match(_counted(shown, op, inputs, call), reads, weights, optional=len(reads) - 1)
 
 
+def _quantized(call: Call) -> Match:
+    """quantized_lstm, quantized_gru: (input, hidden, packed weights, …), whose weights are no tensors."""
+    x, states = call.arguments[0], call.arguments[1]
+    first = states[0] if isinstance(states, (list, tuple)) else states
+    kind = call.name.removeprefix("quantized_")
+    gates = {"lstm": LSTM.gates, "gru": GRU.gates}[kind]
+    given = {name: call.get(3 + place, name, False) for place, name in enumerate(_OPTIONS)}
+    op, _ = _op(kind, [first.new_empty((gates * int(first.shape[-1]), 1))], given)
+    reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
+    return Match(_counted(call.name, op, (shape_of(x),), call), reads, optional=len(reads) - 1)
+
+
 _KINDS = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
-HANDLERS: dict[str, Handler] = {**dict.fromkeys(_KINDS, _layer), **{f"{kind}_cell": _cell for kind in _KINDS}}
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(_KINDS, _layer),
+    **{f"{kind}_cell": _cell for kind in _KINDS},
+    **dict.fromkeys(("quantized_lstm", "quantized_gru"), _quantized),
+}
