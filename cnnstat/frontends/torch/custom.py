@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import torch
@@ -16,6 +17,13 @@ _NAMESPACES = ("quantized", "_quantized", "onednn")
 
 BUILT_IN = ("aten", "prims", "prim", "torchvision", *_NAMESPACES)
 """Namespaces of operations without a Python function behind them."""
+
+
+@cache
+def is_composite(function: Any) -> bool:
+    """Whether an operation is defined by other operations, for inference and training alike."""
+    key = "CompositeImplicitAutograd"
+    return function.namespace != "prim" and torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), key)
 
 
 def custom_body(function: Any) -> Callable[..., Any] | None:

@@ -19,10 +19,10 @@ _MOVES = words(
     view _unsafe_view reshape _reshape_alias alias detach detach_ clone copy_ copy _to_copy lift_fresh expand
     permute transpose t transpose_ t_ slice select squeeze unsqueeze squeeze_ unsqueeze_ split split_with_sizes
     unbind chunk narrow cat stack index index_select gather scatter scatter_ scatter_src index_put index_put_
-    _index_put_impl_ index_copy index_copy_ index_fill index_fill_ index_add index_add_ scatter_add scatter_add_
+    _index_put_impl_ index_copy index_copy_ index_fill index_fill_ complex
     masked_scatter masked_scatter_ masked_select take take_along_dim constant_pad_nd reflection_pad1d
     reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d roll flip rot90 repeat
-    repeat_interleave tril triu tril_ triu_ diagonal diag diag_embed as_strided as_strided_ unfold im2col col2im
+    repeat_interleave tril triu tril_ triu_ diagonal diag diag_embed as_strided as_strided_ unfold im2col
     unfold_copy arange linspace full full_like zeros zeros_like ones ones_like empty empty_like empty_strided
     new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like randint randperm normal
     normal_ uniform uniform_ bernoulli bernoulli_ random_ exponential_ scalar_tensor zero_ fill_ fill eye one_hot
@@ -66,6 +66,9 @@ _INTERPOLATIONS = {
     "grid_sampler_3d": 21,
 }
 """Steps for each output, as in the op Upsample; with antialiasing more values are read, which is not counted."""
+
+_SUMS = words("col2im index_add index_add_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce")
+"""aten operations that add every element of their last operand to something."""
 
 _CASTS = {
     "quantize_per_tensor": 3,
@@ -197,6 +200,9 @@ def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any,
         # Every output is the mean of sampling_ratio² values between four pixels each (He et al. 2017, section 3).
         flops["resampling"] += 10 * arguments[5] ** 2 * count
         return "resize"
+    if name in _SUMS:
+        flops["element-wise"] += numel(shape_of(list(operands_in(arguments))[-1]))
+        return "sum"
     if name in _CASTS:
         flops["element-wise"] += _CASTS[name] * count
         return "pointwise"

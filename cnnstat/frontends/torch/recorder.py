@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Call, function_name, words
-from cnnstat.frontends.torch.custom import custom_body
+from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.paths import CallStack
@@ -203,7 +203,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
 
     def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
         """Run one operation and note it, or the operations that it is made of."""
-        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+        if is_composite(func):
             # Without autograd (inference mode, custom operations) it comes here in one piece.
             with self:
                 made = func.decompose(*args, **keywords)

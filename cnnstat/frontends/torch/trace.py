@@ -19,11 +19,12 @@ from cnnstat.frontends.torch.assemble import UNUSED, assemble
 from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.example import Example, Made
-from cnnstat.frontends.torch.fake import Faker, swapped
+from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
 from cnnstat.frontends.torch.state import preserved
+from cnnstat.frontends.torch.swap import swapped
 from cnnstat.frontends.torch.tensors import tensors_in
 from cnnstat.frontends.torch.vision import without_loops_over_boxes
 from cnnstat.ir.graph import Edge, Graph
@@ -188,7 +189,7 @@ def _bound_notes(recorder: Recorder) -> list[str]:
     said = []
     if recorder.bounded:
         names = ", ".join(sorted(recorder.bounded))
-        said.append(f"how much {names} keep depends on values; counted as if all were kept: an upper bound")
+        said.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")
     if recorder.builder.uncounted:
         said.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
     return said
