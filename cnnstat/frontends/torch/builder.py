@@ -302,8 +302,8 @@ class Builder:
         """Return the buffers of the calling module that the op has too, but the call was not given."""
         own: dict[str, int] = {}
         for name in op.buffers(shapes) if where.module is not None else ():
-            buffer = where.module._buffers.get(name) if where.module is not None and name not in direct else None
-            origin = None if buffer is None else self.origins.known(buffer)
+            buffer = getattr(where.module, name, None) if name not in direct else None
+            origin = self.origins.known(buffer) if isinstance(buffer, torch.Tensor) else None
             if origin is not None and len(origin.keys) == 1:
                 (own[name],) = origin.keys
         return own

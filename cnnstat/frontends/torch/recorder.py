@@ -51,6 +51,15 @@ _DROPOUTS = words(
     """
 )
 
+_FIRST_ONLY = words(
+    """
+    _pack_padded_sequence aten._pack_padded_sequence aten.native_batch_norm aten.native_layer_norm
+    aten.native_group_norm aten.cudnn_batch_norm
+    """
+)
+"""Calls whose other results no call of the model computes with: statistics for training, how many sequences have each
+step (a constant, as lengths are, or all steps are assumed)."""
+
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
@@ -74,8 +83,7 @@ class Recorder:
             results = (arguments[0],)
         if not results or name in _FACTORIES:
             return
-        if name == "_pack_padded_sequence":
-            # How many sequences have each step is a constant: lengths are, or all steps are assumed.
+        if name in _FIRST_ONLY:
             results = results[:1]
         first = next(operands_in(arguments), None)
         call = Call(
