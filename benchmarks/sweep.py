@@ -103,8 +103,17 @@ def checked(library, name):
 
 
 def counted(library, name):
-    """FlopCounterMode's figures on fake tensors: MACs in all and by module, and sum(p.numel())."""
+    """FlopCounterMode's figures: on meta tensors, or on fake ones where the model mixes devices."""
+    try:
+        return _counted(library, name, on_meta=True)
+    except Exception:
+        return _counted(library, name, on_meta=False)
+
+
+def _counted(library, name, on_meta):
+    """MACs in all and by module, and sum(p.numel())."""
     import warnings
+    from contextlib import nullcontext
 
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
@@ -124,13 +133,16 @@ def counted(library, name):
         params = sum(parameter.numel() for parameter in model.parameters())
         model.eval()
         example = default_example(model, library, name)
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            given = [_tensor(value) for value in example.arguments]
+        device = "meta" if on_meta else None
+        with nullcontext() if on_meta else FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            given = [_tensor(value, device) for value in example.arguments]
             for module in model.modules():
                 for table in (module._parameters, module._buffers):
                     for key, tensor in table.items():
                         if tensor is not None and (tensor.numel() > 1024 or tensor.is_floating_point()):
-                            table[key] = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype)
+                            table[key] = torch.empty_strided(
+                                tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device
+                            )
             counter = FlopCounterMode(display=False)
             with counter:
                 model(*given)
@@ -138,15 +150,15 @@ def counted(library, name):
     return {"macs": counter.get_total_flops() // 2, "params": params, "modules": by_module}
 
 
-def _tensor(value):
+def _tensor(value, device):
     """Tensors in the place of shapes."""
     import torch
 
     from cnnstat.frontends.request import InputShape
 
     if isinstance(value, InputShape):
-        return torch.empty(value.sizes)
-    return [_tensor(item) for item in value]
+        return torch.empty(value.sizes, device=device)
+    return [_tensor(item, device) for item in value]
 
 
 def differences(graph, analysis, witness):

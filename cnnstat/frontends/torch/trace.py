@@ -91,6 +91,12 @@ def _failed(error: Exception, name: str) -> CnnstatError:
     """Return the one line about a model that did not run."""
     if isinstance(error, CnnstatError):
         return error
+    if isinstance(error, ValueNeededError):
+        limit = MAX_REAL_BYTES // 2**30
+        return ModelError(
+            f"{name}: the path through the model depends on the values of a tensor, and it cannot be run for real: it "
+            f"has no weights (meta device), or more than {limit} GiB of them"
+        )
     said = " ".join(str(error).split())[:300]
     return ModelError(f"{name} does not run on this input: {type(error).__name__}: {said}")
 
@@ -128,6 +134,8 @@ def _pass(
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
             result = model(*made.arguments, **made.keywords)
+            if isinstance(result, Iterator):
+                result = tuple(result)
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, model, tuple(made.inputs), outputs, name=name, source=source)
     said = (*_bound_notes(recorder), *_unused_notes(graph))
