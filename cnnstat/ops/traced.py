@@ -65,7 +65,7 @@ class Applied(_Traced):
     op: the op itself.
     operands: for each of its inputs the number of the node's input, or the shape of a tensor that is no input.
     values: for each operand its value, if it is a plain number.
-    extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels).
+    extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels), or for a mask.
     """
 
     op: Op
@@ -183,10 +183,12 @@ class Applied(_Traced):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the op's arithmetic, and the work on its weights."""
         lines = self.op.formulas(self._operands(inputs), outputs)
-        if not self.extra_macs and not self.extra_flops:
-            return lines
-        note = "work on the weights before the call, measured in the trace"
-        return *lines, Formula("MACs on weights", "measured", f"{self.extra_macs}", self.extra_macs, note)
+        macs, flops = self.extra_macs, self.extra_flops
+        further = (
+            Formula("further MACs", "measured", f"{macs}", macs, "on the weights before the call"),
+            Formula("further FLOPs", "measured", f"{flops}", flops, "on the weights before the call, or for a mask"),
+        )
+        return *lines, *(line for line in further if line.value)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

@@ -113,11 +113,16 @@ class Match:
 
     reads: its inputs in order, tensors or plain numbers.
     weights: the tensors behind the op's weights, by the op's names.
+    optional: how many of the last inputs the op leaves out where they are constants: the zeros a recurrence starts from.
+    also: tensors that the call reads beside the op's inputs: masks; flops: the operations they take.
     """
 
     op: Op
     reads: tuple[Any, ...]
     weights: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    optional: int = 0
+    also: tuple[torch.Tensor, ...] = ()
+    flops: int = 0
 
 
 Handler = Callable[[Call], "Match | None"]

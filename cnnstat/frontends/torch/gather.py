@@ -40,6 +40,13 @@ class Gathered:
         self.dtypes.append(dtype_of(tensor))
         self.shapes.append(shape_of(tensor))
 
+    def add_other(self, origin: Origin | None, tensor: torch.Tensor) -> None:
+        """Add a tensor that is no operand of the op."""
+        if origin is not None and origin.edge is not None:
+            self.add_edge(origin.edge, tensor)
+        else:
+            self.add_stored(origin)
+
     def add_stored(self, origin: Origin | None) -> None:
         """Add what an operand is computed from."""
         if origin is not None:

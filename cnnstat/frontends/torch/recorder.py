@@ -9,10 +9,12 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError
+from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Call, Heard, function_name, words
+from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.shortcut import FAST, shortcut
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
@@ -37,7 +39,7 @@ _MAYBE_SAME = words(
 _FACTORIES = words(
     """
     new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
-    randint_like aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
+    randint_like zeros ones full empty rand randn arange aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
     aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
     """
 )
@@ -48,6 +50,15 @@ _DROPOUTS = words(
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
     """
 )
+
+_FIRST_ONLY = words(
+    """
+    _pack_padded_sequence aten._pack_padded_sequence aten.native_batch_norm aten.native_layer_norm
+    aten.native_group_norm aten.cudnn_batch_norm
+    """
+)
+"""Calls whose other results no call of the model computes with: statistics for training, how many sequences have each
+step (a constant, as lengths are, or all steps are assumed)."""
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
@@ -73,6 +84,8 @@ class Recorder:
         results = results_of(name, arguments, made)
         if not results:
             return
+        if name in _FIRST_ONLY:
+            results = results[:1]
         first = next(operands_in(arguments), None)
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
@@ -158,6 +171,8 @@ class FunctionMode(TorchFunctionMode):
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
+        if isinstance(func, HigherOrderOperator):
+            return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and function_name(func) in FAST:
@@ -176,6 +191,17 @@ class FunctionMode(TorchFunctionMode):
         finally:
             recorder.inner = None
         recorder.heard(func, args, keywords, made, inner)
+        return made
+
+    def _operator(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run an operator that takes functions; what these call is recorded."""
+        recorder = self._recorder
+        if not is_attention(func):
+            with self:
+                return follow(func, args, keywords)
+        made, match = attention(func, args, keywords, recorder.faker)
+        call = Call("flex_attention", args, keywords, made, None, recorder.stack.current, match=match)
+        recorder.note(recorder.builder.record, call)
         return made
 
 
@@ -197,17 +223,42 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         """Run one operation, on fake tensors where one of its operands is fake."""
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None:
-            made = self._run(func, args, keywords)
-            recorder.inner.append((func, args, keywords, made))
-            return made
+            return self._part(func, args, keywords, recorder.inner)
         # The function mode must not hear this operation a second time.
-        recorder.inner = []
+        inner: Inner = []
+        recorder.inner = inner
         try:
-            made = self._run(func, args, keywords)
+            made = self._part(func, args, keywords, inner)
         finally:
             recorder.inner = None
-        recorder.heard(func, args, keywords, made, [(func, args, keywords, made)])
+        recorder.heard(func, args, keywords, made, inner)
         return made
+
+    def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
+        """Run one operation and note it, or the operations that it is made of."""
+        if is_composite(func):
+            # Without autograd (inference mode, custom operations) it comes here in one piece.
+            with self:
+                made = func.decompose(*args, **keywords)
+            if made is not NotImplemented:
+                return made
+        body = custom_body(func)
+        made = self._run(func, args, keywords) if body is None else self._run_body(body, func, args, keywords, inner)
+        inner.append((func, args, keywords, made))
+        return made
+
+    def _run_body(
+        self, body: Callable[..., Any], func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner
+    ) -> Any:
+        """Run the Python function behind a custom operation, so that its inner operations are heard."""
+        before = len(inner)
+        try:
+            with self:
+                return body(*args, **keywords)
+        except Exception:
+            # It may need values, or code that knows no fake tensors; the operation itself can say its shape.
+            del inner[before:]
+            return self._run(func, args, keywords)
 
     def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what an operation makes; operations whose result depends on values give an upper bound."""
@@ -225,7 +276,8 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         bound = BOUNDED.get(func._schema.name)
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
-            self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
+            if not is_exact(func._schema.name, args, faker):
+                self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):
             return func(*args, **keywords)

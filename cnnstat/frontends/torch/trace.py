@@ -7,8 +7,8 @@ import copy
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,11 +20,12 @@ from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
-from cnnstat.frontends.torch.fake import Faker, swapped
+from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
 from cnnstat.frontends.torch.state import preserved
+from cnnstat.frontends.torch.swap import swapped
 from cnnstat.frontends.torch.tensors import tensors_in
 from cnnstat.frontends.torch.vision import without_loops_over_boxes
 from cnnstat.ir.graph import Edge, Graph
@@ -59,8 +60,9 @@ def trace(
     if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
+    way = _Way(kind, name, source, mode, _keeping(calls))
     try:
-        return _traced(model, example, Faker(kind), kind, name, source, mode, calls)
+        return _traced(model, example, Faker(kind), way)
     except TracerError:
         raise
     except Exception as error:
@@ -69,7 +71,7 @@ def trace(
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
-        graph = _traced(real, example, None, kind, name, source, mode, calls)
+        graph = _traced(real, example, None, way)
     except Exception as error:
         raise _failed(error if not isinstance(reason, ValueNeededError) else error, name) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
@@ -83,7 +85,7 @@ def trace_for_real(
     The arguments are those of `trace`; the model has its memory. Raises ModelError.
     """
     try:
-        return _traced(model, example, None, None, name, source, mode, calls)
+        return _traced(model, example, None, _Way(None, name, source, mode, _keeping(calls)))
     except Exception as error:
         raise _failed(error, name) from error
 
@@ -113,39 +115,86 @@ def _failed(error: Exception, name: str) -> CnnstatError:
     """Return the one line about a model that did not run."""
     if isinstance(error, CnnstatError):
         return error
+    if isinstance(error, ValueNeededError):
+        limit = MAX_REAL_BYTES // 2**30
+        return ModelError(
+            f"{name}: the path through the model depends on the values of a tensor, and it cannot be run for real: it "
+            f"has no weights (meta device), or more than {limit} GiB of them"
+        )
     said = " ".join(str(error).split())[:300]
     return ModelError(f"{name} does not run on this input: {type(error).__name__}: {said}")
 
 
-def _traced(
-    model: nn.Module,
-    example: Example,
-    faker: Faker | None,
-    kind: torch.dtype | None,
-    name: str,
-    source: str,
-    mode: str,
-    calls: list[Heard] | None,
-) -> Graph:
+Listen = Callable[[Builder, CallStack, "Faker | None", list[torch.Tensor]], Recorder]
+"""What makes the recorder of a pass, from the builder, the call stack, the faker and the input tensors."""
+
+
+def _plain_recorder(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+    """Return the recorder that only makes a graph."""
+    return Recorder(builder, stack, faker)
+
+
+def _keeping(calls: list[Heard] | None) -> Listen:
+    """Return what makes recorders that put every call of their own pass, and of none before it, into a list."""
+    if calls is None:
+        return _plain_recorder
+    kept = calls
+
+    def make(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+        kept.clear()
+        return Recorder(builder, stack, faker, kept)
+
+    return make
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a pass is made; dtype: of the model, its own if None; gradients: whether autograd follows it."""
+
+    dtype: torch.dtype | None
+    name: str
+    source: str
+    mode: str
+    listen: Listen = _plain_recorder
+    gradients: bool = False
+
+
+def _traced(model: nn.Module, example: Example, faker: Faker | None, way: _Way) -> Graph:
     """Return the graph of one pass, on fake tensors if there is a faker."""
-    if calls is not None:
-        calls.clear()
-    model_dtype = kind or main_dtype(model)
-    with preserved(model), torch.no_grad(), _quiet(), swapped(model, faker) as pairs:
-        model.train(mode == "train")
-        made = Made(example, model, model_dtype, faker)
-        builder = Builder(len(made.tensors), str(model_dtype).removeprefix("torch."))
+    had_compiler = "torch._dynamo" in sys.modules
+    try:
+        return _pass(model, example, faker, way)
+    except TracerError:
+        raise
+    except Exception:
+        if had_compiler or "torch._dynamo" not in sys.modules:
+            raise
+        # torch.cond and FlexAttention load the compiler and compile themselves; it can be held back from now on.
+        return _pass(model, example, faker, way)
+
+
+def _pass(model: nn.Module, example: Example, faker: Faker | None, way: _Way) -> Graph:
+    """Return the graph of one pass, whatever PyTorch's compiler does."""
+    dtype = way.dtype or main_dtype(model)
+    with preserved(model), torch.set_grad_enabled(way.gradients), _quiet(), swapped(model, faker) as pairs:
+        has_mode = _set_mode(model, way.mode == "train")
+        made = Made(example, model, dtype, faker)
+        builder = Builder(len(made.tensors), str(dtype).removeprefix("torch."))
         _store(builder, model, {id(stand_in): real for real, stand_in in pairs})
         for number, tensor in enumerate(made.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = CallStack(model)
-        recorder = Recorder(builder, stack, faker, calls)
+        recorder = way.listen(builder, stack, faker, made.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
             result = model(*made.arguments, **made.keywords)
+            if isinstance(result, Iterator):
+                result = tuple(result)
         outputs = tuple(_output_edges(builder, result, stack))
-        graph = assemble(builder, model, tuple(made.inputs), outputs, name=name, source=source)
+        graph = assemble(builder, model, tuple(made.inputs), outputs, name=way.name, source=way.source)
     said = (*_bound_notes(recorder), *_unused_notes(graph))
+    if not has_mode:
+        said = (*said, f"the model cannot be set to {way.mode} mode: it is counted as it was exported")
     return replace(graph, about={"notes_torch": said} if said else {})
 
 
@@ -165,6 +214,15 @@ def main_dtype(model: nn.Module) -> torch.dtype:
         if not nn.parameter.is_lazy(parameter) and parameter.is_floating_point():
             counts[parameter.dtype] += parameter.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
+
+
+def _set_mode(model: nn.Module, training: bool) -> bool:
+    """Set a model to training or evaluation; False for exported and frozen ones, which have one fixed mode."""
+    try:
+        model.train(training)
+    except (NotImplementedError, AttributeError):
+        return False
+    return True
 
 
 def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
@@ -193,7 +251,7 @@ def _bound_notes(recorder: Recorder) -> list[str]:
     said = []
     if recorder.bounded:
         names = ", ".join(sorted(recorder.bounded))
-        said.append(f"how much {names} keep depends on values; counted as if all were kept: an upper bound")
+        said.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")
     if recorder.builder.uncounted:
         said.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
     return said
