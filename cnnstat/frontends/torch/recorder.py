@@ -53,7 +53,12 @@ Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
 class Recorder:
-    """Listens to the calls of one forward pass and hands them to the builder."""
+    """Listens to the calls of one forward pass and hands them to the builder.
+
+    takes_shortcuts: whether calls whose result the ops know need not run.
+    """
+
+    takes_shortcuts = True
 
     def __init__(self, builder: Builder, stack: CallStack, faker: Faker | None) -> None:
         self.builder = builder
@@ -61,6 +66,10 @@ class Recorder:
         self.faker = faker
         self.bounded: set[str] = set()
         self.inner: Inner | None = None
+
+    def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what a call from Python makes; a listener may let something else run in its place."""
+        return function(*arguments, **keywords)
 
     def heard(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
@@ -134,7 +143,7 @@ class FunctionMode(TorchFunctionMode):
             return func(*args, **keywords)
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and function_name(func) in FAST:
+        if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
             call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
             try:
                 found = shortcut(call, recorder.faker)
@@ -146,7 +155,7 @@ class FunctionMode(TorchFunctionMode):
                 return found[0]
             recorder.inner = inner
         try:
-            made = func(*args, **keywords)
+            made = recorder.run(func, args, keywords)
         finally:
             recorder.inner = None
         recorder.heard(func, args, keywords, made, inner)

@@ -7,7 +7,7 @@ import copy
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -94,12 +94,47 @@ def _failed(error: Exception, name: str) -> CnnstatError:
     return ModelError(f"{name} does not run on this input: {type(error).__name__}: {said}")
 
 
+def replay(
+    model: nn.Module, example: Example, listen: Listen, *, dtype: str | None, mode: str, real: bool, gradients: bool = False
+) -> Graph:
+    """Trace a model once more with a recorder of the caller's, who wants to see what each node came from.
+
+    listen: makes the recorder from the builder, the call stack, the faker and the input tensors.
+    real: whether on random values instead of fake tensors; gradients: whether autograd follows the pass.
+    The model's own errors come through as they are; a lazy model must have been run before.
+    """
+    model = getattr(model, "_orig_mod", model)
+    kind = None if dtype is None else getattr(torch, dtype)
+    if real and kind is not None and any(p.is_floating_point() and p.dtype != kind for p in model.parameters()):
+        model = copy.deepcopy(model).to(kind)
+    return _traced(model, example, None if real else Faker(kind), kind, "", "", mode, listen, gradients)
+
+
+Listen = Callable[[Builder, CallStack, "Faker | None", list[torch.Tensor]], Recorder]
+"""What makes the recorder of a replay."""
+
+
+def _plain_recorder(
+    builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]
+) -> Recorder:
+    """Return the recorder that only makes a graph."""
+    return Recorder(builder, stack, faker)
+
+
 def _traced(
-    model: nn.Module, example: Example, faker: Faker | None, kind: torch.dtype | None, name: str, source: str, mode: str
+    model: nn.Module,
+    example: Example,
+    faker: Faker | None,
+    kind: torch.dtype | None,
+    name: str,
+    source: str,
+    mode: str,
+    listen: Listen = _plain_recorder,
+    gradients: bool = False,
 ) -> Graph:
     """Return the graph of one pass, on fake tensors if there is a faker."""
     model_dtype = kind or _dtype(model)
-    with preserved(model), torch.no_grad(), _quiet(), swapped(model, faker) as pairs:
+    with preserved(model), torch.set_grad_enabled(gradients), _quiet(), swapped(model, faker) as pairs:
         model.train(mode == "train")
         made = Made(example, model, model_dtype, faker)
         builder = Builder(len(made.tensors), str(model_dtype).removeprefix("torch."))
@@ -107,7 +142,7 @@ def _traced(
         for number, tensor in enumerate(made.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = CallStack(model)
-        recorder = Recorder(builder, stack, faker)
+        recorder = listen(builder, stack, faker, made.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
             result = model(*made.arguments, **made.keywords)
