@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, build, compare, load
+    from cnnstat.api import analyze, build, compare, load, verify
     from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
@@ -22,6 +22,7 @@ _HOMES = {
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
     "load": "cnnstat.api",
+    "verify": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
     "CnnstatError": "cnnstat.errors",
     "Comparison": "cnnstat.comparison",
@@ -40,6 +41,7 @@ __all__ = [
     "build",
     "compare",
     "load",
+    "verify",
 ]
 
 

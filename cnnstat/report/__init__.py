@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cnnstat.passes.analysis import Analysis
     from cnnstat.published import PublishedRow
     from cnnstat.report.sheet import View as View
+    from cnnstat.verification.findings import Verification
 
 FORMATS = {
     "table": "cnnstat.report.table:print_table",
@@ -54,6 +55,13 @@ def write_explanation(analysis: Analysis, layer: str, format: str, console: Cons
     from cnnstat.report import explain
 
     _known(format, explain.FORMATS)(analysis, layer, console)
+
+
+def write_verification(found: Verification, everything: bool, format: str, console: Console) -> None:
+    """Print figures beside those of the witnesses; `everything` also shows layers without work."""
+    from cnnstat.report import verification
+
+    _known(format, verification.FORMATS)(found, everything, console)
 
 
 def write_zoo(analyses: Sequence[Analysis], format: str, console: Console) -> None:

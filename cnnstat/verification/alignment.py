@@ -41,13 +41,13 @@ def aligned(runs: Sequence[Run], operations: Iterable[Operation]) -> tuple[list[
     for number, place in enumerate(places):
         nodes.setdefault(place, []).append(number)
     owned: dict[str, list[Operation]] = {place: [] for place in nodes}
-    homeless = []
+    homeless: list[Operation] = []
     for each in operations:
-        place = next((p for p in _upwards(_outermost(each.scope, fused)) if p in owned), None)
-        if place is None:
+        home = next((p for p in _upwards(_outermost(each.scope, fused)) if p in owned), None)
+        if home is None:
             homeless.append(each)
         else:
-            owned[place].append(each)
+            owned[home].append(each)
     groups = []
     for place, members in nodes.items():
         groups += _split(members, owned[place], runs)

@@ -137,7 +137,9 @@ def _layer(subject: Subject, number: int, call: Call, run: Pass | None, fvcore: 
         layer=node.name,
         op=node.op.kind,
         macs=call.macs,
-        flop_counter=flop_counter_testimony(call, own.evidence) if own is not None and (is_heard or call.macs) else SILENT,
+        flop_counter=flop_counter_testimony(call, own.evidence)
+        if own is not None and (is_heard or call.macs)
+        else SILENT,
         fvcore=fvcore,
         shapes=shapes,
         made=own.shapes if own is not None else None,
@@ -158,9 +160,7 @@ def _shape_testimony(shapes: tuple[Shape, ...], dtypes: tuple[str, ...], run: Ru
     return Testimony(None, Verdict.AGREES)
 
 
-def _totals(
-    subject: Subject, run: Pass | None, layers: Sequence[LayerFinding], outside: int
-) -> Iterable[TotalFinding]:
+def _totals(subject: Subject, run: Pass | None, layers: Sequence[LayerFinding], outside: int) -> Iterable[TotalFinding]:
     """Yield the figures of the whole network."""
     totals = subject.analysis.totals
     module = subject.module(real=subject.why_not_real == "")
@@ -229,5 +229,3 @@ def _natural(subject: Subject, run: Pass) -> TotalFinding | None:
     return TotalFinding(
         figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=Testimony(total, verdict, (reason,))
     )
-
-

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
@@ -22,7 +21,7 @@ class FlopMeter:
     """Reads FlopCounterMode between calls; a context manager."""
 
     def __init__(self) -> None:
-        self._mode = FlopCounterMode(display=False)
+        self._mode: Any = FlopCounterMode(display=False)
         self._read = 0
 
     def __enter__(self) -> FlopMeter:
@@ -123,13 +122,15 @@ def _deformable(arguments: tuple[Any, ...], made: Any) -> int:
 
 def _trilinear(arguments: tuple[Any, ...], made: Any) -> int:
     """The three factors are expanded to one common shape, each element of which is one term of the sum."""
+    # On shapes alone: an operation on tensors here would be heard as the model's.
     first, weight, second, *expands = arguments[:6]
     shapes = []
     for tensor, axes in zip((first, weight, second), expands):
+        sizes = list(map(int, tensor.shape))
         for axis in axes:
-            tensor = tensor.unsqueeze(axis)
-        shapes.append(tensor.shape)
-    return math.prod(map(int, torch.broadcast_shapes(*shapes)))
+            sizes.insert(axis, 1)
+        shapes.append(sizes)
+    return math.prod(map(max, *shapes))
 
 
 FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
@@ -175,7 +176,7 @@ def dispatched() -> Iterator[Inner]:
 
 def natural_total(run: Callable[[], Any], modules: Iterable[str]) -> tuple[int, dict[str, int]]:
     """Return what FlopCounterMode counts where nobody else listens: in all, and within each of these modules."""
-    mode = FlopCounterMode(display=False)
+    mode: Any = FlopCounterMode(display=False)
     with mode:
         run()
     counts = mode.get_flop_counts()

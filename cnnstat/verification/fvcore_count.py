@@ -9,22 +9,26 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import nn
 
+from cnnstat.frontends.torch.calls import words
 from cnnstat.frontends.torch.example import Made
 from cnnstat.verification.forward_shapes import spec_inputs
 from cnnstat.verification.subject import Subject
 
 CONVENTION = "multiply-accumulates of products, and its own estimates for norms, resizing and adaptive pooling"
 
-PRODUCTS = (
-    "_convolution", "_convolution_mode", "linear", "addmm", "mm", "bmm", "matmul", "einsum", "baddbmm", "addmv", "mv", "dot", "bilinear",
-    "scaled_dot_product_attention", "lstm", "gru", "rnn_tanh", "rnn_relu", "deform_conv2d", "multi_dot",
-    "_native_multi_head_attention", "_transformer_encoder_layer_fwd",
-)  # fmt: skip
+PRODUCTS = words(
+    """
+    _convolution _convolution_mode linear addmm mm bmm matmul einsum baddbmm addmv mv dot vdot bilinear multi_dot
+    scaled_dot_product_attention lstm gru rnn_tanh rnn_relu deform_conv2d _native_multi_head_attention
+    _transformer_encoder_layer_fwd
+    """
+)
 """Operations of its trace that hold products."""
 
 
@@ -194,8 +198,8 @@ def _contracted(first: int, second: int) -> Callable[[list[Any], list[Any]], int
         left, right = _sizes(inputs[first]), _sizes(inputs[second])
         rows = math.prod(left[-2:-1])
         columns = right[-1] if len(right) > 1 else 1
-        batch = torch.broadcast_shapes(left[:-2], right[:-2])
-        return math.prod(batch) * rows * left[-1] * columns
+        batch = zip_longest(reversed(left[:-2]), reversed(right[:-2]), fillvalue=1)
+        return math.prod(max(pair) for pair in batch) * rows * left[-1] * columns
 
     return count
 
@@ -247,6 +251,7 @@ _DEFINITIONS: dict[str, Callable[[list[Any], list[Any]], int]] = {
     "matmul": _contracted(0, 1),
     "mv": _contracted(0, 1),
     "dot": _contracted(0, 1),
+    "vdot": _contracted(0, 1),
     "addmm": _contracted(1, 2),
     "baddbmm": _contracted(1, 2),
     "addmv": _contracted(1, 2),

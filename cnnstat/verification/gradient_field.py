@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cnnstat.errors import CnnstatError
-from cnnstat.frontends.torch.builder import Builder
-from cnnstat.frontends.torch.fake import Faker
-from cnnstat.frontends.torch.paths import CallStack
-from cnnstat.frontends.torch.recorder import Inner, Recorder
-from cnnstat.frontends.torch.tensors import tensors_in
-from cnnstat.frontends.torch.trace import replay
 from cnnstat.ir.graph import Edge
 from cnnstat.passes.analysis import Analysis
 from cnnstat.passes.receptive_field import spatial_axes
-from cnnstat.torch_model.network import Network
-from cnnstat.torch_model.network import tensors_in as results_of
 from cnnstat.verification.findings import Box, FieldFinding, Verdict
-from cnnstat.verification.forward_shapes import spec_inputs
-from cnnstat.verification.positive import PositiveMode, positively
+from cnnstat.verification.gradient_run import FieldError, run_with_gradients
 from cnnstat.verification.subject import Subject
 
 MAX_FIELD_BYTES = 256 * 2**20
@@ -34,17 +25,6 @@ LAYERS = 6
 
 SHORT = 64
 """Extent of the axes that are not being checked, where both together would take too much memory."""
-
-
-class FieldError(Exception):
-    """Why gradients could not be followed."""
-
-
-class Gradients(NamedTuple):
-    """What a run with gradients leaves: the network's inputs, and the results that were asked for."""
-
-    inputs: list[Tensor]
-    results: dict[Edge, Tensor]
 
 
 def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
@@ -65,7 +45,7 @@ def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str,
             reason = reason or str(error)
             continue
         found += part
-        if not any(each.clipped for each in part) or _covers_axes(found):
+        if sizes is None or _is_short(analysis, sizes) or _covers_axes(found):
             break
     if not found:
         return (), (f"receptive field not checked: {reason}",)
@@ -85,7 +65,7 @@ def _covers_axes(found: Sequence[FieldFinding]) -> bool:
 
 
 def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]:
-    """Yield input sizes to try: all axes as long as the field, then one at a time, then as they are (None)."""
+    """Yield input sizes to try: all axes as long as the field, then one at a time; as they are (None); then shorter."""
     field = analysis.totals.receptive_field
     assert field is not None
     sources = [s for s in analysis.graph.inputs if len(spatial_axes(s.shape, s.dtype)) == len(field.size)]
@@ -96,6 +76,15 @@ def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]
         for axis in range(len(field.size)) if len(field.size) > 1 else ():
             yield {s.name: (1, s.shape[1], *_one_long(longs[s.name], s.shape[2:], axis)) for s in sources}
     yield None
+    for parts in (2, 4, 8):
+        yield {s.name: (1, s.shape[1], *(_rounded(size // parts, size) for size in s.shape[2:])) for s in sources}
+
+
+def _is_short(analysis: Analysis, sizes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether no axis is longer than the network's own input, so that nothing better can follow."""
+    return all(
+        s.name not in sizes or all(map(int.__le__, sizes[s.name][2:], s.shape[2:])) for s in analysis.graph.inputs
+    )
 
 
 def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
@@ -135,7 +124,7 @@ def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None) -> l
         limit = f"the limit is {MAX_FIELD_BYTES // 2**20} MiB"
         raise FieldError(f"its tensors take {needed / 2**20:,.0f} MiB at an input as large as the field; {limit}")
     edges = _edges(subject.analysis)
-    run = _run(subject, edges)
+    run = run_with_gradients(subject, edges)
     axes = subject.analysis.fields.followed(*edges[-1])
     rank = len(axes or ())
     inputs = [t for t, s in zip(run.inputs, subject.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
@@ -155,7 +144,7 @@ def _edges(analysis: Analysis) -> list[Edge]:
         field = fields.of(value)
         if field is not None and len(field.size) == rank and not field.global_context:
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
-    others = list(distinct.values())
+    others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
     return [*others[::step], total]
 
@@ -176,6 +165,9 @@ def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) ->
         box = reached(result, [place for place, _ in followed], position, inputs)
         is_exact = all(track.field.is_exact for _, track in followed)
         verdict, reason = _judged(ours, box, shape, is_exact)
+        if verdict is Verdict.UNEXPLAINED and (mixer := _mixer(analysis, edge)) and _contains(box, ours, shape):
+            verdict = Verdict.EXPLAINED
+            reason = f"cnnstat takes {mixer} for seeing the whole input beside this field; the gradient lies between"
         clipped = any(lo < 0 or hi >= length for (lo, hi), length in zip(ours, shape))
         yield FieldFinding(
             layer=name, position=position, shape=shape, ours=ours, gradient=box, clipped=clipped,
@@ -197,6 +189,35 @@ def _judged(ours: Box, box: Box | None, shape: Sequence[int], is_exact: bool) ->
     return Verdict.AGREES, ""
 
 
+def _mixer(analysis: Analysis, edge: Edge) -> str:
+    """Return the layer before a feature map that joins a local field with reads it does not follow; empty if none does.
+
+    A gate is a tensor that can be left out of the run; such a layer is both in one, as a write into a slice is.
+    """
+    fields, graph = analysis.fields, analysis.graph
+    before = {edge.value}
+    for value in range(edge.value, graph.arity - 1, -1):
+        if value not in before:
+            continue
+        sources = graph.nodes[value - graph.arity].inputs
+        before.update(source.value for source in sources)
+        known = 0
+        for source in sources:
+            trace = fields.traces[source.value][source.output]
+            known |= trace.context | trace.whole
+        if any(trace.context & ~known for trace in fields.traces[value]):
+            return graph.value_name(value)
+    return ""
+
+
+def _contains(box: Box | None, ours: Box, shape: Sequence[int]) -> bool:
+    """Whether a box contains the part of a field that lies inside the input."""
+    sides = zip(box or (), ours, shape)
+    return box is not None and all(
+        first <= max(lo, 0) and last >= min(hi, length - 1) for (first, last), (lo, hi), length in sides
+    )
+
+
 def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inputs: list[Tensor]) -> Box | None:
     """Return the box of inputs that a position reads, whatever the batch and channel; None if it reads none."""
     index: list[Any] = [slice(None)] * result.dim()
@@ -214,105 +235,3 @@ def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inpu
     lows = torch.stack([c.amin(0) for c in corners]).amin(0).tolist()
     highs = torch.stack([c.amax(0) for c in corners]).amax(0).tolist()
     return tuple(zip(lows, highs))
-
-
-# Runs -----------------------------------------------------------------------------------------------------------------
-
-
-def _run(subject: Subject, edges: Sequence[Edge]) -> Gradients:
-    """Run the network so that gradients tell what is read; raises FieldError where it cannot be.
-
-    Where a gate with global context stands beside a local field, what has seen everything is left out.
-    """
-    analysis = subject.analysis
-    cut = frozenset[int]()
-    if any(field.global_context for edge in edges if (field := analysis.fields.of(*edge)) is not None):
-        nodes = range(analysis.graph.arity, edges[-1].value)
-        cut = frozenset(value for value in nodes if analysis.fields.sees_whole_input(value))
-    module = subject.module(real=subject.why_not_real == "" or subject.example is None)
-    try:
-        if isinstance(module, Network):
-            return _run_network(module, subject, edges, cut)
-        return _run_model(module, subject, edges, cut)
-    except FieldError:
-        raise
-    except Exception as error:
-        said = " ".join(str(error).split())[:160]
-        raise FieldError(f"gradients cannot be followed through it ({type(error).__name__}: {said})") from error
-
-
-def _run_network(network: Network, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
-    """Run the module of a spec, layer by layer."""
-    inputs = [t.requires_grad_() if t.is_floating_point() else t for t in spec_inputs(subject.graph, None)]
-    alive = {Edge(number): tensor for number, tensor in enumerate(inputs)}
-    kept: dict[Edge, Tensor] = {}
-    with torch.enable_grad(), PositiveMode():
-        for path, reads, makes, frees in network.steps:
-            made = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
-            for edge, tensor in zip(makes, made):
-                alive[edge] = tensor.detach() if edge.value in cut else tensor
-                kept.update({edge: tensor} if edge in edges else {})
-            for edge in frees:
-                del alive[edge]
-            if edges[-1] in kept:
-                break
-    return Gradients(inputs, kept)
-
-
-class _Done(Exception):
-    """All that is asked for has been computed."""
-
-
-class GradientRecorder(Recorder):
-    """A recorder that keeps the results of some nodes, and cuts others off from the input."""
-
-    def __init__(
-        self, builder: Builder, stack: CallStack, inputs: list[Tensor], edges: Sequence[Edge], cut: frozenset[int]
-    ) -> None:
-        super().__init__(builder, stack, None)
-        self.inputs = [t.requires_grad_() if t.is_floating_point() else t for t in inputs]
-        self.results: dict[Edge, Tensor] = {}
-        self._edges = edges
-        self._cut = cut
-
-    def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return what a call makes, in ones that tell what was read."""
-        return positively(function, arguments, keywords)
-
-    def heard(
-        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
-    ) -> None:
-        """Record a call, and keep or cut off what it made."""
-        super().heard(function, arguments, keywords, made, inner)
-        for tensor in tensors_in(made):
-            origin = self.builder.origins.known(tensor)
-            if origin is None or origin.edge is None:
-                continue
-            if origin.edge in self._edges:
-                self.results.setdefault(origin.edge, tensor)
-            if origin.edge.value in self._cut and tensor.requires_grad and not tensor._is_view():
-                tensor.detach_()
-        if len(self.results) == len(self._edges):
-            raise _Done
-
-
-def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
-    """Run a PyTorch model; raises FieldError where this run has other layers than the graph."""
-    recorders: list[GradientRecorder] = []
-
-    def listen(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
-        recorders.append(GradientRecorder(builder, stack, inputs, edges, cut))
-        return recorders[0]
-
-    assert subject.example is not None
-    try:
-        replay(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
-    except _Done:
-        pass
-    made = recorders[0].builder.nodes
-    expected = [node.op.kind for node in subject.graph.nodes[: len(made)]]
-    if len(recorders[0].results) < len(edges) or [draft.op.kind for draft in made] != expected:
-        raise FieldError("run with gradients, it does not call the same layers")
-    return Gradients(recorders[0].inputs, recorders[0].results)
-
-

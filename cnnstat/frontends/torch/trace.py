@@ -95,7 +95,14 @@ def _failed(error: Exception, name: str) -> CnnstatError:
 
 
 def replay(
-    model: nn.Module, example: Example, listen: Listen, *, dtype: str | None, mode: str, real: bool, gradients: bool = False
+    model: nn.Module,
+    example: Example,
+    listen: Listen,
+    *,
+    dtype: str | None,
+    mode: str,
+    real: bool,
+    gradients: bool = False,
 ) -> Graph:
     """Trace a model once more with a recorder of the caller's, who wants to see what each node came from.
 
@@ -114,9 +121,7 @@ Listen = Callable[[Builder, CallStack, "Faker | None", list[torch.Tensor]], Reco
 """What makes the recorder of a replay."""
 
 
-def _plain_recorder(
-    builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]
-) -> Recorder:
+def _plain_recorder(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
     """Return the recorder that only makes a graph."""
     return Recorder(builder, stack, faker)
 
