@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, build, compare, load, profile
+    from cnnstat.api import analyze, build, compare, load, profile, verify
     from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
@@ -24,6 +24,7 @@ _HOMES = {
     "compare": "cnnstat.api",
     "load": "cnnstat.api",
     "profile": "cnnstat.api",
+    "verify": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
     "CnnstatError": "cnnstat.errors",
     "Comparison": "cnnstat.comparison",
@@ -45,6 +46,7 @@ __all__ = [
     "compare",
     "load",
     "profile",
+    "verify",
 ]
 
 

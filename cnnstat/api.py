@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from cnnstat.timing.profile import Profile
+    from cnnstat.verification.findings import Verification
 
 Shape = str | Sequence[int]
 Source = str | os.PathLike[str] | Graph | Any
@@ -51,8 +52,7 @@ def load(
     Raises SourceError, SpecError, RequestError, or ModelError for a PyTorch model that cannot be built or run; all of
     them are CnnstatError.
     """
-    if mode not in ("eval", "train"):
-        raise RequestError(f"mode={mode!r}: write eval or train")
+    _check_mode(mode)
     if isinstance(source, Graph):
         if any(change is not None for change in (input, inputs, batch, dtype, variables)):
             raise RequestError("a Graph is analyzed as it is; load it again with the changes")
@@ -60,6 +60,12 @@ def load(
     if not isinstance(source, (str, os.PathLike)):
         return _load_module(source, input, inputs, batch, dtype, variables, arguments, mode)
     return load_source(os.fspath(source), _request(input, inputs, batch, dtype, variables, arguments, mode))
+
+
+def _check_mode(mode: str) -> None:
+    """Raise RequestError if there is no such mode."""
+    if mode not in ("eval", "train"):
+        raise RequestError(f"mode={mode!r}: write eval or train")
 
 
 def _request(
@@ -71,7 +77,8 @@ def _request(
     arguments: Mapping[str, Any] | None,
     mode: str,
 ) -> Request:
-    """Return the changes to a model that is called by its name."""
+    """Return the changes that are asked for of a source by name."""
+    _check_mode(mode)
     shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
     if input is not None:
         shapes[""] = _shape(input)
@@ -189,8 +196,7 @@ def profile(
     """
     from cnnstat.profiler.choices import make_options, need_torch
 
-    if mode not in ("eval", "train"):
-        raise RequestError(f"mode={mode!r}: write eval or train")
+    _check_mode(mode)
     options = make_options(
         device=device, dtype=dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
         energy=energy, samples=samples, threads=threads, trace=None if trace is None else Path(trace),
@@ -213,3 +219,34 @@ def compare(*sources: Source | Analysis, **options: Any) -> Comparison:
     if not sources:
         raise RequestError("compare needs at least one model")
     return compare_analyses([s if isinstance(s, Analysis) else analyze(s, **options) for s in sources])
+
+
+def verify(
+    source: Source,
+    input: Any = None,
+    *,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
+    run: bool = True,
+) -> Verification:
+    """Return a model's counts, shapes and receptive fields beside those of independent witnesses.
+
+    run: whether the model may be run for real; otherwise PyTorch's meta kernels say the shapes, without fvcore.
+    `verify(…).exit_code` is 0 where every difference is explained, else 3. The other arguments and the errors are those
+    of `load`. Raises CnnstatError too where PyTorch is missing, or no module can be built from a spec.
+    """
+    from cnnstat import verification
+
+    if isinstance(source, (str, os.PathLike)):
+        request = _request(input, inputs, batch, dtype, variables, arguments, mode)
+        return verification.verify_source(os.fspath(source), request, may_run=run)
+    graph = load(
+        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
+    )
+    if isinstance(source, Graph):
+        return verification.verify_graph(graph, mode=mode, may_run=run)
+    return verification.verify_module(source, graph, input, inputs, dtype=dtype, mode=mode, may_run=run)

@@ -24,6 +24,7 @@ COMMANDS = {
     "ops": "ops:ops",
     "schema": "schema:schema",
     "check": "check:check",
+    "verify": "verify:verify",
 }
 """Where under cnnstat.commands each command's function is, in the order of `cnnstat --help`."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cnnstat.report.time_formats import Against
     from cnnstat.report.time_sheet import TimeView
     from cnnstat.timing.profile import Profile
+    from cnnstat.verification.findings import Verification
 
 FORMATS = {
     "table": "cnnstat.report.table:print_table",
@@ -66,6 +67,13 @@ def write_explanation(analysis: Analysis, layer: str, format: str, console: Cons
     from cnnstat.report import explain
 
     _known(format, explain.FORMATS)(analysis, layer, console)
+
+
+def write_verification(found: Verification, everything: bool, format: str, console: Console) -> None:
+    """Print figures beside those of the witnesses; `everything` also shows layers without work."""
+    from cnnstat.report import verification
+
+    _known(format, verification.FORMATS)(found, everything, console)
 
 
 def write_zoo(analyses: Sequence[Analysis], format: str, console: Console) -> None:

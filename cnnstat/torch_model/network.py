@@ -35,6 +35,11 @@ class Network(Scope):
         self._outputs = outputs
         self._steps: tuple[Step, ...] = ()
 
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The op calls in order, one for each node of the graph."""
+        return self._steps
+
     def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs; takes the inputs in order or by name."""
         return self.run({Edge(number): tensor for number, tensor in enumerate(self._arranged(tensors, named))})

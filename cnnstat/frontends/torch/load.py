@@ -42,6 +42,24 @@ def load_torch_source(source: str, request: Request) -> Graph:
     return graph
 
 
+def build_torch_source(source: str, request: Request, *, initialized: bool) -> tuple[nn.Module, Example]:
+    """Return the model that a source names, and the arguments of its forward pass.
+
+    initialized: whether with the weights it starts with; otherwise without memory for large tensors.
+    Raises SourceError, RequestError or ModelError.
+    """
+    located = locate(source)
+    model, _ = _built(located, request.arguments, len(WAYS) - 1 if initialized else 0)
+    return model, example_of(model, request, default_example(model, located.library, located.name))
+
+
+def module_example(model: nn.Module, input: Any = None, inputs: Any = None) -> Example:
+    """Return the arguments of a forward pass as `load_module` reads them; raises RequestError."""
+    if input is None and inputs is None:
+        return example_of(model, Request(), None)
+    return adapted(example_from(input, inputs), model)
+
+
 def _trace(model: nn.Module, example: Example, name: str, source: str, request: Request) -> Graph | None:
     """Return the graph of a model without weights; None where it needs them."""
     try:

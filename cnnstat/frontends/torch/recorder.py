@@ -64,7 +64,12 @@ Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
 class Recorder:
-    """Listens to the calls of one forward pass and hands them to the builder; `calls`, if given, gets them too."""
+    """Listens to the calls of one forward pass and hands them to the builder; `calls`, if given, gets them too.
+
+    takes_shortcuts: whether calls whose result the ops know need not run.
+    """
+
+    takes_shortcuts = True
 
     def __init__(
         self, builder: Builder, stack: CallStack, faker: Faker | None, calls: list[Heard] | None = None
@@ -75,6 +80,10 @@ class Recorder:
         self.calls = calls
         self.bounded: set[str] = set()
         self.inner: Inner | None = None
+
+    def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what a call from Python makes; a listener may let something else run in its place."""
+        return function(*arguments, **keywords)
 
     def heard(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
@@ -175,7 +184,7 @@ class FunctionMode(TorchFunctionMode):
             return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and function_name(func) in FAST:
+        if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
             call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
             try:
                 found = shortcut(call, recorder.faker)
@@ -187,7 +196,7 @@ class FunctionMode(TorchFunctionMode):
                 return found[0]
             recorder.inner = inner
         try:
-            made = func(*args, **keywords)
+            made = recorder.run(func, args, keywords)
         finally:
             recorder.inner = None
         recorder.heard(func, args, keywords, made, inner)
