@@ -11,7 +11,8 @@ from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.frontends.binding import bind, value_of
 from cnnstat.frontends.document import Block
 from cnnstat.frontends.evaluation import block_variables, each, filled, holds, resolved, rounds
-from cnnstat.frontends.item_reader import ItemReader
+from cnnstat.frontends.given import Given
+from cnnstat.frontends.item_reader import STATED, ItemReader
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template
 from cnnstat.frontends.measure import identity
 from cnnstat.frontends.names import NAME
@@ -111,9 +112,16 @@ class Expander:
             return None
         if callee in self.blocks:
             return self._block(self.blocks[callee], call, variables, scope, _only(sources, call.meta.location))
-        op = self._op(callee, call, variables)
+        op = self._given(callee, call, variables, len(sources))
         name = self._name(call.meta.name, variables, scope, op.short_name or _stem(op.kind), call.meta.location)
         return self._node(name, op, call.meta, sources, variables, scope)
+
+    def _given(self, callee: str, call: Call, variables: Variables, input_count: int) -> Op:
+        """Return the op of a call with what the spec gives it beside its arguments."""
+        if call.meta.given is None:
+            return self._op(callee, call, variables)
+        given = Given(call.meta.given, variables)
+        return given.opaque() if callee == STATED else given.applied(self._op(callee, call, variables), input_count)
 
     def _op(self, callee: str, call: Call, variables: Variables) -> Op:
         """Return the op of a call; it is made once for every set of values that the call's words take."""
@@ -272,6 +280,8 @@ def _check_unshared(meta: Meta) -> None:
     """Raise SpecError if an item shares weights without being a layer."""
     if meta.share is not None:
         fail(meta.share.location, "share: stands on single layers; write it on those inside")
+    if meta.given is not None:
+        fail(meta.location, f"{next(iter(meta.given))}: stands on single layers; write it on those inside")
 
 
 def _only(sources: list[Tensor], location: Location) -> Tensor:

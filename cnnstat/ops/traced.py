@@ -124,6 +124,12 @@ class Applied(_Traced):
         """As the op, if what it works on is the node's first input."""
         return self.op.training_storage if self.operands[:1] == (0,) else Storage.FRESH
 
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the dtypes that the trace saw, or else the op's."""
+        if self.made:
+            return (*self.made, *self.made[-1:] * count)[:count]
+        return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
+
     def _operands(self, inputs: Shapes) -> Shapes:
         """Return the shapes that the op itself reads."""
         return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
