@@ -113,7 +113,7 @@ class Expander:
         if callee in self.blocks:
             return self._block(self.blocks[callee], call, variables, scope, _only(sources, call.meta.location))
         op = self._given(callee, call, variables, len(sources))
-        name = self._name(call.meta.name, variables, scope, op.short_name or _stem(op.kind), call.meta.location)
+        name = self._name(call.meta.name, variables, scope, automatic_stem(op), call.meta.location)
         return self._node(name, op, call.meta, sources, variables, scope)
 
     def _given(self, callee: str, call: Call, variables: Variables, input_count: int) -> Op:
@@ -213,7 +213,7 @@ class Expander:
         inner = Scope(scope.path, scope.counters, self._is_frozen(meta, variables, scope))
         ends = [self._group(branch, variables, inner, current) for branch in join.branches]
         op = self._op(join.call.callee, join.call, variables)
-        name = self._name(meta.name, variables, scope, op.short_name or _stem(op.kind), meta.location)
+        name = self._name(meta.name, variables, scope, automatic_stem(op), meta.location)
         return self._node(name, op, meta, ends, variables, scope)
 
     def _sources(self, meta: Meta, variables: Variables, scope: Scope, current: Tensor) -> list[Tensor]:
@@ -266,9 +266,9 @@ class Expander:
         return name
 
 
-def _stem(kind: str) -> str:
-    """Return the stem of automatic names: `maxpool` for MaxPool2d."""
-    return _DIMENSION.sub("", kind).lower()
+def automatic_stem(op: Op) -> str:
+    """Return the stem of automatic names: `conv` for Conv2d, `leakyrelu` for LeakyReLU."""
+    return op.short_name or _DIMENSION.sub("", op.kind).lower()
 
 
 def _place(location: Location) -> tuple[str, int, int]:

@@ -19,6 +19,9 @@ JOINS = {"add": "Add", "concat": "Concat", "multiply": "Multiply"}
 COMMON_KEYS = ("name", "from", "share", "frozen", "if")
 """Keys that may stand beside every item."""
 
+ITEM_KEYS = (*COMMON_KEYS, *OPERAND_KEYS, OPAQUE, *JOINS, "layer", "layers", "repeat", "as", "then", "else")
+"""All words that mean something of their own in front of a colon; no label can be one of them."""
+
 STATED = "opaque:"
 """What an opaque call calls; no layer, block or variable can have this name."""
 
