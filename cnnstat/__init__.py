@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, build, compare, load
+    from cnnstat.api import analyze, build, compare, export, load
     from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
@@ -21,6 +21,7 @@ _HOMES = {
     "analyze": "cnnstat.api",
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
+    "export": "cnnstat.api",
     "load": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
     "CnnstatError": "cnnstat.errors",
@@ -39,6 +40,7 @@ __all__ = [
     "analyze",
     "build",
     "compare",
+    "export",
     "load",
 ]
 

@@ -23,6 +23,7 @@ COMMANDS = {
     "ops": "ops:ops",
     "schema": "schema:schema",
     "check": "check:check",
+    "export": "export:export",
 }
 """Where under cnnstat.commands each command's function is, in the order of `cnnstat --help`."""
 

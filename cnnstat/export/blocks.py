@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 
@@ -16,9 +17,12 @@ from cnnstat.frontends.item_reader import ITEM_KEYS
 
 _GENERAL = ("group", "Sequential", "ModuleList", "ModuleDict", "Module", "Scope", "")
 """Kinds of modules that say nothing about what they hold."""
-_WORD = re.compile(r"[A-Za-z]+")
+_WORD = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+_NUMBER = re.compile(r"\d+d?\Z")
 SHORTEST_RUN = 3
 """Fewest equal calls that are written with repeat:."""
+LONGEST_WORD = 20
+"""Longest word that is added to the name of a block."""
 
 
 @dataclass
@@ -43,9 +47,8 @@ class Blocks:
                 alike.setdefault(structure(group, is_outermost=True), []).append(group)
             for groups in sorted(alike.values(), key=len, reverse=True):
                 self._unite(groups)
-        repeat_runs(entries)
-        for body in self.bodies.values():
-            repeat_runs(body)
+            for items in (entries, *self.bodies.values()):
+                repeat_runs(items)
         self._sort(entries)
 
     def _sort(self, entries: list[Entry]) -> None:
@@ -70,7 +73,7 @@ class Blocks:
             return
         slots = [slots_of(group) for group in groups]
         parameters = parameters_of(slots, self._reserved())
-        if len(parameters.found) <= min(MOST_PARAMETERS, size + 1):
+        if len(parameters.found) <= min(MOST_PARAMETERS, 2 * size):
             self._define(groups, parameters)
             return
         equal: dict[str, list[Entry]] = {}
@@ -82,7 +85,7 @@ class Blocks:
 
     def _define(self, groups: list[Entry], parameters: Parameters) -> None:
         """Write a block, and call it in the place of each group."""
-        name = self._name(groups[0])
+        name = self._name(groups)
         filled = iter(parameters.filled)
 
         def fill(slot: object) -> object:
@@ -106,15 +109,14 @@ class Blocks:
         """Return names that no parameter can have."""
         return {*ops.names(), *RESERVED, *FUNCTIONS, *self.names, "i", "input"}
 
-    def _name(self, group: Entry) -> str:
-        """Return a name for the block of a group that neither a layer nor a label has."""
-        kind = self.kinds.get(group.path, "")
-        name = kind if kind not in _GENERAL and kind.isidentifier() and kind.isascii() else _camel(group.path)
-        labels = frozenset(_labels(group.lists[0] if group.lists else []))
+    def _name(self, groups: list[Entry]) -> str:
+        """Return a name for the block of groups that neither a layer nor a label has."""
+        ((name, _),) = Counter(self._kind(group.path) for group in groups).most_common(1)
+        words = _telling_words(groups[0].lists[0] if groups[0].lists else [])
         variants = self._variants.setdefault(name, [])
-        if variants and (extra := sorted(labels - variants[0])):
-            name += _camel(extra[0]) if name[:1].isupper() else f"_{_camel(extra[0]).lower()}"
-        variants.append(labels)
+        if variants and (extra := [word for word in words if word not in variants[0]]):
+            name += f"With{_capital(extra[0])}" if name[:1].isupper() else f"_with_{extra[0].lower()}"
+        variants.append(frozenset(words))
         taken = {*ops.names(), *self.names, *self._labels, *ITEM_KEYS, *RESERVED, *FUNCTIONS}
         if name in taken and name not in self.names:
             name = f"{name[:1].upper()}{name[1:]}" if name[:1].islower() else f"{name}Block"
@@ -124,6 +126,40 @@ class Blocks:
             found = f"{name}_{count}"
         self.names.add(found)
         return found
+
+
+    def _kind(self, path: str) -> str:
+        """Return what kind of module a scope is, or else its label after the kind around it."""
+        own = self.kinds.get(path, "")
+        if _is_telling(own):
+            return own
+        above = path.rpartition(".")[0]
+        while above and not _is_telling(self.kinds.get(above, "")):
+            above = above.rpartition(".")[0]
+        label = _camel(path)
+        around = self.kinds.get(above, "")
+        return f"{around}{label}" if around[:1].isupper() else f"{around}_{label.lower()}" if around else label
+
+
+def _is_telling(kind: str) -> bool:
+    """Whether the kind of a module says what it does, and a block can be called so."""
+    return kind not in _GENERAL and kind.isidentifier() and kind.isascii()
+
+
+def _telling_words(entries: list[Entry]) -> list[str]:
+    """Return the labels of what is within, and then what is called, by which variants of a block differ."""
+    leaves = list(_leaves(entries))
+    labels = [entry.label for entry in leaves if entry.label is not None and _WORD.fullmatch(entry.label)]
+    called = [_NUMBER.sub("", entry.call.callee) for entry in leaves if entry.call is not None]
+    return [word for word in (*labels, *called) if len(word) <= LONGEST_WORD]
+
+
+def _leaves(entries: list[Entry]) -> Iterator[Entry]:
+    """Yield the layers and blocks that are called, those that join branches left out."""
+    for entry in entries:
+        if entry.lists is None:
+            yield entry
+        yield from _leaves(list(entry.inner))
 
 
 def _pays(count: int, size: int) -> bool:
@@ -165,8 +201,15 @@ def _height(group: Entry) -> int:
 
 def _camel(path: str) -> str:
     """Return the last word of a path as the name of a kind: `Downsample` for `layer1.0.downsample`."""
-    words = [word for part in reversed(path.split(".")) for word in ["".join(map(str.title, _WORD.findall(part)))] if word]
-    return words[0] if words else "Block"
+    for part in reversed(path.split(".")):
+        if words := _WORD.findall(_NUMBER.sub("", part)):
+            return "".join(map(_capital, words))
+    return "Block"
+
+
+def _capital(word: str) -> str:
+    """Return a word with its first letter a capital."""
+    return word[:1].upper() + word[1:]
 
 
 # Repetitions ---------------------------------------------------------------------------------------------------------

@@ -54,8 +54,8 @@ def document_of(graph: Graph, *, with_blocks: bool = True) -> Document:
 def _notes(graph: Graph, values: Values) -> list[str]:
     """Return what the figures rest on, where it is not said by the spec itself."""
     notes = list(graph.about.get("notes_torch", ()))
-    if any(op.kind and getattr(op, "function", None) for op in (node.op for node in graph.nodes)):
-        notes.append("an opaque: call holds for these input sizes only; export the model again for others")
+    if any(getattr(node.op, "function", None) and shapes for node, shapes in zip(graph.nodes, values.inputs)):
+        notes.append("opaque: calls hold for these input sizes only; export the model again for others")
     return notes
 
 

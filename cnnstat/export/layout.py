@@ -80,7 +80,8 @@ class _Writer:
         assert unit.node is not None
         node = self.graph.nodes[unit.node]
         reads = None
-        if node.inputs != (current,):
+        # A layer that takes any number of tensors says what it takes, even where that is just one.
+        if node.inputs != (current,) or node.op.input_count == (1, None):
             reads = [self._reference(edge, scope) for edge in node.inputs]
         entry = self._layer(unit.node, node, scope)
         entry.reads = reads
@@ -93,7 +94,7 @@ class _Writer:
         """Return the entry of a node without its name."""
         inputs, dtypes = self.values.inputs[index], tuple(self.values.dtypes[v][o] for v, o in node.inputs)
         made = len(self.values.outputs[self.graph.arity + index])
-        call, keys = stated(node.op, scope, inputs, dtypes, self.graph.dtype, made)
+        call, keys = stated(node.op, scope, node.name, inputs, dtypes, self.graph.dtype, made)
         if "opaque" in keys:
             keys["opaque"] = _CALL.sub("_", keys["opaque"])[:100]
         learns = node.trainable if node.op.weights(inputs) else None

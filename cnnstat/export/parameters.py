@@ -13,8 +13,15 @@ from cnnstat.export.slots import Slot
 MOST_PARAMETERS = 8
 """More than these are harder to read than the groups themselves."""
 
-_CHANNELS = ("out_channels", "out_features", "groups", "num_groups", "channels", "num_channels", "hidden_size")
-_SHORT = {"out_channels": "channels", "out_features": "features", "from": "source", "kernel_size": "kernel_size"}
+_CHANNELS = frozenset(
+    """
+    out_channels out_features groups num_groups num_channels hidden_size normalized_shape shape sections operands
+    parameters buffers inputs output outputs
+    """.split()
+)
+"""Arguments and keys that hold channels, or sizes among which channels are."""
+_SHORT = {"out_channels": "channels", "out_features": "features", "hidden_size": "hidden_size", "groups": "groups"}
+"""What parameters are called after an argument."""
 _ODD = re.compile(r"\W+")
 
 
@@ -54,14 +61,12 @@ def parameters_of(groups: list[list[Slot]], reserved: Container[str]) -> Paramet
     slots = groups[0]
     found: list[Parameter] = []
     which: list[tuple[Parameter, int] | None] = [None] * len(slots)
-    order = sorted(range(len(slots)), key=lambda place: (_weight(columns[place]), place))
-    for place in order:
-        if not _is_constant(columns[place]):
-            parameter, factor = _parameter_for(columns[place], slots[place], found)
+    for place, values in enumerate(columns):
+        if not _is_constant(values):
+            parameter, factor = _parameter_for(values, slots[place], found)
             which[place] = parameter, factor
             if factor == 1:
                 parameter.defaults.append(slots[place].default)
-    found.sort(key=lambda each: min(p for p, w in enumerate(which) if w is not None and w[0] is each))
     _name(found, reserved)
     return Parameters(found, [w and Expression(_text(*w, slots[place])) for place, w in enumerate(which)])
 
@@ -71,21 +76,25 @@ def _is_constant(values: tuple[Any, ...]) -> bool:
     return all(type(value) is type(values[0]) and value == values[0] for value in values)
 
 
-def _weight(values: tuple[Any, ...]) -> float:
-    """Return a number by which multiples come after what they are multiples of."""
-    return sum(values) if all(isinstance(value, (int, float)) for value in values) else 0
-
-
 def _parameter_for(values: tuple[Any, ...], slot: Slot, found: list[Parameter]) -> tuple[Parameter, int]:
-    """Return the parameter behind a slot, which may be new, and what it is multiplied by."""
+    """Return the parameter behind a slot, which may be new, and what it is multiplied or (if negative) divided by."""
     for parameter in found:
         if not _are_alike(parameter.slot, slot):
             continue
         factor = _factor(parameter.values, values, slot)
         if factor is not None:
+            if factor == 1 and _rank(slot) < _rank(parameter.slot):
+                parameter.slot = slot
             return parameter, factor
     found.append(Parameter(values, slot))
     return found[-1], 1
+
+
+def _rank(slot: Slot) -> int:
+    """Return how well a slot names a parameter, the best first."""
+    order = ("channels", "features", "hidden_size", "groups")
+    name = _short(slot)
+    return order.index(name) if name in order else len(order) + (name == "size")
 
 
 def _are_alike(one: Slot, other: Slot) -> bool:
@@ -95,24 +104,30 @@ def _are_alike(one: Slot, other: Slot) -> bool:
 
 def _nature(slot: Slot) -> str:
     """Return what sort of thing a slot holds."""
-    return "channels" if slot.field.endswith(_CHANNELS) else slot.field
+    if slot.field.partition(".")[0] in _CHANNELS or slot.field.endswith(("channels", "features", "size")):
+        return "kernel" if slot.field.endswith("kernel_size") else "channels"
+    return slot.field
 
 
 def _factor(base: tuple[Any, ...], values: tuple[Any, ...], slot: Slot) -> int | None:
-    """Return the whole number that makes `values` of `base`, None if there is none."""
+    """Return by what `base` is multiplied or (if negative) divided to make `values`; None if by no whole number."""
     if values == base and all(type(a) is type(b) for a, b in zip(base, values)):
         return 1
     is_whole = all(type(value) is int and value > 0 for value in (*base, *values))
-    if not is_whole or _nature(slot) != "channels" or values[0] % base[0]:
+    if not is_whole or _nature(slot) != "channels":
         return None
-    factor: int = values[0] // base[0]
-    return factor if all(b * factor == value for b, value in zip(base, values)) else None
+    factor, divisor = values[0] // base[0], base[0] // values[0]
+    if factor > 1 and all(b * factor == value for b, value in zip(base, values)):
+        return int(factor)
+    return -divisor if divisor > 1 and all(b == value * divisor for b, value in zip(base, values)) else None
 
 
 def _text(parameter: Parameter, factor: int, slot: Slot) -> str:
     """Return what stands in a slot."""
     if slot.is_name:
         return f"{{{parameter.name}}}"
+    if factor < 0:
+        return f"{parameter.name} // {-factor}"
     return parameter.name if factor == 1 else f"{factor} * {parameter.name}"
 
 
@@ -125,7 +140,7 @@ def _name(found: list[Parameter], reserved: Container[str]) -> None:
     taken: set[str] = set()
     for parameter, name in zip(found, short):
         if short.count(name) > 1:
-            name = "_".join((*map(_plain, parameter.slot.labels), name))
+            name = "_".join((*_words(parameter.slot.labels), name))
         name = _sound(name)
         count = 1
         unique = name
@@ -138,16 +153,18 @@ def _name(found: list[Parameter], reserved: Container[str]) -> None:
 
 def _short(slot: Slot) -> str:
     """Return what a parameter is called if nothing else is called so."""
-    last = slot.field.rpartition(".")[2]
-    known = _SHORT.get(last)
-    if known:
-        return known
-    return next((end for end in ("channels", "features") if last.endswith(f"_{end}")), last)
+    if slot.is_name:
+        return "source" if isinstance(slot.value, str) else "sources"
+    known = _SHORT.get(slot.field)
+    if known or _nature(slot) != "channels":
+        return known or slot.field
+    return next((end for end in ("channels", "features") if slot.field.endswith(end)), "size")
 
 
-def _plain(label: str) -> str:
-    """Return a label as part of a variable's name."""
-    return _ODD.sub("_", label).strip("_")
+def _words(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return labels as parts of a variable's name; numbers alone say nothing."""
+    words = tuple(_ODD.sub("_", label).strip("_") for label in labels)
+    return words if any(not word.isdigit() for word in words) else ()
 
 
 def _sound(name: str) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import MISSING, replace
 from typing import Any, NamedTuple
 
-from cnnstat.export.entries import Entry
+from cnnstat.export.entries import Argument, Entry
 
 NAMES = ("share",)
 """Keys that hold names of layers."""
+SHAPES = ("shape", "normalized_shape", "sections", "unflattened_size")
+"""Arguments that hold sizes of different meaning."""
 
 
 class Slot(NamedTuple):
@@ -27,14 +29,19 @@ Change = Callable[[Slot], Any]
 
 def structure(entry: Entry, *, is_outermost: bool = False) -> Hashable:
     """Return what two groups must have in common to be one block; the outermost label is each one's own."""
-    call = entry.call and (entry.call.callee, tuple(argument.name for argument in entry.call.arguments))
+    call = entry.call and (entry.call.callee, tuple(map(_argument_structure, entry.call.arguments)))
     lists = None
     if entry.lists is not None:
         lists = tuple(tuple(structure(inner) for inner in each) for each in entry.lists)
     if is_outermost:
         return lists
-    reads = None if entry.reads is None else len(entry.reads)
-    return entry.label, call, reads, _frame(entry.keys), lists, entry.repeat, entry.variable
+    return entry.label, call, entry.reads is None, _frame(entry.keys), lists, entry.repeat, entry.variable
+
+
+def _argument_structure(argument: Argument) -> Hashable:
+    """Return the name of an argument, and of a shape its length."""
+    is_shape = argument.name in SHAPES and isinstance(argument.value, tuple)
+    return argument.name, len(argument.value) if is_shape else None
 
 
 def _frame(value: Any) -> Hashable:
@@ -74,19 +81,26 @@ def _changed(entry: Entry, change: Change, above: tuple[str, ...]) -> Entry:
     labels = above if entry.label is None else (*above, entry.label)
     call = entry.call
     if call is not None:
-        arguments = (
-            argument._replace(value=change(Slot(labels, argument.name, argument.value, argument.default)))
-            for argument in call.arguments
-        )
-        call = call._replace(arguments=tuple(arguments))
+        call = call._replace(arguments=tuple(_changed_argument(each, change, labels) for each in call.arguments))
     reads = entry.reads
     if reads is not None:
-        reads = [change(Slot(labels, "from", name, is_name=True)) for name in reads]
+        read = change(Slot(labels, "from", reads[0] if len(reads) == 1 else tuple(reads), is_name=True))
+        reads = [read] if isinstance(read, str) else list(read)
     keys = {key: _changed_value(value, key, change, labels) for key, value in entry.keys.items()}
     lists = None
     if entry.lists is not None:
-        lists = [[_changed(inner, change, labels) for inner in each] for each in entry.lists]
+        # Branches are no scopes: their labels stand beside that of the layer that joins them.
+        within = labels if call is None else above
+        lists = [[_changed(inner, change, within) for inner in each] for each in entry.lists]
     return replace(entry, call=call, reads=reads, keys=keys, lists=lists)
+
+
+def _changed_argument(argument: Argument, change: Change, labels: tuple[str, ...]) -> Argument:
+    """Return an argument with its value changed; of a shape every size is a slot of its own."""
+    name, value, default = argument.name, argument.value, argument.default
+    if name in SHAPES and isinstance(value, tuple):
+        return argument._replace(value=tuple(change(Slot(labels, name, size)) for size in value))
+    return argument._replace(value=change(Slot(labels, name, value, default)))
 
 
 def _changed_value(value: Any, key: str, change: Change, labels: tuple[str, ...]) -> Any:

@@ -13,12 +13,15 @@ from cnnstat.ops.traced import Applied, Recorded, Tensors
 Keys = dict[str, Any]
 
 
-def stated(op: Op, scope: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int) -> tuple[Call | None, Keys]:
+def stated(op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int) -> tuple[Call | None, Keys]:
     """Return the call of an op, None for one that is no layer of the library, and the keys that stand beside it.
 
-    scope: with a dot behind, where the layer stands; names of its tensors leave it out.
+    scope: with a dot behind, where the layer stands; name: its own; names of its tensors leave both out.
     inputs, dtypes: shapes and dtypes it reads; model: the model's dtype; count: how many tensors it makes.
     """
+    within = f"{name}."
+    if any(tensor.startswith(within) for tensor, _ in (*getattr(op, "tensors", ()), *getattr(op, "stored", ()))):
+        scope = within
     if isinstance(op, Applied):
         usual = replace(op, made=()).dtypes(dtypes, model, count)
         return call_of(op.op), {**_applied(op, scope, len(inputs)), **_dtype(op.made, usual)}

@@ -74,7 +74,7 @@ def _item(item: Any, indent: int) -> list[str]:
     """Return the lines of one item, the first of them with its dash."""
     margin = " " * indent
     if isinstance(item, str):
-        return [f"{margin}- {scalar(item)}"]
+        return _text(f"{margin}- ", item, indent + 4)
     if isinstance(item, list):
         if not item:
             return [f"{margin}- []"]
@@ -122,7 +122,7 @@ def _fits_flow(item: Data, indent: int) -> bool:
 def _flowing(start: str, value: Any, indent: int) -> list[str]:
     """Return `start` and a value on one line, or over several where it is a long list or mapping."""
     if isinstance(value, str):
-        return [start + scalar(value)]
+        return _text(start, value, indent)
     text = flow(value)
     if len(start) + len(text) <= WIDTH or not isinstance(value, (list, dict)) or not value:
         return [start + text]
@@ -138,6 +138,16 @@ def _flowing(start: str, value: Any, indent: int) -> list[str]:
     return [*lines, current]
 
 
+def _text(start: str, text: str, indent: int) -> list[str]:
+    """Return `start` and a text; a long call goes on in further lines, which YAML joins by a blank each."""
+    written = scalar(text)
+    if len(start) + len(written) <= WIDTH or written != text or "  " in text:
+        return [start + written]
+    return textwrap.wrap(
+        written, WIDTH, initial_indent=start, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def flow(value: Any) -> str:
     """Return a value on one line, lists and mappings in brackets."""
     if isinstance(value, list):
@@ -146,12 +156,7 @@ def flow(value: Any) -> str:
         return f"{{{', '.join(f'{scalar(key, True)}: {flow(each)}' for key, each in value.items())}}}"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return scalar(value, True) if isinstance(value, str) else number_text(value)
-
-
-def number_text(value: float) -> str:
-    """Return a number so that the same one is read: YAML wants a point in 1e-05."""
-    return repr(value)
+    return scalar(value, True) if isinstance(value, str) else repr(value)
 
 
 def scalar(text: str, is_in_flow: bool = False) -> str:

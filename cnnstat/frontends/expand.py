@@ -10,7 +10,7 @@ from itertools import islice
 from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.frontends.binding import bind, value_of
 from cnnstat.frontends.document import Block
-from cnnstat.frontends.evaluation import block_variables, each, filled, holds, resolved, rounds
+from cnnstat.frontends.evaluation import block_variables, each, filled, filled_names, holds, resolved, rounds
 from cnnstat.frontends.given import Given
 from cnnstat.frontends.item_reader import STATED, ItemReader
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template
@@ -220,20 +220,24 @@ class Expander:
         """Return the tensors an item reads: those behind `from:`, else the one before it."""
         if meta.reads is None:
             return [current]
-        return [self.reference(template, variables, scope) for template in meta.reads]
+        names = [(name, each.location) for each in meta.reads for name in filled_names(each, variables)]
+        return [self._named(name, scope, location) for name, location in names]
 
     def reference(self, template: Template, variables: Variables, scope: Scope) -> Tensor:
-        """Return the tensor that a name stands for, looked up from the innermost scope outwards."""
-        text = filled(template, variables)
+        """Return the tensor that a name stands for."""
+        return self._named(filled(template, variables), scope, template.location)
+
+    def _named(self, text: str, scope: Scope, location: Location) -> Tensor:
+        """Return the tensor of a name, looked up from the innermost scope outwards."""
         match = _REFERENCE.match(text)
         if match is None:
-            fail(template.location, f"{text[:60]} is not a name; write from: name, or name[1] for a second output")
+            fail(location, f"{text[:60]} is not a name; write from: name, or name[1] for a second output")
         path = scope.path
         while f"{path}{match['name']}" not in self.values and path:
             path = path[: path.rfind(".", 0, -1) + 1]
         name = f"{path}{match['name']}"
         if name not in self.values:
-            fail(template.location, self._no_reference(match["name"], scope))
+            fail(location, self._no_reference(match["name"], scope))
         tensor = self.values[name]
         return tensor if tensor is None or match["output"] is None else Edge(tensor.value, int(match["output"]))
 
