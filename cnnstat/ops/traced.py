@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
@@ -18,6 +18,34 @@ Tensors = tuple[tuple[str, Shape], ...]
 
 Counts = tuple[tuple[str, int], ...]
 """Floating-point operations by kind."""
+
+
+class InputNumber(NamedTuple):
+    """Stands for an input of the node among the arguments of a call."""
+
+    number: int
+
+
+class SliceOf(NamedTuple):
+    """Stands for a slice."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+
+class DtypeName(NamedTuple):
+    """Stands for a dtype of PyTorch."""
+
+    name: str
+
+
+class Replay(NamedTuple):
+    """How to make a recorded call again: function, arguments and keyword arguments, as plain values and stand-ins."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -205,6 +233,7 @@ class Recorded(_Traced):
     flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known, so that everything counts as read.
     modelled: whether its work is known.
+    replay: how to make the call again, where its arguments tell.
     """
 
     function: str
@@ -216,6 +245,7 @@ class Recorded(_Traced):
     reads: tuple[Reads, ...] | None = None
     modelled: bool = True  # type: ignore[misc]
     counted_as_weighted: bool = False  # type: ignore[misc]
+    replay: Replay | None = None
 
     @property
     def kind(self) -> str:
