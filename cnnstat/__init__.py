@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, build, compare, load, profile, verify
+    from cnnstat.api import analyze, build, compare, export, load, profile, verify
     from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
@@ -22,6 +22,7 @@ _HOMES = {
     "analyze": "cnnstat.api",
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
+    "export": "cnnstat.api",
     "load": "cnnstat.api",
     "profile": "cnnstat.api",
     "verify": "cnnstat.api",
@@ -44,6 +45,7 @@ __all__ = [
     "analyze",
     "build",
     "compare",
+    "export",
     "load",
     "profile",
     "verify",

@@ -1,4 +1,4 @@
-"""The Python interface: load a model, analyze it, build it, measure it, compare several."""
+"""The Python interface: load a model, analyze it, build it, export it, measure it, compare several."""
 
 from __future__ import annotations
 
@@ -164,6 +164,32 @@ def build(
         source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
     )
     return build_module(graph, device=device)
+
+
+def export(
+    source: Source,
+    input: Any = None,
+    *,
+    to: str = "yaml",
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
+) -> str:
+    """Return a model as text: a spec that analyzes to the same figures, or a PyTorch file that needs nothing else.
+
+    to: `"yaml"` or `"json"` for a spec, `"torch"` for PyTorch.
+    The other arguments and the errors are those of `load`. Raises CnnstatError too for a layer that the format cannot
+    have.
+    """
+    from cnnstat.export import export_graph
+
+    graph = load(
+        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
+    )
+    return export_graph(graph, to)
 
 
 def profile(

@@ -17,7 +17,7 @@ LEVELS = (
     {"ops", "passes"},
     {"comparison", "published", "timing"},
     {"frontends", "report", "torch_model"},
-    {"profiler", "verification"},
+    {"profiler", "verification", "export"},
     {"budget"},
     {"api"},
     {"testing"},

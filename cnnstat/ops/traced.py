@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
@@ -18,6 +18,34 @@ Tensors = tuple[tuple[str, Shape], ...]
 
 Counts = tuple[tuple[str, int], ...]
 """Floating-point operations by kind."""
+
+
+class InputNumber(NamedTuple):
+    """Stands for an input of the node among the arguments of a call."""
+
+    number: int
+
+
+class SliceOf(NamedTuple):
+    """Stands for a slice."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+
+class DtypeName(NamedTuple):
+    """Stands for a dtype of PyTorch."""
+
+    name: str
+
+
+class Replay(NamedTuple):
+    """How to make a recorded call again: function, arguments and keyword arguments, as plain values and stand-ins."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -124,6 +152,12 @@ class Applied(_Traced):
         """As the op, if what it works on is the node's first input."""
         return self.op.training_storage if self.operands[:1] == (0,) else Storage.FRESH
 
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the dtypes that the trace saw, or else the op's."""
+        if self.made:
+            return (*self.made, *self.made[-1:] * count)[:count]
+        return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
+
     def _operands(self, inputs: Shapes) -> Shapes:
         """Return the shapes that the op itself reads."""
         return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
@@ -201,6 +235,7 @@ class Recorded(_Traced):
     flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known, so that everything counts as read.
     modelled: whether its work is known.
+    replay: how to make the call again, where its arguments tell.
     """
 
     function: str
@@ -212,6 +247,7 @@ class Recorded(_Traced):
     reads: tuple[Reads, ...] | None = None
     modelled: bool = True  # type: ignore[misc]
     counted_as_weighted: bool = False  # type: ignore[misc]
+    replay: Replay | None = None
 
     @property
     def kind(self) -> str:
