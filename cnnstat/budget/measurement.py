@@ -13,6 +13,8 @@ from cnnstat.frontends.source import load_source
 from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
 
+MAX_FIGURE = 10**30
+"""Largest figure that is read from a file."""
 COLUMNS = ("params", "macs", "flops", "output_bytes")
 """The figures of a layer."""
 
@@ -126,14 +128,18 @@ def from_json(entry: Any) -> Measurement:
     totals = {name: entry["totals"].get(name) for name in METRICS if name != "latency"}
     numbers = [number for row in layers for number in row[2:]] + [n for n in totals.values() if n is not None]
     texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
+    texts += [*entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
     if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):
         raise TypeError("a figure is no integer or a name no text")
+    if any(not 0 <= number <= MAX_FIGURE for number in numbers):
+        raise ValueError("a figure is negative or has too many digits")
+    "".join(texts).encode()  # raises UnicodeEncodeError, a ValueError, for halves of characters
     return Measurement(
         dtype=entry["dtype"],
         optimizer=entry["optimizer"],
         inputs=tuple(entry["inputs"]),
         totals=totals,
         layers=layers,
-        uncounted=tuple(map(str, entry["uncounted"])),
+        uncounted=tuple(entry["uncounted"]),
         peak_at=entry["peak_at"],
     )

@@ -16,7 +16,7 @@ from cnnstat.frontends.item_reader import STATED, ItemReader
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template
 from cnnstat.frontends.measure import identity
 from cnnstat.frontends.names import NAME
-from cnnstat.frontends.problems import Problems, fail
+from cnnstat.frontends.problems import Abandoned, Problems, fail
 from cnnstat.frontends.tree import Scalar
 from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Edge, Node
@@ -32,6 +32,8 @@ _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<output>\d{1,4})\])?\Z")
 _DIMENSION = re.compile(r"[1-3]d\Z")
 _MISSING = object()
 _MAX_CANDIDATES = 500
+_MAX_LETTERS = 2**25
+"""Most letters that all names have together; deep scopes with long names would fill the memory."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,7 @@ class Expander:
     labels: dict[str, str] = field(default_factory=dict)
     _ops: dict[Hashable, Op] = field(default_factory=dict)
     _faulty: set[int] = field(default_factory=set)
+    _letters: int = 0
 
     def items(self, items: tuple[Item, ...], variables: Variables, scope: Scope, current: Tensor) -> Tensor:
         """Expand a list one after the other and return its last tensor."""
@@ -147,6 +150,10 @@ class Expander:
 
     def _node(self, name: str, op: Op, meta: Meta, sources: list[Tensor], variables: Variables, scope: Scope) -> Tensor:
         """Add a node and return its tensor; a node that reads something unknown is left out."""
+        self._letters += len(name)
+        if self._letters > _MAX_LETTERS:
+            said = f"the names of all layers have more than {_MAX_LETTERS:,} letters together by here; use shorter ones"
+            raise Abandoned(said, meta.location)
         shares = None if meta.share is None else self._shared(meta.share, variables, scope)
         self.values[name] = None
         is_frozen = self._is_frozen(meta, variables, scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from cnnstat.ir.graph import Input
 from cnnstat.passes.shapes import MAX_AXES
 from cnnstat.units import check_dtype
 
-_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:[x×,]\d+)*)(?::(?P<dtype>\w+))?\Z")
+_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
 
 
 class RequestError(CnnstatError):
@@ -162,7 +163,9 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
         if not separator or not name.strip().isidentifier():
             raise RequestError(f"--arg {text[:60]}: write name=value, as in num_classes=10")
         try:
-            arguments[name.strip()] = literal_eval(value.strip())
-        except (ValueError, SyntaxError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a backslash in a text, say
+                arguments[name.strip()] = literal_eval(value.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             arguments[name.strip()] = words.get(value.strip().lower(), value)
     return arguments
