@@ -37,18 +37,18 @@ def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str,
     if analysis.fields.total is None:
         return (), ("receptive field not checked: every layer sees the whole input",)
     found: list[FieldFinding] = []
-    reason = ""
+    reasons: list[str] = []
     for sizes in _sizes(analysis):
         try:
             part = _checked(subject, sizes)
         except FieldError as error:
-            reason = reason or str(error)
+            reasons.append(str(error))
             continue
         found += part
         if sizes is None or _is_short(analysis, sizes) or _covers_axes(found):
             break
     if not found:
-        return (), (f"receptive field not checked: {reason}",)
+        return (), (f"receptive field not checked: {'; '.join(dict.fromkeys(reasons))}",)
     return tuple(dict.fromkeys(found)), ()
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cnnstat.frontends.torch.builder import Builder
+from cnnstat.frontends.torch.calls import function_name
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import Inner, Recorder
@@ -44,7 +45,8 @@ def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
     if any(field.global_context for edge in edges if (field := analysis.fields.of(*edge)) is not None):
         nodes = range(analysis.graph.arity, edges[-1].value)
         cut = frozenset(value for value in nodes if analysis.fields.sees_whole_input(value))
-    module = subject.module(real=subject.why_not_real == "" or subject.example is None)
+    # Weights are taken for ones, so that they need no memory; a PyTorch model may read its buffers' values.
+    module = subject.module(real=subject.why_not_real == "" and subject.example is not None)
     try:
         if isinstance(module, Network):
             return _run_network(module, subject, edges, cut)
@@ -99,7 +101,8 @@ class GradientRecorder(Recorder):
     ) -> None:
         """Record a call, and keep or cut off what it made."""
         super().heard(function, arguments, keywords, made, inner)
-        for tensor in tensors_in(made):
+        written = function_name(function) in ("setitem", "data.set")
+        for tensor in arguments[:1] if written else tensors_in(made):
             origin = self.builder.origins.known(tensor)
             if origin is None or origin.edge is None:
                 continue

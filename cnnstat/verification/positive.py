@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.frontends.torch.calls import function_name, words
@@ -66,12 +66,12 @@ def positively(func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[s
         return _in_place(func, name, args, keywords)
     if name in IDENTITIES and isinstance(first, Tensor):
         return unit(first) if first.is_floating_point() else func(*args, **keywords)
-    arguments, named = _separate(args), {key: _separate(value) for key, value in keywords.items()}
     stand_in = STAND_INS.get(name)
-    made = None
     if stand_in is not None and isinstance(first, Tensor) and first.is_floating_point():
-        made = stand_in(*arguments, **named)
-    return _units(func(*arguments, **named) if made is None else made)
+        made = stand_in(*_separate(args), **{key: _separate(value) for key, value in keywords.items()})
+        if made is not None:
+            return _units(made)
+    return _units(func(*_filled(_separate(args)), **{k: _filled(_separate(value)) for k, value in keywords.items()}))
 
 
 VIEWS = words(
@@ -98,17 +98,28 @@ def _in_place(func: Callable[..., Any], name: str, args: tuple[Any, ...], keywor
     if plain in ("sub", "mul", "div", "pow", "addcmul", "addcdiv", "lerp"):
         others = (other for other in args[1:] if isinstance(other, Tensor) and other.is_floating_point())
         for other in others:
-            first.add_(unit(other))
+            first.add_(_filled(_separate(other)))
         return first
-    return func(first, *_separate(args[1:]), **keywords)
+    return func(first, *_filled(_separate(args[1:])), **keywords)
 
 
 def _separate(value: Any) -> Any:
     """Return arguments with a copy of each tensor that gradients flow to, so that no two readers can cancel."""
     if isinstance(value, Tensor):
-        return unit(value) if value.requires_grad and value.is_floating_point() else value
+        is_read = value.requires_grad and value.is_floating_point() and not isinstance(value, nn.Parameter)
+        return unit(value) if is_read else value
     if isinstance(value, (list, tuple)) and not hasattr(value, "_fields") and type(value) in (list, tuple):
         return type(value)(map(_separate, value))
+    return value
+
+
+def _filled(value: Any) -> Any:
+    """Return arguments with ones for weights, which may be zeros, or have no memory."""
+    if isinstance(value, Tensor):
+        is_weight = value.is_meta or (isinstance(value, nn.Parameter) and value.is_floating_point())
+        return torch.ones(value.shape, dtype=value.dtype) if is_weight else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_filled, value))
     return value
 
 

@@ -64,12 +64,10 @@ def _beside_mean(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return x + x.sum(axes, keepdim=True)
 
 
-def _batch_norm(
-    x: Tensor, mean: Any = None, variance: Any = None, *rest: Any, training: bool = False, **o: Any
-) -> Tensor:
-    """With fixed statistics, element by element; else over batch and space."""
-    is_training = training or bool(rest[2:3] and rest[2])
-    return _beside_mean(x, (0, *range(2, x.dim()))) if is_training or mean is None else x.clone()
+def _batch_norm(x: Tensor, mean: Any = None, *rest: Any, **options: Any) -> Tensor:
+    """Element by element, as inference does it in either mode; over batch and space where no statistics are kept."""
+    is_kept = mean is not None or options.get("running_mean") is not None
+    return x.clone() if is_kept else _beside_mean(x, (0, *range(2, x.dim())))
 
 
 def _instance_norm(x: Tensor, *rest: Any, **options: Any) -> Tensor:
@@ -113,7 +111,9 @@ def _both(x: Tensor, other: Any, **options: Any) -> Tensor:
     """A function of two operands reads both."""
     if not isinstance(other, Tensor):
         return x.clone()
-    return x + (other if other.is_floating_point() else torch.zeros_like(other, dtype=x.dtype))
+    # Of weights, which may have no memory, only the shape is needed.
+    is_plain = other.is_floating_point() and not other.is_meta and not isinstance(other, torch.nn.Parameter)
+    return x + (other if is_plain else torch.zeros(other.shape, dtype=x.dtype))
 
 
 def _max_pool(spatial: int) -> Callable[..., Any]:
@@ -135,9 +135,13 @@ def _max_pool(spatial: int) -> Callable[..., Any]:
         more = [max(0, r - length) for r, length in zip(reach, input.shape[2:])]
         borders = [side for p, m in zip(reversed(pad), reversed(more)) for side in (p, m)]
         padded = torch.nn.functional.pad(input, borders)
-        channels = input.shape[1]
-        ones = input.new_ones(channels, 1, *kernel)
-        made = getattr(torch, f"conv{spatial}d")(padded, ones, None, step, 0, gap, channels)
+        if set(gap) == {1}:
+            average = getattr(torch.nn.functional, f"avg_pool{spatial}d")
+            made = average(padded, kernel, step)
+        else:
+            channels = input.shape[1]
+            ones = input.new_ones(channels, 1, *kernel)
+            made = getattr(torch, f"conv{spatial}d")(padded, ones, None, step, 0, gap, channels)
         return made[tuple(itertools.chain((...,), (slice(0, n) for n in size)))].clone()
 
     return run

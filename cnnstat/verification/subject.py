@@ -77,11 +77,6 @@ class Subject:
         """Whether a given module lies on the meta device."""
         return any(tensor.device.type == "meta" for tensor in self.module(real=True).parameters())
 
-    @property
-    def needs_values(self) -> bool:
-        """Whether the analysis itself rests on a real forward pass."""
-        return any("run for real" in note for note in self.analysis.warnings)
-
 
 @contextmanager
 def _quiet_and_seeded() -> Iterator[None]:
