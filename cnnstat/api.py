@@ -184,7 +184,7 @@ def export(
     The other arguments and the errors are those of `load`. Raises CnnstatError too for a layer that the format cannot
     have.
     """
-    from cnnstat.export import export_graph
+    from cnnstat.exporter import export_graph
 
     graph = load(
         source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode

@@ -17,7 +17,7 @@ LEVELS = (
     {"ops", "passes"},
     {"comparison", "published", "timing"},
     {"frontends", "report", "torch_model"},
-    {"profiler", "verification", "export"},
+    {"profiler", "verification", "exporter"},
     {"budget"},
     {"api"},
     {"testing"},

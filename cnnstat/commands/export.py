@@ -48,7 +48,7 @@ def export(
     output: OutputOption = None,
 ) -> None:
     """Write a network as a readable spec, or as a PyTorch file that needs nothing but torch."""
-    from cnnstat.export import export_graph
+    from cnnstat.exporter import export_graph
     from cnnstat.frontends.source import load_source
 
     wanted = to.value if to is not None else _format_of(output)
@@ -59,7 +59,7 @@ def export(
 
 def _format_of(output: Path | None) -> str:
     """Return the format that a file's ending asks for, YAML for stdout; raises CnnstatError for other endings."""
-    from cnnstat.export import format_of
+    from cnnstat.exporter import format_of
 
     found = "yaml" if output is None else format_of(output.suffix)
     if found is None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes
-from cnnstat.ops.traced import Applied, DtypeName, InputNumber, Recorded, Replay, SliceOf
+from cnnstat.ops.traced import Applied, DtypeName, InputNumber, Recorded, Replay, SliceOf, operand_names
 
 UNUSED = "Unused"
 """What the frontend calls tensors that no call of a forward pass used."""
@@ -124,33 +124,6 @@ def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module
     shapes = tuple(inputs[operand] if isinstance(operand, int) else operand for operand in op.operands)
     layer = make(op.op, shapes)
     return layer if operands == tuple(range(len(inputs))) else WithOperands(layer, operands)
-
-
-def operand_names(op: Applied, input_count: int) -> tuple[int | float | str, ...]:
-    """Return each operand: the number of an input, a value, or the name of a learnt tensor.
-
-    Raises OpError where an operand, or a weight, is computed in a way that the graph does not tell.
-    """
-    left: dict[str, Shape] = dict(op.tensors)
-    values = (*op.values, *(None,) * len(op.operands))
-    found: list[int | float | str] = []
-    for operand, value in zip(op.operands, values):
-        if isinstance(operand, int):
-            found.append(operand)
-        elif value is not None:
-            found.append(float(value))
-        else:
-            names = [name for name, shape in left.items() if shape == operand]
-            if len(names) != 1:
-                raise OpError("one of its operands is computed beforehand, the graph does not tell how")
-            found.append(names[0])
-            del left[names[0]]
-    shapes = tuple(operand if isinstance(operand, tuple) else () for operand in op.operands)
-    if op.extra_macs or op.extra_flops or any(number >= len(op.operands) for number in range(input_count)):
-        raise OpError("its weights are computed beforehand, the graph does not tell how")
-    if left and any(isinstance(each, (float, str)) for each in found):
-        raise OpError(f"it has weights beside its operands ({', '.join(left)} {shapes}), the graph does not tell which")
-    return tuple(found)
 
 
 def register_operands(modules: Mapping[str, tuple[nn.Module, Op]], root: nn.Module, scope: Callable[[str], nn.Module]) -> None:

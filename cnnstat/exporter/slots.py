@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import MISSING, replace
 from typing import Any, NamedTuple
 
-from cnnstat.export.entries import Argument, Entry
+from cnnstat.exporter.entries import Argument, Entry
 
 NAMES = ("share",)
 """Keys that hold names of layers."""

@@ -7,7 +7,7 @@ import re
 import textwrap
 from typing import Any
 
-from cnnstat.export.document import Data, Document
+from cnnstat.exporter.document import Data, Document
 
 WIDTH = 116
 """Longest line that is not one long value."""

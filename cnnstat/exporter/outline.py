@@ -40,9 +40,12 @@ class Unit:
 
 def outline(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
     """Return the units of a whole graph; scopes that are `broken` become no groups."""
-    scopes = _scopes(graph) - set(broken)
-    units = _grouped(graph, range(len(graph.nodes)), scopes)
-    return _joined(graph, units, Edge(0) if graph.arity == 1 else None)
+    return _joined(graph, grouped(graph, broken), Edge(0) if graph.arity == 1 else None)
+
+
+def grouped(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
+    """Return the units of a whole graph in groups by their names, without branches."""
+    return tuple(_grouped(graph, range(len(graph.nodes)), _scopes(graph) - set(broken)))
 
 
 def _scopes(graph: Graph) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from cnnstat.export.document import Document
+from cnnstat.exporter.document import Document
 
 
 def json_text(document: Document) -> str:

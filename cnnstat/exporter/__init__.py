@@ -18,12 +18,12 @@ def export_graph(graph: Graph, to: str) -> str:
         hint = did_you_mean(to, FORMATS) or f"; use one of {', '.join(FORMATS)}"
         raise CnnstatError(f"there is no format called {to[:60]} to export to{hint}")
     if to == "torch":
-        from cnnstat.export.torch import torch_text
+        from cnnstat.exporter.torch import torch_text
 
         return torch_text(graph, _title(graph))
-    from cnnstat.export.json import json_text
-    from cnnstat.export.spec import spec_text
-    from cnnstat.export.yaml import yaml_text
+    from cnnstat.exporter.json import json_text
+    from cnnstat.exporter.spec import spec_text
+    from cnnstat.exporter.yaml import yaml_text
 
     return spec_text(graph, json_text if to == "json" else lambda document: yaml_text(document, _title(graph)))
 

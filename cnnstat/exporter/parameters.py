@@ -7,8 +7,8 @@ from collections.abc import Container, Iterator
 from dataclasses import MISSING, dataclass, field
 from typing import Any
 
-from cnnstat.export.entries import Expression
-from cnnstat.export.slots import Slot
+from cnnstat.exporter.entries import Expression
+from cnnstat.exporter.slots import Slot
 
 MOST_PARAMETERS = 8
 """More than these are harder to read than the groups themselves."""
@@ -20,7 +20,9 @@ _CHANNELS = frozenset(
     """.split()
 )
 """Arguments and keys that hold channels, or sizes among which channels are."""
-_SHORT = {"out_channels": "channels", "out_features": "features", "hidden_size": "hidden_size", "groups": "groups"}
+_SHORT = {"out_channels": "channels", "out_features": "features"} | {
+    name: name for name in ("hidden_size", "groups", "in_channels", "in_features")
+}
 """What parameters are called after an argument."""
 _ODD = re.compile(r"\W+")
 

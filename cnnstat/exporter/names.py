@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 
-from cnnstat.export.outline import prefixes
+from cnnstat.exporter.outline import prefixes
 from cnnstat.frontends.expand import automatic_stem
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.ir.op import Op

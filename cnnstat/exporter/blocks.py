@@ -8,9 +8,9 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 
 from cnnstat import ops
-from cnnstat.export.entries import Argument, Call, Entry, shown
-from cnnstat.export.parameters import MOST_PARAMETERS, Parameters, parameters_of
-from cnnstat.export.slots import calls_within, changed, groups_within, slots_of, structure
+from cnnstat.exporter.entries import Argument, Call, Entry, shown
+from cnnstat.exporter.parameters import MOST_PARAMETERS, Parameters, parameters_of
+from cnnstat.exporter.slots import calls_within, changed, groups_within, slots_of, structure
 from cnnstat.frontends.arithmetic import FUNCTIONS
 from cnnstat.frontends.expression import RESERVED
 from cnnstat.frontends.item_reader import ITEM_KEYS
@@ -111,7 +111,7 @@ class Blocks:
 
     def _name(self, groups: list[Entry]) -> str:
         """Return a name for the block of groups that neither a layer nor a label has."""
-        ((name, _),) = Counter(self._kind(group.path) for group in groups).most_common(1)
+        ((name, _),) = Counter(block_kind(group.path, self.kinds) for group in groups).most_common(1)
         words = _telling_words(groups[0].lists[0] if groups[0].lists else [])
         variants = self._variants.setdefault(name, [])
         if variants and (extra := [word for word in words if word not in variants[0]]):
@@ -128,17 +128,17 @@ class Blocks:
         return found
 
 
-    def _kind(self, path: str) -> str:
-        """Return what kind of module a scope is, or else its label after the kind around it."""
-        own = self.kinds.get(path, "")
-        if _is_telling(own):
-            return own
-        above = path.rpartition(".")[0]
-        while above and not _is_telling(self.kinds.get(above, "")):
-            above = above.rpartition(".")[0]
-        label = _camel(path)
-        around = self.kinds.get(above, "")
-        return f"{around}{label}" if around[:1].isupper() else f"{around}_{label.lower()}" if around else label
+
+def block_kind(path: str, kinds: Mapping[str, str]) -> str:
+    """Return what kind of module a scope is, or else its label after the kind around it."""
+    own = kinds.get(path, "")
+    if _is_telling(own):
+        return own
+    above = path.rpartition(".")[0]
+    while above and not _is_telling(kinds.get(above, "")):
+        above = above.rpartition(".")[0]
+    label, around = _camel(path), kinds.get(above, "")
+    return f"{around}{label}" if around[:1].isupper() else f"{around}_{label.lower()}" if around else label
 
 
 def _is_telling(kind: str) -> bool:

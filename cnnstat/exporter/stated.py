@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.export.entries import Call, call_of
+from cnnstat.exporter.entries import Call, call_of
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
 from cnnstat.ir.window import IDENTITY, Reads, Whole
 from cnnstat.ops.traced import Applied, Recorded, Tensors

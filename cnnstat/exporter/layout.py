@@ -6,10 +6,10 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
-from cnnstat.export.entries import Entry, call_of
-from cnnstat.export.names import Names, Shadowed
-from cnnstat.export.outline import Unit, outline
-from cnnstat.export.stated import stated
+from cnnstat.exporter.entries import Entry, call_of
+from cnnstat.exporter.names import Names, Shadowed
+from cnnstat.exporter.outline import Unit, outline
+from cnnstat.exporter.stated import stated
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.passes.shapes import Values
 

@@ -7,11 +7,11 @@ from dataclasses import MISSING, dataclass
 from typing import Any
 
 from cnnstat import ops
-from cnnstat.export.blocks import Blocks
-from cnnstat.export.entries import Call, Entry, Expression
-from cnnstat.export.layout import Layout, lay_out
-from cnnstat.export.names import with_sound_names
-from cnnstat.export.outline import JOINS
+from cnnstat.exporter.blocks import Blocks
+from cnnstat.exporter.entries import Call, Entry, Expression
+from cnnstat.exporter.layout import Layout, lay_out
+from cnnstat.exporter.names import with_sound_names
+from cnnstat.exporter.outline import JOINS
 from cnnstat.frontends.document import MAX_PROSE
 from cnnstat.frontends.item_reader import ITEM_KEYS
 from cnnstat.ir.graph import Graph, Input

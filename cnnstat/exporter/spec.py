@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnnstat.errors import CnnstatError
-from cnnstat.export.document import Document, document_of
+from cnnstat.exporter.document import Document, document_of
 from cnnstat.frontends.spec import parse_spec
 from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
