@@ -56,6 +56,10 @@ def load(
         return source
     if not isinstance(source, (str, os.PathLike)):
         return _load_module(source, input, inputs, batch, dtype, variables, arguments, mode)
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise RequestError(
+            "inputs= takes sizes by name, as in inputs={'image': (3, 224, 224)}; input= takes sizes alone"
+        )
     shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
     if input is not None:
         shapes[""] = _shape(input)
