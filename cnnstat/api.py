@@ -79,6 +79,10 @@ def _request(
 ) -> Request:
     """Return the changes that are asked for of a source by name."""
     _check_mode(mode)
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise RequestError(
+            "inputs= takes sizes by name, as in inputs={'image': (3, 224, 224)}; input= takes sizes alone"
+        )
     shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
     if input is not None:
         shapes[""] = _shape(input)

@@ -71,7 +71,7 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
 def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
     """Return a shape whose sizes are checked; raises RequestError."""
     if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-        raise RequestError(f"input {tuple(sizes)}: every size must be an integer of at least 1")
+        raise RequestError(f"input {str(tuple(sizes))[:60]}: every size must be an integer of at least 1")
     if len(sizes) > MAX_AXES:
         raise RequestError(f"input: {len(sizes)} sizes; a tensor has at most {MAX_AXES}")
     if any(size > 2**31 - 1 for size in sizes):
