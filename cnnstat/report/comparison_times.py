@@ -31,7 +31,7 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
     """Return the figures worth a line, by key."""
     if not profiles:
         return {}
-    scale, unit = RATES[profiles[0].environment.device]
+    scale, unit = RATES[profiles[0].environment.kind]
     found = {
         "seconds": Line(
             "time of a pass", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain)

@@ -102,7 +102,7 @@ class TestWords:
 
     def test_memory_energy_and_clocks(self) -> None:
         found = facts(gpu_profile())
-        assert found["peak memory"] == "38.15 MiB measured, 36.24 MiB predicted (1.05×), parameters aside"
+        assert found["peak memory"] == "38.15 MiB measured, 36.24 MiB predicted (1.05×), parameters and inputs aside"
         assert found["energy"] == "0.05 J a pass, 500 W on average"
         assert found["clocks"] == "sm 1,980, memory 2,619"
         assert not {"peak memory", "energy", "clocks"} & set(facts(cpu_profile()))
@@ -132,6 +132,13 @@ class TestWords:
         for shown in (text(profile, 100), markdown(profile), html(profile)):
             assert "\x1b" not in shown and "x\ny" not in shown
         assert "<b>" not in html(cpu_profile(model="<b>evil")).replace("<b>&lt;b&gt;evil", "")
+
+
+def test_the_second_gpu_is_a_gpu() -> None:
+    profile = gpu_profile(environment=replace(gpu_profile().environment, device="cuda:1"))
+    assert text(profile, 100) == text(gpu_profile(), 100).replace("on cuda,", "on cuda:1,")
+    assert parse_profile(printed(profile, "json"), "x") == profile and profile.adds_up
+    assert not compare_profiles(gpu_profile(), profile).conditions
 
 
 class TestViews:
