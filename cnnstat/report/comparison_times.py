@@ -53,7 +53,8 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
 
 def _eager(profile: Profile) -> float | None:
     """Return the time of an ordinary call where it is another than what the identity explains."""
-    return profile.whole.eager.median if profile.whole.replayed else None
+    whole = profile.whole
+    return whole.eager.median if whole.replayed or whole.eager.median != whole.plain.median else None
 
 
 def _bytes(number: int | None) -> str:

@@ -89,18 +89,18 @@ def parts(profile: Profile) -> tuple[Part, ...]:
 def misfit(profile: Profile) -> str:
     """Return in what way the parts do not add up, nothing if they do."""
     identity, tolerance = profile.identity, profile.tolerance
-    drift, rest = identity.share(identity.drift), identity.share(identity.unattributed)
+    drift, rest, gaps = map(identity.share, (identity.drift, identity.unattributed, identity.gaps))
     said = []
     if abs(drift) > tolerance.drift:
-        said.append(
-            f"drift is {duration.percent_text(drift)} % of the whole, at most ±{100 * tolerance.drift:.0f} % is"
-        )
+        said.append(f"drift is {duration.percent_text(drift)} % of the whole (limit ±{100 * tolerance.drift:.0f} %)")
     if rest > tolerance.unattributed:
-        limit = f"at most {100 * tolerance.unattributed:.0f} % is"
-        said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole, {limit}")
-    text = f"{' and '.join(said)} within the stated limit" if said else ""
-    lost = f"{words.plural(profile.lost_kernels, 'kernel')} were lost by the tracer" if profile.lost_kernels else ""
-    return "; ".join(filter(None, (text, lost)))
+        limit = f"{100 * tolerance.unattributed:.0f} %"
+        said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole (limit {limit})")
+    if -gaps > tolerance.drift:
+        said.append(f"gaps are {duration.percent_text(gaps)} %: layers take longer than the run they are part of")
+    if profile.lost_kernels:
+        said.append(f"the tracer lost {words.plural(profile.lost_kernels, 'kernel')}")
+    return "; ".join(said)
 
 
 def summary(profile: Profile) -> tuple[Fact, ...]:
@@ -147,6 +147,9 @@ def _whole(profile: Profile) -> Iterator[Fact]:
         rate = batch / whole.plain.median
         yield Fact("throughput", f"{rate:,.{duration.decimals_of(rate)}f} inputs a second at batch {batch:,}")
     if profile.environment.kind != "cuda":
+        if whole.eager.median != whole.plain.median:
+            said = f"{glued(duration.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
+            yield Fact("eager", said)
         return
     if not whole.replayed:
         yield Fact("eager", "the model cannot be captured in a CUDA graph; the whole is its eager time", "yellow")
@@ -205,7 +208,10 @@ def _memory(profile: Profile) -> Iterator[Fact]:
         return
     expected = "" if predicted is None else f", {glued(binary_bytes(predicted))} predicted"
     ratio = f" ({words.ratio_text(profile.peak_bytes / predicted)})" if predicted else ""
-    yield Fact("peak memory", f"{glued(binary_bytes(profile.peak_bytes))} measured{expected}{ratio}, parameters and inputs aside")
+    yield Fact(
+        "peak memory",
+        f"{glued(binary_bytes(profile.peak_bytes))} measured{expected}{ratio}, parameters and inputs aside",
+    )
 
 
 def _energy(profile: Profile) -> Iterator[Fact]:

@@ -75,15 +75,19 @@ class TestWords:
     def test_parts_that_do_not_add_up_are_said(self) -> None:
         wrong = cpu_profile(identity=Identity(whole=10e-3, layers=8e-3, gaps=0.0, unattributed=0.0))
         assert facts(wrong)["does not add up"].startswith(
-            "drift is 20.0 % of the whole, at most ±15 % is within the stated limit; measure again on an idle machine"
+            "drift is 20.0 % of the whole (limit ±15 %); measure again on an idle machine"
         )
         assert "adds up" not in facts(wrong) and facts(cpu_profile())["adds up"]
 
     def test_unattributed_time_and_lost_kernels_too(self) -> None:
         identity = Identity(whole=100 * US, layers=96 * US, gaps=0.0, unattributed=2 * US)
         said = facts(gpu_profile(identity=identity, lost_kernels=3))["does not add up"]
-        assert "unattributed time is 2.0 % of the whole, at most 1 % is within the stated limit" in said
-        assert "3 kernels were lost by the tracer" in said
+        assert "unattributed time is 2.0 % of the whole (limit 1 %)" in said
+        assert "the tracer lost 3 kernels" in said
+
+    def test_layers_longer_than_their_run(self) -> None:
+        wrong = cpu_profile(identity=Identity(whole=10e-3, layers=30e-3, gaps=-20e-3, unattributed=0.0))
+        assert "gaps are −200.0 %" in facts(wrong)["does not add up"] and not wrong.adds_up
 
     def test_layers_above_the_ceilings(self) -> None:
         assert facts(cpu_profile())["above 100 %"].startswith("relu1, fc: served from cache")
