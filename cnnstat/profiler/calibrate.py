@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from cnnstat.ir.graph import Edge
 from cnnstat.profiler.call_marks import CallMarks
 from cnnstat.profiler.network_marks import NetworkMarks
-from cnnstat.profiler.observer import Marks
+from cnnstat.profiler.observer import Marks, Observer
 from cnnstat.profiler.plan import Plan, Planned
 from cnnstat.profiler.stopwatch import BackwardStopwatch, Clock, Costs, Stopwatch
 from cnnstat.profiler.subject import Subject
@@ -43,19 +44,14 @@ def calibrate(subject: Subject, clock: Clock) -> Costs:
     """Return what marks of a subject's kind cost on its device, in nanoseconds."""
     x = torch.rand(1, device=subject.device)
     hook_inside, hook_outside = _hooks(x, clock) if subject.backward else (0.0, 0.0)
+    hooks = Costs(hook_inside=hook_inside, hook_outside=hook_outside)
     if not isinstance(subject.marks, CallMarks):
-        inside, outside = _marks(*_network_chain(), x, clock)
-        return Costs(mark_inside=inside, mark_outside=outside, hook_inside=hook_inside, hook_outside=hook_outside)
+        inside, following, outside = _marks(*_network_chain(), x, clock)
+        return replace(hooks, mark_inside=inside, mark_outside=outside, following=following)
     below = subject.marks.below
-    inside, outside = _marks(*_call_chain(torch.neg, 0, below), x, clock)
-    _, passed = _marks(*_call_chain(torch.is_floating_point, None, below), x, clock)
-    return Costs(
-        mark_inside=inside,
-        mark_outside=outside,
-        passed_over=passed,
-        hook_inside=hook_inside,
-        hook_outside=hook_outside,
-    )
+    inside, following, outside = _marks(*_call_chain(torch.neg, 0, below), x, clock)
+    _, passed, _ = _marks(*_call_chain(torch.is_floating_point, None, below), x, clock)
+    return replace(hooks, mark_inside=inside, mark_outside=outside, following=following, passed_over=passed)
 
 
 def _network_chain() -> tuple[nn.Module, Marks]:
@@ -79,20 +75,22 @@ def _call_chain(function: Callable[[Tensor], Any], row: int | None, below: bool)
     return model, CallMarks(model, plan, below)
 
 
-def _marks(model: nn.Module, marks: Marks, x: Tensor, clock: Clock) -> tuple[float, float]:
-    """Return the nanoseconds that a mark adds within and beside a row's time; all beside it where no time is taken."""
-    plain, marked, laps = [], [], []
+def _marks(model: nn.Module, marks: Marks, x: Tensor, clock: Clock) -> tuple[float, float, float]:
+    """Return the nanoseconds that a mark adds within a row's time, by being followed, and otherwise beside it."""
+    plain, followed, marked, laps = [], [], [], []
     with torch.no_grad():
         for _ in range(ROUNDS):
             plain.append(_time(model, x, clock))
+            with marks.marking(Observer()):
+                followed.append(_time(model, x, clock))
             watch = Stopwatch(clock)
             with marks.marking(watch):
                 marked.append(_time(model, x, clock))
-            laps += [(lap.end - lap.begin) for lap in watch.laps]
-    alone = median(plain) / LENGTH
-    whole = max(0.0, median(marked) / LENGTH - alone)
-    inside = min(whole, max(0.0, median(laps) - alone)) if laps else 0.0
-    return inside, whole - inside
+            laps += [lap.end - lap.begin for lap in watch.laps]
+    alone, following, whole = (median(times) / LENGTH for times in (plain, followed, marked))
+    inside = max(0.0, median(laps) - alone) if laps else 0.0
+    following = max(0.0, following - alone)
+    return inside, following, max(0.0, whole - alone - following - inside)
 
 
 def _time(model: nn.Module, x: Tensor, clock: Clock) -> int:

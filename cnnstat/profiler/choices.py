@@ -25,7 +25,8 @@ def make_options(
 ) -> Options:  # fmt: skip
     """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
     if device is not None and not re.fullmatch(r"cuda(:\d{1,3})?|cpu|mps", device):
-        hint = did_you_mean(device, DEVICES) or f"; use {', '.join(DEVICES)}, or cuda:1 for the second GPU"
+        nearest = "; did you mean cuda?" if device.startswith("gpu") else did_you_mean(device, DEVICES)
+        hint = nearest or f"; use {', '.join(DEVICES)}, or cuda:1 for the second GPU"
         raise CnnstatError(f"--device {device[:40]}: there is no such device{hint}")
     if dtype is not None and dtype not in DTYPES:
         hint = did_you_mean(dtype, DTYPES) or f"; use {', '.join(DTYPES)}"

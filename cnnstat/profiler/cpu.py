@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 import torch
 
@@ -15,6 +16,7 @@ from cnnstat.profiler.device import synchronizer
 from cnnstat.profiler.fast_path import fast_path, has_fast_path
 from cnnstat.profiler.isolate import Alone, measure_alone
 from cnnstat.profiler.measurement import Measurement, RowTimes
+from cnnstat.profiler.observer import UNATTRIBUTED, Observer
 from cnnstat.profiler.options import Options
 from cnnstat.profiler.progress import Progress
 from cnnstat.profiler.rounds import repeat, undisturbed, warm_up
@@ -34,7 +36,7 @@ def measure_cpu(subject: Subject, options: Options, progress: Progress, clock: C
     """
     clock = clock or device_clock(subject.device)
     runs = _Runs(subject, clock, calibrate(subject, clock))
-    ways = [runs.plain, runs.marked]
+    ways: list[Callable[[], None]] = [runs.plain, runs.followed, runs.marked]
     if has_fast_path(subject.model, subject.backward):
         ways.append(runs.ordinary)
     with undisturbed():
@@ -77,6 +79,17 @@ def _alone(subject: Subject, options: Options, progress: Progress, clock: Clock)
         return Alone(notes=("layers were not measured alone: stopped before",), complete=False)
 
 
+FOLLOWING_AT_MOST = 4
+"""Following a call costs so many times what it costs in a chain of small calls at most: caches are colder."""
+
+
+class _Marked(NamedTuple):
+    """A run with marks, and how many nanoseconds it took."""
+
+    watch: Stopwatch
+    span: int
+
+
 @dataclass(slots=True, eq=False)
 class _Runs:
     """The ways of running, and what was measured."""
@@ -85,19 +98,19 @@ class _Runs:
     clock: Clock
     costs: Costs
     plain_times: list[float] = field(default_factory=list)
+    followed_times: list[float] = field(default_factory=list)
     ordinary_times: list[float] = field(default_factory=list)
-    breakdowns: list[Breakdown] = field(default_factory=list)
+    passes: list[_Marked] = field(default_factory=list)
     watch: Stopwatch | None = None
     diverged: int = 0
 
     def forget(self) -> None:
         """Begin anew."""
-        self.plain_times.clear()
-        self.ordinary_times.clear()
-        self.breakdowns.clear()
+        for times in (self.plain_times, self.followed_times, self.ordinary_times, self.passes):
+            times.clear()
         self.diverged = 0
 
-    def _pass(self, watch: BackwardStopwatch | None = None) -> int:
+    def _pass(self, watch: Stopwatch | None = None) -> int:
         """Return the nanoseconds of one pass."""
         subject, clock = self.subject, self.clock
         if subject.model.training:
@@ -111,7 +124,7 @@ class _Runs:
         begin = clock()
         result = subject.run()
         if watch is not None:
-            watch.made(-1, result)
+            watch.made(UNATTRIBUTED, result)
         subject.run_backward(result)
         return clock() - begin
 
@@ -128,32 +141,49 @@ class _Runs:
         with fast_path(True):
             self.ordinary_times.append(self.time_plain())
 
+    def followed(self) -> None:
+        """Measure a run whose calls are followed, but not timed."""
+        with self.subject.marking(Observer()):
+            self.followed_times.append(self.time_plain())
+
     def marked(self) -> None:
         """Measure a run with marks."""
-        marks, before = self.subject.marks, self.subject.marks.diverged
+        before = self.subject.marks.diverged
         self.watch = watch = BackwardStopwatch(self.clock) if self.subject.backward else Stopwatch(self.clock)
-        backward = watch if isinstance(watch, BackwardStopwatch) else None
         with self.subject.marking(watch):
-            span = self._pass(backward)
-        if marks.diverged != before:
+            span = self._pass(watch)
+        if self.subject.marks.diverged != before:
             self.diverged += 1
-            return
-        self.breakdowns.append(
-            break_down(
-                watch.laps,
-                backward.backward_laps if backward else (),
-                span=span,
-                bookkeeping=backward.bookkeeping if backward else 0,
-                passed_over=marks.passed_over,
-                costs=self.costs,
-            )
-        )
+        else:
+            self.passes.append(_Marked(watch, span))
+
+    def _following(self) -> float:
+        """Return the nanoseconds that following the calls of a pass takes.
+
+        It is what followed runs take longer than plain ones of the same round, within what chains of small calls cost:
+        the difference of two long times alone would be mostly noise.
+        """
+        marks, costs = self.subject.marks, self.costs
+        least = sum(marks.counts.values()) * costs.following + marks.passed_over * costs.passed_over
+        longer = median(b - a for a, b in zip(self.plain_times, self.followed_times)) * 1e9
+        return max(least, min(longer, FOLLOWING_AT_MOST * least))
 
     def measurement(self, done: int, complete: bool, alone: Alone, options: Options) -> Measurement:
         """Return what was measured; raises CnnstatError if no run followed the plan."""
-        if not self.breakdowns:
+        if not self.passes:
             raise CnnstatError("the model takes another path in every run: its layers cannot be told apart")
-        found = self.breakdowns[:done]
+        following = self._following()
+        found = [
+            break_down(
+                watch.laps,
+                watch.backward_laps,
+                span=span,
+                bookkeeping=watch.bookkeeping,
+                following=following,
+                costs=self.costs,
+            )
+            for watch, span in self.passes[:done]
+        ]
         ordinary = self.ordinary_times or self.plain_times
         return Measurement(
             rows=self._rows(found, alone),

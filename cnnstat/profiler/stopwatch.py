@@ -29,24 +29,27 @@ class Costs:
     """What the instrumentation costs, in nanoseconds.
 
     mark_inside: of a mark, how much the row's own time shows; mark_outside: how much lies beside it.
-    passed_over: of a call that is looked at and let pass.
+    following, passed_over: of a call that is followed to where a row could be told, and of one that is let pass.
     hook_inside, hook_outside: the same as of marks, of the hooks around a step of the backward pass.
     """
 
     mark_inside: float = 0.0
     mark_outside: float = 0.0
+    following: float = 0.0
     passed_over: float = 0.0
     hook_inside: float = 0.0
     hook_outside: float = 0.0
 
 
 class Stopwatch(Observer):
-    """Takes the time of every row of a forward pass."""
+    """Takes the time of every row of a forward pass; what there is for a backward pass stays empty."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._begin = 0
         self.laps: list[Lap] = []
+        self.backward_laps: list[Lap] = []
+        self.bookkeeping = 0
 
     def enter(self, row: int, call: int) -> None:
         """Note the time."""
@@ -69,8 +72,6 @@ class BackwardStopwatch(Stopwatch):
         super().__init__(clock)
         self._known: set[Node] = set()
         self._step_begin = 0
-        self.backward_laps: list[Lap] = []
-        self.bookkeeping = 0
 
     def made(self, row: int, result: Any) -> None:
         """Hook the steps that lead to a result and are not known yet."""
@@ -119,17 +120,18 @@ def break_down(
     *,
     span: int,
     bookkeeping: int = 0,
-    passed_over: int = 0,
+    following: float = 0.0,
     costs: Costs = Costs(),  # frozen
 ) -> Breakdown:
     """Return what a pass of `span` nanoseconds was spent on; forward + backward + the rest + instrumentation = span.
 
-    passed_over: how many calls were looked at and let pass. Costs never make a time negative.
+    bookkeeping, following: nanoseconds of the span that went into finding steps of autograd, and into following calls.
+    Costs never make a time negative.
     """
     forward, taken, inside = _sums(laps, costs.mark_inside)
     backward, taken_backward, inside_backward = _sums(backward_laps, costs.hook_inside)
     marks, steps = taken.laps, taken_backward.laps
-    outside = marks * costs.mark_outside + steps * costs.hook_outside + passed_over * costs.passed_over + bookkeeping
+    outside = marks * costs.mark_outside + steps * costs.hook_outside + bookkeeping + following
     rest = span - taken.nanoseconds - taken_backward.nanoseconds
     outside = min(outside, max(0.0, rest))
     unattributed = forward.pop(UNATTRIBUTED, 0.0) + backward.pop(UNATTRIBUTED, 0.0)

@@ -7,16 +7,14 @@ from pathlib import Path
 
 from cnnstat.passes.analysis import Analysis
 from cnnstat.profiler.observer import UNATTRIBUTED
-from cnnstat.profiler.stopwatch import BackwardStopwatch, Lap, Stopwatch
+from cnnstat.profiler.stopwatch import Lap, Stopwatch
 from cnnstat.timing.chrome import Slice, write_trace
 
 
 def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:
     """Write what a stopwatch took of a pass; raises CnnstatError where the file cannot be written."""
-    slices = _slices(watch.laps, analysis, "")
-    if isinstance(watch, BackwardStopwatch):
-        slices += _slices(watch.backward_laps, analysis, " (backward)")
-    write_trace(path, slices)
+    forward, backward = (watch.laps, ""), (watch.backward_laps, " (backward)")
+    write_trace(path, [each for laps, suffix in (forward, backward) for each in _slices(laps, analysis, suffix)])
 
 
 def _slices(laps: Sequence[Lap], analysis: Analysis, suffix: str) -> list[Slice]:

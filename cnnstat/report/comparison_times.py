@@ -31,7 +31,7 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
     """Return the figures worth a line, by key."""
     if not profiles:
         return {}
-    scale, unit = RATES[profiles[0].environment.device]
+    scale, unit = RATES[profiles[0].environment.kind]
     found = {
         "seconds": Line(
             "time of a pass", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain)
@@ -53,7 +53,8 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
 
 def _eager(profile: Profile) -> float | None:
     """Return the time of an ordinary call where it is another than what the identity explains."""
-    return profile.whole.eager.median if profile.whole.replayed else None
+    whole = profile.whole
+    return whole.eager.median if whole.replayed or whole.eager.median != whole.plain.median else None
 
 
 def _bytes(number: int | None) -> str:

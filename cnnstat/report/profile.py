@@ -31,7 +31,7 @@ def text(profile: Profile, width: int, view: TimeView = EVERYTHING) -> str:
 def table(profile: Profile, view: TimeView, width: int) -> Page:
     """Return the page: how it was measured, one line for each layer, their sum, the identity, and the facts."""
     rows = _rows(profile, view)
-    layout = Layout(rows, width, time_columns(profile.environment.device), STEPS)
+    layout = Layout(rows, width, time_columns(profile.environment.kind), STEPS)
     chosen = _chosen(profile, view)
     columns = layout.best() if chosen is None else layout.of(chosen)
     texts = list(zip(*(column.texts for column in columns)))
@@ -53,7 +53,7 @@ def identity(profile: Profile, width: int) -> Page:
 
 def csv(profile: Profile, view: TimeView = EVERYTHING) -> str:
     """Return the rows as CSV; those beyond `top` are left out, totals too."""
-    columns = _chosen(profile, view) or time_columns(profile.environment.device)
+    columns = _chosen(profile, view) or time_columns(profile.environment.kind)
     rows = ((column.value(row) for column in columns) for row in time_sheet(profile, view).rows)
     return csv_text([column.key for column in columns], rows)
 
@@ -93,12 +93,12 @@ def _rows(profile: Profile, view: TimeView) -> tuple[TimeRow, ...]:
 
 def _chosen(profile: Profile, view: TimeView) -> tuple[Column, ...] | None:
     """Return the columns that the user asked for, or None."""
-    return None if view.columns is None else columns_of(view.columns, profile.environment.device)
+    return None if view.columns is None else columns_of(view.columns, profile.environment.kind)
 
 
 def _few(profile: Profile, view: TimeView) -> Sequence[Column]:
     """Return the columns asked for, or the main ones and the kernels where there are any."""
-    columns = time_columns(profile.environment.device)
+    columns = time_columns(profile.environment.kind)
     rows = time_sheet(profile, view).rows
     main = [c for c in columns if c.importance <= MAIN or (c.importance <= MAIN + 2 and any(map(c.informs, rows)))]
     return _chosen(profile, view) or main

@@ -66,7 +66,7 @@ def csv(profiles: Sequence[Profile]) -> str:
 
 def markdown(profiles: Sequence[Profile]) -> str:
     """Return the figures of all profiles as a GitHub table."""
-    device = profiles[0].environment.device if profiles else "cpu"
+    device = profiles[0].environment.kind if profiles else "cpu"
     return Listing(fields(device), profiles).markdown()
 
 
@@ -170,7 +170,7 @@ def _table(names: Sequence[str], console: Console) -> Overview:
         return (" " * GAP).join([*cells, columns[-1].cut(texts[-1], left)]).rstrip()
 
     def add(profile: Profile) -> None:
-        device = profile.environment.device
+        device = profile.environment.kind
         columns = [field for field in fields(device) if field.key in widths or field.key == "slowest"]
         if not found:
             titles = line([field.title for field in columns], columns)

@@ -57,7 +57,7 @@ def time_sheet(profile: Profile, view: TimeView = EVERYTHING) -> TimeSheet:
     if view.depth is not None:
         rows = fold_times(rows, view.depth)
     if view.sort is not None:
-        (by,) = columns_of((view.sort,), profile.environment.device)
+        (by,) = columns_of((view.sort,), profile.environment.kind)
         rows = tuple(sorted(rows, key=lambda row: _order(by.value(row))))
     rest = None
     if view.top is not None and len(rows) > view.top:

@@ -66,7 +66,7 @@ def is_on(setting: str) -> bool:
 def parts(profile: Profile) -> tuple[Part, ...]:
     """Return the identity line by line: layers, gaps, what belongs to none, drift, and the whole they add up to."""
     identity, whole = profile.identity, profile.whole
-    is_cuda = profile.environment.device == "cuda"
+    is_cuda = profile.environment.kind == "cuda"
     steps = "kernels" if is_cuda else "op calls"
     run = "CUDA-graph replays" if whole.replayed else "plain runs"
     found = (
@@ -89,18 +89,18 @@ def parts(profile: Profile) -> tuple[Part, ...]:
 def misfit(profile: Profile) -> str:
     """Return in what way the parts do not add up, nothing if they do."""
     identity, tolerance = profile.identity, profile.tolerance
-    drift, rest = identity.share(identity.drift), identity.share(identity.unattributed)
+    drift, rest, gaps = map(identity.share, (identity.drift, identity.unattributed, identity.gaps))
     said = []
     if abs(drift) > tolerance.drift:
-        said.append(
-            f"drift is {duration.percent_text(drift)} % of the whole, at most ±{100 * tolerance.drift:.0f} % is"
-        )
+        said.append(f"drift is {duration.percent_text(drift)} % of the whole (limit ±{100 * tolerance.drift:.0f} %)")
     if rest > tolerance.unattributed:
-        limit = f"at most {100 * tolerance.unattributed:.0f} % is"
-        said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole, {limit}")
-    text = f"{' and '.join(said)} within the stated limit" if said else ""
-    lost = f"{words.plural(profile.lost_kernels, 'kernel')} were lost by the tracer" if profile.lost_kernels else ""
-    return "; ".join(filter(None, (text, lost)))
+        limit = f"{100 * tolerance.unattributed:.0f} %"
+        said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole (limit {limit})")
+    if -gaps > tolerance.drift:
+        said.append(f"gaps are {duration.percent_text(gaps)} %: layers take longer than the run they are part of")
+    if profile.lost_kernels:
+        said.append(f"the tracer lost {words.plural(profile.lost_kernels, 'kernel')}")
+    return "; ".join(said)
 
 
 def summary(profile: Profile) -> tuple[Fact, ...]:
@@ -131,11 +131,6 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
     yield Fact("adds up", f"within the stated limits: drift ±{100 * tolerance.drift:.0f} %{rest}", "green")
 
 
-def device_kind(profile: Profile) -> str:
-    """Return the kind of device: cuda, cpu or mps."""
-    return profile.environment.device.partition(":")[0]
-
-
 def _scatter(profile: Profile) -> Iterator[Fact]:
     """Yield that times scatter so much that little can be told from them."""
     plain = profile.whole.plain
@@ -151,7 +146,10 @@ def _whole(profile: Profile) -> Iterator[Fact]:
     if whole.plain.median:
         rate = batch / whole.plain.median
         yield Fact("throughput", f"{rate:,.{duration.decimals_of(rate)}f} inputs a second at batch {batch:,}")
-    if profile.environment.device != "cuda":
+    if profile.environment.kind != "cuda":
+        if whole.eager.median != whole.plain.median:
+            said = f"{glued(duration.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
+            yield Fact("eager", said)
         return
     if not whole.replayed:
         yield Fact("eager", "the model cannot be captured in a CUDA graph; the whole is its eager time", "yellow")
@@ -173,7 +171,7 @@ def _pace(profile: Profile) -> tuple[str, str]:
 
 def ceilings_text(profile: Profile) -> str:
     """Return what the device was measured to do at best, and when."""
-    ceilings, device = profile.ceilings, profile.environment.device
+    ceilings, device = profile.ceilings, profile.environment.kind
     scale, unit = RATES[device]
     launch = "smallest kernel" if device == "cuda" else "smallest op call"
     rates = (
@@ -191,7 +189,7 @@ def _floor(profile: Profile) -> Iterator[Fact]:
     beaten = [layer for layer in profile.layers if layer.share_of_floor > BEATEN]
     if beaten:
         why = "served from cache, or Winograd or FFT needs fewer operations"
-        busy = "" if device_kind(profile) == "cuda" else "; or the machine was busy when its ceilings were measured"
+        busy = "" if profile.environment.kind == "cuda" else "; or the machine was busy when its ceilings were measured"
         yield Fact("above 100 %", f"{_names(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
 
 
@@ -210,7 +208,10 @@ def _memory(profile: Profile) -> Iterator[Fact]:
         return
     expected = "" if predicted is None else f", {glued(binary_bytes(predicted))} predicted"
     ratio = f" ({words.ratio_text(profile.peak_bytes / predicted)})" if predicted else ""
-    yield Fact("peak memory", f"{glued(binary_bytes(profile.peak_bytes))} measured{expected}{ratio}, parameters aside")
+    yield Fact(
+        "peak memory",
+        f"{glued(binary_bytes(profile.peak_bytes))} measured{expected}{ratio}, parameters and inputs aside",
+    )
 
 
 def _energy(profile: Profile) -> Iterator[Fact]:

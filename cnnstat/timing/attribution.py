@@ -50,12 +50,14 @@ class Pass:
 class Attribution:
     """The passes of a trace that are whole.
 
-    rejected: passes left out because kernels of theirs are missing; lost: those kernels.
+    recorded: how many passes, or replays of a graph, the trace has; rejected: those of them left out because kernels of
+    theirs are missing; lost: those kernels.
     calls: how often each row was called in one pass.
     match: how a replay's kernels were found again among those of an ordinary pass; None for ordinary passes.
     """
 
     passes: tuple[Pass, ...]
+    recorded: int
     rejected: int
     lost: int
     calls: Mapping[int, int]
@@ -81,43 +83,60 @@ def attribute(trace: Trace) -> Attribution:
     kept, missing = _of_usual_length(found)
     return Attribution(
         passes=tuple(map(_divide, kept)),
+        recorded=len(found),
         rejected=len(found) - len(kept),
         lost=lost + missing,
         calls=calls,
     )
 
 
-def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int]) -> Attribution:
+def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], passes: int = 1) -> Attribution:
     """Return the replays of a trace, each kernel with the row of the kernel of an ordinary pass that it is.
 
+    passes: how many passes one graph holds. Of several, the last is left out, and each other one ends where the next
+    begins: so it has the gap between the two, which a single pass's kernels do not show.
     What PyTorch launches beside the graph at each replay (the random generator's state) is part of the pass, of no row.
     """
     work = _by_correlation(trace.kernels)
     steps = [step for step in trace.steps if step.kind == "replay"]
-    found = [_replayed(launches, work) for launches in _launches_of(steps, trace.launches)]
+    found = [_replayed(launches, work, passes) for launches in _launches_of(steps, trace.launches)]
     kept, lost = _of_usual_length(found)
-    lost += sum(len(kept[0] if kept else ordinary.pieces) for pieces in found if pieces is None)
+    lost += sum(len(kept[0] if kept else ordinary.pieces * passes) for pieces in found if pieces is None)
     reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
     matches: dict[tuple[Signature, ...], Match] = {}
-    passes = []
     graphs = {launch.correlation for launch in trace.launches if launch.kind == "graph"}
+    divided = []
     for pieces in kept:
+        inside = [piece.kernel for piece in pieces if piece.kernel.correlation in graphs]
         beside = tuple(piece for piece in pieces if piece.kernel.correlation not in graphs)
-        inside = [piece.kernel for piece in pieces[len(beside) :]]
-        signatures = tuple(kernel.signature for kernel in inside)
-        if signatures not in matches:
-            matches[signatures] = match(signatures, reference)
-        passes.append(_divide((*beside, *map(Piece, inside, matches[signatures].owners))))
-    worst = max(matches.values(), key=lambda found: found.unmatched, default=None)
-    return Attribution(passes=tuple(passes), rejected=len(found) - len(kept), lost=lost, calls=calls, match=worst)
+        length = len(inside) // passes
+        for first in range(0, length * max(1, passes - 1), length):
+            kernels = inside[first : first + length]
+            signatures = tuple(kernel.signature for kernel in kernels)
+            if signatures not in matches:
+                matches[signatures] = match(signatures, reference)
+            owned = map(Piece, kernels, matches[signatures].owners)
+            following = inside[first + length : first + 2 * length]
+            until = min((kernel.start for kernel in following), default=None)
+            divided.append(_divide((*(beside if first == 0 else ()), *owned), until))
+    return Attribution(
+        passes=tuple(divided),
+        recorded=len(found),
+        rejected=len(found) - len(kept),
+        lost=lost,
+        calls=calls,
+        match=max(matches.values(), key=lambda found: found.unmatched, default=None),
+    )
 
 
-def _replayed(launches: Sequence[Launch], work: Mapping[int, Sequence[Kernel]]) -> tuple[Piece, ...] | None:
+def _replayed(
+    launches: Sequence[Launch], work: Mapping[int, Sequence[Kernel]], passes: int
+) -> tuple[Piece, ...] | None:
     """Return the kernels of one replay, those beside the graph first; None if some are missing or misdated."""
     inside = [kernel for one in launches if one.kind == "graph" for kernel in _in_order(work.get(one.correlation, ()))]
     beside = [kernel for one in launches if one.kind != "graph" for kernel in work.get(one.correlation, ())]
     missing = any(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
-    if missing or not inside or _is_misdated(launches, work):
+    if missing or not inside or len(inside) % passes or _is_misdated(launches, work):
         return None
     return tuple(Piece(kernel, None) for kernel in (*beside, *inside))
 
@@ -176,9 +195,14 @@ def _of_usual_length(found: Iterable[tuple[Piece, ...] | None]) -> tuple[list[tu
     return [pieces for pieces in whole if len(pieces) == usual], sum(max(0, usual - len(pieces)) for pieces in whole)
 
 
-def _divide(pieces: tuple[Piece, ...]) -> Pass:
-    """Return the times of a pass: what its kernels were busy, by owner, and the rest."""
+def _divide(pieces: tuple[Piece, ...], until: int | None = None) -> Pass:
+    """Return the times of a pass: what its kernels were busy, by owner, and the rest.
+
+    until: when the next pass begins, if the time up to there belongs to this one.
+    """
     shares = share([piece.kernel for piece in pieces])
+    end = max((piece.kernel.end for piece in pieces), default=0)
+    behind = 0 if until is None else max(0, until - end)
     unattributed = 0
     forward: dict[int, int] = {}
     backward: dict[int, int] = {}
@@ -190,8 +214,8 @@ def _divide(pieces: tuple[Piece, ...]) -> Pass:
             times[piece.owner.row] = times.get(piece.owner.row, 0) + busy
     return Pass(
         pieces=pieces,
-        span=shares.span,
-        gaps=shares.gaps,
+        span=shares.span + behind,
+        gaps=shares.gaps + behind,
         unattributed=unattributed,
         forward=forward,
         backward=backward,

@@ -127,7 +127,7 @@ def conditions(profile: Profile) -> Mapping[str, str]:
     shapes = (f"{name}={'x'.join(map(str, shape))}" for name, shape in profile.inputs.items())
     return {
         "model": profile.model,
-        "device": environment.device,
+        "device": environment.kind,
         "device name": environment.device_name,
         "dtype": environment.dtype,
         "input": " ".join(shapes),

@@ -27,8 +27,9 @@ class Identity:
         return self.whole - self.layers - self.gaps - self.unattributed
 
     def holds(self, drift: float, unattributed: float) -> bool:
-        """Whether both remainders stay within these shares of the whole."""
-        return abs(self.drift) <= drift * self.whole and self.unattributed <= unattributed * self.whole
+        """Whether both remainders stay within these shares of the whole, and no gap is negative by more than drift."""
+        is_near = abs(self.drift) <= drift * self.whole and -self.gaps <= drift * self.whole
+        return is_near and self.unattributed <= unattributed * self.whole
 
     def share(self, seconds: float) -> float:
         """Return a part of the whole; 0 if the whole took no time."""

@@ -15,7 +15,7 @@ from cnnstat.timing.samples import Samples
 class Environment:
     """Where and how a profile was measured.
 
-    device: "cuda", "cpu" or "mps"; device_name: what the hardware calls itself.
+    device: "cuda", "cuda:1", "cpu" or "mps"; device_name: what the hardware calls itself.
     versions: of cnnstat, python, torch, cuda, cudnn, driver: those there are.
     threads: of PyTorch's CPU ops; None on a GPU.
     settings: dtype, batch, tf32, channels_last, backward, mode, as strings.
@@ -29,6 +29,11 @@ class Environment:
     settings: Mapping[str, str]
     threads: int | None = None
     clocks: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind of device: `cuda` for `cuda:1`."""
+        return self.device.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +109,8 @@ class Whole:
 class Profile:
     """The measured times of one model.
 
-    peak_bytes, predicted_peak_bytes: peak memory of activations measured and by the memory pass; None if not measured.
+    peak_bytes, predicted_peak_bytes: most bytes alive in a pass beside parameters and inputs, measured and
+        by the memory pass; None if not measured.
     joules: energy of one pass (`--energy`); None where the machine does not tell.
     lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
     complete: False if the run was stopped before all samples were taken.
@@ -129,7 +135,7 @@ class Profile:
     @property
     def tolerance(self) -> Tolerance:
         """The stated limits on the remainders of the identity on this kind of device."""
-        return TOLERANCES[self.environment.device.partition(":")[0]]
+        return TOLERANCES[self.environment.kind]
 
     @property
     def adds_up(self) -> bool:

@@ -145,7 +145,7 @@ def _profile(found: Mapping[str, Any]) -> Profile:
     """Return the profile in JSON values; raises what fits the fault where they are not one."""
     model, around, best, identity = (found[key] for key in ("model", "environment", "ceilings", "identity"))
     environment = Environment(
-        device=_one_of(around["device"], TOLERANCES),
+        device=_device(around["device"]),
         device_name=_text(around["device_name"]),
         dtype=_text(around["dtype"]),
         versions=_texts(around["versions"]),
@@ -255,6 +255,12 @@ def _text(value: Any) -> str:
 def _texts(values: Mapping[Any, Any]) -> dict[str, str]:
     """Return texts by name."""
     return {_text(name): _text(value) for name, value in values.items()}
+
+
+def _device(value: Any) -> str:
+    """Return a device of a known kind."""
+    _one_of(_text(value).partition(":")[0], TOLERANCES)
+    return str(value)
 
 
 def _bound(value: Any) -> Bound:

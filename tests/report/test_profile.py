@@ -75,15 +75,19 @@ class TestWords:
     def test_parts_that_do_not_add_up_are_said(self) -> None:
         wrong = cpu_profile(identity=Identity(whole=10e-3, layers=8e-3, gaps=0.0, unattributed=0.0))
         assert facts(wrong)["does not add up"].startswith(
-            "drift is 20.0 % of the whole, at most ±15 % is within the stated limit; measure again on an idle machine"
+            "drift is 20.0 % of the whole (limit ±15 %); measure again on an idle machine"
         )
         assert "adds up" not in facts(wrong) and facts(cpu_profile())["adds up"]
 
     def test_unattributed_time_and_lost_kernels_too(self) -> None:
         identity = Identity(whole=100 * US, layers=96 * US, gaps=0.0, unattributed=2 * US)
         said = facts(gpu_profile(identity=identity, lost_kernels=3))["does not add up"]
-        assert "unattributed time is 2.0 % of the whole, at most 1 % is within the stated limit" in said
-        assert "3 kernels were lost by the tracer" in said
+        assert "unattributed time is 2.0 % of the whole (limit 1 %)" in said
+        assert "the tracer lost 3 kernels" in said
+
+    def test_layers_longer_than_their_run(self) -> None:
+        wrong = cpu_profile(identity=Identity(whole=10e-3, layers=30e-3, gaps=-20e-3, unattributed=0.0))
+        assert "gaps are −200.0 %" in facts(wrong)["does not add up"] and not wrong.adds_up
 
     def test_layers_above_the_ceilings(self) -> None:
         assert facts(cpu_profile())["above 100 %"].startswith("relu1, fc: served from cache")
@@ -102,7 +106,7 @@ class TestWords:
 
     def test_memory_energy_and_clocks(self) -> None:
         found = facts(gpu_profile())
-        assert found["peak memory"] == "38.15 MiB measured, 36.24 MiB predicted (1.05×), parameters aside"
+        assert found["peak memory"] == "38.15 MiB measured, 36.24 MiB predicted (1.05×), parameters and inputs aside"
         assert found["energy"] == "0.05 J a pass, 500 W on average"
         assert found["clocks"] == "sm 1,980, memory 2,619"
         assert not {"peak memory", "energy", "clocks"} & set(facts(cpu_profile()))
@@ -132,6 +136,13 @@ class TestWords:
         for shown in (text(profile, 100), markdown(profile), html(profile)):
             assert "\x1b" not in shown and "x\ny" not in shown
         assert "<b>" not in html(cpu_profile(model="<b>evil")).replace("<b>&lt;b&gt;evil", "")
+
+
+def test_the_second_gpu_is_a_gpu() -> None:
+    profile = gpu_profile(environment=replace(gpu_profile().environment, device="cuda:1"))
+    assert text(profile, 100) == text(gpu_profile(), 100).replace("on cuda,", "on cuda:1,")
+    assert parse_profile(printed(profile, "json"), "x") == profile and profile.adds_up
+    assert not compare_profiles(gpu_profile(), profile).conditions
 
 
 class TestViews:
