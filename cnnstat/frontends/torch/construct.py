@@ -15,7 +15,9 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.frontends.torch.calls import function_name
 from cnnstat.frontends.torch.state import same_random_numbers
+from cnnstat.frontends.torch.tensors import operands_in
 from cnnstat.frontends.torch.trace import ModelError
 
 MIN_META_ELEMENTS = 4096
@@ -97,7 +99,7 @@ _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, tor
 
 
 class _LargeToMeta(TorchFunctionMode):
-    """Makes large new tensors on the meta device."""
+    """Makes large new tensors on the meta device; what is computed from these and others goes there too."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -108,7 +110,22 @@ class _LargeToMeta(TorchFunctionMode):
             size = args[:1] if func is torch.full else args
             if _elements(size, keywords) >= MIN_META_ELEMENTS:
                 keywords = {**keywords, "device": "meta"}
-        return func(*args, **keywords)
+        try:
+            return func(*args, **keywords)
+        except Exception:
+            tensors = list(operands_in((*args, *keywords.values())))
+            # What is written into a tensor with memory cannot be left out.
+            changes = function_name(func).endswith(("_", "setitem")) or "out" in keywords
+            if changes or len({tensor.device.type for tensor in tensors}) < 2:
+                raise
+            return func(*map(_on_meta, args), **{name: _on_meta(value) for name, value in keywords.items()})
+
+
+def _on_meta(value: Any) -> Any:
+    """Return a nested value with its tensors on the meta device."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    return type(value)(map(_on_meta, value)) if type(value) in (list, tuple) else value
 
 
 def _elements(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-
-from cnnstat.frontends.torch.modules import modules_of
-
-MAX_REAL_NUMBERS = 1024
-"""Integer buffers up to this size stay real, so that models can read them (`.tolist()`)."""
-
 
 _CPU = torch.device("cpu")
 
@@ -85,44 +76,3 @@ class Faker:
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
             return self.twin(tensor)
         return self.empty(tuple(tensor.shape), self._dtype)
-
-
-@contextmanager
-def swapped(model: nn.Module, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Put stand-ins into a model for the time of a trace; yields pairs of the real tensor and what stands for it.
-
-    Parameters and large buffers become fake, small buffers are copied. Without a faker, only buffers are copied.
-    Modules that keep their tensors outside Python (ScriptModules) are left alone.
-    """
-    pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-    changed: list[tuple[dict[str, Any], str, Any]] = []
-    try:
-        for _, module in modules_of(model):
-            if isinstance(module, torch.jit.ScriptModule):
-                continue
-            tables: tuple[tuple[dict[str, Any], bool], ...] = ((module._parameters, True), (module._buffers, False))
-            for tensors, is_parameter in tables:
-                for name, tensor in list(tensors.items()):
-                    if tensor is None or nn.parameter.is_lazy(tensor) or (is_parameter and faker is None):
-                        continue
-                    if id(tensor) not in pairs:
-                        pairs[id(tensor)] = (tensor, _stand_in(tensor, is_parameter, faker))
-                    changed.append((tensors, name, tensor))
-                    tensors[name] = pairs[id(tensor)][1]
-        yield list(pairs.values())
-    finally:
-        for tensors, name, tensor in changed:
-            tensors[name] = tensor
-
-
-def _stand_in(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
-    """Return what stands for a parameter or a buffer."""
-    is_small = tensor.numel() <= (16 if tensor.is_floating_point() else MAX_REAL_NUMBERS)
-    if faker is None or (not is_parameter and is_small and tensor.device.type != "meta"):
-        return tensor.detach().clone()
-    fake = faker.converted(tensor)
-    if is_parameter:
-        # What nn.Parameter(fake) would say, without the copy that it makes.
-        fake._is_param = True
-        fake.requires_grad_(tensor.requires_grad)
-    return fake

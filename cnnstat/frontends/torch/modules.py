@@ -30,9 +30,9 @@ def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """Yield every parameter, then every buffer, once, with its name and whether it is a parameter."""
     modules = modules_of(model)
     for is_parameter in (True, False):
-        seen: set[int] = set()
+        seen: set[torch.Tensor] = set()
         for path, module in modules:
             for name, tensor in (module._parameters if is_parameter else module._buffers).items():
-                if tensor is not None and id(tensor) not in seen:
-                    seen.add(id(tensor))
+                if tensor is not None and tensor not in seen:
+                    seen.add(tensor)
                     yield f"{path}.{name}" if path else name, tensor, is_parameter
