@@ -54,10 +54,11 @@ def torch_text(graph: Graph, title: str) -> str:
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())
     bodies.append(_demo(name, sound))
-    tensor = "Tensor, " * any("Tensor" in line for line in imports)
+    tensor = "Tensor, " * ("from torch import Tensor" in imports)
+    further = [line for line in imports if line.startswith("from torch.")]
     lines = ["import torch", f"from torch import {tensor}nn"]
     lines += ["from torch.nn import functional as F"] if any("F." in body for body in bodies) else []
-    lines = [*(line for line in imports if "torch" not in line), "", *lines]
+    lines = [*(line for line in imports if "torch" not in line), "", *lines, *further]
     return (
         f'"""{_docstring(sound, title)}\n"""\n\n'
         + "\n".join(lines).lstrip("\n")
