@@ -88,6 +88,9 @@ class _Measuring:
             run()
             gpu.synchronize()
             self.progress.step()
+        if self.subject.backward:
+            # Those of the last pass would be given back during this one, and hide what it needs.
+            self.subject.clear_gradients()
         peak = gpu.peak_bytes(run)
         before = gpu.clocks()
         graph = self._captured(run)
