@@ -19,10 +19,13 @@ COMMANDS = {
     "analyze": "analyze:analyze",
     "compare": "compare:compare",
     "explain": "explain:explain",
+    "profile": "profile:profile",
+    "verify": "verify:verify",
+    "export": "export:export",
+    "check": "check:check",
     "list": "list_zoo:list_zoo",
     "ops": "ops:ops",
     "schema": "schema:schema",
-    "check": "check:check",
 }
 """Where under cnnstat.commands each command's function is, in the order of `cnnstat --help`."""
 

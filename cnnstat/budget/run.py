@@ -11,8 +11,9 @@ from cnnstat.budget.baseline_source import choose_baseline, growth_base
 from cnnstat.budget.difference import changes
 from cnnstat.budget.evaluate import Comparison, baseline_growth, verdict
 from cnnstat.budget.git import Repository, find_repository
+from cnnstat.budget.latency import latency_verdict
 from cnnstat.budget.measurement import Measurement, measure
-from cnnstat.budget.metrics import CONVENTION
+from cnnstat.budget.metrics import CONVENTION, Unit
 from cnnstat.budget.report import CheckReport, ModelReport, Place, Status, Verdict
 from cnnstat.budget.selection import Options, check_limits, located, select
 from cnnstat.budget.settings import ModelSettings, Settings
@@ -91,7 +92,13 @@ def _report(
         elif before.conditions != found.conditions:
             notes += ("its input, dtype or batch differs from the baseline's",)
     comparison = Comparison(found=found, baseline=before, is_required=settings.require_baseline)
-    verdicts = [verdict(limit, comparison) for limit in model.limits]
+    required = settings.require_baseline
+    verdicts = [
+        latency_verdict(limit, source.written, model, before, found, required)
+        if limit.metric.unit is Unit.TIME
+        else verdict(limit, comparison)
+        for limit in model.limits
+    ]
     if then is not None and settings.baseline is not None:
         verdicts += baseline_growth(
             model.limits, before, then.of(model.name), from_here(settings.folder / settings.baseline)

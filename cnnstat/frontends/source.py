@@ -17,7 +17,7 @@ def load_source(source: str, request: Request) -> Graph:
 
     Raises SourceError, SpecError, RequestError, or for a PyTorch model ModelError.
     """
-    if _is_torch(source):
+    if is_torch(source):
         return _load_torch(source, request)
     if request.arguments:
         raise RequestError("--arg is for PyTorch models; a spec takes --set")
@@ -29,7 +29,7 @@ def load_source(source: str, request: Request) -> Graph:
     raise SourceError(f"{source[:100]}: no network of the zoo and no .yaml file{hint}")
 
 
-def _is_torch(source: str) -> bool:
+def is_torch(source: str) -> bool:
     """Whether a source means a PyTorch model, as `file.py:Class` does; a path such as `C:\\net.yaml` does not."""
     return (
         ":" in source

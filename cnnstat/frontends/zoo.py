@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cnnstat.errors import SourceError, did_you_mean
 
-SUFFIXES = (".yaml", ".yml")
+SUFFIXES = (".yaml", ".yml", ".json")
 
 
 @cache

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
+from cnnstat.errors import OpError
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
@@ -18,6 +19,34 @@ Tensors = tuple[tuple[str, Shape], ...]
 
 Counts = tuple[tuple[str, int], ...]
 """Floating-point operations by kind."""
+
+
+class InputNumber(NamedTuple):
+    """Stands for an input of the node among the arguments of a call."""
+
+    number: int
+
+
+class SliceOf(NamedTuple):
+    """Stands for a slice."""
+
+    start: int | None
+    stop: int | None
+    step: int | None
+
+
+class DtypeName(NamedTuple):
+    """Stands for a dtype of PyTorch."""
+
+    name: str
+
+
+class Replay(NamedTuple):
+    """How to make a recorded call again: function, arguments and keyword arguments, as plain values and stand-ins."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -124,6 +153,12 @@ class Applied(_Traced):
         """As the op, if what it works on is the node's first input."""
         return self.op.training_storage if self.operands[:1] == (0,) else Storage.FRESH
 
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the dtypes that the trace saw, or else the op's."""
+        if self.made:
+            return (*self.made, *self.made[-1:] * count)[:count]
+        return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
+
     def _operands(self, inputs: Shapes) -> Shapes:
         """Return the shapes that the op itself reads."""
         return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
@@ -201,6 +236,7 @@ class Recorded(_Traced):
     flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known, so that everything counts as read.
     modelled: whether its work is known.
+    replay: how to make the call again, where its arguments tell.
     """
 
     function: str
@@ -212,6 +248,7 @@ class Recorded(_Traced):
     reads: tuple[Reads, ...] | None = None
     modelled: bool = True  # type: ignore[misc]
     counted_as_weighted: bool = False  # type: ignore[misc]
+    replay: Replay | None = None
 
     @property
     def kind(self) -> str:
@@ -274,3 +311,29 @@ def aligned_reads(shape: Shape, output: Shape) -> Reads:
 def count_elements(shapes: Shapes) -> int:
     """Return the number of elements of several tensors."""
     return sum(map(numel, shapes))
+
+
+def operand_names(op: Applied, input_count: int) -> tuple[int | float | str, ...]:
+    """Return each operand: the number of an input, a value, or the name of a learnt tensor.
+
+    Raises OpError where an operand, or a weight, is computed in a way that the graph does not tell.
+    """
+    left: dict[str, Shape] = dict(op.tensors)
+    values = (*op.values, *(None,) * len(op.operands))
+    found: list[int | float | str] = []
+    for operand, value in zip(op.operands, values):
+        if isinstance(operand, int):
+            found.append(operand)
+        elif value is not None:
+            found.append(float(value))
+        else:
+            names = [name for name, shape in left.items() if shape == operand]
+            if len(names) != 1:
+                raise OpError("one of its operands is computed beforehand, the graph does not tell how")
+            found.append(names[0])
+            del left[names[0]]
+    if op.extra_macs or op.extra_flops or any(number not in found for number in range(input_count)):
+        raise OpError("its weights are computed beforehand, the graph does not tell how")
+    if left and any(isinstance(each, (float, str)) for each in found):
+        raise OpError(f"it has {', '.join(left)} beside its operands, the graph does not tell what for")
+    return tuple(found)

@@ -187,6 +187,9 @@ class _Walk:
             tracked |= source.tracked
         if not tracked:
             return Trace((None,) * len(outputs[index]), 0, incoming)
+        if self._algebra.is_spent:
+            seen = {1 << track.axis for source in sources for track in source.tracks if track is not None}
+            return Trace((None,) * len(outputs[index]), 0, incoming | sum(seen))
         found: list[Track | None] = [None] * len(outputs[index])
         reads = node.op.window(inputs, outputs, index)
         for source, axes, shape in zip(sources, reads, inputs):

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from cnnstat.passes.analysis import Analysis
     from cnnstat.published import PublishedRow
     from cnnstat.report.sheet import View as View
+    from cnnstat.report.time_formats import Against
+    from cnnstat.report.time_sheet import TimeView
+    from cnnstat.timing.profile import Profile
+    from cnnstat.verification.findings import Verification
 
 FORMATS = {
     "table": "cnnstat.report.table:print_table",
@@ -49,11 +53,27 @@ def write_comparison(comparison: Comparison, format: str, console: Console) -> N
     _known(format, pages.FORMATS)(comparison, console)
 
 
+def write_profile(
+    profile: Profile, view: TimeView, format: str, console: Console, against: Against | None = None
+) -> None:
+    """Print the measured times of one network, and what changed since an earlier profile."""
+    from cnnstat.report import time_formats
+
+    _known(format, time_formats.FORMATS)(profile, view, against, console)
+
+
 def write_explanation(analysis: Analysis, layer: str, format: str, console: Console) -> None:
     """Print the arithmetic of one layer; raises CnnstatError if there is no such layer."""
     from cnnstat.report import explain
 
     _known(format, explain.FORMATS)(analysis, layer, console)
+
+
+def write_verification(found: Verification, everything: bool, format: str, console: Console) -> None:
+    """Print figures beside those of the witnesses; `everything` also shows layers without work."""
+    from cnnstat.report import verification
+
+    _known(format, verification.FORMATS)(found, everything, console)
 
 
 def write_zoo(analyses: Sequence[Analysis], format: str, console: Console) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,10 @@ def changed(document: Any, **values: Any) -> str:
         (lambda d: changed(d, models=[]), "damaged"),
         (lambda d: changed(d, models={"tiny.yaml": {}}), "damaged"),
         (lambda d: json.dumps(d).replace('"params": 224', '"params": "224"'), "damaged"),
+        (lambda d: json.dumps(d).replace('"params": 224', '"params": -224'), "damaged"),
+        (lambda d: json.dumps(d).replace('"params": 224', f'"params": 1{"0" * 4000}'), "damaged"),
+        (lambda d: re.sub('"peak_at": "[^"]*"', '"peak_at": NaN', json.dumps(d)), "damaged"),
+        (lambda d: re.sub('"peak_at": "[^"]*"', r'"peak_at": "\\ud800"', json.dumps(d)), "damaged"),
         (lambda d: json.dumps(d, indent=1)[:200], "not valid JSON"),
         (lambda d: "<<<<<<< HEAD\n", "baseline.json:1: not valid JSON; resolve the conflict"),
         (lambda d: "[]", "schema is None"),

@@ -11,7 +11,7 @@ import torch
 from cnnstat.errors import OpError
 from cnnstat.frontends.torch.calls import Call, Match
 from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
-from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
+from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, replayed, shown
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
 from cnnstat.frontends.torch.origin import Origin, Origins
@@ -229,6 +229,7 @@ class Builder:
             tensors=claim.tensors,
             stored=claim.stored,
             frozen=claim.frozen,
+            replay=None if claim.keys else replayed(call, gathered),
         )
         self._finish(call, made, gathered.edges, claim)
         return True

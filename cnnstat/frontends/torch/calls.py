@@ -126,3 +126,22 @@ class Match:
 
 
 Handler = Callable[[Call], "Match | None"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A call as a later run of the same model can be held against it.
+
+    path: the module it was called from; shapes: of the tensors it returned.
+    node: the node that is this call; None where it has none (work on weights, constants, another name for a tensor).
+    below: whether it was heard below Python only.
+    operands, results: the tensors it was given and returned, by which calls follow from one another.
+    """
+
+    name: str
+    path: str
+    shapes: tuple[tuple[int, ...], ...]
+    node: int | None
+    below: bool
+    operands: tuple[torch.Tensor, ...]
+    results: tuple[torch.Tensor, ...]

@@ -59,6 +59,24 @@ def _loaded(source: str, request: Request) -> Graph:
     return graph
 
 
+def build_torch_source(source: str, request: Request, *, initialized: bool) -> tuple[nn.Module, Example]:
+    """Return the model that a source names, and the arguments of its forward pass.
+
+    initialized: whether with the weights it starts with; otherwise without memory for large tensors.
+    Raises SourceError, RequestError or ModelError.
+    """
+    located = locate(source)
+    model, _ = _built(located, request.arguments, len(WAYS) - 1 if initialized else 0)
+    return model, example_of(model, request, default_example(model, located.library, located.name))
+
+
+def module_example(model: nn.Module, input: Any = None, inputs: Any = None) -> Example:
+    """Return the arguments of a forward pass as `load_module` reads them; raises RequestError."""
+    if input is None and inputs is None:
+        return example_of(model, Request(), None)
+    return adapted(example_from(input, inputs), model)
+
+
 def _trace(model: nn.Module, example: Example, name: str, source: str, request: Request) -> Graph | None:
     """Return the graph of a model without weights; None where it needs them."""
     try:
@@ -105,11 +123,11 @@ def load_module(
     else:
         if batch is not None:
             raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
-        example = adapted(_example(input, inputs), model)
+        example = adapted(example_from(input, inputs), model)
     return trace(model, example, name=name, source=name, dtype=dtype, mode=mode)
 
 
-def _example(input: Any, inputs: Any) -> Example:
+def example_from(input: Any, inputs: Any) -> Example:
     """Return the arguments of a forward pass as given in Python."""
     made = nested(input)
     is_several = isinstance(made, tuple) and not hasattr(made, "_fields")

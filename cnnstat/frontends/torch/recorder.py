@@ -11,13 +11,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
-from cnnstat.frontends.torch.calls import Call, function_name, words
+from cnnstat.frontends.torch.calls import Call, Heard, function_name, words
 from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.shortcut import FAST, shortcut
-from cnnstat.frontends.torch.tensors import operands_in, tensors_in
+from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
 
 _SAME = words(
     """
@@ -65,24 +65,34 @@ Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
 class Recorder:
-    """Listens to the calls of one forward pass and hands them to the builder."""
+    """Listens to the calls of one forward pass and hands them to the builder; `calls`, if given, gets them too.
 
-    def __init__(self, builder: Builder, stack: CallStack, faker: Faker | None) -> None:
+    takes_shortcuts: whether calls whose result the ops know need not run.
+    """
+
+    takes_shortcuts = True
+
+    def __init__(
+        self, builder: Builder, stack: CallStack, faker: Faker | None, calls: list[Heard] | None = None
+    ) -> None:
         self.builder = builder
         self.stack = stack
         self.faker = faker
+        self.calls = calls
         self.bounded: set[str] = set()
         self.inner: Inner | None = None
+
+    def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what a call from Python makes; a listener may let something else run in its place."""
+        return function(*arguments, **keywords)
 
     def heard(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
     ) -> None:
         """Record a call that has returned."""
         name = function_name(function)
-        results = (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
-        if name in ("setitem", "data.set"):
-            results = (arguments[0],)
-        if not results or name in _FACTORIES:
+        results = results_of(name, arguments, made)
+        if not results:
             return
         if name in _FIRST_ONLY:
             results = results[:1]
@@ -97,12 +107,37 @@ class Recorder:
         else:
             self.note(self.builder.record, call)
 
-    def note(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Let the builder do something; its own faults are told apart from the model's."""
+    def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
+        """Let the builder do something with a call; its own faults are told apart from the model's."""
+        before = len(self.builder.nodes)
         try:
-            action(*arguments)
+            action(call, *arguments)
         except Exception as error:
             raise TracerError(f"{type(error).__name__}: {error}") from error
+        if self.calls is not None:
+            self.calls.append(_heard(call, before, len(self.builder.nodes)))
+
+
+def _heard(call: Call, before: int, after: int) -> Heard:
+    """Return what is kept of a call that made these nodes; the last is itself, those before it are views it reads."""
+    return Heard(
+        name=call.name,
+        path=call.where.path,
+        shapes=tuple(map(shape_of, call.results)),
+        node=after - 1 if after > before else None,
+        below=call.name.startswith("aten."),
+        operands=tuple(operands_in((*call.arguments, *call.keywords.values()))),
+        results=call.results,
+    )
+
+
+def results_of(name: str, arguments: tuple[Any, ...], made: Any) -> tuple[torch.Tensor, ...]:
+    """Return the tensors that a call made or changed; none for a call that a trace passes over."""
+    if name in ("setitem", "data.set"):
+        return (arguments[0],)
+    if name in _FACTORIES:
+        return ()
+    return (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
 
 
 def _overwritten(
@@ -144,13 +179,13 @@ class FunctionMode(TorchFunctionMode):
     ) -> Any:
         """Run and record one call; what it calls itself is part of it."""
         recorder, keywords = self._recorder, kwargs or {}
-        if recorder.inner is not None or _is_transformed():
+        if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
         if isinstance(func, HigherOrderOperator):
             return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and function_name(func) in FAST:
+        if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
             call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
             try:
                 found = shortcut(call, recorder.faker)
@@ -162,7 +197,7 @@ class FunctionMode(TorchFunctionMode):
                 return found[0]
             recorder.inner = inner
         try:
-            made = func(*args, **keywords)
+            made = recorder.run(func, args, keywords)
         finally:
             recorder.inner = None
         recorder.heard(func, args, keywords, made, inner)
@@ -180,7 +215,7 @@ class FunctionMode(TorchFunctionMode):
         return made
 
 
-def _is_transformed() -> bool:
+def is_transformed() -> bool:
     """Whether vmap or another transform of functions is at work, so that tensors here are parts of others."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 

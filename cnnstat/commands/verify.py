@@ -1,0 +1,53 @@
+"""`cnnstat verify`: a network held against independent witnesses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cnnstat import console
+from cnnstat.commands.options import (
+    ArgumentOption,
+    BatchOption,
+    DtypeOption,
+    Format,
+    FormatOption,
+    InputOption,
+    Mode,
+    ModeOption,
+    OutputOption,
+    SetOption,
+    SourceArgument,
+    TracebackOption,
+    make_request,
+)
+
+
+def verify(
+    source: SourceArgument,
+    input: InputOption = None,
+    batch: BatchOption = None,
+    dtype: DtypeOption = None,
+    set: SetOption = None,
+    arg: ArgumentOption = None,
+    mode: ModeOption = Mode.eval,
+    traceback: TracebackOption = False,
+    all: Annotated[bool, typer.Option("--all", help="Show the layers without work too.")] = False,
+    no_run: Annotated[
+        bool, typer.Option("--no-run", help="Let PyTorch work out shapes only: no memory, and no fvcore.")
+    ] = False,
+    format: FormatOption = Format.table,
+    output: OutputOption = None,
+) -> None:
+    """Hold counts, shapes and receptive fields against fvcore, FlopCounterMode, a forward pass and gradients.
+
+    Exits with 3 where a difference is left that nothing explains.
+    """
+    from cnnstat import report
+    from cnnstat.verification import verify_source
+
+    found = verify_source(source, make_request(input, batch, dtype, set, arg, mode), may_run=not no_run)
+    with console.open_output(output) as out:
+        report.write_verification(found, all, format.value, out)
+    raise typer.Exit(found.exit_code)

@@ -1,0 +1,189 @@
+"""PyTorch's FlopCounterMode as a witness: what it counts for each call, and what it has no formula for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+CONVENTION = "its FLOPs / 2: products that PyTorch has a formula for, no bias, no norm, no activation"
+
+Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
+"""Dispatched operations: function, arguments, keyword arguments, result."""
+
+
+class FlopMeter:
+    """Reads FlopCounterMode between calls; a context manager."""
+
+    def __init__(self) -> None:
+        self._mode: Any = FlopCounterMode(display=False)
+        self._read = 0
+
+    def __enter__(self) -> FlopMeter:
+        self._mode.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._mode.__exit__(*error)
+
+    def macs(self) -> int:
+        """Return the multiply-accumulates counted since the last reading."""
+        total = int(self._mode.get_total_flops())
+        counted, self._read = total - self._read, total
+        return counted // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """A product that FlopCounterMode has no formula for; macs is None where nobody has one."""
+
+    function: str
+    macs: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one call came to: FlopCounterMode's count, and facts about what was dispatched.
+
+    unseen: products without a formula; filters: elements of the filters that convolutions ran with.
+    summed: elements that sums over axes read, for products that are written out element by element.
+    """
+
+    macs: int = 0
+    unseen: tuple[Unseen, ...] = ()
+    filters: int = 0
+    summed: int = 0
+
+    def __add__(self, other: Evidence) -> Evidence:
+        return Evidence(
+            self.macs + other.macs,
+            self.unseen + other.unseen,
+            self.filters + other.filters,
+            self.summed + other.summed,
+        )
+
+
+def evidence(macs: int, inner: Inner) -> Evidence:
+    """Return what is known of a call from what it dispatched to."""
+    return Evidence(macs, tuple(_unseen(inner)), *_sizes(inner))
+
+
+def _unseen(inner: Inner) -> Iterator[Unseen]:
+    """Yield the products that FlopCounterMode passes over."""
+    for function, arguments, _, made in inner:
+        if function._overloadpacket in flop_registry:
+            continue
+        namespace, _, name = function._schema.name.partition("::")
+        if name in FORMULAS:
+            yield Unseen(f"{namespace}.{name}", FORMULAS[name](arguments, made))
+        elif namespace not in ("aten", "prim", "prims"):
+            yield Unseen(f"{namespace}.{name}", None)
+
+
+def _sizes(inner: Inner) -> tuple[int, int]:
+    """Return the elements of all filters, and those that sums read."""
+    filters = summed = 0
+    for function, arguments, _, _ in inner:
+        name = function._schema.name.partition("::")[2]
+        if name in ("convolution", "_convolution"):
+            filters += arguments[1].numel()
+        elif name == "sum":
+            summed += arguments[0].numel()
+    return filters, summed
+
+
+def _attention(arguments: tuple[Any, ...], made: Any) -> int:
+    """QKᵀ and AV: every query meets every key twice, over the features of keys and of values."""
+    query, key, value = arguments[:3]
+    return int(math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
+
+
+def _recurrent_layer(arguments: tuple[Any, ...], made: Any) -> int:
+    """Both weight matrices of all gates, once for every step of every sequence."""
+    steps = math.prod(arguments[0].shape[:-1])
+    return int(steps * (arguments[1].numel() + arguments[2].numel()))
+
+
+def _fused_recurrent(arguments: tuple[Any, ...], made: Any) -> int:
+    """All weight matrices, once for every step of every sequence."""
+    weights = next(item for item in arguments if isinstance(item, (list, tuple)) and len(item) > 2)
+    return int(math.prod(arguments[0].shape[:-1]) * sum(w.numel() for w in weights if w.dim() == 2))
+
+
+def _deformable(arguments: tuple[Any, ...], made: Any) -> int:
+    """A convolution's count: every output sums its group's kernel."""
+    return int(made.numel() * math.prod(arguments[1].shape[1:]))
+
+
+def _trilinear(arguments: tuple[Any, ...], made: Any) -> int:
+    """The three factors are expanded to one common shape, each element of which is one term of the sum."""
+    # On shapes alone: an operation on tensors here would be heard as the model's.
+    first, weight, second, *expands = arguments[:6]
+    shapes = []
+    for tensor, axes in zip((first, weight, second), expands):
+        sizes = list(map(int, tensor.shape))
+        for axis in axes:
+            sizes.insert(axis, 1)
+        shapes.append(sizes)
+    return math.prod(map(max, *shapes))
+
+
+FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
+    "mv": lambda arguments, made: arguments[0].numel(),
+    "addmv": lambda arguments, made: arguments[1].numel(),
+    "dot": lambda arguments, made: arguments[0].numel(),
+    "vdot": lambda arguments, made: arguments[0].numel(),
+    "_trilinear": _trilinear,
+    "mkldnn_rnn_layer": _recurrent_layer,
+    "lstm": _fused_recurrent,
+    "gru": _fused_recurrent,
+    "rnn_tanh": _fused_recurrent,
+    "rnn_relu": _fused_recurrent,
+    "deform_conv2d": _deformable,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_fused_attention_overrideable": _attention,
+}
+"""Multiply-accumulates of operations that (some releases of) FlopCounterMode have no formula for, by definition."""
+
+
+class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    """Keeps what is dispatched while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inner: Inner = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation and keep it."""
+        made = func(*args, **(kwargs or {}))
+        self.inner.append((func, args, kwargs or {}, made))
+        return made
+
+
+@contextmanager
+def dispatched() -> Iterator[Inner]:
+    """Yield a list that fills with what is dispatched."""
+    with Dispatched() as listener:
+        yield listener.inner
+
+
+def natural_total(run: Callable[[], Any], modules: Iterable[str]) -> tuple[int, dict[str, int]]:
+    """Return what FlopCounterMode counts where nobody else listens: in all, and within each of these modules."""
+    mode: Any = FlopCounterMode(display=False)
+    with mode:
+        run()
+    counts = mode.get_flop_counts()
+    within = {path: sum(counts.get(_key(path, counts), {}).values()) // 2 for path in modules}
+    return int(mode.get_total_flops()) // 2, within
+
+
+def _key(path: str, counts: dict[str, Any]) -> str:
+    """Return the name that FlopCounterMode gives a module: its path behind the model's class."""
+    return next((name for name in counts if name.partition(".")[2] == path), "")

@@ -1,0 +1,237 @@
+"""Gradients as a witness of receptive fields: where a position of a feature map really reads the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Edge
+from cnnstat.passes.analysis import Analysis
+from cnnstat.passes.receptive_field import spatial_axes
+from cnnstat.verification.findings import Box, FieldFinding, Verdict
+from cnnstat.verification.gradient_run import FieldError, run_with_gradients
+from cnnstat.verification.subject import Subject
+
+MAX_FIELD_BYTES = 256 * 2**20
+"""Outputs of all layers of the largest pass that gradients are followed through."""
+
+LAYERS = 6
+"""Layers whose field is checked, the network's own among them."""
+
+SHORT = 64
+"""Extent of the axes that are not being checked, where both together would take too much memory."""
+
+
+def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
+    """Return the findings on some layers' receptive fields, and what could not be checked and why."""
+    analysis = subject.analysis
+    if not any(spatial_axes(source.shape, source.dtype) for source in analysis.graph.inputs):
+        return (), ()
+    if any(source.dtype.startswith(("int", "uint", "bool")) for source in analysis.graph.inputs):
+        return (), ("receptive field not checked: gradients do not reach whole numbers",)
+    if analysis.fields.total is None:
+        return (), ("receptive field not checked: every layer sees the whole input",)
+    found: list[FieldFinding] = []
+    reasons: list[str] = []
+    for sizes in _sizes(analysis):
+        try:
+            part = _checked(subject, sizes)
+        except FieldError as error:
+            reasons.append(str(error))
+            continue
+        found += part
+        if sizes is None or _is_short(analysis, sizes) or _covers_axes(found):
+            break
+    if not found:
+        return (), (f"receptive field not checked: {'; '.join(dict.fromkeys(reasons))}",)
+    return tuple(dict.fromkeys(found)), ()
+
+
+def _covers_axes(found: Sequence[FieldFinding]) -> bool:
+    """Whether the deepest layer's field lay wholly inside the input along every axis, in one run or another."""
+    last = [each for each in found if each.layer == found[-1].layer and each.ours is not None]
+    return all(
+        any(each.ours[axis][0] >= 0 and each.ours[axis][1] < each.shape[axis] for each in last if each.ours)
+        for axis in range(len(found[-1].shape))
+    )
+
+
+# Input sizes ----------------------------------------------------------------------------------------------------------
+
+
+def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]:
+    """Yield input sizes to try: all axes as long as the field, then one at a time; as they are (None); then shorter."""
+    field = analysis.totals.receptive_field
+    assert field is not None
+    sources = [s for s in analysis.graph.inputs if len(spatial_axes(s.shape, s.dtype)) == len(field.size)]
+    if not any(_fits(analysis, (source.shape for source in sources))):
+        wanted = [size + 4 * math.ceil(stride or 32) for size, stride in zip(field.size, field.stride)]
+        longs = {s.name: tuple(map(_rounded, wanted, s.shape[2:])) for s in sources}
+        yield {s.name: (1, s.shape[1], *longs[s.name]) for s in sources}
+        for axis in range(len(field.size)) if len(field.size) > 1 else ():
+            yield {s.name: (1, s.shape[1], *_one_long(longs[s.name], s.shape[2:], axis)) for s in sources}
+    yield None
+    for parts in (2, 4, 8):
+        yield {s.name: (1, s.shape[1], *(_rounded(size // parts, size) for size in s.shape[2:])) for s in sources}
+
+
+def _is_short(analysis: Analysis, sizes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether no axis is longer than the network's own input, so that nothing better can follow."""
+    return all(
+        s.name not in sizes or all(map(int.__le__, sizes[s.name][2:], s.shape[2:])) for s in analysis.graph.inputs
+    )
+
+
+def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
+    """Yield whether the network's field lies inside the input as it is, and the input is affordable."""
+    field = analysis.totals.receptive_field
+    assert field is not None
+    is_small = analysis.totals.memory.activation_bytes <= MAX_FIELD_BYTES
+    for shape in shapes:
+        roomy = (2 * size <= length for size, length in zip(field.size, shape[2:]))
+        yield is_small and all(roomy)
+
+
+def _rounded(length: int, declared: int) -> int:
+    """Return a length rounded up to what divides the declared size, so that encoders and decoders still fit."""
+    unit = math.gcd(declared, 64)
+    return math.ceil(length / unit) * unit
+
+
+def _one_long(longs: tuple[int, ...], declared: Sequence[int], axis: int) -> tuple[int, ...]:
+    """Return sizes with one long axis."""
+    return tuple(
+        long if place == axis else min(size, max(SHORT, math.gcd(size, 64)))
+        for place, (long, size) in enumerate(zip(longs, declared))
+    )
+
+
+def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None) -> list[FieldFinding]:
+    """Return the findings at some input sizes; raises FieldError where the network does not take them."""
+    if sizes is not None:
+        try:
+            assert subject.resized is not None
+            subject = subject.resized(sizes)
+        except (CnnstatError, AssertionError, RuntimeError, ValueError, TypeError) as error:
+            raise FieldError(f"the model takes no other input sizes ({' '.join(str(error).split())[:120]})") from error
+    needed = subject.analysis.totals.memory.activation_bytes
+    if needed > MAX_FIELD_BYTES:
+        limit = f"the limit is {MAX_FIELD_BYTES // 2**20} MiB"
+        raise FieldError(f"its tensors take {needed / 2**20:,.0f} MiB at an input as large as the field; {limit}")
+    edges = _edges(subject.analysis)
+    run = run_with_gradients(subject, edges)
+    axes = subject.analysis.fields.followed(*edges[-1])
+    rank = len(axes or ())
+    inputs = [t for t, s in zip(run.inputs, subject.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
+    return [finding for edge in edges for finding in _at(subject.analysis, edge, run.results[edge], inputs)]
+
+
+# Layers and positions -------------------------------------------------------------------------------------------------
+
+
+def _edges(analysis: Analysis) -> list[Edge]:
+    """Return the feature maps to check: of layers whose field differs, evenly spread, and last the network's own."""
+    fields, total = analysis.fields, analysis.fields.total_at
+    assert total is not None
+    rank = len(fields.of(*total).size)  # type: ignore[union-attr]  # the total has a field
+    distinct: dict[tuple[Any, ...], Edge] = {}
+    for value in range(analysis.graph.arity, total.value):
+        field = fields.of(value)
+        if field is not None and len(field.size) == rank and not field.global_context:
+            distinct.setdefault((field.size, field.stride, field.start), Edge(value))
+    others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
+    step = max(1, math.ceil(len(others) / (LAYERS - 1)))
+    return [*others[::step], total]
+
+
+def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:
+    """Yield the findings on a feature map at its centre and one step on, where a period of 2 would show."""
+    followed = analysis.fields.followed(*edge)
+    assert followed is not None
+    name = analysis.graph.value_name(edge.value)
+    shape = tuple(inputs[0].shape[2:])
+    centre = [(result.shape[place] - 1) // 2 for place, _ in followed]
+    steps = [min(at + 1, result.shape[place] - 1) for at, (place, _) in zip(centre, followed)]
+    for position in dict.fromkeys((tuple(centre), tuple(steps))):
+        intervals = [track.field.at(index) for index, (_, track) in zip(position, followed)]
+        if any(interval is None for interval in intervals):
+            continue
+        ours: Box = tuple(interval for interval in intervals if interval is not None)
+        box = reached(result, [place for place, _ in followed], position, inputs)
+        is_exact = all(track.field.is_exact for _, track in followed)
+        verdict, reason = _judged(ours, box, shape, is_exact)
+        if verdict is Verdict.UNEXPLAINED and (mixer := _mixer(analysis, edge)) and _contains(box, ours, shape):
+            verdict = Verdict.EXPLAINED
+            reason = f"cnnstat takes {mixer} for seeing the whole input beside this field; the gradient lies between"
+        clipped = any(lo < 0 or hi >= length for (lo, hi), length in zip(ours, shape))
+        yield FieldFinding(
+            layer=name, position=position, shape=shape, ours=ours, gradient=box, clipped=clipped,
+            verdict=verdict, reason=reason,
+        )  # fmt: skip
+
+
+def _judged(ours: Box, box: Box | None, shape: Sequence[int], is_exact: bool) -> tuple[Verdict, str]:
+    """Return the verdict on a field: equal along every axis; only inside where the border or a bound hides the end."""
+    if box is None:
+        return Verdict.UNEXPLAINED, "no gradient reaches the input"
+    for (lo, hi), (first, last), length in zip(ours, box, shape):
+        if first < lo or last > hi:
+            return Verdict.UNEXPLAINED, "the gradient reaches further than the receptive field"
+        if is_exact and ((lo >= 0 and first != lo) or (hi < length and last != hi)):
+            return Verdict.UNEXPLAINED, "the gradient reaches less far than the receptive field"
+    if not is_exact:
+        return Verdict.EXPLAINED, "the field is a bound, and the gradient stays inside"
+    return Verdict.AGREES, ""
+
+
+def _mixer(analysis: Analysis, edge: Edge) -> str:
+    """Return the layer before a feature map that joins a local field with reads it does not follow; empty if none does.
+
+    A gate is a tensor that can be left out of the run; such a layer is both in one, as a write into a slice is.
+    """
+    fields, graph = analysis.fields, analysis.graph
+    before = {edge.value}
+    for value in range(edge.value, graph.arity - 1, -1):
+        if value not in before:
+            continue
+        sources = graph.nodes[value - graph.arity].inputs
+        before.update(source.value for source in sources)
+        known = 0
+        for source in sources:
+            trace = fields.traces[source.value][source.output]
+            known |= trace.context | trace.whole
+        if any(trace.context & ~known for trace in fields.traces[value]):
+            return graph.value_name(value)
+    return ""
+
+
+def _contains(box: Box | None, ours: Box, shape: Sequence[int]) -> bool:
+    """Whether a box contains the part of a field that lies inside the input."""
+    sides = zip(box or (), ours, shape)
+    return box is not None and all(
+        first <= max(lo, 0) and last >= min(hi, length - 1) for (first, last), (lo, hi), length in sides
+    )
+
+
+def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inputs: list[Tensor]) -> Box | None:
+    """Return the box of inputs that a position reads, whatever the batch and channel; None if it reads none."""
+    index: list[Any] = [slice(None)] * result.dim()
+    for place, at in zip(places, position):
+        index[place] = at
+    chosen = result[tuple(index)].sum()
+    if not chosen.requires_grad:
+        return None
+    gradients = torch.autograd.grad(chosen, inputs, retain_graph=True, allow_unused=True)
+    masks = [g.ne(0).flatten(0, 1).any(0) for g in gradients if g is not None]
+    masks = [mask for mask in masks if mask.any()]
+    if not masks:
+        return None
+    corners = [mask.nonzero() for mask in masks]
+    lows = torch.stack([c.amin(0) for c in corners]).amin(0).tolist()
+    highs = torch.stack([c.amax(0) for c in corners]).amax(0).tolist()
+    return tuple(zip(lows, highs))

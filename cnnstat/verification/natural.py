@@ -1,0 +1,24 @@
+"""FlopCounterMode as people run it: nobody else listens, so PyTorch takes its fused paths."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+
+from cnnstat.frontends.torch.example import Made
+from cnnstat.frontends.torch.state import preserved
+from cnnstat.verification.flop_counter import natural_total
+from cnnstat.verification.subject import Subject
+
+
+def alone(subject: Subject, paths: Sequence[str]) -> tuple[int, dict[str, int]]:
+    """Return FlopCounterMode's multiply-accumulates in all, and within each of some modules."""
+    module, example = subject.module(real=True), subject.example
+    assert example is not None
+    with preserved(module), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.train(subject.mode == "train")
+        made = Made(example, module, getattr(torch, subject.graph.dtype), None)
+        return natural_total(lambda: module(*made.arguments, **made.keywords), paths)

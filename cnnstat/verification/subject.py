@@ -1,0 +1,151 @@
+"""Subject: the network under test, with its analysis and everything needed to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.frontends.request import InputShape
+from cnnstat.frontends.torch.example import Example
+from cnnstat.ir.graph import Graph
+from cnnstat.passes.analysis import Analysis, analyze_graph
+from cnnstat.torch_model.network import Network
+
+MAX_REAL_BYTES = 4 * 2**30
+"""Parameters and tensors alive at once of the largest network that is run for real."""
+
+MAX_REAL_MACS = 100 * 10**9
+"""Work of the largest network that is run for real: seconds on a laptop."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """A network: its analysis, and how to get a module and arguments for it.
+
+    build: returns the module with its initial weights (True) or without memory (False).
+    example: arguments of the forward pass, as shapes, of a PyTorch model; None for a spec, whose graph has them.
+    resized: returns the same network for other input sizes.
+    """
+
+    analysis: Analysis
+    build: Callable[[bool], nn.Module]
+    example: Example | None = None
+    dtype: str | None = None
+    mode: str = "eval"
+    resized: Callable[[Mapping[str, tuple[int, ...]]], Subject] | None = None
+    may_run: bool = True
+    _modules: dict[bool, nn.Module] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The layer graph that cnnstat made."""
+        return self.analysis.graph
+
+    def module(self, *, real: bool) -> nn.Module:
+        """Return the module, with memory or without; built once."""
+        if real not in self._modules:
+            if True in self._modules and self.example is not None:
+                return self._modules[True]
+            with _quiet_and_seeded():
+                self._modules[real] = self.build(real)
+        return self._modules[real]
+
+    @cached_property
+    def why_not_real(self) -> str:
+        """Why the network is not run for real; empty if it is."""
+        if not self.may_run:
+            return "--no-run"
+        needed = self.analysis.totals.memory.params_bytes + self.analysis.totals.memory.peak_inference_bytes
+        if needed > MAX_REAL_BYTES:
+            return f"it needs {needed / 2**30:.1f} GiB, and the limit is {MAX_REAL_BYTES // 2**30} GiB"
+        if self.analysis.totals.macs > MAX_REAL_MACS:
+            said = f"{self.analysis.totals.macs / 1e9:,.0f} G multiply-accumulates"
+            return f"it takes {said}, and the limit is {MAX_REAL_MACS // 10**9} G"
+        if any("upper bound" in note for note in self.analysis.warnings):
+            return "values decide how much this model keeps, and the counts are those of keeping everything"
+        if self.example is not None and self._is_without_memory():
+            return "its parameters have no memory"
+        return ""
+
+    def _is_without_memory(self) -> bool:
+        """Whether a given module lies on the meta device."""
+        return any(tensor.device.type == "meta" for tensor in self.module(real=True).parameters())
+
+
+@contextmanager
+def _quiet_and_seeded() -> Iterator[None]:
+    """Build with the same weights each time, and leave the caller's random numbers as they were."""
+    import warnings
+
+    from cnnstat.frontends.torch.state import same_random_numbers
+
+    with same_random_numbers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield
+
+
+def spec_subject(
+    graph: Graph, reload: Callable[[Mapping[str, InputShape]], Graph] | None, *, mode: str, may_run: bool
+) -> Subject:
+    """Return the subject of a graph that cnnstat.build can make a module of.
+
+    reload: returns the graph for other input shapes, by name; None where it is only known for its own.
+    """
+
+    def build(is_real: bool) -> Network:
+        from cnnstat.torch_model.network import build_network
+
+        network = build_network(graph, None if is_real else "meta", None)
+        return network.train(mode == "train")
+
+    def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
+        assert reload is not None
+        made = reload({name: InputShape(shape) for name, shape in sizes.items()})
+        return spec_subject(made, reload, mode=mode, may_run=may_run)
+
+    return Subject(analyze_graph(graph), build, None, None, mode, resized if reload else None, may_run)
+
+
+def torch_subject(
+    graph: Graph, build: Callable[[bool], nn.Module], example: Example, *, dtype: str | None, mode: str, may_run: bool
+) -> Subject:
+    """Return the subject of a PyTorch model."""
+    subject = Subject(analyze_graph(graph), build, example, dtype, mode, None, may_run)
+
+    def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
+        from cnnstat.frontends.torch.trace import trace
+
+        other = with_sizes(example, graph, sizes)
+        model = subject.module(real=subject.why_not_real == "")
+        made = trace(model, other, name=graph.name, source=graph.source, dtype=dtype, mode=mode, may_run=False)
+        return replace(subject, analysis=analyze_graph(made), example=other, resized=None, _modules=subject._modules)
+
+    subject.resized = resized
+    return subject
+
+
+def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:
+    """Return an example with other shapes for some of its inputs, which come in the order of the graph's."""
+    names = iter([source.name for source in graph.inputs])
+
+    def change(value: Any) -> Any:
+        if isinstance(value, (InputShape, torch.Tensor)):
+            dtype = value.dtype if isinstance(value, InputShape) else str(value.dtype).removeprefix("torch.")
+            name = next(names)
+            return InputShape(sizes[name], dtype) if name in sizes else value
+        if isinstance(value, dict):
+            return {key: change(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            parts = [change(item) for item in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return value
+
+    arguments = tuple(map(change, example.arguments))
+    return Example(arguments, {name: change(item) for name, item in example.keywords.items()})

@@ -1,0 +1,238 @@
+"""PyTorch models that one witness or another stumbles over."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+
+
+class Shared(nn.Module):
+    """One convolution called three times."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.relu, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.ReLU(), nn.Linear(3, 4)
+
+    def forward(self, x):
+        x = self.relu(self.conv(x))
+        x = self.relu(self.conv(x))
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+class Functional(nn.Module):
+    """No submodules: all calls are functions, in one module."""
+
+    def __init__(self):
+        super().__init__()
+        self.kernel, self.matrix = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x):
+        y = functional.gelu(functional.max_pool2d(functional.conv2d(x, self.kernel, padding="same"), 2))
+        mixed = torch.einsum("bchw,cd->bdhw", y, self.matrix)
+        return mixed.mean((2, 3)) + (y.flatten(2).transpose(1, 2) @ self.matrix).mean(1)
+
+
+class Vector(nn.Module):
+    """A product with a vector."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.randn(5, 7))
+
+    def forward(self, x):
+        return torch.mv(self.matrix, x)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x, weight):
+        context.save_for_backward(x, weight)
+        return x @ weight
+
+    @staticmethod
+    def backward(context, gradient):
+        x, weight = context.saved_tensors
+        return gradient @ weight.t(), x.t() @ gradient
+
+
+class Custom(nn.Module):
+    """A product inside an autograd function of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.matrix = nn.Conv2d(1, 1, 3), nn.Parameter(torch.randn(6, 6))
+
+    def forward(self, x):
+        return _Product.apply(self.conv(x).flatten(1)[:, :6], self.matrix)
+
+
+class Attention(nn.Module):
+    """Self-attention, which PyTorch fuses in inference."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention, self.norm = nn.MultiheadAttention(8, 2, batch_first=True), nn.LayerNorm(8)
+
+    def forward(self, x):
+        return self.norm(self.attention(x, x, x, need_weights=False)[0])
+
+
+class Encoder(nn.Module):
+    """Encoder layers, which PyTorch fuses too."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2)
+
+    def forward(self, x):
+        return self.encoder(x)
+
+
+class Recurrent(nn.Module):
+    """Two bidirectional layers, and a linear one."""
+
+    def __init__(self, kind="LSTM"):
+        super().__init__()
+        self.layers, self.head = getattr(nn, kind)(5, 6, 2, bidirectional=True, batch_first=True), nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.head(self.layers(x)[0])
+
+
+class Transposed(nn.Module):
+    """Grouped, transposed and dilated depthwise convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.down = nn.Conv2d(4, 8, 3, stride=2, groups=4, padding=1)
+        self.up = nn.ConvTranspose2d(8, 6, 3, stride=2, groups=2, padding=1, output_padding=1)
+        self.wide = nn.Conv2d(6, 6, 3, groups=6, dilation=2, padding=2)
+
+    def forward(self, x):
+        return self.wide(self.up(self.down(x)))
+
+
+class Unused(nn.Module):
+    """A layer whose result nobody reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.read, self.unread = nn.Linear(4, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        self.unread(x)
+        return self.read(x)
+
+
+class Gated(nn.Module):
+    """A squeeze-excite gate between two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.gate, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(x * torch.sigmoid(self.gate(functional.adaptive_avg_pool2d(x, 1))))
+
+
+class Normed(nn.Module):
+    """Weight norm and spectral norm, whose work is on weights."""
+
+    def __init__(self):
+        super().__init__()
+        norms = nn.utils.parametrizations
+        self.conv, self.head = norms.weight_norm(nn.Conv2d(3, 4, 3)), norms.spectral_norm(nn.Linear(4, 4))
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+class Pairs(nn.Module):
+    """A bilinear map."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Bilinear(4, 4, 5)
+
+    def forward(self, x):
+        return self.map(x, x)
+
+
+class Broadcast(nn.Module):
+    """A product whose second factor has the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrices = nn.Parameter(torch.randn(3, 4, 5))
+
+    def forward(self, x):
+        return x @ self.matrices
+
+
+class Norms(nn.Module):
+    """Every layer that fvcore counts by an estimate."""
+
+    def __init__(self):
+        super().__init__()
+        self.batch, self.plain = nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)
+        self.group, self.instance, self.layer = nn.GroupNorm(2, 4), nn.InstanceNorm2d(4), nn.LayerNorm((4, 8, 8))
+
+    def forward(self, x):
+        x = self.layer(self.instance(self.group(self.plain(self.batch(x)))))
+        x = functional.interpolate(functional.interpolate(x, scale_factor=2), size=(12, 12), mode="bilinear")
+        return functional.adaptive_avg_pool2d(x, 1)
+
+
+class Shifted(nn.Module):
+    """Writes into slices and changes in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        y = self.conv(x)
+        z = torch.zeros_like(y)
+        z[:, :, 1:] = y[:, :, :-1]
+        z += x
+        z[:, 0].mul_(2)
+        return self.conv(functional.relu(z - y, inplace=True))
+
+
+class Decided(nn.Module):
+    """A path that values decide."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+
+    def forward(self, x):
+        return self.layer(x) if x.sum() > 1e9 else self.layer(self.layer(x))
+
+
+class Vanishing(nn.Module):
+    """Gradients that vanish or cancel in everyday arithmetic, but not in dependence."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3, bias=False)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x):
+        y = self.conv(x)
+        y = functional.softmax(y - y.detach(), 1) + functional.normalize(functional.relu(y - 100), dim=1)
+        return self.last(functional.max_pool2d(torch.sign(y), 2, ceil_mode=True))
+
+
+class Keywords(nn.Module):
+    """Inputs by name, one of them optional, in a dictionary of results."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, image, mask=None, scale=1.0):
+        y = self.conv(image) * scale
+        return {"y": y, "masked": y if mask is None else y * mask}
