@@ -12,7 +12,7 @@ from cnnstat.exporter.torch.classes import Class, Classes
 from cnnstat.exporter.torch.handmade_code import code_of
 from cnnstat.exporter.torch.layers import HANDMADE, call_text, value_text
 from cnnstat.exporter.torch.module_names import MODULE_NAMES
-from cnnstat.exporter.torch.scopes import Scopes, broken_scopes
+from cnnstat.exporter.torch.scopes import Scopes, access_text, broken_scopes, is_attribute
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 
@@ -118,15 +118,14 @@ def _child(entry: Entry) -> list[str]:
     """Return the lines that make a child."""
     label = entry.label or ""
     built = _built(entry, _INDENT * 2)
-    if label.isidentifier():
+    if is_attribute(label):
         lines = [f"self.{label} = {built}"]
     elif "." in label:
         lines = [f'place(self, "{label}", {built})']
     else:
         lines = [f'self.add_module("{label}", {built})']
     if entry.keys.get("frozen"):
-        access = f"self.{label}" if label.isidentifier() else f'self.get_submodule("{label}")'
-        lines.append(f"{access}.requires_grad_(False)")
+        lines.append(f"{access_text(label)}.requires_grad_(False)")
     return [f"{_INDENT * 2}{line}" for line in lines]
 
 

@@ -243,10 +243,17 @@ class Scopes:
 
     def _access(self, label: str) -> str:
         """Return how a child is reached."""
-        label = self._attribute(label)
-        if all(part.isidentifier() and not iskeyword(part) for part in label.split(".")):
-            return f"self.{label}"
-        return f'self.get_submodule("{label}")'
+        return access_text(self._attribute(label))
+
+
+def is_attribute(label: str) -> bool:
+    """Whether a label can be written as an attribute."""
+    return label.isidentifier() and not iskeyword(label)
+
+
+def access_text(label: str) -> str:
+    """Return how a module under a label, which may have dots, is reached."""
+    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_submodule("{label}")'
 
 
 def _assignment(targets: str, text: str) -> str:
