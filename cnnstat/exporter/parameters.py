@@ -14,23 +14,10 @@ MOST_PARAMETERS = 8
 """More than these are harder to read than the groups themselves."""
 
 _CHANNELS = frozenset(
-    [
-        "out_channels",
-        "out_features",
-        "groups",
-        "num_groups",
-        "num_channels",
-        "hidden_size",
-        "normalized_shape",
-        "shape",
-        "sections",
-        "operands",
-        "parameters",
-        "buffers",
-        "inputs",
-        "output",
-        "outputs",
-    ]
+    """
+    out_channels out_features groups num_groups num_channels hidden_size normalized_shape shape sections operands
+    parameters buffers inputs output outputs
+    """.split()
 )
 """Arguments and keys that hold channels, or sizes among which channels are."""
 _SHORT = {"out_channels": "channels", "out_features": "features"} | {

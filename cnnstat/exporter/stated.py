@@ -13,9 +13,7 @@ from cnnstat.ops.traced import Applied, Recorded, Tensors
 Keys = dict[str, Any]
 
 
-def stated(
-    op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int
-) -> tuple[Call | None, Keys]:
+def stated(op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int) -> tuple[Call | None, Keys]:
     """Return the call of an op, None for one that is no layer of the library, and the keys that stand beside it.
 
     scope: with a dot behind, where the layer stands; name: its own; names of its tensors leave both out.
@@ -119,3 +117,5 @@ def _reads(reads: Reads) -> list[Any]:
             taps = ([tap.start, tap.stop, tap.step] for tap in entry[1].taps)
             written.append([entry[0], entry[1].advance, *taps])
     return written
+
+

@@ -199,11 +199,7 @@ def _operands() -> Schema:
     """Return the keys that may stand beside a single layer."""
     operand = {"type": ["string", "number", "array", "object"], "items": _refer("value")}
     return {
-        "operands": {
-            "description": "What it works on: input, numbers, sizes, tensors.",
-            "type": "array",
-            "items": operand,
-        },
+        "operands": {"description": "What it works on: input, numbers, sizes, tensors.", "type": "array", "items": operand},
         "parameters": {"description": "Learnt tensors by name, instead of its usual ones.", "type": "object"},
         "buffers": {"description": "Other stored tensors by name.", "type": "object"},
         "dtype": {"description": "Dtype of its output, or a list.", "type": ["string", "array"]},

@@ -15,62 +15,15 @@ from cnnstat.ir.graph import Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 
 MODULE_NAMES = frozenset(
-    [
-        "T_destination",
-        "add_module",
-        "apply",
-        "bfloat16",
-        "buffers",
-        "call_super_init",
-        "children",
-        "compile",
-        "cpu",
-        "cuda",
-        "double",
-        "dump_patches",
-        "eval",
-        "extra_repr",
-        "float",
-        "forward",
-        "get_buffer",
-        "get_extra_state",
-        "get_parameter",
-        "get_submodule",
-        "half",
-        "ipu",
-        "load_state_dict",
-        "modules",
-        "mtia",
-        "named_buffers",
-        "named_children",
-        "named_modules",
-        "named_parameters",
-        "parameters",
-        "register_backward_hook",
-        "register_buffer",
-        "register_forward_hook",
-        "register_forward_pre_hook",
-        "register_full_backward_hook",
-        "register_full_backward_pre_hook",
-        "register_load_state_dict_post_hook",
-        "register_load_state_dict_pre_hook",
-        "register_module",
-        "register_parameter",
-        "register_state_dict_post_hook",
-        "register_state_dict_pre_hook",
-        "requires_grad_",
-        "set_extra_state",
-        "set_submodule",
-        "share_memory",
-        "state_dict",
-        "to",
-        "to_empty",
-        "train",
-        "training",
-        "type",
-        "xpu",
-        "zero_grad",
-    ]
+    """
+    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules
+    mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
+    share_memory state_dict to to_empty train training type xpu zero_grad
+    """.split()
 )
 """Attributes of every module, which no child can be called."""
 
@@ -115,13 +68,7 @@ def torch_text(graph: Graph, title: str) -> str:
     lines = ["import torch", f"from torch import {tensor}nn"]
     lines += ["from torch.nn import functional as F"] if any("F." in body for body in bodies) else []
     lines = [*(line for line in imports if "torch" not in line), "", *lines]
-    return (
-        f'"""{_docstring(sound, title)}\n"""\n\n'
-        + "\n".join(lines).lstrip("\n")
-        + "\n\n\n"
-        + "\n\n\n".join(bodies)
-        + "\n"
-    )
+    return f'"""{_docstring(sound, title)}\n"""\n\n' + "\n".join(lines).lstrip("\n") + "\n\n\n" + "\n\n\n".join(bodies) + "\n"
 
 
 def _network_name(name: str, taken: set[str]) -> str:
@@ -222,3 +169,5 @@ def _example(given: Input) -> str:
     if not given.dtype.startswith(("float", "bfloat")):
         return f"torch.zeros(({sizes}{',' * (len(given.shape) == 1)}), dtype=torch.{given.dtype})"
     return f"torch.rand({sizes or '()'}" + (f", dtype=torch.{given.dtype})" if given.dtype != "float32" else ")")
+
+

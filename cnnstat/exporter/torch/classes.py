@@ -154,11 +154,7 @@ class Program:
 
     def _register(self, index: int, scope: Scope, inside: str) -> None:
         """Add the learnt tensors of a traced call that are operands, or that nothing uses."""
-        op, node_name, input_count = (
-            self.graph.nodes[index].op,
-            self.graph.nodes[index].name,
-            len(self.values.inputs[index]),
-        )
+        op, node_name, input_count = self.graph.nodes[index].op, self.graph.nodes[index].name, len(self.values.inputs[index])
         assert isinstance(op, (Applied, Recorded))
         wanted = op.tensors
         if isinstance(op, Applied):
@@ -264,19 +260,12 @@ class Program:
         """Make classes of all groups that are no mere sequence, groups that work alike sharing one."""
         pending = [instances for instances in self._known.values()]
         while pending:
-            ready = [
-                instances for instances in pending if not any(_has_groups(e, self._groups()) for e, _ in instances)
-            ]
+            ready = [instances for instances in pending if not any(_has_groups(e, self._groups()) for e, _ in instances)]
             for instances in ready:
                 pending.remove(instances)
             merged: dict[Hashable, list[tuple[Entry, Scope]]] = {}
             for entry, scope in (each for instances in ready for each in instances):
-                key = (
-                    structure(entry, is_outermost=True),
-                    tuple(scope.setup),
-                    tuple(scope.lines),
-                    tuple(scope.arguments),
-                )
+                key = (structure(entry, is_outermost=True), tuple(scope.setup), tuple(scope.lines), tuple(scope.arguments))
                 merged.setdefault(key, []).append((entry, scope))
             for instances in sorted(merged.values(), key=len, reverse=True):
                 self._define(instances, taken)
