@@ -1,4 +1,4 @@
-"""The networks of other tasks: detection, segmentation, colouring and video, against papers, authors and torchvision."""
+"""Networks of other tasks: detection, segmentation, colouring, video, against papers, authors and torchvision."""
 
 from __future__ import annotations
 

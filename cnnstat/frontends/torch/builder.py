@@ -181,11 +181,7 @@ class Builder:
             return self._emit_recorded(call, match.op, gathered, direct.values())
         outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
         shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
-        try:
-            check_input_count(match.op, len(shapes))
-            if match.op.output(shapes) != outputs:
-                return False
-        except OpError:
+        if call.match is None and not _makes(match.op, shapes, outputs):
             return False
         direct = {**self._own_buffers(match.op, shapes, call.where, direct), **direct}
         claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
@@ -324,3 +320,12 @@ class Builder:
         value, _ = self._append(op, tuple(edges), call.where, shown(call.name), claim)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+
+
+def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:
+    """Whether an op makes these outputs of these inputs."""
+    try:
+        check_input_count(op, len(shapes))
+        return op.output(shapes) == outputs
+    except OpError:
+        return False

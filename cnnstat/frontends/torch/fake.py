@@ -16,6 +16,7 @@ class Faker:
     def __init__(self, dtype: torch.dtype | None = None) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._dtype = dtype
+        self._states: dict[torch.device, dict[str, Any]] = {}
         self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def is_fake(self, tensor: Any) -> bool:
@@ -24,12 +25,33 @@ class Faker:
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """Return a fake tensor in C order, on the CPU."""
-        with self.mode:
-            return torch.empty(shape, dtype=dtype, device="cpu")
+        with torch._C._DisableTorchDispatch():
+            empty = torch.empty(shape, dtype=dtype, device="meta")
+        return self._wrapped(empty, _CPU)
 
-    def fresh(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
-        """Return a fake tensor as `empty` does, without the detour through the fake mode."""
-        return FakeTensor(self.mode, torch.empty(shape, dtype=dtype, device="meta"), _CPU)
+    def viewed(self, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+        """Return a fake view of a whole contiguous fake tensor."""
+        with torch._C._DisableTorchDispatch():
+            empty = torch.empty(shape, dtype=tensor.dtype, device="meta")
+            empty.set_(tensor.untyped_storage(), tensor.storage_offset(), empty.size(), empty.stride())
+        return self._wrapped(empty, tensor.device)
+
+    def _wrapped(self, empty: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Return a fake tensor around one without memory.
+
+        What FakeTensor's constructor works out in Python is the same each time, so that it is asked but once.
+        """
+        state = self._states.get(device)
+        if state is None:
+            first = FakeTensor(self.mode, empty, device)
+            self._states[device] = dict(vars(first))
+            return first
+        made = torch.Tensor._make_subclass(
+            FakeTensor, empty, False, dispatch_device=True, device_for_backend_keys=device
+        )
+        torch._C._set_throw_on_mutable_data_ptr(made)
+        vars(made).update(state)
+        return made
 
     def twin(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the fake twin of a tensor, always the same one."""
@@ -43,14 +65,14 @@ class Faker:
     def _made(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a new fake tensor of the same sizes, strides and dtype."""
         layout: Any = tensor.layout
-        device = "cpu" if tensor.device.type == "meta" else tensor.device
+        device = _CPU if tensor.device.type == "meta" else tensor.device
         if layout is not torch.strided:
             return self.mode.from_tensor(tensor)
         empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
-        return FakeTensor(self.mode, empty, torch.device(device))
+        return self._wrapped(empty, device)
 
     def converted(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the twin of a parameter or buffer, in the dtype asked for if it is a floating-point one."""
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
             return self.twin(tensor)
-        return self.fresh(tuple(tensor.shape), self._dtype)
+        return self.empty(tuple(tensor.shape), self._dtype)

@@ -19,6 +19,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.modules import tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -113,9 +114,9 @@ def _quiet() -> Iterator[None]:
 def main_dtype(model: nn.Module) -> torch.dtype:
     """Return the dtype that most of a model's numbers have."""
     counts: Counter[torch.dtype] = Counter()
-    for parameter in model.parameters():
-        if not nn.parameter.is_lazy(parameter) and parameter.is_floating_point():
-            counts[parameter.dtype] += parameter.numel()
+    for _, tensor, is_parameter in tensors_of(model):
+        if is_parameter and not nn.parameter.is_lazy(tensor) and tensor.is_floating_point():
+            counts[tensor.dtype] += tensor.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
 
 
@@ -131,11 +132,7 @@ def _set_mode(model: nn.Module, training: bool) -> bool:
 def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
     """Make all parameters and buffers known to the builder."""
     seen: set[int] = set()
-    named = (
-        *((name, tensor, True) for name, tensor in model.named_parameters()),
-        *((name, tensor, False) for name, tensor in model.named_buffers()),
-    )
-    for name, stand_in, is_parameter in named:
+    for name, stand_in, is_parameter in tensors_of(model):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
             builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)

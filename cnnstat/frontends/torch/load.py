@@ -17,10 +17,12 @@ from cnnstat.frontends.torch.example import Example, adapted, example_of, nested
 from cnnstat.frontends.torch.guard import ModelError, contained
 from cnnstat.frontends.torch.locate import Located, locate
 from cnnstat.frontends.torch.trace import notes, trace
+from cnnstat.ir.collector import collector_paused
 from cnnstat.ir.graph import Graph
 from cnnstat.units import check_dtype
 
 
+@collector_paused()
 def load_torch_source(source: str, request: Request) -> Graph:
     """Return the graph of `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `package.module:NAME`.
 
@@ -99,6 +101,7 @@ def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tu
     raise SourceError(f"{located.name} returns {article}; name a function that returns one torch.nn.Module")
 
 
+@collector_paused()
 def load_module(
     model: Any,
     input: Any = None,

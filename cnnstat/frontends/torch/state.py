@@ -12,13 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnstat.frontends.torch.modules import modules_of
+
 _CONTAINERS = (list, dict, set)
 
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
     """Leave all as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
-    modules = list(model.modules())
+    modules = [module for _, module in modules_of(model)]
     instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
     scripted = [_Scripted(module) for module in modules if isinstance(module, torch.jit.ScriptModule)]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.modules import modules_of
 
 MAX_REAL_NUMBERS = 1024
 """Integer buffers up to this size stay real, so that models can read them (`.tolist()`)."""
@@ -35,7 +36,7 @@ def swapped(model: nn.Module, faker: Faker | None) -> Iterator[list[tuple[torch.
         changed.append((table, name, table[name]))
         table[name] = made
 
-    modules = [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    modules = [module for _, module in modules_of(model) if not isinstance(module, torch.jit.ScriptModule)]
     try:
         for module in modules:
             for table, is_parameter in ((module._parameters, True), (module._buffers, False)):

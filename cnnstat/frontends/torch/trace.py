@@ -15,6 +15,7 @@ from cnnstat.frontends.torch.example import Example
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.forward_pass import Listen, Way, keeping, traced
 from cnnstat.frontends.torch.guard import ModelError, told
+from cnnstat.frontends.torch.modules import tensors_of
 from cnnstat.ir.graph import Graph
 
 MAX_REAL_BYTES = 4 * 2**30
@@ -40,7 +41,7 @@ def trace(
     Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
-    if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
+    if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(model)):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
     way = Way(kind, name, source, mode, keeping(calls))
