@@ -19,7 +19,7 @@ _CONTAINERS = (list, dict, set)
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Leave all as it was: parameters, buffers, attributes, hooks, mode, classes, default dtype, random generators."""
+    """Leave all as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
     modules = [module for _, module in modules_of(model)]
     instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
