@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.api import analyze, build, compare, load, verify
+    from cnnstat.api import analyze, build, compare, export, load, profile, verify
     from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.passes.analysis import Analysis
+    from cnnstat.timing.profile import Profile
 
 __version__ = "0.1.0"
 
@@ -21,12 +22,15 @@ _HOMES = {
     "analyze": "cnnstat.api",
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
+    "export": "cnnstat.api",
     "load": "cnnstat.api",
+    "profile": "cnnstat.api",
     "verify": "cnnstat.api",
     "Analysis": "cnnstat.passes.analysis",
     "CnnstatError": "cnnstat.errors",
     "Comparison": "cnnstat.comparison",
     "Graph": "cnnstat.ir.graph",
+    "Profile": "cnnstat.timing.profile",
     "SpecError": "cnnstat.errors",
 }
 
@@ -35,12 +39,15 @@ __all__ = [
     "CnnstatError",
     "Comparison",
     "Graph",
+    "Profile",
     "SpecError",
     "__version__",
     "analyze",
     "build",
     "compare",
+    "export",
     "load",
+    "profile",
     "verify",
 ]
 

@@ -1,6 +1,6 @@
 """`python -m cnnstat`."""
 
-from cnnstat.cli import main
+from cnnstat.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

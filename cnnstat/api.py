@@ -1,10 +1,11 @@
-"""The Python interface: load a model, analyze it, build it, compare several."""
+"""The Python interface: load a model, analyze it, build it, export it, measure it, compare several."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.comparison import Comparison, compare_analyses
@@ -18,6 +19,7 @@ from cnnstat.units import check_dtype
 if TYPE_CHECKING:
     import torch
 
+    from cnnstat.timing.profile import Profile
     from cnnstat.verification.findings import Verification
 
 Shape = str | Sequence[int]
@@ -67,8 +69,8 @@ def _check_mode(mode: str) -> None:
 
 
 def _request(
-    input: Shape | None,
-    inputs: Mapping[str, Shape] | None,
+    input: Any,
+    inputs: Any,
     batch: int | None,
     dtype: str | None,
     variables: Mapping[str, Any] | None,
@@ -77,6 +79,10 @@ def _request(
 ) -> Request:
     """Return the changes that are asked for of a source by name."""
     _check_mode(mode)
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise RequestError(
+            "inputs= takes sizes by name, as in inputs={'image': (3, 224, 224)}; input= takes sizes alone"
+        )
     shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
     if input is not None:
         shapes[""] = _shape(input)
@@ -162,6 +168,80 @@ def build(
         source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
     )
     return build_module(graph, device=device)
+
+
+def export(
+    source: Source,
+    input: Any = None,
+    *,
+    to: str = "yaml",
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
+) -> str:
+    """Return a model as text: a spec that analyzes to the same figures, or a PyTorch file that needs nothing else.
+
+    to: `"yaml"` or `"json"` for a spec, `"torch"` for PyTorch.
+    The other arguments and the errors are those of `load`. Raises CnnstatError too for a layer that the format cannot
+    have.
+    """
+    from cnnstat.exporter import export_graph
+
+    graph = load(
+        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
+    )
+    return export_graph(graph, to)
+
+
+def profile(
+    source: Source,
+    input: Any = None,
+    *,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: str = "eval",
+    device: str | None = None,
+    channels_last: bool = False,
+    backward: bool = False,
+    tf32: bool = False,
+    isolate: bool = False,
+    energy: bool = False,
+    samples: int = 30,
+    threads: int | None = None,
+    trace: str | os.PathLike[str] | None = None,
+) -> Profile:
+    """Return the measured times of a model, layer by layer: `profile("alexnet").whole.plain.median` seconds.
+
+    device: `"cuda"`, `"cpu"` or `"mps"`; CUDA where there is a GPU, else the CPU.
+    channels_last, backward, tf32, isolate, energy, threads, trace: as the options of `cnnstat profile`.
+    samples: measurements of everything, at least.
+    The other arguments and the errors are those of `load`; a module is copied and left as it was. Raises CnnstatError
+    too where PyTorch or the device is missing.
+    """
+    from cnnstat.profiler.choices import make_options, need_torch
+
+    _check_mode(mode)
+    options = make_options(
+        device=device, dtype=dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
+        energy=energy, samples=samples, threads=threads, trace=None if trace is None else Path(trace),
+    )  # fmt: skip
+    need_torch()
+    from cnnstat.profiler import profile as measure
+    from cnnstat.profiler.progress import Silent
+
+    if isinstance(source, (str, os.PathLike)):
+        request = _request(input, inputs, batch, dtype, variables, arguments, mode)
+        return measure(os.fspath(source), request, options, Silent())
+    if variables or arguments:
+        raise RequestError("variables and arguments go with a source by name; this model is built already")
+    request = Request(batch=batch, dtype=dtype, mode=mode)
+    return measure(source, request, options, Silent(), input=input, inputs=inputs)
 
 
 def compare(*sources: Source | Analysis, **options: Any) -> Comparison:

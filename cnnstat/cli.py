@@ -5,8 +5,11 @@ Exit codes: 0 fine, 1 a limit is broken, 2 the usage or the model is wrong, 3 so
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
+import threading
 from importlib import import_module
 from typing import Annotated, Any
 
@@ -19,11 +22,13 @@ COMMANDS = {
     "analyze": "analyze:analyze",
     "compare": "compare:compare",
     "explain": "explain:explain",
+    "profile": "profile:profile",
+    "verify": "verify:verify",
+    "export": "export:export",
+    "check": "check:check",
     "list": "list_zoo:list_zoo",
     "ops": "ops:ops",
     "schema": "schema:schema",
-    "check": "check:check",
-    "verify": "verify:verify",
 }
 """Where under cnnstat.commands each command's function is, in the order of `cnnstat --help`."""
 
@@ -76,6 +81,8 @@ def main() -> None:
     """Run the command line; every error is one clear line (a spec's faults one each) and exit code 2."""
     from cnnstat.errors import CnnstatError
 
+    # Imports leave very many objects, PyTorch a million, which the collector would walk over again and again.
+    gc.set_threshold(100_000, 20, 100)
     console.prepare_streams()
     try:
         code = typer.main.get_command(app).main(prog_name="cnnstat", standalone_mode=False)
@@ -90,3 +97,29 @@ def main() -> None:
     except Exception as error:
         code = console.report_unexpected(error)
     sys.exit(code or 0)
+
+
+def run() -> None:
+    """Run the command line as a process of its own, which ends at once; Python takes a second to dismantle PyTorch."""
+    try:
+        main()
+    except SystemExit as done:
+        if "torch" in sys.modules and isinstance(done.code, int) and not _is_waited_for():
+            _leave(done.code)
+        raise
+
+
+def _is_waited_for() -> bool:
+    """Whether other threads still work, or a debugger or profiler wants to see the end."""
+    return threading.active_count() > 1 or sys.gettrace() is not None or sys.getprofile() is not None
+
+
+def _leave(code: int) -> None:
+    """End the process as Python would, but leave the memory to the system; returns where output cannot be written."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return
+    atexit._run_exitfuncs()
+    os._exit(code)

@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import CnnstatError
 from cnnstat.passes.analysis import Analysis
 
+if TYPE_CHECKING:
+    from cnnstat.timing.profile import Profile
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Several analyses side by side; the first is the one that the others are measured against."""
+    """Several analyses side by side; the first is the one that the others are measured against.
+
+    profiles: the measured times of each, or none.
+    """
 
     analyses: tuple[Analysis, ...]
+    profiles: tuple[Profile, ...] = ()
 
     @cached_property
     def figures(self) -> tuple[Mapping[str, int], ...]:
@@ -72,8 +79,8 @@ def figures(analysis: Analysis) -> dict[str, int]:
     }
 
 
-def compare_analyses(analyses: Sequence[Analysis]) -> Comparison:
-    """Return several analyses side by side; raises CnnstatError if there is none."""
+def compare_analyses(analyses: Sequence[Analysis], profiles: Sequence[Profile] = ()) -> Comparison:
+    """Return several analyses side by side, with the profiles of all or none; raises CnnstatError if there is none."""
     if not analyses:
         raise CnnstatError("compare needs at least one model")
-    return Comparison(tuple(analyses))
+    return Comparison(tuple(analyses), tuple(profiles))

@@ -86,7 +86,8 @@ def report_unexpected(error: Exception) -> int:
         return 2
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "cnnstat"
-    print(_printable(f"{command}: {message()} (`{command} --help` shows how)"), file=sys.stderr)
+    said = message().replace("Value error, ", "")  # what pydantic puts before typer's own message
+    print(_printable(f"{command}: {said} (`{command} --help` shows how)"), file=sys.stderr)
     return int(getattr(error, "exit_code", 2))
 
 

@@ -253,3 +253,24 @@ def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
 
 def test_version(run: Run) -> None:
     assert run("--version").out.startswith("cnnstat 0.")
+
+
+@pytest.mark.parametrize(("ending", "code"), [("sys.exit(3)", 3), ("sys.exit(0)", 0), ("raise ValueError", 1)])
+def test_process_with_pytorch_ends_with_its_code_output_and_exit_handlers(ending, code):
+    program = (
+        "import atexit, sys\nfrom types import ModuleType\nfrom cnnstat import cli\n"
+        "sys.modules['torch'] = ModuleType('torch')\natexit.register(print, 'handled')\n"
+        f"def main():\n    print('table')\n    {ending}\ncli.main = main\ncli.run()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (code, "table\nhandled\n")
+
+
+def test_process_with_pytorch_waits_for_threads():
+    program = (
+        "import sys, threading, time\nfrom types import ModuleType\nfrom cnnstat import cli\n"
+        "sys.modules['torch'] = ModuleType('torch')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('done'))).start()\n"
+        "cli.main = lambda: sys.exit(0)\ncli.run()\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "done\n"

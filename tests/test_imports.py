@@ -17,7 +17,7 @@ LEVELS = (
     {"ops", "passes"},
     {"comparison", "published", "timing"},
     {"frontends", "report", "torch_model"},
-    {"profiler", "verification"},
+    {"profiler", "verification", "exporter"},
     {"budget"},
     {"api"},
     {"testing"},
@@ -26,8 +26,8 @@ LEVELS = (
     {"cli"},
     {"__main__"},
 )
-RENDERING = {("passes.analysis", "report"), ("comparison", "report")}
-"""Analyses and comparisons print themselves: their methods import a report when they are called."""
+RENDERING = {("passes.analysis", "report"), ("comparison", "report"), ("timing.profile", "report")}
+"""Analyses, comparisons and profiles print themselves: their methods import a report when they are called."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

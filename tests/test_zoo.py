@@ -21,12 +21,18 @@ PARAMETERS = {
     "alexnet": 61_100_840,
     "alexnet_2012": 60_965_224,
     "c3d": 79_991_015,
+    "colorization": 32_236_011,
     "convnetjs_mnist": 5_994,
+    "deeplabv3": 42_004_074,
+    "faster_rcnn": 41_808_406,
+    "fcn8s": 134_489_759,
     "lenet5": 61_706,
     "lenet5_1998": 60_000,
     "m5": 559_114,
+    "maskrcnn_head": 2_646_107,
     "plain18": 11_515_688,
     "plain34": 21_623_848,
+    "r3d_18": 33_371_472,
     "resnet18": 11_689_512,
     "resnet34": 21_797_672,
     "resnet50": 25_557_032,
@@ -35,6 +41,7 @@ PARAMETERS = {
     "resnet101_v1": 44_549_160,
     "resnet152": 60_192_808,
     "resnet152_v1": 60_192_808,
+    "ssd300": 35_641_826,
     "unet": 31_030_658,
     "vgg11": 132_863_336,
     "vgg11_bn": 132_868_840,
@@ -44,6 +51,8 @@ PARAMETERS = {
     "vgg16_bn": 138_365_992,
     "vgg19": 143_667_240,
     "vgg19_bn": 143_678_248,
+    "yolov1": 271_703_550,
+    "yolov3": 61_949_149,
 }
 
 RECEPTIVE_FIELDS = {
@@ -387,3 +396,14 @@ def test_work_and_shapes_are_those_of_torchvision(name, model, analyze):
     if name not in RESNETS:
         ours, called = ([rest for _, *rest in rows] for rows in (ours, called))
     assert ours == called
+
+
+def test_the_zoo_is_sorted_as_people_count():
+    names = zoo.names()
+    assert [name for name in names if name.startswith("vgg") and "_" not in name] == [
+        "vgg11",
+        "vgg13",
+        "vgg16",
+        "vgg19",
+    ]
+    assert names.index("resnet18") < names.index("resnet50_v1") < names.index("resnet101") < names.index("resnet152")

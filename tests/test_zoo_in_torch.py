@@ -48,6 +48,7 @@ def test_parameters_are_called_as_the_layers_are(name, analyze):
         said = {
             f"{node.name}.{key}": shape
             for node, inputs in zip(analysis.graph.nodes, analysis.values.inputs)
+            if node.shares is None
             for key, shape in getattr(node.op, facet)(inputs).items()
         }
         assert {key: tuple(tensor.shape) for key, tensor in tensors} == said
@@ -57,10 +58,11 @@ def test_parameters_are_called_as_the_layers_are(name, analyze):
 def test_peak_of_inference(name, analyze):
     peak = peak_of(analyze(name).graph)
     assert peak.bytes == analyze(name).memory.peak_inference_bytes
-    assert not peak.copies
+    # ssd300 brings the boxes of permuted maps into a list, which copies them; torchvision does the same.
+    assert not peak.copies or name == "ssd300"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_training_keeps_what_autograd_keeps(name, analyze):
-    analysis = analyze(name)
+def test_training_keeps_what_autograd_keeps(name):
+    analysis = cnnstat.analyze(name, batch=2)  # batch norm of a single pixel cannot train on one image
     assert kept_by(analysis.graph) == analysis.memory.saved_bytes + kept_elsewhere(analysis.graph, analysis.values)

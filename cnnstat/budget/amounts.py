@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from fractions import Fraction
@@ -70,8 +69,10 @@ def parse_amount(written: Any, unit: Unit, *, may_be_share: bool = False) -> Amo
 
 def _number(written: int | float, unit: Unit) -> Amount:
     """Return the amount of a number without a unit."""
-    if not math.isfinite(written) or not 0 <= written <= MAX_VALUE:
-        raise CnnstatError(f"{written} is no amount; write a number of at least 0 {_EXAMPLES[unit]}")
+    if not 0 <= written <= MAX_VALUE:
+        is_long = isinstance(written, int) and abs(written) > MAX_VALUE  # Python refuses to print very long ones
+        what = "so large a number" if is_long else f"{written}"
+        raise CnnstatError(f"{what} is no amount; write a number of at least 0 {_EXAMPLES[unit]}")
     if unit is Unit.TIME and written:
         raise CnnstatError(f"{written} has no unit; write it {_EXAMPLES[unit]}")
     whole = int(written) if written == int(written) else None

@@ -22,6 +22,14 @@ NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 TOOL_KEYS = ("check",)
 """Parts of `[tool.cnnstat]`; there is one so far."""
 
+MAX_BYTES = 2**20
+"""Largest configuration that is read."""
+MAX_VALUES = 50_000
+"""Most values of a configuration in YAML, an alias counted as all that it stands for."""
+MAX_PARTS = 100
+"""Most parts of a dotted key; reading one takes time in proportion to the square of its length."""
+
+_LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_PARTS}}}""")
 _TOML_PLACE = re.compile(r"\s*\(at line (?P<line>\d+), column (?P<column>\d+)\)|\s*\(at end of document\)")
 
 
@@ -63,7 +71,7 @@ def _folders(start: Path) -> Iterator[Path]:
 def _tables(path: Path) -> Tables | None:
     """Return the part of a file that configures `check`, None if it has none."""
     file = from_here(path)
-    text = read_text(path)
+    text = read_text(path, MAX_BYTES, "this is no configuration")
     if not text.strip():
         return None
     is_yaml = path.suffix in (".yaml", ".yml")
@@ -87,16 +95,33 @@ def _toml(text: str, file: str) -> tuple[Any, dict[Keys, tuple[int, int]]]:
         import tomllib
     else:
         import tomli as tomllib
+    if found := _LONG_KEY.search(text):
+        place = Location(file, text.count("\n", 0, found.start()) + 1, 1)
+        raise ConfigurationError([Problem(place, f"a key has more than {MAX_PARTS} parts")])
     try:
         values = tomllib.loads(text)
+        _check_numbers(values)
+        is_read = "cnnstat" in text or file.endswith("cnnstat.toml")
+        return values, toml_places(text) if is_read else {}
     except tomllib.TOMLDecodeError as error:
         match = _TOML_PLACE.search(str(error))
         line, column = (match["line"] or 1, match["column"] or 1) if match else (1, 1)
         said = f"not valid TOML: {_TOML_PLACE.sub('', str(error))}"
         raise ConfigurationError([Problem(Location(file, int(line), int(column)), said)]) from None
+    except ValueError:
+        said = "a number has too many digits; TOML's have 64 bits"
+        raise ConfigurationError([Problem(Location(file, 1, 1), said)]) from None
     except RecursionError:
         raise ConfigurationError([Problem(Location(file, 1, 1), "nested too deeply")]) from None
-    return values, toml_places(text) if "cnnstat" in text or file.endswith("cnnstat.toml") else {}
+
+
+def _check_numbers(value: Any) -> None:
+    """Raise ValueError if a whole number within a value has more than 64 bits."""
+    if isinstance(value, (dict, list)):
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_numbers(inner)
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError
 
 
 def _yaml(text: str, file: str) -> tuple[Any, dict[Keys, tuple[int, int]]]:
@@ -107,6 +132,8 @@ def _yaml(text: str, file: str) -> tuple[Any, dict[Keys, tuple[int, int]]]:
 
 def _plain(tree: Tree, path: Keys, places: dict[Keys, tuple[int, int]]) -> Any:
     """Return the plain value of a tree, and note where its parts stand."""
+    if len(places) > MAX_VALUES:
+        raise ConfigurationError([Problem(tree.location, f"more than {MAX_VALUES:,} values by here; keep it short")])
     places.setdefault(path, (tree.location.line, tree.location.column))
     if isinstance(tree, Mapping):
         values = {}

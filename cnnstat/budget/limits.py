@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnstat.budget.amounts import Amount, parse_amount
-from cnnstat.budget.metrics import METRICS, Metric
+from cnnstat.budget.metrics import METRICS, Metric, Unit
 from cnnstat.budget.report import Place
 from cnnstat.budget.tables import Path, Tables
 from cnnstat.errors import CnnstatError
+from cnnstat.profiler.choices import check_device
 
 LEVELS = ("fail", "warn")
 
@@ -22,6 +23,8 @@ class Limit:
 
     bound: `max`, `min` or `max_increase`. amount: how much. tolerated: growth that never counts (`min_delta`).
     is_blocking: whether breaking it fails the check. key: what to change in order to raise it, at `setting`.
+    device, threads: where time is measured, CUDA where there is a GPU, else the CPU, if None; and on how many threads
+        of a CPU, PyTorch's choice if None.
     """
 
     metric: Metric
@@ -31,6 +34,8 @@ class Limit:
     is_blocking: bool = True
     key: str
     setting: Place | None = None
+    device: str | None = None
+    threads: int | None = None
 
     def threshold(self, baseline: int | None) -> int:
         """Return the outermost value that keeps the limit; `max_increase` counts from the baseline."""
@@ -64,7 +69,8 @@ def _budget(tables: Tables, path: Path, metric: Metric, budget: Any) -> Iterator
         tables.fault(path, f'{metric.name}: write {metric.name} = {{{bound} = "…"}}')
         return
     known = (*metric.bounds, *(("min_delta",) if "max_increase" in metric.bounds else ()), "level")
-    budget = tables.table(path, (*known, "device") if metric.name == "latency" else known)
+    budget = tables.table(path, (*known, "device", "threads") if metric.unit is Unit.TIME else known)
+    device, threads = _device(tables, (*path, "device")), tables.whole((*path, "threads"))
     default = "warn" if metric.name == "latency" else "fail"
     level = tables.choice((*path, "level"), LEVELS) if "level" in budget else default
     tolerated = None
@@ -87,7 +93,20 @@ def _budget(tables: Tables, path: Path, metric: Metric, budget: Any) -> Iterator
                 is_blocking=level != "warn",
                 key=f"budgets.{metric.name}.{bound}",
                 setting=tables.place(place) if tables.places else None,
+                device=device,
+                threads=threads,
             )
+
+
+def _device(tables: Tables, path: Path) -> str | None:
+    """Return the device a table names, None if it names none; a word that is none is noted."""
+    device = tables.text(path)
+    if device is not None:
+        try:
+            check_device(device)
+        except CnnstatError as error:
+            tables.fault(path, str(error).removeprefix("--"))
+    return device
 
 
 def _amount(tables: Tables, path: Path, metric: Metric, written: Any, *, may_be_share: bool) -> Amount | None:
@@ -107,7 +126,7 @@ def flag_limit(name: str, bound: str, written: Any, flag: str = "") -> Limit:
         amount = parse_amount(written, metric.unit, may_be_share=bound == "max_increase")
     except CnnstatError as error:
         raise CnnstatError(f"{flag} {error}") from None
-    return Limit(metric=metric, bound=bound, amount=amount, key=flag)
+    return Limit(metric=metric, bound=bound, amount=amount, key=flag, is_blocking=metric.unit is not Unit.TIME)
 
 
 def overridden(limits: Iterable[Limit], stronger: Iterable[Limit]) -> tuple[Limit, ...]:

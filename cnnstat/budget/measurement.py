@@ -10,8 +10,11 @@ from cnnstat.budget.metrics import METRICS
 from cnnstat.budget.settings import ModelSettings
 from cnnstat.errors import Location
 from cnnstat.frontends.source import load_source
+from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
 
+MAX_FIGURE = 10**30
+"""Largest figure that is read from a file."""
 COLUMNS = ("params", "macs", "flops", "output_bytes")
 """The figures of a layer."""
 
@@ -38,7 +41,7 @@ class Measurement:
 
     inputs: dtype and shape of each input as text, the batch included. totals: by metric, None where there is no figure.
     uncounted: layers whose work could not be counted. peak_at: the layer at which memory peaks.
-    locations: where a spec writes each layer; not part of the JSON form.
+    locations: where a spec writes each layer; graph: what was measured. Neither is part of the JSON form.
     """
 
     dtype: str
@@ -49,6 +52,7 @@ class Measurement:
     uncounted: tuple[str, ...] = ()
     peak_at: str | None = None
     locations: Mapping[str, Location] = field(default_factory=dict)
+    graph: Graph | None = field(default=None, compare=False, repr=False)
 
     @property
     def conditions(self) -> tuple[Any, ...]:
@@ -73,6 +77,7 @@ def measurement(analysis: Analysis, settings: ModelSettings) -> Measurement:
         uncounted=analysis.uncounted,
         peak_at=None if memory.peak_at is None else graph.nodes[memory.peak_at].name,
         locations={node.name: node.location for node in graph.nodes if node.location is not None},
+        graph=graph,
     )
 
 
@@ -123,14 +128,18 @@ def from_json(entry: Any) -> Measurement:
     totals = {name: entry["totals"].get(name) for name in METRICS if name != "latency"}
     numbers = [number for row in layers for number in row[2:]] + [n for n in totals.values() if n is not None]
     texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
+    texts += [*entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
     if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):
         raise TypeError("a figure is no integer or a name no text")
+    if any(not 0 <= number <= MAX_FIGURE for number in numbers):
+        raise ValueError("a figure is negative or has too many digits")
+    "".join(texts).encode()  # raises UnicodeEncodeError, a ValueError, for halves of characters
     return Measurement(
         dtype=entry["dtype"],
         optimizer=entry["optimizer"],
         inputs=tuple(entry["inputs"]),
         totals=totals,
         layers=layers,
-        uncounted=tuple(map(str, entry["uncounted"])),
+        uncounted=tuple(entry["uncounted"]),
         peak_at=entry["peak_at"],
     )

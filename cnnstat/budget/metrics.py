@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from cnnstat.report.duration import seconds_text
 from cnnstat.units import binary_bytes, count, decimal_bytes
 
 CONVENTION = (
@@ -44,11 +45,14 @@ class Metric:
         if self.unit is Unit.BYTES:
             is_decimal = like.rstrip("%").rstrip().endswith("B") and "iB" not in like
             return _trimmed(decimal_bytes(value) if is_decimal else binary_bytes(value))
+        if self.unit is Unit.TIME:
+            return _trimmed(seconds_text(value / 1e9))
         return f"{value:,}" if self.unit is Unit.POSITIONS else _trimmed(count(value))
 
     def show_exactly(self, value: int) -> str:
         """Return a value with all its digits."""
-        return f"{value:,} B" if self.unit is Unit.BYTES else f"{value:,}"
+        units = {Unit.BYTES: " B", Unit.TIME: " ns"}
+        return f"{value:,}{units.get(self.unit, '')}"
 
     def show_apart(self, values: Iterable[int], like: str = "") -> list[str]:
         """Return values in their largest unit, or with all digits if rounding would make different ones look equal."""
@@ -80,7 +84,7 @@ METRICS = {
         Metric(name="activation_bytes", unit=Unit.BYTES, flag="--max-activation-memory", column="output_bytes"),
         Metric(name="file_size", unit=Unit.BYTES, flag="--max-file-size", column="params"),
         Metric(name="receptive_field", unit=Unit.POSITIONS, flag="--min-receptive-field", bounds=("min",)),
-        Metric(name="latency", unit=Unit.TIME, flag="", bounds=("max", "max_increase")),
+        Metric(name="latency", unit=Unit.TIME, flag="--max-latency", bounds=("max", "max_increase")),
     )
 }
 """Every metric by its name, in the order of reports."""

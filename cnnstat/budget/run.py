@@ -11,8 +11,10 @@ from cnnstat.budget.baseline_source import choose_baseline, growth_base
 from cnnstat.budget.difference import changes
 from cnnstat.budget.evaluate import Comparison, baseline_growth, verdict
 from cnnstat.budget.git import Repository, find_repository
+from cnnstat.budget.latency import latency_verdict
 from cnnstat.budget.measurement import Measurement, measure
-from cnnstat.budget.metrics import CONVENTION
+from cnnstat.budget.metrics import CONVENTION, Unit
+from cnnstat.budget.renames import with_renames
 from cnnstat.budget.report import CheckReport, ModelReport, Place, Status, Verdict
 from cnnstat.budget.selection import Options, check_limits, located, select
 from cnnstat.budget.settings import ModelSettings, Settings
@@ -27,7 +29,7 @@ def check(options: Options) -> CheckReport:
         check_limits(model)
     repository = find_repository(Path.cwd())
     baseline = choose_baseline(settings, models, repository)
-    then = growth_base(settings, repository) if settings.fail_on_baseline_growth else None
+    then = with_renames(growth_base(settings, repository), baseline) if settings.fail_on_baseline_growth else None
     reports = [_report(model, settings, baseline, then, repository) for model in models]
     used = settings.origin if settings.models or settings.limits else "command line"
     return CheckReport(
@@ -91,7 +93,13 @@ def _report(
         elif before.conditions != found.conditions:
             notes += ("its input, dtype or batch differs from the baseline's",)
     comparison = Comparison(found=found, baseline=before, is_required=settings.require_baseline)
-    verdicts = [verdict(limit, comparison) for limit in model.limits]
+    required = settings.require_baseline
+    verdicts = [
+        latency_verdict(limit, source.written, model, before, found, required)
+        if limit.metric.unit is Unit.TIME
+        else verdict(limit, comparison)
+        for limit in model.limits
+    ]
     if then is not None and settings.baseline is not None:
         verdicts += baseline_growth(
             model.limits, before, then.of(model.name), from_here(settings.folder / settings.baseline)

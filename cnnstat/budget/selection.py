@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cnnstat.budget.configuration import find_settings, load_settings
 from cnnstat.budget.limits import Limit, flag_limit, overridden
-from cnnstat.budget.metrics import METRICS
+from cnnstat.budget.metrics import METRICS, Unit
 from cnnstat.budget.settings import ModelSettings, Settings
 from cnnstat.budget.sources import locate
 from cnnstat.budget.tables import ConfigurationError
@@ -27,6 +27,7 @@ class Options:
 
     sources: models to check, all that are configured if there are none. limits: for every model.
     config: the configuration file, searched for if None. baseline, baseline_ref: a file or a git ref to compare with.
+    device, threads: where all times are measured. fail_on_latency: whether times can decide the exit code.
     """
 
     sources: tuple[str, ...] = ()
@@ -39,6 +40,9 @@ class Options:
     baseline_ref: str | None = None
     require_baseline: bool = False
     fail_on_baseline_growth: bool = False
+    device: str | None = None
+    threads: int | None = None
+    fail_on_latency: bool = False
 
 
 def flag_limits(flags: Mapping[str, str | None], increases: Iterable[str]) -> tuple[Limit, ...]:
@@ -109,8 +113,17 @@ def _changed(model: ModelSettings, options: Options) -> ModelSettings:
         arguments={**own.arguments, **given.arguments},
         mode=options.mode or own.mode,
     )
-    limits = overridden(model.limits, options.limits)
+    limits = tuple(_timed(limit, options) for limit in overridden(model.limits, options.limits))
     return replace(model, request=request, limits=limits, optimizer=options.optimizer or model.optimizer)
+
+
+def _timed(limit: Limit, options: Options) -> Limit:
+    """Return a limit with what the command line says of times."""
+    if limit.metric.unit is not Unit.TIME:
+        return limit
+    is_blocking = limit.is_blocking or options.fail_on_latency
+    device, threads = options.device or limit.device, options.threads or limit.threads
+    return replace(limit, device=device, threads=threads, is_blocking=is_blocking)
 
 
 def check_limits(model: ModelSettings) -> None:

@@ -18,6 +18,8 @@ from cnnstat.units import check_dtype
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
 MODEL_KEYS = ("source", "name", "input", "inputs", "batch", "dtype", "set", "arguments", "mode", "optimizer", "budgets")
 MODES = ("eval", "train")
+MAX_DOUBLE_WILDCARDS = 2
+"""Most `**` in one source; each more multiplies the folders that are walked."""
 _WILDCARDS = frozenset("*?[")
 
 
@@ -107,9 +109,12 @@ def _models(tables: Tables, listed: Any, limits: Iterable[Limit], folder: Path) 
 def _matches(tables: Tables, settings: ModelSettings, number: int, folder: Path) -> Iterator[ModelSettings]:
     """Yield one model for each file that a source with wildcards matches."""
     path = ("models", number, "source")
+    if settings.source.count("**") > MAX_DOUBLE_WILDCARDS:
+        tables.fault(path, f"{settings.source[:100]}: ** stands more than {MAX_DOUBLE_WILDCARDS} times; once will do")
+        return
     try:
         files = sorted(file.relative_to(folder).as_posix() for file in folder.glob(settings.source) if file.is_file())
-    except (ValueError, NotImplementedError, IndexError):
+    except (OSError, ValueError, NotImplementedError, IndexError):
         files = []
     if not files:
         tables.fault(path, f"{settings.source[:100]}: no file matches")

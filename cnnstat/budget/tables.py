@@ -8,6 +8,9 @@ from typing import Any
 from cnnstat.budget.report import Place
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean
 
+MAX_FAULTS = 50
+"""Most faults told at once, as for specs."""
+
 Path = tuple[str | int, ...]
 """The way to a value: keys and list indices."""
 
@@ -39,9 +42,11 @@ class Tables:
         return Place(file=self.file, line=line, column=column)
 
     def fault(self, path: Path, message: str) -> None:
-        """Note a fault."""
+        """Note a fault; raises ConfigurationError once there are enough."""
         place = self.place(path)
         self.problems.append(Problem(Location(place.file, place.line, place.column), message))
+        if len(self.problems) >= MAX_FAULTS:
+            self.finish()
 
     def finish(self) -> None:
         """Raise ConfigurationError if faults were noted."""

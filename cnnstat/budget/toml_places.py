@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -30,6 +31,7 @@ class _Reader:
 
     def __init__(self, text: str) -> None:
         self.text = text
+        self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.position = 0
         self.found: dict[Path, tuple[int, int]] = {}
         self.counts: dict[Path, int] = {}
@@ -125,8 +127,8 @@ class _Reader:
     def _note(self, path: Path, start: int) -> None:
         """Remember where a path stands first."""
         if path not in self.found:
-            before = self.text.rfind("\n", 0, start)
-            self.found[path] = self.text.count("\n", 0, start) + 1, start - before
+            line = bisect_right(self.lines, start)
+            self.found[path] = line, start - self.lines[line - 1] + 1
 
     def _peek(self) -> str:
         """Return the next character."""

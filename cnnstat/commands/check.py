@@ -13,11 +13,13 @@ from cnnstat import console
 from cnnstat.commands.options import (
     ArgumentOption,
     BatchOption,
+    DeviceOption,
     DtypeOption,
     InputOption,
     Mode,
     Optimizer,
     SetOption,
+    ThreadsOption,
     TracebackOption,
     make_request,
 )
@@ -63,6 +65,13 @@ def check(
     min_receptive_field: Annotated[
         str | None, limit_option("--min-receptive-field", "Smaller side of the receptive field, as in 200.")
     ] = None,
+    max_latency: Annotated[
+        str | None, limit_option("--max-latency", "Time of a forward pass, as in 5ms; a warning unless told otherwise.")
+    ] = None,
+    fail_on_latency: Annotated[
+        bool,
+        typer.Option("--fail-on-latency", help="Let times decide the exit code too.", rich_help_panel="Limits"),
+    ] = False,
     max_increase: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,6 +86,8 @@ def check(
     mode: Annotated[Mode | None, typer.Option(help="Mode a PyTorch model runs in.")] = None,
     traceback: TracebackOption = False,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Whose state training memory includes.")] = None,
+    device: DeviceOption = None,
+    threads: ThreadsOption = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file.", metavar="FILE")] = None,
     baseline: Annotated[str | None, typer.Option(help="Baseline file to compare with.", metavar="FILE")] = None,
     baseline_ref: Annotated[str | None, typer.Option(help="Git ref to compare with.", metavar="REF")] = None,
@@ -98,7 +109,9 @@ def check(
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
     from cnnstat.budget import delivery, run
     from cnnstat.budget.selection import Options, flag_limits
+    from cnnstat.profiler.choices import make_options
 
+    make_options(device=device, threads=threads)
     flags = {
         "params": max_params,
         "macs": max_macs,
@@ -108,6 +121,7 @@ def check(
         "activation_bytes": max_activation_memory,
         "file_size": max_file_size,
         "receptive_field": min_receptive_field,
+        "latency": max_latency,
     }
     options = Options(
         sources=tuple(sources or ()),
@@ -120,6 +134,9 @@ def check(
         baseline_ref=baseline_ref,
         require_baseline=require_baseline,
         fail_on_baseline_growth=fail_on_baseline_growth,
+        device=device,
+        threads=threads,
+        fail_on_latency=fail_on_latency,
     )
     if update_baseline:
         print(*run.update_baseline(options), sep="\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -10,6 +11,7 @@ from cnnstat import console
 from cnnstat.commands.options import (
     ArgumentOption,
     BatchOption,
+    DeviceOption,
     DtypeOption,
     Format,
     FormatOption,
@@ -21,9 +23,12 @@ from cnnstat.commands.options import (
     OutputOption,
     SetOption,
     StrictOption,
+    ThreadsOption,
     TracebackOption,
     load_analysis,
+    make_request,
 )
+from cnnstat.errors import CnnstatError
 
 
 def compare(
@@ -37,6 +42,10 @@ def compare(
     traceback: TracebackOption = False,
     optimizer: OptimizerOption = Optimizer.sgd,
     strict_receptive_field: StrictOption = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure the models' times too.")] = False,
+    device: DeviceOption = None,
+    samples: Annotated[int | None, typer.Option(help="With --profile: measurements of everything (30).")] = None,
+    threads: ThreadsOption = None,
     format: FormatOption = Format.table,
     output: OutputOption = None,
 ) -> None:
@@ -45,6 +54,26 @@ def compare(
     from cnnstat.comparison import compare_analyses
 
     options = (input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
-    comparison = compare_analyses([load_analysis(source, *options) for source in sources])
+    timing = {"device": device, "samples": samples, "threads": threads}
+    analyses = [load_analysis(source, *options) for source in sources]
+    profiles = _profiles(sources, make_request(input, batch, dtype, set, arg, mode), timing) if profile else ()
+    if not profile and (given := [name for name, value in timing.items() if value is not None]):
+        raise CnnstatError(f"--{given[0]} is of measured times; add --profile")
+    comparison = compare_analyses(analyses, profiles)
     with console.open_output(output) as out:
         report.write_comparison(comparison, format.value, out)
+
+
+def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:
+    """Return the measured times of all models."""
+    from cnnstat.commands.profiling import measure
+    from cnnstat.profiler.choices import make_options
+
+    given = {name: value for name, value in timing.items() if value is not None}
+    options = make_options(dtype=request.dtype, **given)
+    found = []
+    for source in sources:
+        found.append(measure(source, request, options))
+        if not found[-1].complete:
+            raise KeyboardInterrupt
+    return found

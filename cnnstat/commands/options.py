@@ -10,6 +10,9 @@ import typer
 
 from cnnstat import console
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 
 class Format(str, Enum):
     """Output formats."""
@@ -71,6 +74,10 @@ StrictOption = Annotated[
         "--strict-receptive-field", help="Let a gate with global context (squeeze-excite) count as seeing everything."
     ),
 ]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="cuda, cuda:1, cpu or mps; CUDA where there is a GPU, else the CPU.")
+]
+ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Output format.")]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
 ColumnsOption = Annotated[

@@ -89,6 +89,32 @@ def filled(template: Template, variables: Variables) -> str:
     return "".join(parts)
 
 
+def filled_names(template: Template, variables: Variables) -> list[str]:
+    """Return the names behind `from:`: one, or as many as a list has where the whole is one expression, `{skips}`."""
+    if (
+        len(template.parts) == 3
+        and template.parts[0] == template.parts[2] == ""
+        and not isinstance(template.parts[1], str)
+    ):
+        try:
+            value = evaluate_tree(template.parts[1], variables)
+        except ExpressionError as error:
+            fail(template.location, str(error))
+        except Abandoned as stop:
+            stop.location = stop.location or template.location
+            raise
+        if isinstance(value, list):
+            return [_checked_name(each, template) for each in value]
+    return [filled(template, variables)]
+
+
+def _checked_name(value: Any, template: Template) -> str:
+    """Return a name out of a list."""
+    if not isinstance(value, (str, int)) or isinstance(value, bool):
+        fail(template.location, "a list behind from: holds names in quotes, as in ['conv1', 'conv2']")
+    return str(value)
+
+
 def _text(value: Any) -> str:
     """Return a value as part of a name."""
     if isinstance(value, list):

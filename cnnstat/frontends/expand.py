@@ -10,12 +10,13 @@ from itertools import islice
 from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.frontends.binding import bind, value_of
 from cnnstat.frontends.document import Block
-from cnnstat.frontends.evaluation import block_variables, each, filled, holds, resolved, rounds
-from cnnstat.frontends.item_reader import ItemReader
+from cnnstat.frontends.evaluation import block_variables, each, filled, filled_names, holds, resolved, rounds
+from cnnstat.frontends.given import Given
+from cnnstat.frontends.item_reader import STATED, ItemReader
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template
 from cnnstat.frontends.measure import identity
 from cnnstat.frontends.names import NAME
-from cnnstat.frontends.problems import Problems, fail
+from cnnstat.frontends.problems import Abandoned, Problems, fail
 from cnnstat.frontends.tree import Scalar
 from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Edge, Node
@@ -31,6 +32,8 @@ _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<output>\d{1,4})\])?\Z")
 _DIMENSION = re.compile(r"[1-3]d\Z")
 _MISSING = object()
 _MAX_CANDIDATES = 500
+_MAX_LETTERS = 2**25
+"""Most letters that all names have together; deep scopes with long names would fill the memory."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,7 @@ class Expander:
     labels: dict[str, str] = field(default_factory=dict)
     _ops: dict[Hashable, Op] = field(default_factory=dict)
     _faulty: set[int] = field(default_factory=set)
+    _letters: int = 0
 
     def items(self, items: tuple[Item, ...], variables: Variables, scope: Scope, current: Tensor) -> Tensor:
         """Expand a list one after the other and return its last tensor."""
@@ -111,9 +115,16 @@ class Expander:
             return None
         if callee in self.blocks:
             return self._block(self.blocks[callee], call, variables, scope, _only(sources, call.meta.location))
-        op = self._op(callee, call, variables)
-        name = self._name(call.meta.name, variables, scope, op.short_name or _stem(op.kind), call.meta.location)
+        op = self._given(callee, call, variables, len(sources))
+        name = self._name(call.meta.name, variables, scope, automatic_stem(op), call.meta.location)
         return self._node(name, op, call.meta, sources, variables, scope)
+
+    def _given(self, callee: str, call: Call, variables: Variables, input_count: int) -> Op:
+        """Return the op of a call with what the spec gives it beside its arguments."""
+        if call.meta.given is None:
+            return self._op(callee, call, variables)
+        given = Given(call.meta.given, variables)
+        return given.opaque() if callee == STATED else given.applied(self._op(callee, call, variables), input_count)
 
     def _op(self, callee: str, call: Call, variables: Variables) -> Op:
         """Return the op of a call; it is made once for every set of values that the call's words take."""
@@ -139,6 +150,10 @@ class Expander:
 
     def _node(self, name: str, op: Op, meta: Meta, sources: list[Tensor], variables: Variables, scope: Scope) -> Tensor:
         """Add a node and return its tensor; a node that reads something unknown is left out."""
+        self._letters += len(name)
+        if self._letters > _MAX_LETTERS:
+            said = f"the names of all layers have more than {_MAX_LETTERS:,} letters together by here; use shorter ones"
+            raise Abandoned(said, meta.location)
         shares = None if meta.share is None else self._shared(meta.share, variables, scope)
         self.values[name] = None
         is_frozen = self._is_frozen(meta, variables, scope)
@@ -205,27 +220,31 @@ class Expander:
         inner = Scope(scope.path, scope.counters, self._is_frozen(meta, variables, scope))
         ends = [self._group(branch, variables, inner, current) for branch in join.branches]
         op = self._op(join.call.callee, join.call, variables)
-        name = self._name(meta.name, variables, scope, op.short_name or _stem(op.kind), meta.location)
+        name = self._name(meta.name, variables, scope, automatic_stem(op), meta.location)
         return self._node(name, op, meta, ends, variables, scope)
 
     def _sources(self, meta: Meta, variables: Variables, scope: Scope, current: Tensor) -> list[Tensor]:
         """Return the tensors an item reads: those behind `from:`, else the one before it."""
         if meta.reads is None:
             return [current]
-        return [self.reference(template, variables, scope) for template in meta.reads]
+        names = [(name, each.location) for each in meta.reads for name in filled_names(each, variables)]
+        return [self._named(name, scope, location) for name, location in names]
 
     def reference(self, template: Template, variables: Variables, scope: Scope) -> Tensor:
-        """Return the tensor that a name stands for, looked up from the innermost scope outwards."""
-        text = filled(template, variables)
+        """Return the tensor that a name stands for."""
+        return self._named(filled(template, variables), scope, template.location)
+
+    def _named(self, text: str, scope: Scope, location: Location) -> Tensor:
+        """Return the tensor of a name, looked up from the innermost scope outwards."""
         match = _REFERENCE.match(text)
         if match is None:
-            fail(template.location, f"{text[:60]} is not a name; write from: name, or name[1] for a second output")
+            fail(location, f"{text[:60]} is not a name; write from: name, or name[1] for a second output")
         path = scope.path
         while f"{path}{match['name']}" not in self.values and path:
             path = path[: path.rfind(".", 0, -1) + 1]
         name = f"{path}{match['name']}"
         if name not in self.values:
-            fail(template.location, self._no_reference(match["name"], scope))
+            fail(location, self._no_reference(match["name"], scope))
         tensor = self.values[name]
         return tensor if tensor is None or match["output"] is None else Edge(tensor.value, int(match["output"]))
 
@@ -258,9 +277,9 @@ class Expander:
         return name
 
 
-def _stem(kind: str) -> str:
-    """Return the stem of automatic names: `maxpool` for MaxPool2d."""
-    return _DIMENSION.sub("", kind).lower()
+def automatic_stem(op: Op) -> str:
+    """Return the stem of automatic names: `conv` for Conv2d, `leakyrelu` for LeakyReLU."""
+    return op.short_name or _DIMENSION.sub("", op.kind).lower()
 
 
 def _place(location: Location) -> tuple[str, int, int]:
@@ -272,6 +291,8 @@ def _check_unshared(meta: Meta) -> None:
     """Raise SpecError if an item shares weights without being a layer."""
     if meta.share is not None:
         fail(meta.share.location, "share: stands on single layers; write it on those inside")
+    if meta.given is not None:
+        fail(meta.location, f"{next(iter(meta.given))}: stands on single layers; write it on those inside")
 
 
 def _only(sources: list[Tensor], location: Location) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.frontends.call_text import taken_apart, words_in
+from cnnstat.frontends.given import OPAQUE, OPAQUE_KEYS, OPERAND_KEYS
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, LayerLocation, Meta, Template, Value
 from cnnstat.frontends.names import is_label, template, templates, variable_name
 from cnnstat.frontends.problems import Problems, fail
@@ -18,7 +19,13 @@ JOINS = {"add": "Add", "concat": "Concat", "multiply": "Multiply"}
 COMMON_KEYS = ("name", "from", "share", "frozen", "if")
 """Keys that may stand beside every item."""
 
-_BESIDE = ("reads", "share", "frozen", "condition")
+ITEM_KEYS = (*COMMON_KEYS, *OPERAND_KEYS, OPAQUE, *JOINS, "layer", "layers", "repeat", "as", "then", "else")
+"""All words that mean something of their own in front of a colon; no label can be one of them."""
+
+STATED = "opaque:"
+"""What an opaque call calls; no layer, block or variable can have this name."""
+
+_BESIDE = ("reads", "share", "frozen", "condition", "given")
 
 
 @dataclass(slots=True)
@@ -54,7 +61,10 @@ class ItemReader:
         if isinstance(tree, Sequence):
             return Group(Meta(tree.location), self.items(tree))
         assert isinstance(tree, Mapping)
-        own = {key: value for key, (_, value) in tree.entries.items() if key not in COMMON_KEYS}
+        if OPAQUE in tree:
+            return self._opaque(tree, _meta(tree))
+        beside = (*COMMON_KEYS, *OPERAND_KEYS)
+        own = {key: value for key, (_, value) in tree.entries.items() if key not in beside}
         if "then" in own or "else" in own:
             return self._choice(tree, _meta(tree))
         if "repeat" in own or "layers" in own:
@@ -80,6 +90,12 @@ class ItemReader:
         location = LayerLocation(scalar.file, scalar.line, scalar.column, callee, positional, keywords)
         located = Meta(location) if meta is None else meta._replace(location=location)
         return Call(located, callee, scalar.text, names, positional, keywords)
+
+    def _opaque(self, tree: Mapping, meta: Meta) -> Call:
+        """Return a call that is stated rather than modelled."""
+        self.problems.extend(tree.unknown_keys((*COMMON_KEYS, *OPAQUE_KEYS)))
+        given = {key: value for key, (_, value) in tree.entries.items() if key in OPAQUE_KEYS}
+        return Call(meta._replace(given=given), STATED, f"{STATED} at {id(tree)}")
 
     def _choice(self, tree: Mapping, meta: Meta) -> Choice:
         """Return `if: … then: … else: …`."""
@@ -108,6 +124,8 @@ class ItemReader:
     def _join(self, tree: Mapping, joins: list[str], own: dict[str, Tree], meta: Meta) -> Join:
         """Return `add:`, `concat:` or `multiply:` with its branches."""
         key = joins[0]
+        if meta.given is not None:
+            fail(tree.location, f"operands: and tensors stand on single layers; write {JOINS[key]} with from:")
         if len(joins) > 1:
             second = tree.entries[joins[1]][0].location
             fail(second, f"{key}: and {joins[1]}: in one item; write them as two items, or one inside the other")
@@ -119,7 +137,8 @@ class ItemReader:
         elif isinstance(parallel, Sequence):
             branches = [self._branch(value) for value in parallel.items]
         else:
-            fail(parallel.location, f"{key}: takes a list of branches, each a list of layers ([] passes the input on)")
+            said = "a list of branches, each a list of layers ([] passes the input on)"
+            fail(parallel.location, f"{key}: takes {said}; as the name of a layer it stands behind name:")
         return Join(call.meta, call, tuple(branches))
 
     def _branch(self, tree: Tree, label: Scalar | None = None) -> Group:
@@ -194,6 +213,7 @@ def _meta(tree: Mapping) -> Meta:
         None if share is None else template(share),
         None if frozen is None else Value(frozen),
         None if condition is None else Value(condition),
+        {key: value for key, (_, value) in tree.entries.items() if key in OPERAND_KEYS} or None,
     )
 
 

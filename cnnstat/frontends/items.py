@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -59,7 +60,7 @@ class Template(NamedTuple):
 
 
 class Meta(NamedTuple):
-    """What every item may carry."""
+    """What every item may carry; `given` are the keys of `cnnstat.frontends.given`, on single layers only."""
 
     location: Location
     name: Template | None = None
@@ -67,6 +68,7 @@ class Meta(NamedTuple):
     share: Template | None = None
     frozen: Value | None = None
     condition: Value | None = None
+    given: Mapping[str, Tree] | None = None
 
 
 class Call(NamedTuple):

@@ -21,7 +21,7 @@ from cnnstat.frontends.variables import Budget, Variables
 MAX_DEPTH = 100
 """Deepest nesting of lists within blocks within lists."""
 MAX_STEPS = 5 * MAX_LAYERS
-"""Most items to go through, those included that add no layer."""
+"""Most items to go through, those included that add no layer, and names behind `from:`."""
 MAX_LISTS = 150_000
 """Most lists that are gone through while measuring."""
 
@@ -56,7 +56,7 @@ class Measure:
         self.depth += 1
         for item in items:
             if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in variables:
-                layers, steps = layers + 1, steps + 1
+                layers, steps = layers + 1, steps + _steps(item)
                 continue
             if self.depth > MAX_DEPTH:
                 raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", item.meta.location)
@@ -91,7 +91,7 @@ class Measure:
         """Return the size of a layer or a block."""
         name = resolved(call, variables, self.blocks)
         if name not in self.blocks:
-            return Size(1, 1)
+            return Size(1, _steps(call))
         block = self.blocks[name]
         if name in self.active:
             said = f"the block {name} calls itself; write the repetition with repeat:"
@@ -152,10 +152,18 @@ class Measure:
         return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
 
 
+def _steps(call: Call) -> int:
+    """Return the steps that a layer takes: one, and one for each name behind `from:`."""
+    return 1 if call.meta.reads is None else 1 + len(call.meta.reads)
+
+
 def _check(layers: int, steps: int, meta: Meta) -> None:
     """Raise Abandoned if there are too many layers."""
-    if layers > MAX_LAYERS or steps > MAX_STEPS:
+    if layers > MAX_LAYERS:
         raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", meta.location)
+    if steps > MAX_STEPS:
+        said = f"more than {MAX_STEPS:,} items and names behind from: by here, all repetitions counted"
+        raise Abandoned(said, meta.location)
 
 
 def identity(what: str, values: list[Any], budget: Budget) -> Hashable:

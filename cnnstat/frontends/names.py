@@ -13,8 +13,8 @@ from cnnstat.frontends.items import Template
 from cnnstat.frontends.problems import fail
 from cnnstat.frontends.tree import Scalar, Sequence, Tree
 
-NAME = re.compile(r"[\w-]{1,100}\Z")
-"""What a name looks like."""
+NAME = re.compile(r"(?=.{1,200}\Z)[\w-]{1,100}(?:\.[\w-]{1,100})*\Z")
+"""What a name looks like; with dots it stands inside a scope that is written elsewhere."""
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
+import warnings
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Input
 from cnnstat.passes.shapes import MAX_AXES
 from cnnstat.units import check_dtype
 
-_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d+(?:[x×,]\d+)*)(?::(?P<dtype>\w+))?\Z")
+_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
 
 
 class RequestError(CnnstatError):
@@ -70,7 +71,7 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
 def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
     """Return a shape whose sizes are checked; raises RequestError."""
     if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
-        raise RequestError(f"input {tuple(sizes)}: every size must be an integer of at least 1")
+        raise RequestError(f"input {str(tuple(sizes))[:60]}: every size must be an integer of at least 1")
     if len(sizes) > MAX_AXES:
         raise RequestError(f"input: {len(sizes)} sizes; a tensor has at most {MAX_AXES}")
     if any(size > 2**31 - 1 for size in sizes):
@@ -78,14 +79,22 @@ def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
     return InputShape(tuple(sizes), None if dtype is None else check_dtype(dtype))
 
 
-def resolve_inputs(declared: Sequence[tuple[str, tuple[int, ...], str]], request: Request) -> tuple[Input, ...]:
+class DeclaredInput(NamedTuple):
+    """An input as a spec writes it: sizes without the batch, and the batch unless asked for another; None for none."""
+
+    name: str
+    sizes: tuple[int, ...]
+    dtype: str
+    batch: int | None = 1
+
+
+def resolve_inputs(declared: Sequence[DeclaredInput], request: Request) -> tuple[Input, ...]:
     """Return the inputs with their batch axis.
 
-    declared: name, sizes without the batch, and dtype of each input.
     A requested shape of the declared rank gets the batch in front; one axis more is taken as including it.
     Raises RequestError if a name or rank does not fit.
     """
-    names = [name for name, _, _ in declared]
+    names = [each.name for each in declared]
     requested = dict(request.inputs)
     if "" in requested and len(names) > 1:
         raise RequestError(
@@ -96,14 +105,17 @@ def resolve_inputs(declared: Sequence[tuple[str, tuple[int, ...], str]], request
     unknown = [name for name in requested if name not in names]
     if unknown:
         raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names)}")
-    return tuple(_resolved(name, sizes, dtype, requested.get(name), request) for name, sizes, dtype in declared)
+    return tuple(_resolved(each, requested.get(each.name), request) for each in declared)
 
 
-def _resolved(name: str, sizes: tuple[int, ...], dtype: str, wanted: InputShape | None, request: Request) -> Input:
+def _resolved(declared: DeclaredInput, wanted: InputShape | None, request: Request) -> Input:
     """Return one input with the request applied."""
-    batch = 1 if request.batch is None else request.batch
-    if batch < 1:
+    name, sizes, dtype, own_batch = declared
+    if request.batch is not None and request.batch < 1:
         raise RequestError("--batch must be at least 1")
+    if own_batch is None:
+        return _whole(declared, wanted)
+    batch = own_batch if request.batch is None else request.batch
     if wanted is None:
         return Input(name, (batch, *sizes), dtype)
     own = wanted.dtype or dtype
@@ -118,6 +130,17 @@ def _resolved(name: str, sizes: tuple[int, ...], dtype: str, wanted: InputShape 
     if request.batch is not None and request.batch != wanted.sizes[0]:
         raise RequestError(f"--input has a batch of {wanted.sizes[0]}, but --batch says {request.batch}; keep one")
     return Input(name, wanted.sizes, own)
+
+
+def _whole(declared: DeclaredInput, wanted: InputShape | None) -> Input:
+    """Return an input without a batch axis, with the shape that is asked for."""
+    name, sizes, dtype, _ = declared
+    if wanted is None:
+        return Input(name, sizes, dtype)
+    if len(wanted.sizes) != len(sizes):
+        shown = "x".join(map(str, sizes)) or "a single number"
+        raise RequestError(f"--input {'x'.join(map(str, wanted.sizes))}: {name} is {shown}, and has no batch")
+    return Input(name, wanted.sizes, wanted.dtype or dtype)
 
 
 def parse_variables(texts: Sequence[str]) -> dict[str, str]:
@@ -140,7 +163,9 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
         if not separator or not name.strip().isidentifier():
             raise RequestError(f"--arg {text[:60]}: write name=value, as in num_classes=10")
         try:
-            arguments[name.strip()] = literal_eval(value.strip())
-        except (ValueError, SyntaxError):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a backslash in a text, say
+                arguments[name.strip()] = literal_eval(value.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             arguments[name.strip()] = words.get(value.strip().lower(), value)
     return arguments

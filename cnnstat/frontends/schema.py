@@ -13,6 +13,8 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from cnnstat import ops
+from cnnstat.frontends.given import OPAQUE
+from cnnstat.frontends.given_schema import opaque_keys, operand_keys
 from cnnstat.frontends.item_reader import JOINS
 from cnnstat.frontends.signature import signature
 from cnnstat.ir.op import Op
@@ -27,6 +29,8 @@ _CALL = r"^\s*([A-Za-z_]|[^\x00-\x7f])[^\s()]*\s*(\([\s\S]*\))?\s*$"
 _OPEN = r"\(([^()]|\([^()]*\))*$"
 _CLOSE = r"^[^(]*\)"
 """YAML splits `[Conv2d(64, 3)]` at its comma; cnnstat joins the two halves again, a schema sees them apart."""
+
+_WHOLE_NUMBER_OR_NULL = {"type": ["integer", "string", "null"], "minimum": 1}
 
 _NO_LAYER = {"not": {"pattern": rf"^\s*({'|'.join(ops.names())})\s*(\(|$)"}}
 """A rule for names of variables and blocks."""
@@ -47,7 +51,7 @@ def schema() -> Schema:
             "text": {"type": _SCALAR, "maxLength": 5000},
             "value": {"type": [*_SCALAR, "array"], "items": _refer("value")},
             "call": {"anyOf": [{"enum": list(ops.names())}, {"pattern": _CALL}]},
-            "names": {"type": ["string", "number", "array"], "items": {"type": ["string", "number"]}, "minItems": 1},
+            "names": {"type": ["string", "number", "array"], "items": {"type": ["string", "number"]}},
             "input": _input(),
             "items": _items(),
             "item": {
@@ -132,7 +136,12 @@ def _input() -> Schema:
     """Return the schema of an input: its sizes, or a mapping of sizes and dtype."""
     size = {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string"}]}
     shape = {"anyOf": [*size["anyOf"], {"type": "array", "items": size, "minItems": 1}]}
-    keys = {"shape": {"description": "Sizes without the batch.", **shape}, "dtype": _dtype("Such as int64 for words.")}
+    whole = {**shape, "anyOf": [*size["anyOf"], {"type": "array", "items": size}]}
+    keys = {
+        "shape": {"description": "Sizes without the batch.", **whole},
+        "dtype": _dtype("Such as int64 for words."),
+        "batch": {"description": "Batch unless asked for another; null if shape: is all.", **_WHOLE_NUMBER_OR_NULL},
+    }
     return {"anyOf": [*shape["anyOf"], {"type": "object", **_closed(keys, required=["shape"])}]}
 
 
@@ -165,6 +174,7 @@ def _mapping() -> Schema:
         "layers": _refer("items", "The layers of the group."),
     }
     cases: list[tuple[tuple[str, ...], Schema]] = [
+        ((OPAQUE,), _closed({**common, **opaque_keys()})),
         (("then", "else"), _closed({**common, **choice}, required=["if"])),
         (("repeat", "layers"), _closed({**common, **group}, required=["layers"], dependentRequired={"as": ["repeat"]})),
         *(((key,), _closed({**common, **_join(key, op)})) for key, op in JOINS.items()),
@@ -199,6 +209,7 @@ def _join(key: str, op: str) -> Schema:
 
 def _single(common: Schema) -> Schema:
     """Return the schema of `Layer: arguments`, `name: layers` and `block: arguments`."""
+    common = {**common, **operand_keys()}
     named = rf"^(?!({'|'.join(common)})$)[^A-Z]"
     return {
         "properties": {**common, **{name: _refer(name) for name in ops.names()}},

@@ -8,7 +8,6 @@ from pathlib import Path
 from cnnstat.errors import SourceError, did_you_mean
 from cnnstat.frontends import zoo
 from cnnstat.frontends.request import Request, RequestError
-from cnnstat.frontends.spec import read_spec
 from cnnstat.ir.graph import Graph
 
 
@@ -21,6 +20,8 @@ def load_source(source: str, request: Request) -> Graph:
         return _load_torch(source, request)
     if request.arguments:
         raise RequestError("--arg is for PyTorch models; a spec takes --set")
+    from cnnstat.frontends.spec import read_spec
+
     if source in zoo.names():
         return read_spec(zoo.path(source), request, zoo.find, source=source)
     if _is_path(source):

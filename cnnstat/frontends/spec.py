@@ -17,7 +17,7 @@ from cnnstat.frontends.let import let_variables
 from cnnstat.frontends.measure import Measure
 from cnnstat.frontends.names import templates
 from cnnstat.frontends.problems import Abandoned, Problems, fail
-from cnnstat.frontends.request import Request, input_shape, resolve_inputs
+from cnnstat.frontends.request import DeclaredInput, Request, input_shape, resolve_inputs
 from cnnstat.frontends.tree import Mapping, Scalar, Tree
 from cnnstat.frontends.variables import Variables
 from cnnstat.ir.collector import collector_paused
@@ -136,16 +136,21 @@ def _inputs(document: Document, variables: Variables, dtype: str, request: Reque
     for name, tree in document.inputs.items():
         if name in document.variables:
             fail(tree.location, f"{name} is both an input and a variable; rename one")
-        declared.append((name, *_declared_input(tree, variables, dtype)))
+        declared.append(_declared_input(name, tree, variables, dtype))
     return resolve_inputs(declared, request)
 
 
-def _declared_input(tree: Tree, variables: Variables, dtype: str) -> tuple[tuple[int, ...], str]:
-    """Return sizes and dtype of `[3, 224, 224]` or `{shape: [128], dtype: int64}`."""
+def _declared_input(name: str, tree: Tree, variables: Variables, dtype: str) -> DeclaredInput:
+    """Return the input of `[3, 224, 224]` or `{shape: [128], dtype: int64, batch: 8}`."""
     shape: Tree | None = tree
+    batch: int | None = 1
     if isinstance(tree, Mapping):
-        for unknown in tree.unknown_keys(("shape", "dtype")):
+        for unknown in tree.unknown_keys(("shape", "dtype", "batch")):
             raise SpecError([unknown])
+        if (written := tree.get("batch")) is not None:
+            batch = tree_value(written, variables)
+            if batch is not None and (type(batch) is not int or batch < 1):
+                fail(written.location, "batch: takes a whole number, or null where shape: is all there is")
         shape, own_dtype = tree.get("shape"), tree.get("dtype")
         dtype = dtype if own_dtype is None else _checked_dtype(own_dtype)
     if shape is None:
@@ -154,7 +159,10 @@ def _declared_input(tree: Tree, variables: Variables, dtype: str) -> tuple[tuple
         fail(shape.location, f"sizes are written as a list: [{', '.join(_CROSS.split(shape.text))}]")
     sizes = tree_value(shape, variables)
     try:
-        return input_shape(sizes if isinstance(sizes, list) else [sizes]).sizes, dtype
+        found = (
+            () if batch is None and sizes == [] else input_shape(sizes if isinstance(sizes, list) else [sizes]).sizes
+        )
+        return DeclaredInput(name, found, dtype, batch)
     except CnnstatError as error:
         fail(shape.location, f"{error}; write the sizes without the batch, as in [3, 224, 224]")
 

@@ -11,15 +11,15 @@ MAX_BYTES = 16 * 2**20
 """Largest spec file that is read; 100,000 layers, each on a line of its own, take 3 MiB."""
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a spec file; raises SpecError if it is not a readable UTF-8 text file of sane size."""
+def read_text(path: Path, most: int = MAX_BYTES, what: str = "a spec is a page or two of text") -> str:
+    """Return the text of a file; raises SpecError if it is not a readable UTF-8 text file of at most `most` bytes."""
     where = Location(str(path), 1, 1)
     try:
         if not path.is_file():
             kind = "a directory" if path.is_dir() else "not a file" if path.exists() else "no such file"
             fail(where, f"{kind}; name a .yaml file")
-        if path.stat().st_size > MAX_BYTES:
-            fail(where, f"larger than {MAX_BYTES >> 20} MiB; a spec is a page or two of text")
+        if path.stat().st_size > most:
+            fail(where, f"larger than {most >> 20} MiB; {what}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fail(where, f"not UTF-8 text (byte {error.start}); save it as a UTF-8 text file")

@@ -23,6 +23,8 @@ MAX_ITEMS = 150_000
 """Most values of one list."""
 MAX_SEPARATORS = 600_000
 """Most commas and line ends, counted before parsing, so that a file of millions of values is refused at once."""
+MAX_DIRECTIVES = 100
+"""Most tag directives; the parser holds each against all before it, and none is needed, since tags are refused."""
 MAX_CALL = 4_000
 """Longest call text that is put together again after YAML split it at its commas."""
 
@@ -72,6 +74,8 @@ def _check_text(text: str, file: str) -> None:
     """Refuse what no spec needs before any time is spent on it."""
     if text.count(",") + text.count("\n") > MAX_SEPARATORS:
         fail(Location(file, 1, 1), "the file holds too many values; write repetitions with repeat: or blocks:")
+    if text.count("%TAG") > MAX_DIRECTIVES:
+        fail(Location(file, 1, 1), "tags are not allowed; delete the lines that begin with %TAG")
     match = _INVISIBLE.search(text)
     if match:
         lines = _LINE_END.split(text[: match.start()])

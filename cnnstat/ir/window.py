@@ -67,9 +67,11 @@ def transposed(kernel: int, stride: int, padding: int, dilation: int) -> Window 
 
 def _transposed_taps(residue: int, kernel: int, stride: int, padding: int, dilation: int) -> range:
     """Return the inputs i with residue + padding − dilation·j = i·stride for some 0 ≤ j < kernel."""
-    cycle = stride // math.gcd(stride, dilation)
-    first = next((j for j in range(min(cycle, kernel)) if (residue + padding - dilation * j) % stride == 0), None)
-    if first is None:
+    shared = math.gcd(stride, dilation)
+    cycle = stride // shared
+    turns, rest = divmod(residue + padding, shared)
+    first = 0 if rest else turns * pow(dilation // shared, -1, cycle) % cycle
+    if rest or first >= kernel:
         return range(0)
     last = first + (kernel - 1 - first) // cycle * cycle
     step = dilation * cycle // stride
@@ -85,7 +87,9 @@ def nearest(scale: Fraction, offset: Fraction = Fraction(0)) -> AxisRule:
     """
     if scale.denominator > MAX_PERIOD:
         return WHOLE
-    sources = (math.floor((r + offset) * scale) for r in range(scale.denominator))
+    # In integers, as below: fractions would take most of the time of a whole analysis.
+    unit, whole = offset.denominator, scale.denominator * offset.denominator
+    sources = ((r * unit + offset.numerator) * scale.numerator // whole for r in range(scale.denominator))
     return Window(tuple(range(i, i + 1) for i in sources), scale.numerator)
 
 
@@ -95,15 +99,14 @@ def interpolated(scale: Fraction, half_width: int, align_corners: bool) -> AxisR
     Source position is o·scale with aligned corners, else (o + ½)·scale − ½. A position that falls on an input
     reads that input alone. Borders are not clipped.
     """
-    offset = Fraction(0) if align_corners else (scale - 1) / 2
-    if scale.denominator > MAX_PERIOD:
+    inputs, outputs = scale.numerator, scale.denominator
+    if outputs > MAX_PERIOD:
         return WHOLE
+    offset = 0 if align_corners else inputs - outputs
     taps = []
-    for r in range(scale.denominator):
-        position = r * scale + offset
-        low = math.floor(position)
-        is_exact = position == low
-        taps.append(range(low, low + 1) if is_exact else range(low - half_width + 1, low + half_width + 1))
+    for r in range(outputs):
+        low, rest = divmod(2 * r * inputs + offset, 2 * outputs)
+        taps.append(range(low - half_width + 1, low + half_width + 1) if rest else range(low, low + 1))
     return Window(tuple(taps), scale.numerator)
 
 
@@ -111,8 +114,8 @@ def adaptive(input_size: int, output_size: int) -> AxisRule:
     """Return the window of adaptive pooling: bin o reads ⌊o·I/O⌋ to ⌈(o + 1)·I/O⌉ − 1; one bin reads everything."""
     if output_size == 1 and input_size > 1:
         return WHOLE
-    scale = Fraction(input_size, output_size)
-    if scale.denominator > MAX_PERIOD:
+    shared = math.gcd(input_size, output_size)
+    inputs, bins = input_size // shared, output_size // shared
+    if bins > MAX_PERIOD:
         return WHOLE
-    bins = ((math.floor(r * scale), math.ceil((r + 1) * scale)) for r in range(scale.denominator))
-    return Window(tuple(range(first, end) for first, end in bins), scale.numerator)
+    return Window(tuple(range(o * inputs // bins, -(-(o + 1) * inputs // bins)) for o in range(bins)), inputs)

@@ -13,6 +13,8 @@ from cnnstat.ops.norm import Normalization, scale_and_shift, without_default_bia
 
 SHAPE = any_of(integer(1), list_of(integer(1)))
 """The sizes of the last axes: one number, or a list."""
+NEAR = 1000
+"""How far from a number of groups that does not divide the channels one is looked for that does."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -144,9 +146,11 @@ class GroupNorm(Normalization):
         return inputs
 
     def _nearest(self, channels: int) -> str:
-        """Return which numbers near `num_groups` divide `channels`."""
-        below = next(d for d in range(min(self.num_groups, channels), 0, -1) if channels % d == 0)
-        above = next((d for d in range(self.num_groups, channels + 1) if channels % d == 0), None)
+        """Return which numbers at most NEAR away from `num_groups` divide `channels`; 1 always does."""
+        first = min(self.num_groups, channels)
+        below = next((d for d in range(first, max(0, first - NEAR), -1) if channels % d == 0), 1)
+        reached = min(channels, self.num_groups + NEAR)
+        above = next((d for d in range(self.num_groups, reached + 1) if channels % d == 0), None)
         return f"use {below}" + (f" or {above}" if above else "")
 
     def statistics(self, shape: Shape) -> int:

@@ -173,11 +173,10 @@ class ConnectionTableConv2d(NoBuffers, Op):
                 raise OpError(f"row {number} of table reads map {max(row)}; the input's maps are 0 to {channels - 1}")
             if len(set(row)) < len(row):
                 raise OpError(f"row {number} of table names a map twice; name each once")
-        unread = set(range(channels)).difference(chain.from_iterable(self.rows))
-        if unread:
-            raise OpError(
-                f"table reads no input map {min(unread)}; name it in a row, or feed {channels - len(unread)} maps"
-            )
+        read = set(chain.from_iterable(self.rows))
+        if len(read) < channels:
+            unread = next(number for number in range(channels) if number not in read)
+            raise OpError(f"table reads no input map {unread}; name it in a row, or feed {len(read)} maps")
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return one kernel for each pair, and the bias."""

@@ -163,8 +163,8 @@ class Chunk(_Pieces):
 def _equal_pieces(length: int, size: int, given: str) -> tuple[int, ...]:
     """Return as many pieces of `size` as fit into `length`, and the rest."""
     full, rest = divmod(length, size)
-    if full >= MAX_PIECES:
-        raise OpError(f"{given} makes {full} pieces of {length} entries; make at most {MAX_PIECES}")
+    if full + bool(rest) > MAX_PIECES:
+        raise OpError(f"{given} makes {full + bool(rest)} pieces of {length} entries; make at most {MAX_PIECES}")
     return (size,) * full + (rest,) * (rest > 0)
 
 

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.replay import Replay
 from cnnstat.ops.view import shape_text
 
 Tensors = tuple[tuple[str, Shape], ...]
@@ -65,7 +66,7 @@ class Applied(_Traced):
     op: the op itself.
     operands: for each of its inputs the number of the node's input, or the shape of a tensor that is no input.
     values: for each operand its value, if it is a plain number.
-    extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels).
+    extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels), or for a mask.
     """
 
     op: Op
@@ -123,6 +124,12 @@ class Applied(_Traced):
     def training_storage(self) -> Storage:
         """As the op, if what it works on is the node's first input."""
         return self.op.training_storage if self.operands[:1] == (0,) else Storage.FRESH
+
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        """Return the dtypes that the trace saw, or else the op's."""
+        if self.made:
+            return (*self.made, *self.made[-1:] * count)[:count]
+        return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
 
     def _operands(self, inputs: Shapes) -> Shapes:
         """Return the shapes that the op itself reads."""
@@ -183,10 +190,12 @@ class Applied(_Traced):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the op's arithmetic, and the work on its weights."""
         lines = self.op.formulas(self._operands(inputs), outputs)
-        if not self.extra_macs and not self.extra_flops:
-            return lines
-        note = "work on the weights before the call, measured in the trace"
-        return *lines, Formula("MACs on weights", "measured", f"{self.extra_macs}", self.extra_macs, note)
+        macs, flops = self.extra_macs, self.extra_flops
+        further = (
+            Formula("further MACs", "measured", f"{macs}", macs, "on the weights before the call"),
+            Formula("further FLOPs", "measured", f"{flops}", flops, "on the weights before the call, or for a mask"),
+        )
+        return *lines, *(line for line in further if line.value)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -199,6 +208,7 @@ class Recorded(_Traced):
     flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known, so that everything counts as read.
     modelled: whether its work is known.
+    replay: how to make the call again, where its arguments tell.
     """
 
     function: str
@@ -210,6 +220,7 @@ class Recorded(_Traced):
     reads: tuple[Reads, ...] | None = None
     modelled: bool = True  # type: ignore[misc]
     counted_as_weighted: bool = False  # type: ignore[misc]
+    replay: Replay | None = None
 
     @property
     def kind(self) -> str:

@@ -19,6 +19,9 @@ MAX_COMPONENTS = 16
 MAX_WORK = 2**20
 """Most steps that periods longer than 1 may cost in one graph; a decoder of hundreds of layers takes a few thousand."""
 
+MAX_TAPS = 2**18
+"""Most periods that all windows of one graph may have together; what comes behind counts as reading everything."""
+
 MAX_STRIDE = 2**64
 """Largest numerator or denominator of a stride; no axis is long enough for a second step of that size."""
 
@@ -29,8 +32,14 @@ class Algebra:
     def __init__(self) -> None:
         self._memo: dict[tuple[int, Window], tuple[Field, Field | None]] = {}
         self._work = 0
+        self._taps = 0
         self._last_read: tuple[Field, AxisRule, Field | None] = (NOTHING, IDENTITY, NOTHING)
         self._last_merge: tuple[Field, Field, int, str, Field] = (NOTHING, NOTHING, 0, "", NOTHING)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the graph has more long periods than are followed."""
+        return self._taps > MAX_TAPS
 
     def read(self, field: Field, rule: AxisRule) -> Field | None:
         """Return the field of an axis that reads, by `rule`, an axis with `field`; None where that is everything."""
@@ -63,6 +72,7 @@ class Algebra:
         """Do the same for any field; equal questions are answered once."""
         if window == IDENTITY:
             return field
+        self._taps += len(window.taps)
         key = (id(field), window)
         known = self._memo.get(key)
         if known is None:

@@ -148,6 +148,15 @@ def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int 
     return peak, peak_at
 
 
+def peak_beside_inputs(graph: Graph, values: Values) -> int:
+    """Return the most bytes alive at once during inference if the caller holds the inputs, which are not counted."""
+    outputs = tuple(
+        tuple(0 if value < graph.arity else numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
+        for value, (shapes, dtypes) in enumerate(zip(values.outputs, values.dtypes))
+    )
+    return _peak(graph, outputs)[0]
+
+
 def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> int:
     """Return the bytes that training keeps for the backward pass; every storage once."""
     kinds = [Storage.FRESH] * graph.arity + [node.op.training_storage for node in graph.nodes]

@@ -18,6 +18,8 @@ MAX_AXES = 64
 """Most axes of one tensor, as in PyTorch."""
 MAX_OUTPUTS = 10_000
 """Most tensors that one op makes."""
+MAX_TENSORS = 1_000_000
+"""Most tensors that all ops together make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ def infer_shapes(graph: Graph) -> Values:
     dtypes: list[tuple[str, ...]] = [(i.dtype,) for i in graph.inputs]
     inputs: list[Shapes] = []
     problems: list[Problem] = []
+    count = 0
     for node in graph.nodes:
         shapes = _inputs(node, outputs, problems)
         made = None if shapes is None else _outputs(node, shapes, problems)
@@ -53,6 +56,10 @@ def infer_shapes(graph: Graph) -> Values:
             dtypes.append(())
         inputs.append(shapes or ())
         outputs.append(made)
+        count += len(made or ())
+        if count > MAX_TENSORS:
+            said = f"by here the layers have more than {MAX_TENSORS:,} outputs together; use fewer pieces"
+            raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {said}")])
     if not problems:
         problems.extend(_sharing_problems(graph, inputs))
     if problems:

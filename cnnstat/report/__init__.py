@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from cnnstat.passes.analysis import Analysis
     from cnnstat.published import PublishedRow
     from cnnstat.report.sheet import View as View
+    from cnnstat.report.time_formats import Against
+    from cnnstat.report.time_sheet import TimeView
+    from cnnstat.timing.profile import Profile
     from cnnstat.verification.findings import Verification
 
 FORMATS = {
@@ -48,6 +51,15 @@ def write_comparison(comparison: Comparison, format: str, console: Console) -> N
     from cnnstat.report import comparison as pages
 
     _known(format, pages.FORMATS)(comparison, console)
+
+
+def write_profile(
+    profile: Profile, view: TimeView, format: str, console: Console, against: Against | None = None
+) -> None:
+    """Print the measured times of one network, and what changed since an earlier profile."""
+    from cnnstat.report import time_formats
+
+    _known(format, time_formats.FORMATS)(profile, view, against, console)
 
 
 def write_explanation(analysis: Analysis, layer: str, format: str, console: Console) -> None:

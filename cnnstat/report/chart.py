@@ -50,12 +50,12 @@ MEASURES = (
 )
 
 
-def charts(analyses: Sequence[Analysis], width: int) -> Page:
-    """Return the three charts, each with all networks on one scale, beside each other as far as they fit."""
+def charts(analyses: Sequence[Analysis], width: int, measures: Sequence[Measure] = MEASURES) -> Page:
+    """Return a chart of each measure with all networks on one scale, beside each other as far as they fit."""
     abreast = max(1, min(len(analyses), (width + GAP) // (NARROWEST + GAP)))
     room = (width - GAP * (abreast - 1)) // abreast
     lines: list[Line] = []
-    for measure in MEASURES:
+    for measure in measures:
         lines += [*_chart(measure, analyses, abreast, room), BLANK]
     return Page(lines[:-1])
 

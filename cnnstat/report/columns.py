@@ -20,7 +20,7 @@ ON_REQUEST = 99
 
 
 class Column(NamedTuple):
-    """One column of a table of layers.
+    """One column of a table of layers; its functions take a row, which another report may make differently.
 
     value: the raw value (integer, share, text, sizes of the axes, or None), for programs and for sorting.
     shown: the text that people read; short is the same for narrow terminals.
@@ -33,11 +33,11 @@ class Column(NamedTuple):
     key: str
     title: str
     doc: str
-    value: Callable[[Row], Any]
-    shown: Callable[[Row], str]
-    short: Callable[[Row], str]
+    value: Callable[[Any], Any]
+    shown: Callable[[Any], str]
+    short: Callable[[Any], str]
     importance: int
-    informs: Callable[[Row], Any]
+    informs: Callable[[Any], Any]
     align: str = "left"
     additive: bool = False
     least: int | None = None

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.passes.analysis import Analysis
-from cnnstat.report import words
-from cnnstat.report.chart import charts
+from cnnstat.report import comparison_times, words
+from cnnstat.report.chart import MEASURES, charts
 from cnnstat.report.csv import csv_text
 from cnnstat.report.facts import Fact, facts_page
 from cnnstat.report.glyphs import cut_end, printable, widest
@@ -55,8 +55,10 @@ class Side(NamedTuple):
 
 
 def print_table(comparison: Comparison, console: Console) -> None:
-    """Print totals, ratios and the three bar charts, fitted to the console's width."""
-    show(table(comparison, console.width) + Page([BLANK]) + charts(comparison.analyses, console.width), console)
+    """Print totals, ratios and the bar charts, fitted to the console's width."""
+    measures = (*MEASURES, *comparison_times.measures(comparison))
+    drawn = charts(comparison.analyses, console.width, measures)
+    show(table(comparison, console.width) + Page([BLANK]) + drawn, console)
 
 
 def print_json(comparison: Comparison, console: Console) -> None:
@@ -67,17 +69,22 @@ def print_json(comparison: Comparison, console: Console) -> None:
 def print_csv(comparison: Comparison, console: Console) -> None:
     """Print one row a network: its figures, and their ratios to the first network's."""
     head = ["model", *TITLES, *(f"{key}_ratio" for key in TITLES)]
-    rows = (
+    rows = [
         [a.graph.name, *(f[key] for key in TITLES), *(r[key] for key in TITLES)]
         for a, f, r in zip(comparison.analyses, comparison.figures, comparison.ratios)
-    )
+    ]
+    timed = comparison_times.lines(comparison.profiles)
+    head += timed
+    for row, profile in zip(rows, comparison.profiles):
+        row += [line.value(profile) for line in timed.values()]
     show(Verbatim(csv_text(head, rows)), console)
 
 
 def print_markdown(comparison: Comparison, console: Console) -> None:
     """Print totals and ratios as a GitHub table."""
     head, aligns, rows = _everything(comparison)
-    facts = "".join(f"- **{fact.label}** {escaped(fact.text)}\n" for fact in CONVENTIONS)
+    told = (*CONVENTIONS, *comparison_times.facts(comparison.profiles))
+    facts = "".join(f"- **{fact.label}** {escaped(fact.text)}\n" for fact in told)
     cells = ([escaped(text) for text in row] for row in rows)
     show(Verbatim(f"{markdown_table(head, aligns, cells)}\n{facts}"), console)
 
@@ -92,12 +99,21 @@ def document(comparison: Comparison) -> dict[str, Any]:
         "schema": SCHEMA,
         "models": [{"model": model(a), "totals": totals(a.totals)} for a in comparison.analyses],
         "ratios": [dict(ratios) for ratios in comparison.ratios],
+        **_times(comparison),
     }
+
+
+def _times(comparison: Comparison) -> dict[str, Any]:
+    """Return the `cnnstat-profile/1` document of each model and the ratios of times, if there are any."""
+    if not comparison.profiles:
+        return {}
+    documents = [profile.to_dict() for profile in comparison.profiles]
+    return {"profiles": documents, "time_ratios": comparison_times.ratios(comparison.profiles)}
 
 
 def to_json(comparison: Comparison) -> str:
     """Return the same as JSON text, one line a network."""
-    return json_text(document(comparison), "models", "ratios")
+    return json_text(document(comparison), "models", "ratios", "profiles", "time_ratios")
 
 
 def text(comparison: Comparison, width: int) -> str:
@@ -119,7 +135,8 @@ def table(comparison: Comparison, width: int) -> Page:
         if page.lines:
             page += Page([BLANK])
         page += _group_page(tuple(titles.values()), first, group, width)
-    return page + Page([BLANK]) + facts_page(CONVENTIONS, width)
+    facts = (*CONVENTIONS, *comparison_times.facts(comparison.profiles))
+    return page + Page([BLANK]) + facts_page(facts, width)
 
 
 def _group_page(titles: Sequence[str], first: Side, group: Sequence[Side], width: int) -> Page:
@@ -155,17 +172,26 @@ def _titles(comparison: Comparison) -> dict[str, str]:
         *(("buffers",) if not any(f["buffers"] for f in figures) else ()),
     }
     shown = {key: title for key, title in TITLES.items() if key not in silent}
-    return {"input": "input", **shown, "receptive_field": "receptive field"}
+    timed = {key: line.title for key, line in comparison_times.lines(comparison.profiles).items()}
+    return {"input": "input", **shown, "receptive_field": "receptive field", **timed}
 
 
 def _sides(comparison: Comparison, titles: dict[str, str]) -> list[Side]:
     """Return the texts of each network."""
+    timed = comparison_times.lines(comparison.profiles)
+    ratios = comparison_times.ratios(comparison.profiles) or [{} for _ in comparison.analyses]
     sides = []
-    for analysis, figures, ratios in zip(comparison.analyses, comparison.figures, comparison.ratios):
-        around = {"input": _input(analysis), "receptive_field": _field(analysis)}
-        texts = tuple(around[key] if key in around else _figure(key, figures[key]) for key in titles)
-        shown = tuple(words.ratio_text(ratios[key]) if key in ratios else "" for key in titles)
-        sides.append(Side(printable(analysis.graph.name), texts, shown))
+    for index, analysis in enumerate(comparison.analyses):
+        figures = comparison.figures[index]
+        shown = {
+            **{key: _figure(key, figures[key]) for key in titles if key in figures},
+            **{key: line.shown(comparison.profiles[index]) for key, line in timed.items()},
+            "input": _input(analysis),
+            "receptive_field": _field(analysis),
+        }
+        known = {**comparison.ratios[index], **ratios[index]}
+        texts = tuple(words.ratio_text(known[key]) if key in known else "" for key in titles)
+        sides.append(Side(printable(analysis.graph.name), tuple(shown[key] for key in titles), texts))
     return sides
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 from cnnstat.report.columns import COLUMNS, MAIN, ON_REQUEST, Column
 from cnnstat.report.glyphs import widest
 from cnnstat.report.grid import Track, span_of
-from cnnstat.report.row import Row
 
 STEPS = (
     ("name", 15),
@@ -27,7 +27,7 @@ STEPS = (
 class Candidate:
     """One column with the texts of all rows; what is never shown is never written."""
 
-    def __init__(self, column: Column, rows: Sequence[Row]) -> None:
+    def __init__(self, column: Column, rows: Sequence[Any]) -> None:
         self.column = column
         self.rows = rows
         self.is_short = True
@@ -75,10 +75,17 @@ class Candidate:
 class Layout:
     """Columns and their forms. It starts from the narrowest table and spends the width on what matters most."""
 
-    def __init__(self, rows: Sequence[Row], width: int) -> None:
+    def __init__(
+        self,
+        rows: Sequence[Any],
+        width: int,
+        columns: Sequence[Column] = COLUMNS,
+        steps: Sequence[tuple[str, int | None]] = STEPS,
+    ) -> None:
         self._width = width
-        self._all = {c.key: Candidate(c, rows) for c in COLUMNS}
+        self._all = {c.key: Candidate(c, rows) for c in columns}
         self._rows = rows
+        self._steps = steps
 
     def of(self, columns: Sequence[Column]) -> list[Candidate]:
         """Return exactly these columns, numbers in full if they fit."""
@@ -95,7 +102,7 @@ class Layout:
         while span_of([c.width for c in kept]) > self._width and len(kept) > 2:
             kept.remove(max(kept, key=lambda c: c.column.importance))
         by_key = {c.column.key: c for c in kept}
-        for key, floor in STEPS:
+        for key, floor in self._steps:
             if key not in by_key:
                 continue
             if floor is None:

@@ -67,6 +67,11 @@ def brief_bytes(number: int) -> str:
     return _brief(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
 
 
+def brief_decimal_bytes(number: int) -> str:
+    """Return bytes in powers of 1000 with three significant digits (`1.61 MB`)."""
+    return _brief(number, 1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
+
+
 def _brief(number: int, step: int, units: Sequence[str]) -> str:
     """Return a number in the smallest unit that leaves at most three digits before the point."""
     power = 0

@@ -13,6 +13,7 @@ from cnnstat.errors import CnnstatError, OpError
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
 from cnnstat.passes.shapes import Values, infer_shapes
+from cnnstat.torch_model.traced import register_operands
 from cnnstat.torch_model.tree import Scope, place
 from cnnstat.torch_model.twins import make_twin, twin_arguments
 
@@ -81,7 +82,9 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
     kind = _torch_dtype(graph.dtype if dtype is None else dtype)
     with nullcontext() if device is None else _device(device):
         layers = _layers(graph, values)
-    paths = place(network, layers, graph.blocks)
+        paths = place(network, layers, graph.blocks)
+        traced = {node.name: (layers[node.name], node.op) for node in graph.nodes if node.name in layers}
+        register_operands(traced, network, lambda name: Scope(name))
     owners = (node.name if node.name in layers else graph.nodes[node.shares or 0].name for node in graph.nodes)
     network._steps = _steps(graph, values, [paths[name] for name in owners])
     return network.to(kind)

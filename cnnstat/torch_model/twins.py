@@ -12,7 +12,9 @@ from torch import Tensor, nn
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shapes, Storage
+from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.torch_model.handmade import HANDMADE
+from cnnstat.torch_model.traced import traced_module
 
 _TAKES_A_LIST = ("torch.cat", "torch.stack")
 """Functions that take all tensors as one list."""
@@ -52,6 +54,8 @@ class Function(nn.Module):
 
 def make_twin(op: Op, inputs: Shapes) -> nn.Module:
     """Return the module of an op for these input shapes; raises OpError where there is none."""
+    if isinstance(op, (Applied, Recorded)):
+        return traced_module(op, inputs, make_twin)
     made = HANDMADE.get(type(op).__name__) or _twin(op)
     arguments = twin_arguments(op, inputs)
     if isinstance(made, type) and issubclass(made, nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,40 @@ def test_faults_of_the_whole(check: Command, folder: Path, text: str, said: str)
     (folder / "cnnstat.toml").write_text(text)
     result = check()
     assert result.code == 2 and said in result.err, result
+
+
+def alias_bomb(levels: int, width: int, key: str) -> str:
+    """Return YAML whose value of `key` stands for width^levels words."""
+    lines = ["a0: &a0 [x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
+    return "\n".join(lines) + f"\n{key}: *a{levels - 1}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("cnnstat.toml", f"[check]\nbaseline = {'9' * 5000}\n", "a number has too many digits; TOML's have 64 bits"),
+        ("cnnstat.toml", f"[[check.models]]\nsource = 'vgg16'\nbatch = 0x{'f' * 9000}\n", "too many digits"),
+        ("cnnstat.toml", f"[check]\n{'.'.join(['a'] * 100_000)} = 1\n", "cnnstat.toml:2:1: a key has more than 100"),
+        ("cnnstat.toml", f"[check]\n'a' . {'.'.join(['b'] * 100)} = 1\n", "a key has more than 100 parts"),
+        ("cnnstat.toml", f"[check]\nbaseline = {'[' * 5000}{']' * 5000}\n", "cnnstat.toml:1:1: nested too deeply"),
+        ("cnnstat.toml", "#" * 2**20 + "\n", "cnnstat.toml:1:1: larger than 1 MiB; this is no configuration"),
+        ("cnnstat.toml", "".join(f"[k{i}]\na = 1\n" for i in range(40_000)), "unknown key k49;"),
+        ("cnnstat.toml", f"[[check.models]]\nsource = '{'a' * 5000}/*'\n", "no file matches"),
+        ("cnnstat.toml", "[[check.models]]\nsource = '**/*/**/*/**/*.yaml'\n", "** stands more than 2 times"),
+        ("cnnstat.yaml", f"check: {{models: [{'x, ' * 40_000}]}}\n", "must be a table with source"),
+        ("cnnstat.yaml", alias_bomb(16, 2, "check"), "more than 50,000 values by here"),
+    ],
+    ids=lambda text: text[:20],
+)
+def test_faults_made_to_take_long(folder: Path, name: str, text: str, said: str) -> None:
+    (folder / name).write_text(text)
+    start = time.process_time()
+    with pytest.raises(CnnstatError) as caught:
+        find_settings(folder)
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 50
+    assert time.process_time() - start < 5  # five times what it may take, for busy machines
 
 
 def test_all_faults_are_told_at_once(check: Command, folder: Path) -> None:

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from scripted import Command, params, spec
 
-from cnnstat.budget import measurement
+from cnnstat.budget import latency, measurement
 from cnnstat.budget.formats import FORMATS
+from cnnstat.budget.limits import Limit
+from cnnstat.budget.report import LayerShare
+from cnnstat.errors import CnnstatError
 from cnnstat.frontends.request import Request
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops.traced import Recorded
@@ -27,7 +30,9 @@ CASES = {
     "required baseline": (3, "check.require_baseline = true\n" + MODEL + 'budgets.params.max_increase = "1%"\n'),
     "no figure": (3, MODEL + "budgets.receptive_field.min = 3\n"),
     "latency": (0, MODEL + 'budgets.latency.max = "5 ms"\n'),
-    "strict latency": (3, MODEL + 'budgets.latency = {max = "5 ms", level = "fail"}\n'),
+    "strict latency": (1, MODEL + 'budgets.latency = {max = "5 ms", level = "fail"}\n'),
+    "no device": (0, MODEL + 'budgets.latency = {max = "5 ms", device = "mps"}\n'),
+    "strictly no device": (3, MODEL + 'budgets.latency = {max = "5 ms", device = "mps", level = "fail"}\n'),
     "broken and unverified": (1, MODEL + "budgets.params.max = 10\nbudgets.receptive_field.min = 3\n"),
     "bad configuration": (2, MODEL + "budgets.parms.max = 10\n"),
     "bad model": (2, '[[check.models]]\nsource = "broken.yaml"\nbudgets.params.max = 10\n'),
@@ -41,6 +46,19 @@ def models(folder: Path) -> Path:
     (folder / "flat.yaml").write_text(flat)
     (folder / "broken.yaml").write_text("input: [3, 8, 8]\nlayers:\n  - Conv3d\n")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure 6 ms on every device but one that is not there."""
+
+    def rounds(source: str, model: Any, limit: Limit, pair: Any) -> latency.Rounds:
+        if limit.device == "mps":
+            raise CnnstatError("no Apple GPU is available here")
+        return latency.Rounds(after=(6_000_000,) * 8, before=None, device="Some CPU")
+
+    monkeypatch.setattr(latency, "measure_rounds", rounds)
+    monkeypatch.setattr(latency, "slow_layers", lambda *arguments: (LayerShare(name="stem", value=4_000_000),))
 
 
 @pytest.mark.parametrize("format", FORMATS)

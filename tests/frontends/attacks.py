@@ -36,6 +36,17 @@ def nested_repeats(count: int, times: int, named: bool = False, body: str = "ReL
     return HEAD + text + "  " * count + f"- {body}\n"
 
 
+def scopes_with_long_names(depth: int, times: int) -> str:
+    blocks = "".join(f"  b{i}():\n    - {'n' * 90}: b{i + 1}()\n" for i in range(depth))
+    body = f"    - repeat: {times}\n      layers: [ReLU]\n"
+    return f"{HEAD}blocks:\n{blocks}  b{depth}():\n{body}layers: [b0()]\n"
+
+
+def many_sources(times: int, count: int) -> str:
+    item = f"{{Concat: , from: [{', '.join(['a'] * count)}]}}"
+    return f"{HEAD}layers:\n- a: ReLU\n- repeat: {times}\n  layers: [{item}]\n"
+
+
 def alias_bomb(levels: int, width: int, key: str = "notes") -> str:
     lines = ["a0: &a0 [ReLU]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
@@ -60,6 +71,7 @@ ATTACKS: dict[str, str | bytes] = {
     "empty": "",
     "only comments": "# nothing\n# at all\n",
     "only document markers": "---\n...\n---\n",
+    "tag directives": "".join(f"%TAG !a{i}! x\n" for i in range(100_000)) + "---\n" + HEAD + ONE,
     "several documents": HEAD + ONE + "---\n" + HEAD + ONE,
     "null": "null",
     "a list": "- a\n- b\n",
@@ -137,6 +149,12 @@ ATTACKS: dict[str, str | bytes] = {
     "giant upsampling": in_layer("Upsample(scale_factor=1000000000)"),
     "giant pool": in_layer("AdaptiveAvgPool2d(1099511627776)"),
     "giant groups": in_layer("Conv2d(1099511627776, 1, groups=1099511627776)"),
+    "giant groups of a norm": f"input: [{2**31 - 1}, 3, 3]\nlayers: [GroupNorm(65536)]\n",
+    "giant groups of a norm behind a layer": HEAD + f"layers: ['Conv2d({2**40}, 1)', 'GroupNorm({2**39 + 1})']\n",
+    "giant table": f"input: [{2**31 - 1}, 9, 9]\nlayers: ['ConnectionTableConv2d(1, 3, [[0]])']\n",
+    "millions of pieces": "input: [4000]\nlayers:\n- repeat: 9999\n  layers: [{layer: Split(1), from: input}]\n",
+    "millions of sources": many_sources(100, 90_000),
+    "long names in deep scopes": scopes_with_long_names(90, 100_000),
     "giant shuffle": in_layer("PixelShuffle(1099511627776)"),
     "giant reshape": in_layer(f"Reshape({', '.join(['1'] * 1500)}, 3072)"),
     "giant integer": in_let("9" * 5000),

@@ -16,7 +16,7 @@ from cnnstat.errors import CnnstatError, SpecError
 from cnnstat.frontends import zoo
 from cnnstat.frontends.arithmetic import FUNCTIONS, MAX_LENGTH, MAX_MAGNITUDE, ExpressionError
 from cnnstat.frontends.expression import evaluate
-from cnnstat.frontends.request import Request, parse_input, parse_variables
+from cnnstat.frontends.request import Request, parse_arguments, parse_input, parse_variables
 from cnnstat.frontends.spec import parse_spec, read_spec
 from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Graph
@@ -218,6 +218,25 @@ def test_requests(shape: str, variable: str) -> None:
         parse_spec("input: [3]\nlet: {n: 1}\nlayers: [ReLU]\n", Request(inputs={name: size}, variables=variables))
     except CnnstatError as error:
         str(error).encode(errors="surrogatepass")
+
+
+@fuzzing
+@given(st.one_of(st.text(max_size=40), EXPRESSIONS))
+@example("(" * 5000)
+@example("-" * 5000 + "1")
+@example("9" * 5000)
+@example("{[]: 1}")
+@example("'\\d'")
+@example("1if 1else 2")
+def test_any_argument_has_a_value(text: str) -> None:
+    assert set(parse_arguments([f"name={text}"])) == {"name"}
+
+
+def test_giant_numbers_of_a_size_are_refused() -> None:
+    with pytest.raises(CnnstatError, match="write sizes as in 3x224x224"):
+        parse_input("9" * 5000 + "x3")
+    with pytest.raises(CnnstatError, match="no size may exceed 2147483647"):
+        parse_input("9" * 30 + "x3")
 
 
 def test_deep_call_stack_is_no_excuse(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 
 from cnnstat.frontends.torch.builder import Builder, NodeDraft
 from cnnstat.frontends.torch.claims import Claim
+from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
@@ -80,7 +81,7 @@ def _is_layer(where: ModuleCall) -> bool:
 
 def _blocks(model: nn.Module, nodes: Iterable[Node]) -> dict[str, str]:
     """Return what kind of module each path above a node is."""
-    kinds = {path: type(module).__name__ for path, module in model.named_modules() if path}
+    kinds = {path: type(module).__name__ for path, module in modules_of(model) if path}
     used: dict[str, str] = {}
     for node in nodes:
         parts = node.name.split(".")

@@ -14,6 +14,11 @@ class ValueNeededError(Exception):
     """The values of a tensor are asked for, and a fake tensor has none."""
 
 
+def is_exact(name: str, arguments: tuple[Any, ...], faker: Faker) -> bool:
+    """Whether what decides an operation's result is known, so that `BOUNDED` gives the result itself."""
+    return name == "aten::_pack_padded_sequence" and not faker.is_fake(arguments[1])
+
+
 class TracerError(Exception):
     """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
 
@@ -49,11 +54,24 @@ def _nms(faker: Faker, boxes: torch.Tensor, scores: torch.Tensor, threshold: flo
     return faker.empty((int(boxes.shape[0]),), torch.int64)
 
 
+def _packed(
+    faker: Faker, x: torch.Tensor, lengths: torch.Tensor, batch_first: bool
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Steps of sequences as one list, and how many sequences have each step; all have all where no length is known."""
+    batch, steps = (int(x.shape[0]), int(x.shape[1])) if batch_first else (int(x.shape[1]), int(x.shape[0]))
+    counts = [steps] * batch if faker.is_fake(lengths) else lengths.tolist()
+    if len(counts) != batch or sorted(counts, reverse=True) != counts or not all(0 < n <= steps for n in counts):
+        return None
+    sizes = torch.tensor([sum(n > step for n in counts) for step in range(counts[0])], dtype=torch.int64)
+    return faker.empty((sum(counts), *x.shape[2:]), x.dtype), sizes
+
+
 BOUNDED: dict[str, Callable[..., Any]] = {
     "aten::nonzero": _nonzero,
     "aten::masked_select": _masked_select,
     "aten::index": _index,
     "aten::_unique2": _unique,
     "torchvision::nms": _nms,
+    "aten::_pack_padded_sequence": _packed,
 }
 """How much there is at most, for each operation; None where the operation can run as it is."""

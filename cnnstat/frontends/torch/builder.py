@@ -11,7 +11,7 @@ import torch
 from cnnstat.errors import OpError
 from cnnstat.frontends.torch.calls import Call, Match
 from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
-from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
+from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, replayed, shown
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
 from cnnstat.frontends.torch.origin import Origin, Origins
@@ -173,22 +173,21 @@ class Builder:
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
-        gathered = self._gather(match.reads, call.where)
+        gathered = self._gather(self._needed(match, call.where), call.where)
         direct = self._weights(match, gathered, call.where)
+        for tensor in match.also:
+            gathered.add_other(self.resolve(tensor, call.where), tensor)
         if isinstance(match.op, Recorded):
             return self._emit_recorded(call, match.op, gathered, direct.values())
         outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
         shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
-        try:
-            check_input_count(match.op, len(shapes))
-            if match.op.output(shapes) != outputs:
-                return False
-        except OpError:
+        if call.match is None and not _makes(match.op, shapes, outputs):
             return False
         direct = {**self._own_buffers(match.op, shapes, call.where, direct), **direct}
         claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
         op = match.op
         macs, flops = self.ledger.take_works(gathered.works)
+        flops += match.flops
         is_plain = gathered.is_plain and claim.is_plain and not (macs or flops)
         if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
@@ -226,6 +225,7 @@ class Builder:
             tensors=claim.tensors,
             stored=claim.stored,
             frozen=claim.frozen,
+            replay=None if claim.keys else replayed(call, gathered),
         )
         self._finish(call, made, gathered.edges, claim)
         return True
@@ -277,13 +277,18 @@ class Builder:
             origin = None if tensor is None else self.resolve(tensor, where)
             if tensor is None or origin is None:
                 continue
-            if origin.edge is not None:
-                gathered.add_edge(origin.edge, tensor)
-            elif len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
+            if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
                 (direct[name],) = origin.keys
             else:
-                gathered.add_stored(origin)
+                gathered.add_other(origin, tensor)
         return direct
+
+    def _needed(self, match: Match, where: ModuleCall) -> tuple[Any, ...]:
+        """Return what a call reads, without inputs that the op leaves out where they are constants."""
+        last = match.reads[-match.optional :] if match.optional else ()
+        if any(self.resolve(tensor, where) is not None for tensor in last):
+            return match.reads
+        return match.reads[: len(match.reads) - match.optional]
 
     def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer rather than computed from one."""
@@ -294,8 +299,8 @@ class Builder:
         """Return the buffers of the calling module that the op has too, but the call was not given."""
         own: dict[str, int] = {}
         for name in op.buffers(shapes) if where.module is not None else ():
-            buffer = where.module._buffers.get(name) if where.module is not None and name not in direct else None
-            origin = None if buffer is None else self.origins.known(buffer)
+            buffer = getattr(where.module, name, None) if name not in direct else None
+            origin = self.origins.known(buffer) if isinstance(buffer, torch.Tensor) else None
             if origin is not None and len(origin.keys) == 1:
                 (own[name],) = origin.keys
         return own
@@ -315,3 +320,12 @@ class Builder:
         value, _ = self._append(op, tuple(edges), call.where, shown(call.name), claim)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+
+
+def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:
+    """Whether an op makes these outputs of these inputs."""
+    try:
+        check_input_count(op, len(shapes))
+        return op.output(shapes) == outputs
+    except OpError:
+        return False

@@ -113,11 +113,35 @@ class Match:
 
     reads: its inputs in order, tensors or plain numbers.
     weights: the tensors behind the op's weights, by the op's names.
+    optional: how many of the last inputs the op leaves out where they are constants (first states of zeros).
+    also: tensors that the call reads beside the op's inputs: masks; flops: the operations they take.
     """
 
     op: Op
     reads: tuple[Any, ...]
     weights: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    optional: int = 0
+    also: tuple[torch.Tensor, ...] = ()
+    flops: int = 0
 
 
 Handler = Callable[[Call], "Match | None"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A call as a later run of the same model can be held against it.
+
+    path: the module it was called from; shapes: of the tensors it returned.
+    node: the node that is this call; None where it has none (work on weights, constants, another name for a tensor).
+    below: whether it was heard below Python only.
+    operands, results: the tensors it was given and returned, by which calls follow from one another.
+    """
+
+    name: str
+    path: str
+    shapes: tuple[tuple[int, ...], ...]
+    node: int | None
+    below: bool
+    operands: tuple[torch.Tensor, ...]
+    results: tuple[torch.Tensor, ...]

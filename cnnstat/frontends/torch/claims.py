@@ -71,6 +71,8 @@ class Ledger:
         direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
         side: numbers of those that its operands are computed from.
         """
+        if not direct and not side and not op.weights(shapes) and not op.buffers(shapes):
+            return Claim()
         expected = {(name, True): s for name, s in op.weights(shapes).items()}
         expected |= {(name, False): s for name, s in op.buffers(shapes).items()}
         stored = {name: self.tensors[key] for name, key in direct.items()}

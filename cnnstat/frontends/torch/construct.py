@@ -15,8 +15,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.frontends.torch.calls import function_name
+from cnnstat.frontends.torch.guard import ModelError, told
 from cnnstat.frontends.torch.state import same_random_numbers
-from cnnstat.frontends.torch.trace import ModelError
+from cnnstat.frontends.torch.tensors import operands_in
 
 MIN_META_ELEMENTS = 4096
 """Tensors from this size on are made without memory."""
@@ -39,8 +41,8 @@ def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str,
             raise
         except Exception as error:
             reason = error
-    said = " ".join(str(reason).split())[:300]
-    raise ModelError(f"{name} cannot be built: {type(reason).__name__}: {said}") from reason
+    said = "" if reason is None else told(reason)
+    raise ModelError(f"{name} cannot be built: {said}") from reason
 
 
 def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name: str) -> None:
@@ -50,15 +52,18 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
     except (TypeError, ValueError):
         return
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
-    if missing:
-        flags = " ".join(f"--arg {argument}=…" for argument in missing)
-        raise ModelError(f"{name} needs {' and '.join(missing)}; write {flags}")
     unknown = [argument for argument in arguments if argument not in {p.name for p in named}]
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = [p.name for p in named]
         hint = did_you_mean(unknown[0], known) or f"; it takes {', '.join(known) or 'none'}"
         raise ModelError(f"{name} takes no argument {unknown[0]}{hint}")
+    by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if by_place:
+        raise ModelError(f"{name} takes {by_place[0]} by its place only; write a function that takes none, or by name")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    if missing:
+        flags = " ".join(f"--arg {argument}=…" for argument in missing)
+        raise ModelError(f"{name} needs {' and '.join(missing)}; write {flags}")
 
 
 @contextmanager
@@ -97,7 +102,7 @@ _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, tor
 
 
 class _LargeToMeta(TorchFunctionMode):
-    """Makes large new tensors on the meta device."""
+    """Makes large new tensors on the meta device; what is computed from these and others goes there too."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -108,7 +113,22 @@ class _LargeToMeta(TorchFunctionMode):
             size = args[:1] if func is torch.full else args
             if _elements(size, keywords) >= MIN_META_ELEMENTS:
                 keywords = {**keywords, "device": "meta"}
-        return func(*args, **keywords)
+        try:
+            return func(*args, **keywords)
+        except Exception:
+            tensors = list(operands_in((*args, *keywords.values())))
+            # What is written into a tensor with memory cannot be left out.
+            changes = function_name(func).endswith(("_", "setitem")) or "out" in keywords
+            if changes or len({tensor.device.type for tensor in tensors}) < 2:
+                raise
+            return func(*map(_on_meta, args), **{name: _on_meta(value) for name, value in keywords.items()})
+
+
+def _on_meta(value: Any) -> Any:
+    """Return a nested value with its tensors on the meta device."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    return type(value)(map(_on_meta, value)) if type(value) in (list, tuple) else value
 
 
 def _elements(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:

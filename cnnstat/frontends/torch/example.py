@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from torch import nn
 
 from cnnstat.frontends.request import InputShape, Request, RequestError, parse_input
 from cnnstat.frontends.torch.fake import Faker
-from cnnstat.frontends.torch.tensors import dtype_of, shape_of
+from cnnstat.frontends.torch.tensors import dtype_of, shape_of, tensors_in
 from cnnstat.ir.graph import Input
 
 
@@ -75,8 +76,9 @@ def _mapped(value: Any, change: Any) -> Any:
         return change(value)
     if isinstance(value, dict):
         return {key: _mapped(item, change) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(_mapped(item, change) for item in value)
+    # In a list, every image may have a size of its own, and none a batch.
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_mapped(item, change) for item in value)
     return value
 
 
@@ -164,7 +166,18 @@ class Made:
         if isinstance(value, (list, tuple)):
             parts = [self._make(item, f"{label}.{number}") for number, item in enumerate(value)]
             return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        return value
+        return self._object(value, label)
+
+    def _object(self, value: Any, label: str) -> Any:
+        """Return a copy of a data class or another object with tensors among its attributes; others as they are."""
+        if isinstance(value, (type, nn.Module)) or next(tensors_in(value), None) is None:
+            return value
+        made = copy.copy(value)
+        for name, item in vars(value).items():
+            if isinstance(item, (torch.Tensor, list, tuple, dict)):
+                # Data classes may be frozen.
+                object.__setattr__(made, name, self._make(item, f"{label}.{name}"))
+        return made
 
     def _tensor(self, value: InputShape | torch.Tensor) -> torch.Tensor:
         """Return one tensor: fake, or with small random values (zeros for whole numbers)."""

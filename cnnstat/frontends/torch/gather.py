@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -14,6 +16,7 @@ from cnnstat.frontends.torch.tensors import dtype_of, shape_of, storage_key
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import Reads
+from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
 from cnnstat.ops.traced import aligned_reads
 
 
@@ -24,6 +27,7 @@ class Gathered:
     edges: list[Edge] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
+    tensors: list[torch.Tensor] = field(default_factory=list)
     operands: list[int | Shape] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
     keys: frozenset[int] = NO_KEYS
@@ -39,12 +43,52 @@ class Gathered:
         self.edges.append(edge)
         self.dtypes.append(dtype_of(tensor))
         self.shapes.append(shape_of(tensor))
+        self.tensors.append(tensor)
+
+    def add_other(self, origin: Origin | None, tensor: torch.Tensor) -> None:
+        """Add a tensor that is no operand of the op."""
+        if origin is not None and origin.edge is not None:
+            self.add_edge(origin.edge, tensor)
+        else:
+            self.add_stored(origin)
 
     def add_stored(self, origin: Origin | None) -> None:
         """Add what an operand is computed from."""
         if origin is not None:
             self.keys |= origin.keys
             self.works |= origin.works
+
+
+def replayed(call: Call, gathered: Gathered) -> Replay | None:
+    """Return how to make a call again; None where it takes what is neither an input nor a plain value."""
+    if call.name.startswith("aten.") or "." in call.name.removeprefix("F.") or call.name == "setitem":
+        return None
+    numbers = {id(tensor): number for number, tensor in enumerate(gathered.tensors)}
+    try:
+        arguments = tuple(_plain_value(value, numbers) for value in call.arguments)
+        keywords = tuple((name, _plain_value(value, numbers)) for name, value in call.keywords.items())
+    except _NotPlainError:
+        return None
+    return Replay(call.name, arguments, keywords)
+
+
+class _NotPlainError(Exception):
+    """An argument cannot be written down."""
+
+
+def _plain_value(value: Any, numbers: Mapping[int, int]) -> Any:
+    """Return an argument as a plain value; raises _NotPlainError."""
+    if value is None or value is ... or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, torch.Tensor) and id(value) in numbers:
+        return InputNumber(numbers[id(value)])
+    if isinstance(value, slice):
+        return SliceOf(*(_plain_value(part, numbers) for part in (value.start, value.stop, value.step)))
+    if isinstance(value, torch.dtype):
+        return DtypeName(str(value).removeprefix("torch."))
+    if type(value) in (tuple, list, torch.Size):
+        return tuple(_plain_value(each, numbers) for each in value)
+    raise _NotPlainError
 
 
 def matched(handler: Handler, call: Call) -> Match | None:

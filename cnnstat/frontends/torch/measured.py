@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from cnnstat.frontends.torch.calls import Call, words
+from cnnstat.frontends.torch.custom import quantized_macs, sparse_macs
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
 from cnnstat.ir.op import Family, numel
 
@@ -18,10 +19,10 @@ _MOVES = words(
     view _unsafe_view reshape _reshape_alias alias detach detach_ clone copy_ copy _to_copy lift_fresh expand
     permute transpose t transpose_ t_ slice select squeeze unsqueeze squeeze_ unsqueeze_ split split_with_sizes
     unbind chunk narrow cat stack index index_select gather scatter scatter_ scatter_src index_put index_put_
-    _index_put_impl_ index_copy index_copy_ index_fill index_fill_ index_add index_add_ scatter_add scatter_add_
+    _index_put_impl_ index_copy index_copy_ index_fill index_fill_ complex
     masked_scatter masked_scatter_ masked_select take take_along_dim constant_pad_nd reflection_pad1d
     reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d roll flip rot90 repeat
-    repeat_interleave tril triu tril_ triu_ diagonal diag diag_embed as_strided as_strided_ unfold im2col col2im
+    repeat_interleave tril triu tril_ triu_ diagonal diag diag_embed as_strided as_strided_ unfold im2col
     unfold_copy arange linspace full full_like zeros zeros_like ones ones_like empty empty_like empty_strided
     new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like randint randperm normal
     normal_ uniform uniform_ bernoulli bernoulli_ random_ exponential_ scalar_tensor zero_ fill_ fill eye one_hot
@@ -66,6 +67,19 @@ _INTERPOLATIONS = {
 }
 """Steps for each output, as in the op Upsample; with antialiasing more values are read, which is not counted."""
 
+_SUMS = words("col2im index_add index_add_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce")
+"""aten operations that add every element of their last operand to something."""
+
+_CASTS = {
+    "quantize_per_tensor": 3,
+    "quantize_per_tensor_dynamic": 3,
+    "quantize_per_channel": 3,
+    "dequantize": 2,
+    "fake_quantize_per_tensor_affine": 5,
+    "fake_quantize_per_channel_affine": 5,
+}
+"""Steps an element: divide, add, round one way; subtract, multiply the other."""
+
 PRODUCTS = words(
     """
     linear matmul mm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum addmm
@@ -86,6 +100,10 @@ class Work:
     unknown: tuple[str, ...] = ()
     is_pointwise: bool = False
     only_moves: bool = False
+
+
+_ADDED = words("addmm baddbmm addbmm addmv addmm_ baddbmm_ addbmm_ addmv_")
+"""Products that are added to something."""
 
 
 def _vector_product(arguments: tuple[Any, ...]) -> int:
@@ -134,6 +152,8 @@ def work_of(inner: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Wo
         counted = _products(function, name, arguments, keywords, made)
         if counted is not None:
             macs += counted
+            if name in _ADDED:
+                flops["bias"] += numel(shape_of(made))
             kinds.add("product")
             continue
         kind = _other_work(function, name, arguments, made, flops)
@@ -151,6 +171,10 @@ def _base_name(function: Any) -> str:
 
 def _products(function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any) -> int | None:
     """Return the multiply-accumulates of a product; None for other operations."""
+    special = quantized_macs(function, arguments, made)
+    special = sparse_macs(name, arguments, made) if special is None else special
+    if special is not None:
+        return special
     if name in _OWN_COUNTS:
         return _OWN_COUNTS[name](arguments, made)
     formula = _registry().get(function._overloadpacket)
@@ -176,6 +200,12 @@ def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any,
         # Every output is the mean of sampling_ratio² values between four pixels each (He et al. 2017, section 3).
         flops["resampling"] += 10 * arguments[5] ** 2 * count
         return "resize"
+    if name in _SUMS:
+        flops["element-wise"] += numel(shape_of(list(operands_in(arguments))[-1]))
+        return "sum"
+    if name in _CASTS:
+        flops["element-wise"] += _CASTS[name] * count
+        return "pointwise"
     if torch.Tag.pointwise in function.tags or torch.Tag.pointwise in _functional_tags(function, name):
         flops["element-wise"] += count
         return "pointwise"

@@ -10,6 +10,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
+from cnnstat.frontends.torch.modules import modules_of
+
 
 @dataclass(eq=False)
 class ModuleCall:
@@ -25,7 +27,7 @@ class CallStack:
     """The module calls that are running; the last is the innermost."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._paths = {id(module): path for path, module in model.named_modules()}
+        self._paths = {id(module): path for path, module in modules_of(model)}
         self._kept: list[nn.Module] = []
         self.calls = [ModuleCall("", model)]
 

@@ -9,13 +9,15 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError
+from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
-from cnnstat.frontends.torch.calls import Call, function_name, words
+from cnnstat.frontends.torch.calls import Call, Heard, function_name, words
+from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.shortcut import FAST, shortcut
-from cnnstat.frontends.torch.tensors import operands_in, tensors_in
+from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
 
 _SAME = words(
     """
@@ -37,7 +39,8 @@ _MAYBE_SAME = words(
 _FACTORIES = words(
     """
     new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
-    randint_like aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
+    randint_like zeros ones full empty rand randn arange
+    aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
     aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
     """
 )
@@ -49,21 +52,33 @@ _DROPOUTS = words(
     """
 )
 
+_FIRST_ONLY = words(
+    """
+    _pack_padded_sequence aten._pack_padded_sequence aten.native_batch_norm aten.native_layer_norm
+    aten.native_group_norm aten.cudnn_batch_norm
+    """
+)
+"""Calls whose other results no call of the model computes with: statistics for training, how many sequences have each
+step (a constant, as lengths are, or all steps are assumed)."""
+
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
 class Recorder:
-    """Listens to the calls of one forward pass and hands them to the builder.
+    """Listens to the calls of one forward pass and hands them to the builder; `calls`, if given, gets them too.
 
     takes_shortcuts: whether calls whose result the ops know need not run.
     """
 
     takes_shortcuts = True
 
-    def __init__(self, builder: Builder, stack: CallStack, faker: Faker | None) -> None:
+    def __init__(
+        self, builder: Builder, stack: CallStack, faker: Faker | None, calls: list[Heard] | None = None
+    ) -> None:
         self.builder = builder
         self.stack = stack
         self.faker = faker
+        self.calls = calls
         self.bounded: set[str] = set()
         self.inner: Inner | None = None
 
@@ -76,11 +91,11 @@ class Recorder:
     ) -> None:
         """Record a call that has returned."""
         name = function_name(function)
-        results = (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
-        if name in ("setitem", "data.set"):
-            results = (arguments[0],)
-        if not results or name in _FACTORIES:
+        results = results_of(name, arguments, made)
+        if not results:
             return
+        if name in _FIRST_ONLY:
+            results = results[:1]
         first = next(operands_in(arguments), None)
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
@@ -92,12 +107,37 @@ class Recorder:
         else:
             self.note(self.builder.record, call)
 
-    def note(self, action: Callable[..., None], *arguments: Any) -> None:
-        """Let the builder do something; its own faults are told apart from the model's."""
+    def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
+        """Let the builder do something with a call; its own faults are told apart from the model's."""
+        before = len(self.builder.nodes)
         try:
-            action(*arguments)
+            action(call, *arguments)
         except Exception as error:
             raise TracerError(f"{type(error).__name__}: {error}") from error
+        if self.calls is not None:
+            self.calls.append(_heard(call, before, len(self.builder.nodes)))
+
+
+def _heard(call: Call, before: int, after: int) -> Heard:
+    """Return what is kept of a call that made these nodes; the last is itself, those before it are views it reads."""
+    return Heard(
+        name=call.name,
+        path=call.where.path,
+        shapes=tuple(map(shape_of, call.results)),
+        node=after - 1 if after > before else None,
+        below=call.name.startswith("aten."),
+        operands=tuple(operands_in((*call.arguments, *call.keywords.values()))),
+        results=call.results,
+    )
+
+
+def results_of(name: str, arguments: tuple[Any, ...], made: Any) -> tuple[torch.Tensor, ...]:
+    """Return the tensors that a call made or changed; none for a call that a trace passes over."""
+    if name in ("setitem", "data.set"):
+        return (arguments[0],)
+    if name in _FACTORIES:
+        return ()
+    return (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
 
 
 def _overwritten(
@@ -139,8 +179,10 @@ class FunctionMode(TorchFunctionMode):
     ) -> Any:
         """Run and record one call; what it calls itself is part of it."""
         recorder, keywords = self._recorder, kwargs or {}
-        if recorder.inner is not None or _is_transformed():
+        if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
+        if isinstance(func, HigherOrderOperator):
+            return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
@@ -161,8 +203,19 @@ class FunctionMode(TorchFunctionMode):
         recorder.heard(func, args, keywords, made, inner)
         return made
 
+    def _operator(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run an operator that takes functions; what these call is recorded."""
+        recorder = self._recorder
+        if not is_attention(func):
+            with self:
+                return follow(func, args, keywords)
+        made, match = attention(func, args, keywords, recorder.faker)
+        call = Call("flex_attention", args, keywords, made, None, recorder.stack.current, match=match)
+        recorder.note(recorder.builder.record, call)
+        return made
 
-def _is_transformed() -> bool:
+
+def is_transformed() -> bool:
     """Whether vmap or another transform of functions is at work, so that tensors here are parts of others."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
@@ -180,17 +233,42 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         """Run one operation, on fake tensors where one of its operands is fake."""
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None:
-            made = self._run(func, args, keywords)
-            recorder.inner.append((func, args, keywords, made))
-            return made
+            return self._part(func, args, keywords, recorder.inner)
         # The function mode must not hear this operation a second time.
-        recorder.inner = []
+        inner: Inner = []
+        recorder.inner = inner
         try:
-            made = self._run(func, args, keywords)
+            made = self._part(func, args, keywords, inner)
         finally:
             recorder.inner = None
-        recorder.heard(func, args, keywords, made, [(func, args, keywords, made)])
+        recorder.heard(func, args, keywords, made, inner)
         return made
+
+    def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
+        """Run one operation and note it, or the operations that it is made of."""
+        if is_composite(func):
+            # Without autograd (inference mode, custom operations) it comes here in one piece.
+            with self:
+                made = func.decompose(*args, **keywords)
+            if made is not NotImplemented:
+                return made
+        body = custom_body(func)
+        made = self._run(func, args, keywords) if body is None else self._run_body(body, func, args, keywords, inner)
+        inner.append((func, args, keywords, made))
+        return made
+
+    def _run_body(
+        self, body: Callable[..., Any], func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner
+    ) -> Any:
+        """Run the Python function behind a custom operation, so that its inner operations are heard."""
+        before = len(inner)
+        try:
+            with self:
+                return body(*args, **keywords)
+        except Exception:
+            # It may need values, or code that knows no fake tensors; the operation itself can say its shape.
+            del inner[before:]
+            return self._run(func, args, keywords)
 
     def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what an operation makes; operations whose result depends on values give an upper bound."""
@@ -208,7 +286,8 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         bound = BOUNDED.get(func._schema.name)
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
-            self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
+            if not is_exact(func._schema.name, args, faker):
+                self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):
             return func(*args, **keywords)

@@ -23,7 +23,7 @@ FAST = words(
     """
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear F.batch_norm F.layer_norm layer_norm
     F.relu relu relu_ F.relu6 F.hardswish F.hardsigmoid F.silu gelu sigmoid cat add add_ mul mul_ F.max_pool2d
-    avg_pool2d F.adaptive_avg_pool2d F.adaptive_avg_pool1d
+    avg_pool2d F.adaptive_avg_pool2d F.adaptive_avg_pool1d flatten
     """
 )
 """Calls that have a shortcut."""
@@ -50,8 +50,11 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
         (made,) = match.op.output(_shapes(match))
     except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
         return None
+    if match.op.storage is Storage.VIEW:
+        # A tensor that has the shape already is returned as it is.
+        return None if made == shape_of(first) else (faker.viewed(first, made), match)
     if call.overwritten is None:
-        return faker.fresh(made, first.dtype), match
+        return faker.empty(made, first.dtype), match
     is_same = made == shape_of(first) and match.op.storage is Storage.IN_PLACE
     return (first, match) if is_same else None
 

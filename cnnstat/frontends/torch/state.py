@@ -12,20 +12,28 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnstat.frontends.torch.modules import modules_of
+
 _CONTAINERS = (list, dict, set)
 
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Leave a model as it was: parameters, buffers, attributes, hooks, mode, its classes, and all random generators."""
-    modules = list(model.modules())
+    """Leave all as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
+    modules = [module for _, module in modules_of(model)]
     instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
     scripted = [_Scripted(module) for module in modules if isinstance(module, torch.jit.ScriptModule)]
-    generators = _generators()
+    own = [
+        (value, value.get_state()) for m in modules for value in vars(m).values() if isinstance(value, torch.Generator)
+    ]
+    generators, dtype = _generators(), torch.get_default_dtype()
     try:
         yield
     finally:
+        for generator, state in own:
+            generator.set_state(state)
+        torch.set_default_dtype(dtype)
         for each in scripted:
             each.put_back()
         for module, cls, attributes in instances:
@@ -42,12 +50,14 @@ class _Scripted:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._training = module.training
+        # A frozen module has no mode.
+        self._training = getattr(module, "training", None)
         self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
 
     def put_back(self) -> None:
         """Set both as they were."""
-        self._module.training = self._training
+        if self._training is not None:
+            self._module.training = self._training
         for buffer, value in self._buffers:
             if not torch.equal(buffer, value):
                 buffer.copy_(value)
@@ -84,18 +94,21 @@ def _put_back_class(cls: type, kept: dict[str, Any]) -> None:
             setattr(cls, name, value)
 
 
-def _generators() -> tuple[Any, Any, Any]:
-    """Return the states of PyTorch's, Python's and (where it is loaded) NumPy's random generator."""
+def _generators() -> tuple[Any, Any, Any, Any]:
+    """Return the states of PyTorch's, Python's and (where they are in use) NumPy's and CUDA's random generators."""
     numpy = sys.modules.get("numpy")
-    return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # in PyTorch
+    return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
 
 
-def _put_back_generators(states: tuple[Any, Any, Any]) -> None:
+def _put_back_generators(states: tuple[Any, Any, Any, Any]) -> None:
     """Set the random generators to former states."""
     torch.set_rng_state(states[0])
     random.setstate(states[1])
     if states[2] is not None:
         sys.modules["numpy"].random.set_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state_all(states[3])
 
 
 @contextmanager

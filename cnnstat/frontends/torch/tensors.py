@@ -15,7 +15,7 @@ _DTYPE_NAMES: dict[torch.dtype, str] = {}
 
 def shape_of(tensor: torch.Tensor) -> Shape:
     """Return the sizes of a tensor as plain integers."""
-    return tuple(map(int, tensor.shape))
+    return tuple(tensor.shape)
 
 
 def dtype_of(tensor: torch.Tensor) -> str:

@@ -2,55 +2,51 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import sys
-import warnings
-from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import nn
 
 from cnnstat.errors import CnnstatError
-from cnnstat.frontends.torch.assemble import UNUSED, assemble
 from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
-from cnnstat.frontends.torch.builder import Builder
-from cnnstat.frontends.torch.example import Example, Made
-from cnnstat.frontends.torch.fake import Faker, swapped
-from cnnstat.frontends.torch.origin import Origin
-from cnnstat.frontends.torch.paths import CallStack
-from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
-from cnnstat.frontends.torch.state import preserved
-from cnnstat.frontends.torch.tensors import tensors_in
-from cnnstat.frontends.torch.vision import without_loops_over_boxes
-from cnnstat.ir.graph import Edge, Graph
+from cnnstat.frontends.torch.calls import Heard
+from cnnstat.frontends.torch.example import Example
+from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.forward_pass import Listen, Way, keeping, traced
+from cnnstat.frontends.torch.guard import ModelError, told
+from cnnstat.frontends.torch.modules import tensors_of
+from cnnstat.ir.graph import Graph
 
 MAX_REAL_BYTES = 4 * 2**30
 """Models larger than this are not run for real."""
 
 
-class ModelError(CnnstatError):
-    """A PyTorch model cannot be built or run; the model's own error is the cause."""
-
-
 def trace(
-    model: nn.Module, example: Example, *, name: str, source: str, dtype: str | None, mode: str, may_run: bool = True
+    model: nn.Module,
+    example: Example,
+    *,
+    name: str,
+    source: str,
+    dtype: str | None,
+    mode: str,
+    may_run: bool = True,
+    calls: list[Heard] | None = None,
 ) -> Graph:
     """Return the layer graph of one forward pass.
 
     The pass runs on fake tensors, which have shapes only; where the model needs values, it runs for real, on random
     ones. `Graph.about` says under `notes_torch` what the result rests on. The model is left as it was.
-    mode: `eval` or `train`; may_run: whether it may be run for real. Raises ModelError.
+    mode: `eval` or `train`; may_run: whether it may be run for real; calls: gets every call, if given.
+    Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
-    if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
+    if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(model)):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
+    way = Way(kind, name, source, mode, keeping(calls))
     try:
-        return _traced(model, example, Faker(kind), kind, name, source, mode)
+        return traced(model, example, Faker(kind), way)
     except TracerError:
         raise
     except Exception as error:
@@ -59,10 +55,23 @@ def trace(
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
-        graph = _traced(real, example, None, kind, name, source, mode)
+        graph = traced(real, example, None, way)
     except Exception as error:
         raise _failed(error if not isinstance(reason, ValueNeededError) else error, name) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
+
+
+def trace_for_real(
+    model: nn.Module, example: Example, *, name: str, source: str, mode: str, calls: list[Heard] | None = None
+) -> Graph:
+    """Return the layer graph of a forward pass that is run for real: it holds for the values of this input.
+
+    The arguments are those of `trace`; the model has its memory. Raises ModelError.
+    """
+    try:
+        return traced(model, example, None, Way(None, name, source, mode, keeping(calls)))
+    except Exception as error:
+        raise _failed(error, name) from error
 
 
 def _lazy_copy(model: nn.Module) -> nn.Module:
@@ -90,8 +99,21 @@ def _failed(error: Exception, name: str) -> CnnstatError:
     """Return the one line about a model that did not run."""
     if isinstance(error, CnnstatError):
         return error
-    said = " ".join(str(error).split())[:300]
-    return ModelError(f"{name} does not run on this input: {type(error).__name__}: {said}")
+    if isinstance(error, ValueNeededError):
+        limit = MAX_REAL_BYTES // 2**30
+        return ModelError(
+            f"{name}: the path through the model depends on the values of a tensor, and it cannot be run for real: it "
+            f"has no weights (meta device), or more than {limit} GiB of them"
+        )
+    return ModelError(f"{name} does not run on this input: {told(error)}{_remedy(error)}")
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to write instead, where the model's own error does not say it."""
+    said = str(error)
+    if "indices" in said and "Float" in said:
+        return "; numbers of words or classes are integers: write --input 1x128:int64"
+    return ""
 
 
 def replay(
@@ -114,106 +136,7 @@ def replay(
     kind = None if dtype is None else getattr(torch, dtype)
     if real and kind is not None and any(p.is_floating_point() and p.dtype != kind for p in model.parameters()):
         model = copy.deepcopy(model).to(kind)
-    return _traced(model, example, None if real else Faker(kind), kind, "", "", mode, listen, gradients)
-
-
-Listen = Callable[[Builder, CallStack, "Faker | None", list[torch.Tensor]], Recorder]
-"""What makes the recorder of a replay."""
-
-
-def _plain_recorder(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
-    """Return the recorder that only makes a graph."""
-    return Recorder(builder, stack, faker)
-
-
-def _traced(
-    model: nn.Module,
-    example: Example,
-    faker: Faker | None,
-    kind: torch.dtype | None,
-    name: str,
-    source: str,
-    mode: str,
-    listen: Listen = _plain_recorder,
-    gradients: bool = False,
-) -> Graph:
-    """Return the graph of one pass, on fake tensors if there is a faker."""
-    model_dtype = kind or _dtype(model)
-    with preserved(model), torch.set_grad_enabled(gradients), _quiet(), swapped(model, faker) as pairs:
-        model.train(mode == "train")
-        made = Made(example, model, model_dtype, faker)
-        builder = Builder(len(made.tensors), str(model_dtype).removeprefix("torch."))
-        _store(builder, model, {id(stand_in): real for real, stand_in in pairs})
-        for number, tensor in enumerate(made.tensors):
-            builder.origins.note(Origin(tensor, Edge(number)))
-        stack = CallStack(model)
-        recorder = listen(builder, stack, faker, made.tensors)
-        on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
-        with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
-            result = model(*made.arguments, **made.keywords)
-        outputs = tuple(_output_edges(builder, result, stack))
-        graph = assemble(builder, model, tuple(made.inputs), outputs, name=name, source=source)
-    said = (*_bound_notes(recorder), *_unused_notes(graph))
-    return replace(graph, about={"notes_torch": said} if said else {})
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep models' warnings off the terminal, and compiled parts from being compiled."""
-    stance = getattr(torch.compiler, "set_stance", None) if "torch._dynamo" in sys.modules else None
-    with warnings.catch_warnings(), stance("force_eager") if stance else contextlib.nullcontext():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def _dtype(model: nn.Module) -> torch.dtype:
-    """Return the dtype that most of a model's numbers have."""
-    counts: Counter[torch.dtype] = Counter()
-    for parameter in model.parameters():
-        if not nn.parameter.is_lazy(parameter) and parameter.is_floating_point():
-            counts[parameter.dtype] += parameter.numel()
-    return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
-
-
-def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
-    """Make all parameters and buffers known to the builder."""
-    seen: set[int] = set()
-    named = (
-        *((name, tensor, True) for name, tensor in model.named_parameters()),
-        *((name, tensor, False) for name, tensor in model.named_buffers()),
-    )
-    for name, stand_in, is_parameter in named:
-        if id(stand_in) not in seen:
-            seen.add(id(stand_in))
-            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)
-
-
-def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:
-    """Yield where the tensors of a result come from; constants are left out."""
-    for tensor in tensors_in(result):
-        edge = builder.result(tensor, stack.calls[0])
-        if edge is not None:
-            yield edge
-
-
-def _bound_notes(recorder: Recorder) -> list[str]:
-    """Return what was assumed where values decide how much there is, and what work on weights is not counted."""
-    said = []
-    if recorder.bounded:
-        names = ", ".join(sorted(recorder.bounded))
-        said.append(f"how much {names} keep depends on values; counted as if all were kept: an upper bound")
-    if recorder.builder.uncounted:
-        said.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
-    return said
-
-
-def _unused_notes(graph: Graph) -> list[str]:
-    """Return which modules this forward pass does not use."""
-    names = [node.name for node in graph.nodes if node.op.kind == UNUSED and node.op.weights(())]
-    if not names:
-        return []
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [f"this forward pass does not use the parameters of {shown}"]
+    return traced(model, example, None if real else Faker(kind), Way(kind, "", "", mode, listen, gradients))
 
 
 def notes(graph: Graph) -> tuple[str, ...]:

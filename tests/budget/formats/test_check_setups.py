@@ -93,7 +93,7 @@ class TestGuide:
             path.write_text(text)
             settings = load_settings(path)
             found.append(len(settings.models) and len(settings.models[0].limits))
-        assert found == ([7 - 1, 1] if language == "toml" else [2])
+        assert found == ([7 - 1, 1, 2] if language == "toml" else [2])
 
     def test_commands_run(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("cnnstat ")]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from cnnstat.frontends.torch.calls import Call, Handler, Match
+from cnnstat.frontends.torch.tensors import shape_of
 from cnnstat.ops.attention import ScaledDotProductAttention
 from cnnstat.ops.multihead_attention import MultiheadAttention
 
@@ -24,14 +27,15 @@ def _scaled_dot_product_attention(call: Call) -> Match:
 _PLACES = (
     "query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias", "bias_k", "bias_v",
     "add_zero_attn", "dropout_p", "out_proj_weight", "out_proj_bias", "training", "key_padding_mask", "need_weights",
-    "attn_mask", "use_separate_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight",
+    "attn_mask", "use_separate_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "static_k", "static_v",
+    "average_attn_weights", "is_causal",
 )  # fmt: skip
 
 
 def _multi_head_attention(call: Call) -> Match | None:
-    """F.multi_head_attention_forward; None with a mask, which the op has no input for."""
+    """F.multi_head_attention_forward; None for what the op does not cover: one sequence without a batch, fixed keys."""
     given: dict[str, Any] = {name: call.get(place, name) for place, name in enumerate(_PLACES)}
-    if given["key_padding_mask"] is not None or given["attn_mask"] is not None or given["query"].dim() != 3:
+    if given["query"].dim() != 3 or given["static_k"] is not None or given["static_v"] is not None:
         return None
     query, key, value = given["query"], given["key"], given["value"]
     reads = (query,) if key is query and value is query else (query, key) if value is key else (query, key, value)
@@ -50,7 +54,19 @@ def _multi_head_attention(call: Call) -> Match | None:
     projections = ("q_proj_weight", "k_proj_weight", "v_proj_weight") if is_separate else ("in_proj_weight",)
     weights = {name: given[name] for name in (*projections, "in_proj_bias", "bias_k", "bias_v")}
     out = {"out_proj.weight": given["out_proj_weight"], "out_proj.bias": given["out_proj_bias"]}
-    return Match(op, reads, {**weights, **out})
+    masks = _masks(given)
+    sizes = op.sizes(tuple(map(shape_of, reads)))
+    # A mask is one addition a score; two masks are added to each other first.
+    flops = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
+    return Match(op, reads, {**weights, **out}, also=masks, flops=flops)
+
+
+def _masks(given: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    """Return the masks that scores are added to; a causal one that the fused product makes itself is none."""
+    padding, mask = given["key_padding_mask"], given["attn_mask"]
+    if given["is_causal"] and padding is None and not given["need_weights"]:
+        return ()
+    return tuple(each for each in (mask, padding) if each is not None)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -93,4 +93,5 @@ HANDLERS: dict[str, Handler] = {
     **{f"conv{n}d": _conv for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _conv_transpose for n in (1, 2, 3)},
     "aten.convolution": _convolution,
+    "aten._convolution": _convolution,
 }

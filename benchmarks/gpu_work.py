@@ -1,0 +1,117 @@
+"""What `gpu.py` runs in processes of their own: kernels of a replay, one plain pass for ncu, and traces to keep.
+
+python benchmarks/gpu_work.py kernels FILE | plain | record FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch  # found only now
+
+from cnnstat.frontends.request import Request
+from cnnstat.profiler.cuda.backends import backends
+from cnnstat.profiler.cuda.environment import driver_version
+from cnnstat.profiler.cuda.graph import Graph, capture_passes
+from cnnstat.profiler.cuda.measure import one_pass
+from cnnstat.profiler.cuda.session import script, traced
+from cnnstat.profiler.cuda.torch_gpu import TorchGpu
+from cnnstat.profiler.options import Options
+from cnnstat.profiler.prepare import make_subject
+from cnnstat.profiler.subject import Subject
+
+MODEL, BATCH, DTYPE = "resnet50", 64, "bfloat16"
+CATEGORIES = {
+    "kernel",
+    "gpu_memcpy",
+    "gpu_memset",
+    "cuda_runtime",
+    "cuda_driver",
+    "cpu_op",
+    "user_annotation",
+}
+
+
+def subject_of(model: str, batch: int, dtype: str | None = None, backward: bool = False) -> Subject:
+    options = Options(device="cuda", dtype=dtype, backward=backward)
+    mode = "train" if backward else "eval"
+    return make_subject(model, Request(batch=batch, mode=mode), options, torch.device("cuda"))
+
+
+def warmed(subject: Subject) -> Any:
+    run = one_pass(subject)
+    for _ in range(5):
+        run()
+    torch.cuda.synchronize()
+    return run
+
+
+def kernels(file: str) -> None:
+    """Write name and median nanoseconds of every kernel of a replay, in order of launch."""
+    subject = subject_of(MODEL, BATCH, DTYPE)
+    gpu = TorchGpu(subject.device)
+    with backends(False), gpu.active():
+        run = warmed(subject)
+        found = traced(gpu, subject, run, capture_passes(gpu, run), 20)
+    times = zip(*([piece.kernel for piece in one.pieces] for one in found.passes))
+    listed = [
+        (each[0].name, statistics.median(kernel.end - kernel.start for kernel in each))
+        for each in times
+        if each[0].work == "kernel"
+    ]
+    Path(file).write_text(json.dumps(listed))
+
+
+def plain() -> None:
+    """Run one pass between the calls that tell ncu to begin and to end."""
+    subject = subject_of(MODEL, BATCH, DTYPE)
+    gpu = TorchGpu(subject.device)
+    with backends(False), gpu.active():
+        run = warmed(subject)
+        torch.cuda.profiler.start()
+        run()
+        torch.cuda.synchronize()
+        torch.cuda.profiler.stop()
+
+
+def record(folder: str) -> None:
+    """Write small traces of ordinary passes and replays as fixtures of the tests."""
+    around = {
+        "date": date.today().isoformat(),
+        "gpu": torch.cuda.get_device_name(),
+        "driver": driver_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+    }
+    cases = (("lenet5", 8, False), ("lenet5", 8, True), ("alexnet", 4, False))
+    for model, batch, backward in cases:
+        subject = subject_of(model, batch, backward=backward)
+        gpu = TorchGpu(subject.device)
+        with backends(False), gpu.active():
+            run = warmed(subject)
+            graph = Graph(gpu.capture(run), 1)
+            graph.replay()
+            events = gpu.record(lambda: script(gpu, subject, run, graph, 3))  # noqa: B023  # called here
+        name = f"recorded-{model}{'-backward' if backward else ''}.json"
+        note = {**around, "model": model, "batch": batch, "backward": backward}
+        write_events(Path(folder) / name, events, note)
+
+
+def write_events(path: Path, events: list[dict[str, Any]], note: dict[str, Any]) -> None:
+    """Write the events that attribution reads, one a line, without what it does not need."""
+    kept = [event for event in events if event.get("ph") == "X" and event.get("cat") in CATEGORIES]
+    lines = ",\n".join(json.dumps(event, default=float) for event in kept)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'{{"recorded": {json.dumps(note)},\n"traceEvents": [\n{lines}\n]}}\n')
+    print(f"{path.name}: {len(kept)} events, {path.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    {"kernels": kernels, "plain": plain, "record": record}[sys.argv[1]](*sys.argv[2:])

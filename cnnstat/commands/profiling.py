@@ -1,0 +1,108 @@
+"""Profiling: what `profile` and `compare --profile` share: options checked, a model measured, exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cnnstat import console
+from cnnstat.commands.options import INTERRUPTED
+from cnnstat.commands.progress import progress
+from cnnstat.errors import CnnstatError
+from cnnstat.frontends.request import Request
+from cnnstat.profiler.choices import need_torch
+from cnnstat.profiler.options import Options
+from cnnstat.report.time_formats import Against
+from cnnstat.timing.difference import compare_profiles
+from cnnstat.timing.profile import Profile
+from cnnstat.timing.record import read_profile
+
+BRIEF = 10
+"""Samples of a network where many are profiled."""
+
+MAIN = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2")
+"""Networks that `cnnstat profile` takes without SOURCE, as far as the zoo has them."""
+
+
+def check_files(paths: Mapping[str, Path | None]) -> None:
+    """Raise CnnstatError if a file that is to be written has no folder, before anything is measured."""
+    for option, path in paths.items():
+        if path is not None and not path.absolute().parent.is_dir():
+            raise CnnstatError(f"{option} {path}: there is no folder {path.parent}")
+        if path is not None and path.is_dir():
+            raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
+
+
+def need_source(given: Mapping[str, Any]) -> None:
+    """Raise CnnstatError if an option was given that only goes with one SOURCE."""
+    for option, value in given.items():
+        if value is not None:
+            raise CnnstatError(f"{option} needs a SOURCE, as in `cnnstat profile alexnet {option} …`")
+
+
+def read_baseline(path: Path | None) -> Profile | None:
+    """Return the earlier profile; raises CnnstatError."""
+    return None if path is None else read_profile(path)
+
+
+def compare(earlier: Profile | None, found: Profile, path: Path | None) -> Against | None:
+    """Return what changed since an earlier profile; raises CnnstatError if it is of another model."""
+    return None if earlier is None else Against(compare_profiles(earlier, found, str(path)), str(path))
+
+
+def measure(source: str, request: Request, options: Options, *, refresh: bool = False) -> Profile:
+    """Return the profile of a model, with a progress bar in a terminal; raises CnnstatError.
+
+    refresh: measure the machine's ceilings anew.
+    """
+    need_torch()
+    from cnnstat.profiler import profile
+
+    try:
+        with progress(source) as bar:
+            return profile(source, request, options, bar, refresh=refresh)
+    except KeyboardInterrupt:
+        print(f"cnnstat: stopped before {source} was measured", file=sys.stderr)
+        raise
+
+
+def exit_code(found: Profile, against: Against | None, strict: bool) -> int:
+    """Return 130 after Ctrl-C; with --strict 3 if the parts do not add up or the two were not measured alike."""
+    if not found.complete:
+        return INTERRUPTED
+    is_alike = against is None or not against.difference.conditions
+    return 3 if strict and not (found.adds_up and is_alike) else 0
+
+
+def profile_zoo(request: Request, options: Options, format: str, output: Path | None, strict: bool) -> int:
+    """Print one line for each of the zoo's main networks as it is measured; return the exit code.
+
+    The machine's ceilings are measured anew and kept. After Ctrl-C what was measured stays.
+    """
+    from cnnstat.frontends import zoo
+    from cnnstat.report.time_overview import overview
+
+    names = [name for name in MAIN if name in zoo.names()]
+    codes = []
+    with console.open_output(output) as out:
+        lines = overview(format, names, out)
+        try:
+            for name in names:
+                found = measure(name, request, options, refresh=name == names[0])
+                codes.append(exit_code(found, None, strict))
+                lines.add(found)
+                if not found.complete:
+                    break
+        except KeyboardInterrupt:
+            codes.append(INTERRUPTED)
+        lines.finish(_cache_file())
+    return max(codes, default=0)
+
+
+def _cache_file() -> str:
+    """Return where the machine's ceilings are kept."""
+    from cnnstat.profiler.cache import cache_file
+
+    return str(cache_file())

@@ -1,0 +1,227 @@
+"""Outlines: the nodes of a graph as a person would lay them out, in groups by their names and in parallel branches.
+
+A unit is a layer, a group of units whose names begin alike, or a layer that joins branches. Nothing here can change
+what a spec means, as every unit that does not read what stands before it says so; it only decides how the spec reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from cnnstat.ir.graph import Edge, Graph
+
+JOINS = {"Add": "add", "Concat": "concat", "Multiply": "multiply"}
+"""Ops that join branches, with the key that spells them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """A layer (`node`), a group (`scope` and one list), or both: a layer that joins the lists, all from `start`.
+
+    out: the last tensor it makes; touched: the tensors from outside that it reads.
+    """
+
+    out: Edge
+    touched: frozenset[Edge]
+    node: int | None = None
+    scope: str = ""
+    lists: tuple[tuple[Unit, ...], ...] = ()
+    start: Edge | None = None
+
+    @cached_property
+    def primary(self) -> Edge | None:
+        """The one tensor it starts from; None where its first layer reads several, or none."""
+        if self.start is not None or not self.scope:
+            return self.start
+        return self.lists[0][0].primary
+
+
+def outline(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
+    """Return the units of a whole graph; scopes that are `broken` become no groups."""
+    return _joined(graph, grouped(graph, broken), Edge(0) if graph.arity == 1 else None)
+
+
+def grouped(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
+    """Return the units of a whole graph in groups by their names, without branches."""
+    return tuple(_grouped(graph, range(len(graph.nodes)), _scopes(graph) - set(broken)))
+
+
+def _scopes(graph: Graph) -> set[str]:
+    """Return the prefixes of names under which nodes stand together, once, and nothing else is called so."""
+    taken = {node.name for node in graph.nodes} | {each.name for each in graph.inputs}
+    found: set[str] = set()
+    refused: set[str] = set(taken)
+    before: list[str] = []
+    for node in graph.nodes:
+        own = list(prefixes(node.name))
+        for prefix in own:
+            if prefix in found and prefix not in before:
+                refused.add(prefix)
+            found.add(prefix)
+        before = own
+    return found - refused
+
+
+def prefixes(name: str) -> Iterator[str]:
+    """Yield the scopes that a name stands in, the outermost first."""
+    place = name.find(".")
+    while place >= 0:
+        yield name[:place]
+        place = name.find(".", place + 1)
+
+
+def _grouped(graph: Graph, nodes: Iterable[int], scopes: Collection[str], inside: str = "") -> list[Unit]:
+    """Return nodes with those of one scope put together."""
+    units: list[Unit] = []
+    run: list[int] = []
+    current = ""
+
+    def close() -> None:
+        if run:
+            units.append(_group(current, _grouped(graph, tuple(run), scopes, current)))
+            run.clear()
+
+    for index in nodes:
+        name = graph.nodes[index].name
+        scope = next((prefix for prefix in prefixes(name) if prefix in scopes and len(prefix) > len(inside)), "")
+        if scope != current:
+            close()
+            current = scope
+        if scope:
+            run.append(index)
+        else:
+            units.append(_layer(graph, index))
+    close()
+    return units
+
+
+def _layer(graph: Graph, index: int) -> Unit:
+    """Return the unit of one node."""
+    reads = graph.nodes[index].inputs
+    start = reads[0] if len(reads) == 1 else None
+    return Unit(Edge(graph.arity + index), frozenset(reads), node=index, start=start)
+
+
+def _group(scope: str, units: Iterable[Unit]) -> Unit:
+    """Return the unit of a scope."""
+    inner = tuple(units)
+    return Unit(inner[-1].out, _touched(inner), scope=scope, lists=(inner,))
+
+
+def _touched(units: Iterable[Unit]) -> frozenset[Edge]:
+    """Return what units read from outside."""
+    inside: set[int] = set()
+    touched: set[Edge] = set()
+    for unit in units:
+        touched.update(edge for edge in unit.touched if edge.value not in inside)
+        inside.update(_values(unit))
+    return frozenset(touched)
+
+
+def _values(unit: Unit) -> Iterator[int]:
+    """Yield the values that a unit makes."""
+    if unit.node is not None:
+        yield unit.out.value
+    for inner in unit.lists:
+        for each in inner:
+            yield from _values(each)
+
+
+# Branches ------------------------------------------------------------------------------------------------------------
+
+
+def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[Unit, ...]:
+    """Return units with those that run in parallel put into branches of the layer that joins them."""
+    done: list[Unit] = []
+    start = current
+    for unit in units:
+        if unit.scope:
+            inner = _joined(graph, unit.lists[0], unit.primary or current)
+            done.append(_group(unit.scope, inner))
+        elif unit.node is not None and graph.nodes[unit.node].op.kind in JOINS and _is_plain(graph, unit.node):
+            begin = _branches(graph.nodes[unit.node].inputs, done, start)
+            done[begin.first :] = [_join(unit, begin, done)] if begin.lists else [*done[begin.first :], unit]
+        else:
+            done.append(unit)
+        current = done[-1].out
+    return tuple(done)
+
+
+def _is_plain(graph: Graph, index: int) -> bool:
+    """Whether a node is written by its arguments alone, and reads more than one tensor."""
+    node = graph.nodes[index]
+    return type(node.op).__name__ == node.op.kind and node.shares is None and len(node.inputs) > 1
+
+
+@dataclass(frozen=True)
+class _Branches:
+    """Where branches begin, what they start from, and the bounds of each; no lists where there are none."""
+
+    first: int
+    start: Edge | None = None
+    lists: tuple[tuple[int, int], ...] = ()
+
+
+def _join(unit: Unit, found: _Branches, done: list[Unit]) -> Unit:
+    """Return the unit of a joining layer with its branches."""
+    lists = tuple(tuple(done[first:end]) for first, end in found.lists)
+    inner = [*done[found.first :], unit]
+    return Unit(unit.out, _touched(inner), node=unit.node, lists=lists, start=found.start)
+
+
+def _branches(reads: tuple[Edge, ...], done: list[Unit], start: Edge | None) -> _Branches:
+    """Return how the last units are branches that end in `reads`, in this order."""
+    nothing = _Branches(len(done))
+    tensors = [start, *(unit.out for unit in done)]
+    places = [_last_place(tensors, read) for read in reads]
+    if any(place is None for place in places) or max(p for p in places if p is not None) < len(done):
+        return nothing
+    ends = [place for place in places if place is not None]
+    for first in dict.fromkeys((_common_start(ends, done, tensors), min(ends))):
+        lists = None if first is None else _bounds(first, ends, done, tensors)
+        if first is not None and lists:
+            return _Branches(first, tensors[first], lists)
+    return nothing
+
+
+def _last_place(tensors: list[Edge | None], edge: Edge) -> int | None:
+    """Return how many units have run when a tensor is the last one made."""
+    return next((place for place in range(len(tensors) - 1, -1, -1) if tensors[place] == edge), None)
+
+
+def _common_start(ends: list[int], done: list[Unit], tensors: list[Edge | None]) -> int | None:
+    """Return where branches begin none of which is empty: before what the second of them reads."""
+    earliest = min(ends)
+    if earliest >= len(done):
+        return None
+    second = done[earliest]
+    if second.primary is not None:
+        return _last_place(tensors[:earliest], second.primary)
+    return next((place for place in range(earliest - 1, -1, -1) if tensors[place] in second.touched), None)
+
+
+def _bounds(
+    first: int, ends: list[int], done: list[Unit], tensors: list[Edge | None]
+) -> tuple[tuple[int, int], ...] | None:
+    """Return first and end of each branch; None unless they follow each other and flow from one tensor."""
+    before, bounds = first, []
+    for end in ends:
+        if end == first:
+            bounds.append((first, first))
+            continue
+        if end <= before or not _flows(before, end, first, done, tensors):
+            return None
+        bounds.append((before, end))
+        before = end
+    return tuple(bounds) if before == len(done) and tensors[first] is not None else None
+
+
+def _flows(begin: int, end: int, start: int, done: list[Unit], tensors: list[Edge | None]) -> bool:
+    """Whether units read one another in order, the first of them what all branches start from."""
+    for place in range(begin, end):
+        source = tensors[start if place == begin else place]
+        if source is None or source.value not in {edge.value for edge in done[place].touched}:
+            return False
+    return True

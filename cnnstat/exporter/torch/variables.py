@@ -1,0 +1,88 @@
+"""Variables: short names for the tensors of a forward method, used again once a tensor is read for the last time."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Sequence
+from itertools import chain, count
+from typing import NamedTuple
+
+from cnnstat.ir.graph import Edge
+
+_GENERIC = ("x", "y", "z", "w", "v", "u")
+_TAKEN = frozenset(("self", "torch", "nn", "F", "math", "Tensor", "Sequence", "Any"))
+MOST_TARGETS = 6
+"""Most results that an assignment takes apart; more are numbered."""
+
+
+class Step(NamedTuple):
+    """A call: its label, the tensors it reads and makes, and how its results are nested (see `Layer.pattern`)."""
+
+    label: str
+    reads: tuple[Edge, ...]
+    makes: tuple[Edge, ...]
+    pattern: str = "{0}"
+
+
+class Variables:
+    """Gives tensors names, step by step."""
+
+    def __init__(self, steps: Sequence[Step], results: Sequence[Edge], given: dict[Edge, str]) -> None:
+        self._steps = steps
+        self._last = {edge: place for place, step in enumerate(steps) for edge in step.reads}
+        self._last.update(dict.fromkeys(results, len(steps)))
+        self._names = dict(given)
+        self._place = -1
+
+    def __getitem__(self, edge: Edge) -> str:
+        return self._names[edge]
+
+    def targets(self, step: Step) -> str:
+        """Return what the results of the next step are assigned to."""
+        self._place += 1
+        free = [self._names[e] for e in step.reads if self._last[e] == self._place and self._names[e].isidentifier()]
+        for edge in set(step.reads):
+            if self._last[edge] == self._place:
+                del self._names[edge]
+        if len(step.makes) > MOST_TARGETS:
+            name = self._new(step.label, is_reused=False)
+            self._names.update({edge: f"{name}[{number}]" for number, edge in enumerate(step.makes)})
+            return name
+        written = []
+        for edge in step.makes:
+            if edge not in self._last:
+                written.append("_")
+                continue
+            live = set(self._names.values())
+            name = next((each for each in free if each not in live), "") or self._new(step.label, self._is_reused(edge))
+            self._names[edge] = name
+            written.append(name)
+        if step.pattern == "{0}, ({1}, {2})" and written[1:] == ["_", "_"]:
+            return f"{written[0]}, _"
+        return step.pattern.format(*written)
+
+    def _is_reused(self, edge: Edge) -> bool:
+        """Whether the variable of a tensor goes on to hold what is made of it."""
+        last = self._last[edge]
+        if last >= len(self._steps):
+            return False
+        reader = self._steps[last]
+        return next((e for e in reader.reads if self._last[e] == last), None) == edge and bool(reader.makes)
+
+    def _new(self, label: str, is_reused: bool) -> str:
+        """Return a name that no tensor has: the layer's where it says something, else a letter."""
+        live = {name.partition("[")[0] for name in self._names.values()}
+        own = variable_name(label.rpartition(".")[2])
+        if not is_reused and own and own not in live:
+            return own
+        letters = chain(_GENERIC, (f"x{number}" for number in count(2)))
+        return next(letter for letter in letters if letter not in live)
+
+
+def variable_name(label: str) -> str:
+    """Return a label as the name of a variable, an empty text where it says nothing."""
+    name = re.sub(r"\W", "_", label)
+    if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN or name == "_":
+        return ""
+    return name

@@ -1,0 +1,38 @@
+"""The modules and stored tensors of a model: what `named_modules()` and its like say, in one quick walk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+
+def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return every module once, the outer before the inner, with its path."""
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+    waiting = [("", model)]
+    while waiting:
+        path, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.append((path, module))
+        inner = [
+            (f"{path}.{name}" if path else name, child) for name, child in module._modules.items() if child is not None
+        ]
+        waiting += reversed(inner)
+    return found
+
+
+def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
+    """Yield every parameter, then every buffer, once, with its name and whether it is a parameter."""
+    modules = modules_of(model)
+    for is_parameter in (True, False):
+        seen: set[torch.Tensor] = set()
+        for path, module in modules:
+            for name, tensor in (module._parameters if is_parameter else module._buffers).items():
+                if tensor is not None and tensor not in seen:
+                    seen.add(tensor)
+                    yield f"{path}.{name}" if path else name, tensor, is_parameter

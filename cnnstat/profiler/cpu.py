@@ -1,0 +1,224 @@
+"""Measuring on the CPU, and on devices that are waited for: plain and instrumented runs in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from statistics import median
+from typing import NamedTuple
+
+import torch
+
+from cnnstat.errors import CnnstatError
+from cnnstat.profiler.calibrate import calibrate
+from cnnstat.profiler.device import synchronizer
+from cnnstat.profiler.fast_path import fast_path, has_fast_path
+from cnnstat.profiler.isolate import Alone, measure_alone
+from cnnstat.profiler.measurement import Measurement, RowTimes
+from cnnstat.profiler.observer import UNATTRIBUTED, Observer
+from cnnstat.profiler.options import Options
+from cnnstat.profiler.progress import Progress
+from cnnstat.profiler.rounds import repeat, undisturbed, warm_up
+from cnnstat.profiler.stopwatch import BackwardStopwatch, Breakdown, Clock, Costs, Stopwatch, break_down
+from cnnstat.profiler.subject import Subject
+from cnnstat.profiler.timeline import write_timeline
+from cnnstat.profiler.weights import SEED
+from cnnstat.timing.profile import Whole
+from cnnstat.timing.samples import summarize
+
+
+def measure_cpu(subject: Subject, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
+    """Return the times of a subject; `clock` tells nanoseconds, by default once the device has done its work.
+
+    Plain and instrumented runs take turns, so that what slows the machine down slows both. What the marks cost is
+    measured before and taken off. After Ctrl-C the complete rounds are returned.
+    """
+    clock = clock or device_clock(subject.device)
+    runs = _Runs(subject, clock, calibrate(subject, clock))
+    ways: list[Callable[[], None]] = [runs.plain, runs.followed, runs.marked]
+    if has_fast_path(subject.model, subject.backward):
+        ways.append(runs.ordinary)
+    with undisturbed():
+        with fast_path(False):
+            warm_up([runs.time_plain, lambda: _nothing(runs.marked)], progress)
+            runs.forget()
+            done, complete = repeat(ways, options.samples, "measuring", progress, runs.plain_times)
+        alone = _alone(subject, options, progress, clock) if complete else Alone()
+    if options.trace is not None and runs.watch is not None:
+        write_timeline(runs.watch, subject.analysis, options.trace)
+    return runs.measurement(done, complete and alone.complete, alone, options)
+
+
+def device_clock(device: torch.device) -> Clock:
+    """Return what tells the nanoseconds once a device has done its work."""
+    wait = synchronizer(device)
+    if wait is None:
+        return time.perf_counter_ns
+
+    def tell() -> int:
+        wait()
+        return time.perf_counter_ns()
+
+    return tell
+
+
+def _nothing(run: Callable[[], None]) -> float:
+    """Run something whose time is not asked for."""
+    run()
+    return 0.0
+
+
+def _alone(subject: Subject, options: Options, progress: Progress, clock: Clock) -> Alone:
+    """Return the times of layers alone, if they are asked for."""
+    if not options.isolate:
+        return Alone()
+    try:
+        return measure_alone(subject, options.samples, progress, clock)
+    except KeyboardInterrupt:
+        return Alone(notes=("layers were not measured alone: stopped before",), complete=False)
+
+
+FOLLOWING_AT_MOST = 4
+"""Following a call costs so many times what it costs in a chain of small calls at most: caches are colder."""
+
+
+class _Marked(NamedTuple):
+    """A run with marks, and how many nanoseconds it took."""
+
+    watch: Stopwatch
+    span: int
+
+
+@dataclass(slots=True, eq=False)
+class _Runs:
+    """The ways of running, and what was measured."""
+
+    subject: Subject
+    clock: Clock
+    costs: Costs
+    plain_times: list[float] = field(default_factory=list)
+    followed_times: list[float] = field(default_factory=list)
+    ordinary_times: list[float] = field(default_factory=list)
+    passes: list[_Marked] = field(default_factory=list)
+    watch: Stopwatch | None = None
+    diverged: int = 0
+
+    def forget(self) -> None:
+        """Begin anew."""
+        for times in (self.plain_times, self.followed_times, self.ordinary_times, self.passes):
+            times.clear()
+        self.diverged = 0
+
+    def _pass(self, watch: Stopwatch | None = None) -> int:
+        """Return the nanoseconds of one pass."""
+        subject, clock = self.subject, self.clock
+        if subject.model.training:
+            # Dropped layers and the like are to be the same in every pass.
+            torch.manual_seed(SEED)
+        if not subject.backward:
+            begin = clock()
+            result = subject.run()
+            return clock() - begin
+        subject.clear_gradients()
+        begin = clock()
+        result = subject.run()
+        if watch is not None:
+            watch.made(UNATTRIBUTED, result)
+        subject.run_backward(result)
+        return clock() - begin
+
+    def time_plain(self) -> float:
+        """Return the seconds of a run without marks."""
+        return self._pass() / 1e9
+
+    def plain(self) -> None:
+        """Measure a run without marks."""
+        self.plain_times.append(self.time_plain())
+
+    def ordinary(self) -> None:
+        """Measure a run in which PyTorch may fuse layers."""
+        with fast_path(True):
+            self.ordinary_times.append(self.time_plain())
+
+    def followed(self) -> None:
+        """Measure a run whose calls are followed, but not timed."""
+        with self.subject.marking(Observer()):
+            self.followed_times.append(self.time_plain())
+
+    def marked(self) -> None:
+        """Measure a run with marks."""
+        before = self.subject.marks.diverged
+        self.watch = watch = BackwardStopwatch(self.clock) if self.subject.backward else Stopwatch(self.clock)
+        with self.subject.marking(watch):
+            span = self._pass(watch)
+        watch.release()
+        if self.subject.marks.diverged != before:
+            self.diverged += 1
+        else:
+            self.passes.append(_Marked(watch, span))
+
+    def _following(self) -> float:
+        """Return the nanoseconds that following the calls of a pass takes.
+
+        It is what followed runs take longer than plain ones of the same round, within what chains of small calls cost:
+        the difference of two long times alone would be mostly noise.
+        """
+        marks, costs = self.subject.marks, self.costs
+        least = sum(marks.counts.values()) * costs.following + marks.passed_over * costs.passed_over
+        longer = median(b - a for a, b in zip(self.plain_times, self.followed_times)) * 1e9
+        return max(least, min(longer, FOLLOWING_AT_MOST * least))
+
+    def measurement(self, done: int, complete: bool, alone: Alone, options: Options) -> Measurement:
+        """Return what was measured; raises CnnstatError if no run followed the plan."""
+        if not self.passes:
+            raise CnnstatError("the model takes another path in every run: its layers cannot be told apart")
+        following = self._following()
+        found = [
+            break_down(
+                watch.laps,
+                watch.backward_laps,
+                span=span,
+                bookkeeping=watch.bookkeeping,
+                following=following,
+                costs=self.costs,
+            )
+            for watch, span in self.passes[:done]
+        ]
+        ordinary = self.ordinary_times or self.plain_times
+        return Measurement(
+            rows=self._rows(found, alone),
+            whole=Whole(plain=summarize(self.plain_times[:done]), eager=summarize(ordinary[:done])),
+            gaps=median(each.gaps for each in found),
+            unattributed=median(each.unattributed for each in found),
+            complete=complete,
+            notes=(*self._notes(found, done, options), *alone.notes),
+        )
+
+    def _rows(self, found: list[Breakdown], alone: Alone) -> dict[int, RowTimes]:
+        """Return the times of each row that ran."""
+        counts = self.subject.marks.counts
+        return {
+            row: RowTimes(
+                forward=tuple(each.forward.get(row, 0.0) for each in found),
+                backward=tuple(each.backward.get(row, 0.0) for each in found) if self.subject.backward else None,
+                warm=alone.warm.get(row),
+                cold=alone.cold.get(row),
+                calls=counts.get(row, 0),
+            )
+            for row in sorted({row for each in found for row in (*each.forward, *each.backward)})
+        }
+
+    def _notes(self, found: list[Breakdown], done: int, options: Options) -> list[str]:
+        """Return what a reader must know of the measurement."""
+        cost = median(each.instrumentation for each in found)
+        notes = [f"instrumented runs are {cost * 1e6:,.0f} µs slower by their marks, which is taken off"]
+        if self.diverged:
+            notes.append(f"{self.diverged} runs took another path and were dropped")
+        if done < options.samples:
+            notes.append(f"{done} measurements instead of {options.samples}")
+        if self.ordinary_times:
+            notes.append(
+                "PyTorch's fused path for attention, which hides layers, is off; an ordinary call (eager) has it"
+            )
+        return notes

@@ -1,0 +1,66 @@
+"""Backends: PyTorch's switches that decide which kernels run, set for a measurement and put back after it.
+
+The one place that knows how the switches changed between versions. TF32 was `allow_tf32`; since 2.9 each kind of op has
+an `fp32_precision` too, and products raise where the two disagree, so that both must be set, the old one first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def backends(tf32: bool) -> Iterator[None]:
+    """Let float32 products run in TF32 or not, and cuDNN choose its algorithms by its heuristics.
+
+    Not by trials (`cudnn.benchmark`), whose choice can differ from run to run: PyTorch does not try either unless it is
+    told to, and an ordinary pass and the captured one must launch the same kernels.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    families = [_Switch(matmul, [matmul]), _Switch(cudnn, [getattr(cudnn, name, None) for name in ("conv", "rnn")])]
+    benchmark = cudnn.benchmark
+    before = [family.read() for family in families]
+    word = "tf32" if tf32 else "ieee"
+    try:
+        for family in families:
+            family.write(tf32, [word] * len(family.parts))
+        cudnn.benchmark = False
+        yield
+    finally:
+        for family, (allowed, words) in zip(families, before):
+            family.write(allowed, words)
+        cudnn.benchmark = benchmark
+
+
+class _Switch:
+    """The old switch of one library, and its new ones; none where this PyTorch has only the old one."""
+
+    def __init__(self, owner: Any, parts: list[Any]) -> None:
+        self._owner = owner
+        # Older versions raise AttributeError for what they do not know.
+        self.parts = [part for part in parts if hasattr(part, "fp32_precision")]
+
+    def read(self) -> tuple[bool, list[str]]:
+        """Return the old switch, and the new ones."""
+        words = [str(part.fp32_precision) for part in self.parts]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return bool(self._owner.allow_tf32), words
+            except RuntimeError:
+                # Someone has set only the new ones, so that the old one says the opposite.
+                return "tf32" not in words, words
+
+    def write(self, allowed: bool, words: list[str]) -> None:
+        """Set the old switch, which sets new ones too, and then the new ones."""
+        with warnings.catch_warnings():
+            # Some versions advise against the old switch every time; without it their products raise.
+            warnings.simplefilter("ignore")
+            self._owner.allow_tf32 = allowed
+        for part, word in zip(self.parts, words):
+            part.fp32_precision = word

@@ -1,0 +1,78 @@
+"""One profile from beginning to end: device, subject, ceilings, measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.errors import CnnstatError
+from cnnstat.frontends.request import Request
+from cnnstat.frontends.torch.state import same_random_numbers
+from cnnstat.ir.graph import Graph
+from cnnstat.profiler.assemble import assemble
+from cnnstat.profiler.ceilings import find_ceilings
+from cnnstat.profiler.cpu import measure_cpu
+from cnnstat.profiler.device import choose_device
+from cnnstat.profiler.environment import environment
+from cnnstat.profiler.fast_path import fast_path
+from cnnstat.profiler.measurement import Measurement
+from cnnstat.profiler.options import Options
+from cnnstat.profiler.prepare import make_subject
+from cnnstat.profiler.progress import Progress
+from cnnstat.profiler.subject import Subject
+from cnnstat.timing.profile import Profile
+
+
+def run_profile(
+    source: str | Graph | nn.Module,
+    request: Request,
+    options: Options,
+    progress: Progress,
+    *,
+    input: Any,
+    inputs: Any,
+    refresh: bool,
+) -> Profile:
+    """Return a profile; see `cnnstat.profiler.profile`."""
+    device = choose_device(options.device)
+    with same_random_numbers(), threads(options.threads):
+        progress.stage("building the model", 1)
+        subject = make_subject(source, request, options, device, input=input, inputs=inputs)
+        progress.step()
+        found = environment(subject.analysis.graph, options, device, request.mode)
+        ceilings = find_ceilings(found, device, progress, refresh)
+        measurement = _measure(subject, options, progress)
+    named = source if isinstance(source, str) else subject.analysis.graph.source or subject.analysis.graph.name
+    return assemble(subject, named, measurement, ceilings, found)
+
+
+def _measure(subject: Subject, options: Options, progress: Progress) -> Measurement:
+    """Measure a subject in the way of its device; raises CnnstatError where the model fails."""
+    try:
+        if subject.device.type != "cuda":
+            return measure_cpu(subject, options, progress)
+        from cnnstat.profiler.cuda.measure import measure_cuda
+
+        with fast_path(False):
+            return measure_cuda(subject, options, progress)
+    except (RuntimeError, ValueError, TypeError) as error:
+        said = " ".join(str(error).split())[:300]
+        name = subject.analysis.graph.name
+        raise CnnstatError(f"{name} does not run: {type(error).__name__}: {said}") from error
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch's CPU ops use so many threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)

@@ -1,0 +1,104 @@
+"""ComparisonTimes: measured times beside the counts of a comparison, where models were profiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from cnnstat.report import duration
+from cnnstat.report.chart import Measure
+from cnnstat.report.facts import Fact
+from cnnstat.report.time_columns import RATES
+from cnnstat.report.time_overview import drift_text, floor_share, flops_per_second, inputs_per_second
+from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
+from cnnstat.timing.profile import Profile
+from cnnstat.units import binary_bytes
+
+if TYPE_CHECKING:
+    from cnnstat.comparison import Comparison
+
+
+class Line(NamedTuple):
+    """One measured figure: its raw value (None if it was not measured) and its text; drift has no ratio."""
+
+    title: str
+    value: Callable[[Profile], float | None]
+    shown: Callable[[Profile], str]
+    has_ratio: bool = True
+
+
+def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
+    """Return the figures worth a line, by key."""
+    if not profiles:
+        return {}
+    scale, unit = RATES[profiles[0].environment.kind]
+    found = {
+        "seconds": Line(
+            "time of a pass", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain)
+        ),
+        "eager_seconds": Line("as an ordinary call", _eager, lambda p: duration.samples_text(p.whole.eager)),
+        "inputs_per_second": Line(
+            "inputs a second", inputs_per_second, lambda p: duration.rate_text(inputs_per_second(p), 1)
+        ),
+        "flops_per_second": Line(unit, flops_per_second, lambda p: duration.rate_text(flops_per_second(p), scale)),
+        "share_of_floor": Line("% floor", floor_share, lambda p: duration.floor_text(floor_share(p))),
+        "peak_bytes": Line("peak measured", lambda p: p.peak_bytes, lambda p: _bytes(p.peak_bytes)),
+        "joules": Line(
+            "energy of a pass", lambda p: p.joules, lambda p: "–" if p.joules is None else f"{p.joules:.3g} J"
+        ),
+        "drift": Line("% drift", lambda p: p.identity.share(p.identity.drift), drift_text, has_ratio=False),
+    }
+    return {key: line for key, line in found.items() if any(line.value(profile) is not None for profile in profiles)}
+
+
+def _eager(profile: Profile) -> float | None:
+    """Return the time of an ordinary call where it is another than what the identity explains."""
+    whole = profile.whole
+    return whole.eager.median if whole.replayed or whole.eager.median != whole.plain.median else None
+
+
+def _bytes(number: int | None) -> str:
+    """Return bytes, a dash where they were not measured."""
+    return "–" if number is None else binary_bytes(number)
+
+
+def ratios(profiles: Sequence[Profile]) -> list[dict[str, float | None]]:
+    """Return each model's figures divided by the first one's; None where either is missing or 0."""
+    found = lines(profiles)
+    return [
+        {key: _ratio(line, profile, profiles[0]) for key, line in found.items() if line.has_ratio}
+        for profile in profiles
+    ]
+
+
+def _ratio(line: Line, profile: Profile, first: Profile) -> float | None:
+    """Return one ratio."""
+    value, base = line.value(profile), line.value(first)
+    return value / base if value is not None and base else None
+
+
+def facts(profiles: Sequence[Profile]) -> tuple[Fact, ...]:
+    """Return where and how times were measured, and which do not add up."""
+    if not profiles:
+        return ()
+    _, _, rest = conditions_text(profiles[0]).partition(", ")
+    wrong = ", ".join(profile.model for profile in profiles if not profile.adds_up)
+    return (
+        Fact(
+            "times", f"on {device_text(profiles[0])}, {rest}: medians ± interquartile ranges, one model after the other"
+        ),
+        Fact("ceilings", ceilings_text(profiles[0])),
+        *([Fact("does not add up", f"{wrong}: see `cnnstat profile`", "bold red")] if wrong else []),
+    )
+
+
+def measures(comparison: Comparison) -> tuple[Measure, ...]:
+    """Return the chart of times; none without any."""
+    if not comparison.profiles:
+        return ()
+    nanoseconds: Mapping[int, int] = {
+        id(layer): round(1e9 * times.seconds)
+        for analysis, profile in zip(comparison.analyses, comparison.profiles)
+        for layer, times in zip(analysis.layers, profile.layers)
+    }
+    return (Measure("time", lambda layer: nanoseconds.get(id(layer), 0), ((10**6, "ms"), (10**3, "µs"))),)

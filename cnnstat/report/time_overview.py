@@ -1,0 +1,205 @@
+"""TimeOverview: several networks' measured times, one line each, printed as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from cnnstat.report import duration, words
+from cnnstat.report.facts import Fact, facts_page
+from cnnstat.report.glyphs import padded, printable, widest
+from cnnstat.report.grid import GAP
+from cnnstat.report.json import json_text
+from cnnstat.report.listing import Field, Listing
+from cnnstat.report.page import BLANK, Page, Verbatim, plain, show
+from cnnstat.report.time_columns import RATES
+from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
+from cnnstat.timing.profile import LayerTime, Profile
+from cnnstat.timing.record import document
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SCHEMA = "cnnstat-profiles/1"
+"""Name and version of the JSON contract of several profiles."""
+
+WIDTHS = {
+    "name": 0,
+    "time": 15,
+    "inputs_per_second": 9,
+    "macs": 7,
+    "flops_per_second": 7,
+    "share_of_floor": 7,
+    "drift": 7,
+}
+"""Columns of fields whose texts are not known before they are printed; the last field takes what is left."""
+
+DROPPED = "inputs_per_second"
+ROOMY = 96
+"""The field that is left out of a table narrower than so many columns."""
+
+
+class Overview(NamedTuple):
+    """How several profiles are printed: `add` as each is done, `finish` in the end."""
+
+    add: Callable[[Profile], None]
+    finish: Callable[[str], None]
+
+
+def overview(format: str, names: Sequence[str], console: Console) -> Overview:
+    """Return how several profiles are printed; a table comes line by line, all else in the end."""
+    if format == "table":
+        return _table(names, console)
+    found: list[Profile] = []
+    return Overview(found.append, lambda _: show(Verbatim(FORMATS[format](found)), console))
+
+
+def to_json(profiles: Sequence[Profile]) -> str:
+    """Return the documents of all profiles, one line each."""
+    return json_text({"schema": SCHEMA, "profiles": [document(profile) for profile in profiles]}, "profiles")
+
+
+def csv(profiles: Sequence[Profile]) -> str:
+    """Return the figures of all profiles as CSV."""
+    return Listing(fields("cpu"), profiles).csv()
+
+
+def markdown(profiles: Sequence[Profile]) -> str:
+    """Return the figures of all profiles as a GitHub table."""
+    device = profiles[0].environment.kind if profiles else "cpu"
+    return Listing(fields(device), profiles).markdown()
+
+
+FORMATS = {"json": to_json, "csv": csv, "markdown": markdown}
+"""What returns the text of each format that is printed at once."""
+
+
+def fields(device: str) -> tuple[Field, ...]:
+    """Return what is told of each network; the device decides the unit of rates."""
+    scale, unit = RATES[device]
+    return (
+        Field("name", "network", lambda p: p.model, least=8, is_code=True),
+        Field("time", "time", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain), "right"),
+        Field("inputs_per_second", "inputs/s", inputs_per_second, lambda p: _rate(inputs_per_second(p)), "right"),
+        Field("macs", "MACs", _macs, lambda p: words.brief_count(_macs(p)), "right"),
+        Field(
+            "flops_per_second",
+            unit,
+            flops_per_second,
+            lambda p: duration.rate_text(flops_per_second(p), scale),
+            "right",
+        ),
+        Field("share_of_floor", "% floor", floor_share, lambda p: duration.floor_text(floor_share(p)), "right"),
+        Field("drift", "% drift", _drift, drift_text, "right"),
+        Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
+    )
+
+
+def batch_of(profile: Profile) -> int:
+    """Return the first axis of the first input."""
+    return (next(iter(profile.inputs.values()), (1,)) or (1,))[0]
+
+
+def inputs_per_second(profile: Profile) -> float:
+    """Return how many inputs the whole model takes in a second; 0 if it took no time."""
+    return batch_of(profile) / profile.whole.plain.median if profile.whole.plain.median else 0.0
+
+
+def _rate(rate: float) -> str:
+    """Return a rate with three significant digits."""
+    return f"{rate:,.{duration.decimals_of(rate)}f}"
+
+
+def _macs(profile: Profile) -> int:
+    """Return the multiply-accumulates of a forward pass."""
+    return sum(layer.macs for layer in profile.layers)
+
+
+def _forward(profile: Profile) -> float:
+    """Return the seconds of all layers' forward passes."""
+    return sum(layer.forward.median for layer in profile.layers)
+
+
+def flops_per_second(profile: Profile) -> float:
+    """Return the floating-point operations per second of all layers' forward passes."""
+    return sum(layer.flops for layer in profile.layers) / (_forward(profile) or 1.0)
+
+
+def floor_share(profile: Profile) -> float:
+    """Return the sum of the layers' floors by the sum of their times."""
+    floors = (layer.floor for layer in profile.layers if layer.forward.median)
+    return sum(floors) / (_forward(profile) or 1.0)
+
+
+def _drift(profile: Profile) -> float:
+    """Return the drift as a share of the whole."""
+    return profile.identity.share(profile.identity.drift)
+
+
+def drift_text(profile: Profile) -> str:
+    """Return the drift in percent, with ! where the parts do not add up."""
+    return duration.percent_text(_drift(profile)) + "!" * (not profile.adds_up)
+
+
+def slowest(profile: Profile) -> LayerTime | None:
+    """Return the layer that takes most time."""
+    return max(profile.layers, key=lambda layer: layer.seconds, default=None)
+
+
+def _slowest_name(profile: Profile) -> str:
+    """Return the name of the slowest layer."""
+    layer = slowest(profile)
+    return layer.name if layer else ""
+
+
+def _slowest(profile: Profile) -> str:
+    """Return the slowest layer with its share of the time."""
+    layer = slowest(profile)
+    return f"{layer.name} ({100 * profile.identity.share(layer.seconds):.0f} %)" if layer else "–"
+
+
+def _table(names: Sequence[str], console: Console) -> Overview:
+    """Return how a table is printed line by line."""
+    found: list[Profile] = []
+    kept = {key: width for key, width in WIDTHS.items() if key != DROPPED or console.width >= ROOMY}
+    widths = {**kept, "name": widest(("network", *names))}
+
+    def line(texts: Sequence[str], columns: Sequence[Field]) -> str:
+        cells = [padded(text, widths[field.key], field.align) for text, field in zip(texts, columns[:-1])]
+        left = max(8, console.width - sum(widths.values()) - GAP * len(widths))
+        return (" " * GAP).join([*cells, columns[-1].cut(texts[-1], left)]).rstrip()
+
+    def add(profile: Profile) -> None:
+        device = profile.environment.kind
+        columns = [field for field in fields(device) if field.key in widths or field.key == "slowest"]
+        if not found:
+            titles = line([field.title for field in columns], columns)
+            head = [plain(device_text(profile), "bold"), plain(_common(profile)), BLANK, plain(titles, "bold")]
+            show(Page([*head, plain("─" * min(console.width, len(titles) + 12), "dim")]), console)
+        found.append(profile)
+        show(Page([plain(line([field.text(profile) for field in columns], columns))]), console)
+
+    def finish(saved: str) -> None:
+        if found:
+            show(Page([BLANK]) + facts_page(_facts(found, saved), console.width), console)
+
+    return Overview(add, finish)
+
+
+def _common(profile: Profile) -> str:
+    """Return how all networks were measured."""
+    _, _, rest = conditions_text(profile).partition(", ")
+    return f"batch {batch_of(profile):,}, {rest}"
+
+
+def _facts(profiles: Sequence[Profile], saved: str) -> list[Fact]:
+    """Return what the columns mean, what does not add up, and where the ceilings are kept."""
+    wrong = [printable(profile.model) for profile in profiles if not profile.adds_up]
+    return [
+        Fact("ceilings", f"{ceilings_text(profiles[-1])}{f'; kept in {printable(saved)}' if saved else ''}"),
+        Fact("% floor", "least time that the ceilings allow, divided by the layers' time"),
+        Fact("% drift", "whole less layers, gaps and unattributed: by how much the parts do not add up"),
+        *([Fact("does not add up", f"{', '.join(wrong)} (!)", "bold red")] if wrong else []),
+        *(Fact("partial", f"{p.model} was stopped", "bold yellow") for p in profiles if not p.complete),
+        Fact("layers", "`cnnstat profile NAME` shows where the time goes"),
+    ]

@@ -1,0 +1,247 @@
+"""TimeSummary: what stands around a table of measured times: how it was measured, the identity, what to make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cnnstat.report import duration, words
+from cnnstat.report.facts import Fact, glued
+from cnnstat.report.glyphs import printable
+from cnnstat.report.summary import LISTED
+from cnnstat.report.time_columns import GIGA, RATES
+from cnnstat.timing.profile import LayerTime, Profile
+from cnnstat.units import binary_bytes
+
+YES = ("true", "yes", "on", "1")
+"""How settings say that something is switched on."""
+
+BEATEN = 1.005
+"""Share of the floor from which a layer is said to beat it."""
+
+NOISY = 0.2
+"""Interquartile range of the whole, as a share of its median, from which a profile is called noisy."""
+
+
+class Part(NamedTuple):
+    """One line of the identity, as text."""
+
+    name: str
+    time: str
+    share: str
+    meaning: str
+
+
+def heading(profile: Profile) -> str:
+    """Return the model and the device it was measured on."""
+    name = printable(profile.model or profile.source or "network")
+    return f"{name} on {device_text(profile)}"
+
+
+def device_text(profile: Profile) -> str:
+    """Return the device with what it calls itself, and its threads (`cpu, AMD EPYC 7763, 2 threads`)."""
+    environment = profile.environment
+    threads = () if environment.threads is None else (words.plural(environment.threads, "thread"),)
+    named = (environment.device_name,) if environment.device_name != environment.device else ()
+    return printable(", ".join((environment.device, *named, *threads)))
+
+
+def conditions_text(profile: Profile) -> str:
+    """Return inputs, dtype and settings in one line."""
+    environment, settings = profile.environment, profile.environment.settings
+    has_several = len(profile.inputs) > 1
+    inputs = (f"{name + ' ' if has_several else ''}{words.shape_text(shape)}" for name, shape in profile.inputs.items())
+    switched = (key.replace("_", " ") for key in ("tf32", "channels_last", "backward") if is_on(settings.get(key, "")))
+    mode = settings.get("mode", "")
+    versions = (f"{key} {value}" for key, value in environment.versions.items() if key in ("torch", "cuda"))
+    parts = (f"input {', '.join(inputs)}", environment.dtype, *([f"{mode} mode"] if mode else ()), *switched, *versions)
+    return printable(", ".join(parts))
+
+
+def is_on(setting: str) -> bool:
+    """Return whether a setting is switched on."""
+    return setting.lower() in YES
+
+
+def parts(profile: Profile) -> tuple[Part, ...]:
+    """Return the identity line by line: layers, gaps, what belongs to none, drift, and the whole they add up to."""
+    identity, whole = profile.identity, profile.whole
+    is_cuda = profile.environment.kind == "cuda"
+    steps = "kernels" if is_cuda else "op calls"
+    run = "CUDA-graph replays" if whole.replayed else "plain runs"
+    found = (
+        ("layers", identity.layers, f"sum of the {words.plural(len(profile.layers), 'layer')} above"),
+        ("gaps", identity.gaps, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
+        ("unattributed", identity.unattributed, f"{steps} that belong to no layer"),
+        ("drift", identity.drift, "left over: measured and plain runs differ"),
+    )
+    total, times = duration.sum_texts(identity.whole, [seconds for _, seconds, _ in found])
+    lines = [
+        Part(name, time, duration.percent_text(identity.share(seconds)), meaning)
+        for (name, seconds, meaning), time in zip(found, times)
+    ]
+    samples = whole.plain
+    spread = duration.seconds_text(samples.spread)
+    meaning = f"median of {samples.count:,} {run}, IQR {spread}" if samples.count > 1 else f"one of the {run}"
+    return (*lines, Part("whole model", total, "100", meaning))
+
+
+def misfit(profile: Profile) -> str:
+    """Return in what way the parts do not add up, nothing if they do."""
+    identity, tolerance = profile.identity, profile.tolerance
+    drift, rest, gaps = map(identity.share, (identity.drift, identity.unattributed, identity.gaps))
+    said = []
+    if abs(drift) > tolerance.drift:
+        said.append(f"drift is {duration.percent_text(drift)} % of the whole (limit ±{100 * tolerance.drift:.0f} %)")
+    if rest > tolerance.unattributed:
+        limit = f"{100 * tolerance.unattributed:.0f} %"
+        said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole (limit {limit})")
+    if -gaps > tolerance.drift:
+        said.append(f"gaps are {duration.percent_text(gaps)} %: layers take longer than the run they are part of")
+    if profile.lost_kernels:
+        said.append(f"the tracer lost {words.plural(profile.lost_kernels, 'kernel')}")
+    return "; ".join(said)
+
+
+def summary(profile: Profile) -> tuple[Fact, ...]:
+    """Return the facts below the identity."""
+    return (
+        *_verdict(profile),
+        *_scatter(profile),
+        *_whole(profile),
+        *_floor(profile),
+        *_directions(profile),
+        *_memory(profile),
+        *_energy(profile),
+        *_coverage(profile),
+        *(Fact("note", printable(note)) for note in profile.notes),
+        *_partial(profile),
+    )
+
+
+def _verdict(profile: Profile) -> Iterator[Fact]:
+    """Yield whether the parts add up to the whole."""
+    said = misfit(profile)
+    if said:
+        remedy = f"measure again on an idle machine, with --samples {2 * max(30, profile.whole.plain.count)}"
+        yield Fact("does not add up", f"{said}; {remedy}", "bold red")
+        return
+    tolerance = profile.tolerance
+    rest = "" if tolerance.unattributed == tolerance.drift else f", unattributed {100 * tolerance.unattributed:.0f} %"
+    yield Fact("adds up", f"within the stated limits: drift ±{100 * tolerance.drift:.0f} %{rest}", "green")
+
+
+def _scatter(profile: Profile) -> Iterator[Fact]:
+    """Yield that times scatter so much that little can be told from them."""
+    plain = profile.whole.plain
+    if plain.median and plain.spread > NOISY * plain.median:
+        said = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
+        yield Fact("noisy", f"{said}: something else uses this machine, or --threads is too high", "yellow")
+
+
+def _whole(profile: Profile) -> Iterator[Fact]:
+    """Yield throughput, and on a GPU what the CPU has to do with it."""
+    whole = profile.whole
+    batch = (next(iter(profile.inputs.values()), (1,)) or (1,))[0]
+    if whole.plain.median:
+        rate = batch / whole.plain.median
+        yield Fact("throughput", f"{rate:,.{duration.decimals_of(rate)}f} inputs a second at batch {batch:,}")
+    if profile.environment.kind != "cuda":
+        if whole.eager.median != whole.plain.median:
+            said = f"{glued(duration.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
+            yield Fact("eager", said)
+        return
+    if not whole.replayed:
+        yield Fact("eager", "the model cannot be captured in a CUDA graph; the whole is its eager time", "yellow")
+        return
+    overhead = whole.eager.median - whole.plain.median
+    text = f"{glued(duration.samples_text(whole.eager))} as an ordinary call"
+    yield Fact("eager", f"{text}: {glued(duration.seconds_text(overhead))} more than its replay, CPU overhead")
+    if whole.enqueue is not None:
+        yield Fact("enqueue", f"{glued(duration.samples_text(whole.enqueue))} of CPU time to launch a pass")
+        yield Fact("CPU-bound", *_pace(profile))
+
+
+def _pace(profile: Profile) -> tuple[str, str]:
+    """Return whether the CPU sets the pace, and the style of that."""
+    if profile.whole.cpu_bound:
+        return "yes: launching takes over 0.8 of the GPU's time; a larger batch or CUDA graphs would help", "yellow"
+    return "no: the GPU sets the pace", ""
+
+
+def ceilings_text(profile: Profile) -> str:
+    """Return what the device was measured to do at best, and when."""
+    ceilings, device = profile.ceilings, profile.environment.kind
+    scale, unit = RATES[device]
+    launch = "smallest kernel" if device == "cuda" else "smallest op call"
+    rates = (
+        f"{duration.rate_text(ceilings.flops, scale)} {unit}",
+        f"{duration.rate_text(ceilings.bandwidth, GIGA)} GB/s",
+        f"{launch} {duration.seconds_text(ceilings.launch)}",
+    )
+    return f"{', '.join(map(glued, rates))}; measured {printable(ceilings.measured)[:10]} on this device"
+
+
+def _floor(profile: Profile) -> Iterator[Fact]:
+    """Yield the ceilings, what the floor is, and which layers are faster than it."""
+    yield Fact("ceilings", ceilings_text(profile))
+    yield Fact("floor", "the least time these allow: operations, bytes moved, or one launch; 100 % is as fast as that")
+    beaten = [layer for layer in profile.layers if layer.share_of_floor > BEATEN]
+    if beaten:
+        why = "served from cache, or Winograd or FFT needs fewer operations"
+        busy = "" if profile.environment.kind == "cuda" else "; or the machine was busy when its ceilings were measured"
+        yield Fact("above 100 %", f"{_names(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
+
+
+def _directions(profile: Profile) -> Iterator[Fact]:
+    """Yield what the columns of the backward pass and of layers alone mean."""
+    if any(layer.backward for layer in profile.layers):
+        yield Fact("backward", "times are forward and backward together; rates and floors are of the forward pass")
+    if any(layer.warm or layer.cold for layer in profile.layers):
+        yield Fact("alone", "each layer by itself, its inputs in the cache (warm) or not (cold); it brackets its time")
+
+
+def _memory(profile: Profile) -> Iterator[Fact]:
+    """Yield the peak of memory beside what the memory pass predicts."""
+    predicted = profile.predicted_peak_bytes
+    if profile.peak_bytes is None:
+        return
+    expected = "" if predicted is None else f", {glued(binary_bytes(predicted))} predicted"
+    ratio = f" ({words.ratio_text(profile.peak_bytes / predicted)})" if predicted else ""
+    yield Fact(
+        "peak memory",
+        f"{glued(binary_bytes(profile.peak_bytes))} measured{expected}{ratio}, parameters and inputs aside",
+    )
+
+
+def _energy(profile: Profile) -> Iterator[Fact]:
+    """Yield clocks, the energy of a pass and the power it means."""
+    if profile.environment.clocks:
+        clocks = profile.environment.clocks.items()
+        yield Fact(
+            "clocks", ", ".join(glued(f"{printable(name).replace('_', ' ')} {value:,g}") for name, value in clocks)
+        )
+    if profile.joules is None:
+        return
+    seconds = profile.whole.plain.median
+    power = f", {profile.joules / seconds:,.0f} W on average" if seconds else ""
+    yield Fact("energy", f"{profile.joules:.3g} J a pass{power}")
+
+
+def _coverage(profile: Profile) -> Iterator[Fact]:
+    """Yield the layers whose work could not be counted."""
+    uncounted = [layer for layer in profile.layers if not layer.counted]
+    if uncounted:
+        yield Fact("not counted", f"{_names(uncounted)}; their MACs, rates and floors are at least", "yellow")
+
+
+def _partial(profile: Profile) -> Iterator[Fact]:
+    """Yield that the measurement was stopped."""
+    if not profile.complete:
+        yield Fact("partial", "stopped before all samples were taken; medians are of what there is", "bold yellow")
+
+
+def _names(layers: list[LayerTime]) -> str:
+    """Return the first names of a list."""
+    more = f" and {len(layers) - LISTED:,} more" if len(layers) > LISTED else ""
+    return ", ".join(printable(layer.name) for layer in layers[:LISTED]) + more

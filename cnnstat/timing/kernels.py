@@ -1,0 +1,246 @@
+"""Kernels: what a GPU ran, what launched it, and which ranges of the program's time that happened in.
+
+Read from the JSON that torch.profiler's `export_chrome_trace` writes (Kineto's, in the Chrome trace event format).
+Times are whole nanoseconds since a moment that is the same for all records of one trace.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+Work = Literal["kernel", "gpu_memcpy", "gpu_memset"]
+
+MARK = "cnnstat#{row}#{call}"
+"""Name of the range around one computation of a row."""
+
+STEP = "cnnstat#{kind}#{index}"
+"""Name of the range around one pass; kind is `eager` or `replay`."""
+
+_MARK = re.compile(r"cnnstat#(-?\d+)#(\d+)")
+_STEP = re.compile(r"cnnstat#(eager|replay)#(\d+)")
+_LAUNCH = re.compile(
+    r"cu(?:da)?(?:(?P<graph>GraphLaunch)|(?P<kernel>Launch(?:Cooperative)?Kernel)|(?P<memory>Mem(?:cpy|set)))"
+)
+_WORK: tuple[Work, ...] = ("kernel", "gpu_memcpy", "gpu_memset")
+
+
+class Signature(NamedTuple):
+    """What two runs of one kernel have in common: its name, and grid and block (of a copy: the bytes)."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One kernel, copy or fill that ran on the GPU.
+
+    correlation: number that it shares with what launched it; node: its place in a CUDA graph, 0 outside of one.
+    """
+
+    signature: Signature
+    work: Work
+    start: int
+    end: int
+    stream: int
+    correlation: int
+    node: int = 0
+
+    @property
+    def name(self) -> str:
+        """The kernel's name as the compiler made it."""
+        return self.signature.name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """A call of the CUDA runtime or driver that puts work on a stream.
+
+    kind: a `kernel` always leaves a record of what ran, a `memory` call does not need to, a `graph` leaves many.
+    operation: External id of the op that was running, as the trace gives it.
+    """
+
+    kind: Literal["kernel", "memory", "graph"]
+    start: int
+    end: int
+    thread: int
+    correlation: int
+    operation: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """An op as PyTorch's dispatcher or autograd ran it.
+
+    sequence: number that a backward op has in common with the forward op that it belongs to; None if it has none.
+    forward_thread: above 0 in backward ops only.
+    """
+
+    name: str
+    start: int
+    end: int
+    thread: int
+    identity: int | None
+    sequence: int | None
+    forward_thread: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The range around one computation of a row."""
+
+    row: int
+    call: int
+    start: int
+    end: int
+    thread: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """The range around one pass."""
+
+    kind: str
+    index: int
+    start: int
+    end: int
+    thread: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """All records of a trace that attribution needs, each kind in order of its start."""
+
+    kernels: tuple[Kernel, ...] = ()
+    launches: tuple[Launch, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    steps: tuple[Step, ...] = ()
+
+
+def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:
+    """Return the records among the `traceEvents` of a Kineto trace; what attribution does not need is passed over."""
+    records: dict[type, list[Any]] = {Kernel: [], Launch: [], Operation: [], Mark: [], Step: []}
+    for event in events:
+        record = _record(event) if event.get("ph") == "X" else None
+        if record is not None:
+            records[type(record)].append(record)
+    for found in records.values():
+        found.sort(key=lambda record: (record.start, -record.end))
+    return Trace(
+        kernels=tuple(records[Kernel]),
+        launches=_distinct(records[Launch]),
+        operations=tuple(records[Operation]),
+        marks=tuple(records[Mark]),
+        steps=tuple(records[Step]),
+    )
+
+
+def _record(event: Mapping[str, Any]) -> Kernel | Launch | Operation | Mark | Step | None:
+    """Return the record of one complete event."""
+    category = event.get("cat")
+    if category in _WORK:
+        return _kernel(event, category)
+    if category in ("cuda_runtime", "cuda_driver"):
+        return _launch(event)
+    if category == "cpu_op":
+        return _operation(event)
+    return _range(event) if category == "user_annotation" else None
+
+
+def _kernel(event: Mapping[str, Any], work: Work) -> Kernel:
+    start, end = _interval(event)
+    arguments = event.get("args", {})
+    return Kernel(
+        signature=Signature(str(event["name"]), _shape(arguments)),
+        work=work,
+        start=start,
+        end=end,
+        stream=int(arguments.get("stream", event.get("tid", 0))),
+        correlation=int(arguments["correlation"]),
+        node=int(arguments.get("graph node id", 0)),
+    )
+
+
+def _shape(arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Return grid and block of a kernel, or the bytes of a copy or fill."""
+    if "grid" in arguments:
+        return (*map(int, arguments["grid"]), *map(int, arguments.get("block", ())))
+    return (int(arguments["bytes"]),) if "bytes" in arguments else ()
+
+
+def _launch(event: Mapping[str, Any]) -> Launch | None:
+    found = _LAUNCH.match(str(event["name"]))
+    kind = found and next((kind for kind in ("graph", "kernel", "memory") if found[kind]), None)
+    arguments = event.get("args", {})
+    if not kind or "correlation" not in arguments:
+        return None
+    start, end = _interval(event)
+    return Launch(
+        kind=kind,  # type: ignore[arg-type]  # one of the three names just asked for
+        start=start,
+        end=end,
+        thread=int(event.get("tid", 0)),
+        correlation=int(arguments["correlation"]),
+        operation=_whole(arguments.get("External id")),
+    )
+
+
+def _operation(event: Mapping[str, Any]) -> Operation:
+    start, end = _interval(event)
+    arguments = event.get("args", {})
+    sequence = _whole(arguments.get("Sequence number"))
+    return Operation(
+        name=str(event["name"]),
+        start=start,
+        end=end,
+        thread=int(event.get("tid", 0)),
+        identity=_whole(arguments.get("External id")),
+        sequence=None if sequence is None or sequence < 0 else sequence,
+        forward_thread=int(arguments.get("Fwd thread id", 0)),
+    )
+
+
+def _range(event: Mapping[str, Any]) -> Mark | Step | None:
+    """Return the mark or step that an annotation of the program's is, if it is one of ours."""
+    name, thread = str(event["name"]), int(event.get("tid", 0))
+    start, end = _interval(event)
+    if found := _MARK.fullmatch(name):
+        return Mark(row=int(found[1]), call=int(found[2]), start=start, end=end, thread=thread)
+    if found := _STEP.fullmatch(name):
+        return Step(kind=found[1], index=int(found[2]), start=start, end=end, thread=thread)
+    return None
+
+
+def read_mark(name: str) -> int | None:
+    """Return the row that the name of a mark says; None for any other name."""
+    found = _MARK.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def _interval(event: Mapping[str, Any]) -> tuple[int, int]:
+    """Return start and end of an event; both stand there in microseconds with three decimals."""
+    start = nanoseconds(event["ts"])
+    return start, start + nanoseconds(event.get("dur", 0))
+
+
+def nanoseconds(microseconds: Any) -> int:
+    """Return whole nanoseconds; a float is taken by its shortest text, so that no rounding creeps in."""
+    exact = microseconds if isinstance(microseconds, (Decimal, int)) else Decimal(str(microseconds))
+    return round(exact * 1000)
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _distinct(launches: Iterable[Launch]) -> tuple[Launch, ...]:
+    """Return one launch for each correlation: a runtime call and the driver call inside it share theirs."""
+    first: dict[int, Launch] = {}
+    for launch in launches:
+        first.setdefault(launch.correlation, launch)
+    return tuple(first.values())
