@@ -155,6 +155,8 @@ def main() -> int:
     options = parser.parse_args()
     said, budget = machine(), Budget(options.minutes)
     with tempfile.TemporaryDirectory() as name:
+        # Ceilings are measured anew, and remembered for this run only.
+        os.environ["CNNSTAT_CACHE"] = name
         folder = options.output or Path(name)
         folder.mkdir(parents=True, exist_ok=True)
         if options.record:

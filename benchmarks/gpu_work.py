@@ -19,8 +19,9 @@ import torch  # found only now
 from cnnstat.frontends.request import Request
 from cnnstat.profiler.cuda.backends import backends
 from cnnstat.profiler.cuda.environment import driver_version
+from cnnstat.profiler.cuda.graph import Graph, capture_passes
 from cnnstat.profiler.cuda.measure import one_pass
-from cnnstat.profiler.cuda.session import _script, traced
+from cnnstat.profiler.cuda.session import script, traced
 from cnnstat.profiler.cuda.torch_gpu import TorchGpu
 from cnnstat.profiler.options import Options
 from cnnstat.profiler.prepare import make_subject
@@ -58,7 +59,7 @@ def kernels(file: str) -> None:
     gpu = TorchGpu(subject.device)
     with backends(False), gpu.active():
         run = warmed(subject)
-        found = traced(gpu, subject, run, gpu.capture(run), 20)
+        found = traced(gpu, subject, run, capture_passes(gpu, run), 20)
     times = zip(*([piece.kernel for piece in one.pieces] for one in found.passes))
     listed = [
         (each[0].name, statistics.median(kernel.end - kernel.start for kernel in each))
@@ -95,9 +96,9 @@ def record(folder: str) -> None:
         gpu = TorchGpu(subject.device)
         with backends(False), gpu.active():
             run = warmed(subject)
-            replay = gpu.capture(run)
-            replay()
-            events = gpu.record(lambda: _script(gpu, subject, run, replay, 3))  # noqa: B023  # called here
+            graph = Graph(gpu.capture(run), 1)
+            graph.replay()
+            events = gpu.record(lambda: script(gpu, subject, run, graph, 3))  # noqa: B023  # called here
         name = f"recorded-{model}{'-backward' if backward else ''}.json"
         note = {**around, "model": model, "batch": batch, "backward": backward}
         write_events(Path(folder) / name, events, note)

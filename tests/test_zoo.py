@@ -23,8 +23,8 @@ PARAMETERS = {
     "c3d": 79_991_015,
     "colorization": 32_236_011,
     "convnetjs_mnist": 5_994,
-    "deeplabv3_resnet50": 42_004_074,
-    "fasterrcnn_resnet50_fpn": 41_808_406,
+    "deeplabv3": 42_004_074,
+    "faster_rcnn": 41_808_406,
     "fcn8s": 134_489_759,
     "lenet5": 61_706,
     "lenet5_1998": 60_000,
@@ -396,3 +396,14 @@ def test_work_and_shapes_are_those_of_torchvision(name, model, analyze):
     if name not in RESNETS:
         ours, called = ([rest for _, *rest in rows] for rows in (ours, called))
     assert ours == called
+
+
+def test_the_zoo_is_sorted_as_people_count():
+    names = zoo.names()
+    assert [name for name in names if name.startswith("vgg") and "_" not in name] == [
+        "vgg11",
+        "vgg13",
+        "vgg16",
+        "vgg19",
+    ]
+    assert names.index("resnet18") < names.index("resnet50_v1") < names.index("resnet101") < names.index("resnet152")

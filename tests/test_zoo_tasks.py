@@ -1,4 +1,4 @@
-"""The networks of other tasks: detection, segmentation, colouring and video, against papers, authors and torchvision."""
+"""Networks of other tasks: detection, segmentation, colouring, video, against papers, authors and torchvision."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ except Exception:  # a torchvision that does not fit its torch raises whatever i
 needs_torchvision = pytest.mark.skipif(torchvision is None, reason="needs a torchvision that can be imported")
 
 TORCHVISION = {
-    "deeplabv3_resnet50": ("deeplabv3_resnet50", {"aux_loss": True}),
-    "fasterrcnn_resnet50_fpn": ("fasterrcnn_resnet50_fpn", {}),
+    "deeplabv3": ("deeplabv3_resnet50", {"aux_loss": True}),
+    "faster_rcnn": ("fasterrcnn_resnet50_fpn", {}),
     "r3d_18": ("r3d_18", {}),
     "ssd300": ("ssd300_vgg16", {}),
 }
@@ -59,7 +59,7 @@ def model(name: str, **arguments: Any) -> Any:
 
 
 @needs_torchvision
-@pytest.mark.parametrize("name", ["deeplabv3_resnet50", "fasterrcnn_resnet50_fpn", "r3d_18"])
+@pytest.mark.parametrize("name", ["deeplabv3", "faster_rcnn", "r3d_18"])
 def test_weights_and_buffers_are_those_of_torchvision_by_name(name: str) -> None:
     analysis, module = analyzed(name), model(TORCHVISION[name][0], **TORCHVISION[name][1])
     assert sorted(tensors(analysis, "weights")) == sorted((k, tuple(t.shape)) for k, t in module.named_parameters())
@@ -141,7 +141,7 @@ def test_colorization_halves_three_times_and_grows_back() -> None:
 
 
 def test_deeplab_keeps_stride_8() -> None:
-    found = {layer.name: layer for layer in analyzed("deeplabv3_resnet50").layers}
+    found = {layer.name: layer for layer in analyzed("deeplabv3").layers}
     last = found["backbone.layer4.2.relu3"]
     assert last.output_shape == (1, 2048, 65, 65)
     assert last.receptive_field is not None and last.receptive_field.stride == (8, 8)
@@ -149,7 +149,7 @@ def test_deeplab_keeps_stride_8() -> None:
 
 
 def test_faster_rcnn_has_five_levels_of_anchors() -> None:
-    found = shapes(analyzed("fasterrcnn_resnet50_fpn"))
+    found = shapes(analyzed("faster_rcnn"))
     levels = [found["rpn.head.cls_logits"], *(found[f"rpn.level{i}.cls_logits"] for i in range(1, 5))]
     assert levels == [(3, size, size) for size in (200, 100, 50, 25, 13)]
     assert found["roi_heads.box_predictor.bbox_pred"] == (1000, 364)

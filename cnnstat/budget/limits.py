@@ -11,10 +11,10 @@ from cnnstat.budget.amounts import Amount, parse_amount
 from cnnstat.budget.metrics import METRICS, Metric, Unit
 from cnnstat.budget.report import Place
 from cnnstat.budget.tables import Path, Tables
-from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.errors import CnnstatError
+from cnnstat.profiler.choices import check_device
 
 LEVELS = ("fail", "warn")
-DEVICES = ("cuda", "cpu", "mps")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +23,8 @@ class Limit:
 
     bound: `max`, `min` or `max_increase`. amount: how much. tolerated: growth that never counts (`min_delta`).
     is_blocking: whether breaking it fails the check. key: what to change in order to raise it, at `setting`.
-    device: where time is measured; CUDA where there is a GPU, else the CPU, if None.
+    device, threads: where time is measured, CUDA where there is a GPU, else the CPU, if None; and on how many threads
+        of a CPU, PyTorch's choice if None.
     """
 
     metric: Metric
@@ -34,6 +35,7 @@ class Limit:
     key: str
     setting: Place | None = None
     device: str | None = None
+    threads: int | None = None
 
     def threshold(self, baseline: int | None) -> int:
         """Return the outermost value that keeps the limit; `max_increase` counts from the baseline."""
@@ -67,8 +69,8 @@ def _budget(tables: Tables, path: Path, metric: Metric, budget: Any) -> Iterator
         tables.fault(path, f'{metric.name}: write {metric.name} = {{{bound} = "…"}}')
         return
     known = (*metric.bounds, *(("min_delta",) if "max_increase" in metric.bounds else ()), "level")
-    budget = tables.table(path, (*known, "device") if metric.name == "latency" else known)
-    device = _device(tables, (*path, "device"))
+    budget = tables.table(path, (*known, "device", "threads") if metric.unit is Unit.TIME else known)
+    device, threads = _device(tables, (*path, "device")), tables.whole((*path, "threads"))
     default = "warn" if metric.name == "latency" else "fail"
     level = tables.choice((*path, "level"), LEVELS) if "level" in budget else default
     tolerated = None
@@ -92,15 +94,18 @@ def _budget(tables: Tables, path: Path, metric: Metric, budget: Any) -> Iterator
                 key=f"budgets.{metric.name}.{bound}",
                 setting=tables.place(place) if tables.places else None,
                 device=device,
+                threads=threads,
             )
 
 
 def _device(tables: Tables, path: Path) -> str | None:
     """Return the device a table names, None if it names none; a word that is none is noted."""
     device = tables.text(path)
-    if device is not None and device.partition(":")[0] not in DEVICES:
-        hint = did_you_mean(device, DEVICES) or f"; write {', '.join(DEVICES)}"
-        tables.fault(path, f"device: there is no {device[:40]}{hint}")
+    if device is not None:
+        try:
+            check_device(device)
+        except CnnstatError as error:
+            tables.fault(path, str(error).removeprefix("--"))
     return device
 
 

@@ -14,6 +14,7 @@ from cnnstat.budget.git import Repository, find_repository
 from cnnstat.budget.latency import latency_verdict
 from cnnstat.budget.measurement import Measurement, measure
 from cnnstat.budget.metrics import CONVENTION, Unit
+from cnnstat.budget.renames import with_renames
 from cnnstat.budget.report import CheckReport, ModelReport, Place, Status, Verdict
 from cnnstat.budget.selection import Options, check_limits, located, select
 from cnnstat.budget.settings import ModelSettings, Settings
@@ -28,7 +29,7 @@ def check(options: Options) -> CheckReport:
         check_limits(model)
     repository = find_repository(Path.cwd())
     baseline = choose_baseline(settings, models, repository)
-    then = growth_base(settings, repository) if settings.fail_on_baseline_growth else None
+    then = with_renames(growth_base(settings, repository), baseline) if settings.fail_on_baseline_growth else None
     reports = [_report(model, settings, baseline, then, repository) for model in models]
     used = settings.origin if settings.models or settings.limits else "command line"
     return CheckReport(

@@ -27,7 +27,7 @@ class Options:
 
     sources: models to check, all that are configured if there are none. limits: for every model.
     config: the configuration file, searched for if None. baseline, baseline_ref: a file or a git ref to compare with.
-    device: where all times are measured. fail_on_latency: whether times can decide the exit code.
+    device, threads: where all times are measured. fail_on_latency: whether times can decide the exit code.
     """
 
     sources: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class Options:
     require_baseline: bool = False
     fail_on_baseline_growth: bool = False
     device: str | None = None
+    threads: int | None = None
     fail_on_latency: bool = False
 
 
@@ -121,7 +122,8 @@ def _timed(limit: Limit, options: Options) -> Limit:
     if limit.metric.unit is not Unit.TIME:
         return limit
     is_blocking = limit.is_blocking or options.fail_on_latency
-    return replace(limit, device=options.device or limit.device, is_blocking=is_blocking)
+    device, threads = options.device or limit.device, options.threads or limit.threads
+    return replace(limit, device=device, threads=threads, is_blocking=is_blocking)
 
 
 def check_limits(model: ModelSettings) -> None:

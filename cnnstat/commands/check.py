@@ -19,6 +19,7 @@ from cnnstat.commands.options import (
     Mode,
     Optimizer,
     SetOption,
+    ThreadsOption,
     TracebackOption,
     make_request,
 )
@@ -86,6 +87,7 @@ def check(
     traceback: TracebackOption = False,
     optimizer: Annotated[Optimizer | None, typer.Option(help="Whose state training memory includes.")] = None,
     device: DeviceOption = None,
+    threads: ThreadsOption = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file.", metavar="FILE")] = None,
     baseline: Annotated[str | None, typer.Option(help="Baseline file to compare with.", metavar="FILE")] = None,
     baseline_ref: Annotated[str | None, typer.Option(help="Git ref to compare with.", metavar="REF")] = None,
@@ -107,7 +109,9 @@ def check(
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
     from cnnstat.budget import delivery, run
     from cnnstat.budget.selection import Options, flag_limits
+    from cnnstat.profiler.choices import make_options
 
+    make_options(device=device, threads=threads)
     flags = {
         "params": max_params,
         "macs": max_macs,
@@ -131,6 +135,7 @@ def check(
         require_baseline=require_baseline,
         fail_on_baseline_growth=fail_on_baseline_growth,
         device=device,
+        threads=threads,
         fail_on_latency=fail_on_latency,
     )
     if update_baseline:

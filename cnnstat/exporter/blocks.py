@@ -128,7 +128,6 @@ class Blocks:
         return found
 
 
-
 def block_kind(path: str, kinds: Mapping[str, str]) -> str:
     """Return what kind of module a scope is, or else its label after the kind around it."""
     own = kinds.get(path, "")

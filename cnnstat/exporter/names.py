@@ -130,5 +130,3 @@ def _unique(name: str, taken: set[str]) -> str:
 def _printable(name: str) -> str:
     """Return a name fit for a comment."""
     return "".join(c if c.isprintable() else "?" for c in name)[:LONGEST_NAME]
-
-

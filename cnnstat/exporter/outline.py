@@ -1,7 +1,7 @@
 """Outlines: the nodes of a graph as a person would lay them out, in groups by their names and in parallel branches.
 
-A unit is a layer, a group of units whose names begin alike, or a layer that joins branches. Nothing here can change what
-a spec means, as every unit that does not read what stands before it says so; it only decides how the spec reads.
+A unit is a layer, a group of units whose names begin alike, or a layer that joins branches. Nothing here can change
+what a spec means, as every unit that does not read what stands before it says so; it only decides how the spec reads.
 """
 
 from __future__ import annotations
@@ -198,8 +198,7 @@ def _common_start(ends: list[int], done: list[Unit], tensors: list[Edge | None])
         return None
     second = done[earliest]
     if second.primary is not None:
-        place = _last_place(tensors[:earliest], second.primary)
-        return place
+        return _last_place(tensors[:earliest], second.primary)
     return next((place for place in range(earliest - 1, -1, -1) if tensors[place] in second.touched), None)
 
 

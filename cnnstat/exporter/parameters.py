@@ -13,12 +13,11 @@ from cnnstat.exporter.slots import Slot
 MOST_PARAMETERS = 8
 """More than these are harder to read than the groups themselves."""
 
-_CHANNELS = frozenset(
-    """
-    out_channels out_features groups num_groups num_channels hidden_size normalized_shape shape sections operands
-    parameters buffers inputs output outputs
-    """.split()
-)
+_CHANNEL_NAMES = """
+out_channels out_features groups num_groups num_channels hidden_size normalized_shape shape sections operands parameters
+buffers inputs output outputs
+"""
+_CHANNELS = frozenset(_CHANNEL_NAMES.split())
 """Arguments and keys that hold channels, or sizes among which channels are."""
 _SHORT = {"out_channels": "channels", "out_features": "features"} | {
     name: name for name in ("hidden_size", "groups", "in_channels", "in_features")
@@ -46,7 +45,7 @@ class Parameter:
 
 @dataclass
 class Parameters:
-    """The parameters of a block, and what stands in each of its slots; None where the slot is the same in all groups."""
+    """The parameters of a block, and what stands in each slot; None where the slot is the same in all groups."""
 
     found: list[Parameter]
     filled: list[Expression | None]

@@ -29,7 +29,9 @@ Change = Callable[[Slot], Any]
 
 def structure(entry: Entry, *, is_outermost: bool = False) -> Hashable:
     """Return what two groups must have in common to be one block; the outermost label is each one's own."""
-    call = entry.call and (entry.call.callee, tuple(map(_argument_structure, entry.call.arguments)))
+    call: Hashable = None
+    if entry.call is not None:
+        call = entry.call.callee, tuple(_argument_structure(each) for each in entry.call.arguments)
     lists = None
     if entry.lists is not None:
         lists = tuple(tuple(structure(inner) for inner in each) for each in entry.lists)

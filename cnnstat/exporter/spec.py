@@ -38,7 +38,17 @@ def _difference(wanted: Analysis, found: Analysis) -> str:
     if len(wanted.layers) != len(found.layers):
         return f"it has {len(found.layers)} layers instead of {len(wanted.layers)}"
     for one, other in zip(wanted.layers, found.layers):
-        for figure in ("input_shapes", "output_shapes", "params", "trainable_params", "buffers", "macs", "flops", "output_bytes", "receptive_field"):
+        for figure in (
+            "input_shapes",
+            "output_shapes",
+            "params",
+            "trainable_params",
+            "buffers",
+            "macs",
+            "flops",
+            "output_bytes",
+            "receptive_field",
+        ):
             if getattr(one, figure) != getattr(other, figure):
                 return f"{figure} of {one.name} ({one.op.kind})"
     if wanted.memory != found.memory:

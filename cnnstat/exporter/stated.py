@@ -13,7 +13,9 @@ from cnnstat.ops.traced import Applied, Recorded, Tensors
 Keys = dict[str, Any]
 
 
-def stated(op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int) -> tuple[Call | None, Keys]:
+def stated(
+    op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int
+) -> tuple[Call | None, Keys]:
     """Return the call of an op, None for one that is no layer of the library, and the keys that stand beside it.
 
     scope: with a dot behind, where the layer stands; name: its own; names of its tensors leave both out.
@@ -92,7 +94,7 @@ def _opaque(op: Recorded, scope: str, inputs: Shapes) -> Keys:
     keys |= {"flops": dict(op.flops)} if op.flops else {}
     keys |= {"family": op.family.value} if op.family is not Family.OTHER else {}
     keys |= {"storage": op.place.value} if op.place is not Storage.FRESH else {}
-    keys |= {"reads": list(map(_reads, op.reads))} if _are_known(op, inputs) else {}
+    keys |= {"reads": list(map(_reads, op.reads))} if op.reads and _are_known(op, inputs) else {}
     keys |= {"weighted": True} if op.counted_as_weighted else {}
     keys |= {} if op.modelled else {"counted": False}
     return keys
@@ -117,5 +119,3 @@ def _reads(reads: Reads) -> list[Any]:
             taps = ([tap.start, tap.stop, tap.step] for tap in entry[1].taps)
             written.append([entry[0], entry[1].advance, *taps])
     return written
-
-

@@ -59,7 +59,12 @@ def _prose(key: str, text: str) -> list[str]:
     if not is_one_paragraph or len(words) <= WIDTH - 10:
         return [f"{key}: {scalar(text)}"]
     mark = ">" if text.endswith("\n") else ">-"
-    return [f"{key}: {mark}", *textwrap.wrap(words, WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)]
+    return [
+        f"{key}: {mark}",
+        *textwrap.wrap(
+            words, WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ),
+    ]
 
 
 # Items ---------------------------------------------------------------------------------------------------------------
@@ -126,7 +131,11 @@ def _flowing(start: str, value: Any, indent: int) -> list[str]:
     text = flow(value)
     if len(start) + len(text) <= WIDTH or not isinstance(value, (list, dict)) or not value:
         return [start + text]
-    parts = list(map(flow, value)) if isinstance(value, list) else [f"{scalar(k, True)}: {flow(v)}" for k, v in value.items()]
+    parts = (
+        list(map(flow, value))
+        if isinstance(value, list)
+        else [f"{scalar(k, True)}: {flow(v)}" for k, v in value.items()]
+    )
     opening, closing = "[]" if isinstance(value, list) else "{}"
     lines, current = [], start + opening
     for number, part in enumerate(parts):
@@ -144,7 +153,12 @@ def _text(start: str, text: str, indent: int) -> list[str]:
     if len(start) + len(written) <= WIDTH or written != text or "  " in text:
         return [start + written]
     return textwrap.wrap(
-        written, WIDTH, initial_indent=start, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
+        written,
+        WIDTH,
+        initial_indent=start,
+        subsequent_indent=" " * indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -91,7 +91,11 @@ def filled(template: Template, variables: Variables) -> str:
 
 def filled_names(template: Template, variables: Variables) -> list[str]:
     """Return the names behind `from:`: one, or as many as a list has where the whole is one expression, `{skips}`."""
-    if len(template.parts) == 3 and template.parts[0] == template.parts[2] == "" and not isinstance(template.parts[1], str):
+    if (
+        len(template.parts) == 3
+        and template.parts[0] == template.parts[2] == ""
+        and not isinstance(template.parts[1], str)
+    ):
         try:
             value = evaluate_tree(template.parts[1], variables)
         except ExpressionError as error:

@@ -1,7 +1,7 @@
 """What a spec states about single layers beyond their arguments: operands of their own, and the effect of opaque calls.
 
-`operands:` gives a layer numbers, constants and learnt tensors to work on beside its inputs; `opaque:` stands for a call
-that is no layer of the library.
+`operands:` gives a layer numbers, constants and learnt tensors to work on beside its inputs; `opaque:` stands for a
+call that is no layer of the library.
 """
 
 from __future__ import annotations
@@ -268,4 +268,4 @@ def _is_range(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 3 or any(type(number) is not int for number in value):
         return False
     first, end, step = value
-    return step > 0 and max(abs(first), abs(end), step) < 2**40
+    return bool(step > 0 and max(abs(first), abs(end), step) < 2**40)

@@ -137,7 +137,8 @@ class ItemReader:
         elif isinstance(parallel, Sequence):
             branches = [self._branch(value) for value in parallel.items]
         else:
-            fail(parallel.location, f"{key}: takes a list of branches, each a list of layers ([] passes the input on)")
+            said = "a list of branches, each a list of layers ([] passes the input on)"
+            fail(parallel.location, f"{key}: takes {said}; as the name of a layer it stands behind name:")
         return Join(call.meta, call, tuple(branches))
 
     def _branch(self, tree: Tree, label: Scalar | None = None) -> Group:

@@ -14,9 +14,10 @@ from typing import Any
 
 from cnnstat import ops
 from cnnstat.frontends.given import OPAQUE
+from cnnstat.frontends.given_schema import opaque_keys, operand_keys
 from cnnstat.frontends.item_reader import JOINS
 from cnnstat.frontends.signature import signature
-from cnnstat.ir.op import Family, Op, Storage
+from cnnstat.ir.op import Op
 from cnnstat.published import FIGURES
 from cnnstat.units import DTYPE_BYTES
 
@@ -173,7 +174,7 @@ def _mapping() -> Schema:
         "layers": _refer("items", "The layers of the group."),
     }
     cases: list[tuple[tuple[str, ...], Schema]] = [
-        ((OPAQUE,), _closed({**common, **_opaque()})),
+        ((OPAQUE,), _closed({**common, **opaque_keys()})),
         (("then", "else"), _closed({**common, **choice}, required=["if"])),
         (("repeat", "layers"), _closed({**common, **group}, required=["layers"], dependentRequired={"as": ["repeat"]})),
         *(((key,), _closed({**common, **_join(key, op)})) for key, op in JOINS.items()),
@@ -195,38 +196,6 @@ def _common() -> Schema:
     }
 
 
-def _operands() -> Schema:
-    """Return the keys that may stand beside a single layer."""
-    operand = {"type": ["string", "number", "array", "object"], "items": _refer("value")}
-    return {
-        "operands": {"description": "What it works on: input, numbers, sizes, tensors.", "type": "array", "items": operand},
-        "parameters": {"description": "Learnt tensors by name, instead of its usual ones.", "type": "object"},
-        "buffers": {"description": "Other stored tensors by name.", "type": "object"},
-        "dtype": {"description": "Dtype of its output, or a list.", "type": ["string", "array"]},
-        "weight_macs": _refer("value", "Multiply-accumulates on its weights."),
-        "weight_flops": _refer("value", "Other operations on its weights."),
-    }
-
-
-def _opaque() -> Schema:
-    """Return the keys of an opaque call."""
-    stored = {key: rule for key, rule in _operands().items() if key in ("parameters", "buffers", "dtype")}
-    return {
-        OPAQUE: {"description": "What is called.", "type": "string"},
-        "inputs": _refer("value", "Shapes it holds for, batch included."),
-        "output": _refer("value", "Shape it makes, batch included."),
-        "outputs": _refer("value", "Shapes it makes, batch included."),
-        **stored,
-        "macs": _refer("value", "Multiply-accumulates."),
-        "flops": {"description": "Other operations, or a mapping by kind.", "type": ["integer", "string", "object"]},
-        "family": {"description": "The kind of work.", "enum": [family.value for family in Family]},
-        "storage": {"description": "Where its output is.", "enum": [place.value for place in Storage]},
-        "reads": _refer("value", "How the axes of its output read each input."),
-        "weighted": _refer("value", "Whether it belongs to the convolutions and linear layers."),
-        "counted": _refer("value", "False if its work is not known; totals are then at least."),
-    }
-
-
 def _join(key: str, op: str) -> Schema:
     """Return the keys of parallel branches: the branches, and the arguments of the op that joins them."""
     branches = {
@@ -240,7 +209,7 @@ def _join(key: str, op: str) -> Schema:
 
 def _single(common: Schema) -> Schema:
     """Return the schema of `Layer: arguments`, `name: layers` and `block: arguments`."""
-    common = {**common, **_operands()}
+    common = {**common, **operand_keys()}
     named = rf"^(?!({'|'.join(common)})$)[^A-Z]"
     return {
         "properties": {**common, **{name: _refer(name) for name in ops.names()}},

@@ -159,7 +159,9 @@ def _declared_input(name: str, tree: Tree, variables: Variables, dtype: str) -> 
         fail(shape.location, f"sizes are written as a list: [{', '.join(_CROSS.split(shape.text))}]")
     sizes = tree_value(shape, variables)
     try:
-        found = () if batch is None and sizes == [] else input_shape(sizes if isinstance(sizes, list) else [sizes]).sizes
+        found = (
+            () if batch is None and sizes == [] else input_shape(sizes if isinstance(sizes, list) else [sizes]).sizes
+        )
         return DeclaredInput(name, found, dtype, batch)
     except CnnstatError as error:
         fail(shape.location, f"{error}; write the sizes without the batch, as in [3, 224, 224]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -20,8 +21,13 @@ def directory() -> Path:
 
 @cache
 def names() -> tuple[str, ...]:
-    """Return the names of all networks, sorted."""
-    return tuple(sorted(path.stem for path in directory().glob("*.yaml")))
+    """Return the names of all networks, sorted, numbers by their value: resnet18 before resnet101."""
+    return tuple(sorted((path.stem for path in directory().glob("*.yaml")), key=_natural))
+
+
+def _natural(name: str) -> list[tuple[str, int]]:
+    """Return what sorts a name: its parts, letters as letters and digits as numbers."""
+    return [(letters, int(digits or 0)) for letters, digits in re.findall(r"(\D*)(\d*)", name)]
 
 
 def path(name: str) -> Path:

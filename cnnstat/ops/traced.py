@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
-from cnnstat.errors import OpError
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ops.replay import Replay
 from cnnstat.ops.view import shape_text
 
 Tensors = tuple[tuple[str, Shape], ...]
@@ -19,34 +19,6 @@ Tensors = tuple[tuple[str, Shape], ...]
 
 Counts = tuple[tuple[str, int], ...]
 """Floating-point operations by kind."""
-
-
-class InputNumber(NamedTuple):
-    """Stands for an input of the node among the arguments of a call."""
-
-    number: int
-
-
-class SliceOf(NamedTuple):
-    """Stands for a slice."""
-
-    start: int | None
-    stop: int | None
-    step: int | None
-
-
-class DtypeName(NamedTuple):
-    """Stands for a dtype of PyTorch."""
-
-    name: str
-
-
-class Replay(NamedTuple):
-    """How to make a recorded call again: function, arguments and keyword arguments, as plain values and stand-ins."""
-
-    function: str
-    arguments: tuple[Any, ...]
-    keywords: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -311,29 +283,3 @@ def aligned_reads(shape: Shape, output: Shape) -> Reads:
 def count_elements(shapes: Shapes) -> int:
     """Return the number of elements of several tensors."""
     return sum(map(numel, shapes))
-
-
-def operand_names(op: Applied, input_count: int) -> tuple[int | float | str, ...]:
-    """Return each operand: the number of an input, a value, or the name of a learnt tensor.
-
-    Raises OpError where an operand, or a weight, is computed in a way that the graph does not tell.
-    """
-    left: dict[str, Shape] = dict(op.tensors)
-    values = (*op.values, *(None,) * len(op.operands))
-    found: list[int | float | str] = []
-    for operand, value in zip(op.operands, values):
-        if isinstance(operand, int):
-            found.append(operand)
-        elif value is not None:
-            found.append(float(value))
-        else:
-            names = [name for name, shape in left.items() if shape == operand]
-            if len(names) != 1:
-                raise OpError("one of its operands is computed beforehand, the graph does not tell how")
-            found.append(names[0])
-            del left[names[0]]
-    if op.extra_macs or op.extra_flops or any(number not in found for number in range(input_count)):
-        raise OpError("its weights are computed beforehand, the graph does not tell how")
-    if left and any(isinstance(each, (float, str)) for each in found):
-        raise OpError(f"it has {', '.join(left)} beside its operands, the graph does not tell what for")
-    return tuple(found)

@@ -11,6 +11,7 @@ from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import Reads
 from cnnstat.passes.field import INPUT, Field
 from cnnstat.passes.field_algebra import Algebra
+from cnnstat.passes.mixing import mixed_values
 from cnnstat.passes.shapes import Values
 
 
@@ -63,6 +64,8 @@ class ReceptiveFields:
     """The receptive field of every tensor of a graph.
 
     traces: for each value, the trace of each of its outputs.
+    mixed: for each value, whether any of its elements depends on the whole input: what is only brought into another
+        order (flattened, say) has lost its positions, yet each of its elements sees no more than before.
     systems: numbers of the input axes, those of inputs with equally many spatial axes together.
     lengths: extent of each input axis.
     total_at: the last feature map with spatial extent before any whole-input op.
@@ -71,6 +74,7 @@ class ReceptiveFields:
     graph: Graph
     values: Values
     traces: tuple[tuple[Trace, ...], ...]
+    mixed: tuple[bool, ...]
     systems: tuple[range, ...]
     lengths: tuple[int, ...]
     total_at: Edge | None
@@ -103,8 +107,12 @@ class ReceptiveFields:
 
     def sees_whole_input(self, value: int, output: int = 0) -> bool:
         """Return whether a tensor has no receptive field because each element depends on the whole input."""
+        return self.mixed[value] and self.is_lost(value, output)
+
+    def is_lost(self, value: int, output: int = 0) -> bool:
+        """Return whether the positions that a tensor depends on are followed no more."""
         trace = self.traces[value][output]
-        return self.followed(value, output) is None and bool(trace.whole or trace.tracked)
+        return bool(trace.whole or trace.tracked) and self.followed(value, output) is None
 
     def inside_share(self, value: int, output: int = 0) -> Fraction | None:
         """Return the share of positions whose field lies wholly inside the input; None where there is no field."""
@@ -142,9 +150,16 @@ def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> R
         sources = [traces[value][output] for value, output in node.inputs]
         traces.append(tuple(walk.trace(node, sources, shapes, outputs, index) for index in range(len(outputs))))
     fields = ReceptiveFields(
-        graph=graph, values=values, traces=tuple(traces), systems=systems, lengths=lengths, total_at=None
+        graph=graph,
+        values=values,
+        traces=tuple(traces),
+        mixed=(),
+        systems=systems,
+        lengths=lengths,
+        total_at=None,
     )
-    return replace(fields, total_at=_last_local(fields))
+    is_lost = [any(fields.is_lost(value, output) for output in range(len(t))) for value, t in enumerate(traces)]
+    return replace(fields, total_at=_last_local(fields), mixed=mixed_values(graph, values, is_lost))
 
 
 def _coordinates(graph: Graph) -> tuple[tuple[range, ...], tuple[int, ...], list[tuple[Trace, ...]]]:

@@ -24,10 +24,8 @@ def make_options(
     **others: Any,
 ) -> Options:  # fmt: skip
     """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
-    if device is not None and not re.fullmatch(r"cuda(:\d{1,3})?|cpu|mps", device):
-        nearest = "; did you mean cuda?" if device.startswith("gpu") else did_you_mean(device, DEVICES)
-        hint = nearest or f"; use {', '.join(DEVICES)}, or cuda:1 for the second GPU"
-        raise CnnstatError(f"--device {device[:40]}: there is no such device{hint}")
+    if device is not None:
+        check_device(device)
     if dtype is not None and dtype not in DTYPES:
         hint = did_you_mean(dtype, DTYPES) or f"; use {', '.join(DTYPES)}"
         raise CnnstatError(f"--dtype {dtype[:40]}: models are measured in floating point{hint}")
@@ -35,6 +33,14 @@ def make_options(
     if threads is not None:
         _check_range("--threads", threads, MOST_THREADS)
     return Options(device=device, dtype=dtype, samples=samples, threads=threads, **others)
+
+
+def check_device(device: str) -> None:
+    """Raise CnnstatError with the nearest right word if a text names no device; whether it is there is not asked."""
+    if not re.fullmatch(r"cuda(:\d{1,3})?|cpu|mps", device):
+        nearest = "; did you mean cuda?" if device.startswith("gpu") else did_you_mean(device, DEVICES)
+        hint = nearest or f"; use {', '.join(DEVICES)}, or cuda:1 for the second GPU"
+        raise CnnstatError(f"--device {device[:40]}: there is no such device{hint}")
 
 
 def _check_range(option: str, number: int, most: int) -> None:

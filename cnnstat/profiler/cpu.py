@@ -152,6 +152,7 @@ class _Runs:
         self.watch = watch = BackwardStopwatch(self.clock) if self.subject.backward else Stopwatch(self.clock)
         with self.subject.marking(watch):
             span = self._pass(watch)
+        watch.release()
         if self.subject.marks.diverged != before:
             self.diverged += 1
         else:

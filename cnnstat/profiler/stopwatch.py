@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from torch.autograd.graph import Node
+from torch.utils.hooks import RemovableHandle
 
 from cnnstat.frontends.torch.tensors import tensors_in
 from cnnstat.profiler.observer import UNATTRIBUTED, Observer
@@ -59,6 +60,9 @@ class Stopwatch(Observer):
         """Note the time and whose it was."""
         self.laps.append(Lap(row, self._begin, self._clock()))
 
+    def release(self) -> None:
+        """End the pass; marks of a forward pass leave nothing behind."""
+
 
 class BackwardStopwatch(Stopwatch):
     """Takes the time of the backward pass too: every step of autograd belongs to the row that made it.
@@ -71,6 +75,7 @@ class BackwardStopwatch(Stopwatch):
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self._known: set[Node] = set()
+        self._handles: list[RemovableHandle] = []
         self._step_begin = 0
 
     def made(self, row: int, result: Any) -> None:
@@ -82,10 +87,16 @@ class BackwardStopwatch(Stopwatch):
             if step is None or step in self._known:
                 continue
             self._known.add(step)
-            step.register_prehook(self._begin_step)
-            step.register_hook(self._ender(row))
+            self._handles += [step.register_prehook(self._begin_step), step.register_hook(self._ender(row))]
             waiting += [before for before, _ in step.next_functions]
         self.bookkeeping += self._clock() - begin
+
+    def release(self) -> None:
+        """Take the hooks off: the steps that add to parameters' gradients live on, and would tell of later passes."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._known.clear()
 
     def _begin_step(self, gradients: Any) -> None:
         """Note the time."""

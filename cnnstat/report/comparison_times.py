@@ -41,7 +41,7 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
             "inputs a second", inputs_per_second, lambda p: duration.rate_text(inputs_per_second(p), 1)
         ),
         "flops_per_second": Line(unit, flops_per_second, lambda p: duration.rate_text(flops_per_second(p), scale)),
-        "share_of_floor": Line("% floor", floor_share, lambda p: f"{100 * floor_share(p):,.0f}"),
+        "share_of_floor": Line("% floor", floor_share, lambda p: duration.floor_text(floor_share(p))),
         "peak_bytes": Line("peak measured", lambda p: p.peak_bytes, lambda p: _bytes(p.peak_bytes)),
         "joules": Line(
             "energy of a pass", lambda p: p.joules, lambda p: "–" if p.joules is None else f"{p.joules:.3g} J"

@@ -78,6 +78,11 @@ def percent_text(share: float) -> str:
     return _signed(100 * share, 1) if share else "0"
 
 
+def floor_text(share: float) -> str:
+    """Return a share of the floor in whole percent, with one decimal below ten."""
+    return f"{100 * share:,.{0 if share >= 0.0995 else 1}f}"
+
+
 def _signed(value: float, decimals: int) -> str:
     """Return a number with a real minus sign, and none before zero."""
     shown = f"{abs(value):,.{decimals}f}"

@@ -36,6 +36,8 @@ STAND_INS = {
     "φ": "p",
     "Π": "P",
     "Σ": "S",
+    "±": "~",
+    "µ": "u",
 }
 """What stands for a symbol where the encoding lacks it; one column each, so that tables stay aligned."""
 

@@ -64,7 +64,10 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
 def why_none(analysis: Analysis, index: int) -> str:
     """Return in words why a layer has no receptive field of its own."""
     fields, node = analysis.fields, analysis.graph.nodes[index]
-    if not fields.sees_whole_input(analysis.graph.arity + index):
+    value = analysis.graph.arity + index
+    if not fields.sees_whole_input(value) and fields.is_lost(value):
+        return "none: its elements have no positions any more; each sees no more than what it was made of"
+    if not fields.sees_whole_input(value):
         return "none: it depends on no input that has spatial axes"
     before = [edge for edge in node.inputs if fields.sees_whole_input(*edge)]
     if before:

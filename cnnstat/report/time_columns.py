@@ -34,11 +34,6 @@ def _kernel_names(row: TimeRow) -> str:
     return ", ".join(row.kernel_names)
 
 
-def _percent(share: float) -> str:
-    """Return a share of the floor in whole percent, one decimal below ten."""
-    return f"{100 * share:,.{0 if share >= 0.0995 else 1}f}"
-
-
 def _text(
     key: str,
     title: str,
@@ -134,7 +129,9 @@ def time_columns(device: str) -> tuple[Column, ...]:
         _rate("flops_per_second", unit, 6, f"floating-point operations per second, in {unit}", scale),
         _rate("bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s", GIGA),
         _number("floor", "floor", 11, "least time that the ceilings allow", duration.seconds_text, additive=True),
-        _number("share_of_floor", "% floor", 4, "floor divided by time; 100 is all the ceilings allow", _percent),
+        _number(
+            "share_of_floor", "% floor", 4, "floor divided by time; 100 is all the ceilings allow", duration.floor_text
+        ),
         _text("bound", "bound by", 5, "the ceiling that sets the floor", attrgetter("bound")),
         _number("warm", "warm", 12, "time alone, inputs in the cache", duration.seconds_text, additive=True),
         _number("cold", "cold", 12, "time alone, inputs not in the cache", duration.seconds_text, additive=True),

@@ -89,7 +89,7 @@ def fields(device: str) -> tuple[Field, ...]:
             lambda p: duration.rate_text(flops_per_second(p), scale),
             "right",
         ),
-        Field("share_of_floor", "% floor", floor_share, lambda p: f"{100 * floor_share(p):,.0f}", "right"),
+        Field("share_of_floor", "% floor", floor_share, lambda p: duration.floor_text(floor_share(p)), "right"),
         Field("drift", "% drift", _drift, drift_text, "right"),
         Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnstat.timing.kernels import Kernel, Launch, Signature, Step, Trace
@@ -99,7 +99,7 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     """
     work = _by_correlation(trace.kernels)
     steps = [step for step in trace.steps if step.kind == "replay"]
-    found = [_replayed(launches, work, passes) for launches in _launches_of(steps, trace.launches)]
+    found = [_replayed(launches, work) for launches in _launches_of(steps, trace.launches)]
     kept, lost = _of_usual_length(found)
     lost += sum(len(kept[0] if kept else ordinary.pieces * passes) for pieces in found if pieces is None)
     reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
@@ -109,34 +109,42 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     for pieces in kept:
         inside = [piece.kernel for piece in pieces if piece.kernel.correlation in graphs]
         beside = tuple(piece for piece in pieces if piece.kernel.correlation not in graphs)
-        length = len(inside) // passes
-        for first in range(0, length * max(1, passes - 1), length):
-            kernels = inside[first : first + length]
+        for kernels, until in _passes_in(inside, passes):
             signatures = tuple(kernel.signature for kernel in kernels)
             if signatures not in matches:
                 matches[signatures] = match(signatures, reference)
-            owned = map(Piece, kernels, matches[signatures].owners)
-            following = inside[first + length : first + 2 * length]
-            until = min((kernel.start for kernel in following), default=None)
-            divided.append(_divide((*(beside if first == 0 else ()), *owned), until))
+            divided.append(_divide((*beside, *map(Piece, kernels, matches[signatures].owners)), until))
+            beside = ()
     return Attribution(
         passes=tuple(divided),
         recorded=len(found),
-        rejected=len(found) - len(kept),
+        rejected=len(found) - (len(kept) if divided else 0),
         lost=lost,
         calls=calls,
         match=max(matches.values(), key=lambda found: found.unmatched, default=None),
     )
 
 
-def _replayed(
-    launches: Sequence[Launch], work: Mapping[int, Sequence[Kernel]], passes: int
-) -> tuple[Piece, ...] | None:
+def _passes_in(kernels: Sequence[Kernel], passes: int) -> Iterator[tuple[Sequence[Kernel], int | None]]:
+    """Yield the kernels of each pass of a replay but the last of several, and when the next begins.
+
+    Nothing where the passes do not have as many kernels each.
+    """
+    length, rest = divmod(len(kernels), passes)
+    if passes == 1:
+        yield kernels, None
+    elif not rest:
+        for first in range(0, length * (passes - 1), length):
+            following = kernels[first + length : first + 2 * length]
+            yield kernels[first : first + length], min(kernel.start for kernel in following)
+
+
+def _replayed(launches: Sequence[Launch], work: Mapping[int, Sequence[Kernel]]) -> tuple[Piece, ...] | None:
     """Return the kernels of one replay, those beside the graph first; None if some are missing or misdated."""
     inside = [kernel for one in launches if one.kind == "graph" for kernel in _in_order(work.get(one.correlation, ()))]
     beside = [kernel for one in launches if one.kind != "graph" for kernel in work.get(one.correlation, ())]
     missing = any(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
-    if missing or not inside or len(inside) % passes or _is_misdated(launches, work):
+    if missing or not inside or _is_misdated(launches, work):
         return None
     return tuple(Piece(kernel, None) for kernel in (*beside, *inside))
 

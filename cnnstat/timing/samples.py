@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median, quantiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +23,8 @@ class Samples:
 
 def summarize(values: Sequence[float]) -> Samples:
     """Return the median and the quartiles of at least one measurement, in seconds."""
+    from statistics import median, quantiles  # here, because it takes longer to import than all of cnnstat's reports
+
     if len(values) == 1:
         return Samples(values[0], values[0], values[0], 1)
     lower, _, upper = quantiles(values, n=4, method="inclusive")

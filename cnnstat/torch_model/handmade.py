@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import handle_torch_function, has_torch_function
 
 Pair = int | tuple[int, ...]
 """One number for both axes, or one for each."""
+
+
+def one_call(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Let whoever listens to PyTorch's functions, as cnnstat does, hear a layer as one call."""
+
+    def cnnstat_layer(self: nn.Module, *tensors: Tensor) -> Tensor:
+        """Return what the layer computes."""
+        if has_torch_function(tensors):
+            heard: Tensor = handle_torch_function(cnnstat_layer, tensors, self, *tensors)
+            return heard
+        return forward(self, *tensors)
+
+    return cnnstat_layer
 
 
 def lenet_uniform(weights: Tensor, fan_in: int) -> Tensor:
@@ -21,6 +35,7 @@ def lenet_uniform(weights: Tensor, fan_in: int) -> Tensor:
 class BinaryStep(nn.Module):
     """1 where x ≥ 0, else 0."""
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the steps; written with signs, whose gradient is zero, where a comparison's would not exist."""
         return (x.sign() + 0.5).sign() * 0.5 + 0.5
@@ -34,6 +49,7 @@ class ScaledTanh(nn.Module):
         self.amplitude = amplitude
         self.slope = slope
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the squashed input."""
         return torch.tanh(x * self.slope) * self.amplitude
@@ -106,6 +122,7 @@ class Crop(nn.Module):
         self.size = size
         self.offset = offset
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the box."""
         return _box(x, _each(self.offset, x), _each(self.size, x))
@@ -118,6 +135,7 @@ class CenterCrop(nn.Module):
         super().__init__()
         self.size = size
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the box."""
         return _centred(x, _each(self.size, x))
@@ -126,6 +144,7 @@ class CenterCrop(nn.Module):
 class CropLike(nn.Module):
     """As much from the middle of the first input as the second has."""
 
+    @one_call
     def forward(self, x: Tensor, like: Tensor) -> Tensor:
         """Return the box."""
         return _centred(x, like.shape[2:])
@@ -178,6 +197,7 @@ class TrainableSubsampling2d(nn.Module):
         self.weight = nn.Parameter(lenet_uniform(torch.empty(in_channels), taps))
         self.bias = nn.Parameter(lenet_uniform(torch.empty(in_channels), taps))
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the maps."""
         sums = nn.functional.avg_pool2d(x, self.kernel_size, self.stride, divisor_override=1)
@@ -207,6 +227,7 @@ class ConnectionTableConv2d(nn.Module):
         self.weight = nn.Parameter(lenet_uniform(torch.empty(len(self.pairs), *kernel), fan_in))
         self.bias = nn.Parameter(lenet_uniform(torch.empty(len(table)), fan_in)) if bias else None
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the maps; the kernels of pairs that are not connected are zeros."""
         kernels = self.weight.new_zeros(self.out_channels, self.in_channels, *self.weight.shape[1:])
@@ -229,6 +250,7 @@ class EuclideanRBF(nn.Module):
         else:
             self.register_buffer("weight", centres)
 
+    @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return the distances."""
         return (x.unsqueeze(-2) - self.weight).square().sum(-1)

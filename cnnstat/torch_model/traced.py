@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes
-from cnnstat.ops.traced import Applied, DtypeName, InputNumber, Recorded, Replay, SliceOf, operand_names
+from cnnstat.ops.operands import operand_names
+from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
+from cnnstat.ops.traced import Applied, Recorded
 
 UNUSED = "Unused"
 """What the frontend calls tensors that no call of a forward pass used."""
@@ -85,7 +87,9 @@ def function_of(replay: Replay) -> Callable[..., Any]:
     if name == "getitem":
         return operator.getitem
     homes: tuple[Any, ...] = (nn.functional,) if name.startswith("F.") else (torch.Tensor, torch, nn.functional)
-    found = next((getattr(home, name.removeprefix("F."), None) for home in homes if hasattr(home, name.removeprefix("F."))), None)
+    found = next(
+        (getattr(home, name.removeprefix("F."), None) for home in homes if hasattr(home, name.removeprefix("F."))), None
+    )
     if not callable(found):
         raise OpError(f"PyTorch {torch.__version__} has no {name} to call")
     function: Callable[..., Any] = found
@@ -126,7 +130,9 @@ def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module
     return layer if operands == tuple(range(len(inputs))) else WithOperands(layer, operands)
 
 
-def register_operands(modules: Mapping[str, tuple[nn.Module, Op]], root: nn.Module, scope: Callable[[str], nn.Module]) -> None:
+def register_operands(
+    modules: Mapping[str, tuple[nn.Module, Op]], root: nn.Module, scope: Callable[[str], nn.Module]
+) -> None:
     """Register the learnt tensors of traced calls under the names they had in the traced model."""
     for module, op in modules.values():
         if isinstance(module, WithOperands) and isinstance(op, Applied):

@@ -44,7 +44,9 @@ def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
     cut = frozenset[int]()
     if any(field.global_context for edge in edges if (field := analysis.fields.of(*edge)) is not None):
         nodes = range(analysis.graph.arity, edges[-1].value)
-        cut = frozenset(value for value in nodes if analysis.fields.sees_whole_input(value))
+        # A tensor that is local along one axis still belongs to the field along that one.
+        local = {value for value in nodes if any(analysis.fields.traces[value][0].tracks)}
+        cut = frozenset(value for value in nodes if value not in local and analysis.fields.sees_whole_input(value))
     # Weights are taken for ones, so that they need no memory; a PyTorch model may read its buffers' values.
     module = subject.module(real=subject.why_not_real == "" and subject.example is not None)
     try:

@@ -201,6 +201,31 @@ def test_removing_the_baseline_is_caught(check: Command, committed: History) -> 
     assert check("--fail-on-baseline-growth", "--baseline-ref", "main").code == 1
 
 
+def test_a_renamed_model_is_held_against_what_it_was(check: Command, committed: History) -> None:
+    committed.git("checkout", "--quiet", "-b", "work")
+    committed.git("mv", "tiny.yaml", "small.yaml")
+    committed.write("cnnstat.toml", STRICT.replace("tiny.yaml", "small.yaml"))
+    check("--update-baseline")
+    committed.commit("renamed")
+    result = check("--fail-on-baseline-growth", "--baseline-ref", "main", "-f", "json")
+    assert result.code == 0
+    assert "small.yaml is held against tiny.yaml of the earlier baseline" in result.out
+    committed.write("small.yaml", spec(9))
+    check("--update-baseline")
+    committed.commit("grown too")
+    assert check("--fail-on-baseline-growth", "--baseline-ref", "main").code == 1
+
+
+def test_a_new_model_beside_a_removed_one_is_no_rename(check: Command, committed: History) -> None:
+    committed.git("checkout", "--quiet", "-b", "work")
+    committed.git("rm", "--quiet", "tiny.yaml")
+    committed.write("other.yaml", "input: [3, 64, 64]\nlayers: [Flatten, Linear(99), ReLU, Linear(9)]\n")
+    committed.write("cnnstat.toml", STRICT.replace("tiny.yaml", "other.yaml"))
+    check("--update-baseline")
+    committed.commit("replaced")
+    assert check("--fail-on-baseline-growth", "--baseline-ref", "main").code == 0
+
+
 def test_a_baseline_that_shrinks_or_is_new_is_fine(check: Command, committed: History) -> None:
     committed.git("checkout", "--quiet", "-b", "work")
     committed.write("tiny.yaml", spec(7))

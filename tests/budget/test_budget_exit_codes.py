@@ -14,6 +14,7 @@ from scripted import Command, params, spec
 
 from cnnstat.budget import latency, measurement
 from cnnstat.budget.formats import FORMATS
+from cnnstat.budget.limits import Limit
 from cnnstat.budget.report import LayerShare
 from cnnstat.errors import CnnstatError
 from cnnstat.frontends.request import Request
@@ -51,8 +52,8 @@ def models(folder: Path) -> Path:
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Measure 6 ms on every device but one that is not there."""
 
-    def rounds(source: str, model: Any, device: str | None, pair: Any) -> latency.Rounds:
-        if device == "mps":
+    def rounds(source: str, model: Any, limit: Limit, pair: Any) -> latency.Rounds:
+        if limit.device == "mps":
             raise CnnstatError("no Apple GPU is available here")
         return latency.Rounds(after=(6_000_000,) * 8, before=None, device="Some CPU")
 

@@ -72,7 +72,8 @@ def test_messages() -> None:
     assert more.status is Status.WARN and (more.value, more.limit, more.baseline) == (6 * MS, 5_500_000, 5 * MS)
     assert more.message == (
         "latency 6.00 ± 0.00 ms, +20.0 % against the baseline's 5.00 ± 0.00 ms in turns with it, +10% allowed; "
-        "largest growth stem +1.00 ms. Speed it up or raise latency.max_increase; measured on Some CPU"
+        "largest growth stem +1.00 ms. Speed it up or raise latency.max_increase (a warning: --fail-on-latency makes "
+        "it fail); measured on Some CPU"
     )
     same = judge(limit("max_increase", "10%"), rounds((5.0,) * 8, (5.0,) * 8))
     assert same.message == "latency 5.00 ± 0.00 ms: 0 % against the baseline, +10% allowed; measured on Some CPU"
@@ -105,18 +106,18 @@ class TestOnTheCpu:
 
     def test_an_hour_is_enough_and_a_nanosecond_is_not(self, check: Command, history: History) -> None:
         history.write("tiny.yaml", spec(8))
-        kept = check("tiny.yaml", "--max-latency", "3600 s", "--fail-on-latency", "--device", "cpu")
+        kept = check("tiny.yaml", "--max-latency", "3600 s", "--fail-on-latency", "--device", "cpu", "--threads", "1")
         assert kept.code == 0 and "1 limit" not in kept.err, kept
-        broken = check("tiny.yaml", "--max-latency", "1 ns", "--fail-on-latency", "--device", "cpu")
+        broken = check("tiny.yaml", "--max-latency", "1 ns", "--fail-on-latency", "--device", "cpu", "--threads", "1")
         assert broken.code == 1 and "slowest layers stem" in broken.out, broken
         warned = check("tiny.yaml", "--max-latency", "1 ns", "--device", "cpu")
-        assert warned.code == 0 and "warn" in warned.out
+        assert warned.code == 0 and "--fail-on-latency makes it fail" in warned.out
 
     def test_base_and_head_run_in_turns(self, check: Command, history: History) -> None:
         history.commit(tiny__yaml=spec(8))
         history.write("tiny.yaml", spec(8, more=12).replace("16, 16", "64, 64"))
         arguments = ("tiny.yaml", "--max-increase", "latency=20%", "--baseline-ref", "HEAD", "--fail-on-latency")
-        grown = check(*arguments, "--device", "cpu", "--input", "3x64x64")
+        grown = check(*arguments, "--device", "cpu", "--threads", "1", "--input", "3x64x64")
         assert grown.code == 1 and "largest growth" in grown.out, grown
 
     def test_a_missing_device_is_not_verified(self, check: Command, history: History) -> None:
@@ -132,8 +133,13 @@ class TestOnTheCpu:
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('budgets.latency = {max = "5 ms", device = "cudaa"}', "there is no cudaa; did you mean cuda?"),
+        (
+            'budgets.latency = {max = "5 ms", device = "cudaa"}',
+            "device cudaa: there is no such device; did you mean cuda?",
+        ),
         ('budgets.latency = {max = "5 mss"}', "there is no unit mss here; did you mean ms?"),
+        ('budgets.latency = {max = "5 ms", threads = 0}', "threads must be an integer of at least 1"),
+        ("budgets.params = {max = 5, threads = 1}", "unknown key threads"),
         ('budgets.latency = {maxx = "5 ms"}', "did you mean max?"),
     ],
 )
@@ -142,3 +148,20 @@ def test_slips_in_the_configuration(check: Command, folder: Any, written: str, s
     (folder / "cnnstat.toml").write_text(f'[[check.models]]\nsource = "tiny.yaml"\n{written}\n')
     result = check()
     assert result.code == 2 and said in result.err, result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--max-latency", "5"), "'5' is not an amount; write it as in 12 ms or 800 us"),
+        (("--max-latency", "5 mss"), "there is no unit mss here; did you mean ms?"),
+        (("--max-latency", "10%"), "'10%' is relative"),
+        (("--max-latency", "5 ms", "--device", "cpuu"), "did you mean cpu?"),
+        (("--max-latency", "5 ms", "--threads", "0"), "--threads 0: must be from 1"),
+        (("--max-increase", "latncy=5%"), "did you mean latency?"),
+    ],
+)
+def test_slips_on_the_command_line(check: Command, folder: Any, arguments: tuple[str, ...], said: str) -> None:
+    (folder / "tiny.yaml").write_text(spec(8))
+    result = check("tiny.yaml", *arguments)
+    assert result.code == 2 and said in result.err and result.err.count("\n") == 1, result

@@ -9,11 +9,13 @@ from cnnstat.ops.attention import ScaledDotProductAttention
 from cnnstat.ops.conv import Conv1d, Conv2d
 from cnnstat.ops.embedding import Embedding
 from cnnstat.ops.join import Add
+from cnnstat.ops.linear import Linear
 from cnnstat.ops.matmul import MatMul
 from cnnstat.ops.pool import AvgPool2d
 from cnnstat.ops.rectifier import ReLU
 from cnnstat.ops.reduction import Mean
 from cnnstat.ops.reorder import Permute, Transpose
+from cnnstat.ops.shape import Flatten
 from cnnstat.ops.slicing import Split
 from cnnstat.ops.softmax import Softmax
 
@@ -79,3 +81,18 @@ def test_outputs_of_a_split_are_traced_each():
     builder.add(Split(4, 2))
     fields = fields_of(builder)
     assert [fields.of(2, output).start for output in range(3)] == [(-1,), (3,), (7,)]
+
+
+def test_a_flattened_map_has_lost_its_positions_but_only_a_linear_layer_mixes_them():
+    builder = Builder((1, 4, 16, 16))
+    builder.chain(Conv2d(4, 3), Flatten(), ReLU(), Linear(10), ReLU())
+    fields = fields_of(builder)
+    assert fields.total.size == (3, 3)
+    assert [fields.of(value) for value in (2, 3, 4, 5)] == [None] * 4
+    assert [fields.sees_whole_input(value) for value in range(1, 6)] == [False, False, False, True, True]
+
+
+def test_a_flattened_pool_of_everything_has_seen_everything():
+    builder = Builder((1, 4, 16, 16))
+    builder.chain(AdaptiveAvgPool2d(1), Flatten())
+    assert fields_of(builder).sees_whole_input(2)

@@ -194,6 +194,34 @@ def test_state_of_the_random_generator_beside_a_replay_is_unattributed() -> None
     assert one.forward == {0: 1000} and one.unattributed == 700 and adds_up(one)
 
 
+def several(lengths: tuple[int, ...]) -> Attribution:
+    """A replay of a graph of three passes, the kernels of each as many as said."""
+    recording = Recording()
+    with recording.step("eager", 0):
+        for row in range(2):
+            with recording.mark(row), recording.op("aten::op"):
+                recording.launch(f"kernel{row}", 1000)
+    with recording.step("replay", 0):
+        launched = recording.call("cudaGraphLaunch")
+        for node, row in enumerate(row for length in lengths for row in range(length)):
+            recording.kernel(f"kernel{row}", 1000, launched, node=(4 << 32) + node)
+    trace = read_trace(recording.document("made in a test")["traceEvents"])
+    ordinary = attribute(trace)
+    return attribute_replays(trace, ordinary.passes[0], ordinary.calls, 3)
+
+
+def test_passes_of_one_graph_end_where_the_next_begins() -> None:
+    found = several((2, 2, 2))
+    assert len(found.passes) == 2 and found.rejected == 0
+    for one in found.passes:
+        assert one.forward == {0: 1000, 1: 1000} and one.gaps == 2 * 900 and adds_up(one)
+
+
+def test_a_graph_that_cannot_be_cut_into_its_passes_is_left_out() -> None:
+    found = several((2, 2, 1))
+    assert found.passes == () and found.rejected == 1
+
+
 def test_graph_nodes_tell_the_order_of_kernels_that_overlap() -> None:
     recording = Recording()
     with recording.step("eager", 0):

@@ -18,7 +18,7 @@ from fake_gpu import Counting, FakeGpu
 from cnnstat.errors import CnnstatError
 from cnnstat.profiler.cuda import ceilings, nvml
 from cnnstat.profiler.cuda.backends import backends
-from cnnstat.profiler.cuda.energy import joules_per_pass
+from cnnstat.profiler.cuda.energy import joules_per_run
 from cnnstat.profiler.cuda.environment import cuda_settings, driver_version
 from cnnstat.profiler.cuda.failures import explained
 from cnnstat.profiler.cuda.isolate import isolate
@@ -237,7 +237,7 @@ def test_smallest_kernel_without_graphs_is_an_error() -> None:
 
 def test_energy_of_nothing_is_none() -> None:
     gpu = FakeGpu()
-    assert joules_per_pass(gpu, lambda: gpu.launch("relu", 1000), 0.0) is None
+    assert joules_per_run(gpu, lambda: gpu.launch("relu", 1000), 0.0) is None
 
 
 def test_layers_alone_rotate_copies_of_their_data_and_add_their_calls() -> None:

@@ -22,7 +22,8 @@ from cnnstat.profiler.cuda.backends import backends
 from cnnstat.profiler.cuda.ceilings import measure_ceilings
 from cnnstat.profiler.cuda.failures import explained
 from cnnstat.profiler.cuda.gpu import CaptureError
-from cnnstat.profiler.cuda.session import _script
+from cnnstat.profiler.cuda.graph import Graph, capture_passes
+from cnnstat.profiler.cuda.session import script
 from cnnstat.profiler.cuda.torch_gpu import TorchGpu
 from cnnstat.profiler.observer import Observer
 from cnnstat.profiler.options import Options
@@ -62,6 +63,11 @@ def test_layers_of_a_busy_model_add_up_to_its_replay() -> None:
     assert found.lost_kernels == 0
     convolutions = [layer for layer in found.layers if layer.kind == "Conv2d"]
     assert convolutions and all(layer.kernels and layer.forward.median > 0 for layer in convolutions)
+
+
+def test_a_small_model_adds_up_too() -> None:
+    found = profiled("lenet5", batch=1)
+    assert found.whole.replayed and abs(found.identity.drift) <= 0.05 * found.identity.whole
 
 
 def test_nothing_is_faster_than_the_arithmetic_allows() -> None:
@@ -215,8 +221,8 @@ def test_two_streams_overlap_and_add_up_exactly() -> None:
         model = TwoStreams()
         for _ in range(3):
             model.run()
-        replay = gpu.capture(model.run)
-        trace = read_trace(gpu.record(lambda: _script(gpu, model, model.run, replay, 5)))
+        graph = Graph(gpu.capture(model.run), 1)
+        trace = read_trace(gpu.record(lambda: script(gpu, model, model.run, graph, 5)))
     ordinary = attribute(trace)
     replays = attribute_replays(trace, ordinary.passes[0], ordinary.calls)
     assert replays.passes and replays.match is not None and replays.match.unmatched == 0
@@ -233,12 +239,12 @@ def test_every_kernel_of_a_replay_is_found_in_the_ordinary_pass() -> None:
     with gpu.active(), torch.inference_mode():
         for _ in range(3):
             layers(x)
-        replay = gpu.capture(lambda: layers(x))
+        graph = capture_passes(gpu, lambda: layers(x))
         subject = TwoStreams()
-        trace = read_trace(gpu.record(lambda: _script(gpu, subject, lambda: layers(x), replay, 5)))
+        trace = read_trace(gpu.record(lambda: script(gpu, subject, lambda: layers(x), graph, 5)))
     ordinary = attribute(trace)
-    replays = attribute_replays(trace, ordinary.passes[0], ordinary.calls)
-    assert replays.match is not None
+    replays = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes)
+    assert graph.passes > 1 and len(replays.passes) >= 5 and replays.match is not None
     assert replays.match.unmatched == 0 and replays.match.same >= 0.5 * len(replays.match.owners)
     # Nodes of the graph in order of capture are the kernels in order of time, for there is one stream.
     for one in replays.passes:

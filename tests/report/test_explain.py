@@ -192,3 +192,8 @@ def test_a_layer_that_is_not_there(wanted, message):
     with pytest.raises(CnnstatError, match=message) as error:
         find_layer(zoo("resnet50").graph, wanted)
     assert "\x1b" not in str(error.value)
+
+
+def test_a_flattened_map_has_no_positions():
+    text = explained(zoo("vgg16"), "flatten")
+    assert "receptive field  none: its elements have no positions any more" in text

@@ -145,6 +145,15 @@ def test_the_second_gpu_is_a_gpu() -> None:
     assert not compare_profiles(gpu_profile(), profile).conditions
 
 
+def test_a_terminal_without_unicode() -> None:
+    raw = io.BytesIO()
+    out = io.TextIOWrapper(raw, encoding="ascii")
+    write_profile(cpu_profile(), TimeView(), "table", Console(file=out, width=100))
+    out.flush()
+    shown = raw.getvalue().decode("ascii")
+    assert "60.0 ~ 4.0 us" in shown and "drift ~15 %" in shown and "?" not in shown
+
+
 class TestViews:
     def test_sorted_and_cut(self) -> None:
         found = time_sheet(cpu_profile(), TimeView(sort="time", top=2))

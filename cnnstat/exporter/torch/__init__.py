@@ -8,24 +8,13 @@ from itertools import groupby
 from cnnstat.exporter.entries import Argument, Entry
 from cnnstat.exporter.names import with_sound_names
 from cnnstat.exporter.outline import grouped
-from cnnstat.exporter.torch.classes import Class, Program, broken_scopes
+from cnnstat.exporter.torch.classes import Class, Classes
 from cnnstat.exporter.torch.handmade_code import code_of
 from cnnstat.exporter.torch.layers import HANDMADE, call_text, value_text
+from cnnstat.exporter.torch.module_names import MODULE_NAMES
+from cnnstat.exporter.torch.scopes import Scopes, access_text, broken_scopes, is_attribute
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.passes.shapes import infer_shapes
-
-MODULE_NAMES = frozenset(
-    """
-    T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
-    extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules
-    mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
-    register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
-    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
-    share_memory state_dict to to_empty train training type xpu zero_grad
-    """.split()
-)
-"""Attributes of every module, which no child can be called."""
 
 _PLACE = '''def place(root, path, what):
     """Register a module, parameter or buffer under a dotted path."""
@@ -53,22 +42,30 @@ def torch_text(graph: Graph, title: str) -> str:
     Raises CnnstatError for a layer of which it is not known what it computes, SpecError where an op refuses its inputs.
     """
     sound, remarks = with_sound_names(graph)
-    program = Program(sound, infer_shapes(sound), set(MODULE_NAMES))
-    root = program.root(grouped(sound, broken_scopes(sound)))
+    scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES))
+    root = scopes.root(grouped(sound, broken_scopes(sound)))
     taken = {"Tensor", "F", "Place", *HANDMADE}
     name = _network_name(graph.name, taken)
-    program.define(taken)
-    classes = [*program.classes, Class(name, (), root.children, root, [])]
-    imports, helpers = code_of(program.handmade & set(HANDMADE))
+    found = Classes(sound.blocks, taken)
+    found.define(scopes.known)
+    classes = [*found.found, Class(name, (), root.children, root, [])]
+    imports, helpers = code_of(scopes.handmade & set(HANDMADE))
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())
     bodies.append(_demo(name, sound))
-    tensor = "Tensor, " * any("Tensor" in line for line in imports)
+    tensor = "Tensor, " * ("from torch import Tensor" in imports)
+    further = [line for line in imports if line.startswith("from torch.")]
     lines = ["import torch", f"from torch import {tensor}nn"]
     lines += ["from torch.nn import functional as F"] if any("F." in body for body in bodies) else []
-    lines = [*(line for line in imports if "torch" not in line), "", *lines]
-    return f'"""{_docstring(sound, title)}\n"""\n\n' + "\n".join(lines).lstrip("\n") + "\n\n\n" + "\n\n\n".join(bodies) + "\n"
+    lines = [*(line for line in imports if "torch" not in line), "", *lines, *further]
+    return (
+        f'"""{_docstring(sound, title)}\n"""\n\n'
+        + "\n".join(lines).lstrip("\n")
+        + "\n\n\n"
+        + "\n\n\n".join(bodies)
+        + "\n"
+    )
 
 
 def _network_name(name: str, taken: set[str]) -> str:
@@ -121,15 +118,14 @@ def _child(entry: Entry) -> list[str]:
     """Return the lines that make a child."""
     label = entry.label or ""
     built = _built(entry, _INDENT * 2)
-    if label.isidentifier():
+    if is_attribute(label):
         lines = [f"self.{label} = {built}"]
     elif "." in label:
         lines = [f'place(self, "{label}", {built})']
     else:
         lines = [f'self.add_module("{label}", {built})']
     if entry.keys.get("frozen"):
-        access = f"self.{label}" if label.isidentifier() else f'self.get_submodule("{label}")'
-        lines.append(f"{access}.requires_grad_(False)")
+        lines.append(f"{access_text(label)}.requires_grad_(False)")
     return [f"{_INDENT * 2}{line}" for line in lines]
 
 
@@ -169,5 +165,3 @@ def _example(given: Input) -> str:
     if not given.dtype.startswith(("float", "bfloat")):
         return f"torch.zeros(({sizes}{',' * (len(given.shape) == 1)}), dtype=torch.{given.dtype})"
     return f"torch.rand({sizes or '()'}" + (f", dtype=torch.{given.dtype})" if given.dtype != "float32" else ")")
-
-

@@ -1,39 +1,18 @@
-"""Classes: every group of a graph as a module with its children and the lines of its forward method."""
+"""Classes: groups that work alike as instances of one class, with what differs between them as its parameters."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Mapping
 from dataclasses import MISSING, dataclass, field
 
-from cnnstat.errors import CnnstatError, OpError
 from cnnstat.exporter.blocks import block_kind
 from cnnstat.exporter.entries import Argument, Call, Entry
-from cnnstat.exporter.outline import Unit, prefixes
 from cnnstat.exporter.parameters import MOST_PARAMETERS, Parameters, parameters_of
 from cnnstat.exporter.slots import Slot, changed, slots_of, structure
-from cnnstat.exporter.torch.layers import function_call, layer_of, module_call, replay_call
-from cnnstat.exporter.torch.variables import Step, Variables, variable_name
-from cnnstat.ir.graph import Edge, Graph
-from cnnstat.ops.traced import Applied, Recorded, operand_names
-from cnnstat.passes.shapes import Values
+from cnnstat.exporter.torch.scopes import Scope
 
-UNUSED = "Unused"
-IN_PLACE = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
-
-
-@dataclass(eq=False)
-class Scope:
-    """A group: its children, parameters of its own, the arguments and lines of its forward method, and its results."""
-
-    path: str
-    children: list[Entry] = field(default_factory=list)
-    setup: list[str] = field(default_factory=list)
-    arguments: list[str] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    reads: tuple[Edge, ...] = ()
-    makes: tuple[Edge, ...] = ()
-    is_chain: bool = True
+Instance = tuple[Entry, Scope]
+"""A group as its parent holds it, and how it works."""
 
 
 @dataclass(eq=False)
@@ -48,247 +27,41 @@ class Class:
 
 
 @dataclass
-class Program:
-    """Turns the groups of a graph into classes."""
+class Classes:
+    """The classes found so far; kinds: what kind of module each scope is; taken: names that no class can have."""
 
-    graph: Graph
-    values: Values
-    reserved: set[str]
-    classes: list[Class] = field(default_factory=list)
-    handmade: set[str] = field(default_factory=set)
+    kinds: Mapping[str, str]
+    taken: set[str]
+    found: list[Class] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        """Find out who reads what."""
-        self._readers: dict[Edge, int] = {}
-        for index, node in enumerate(self.graph.nodes):
-            for edge in node.inputs:
-                self._readers[edge] = index
-        self._known: dict[Hashable, list[tuple[Entry, Scope]]] = {}
+    def define(self, groups: list[Instance]) -> None:
+        """Define classes for all groups, those within others first, and make calls of the groups."""
+        left = list(groups)
+        while left:
+            waiting = {id(entry) for entry, _ in left}
+            ready = [each for each in left if not _holds(each[0], waiting)]
+            left = [each for each in left if _holds(each[0], waiting)]
+            alike: dict[Hashable, list[Instance]] = {}
+            for entry, scope in ready:
+                works = (tuple(scope.setup), tuple(scope.lines), tuple(scope.arguments))
+                alike.setdefault((structure(entry, is_outermost=True), works), []).append((entry, scope))
+            for instances in sorted(alike.values(), key=len, reverse=True):
+                self._define(instances)
 
-    # Scopes ----------------------------------------------------------------------------------------------------------
-
-    def root(self, units: tuple[Unit, ...]) -> Scope:
-        """Return the scope of the whole network."""
-        return self._scope(units, "", tuple(Edge(number) for number in range(self.graph.arity)), self.graph.outputs)
-
-    def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
-        """Return a scope: first what is inside it, then the lines that call that."""
-        scope = Scope(path, reads=reads, makes=makes)
-        inside = f"{path}." if path else ""
-        steps: list[tuple[Step, Unit]] = []
-        for unit in units:
-            steps.append((self._group(unit, scope, inside) if unit.scope else self._leaf(unit, scope, inside), unit))
-        variables = Variables([step for step, _ in steps], makes, self._given(scope))
-        before = scope.reads
-        for step, unit in steps:
-            is_module = self._write(scope, step, unit, inside, variables)
-            scope.is_chain &= is_module and len(step.reads) == len(step.makes) == 1 and step.reads == before
-            before = step.makes
-        scope.is_chain &= before == scope.makes
-        self._finish(scope, variables)
-        return scope
-
-    def _given(self, scope: Scope) -> dict[Edge, str]:
-        """Return the names of a forward method's arguments."""
-        names: dict[Edge, str] = {}
-        for number, edge in enumerate(scope.reads):
-            # Groups that work alike share one class only if their arguments are called alike.
-            name = variable_name(self.graph.value_name(edge.value)) if not scope.path else ""
-            name = name or ("xyzwvu"[number] if number < 6 else f"x{number}")
-            while name in names.values():
-                name += "_"
-            names[edge] = name
-        scope.arguments = list(names.values())
-        return names
-
-    def _group(self, unit: Unit, scope: Scope, inside: str) -> Step:
-        """Add a group as a child, and return the step that calls it."""
-        nodes = list(_nodes(unit))
-        first, last = nodes[0], nodes[-1]
-        made = {Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self._made(n)))}
-        reads = tuple(dict.fromkeys(e for n in nodes for e in self.graph.nodes[n].inputs if e not in made))
-        results = set(self.graph.outputs)
-        makes = tuple(e for e in sorted(made, reverse=True) if e in results or self._readers.get(e, first) > last)
-        inner = self._scope(unit.lists[0], unit.scope, reads, makes)
-        entry = Entry(label=self._attribute(unit.scope[len(inside) :]), lists=[inner.children], path=unit.scope)
-        scope.children.append(entry)
-        if not inner.is_chain:
-            key = (structure(entry, is_outermost=True), tuple(inner.setup), tuple(inner.lines), tuple(inner.arguments))
-            self._known.setdefault(key, []).append((entry, inner))
-        pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
-        return Step(unit.scope[len(inside) :], reads, makes, pattern)
-
-    def _made(self, node: int) -> tuple[object, ...]:
-        """Return the tensors of a node."""
-        return self.values.outputs[self.graph.arity + node]
-
-    def _leaf(self, unit: Unit, scope: Scope, inside: str) -> Step:
-        """Add a layer as a child where it has a module, and return the step that calls it."""
-        assert unit.node is not None
-        node = self.graph.nodes[unit.node]
-        op, inputs = node.op, self.values.inputs[unit.node]
-        makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
-        label = node.name[len(inside) :]
-        if isinstance(op, Recorded):
-            self._register(unit.node, scope, inside)
-            if op.function == UNUSED:
-                return Step(label, (), ())
-            return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
-        if isinstance(op, Applied):
-            inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
-            self._register(unit.node, scope, inside)
-            op = op.op
-        layer = layer_of(op, inputs, len(makes))
-        if layer.constructor is not None:
-            self.handmade.add(layer.constructor.callee)
-            if not self._is_called_again(unit.node):
-                entry = Entry(label=self._attribute(label), call=layer.constructor)
-                if not node.trainable and op.weights(inputs):
-                    entry.keys["frozen"] = True
-                scope.children.append(entry)
-                if node.shares is not None:
-                    own, theirs = self._access(label), self._access(self.graph.nodes[node.shares].name[len(inside) :])
-                    tied = (*op.weights(inputs), *op.buffers(inputs))
-                    scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
-        return Step(label, node.inputs, makes, layer.pattern)
-
-    def _register(self, index: int, scope: Scope, inside: str) -> None:
-        """Add the learnt tensors of a traced call that are operands, or that nothing uses."""
-        op, node_name, input_count = self.graph.nodes[index].op, self.graph.nodes[index].name, len(self.values.inputs[index])
-        assert isinstance(op, (Applied, Recorded))
-        wanted = op.tensors
-        if isinstance(op, Applied):
-            names = {name for name in _operands(op, node_name, input_count) if isinstance(name, str)}
-            wanted = tuple(each for each in op.tensors if each[0] in names)
-        for name, shape in wanted:
-            scale = f"torch.randn({', '.join(map(str, shape))}) * 0.02" if shape else "torch.randn(()) * 0.02"
-            learnt = ", requires_grad=False" if name in op.frozen else ""
-            scope.setup.append(f'place(self, "{name.removeprefix(inside)}", nn.Parameter({scale}{learnt}))')
-        if isinstance(op, Recorded):
-            for name, shape in op.stored:
-                kind = ", dtype=torch.int64" if name.endswith("num_batches_tracked") else ""
-                scope.setup.append(f'place(self, "{name.removeprefix(inside)}", torch.zeros({tuple(shape)}{kind}))')
-
-    # Lines -----------------------------------------------------------------------------------------------------------
-
-    def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables) -> bool:
-        """Add the line that takes one step; whether that calls a module with what it reads, and nothing more."""
-        reads = [variables[edge] for edge in step.reads]
-        if unit.scope:
-            text = f"{self._access(step.label)}({', '.join(reads)})"
-        else:
-            assert unit.node is not None
-            text = self._expression(unit.node, step, reads, inside)
-        targets = variables.targets(step)
-        if text:
-            scope.lines.append(_assignment(targets, text))
-        return text == f"{self._access(step.label)}({', '.join(reads)})"
-
-    def _expression(self, index: int, step: Step, reads: list[str], inside: str) -> str:
-        """Return the text that computes a node."""
-        node = self.graph.nodes[index]
-        op, shapes = node.op, self.values.inputs[index]
-        if isinstance(op, Recorded):
-            if op.function == UNUSED:
-                return ""
-            if op.replay is None or op.tensors or op.stored:
-                raise CnnstatError(
-                    f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
-                    "export it to yaml instead"
-                )
-            return replay_call(op.replay, reads)
-        if isinstance(op, Applied):
-            names = _operands(op, node.name, len(shapes))
-            shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
-            reads = [self._operand(name, reads, inside) for name in names]
-            op = op.op
-        if layer_of(op, shapes, 1).constructor is None:
-            return function_call(op, reads, shapes)
-        label = step.label
-        if node.shares is not None and self._is_called_again(index):
-            label = self.graph.nodes[node.shares].name[len(inside) :]
-        return module_call(op, self._access(label), reads)
-
-    def _is_called_again(self, index: int) -> bool:
-        """Whether a node calls the very module of the node whose weights it shares."""
-        node = self.graph.nodes[index]
-        if node.shares is None:
-            return False
-        owner = self.graph.nodes[node.shares]
-        theirs, own = self.values.inputs[node.shares], self.values.inputs[index]
-        return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)
-
-    def _operand(self, name: int | float | str, reads: list[str], inside: str) -> str:
-        """Return the text of an operand."""
-        if isinstance(name, str):
-            return self._access(name.removeprefix(inside))
-        return reads[name] if isinstance(name, int) else repr(name)
-
-    def _finish(self, scope: Scope, variables: Variables) -> None:
-        """Add the line that returns the results."""
-        results = ", ".join(variables[edge] for edge in scope.makes)
-        names = [entry.label for entry in scope.children]
-        scope.is_chain = (
-            scope.is_chain
-            and bool(scope.path)
-            and not scope.setup
-            and names == list(map(str, range(len(names))))
-            and len(names) == len(scope.lines)
-            and not any(entry.keys for entry in scope.children)
-        )
-        if scope.lines and scope.lines[-1].startswith(f"{results} = ") and len(scope.makes) == 1:
-            scope.lines[-1] = f"return {scope.lines[-1].partition(' = ')[2]}"
-        else:
-            scope.lines.append(f"return {results}" if results else "return ()")
-
-    # Names -----------------------------------------------------------------------------------------------------------
-
-    def _attribute(self, label: str) -> str:
-        """Return a label as modules can have it; what nn.Module uses itself gets a `_`, as in `cnnstat.build`."""
-        return ".".join(f"{part}_" if part in self.reserved else part for part in label.split("."))
-
-    def _access(self, label: str) -> str:
-        """Return how a child is reached."""
-        label = self._attribute(label)
-        if all(variable_name(part) for part in label.split(".")):
-            return f"self.{label}"
-        return f'self.get_submodule("{label}")'
-
-    # Classes ---------------------------------------------------------------------------------------------------------
-
-    def define(self, taken: set[str]) -> None:
-        """Make classes of all groups that are no mere sequence, groups that work alike sharing one."""
-        pending = [instances for instances in self._known.values()]
-        while pending:
-            ready = [instances for instances in pending if not any(_has_groups(e, self._groups()) for e, _ in instances)]
-            for instances in ready:
-                pending.remove(instances)
-            merged: dict[Hashable, list[tuple[Entry, Scope]]] = {}
-            for entry, scope in (each for instances in ready for each in instances):
-                key = (structure(entry, is_outermost=True), tuple(scope.setup), tuple(scope.lines), tuple(scope.arguments))
-                merged.setdefault(key, []).append((entry, scope))
-            for instances in sorted(merged.values(), key=len, reverse=True):
-                self._define(instances, taken)
-
-    def _groups(self) -> set[int]:
-        """Return the groups that are to become instances of classes and are not yet."""
-        return {id(entry) for instances in self._known.values() for entry, _ in instances if entry.call is None}
-
-    def _define(self, instances: list[tuple[Entry, Scope]], taken: set[str]) -> None:
-        """Define a class for groups that work alike."""
+    def _define(self, instances: list[Instance]) -> None:
+        """Define a class for groups that work alike; where too much differs, one for each set of equal ones."""
         slots = [slots_of(entry) for entry, _ in instances]
         parameters = parameters_of(slots, {"self", "nn", "torch", "F"})
-        if len(parameters.found) > MOST_PARAMETERS:
-            same: dict[str, list[tuple[Entry, Scope]]] = {}
-            for instance, own in zip(instances, slots):
-                same.setdefault(repr([slot.value for slot in own]), []).append(instance)
-            if len(same) < len(instances) or len(instances) > 1:
-                for each in same.values():
-                    self._define_one(each, parameters_of([slots_of(each[0][0])] * len(each), ()), taken)
-                return
-        self._define_one(instances, parameters, taken)
+        if len(parameters.found) <= MOST_PARAMETERS:
+            self._define_one(instances, parameters)
+            return
+        equal: dict[str, list[Instance]] = {}
+        for instance, own in zip(instances, slots):
+            equal.setdefault(repr([slot.value for slot in own]), []).append(instance)
+        for same in equal.values():
+            self._define_one(same, parameters_of([slots_of(same[0][0])] * len(same), ()))
 
-    def _define_one(self, instances: list[tuple[Entry, Scope]], parameters: Parameters, taken: set[str]) -> None:
+    def _define_one(self, instances: list[Instance], parameters: Parameters) -> None:
         """Define one class, and make calls of its instances."""
         filled = iter(parameters.filled)
 
@@ -298,66 +71,27 @@ class Program:
 
         entry, scope = instances[0]
         children = changed(entry, fill)
-        name = _class_name(block_kind(entry.path, self.graph.blocks), taken)
+        name = self._name(entry.path)
         calls = []
         for number in range(len(instances)):
             found = parameters.values(number)
             calls.append(Call(name, tuple(Argument(p.name, v, p.default, p.default is MISSING) for p, v in found)))
-        self.classes.append(Class(name, calls[0].arguments, children, scope, [e.path for e, _ in instances]))
+        self.found.append(Class(name, calls[0].arguments, children, scope, [each.path for each, _ in instances]))
         for (each, _), call in zip(instances, calls):
             each.call, each.lists = call, None
 
+    def _name(self, path: str) -> str:
+        """Return a name for the class of a group that nothing else has."""
+        kind = block_kind(path, self.kinds)
+        name = kind[:1].upper() + kind[1:]
+        found, number = name, 1
+        while found in self.taken:
+            number += 1
+            found = f"{name}{number}"
+        self.taken.add(found)
+        return found
 
-def _assignment(targets: str, text: str) -> str:
-    """Return a line that assigns, in the short form where it only adds to a variable or the like."""
-    match = re.fullmatch(r"(\w+)\.(add|sub|mul|div)_\((\w+)\)", text)
-    if match and match[1] == targets:
-        return f"{targets} {IN_PLACE[match[2]]} {match[3]}"
-    return f"{targets} = {text}" if targets else text
 
-
-def _has_groups(entry: Entry, groups: set[int]) -> bool:
+def _holds(entry: Entry, groups: set[int]) -> bool:
     """Whether a group holds others that still have to become instances of classes."""
-    return any(id(inner) in groups or _has_groups(inner, groups) for inner in entry.inner)
-
-
-def _class_name(name: str, taken: set[str]) -> str:
-    """Return a name for a class that nothing else has."""
-    name = name[:1].upper() + name[1:]
-    found, number = name, 1
-    while found in taken:
-        number += 1
-        found = f"{name}{number}"
-    taken.add(found)
-    return found
-
-
-def _operands(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
-    """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
-    try:
-        return operand_names(op, input_count)
-    except OpError as error:
-        raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None
-
-
-def _nodes(unit: Unit) -> Iterator[int]:
-    """Yield the nodes of a unit in order."""
-    if unit.node is not None:
-        yield unit.node
-    for inner in unit.lists:
-        for each in inner:
-            yield from _nodes(each)
-
-
-def broken_scopes(graph: Graph) -> set[str]:
-    """Return the scopes that no class can hold, since what is inside uses weights from outside, or the reverse."""
-    broken: set[str] = set()
-    for node in graph.nodes:
-        others = [] if node.shares is None else [graph.nodes[node.shares].name]
-        if isinstance(node.op, (Applied, Recorded)):
-            others += [name for name, _ in node.op.tensors if "." in name]
-        for other in others:
-            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if node.shares is not None else set()
-            if node.shares is None:
-                broken |= set(prefixes(node.name)) - set(prefixes(other))
-    return broken
+    return any(id(inner) in groups or _holds(inner, groups) for inner in entry.inner)

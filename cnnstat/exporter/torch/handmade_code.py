@@ -11,9 +11,11 @@ import cnnstat
 
 _IMPORTS = {
     "math": "import math",
+    "Callable": "from collections.abc import Callable",
     "Sequence": "from collections.abc import Sequence",
     "Any": "from typing import Any",
     "Tensor": "from torch import Tensor",
+    "handle_torch_function": "from torch.overrides import handle_torch_function, has_torch_function",
 }
 
 

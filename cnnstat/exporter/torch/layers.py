@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.exporter.entries import Argument, Call, Expression
 from cnnstat.ir.op import Op, Shapes, Storage
-from cnnstat.ops.traced import DtypeName, InputNumber, Replay, SliceOf
+from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
 
 HANDMADE = (
     "BinaryStep", "ScaledTanh", "StochasticDepth", "Crop", "CenterCrop", "CropLike", "TrainableSubsampling2d",
@@ -16,14 +16,32 @@ HANDMADE = (
 )  # fmt: skip
 """Ops without a module of PyTorch, whose code an exported file brings along."""
 
-_POSITIONAL = ("in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features", "output_size")
+_POSITIONAL = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "in_features",
+    "out_features",
+    "num_features",
+    "output_size",
+)
 """Arguments that are clear without their names; PyTorch takes them in this order."""
 _ALWAYS = ("dim", "batch_first", "chunks", "split_size_or_sections")
 """Arguments whose defaults differ between ops and their PyTorch twins."""
 _LISTS = ("torch.cat", "torch.stack")
 _SYMBOLS = {"torch.add": "+", "torch.sub": "-", "torch.mul": "*", "torch.div": "/"}
 _PAIRS = ("torch.maximum", "torch.minimum")
-_FUNCTIONAL = ("pad", "gelu", "linear", "conv1d", "conv2d", "conv3d", "scaled_dot_product_attention", "one_hot", "unfold")
+_FUNCTIONAL = (
+    "pad",
+    "gelu",
+    "linear",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "scaled_dot_product_attention",
+    "one_hot",
+    "unfold",
+)
 """Functions of torch.nn.functional that are known by their bare names, and are no methods of tensors."""
 
 
@@ -169,7 +187,9 @@ def replay_call(replay: Replay, inputs: Sequence[str]) -> str:
 
     name, arguments = replay.function, replay.arguments
     if name == "getitem":
-        index = arguments[1] if isinstance(arguments[1], tuple) and not isinstance(arguments[1], SliceOf) else arguments[1:]
+        index = (
+            arguments[1] if isinstance(arguments[1], tuple) and not isinstance(arguments[1], SliceOf) else arguments[1:]
+        )
         parts = (_slice_text(slice(*part)) if isinstance(part, SliceOf) else text(part) for part in index)
         return f"{text(arguments[0])}[{', '.join(parts)}]"
     written = [*map(text, arguments), *(f"{key}={text(value)}" for key, value in replay.keywords)]

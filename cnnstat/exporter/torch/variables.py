@@ -1,4 +1,4 @@
-"""Variables: short names for the tensors of a forward method, used again as soon as a tensor is read for the last time."""
+"""Variables: short names for the tensors of a forward method, used again once a tensor is read for the last time."""
 
 from __future__ import annotations
 

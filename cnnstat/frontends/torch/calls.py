@@ -113,7 +113,7 @@ class Match:
 
     reads: its inputs in order, tensors or plain numbers.
     weights: the tensors behind the op's weights, by the op's names.
-    optional: how many of the last inputs the op leaves out where they are constants: the zeros a recurrence starts from.
+    optional: how many of the last inputs the op leaves out where they are constants (first states of zeros).
     also: tensors that the call reads beside the op's inputs: masks; flops: the operations they take.
     """
 

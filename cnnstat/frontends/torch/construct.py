@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.frontends.torch.calls import function_name
+from cnnstat.frontends.torch.guard import ModelError, told
 from cnnstat.frontends.torch.state import same_random_numbers
 from cnnstat.frontends.torch.tensors import operands_in
-from cnnstat.frontends.torch.trace import ModelError
 
 MIN_META_ELEMENTS = 4096
 """Tensors from this size on are made without memory."""
@@ -41,8 +41,8 @@ def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str,
             raise
         except Exception as error:
             reason = error
-    said = " ".join(str(reason).split())[:300]
-    raise ModelError(f"{name} cannot be built: {type(reason).__name__}: {said}") from reason
+    said = "" if reason is None else told(reason)
+    raise ModelError(f"{name} cannot be built: {said}") from reason
 
 
 def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name: str) -> None:
@@ -52,15 +52,18 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
     except (TypeError, ValueError):
         return
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
-    if missing:
-        flags = " ".join(f"--arg {argument}=…" for argument in missing)
-        raise ModelError(f"{name} needs {' and '.join(missing)}; write {flags}")
     unknown = [argument for argument in arguments if argument not in {p.name for p in named}]
     if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
         known = [p.name for p in named]
         hint = did_you_mean(unknown[0], known) or f"; it takes {', '.join(known) or 'none'}"
         raise ModelError(f"{name} takes no argument {unknown[0]}{hint}")
+    by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if by_place:
+        raise ModelError(f"{name} takes {by_place[0]} by its place only; write a function that takes none, or by name")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    if missing:
+        flags = " ".join(f"--arg {argument}=…" for argument in missing)
+        raise ModelError(f"{name} needs {' and '.join(missing)}; write {flags}")
 
 
 @contextmanager

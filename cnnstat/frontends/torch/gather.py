@@ -16,7 +16,8 @@ from cnnstat.frontends.torch.tensors import dtype_of, shape_of, storage_key
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import Reads
-from cnnstat.ops.traced import DtypeName, InputNumber, Replay, SliceOf, aligned_reads
+from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
+from cnnstat.ops.traced import aligned_reads
 
 
 @dataclass(slots=True)

@@ -14,10 +14,12 @@ from cnnstat.frontends.request import Request, RequestError
 from cnnstat.frontends.torch.construct import WAYS, construct
 from cnnstat.frontends.torch.defaults import default_example
 from cnnstat.frontends.torch.example import Example, adapted, example_of, nested
+from cnnstat.frontends.torch.guard import ModelError, contained
 from cnnstat.frontends.torch.locate import Located, locate
-from cnnstat.frontends.torch.trace import ModelError, notes, trace
+from cnnstat.frontends.torch.trace import notes, trace
 from cnnstat.ir.collector import collector_paused
 from cnnstat.ir.graph import Graph
+from cnnstat.units import check_dtype
 
 
 @collector_paused()
@@ -28,6 +30,21 @@ def load_torch_source(source: str, request: Request) -> Graph:
     """
     if request.variables:
         raise RequestError("--set gives variables of a spec; the arguments of a PyTorch model are given by --arg")
+    _check(request)
+    with contained(source):
+        return _loaded(source, request)
+
+
+def _check(request: Request) -> None:
+    """Raise an error where the dtype or the batch cannot be."""
+    if request.dtype is not None:
+        check_dtype(request.dtype)
+    if request.batch is not None and request.batch < 1:
+        raise RequestError("--batch must be at least 1")
+
+
+def _loaded(source: str, request: Request) -> Graph:
+    """Return the graph of a source."""
     located = locate(source)
     if located.model is not None and request.arguments:
         raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
@@ -76,9 +93,12 @@ def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tu
         return located.model, WAYS[0]
     fixed = {name: value for name, value in located.fixed if name not in arguments}
     made, way = construct(located.factory, {**fixed, **arguments}, located.name, first_way)
-    if inspect.isfunction(made) or not isinstance(made, nn.Module):
-        raise SourceError(f"{located.name} gives no torch.nn.Module, but {type(made).__name__}")
-    return made, way
+    if isinstance(made, nn.Module):
+        return made, way
+    if inspect.isclass(located.factory):
+        raise SourceError(f"{located.name} is a class, but no torch.nn.Module")
+    article = "nothing" if made is None else f"a {type(made).__name__}"
+    raise SourceError(f"{located.name} returns {article}; name a function that returns one torch.nn.Module")
 
 
 @collector_paused()
@@ -99,6 +119,7 @@ def load_module(
     """
     if not isinstance(model, nn.Module):
         raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(model).__name__}")
+    _check(Request(batch=batch, dtype=dtype))
     name = type(model).__name__
     if input is None and inputs is None:
         example = example_of(model, Request(batch=batch), None)

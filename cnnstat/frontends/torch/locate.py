@@ -13,7 +13,10 @@ from types import ModuleType
 from typing import Any
 
 from cnnstat.errors import SourceError, did_you_mean
-from cnnstat.frontends.torch.trace import ModelError
+from cnnstat.frontends.torch.guard import ModelError, told
+
+LIBRARIES = ("torchvision", "timm")
+"""Libraries of models that have a short form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,8 @@ def _package(name: str) -> ModuleType:
             raise SourceError(f"{name} cannot be imported: {error}") from error
         raise SourceError(f"{name} is not installed; pip install {name}") from error
     except Exception as error:
-        raise SourceError(f"{name} cannot be imported: {type(error).__name__}: {_line(error)}") from error
+        hint = f"; it may be built for another PyTorch than {_torch_version()}" if name != "timm" else ""
+        raise SourceError(f"{name} cannot be imported: {told(error)}{hint}") from error
 
 
 def _torchvision(name: str) -> Located:
@@ -109,10 +113,13 @@ def _module(place: str) -> ModuleType:
     except ModuleNotFoundError as error:
         missing = error.name or place
         if place == missing or place.startswith(f"{missing}."):
-            raise SourceError(f"{place[:100]}: there is no module called {missing}; is it installed?") from error
+            hint = did_you_mean(place, LIBRARIES) or "; is it installed?"
+            if Path(place).exists():
+                hint = "; a file is named with its ending .py"
+            raise SourceError(f"{place[:100]}: there is no module called {missing}{hint}") from error
         raise SourceError(f"{place[:100]} cannot be imported: it needs {missing}, which is not installed") from error
     except Exception as error:
-        raise ModelError(f"{place[:100]} cannot be imported: {type(error).__name__}: {_line(error)}") from error
+        raise ModelError(f"{place[:100]} cannot be imported: {told(error)}") from error
 
 
 def _file(place: str) -> ModuleType:
@@ -120,6 +127,8 @@ def _file(place: str) -> ModuleType:
     path = Path(place).expanduser().resolve()
     if not path.is_file():
         raise SourceError(f"{place[:200]}: there is no such file")
+    if (path.parent / "__init__.py").is_file():
+        return _packaged(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise SourceError(f"{place[:200]}: is no Python file")
@@ -129,8 +138,19 @@ def _file(place: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except Exception as error:
-        raise ModelError(f"{place[:200]} cannot be run: {type(error).__name__}: {_line(error)}") from error
+        hint = "; name it as package.module:Class instead" if "relative import" in str(error) else ""
+        raise ModelError(f"{place[:200]} cannot be run: {told(error)}{hint}") from error
     return module
+
+
+def _packaged(path: Path) -> ModuleType:
+    """Import a file that lies in a package, so that its relative imports work; raises SourceError."""
+    parts, folder = [] if path.name == "__init__.py" else [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.append(folder.name)
+        folder = folder.parent
+    sys.path.insert(0, str(folder))
+    return _module(".".join(reversed(parts)))
 
 
 def _attribute(module: ModuleType, name: str, place: str) -> Any:
@@ -146,6 +166,8 @@ def _attribute(module: ModuleType, name: str, place: str) -> Any:
     return found
 
 
-def _line(error: Exception) -> str:
-    """Return an error's message in one line."""
-    return " ".join(str(error).split())[:300]
+def _torch_version() -> str:
+    """Return the version of PyTorch."""
+    import torch
+
+    return str(torch.__version__)

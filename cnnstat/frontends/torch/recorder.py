@@ -39,7 +39,8 @@ _MAYBE_SAME = words(
 _FACTORIES = words(
     """
     new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
-    randint_like zeros ones full empty rand randn arange aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
+    randint_like zeros ones full empty rand randn arange
+    aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
     aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
     """
 )

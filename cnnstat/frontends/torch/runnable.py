@@ -18,9 +18,10 @@ from cnnstat.frontends.torch.construct import construct
 from cnnstat.frontends.torch.defaults import default_example
 from cnnstat.frontends.torch.example import Example, Made, adapted, example_of
 from cnnstat.frontends.torch.forward_pass import main_dtype
+from cnnstat.frontends.torch.guard import ModelError
 from cnnstat.frontends.torch.load import example_from
 from cnnstat.frontends.torch.locate import locate
-from cnnstat.frontends.torch.trace import ModelError, notes, trace, trace_for_real
+from cnnstat.frontends.torch.trace import notes, trace, trace_for_real
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
 

@@ -19,7 +19,7 @@ _CONTAINERS = (list, dict, set)
 
 @contextmanager
 def preserved(model: nn.Module) -> Iterator[None]:
-    """Leave all as it was: parameters, buffers, attributes, hooks, mode, classes, default dtype, random generators."""
+    """Leave all as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
     modules = [module for _, module in modules_of(model)]
     instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
@@ -97,7 +97,7 @@ def _put_back_class(cls: type, kept: dict[str, Any]) -> None:
 def _generators() -> tuple[Any, Any, Any, Any]:
     """Return the states of PyTorch's, Python's and (where they are in use) NumPy's and CUDA's random generators."""
     numpy = sys.modules.get("numpy")
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # in PyTorch
     return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
 
 

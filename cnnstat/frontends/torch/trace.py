@@ -14,15 +14,12 @@ from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.forward_pass import Listen, Way, keeping, traced
+from cnnstat.frontends.torch.guard import ModelError, told
 from cnnstat.frontends.torch.modules import tensors_of
 from cnnstat.ir.graph import Graph
 
 MAX_REAL_BYTES = 4 * 2**30
 """Models larger than this are not run for real."""
-
-
-class ModelError(CnnstatError):
-    """A PyTorch model cannot be built or run; the model's own error is the cause."""
 
 
 def trace(
@@ -108,8 +105,15 @@ def _failed(error: Exception, name: str) -> CnnstatError:
             f"{name}: the path through the model depends on the values of a tensor, and it cannot be run for real: it "
             f"has no weights (meta device), or more than {limit} GiB of them"
         )
-    said = " ".join(str(error).split())[:300]
-    return ModelError(f"{name} does not run on this input: {type(error).__name__}: {said}")
+    return ModelError(f"{name} does not run on this input: {told(error)}{_remedy(error)}")
+
+
+def _remedy(error: Exception) -> str:
+    """Return what to write instead, where the model's own error does not say it."""
+    said = str(error)
+    if "indices" in said and "Float" in said:
+        return "; numbers of words or classes are integers: write --input 1x128:int64"
+    return ""
 
 
 def replay(

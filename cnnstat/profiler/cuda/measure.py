@@ -12,9 +12,10 @@ from typing import Any
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profiler.cuda.backends import backends
-from cnnstat.profiler.cuda.energy import joules_per_pass
+from cnnstat.profiler.cuda.energy import joules_per_run
 from cnnstat.profiler.cuda.failures import explained
 from cnnstat.profiler.cuda.gpu import CaptureError, Gpu, Run
+from cnnstat.profiler.cuda.graph import Graph, capture_passes
 from cnnstat.profiler.cuda.isolate import Alone, isolate
 from cnnstat.profiler.cuda.rounds import in_turns, on_the_clock, on_the_gpu, until_enqueued
 from cnnstat.profiler.cuda.session import Traced, kernels_of, traced
@@ -87,16 +88,19 @@ class _Measuring:
             run()
             gpu.synchronize()
             self.progress.step()
+        if self.subject.backward:
+            # Those of the last pass would be given back during this one, and hide what it needs.
+            self.subject.clear_gradients()
         peak = gpu.peak_bytes(run)
         before = gpu.clocks()
-        replay = self._captured(run)
-        whole = self._whole(run, replay)
+        graph = self._captured(run)
+        whole = self._whole(run, graph)
         after = gpu.clocks()
         alone = self._alone()
-        joules = self._joules(replay or run, whole)
+        joules = self._joules(graph or Graph(run, 1), whole)
         passes = self.options.samples if self.complete else min(_AFTER_INTERRUPT, self.options.samples)
         self.progress.stage("profiling", 1)
-        found = traced(gpu, self.subject, run, replay, passes)
+        found = traced(gpu, self.subject, run, graph, passes)
         self.progress.step()
         self._write(found)
         return Measurement(
@@ -113,23 +117,22 @@ class _Measuring:
             clocks=_clocks(before, after),
         )
 
-    def _captured(self, run: Run) -> Run | None:
-        """Return a replay of the model's CUDA graph; None where it cannot be captured."""
+    def _captured(self, run: Run) -> Graph | None:
+        """Return the model's CUDA graph; None where it cannot be captured."""
         try:
-            replay = self.gpu.capture(run)
-            replay()
-            self.gpu.synchronize()
+            return capture_passes(self.gpu, run)
         except CaptureError as error:
             self.notes.append(
                 f"no CUDA graph ({error}): the whole is ordinary passes, with the CPU's delays inside the gaps"
             )
             return None
-        return replay
 
-    def _whole(self, run: Run, replay: Run | None) -> Whole:
+    def _whole(self, run: Run, graph: Graph | None) -> Whole:
         """Return the times of the whole model, all ways in turns."""
+        passes = graph.passes if graph else 1
+        plain = on_the_gpu(self.gpu, graph.replay if graph else run)
         variants: dict[str, Callable[[], float]] = {
-            "plain": on_the_gpu(self.gpu, replay or run),
+            "plain": lambda: plain() / passes,
             "eager": on_the_clock(self.gpu, run),
             "enqueue": until_enqueued(self.gpu, run),
         }
@@ -139,7 +142,7 @@ class _Measuring:
             plain=summarize(found["plain"]),
             eager=summarize(found["eager"]),
             enqueue=summarize(found["enqueue"]),
-            replayed=replay is not None,
+            replayed=graph is not None,
         )
 
     def _alone(self) -> Mapping[int, Alone]:
@@ -154,20 +157,21 @@ class _Measuring:
         self.notes += notes
         return found
 
-    def _joules(self, run: Run, whole: Whole) -> float | None:
+    def _joules(self, graph: Graph, whole: Whole) -> float | None:
         """Return the energy of a pass, where it is asked for."""
         if not self.options.energy or not self.complete:
             return None
         self.progress.stage("energy", 1)
         try:
-            joules = joules_per_pass(self.gpu, run, whole.plain.median)
+            joules = joules_per_run(self.gpu, graph.replay, whole.plain.median * graph.passes)
         except KeyboardInterrupt:
             self.complete = False
             return None
         self.progress.step()
         if joules is None:
             self.notes.append("NVML does not tell this GPU's energy")
-        return joules
+            return None
+        return joules / graph.passes
 
     def _rows(self, found: Traced, alone: Mapping[int, Alone]) -> dict[int, RowTimes]:
         """Return the times of every row that ran."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profiler.cuda.gpu import Gpu, Run
+from cnnstat.profiler.cuda.graph import Graph
 from cnnstat.profiler.observer import Observer
 from cnnstat.timing.attribution import Attribution, Pass, attribute, attribute_replays
 from cnnstat.timing.kernels import MARK, STEP, read_trace
@@ -17,7 +19,7 @@ _ORDINARY = 3
 """Ordinary passes of a session whose replays are what counts: one would do, if the profiler lost nothing."""
 
 _SPARE = 3
-"""Passes more than asked for, for those that lose a kernel."""
+"""Passes, and replays, more than asked for, for those that lose a kernel."""
 
 _SESSIONS = 3
 """Sessions tried until one has at least one pass of each kind that lost nothing."""
@@ -65,15 +67,15 @@ class Markable(Protocol):
         """While active, every run tells the observer of the rows."""
 
 
-def traced(gpu: Gpu, subject: Markable, run: Run, replay: Run | None, passes: int) -> Traced:
-    """Return the kernels of so many passes by row, and of up to three passes fewer where kernels were lost.
+def traced(gpu: Gpu, subject: Markable, run: Run, graph: Graph | None, passes: int) -> Traced:
+    """Return the kernels of so many passes by row, fewer where kernels were lost.
 
-    run: an ordinary pass; replay: a replay of its CUDA graph, if there is one.
+    run: an ordinary pass; graph: its CUDA graph, if there is one.
     Raises CnnstatError where the profiler reports no pass whole.
     """
     for _ in range(_SESSIONS):
-        events = gpu.record(lambda: _script(gpu, subject, run, replay, passes + _SPARE))
-        found = _read(events, replay is not None, passes)
+        events = gpu.record(lambda: script(gpu, subject, run, graph, passes))
+        found = _read(events, graph, passes)
         if found is not None:
             return found
     raise CnnstatError(
@@ -82,37 +84,31 @@ def traced(gpu: Gpu, subject: Markable, run: Run, replay: Run | None, passes: in
     )
 
 
-def _script(gpu: Gpu, subject: Markable, run: Run, replay: Run | None, passes: int) -> None:
+def script(gpu: Gpu, subject: Markable, run: Run, graph: Graph | None, passes: int) -> None:
     """Run the passes of a session."""
     with subject.marking(RangeObserver(gpu)):
-        for index in range(_ORDINARY if replay else passes):
+        for index in range(_ORDINARY if graph else passes + _SPARE):
             with gpu.range(STEP.format(kind="eager", index=index)):
                 run()
                 gpu.synchronize()
-    if replay is None:
+    if graph is None:
         return
-    replay()
-    for index in range(passes):
+    graph.replay()
+    for index in range(math.ceil(passes / max(1, graph.passes - 1)) + _SPARE):
         with gpu.range(STEP.format(kind="replay", index=index)):
-            replay()
+            graph.replay()
 
 
-def _read(events: list[dict[str, Any]], replayed: bool, passes: int) -> Traced | None:
+def _read(events: list[dict[str, Any]], graph: Graph | None, passes: int) -> Traced | None:
     """Return what a session found; None where it has no whole pass of a kind that is needed."""
     trace = read_trace(events)
     ordinary = attribute(trace)
     if not ordinary.passes:
         return None
-    found = attribute_replays(trace, ordinary.passes[0], ordinary.calls) if replayed else ordinary
+    found = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes) if graph else ordinary
     if not found.passes:
         return None
-    kept = Attribution(
-        passes=found.passes[:passes],
-        rejected=found.rejected,
-        lost=found.lost,
-        calls=found.calls,
-        match=found.match,
-    )
+    kept = replace(found, passes=found.passes[:passes])
     return Traced(events=events, attribution=kept, notes=tuple(_notes(kept)))
 
 
@@ -120,8 +116,9 @@ def _notes(found: Attribution) -> list[str]:
     """Return what a reader must know of how the kernels were found."""
     notes = []
     if found.rejected:
-        total = found.rejected + len(found.passes)
-        notes.append(f"{found.rejected} of {total} profiled passes left out: the profiler lost {found.lost} kernels")
+        notes.append(
+            f"{found.rejected} of {found.recorded} profiled passes left out: the profiler lost {found.lost} kernels"
+        )
     match = found.match
     if match is not None and match.placed:
         notes.append(f"{match.placed} kernels differ between graph and ordinary pass; told by their neighbours' layer")

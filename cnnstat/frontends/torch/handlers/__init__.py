@@ -12,6 +12,7 @@ from cnnstat.frontends.torch.handlers import (
     linear,
     lookup,
     norm,
+    own,
     pool,
     recurrent,
     resize,
@@ -29,6 +30,7 @@ HANDLERS: dict[str, Handler] = {
     **lookup.HANDLERS,
     **attention.HANDLERS,
     **recurrent.HANDLERS,
+    **own.HANDLERS,
 }
 """What turns a call of each name into an op; a handler returns None for a call that the op does not cover."""
 

@@ -67,7 +67,7 @@ def _counted(function: str, op: Op, inputs: Shapes, call: Call) -> Recorded:
 
 
 def _cell(call: Call) -> Match:
-    """lstm_cell, gru_cell, rnn_tanh_cell, rnn_relu_cell: (input, hidden, w_ih, w_hh, b_ih, b_hh): one step of a layer."""
+    """lstm_cell, gru_cell, rnn_tanh_cell, rnn_relu_cell: (input, hidden, w_ih, w_hh, b_ih, b_hh)."""
     names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     weights = {name: call.get(place, name) for place, name in enumerate(names, start=2)}
     x, states = call.get(0, "input"), call.get(1, "hx")

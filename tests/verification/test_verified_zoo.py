@@ -20,7 +20,7 @@ FIELDS = (*SMALL, "alexnet", "resnet18", "unet")
 def test_zoo(name, monkeypatch):
     from cnnstat.verification import gradient_field
 
-    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 64 * 2**20 if name in FIELDS else 0)
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 128 * 2**20 if name in FIELDS else 0)
     found = cnnstat.verify(name, run=name in SMALL)
     assert found.exit_code == 0
     assert all(layer.flop_counter.value is not None and layer.made == layer.shapes for layer in found.layers)

@@ -1,0 +1,48 @@
+"""Models' own code, which may print, leave or fail: what is kept of that, and how its errors are told."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+import torch
+
+from cnnstat.errors import CnnstatError
+
+_HOMES = tuple(str(Path(file).parent) for file in (torch.__file__, sys.modules["cnnstat"].__file__ or "") if file)
+"""Folders whose code is not the model's."""
+
+
+class ModelError(CnnstatError):
+    """A PyTorch model cannot be built or run; the model's own error is the cause."""
+
+
+@contextmanager
+def contained(source: str) -> Iterator[None]:
+    """Let code of a model neither write to standard output, where a report goes, nor end the program."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as left:
+        raise ModelError(f"{source[:200]}: its code ends the program (sys.exit, code {left.code})") from left
+
+
+def told(error: BaseException) -> str:
+    """Return an error in one line, with the last place in the model's own code."""
+    said = " ".join(str(error).split())[:300]
+    place = _place(error)
+    what = type(error).__name__ + (f": {said}" if said else "")
+    return what + (f" ({place})" if place and place not in said else "")
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost file and line outside of PyTorch and cnnstat, such as `nets.py:12`."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith(("<", *_HOMES)) and "importlib" not in file:
+            found = f"{Path(file).name}:{line}"
+    return found

@@ -1,0 +1,185 @@
+"""PyTorch files written from graphs: they stand alone, compute what `cnnstat.build` computes, and trace as they were."""
+
+import ast
+import subprocess
+import sys
+from textwrap import dedent
+
+import pytest
+from graph_strategy import graphs
+from hypothesis import HealthCheck, Phase, assume, given, settings
+from same_figures import rows
+
+import cnnstat
+from cnnstat.errors import CnnstatError
+from cnnstat.exporter.torch.module_names import MODULE_NAMES
+from cnnstat.frontends import zoo
+from cnnstat.frontends.spec import parse_spec
+from cnnstat.passes.analysis import analyze_graph
+
+torch = pytest.importorskip("torch")
+from cnnstat.torch_model import build  # noqa: E402  # imports torch
+
+SMALL = {"unet": (1, 188, 188), "m5": (1, 8000)}
+"""Inputs that make slow networks quick."""
+
+QUICK = ("alexnet_2012", "convnetjs_mnist", "lenet5", "lenet5_1998", "m5", "plain18", "resnet18", "resnet50_v1", "unet")
+"""Networks that are run for real; the others are built of the same layers."""
+
+
+def classes_of(text):
+    """The classes of an exported file."""
+    space = {"__name__": "exported"}
+    exec(compile(text, "exported.py", "exec"), space)
+    return [value for value in space.values() if isinstance(value, type) and value.__module__ == "exported"]
+
+
+def network_of(graph):
+    """The module of an exported file, which is its last class."""
+    return classes_of(cnnstat.export(graph, to="torch"))[-1]().eval()
+
+
+def inputs_of(graph):
+    generator = torch.Generator().manual_seed(0)
+    return [
+        torch.rand(given.shape, generator=generator)
+        if given.dtype.startswith("float")
+        else torch.zeros(given.shape, dtype=getattr(torch, given.dtype))
+        for given in graph.inputs
+    ]
+
+
+def assert_same(module, graph):
+    """The same parameters under the same names, and the same results."""
+    ours = build(graph).eval()
+    module.load_state_dict(ours.state_dict())
+    with torch.no_grad():
+        results, expected = module(*inputs_of(graph)), ours(*inputs_of(graph))
+    torch.testing.assert_close(results, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_networks_compute_what_build_computes(name):
+    graph = cnnstat.load(name, SMALL.get(name))
+    assert_same(network_of(graph), graph)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_the_zoo_traces_as_it_was(name):
+    analysis = cnnstat.analyze(name)
+    with torch.device("meta"):
+        module = classes_of(cnnstat.export(name, to="torch"))[-1]()
+    traced = cnnstat.analyze(module, analysis.graph.inputs[0].shape)
+    # A crop is told what to fit by shape alone, so that the trace of it has other inputs.
+    assert rows(traced, "name", "inputs", "input_shapes") == rows(analysis, "name", "inputs", "input_shapes")
+    assert traced.memory == analysis.memory
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_spec_to_module_to_trace_to_spec(name):
+    analysis = cnnstat.analyze(name)
+    module = cnnstat.build(name, device="meta")
+    traced = cnnstat.analyze(module, analysis.graph.inputs[0].shape)
+    again = analyze_graph(parse_spec(cnnstat.export(traced.graph)))
+    assert rows(again, "inputs") == rows(traced, "inputs") == rows(analysis, "inputs")
+    assert again.memory == traced.memory == analysis.memory
+    assert again.totals == traced.totals == analysis.totals
+
+
+@settings(
+    max_examples=60,
+    derandomize=True,
+    phases=(Phase.generate, Phase.shrink),
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(graphs(longest=12))
+def test_random_graphs_compute_what_build_computes(graph):
+    try:
+        build(graph).eval()(*inputs_of(graph))
+    except (CnnstatError, RuntimeError, ValueError):
+        assume(False)  # this release of PyTorch cannot
+    assert_same(network_of(graph), graph)
+
+
+# The file ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["lenet5_1998", "unet", "resnet18", "m5"])
+def test_the_file_stands_alone(name, tmp_path):
+    path = tmp_path / "net.py"
+    path.write_text(cnnstat.export(name, SMALL.get(name), to="torch"), encoding="utf-8")
+    allowed = {"torch", "math", "collections.abc", "typing", "torch.nn", "torch.overrides"}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module in allowed
+        elif isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= allowed
+    command = [sys.executable, "-W", "ignore", str(path)]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    shape = cnnstat.analyze(name, SMALL.get(name)).layers[-1].output_shape
+    assert shown.strip() == str(tuple(shape))
+
+
+def test_the_file_is_a_source(tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(cnnstat.export("resnet18", to="torch"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    analysis = cnnstat.analyze("net.py:Resnet18", (3, 224, 224))
+    assert analysis.totals == cnnstat.analyze("resnet18").totals
+
+
+def test_groups_that_work_alike_share_a_class():
+    text = cnnstat.export("resnet50", to="torch")
+    assert text.count("class ") == 3
+    assert "        self.layer1 = nn.Sequential(Bottleneck2(64, 64), Bottleneck(256), Bottleneck(256))\n" in text
+    assert "            *(Bottleneck(1024) for _ in range(5)),\n" in text
+    assert len(text.splitlines()) < 130
+
+
+SHARED = """
+inputs: {left: [1, 8, 8], right: [1, 8, 8]}
+layers:
+  - {layer: "Conv2d(4, 3)", from: left, name: a.conv, frozen: true}
+  - {layer: "Conv2d(4, 3)", from: right, name: b.conv, share: a.conv}
+  - {layer: "Conv2d(4, 3, stride=2)", from: right, name: c, share: a.conv}
+  - {layer: Subtract, from: [a.conv, b.conv]}
+outputs: [subtract1, c]
+"""
+
+
+def test_shared_and_frozen_weights():
+    graph = parse_spec(SHARED)
+    module = network_of(graph)
+    assert_same(module, graph)
+    assert module.c.weight is module.a.conv.weight
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_another_dtype():
+    graph = cnnstat.load("lenet5", dtype="float64")
+    assert {parameter.dtype for parameter in network_of(graph).parameters()} == {torch.float64}
+
+
+def test_names_that_modules_use_themselves_get_an_underscore():
+    layers = "\n".join(f"  - {name}: Conv2d(3, 1)" for name in ("type", "forward", "training", "class", "odd-name"))
+    graph = parse_spec(f"input: [3, 4, 4]\nlayers:\n{layers}\n")
+    assert_same(network_of(graph), graph)
+
+
+def test_all_names_that_modules_use_are_known():
+    assert {name for name in dir(torch.nn.Module()) if not name.startswith("_")} <= MODULE_NAMES
+
+
+OPAQUE = """
+    input: [3, 4, 4]
+    layers:
+      - Conv2d(3, 1)
+      - {opaque: secret, output: [1, 3, 4, 4]}
+    """
+
+
+@pytest.mark.parametrize("make", [lambda graph: cnnstat.export(graph, to="torch"), build])
+def test_what_is_not_known_to_compute_anything_is_named(make):
+    with pytest.raises(CnnstatError, match=r"^secret1 \(secret\): only its shapes and its work are known"):
+        make(parse_spec(dedent(OPAQUE)))
