@@ -19,10 +19,10 @@ def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
             continue
         seen.add(id(module))
         found.append((path, module))
-        inner = [
-            (f"{path}.{name}" if path else name, child) for name, child in module._modules.items() if child is not None
-        ]
-        waiting += reversed(inner)
+        if module._modules:
+            prefix = f"{path}." if path else ""
+            inner = [(prefix + name, child) for name, child in module._modules.items() if child is not None]
+            waiting += reversed(inner)
     return found
 
 
