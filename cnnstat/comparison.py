@@ -25,6 +25,13 @@ class Comparison:
     profiles: tuple[Profile, ...] = ()
 
     @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The networks' names; where two have the same one, what they were read from tells them apart."""
+        names = [analysis.graph.name for analysis in self.analyses]
+        sources = [analysis.graph.source or name for analysis, name in zip(self.analyses, names)]
+        return tuple(s if names.count(n) > 1 else n for n, s in zip(names, sources))
+
+    @cached_property
     def figures(self) -> tuple[Mapping[str, int], ...]:
         """The totals of each network under flat names, sizes in bytes."""
         return tuple(map(figures, self.analyses))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from networks import branches, network, op, written, zoo
@@ -132,3 +133,11 @@ def report_console(file):
 def test_a_network_without_weighted_layers_has_empty_charts():
     nothing = network((1, 3, 8, 8), ("same", op("ReLU"), "input"))
     assert "total" in written(report.write_comparison, compare_analyses([nothing, branches()]), "table")
+
+
+def test_networks_of_one_name_are_told_apart_by_their_source():
+    spec = cnnstat.load("lenet5")
+    other = replace(spec, source="torchvision:lenet5")
+    comparison = compare_analyses([cnnstat.analyze(graph) for graph in (spec, other, cnnstat.load("alexnet"))])
+    assert comparison.names == ("lenet5", "torchvision:lenet5", "alexnet")
+    assert "torchvision:lenet5" in repr(comparison)

@@ -248,7 +248,7 @@ class Builder:
             family=family_of(call, work),
             place=Storage.FRESH if alias is None else in_place,
             reads=known_reads(shapes, outputs, work, call),
-            modelled=call.name in PRODUCTS or not (work.macs or work.unknown or call.name in UNCOUNTED),
+            modelled=not work.unknown and call.name not in UNCOUNTED and (call.name in PRODUCTS or not work.macs),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
         self._emit_recorded(call, op, gathered)
