@@ -93,8 +93,9 @@ def test_rows_run_in_the_order_of_the_graph(name, backward):
     subject = subject_of(model, *shape, backward=backward)
     assert subject.notes == ()
     assert subject.marks.plan.is_exact
-    first = list(dict.fromkeys(rows_of(subject)))
-    assert first == names_of(subject)
+    # A checkpoint asks for constants in some releases; they belong to no layer.
+    ignored = {None} if name == "checkpoint" else set()
+    assert [row for row in dict.fromkeys(rows_of(subject)) if row not in ignored] == names_of(subject)
     assert subject.marks.diverged == 0
 
 
