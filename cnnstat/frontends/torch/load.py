@@ -114,7 +114,7 @@ def load_module(
     """Return the graph of a model that is already built; it is left as it was.
 
     input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
-        or tuple of several is several arguments. inputs: arguments by name.
+        is one argument, a tuple of several is several. inputs: arguments by name.
     Raises RequestError or ModelError.
     """
     if not isinstance(model, nn.Module):

@@ -53,6 +53,7 @@ def test_cond_on_values_holds_for_this_input():
     analysis = cnnstat.analyze(model, X)
     assert analysis.totals.macs == CONV
     assert "holds for this input" in notes(analysis)[0]
+    assert analysis.to_dict()["coverage"]["notes"] == list(analysis.notes)
 
 
 def test_while_loop_is_followed():
