@@ -29,6 +29,8 @@ Counted = tuple[Figures, Any]
 """The totals, and the tool's own table, made when it is printed."""
 
 WARM_UP = 3
+CPU_ROUNDS = (1, 2, 3)
+"""Rounds in which what takes a real forward pass takes part; there is little to warm up in one."""
 
 
 class _Printed:
@@ -165,17 +167,20 @@ def is_installed(package: str) -> bool:
 
 def inside(model: str, rounds: int) -> dict[str, float]:
     """Return the median CPU seconds that each contender takes to count a model that is built; no table is made."""
-    meta = {name: each for name, each in CONTENDERS.items() if each.device == "meta" and is_installed(each.package)}
-    contenders = {"cnnstat": Contender("cnnstat", "meta", _cnnstat), **meta}
-    built = build(model, "meta")
+    known = {"cnnstat": Contender("cnnstat", "meta", _cnnstat), "torchinfo": CONTENDERS["torchinfo"]}
+    known |= {name: each for name, each in CONTENDERS.items() if each.device == "meta"}
+    contenders = {name: each for name, each in known.items() if is_installed(each.package)}
+    built = {device: build(model, device) for device in ("meta", "cpu")}
     times: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(WARM_UP + rounds):
         for name, contender in contenders.items():
+            if contender.device == "cpu" and number not in CPU_ROUNDS:
+                continue
             with contextlib.redirect_stdout(io.StringIO()):
                 start = time.process_time()
-                contender.count(built, SIZES[model], "meta")
+                contender.count(built[contender.device], SIZES[model], contender.device)
                 seconds = time.process_time() - start
-            if number >= WARM_UP:
+            if number >= WARM_UP or contender.device == "cpu":
                 times[name].append(seconds)
     return {name: statistics.median(measured) for name, measured in times.items()}
 

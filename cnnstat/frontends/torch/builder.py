@@ -30,6 +30,8 @@ class Builder(Provenance):
 
     def record(self, call: Call) -> None:
         """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
+        if call.match is not None and any(map(self._is_made, call.match.reads)) and self._emit(call, call.match):
+            return
         operands = list(operands_in((*call.arguments, *call.keywords.values())))
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
@@ -44,6 +46,11 @@ class Builder(Provenance):
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+
+    def _is_made(self, read: Any) -> bool:
+        """Whether an operand is known to depend on the model's inputs."""
+        origin = self.origins.known(read) if isinstance(read, torch.Tensor) else None
+        return origin is not None and origin.edge is not None
 
     def _work_on_weights(self, call: Call) -> frozenset[int]:
         """Remember the work of a call that reads stored tensors only."""

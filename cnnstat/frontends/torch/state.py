@@ -24,9 +24,9 @@ def preserved(model: nn.Module) -> Iterator[None]:
     instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
     scripted = [_Scripted(module) for module in modules if isinstance(module, torch.jit.ScriptModule)]
-    own = [
-        (value, value.get_state()) for m in modules for value in vars(m).values() if isinstance(value, torch.Generator)
-    ]
+    # An isinstance would ask a metaclass that is written in Python, for every attribute of every module.
+    values = (value for module in modules for value in vars(module).values())
+    own = [(value, value.get_state()) for value in values if torch.Generator in type(value).__mro__]
     generators, dtype = _generators(), torch.get_default_dtype()
     try:
         yield
