@@ -1,4 +1,4 @@
-"""PyTorch files written from graphs: they stand alone, compute what `cnnstat.build` computes, and trace as they were."""
+"""Exported PyTorch files: they stand alone, compute what `build` computes, and their traces are the networks."""
 
 import ast
 import subprocess
