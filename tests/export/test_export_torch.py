@@ -1,4 +1,4 @@
-"""PyTorch files written from graphs: they stand alone, compute what `cnnstat.build` computes, and trace as they were."""
+"""PyTorch files written from graphs: they stand alone, compute what `build` computes, and trace as they were."""
 
 import ast
 import subprocess
