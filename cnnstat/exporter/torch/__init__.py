@@ -96,7 +96,7 @@ def _safe(text: str) -> str:
 
 def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
     """Return the text of one class."""
-    said = f"Used as {', '.join(each.paths[:4])}{', …' * (len(each.paths) > 4)}." if each.paths else "The network."
+    said = f"Used as {', '.join(each.paths[:4])}{' and others' * (len(each.paths) > 4)}." if each.paths else "The network."
     lines = [f"class {each.name}(nn.Module):", f'{_INDENT}"""{said}"""', ""]
     lines += [f"{_INDENT}# {_safe(remark)}" for remark in remarks if not each.paths]
     taken = ", ".join(("self", *map(_parameter_text, each.parameters)))
