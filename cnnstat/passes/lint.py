@@ -19,12 +19,14 @@ def lint(graph: Graph, values: Values) -> tuple[str, ...]:
 def _linear_pairs(graph: Graph, values: Values, readers: Counter[int]) -> tuple[str, ...]:
     """Return the pairs of dense linear maps with nothing non-linear between them.
 
-    A middle narrower than both ends is a low-rank factorization (MobileNetV2's linear bottleneck) and left out.
+    A middle narrower than both ends is a low-rank factorization (MobileNetV2's linear bottleneck) and left out, and so
+    is a layer that runs more than once: it cannot be merged with what stands before one of its calls.
     """
     found = []
+    again = {node.shares for node in graph.nodes} | {i for i, node in enumerate(graph.nodes) if node.shares is not None}
     for index, node in enumerate(graph.nodes):
         first = _dense_before(graph, node, readers) if node.op.linearity is Linearity.DENSE else None
-        if first is None or graph.nodes[first].op.family is not node.op.family:
+        if first is None or graph.nodes[first].op.family is not node.op.family or {first, index} & again:
             continue
         start, middle = values.inputs[first][0], values.inputs[index][0]
         end = values.outputs[graph.arity + index][0]

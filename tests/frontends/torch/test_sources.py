@@ -237,3 +237,25 @@ def test_init_functions_are_put_back():
         construct(lambda: 1 / 0, {}, "Broken")
     assert torch.nn.init.normal_.__code__ is before
     assert torch.nn.init.ones_(torch.zeros(2)).tolist() == [1, 1]
+
+
+FUNCTIONAL = """
+import torch
+from torch import nn
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(4, 3, 3, 3))
+    def forward(self, x):
+        return torch.conv2d(x, self.weight).mean((2, 3))
+"""
+
+
+def test_an_input_that_perhaps_lacks_its_batch(tmp_path, caplog):
+    source = tmp_path / "functional_nets.py"
+    source.write_text(FUNCTIONAL)
+    with pytest.raises(CnnstatError, match="--input 3x8x8 is taken as it stands: add --batch 1 if its batch"):
+        cnnstat.load(f"{source}:Functional", "3x8x8")
+    assert not caplog.records
+    assert cnnstat.load(f"{source}:Functional", "3x8x8", batch=1).inputs[0].shape == (1, 3, 8, 8)
