@@ -287,6 +287,10 @@ def table(options):
         counts = Counter(row["status"] for row in found)
         print(f"## {library}: {len(found):,} models\n")
         print(", ".join(f"{counts[status]:,} {status}" for status in STATUSES) + ".\n")
+        notes = Counter(note.partition(" of ")[0] for row in found for note in row.get("notes", ()))
+        for note, number in notes.most_common():
+            print(f"- {number:,} with the note: {note}")
+        print("" if notes else "None has a note.", end="\n" if notes else "\n\n")
         _families(found)
         _others(found)
 
