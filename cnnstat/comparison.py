@@ -25,6 +25,18 @@ class Comparison:
     profiles: tuple[Profile, ...] = ()
 
     @cached_property
+    def headings(self) -> tuple[str, ...]:
+        """A name for each network that no other has: its own, else its source, else its name and place in the row."""
+        named = [analysis.graph.name for analysis in self.analyses]
+        for tried in ([analysis.graph.source or analysis.graph.name for analysis in self.analyses], None):
+            shared = {name for name in named if named.count(name) > 1}
+            named = [
+                (tried[index] if tried else f"{name} ({index + 1})") if name in shared else name
+                for index, name in enumerate(named)
+            ]
+        return tuple(named)
+
+    @cached_property
     def figures(self) -> tuple[Mapping[str, int], ...]:
         """The totals of each network under flat names, sizes in bytes."""
         return tuple(map(figures, self.analyses))

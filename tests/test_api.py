@@ -80,6 +80,16 @@ def test_linear_layers_in_a_row_are_warned_about(tmp_path: Path) -> None:
     )
 
 
+def test_a_layer_that_runs_again_is_not_to_be_merged(tmp_path: Path) -> None:
+    path = tmp_path / "net.yaml"
+    path.write_text(
+        "input: [8, 8, 8]\nlayers: [a: 'Conv2d(8, 1)', b: 'Conv2d(8, 1)', ReLU, {c: 'Conv2d(8, 1)', share: b}]\n"
+    )
+    assert cnnstat.analyze(path).warnings == ()
+    path.write_text("input: [8, 8, 8]\nlayers: [a: 'Conv2d(8, 1)', b: 'Conv2d(8, 1)', ReLU, c: 'Conv2d(8, 1)']\n")
+    assert len(cnnstat.analyze(path).warnings) == 1
+
+
 def test_unused_results_are_warned_about(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text("input: [8, 8, 8]\nlayers:\n  - a: Conv2d(8, 3)\n  - {ReLU: , from: input}\n")

@@ -195,6 +195,7 @@ def test_every_command_has_every_format(run: Run, command: list[str], format: st
     ("arguments", "said"),
     [
         (["analyze", "vgg61"], "vgg61: no network of the zoo and no .yaml file; did you mean vgg16?"),
+        (["analyze", "nets.py"], "nets.py: name the class, function or model in it, as in nets.py:Net"),
         (["analyze", "missing.yaml"], "missing.yaml"),
         (["analyze", "."], "directory"),
         (["analyze", "vgg16", "--input", "3xx"], "--input 3xx"),

@@ -42,7 +42,7 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A network of the zoo (`cnnstat list`), a .yaml file, or torchvision:NAME, timm:NAME, file.py:Class.",
+        help="A zoo network (`cnnstat list`), a .yaml or .json file, torchvision:NAME, timm:NAME, file.py:Class.",
     ),
 ]
 InputOption = Annotated[

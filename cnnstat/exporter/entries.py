@@ -50,7 +50,9 @@ def shown(value: Any, is_text: bool = False) -> str:
         return f"[{', '.join(shown(each, is_text) for each in value)}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return repr(value) if is_text and isinstance(value, str) else str(value)
+    if isinstance(value, str) and (is_text or not value.isidentifier()):
+        return repr(value)  # `nearest-exact` would be a difference
+    return str(value)
 
 
 def call_of(op: Op) -> Call:

@@ -135,17 +135,19 @@ def _values(unit: Unit) -> Iterator[int]:
 def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[Unit, ...]:
     """Return units with those that run in parallel put into branches of the layer that joins them."""
     done: list[Unit] = []
-    start = current
+    tensors = [current]
     for unit in units:
         if unit.scope:
             inner = _joined(graph, unit.lists[0], unit.primary or current)
             done.append(_group(unit.scope, inner))
         elif unit.node is not None and graph.nodes[unit.node].op.kind in JOINS and _is_plain(graph, unit.node):
-            begin = _branches(graph.nodes[unit.node].inputs, done, start)
-            done[begin.first :] = [_join(unit, begin, done)] if begin.lists else [*done[begin.first :], unit]
+            found = _branches(graph.nodes[unit.node].inputs, done, tensors)
+            done[found.first :] = [_join(unit, found, done) if found.lists else unit]
+            del tensors[found.first + 1 :]
         else:
             done.append(unit)
         current = done[-1].out
+        tensors.append(current)
     return tuple(done)
 
 
@@ -171,10 +173,12 @@ def _join(unit: Unit, found: _Branches, done: list[Unit]) -> Unit:
     return Unit(unit.out, _touched(inner), node=unit.node, lists=lists, start=found.start)
 
 
-def _branches(reads: tuple[Edge, ...], done: list[Unit], start: Edge | None) -> _Branches:
-    """Return how the last units are branches that end in `reads`, in this order."""
+def _branches(reads: tuple[Edge, ...], done: list[Unit], tensors: list[Edge | None]) -> _Branches:
+    """Return how the last units are branches that end in `reads`, in this order.
+
+    tensors: what the list starts from, and what each of its units makes last.
+    """
     nothing = _Branches(len(done))
-    tensors = [start, *(unit.out for unit in done)]
     places = [_last_place(tensors, read) for read in reads]
     if any(place is None for place in places) or max(p for p in places if p is not None) < len(done):
         return nothing

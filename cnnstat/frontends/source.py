@@ -24,6 +24,8 @@ def load_source(source: str, request: Request) -> Graph:
 
     if source in zoo.names():
         return read_spec(zoo.path(source), request, zoo.find, source=source)
+    if source.endswith(".py"):
+        raise SourceError(f"{source[:100]}: name the class, function or model in it, as in {Path(source).name}:Net")
     if _is_path(source):
         return read_spec(Path(source), request, zoo.find, source=source)
     hint = did_you_mean(source, zoo.names()) or "; `cnnstat list` shows the zoo"

@@ -116,10 +116,15 @@ class Analysis:
         """Names of the layers whose work could not be counted."""
         return tuple(node.name for node in self.graph.nodes if not node.op.modelled)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the trace of a PyTorch model rests on, if it is not exact for every input."""
+        return tuple(self.graph.about.get("notes_torch", ()))
+
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What the result rests on, if it is not exact for every input, and structures that are seldom meant."""
-        return (*self.graph.about.get("notes_torch", ()), *lint(self.graph, self.values))
+        return (*self.notes, *lint(self.graph, self.values))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the findings under the `cnnstat/1` JSON contract."""

@@ -86,7 +86,7 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
     """Return the shapes a node makes, or None after noting why its op refuses its inputs."""
     try:
         check_input_count(node.op, len(shapes))
-        made = node.op.output(shapes)
+        made = _made(node.op, shapes)
         if len(made) > MAX_OUTPUTS:
             raise OpError(f"it has {len(made):,} outputs; use at most {MAX_OUTPUTS:,}")
         for shape in made:
@@ -101,6 +101,26 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
         problems.append(Problem(place, f"{node.name} ({node.op.kind}): {error}"))
         return None
     return made
+
+
+def _made(op: Op, shapes: Shapes) -> Shapes:
+    """Return the output shapes of an op.
+
+    Tensors without axes or elements, which only opaque calls make, are refused by ops that cannot do with them.
+    """
+    if all(math.prod(shape) and shape for shape in shapes):
+        return op.output(shapes)
+    try:
+        made = op.output(shapes)
+        if made:
+            op.weights(shapes)
+            for facet in (op.window, op.macs, op.other_flops, op.saved, op.formulas):
+                facet(shapes, made)
+            return made
+    except (ArithmeticError, LookupError, ValueError):
+        pass
+    said = ", ".join("×".join(map(str, shape)) or "no axes" for shape in shapes)
+    raise OpError(f"cannot take a tensor of {said}; every size must be at least 1")
 
 
 def _sharing_problems(graph: Graph, inputs: list[Shapes]) -> list[Problem]:

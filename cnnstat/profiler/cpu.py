@@ -213,6 +213,8 @@ class _Runs:
         """Return what a reader must know of the measurement."""
         cost = median(each.instrumentation for each in found)
         notes = [f"instrumented runs are {cost * 1e6:,.0f} µs slower by their marks, which is taken off"]
+        if options.energy:
+            notes.append("energy is not measured: only NVIDIA GPUs tell it")
         if self.diverged:
             notes.append(f"{self.diverged} runs took another path and were dropped")
         if done < options.samples:

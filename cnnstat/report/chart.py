@@ -50,13 +50,15 @@ MEASURES = (
 )
 
 
-def charts(analyses: Sequence[Analysis], width: int, measures: Sequence[Measure] = MEASURES) -> Page:
+def charts(
+    analyses: Sequence[Analysis], headings: Sequence[str], width: int, measures: Sequence[Measure] = MEASURES
+) -> Page:
     """Return a chart of each measure with all networks on one scale, beside each other as far as they fit."""
     abreast = max(1, min(len(analyses), (width + GAP) // (NARROWEST + GAP)))
     room = (width - GAP * (abreast - 1)) // abreast
     lines: list[Line] = []
     for measure in measures:
-        lines += [*_chart(measure, analyses, abreast, room), BLANK]
+        lines += [*_chart(measure, analyses, headings, abreast, room), BLANK]
     return Page(lines[:-1])
 
 
@@ -70,7 +72,9 @@ def bars(analysis: Analysis, measure: Measure) -> list[Bar]:
     return [Bar(name, sum(bar.value for bar in inside)) for name, inside in blocks]
 
 
-def _chart(measure: Measure, analyses: Sequence[Analysis], abreast: int, room: int) -> list[Line]:
+def _chart(
+    measure: Measure, analyses: Sequence[Analysis], headings: Sequence[str], abreast: int, room: int
+) -> list[Line]:
     """Return one chart: a title, and the networks in groups of `abreast`."""
     sets = [bars(analysis, measure) for analysis in analyses]
     longest = max((bar.value for found in sets for bar in found), default=0)
@@ -82,7 +86,7 @@ def _chart(measure: Measure, analyses: Sequence[Analysis], abreast: int, room: i
     lines: list[Line] = [plain(line, "bold") for line in wrapped(title, (room + GAP) * abreast - GAP)]
     for first in range(0, len(analyses), abreast):
         places = range(first, min(first + abreast, len(analyses)))
-        columns = [_column(analyses[i], sets[i], scale, longest, room, COLOURS[i % len(COLOURS)]) for i in places]
+        columns = [_column(headings[i], sets[i], scale, longest, room, COLOURS[i % len(COLOURS)]) for i in places]
         for row in zip_longest(*columns, fillvalue=((" " * room, ""),)):
             lines.append(tuple(span for i, cells in enumerate(row) for span in (*((" " * GAP, ""),) * (i > 0), *cells)))
     return lines
@@ -93,7 +97,7 @@ def _unit(measure: Measure, longest: int) -> tuple[int, str]:
     return next((unit for unit in measure.units if longest * 10 >= unit[0]), measure.units[-1])
 
 
-def _column(analysis: Analysis, found: Sequence[Bar], scale: int, longest: int, room: int, colour: str) -> list[Line]:
+def _column(heading: str, found: Sequence[Bar], scale: int, longest: int, room: int, colour: str) -> list[Line]:
     """Return the lines of one network, each `room` columns wide."""
     total = sum(bar.value for bar in found)
     values = [chart_number(bar.value / scale) for bar in found]
@@ -101,7 +105,7 @@ def _column(analysis: Analysis, found: Sequence[Bar], scale: int, longest: int, 
     names = [printable(bar.name) for bar in found]
     name_width = min(widest(("total", *names)), max(8, room - value_width - 14))
     length = max(1, room - name_width - value_width - 3)
-    lines: list[Line] = [((padded(cut_end(printable(analysis.graph.name), room), room, "left"), colour),)]
+    lines: list[Line] = [((padded(cut_end(printable(heading), room), room, "left"), colour),)]
     for name, value, bar in zip(names, values, found):
         head = f"{padded(cut_start(name, name_width), name_width, 'left')} {padded(value, value_width, 'right')} "
         lines.append(((head, ""), (padded(bar_text(bar.value, longest, length), length + 1, "left"), colour)))

@@ -57,7 +57,7 @@ class Side(NamedTuple):
 def print_table(comparison: Comparison, console: Console) -> None:
     """Print totals, ratios and the bar charts, fitted to the console's width."""
     measures = (*MEASURES, *comparison_times.measures(comparison))
-    drawn = charts(comparison.analyses, console.width, measures)
+    drawn = charts(comparison.analyses, comparison.headings, console.width, measures)
     show(table(comparison, console.width) + Page([BLANK]) + drawn, console)
 
 
@@ -70,8 +70,8 @@ def print_csv(comparison: Comparison, console: Console) -> None:
     """Print one row a network: its figures, and their ratios to the first network's."""
     head = ["model", *TITLES, *(f"{key}_ratio" for key in TITLES)]
     rows = [
-        [a.graph.name, *(f[key] for key in TITLES), *(r[key] for key in TITLES)]
-        for a, f, r in zip(comparison.analyses, comparison.figures, comparison.ratios)
+        [name, *(f[key] for key in TITLES), *(r[key] for key in TITLES)]
+        for name, f, r in zip(comparison.headings, comparison.figures, comparison.ratios)
     ]
     timed = comparison_times.lines(comparison.profiles)
     head += timed
@@ -191,7 +191,7 @@ def _sides(comparison: Comparison, titles: dict[str, str]) -> list[Side]:
         }
         known = {**comparison.ratios[index], **ratios[index]}
         texts = tuple(words.ratio_text(known[key]) if key in known else "" for key in titles)
-        sides.append(Side(printable(analysis.graph.name), tuple(shown[key] for key in titles), texts))
+        sides.append(Side(printable(comparison.headings[index]), tuple(shown[key] for key in titles), texts))
     return sides
 
 

@@ -34,9 +34,16 @@ def document(analysis: Analysis, view: View | None = None) -> dict[str, Any]:
         "schema": SCHEMA,
         "model": model(analysis),
         "totals": totals(analysis.totals),
-        "coverage": {"ops": len(analysis.graph.nodes), "uncounted": list(analysis.uncounted)},
+        "coverage": _coverage(analysis),
         "layers": [_layer(row) for row in sheet(analysis, view or EVERYTHING).rows],
     }
+
+
+def _coverage(analysis: Analysis) -> dict[str, Any]:
+    """Return what could not be counted and, for traced models, what the result rests on, where there is such a note."""
+    notes = list(analysis.notes)
+    counted = {"ops": len(analysis.graph.nodes), "uncounted": list(analysis.uncounted)}
+    return {**counted, "notes": notes} if notes else counted
 
 
 def model(analysis: Analysis) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from cnnstat.report.html import division, html_table, text_of
 from cnnstat.report.layout import Layout
 from cnnstat.report.markdown import code, escaped, markdown_table
 from cnnstat.report.page import BLANK, Page, plain
-from cnnstat.report.time_columns import MAIN, STEPS, columns_of, time_columns
+from cnnstat.report.time_columns import IF_MEASURED, MAIN, STEPS, columns_of, time_columns
 from cnnstat.report.time_row import TimeRow, time_sum
 from cnnstat.report.time_sheet import EVERYTHING, TimeView, time_sheet
 from cnnstat.report.time_summary import conditions_text, heading, parts, summary
@@ -31,8 +31,8 @@ def text(profile: Profile, width: int, view: TimeView = EVERYTHING) -> str:
 def table(profile: Profile, view: TimeView, width: int) -> Page:
     """Return the page: how it was measured, one line for each layer, their sum, the identity, and the facts."""
     rows = _rows(profile, view)
-    layout = Layout(rows, width, time_columns(profile.environment.kind), STEPS)
     chosen = _chosen(profile, view)
+    layout = Layout(rows, width, _measured(profile, rows) if chosen is None else chosen, STEPS)
     columns = layout.best() if chosen is None else layout.of(chosen)
     texts = list(zip(*(column.texts for column in columns)))
     head = [
@@ -96,10 +96,16 @@ def _chosen(profile: Profile, view: TimeView) -> tuple[Column, ...] | None:
     return None if view.columns is None else columns_of(view.columns, profile.environment.kind)
 
 
+def _measured(profile: Profile, rows: Sequence[TimeRow]) -> Sequence[Column]:
+    """Return the columns less the important ones that were not asked for when measuring, such as a backward pass."""
+    columns = time_columns(profile.environment.kind)
+    return [c for c in columns if c.importance != IF_MEASURED or any(map(c.informs, rows))]
+
+
 def _few(profile: Profile, view: TimeView) -> Sequence[Column]:
     """Return the columns asked for, or the main ones and the kernels where there are any."""
-    columns = time_columns(profile.environment.kind)
     rows = time_sheet(profile, view).rows
+    columns = _measured(profile, rows)
     main = [c for c in columns if c.importance <= MAIN or (c.importance <= MAIN + 2 and any(map(c.informs, rows)))]
     return _chosen(profile, view) or main
 

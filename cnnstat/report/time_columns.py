@@ -15,6 +15,9 @@ from cnnstat.report.time_row import TimeRow
 MAIN = 7
 """Columns up to this importance are shown at 80 characters."""
 
+IF_MEASURED = 4
+"""Importance of columns that --backward and --isolate ask for: shown at any width, if they were measured."""
+
 STEPS = (("name", 16), ("time", None), ("name", 28), ("kind", 14), ("name", 44))
 """What width is spent on, in this order, as in `cnnstat.report.layout`."""
 
@@ -114,8 +117,8 @@ def time_columns(device: str) -> tuple[Column, ...]:
         _time(),
         _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", duration.seconds_text),
         _number("share", "% time", 3, "share of the whole model's time", duration.percent_text, additive=True),
-        _spread("forward", "forward", 9, "median seconds of the forward pass"),
-        _spread("backward", "backward", 9, "median seconds of the backward pass"),
+        _spread("forward", "forward", IF_MEASURED, "median seconds of the forward pass"),
+        _spread("backward", "backward", IF_MEASURED, "median seconds of the backward pass"),
         _number("macs", "MACs", 7, "multiply-accumulates", words.brief_count, additive=True),
         _number("flops", "FLOPs", ON_REQUEST, "floating-point operations", words.brief_count, additive=True),
         _number(
@@ -126,15 +129,17 @@ def time_columns(device: str) -> tuple[Column, ...]:
             words.brief_decimal_bytes,
             additive=True,
         ),
-        _rate("flops_per_second", unit, 6, f"floating-point operations per second, in {unit}", scale),
+        _rate("flops_per_second", unit, 7, f"floating-point operations per second, in {unit}", scale),
         _rate("bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s", GIGA),
         _number("floor", "floor", 11, "least time that the ceilings allow", duration.seconds_text, additive=True),
         _number(
-            "share_of_floor", "% floor", 4, "floor divided by time; 100 is all the ceilings allow", duration.floor_text
+            "share_of_floor", "% floor", 5, "floor divided by time; 100 is all the ceilings allow", duration.floor_text
         ),
-        _text("bound", "bound by", 5, "the ceiling that sets the floor", attrgetter("bound")),
-        _number("warm", "warm", 12, "time alone, inputs in the cache", duration.seconds_text, additive=True),
-        _number("cold", "cold", 12, "time alone, inputs not in the cache", duration.seconds_text, additive=True),
+        _text("bound", "bound by", 6, "the ceiling that sets the floor", attrgetter("bound")),
+        _number("warm", "warm", IF_MEASURED, "time alone, inputs in the cache", duration.seconds_text, additive=True),
+        _number(
+            "cold", "cold", IF_MEASURED, "time alone, inputs not in the cache", duration.seconds_text, additive=True
+        ),
         _text("kernel_names", "kernel names", ON_REQUEST, "the kernels' names", _kernel_names),
     )
 

@@ -24,6 +24,7 @@ def one_call(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return heard
         return forward(self, *tensors)
 
+    cnnstat_layer.__wrapped__ = forward  # type: ignore[attr-defined]  # for who wants to hear what is inside
     return cnnstat_layer
 
 

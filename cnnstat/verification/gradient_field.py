@@ -205,7 +205,7 @@ def _mixer(analysis: Analysis, edge: Edge) -> str:
         for source in sources:
             trace = fields.traces[source.value][source.output]
             known |= trace.context | trace.whole
-        if any(trace.context & ~known for trace in fields.traces[value]):
+        if any(trace.tracked and (trace.context | trace.whole) & ~known for trace in fields.traces[value]):
             return graph.value_name(value)
     return ""
 

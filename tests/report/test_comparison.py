@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 from networks import branches, network, op, written, zoo
@@ -11,6 +12,7 @@ import cnnstat
 from cnnstat import report
 from cnnstat.comparison import compare_analyses
 from cnnstat.errors import CnnstatError
+from cnnstat.passes.analysis import analyze_graph
 from cnnstat.report.chart import MEASURES, bar_text, bars, chart_number
 
 
@@ -40,6 +42,24 @@ def test_a_ratio_to_nothing_is_none():
     comparison = compare_analyses([nothing, zoo("lenet5")])
     assert comparison.ratios[1]["macs"] is None
     assert "–" in written(report.write_comparison, comparison, "table")
+
+
+@pytest.mark.parametrize(
+    ("sources", "headings"),
+    [
+        (("net", "torchvision:net"), ("net", "torchvision:net")),
+        (("a/net.yaml", "b/net.yaml"), ("a/net.yaml", "b/net.yaml")),
+        (("a/net.yaml", "a/net.yaml"), ("a/net.yaml (1)", "a/net.yaml (2)")),
+        (("", ""), ("net (1)", "net (2)")),
+    ],
+)
+@pytest.mark.parametrize("format", ["table", "csv", "markdown"])
+def test_networks_of_one_name_have_headings_of_their_own(sources, headings, format):
+    graph = replace(network((1, 3, 8, 8), ("same", op("Identity"), "input")).graph, name="net")
+    comparison = compare_analyses([analyze_graph(replace(graph, source=source)) for source in sources])
+    assert comparison.headings == headings
+    printed = written(report.write_comparison, comparison, format)
+    assert all(heading in printed for heading in headings)
 
 
 def test_none_cannot_be_compared():
@@ -132,3 +152,11 @@ def report_console(file):
 def test_a_network_without_weighted_layers_has_empty_charts():
     nothing = network((1, 3, 8, 8), ("same", op("ReLU"), "input"))
     assert "total" in written(report.write_comparison, compare_analyses([nothing, branches()]), "table")
+
+
+def test_networks_of_one_name_are_told_apart_by_their_source():
+    spec = cnnstat.load("lenet5")
+    other = replace(spec, source="torchvision:lenet5")
+    comparison = compare_analyses([cnnstat.analyze(graph) for graph in (spec, other, cnnstat.load("alexnet"))])
+    assert comparison.headings == ("lenet5", "torchvision:lenet5", "alexnet")
+    assert "torchvision:lenet5" in repr(comparison)

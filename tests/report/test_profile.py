@@ -204,6 +204,16 @@ class TestFormats:
         assert "implicit_gemm" in printed(gpu_profile(), "table", view)
         assert "| `conv1` | `implicit_gemm` |" in printed(gpu_profile(), "markdown", view)
 
+    @pytest.mark.parametrize("width", [60, 80, 120, 200])
+    def test_columns_that_options_ask_for_are_shown_at_any_width(self, width: int) -> None:
+        plain = cpu_profile()
+        first, *others = plain.layers
+        alone = replace(plain, layers=(replace(first, warm=samples(3900, 1), cold=samples(4100, 1)), *others))
+        both = replace(plain, layers=(replace(first, backward=samples(8000, 90)), *others))
+        assert {"warm", "cold"} <= set(titles(alone, width)) and "backward" not in titles(alone, width)
+        assert {"forward", "backward"} <= set(titles(both, width)) and "warm" not in titles(both, width)
+        assert not {"forward", "backward", "warm", "cold"} & set(titles(plain, width))
+
     @pytest.mark.parametrize("format", ["table", "markdown", "csv", "json"])
     def test_changes_since_an_earlier_profile(self, format: str) -> None:
         before = cpu_profile()
@@ -223,6 +233,12 @@ class TestFormats:
     def test_a_profile_prints_itself(self) -> None:
         assert repr(cpu_profile()) == text(cpu_profile(), 100)
         assert "<table>" in cpu_profile()._repr_html_() and cpu_profile().to_dict()["layers"][0]["name"] == "conv1"
+
+
+def titles(profile: Profile, width: int) -> list[str]:
+    """Return the words of the line above the first rule."""
+    lines = text(profile, width).splitlines()
+    return lines[next(number for number, line in enumerate(lines) if line.startswith("──")) - 1].split()
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def _safe(text: str) -> str:
 
 def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
     """Return the text of one class."""
-    said = f"Used as {', '.join(each.paths[:4])}{', …' * (len(each.paths) > 4)}." if each.paths else "The network."
+    said = _uses(each.paths) if each.paths else "The network."
     lines = [f"class {each.name}(nn.Module):", f'{_INDENT}"""{said}"""', ""]
     lines += [f"{_INDENT}# {_safe(remark)}" for remark in remarks if not each.paths]
     taken = ", ".join(("self", *map(_parameter_text, each.parameters)))
@@ -107,6 +107,12 @@ def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
         lines.append(f"{_INDENT * 2}self.to(torch.{graph.dtype})")
     lines += ["", f"{_INDENT}def forward({', '.join(('self', *each.scope.arguments))}):"]
     return "\n".join((*lines, *(f"{_INDENT * 2}{line}" for line in each.scope.lines)))
+
+
+def _uses(paths: list[str]) -> str:
+    """Return where a class is used, as far as a line reaches."""
+    shown = next(n for n in range(4, 0, -1) if n == 1 or sum(map(len, paths[:n])) < LONGEST_LINE - 30)
+    return f"Used as {', '.join(paths[:shown])}{', …' if len(paths) > shown else '.'}"
 
 
 def _parameter_text(parameter: Argument) -> str:

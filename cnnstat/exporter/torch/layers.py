@@ -60,7 +60,7 @@ def layer_of(op: Op, inputs: Shapes, output_count: int) -> Layer:
     if op.kind == "LSTM":
         return Layer(_constructor("nn.LSTM", op, inputs), "{0}, ({1}, {2})")
     if op.kind == "MultiheadAttention":
-        return Layer(_constructor("nn.MultiheadAttention", op, inputs), "{0}, {1}" if output_count > 1 else "{0}, _")
+        return Layer(_attention(op, inputs), "{0}, {1}" if output_count > 1 else "{0}, _")
     pattern = ", ".join(f"{{{number}}}" for number in range(output_count))
     pattern = f"{pattern}," if output_count == 1 and op.kind in ("Split", "Chunk") else pattern
     if op.kind in HANDMADE:
@@ -81,6 +81,16 @@ def _constructor(callee: str, op: Op, inputs: Shapes) -> Call:
         default = MISSING if name in _ALWAYS else defaults.get(name, MISSING)
         arguments.append(Argument(name, value, default, is_positional))
     return Call(callee, tuple(arguments))
+
+
+def _attention(op: Op, inputs: Shapes) -> Call:
+    """Return the call that builds multi-head attention; sizes of keys and values stand in it if they are others."""
+    call = _constructor("nn.MultiheadAttention", op, inputs)
+    arguments = {argument.name: argument._replace(is_positional=False) for argument in call.arguments}
+    embed_dim = arguments.pop("embed_dim")
+    first = (embed_dim._replace(is_positional=True), arguments.pop("num_heads")._replace(is_positional=True))
+    rest = [a for a in arguments.values() if a.name not in ("kdim", "vdim") or a.value != embed_dim.value]
+    return Call(call.callee, (*first, *rest))
 
 
 def _defaults(op: Op) -> dict[str, Any]:

@@ -56,8 +56,6 @@ class Scopes:
             for edge in node.inputs:
                 self._readers[edge] = index
 
-    # Scopes ----------------------------------------------------------------------------------------------------------
-
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
         return self._scope(units, "", tuple(Edge(number) for number in range(self.graph.arity)), self.graph.outputs)
@@ -157,11 +155,12 @@ class Scopes:
         for name, shape in wanted:
             scale = f"torch.randn({', '.join(map(str, shape))}) * 0.02" if shape else "torch.randn(()) * 0.02"
             learnt = ", requires_grad=False" if name in op.frozen else ""
-            scope.setup.append(f'place(self, "{name.removeprefix(inside)}", nn.Parameter({scale}{learnt}))')
+            scope.setup.append(_registration(name.removeprefix(inside), f"nn.Parameter({scale}{learnt})"))
         if isinstance(op, Recorded):
             for name, shape in op.stored:
                 kind = ", dtype=torch.int64" if name.endswith("num_batches_tracked") else ""
-                scope.setup.append(f'place(self, "{name.removeprefix(inside)}", torch.zeros({tuple(shape)}{kind}))')
+                made = f"torch.zeros({tuple(shape)}{kind})"
+                scope.setup.append(f'place(self, "{name.removeprefix(inside)}", {made})')
 
     # Lines -----------------------------------------------------------------------------------------------------------
 
@@ -244,6 +243,11 @@ class Scopes:
     def _access(self, label: str) -> str:
         """Return how a child is reached."""
         return access_text(self._attribute(label))
+
+
+def _registration(label: str, parameter: str) -> str:
+    """Return the line that registers a parameter."""
+    return f"self.{label} = {parameter}" if is_attribute(label) else f'place(self, "{label}", {parameter})'
 
 
 def is_attribute(label: str) -> bool:

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from torch import nn
 
-from cnnstat.frontends.torch.builder import Builder, NodeDraft
+from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.paths import ModuleCall
+from cnnstat.frontends.torch.provenance import NodeDraft
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
 from cnnstat.ops.traced import Recorded

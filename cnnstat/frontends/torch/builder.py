@@ -3,113 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from cnnstat.errors import OpError
 from cnnstat.frontends.torch.calls import Call, Match
-from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
+from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, replayed, shown
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
-from cnnstat.frontends.torch.origin import Origin, Origins
+from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import ModuleCall
+from cnnstat.frontends.torch.provenance import Provenance
 from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
 from cnnstat.frontends.torch.vision import UNCOUNTED
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
-from cnnstat.ops.traced import Applied, Recorded, aligned_reads
+from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import check_input_count
 
 
-@dataclass(slots=True, eq=False)
-class NodeDraft:
-    """A node before it has its final name."""
-
-    op: Op
-    inputs: tuple[Edge, ...]
-    where: ModuleCall
-    function: str
-    shares: int | None
-    trainable: bool
-
-
-class Builder:
+class Builder(Provenance):
     """Collects the nodes of one trace."""
-
-    def __init__(self, arity: int, dtype: str) -> None:
-        self.origins = Origins()
-        self.nodes: list[NodeDraft] = []
-        self.ledger = Ledger()
-        self.uncounted: set[str] = set()
-        self.dtype = dtype
-        self.arity = arity
-
-    # Tensors ---------------------------------------------------------------------------------------------------------
-
-    def store(self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool) -> None:
-        """Make a parameter or buffer known, together with what stands for it in the trace."""
-        key = len(self.ledger.tensors)
-        self.ledger.tensors.append(StoredTensor(name, tensor, is_parameter))
-        for each in (tensor, stand_in):
-            self.origins.note(Origin(each, None, frozenset((key,))))
-
-    def resolve(self, tensor: torch.Tensor, where: ModuleCall) -> Origin | None:
-        """Return where a tensor comes from; None for a constant.
-
-        A tensor whose memory was changed through another one is read after the change.
-        """
-        origin = self.origins.known(tensor)
-        if origin is None:
-            origin = self.origins.neighbour(tensor)
-            if origin is None:
-                return None
-            if shape_of(origin.tensor) != shape_of(tensor):
-                return self._viewed(tensor, origin, where)
-            origin = replace(origin, tensor=tensor)
-            self.origins.note(origin)
-        writer = self.origins.written_since(origin)
-        return origin if writer is None else self._rewritten(tensor, origin, writer, where)
-
-    def _viewed(self, tensor: torch.Tensor, base: Origin, where: ModuleCall) -> Origin:
-        """Return the origin of a view that was made where the trace does not see."""
-        made, edge = shape_of(tensor), base.edge
-        if edge is not None:
-            op = Recorded(
-                function="view", outputs=(made,), made=(dtype_of(tensor),), family=Family.LAYOUT, place=Storage.VIEW
-            )
-            edge = self._append(op, (edge,), where, "view")
-        origin = replace(base, tensor=tensor, edge=edge)
-        self.origins.note(origin)
-        return origin
-
-    def _rewritten(self, tensor: torch.Tensor, before: Origin, writer: Origin, where: ModuleCall) -> Origin:
-        """Return the origin of a tensor that was changed through another view of its memory."""
-        made, change = shape_of(tensor), shape_of(writer.tensor)
-        if writer.edge is None or (before.edge is None and change == made):
-            origin = replace(writer, tensor=tensor, edge=writer.edge or before.edge)
-        elif change == made:
-            origin = replace(writer, tensor=tensor)
-        else:
-            edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
-            reads = tuple(
-                aligned_reads(shape, made) for shape in ((change,) if before.edge is None else (made, change))
-            )
-            op = Recorded(
-                function="write",
-                outputs=(made,),
-                made=(dtype_of(tensor),),
-                family=Family.LAYOUT,
-                place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
-                reads=reads,
-            )
-            origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
-        self.origins.note(origin)
-        return origin
-
-    # Calls -----------------------------------------------------------------------------------------------------------
 
     def record(self, call: Call) -> None:
         """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
@@ -170,13 +87,6 @@ class Builder:
             frozen=claim.frozen,
         )
         return self._append(op, (), where, "stored", claim)
-
-    def pass_on(self, call: Call, source: torch.Tensor) -> None:
-        """Note that the results of a call are the tensor it was given."""
-        origin = self.resolve(source, call.where)
-        if origin is not None:
-            for tensor in call.results:
-                self.origins.note(replace(origin, tensor=tensor))
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
@@ -255,7 +165,7 @@ class Builder:
             family=family_of(call, work),
             place=Storage.FRESH if alias is None else in_place,
             reads=known_reads(shapes, outputs, work, call),
-            modelled=call.name in PRODUCTS or not (work.macs or work.unknown or call.name in UNCOUNTED),
+            modelled=not work.unknown and call.name not in UNCOUNTED and (call.name in PRODUCTS or not work.macs),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
         self._emit_recorded(call, op, gathered)
@@ -311,16 +221,6 @@ class Builder:
             if origin is not None and len(origin.keys) == 1:
                 (own[name],) = origin.keys
         return own
-
-    def _append(
-        self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
-    ) -> Edge:
-        """Add a node; returns its first output."""
-        claim = claim or Claim()
-        self.ledger.settle(claim, len(self.nodes))
-        self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
-        where.inner += 1
-        return Edge(self.arity + len(self.nodes) - 1)
 
     def _finish(self, call: Call, op: Op, edges: list[Edge], claim: Claim) -> None:
         """Add the node of a call and note its results."""

@@ -111,6 +111,17 @@ def _with_batch(shape: InputShape, model: nn.Module, batch: int | None) -> Input
     return shape
 
 
+def batch_remedy(model: nn.Module, request: Request) -> str:
+    """Return what to write where an input perhaps lacks its batch, which no convolution of the model could tell."""
+    if request.batch is not None or _rank(model) is not None:
+        return ""
+    for name, shape in request.inputs.items():
+        if shape.sizes[0] != 1:
+            text = (f"{name}=" if name else "") + "x".join(map(str, shape.sizes))
+            return f"; --input {text} is taken as it stands: add --batch 1 if its batch is missing"
+    return ""
+
+
 def _rank(model: nn.Module) -> int | None:
     """Return how many axes one image, sequence or volume has, by the first convolution; None without convolutions."""
     ranks = {nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4}

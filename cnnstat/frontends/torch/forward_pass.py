@@ -18,7 +18,7 @@ from cnnstat.frontends.torch.bounds import TracerError
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
-from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.fake import Faker, unlogged
 from cnnstat.frontends.torch.modules import tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
@@ -104,9 +104,9 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep models' warnings off the terminal, and compiled parts from being compiled."""
+    """Keep models' warnings and PyTorch's logs off the terminal, and compiled parts from being compiled."""
     stance = getattr(torch.compiler, "set_stance", None) if "torch._dynamo" in sys.modules else None
-    with warnings.catch_warnings(), stance("force_eager") if stance else contextlib.nullcontext():
+    with warnings.catch_warnings(), unlogged(), stance("force_eager") if stance else contextlib.nullcontext():
         warnings.simplefilter("ignore")
         yield
 

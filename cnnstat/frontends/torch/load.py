@@ -13,7 +13,7 @@ from cnnstat.errors import SourceError
 from cnnstat.frontends.request import Request, RequestError
 from cnnstat.frontends.torch.construct import WAYS, construct
 from cnnstat.frontends.torch.defaults import default_example
-from cnnstat.frontends.torch.example import Example, adapted, example_of, nested
+from cnnstat.frontends.torch.example import Example, adapted, batch_remedy, example_of, nested
 from cnnstat.frontends.torch.guard import ModelError, contained
 from cnnstat.frontends.torch.locate import Located, locate
 from cnnstat.frontends.torch.trace import notes, trace
@@ -54,7 +54,10 @@ def _loaded(source: str, request: Request) -> Graph:
     if graph is None:
         # Values are needed: the model has to have memory, and weights that mean something.
         model, way = _built(located, request.arguments, len(WAYS) - 1)
-        graph = trace(model, example, name=located.name, source=source, dtype=request.dtype, mode=request.mode)
+        try:
+            graph = trace(model, example, name=located.name, source=source, dtype=request.dtype, mode=request.mode)
+        except ModelError as error:
+            raise ModelError(f"{error}{batch_remedy(model, request)}") from error.__cause__
     if way != WAYS[0] and located.factory is not None:
         said = (*notes(graph), f"the model was built {way}")
         graph = replace(graph, about={**graph.about, "notes_torch": said})
@@ -114,7 +117,7 @@ def load_module(
     """Return the graph of a model that is already built; it is left as it was.
 
     input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
-        or tuple of several is several arguments. inputs: arguments by name.
+        is one argument, a tuple of several is several. inputs: arguments by name.
     Raises RequestError or ModelError.
     """
     if not isinstance(model, nn.Module):

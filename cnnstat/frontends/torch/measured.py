@@ -111,6 +111,12 @@ def _vector_product(arguments: tuple[Any, ...]) -> int:
     return max(numel(shape_of(tensor)) for tensor in operands_in(arguments))
 
 
+def _batch_product(arguments: tuple[Any, ...]) -> int:
+    """Return the multiply-accumulates of addbmm: those of all products that it adds up."""
+    first, second = (shape_of(tensor) for tensor in list(operands_in(arguments))[1:3])
+    return numel(first) * second[-1]
+
+
 def _deformable(arguments: tuple[Any, ...], made: Any) -> int:
     """Return the multiply-accumulates of a deformable convolution: those of the convolution (arXiv:1703.06211)."""
     return int(numel(shape_of(made)) * numel(shape_of(arguments[1])[1:]))
@@ -125,6 +131,7 @@ def _attention(arguments: tuple[Any, ...]) -> int:
 _OWN_COUNTS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "mv": lambda arguments, made: _vector_product(arguments),
     "addmv": lambda arguments, made: _vector_product(arguments[1:3]),
+    "addbmm": lambda arguments, made: _batch_product(arguments),
     "dot": lambda arguments, made: _vector_product(arguments),
     "vdot": lambda arguments, made: _vector_product(arguments),
     "deform_conv2d": _deformable,

@@ -11,55 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.frontends.torch.bounds import BOUNDED, TracerError, ValueNeededError, is_exact
 from cnnstat.frontends.torch.builder import Builder
-from cnnstat.frontends.torch.calls import Call, Heard, function_name, words
+from cnnstat.frontends.torch.calls import Call, Heard, function_name
 from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
+from cnnstat.frontends.torch.kinds import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.shortcut import FAST, shortcut
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
-
-_SAME = words(
-    """
-    detach alias lift_fresh requires_grad_ data.get detach_ as_subclass cpu cuda retain_grad aten.detach aten.alias
-    aten.lift_fresh pin_memory
-    """
-)
-"""Calls whose result is the tensor they were given, under another name."""
-
-_MAYBE_SAME = words(
-    """
-    contiguous to type type_as float half double bfloat16 int long bool expand expand_as view reshape view_as
-    reshape_as squeeze broadcast_to aten.view aten._to_copy aten.expand aten._unsafe_view getitem aten.slice flatten
-    clone_ aten.view_as
-    """
-)
-"""Calls that return the very memory and shape they were given where there is nothing to do."""
-
-_FACTORIES = words(
-    """
-    new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
-    randint_like zeros ones full empty rand randn arange
-    aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
-    aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
-    """
-)
-"""Calls that take a tensor for its shape or dtype only."""
-
-_DROPOUTS = words(
-    """
-    dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
-    """
-)
-
-_FIRST_ONLY = words(
-    """
-    _pack_padded_sequence aten._pack_padded_sequence aten.native_batch_norm aten.native_layer_norm
-    aten.native_group_norm aten.cudnn_batch_norm
-    """
-)
-"""Calls whose other results no call of the model computes with: statistics for training, how many sequences have each
-step (a constant, as lengths are, or all steps are assumed)."""
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
@@ -94,7 +53,7 @@ class Recorder:
         results = results_of(name, arguments, made)
         if not results:
             return
-        if name in _FIRST_ONLY:
+        if name in FIRST_ONLY:
             results = results[:1]
         first = next(operands_in(arguments), None)
         call = Call(
@@ -102,7 +61,7 @@ class Recorder:
         )
         call.inner = inner
         plain = name.removeprefix("F.")
-        if first is not None and (plain in _SAME or _is_unchanged(plain, first, results)):
+        if first is not None and (plain in SAME or _is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
         else:
             self.note(self.builder.record, call)
@@ -135,7 +94,7 @@ def results_of(name: str, arguments: tuple[Any, ...], made: Any) -> tuple[torch.
     """Return the tensors that a call made or changed; none for a call that a trace passes over."""
     if name in ("setitem", "data.set"):
         return (arguments[0],)
-    if name in _FACTORIES:
+    if name in FACTORIES:
         return ()
     return (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
 
@@ -148,15 +107,15 @@ def _overwritten(
     if isinstance(out, torch.Tensor):
         return out
     plain = name.removeprefix("F.")
-    if first is None or results[0] is not first or plain in _MAYBE_SAME or plain in _SAME:
+    if first is None or results[0] is not first or plain in MAYBE_SAME or plain in SAME:
         return None
     is_view = plain.removesuffix("_") in ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "as_strided", "resize")
-    return None if plain in _DROPOUTS or is_view else first
+    return None if plain in DROPOUTS or is_view else first
 
 
 def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
     """Whether a call that may do nothing did nothing."""
-    if len(results) != 1 or name not in _MAYBE_SAME or (name == "flatten" and results[0] is not first):
+    if len(results) != 1 or name not in MAYBE_SAME or (name == "flatten" and results[0] is not first):
         return False
     made = results[0]
     if made is first:

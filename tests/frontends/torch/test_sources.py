@@ -39,6 +39,29 @@ class Broken(nn.Module):
         super().__init__()
         raise RuntimeError("no licence")
 
+class Silent(nn.Module):
+    def forward(self, x):
+        assert x.shape[1] == 5
+
+class Plain:
+    pass
+
+def pair():
+    return Net(3), 4
+
+def nothing():
+    return None
+
+def leaves():
+    raise SystemExit(0)
+
+def by_place(width, /):
+    return Net(2, width)
+
+def speaks():
+    print("spoken")
+    return Net(3)
+
 net = Net(3)
 number = 3
 """
@@ -89,7 +112,12 @@ MISTAKES = {
     "Net": "Net needs classes; write --arg classes=…",
     "Nett": "has no Nett; did you mean",
     "number": "number is no class, function or model, but int",
-    "Broken": "Broken cannot be built: RuntimeError: no licence",
+    "Broken": "Broken cannot be built: RuntimeError: no licence (some_nets.py:29)",
+    "pair": "pair returns a tuple; name a function that returns one torch.nn.Module",
+    "nothing": "nothing returns nothing; name a function",
+    "Plain": "Plain is a class, but no torch.nn.Module",
+    "leaves": "its code ends the program (sys.exit, code 0)",
+    "by_place": "by_place takes width by its place only",
     "make": "the sizes of the input are not known: write --input 1x3x224x224, or x=1x3x224x224",
 }
 
@@ -119,6 +147,57 @@ def test_wrong_arguments_and_inputs(file):
         cnnstat.load(3)
     with pytest.raises(CnnstatError, match="write eval or train"):
         cnnstat.load(f"{file}:make", (3, 8, 8), mode="test")
+
+
+def test_errors_of_the_model_name_their_place(file):
+    with pytest.raises(CnnstatError, match=r"Silent does not run on this input: AssertionError \(some_nets.py:\d+\)$"):
+        cnnstat.analyze(f"{file}:Silent", (3, 8, 8))
+    with pytest.raises(CnnstatError, match="Net takes no argument clases; did you mean classes"):
+        cnnstat.analyze(f"{file}:Net", (3, 8, 8), arguments={"clases": 5})
+    with pytest.raises(CnnstatError, match=r"write --input 1x128:int64"):
+        cnnstat.analyze(f"{file}:Text", inputs={"ids": "1x7"})
+    with pytest.raises(CnnstatError, match="no dtype called flot16; did you mean float16"):
+        cnnstat.analyze(f"{file}:net", (3, 8, 8), dtype="flot16")
+    with pytest.raises(CnnstatError, match="--batch must be at least 1"):
+        cnnstat.analyze(f"{file}:net", (3, 8, 8), batch=0)
+    with pytest.raises(CnnstatError, match="no module called torchvison; did you mean torchvision"):
+        cnnstat.analyze("torchvison:resnet50")
+
+
+def test_what_a_model_prints_is_not_in_the_report(file, capsys):
+    cnnstat.analyze(f"{file}:speaks", (3, 8, 8))
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "spoken\n")
+
+
+BAD_FILES = {
+    "class Net(:": "cannot be run: SyntaxError",
+    "import no_such_package_at_all": "ModuleNotFoundError: No module named 'no_such_package_at_all' (bad_nets.py:1)",
+    "from .other import Net": "name it as package.module:Class instead",
+    "import sys\nsys.exit(3)": "its code ends the program (sys.exit, code 3)",
+    "raise ValueError('two\\nlines')": "ValueError: two lines (bad_nets.py:1)",
+}
+
+
+@pytest.mark.parametrize("text", BAD_FILES)
+def test_files_that_cannot_be_run(tmp_path, text):
+    path = tmp_path / "bad_nets.py"
+    path.write_text(text)
+    with pytest.raises(CnnstatError) as caught:
+        cnnstat.analyze(f"{path}:Net", (3, 8, 8))
+    assert BAD_FILES[text] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_in_a_package_may_import_relatively(tmp_path):
+    package = tmp_path / "some_package" / "inner"
+    package.mkdir(parents=True)
+    for folder in (package, package.parent):
+        (folder / "__init__.py").write_text("")
+    (package.parent / "sizes.py").write_text("WIDTH = 5")
+    (package / "nets.py").write_text("from torch import nn\nfrom ..sizes import WIDTH\nnet = nn.Conv2d(3, WIDTH, 3)")
+    analysis = cnnstat.analyze(f"{package / 'nets.py'}:net", (1, 3, 8, 8))
+    assert analysis.layers[0].output_shape == (1, 5, 6, 6)
 
 
 def test_command_line(file, capsys, monkeypatch):
@@ -158,3 +237,25 @@ def test_init_functions_are_put_back():
         construct(lambda: 1 / 0, {}, "Broken")
     assert torch.nn.init.normal_.__code__ is before
     assert torch.nn.init.ones_(torch.zeros(2)).tolist() == [1, 1]
+
+
+FUNCTIONAL = """
+import torch
+from torch import nn
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(4, 3, 3, 3))
+    def forward(self, x):
+        return torch.conv2d(x, self.weight).mean((2, 3))
+"""
+
+
+def test_an_input_that_perhaps_lacks_its_batch(tmp_path, caplog):
+    source = tmp_path / "functional_nets.py"
+    source.write_text(FUNCTIONAL)
+    with pytest.raises(CnnstatError, match="--input 3x8x8 is taken as it stands: add --batch 1 if its batch"):
+        cnnstat.load(f"{source}:Functional", "3x8x8")
+    assert not caplog.records
+    assert cnnstat.load(f"{source}:Functional", "3x8x8", batch=1).inputs[0].shape == (1, 3, 8, 8)

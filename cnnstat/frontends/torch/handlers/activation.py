@@ -20,6 +20,14 @@ def _simple(op: Any, *names: str, inplace: bool = False, **defaults: Any) -> Han
     return handle
 
 
+def _hardtanh(call: Call) -> Match:
+    """hardtanh(input, min_val, max_val, inplace), which is how nn.ReLU6 calls itself."""
+    low, high = call.get(1, "min_val", -1.0), call.get(2, "max_val", 1.0)
+    inplace = call.inplace
+    op: Any = rectifier.ReLU6(inplace=inplace) if (low, high) == (0, 6) else activation.Hardtanh(low, high, inplace)
+    return Match(op, (call.get(0, "input"),))
+
+
 def _prelu(call: Call) -> Match:
     """prelu(input, weight)."""
     weight = call.get(1, "weight")
@@ -59,7 +67,7 @@ HANDLERS: dict[str, Handler] = {
     "mish": _simple(rectifier.Mish, inplace=True),
     "hardswish": _simple(rectifier.Hardswish, inplace=True),
     "hardsigmoid": _simple(activation.Hardsigmoid, inplace=True),
-    "hardtanh": _simple(activation.Hardtanh, "min_val", "max_val", inplace=True, min_val=-1.0, max_val=1.0),
+    "hardtanh": _hardtanh,
     "sigmoid": _simple(activation.Sigmoid),
     "tanh": _simple(activation.Tanh),
     "atan": _simple(activation.Arctan),

@@ -1,0 +1,123 @@
+"""What every tensor of a trace is: an input, a node's output, a parameter, or a view of one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from cnnstat.frontends.torch.calls import Call
+from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
+from cnnstat.frontends.torch.origin import Origin, Origins
+from cnnstat.frontends.torch.paths import ModuleCall
+from cnnstat.frontends.torch.tensors import dtype_of, shape_of
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Family, Op, Storage
+from cnnstat.ops.traced import Recorded, aligned_reads
+
+
+@dataclass(slots=True, eq=False)
+class NodeDraft:
+    """A node before it has its final name."""
+
+    op: Op
+    inputs: tuple[Edge, ...]
+    where: ModuleCall
+    function: str
+    shares: int | None
+    trainable: bool
+
+
+class Provenance:
+    """Follows tensors through views and changes in place, and adds the nodes that this takes."""
+
+    def __init__(self, arity: int, dtype: str) -> None:
+        self.origins = Origins()
+        self.nodes: list[NodeDraft] = []
+        self.ledger = Ledger()
+        self.uncounted: set[str] = set()
+        self.dtype = dtype
+        self.arity = arity
+
+    def store(self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool) -> None:
+        """Make a parameter or buffer known, together with what stands for it in the trace."""
+        key = len(self.ledger.tensors)
+        self.ledger.tensors.append(StoredTensor(name, tensor, is_parameter))
+        for each in (tensor, stand_in):
+            self.origins.note(Origin(each, None, frozenset((key,))))
+
+    def resolve(self, tensor: torch.Tensor, where: ModuleCall) -> Origin | None:
+        """Return where a tensor comes from; None for a constant.
+
+        A tensor whose memory was changed through another one is read after the change.
+        """
+        origin = self.origins.known(tensor)
+        if origin is None:
+            origin = self.origins.neighbour(tensor)
+            if origin is None:
+                return None
+            if shape_of(origin.tensor) != shape_of(tensor):
+                return self._viewed(tensor, origin, where)
+            origin = replace(origin, tensor=tensor)
+            self.origins.note(origin)
+        writer = self.origins.written_since(origin)
+        return origin if writer is None else self._rewritten(tensor, origin, writer, where)
+
+    def _viewed(self, tensor: torch.Tensor, base: Origin, where: ModuleCall) -> Origin:
+        """Return the origin of a view that was made where the trace does not see."""
+        made, edge = shape_of(tensor), base.edge
+        if edge is not None:
+            before = shape_of(base.tensor)
+            op = Recorded(
+                function="view",
+                outputs=(made,),
+                made=(dtype_of(tensor),),
+                family=Family.LAYOUT,
+                place=Storage.VIEW,
+                reads=(aligned_reads(before, made),) if made[-len(before) :] == before else None,
+            )
+            edge = self._append(op, (edge,), where, "view")
+        origin = replace(base, tensor=tensor, edge=edge)
+        self.origins.note(origin)
+        return origin
+
+    def _rewritten(self, tensor: torch.Tensor, before: Origin, writer: Origin, where: ModuleCall) -> Origin:
+        """Return the origin of a tensor that was changed through another view of its memory."""
+        made, change = shape_of(tensor), shape_of(writer.tensor)
+        if writer.edge is None or (before.edge is None and change == made):
+            origin = replace(writer, tensor=tensor, edge=writer.edge or before.edge)
+        elif change == made:
+            origin = replace(writer, tensor=tensor)
+        else:
+            edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
+            reads = tuple(
+                aligned_reads(shape, made) for shape in ((change,) if before.edge is None else (made, change))
+            )
+            op = Recorded(
+                function="write",
+                outputs=(made,),
+                made=(dtype_of(tensor),),
+                family=Family.LAYOUT,
+                place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
+                reads=reads,
+            )
+            origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
+        self.origins.note(origin)
+        return origin
+
+    def pass_on(self, call: Call, source: torch.Tensor) -> None:
+        """Note that the results of a call are the tensor it was given."""
+        origin = self.resolve(source, call.where)
+        if origin is not None:
+            for tensor in call.results:
+                self.origins.note(replace(origin, tensor=tensor))
+
+    def _append(
+        self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
+    ) -> Edge:
+        """Add a node; returns its first output."""
+        claim = claim or Claim()
+        self.ledger.settle(claim, len(self.nodes))
+        self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
+        where.inner += 1
+        return Edge(self.arity + len(self.nodes) - 1)

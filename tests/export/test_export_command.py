@@ -1,0 +1,52 @@
+"""`cnnstat export` as people call it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import cnnstat
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-m", "cnnstat", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, encoding="utf-8")
+
+
+def test_without_options_it_prints_yaml():
+    done = run("export", "vgg11")
+    assert done.stdout == cnnstat.export("vgg11") and done.returncode == 0
+    assert done.stdout.startswith(f"# Exported by cnnstat {cnnstat.__version__} from vgg11\nname: vgg11\n")
+
+
+@pytest.mark.parametrize(
+    ("file", "to"), [("net.yaml", "yaml"), ("net.yml", "yaml"), ("net.json", "json"), ("net.py", "torch")]
+)
+def test_the_ending_decides_the_format(file, to, tmp_path):
+    done = run("export", "lenet5", "-o", tmp_path / file)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / file).read_text(encoding="utf-8") == cnnstat.export("lenet5", to=to)
+
+
+def test_options_of_the_source_count(tmp_path):
+    run("export", "resnet18", "--input", "3x64x64", "--set", "classes=10", "--to", "json", "-o", tmp_path / "net.txt")
+    data = json.loads((tmp_path / "net.txt").read_text(encoding="utf-8"))
+    assert data["input"] == [3, 64, 64]
+    assert data["layers"][-1] == {"fc": "Linear(10)"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["vgg61"], "did you mean vgg16?"),
+        (["vgg16", "--to", "yml"], "'yml' is not one of 'yaml', 'json', 'torch'"),
+        (["vgg16", "-o", "net.txt"], "ends in neither .yaml, .json nor .py; say --to yaml, json or torch"),
+        (["vgg16", "-o", "missing/net.yaml"], "missing"),
+        (["vgg16", "--set", "clases=3"], "did you mean classes?"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, said, tmp_path):
+    done = run("export", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and done.stdout == ""
+    assert said in done.stderr and len(done.stderr.splitlines()) == 1

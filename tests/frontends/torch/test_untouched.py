@@ -1,0 +1,110 @@
+"""A trace leaves a model as it was: also where it fails, and where the model runs for real."""
+
+import random
+
+import pytest
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+import cnnstat  # noqa: E402  # needs torch
+from cnnstat.errors import CnnstatError  # noqa: E402
+
+X = (1, 4, 8, 8)
+
+
+class Restless(nn.Module):
+    """Changes everything it can reach; `reads` makes it need values, `fails` makes it raise at the end."""
+
+    def __init__(self, reads=False, fails=False):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.register_buffer("steps", torch.zeros(1))
+        self.register_buffer("mean", torch.zeros(100))
+        self.plain = torch.zeros(3)
+        self.cache = [torch.zeros(2), "text"]
+        self.table = {"a": torch.zeros(2)}
+        self.log = []
+        self.generator = torch.Generator().manual_seed(1)
+        self.conv.eval()
+        self.reads, self.fails = reads, fails
+
+    def forward(self, x):
+        self.steps += 1
+        self.mean.mul_(0.9).add_(x.mean())
+        self.plain += 1
+        self.cache[0].add_(1)
+        self.cache.append(x)
+        self.table["a"].fill_(3)
+        self.table["b"] = x
+        self.log.append("called")
+        self.conv.weight.data.mul_(0.5)
+        self.extra = x
+        self.norm.momentum = 0.5
+        torch.rand(2, generator=self.generator)
+        torch.rand(2)
+        random.random()
+        torch.set_default_dtype(torch.float64)
+        y = self.norm(self.conv(x))
+        if self.reads and float(x.sum()) < -1e9:
+            return None
+        if self.fails:
+            raise KeyError("in the middle")
+        return y
+
+
+def state(model):
+    """All there is to know about the model, as plain values."""
+    return {
+        "tensors": {name: value.clone() for name, value in model.state_dict().items()},
+        "identities": [id(tensor) for tensor in (*model.parameters(), *model.buffers())],
+        "grads": [parameter.grad for parameter in model.parameters()],
+        "modes": [module.training for module in model.modules()],
+        "attributes": [sorted(vars(module)) for module in model.modules()],
+        "plain": (model.plain.tolist(), id(model.plain), model.cache[0].tolist(), len(model.cache), id(model.cache)),
+        "table": (model.table["a"].tolist(), sorted(model.table), id(model.table)),
+        "log": list(model.log),
+        "momentum": model.norm.momentum,
+        "generator": model.generator.get_state().tolist(),
+        "random": (torch.get_rng_state().tolist(), random.getstate()),
+        "dtype": torch.get_default_dtype(),
+        "hooks": [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()],
+        "global hooks": len(torch.nn.modules.module._global_forward_hooks),
+    }
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("reads", [False, True])
+@pytest.mark.parametrize("fails", [False, True])
+def test_nothing_is_left_behind(mode, reads, fails):
+    model = Restless(reads, fails)
+    before = state(model)
+    if fails:
+        with pytest.raises(CnnstatError, match="KeyError: 'in the middle' .test_untouched.py:"):
+            cnnstat.analyze(model, X, mode=mode)
+    else:
+        analysis = cnnstat.analyze(model, X, mode=mode)
+        assert analysis.totals.macs == 64 * 4 * 4 * 9
+        assert ("holds for this input" in str(analysis.graph.about)) == reads
+    after = state(model)
+    for name, value in before.pop("tensors").items():
+        assert torch.equal(after["tensors"][name], value), name
+    after.pop("tensors")
+    assert after == before
+
+
+def test_gradients_stay():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Flatten())
+    model(torch.rand(X)).sum().backward()
+    kept = [(parameter.grad, parameter.grad.clone()) for parameter in model.parameters()]
+    cnnstat.analyze(model, X)
+    for parameter, (grad, value) in zip(model.parameters(), kept, strict=True):
+        assert parameter.grad is grad
+        assert torch.equal(grad, value)
+
+
+def test_a_model_without_memory_cannot_need_values():
+    model = Restless(reads=True).to("meta")
+    with pytest.raises(CnnstatError, match="depends on the values of a tensor, and it cannot be run for real"):
+        cnnstat.analyze(model, X)
