@@ -15,6 +15,9 @@ from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
 from cnnstat.ops.traced import Recorded
 
+_GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
+"""Where PyTorch keeps modules that are no layers."""
+
 UNUSED = "Unused"
 """What the rows are called that hold parameters no call of this forward pass used."""
 
@@ -73,21 +76,20 @@ def _is_layer(where: ModuleCall) -> bool:
     """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
     if where.module is None or not where.path:
         return False
-    homes = (cls.__module__ for cls in type(where.module).__mro__)
-    general = ("torch.nn.modules.module", "torch.nn.modules.container")
-    return any(home.startswith("torch.nn.modules.") and home not in general for home in homes)
+    homes = [cls.__module__ for cls in type(where.module).__mro__]
+    return any(home.startswith("torch.nn.modules.") and home not in _GENERAL_HOMES for home in homes)
 
 
 def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:
     """Return what kind of module each path above a node is."""
     kinds = {path: type(module).__name__ for path, module in modules if path}
     used: dict[str, str] = {}
+    seen: set[str] = set()
     for node in nodes:
-        parts = node.name.split(".")
-        for length in range(1, len(parts)):
-            path = ".".join(parts[:length])
-            if path in kinds:
-                used[path] = kinds[path]
+        path = node.name.rpartition(".")[0]
+        if path not in seen:
+            seen.add(path)
+            used.update((above, kinds[above]) for above in _above(node.name) if above in kinds)
     return used
 
 
@@ -95,7 +97,7 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     """Return a row for each module none of whose tensors were used, and for each other tensor left over."""
     free = builder.ledger.free()
     groups: dict[str, list[int]] = {}
-    tops = _unused_tops(builder)
+    tops = _unused_tops(builder) if free else set()
     for key in free:
         stored = builder.ledger.tensors[key]
         top = next((path for path in _above(stored.name) if path in tops), stored.name)

@@ -144,8 +144,8 @@ class FunctionMode(TorchFunctionMode):
             return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
-            call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
+        if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
+            call = Call(name, args, keywords, (), None, recorder.stack.current)
             try:
                 found = shortcut(call, recorder.faker)
             finally:
