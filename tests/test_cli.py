@@ -252,6 +252,25 @@ def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
     assert "\x1b" not in result.out + result.err and len(result.err.splitlines()) <= 1
 
 
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_names_every_option_in_full_at_80_columns(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)  # read when typer is imported
+    shown = run(command, "--help").out
+    words = shown.split()
+    assert max(map(len, shown.splitlines())) <= 80
+    for option in (name for item in cli.load_command(command).params for name in item.opts if name[0] == "-"):
+        assert option in words
+
+
+@pytest.mark.parametrize(
+    "command", [["analyze", "lenet5"], ["analyze", "lenet5", "--published"], ["compare", "lenet5", "m5"]]
+)
+def test_pages_of_their_own(run: Run, command: list[str]) -> None:
+    result = run(*command, "--format", "html")
+    assert result.code == 0 and "<table" in result.out and result.out.endswith("</div>\n")
+
+
 def test_version(run: Run) -> None:
     assert run("--version").out.startswith("cnnstat 0.")
 

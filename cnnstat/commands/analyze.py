@@ -8,18 +8,19 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
+    FLAG,
     ArgumentOption,
     BatchOption,
     ColumnsOption,
     DtypeOption,
-    Format,
-    FormatOption,
     InputOption,
     Mode,
     ModeOption,
     Optimizer,
     OptimizerOption,
     OutputOption,
+    PageFormat,
+    PageFormatOption,
     SetOption,
     SourceArgument,
     StrictOption,
@@ -41,15 +42,15 @@ def analyze(
     optimizer: OptimizerOption = Optimizer.sgd,
     strict_receptive_field: StrictOption = False,
     depth: Annotated[
-        int | None, typer.Option(help="Fold blocks below this depth of names; totals never change.")
+        int | None, typer.Option(help="Fold blocks below this depth of names; totals never change.", metavar="N")
     ] = None,
     columns: ColumnsOption = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
-    top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.")] = None,
+    top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
     published: Annotated[
-        bool, typer.Option("--published", help="Set published figures beside the exact ones.")
+        bool, typer.Option("--published", help="Set published figures beside the exact ones.", metavar=FLAG)
     ] = False,
-    format: FormatOption = Format.table,
+    format: PageFormatOption = PageFormat.table,
     output: OutputOption = None,
 ) -> None:
     """Show every layer of a network and its totals."""
