@@ -23,7 +23,7 @@ def load_source(source: str, request: Request) -> Graph:
     from cnnstat.frontends.spec import read_spec
 
     if source in zoo.names():
-        return read_spec(zoo.path(source), request, zoo.find, source=source)
+        return read_spec(zoo.path(source), request, zoo.find, source=source, shown=f"{source}.yaml")
     if source.endswith(".py"):
         raise SourceError(f"{source[:100]}: name the class, function or model in it, as in {Path(source).name}:Net")
     if _is_path(source):
