@@ -146,11 +146,13 @@ class ItemReader:
         return Group(Meta(tree.location, None if label is None else template(label)), self.items(tree))
 
     def _single(self, key: Scalar, value: Tree, meta: Meta) -> Item:
-        """Return `Layer: arguments`, `layer: text`, or `label: item`."""
+        """Return `Layer: arguments`, `layer: text`, `Layer(arguments):`, or `label: item`."""
         if key.text == "layer" and isinstance(value, Scalar):
             return self.call(value, meta)
         if key.text in self.callables:
             return self._with_arguments(key, value, meta)
+        if self._is_call(key) and isinstance(value, Scalar) and value.value is None:
+            return self.call(key, meta)
         self._check_label(key, value)
         if meta.name is not None:
             fail(key.location, f"two names, {key.text[:60]} and name:; keep one")
@@ -159,12 +161,15 @@ class ItemReader:
             return Group(meta._replace(name=label), self.items(value))
         return _renamed(self.item(value), label, meta)
 
+    def _is_call(self, key: Scalar) -> bool:
+        """Whether a key is a layer or block with its arguments in brackets, as `Conv2d(64, 3)`."""
+        head, bracket, _ = key.text.partition("(")
+        return bool(bracket) and head in self.callables
+
     def _check_label(self, key: Scalar, value: Tree) -> None:
         """Raise SpecError where `key: value` looks like a layer with arguments rather than a label with layers."""
-        head, bracket, _ = key.text.partition("(")
-        if bracket and head in self.callables:
-            if isinstance(value, Scalar) and value.value is None:
-                fail(key.location, f"{head} has its arguments in brackets; delete the colon behind them")
+        head = key.text.partition("(")[0]
+        if self._is_call(key):
             fail(key.location, f"{head} has its arguments in brackets; a name stands in front, as in name: {head}(…)")
         entries = value.items if isinstance(value, Sequence) else [value]
         has_values = bool(entries) and all(isinstance(e, Scalar) and not isinstance(e.value, str) for e in entries)
