@@ -213,6 +213,8 @@ def test_every_command_has_every_format(run: Run, command: list[str], format: st
         (["analyze", "vgg16", "--depth", "0"], "at least 1"),
         (["analyze", "vgg16", "--top", "-1"], "at least 1"),
         (["analyze", "vgg16", "--format", "jsn"], "--format"),
+        (["analyze", "vgg16", "--published", "--top", "3"], "--top is of the table of layers"),
+        (["analyze", ""], "SOURCE is empty"),
         (["analyze", "vgg16", "--optimizer", "adm"], "--optimizer"),
         (["analyze", "vgg16", "--colums", "name"], "--columns"),
         (["analyze", "vgg16", "-o", "no/such/folder/file"], "no/such/folder/file"),
@@ -243,6 +245,24 @@ def test_markup_in_a_title_is_only_text(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "evil.yaml"
     path.write_text('title: "[red]x[/red]"\ninput: [1, 4, 4]\nlayers: [ReLU]\n')
     assert "[red]x[/red]" in run("analyze", str(path)).out
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (TINY.encode(), 0, b"conv1"),
+        (b"extends: vgg16\nlet: {classes: 7}\n", 0, b"Linear(7)"),
+        (b"", 2, b"stdin:1:1: the file is empty"),
+        (b"\xff\xfe\x00", 2, b"stdin: not UTF-8 text (byte 0)"),
+        (b"input: [3, 8, 8]\nlayers: [Relu]\n", 2, b"stdin:2:10: there is no layer called Relu; did you mean ReLU?"),
+    ],
+)
+def test_a_spec_on_standard_input(
+    run: Run, monkeypatch: pytest.MonkeyPatch, text: bytes, code: int, said: bytes
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    result = run("analyze", "-")
+    assert result.code == code and said.decode() in (result.err if code else result.out)
 
 
 def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:

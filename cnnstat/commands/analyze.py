@@ -28,6 +28,7 @@ from cnnstat.commands.options import (
     load_analysis,
     split_keys,
 )
+from cnnstat.errors import CnnstatError
 
 
 def analyze(
@@ -56,6 +57,9 @@ def analyze(
     """Show every layer of a network and its totals."""
     from cnnstat import report
 
+    shown = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
+    if published and (given := [name for name, value in shown.items() if value is not None]):
+        raise CnnstatError(f"{given[0]} is of the table of layers, and --published shows another; leave one out")
     view = report.View(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     analysis = load_analysis(source, input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
     with console.open_output(output) as out:

@@ -58,7 +58,8 @@ SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="A zoo network (`cnnstat list`), a .yaml or .json file, torchvision:NAME, timm:NAME, file.py:Class.",
+        help="A zoo network (`cnnstat list`), a .yaml or .json file, - for one on standard input, torchvision:NAME, "
+        "timm:NAME, file.py:Class.",
     ),
 ]
 InputOption = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,20 @@ def read_text(path: Path, most: int = MAX_BYTES, what: str = "a spec is a page o
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else None
         fail(where, f"cannot be read: {said or error}")
+
+
+def read_stdin() -> str:
+    """Return the text on standard input; raises SpecError where it is too long or no UTF-8 text."""
+    where = Location("stdin", 0, 0)
+    try:
+        content = sys.stdin.buffer.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            fail(where, f"larger than {MAX_BYTES >> 20} MiB; a spec is a page or two of text")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        fail(where, f"not UTF-8 text (byte {error.start}); send UTF-8 text")
+    except (OSError, AttributeError) as error:  # there is no standard input at all
+        fail(where, f"cannot be read: {error}")
 
 
 def _instead_of(path: Path) -> str:
