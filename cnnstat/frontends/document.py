@@ -235,10 +235,12 @@ def _read_published(document: Document, tree: Tree) -> None:
 
 def _figures(entry: Tree, problems: Problems) -> tuple[dict[str, Any], ...]:
     """Return one entry of `published:`, or nothing after noting its faults."""
+    unknown = list(entry.unknown_keys(FIGURE_KEYS)) if isinstance(entry, Mapping) else []
+    problems.extend(unknown)
     if not isinstance(entry, Mapping) or not {"figure", "value", "source"} <= set(entry.entries):
-        problems.extend([problem(entry.location, "a published figure needs figure:, value: and source:")])
+        if not unknown:
+            problems.extend([problem(entry.location, "a published figure needs figure:, value: and source:")])
         return ()
-    problems.extend(entry.unknown_keys(FIGURE_KEYS))
     texts = {key: _prose(value, key) for key, (_, value) in entry.entries.items()}
     return ({**texts, "location": entry.location},)
 
