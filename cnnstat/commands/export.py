@@ -36,7 +36,10 @@ class ExportFormat(str, Enum):
 def export(
     source: SourceArgument,
     to: Annotated[
-        ExportFormat | None, typer.Option("--to", help="A spec (yaml, json) or a PyTorch file; else as FILE ends.")
+        ExportFormat | None,
+        typer.Option(
+            "--to", help="yaml or json for a spec, torch for a PyTorch file; else as FILE ends.", metavar="FORMAT"
+        ),
     ] = None,
     input: InputOption = None,
     batch: BatchOption = None,

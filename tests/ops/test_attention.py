@@ -66,7 +66,7 @@ def dot_products(draw):
     return op, inputs if mask is None else (*inputs, mask)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(dot_products())
 def test_dot_products_are_pytorchs(case):
     op, inputs = case
@@ -143,7 +143,7 @@ def multihead_calls(draw):
     return MultiheadAttention(heads, draw(st.sampled_from([0, 0.5])), batch_first=batch_first, **options), inputs
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(multihead_calls())
 def test_multihead_calls_are_pytorchs(case):
     check_heads(*case)
