@@ -17,6 +17,8 @@ CASES = {
     "Custom": (1, 1, 12, 12),
     "Attention": (2, 5, 8),
     "Encoder": (2, 5, 8),
+    "Token": (2, 5, 8),
+    "Remembered": (2, 5, 8),
     "Recurrent": (2, 7, 5),
     "Transposed": (2, 4, 32, 32),
     "Unused": (2, 4),
@@ -97,6 +99,33 @@ def test_flop_counter_does_not_see_into_fused_attention_when_it_is_alone():
         assert total(found, "FlopCounterMode").value > 0
         alone = total(found, "FlopCounterMode alone")
         assert (alone.value, alone.verdict.value) == (0, "explained")
+
+
+@pytest.mark.parametrize("run", [True, False])
+def test_a_view_of_a_parameter_may_be_handed_to_a_module(run):
+    found = verify("Token", run=run)
+    assert layer(found, "beside.add").flop_counter.value == layer(found, "beside.add").macs == 2 * 8 * 8
+    assert {layer.shape.verdict.value for layer in found.layers} == {"agrees"}
+    assert not run or total(found, "FlopCounterMode alone").verdict.value == "explained"
+
+
+def test_attention_to_weights_alone_is_missed_where_flop_counter_is_alone():
+    alone = total(verify("Remembered"), "FlopCounterMode alone")
+    assert (alone.value, alone.verdict.value) == (0, "explained")
+
+
+def test_a_failure_of_flop_counter_alone_is_told(monkeypatch):
+    from cnnstat.verification import natural
+
+    def fail(run, modules):
+        raise RuntimeError("it cannot")
+
+    monkeypatch.setattr(natural, "natural_total", fail)
+    found = verify("Attention")
+    alone = total(found, "FlopCounterMode alone")
+    assert (alone.value, alone.verdict.value) == (None, "no witness")
+    assert alone.reasons == ("it could not run: RuntimeError: it cannot",)
+    assert found.exit_code == 0
 
 
 def test_recurrent_layers_are_seen_by_nobody_but_explained():

@@ -89,6 +89,39 @@ class Encoder(nn.Module):
         return self.encoder(x)
 
 
+class Beside(nn.Module):
+    """A module that is handed two tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, token, x):
+        return self.linear(token) + x
+
+
+class Token(nn.Module):
+    """A learnt token, expanded and handed to a module: a view of a parameter, which has no history without autograd."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.beside, self.attention = nn.Parameter(torch.zeros(1, 1, 8)), Beside(), Attention()
+
+    def forward(self, x):
+        return self.attention(self.beside(self.token.expand(x.shape[0], -1, -1), x))
+
+
+class Remembered(nn.Module):
+    """Attention to nothing but weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory, self.attention = nn.Parameter(torch.randn(1, 3, 8)), Attention()
+
+    def forward(self, x):
+        return x + self.attention(self.memory).mean(1, keepdim=True)
+
+
 class Recurrent(nn.Module):
     """Two bidirectional layers, and a linear one."""
 
