@@ -67,8 +67,9 @@ def forward_pass(subject: Subject, *, real: bool) -> Pass:
         assert subject.example is not None
         graph = replay(module, subject.example, listen, dtype=subject.dtype, mode=subject.mode, real=real)
     recorder = recorders[0]
-    runs = recorder.runs + [Run("") for _ in range(len(graph.nodes) - len(recorder.runs))]
-    return Pass(tuple(node.name for node in graph.nodes), tuple(runs), recorder.outside, real, recorder.counted)
+    names = tuple(node.name for node in graph.nodes)
+    runs = recorder.finished(graph)
+    return Pass(names, runs, recorder.outside, real, recorder.counted)
 
 
 class CountingRecorder(Recorder):
@@ -108,6 +109,17 @@ class CountingRecorder(Recorder):
             self._on_weights[len(after) - 1] = found
         else:
             self.outside += found.macs
+
+    def finished(self, graph: Graph) -> tuple[Run, ...]:
+        """Return the runs of all nodes of the pass; the last ones hold the tensors and the work that no call uses."""
+        unused = graph.nodes[len(self.runs) :]
+        runs = [Run("", "", node.op.output(()), node.op.dtypes((), graph.dtype, 1)) for node in unused]
+        left = sum(self._on_weights.values(), Evidence())
+        if unused:
+            runs[-1].evidence = left
+        else:
+            self.outside += left.macs
+        return (*self.runs, *runs)
 
     def _is_new(self, results: tuple[torch.Tensor, ...]) -> bool:
         """Whether the last node is the one that made these results."""

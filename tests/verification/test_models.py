@@ -30,6 +30,10 @@ CASES = {
     "Shifted": (1, 3, 16, 16),
     "Decided": (2, 4),
     "Vanishing": (1, 2, 15, 15),
+    "Casts": (1, 2, 12, 12),
+    "Layouts": (1, 3, 16, 16),
+    "Idle": (1, 3, 8, 8),
+    "Rigid": (1, 3, 32, 32),
 }
 
 
@@ -177,6 +181,15 @@ def test_without_fvcore_the_others_are_heard(monkeypatch):
     assert [w.silence for w in found.witnesses] == ["", "fvcore is not installed; pip install fvcore", ""]
 
 
+@pytest.mark.parametrize("run", [True, False])
+def test_work_that_nothing_uses_is_counted_and_what_is_not_called_agrees(run):
+    found = verify("Idle", run=run)
+    results = layer(found, "unused_results")
+    assert results.macs == results.flop_counter.value == 3 * 8 * 5
+    assert {each.flop_counter.verdict.value for each in found.layers} == {"agrees"}
+    assert total(found, "FlopCounterMode").verdict.value == "agrees"
+
+
 # Receptive fields -----------------------------------------------------------------------------------------------------
 
 
@@ -197,6 +210,31 @@ def test_periods_of_transposed_convolutions_show_at_neighbouring_positions():
     fields = [field for field in verify("Transposed").fields if field.layer == "up"]
     sizes = [field.gradient[0][1] - field.gradient[0][0] + 1 for field in fields]
     assert sorted(sizes) == [3, 5]
+
+
+@pytest.mark.parametrize("name", ["Casts", "Layouts"])
+def test_calls_that_do_something_only_sometimes_keep_their_place(name):
+    fields = verify(name).fields
+    assert fields[-1].layer == "last"
+    assert fields[-1].gradient == fields[-1].ours is not None
+
+
+def test_memory_is_that_of_the_layers_up_to_the_last_local_one(monkeypatch):
+    from cnnstat.verification import gradient_field
+
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 * 4)
+    fields = verify("Rigid").fields
+    assert [field.gradient for field in fields] == [((12, 15), (12, 15)), ((16, 19), (16, 19))]
+
+
+def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
+    from cnnstat.verification import gradient_field
+
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64)
+    assert verify("Rigid").fields
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 - 1)
+    (note,) = verify("Rigid").notes
+    assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
 
 
 def test_inputs_by_name():
