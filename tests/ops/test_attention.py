@@ -151,6 +151,7 @@ def multihead_calls(draw):
     batch_first, count = draw(flags), draw(st.integers(1, 3))
     shapes = [(queries, features), (keys, key_features), (keys, value_features)][:count]
     inputs = tuple((n, *shape) if batch_first else (shape[0], n, shape[1]) for shape in shapes)
+    inputs = inputs if draw(st.integers(0, 3)) else tuple(shapes)
     names = ("bias", "add_bias_kv", "add_zero_attn", "need_weights")
     options = {name: draw(flags) for name in names}
     return MultiheadAttention(heads, draw(st.sampled_from([0, 0.5])), batch_first=batch_first, **options), inputs
@@ -162,7 +163,10 @@ def test_multihead_calls_are_pytorchs(case):
     check_heads(*case)
 
 
-@pytest.mark.parametrize(("op", "inputs"), HEADS)
+HEADS_OF_ONE = [(MultiheadAttention(3, need_weights=True), ((5, 12), (7, 12), (7, 12))[:count]) for count in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("op", "inputs"), [*HEADS, *HEADS_OF_ONE])
 @pytest.mark.parametrize("index", [0, 1])
 def test_multihead_windows_are_where_the_gradient_is(op, inputs, index):
     outputs = op.output(inputs)
@@ -170,13 +174,14 @@ def test_multihead_windows_are_where_the_gradient_is(op, inputs, index):
     for which in range(len(inputs)) if index < len(outputs) else ():
         torch.manual_seed(0)
         tensors = [torch.rand(shape, requires_grad=True) for shape in inputs]
-        ours = support_by_op(op, inputs, (1, 1, 1), which, index)
+        place = (1,) * len(outputs[index])
+        ours = support_by_op(op, inputs, place, which, index)
         if index and which == 2:
-            function(*tensors)[index][1, 1, 1].backward()
+            function(*tensors)[index][place].backward()
             assert tensors[which].grad is None
-            assert ours[:2] == [set(), set()]
+            assert ours[:-1] == [set()] * (len(place) - 1)
         else:
-            assert ours == support_by_torch(function, tensors, (1, 1, 1), which, index)
+            assert ours == support_by_torch(function, tensors, place, which, index)
 
 
 def test_work_of_vit_b_attention():
@@ -204,7 +209,8 @@ def test_need_weights_is_no_argument_of_the_module():
         (MultiheadAttention(5), ((2, 5, 12),), "num_heads=5 does not divide 12 features; use 1, 2, 3, 4, 6, 12"),
         (MultiheadAttention(3, kdim=8), ((2, 5, 12), (2, 7, 9)), "write kdim=9, or leave it out"),
         (MultiheadAttention(3), ((2, 5, 12), (3, 7, 12)), "give all the same batch"),
-        (MultiheadAttention(3), ((2, 12),), "takes batch×positions×features"),
+        (MultiheadAttention(3), ((12,),), "takes batch×positions×features"),
+        (MultiheadAttention(3), ((1, 5, 12), (5, 12)), "give all the same batch"),
         (ScaledDotProductAttention(is_causal=True), ((2, 5, 8),) * 3 + ((5, 5),), "is_causal=true brings its own mask"),
     ],
 )

@@ -17,6 +17,7 @@ CASES = {
     "Custom": (1, 1, 12, 12),
     "Attention": (2, 5, 8),
     "Encoder": (2, 5, 8),
+    "Sequence": (5, 8),
     "Token": (2, 5, 8),
     "Remembered": (2, 5, 8),
     "Recurrent": (2, 7, 5),
@@ -116,6 +117,14 @@ def test_a_view_of_a_parameter_may_be_handed_to_a_module(run):
 def test_attention_to_weights_alone_is_missed_where_flop_counter_is_alone():
     alone = total(verify("Remembered"), "FlopCounterMode alone")
     assert (alone.value, alone.verdict.value) == (0, "explained")
+
+
+def test_one_sequence_costs_what_a_batch_of_one_costs():
+    alone, batch = verify("Sequence"), cnnstat.verify(models.Sequence(), (1, 5, 8))
+    assert all(each.op.modelled for each in alone.analysis.layers)
+    assert total(alone, "FlopCounterMode").value == total(batch, "FlopCounterMode").value
+    for figure in ("macs", "flops", "params"):
+        assert getattr(alone.analysis.totals, figure) == getattr(batch.analysis.totals, figure)
 
 
 def test_a_failure_of_flop_counter_alone_is_told(monkeypatch):

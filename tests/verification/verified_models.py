@@ -78,6 +78,18 @@ class Attention(nn.Module):
         return self.norm(self.attention(x, x, x, need_weights=False)[0])
 
 
+class Sequence(nn.Module):
+    """Attention over positions × features, with batch or without."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        y, weights = self.attention(x, x, x)
+        return functional.scaled_dot_product_attention(y, y, weights @ x)
+
+
 class Encoder(nn.Module):
     """Encoder layers, which PyTorch fuses too."""
 
