@@ -61,10 +61,14 @@ class Recorder:
         )
         call.inner = inner
         plain = name.removeprefix("F.")
-        if first is not None and (plain in SAME or _is_unchanged(plain, first, results)):
+        if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
         else:
             self.note(self.builder.record, call)
+
+    def is_unchanged(self, name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
+        """Whether a call that may do nothing did nothing; a listener that changes what runs may know better."""
+        return _is_unchanged(name, first, results)
 
     def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
         """Let the builder do something with a call; its own faults are told apart from the model's."""
