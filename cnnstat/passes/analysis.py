@@ -10,7 +10,7 @@ from typing import Any
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Op, Shape, Shapes
 from cnnstat.passes.lint import lint
-from cnnstat.passes.memory import Memory, memory
+from cnnstat.passes.memory import Memory, check_optimizer, memory
 from cnnstat.passes.params import Parameters, count_parameters
 from cnnstat.passes.receptive_field import ReceptiveField, ReceptiveFields, receptive_fields
 from cnnstat.passes.shapes import Values, infer_shapes
@@ -61,6 +61,7 @@ class Analysis:
 
     layers: one entry for each op call, in execution order.
     totals: the figures of the whole network.
+    memory, fields: found out when they are first asked for; optimizer and strict decide what they say.
     uncounted: names of layers whose work could not be counted; where there are any, totals are "at least".
     warnings: structures that are legal but seldom meant, one line each.
     """
@@ -69,8 +70,18 @@ class Analysis:
     values: Values
     parameters: Parameters
     work: Work
-    memory: Memory
-    fields: ReceptiveFields
+    optimizer: str = "sgd"
+    strict: bool = False
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Bytes of parameters, of activations, and of training."""
+        return memory(self.graph, self.values, optimizer=self.optimizer)
+
+    @cached_property
+    def fields(self) -> ReceptiveFields:
+        """The receptive field of every tensor."""
+        return receptive_fields(self.graph, self.values, strict=self.strict)
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
@@ -146,18 +157,19 @@ class Analysis:
 
 
 def analyze_graph(graph: Graph, *, optimizer: str = "sgd", strict: bool = False) -> Analysis:
-    """Run every pass over a graph.
+    """Return the findings about a graph; its shapes, parameters and work are found out at once.
 
     optimizer: `sgd`, `momentum` or `adam`; decides the optimizer state in training memory.
     strict: count a squeeze-excite gate as seeing the whole input instead of reporting the local receptive field.
-    Raises SpecError where an op refuses its inputs.
+    Raises SpecError where an op refuses its inputs, CnnstatError if there is no such optimizer.
     """
+    check_optimizer(optimizer)
     values = infer_shapes(graph)
     return Analysis(
         graph=graph,
         values=values,
         parameters=count_parameters(graph, values),
         work=count_work(graph, values),
-        memory=memory(graph, values, optimizer=optimizer),
-        fields=receptive_fields(graph, values, strict=strict),
+        optimizer=optimizer,
+        strict=strict,
     )

@@ -56,9 +56,7 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
 
     Raises CnnstatError if there is no such optimizer or dtype. Takes time linear in the graph.
     """
-    if optimizer not in OPTIMIZER_STATES:
-        hint = did_you_mean(optimizer, OPTIMIZER_STATES) or f"; use one of {', '.join(OPTIMIZER_STATES)}"
-        raise CnnstatError(f"there is no optimizer called {optimizer[:60]}{hint}")
+    check_optimizer(optimizer)
     outputs = tuple(
         tuple(numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
         for shapes, dtypes in zip(values.outputs, values.dtypes)
@@ -78,6 +76,13 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
         saved_bytes=_saved(graph, values, outputs),
     )
+
+
+def check_optimizer(name: str) -> None:
+    """Raise CnnstatError if there is no such optimizer."""
+    if name not in OPTIMIZER_STATES:
+        hint = did_you_mean(name, OPTIMIZER_STATES) or f"; use one of {', '.join(OPTIMIZER_STATES)}"
+        raise CnnstatError(f"there is no optimizer called {name[:60]}{hint}")
 
 
 def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[int]]:

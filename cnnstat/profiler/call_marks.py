@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.frontends.torch.calls import Heard, function_name
+from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import is_transformed, results_of
 from cnnstat.frontends.torch.tensors import shape_of
@@ -212,7 +213,7 @@ def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[Heard]) -
     """Run a model once and hold its calls against the trace; returns the plan, and whether to look below Python."""
     below = any(call.below for call in heard)
     events: list[Event] = []
-    stack = CallStack(model)
+    stack = CallStack(modules_of(model))
     runs = _Runs(model, events.clear)
     no_results: tuple[Tensor, ...] = ()
 

@@ -72,9 +72,10 @@ def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
     if subject.why_not_real:
         raise FvcoreError(f"it needs a real forward pass: {subject.why_not_real}")
     module = subject.module(real=True)
+    from cnnstat.frontends.torch.modules import modules_of
     from cnnstat.frontends.torch.state import preserved
 
-    with preserved(module), torch.no_grad(), _quiet():
+    with preserved(modules_of(module)), torch.no_grad(), _quiet():
         module.train(subject.mode == "train")
         heard: list[Operation] = []
         try:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from cnnstat.frontends.torch.example import Made
+from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.state import preserved
 from cnnstat.verification.flop_counter import natural_total
 from cnnstat.verification.subject import Subject
@@ -17,7 +18,7 @@ def alone(subject: Subject, paths: Sequence[str]) -> tuple[int, dict[str, int]]:
     """Return FlopCounterMode's multiply-accumulates in all, and within each of some modules."""
     module, example = subject.module(real=True), subject.example
     assert example is not None
-    with preserved(module), torch.no_grad(), warnings.catch_warnings():
+    with preserved(modules_of(module)), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module.train(subject.mode == "train")
         made = Made(example, module, getattr(torch, subject.graph.dtype), None)

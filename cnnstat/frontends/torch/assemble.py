@@ -6,11 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from torch import nn
-
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.claims import Claim
-from cnnstat.frontends.torch.modules import modules_of
+from cnnstat.frontends.torch.modules import Modules
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import NodeDraft
 from cnnstat.ir.graph import Edge, Graph, Input, Node
@@ -22,12 +20,12 @@ UNUSED = "Unused"
 
 
 def assemble(
-    builder: Builder, model: nn.Module, inputs: tuple[Input, ...], outputs: tuple[Edge, ...], *, name: str, source: str
+    builder: Builder, modules: Modules, inputs: tuple[Input, ...], outputs: tuple[Edge, ...], *, name: str, source: str
 ) -> Graph:
     """Return the graph of a trace."""
     names = _Names(builder)
     nodes = [Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes]
-    nodes += _unused(builder, model, names)
+    nodes += _unused(builder, names)
     return Graph(
         name=name,
         inputs=inputs,
@@ -35,7 +33,7 @@ def assemble(
         outputs=outputs,
         dtype=builder.dtype,
         source=source,
-        blocks=_blocks(model, nodes),
+        blocks=_blocks(modules, nodes),
     )
 
 
@@ -80,9 +78,9 @@ def _is_layer(where: ModuleCall) -> bool:
     return any(home.startswith("torch.nn.modules.") and home not in general for home in homes)
 
 
-def _blocks(model: nn.Module, nodes: Iterable[Node]) -> dict[str, str]:
+def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:
     """Return what kind of module each path above a node is."""
-    kinds = {path: type(module).__name__ for path, module in modules_of(model) if path}
+    kinds = {path: type(module).__name__ for path, module in modules if path}
     used: dict[str, str] = {}
     for node in nodes:
         parts = node.name.split(".")
@@ -93,11 +91,11 @@ def _blocks(model: nn.Module, nodes: Iterable[Node]) -> dict[str, str]:
     return used
 
 
-def _unused(builder: Builder, model: nn.Module, names: _Names) -> list[Node]:
+def _unused(builder: Builder, names: _Names) -> list[Node]:
     """Return a row for each module none of whose tensors were used, and for each other tensor left over."""
     free = builder.ledger.free()
     groups: dict[str, list[int]] = {}
-    tops = _unused_tops(builder, model)
+    tops = _unused_tops(builder)
     for key in free:
         stored = builder.ledger.tensors[key]
         top = next((path for path in _above(stored.name) if path in tops), stored.name)
@@ -134,7 +132,7 @@ def _above(name: str) -> list[str]:
     return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
 
 
-def _unused_tops(builder: Builder, model: nn.Module) -> set[str]:
+def _unused_tops(builder: Builder) -> set[str]:
     """Return the paths of the modules that have parameters, none of them used."""
     used = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is not None for path in _above(s.name)}
     idle = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is None for path in _above(s.name)}

@@ -17,12 +17,12 @@ _CPU = torch.device("cpu")
 def unlogged() -> Iterator[None]:
     """Keep the tracebacks off the terminal that fake mode logs for every model that does not run."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    was_disabled = logger.disabled
+    logger.disabled = True
     try:
         yield
     finally:
-        logger.setLevel(level)
+        logger.disabled = was_disabled
 
 
 class Faker:

@@ -19,7 +19,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, unlogged
-from cnnstat.frontends.torch.modules import tensors_of
+from cnnstat.frontends.torch.modules import Modules, modules_of, tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -79,15 +79,16 @@ def traced(model: nn.Module, example: Example, faker: Faker | None, way: Way) ->
 
 def _pass(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> Graph:
     """Return the graph of one pass, whatever PyTorch's compiler does."""
-    dtype = way.dtype or main_dtype(model)
-    with preserved(model), torch.set_grad_enabled(way.gradients), _quiet(), swapped(model, faker) as pairs:
+    modules = modules_of(model)
+    dtype = way.dtype or main_dtype(modules)
+    with preserved(modules), torch.set_grad_enabled(way.gradients), _quiet(), swapped(modules, faker) as pairs:
         has_mode = _set_mode(model, way.mode == "train")
         made = Made(example, model, dtype, faker)
         builder = Builder(len(made.tensors), str(dtype).removeprefix("torch."))
-        _store(builder, model, {id(stand_in): real for real, stand_in in pairs})
+        _store(builder, modules, {id(stand_in): real for real, stand_in in pairs})
         for number, tensor in enumerate(made.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
-        stack = CallStack(model)
+        stack = CallStack(modules)
         recorder = way.listen(builder, stack, faker, made.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
@@ -95,7 +96,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> 
             if isinstance(result, Iterator):
                 result = tuple(result)
         outputs = tuple(_output_edges(builder, result, stack))
-        graph = assemble(builder, model, tuple(made.inputs), outputs, name=way.name, source=way.source)
+        graph = assemble(builder, modules, tuple(made.inputs), outputs, name=way.name, source=way.source)
     said = (*_bound_notes(recorder), *_unused_notes(graph))
     if not has_mode:
         said = (*said, f"the model cannot be set to {way.mode} mode: it is counted as it was exported")
@@ -111,10 +112,10 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def main_dtype(model: nn.Module) -> torch.dtype:
+def main_dtype(modules: Modules) -> torch.dtype:
     """Return the dtype that most of a model's numbers have."""
     counts: Counter[torch.dtype] = Counter()
-    for _, tensor, is_parameter in tensors_of(model):
+    for _, tensor, is_parameter in tensors_of(modules):
         if is_parameter and not nn.parameter.is_lazy(tensor) and tensor.is_floating_point():
             counts[tensor.dtype] += tensor.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
@@ -129,10 +130,10 @@ def _set_mode(model: nn.Module, training: bool) -> bool:
     return True
 
 
-def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
+def _store(builder: Builder, modules: Modules, real: dict[int, torch.Tensor]) -> None:
     """Make all parameters and buffers known to the builder."""
     seen: set[int] = set()
-    for name, stand_in, is_parameter in tensors_of(model):
+    for name, stand_in, is_parameter in tensors_of(modules):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
             builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)

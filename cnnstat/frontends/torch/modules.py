@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+Modules = list[tuple[str, nn.Module]]
+"""Modules with their paths, the outer before the inner."""
 
-def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
+
+def modules_of(model: nn.Module) -> Modules:
     """Return every module once, the outer before the inner, with its path."""
-    found: list[tuple[str, nn.Module]] = []
+    found: Modules = []
     seen: set[int] = set()
     waiting = [("", model)]
     while waiting:
@@ -26,13 +29,12 @@ def modules_of(model: nn.Module) -> list[tuple[str, nn.Module]]:
     return found
 
 
-def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
+def tensors_of(modules: Modules) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """Yield every parameter, then every buffer, once, with its name and whether it is a parameter."""
-    modules = modules_of(model)
     for is_parameter in (True, False):
-        seen: set[torch.Tensor] = set()
+        seen: set[int] = set()
         for path, module in modules:
             for name, tensor in (module._parameters if is_parameter else module._buffers).items():
-                if tensor is not None and tensor not in seen:
-                    seen.add(tensor)
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
                     yield f"{path}.{name}" if path else name, tensor, is_parameter

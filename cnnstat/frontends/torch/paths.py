@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
-from cnnstat.frontends.torch.modules import modules_of
+from cnnstat.frontends.torch.modules import Modules
 
 
 @dataclass(eq=False)
@@ -24,12 +24,12 @@ class ModuleCall:
 
 
 class CallStack:
-    """The module calls that are running; the last is the innermost."""
+    """The module calls of a model that are running; the last is the innermost. modules: all of it, itself first."""
 
-    def __init__(self, model: nn.Module) -> None:
-        self._paths = {id(module): path for path, module in modules_of(model)}
+    def __init__(self, modules: Modules) -> None:
+        self._paths = {id(module): path for path, module in modules}
         self._kept: list[nn.Module] = []
-        self.calls = [ModuleCall("", model)]
+        self.calls = [ModuleCall("", modules[0][1])]
 
     @property
     def current(self) -> ModuleCall:

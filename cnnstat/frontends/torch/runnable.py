@@ -21,6 +21,7 @@ from cnnstat.frontends.torch.forward_pass import main_dtype
 from cnnstat.frontends.torch.guard import ModelError
 from cnnstat.frontends.torch.load import example_from
 from cnnstat.frontends.torch.locate import locate
+from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.trace import notes, trace, trace_for_real
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
@@ -127,7 +128,7 @@ def _runnable(model: nn.Module, example: Example, name: str, source: str, reques
         _materialize(model, example)
     if dtype is not None:
         model.to(dtype)
-    made = Made(example, model, dtype or main_dtype(model), None)
+    made = Made(example, model, dtype or main_dtype(modules_of(model)), None)
     if dtype is not None:
         _convert(made, dtype)
     calls: list[Heard] = []

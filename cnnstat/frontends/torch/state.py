@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import random
 import sys
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,21 +12,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnstat.frontends.torch.modules import modules_of
+from cnnstat.frontends.torch.modules import Modules
 
-_CONTAINERS = (list, dict, set)
+_CONTAINERS = frozenset((list, dict, set, OrderedDict))
 
 
 @contextmanager
-def preserved(model: nn.Module) -> Iterator[None]:
-    """Leave all as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
-    modules = [module for _, module in modules_of(model)]
-    instances = [(module, module.__class__, _copied(vars(module))) for module in modules]
+def preserved(modules: Modules) -> Iterator[None]:
+    """Leave a model as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
+    kept = [_Kept(module) for _, module in modules]
     classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
-    scripted = [_Scripted(module) for module in modules if isinstance(module, torch.jit.ScriptModule)]
-    # An isinstance would ask a metaclass that is written in Python, for every attribute of every module.
-    values = (value for module in modules for value in vars(module).values())
-    own = [(value, value.get_state()) for value in values if torch.Generator in type(value).__mro__]
+    scripted = [_Scripted(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
+    own = [(generator, generator.get_state()) for generator in _own_generators(modules)]
     generators, dtype = _generators(), torch.get_default_dtype()
     try:
         yield
@@ -34,15 +31,39 @@ def preserved(model: nn.Module) -> Iterator[None]:
         for generator, state in own:
             generator.set_state(state)
         torch.set_default_dtype(dtype)
-        for each in scripted:
-            each.put_back()
-        for module, cls, attributes in instances:
-            if module.__class__ is not cls:
-                object.__setattr__(module, "__class__", cls)
-            _put_back(vars(module), attributes)
+        for script in scripted:
+            script.put_back()
+        for module in kept:
+            module.put_back()
         for cls, attributes in classes:
             _put_back_class(cls, attributes)
         _put_back_generators(generators)
+
+
+class _Kept:
+    """The class and attributes of a module, with the content of those that are containers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._class = module.__class__
+        self._attributes = dict(vars(module))
+        self._containers: list[tuple[Any, Any]] = [
+            (value, value.copy() if value else ()) for value in vars(module).values() if type(value) in _CONTAINERS
+        ]
+
+    def put_back(self) -> None:
+        """Set all as they were."""
+        if self._module.__class__ is not self._class:
+            object.__setattr__(self._module, "__class__", self._class)
+        attributes = vars(self._module)
+        attributes.update(self._attributes)
+        if len(attributes) > len(self._attributes):
+            for name in [name for name in attributes if name not in self._attributes]:
+                del attributes[name]
+        for value, content in self._containers:
+            if value or content:
+                value.clear()
+                value.extend(content) if isinstance(value, list) else value.update(content)
 
 
 class _Scripted:
@@ -63,25 +84,21 @@ class _Scripted:
                 buffer.copy_(value)
 
 
-def _copied(attributes: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return attributes with a copy of those that are containers."""
-    return {k: (v, copy.copy(v) if type(v) in _CONTAINERS else None) for k, v in attributes.items()}
+def _own_generators(modules: Modules) -> list[torch.Generator]:
+    """Return the random generators that modules have."""
+    # An isinstance would ask a metaclass that is written in Python, for every attribute of every module.
+    kinds: set[type] = set()
+    for _, module in modules:
+        kinds.update(map(type, vars(module).values()))
+    if not any(torch.Generator in kind.__mro__ for kind in kinds):
+        return []
+    return [value for _, module in modules for value in vars(module).values() if torch.Generator in type(value).__mro__]
 
 
-def _put_back(attributes: dict[str, Any], kept: dict[str, tuple[Any, Any]]) -> None:
-    """Give attributes and the containers among them their former content."""
-    for name in [name for name in attributes if name not in kept]:
-        del attributes[name]
-    for name, (value, content) in kept.items():
-        attributes[name] = value
-        if content is not None and (len(content) or len(value)):
-            value.clear()
-            value.extend(content) if isinstance(value, list) else value.update(content)
-
-
-def _own_classes(modules: list[nn.Module]) -> set[type]:
+def _own_classes(modules: Modules) -> set[type]:
     """Return the classes of modules that are not PyTorch's own."""
-    found = {cls for module in modules for cls in type(module).__mro__}
+    kinds = {type(module) for _, module in modules}
+    found = {cls for kind in kinds for cls in kind.__mro__}
     return {cls for cls in found if not (cls.__module__ or "").startswith(("torch.", "builtins", "abc", "typing"))}
 
 

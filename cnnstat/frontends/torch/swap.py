@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from cnnstat.frontends.torch.fake import Faker
-from cnnstat.frontends.torch.modules import modules_of
+from cnnstat.frontends.torch.modules import Modules
 
 MAX_REAL_NUMBERS = 1024
 """Integer buffers up to this size stay real, so that models can read them (`.tolist()`)."""
@@ -21,9 +21,12 @@ MAX_REAL_FLOATS = 16
 _OWN = frozenset(vars(nn.Module()))
 """Attributes that every module has."""
 
+_WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))
+"""Kinds of attributes that need no look."""
+
 
 @contextmanager
-def swapped(model: nn.Module, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+def swapped(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Put stand-ins into a model for the time of a trace; yields pairs of the real tensor and what stands for it.
 
     Parameters and large buffers become fake; small buffers, and tensors that are plain attributes, are copied. Without
@@ -36,18 +39,18 @@ def swapped(model: nn.Module, faker: Faker | None) -> Iterator[list[tuple[torch.
         changed.append((table, name, table[name]))
         table[name] = made
 
-    modules = [module for _, module in modules_of(model) if not isinstance(module, torch.jit.ScriptModule)]
+    open_modules = [module for _, module in modules if not isinstance(module, torch.jit.ScriptModule)]
     try:
-        for module in modules:
+        for module in open_modules:
             for table, is_parameter in ((module._parameters, True), (module._buffers, False)):
                 for name, tensor in list(table.items()):
                     if tensor is not None and not nn.parameter.is_lazy(tensor):
                         swap(table, name, stand_ins.of(tensor, is_parameter))
         pairs = list(stand_ins.pairs.values())
-        for module in modules:
-            for name in [name for name in vars(module) if name not in _OWN]:
-                value = vars(module)[name]
-                made = stand_ins.attribute(value)
+        for module in open_modules:
+            own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
+            for name, value in own:
+                made = value if type(value) in _WITHOUT_TENSORS else stand_ins.attribute(value)
                 if made is not value:
                     swap(vars(module), name, made)
         yield pairs

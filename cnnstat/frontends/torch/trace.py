@@ -15,7 +15,7 @@ from cnnstat.frontends.torch.example import Example
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.forward_pass import Listen, Way, keeping, traced
 from cnnstat.frontends.torch.guard import ModelError, told
-from cnnstat.frontends.torch.modules import tensors_of
+from cnnstat.frontends.torch.modules import modules_of, tensors_of
 from cnnstat.ir.graph import Graph
 
 MAX_REAL_BYTES = 4 * 2**30
@@ -41,7 +41,7 @@ def trace(
     Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
-    if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(model)):
+    if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(modules_of(model))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
     way = Way(kind, name, source, mode, keeping(calls))
