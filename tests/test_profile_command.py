@@ -383,3 +383,12 @@ class TestRealRuns:
         assert process.returncode == 130, (out, err)
         assert ("conv1" in out and "stopped before everything was measured" in out) or "stopped before" in err
         assert "Traceback" not in err
+
+
+def test_ctrl_c_waits_until_pytorch_is_imported() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    reached = []
+    with pytest.raises(KeyboardInterrupt), choices._patient():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the end of the import")
+    assert reached and signal.getsignal(signal.SIGINT) is before
