@@ -13,8 +13,10 @@ from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import NodeDraft
+from cnnstat.frontends.torch.replays import described
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
+from cnnstat.ir.replay import Refusal, Replay
 from cnnstat.ops.traced import Recorded
 
 UNUSED = "Unused"
@@ -26,7 +28,11 @@ def assemble(
 ) -> Graph:
     """Return the graph of a trace."""
     names = _Names(builder)
-    nodes = [Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes]
+    nodes: list[Node] = []
+    for draft in builder.nodes:
+        name = names.of(draft)
+        replay = _replay(draft, name, nodes)
+        nodes.append(Node(name, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
     nodes += _unused(builder, model, names)
     return Graph(
         name=name,
@@ -37,6 +43,17 @@ def assemble(
         source=source,
         blocks=_blocks(model, nodes),
     )
+
+
+def _replay(draft: NodeDraft, name: str, before: list[Node]) -> Replay | Refusal | None:
+    """Return how a node is made again, where its op, as a module of this name, would not be the same."""
+    if draft.replay is not None or draft.make_replay is None:
+        return draft.replay
+    owner, owner_name = None if draft.shares is None else before[draft.shares], name
+    if owner is not None:
+        owner_name = owner.name
+    is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
+    return None if is_called_so and (owner is None or owner.replay is None) else draft.make_replay()
 
 
 class _Names:
@@ -107,7 +124,9 @@ def _unused(builder: Builder, model: nn.Module, names: _Names) -> list[Node]:
     rows = []
     for path, keys in groups.items():
         claim = builder.ledger.claim_all(keys)
-        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable))
+        stored = tuple(described(builder.ledger.tensors[key]) for key in keys)
+        op = _unused_op(claim)
+        rows.append(Node(names.unique(path), op, (), None, claim.trainable, replay=Replay((), (), stored)))
     macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
     if macs or flops:
         op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))

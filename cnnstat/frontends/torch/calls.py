@@ -84,6 +84,7 @@ class Call:
     overwritten: the tensor that was changed in place.
     inner: what it dispatched to, as (op, arguments, keyword arguments, result).
     match: the op it is, if that is known already.
+    function, made: what was called, and what it returned, as it was returned.
     """
 
     name: str
@@ -94,6 +95,8 @@ class Call:
     where: ModuleCall
     inner: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = field(default_factory=list)
     match: Match | None = None
+    function: Any = None
+    made: Any = None
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or name."""

@@ -19,7 +19,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, unlogged
-from cnnstat.frontends.torch.modules import tensors_of
+from cnnstat.frontends.torch.modules import passing_buffers, tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -132,10 +132,11 @@ def _set_mode(model: nn.Module, training: bool) -> bool:
 def _store(builder: Builder, model: nn.Module, real: dict[int, torch.Tensor]) -> None:
     """Make all parameters and buffers known to the builder."""
     seen: set[int] = set()
+    passing = passing_buffers(model)
     for name, stand_in, is_parameter in tensors_of(model):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
-            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)
+            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter, name not in passing)
 
 
 def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:

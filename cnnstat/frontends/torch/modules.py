@@ -36,3 +36,12 @@ def tensors_of(model: nn.Module) -> Iterator[tuple[str, torch.Tensor, bool]]:
                 if tensor is not None and tensor not in seen:
                     seen.add(tensor)
                     yield f"{path}.{name}" if path else name, tensor, is_parameter
+
+
+def passing_buffers(model: nn.Module) -> set[str]:
+    """Return the names of the buffers that are in no state dict."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in modules_of(model)
+        for name in getattr(module, "_non_persistent_buffers_set", ())
+    }

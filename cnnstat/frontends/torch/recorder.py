@@ -52,6 +52,7 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, made)
         if not results:
+            self.builder.log.note(Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made))
             return
         if name in FIRST_ONLY:
             results = results[:1]
@@ -59,7 +60,7 @@ class Recorder:
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
-        call.inner = inner
+        call.inner, call.function, call.made = inner, function, made
         plain = name.removeprefix("F.")
         if first is not None and (plain in SAME or _is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
@@ -145,13 +146,13 @@ class FunctionMode(TorchFunctionMode):
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
-            call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
+            call = Call(function_name(func), args, keywords, (), None, recorder.stack.current, function=func)
             try:
                 found = shortcut(call, recorder.faker)
             finally:
                 recorder.inner = None
             if found is not None:
-                call.results, call.match = (found[0],), found[1]
+                call.results, call.match, call.made = (found[0],), found[1], found[0]
                 recorder.note(recorder.builder.record, call)
                 return found[0]
             recorder.inner = inner
