@@ -13,10 +13,11 @@ from cnnstat.exporter.torch.handmade_code import code_of
 from cnnstat.exporter.torch.layers import HANDMADE, call_text, value_text
 from cnnstat.exporter.torch.module_names import MODULE_NAMES
 from cnnstat.exporter.torch.scopes import Scopes, access_text, broken_scopes, is_attribute
+from cnnstat.exporter.torch.tables import IMPORTS, UNPACK, Tables
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 
-_PLACE = '''def place(root, path, what):
+_PLACE = '''def place(root, path, what, persistent=True):
     """Register a module, parameter or buffer under a dotted path."""
     *above, name = path.split(".")
     for part in above:
@@ -28,7 +29,7 @@ _PLACE = '''def place(root, path, what):
     elif isinstance(what, nn.Parameter):
         root.register_parameter(name, what)
     else:
-        root.register_buffer(name, what)
+        root.register_buffer(name, what, persistent=persistent)
 '''
 
 LONGEST_LINE = 100
@@ -42,7 +43,8 @@ def torch_text(graph: Graph, title: str) -> str:
     Raises CnnstatError for a layer of which it is not known what it computes, SpecError where an op refuses its inputs.
     """
     sound, remarks = with_sound_names(graph)
-    scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES))
+    tables = Tables({"F", "Place"})
+    scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
     taken = {"Tensor", "F", "Place", *HANDMADE}
     name = _network_name(graph.name, taken)
@@ -53,11 +55,16 @@ def torch_text(graph: Graph, title: str) -> str:
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())
+    if tables.found:
+        bodies[:0] = [UNPACK.rstrip(), "\n".join(f"{table} = {made}" for table, made in tables.found.items())]
+        imports = [*IMPORTS, *imports]
     bodies.append(_demo(name, sound))
     tensor = "Tensor, " * ("from torch import Tensor" in imports)
     further = [line for line in imports if line.startswith("from torch.")]
     lines = ["import torch", f"from torch import {tensor}nn"]
     lines += ["from torch.nn import functional as F"] if any("F." in body for body in bodies) else []
+    if any("torch.ops.torchvision." in body for body in bodies):
+        lines.append("import torchvision  # noqa: F401  # for its operations")
     lines = [*(line for line in imports if "torch" not in line), "", *lines, *further]
     return (
         f'"""{_docstring(sound, title)}\n"""\n\n'

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from cnnstat.exporter.entries import Argument, Call, Expression
 from cnnstat.ir.op import Op, Shapes, Storage
-from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
 
 HANDMADE = (
     "BinaryStep", "ScaledTanh", "StochasticDepth", "Crop", "CenterCrop", "CropLike", "TrainableSubsampling2d",
@@ -31,19 +30,6 @@ _ALWAYS = ("dim", "batch_first", "chunks", "split_size_or_sections")
 _LISTS = ("torch.cat", "torch.stack")
 _SYMBOLS = {"torch.add": "+", "torch.sub": "-", "torch.mul": "*", "torch.div": "/"}
 _PAIRS = ("torch.maximum", "torch.minimum")
-_FUNCTIONAL = (
-    "pad",
-    "gelu",
-    "linear",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "scaled_dot_product_attention",
-    "one_hot",
-    "unfold",
-)
-"""Functions of torch.nn.functional that are known by their bare names, and are no methods of tensors."""
-
 
 class Layer(NamedTuple):
     """A layer: what builds its module (None for a mere function), and the ways its results are nested.
@@ -113,10 +99,6 @@ def value_text(value: Any) -> str:
     """Return a value as Python text."""
     if isinstance(value, Expression):
         return value.text
-    if isinstance(value, SliceOf):
-        return f"slice({value.start}, {value.stop}, {value.step})"
-    if isinstance(value, DtypeName):
-        return f"torch.{value.name}"
     if isinstance(value, (tuple, list)):
         inner = ", ".join(map(value_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -182,29 +164,3 @@ def _slice_text(part: slice) -> str:
     start, stop = ("" if bound is None else str(bound) for bound in (part.start, part.stop))
     start = "" if start == "0" else start
     return f"{start}:{stop}" + (f":{part.step}" if part.step not in (None, 1) else "")
-
-
-def replay_call(replay: Replay, inputs: Sequence[str]) -> str:
-    """Return a recorded call."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, InputNumber):
-            return inputs[value.number]
-        if isinstance(value, tuple) and not isinstance(value, (SliceOf, DtypeName)):
-            inner = ", ".join(map(text, value))
-            return f"({inner},)" if len(value) == 1 else f"({inner})"
-        return value_text(value)
-
-    name, arguments = replay.function, replay.arguments
-    if name == "getitem":
-        index = (
-            arguments[1] if isinstance(arguments[1], tuple) and not isinstance(arguments[1], SliceOf) else arguments[1:]
-        )
-        parts = (_slice_text(slice(*part)) if isinstance(part, SliceOf) else text(part) for part in index)
-        return f"{text(arguments[0])}[{', '.join(parts)}]"
-    written = [*map(text, arguments), *(f"{key}={text(value)}" for key, value in replay.keywords)]
-    if name.startswith("F.") or name in _FUNCTIONAL:
-        return f"F.{name.removeprefix('F.')}({', '.join(written)})"
-    if arguments and isinstance(arguments[0], InputNumber):
-        return f"{written[0]}.{name}({', '.join(written[1:])})"
-    return f"torch.{name}({', '.join(written)})"

@@ -10,9 +10,12 @@ from keyword import iskeyword
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.exporter.entries import Entry
 from cnnstat.exporter.outline import Unit, prefixes
-from cnnstat.exporter.torch.layers import function_call, layer_of, module_call, replay_call
+from cnnstat.exporter.torch.layers import function_call, layer_of, module_call
+from cnnstat.exporter.torch.replays import Lines
+from cnnstat.exporter.torch.tables import Tables
 from cnnstat.exporter.torch.variables import Step, Variables, variable_name
-from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.replay import Refusal, Replay, Stored
 from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import Values
@@ -39,13 +42,14 @@ class Scope:
 class Scopes:
     """Turns the groups of a graph into scopes.
 
-    reserved: names that no child can have. handmade: the kinds of modules that are built. known: all groups but those
+    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules that are built. known: all groups but those
     that are mere sequences.
     """
 
     graph: Graph
     values: Values
     reserved: set[str]
+    tables: Tables
     handmade: set[str] = field(default_factory=set)
     known: list[tuple[Entry, Scope]] = field(default_factory=list)
 
@@ -55,6 +59,7 @@ class Scopes:
         for index, node in enumerate(self.graph.nodes):
             for edge in node.inputs:
                 self._readers[edge] = index
+        self._placed = _module_tensors(self.graph, self.values)
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
@@ -117,6 +122,10 @@ class Scopes:
         op, inputs = node.op, self.values.inputs[unit.node]
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
         label = node.name[len(inside) :]
+        if isinstance(node.replay, Replay):
+            self._register_stored(node, node.replay, scope, inside)
+            pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
+            return Step(label, node.inputs, makes if node.replay.results else (), pattern)
         if isinstance(op, Recorded):
             self._register(unit.node, scope, inside)
             if op.function == UNUSED:
@@ -162,6 +171,34 @@ class Scopes:
                 made = f"torch.zeros({tuple(shape)}{kind})"
                 scope.setup.append(f'place(self, "{name.removeprefix(inside)}", {made})')
 
+    def _register_stored(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
+        """Add the stored tensors and constants of recorded calls, as far as no layer has them."""
+        try:
+            for each in replay.stored:
+                if each.name not in self._placed:
+                    self._placed.add(each.name)
+                    label = each.name.removeprefix(inside)
+                    scope.setup.append(_registration(self._attribute(label), self._stored_text(each), each.is_persistent))
+            for number, constant in enumerate(replay.constants):
+                label = _constant_label(node, number)
+                made = self.tables.text(constant.value, constant.shape, constant.dtype, label)
+                scope.setup.append(_registration(label, made, False))
+        except OpError as error:
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {error}; export it to yaml instead") from None
+
+    def _stored_text(self, stored: Stored) -> str:
+        """Return what makes a parameter or a buffer."""
+        if not stored.is_parameter:
+            is_number = stored.dtype.startswith(("float", "bfloat", "complex"))
+            is_weight = stored.is_persistent and is_number
+            if stored.value is None and not is_weight and stored.name.rpartition(".")[2] != "num_batches_tracked":
+                raise OpError(f"the buffer {stored.name} has no values; give the model memory")
+            return self.tables.text(stored.value, stored.shape, stored.dtype, stored.name, is_weight=is_weight)
+        if not stored.dtype.startswith(("float", "bfloat", "complex")):
+            return f"nn.Parameter(torch.zeros({stored.shape}, dtype=torch.{stored.dtype}), requires_grad=False)"
+        sizes = ", ".join(map(str, stored.shape)) or "()"
+        return f"nn.Parameter(torch.randn({sizes}) * 0.02{'' if stored.is_learnt else ', requires_grad=False'})"
+
     # Lines -----------------------------------------------------------------------------------------------------------
 
     def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables) -> bool:
@@ -171,11 +208,31 @@ class Scopes:
             text = f"{self._access(step.label)}({', '.join(reads)})"
         else:
             assert unit.node is not None
-            text = self._expression(unit.node, step, reads, inside)
+            step, text = self._leaf_text(unit.node, step, reads, inside, scope, variables)
         targets = variables.targets(step)
-        if text:
+        if text and text != targets:
             scope.lines.append(_assignment(targets, text))
         return text == f"{self._access(step.label)}({', '.join(reads)})"
+
+    def _leaf_text(
+        self, index: int, step: Step, reads: list[str], inside: str, scope: Scope, variables: Variables
+    ) -> tuple[Step, str]:
+        """Return the expression of a layer and its step; lines that come before it are added."""
+        node = self.graph.nodes[index]
+        if isinstance(node.replay, Refusal):
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
+        if not isinstance(node.replay, Replay):
+            return step, self._expression(index, step, reads, inside)
+        kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
+        lines, text, pattern = Lines(
+            node.replay,
+            reads,
+            lambda name: _stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
+            lambda number: f"self.{_constant_label(node, number)}",
+            variables.live,
+        ).written()
+        scope.lines += lines
+        return step._replace(pattern=pattern), text
 
     def _expression(self, index: int, step: Step, reads: list[str], inside: str) -> str:
         """Return the text that computes a node."""
@@ -184,12 +241,10 @@ class Scopes:
         if isinstance(op, Recorded):
             if op.function == UNUSED:
                 return ""
-            if op.replay is None or op.tensors or op.stored:
-                raise CnnstatError(
-                    f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
-                    "export it to yaml instead"
-                )
-            return replay_call(op.replay, reads)
+            raise CnnstatError(
+                f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
+                "export it to yaml instead"
+            )
         if isinstance(op, Applied):
             names = _operands(op, node.name, len(shapes))
             shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
@@ -205,9 +260,9 @@ class Scopes:
     def _is_called_again(self, index: int) -> bool:
         """Whether a node calls the very module of the node whose weights it shares."""
         node = self.graph.nodes[index]
-        if node.shares is None:
+        owner = None if node.shares is None else self.graph.nodes[node.shares]
+        if owner is None or node.shares is None or owner.replay is not None:
             return False
-        owner = self.graph.nodes[node.shares]
         theirs, own = self.values.inputs[node.shares], self.values.inputs[index]
         return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)
 
@@ -245,9 +300,32 @@ class Scopes:
         return access_text(self._attribute(label))
 
 
-def _registration(label: str, parameter: str) -> str:
-    """Return the line that registers a parameter."""
-    return f"self.{label} = {parameter}" if is_attribute(label) else f'place(self, "{label}", {parameter})'
+def _registration(label: str, made: str, is_persistent: bool = True) -> str:
+    """Return the line that registers a parameter or buffer."""
+    is_parameter, passing = made.startswith("nn.Parameter("), "" if is_persistent else ", persistent=False"
+    if is_attribute(label):
+        return f"self.{label} = {made}" if is_parameter else f'self.register_buffer("{label}", {made}{passing})'
+    return f'place(self, "{label}", {made}{passing})'
+
+
+def _stored_access(label: str, kind: str) -> str:
+    """Return how a parameter or buffer is reached; kind: which of the two."""
+    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_{kind}("{label}")'
+
+
+def _constant_label(node: Node, number: int) -> str:
+    """Return what a constant of a layer is called."""
+    return f"{variable_name(node.name.rpartition('.')[2]) or 'layer'}_constant{number or ''}"
+
+
+def _module_tensors(graph: Graph, values: Values) -> set[str]:
+    """Return the full names of the tensors that belong to modules of layers."""
+    return {
+        f"{node.name}.{name}"
+        for node, inputs in zip(graph.nodes, values.inputs)
+        if node.replay is None and not isinstance(node.op, (Applied, Recorded))
+        for name in (*node.op.weights(inputs), *node.op.buffers(inputs))
+    }
 
 
 def is_attribute(label: str) -> bool:
@@ -290,10 +368,13 @@ def broken_scopes(graph: Graph) -> set[str]:
     broken: set[str] = set()
     for node in graph.nodes:
         others = [] if node.shares is None else [graph.nodes[node.shares].name]
-        if isinstance(node.op, (Applied, Recorded)):
+        if isinstance(node.replay, Replay):
+            others = [each.name for each in node.replay.stored]
+        elif isinstance(node.op, (Applied, Recorded)):
             others += [name for name, _ in node.op.tensors if "." in name]
         for other in others:
-            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if node.shares is not None else set()
-            if node.shares is None:
+            is_tied = node.shares is not None and node.replay is None
+            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if is_tied else set()
+            if not is_tied:
                 broken |= set(prefixes(node.name)) - set(prefixes(other))
     return broken
