@@ -37,6 +37,8 @@ class Node:
     trainable: whether its weights are learnt.
     location: where the spec writes it.
     replay: how a traced call is made again, or why it cannot be, where its op alone does not say what it computes.
+    home: the path of the module that has its weights, where that is not its name: the op as a module of that path is
+        the same as the replay.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Node:
     trainable: bool = True
     location: Location | None = None
     replay: Replay | Refusal | None = field(default=None, compare=False)
+    home: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -84,16 +84,17 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
     kind = _torch_dtype(graph.dtype if dtype is None else dtype)
     with nullcontext() if device is None else _device(device):
         layers = _layers(graph, values)
-        stored = stored_of(node.replay for node in graph.nodes)
-        paths = place(network, layers, graph.blocks, stored)
+        stored = stored_of(node.replay for node in graph.nodes if not node.home)
+        at_home = {node.home or node.name: layers[node.name] for node in graph.nodes if node.name in layers}
+        paths = place(network, at_home, graph.blocks, stored)
         homes = register(network, lambda name: Scope(name), stored.values())
         for layer in layers.values():
             if isinstance(layer, Replayed):
                 layer.settle(homes)
         traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.replay is None}
         register_operands(traced, network, lambda name: Scope(name))
-    owners = (node.name if node.name in layers else graph.nodes[node.shares or 0].name for node in graph.nodes)
-    network._steps = _steps(graph, values, [paths[name] for name in owners])
+    owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
+    network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
     return network.to(kind)
 
 
@@ -136,7 +137,7 @@ def _layer(node: Node, inputs: Shapes) -> nn.Module:
     """Return the module of a node: of its recorded calls where it has them, else of its op; raises OpError."""
     if isinstance(node.replay, Refusal):
         raise OpError(f"{node.replay.reason}; build the original model instead")
-    if node.replay is None:
+    if node.replay is None or node.home:
         return make_twin(node.op, inputs)
     if node.replay.is_idle:
         return Unused()

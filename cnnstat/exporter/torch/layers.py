@@ -29,6 +29,8 @@ _ALWAYS = ("dim", "batch_first", "chunks", "split_size_or_sections")
 """Arguments whose defaults differ between ops and their PyTorch twins."""
 _LISTS = ("torch.cat", "torch.stack")
 _SYMBOLS = {"torch.add": "+", "torch.sub": "-", "torch.mul": "*", "torch.div": "/"}
+_METHODS = ("torch.permute", "torch.transpose", "torch.squeeze", "torch.unsqueeze")
+"""Functions that read better as methods, with their arguments in order."""
 _PAIRS = ("torch.maximum", "torch.minimum")
 
 class Layer(NamedTuple):
@@ -141,6 +143,12 @@ def function_call(op: Op, inputs: Sequence[str], shapes: Shapes) -> str:
         for other in inputs[1:]:
             text = f"{name}({text}, {other})"
         return text
+    if name == "torch.matmul":
+        return " @ ".join(inputs)
+    if name in _METHODS:
+        values = arguments.get("dims", tuple(arguments.values()))
+        values = values if isinstance(values, tuple) and op.kind != "Squeeze" else tuple(arguments.values())
+        return f"{first}.{name.removeprefix('torch.')}({', '.join(map(value_text, values))})"
     given = f"({', '.join(inputs)}{',' * (len(inputs) == 1)})" if name in _LISTS else ", ".join(inputs)
     written = "".join(f", {key}={value_text(value)}" for key, value in _telling(op, arguments).items())
     return f"{name}({given}{written})"

@@ -20,6 +20,7 @@ _SYMBOLS = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "true_divide": "/", "__truediv__": "/", "matmul": "@",
     "__matmul__": "@", "pow": "**", "__pow__": "**", "__floordiv__": "//", "__add__": "+", "__sub__": "-",
     "__mul__": "*", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==", "ne": "!=", "remainder": "%",
+    "__gt__": ">", "__ge__": ">=", "__lt__": "<", "__le__": "<=", "__eq__": "==", "__ne__": "!=",
 }  # fmt: skip
 """Methods of two operands with the operators that call them."""
 _TURNED = {"__rsub__": "-", "__rdiv__": "/", "__rtruediv__": "/", "__rpow__": "**", "__radd__": "+", "__rmul__": "*"}
@@ -56,7 +57,8 @@ class Lines:
         """Count how often each result is used."""
         used = [value for call in self.replay.calls for value in values_of(call)]
         self._uses = Counter(value.call for value in (*used, *self.replay.results) if isinstance(value, ResultOf))
-        self._is_pure = not any(map(_changes, self.replay.calls))
+        changes = [number for number, call in enumerate(self.replay.calls) if _changes(call)]
+        self._settled = max(changes, default=-1)
         self._pending: dict[int, Text] = {}
         self._names: dict[int, str] = {}
 
@@ -85,7 +87,7 @@ class Lines:
         if not self._uses[number]:
             self.lines.append(text)
             return
-        if self._is_pure and self._uses[number] == 1:
+        if number > self._settled and self._uses[number] == 1:
             self._pending[number] = Text(text, _is_atom(call))
             return
         self._bind(number, text)

@@ -122,7 +122,9 @@ class Scopes:
         op, inputs = node.op, self.values.inputs[unit.node]
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
         label = node.name[len(inside) :]
-        if isinstance(node.replay, Replay):
+        if node.home.startswith(inside):
+            label = node.home[len(inside) :] or label
+        if isinstance(node.replay, Replay) and not self._is_at_home(node, inside):
             self._register_stored(node, node.replay, scope, inside)
             pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
             return Step(label, node.inputs, makes if node.replay.results else (), pattern)
@@ -148,6 +150,10 @@ class Scopes:
                     tied = (*op.weights(inputs), *op.buffers(inputs))
                     scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
         return Step(label, node.inputs, makes, layer.pattern)
+
+    def _is_at_home(self, node: Node, inside: str) -> bool:
+        """Whether a layer stands as a module within its scope, under the path that its weights have."""
+        return bool(node.home) and node.home.startswith(inside)
 
     def _register(self, index: int, scope: Scope, inside: str) -> None:
         """Add the learnt tensors of a traced call that are operands, or that nothing uses."""
@@ -221,7 +227,7 @@ class Scopes:
         node = self.graph.nodes[index]
         if isinstance(node.replay, Refusal):
             raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
-        if not isinstance(node.replay, Replay):
+        if not isinstance(node.replay, Replay) or self._is_at_home(node, inside):
             return step, self._expression(index, step, reads, inside)
         kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
         lines, text, pattern = Lines(

@@ -30,9 +30,10 @@ def assemble(
     names = _Names(builder)
     nodes: list[Node] = []
     for draft in builder.nodes:
-        name = names.of(draft)
-        replay = _replay(draft, name, nodes)
-        nodes.append(Node(name, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
+        own = names.of(draft)
+        replay = _replay(draft, own, nodes)
+        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
+    nodes = _at_home(nodes, builder)
     nodes += _unused(builder, model, names)
     return Graph(
         name=name,
@@ -54,6 +55,29 @@ def _replay(draft: NodeDraft, name: str, before: list[Node]) -> Replay | Refusal
         owner_name = owner.name
     is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
     return None if is_called_so and (owner is None or owner.replay is None) else draft.make_replay()
+
+
+def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
+    """Return nodes with the paths of their modules, where these are not their names: `qkv` for `attn.linear`."""
+    paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
+    homes: dict[int, str] = {}
+    for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
+        found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
+        if node.replay is not None and draft.replay is None and len(found) == 1 and node.shares is None:
+            homes[index] = found.pop()
+    shared = {node.shares for node in nodes}
+    counts = Counter(homes.values())
+    used = Counter(s.name for n in nodes if isinstance(n.replay, Replay) for s in n.replay.stored)
+    return [
+        replace(node, home=homes[index])
+        if index in homes
+        and index not in shared
+        and homes[index] not in paths
+        and counts[homes[index]] == 1
+        and all(used[full] == 1 for _, full in builder.nodes[index].own)
+        else node
+        for index, node in enumerate(nodes)
+    ]
 
 
 class _Names:

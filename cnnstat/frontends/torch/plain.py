@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import cache, reduce
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -45,6 +46,19 @@ def _candidates(name: str) -> list[str]:
     """Return the paths that a function may have."""
     parts = [f"torch.{part}.{name.removeprefix(part + '_')}" for part in _PARTS if name.startswith(f"{part}_")]
     return [f"Tensor.{name}", f"Tensor.__{name}__", *parts, f"F.{name}", f"torch.{name}"]
+
+
+def own_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
+    """Return the keyword arguments that are no defaults of a function written in Python."""
+    if not isinstance(function, FunctionType):
+        return keywords
+    parameters = inspect.signature(function).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    return {
+        name: value
+        for name, value in keywords.items()
+        if name not in defaults or type(value) is not type(defaults[name]) or value is not defaults[name]
+    }
 
 
 def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:

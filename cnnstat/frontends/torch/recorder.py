@@ -39,6 +39,7 @@ class Recorder:
         self.faker = faker
         self.calls = calls
         self.bounded: set[str] = set()
+        self.is_bounded = False
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -61,6 +62,7 @@ class Recorder:
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
         call.inner, call.function, call.made = inner, function, made
+        call.is_bounded, self.is_bounded = self.is_bounded, False
         plain = name.removeprefix("F.")
         if first is not None and (plain in SAME or _is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
@@ -247,6 +249,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
             if not is_exact(func._schema.name, args, faker):
+                self._recorder.is_bounded = True
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):

@@ -11,7 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 from cnnstat.frontends.torch.calls import Call
 from cnnstat.frontends.torch.claims import StoredTensor
-from cnnstat.frontends.torch.plain import NotPlainError, path_of, plain_value
+from cnnstat.frontends.torch.plain import NotPlainError, own_keywords, path_of, plain_value
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, storage_key
 from cnnstat.ir.replay import (
     CallOf, Constant, ConstantNumber, InputNumber, OwnDevice, Refusal, Replay, ResultOf, Stored, StoredName, TorchName
@@ -45,12 +45,15 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
 
 def _written(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...], str]:
     """Return a call as plain values with tensors in them, and what keeps it from being made again, if anything."""
+    if call.is_bounded:
+        return "", (), (), f"how much {call.name} keeps depends on values, so that no shape behind it is fixed"
     path = None if call.function is None else path_of(call.function)
     if path is None or path.endswith(".set"):
         return "", (), (), f"PyTorch has no function {call.name} to call again"
     try:
         arguments = tuple(plain_value(value, _itself) for value in call.arguments)
-        keywords = tuple((name, plain_value(value, _itself)) for name, value in call.keywords.items())
+        given = own_keywords(call.function, call.keywords)
+        keywords = tuple((name, plain_value(value, _itself)) for name, value in given.items())
     except NotPlainError as error:
         return "", (), (), f"{call.name} cannot be called again: {error}"
     return path, arguments, keywords, ""
