@@ -143,7 +143,9 @@ def _layer(node: Node, inputs: Shapes) -> nn.Module:
         return Unused()
     missing = valueless(node.replay)
     if missing:
-        raise OpError(f"the buffer {missing} has no values; give the model memory, it is on the meta device or too large")
+        raise OpError(
+            f"the buffer {missing} has no values; give the model memory, it is on the meta device or too large"
+        )
     return Replayed(node.replay)
 
 

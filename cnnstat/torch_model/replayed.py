@@ -12,8 +12,17 @@ from torch import Tensor, nn
 
 from cnnstat.errors import OpError
 from cnnstat.ir.replay import (
-    CallOf, ConstantNumber, InputNumber, OwnDevice, Replay, ResultOf, SliceOf, Stored, StoredName, TorchName, values_of
-)  # fmt: skip
+    ConstantNumber,
+    InputNumber,
+    OwnDevice,
+    Replay,
+    ResultOf,
+    SliceOf,
+    Stored,
+    StoredName,
+    TorchName,
+    values_of,
+)
 
 SCALE = 0.02
 """Standard deviation of operands that are learnt, that of position embeddings (arXiv:2010.11929)."""
@@ -156,5 +165,3 @@ def module_at(root: nn.Module, scope: Callable[[str], nn.Module], path: str) -> 
 def stored_of(replays: Iterable[Any]) -> Mapping[str, Stored]:
     """Return the stored tensors of all replays by name."""
     return {stored.name: stored for replay in replays if isinstance(replay, Replay) for stored in replay.stored}
-
-

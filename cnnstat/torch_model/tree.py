@@ -25,7 +25,8 @@ def place(
     """Hang all layers into `root` under their dotted names, and return the path of each.
 
     blocks: what the scopes are called. A layer that is a scope too (`a` beside `a.b`) holds the layers within itself.
-    stored: full names of tensors, which no layer can have. A name that its parent uses already (`type`, or `weight` inside a convolution) gets a `_` behind.
+    A name that its parent uses already (`type`, or `weight` inside a convolution) gets a `_` behind.
+    stored: full names of tensors, which no layer can have.
     """
     placed: dict[str, tuple[nn.Module, str]] = {}
     for name in layers:

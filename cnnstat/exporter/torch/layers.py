@@ -33,6 +33,7 @@ _METHODS = ("torch.permute", "torch.transpose", "torch.squeeze", "torch.unsqueez
 """Functions that read better as methods, with their arguments in order."""
 _PAIRS = ("torch.maximum", "torch.minimum")
 
+
 class Layer(NamedTuple):
     """A layer: what builds its module (None for a mere function), and the ways its results are nested.
 

@@ -10,8 +10,17 @@ from typing import Any, NamedTuple
 
 from cnnstat.exporter.torch.variables import variable_name
 from cnnstat.ir.replay import (
-    CallOf, ConstantNumber, InputNumber, OwnDevice, Replay, ResultOf, SliceOf, StoredName, TorchName, values_of
-)  # fmt: skip
+    CallOf,
+    ConstantNumber,
+    InputNumber,
+    OwnDevice,
+    Replay,
+    ResultOf,
+    SliceOf,
+    StoredName,
+    TorchName,
+    values_of,
+)
 
 LONGEST = 88
 """Longest expression that is not taken apart."""

@@ -42,8 +42,8 @@ class Scope:
 class Scopes:
     """Turns the groups of a graph into scopes.
 
-    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules that are built. known: all groups but those
-    that are mere sequences.
+    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules
+    that are built. known: all groups but those that are mere sequences.
     """
 
     graph: Graph
@@ -184,7 +184,9 @@ class Scopes:
                 if each.name not in self._placed:
                     self._placed.add(each.name)
                     label = each.name.removeprefix(inside)
-                    scope.setup.append(_registration(self._attribute(label), self._stored_text(each), each.is_persistent))
+                    scope.setup.append(
+                        _registration(self._attribute(label), self._stored_text(each), each.is_persistent)
+                    )
             for number, constant in enumerate(replay.constants):
                 label = _constant_label(node, number)
                 made = self.tables.text(constant.value, constant.shape, constant.dtype, label)

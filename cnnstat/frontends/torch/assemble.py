@@ -148,9 +148,8 @@ def _unused(builder: Builder, model: nn.Module, names: _Names) -> list[Node]:
     rows = []
     for path, keys in groups.items():
         claim = builder.ledger.claim_all(keys)
-        stored = tuple(described(builder.ledger.tensors[key]) for key in keys)
-        op = _unused_op(claim)
-        rows.append(Node(names.unique(path), op, (), None, claim.trainable, replay=Replay((), (), stored)))
+        replay = Replay((), (), tuple(described(builder.ledger.tensors[key]) for key in keys))
+        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable, replay=replay))
     macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
     if macs or flops:
         op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))

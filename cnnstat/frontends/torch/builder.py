@@ -127,7 +127,7 @@ class Builder(Provenance):
         return True
 
     def _note_replay(self, call: Call, gathered: Gathered, direct: Mapping[str, int], is_plain: bool) -> None:
-        """Note how a call is made again: at once where its op does not say it, else if its weights are called otherwise."""
+        """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
         draft = self.nodes[-1]
         if not is_plain or not _says_all(call):
             draft.replay = self.log.replay(call, gathered.tensors)

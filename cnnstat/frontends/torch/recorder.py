@@ -53,7 +53,9 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, made)
         if not results:
-            self.builder.log.note(Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made))
+            self.builder.log.note(
+                Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made)
+            )
             return
         if name in FIRST_ONLY:
             results = results[:1]

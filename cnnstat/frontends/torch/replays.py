@@ -14,8 +14,18 @@ from cnnstat.frontends.torch.claims import StoredTensor
 from cnnstat.frontends.torch.plain import NotPlainError, own_keywords, path_of, plain_value
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, storage_key
 from cnnstat.ir.replay import (
-    CallOf, Constant, ConstantNumber, InputNumber, OwnDevice, Refusal, Replay, ResultOf, Stored, StoredName, TorchName
-)  # fmt: skip
+    CallOf,
+    Constant,
+    ConstantNumber,
+    InputNumber,
+    OwnDevice,
+    Refusal,
+    Replay,
+    ResultOf,
+    Stored,
+    StoredName,
+    TorchName,
+)
 
 MOST_ELEMENTS = 2**20
 """Constants and buffers beyond this are not kept by value."""
@@ -123,7 +133,7 @@ class Log:
 def _filled(call: Call, name: str) -> _Kept:
     """Return a factory with the shape and dtype that it took from another tensor."""
     made = call.made
-    value = ()
+    value: tuple[Any, ...] = ()
     if name == "full":
         place = 1 if call.name.endswith("full_like") else 2
         value = (plain_value(call.get(place, "fill_value"), _itself),)
