@@ -12,7 +12,8 @@ from cnnstat.exporter.torch.classes import Class, Classes
 from cnnstat.exporter.torch.handmade_code import code_of
 from cnnstat.exporter.torch.layers import HANDMADE, call_text, value_text
 from cnnstat.exporter.torch.module_names import MODULE_NAMES
-from cnnstat.exporter.torch.scopes import Scopes, access_text, broken_scopes, is_attribute
+from cnnstat.exporter.torch.scopes import Scopes
+from cnnstat.exporter.torch.stored import access_text, broken_scopes, is_attribute
 from cnnstat.exporter.torch.tables import IMPORTS, UNPACK, Tables
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.passes.shapes import infer_shapes

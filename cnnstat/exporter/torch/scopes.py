@@ -5,17 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from keyword import iskeyword
 
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.exporter.entries import Entry
-from cnnstat.exporter.outline import Unit, prefixes
+from cnnstat.exporter.outline import Unit
 from cnnstat.exporter.torch.layers import function_call, layer_of, module_call
 from cnnstat.exporter.torch.replays import Lines
+from cnnstat.exporter.torch.stored import (
+    access_text,
+    constant_label,
+    module_tensors,
+    register_stored,
+    stated_tensors,
+    stored_access,
+)
 from cnnstat.exporter.torch.tables import Tables
 from cnnstat.exporter.torch.variables import Step, Variables, variable_name
 from cnnstat.ir.graph import Edge, Graph, Node
-from cnnstat.ir.replay import Refusal, Replay, Stored
+from cnnstat.ir.replay import Refusal, Replay
 from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import Values
@@ -59,7 +66,7 @@ class Scopes:
         for index, node in enumerate(self.graph.nodes):
             for edge in node.inputs:
                 self._readers[edge] = index
-        self._placed = _module_tensors(self.graph, self.values)
+        self._placed = module_tensors(self.graph, self.values)
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
@@ -121,21 +128,24 @@ class Scopes:
         node = self.graph.nodes[unit.node]
         op, inputs = node.op, self.values.inputs[unit.node]
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
+        if isinstance(node.replay, Refusal):
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
         label = node.name[len(inside) :]
         if node.home.startswith(inside):
             label = node.home[len(inside) :] or label
         if isinstance(node.replay, Replay) and not self._is_at_home(node, inside):
-            self._register_stored(node, node.replay, scope, inside)
+            self._register(node, node.replay, scope, inside)
             pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
             return Step(label, node.inputs, makes if node.replay.results else (), pattern)
         if isinstance(op, Recorded):
-            self._register(unit.node, scope, inside)
+            self._register(node, stated_tensors(op, ()), scope, inside)
             if op.function == UNUSED:
                 return Step(label, (), (), "")
             return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
         if isinstance(op, Applied):
             inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
-            self._register(unit.node, scope, inside)
+            names = _operands(op, node.name, len(self.values.inputs[unit.node]))
+            self._register(node, stated_tensors(op, names), scope, inside)
             op = op.op
         layer = layer_of(op, inputs, len(makes))
         if layer.constructor is not None:
@@ -151,61 +161,13 @@ class Scopes:
                     scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
         return Step(label, node.inputs, makes, layer.pattern)
 
+    def _register(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
+        """Add what registers the stored tensors of a call, as far as no layer has them."""
+        scope.setup += register_stored(node, replay, inside, self._placed, self.tables, self._attribute)
+
     def _is_at_home(self, node: Node, inside: str) -> bool:
         """Whether a layer stands as a module within its scope, under the path that its weights have."""
         return bool(node.home) and node.home.startswith(inside)
-
-    def _register(self, index: int, scope: Scope, inside: str) -> None:
-        """Add the learnt tensors of a traced call that are operands, or that nothing uses."""
-        op, node_name, input_count = (
-            self.graph.nodes[index].op,
-            self.graph.nodes[index].name,
-            len(self.values.inputs[index]),
-        )
-        assert isinstance(op, (Applied, Recorded))
-        wanted = op.tensors
-        if isinstance(op, Applied):
-            names = {name for name in _operands(op, node_name, input_count) if isinstance(name, str)}
-            wanted = tuple(each for each in op.tensors if each[0] in names)
-        for name, shape in wanted:
-            scale = f"torch.randn({', '.join(map(str, shape))}) * 0.02" if shape else "torch.randn(()) * 0.02"
-            learnt = ", requires_grad=False" if name in op.frozen else ""
-            scope.setup.append(_registration(name.removeprefix(inside), f"nn.Parameter({scale}{learnt})"))
-        if isinstance(op, Recorded):
-            for name, shape in op.stored:
-                kind = ", dtype=torch.int64" if name.endswith("num_batches_tracked") else ""
-                made = f"torch.zeros({tuple(shape)}{kind})"
-                scope.setup.append(f'place(self, "{name.removeprefix(inside)}", {made})')
-
-    def _register_stored(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
-        """Add the stored tensors and constants of recorded calls, as far as no layer has them."""
-        try:
-            for each in replay.stored:
-                if each.name not in self._placed:
-                    self._placed.add(each.name)
-                    label = each.name.removeprefix(inside)
-                    scope.setup.append(
-                        _registration(self._attribute(label), self._stored_text(each), each.is_persistent)
-                    )
-            for number, constant in enumerate(replay.constants):
-                label = _constant_label(node, number)
-                made = self.tables.text(constant.value, constant.shape, constant.dtype, label)
-                scope.setup.append(_registration(label, made, False))
-        except OpError as error:
-            raise CnnstatError(f"{node.name} ({node.op.kind}): {error}; export it to yaml instead") from None
-
-    def _stored_text(self, stored: Stored) -> str:
-        """Return what makes a parameter or a buffer."""
-        if not stored.is_parameter:
-            is_number = stored.dtype.startswith(("float", "bfloat", "complex"))
-            is_weight = stored.is_persistent and is_number
-            if stored.value is None and not is_weight and stored.name.rpartition(".")[2] != "num_batches_tracked":
-                raise OpError(f"the buffer {stored.name} has no values; give the model memory")
-            return self.tables.text(stored.value, stored.shape, stored.dtype, stored.name, is_weight=is_weight)
-        if not stored.dtype.startswith(("float", "bfloat", "complex")):
-            return f"nn.Parameter(torch.zeros({stored.shape}, dtype=torch.{stored.dtype}), requires_grad=False)"
-        sizes = ", ".join(map(str, stored.shape)) or "()"
-        return f"nn.Parameter(torch.randn({sizes}) * 0.02{'' if stored.is_learnt else ', requires_grad=False'})"
 
     # Lines -----------------------------------------------------------------------------------------------------------
 
@@ -227,16 +189,14 @@ class Scopes:
     ) -> tuple[Step, str]:
         """Return the expression of a layer and its step; lines that come before it are added."""
         node = self.graph.nodes[index]
-        if isinstance(node.replay, Refusal):
-            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
         if not isinstance(node.replay, Replay) or self._is_at_home(node, inside):
             return step, self._expression(index, step, reads, inside)
         kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
         lines, text, pattern = Lines(
             node.replay,
             reads,
-            lambda name: _stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
-            lambda number: f"self.{_constant_label(node, number)}",
+            lambda name: stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
+            lambda number: f"self.{constant_label(node, number)}",
             variables.live,
         ).written()
         scope.lines += lines
@@ -282,6 +242,8 @@ class Scopes:
 
     def _finish(self, scope: Scope, variables: Variables) -> None:
         """Add the line that returns the results."""
+        # What is placed inside another child needs it to be there.
+        scope.children.sort(key=lambda entry: (entry.label or "").count("."))
         results = ", ".join(variables[edge] for edge in scope.makes)
         names = [entry.label for entry in scope.children]
         scope.is_chain = (
@@ -308,44 +270,6 @@ class Scopes:
         return access_text(self._attribute(label))
 
 
-def _registration(label: str, made: str, is_persistent: bool = True) -> str:
-    """Return the line that registers a parameter or buffer."""
-    is_parameter, passing = made.startswith("nn.Parameter("), "" if is_persistent else ", persistent=False"
-    if is_attribute(label):
-        return f"self.{label} = {made}" if is_parameter else f'self.register_buffer("{label}", {made}{passing})'
-    return f'place(self, "{label}", {made}{passing})'
-
-
-def _stored_access(label: str, kind: str) -> str:
-    """Return how a parameter or buffer is reached; kind: which of the two."""
-    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_{kind}("{label}")'
-
-
-def _constant_label(node: Node, number: int) -> str:
-    """Return what a constant of a layer is called."""
-    return f"{variable_name(node.name.rpartition('.')[2]) or 'layer'}_constant{number or ''}"
-
-
-def _module_tensors(graph: Graph, values: Values) -> set[str]:
-    """Return the full names of the tensors that belong to modules of layers."""
-    return {
-        f"{node.name}.{name}"
-        for node, inputs in zip(graph.nodes, values.inputs)
-        if node.replay is None and not isinstance(node.op, (Applied, Recorded))
-        for name in (*node.op.weights(inputs), *node.op.buffers(inputs))
-    }
-
-
-def is_attribute(label: str) -> bool:
-    """Whether a label can be written as an attribute."""
-    return label.isidentifier() and not iskeyword(label)
-
-
-def access_text(label: str) -> str:
-    """Return how a module under a label, which may have dots, is reached."""
-    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_submodule("{label}")'
-
-
 def _assignment(targets: str, text: str) -> str:
     """Return a line that assigns, in the short form where it only adds to a variable or the like."""
     match = re.fullmatch(r"(\w+)\.(add|sub|mul|div)_\((\w+)\)", text)
@@ -369,20 +293,3 @@ def _nodes(unit: Unit) -> Iterator[int]:
     for inner in unit.lists:
         for each in inner:
             yield from _nodes(each)
-
-
-def broken_scopes(graph: Graph) -> set[str]:
-    """Return the scopes that no class can hold, since what is inside uses weights from outside, or the reverse."""
-    broken: set[str] = set()
-    for node in graph.nodes:
-        others = [] if node.shares is None else [graph.nodes[node.shares].name]
-        if isinstance(node.replay, Replay):
-            others = [each.name for each in node.replay.stored]
-        elif isinstance(node.op, (Applied, Recorded)):
-            others += [name for name, _ in node.op.tensors if "." in name]
-        for other in others:
-            is_tied = node.shares is not None and node.replay is None
-            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if is_tied else set()
-            if not is_tied:
-                broken |= set(prefixes(node.name)) - set(prefixes(other))
-    return broken

@@ -17,7 +17,7 @@ from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import Provenance
-from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
+from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.frontends.torch.vision import UNCOUNTED
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
@@ -240,6 +240,8 @@ class Builder(Provenance):
 
     def _finish(self, call: Call, op: Op, gathered: Gathered, claim: Claim) -> None:
         """Add the node of a call and note its results."""
+        if call.overwritten is not None:
+            self.log.fills[storage_key(call.overwritten)] += 1
         value, _ = self._append(op, tuple(gathered.edges), call.where, shown(call.name), claim)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)

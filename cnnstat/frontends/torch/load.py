@@ -48,7 +48,8 @@ def _loaded(source: str, request: Request) -> Graph:
     located = locate(source)
     if located.model is not None and request.arguments:
         raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
-    model, way = _built(located, request.arguments, 0)
+    first_way = 1 if request.keeps_values else 0
+    model, way = _built(located, request.arguments, first_way)
     example = example_of(model, request, default_example(model, located.library, located.name))
     graph = _trace(model, example, located.name, source, request)
     if graph is None:
@@ -58,7 +59,7 @@ def _loaded(source: str, request: Request) -> Graph:
             graph = trace(model, example, name=located.name, source=source, dtype=request.dtype, mode=request.mode)
         except ModelError as error:
             raise ModelError(f"{error}{batch_remedy(model, request)}") from error.__cause__
-    if way != WAYS[0] and located.factory is not None:
+    if way != WAYS[first_way] and located.factory is not None:
         said = (*notes(graph), f"the model was built {way}")
         graph = replace(graph, about={**graph.about, "notes_torch": said})
     return graph
@@ -93,7 +94,7 @@ def _trace(model: nn.Module, example: Example, name: str, source: str, request: 
 def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
     """Return the model, and how it was built."""
     if located.factory is None:
-        return located.model, WAYS[0]
+        return located.model, WAYS[first_way]
     fixed = {name: value for name, value in located.fixed if name not in arguments}
     made, way = construct(located.factory, {**fixed, **arguments}, located.name, first_way)
     if isinstance(made, nn.Module):

@@ -21,9 +21,17 @@ class NotPlainError(Exception):
     """A call cannot be written down."""
 
 
-@cache
 def path_of(function: Callable[..., Any]) -> str | None:
     """Return the name by which a function is found again, see `CallOf`; None where it has none."""
+    try:
+        return _path_of(function)
+    except TypeError:
+        return None  # what cannot be hashed is no function of PyTorch
+
+
+@cache
+def _path_of(function: Callable[..., Any]) -> str | None:
+    """Work out what `path_of` returns."""
     if isinstance(function, torch._ops.OpOverload):
         return f"ops.{function.namespace}.{function._schema.name.split('::')[-1]}.{function._overloadname}"
     name = str(getattr(function, "__name__", ""))
@@ -50,9 +58,12 @@ def _candidates(name: str) -> list[str]:
 
 def own_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:
     """Return the keyword arguments that are no defaults of a function written in Python."""
-    if not isinstance(function, FunctionType):
+    if not keywords or not isinstance(function, FunctionType):
         return keywords
-    parameters = inspect.signature(function).parameters
+    try:
+        parameters = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return keywords  # it stands for a function that is not written in Python
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     return {
         name: value

@@ -92,7 +92,7 @@ class Provenance:
                 reads=(aligned_reads(before, made),) if made[-len(before) :] == before else None,
             )
             edge = self._append(op, (edge,), where, "view")
-            self.nodes[-1].replay = Refusal("it is a view that was made where the trace does not see")
+            self.nodes[-1].replay = self.log.filled(tensor, base.tensor)
         origin = replace(base, tensor=tensor, edge=edge)
         self.origins.note(origin)
         return origin
@@ -120,8 +120,8 @@ class Provenance:
             origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
             # The tensor has changed by then, since what was written to is a view of it.
             is_there = before.edge is not None
-            filled = Refusal("a constant is filled through views of it; write to the tensor itself")
-            self.nodes[-1].replay = Replay((), (InputNumber(0),)) if is_there else filled
+            same = Replay((), (InputNumber(0),))
+            self.nodes[-1].replay = same if is_there else self.log.filled(tensor, writer.tensor)
         self.origins.note(origin)
         return origin
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,8 @@ _FILLS = {
     "new_empty": "empty", "rand_like": "rand", "randn_like": "randn", "full_like": "full", "new_full": "full",
 }  # fmt: skip
 """Functions that take a tensor for its shape or dtype, and those that make the same of plain numbers."""
+_LIKE = {"expand_as": "expand", "view_as": "view", "reshape_as": "reshape", "type_as": "to"}
+"""Methods that take another tensor for its shape or dtype, and those that take the shape or dtype."""
 
 
 @dataclass(slots=True, eq=False)
@@ -57,6 +60,8 @@ def _written(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], .
     """Return a call as plain values with tensors in them, and what keeps it from being made again, if anything."""
     if call.is_bounded:
         return "", (), (), f"how much {call.name} keeps depends on values, so that no shape behind it is fixed"
+    if call.name in _LIKE and len(call.results) == 1:
+        return _like(call)
     path = None if call.function is None else path_of(call.function)
     if path is None or path.endswith(".set"):
         return "", (), (), f"PyTorch has no function {call.name} to call again"
@@ -69,6 +74,20 @@ def _written(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], .
     return path, arguments, keywords, ""
 
 
+def _like(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...], str]:
+    """Return a call that takes a tensor for its shape or dtype only, with that shape or dtype instead."""
+    name, made = _LIKE[call.name], call.results[0]
+    x = call.get(0, "input", call.keywords.get("self"))
+    if name == "to":
+        return "Tensor.to", (x, TorchName(str(made.dtype).removeprefix("torch."))), (), ""
+    kept = made.dim() - x.dim()
+    sizes = tuple(
+        -1 if name == "expand" and axis >= kept and size == x.shape[axis - kept] else size
+        for axis, size in enumerate(shape_of(made))
+    )
+    return f"Tensor.{name}", (x, *sizes), (), ""
+
+
 class Log:
     """The calls of a trace that do not depend on the model's inputs; tensors are kept, so that an id means one."""
 
@@ -77,6 +96,7 @@ class Log:
         self.stored: dict[int, StoredTensor] = {}
         self.made: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.writes: dict[int, list[int]] = {}
+        self.fills: Counter[int] = Counter()
         self._kept: list[torch.Tensor] = []
 
     def store(self, stored: StoredTensor, *stand_ins: torch.Tensor) -> None:
@@ -118,6 +138,12 @@ class Log:
     def recompute(self, tensor: torch.Tensor) -> Replay | Refusal:
         """Return how to compute a tensor that does not depend on the model's inputs."""
         return self._replay(None, (tensor,), (), None)
+
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> Replay | Refusal:
+        """Return how to fill a constant with the node's input, which was written into a view of it."""
+        if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.made.keys():
+            return Refusal("it is a view of memory that is written to in several places")
+        return _Maker(self, (), len(self.calls)).filled(tensor, view)
 
     def _replay(
         self, last: _Kept | None, results: Iterable[torch.Tensor], inputs: Sequence[torch.Tensor], until: int | None
@@ -177,6 +203,17 @@ class _Maker:
         operands = {id(tensor) for tensor in given}
         made = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
         return Replay(calls, made, tuple(self.stored.values()), tuple(self.constants))
+
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> Replay | Refusal:
+        """Return the replay that makes a tensor and writes the node's input into a view of it."""
+        numbers = sorted(self._needed((tensor, view)))
+        self._places = {number: place for place, number in enumerate(numbers)}
+        try:
+            calls = tuple(self._call(self.log.calls[number]) for number in numbers)
+            write = CallOf("Tensor.copy_", (self._ref(view), InputNumber(0)))
+            return Replay((*calls, write), (self._ref(tensor),), tuple(self.stored.values()), tuple(self.constants))
+        except NotPlainError as error:
+            return Refusal(str(error))
 
     def _needed(self, tensors: Iterable[torch.Tensor]) -> set[int]:
         """Return the numbers of the calls that made tensors, or changed them, and so on."""
