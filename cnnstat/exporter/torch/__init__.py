@@ -56,6 +56,8 @@ def torch_text(graph: Graph, title: str) -> str:
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())
+    if any("OrderedDict(" in body for body in bodies):
+        imports = ["from collections import OrderedDict", *imports]
     if tables.found:
         bodies[:0] = [UNPACK.rstrip(), "\n".join(f"{table} = {made}" for table, made in tables.found.items())]
         imports = [*IMPORTS, *imports]
@@ -147,12 +149,28 @@ def _built(entry: Entry, margin: str) -> str:
     """Return the expression that makes a module; a sequence of several lines is indented by `margin`."""
     if entry.call is not None:
         return call_text(entry.call)
+    labels = [each.label or "" for each in entry.inner]
+    if labels != list(map(str, range(len(labels)))):
+        return _named_sequence(labels, [_built(each, margin + _INDENT) for each in entry.inner], margin)
     inner = _with_runs([_built(each, margin + _INDENT) for each in entry.inner])
     text = f"nn.Sequential({', '.join(inner)})"
     if len(margin) + len(text) + 16 <= LONGEST_LINE and "\n" not in text:
         return text
     lines = "".join(f"{margin}{_INDENT}{each},\n" for each in inner)
     return f"nn.Sequential(\n{lines}{margin})"
+
+
+def _named_sequence(labels: list[str], texts: list[str], margin: str) -> str:
+    """Return the expression that makes a sequence of modules with names."""
+    stem = labels[0].rstrip("0123456789")
+    first = labels[0].removeprefix(stem)
+    if len(set(texts)) == 1 and len(texts) >= SHORTEST_RUN and first.isdecimal() and "\n" not in texts[0]:
+        numbers = range(int(first), int(first) + len(labels))
+        if labels == [f"{stem}{number}" for number in numbers]:
+            counted = f"range({len(labels)})" if first == "0" else f"range({first}, {numbers.stop})"
+            return f'nn.Sequential(OrderedDict((f"{stem}{{i}}", {texts[0]}) for i in {counted}))'
+    lines = "".join(f"{margin}{_INDENT}{label}={text},\n" for label, text in zip(labels, texts))
+    return f"nn.Sequential(OrderedDict(\n{lines}{margin}))"
 
 
 def _with_runs(texts: list[str]) -> list[str]:

@@ -23,10 +23,11 @@ _POSITIONAL = (
     "out_features",
     "num_features",
     "output_size",
+    "normalized_shape",
 )
 """Arguments that are clear without their names; PyTorch takes them in this order."""
-_ALWAYS = ("dim", "batch_first", "chunks", "split_size_or_sections")
-"""Arguments whose defaults differ between ops and their PyTorch twins."""
+_ALWAYS = {"dim": MISSING, "batch_first": False, "chunks": MISSING, "split_size_or_sections": MISSING}
+"""Arguments whose defaults differ between ops and their PyTorch twins, with PyTorch's."""
 _LISTS = ("torch.cat", "torch.stack")
 _SYMBOLS = {"torch.add": "+", "torch.sub": "-", "torch.mul": "*", "torch.div": "/"}
 _METHODS = ("torch.permute", "torch.transpose", "torch.squeeze", "torch.unsqueeze")
@@ -67,7 +68,7 @@ def _constructor(callee: str, op: Op, inputs: Shapes) -> Call:
     is_positional = True
     for name, value in op.torch_arguments(inputs).items():
         is_positional = is_positional and name in _POSITIONAL and callee not in HANDMADE
-        default = MISSING if name in _ALWAYS else defaults.get(name, MISSING)
+        default = _ALWAYS.get(name, defaults.get(name, MISSING))
         arguments.append(Argument(name, value, default, is_positional))
     return Call(callee, tuple(arguments))
 

@@ -14,6 +14,7 @@ from cnnstat.exporter.torch.replays import Lines
 from cnnstat.exporter.torch.stored import (
     access_text,
     constant_label,
+    is_attribute,
     module_tensors,
     register_stored,
     stated_tensors,
@@ -250,7 +251,7 @@ class Scopes:
             scope.is_chain
             and bool(scope.path)
             and not scope.setup
-            and names == list(map(str, range(len(names))))
+            and self._is_sequence(scope.path, [name or "" for name in names])
             and len(names) == len(scope.lines)
             and not any(entry.keys for entry in scope.children)
         )
@@ -258,6 +259,12 @@ class Scopes:
             scope.lines[-1] = f"return {scope.lines[-1].partition(' = ')[2]}"
         else:
             scope.lines.append(f"return {results}" if results else "return ()")
+
+    def _is_sequence(self, path: str, labels: list[str]) -> bool:
+        """Whether children are called as those of nn.Sequential: by numbers, or by names if it is one in the model."""
+        if labels == list(map(str, range(len(labels)))):
+            return True
+        return self.graph.blocks.get(path) == "Sequential" and all(map(is_attribute, labels))
 
     # Names -----------------------------------------------------------------------------------------------------------
 
