@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -55,7 +56,8 @@ def export(
     from cnnstat.frontends.source import load_source
 
     wanted = to.value if to is not None else _format_of(output)
-    text = export_graph(load_source(source, make_request(input, batch, dtype, set, arg, mode)), wanted)
+    request = replace(make_request(input, batch, dtype, set, arg, mode), keeps_values=wanted == "torch")
+    text = export_graph(load_source(source, request), wanted)
     with console.open_output(output) as out:
         out.file.write(text)
 

@@ -19,6 +19,7 @@ class StoredTensor:
     name: str
     tensor: torch.Tensor
     is_parameter: bool
+    is_persistent: bool = True
     owner: int | None = None
 
 

@@ -19,7 +19,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, unlogged
-from cnnstat.frontends.torch.modules import Modules, modules_of, tensors_of
+from cnnstat.frontends.torch.modules import Modules, modules_of, passing_buffers, tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -134,10 +134,11 @@ def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tenso
     """Make all parameters and buffers known to the builder; pairs: real tensors and what stands for them."""
     real = {id(stand_in): tensor for tensor, stand_in in pairs}
     seen: set[int] = set()
+    passing = passing_buffers(modules)
     for name, stand_in, is_parameter in tensors_of(modules):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
-            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)
+            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter, name not in passing)
 
 
 def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:

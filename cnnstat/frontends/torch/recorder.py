@@ -39,6 +39,7 @@ class Recorder:
         self.faker = faker
         self.calls = calls
         self.bounded: set[str] = set()
+        self.is_bounded = False
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -52,6 +53,9 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, made)
         if not results:
+            self.builder.log.note(
+                Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made)
+            )
             return
         if name in FIRST_ONLY:
             results = results[:1]
@@ -59,7 +63,8 @@ class Recorder:
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
-        call.inner = inner
+        call.inner, call.function, call.made = inner, function, made
+        call.is_bounded, self.is_bounded = self.is_bounded, False
         plain = name.removeprefix("F.")
         if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
@@ -149,13 +154,13 @@ class FunctionMode(TorchFunctionMode):
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
-            call = Call(name, args, keywords, (), None, recorder.stack.current)
+            call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
             try:
                 found = shortcut(call, recorder.faker)
             finally:
                 recorder.inner = None
             if found is not None:
-                call.results, call.match = (found[0],), found[1]
+                call.results, call.match, call.made = (found[0],), found[1], found[0]
                 recorder.note(recorder.builder.record, call)
                 return found[0]
             recorder.inner = inner
@@ -250,6 +255,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
             if not is_exact(func._schema.name, args, faker):
+                self._recorder.is_bounded = True
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):
