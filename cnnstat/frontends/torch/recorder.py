@@ -78,10 +78,14 @@ class Recorder:
     def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
         """Let the builder do something with a call; its own faults are told apart from the model's."""
         before = len(self.builder.nodes)
+        # What the builder itself asks of tensors is no call of the model.
+        self.inner = []
         try:
             action(call, *arguments)
         except Exception as error:
             raise TracerError(f"{type(error).__name__}: {error}") from error
+        finally:
+            self.inner = None
         if self.calls is not None:
             self.calls.append(_heard(call, before, len(self.builder.nodes)))
 
