@@ -76,6 +76,37 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert result.stderr == "" and result.stdout.startswith("resnet152")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["cnnstat: the output cannot be written: No space left on device"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream as shells do")
+def test_a_closed_output_is_no_error() -> None:
+    command = f"{sys.executable} -m cnnstat analyze alexnet >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("cnnstat analyze vgg1", "vgg16"),
+        ("cnnstat compare vgg16 resn", "resnet50"),
+        ("cnnstat ops ConvT", "ConvTranspose2d"),
+    ],
+)
+def test_shells_complete_names(words: str, found: str) -> None:
+    asked = {"_CNNSTAT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    command = [sys.executable, "-c", "from cnnstat.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asked})
+    assert found in done.stdout.split()
+
+
 def test_an_ascii_terminal_gets_all_figures() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]

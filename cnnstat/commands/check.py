@@ -25,6 +25,7 @@ from cnnstat.commands.options import (
     ThreadsOption,
     TracebackOption,
     make_request,
+    zoo_names,
 )
 
 
@@ -48,7 +49,10 @@ def limit_option(flag: str, said: str) -> Any:
 
 def check(
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="SOURCE", help="Networks; without any, all that are configured.")
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE", help="Networks; without any, all that are configured.", autocompletion=zoo_names
+        ),
     ] = None,
     max_params: Annotated[str | None, limit_option("--max-params", "Parameters, as in 5M.")] = None,
     max_macs: Annotated[str | None, limit_option("--max-macs", "Multiply-accumulates, as in 600M.")] = None,

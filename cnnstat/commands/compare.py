@@ -28,12 +28,15 @@ from cnnstat.commands.options import (
     TracebackOption,
     load_analysis,
     make_request,
+    zoo_names,
 )
 from cnnstat.errors import CnnstatError
 
 
 def compare(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE", help="Networks; ratios are to the first.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="Networks; ratios are to the first.", autocompletion=zoo_names)
+    ],
     input: InputOption = None,
     batch: BatchOption = None,
     dtype: DtypeOption = None,

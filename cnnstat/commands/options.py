@@ -54,12 +54,20 @@ class Mode(str, Enum):
     train = "train"
 
 
+def zoo_names(incomplete: str) -> list[str]:
+    """Return the networks of the zoo that begin so, for the shell's completion; files complete by themselves."""
+    from cnnstat.frontends import zoo
+
+    return [name for name in zoo.names() if name.startswith(incomplete)]
+
+
 SourceArgument = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
         help="A zoo network (`cnnstat list`), a .yaml or .json file, - for one on standard input, torchvision:NAME, "
         "timm:NAME, file.py:Class.",
+        autocompletion=zoo_names,
     ),
 ]
 InputOption = Annotated[

@@ -26,13 +26,18 @@ from cnnstat.commands.options import (
     TracebackOption,
     make_request,
     split_keys,
+    zoo_names,
 )
 
 
 def profile(
     source: Annotated[
         str | None,
-        typer.Argument(metavar="SOURCE", help="A network, as for `analyze`; without it, the zoo's main ones briefly."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="A network, as for `analyze`; without it, the zoo's main ones briefly.",
+            autocompletion=zoo_names,
+        ),
     ] = None,
     device: DeviceOption = None,
     input: InputOption = None,
