@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.torch.calls import Call, Match
+from cnnstat.frontends.torch.calls import Call, Handler, Match
 from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, replayed, shown
 from cnnstat.frontends.torch.handlers import handler_of
@@ -19,6 +20,7 @@ from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import Provenance
 from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
 from cnnstat.frontends.torch.vision import UNCOUNTED
+from cnnstat.frontends.torch.writes import assigned
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
@@ -36,7 +38,7 @@ class Builder(Provenance):
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
             return
-        handler = handler_of(call.name) if call.match is None else None
+        handler = self._handler(call) if call.match is None else None
         match = matched(handler, call) if handler else call.match
         if any(origin.edge is not None for origin in origins) or self._is_stored_layer(match):
             if match is None or not self._emit(call, match):
@@ -46,6 +48,12 @@ class Builder(Provenance):
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+
+    def _handler(self, call: Call) -> Handler | None:
+        """Return what turns a call into an op."""
+        if call.name == "setitem":
+            return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
+        return handler_of(call.name)
 
     def _is_made(self, read: Any) -> bool:
         """Whether an operand is known to depend on the model's inputs."""
