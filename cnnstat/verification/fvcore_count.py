@@ -74,8 +74,9 @@ def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
     module = subject.module(real=True)
     from cnnstat.frontends.torch.modules import modules_of
     from cnnstat.frontends.torch.state import preserved
+    from cnnstat.frontends.torch.swap import swapped
 
-    with preserved(modules_of(module)), torch.no_grad(), _quiet():
+    with preserved(modules_of(module)), swapped(modules_of(module), None), torch.no_grad(), _quiet():
         module.train(subject.mode == "train")
         heard: list[Operation] = []
         try:

@@ -71,11 +71,20 @@ class Builder(Provenance):
         return self.ledger.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
 
     def _is_stored_layer(self, match: Match | None) -> bool:
-        """Whether a call is a layer of its own although it reads no input of the model: a table of positions, say."""
-        if match is None or not match.weights or match.op.family is not Family.EMBEDDING:
+        """Whether a call is a layer of its own although it reads no input of the model.
+
+        A table of positions is one, and so is a layer that works on constants: noise, or a grid of coordinates.
+        """
+        if match is None or not match.weights:
             return False
-        known = (self.origins.known(weight) for weight in match.weights.values() if weight is not None)
-        return any(origin is not None and len(origin.keys) == 1 for origin in known)
+        known = [self.origins.known(weight) for weight in match.weights.values() if weight is not None]
+        if not any(origin is not None and len(origin.keys) == 1 for origin in known):
+            return False
+        return match.op.family is Family.EMBEDDING or not any(map(self._is_known, match.reads))
+
+    def _is_known(self, read: Any) -> bool:
+        """Whether an operand is, or is computed from, an input or a stored tensor."""
+        return isinstance(read, torch.Tensor) and (read in self.origins or self.origins.neighbour(read) is not None)
 
     def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:
         """Return what a result of the model is; one made of stored tensors only gets a node, a constant is None."""
