@@ -11,7 +11,7 @@ from cnnstat.commands.options import Format, FormatOption, OutputOption
 
 
 def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An op; without one, all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="An op; without one, all are listed.")] = None,
     format: FormatOption = Format.table,
     output: OutputOption = None,
 ) -> None:

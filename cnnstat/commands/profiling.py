@@ -57,10 +57,10 @@ def measure(source: str, request: Request, options: Options, *, refresh: bool = 
 
     refresh: measure the machine's ceilings anew.
     """
-    need_torch()
-    from cnnstat.profiler import profile
-
     try:
+        need_torch()
+        from cnnstat.profiler import profile
+
         with progress(source) as bar:
             return profile(source, request, options, bar, refresh=refresh)
     except KeyboardInterrupt:

@@ -108,7 +108,7 @@ def _made(op: Op, shapes: Shapes) -> Shapes:
 
     Tensors without axes or elements, which only opaque calls make, are refused by ops that cannot do with them.
     """
-    if all(math.prod(shape) and shape for shape in shapes):
+    if () not in shapes and not any(0 in shape for shape in shapes):
         return op.output(shapes)
     try:
         made = op.output(shapes)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report import words
 from cnnstat.report.glyphs import cut_call, cut_end, cut_start, printable
 from cnnstat.report.row import Row
+from cnnstat.report.view import check_column
 from cnnstat.units import binary_bytes
 
 MAIN = 7
@@ -182,6 +182,5 @@ _BY_KEY = {column.key: column for column in COLUMNS}
 
 def column(key: str) -> Column:
     """Return the column called `key`; raises CnnstatError with the nearest name and the list otherwise."""
-    if key not in _BY_KEY:
-        raise CnnstatError(f"there is no column {key[:40]}{did_you_mean(key, _BY_KEY)}; known: {', '.join(_BY_KEY)}")
+    check_column(key, _BY_KEY)
     return _BY_KEY[key]

@@ -2,43 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cnnstat.errors import CnnstatError
 from cnnstat.passes.analysis import Analysis
 from cnnstat.report.columns import COLUMNS, Column, column
 from cnnstat.report.row import Row, fold_blocks, layer_rows, sum_of
+from cnnstat.report.view import TableView
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """What a user wants to see; the totals are those of the whole network whatever it says.
+class View(TableView):
+    """What a user wants to see of an analysis."""
 
-    depth: components of layer names that are kept; layers inside the same block become one row.
-    columns: keys of the columns to show; None leaves the choice to the format.
-    sort: key of the column to sort by, numbers descending, text ascending; None keeps execution order.
-    top: number of rows to show; the rest is summed up in one.
-    Raises CnnstatError if a key is unknown or a number less than 1.
-    """
-
-    depth: int | None = None
-    columns: tuple[str, ...] | None = None
-    sort: str | None = None
-    top: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check keys and numbers."""
-        for name, number in (("depth", self.depth), ("top", self.top)):
-            if number is not None and number < 1:
-                raise CnnstatError(f"{name}={number} must be at least 1")
-        if self.columns is not None and not self.columns:
-            raise CnnstatError(f"columns is empty; choose from {', '.join(c.key for c in COLUMNS)}")
-        for key in (*(self.columns or ()), *((self.sort,) if self.sort else ())):
-            column(key)
+    keys = tuple(each.key for each in COLUMNS)
 
 
 EVERYTHING = View()
@@ -76,12 +52,8 @@ def sheet(analysis: Analysis, view: View = EVERYTHING) -> Sheet:
     rows = layer_rows(analysis)
     if view.depth is not None:
         rows = fold_blocks(rows, view.depth, analysis.graph.blocks)
-    if view.sort is not None:
-        by = column(view.sort)
-        rows = tuple(sorted(rows, key=lambda row: _order(by.value(row))))
-    rest = None
-    if view.top is not None and len(rows) > view.top:
-        rows, rest = rows[: view.top], sum_of(rows[view.top :], f"… {len(rows) - view.top:,} more")
+    by = column(view.sort or COLUMNS[0].key)
+    rows, rest = view.arranged(rows, by.value, sum_of)
     return Sheet(rows, rest, None if view.columns is None else tuple(map(column, view.columns)))
 
 
@@ -103,21 +75,3 @@ def _without_batch(row: Row) -> Row:
         input_shapes=tuple(shape[1:] for shape in row.input_shapes),
         output_shape=row.output_shape and row.output_shape[1:],
     )
-
-
-def _order(value: Any) -> tuple[int, Any]:
-    """Return a key that sorts numbers and sizes descending, text ascending, and what is missing last.
-
-    A receptive field that is the whole input comes before all sizes.
-    """
-    if isinstance(value, str):
-        return (0, value.casefold())
-    if isinstance(value, tuple):
-        flat = _flat(value)
-        return (2, 0) if not flat or None in flat else (1, -math.prod(flat))
-    return (2, 0) if value is None else (1, -value)
-
-
-def _flat(values: tuple[Any, ...]) -> list[Fraction | int]:
-    """Return the numbers of nested tuples."""
-    return [n for value in values for n in (_flat(value) if isinstance(value, tuple) else [value])]

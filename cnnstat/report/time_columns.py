@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report import duration, words
 from cnnstat.report.columns import ON_REQUEST, Column
 from cnnstat.report.glyphs import cut_end, cut_start, printable
 from cnnstat.report.time_row import TimeRow
+from cnnstat.report.view import check_column
 
 MAIN = 7
 """Columns up to this importance are shown at 80 characters."""
@@ -148,15 +148,9 @@ KEYS = tuple(column.key for column in time_columns("cpu"))
 """The keys of all columns, the same on every device."""
 
 
-def check_key(key: str) -> None:
-    """Raise CnnstatError with the nearest key and the list if there is no such column."""
-    if key not in KEYS:
-        raise CnnstatError(f"there is no column {key[:40]}{did_you_mean(key, KEYS)}; known: {', '.join(KEYS)}")
-
-
 def columns_of(keys: Sequence[str], device: str) -> tuple[Column, ...]:
     """Return the columns under these keys; raises CnnstatError."""
     for key in keys:
-        check_key(key)
+        check_column(key, KEYS)
     by_key = {column.key: column for column in time_columns(device)}
     return tuple(by_key[key] for key in keys)

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cnnstat.errors import CnnstatError
-from cnnstat.report.time_columns import KEYS, check_key, columns_of
+from cnnstat.report.time_columns import KEYS, columns_of
 from cnnstat.report.time_row import TimeRow, fold_times, time_rows, time_sum
+from cnnstat.report.view import TableView
 from cnnstat.timing.profile import Profile
 
 
-@dataclass(frozen=True, kw_only=True)
-class TimeView:
-    """What a user wants to see of a profile; the totals are those of all layers whatever it says.
+class TimeView(TableView):
+    """What a user wants to see of a profile."""
 
-    depth, columns, sort and top are those of `cnnstat.report.View`, with the columns of times.
-    Raises CnnstatError if a key is unknown or a number less than 1.
-    """
-
-    depth: int | None = None
-    columns: tuple[str, ...] | None = None
-    sort: str | None = None
-    top: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check keys and numbers."""
-        for name, number in (("depth", self.depth), ("top", self.top)):
-            if number is not None and number < 1:
-                raise CnnstatError(f"--{name} {number} must be at least 1")
-        if self.columns is not None and not self.columns:
-            raise CnnstatError(f"--columns is empty; choose from {', '.join(KEYS)}")
-        for key in (*(self.columns or ()), *((self.sort,) if self.sort else ())):
-            check_key(key)
+    keys = KEYS
 
 
 EVERYTHING = TimeView()
@@ -56,17 +37,5 @@ def time_sheet(profile: Profile, view: TimeView = EVERYTHING) -> TimeSheet:
     rows = time_rows(profile)
     if view.depth is not None:
         rows = fold_times(rows, view.depth)
-    if view.sort is not None:
-        (by,) = columns_of((view.sort,), profile.environment.kind)
-        rows = tuple(sorted(rows, key=lambda row: _order(by.value(row))))
-    rest = None
-    if view.top is not None and len(rows) > view.top:
-        rows, rest = rows[: view.top], time_sum(rows[view.top :], f"… {len(rows) - view.top:,} more")
-    return TimeSheet(rows, rest)
-
-
-def _order(value: Any) -> tuple[int, Any]:
-    """Return a key that sorts numbers descending, text ascending, and what is missing last."""
-    if isinstance(value, str):
-        return (0, value.casefold())
-    return (2, 0) if value is None else (1, -value)
+    (by,) = columns_of((view.sort or KEYS[0],), profile.environment.kind)
+    return TimeSheet(*view.arranged(rows, by.value, time_sum))

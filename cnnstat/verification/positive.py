@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.frontends.torch.calls import function_name, words
+from cnnstat.frontends.torch.kinds import MAYBE_SAME
 from cnnstat.verification.stand_ins import STAND_INS
 
 IDENTITIES = words(
@@ -67,6 +68,9 @@ def positively(func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[s
         return func(*args, **keywords)
     if name.endswith("_") or keywords.get("inplace") or name in ("setitem", "data.set"):
         return _in_place(func, name, args, keywords)
+    if name in MAYBE_SAME:
+        made = func(*args, **keywords)
+        return made if made is first else _units(made)
     if name in IDENTITIES and isinstance(first, Tensor):
         return unit(first) if first.is_floating_point() else func(*args, **keywords)
     stand_in = STAND_INS.get(name)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from cpu_subjects import FakeClock, subject_of, timed_subject  # noqa: E402
 
 from cnnstat.errors import CnnstatError  # noqa: E402
-from cnnstat.profiler import calibrate, rounds  # noqa: E402
+from cnnstat.profiler import calibrate, isolate, rounds  # noqa: E402
 from cnnstat.profiler.cpu import measure_cpu  # noqa: E402
 from cnnstat.profiler.observer import UNATTRIBUTED  # noqa: E402
 from cnnstat.profiler.options import Options  # noqa: E402
@@ -21,6 +21,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(rounds, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(rounds, "STEADY_SECONDS", 0.0)
     monkeypatch.setattr(calibrate, "ROUNDS", 3)
+    monkeypatch.setattr(isolate, "MAX_COPIES", 4)
 
 
 def test_a_pass_is_its_layers_and_gaps():

@@ -13,7 +13,7 @@ from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.frontends.request import Request  # noqa: E402
-from cnnstat.profiler import ceilings, profile, rounds  # noqa: E402
+from cnnstat.profiler import ceilings, profile, rounds, run  # noqa: E402
 from cnnstat.profiler.assemble import moved_bytes  # noqa: E402
 from cnnstat.profiler.cpu import measure_cpu  # noqa: E402
 from cnnstat.profiler.options import Options  # noqa: E402
@@ -29,6 +29,7 @@ def known_ceilings(monkeypatch):
     """Ceilings that need not be measured, and no more rounds than asked for or than a second takes."""
     found = Ceilings(flops=1e10, bandwidth=1e10, launch=2e-6, measured="2026-01-01")
     monkeypatch.setattr(ceilings, "measure", lambda *arguments: found)
+    monkeypatch.setattr(run, "rechecked", lambda known, *others: (known, ""))
     monkeypatch.setattr(rounds, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(rounds, "STEADY_SECONDS", 1.0)
 

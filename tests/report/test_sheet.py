@@ -88,8 +88,8 @@ def test_the_rest_is_one_row():
         ({"columns": ("name", "mac")}, "no column mac; did you mean macs"),
         ({"columns": ("zzz",)}, "known: name, op, kind"),
         ({"columns": ()}, "columns is empty"),
-        ({"depth": 0}, "depth=0"),
-        ({"top": -1}, "top=-1"),
+        ({"depth": 0}, "--depth 0 must"),
+        ({"top": -1}, "--top -1 must"),
     ],
 )
 def test_mistakes_are_named(view, message):

@@ -5,14 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from keyword import iskeyword
 
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.exporter.entries import Entry
-from cnnstat.exporter.outline import Unit, prefixes
-from cnnstat.exporter.torch.layers import function_call, layer_of, module_call, replay_call
+from cnnstat.exporter.outline import Unit
+from cnnstat.exporter.torch.layers import function_call, layer_of, module_call
+from cnnstat.exporter.torch.replays import Lines
+from cnnstat.exporter.torch.stored import (
+    access_text,
+    constant_label,
+    is_attribute,
+    module_tensors,
+    register_stored,
+    stated_tensors,
+    stored_access,
+)
+from cnnstat.exporter.torch.tables import Tables
 from cnnstat.exporter.torch.variables import Step, Variables, variable_name
-from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.replay import Refusal, Replay
 from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import Values
@@ -39,13 +50,14 @@ class Scope:
 class Scopes:
     """Turns the groups of a graph into scopes.
 
-    reserved: names that no child can have. handmade: the kinds of modules that are built. known: all groups but those
-    that are mere sequences.
+    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules
+    that are built. known: all groups but those that are mere sequences.
     """
 
     graph: Graph
     values: Values
     reserved: set[str]
+    tables: Tables
     handmade: set[str] = field(default_factory=set)
     known: list[tuple[Entry, Scope]] = field(default_factory=list)
 
@@ -55,6 +67,7 @@ class Scopes:
         for index, node in enumerate(self.graph.nodes):
             for edge in node.inputs:
                 self._readers[edge] = index
+        self._placed = module_tensors(self.graph, self.values)
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
@@ -116,15 +129,24 @@ class Scopes:
         node = self.graph.nodes[unit.node]
         op, inputs = node.op, self.values.inputs[unit.node]
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
+        if isinstance(node.replay, Refusal):
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
         label = node.name[len(inside) :]
+        if node.home.startswith(inside):
+            label = node.home[len(inside) :] or label
+        if isinstance(node.replay, Replay) and not self._is_at_home(node, inside):
+            self._register(node, node.replay, scope, inside)
+            pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
+            return Step(label, node.inputs, makes if node.replay.results else (), pattern)
         if isinstance(op, Recorded):
-            self._register(unit.node, scope, inside)
+            self._register(node, stated_tensors(op, ()), scope, inside)
             if op.function == UNUSED:
                 return Step(label, (), (), "")
             return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
         if isinstance(op, Applied):
             inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
-            self._register(unit.node, scope, inside)
+            names = _operands(op, node.name, len(self.values.inputs[unit.node]))
+            self._register(node, stated_tensors(op, names), scope, inside)
             op = op.op
         layer = layer_of(op, inputs, len(makes))
         if layer.constructor is not None:
@@ -140,27 +162,13 @@ class Scopes:
                     scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
         return Step(label, node.inputs, makes, layer.pattern)
 
-    def _register(self, index: int, scope: Scope, inside: str) -> None:
-        """Add the learnt tensors of a traced call that are operands, or that nothing uses."""
-        op, node_name, input_count = (
-            self.graph.nodes[index].op,
-            self.graph.nodes[index].name,
-            len(self.values.inputs[index]),
-        )
-        assert isinstance(op, (Applied, Recorded))
-        wanted = op.tensors
-        if isinstance(op, Applied):
-            names = {name for name in _operands(op, node_name, input_count) if isinstance(name, str)}
-            wanted = tuple(each for each in op.tensors if each[0] in names)
-        for name, shape in wanted:
-            scale = f"torch.randn({', '.join(map(str, shape))}) * 0.02" if shape else "torch.randn(()) * 0.02"
-            learnt = ", requires_grad=False" if name in op.frozen else ""
-            scope.setup.append(_registration(name.removeprefix(inside), f"nn.Parameter({scale}{learnt})"))
-        if isinstance(op, Recorded):
-            for name, shape in op.stored:
-                kind = ", dtype=torch.int64" if name.endswith("num_batches_tracked") else ""
-                made = f"torch.zeros({tuple(shape)}{kind})"
-                scope.setup.append(f'place(self, "{name.removeprefix(inside)}", {made})')
+    def _register(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
+        """Add what registers the stored tensors of a call, as far as no layer has them."""
+        scope.setup += register_stored(node, replay, inside, self._placed, self.tables, self._attribute)
+
+    def _is_at_home(self, node: Node, inside: str) -> bool:
+        """Whether a layer stands as a module within its scope, under the path that its weights have."""
+        return bool(node.home) and node.home.startswith(inside)
 
     # Lines -----------------------------------------------------------------------------------------------------------
 
@@ -171,11 +179,29 @@ class Scopes:
             text = f"{self._access(step.label)}({', '.join(reads)})"
         else:
             assert unit.node is not None
-            text = self._expression(unit.node, step, reads, inside)
+            step, text = self._leaf_text(unit.node, step, reads, inside, scope, variables)
         targets = variables.targets(step)
-        if text:
+        if text and text != targets:
             scope.lines.append(_assignment(targets, text))
         return text == f"{self._access(step.label)}({', '.join(reads)})"
+
+    def _leaf_text(
+        self, index: int, step: Step, reads: list[str], inside: str, scope: Scope, variables: Variables
+    ) -> tuple[Step, str]:
+        """Return the expression of a layer and its step; lines that come before it are added."""
+        node = self.graph.nodes[index]
+        if not isinstance(node.replay, Replay) or self._is_at_home(node, inside):
+            return step, self._expression(index, step, reads, inside)
+        kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
+        lines, text, pattern = Lines(
+            node.replay,
+            reads,
+            lambda name: stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
+            lambda number: f"self.{constant_label(node, number)}",
+            variables.live,
+        ).written()
+        scope.lines += lines
+        return step._replace(pattern=pattern), text
 
     def _expression(self, index: int, step: Step, reads: list[str], inside: str) -> str:
         """Return the text that computes a node."""
@@ -184,12 +210,10 @@ class Scopes:
         if isinstance(op, Recorded):
             if op.function == UNUSED:
                 return ""
-            if op.replay is None or op.tensors or op.stored:
-                raise CnnstatError(
-                    f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
-                    "export it to yaml instead"
-                )
-            return replay_call(op.replay, reads)
+            raise CnnstatError(
+                f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
+                "export it to yaml instead"
+            )
         if isinstance(op, Applied):
             names = _operands(op, node.name, len(shapes))
             shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
@@ -205,9 +229,9 @@ class Scopes:
     def _is_called_again(self, index: int) -> bool:
         """Whether a node calls the very module of the node whose weights it shares."""
         node = self.graph.nodes[index]
-        if node.shares is None:
+        owner = None if node.shares is None else self.graph.nodes[node.shares]
+        if owner is None or node.shares is None or owner.replay is not None:
             return False
-        owner = self.graph.nodes[node.shares]
         theirs, own = self.values.inputs[node.shares], self.values.inputs[index]
         return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)
 
@@ -219,13 +243,15 @@ class Scopes:
 
     def _finish(self, scope: Scope, variables: Variables) -> None:
         """Add the line that returns the results."""
+        # What is placed inside another child needs it to be there.
+        scope.children.sort(key=lambda entry: (entry.label or "").count("."))
         results = ", ".join(variables[edge] for edge in scope.makes)
         names = [entry.label for entry in scope.children]
         scope.is_chain = (
             scope.is_chain
             and bool(scope.path)
             and not scope.setup
-            and names == list(map(str, range(len(names))))
+            and self._is_sequence(scope.path, [name or "" for name in names])
             and len(names) == len(scope.lines)
             and not any(entry.keys for entry in scope.children)
         )
@@ -233,6 +259,12 @@ class Scopes:
             scope.lines[-1] = f"return {scope.lines[-1].partition(' = ')[2]}"
         else:
             scope.lines.append(f"return {results}" if results else "return ()")
+
+    def _is_sequence(self, path: str, labels: list[str]) -> bool:
+        """Whether children are called as those of nn.Sequential: by numbers, or by names if it is one in the model."""
+        if labels == list(map(str, range(len(labels)))):
+            return True
+        return self.graph.blocks.get(path) == "Sequential" and all(map(is_attribute, labels))
 
     # Names -----------------------------------------------------------------------------------------------------------
 
@@ -243,21 +275,6 @@ class Scopes:
     def _access(self, label: str) -> str:
         """Return how a child is reached."""
         return access_text(self._attribute(label))
-
-
-def _registration(label: str, parameter: str) -> str:
-    """Return the line that registers a parameter."""
-    return f"self.{label} = {parameter}" if is_attribute(label) else f'place(self, "{label}", {parameter})'
-
-
-def is_attribute(label: str) -> bool:
-    """Whether a label can be written as an attribute."""
-    return label.isidentifier() and not iskeyword(label)
-
-
-def access_text(label: str) -> str:
-    """Return how a module under a label, which may have dots, is reached."""
-    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_submodule("{label}")'
 
 
 def _assignment(targets: str, text: str) -> str:
@@ -283,17 +300,3 @@ def _nodes(unit: Unit) -> Iterator[int]:
     for inner in unit.lists:
         for each in inner:
             yield from _nodes(each)
-
-
-def broken_scopes(graph: Graph) -> set[str]:
-    """Return the scopes that no class can hold, since what is inside uses weights from outside, or the reverse."""
-    broken: set[str] = set()
-    for node in graph.nodes:
-        others = [] if node.shares is None else [graph.nodes[node.shares].name]
-        if isinstance(node.op, (Applied, Recorded)):
-            others += [name for name, _ in node.op.tensors if "." in name]
-        for other in others:
-            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if node.shares is not None else set()
-            if node.shares is None:
-                broken |= set(prefixes(node.name)) - set(prefixes(other))
-    return broken

@@ -38,6 +38,11 @@ class Variables:
     def __getitem__(self, edge: Edge) -> str:
         return self._names[edge]
 
+    @property
+    def live(self) -> set[str]:
+        """The names that hold a tensor, and those that modules of Python have."""
+        return {name.partition("[")[0] for name in self._names.values()} | _TAKEN
+
     def targets(self, step: Step) -> str:
         """Return what the results of the next step are assigned to."""
         self._place += 1

@@ -11,9 +11,14 @@ from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.modules import Modules
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import NodeDraft
+from cnnstat.frontends.torch.replays import described
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
+from cnnstat.ir.replay import Refusal, Replay
 from cnnstat.ops.traced import Recorded
+
+_GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
+"""Where PyTorch keeps modules that are no layers."""
 
 UNUSED = "Unused"
 """What the rows are called that hold parameters no call of this forward pass used."""
@@ -24,7 +29,12 @@ def assemble(
 ) -> Graph:
     """Return the graph of a trace."""
     names = _Names(builder)
-    nodes = [Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes]
+    nodes: list[Node] = []
+    for draft in builder.nodes:
+        own = names.of(draft)
+        replay = _replay(draft, own, nodes)
+        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
+    nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
     return Graph(
         name=name,
@@ -35,6 +45,40 @@ def assemble(
         source=source,
         blocks=_blocks(modules, nodes),
     )
+
+
+def _replay(draft: NodeDraft, name: str, before: list[Node]) -> Replay | Refusal | None:
+    """Return how a node is made again, where its op, as a module of this name, would not be the same."""
+    if draft.replay is not None or draft.make_replay is None:
+        return draft.replay
+    owner, owner_name = None if draft.shares is None else before[draft.shares], name
+    if owner is not None:
+        owner_name = owner.name
+    is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
+    return None if is_called_so and (owner is None or owner.replay is None) else draft.make_replay()
+
+
+def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
+    """Return nodes with the paths of their modules, where these are not their names: `qkv` for `attn.linear`."""
+    paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
+    homes: dict[int, str] = {}
+    for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
+        found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
+        if node.replay is not None and draft.replay is None and len(found) == 1 and node.shares is None:
+            homes[index] = found.pop()
+    shared = {node.shares for node in nodes}
+    counts = Counter(homes.values())
+    used = Counter(s.name for n in nodes if isinstance(n.replay, Replay) for s in n.replay.stored)
+    return [
+        replace(node, home=homes[index])
+        if index in homes
+        and index not in shared
+        and homes[index] not in paths
+        and counts[homes[index]] == 1
+        and all(used[full] == 1 for _, full in builder.nodes[index].own)
+        else node
+        for index, node in enumerate(nodes)
+    ]
 
 
 class _Names:
@@ -73,21 +117,20 @@ def _is_layer(where: ModuleCall) -> bool:
     """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
     if where.module is None or not where.path:
         return False
-    homes = (cls.__module__ for cls in type(where.module).__mro__)
-    general = ("torch.nn.modules.module", "torch.nn.modules.container")
-    return any(home.startswith("torch.nn.modules.") and home not in general for home in homes)
+    homes = [cls.__module__ for cls in type(where.module).__mro__]
+    return any(home.startswith("torch.nn.modules.") and home not in _GENERAL_HOMES for home in homes)
 
 
 def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:
     """Return what kind of module each path above a node is."""
     kinds = {path: type(module).__name__ for path, module in modules if path}
     used: dict[str, str] = {}
+    seen: set[str] = set()
     for node in nodes:
-        parts = node.name.split(".")
-        for length in range(1, len(parts)):
-            path = ".".join(parts[:length])
-            if path in kinds:
-                used[path] = kinds[path]
+        path = node.name.rpartition(".")[0]
+        if path not in seen:
+            seen.add(path)
+            used.update((above, kinds[above]) for above in _above(node.name) if above in kinds)
     return used
 
 
@@ -95,7 +138,7 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     """Return a row for each module none of whose tensors were used, and for each other tensor left over."""
     free = builder.ledger.free()
     groups: dict[str, list[int]] = {}
-    tops = _unused_tops(builder)
+    tops = _unused_tops(builder) if free else set()
     for key in free:
         stored = builder.ledger.tensors[key]
         top = next((path for path in _above(stored.name) if path in tops), stored.name)
@@ -105,7 +148,8 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     rows = []
     for path, keys in groups.items():
         claim = builder.ledger.claim_all(keys)
-        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable))
+        replay = Replay((), (), tuple(described(builder.ledger.tensors[key]) for key in keys))
+        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable, replay=replay))
     macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
     if macs or flops:
         op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))

@@ -12,13 +12,13 @@ import torch
 from cnnstat.errors import OpError
 from cnnstat.frontends.torch.calls import Call, Handler, Match
 from cnnstat.frontends.torch.claims import Claim
-from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, replayed, shown
+from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import Provenance
-from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
+from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.frontends.torch.vision import UNCOUNTED
 from cnnstat.frontends.torch.writes import assigned
 from cnnstat.ir.graph import Edge
@@ -37,6 +37,7 @@ class Builder(Provenance):
         operands = list(operands_in((*call.arguments, *call.keywords.values())))
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
+            self.log.note(call)
             return
         handler = self._handler(call) if call.match is None else None
         match = matched(handler, call) if handler else call.match
@@ -44,6 +45,7 @@ class Builder(Provenance):
             if match is None or not self._emit(call, match):
                 self._emit_measured(call, operands)
             return
+        self.log.note(call)
         keys = frozenset().union(*(origin.keys for origin in origins))
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
         for tensor in call.results:
@@ -103,7 +105,9 @@ class Builder(Provenance):
             stored=claim.stored,
             frozen=claim.frozen,
         )
-        return self._append(op, (), where, "stored", claim)
+        made = self._append(op, (), where, "stored", claim)
+        self.nodes[-1].replay = self.log.recompute(tensor)
+        return made
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
@@ -135,8 +139,19 @@ class Builder(Provenance):
                 stored=claim.stored,
                 frozen=claim.frozen,
             )
-        self._finish(call, op, gathered.edges, claim)
+        self._finish(call, op, gathered, claim)
+        self._note_replay(call, gathered, direct, is_plain and gathered.is_exact)
         return True
+
+    def _note_replay(self, call: Call, gathered: Gathered, direct: Mapping[str, int], is_plain: bool) -> None:
+        """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
+        draft = self.nodes[-1]
+        if not is_plain or not _says_all(call):
+            draft.replay = self.log.replay(call, gathered.tensors)
+        elif direct:
+            until = len(self.log.calls)
+            draft.own = tuple((name, self.ledger.tensors[key].name) for name, key in direct.items())
+            draft.make_replay = lambda: self.log.replay(call, gathered.tensors, until)
 
     def _emit_recorded(self, call: Call, op: Recorded, gathered: Gathered, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""
@@ -159,9 +174,9 @@ class Builder(Provenance):
             tensors=claim.tensors,
             stored=claim.stored,
             frozen=claim.frozen,
-            replay=None if claim.keys else replayed(call, gathered),
         )
-        self._finish(call, made, gathered.edges, claim)
+        self._finish(call, made, gathered, claim)
+        self.nodes[-1].replay = self.log.replay(call, gathered.tensors)
         return True
 
     def _emit_measured(self, call: Call, operands: list[torch.Tensor]) -> None:
@@ -211,6 +226,7 @@ class Builder(Provenance):
             origin = None if tensor is None else self.resolve(tensor, where)
             if tensor is None or origin is None:
                 continue
+            gathered.is_exact &= self.log.is_stored(tensor)
             if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
                 (direct[name],) = origin.keys
             else:
@@ -239,11 +255,18 @@ class Builder(Provenance):
                 (own[name],) = origin.keys
         return own
 
-    def _finish(self, call: Call, op: Op, edges: list[Edge], claim: Claim) -> None:
+    def _finish(self, call: Call, op: Op, gathered: Gathered, claim: Claim) -> None:
         """Add the node of a call and note its results."""
-        value, _ = self._append(op, tuple(edges), call.where, shown(call.name), claim)
+        if call.overwritten is not None:
+            self.log.fills[storage_key(call.overwritten)] += 1
+        value, _ = self._append(op, tuple(gathered.edges), call.where, shown(call.name), claim)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+
+
+def _says_all(call: Call) -> bool:
+    """Whether an op has all arguments of a call: a sum has no factor."""
+    return "alpha" not in call.keywords
 
 
 def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:

@@ -19,6 +19,7 @@ class StoredTensor:
     name: str
     tensor: torch.Tensor
     is_parameter: bool
+    is_persistent: bool = True
     owner: int | None = None
 
 
@@ -71,17 +72,17 @@ class Ledger:
         direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
         side: numbers of those that its operands are computed from.
         """
-        if not direct and not side and not op.weights(shapes) and not op.buffers(shapes):
+        weights, buffers = op.weights(shapes), op.buffers(shapes)
+        if not direct and not side and not weights and not buffers:
             return Claim()
-        expected = {(name, True): s for name, s in op.weights(shapes).items()}
-        expected |= {(name, False): s for name, s in op.buffers(shapes).items()}
+        expected = {(name, True): s for name, s in weights.items()}
+        expected |= {(name, False): s for name, s in buffers.items()}
         stored = {name: self.tensors[key] for name, key in direct.items()}
         given = {(name, each.is_parameter): shape_of(each.tensor) for name, each in stored.items()}
         is_same = given == expected and not side and len(set(direct.values())) == len(direct)
         owners = {self.tensors[key].owner for key in direct.values()}
         if is_same and len(owners) == 1 and None not in owners:
             (owner,) = owners
-            weights = dict(op.weights(shapes))
             if owner is not None and self.weights.get(owner) == weights:
                 return Claim(tensors=tuple(weights.items()), shares=owner)
         names = {key: name for name, key in direct.items()}

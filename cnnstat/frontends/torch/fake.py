@@ -11,6 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 _CPU = torch.device("cpu")
+_META = torch.device("meta")
 
 
 @contextlib.contextmanager
@@ -41,13 +42,13 @@ class Faker:
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
         """Return a fake tensor in C order, on the CPU."""
         with torch._C._DisableTorchDispatch():
-            empty = torch.empty(shape, dtype=dtype, device="meta")
+            empty = torch.empty(shape, dtype=dtype, device=_META)
         return self._wrapped(empty, _CPU)
 
     def viewed(self, tensor: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
         """Return a fake view of a whole contiguous fake tensor."""
         with torch._C._DisableTorchDispatch():
-            empty = torch.empty(shape, dtype=tensor.dtype, device="meta")
+            empty = torch.empty(shape, dtype=tensor.dtype, device=_META)
             empty.set_(tensor.untyped_storage(), tensor.storage_offset(), empty.size(), empty.stride())
         return self._wrapped(empty, tensor.device)
 
@@ -80,11 +81,11 @@ class Faker:
     def _made(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a new fake tensor of the same sizes, strides and dtype."""
         layout: Any = tensor.layout
-        device = _CPU if tensor.device.type == "meta" else tensor.device
         if layout is not torch.strided:
             return self.mode.from_tensor(tensor)
-        empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="meta")
-        return self._wrapped(empty, device)
+        device = tensor.device
+        empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=_META)
+        return self._wrapped(empty, _CPU if device == _META else device)
 
     def converted(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the twin of a parameter or buffer, in the dtype asked for if it is a floating-point one."""

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, unlogged
-from cnnstat.frontends.torch.modules import Modules, modules_of, tensors_of
+from cnnstat.frontends.torch.modules import Modules, modules_of, passing_buffers, tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -85,7 +85,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> 
         has_mode = _set_mode(model, way.mode == "train")
         made = Made(example, model, dtype, faker)
         builder = Builder(len(made.tensors), str(dtype).removeprefix("torch."))
-        _store(builder, modules, {id(stand_in): real for real, stand_in in pairs})
+        _store(builder, modules, pairs)
         for number, tensor in enumerate(made.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = CallStack(modules)
@@ -130,13 +130,15 @@ def _set_mode(model: nn.Module, training: bool) -> bool:
     return True
 
 
-def _store(builder: Builder, modules: Modules, real: dict[int, torch.Tensor]) -> None:
-    """Make all parameters and buffers known to the builder."""
+def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+    """Make all parameters and buffers known to the builder; pairs: real tensors and what stands for them."""
+    real = {id(stand_in): tensor for tensor, stand_in in pairs}
     seen: set[int] = set()
+    passing = passing_buffers(modules)
     for name, stand_in, is_parameter in tensors_of(modules):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
-            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)
+            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter, name not in passing)
 
 
 def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:

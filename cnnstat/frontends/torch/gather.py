@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -16,13 +14,15 @@ from cnnstat.frontends.torch.tensors import dtype_of, shape_of, storage_key
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import NOTHING, Reads
-from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
 from cnnstat.ops.traced import aligned_reads
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along."""
+    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along.
+
+    is_exact: whether the weights of its op are stored tensors themselves.
+    """
 
     edges: list[Edge] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
@@ -32,6 +32,7 @@ class Gathered:
     values: list[float | None] = field(default_factory=list)
     keys: frozenset[int] = NO_KEYS
     works: frozenset[int] = NO_KEYS
+    is_exact: bool = True
 
     @property
     def is_plain(self) -> bool:
@@ -57,38 +58,6 @@ class Gathered:
         if origin is not None:
             self.keys |= origin.keys
             self.works |= origin.works
-
-
-def replayed(call: Call, gathered: Gathered) -> Replay | None:
-    """Return how to make a call again; None where it takes what is neither an input nor a plain value."""
-    if call.name.startswith("aten.") or "." in call.name.removeprefix("F.") or call.name == "setitem":
-        return None
-    numbers = {id(tensor): number for number, tensor in enumerate(gathered.tensors)}
-    try:
-        arguments = tuple(_plain_value(value, numbers) for value in call.arguments)
-        keywords = tuple((name, _plain_value(value, numbers)) for name, value in call.keywords.items())
-    except _NotPlainError:
-        return None
-    return Replay(call.name, arguments, keywords)
-
-
-class _NotPlainError(Exception):
-    """An argument cannot be written down."""
-
-
-def _plain_value(value: Any, numbers: Mapping[int, int]) -> Any:
-    """Return an argument as a plain value; raises _NotPlainError."""
-    if value is None or value is ... or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, torch.Tensor) and id(value) in numbers:
-        return InputNumber(numbers[id(value)])
-    if isinstance(value, slice):
-        return SliceOf(*(_plain_value(part, numbers) for part in (value.start, value.stop, value.step)))
-    if isinstance(value, torch.dtype):
-        return DtypeName(str(value).removeprefix("torch."))
-    if type(value) in (tuple, list, torch.Size):
-        return tuple(_plain_value(each, numbers) for each in value)
-    raise _NotPlainError
 
 
 def matched(handler: Handler, call: Call) -> Match | None:

@@ -49,7 +49,8 @@ def _loaded(source: str, request: Request) -> Graph:
     located = locate(source)
     if located.model is not None and request.arguments:
         raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
-    model, way = _built(located, request.arguments, 0)
+    first_way = 1 if request.keeps_values else 0
+    model, way = _built(located, request.arguments, first_way)
     examples = examples_of(model, request, default_example(model, located.library, located.name))
     options: dict[str, Any] = {
         "name": located.name, "source": source, "dtype": request.dtype, "mode": request.mode
@@ -61,7 +62,7 @@ def _loaded(source: str, request: Request) -> Graph:
         examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
         model, way = _built(located, request.arguments, len(WAYS) - 1)
         graph = traced_as_read(lambda example: trace(model, example, **options), examples)
-    if way != WAYS[0] and located.factory is not None:
+    if way != WAYS[first_way] and located.factory is not None:
         said = (*notes(graph), f"the model was built {way}")
         graph = replace(graph, about={**graph.about, "notes_torch": said})
     return graph
@@ -114,7 +115,7 @@ def module_examples(model: nn.Module, input: Any = None, inputs: Any = None) -> 
 def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
     """Return the model, and how it was built."""
     if located.factory is None:
-        return located.model, WAYS[0]
+        return located.model, WAYS[first_way]
     fixed = {name: value for name, value in located.fixed if name not in arguments}
     made, way = construct(located.factory, {**fixed, **arguments}, located.name, first_way)
     if isinstance(made, nn.Module):

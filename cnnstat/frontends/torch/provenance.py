@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,17 +11,23 @@ from cnnstat.frontends.torch.calls import Call
 from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
 from cnnstat.frontends.torch.origin import Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
+from cnnstat.frontends.torch.replays import Log
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of
 from cnnstat.frontends.torch.writes import region_of, write_reads
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Storage
+from cnnstat.ir.replay import InputNumber, Refusal, Replay
 from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded, aligned_reads
 
 
 @dataclass(slots=True, eq=False)
 class NodeDraft:
-    """A node before it has its final name."""
+    """A node before it has its final name.
+
+    replay: how its call is made again, where the op does not say what it computes.
+    own: its op's weights and buffers with their names in the model; make_replay: for a node that is called otherwise.
+    """
 
     op: Op
     inputs: tuple[Edge, ...]
@@ -28,6 +35,9 @@ class NodeDraft:
     function: str
     shares: int | None
     trainable: bool
+    replay: Replay | Refusal | None = None
+    own: tuple[tuple[str, str], ...] = ()
+    make_replay: Callable[[], Replay | Refusal] | None = None
 
 
 class Provenance:
@@ -37,14 +47,19 @@ class Provenance:
         self.origins = Origins()
         self.nodes: list[NodeDraft] = []
         self.ledger = Ledger()
+        self.log = Log()
         self.uncounted: set[str] = set()
         self.dtype = dtype
         self.arity = arity
 
-    def store(self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool) -> None:
+    def store(
+        self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool, is_persistent: bool = True
+    ) -> None:
         """Make a parameter or buffer known, together with what stands for it in the trace."""
         key = len(self.ledger.tensors)
-        self.ledger.tensors.append(StoredTensor(name, tensor, is_parameter))
+        stored = StoredTensor(name, tensor, is_parameter, is_persistent)
+        self.ledger.tensors.append(stored)
+        self.log.store(stored, tensor, stand_in)
         for each in (tensor, stand_in):
             self.origins.note(Origin(each, None, frozenset((key,))))
 
@@ -78,6 +93,7 @@ class Provenance:
                 reads=_viewed_reads(tensor, base.tensor),
             )
             edge = self._append(op, (edge,), where, "view")
+            self.nodes[-1].replay = self.log.filled(tensor, base.tensor)
         origin = replace(base, tensor=tensor, edge=edge)
         self.origins.note(origin)
         return origin
@@ -100,6 +116,10 @@ class Provenance:
                 reads=_written(tensor, writer.tensor, is_new=before.edge is None),
             )
             origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
+            # The tensor has changed by then, since what was written to is a view of it.
+            is_there = before.edge is not None
+            same = Replay((), (InputNumber(0),))
+            self.nodes[-1].replay = same if is_there else self.log.filled(tensor, writer.tensor)
         self.origins.note(origin)
         return origin
 
@@ -109,6 +129,8 @@ class Provenance:
         if origin is not None:
             for tensor in call.results:
                 self.origins.note(replace(origin, tensor=tensor))
+        if origin is None or origin.edge is None:
+            self.log.note(call)
 
     def _append(
         self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None

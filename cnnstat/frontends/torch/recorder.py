@@ -40,6 +40,7 @@ class Recorder:
         self.faker = faker
         self.calls = calls
         self.bounded: set[str] = set()
+        self.is_bounded = False
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -53,6 +54,9 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, made)
         if not results:
+            self.builder.log.note(
+                Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made)
+            )
             return
         if name in FIRST_ONLY:
             results = results[:1]
@@ -60,12 +64,17 @@ class Recorder:
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
-        call.inner = inner
+        call.inner, call.function, call.made = inner, function, made
+        call.is_bounded, self.is_bounded = self.is_bounded, False
         plain = name.removeprefix("F.")
-        if first is not None and (plain in SAME or _is_unchanged(plain, first, results)):
+        if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
         else:
             self.note(self.builder.record, call)
+
+    def is_unchanged(self, name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
+        """Whether a call that may do nothing did nothing; a listener that changes what runs may know better."""
+        return _is_unchanged(name, first, results)
 
     def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
         """Let the builder do something with a call; its own faults are told apart from the model's."""
@@ -147,14 +156,14 @@ class FunctionMode(TorchFunctionMode):
             return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and recorder.takes_shortcuts and function_name(func) in FAST:
-            call = Call(function_name(func), args, keywords, (), None, recorder.stack.current)
+        if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
+            call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
             try:
                 found = shortcut(call, recorder.faker)
             finally:
                 recorder.inner = None
             if found is not None:
-                call.results, call.match = (found[0],), found[1]
+                call.results, call.match, call.made = (found[0],), found[1], found[0]
                 recorder.note(recorder.builder.record, call)
                 return found[0]
             recorder.inner = inner
@@ -249,6 +258,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
             if not is_exact(func._schema.name, args, faker):
+                self._recorder.is_bounded = True
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):

@@ -7,16 +7,15 @@ that the op's weights should have. Everything else, and every error, is left to 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
 from cnnstat.errors import OpError
 from cnnstat.frontends.torch.calls import Call, Match, words
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.handlers import handler_of
+from cnnstat.frontends.torch.signature import key_of, recall, remember
 from cnnstat.frontends.torch.tensors import operands_in, shape_of
-from cnnstat.ir.op import Storage
+from cnnstat.ir.op import Shape, Shapes, Storage
 from cnnstat.passes.shapes import check_input_count
 
 FAST = words(
@@ -37,19 +36,15 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     if torch._C._is_any_autocast_enabled() or "out" in call.keywords or not _has_fixed_arguments(call):
         return None
     operands = list(operands_in((*call.arguments, *call.keywords.values())))
-    first = operands[0] if operands else None
-    if first is None or not first.is_floating_point() or not all(_is_plain(t, first, faker) for t in operands):
+    if not operands or not _are_plain(operands, faker):
         return None
+    first = operands[0]
     if _overwrites(call):
         call.overwritten = first
-    handler = handler_of(call.name)
-    try:
-        match = handler(call) if handler else None
-        if match is None or not _fits(match):
-            return None
-        (made,) = match.op.output(_shapes(match))
-    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+    found = _found(call, operands)
+    if found is None:
         return None
+    match, made = found
     if match.op.storage is Storage.VIEW:
         # A tensor that has the shape already is returned as it is.
         return None if made == shape_of(first) else (faker.viewed(first, made), match)
@@ -57,6 +52,28 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
         return faker.empty(made, first.dtype), match
     is_same = made == shape_of(first) and match.op.storage is Storage.IN_PLACE
     return (first, match) if is_same else None
+
+
+def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
+    """Return what a call is and the shape of what it makes; None where no op of the library says it."""
+    key = key_of(call, operands)
+    known = None if key is None else recall(key, operands)
+    if known is not None:
+        return known
+    handler = handler_of(call.name)
+    try:
+        match = handler(call) if handler else None
+        if match is None:
+            return None
+        shapes = _shapes(match)
+        if not _fits(match, shapes):
+            return None
+        (made,) = match.op.output(shapes)
+    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+        return None
+    if key is not None:
+        remember(key, operands, match, made)
+    return match, made
 
 
 def _has_fixed_arguments(call: Call) -> bool:
@@ -67,9 +84,15 @@ def _has_fixed_arguments(call: Call) -> bool:
     return bool(call.get(place, name, value) == value)
 
 
-def _is_plain(tensor: torch.Tensor, first: torch.Tensor, faker: Faker) -> bool:
-    """Whether a tensor is fake, contiguous, and of the first one's dtype."""
-    return faker.is_fake(tensor) and tensor.dtype == first.dtype and tensor.is_contiguous()
+def _are_plain(tensors: list[torch.Tensor], faker: Faker) -> bool:
+    """Whether tensors are fake, contiguous, and of one floating-point dtype."""
+    dtype = tensors[0].dtype
+    if not dtype.is_floating_point:
+        return False
+    for tensor in tensors:
+        if not faker.is_fake(tensor) or tensor.dtype is not dtype or not tensor.is_contiguous():
+            return False
+    return True
 
 
 def _overwrites(call: Call) -> bool:
@@ -80,19 +103,18 @@ def _overwrites(call: Call) -> bool:
     return call.name.startswith("F.") and (call.keywords.get("inplace") is True or is_second)
 
 
-def _shapes(match: Match) -> tuple[tuple[int, ...], ...]:
+def _shapes(match: Match) -> Shapes:
     """Return the shapes that an op reads."""
     return tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in match.reads)
 
 
-def _fits(match: Match) -> bool:
+def _fits(match: Match, shapes: Shapes) -> bool:
     """Whether all operands are tensors or real numbers, and the weights have the sizes the op needs."""
-    if any(not isinstance(read, (torch.Tensor, int, float)) for read in match.reads):
-        return False
-    shapes = _shapes(match)
+    for read in match.reads:
+        if not isinstance(read, (torch.Tensor, int, float)):
+            return False
     check_input_count(match.op, len(shapes))
-    given: dict[str, Any] = {name: shape_of(t) for name, t in match.weights.items() if t is not None}
-    if not given:
+    if not match.weights:
         return True
     needed = {**match.op.buffers(shapes), **match.op.weights(shapes)}
-    return all(needed.get(name) == shape for name, shape in given.items())
+    return all(tensor is None or needed.get(name) == tensor.shape for name, tensor in match.weights.items())

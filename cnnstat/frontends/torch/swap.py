@@ -74,9 +74,10 @@ class _StandIns:
 
     def of(self, tensor: torch.Tensor, is_parameter: bool) -> torch.Tensor:
         """Return what stands for a parameter or buffer."""
-        if id(tensor) not in self.pairs:
-            self.pairs[id(tensor)] = (tensor, _stand_in(tensor, is_parameter, self._faker))
-        return self.pairs[id(tensor)][1]
+        pair = self.pairs.get(id(tensor))
+        if pair is None:
+            pair = self.pairs[id(tensor)] = (tensor, _stand_in(tensor, is_parameter, self._faker))
+        return pair[1]
 
     def plain(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a copy of a tensor that is no parameter or buffer of the model; what cannot be copied stays."""
@@ -96,12 +97,16 @@ class _StandIns:
         return _stand_in(tensor, True, self._faker)
 
 
+def _stays_real(buffer: torch.Tensor) -> bool:
+    """Whether a buffer keeps its values."""
+    limit = MAX_REAL_FLOATS if buffer.is_floating_point() else MAX_REAL_NUMBERS
+    # How much a sparse tensor holds is not in its shape.
+    return buffer.device.type != "meta" and (buffer.numel() <= limit or buffer.layout is not torch.strided)
+
+
 def _stand_in(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
     """Return what stands for a parameter or a buffer."""
-    limit = MAX_REAL_FLOATS if tensor.is_floating_point() else MAX_REAL_NUMBERS
-    # How much a sparse tensor holds is not in its shape.
-    stays_real = tensor.numel() <= limit or tensor.layout is not torch.strided
-    if faker is None or (not is_parameter and stays_real and tensor.device.type != "meta"):
+    if faker is None or (not is_parameter and _stays_real(tensor)):
         copied = tensor.detach().clone()
         return nn.Parameter(copied, tensor.requires_grad) if is_parameter else copied
     fake = faker.converted(tensor)
