@@ -162,6 +162,7 @@ FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "rnn_tanh": _fused_recurrent,
     "rnn_relu": _fused_recurrent,
     "deform_conv2d": _deformable,
+    "affine_grid_generator": lambda arguments, made: made.numel() * (made.shape[-1] + 1),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_fused_attention_overrideable": _attention,
 }

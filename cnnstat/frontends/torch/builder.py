@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.torch.calls import Call, Match
+from cnnstat.frontends.torch.calls import Call, Handler, Match
 from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
 from cnnstat.frontends.torch.handlers import handler_of
@@ -19,6 +20,7 @@ from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import Provenance
 from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.frontends.torch.vision import UNCOUNTED
+from cnnstat.frontends.torch.writes import assigned
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
@@ -37,7 +39,7 @@ class Builder(Provenance):
         if not origins:
             self.log.note(call)
             return
-        handler = handler_of(call.name) if call.match is None else None
+        handler = self._handler(call) if call.match is None else None
         match = matched(handler, call) if handler else call.match
         if any(origin.edge is not None for origin in origins) or self._is_stored_layer(match):
             if match is None or not self._emit(call, match):
@@ -48,6 +50,12 @@ class Builder(Provenance):
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+
+    def _handler(self, call: Call) -> Handler | None:
+        """Return what turns a call into an op."""
+        if call.name == "setitem":
+            return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
+        return handler_of(call.name)
 
     def _is_made(self, read: Any) -> bool:
         """Whether an operand is known to depend on the model's inputs."""
@@ -65,11 +73,20 @@ class Builder(Provenance):
         return self.ledger.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
 
     def _is_stored_layer(self, match: Match | None) -> bool:
-        """Whether a call is a layer of its own although it reads no input of the model: a table of positions, say."""
-        if match is None or not match.weights or match.op.family is not Family.EMBEDDING:
+        """Whether a call is a layer of its own although it reads no input of the model.
+
+        A table of positions is one, and so is a layer that works on constants: noise, or a grid of coordinates.
+        """
+        if match is None or not match.weights:
             return False
-        known = (self.origins.known(weight) for weight in match.weights.values() if weight is not None)
-        return any(origin is not None and len(origin.keys) == 1 for origin in known)
+        known = [self.origins.known(weight) for weight in match.weights.values() if weight is not None]
+        if not any(origin is not None and len(origin.keys) == 1 for origin in known):
+            return False
+        return match.op.family is Family.EMBEDDING or not any(map(self._is_known, match.reads))
+
+    def _is_known(self, read: Any) -> bool:
+        """Whether an operand is, or is computed from, an input or a stored tensor."""
+        return isinstance(read, torch.Tensor) and (read in self.origins or self.origins.neighbour(read) is not None)
 
     def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:
         """Return what a result of the model is; one made of stored tensors only gets a node, a constant is None."""

@@ -33,6 +33,8 @@ def examples_of(model: nn.Module, request: Request, default: Example | None) -> 
     Raises RequestError where the request names no input and the model has no default.
     """
     if not request.inputs:
+        if default is None and not _needs_anything(model):
+            return (Example(),)
         if default is None:
             first = next(iter(_parameters(model)), "input")
             raise RequestError(
@@ -136,6 +138,15 @@ def _parameters(model: nn.Module) -> list[str]:
     except (TypeError, ValueError):
         return []
     return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _needs_anything(model: nn.Module) -> bool:
+    """Whether the forward pass has arguments without a default, or its signature is not known."""
+    try:
+        given = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in given)
 
 
 def _takes_anything(model: nn.Module) -> bool:

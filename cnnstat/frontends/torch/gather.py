@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import torch
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.torch.calls import Call, Handler, Match
+from cnnstat.frontends.torch.calls import Call, Handler, Match, words
 from cnnstat.frontends.torch.measured import Work
 from cnnstat.frontends.torch.origin import NO_KEYS, Origin
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of, storage_key
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Shape, Shapes
-from cnnstat.ir.window import Reads
+from cnnstat.ir.window import NOTHING, Reads
 from cnnstat.ops.traced import aligned_reads
 
 
@@ -82,9 +82,16 @@ def shown(name: str) -> str:
     return plain.strip("_") or plain
 
 
+_OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_")
+"""Changes in place that do not read what was there before."""
+
+
 def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
     """Return how a call reads its operands, where that is known: element by element, or into its place."""
     is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
     if not (work.is_pointwise or is_changed) or any(len(made) != len(outputs[0]) for made in outputs):
         return None
-    return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
+    reads = tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
+    if call.name in _OVERWRITING and is_changed:
+        return tuple((axis, NOTHING) for axis in range(len(outputs[0]))), *reads[1:]
+    return reads

@@ -13,9 +13,11 @@ from cnnstat.frontends.torch.origin import Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.replays import Log
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of
+from cnnstat.frontends.torch.writes import region_of, write_reads
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.ir.replay import InputNumber, Refusal, Replay
+from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded, aligned_reads
 
 
@@ -82,14 +84,13 @@ class Provenance:
         """Return the origin of a view that was made where the trace does not see."""
         made, edge = shape_of(tensor), base.edge
         if edge is not None:
-            before = shape_of(base.tensor)
             op = Recorded(
                 function="view",
                 outputs=(made,),
                 made=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.VIEW,
-                reads=(aligned_reads(before, made),) if made[-len(before) :] == before else None,
+                reads=_viewed_reads(tensor, base.tensor),
             )
             edge = self._append(op, (edge,), where, "view")
             self.nodes[-1].replay = self.log.filled(tensor, base.tensor)
@@ -106,16 +107,13 @@ class Provenance:
             origin = replace(writer, tensor=tensor)
         else:
             edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
-            reads = tuple(
-                aligned_reads(shape, made) for shape in ((change,) if before.edge is None else (made, change))
-            )
             op = Recorded(
                 function="write",
                 outputs=(made,),
                 made=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
-                reads=reads,
+                reads=_written(tensor, writer.tensor, is_new=before.edge is None),
             )
             origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
             # The tensor has changed by then, since what was written to is a view of it.
@@ -143,3 +141,20 @@ class Provenance:
         self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
         where.inner += 1
         return Edge(self.arity + len(self.nodes) - 1)
+
+
+def _viewed_reads(tensor: torch.Tensor, base: torch.Tensor) -> tuple[Reads, ...] | None:
+    """Return how a tensor reads another in the same memory, of which only this much is known; None if it is not."""
+    made, before = shape_of(tensor), shape_of(base)
+    if made[-len(before) :] == before:
+        return (aligned_reads(before, made),)
+    # A constant, a part of which was written over.
+    return _written(tensor, base, is_new=True) if region_of(base, tensor) is not None else None
+
+
+def _written(tensor: torch.Tensor, part: torch.Tensor, *, is_new: bool) -> tuple[Reads, ...]:
+    """Return how a tensor reads what it was before a part of it changed, unless it `is_new`, and that part."""
+    made, region = shape_of(tensor), region_of(part, tensor)
+    known = write_reads(made, region, list(range(len(made))), shape_of(part), is_new) if region is not None else None
+    reads = known or (aligned_reads(made, made), aligned_reads(shape_of(part), made))
+    return reads[1:] if is_new else reads

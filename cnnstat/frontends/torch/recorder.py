@@ -14,6 +14,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Call, Heard, function_name
 from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.guard import ModelError
 from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.kinds import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME
 from cnnstat.frontends.torch.paths import CallStack
@@ -83,6 +84,8 @@ class Recorder:
         try:
             action(call, *arguments)
         except Exception as error:
+            if any(tensor.is_nested for tensor in (*call.results, *operands_in(call.arguments))):
+                raise ModelError(f"{call.name}: nested tensors have no sizes to count; pad them to one size") from error
             raise TracerError(f"{type(error).__name__}: {error}") from error
         finally:
             self.inner = None

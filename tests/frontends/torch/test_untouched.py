@@ -203,3 +203,10 @@ def test_methods_that_remember_results_forget_those_of_the_trace():
     model = Net()
     cnnstat.analyze(model, (1, 2000))
     assert type(model(torch.ones(1, 2000))) is torch.Tensor
+
+
+def test_verify_leaves_a_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, momentum=None))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    cnnstat.verify(model, X, mode="train")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
