@@ -192,6 +192,12 @@ def test_unsteady_times_are_measured_more_often():
     assert rounds.is_steady([1.0, 1.2] * 200)
 
 
+def test_a_trace_that_cannot_be_written_does_not_cost_the_profile(tmp_path):
+    found = measured("lenet5", trace=tmp_path / "missing" / "trace.json")
+    assert found.layers[0].seconds > 0
+    assert any("cannot write the trace" in note for note in found.notes)
+
+
 def test_a_trace_has_the_names_of_the_layers(tmp_path):
     path = tmp_path / "trace.json"
     measured("lenet5", trace=path, backward=True)
