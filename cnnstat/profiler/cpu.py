@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
@@ -47,9 +48,18 @@ def measure_cpu(subject: Subject, options: Options, progress: Progress, clock: C
             runs.forget()
             done, complete = repeat(ways, options.samples, "measuring", progress, runs.plain_times)
         alone = _alone(subject, options, progress, clock) if complete else Alone()
-    if options.trace is not None and runs.watch is not None:
-        write_timeline(runs.watch, subject.analysis, options.trace)
-    return runs.measurement(done, complete and alone.complete, alone, options)
+    found = runs.measurement(done, complete and alone.complete, alone, options)
+    return replace(found, notes=(*found.notes, *_written(runs.watch, subject, options.trace)))
+
+
+def _written(watch: Stopwatch | None, subject: Subject, path: Path | None) -> tuple[str, ...]:
+    """Write the trace, where one is asked for; returns what goes wrong, for that must not cost the measurement."""
+    if path is not None and watch is not None:
+        try:
+            write_timeline(watch, subject.analysis, path)
+        except CnnstatError as error:
+            return (str(error),)
+    return ()
 
 
 def device_clock(device: torch.device) -> Clock:
@@ -93,6 +103,10 @@ class _Marked(NamedTuple):
     span: int
 
 
+WAITING = 0.9
+"""Share of the time of its runs that a process computes; less, and it waited for a processor that others used."""
+
+
 @dataclass(slots=True, eq=False)
 class _Runs:
     """The ways of running, and what was measured."""
@@ -106,12 +120,14 @@ class _Runs:
     passes: list[_Marked] = field(default_factory=list)
     watch: Stopwatch | None = None
     diverged: int = 0
+    computed: int = 0
+    lasted: int = 0
 
     def forget(self) -> None:
         """Begin anew."""
         for times in (self.plain_times, self.followed_times, self.ordinary_times, self.passes):
             times.clear()
-        self.diverged = 0
+        self.diverged = self.computed = self.lasted = 0
 
     def _pass(self, observer: Observer | None = None) -> int:
         """Return the nanoseconds of one pass; an observer is told of the forward pass."""
@@ -140,8 +156,11 @@ class _Runs:
         return self._pass() / 1e9
 
     def plain(self) -> None:
-        """Measure a run without marks."""
+        """Measure a run without marks, and how much of it this process computed."""
+        computed, begin = time.process_time_ns(), time.perf_counter_ns()
         self.plain_times.append(self.time_plain())
+        self.computed += time.process_time_ns() - computed
+        self.lasted += time.perf_counter_ns() - begin
 
     def ordinary(self) -> None:
         """Measure a run in which PyTorch may fuse layers."""
@@ -235,9 +254,14 @@ class _Runs:
 
     def _busy(self, is_busy: bool, done: int) -> list[str]:
         """Return that the machine was busy, where it was."""
-        kept = len(self.plain_times)
-        said = f"this machine was busy: times are of the {kept:,} least disturbed of {done:,} runs"
-        return [said] if is_busy else []
+        notes = []
+        if is_busy:
+            kept = len(self.plain_times)
+            notes.append(f"this machine was busy: times are of the {kept:,} least disturbed of {done:,} runs")
+        share = self.computed / (self.lasted or 1)
+        if self.subject.device.type == "cpu" and share < WAITING:
+            notes.append(f"for {100 * (1 - share):.0f} % of the runs' time this process waited while others computed")
+        return notes
 
     def _notes(self, found: list[Breakdown], done: int, options: Options) -> list[str]:
         """Return what a reader must know of the measurement."""

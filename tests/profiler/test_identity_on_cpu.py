@@ -12,6 +12,7 @@ from cnnstat.profiler.cpu import measure_cpu  # noqa: E402
 from cnnstat.profiler.observer import UNATTRIBUTED  # noqa: E402
 from cnnstat.profiler.options import Options  # noqa: E402
 from cnnstat.profiler.progress import Silent  # noqa: E402
+from cnnstat.profiler.quiet import LEAST  # noqa: E402
 from cnnstat.profiler.stopwatch import Costs, Lap, break_down  # noqa: E402
 
 
@@ -120,7 +121,8 @@ def test_layers_alone_keep_what_was_measured_before_an_interrupt():
     found = measure_cpu(subject, options, Interrupted("layers alone", 2))
     assert not found.complete
     assert {len(row.warm) for row in found.rows.values()} == {2}
-    assert {len(row.forward) for row in found.rows.values()} == {5}
+    (kept,) = {len(row.forward) for row in found.rows.values()}
+    assert LEAST <= kept <= 5
 
 
 def test_layers_alone_are_measured_warm_and_cold():
