@@ -70,7 +70,7 @@ class Scopes:
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
-        return self._scope(units, "", tuple(Edge(number) for number in range(self.graph.arity)), self.graph.outputs)
+        return self._scope(units, "", tuple(map(Edge, range(self.graph.arity))), self.graph.outputs)
 
     def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
         """Return a scope: first what is inside it, then the lines that call that."""
@@ -81,8 +81,7 @@ class Scopes:
             steps.append((self._group(unit, scope, inside) if unit.scope else self._leaf(unit, scope, inside), unit))
         plain = [step for step, _ in steps]
         variables = Variables(plain, makes, self._given(scope, plain))
-        if scope.arguments == [f"*{ARGUMENTS}"]:
-            variables.lists[ARGUMENTS] = len(scope.reads)
+        variables.lists |= {ARGUMENTS: len(scope.reads)} if scope.arguments == [f"*{ARGUMENTS}"] else {}
         before, run = scope.reads, 0
         for number, (step, unit) in enumerate(steps):
             run = run - 1 if run else growing_run(plain, number, variables.live)
