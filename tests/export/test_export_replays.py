@@ -232,3 +232,41 @@ def test_buffers_without_values_are_named():
         model = PositionBias()
     with pytest.raises(CnnstatError, match="the buffer index has no values"):
         cnnstat.build(cnnstat.load(model, (1, 2, 4, 4)))
+
+
+class Dense(nn.Module):
+    """Layers each of which reads all that came before."""
+
+    def __init__(self):
+        super().__init__()
+        for number in range(4):
+            self.add_module(f"layer{number}", Joined(2 + number))
+
+    def forward(self, x):
+        features = [x]
+        for layer in self.children():
+            features.append(layer(features))
+        return torch.cat(features, 1)
+
+
+class Joined(nn.Module):
+    """A layer on several tensors."""
+
+    def __init__(self, features):
+        super().__init__()
+        self.linear = nn.Linear(features, 1)
+        self.relu = nn.ReLU()
+
+    def forward(self, tensors):
+        return self.relu(self.linear(torch.cat(tensors, 1)))
+
+
+def test_layers_that_read_all_before_them_share_a_class_and_a_list():
+    theirs = Dense()
+    text = cnnstat.export(cnnstat.load(theirs, (3, 2)), to="torch")
+    assert text.count("class ") == 3
+    assert "    def forward(self, *tensors):\n        x = torch.cat(tensors, dim=1)\n" in text
+    assert text.count("features.append(") == 4 and "return torch.cat(features, dim=1)\n" in text
+    ours, x = module_of(text), torch.randn(3, 2)
+    ours.load_state_dict(theirs.state_dict())
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=0)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from cnnstat.errors import CnnstatError, OpError
+from cnnstat.errors import CnnstatError
 from cnnstat.exporter.entries import Entry
-from cnnstat.exporter.outline import Unit
+from cnnstat.exporter.outline import Unit, nodes_of
+from cnnstat.exporter.torch.growing import ARGUMENTS, LIST, collapsed, growing_run
 from cnnstat.exporter.torch.layers import function_call, layer_of, module_call
 from cnnstat.exporter.torch.replays import Lines
 from cnnstat.exporter.torch.stored import (
@@ -16,20 +16,19 @@ from cnnstat.exporter.torch.stored import (
     constant_label,
     is_attribute,
     module_tensors,
+    operands_of,
     register_stored,
     stated_tensors,
     stored_access,
 )
 from cnnstat.exporter.torch.tables import Tables
-from cnnstat.exporter.torch.variables import Step, Variables, variable_name
+from cnnstat.exporter.torch.variables import Step, Variables, assignment, variable_name
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.replay import Refusal, Replay
-from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import Values
 
 UNUSED = "Unused"
-IN_PLACE = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
 
 
 @dataclass(eq=False)
@@ -71,7 +70,7 @@ class Scopes:
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
-        return self._scope(units, "", tuple(Edge(number) for number in range(self.graph.arity)), self.graph.outputs)
+        return self._scope(units, "", tuple(map(Edge, range(self.graph.arity))), self.graph.outputs)
 
     def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
         """Return a scope: first what is inside it, then the lines that call that."""
@@ -80,19 +79,25 @@ class Scopes:
         steps: list[tuple[Step, Unit]] = []
         for unit in units:
             steps.append((self._group(unit, scope, inside) if unit.scope else self._leaf(unit, scope, inside), unit))
-        variables = Variables([step for step, _ in steps], makes, self._given(scope))
-        before = scope.reads
-        for step, unit in steps:
-            is_module = self._write(scope, step, unit, inside, variables)
+        plain = [step for step, _ in steps]
+        variables = Variables(plain, makes, self._given(scope, plain))
+        variables.lists |= {ARGUMENTS: len(scope.reads)} if scope.arguments == [f"*{ARGUMENTS}"] else {}
+        before, run = scope.reads, 0
+        for number, (step, unit) in enumerate(steps):
+            run = run - 1 if run else growing_run(plain, number, variables.live)
+            is_module = self._write(scope, step, unit, inside, variables, grows=run > 0)
             scope.is_chain &= is_module and len(step.reads) == len(step.makes) == 1 and step.reads == before
             before = step.makes
         scope.is_chain &= before == scope.makes
         self._finish(scope, variables)
         return scope
 
-    def _given(self, scope: Scope) -> dict[Edge, str]:
+    def _given(self, scope: Scope, steps: Sequence[Step]) -> dict[Edge, str]:
         """Return the names of a forward method's arguments."""
         names: dict[Edge, str] = {}
+        if scope.path and self._only_joins(scope, steps):
+            scope.arguments = [f"*{ARGUMENTS}"]
+            return {edge: f"{ARGUMENTS}[{number}]" for number, edge in enumerate(scope.reads)}
         for number, edge in enumerate(scope.reads):
             # Groups that work alike share one class only if their arguments are called alike.
             name = variable_name(self.graph.value_name(edge.value)) if not scope.path else ""
@@ -103,11 +108,20 @@ class Scopes:
         scope.arguments = list(names.values())
         return names
 
+    def _only_joins(self, scope: Scope, steps: Sequence[Step]) -> bool:
+        """Whether a group takes any number of tensors, concatenates them, and needs them no more."""
+        first = self.graph.nodes[steps[0].makes[0].value - self.graph.arity] if steps and steps[0].makes else None
+        if first is None or first.op.kind != "Concat" or first.replay is not None:
+            return False
+        return steps[0].reads == scope.reads and not any(set(step.reads) & set(scope.reads) for step in steps[1:])
+
     def _group(self, unit: Unit, scope: Scope, inside: str) -> Step:
         """Add a group as a child, and return the step that calls it."""
-        nodes = list(_nodes(unit))
+        nodes = list(nodes_of(unit))
         first, last = nodes[0], nodes[-1]
-        made = {Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self._made(n)))}
+        made = {
+            Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self.values.outputs[self.graph.arity + n]))
+        }
         reads = tuple(dict.fromkeys(e for n in nodes for e in self.graph.nodes[n].inputs if e not in made))
         results = set(self.graph.outputs)
         makes = tuple(e for e in sorted(made, reverse=True) if e in results or self._readers.get(e, first) > last)
@@ -119,16 +133,12 @@ class Scopes:
         pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
         return Step(unit.scope[len(inside) :], reads, makes, pattern)
 
-    def _made(self, node: int) -> tuple[object, ...]:
-        """Return the tensors of a node."""
-        return self.values.outputs[self.graph.arity + node]
-
     def _leaf(self, unit: Unit, scope: Scope, inside: str) -> Step:
         """Add a layer as a child where it has a module, and return the step that calls it."""
         assert unit.node is not None
         node = self.graph.nodes[unit.node]
         op, inputs = node.op, self.values.inputs[unit.node]
-        makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
+        makes = tuple(Edge(unit.out.value, number) for number in range(len(self.values.outputs[unit.out.value])))
         if isinstance(node.replay, Refusal):
             raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
         label = node.name[len(inside) :]
@@ -145,7 +155,7 @@ class Scopes:
             return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
         if isinstance(op, Applied):
             inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
-            names = _operands(op, node.name, len(self.values.inputs[unit.node]))
+            names = operands_of(op, node.name, len(self.values.inputs[unit.node]))
             self._register(node, stated_tensors(op, names), scope, inside)
             op = op.op
         layer = layer_of(op, inputs, len(makes))
@@ -172,18 +182,31 @@ class Scopes:
 
     # Lines -----------------------------------------------------------------------------------------------------------
 
-    def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables) -> bool:
-        """Add the line that takes one step; whether that calls a module with what it reads, and nothing more."""
+    def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables, *, grows: bool) -> bool:
+        """Add the line that takes one step; whether that calls a module with what it reads, and nothing more.
+
+        grows: whether a list of all that the next steps read gets its result.
+        """
         reads = [variables[edge] for edge in step.reads]
+        if grows and LIST not in variables.lists:
+            scope.lines.append(f"{LIST} = [{', '.join(reads)}]")
+            variables.collect(step.reads, LIST)
+            reads = [variables[edge] for edge in step.reads]
         if unit.scope:
             text = f"{self._access(step.label)}({', '.join(reads)})"
         else:
             assert unit.node is not None
             step, text = self._leaf_text(unit.node, step, reads, inside, scope, variables)
+        is_module = text == f"{self._access(step.label)}({', '.join(reads)})"
+        for name, count in variables.lists.items():
+            text = collapsed(text, name, count)
         targets = variables.targets(step)
-        if text and text != targets:
-            scope.lines.append(_assignment(targets, text))
-        return text == f"{self._access(step.label)}({', '.join(reads)})"
+        if grows:
+            variables.collect((*step.reads, *step.makes), LIST)
+            scope.lines.append(f"{LIST}.append({text})")
+        elif text and text != targets:
+            scope.lines.append(assignment(targets, text))
+        return is_module
 
     def _leaf_text(
         self, index: int, step: Step, reads: list[str], inside: str, scope: Scope, variables: Variables
@@ -215,7 +238,7 @@ class Scopes:
                 "export it to yaml instead"
             )
         if isinstance(op, Applied):
-            names = _operands(op, node.name, len(shapes))
+            names = operands_of(op, node.name, len(shapes))
             shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
             reads = [self._operand(name, reads, inside) for name in names]
             op = op.op
@@ -275,28 +298,3 @@ class Scopes:
     def _access(self, label: str) -> str:
         """Return how a child is reached."""
         return access_text(self._attribute(label))
-
-
-def _assignment(targets: str, text: str) -> str:
-    """Return a line that assigns, in the short form where it only adds to a variable or the like."""
-    match = re.fullmatch(r"(\w+)\.(add|sub|mul|div)_\((\w+)\)", text)
-    if match and match[1] == targets:
-        return f"{targets} {IN_PLACE[match[2]]} {match[3]}"
-    return f"{targets} = {text}" if targets else text
-
-
-def _operands(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
-    """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
-    try:
-        return operand_names(op, input_count)
-    except OpError as error:
-        raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None
-
-
-def _nodes(unit: Unit) -> Iterator[int]:
-    """Yield the nodes of a unit in order."""
-    if unit.node is not None:
-        yield unit.node
-    for inner in unit.lists:
-        for each in inner:
-            yield from _nodes(each)

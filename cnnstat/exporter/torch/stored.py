@@ -11,6 +11,7 @@ from cnnstat.exporter.torch.tables import Tables
 from cnnstat.exporter.torch.variables import variable_name
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.replay import Replay, Stored
+from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import Values
 
@@ -119,3 +120,11 @@ def broken_scopes(graph: Graph) -> set[str]:
             if not is_tied:
                 broken |= set(prefixes(node.name)) - set(prefixes(other))
     return broken
+
+
+def operands_of(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
+    """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
+    try:
+        return operand_names(op, input_count)
+    except OpError as error:
+        raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None
