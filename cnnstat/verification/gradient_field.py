@@ -17,6 +17,7 @@ from cnnstat.passes.receptive_field import spatial_axes
 from cnnstat.verification.findings import Box, FieldFinding, Verdict
 from cnnstat.verification.gradient_run import FieldError, run_with_gradients
 from cnnstat.verification.subject import Subject
+from cnnstat.verification.whole_field import positions, whole_edges, whole_finding
 
 MAX_FIELD_BYTES = 256 * 2**20
 """Outputs of all layers up to the last that is checked, in the largest pass that gradients are followed through."""
@@ -66,10 +67,11 @@ def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str,
 
 def _covers_axes(found: Sequence[FieldFinding]) -> bool:
     """Whether the deepest layer's field lay wholly inside the input along every axis, in one run or another."""
-    last = [each for each in found if each.layer == found[-1].layer and each.ours is not None]
-    return all(
+    local = [each for each in found if each.ours is not None]
+    last = [each for each in local if each.layer == local[-1].layer]
+    return bool(local) and all(
         any(each.ours[axis][0] >= 0 and each.ours[axis][1] < each.shape[axis] for each in last if each.ours)
-        for axis in range(len(found[-1].shape))
+        for axis in range(len(local[-1].shape))
     )
 
 
@@ -118,9 +120,8 @@ def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
 
 def _needed_bytes(analysis: Analysis) -> int:
     """Return the bytes of all outputs up to the last feature map that is checked, where the run ends."""
-    total = analysis.fields.total_at
-    last = len(analysis.layers) if total is None else total.value - analysis.graph.arity + 1
-    return sum(layer.output_bytes for layer in analysis.layers[:last])
+    last = max(edge.value for edge in _edges(analysis)) if analysis.fields.total_at else 0
+    return sum(layer.output_bytes for layer in analysis.layers[: last - analysis.graph.arity + 1])
 
 
 def _rounded(length: int, declared: int) -> int:
@@ -154,19 +155,25 @@ def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None, limi
         shapes = " and ".join("×".join(map(str, source.shape)) for source in subject.graph.inputs)
         said = f"with an input of {shapes}; the limit is {limit // 2**20} MiB"
         raise TooLargeError(f"its tensors take {needed / 2**20:,.0f} MiB {said}")
-    edges = _edges(subject.analysis)
-    run = run_with_gradients(subject, edges)
-    axes = subject.analysis.fields.followed(*edges[-1])
-    rank = len(axes or ())
-    inputs = [t for t, s in zip(run.inputs, subject.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
-    return [finding for edge in edges for finding in _at(subject.analysis, edge, run.results[edge], inputs)]
+    analysis = subject.analysis
+    run = run_with_gradients(subject, edges := _edges(analysis))
+    total = analysis.fields.total_at
+    assert total is not None
+    rank = len(analysis.fields.followed(*total) or ())
+    inputs = [t for t, s in zip(run.inputs, analysis.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
+    local = [edge for edge in edges if analysis.fields.followed(*edge) is not None]
+    found = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
+    for edge in (edge for edge in edges if edge not in local):
+        box = reached(run.results[edge], *positions(analysis, edge), inputs)
+        found.append(whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:])))
+    return found
 
 
 # Layers and positions -------------------------------------------------------------------------------------------------
 
 
 def _edges(analysis: Analysis) -> list[Edge]:
-    """Return the feature maps to check: of layers whose field differs, evenly spread, and last the network's own."""
+    """Return the tensors to check, in order: maps whose field differs, evenly spread, the network's, and two wholes."""
     fields, total = analysis.fields, analysis.fields.total_at
     assert total is not None
     rank = len(fields.of(*total).size)  # type: ignore[union-attr]  # the total has a field
@@ -177,7 +184,7 @@ def _edges(analysis: Analysis) -> list[Edge]:
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
-    return [*others[::step], total]
+    return sorted({*others[::step], total, *whole_edges(analysis, total)})
 
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:

@@ -129,12 +129,20 @@ class GradientRecorder(Recorder):
             origin = self.builder.origins.known(tensor)
             if origin is None or origin.edge is None:
                 continue
-            if origin.edge in self._edges:
-                self.results.setdefault(origin.edge, tensor)
+            if origin.edge in self._edges and origin.edge not in self.results:
+                self.results[origin.edge] = self._kept(tensor) if origin.edge.value in self._cut else tensor
             if origin.edge.value in self._cut and tensor.requires_grad and not tensor._is_view():
                 tensor.detach_()
         if len(self.results) == len(self._edges):
             raise _Done
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor that will be cut off; the trace must not hear of it."""
+        self.inner = []
+        try:
+            return unit(tensor)
+        finally:
+            self.inner = None
 
 
 def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:

@@ -35,6 +35,7 @@ CASES = {
     "Layouts": (1, 3, 16, 16),
     "Idle": (1, 3, 8, 8),
     "Rigid": (1, 3, 32, 32),
+    "Pooled": (1, 3, 9, 9),
 }
 
 
@@ -213,6 +214,8 @@ def test_a_gate_is_left_out_of_the_local_field():
     found = verify("Gated")
     assert found.analysis.totals.receptive_field.global_context
     assert [field.verdict.value for field in found.fields] == ["agrees"] * len(found.fields)
+    pool = found.fields[-1]
+    assert (pool.layer, pool.ours, pool.gradient) == ("adaptive_avg_pool2d", None, ((0, 19), (0, 19)))
 
 
 def test_periods_of_transposed_convolutions_show_at_neighbouring_positions():
@@ -244,6 +247,12 @@ def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
     monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 - 1)
     (note,) = verify("Rigid").notes
     assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
+
+
+def test_whole_input_is_what_the_pooled_map_reads():
+    pool = verify("Pooled").fields[-1]
+    assert (pool.layer, pool.ours, pool.gradient) == ("mean", None, ((0, 7), (0, 7)))
+    assert (pool.verdict.value, pool.reason) == ("agrees", "no position reads the rest of the input")
 
 
 def test_inputs_by_name():
