@@ -60,12 +60,16 @@ def _replay(draft: NodeDraft, name: str, before: list[Node]) -> Replay | Refusal
 
 def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
     """Return nodes with the paths of their modules, where these are not their names: `qkv` for `attn.linear`."""
-    paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
     homes: dict[int, str] = {}
     for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
+        if node.replay is None or draft.replay is not None or node.shares is not None:
+            continue
         found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
-        if node.replay is not None and draft.replay is None and len(found) == 1 and node.shares is None:
+        if len(found) == 1:
             homes[index] = found.pop()
+    if not homes:
+        return nodes
+    paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
     shared = {node.shares for node in nodes}
     counts = Counter(homes.values())
     used = Counter(s.name for n in nodes if isinstance(n.replay, Replay) for s in n.replay.stored)

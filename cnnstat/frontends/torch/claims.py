@@ -40,6 +40,10 @@ class Claim:
     is_plain: bool = True
 
 
+NOTHING = Claim()
+"""The claim of a node without stored tensors."""
+
+
 @dataclass(slots=True)
 class Ledger:
     """All stored tensors of a model, the weights that each node states, and work on tensors that no node has yet.
@@ -74,7 +78,7 @@ class Ledger:
         """
         weights, buffers = op.weights(shapes), op.buffers(shapes)
         if not direct and not side and not weights and not buffers:
-            return Claim()
+            return NOTHING
         expected = {(name, True): s for name, s in weights.items()}
         expected |= {(name, False): s for name, s in buffers.items()}
         stored = {name: self.tensors[key] for name, key in direct.items()}

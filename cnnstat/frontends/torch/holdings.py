@@ -72,6 +72,8 @@ class Holdings:
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
         """Return a tuple with stand-ins; the same one if nothing in it has to be."""
+        if _SIMPLE.issuperset(map(type, value)):
+            return value
         made = [self.replaced(item, depth + 1) for item in value]
         if all(new is old for new, old in zip(made, value)):
             return value

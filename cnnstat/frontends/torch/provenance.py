@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from cnnstat.frontends.torch.calls import Call
-from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
+from cnnstat.frontends.torch.claims import NOTHING, Claim, Ledger, StoredTensor
 from cnnstat.frontends.torch.origin import Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.replays import Log
@@ -136,7 +136,7 @@ class Provenance:
         self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
     ) -> Edge:
         """Add a node; returns its first output."""
-        claim = claim or Claim()
+        claim = claim or NOTHING
         self.ledger.settle(claim, len(self.nodes))
         self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
         where.inner += 1
