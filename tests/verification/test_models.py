@@ -36,6 +36,7 @@ CASES = {
     "Idle": (1, 3, 8, 8),
     "Rigid": (1, 3, 32, 32),
     "Pooled": (1, 3, 9, 9),
+    "Relative": (1, 2, 12, 12),
 }
 
 
@@ -247,6 +248,10 @@ def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
     monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 - 1)
     (note,) = verify("Rigid").notes
     assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
+
+
+def test_constants_keep_their_values():
+    assert verify("Relative").fields[-1].gradient == ((4, 8), (4, 8))
 
 
 def test_whole_input_is_what_the_pooled_map_reads():

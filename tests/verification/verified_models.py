@@ -340,3 +340,17 @@ class Pooled(nn.Module):
 
     def forward(self, x):
         return self.head(self.conv(x).mean((2, 3)))
+
+
+class Relative(nn.Module):
+    """Scales by the distance of columns: the indices are computed, and have to keep their values."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.scales, self.last = nn.Conv2d(2, 2, 3), nn.Parameter(torch.ones(10)), nn.Conv2d(2, 2, 3)
+
+    def forward(self, x):
+        y = self.first(x)
+        columns = torch.arange(y.shape[-1]) * 1.0
+        distance = columns.max() - columns
+        return self.last(y * self.scales[distance.long()])
