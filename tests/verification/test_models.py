@@ -37,6 +37,10 @@ CASES = {
     "Rigid": (1, 3, 32, 32),
     "Pooled": (1, 3, 9, 9),
     "Relative": (1, 2, 12, 12),
+    "Unpooled": (1, 3, 16, 16),
+    "Kept": (1, 3, 16, 16),
+    "Checkpointed": (1, 3, 16, 16),
+    "Packed": (2, 5, 8),
 }
 
 
@@ -289,3 +293,9 @@ def test_torchvision(name):
 def test_training_mode():
     found = verify("Norms", mode="train")
     assert found.exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["Unpooled", "Kept", "Checkpointed"])
+def test_fields_of_maxima_with_places_kept_statistics_and_checkpoints_are_witnessed(name):
+    found = verify(name)
+    assert {field.verdict.value for field in found.fields} == {"agrees"}
