@@ -1,4 +1,4 @@
-"""Activation checkpoints, without which gradients are followed: they would run a model's parts again on the way back."""
+"""Activation checkpoints, without which gradients are followed: they would run parts again on the way back."""
 
 from __future__ import annotations
 
