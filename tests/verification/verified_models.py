@@ -354,3 +354,14 @@ class Relative(nn.Module):
         columns = torch.arange(y.shape[-1]) * 1.0
         distance = columns.max() - columns
         return self.last(y * self.scales[distance.long()])
+
+
+class Remainder(nn.Module):
+    """A pool whose last window reaches past a map that ends before the input does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 2, stride=4), nn.MaxPool2d(2, 2, ceil_mode=True)
+
+    def forward(self, x):
+        return self.pool(self.conv(x)).mean((2, 3))
