@@ -41,6 +41,7 @@ CASES = {
     "Kept": (1, 3, 16, 16),
     "Checkpointed": (1, 3, 16, 16),
     "Packed": (2, 5, 8),
+    "Remainder": (1, 3, 24, 24),
 }
 
 
@@ -252,6 +253,11 @@ def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
     monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 - 1)
     (note,) = verify("Rigid").notes
     assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
+
+
+def test_whole_input_ends_where_the_maps_between_end():
+    found = cnnstat.verify(models.Remainder(), (1, 3, 20, 20)).fields[-1]
+    assert (found.ours, found.gradient, found.verdict.value) == (None, ((0, 17), (0, 17)), "agrees")
 
 
 def test_constants_keep_their_values():

@@ -402,3 +402,14 @@ class Packed(nn.Module):
     def forward(self, x):
         packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True)
         return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=True)[0]
+
+
+class Remainder(nn.Module):
+    """A pool whose last window reaches past a map that ends before the input does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 2, stride=4), nn.MaxPool2d(2, 2, ceil_mode=True)
+
+    def forward(self, x):
+        return self.pool(self.conv(x)).mean((2, 3))
