@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cnnstat.errors import OpError
+from cnnstat.frontends.torch.axes import reads_of
 from cnnstat.frontends.torch.calls import Call, Handler, Match
 from cnnstat.frontends.torch.measured import Work
 from cnnstat.frontends.torch.origin import NO_KEYS, Origin
@@ -114,8 +115,13 @@ def shown(name: str) -> str:
 
 
 def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
-    """Return how a call reads its operands, where that is known: element by element, or into its place."""
+    """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
     is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
-    if not (work.is_pointwise or is_changed) or any(len(made) != len(outputs[0]) for made in outputs):
+    if any(len(made) != len(outputs[0]) for made in outputs):
         return None
-    return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
+    if work.is_pointwise or is_changed:
+        return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
+    try:
+        return reads_of(call, shapes, outputs)
+    except (TypeError, ValueError, AttributeError, IndexError):
+        return None
