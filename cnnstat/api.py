@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,22 @@ def load(
     Raises SourceError, SpecError, RequestError, or ModelError for a PyTorch model that cannot be built or run; all of
     them are CnnstatError.
     """
+    return _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=False)
+
+
+def _load(
+    source: Source,
+    input: Any,
+    inputs: Any,
+    batch: int | None,
+    dtype: str | None,
+    variables: Mapping[str, Any] | None,
+    arguments: Mapping[str, Any] | None,
+    mode: str,
+    *,
+    keeps_values: bool,
+) -> Graph:
+    """Return the layer graph of a model, see `load` and `Request.keeps_values`."""
     _check_mode(mode)
     if isinstance(source, Graph):
         if any(change is not None for change in (input, inputs, batch, dtype, variables)):
@@ -59,7 +76,8 @@ def load(
         return source
     if not isinstance(source, (str, os.PathLike)):
         return _load_module(source, input, inputs, batch, dtype, variables, arguments, mode)
-    return load_source(os.fspath(source), _request(input, inputs, batch, dtype, variables, arguments, mode))
+    request = _request(input, inputs, batch, dtype, variables, arguments, mode)
+    return load_source(os.fspath(source), replace(request, keeps_values=keeps_values))
 
 
 def _check_mode(mode: str) -> None:
@@ -164,9 +182,7 @@ def build(
     """
     from cnnstat.torch_model import build as build_module
 
-    graph = load(
-        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
-    )
+    graph = _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=True)
     return build_module(graph, device=device)
 
 
@@ -190,9 +206,8 @@ def export(
     """
     from cnnstat.exporter import export_graph
 
-    graph = load(
-        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
-    )
+    keeps_values = to == "torch"
+    graph = _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=keeps_values)
     return export_graph(graph, to)
 
 

@@ -69,7 +69,9 @@ app = typer.Typer(
 
 @app.callback(invoke_without_command=True)
 def root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, metavar="")
+    ] = False,
 ) -> None:
     """Analyze CNN architectures: shapes, parameters, MACs, memory and receptive fields, layer by layer."""
     if version:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 MAX_PROBLEMS = 30
 """Faults of a spec that are printed; the rest is only counted."""
 
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""System errors that a full disk behind standard output gives."""
+
 FILE_WIDTH = 120
 """Columns of a table that is written to a file, unless COLUMNS says otherwise."""
 
@@ -35,7 +39,10 @@ def show_tracebacks(wanted: bool) -> bool:
 
 
 def prepare_streams() -> None:
-    """Let characters that the terminal's encoding lacks print as `?` instead of failing."""
+    """Let characters that the terminal's encoding lacks print as `?`, and let what a closed stream gets be lost."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as in `cnnstat … >&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # stays open to the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -76,6 +83,9 @@ def report_error(error: CnnstatError) -> int:
 def report_unexpected(error: Exception) -> int:
     """Print a usage error of the command-line parser, or a fault of cnnstat itself; return the exit code."""
     message = getattr(error, "format_message", None)
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        print(f"cnnstat: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
     if message is None:
         if os.environ.get("CNNSTAT_TRACEBACK"):
             raise error

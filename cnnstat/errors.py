@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A place in a text file; line and column count from 1."""
+    """A place in a text file; line and column count from 1, and are 0 where the file as a whole is meant."""
 
     file: str
     line: int
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file
 
     def argument(self, name: str) -> Location:
         """Return where the argument `name` of what stands here is written; this place where that is not known."""
@@ -67,9 +67,19 @@ class SpecError(CnnstatError):
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean X?` for the candidate nearest to `word`, or an empty string."""
+    found = nearest(word, candidates)
+    return f"; did you mean {found}?" if found else ""
+
+
+def nearest(word: str, candidates: Iterable[str]) -> str:
+    """Return the candidate that is spelt most like `word`, or an empty string if none is like it."""
     by_folded = {candidate.lower(): candidate for candidate in candidates}
     folded = word.lower()[:80]
     close = difflib.get_close_matches(folded, by_folded, n=8, cutoff=0.6)
-    # Swapped letters are the commonest slip: `vgg61` means vgg16 rather than vgg19.
-    close.sort(key=lambda candidate: sorted(candidate) != sorted(folded))
-    return f"; did you mean {by_folded[close[0]]}?" if close else ""
+    letters = sorted(folded)
+    close += [each for each in by_folded if len(each) == len(folded) and sorted(each) == letters and each not in close]
+    # Swapped letters are the commonest slip: `vgg61` means vgg16 rather than vgg19. Of Conv1d, Conv2d and Conv3d, which
+    # are equally near to `Conv`, images are the commonest.
+    likeness = {each: round(difflib.SequenceMatcher(None, each, folded).ratio(), 6) for each in close}
+    close.sort(key=lambda each: (sorted(each) != letters, -likeness[each], not each.endswith("2d")))
+    return by_folded[close[0]] if close else ""

@@ -76,6 +76,37 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert result.stderr == "" and result.stdout.startswith("resnet152")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["cnnstat: the output cannot be written: No space left on device"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a stream as shells do")
+def test_a_closed_output_is_no_error() -> None:
+    command = f"{sys.executable} -m cnnstat analyze alexnet >&-"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("cnnstat analyze vgg1", "vgg16"),
+        ("cnnstat compare vgg16 resn", "resnet50"),
+        ("cnnstat ops ConvT", "ConvTranspose2d"),
+    ],
+)
+def test_shells_complete_names(words: str, found: str) -> None:
+    asked = {"_CNNSTAT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    command = [sys.executable, "-c", "from cnnstat.cli import main; main()"]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asked})
+    assert found in done.stdout.split()
+
+
 def test_an_ascii_terminal_gets_all_figures() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]
@@ -213,6 +244,8 @@ def test_every_command_has_every_format(run: Run, command: list[str], format: st
         (["analyze", "vgg16", "--depth", "0"], "at least 1"),
         (["analyze", "vgg16", "--top", "-1"], "at least 1"),
         (["analyze", "vgg16", "--format", "jsn"], "--format"),
+        (["analyze", "vgg16", "--published", "--top", "3"], "--top is of the table of layers"),
+        (["analyze", ""], "SOURCE is empty"),
         (["analyze", "vgg16", "--optimizer", "adm"], "--optimizer"),
         (["analyze", "vgg16", "--colums", "name"], "--columns"),
         (["analyze", "vgg16", "-o", "no/such/folder/file"], "no/such/folder/file"),
@@ -245,11 +278,48 @@ def test_markup_in_a_title_is_only_text(run: Run, tmp_path: Path) -> None:
     assert "[red]x[/red]" in run("analyze", str(path)).out
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "said"),
+    [
+        (TINY.encode(), 0, b"conv1"),
+        (b"extends: vgg16\nlet: {classes: 7}\n", 0, b"Linear(7)"),
+        (b"", 2, b"stdin:1:1: the file is empty"),
+        (b"\xff\xfe\x00", 2, b"stdin: not UTF-8 text (byte 0)"),
+        (b"input: [3, 8, 8]\nlayers: [Relu]\n", 2, b"stdin:2:10: there is no layer called Relu; did you mean ReLU?"),
+    ],
+)
+def test_a_spec_on_standard_input(
+    run: Run, monkeypatch: pytest.MonkeyPatch, text: bytes, code: int, said: bytes
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
+    result = run("analyze", "-")
+    assert result.code == code and said.decode() in (result.err if code else result.out)
+
+
 def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "evil.yaml"
     path.write_text('name: "a\\e[31mb"\ninput: [1, 4, 4]\nlayers: [ReLU]\n')
     result = run("analyze", str(path))
     assert "\x1b" not in result.out + result.err and len(result.err.splitlines()) <= 1
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_names_every_option_in_full_at_80_columns(run: Run, command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 80)  # read when typer is imported
+    shown = run(command, "--help").out
+    words = shown.split()
+    assert max(map(len, shown.splitlines())) <= 80
+    for option in (name for item in cli.load_command(command).params for name in item.opts if name[0] == "-"):
+        assert option in words
+
+
+@pytest.mark.parametrize(
+    "command", [["analyze", "lenet5"], ["analyze", "lenet5", "--published"], ["compare", "lenet5", "m5"]]
+)
+def test_pages_of_their_own(run: Run, command: list[str]) -> None:
+    result = run(*command, "--format", "html")
+    assert result.code == 0 and "<table" in result.out and result.out.endswith("</div>\n")
 
 
 def test_version(run: Run) -> None:

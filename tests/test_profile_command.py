@@ -153,7 +153,7 @@ class TestOneModel:
     def test_a_stopped_measurement_prints_what_there_is(self, run: Run, measured: Measured) -> None:
         measured.answer = lambda name: cpu_profile(complete=False)
         result = run("profile", "tiny.yaml", "--strict")
-        assert result.code == 130 and "conv1" in result.out and "stopped before all samples were taken" in result.out
+        assert result.code == 130 and "conv1" in result.out and "stopped before everything was measured" in result.out
 
     def test_stopped_before_anything_was_measured(self, run: Run, measured: Measured) -> None:
         def stop(name: str) -> Profile:
@@ -381,5 +381,14 @@ class TestRealRuns:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
         assert process.returncode == 130, (out, err)
-        assert ("conv1" in out and "stopped before all samples were taken" in out) or "stopped before" in err
+        assert ("conv1" in out and "stopped before everything was measured" in out) or "stopped before" in err
         assert "Traceback" not in err
+
+
+def test_ctrl_c_waits_until_pytorch_is_imported() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    reached = []
+    with pytest.raises(KeyboardInterrupt), choices._patient():
+        signal.raise_signal(signal.SIGINT)
+        reached.append("the end of the import")
+    assert reached and signal.getsignal(signal.SIGINT) is before

@@ -43,7 +43,9 @@ class Baseline:
         return self.models.get(name, self.otherwise)
 
 
-NO_BASELINE = Baseline(shown=None, models={}, otherwise=Missing(reason="no baseline"))
+NO_BASELINE = Baseline(
+    shown=None, models={}, otherwise=Missing(reason="no baseline: name one with --baseline or --baseline-ref")
+)
 
 
 def read_baseline(path: Path, shown: str) -> Baseline:

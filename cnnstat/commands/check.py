@@ -11,6 +11,9 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
+    FLAG,
+    MODE,
+    OPTIMIZER,
     ArgumentOption,
     BatchOption,
     DeviceOption,
@@ -22,6 +25,7 @@ from cnnstat.commands.options import (
     ThreadsOption,
     TracebackOption,
     make_request,
+    zoo_names,
 )
 
 
@@ -45,7 +49,10 @@ def limit_option(flag: str, said: str) -> Any:
 
 def check(
     sources: Annotated[
-        list[str] | None, typer.Argument(metavar="[SOURCE…]", help="Networks; without any, all that are configured.")
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE", help="Networks; without any, all that are configured.", autocompletion=zoo_names
+        ),
     ] = None,
     max_params: Annotated[str | None, limit_option("--max-params", "Parameters, as in 5M.")] = None,
     max_macs: Annotated[str | None, limit_option("--max-macs", "Multiply-accumulates, as in 600M.")] = None,
@@ -70,7 +77,9 @@ def check(
     ] = None,
     fail_on_latency: Annotated[
         bool,
-        typer.Option("--fail-on-latency", help="Let times decide the exit code too.", rich_help_panel="Limits"),
+        typer.Option(
+            "--fail-on-latency", help="Let times decide the exit code too.", metavar=FLAG, rich_help_panel="Limits"
+        ),
     ] = False,
     max_increase: Annotated[
         list[str] | None,
@@ -83,28 +92,38 @@ def check(
     dtype: DtypeOption = None,
     set: SetOption = None,
     arg: ArgumentOption = None,
-    mode: Annotated[Mode | None, typer.Option(help="Mode a PyTorch model runs in.")] = None,
+    mode: Annotated[Mode | None, MODE] = None,
     traceback: TracebackOption = False,
-    optimizer: Annotated[Optimizer | None, typer.Option(help="Whose state training memory includes.")] = None,
+    optimizer: Annotated[Optimizer | None, OPTIMIZER] = None,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file.", metavar="FILE")] = None,
     baseline: Annotated[str | None, typer.Option(help="Baseline file to compare with.", metavar="FILE")] = None,
     baseline_ref: Annotated[str | None, typer.Option(help="Git ref to compare with.", metavar="REF")] = None,
     require_baseline: Annotated[
-        bool, typer.Option("--require-baseline", help="A growth limit without a baseline is exit code 3.")
+        bool, typer.Option("--require-baseline", help="A growth limit without a baseline is exit code 3.", metavar=FLAG)
     ] = False,
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Write the baseline file and print what changed.")
+        bool, typer.Option("--update-baseline", help="Write the baseline file and print what changed.", metavar=FLAG)
     ] = False,
     fail_on_baseline_growth: Annotated[
-        bool, typer.Option("--fail-on-baseline-growth", help="Fail if this change raises the baseline file itself.")
+        bool,
+        typer.Option(
+            "--fail-on-baseline-growth", help="Fail if this change raises the baseline file itself.", metavar=FLAG
+        ),
     ] = False,
-    format: Annotated[CheckFormat, typer.Option("--format", "-f", help="Output format.")] = CheckFormat.table,
+    format: Annotated[
+        CheckFormat,
+        typer.Option(
+            "--format", "-f", help="table, json, markdown, summary, github, gitlab, junit or sarif.", metavar="FORMAT"
+        ),
+    ] = CheckFormat.table,
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="Write a file too.", metavar="FORMAT:PATH")
     ] = None,
-    exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Report broken limits, but exit with 0.")] = False,
+    exit_zero: Annotated[
+        bool, typer.Option("--exit-zero", help="Report broken limits, but exit with 0.", metavar=FLAG)
+    ] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
     from cnnstat.budget import delivery, run

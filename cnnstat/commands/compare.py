@@ -9,30 +9,34 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
+    FLAG,
     ArgumentOption,
     BatchOption,
     DeviceOption,
     DtypeOption,
-    Format,
-    FormatOption,
     InputOption,
     Mode,
     ModeOption,
     Optimizer,
     OptimizerOption,
     OutputOption,
+    PageFormat,
+    PageFormatOption,
     SetOption,
     StrictOption,
     ThreadsOption,
     TracebackOption,
     load_analysis,
     make_request,
+    zoo_names,
 )
 from cnnstat.errors import CnnstatError
 
 
 def compare(
-    sources: Annotated[list[str], typer.Argument(metavar="SOURCE…", help="Networks; ratios are to the first.")],
+    sources: Annotated[
+        list[str], typer.Argument(metavar="SOURCE", help="Networks; ratios are to the first.", autocompletion=zoo_names)
+    ],
     input: InputOption = None,
     batch: BatchOption = None,
     dtype: DtypeOption = None,
@@ -42,11 +46,13 @@ def compare(
     traceback: TracebackOption = False,
     optimizer: OptimizerOption = Optimizer.sgd,
     strict_receptive_field: StrictOption = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Measure the models' times too.")] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Measure the models' times too.", metavar=FLAG)] = False,
     device: DeviceOption = None,
-    samples: Annotated[int | None, typer.Option(help="With --profile: measurements of everything (30).")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="With --profile: measurements of everything (30).", metavar="N")
+    ] = None,
     threads: ThreadsOption = None,
-    format: FormatOption = Format.table,
+    format: PageFormatOption = PageFormat.table,
     output: OutputOption = None,
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""

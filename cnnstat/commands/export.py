@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -36,7 +37,10 @@ class ExportFormat(str, Enum):
 def export(
     source: SourceArgument,
     to: Annotated[
-        ExportFormat | None, typer.Option("--to", help="A spec (yaml, json) or a PyTorch file; else as FILE ends.")
+        ExportFormat | None,
+        typer.Option(
+            "--to", help="yaml or json for a spec, torch for a PyTorch file; else as FILE ends.", metavar="FORMAT"
+        ),
     ] = None,
     input: InputOption = None,
     batch: BatchOption = None,
@@ -52,7 +56,8 @@ def export(
     from cnnstat.frontends.source import load_source
 
     wanted = to.value if to is not None else _format_of(output)
-    text = export_graph(load_source(source, make_request(input, batch, dtype, set, arg, mode)), wanted)
+    request = replace(make_request(input, batch, dtype, set, arg, mode), keeps_values=wanted == "torch")
+    text = export_graph(load_source(source, request), wanted)
     with console.open_output(output) as out:
         out.file.write(text)
 

@@ -10,8 +10,17 @@ from cnnstat import console
 from cnnstat.commands.options import Format, FormatOption, OutputOption
 
 
+def op_names(incomplete: str) -> list[str]:
+    """Return the ops that begin so, for the shell's completion."""
+    from cnnstat.ops import names
+
+    return [name for name in names() if name.startswith(incomplete)]
+
+
 def ops(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="An op; without one, all are listed.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="An op; without one, all are listed.", autocompletion=op_names)
+    ] = None,
     format: FormatOption = Format.table,
     output: OutputOption = None,
 ) -> None:

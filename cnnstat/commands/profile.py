@@ -9,6 +9,7 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
+    FLAG,
     ArgumentOption,
     BatchOption,
     ColumnsOption,
@@ -25,6 +26,7 @@ from cnnstat.commands.options import (
     TracebackOption,
     make_request,
     split_keys,
+    zoo_names,
 )
 
 
@@ -32,7 +34,9 @@ def profile(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[SOURCE]", help="A network, as for `analyze`; without it, the zoo's main ones briefly."
+            metavar="SOURCE",
+            help="A network, as for `analyze`; without it, the zoo's main ones briefly.",
+            autocompletion=zoo_names,
         ),
     ] = None,
     device: DeviceOption = None,
@@ -44,20 +48,27 @@ def profile(
     mode: ModeOption = Mode.eval,
     traceback: TracebackOption = False,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Lay four-dimensional tensors out with channels last.")
+        bool, typer.Option("--channels-last", help="Lay four-dimensional tensors out with channels last.", metavar=FLAG)
     ] = False,
-    backward: Annotated[bool, typer.Option("--backward", help="Measure the backward pass too.")] = False,
-    tf32: Annotated[bool, typer.Option("--tf32/--no-tf32", help="Let float32 products run in TF32.")] = False,
+    backward: Annotated[bool, typer.Option("--backward", help="Measure the backward pass too.", metavar=FLAG)] = False,
+    tf32: Annotated[
+        bool, typer.Option("--tf32/--no-tf32", help="Let float32 products run in TF32.", metavar=FLAG)
+    ] = False,
     isolate: Annotated[
-        bool, typer.Option("--isolate", help="Measure every layer alone too, with inputs in the cache and not.")
+        bool,
+        typer.Option(
+            "--isolate", help="Measure every layer alone too, with inputs in the cache and not.", metavar=FLAG
+        ),
     ] = False,
-    energy: Annotated[bool, typer.Option("--energy", help="Ask the GPU for the energy of a pass.")] = False,
+    energy: Annotated[
+        bool, typer.Option("--energy", help="Ask the GPU for the energy of a pass.", metavar=FLAG)
+    ] = False,
     samples: Annotated[
-        int | None, typer.Option(help="Measurements of everything, at least (30; 10 without SOURCE).")
+        int | None, typer.Option(help="Measurements of everything, at least (30; 10 without SOURCE).", metavar="N")
     ] = None,
     threads: ThreadsOption = None,
     refresh_ceilings: Annotated[
-        bool, typer.Option("--refresh-ceilings", help="Measure anew what this machine can do at best.")
+        bool, typer.Option("--refresh-ceilings", help="Measure anew what this machine can do at best.", metavar=FLAG)
     ] = False,
     baseline: Annotated[
         Path | None, typer.Option(help="JSON of an earlier profile to compare with.", metavar="FILE")
@@ -65,12 +76,15 @@ def profile(
     trace: Annotated[
         Path | None, typer.Option(help="Write a Chrome trace with the layers' names.", metavar="FILE")
     ] = None,
-    depth: Annotated[int | None, typer.Option(help="Sum up blocks below this depth of names.")] = None,
+    depth: Annotated[int | None, typer.Option(help="Sum up blocks below this depth of names.", metavar="N")] = None,
     columns: ColumnsOption = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as time.", metavar="KEY")] = None,
-    top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.")] = None,
+    top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 3 if the parts do not add up, or the baseline is not alike.")
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 3 if the parts do not add up, or the baseline is not alike.", metavar=FLAG
+        ),
     ] = False,
     format: FormatOption = Format.table,
     output: OutputOption = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,8 @@ def check_files(paths: Mapping[str, Path | None]) -> None:
             raise CnnstatError(f"{option} {path}: there is no folder {path.parent}")
         if path is not None and path.is_dir():
             raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
+        if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
 
 
 def need_source(given: Mapping[str, Any]) -> None:
@@ -57,10 +60,10 @@ def measure(source: str, request: Request, options: Options, *, refresh: bool = 
 
     refresh: measure the machine's ceilings anew.
     """
-    need_torch()
-    from cnnstat.profiler import profile
-
     try:
+        need_torch()
+        from cnnstat.profiler import profile
+
         with progress(source) as bar:
             return profile(source, request, options, bar, refresh=refresh)
     except KeyboardInterrupt:

@@ -8,6 +8,7 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
+    FLAG,
     ArgumentOption,
     BatchOption,
     DtypeOption,
@@ -33,9 +34,9 @@ def verify(
     arg: ArgumentOption = None,
     mode: ModeOption = Mode.eval,
     traceback: TracebackOption = False,
-    all: Annotated[bool, typer.Option("--all", help="Show the layers without work too.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Show the layers without work too.", metavar=FLAG)] = False,
     no_run: Annotated[
-        bool, typer.Option("--no-run", help="Let PyTorch work out shapes only: no memory, and no fvcore.")
+        bool, typer.Option("--no-run", help="Let PyTorch work out shapes only: no memory, and no fvcore.", metavar=FLAG)
     ] = False,
     format: FormatOption = Format.table,
     output: OutputOption = None,

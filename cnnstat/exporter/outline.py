@@ -129,6 +129,15 @@ def _values(unit: Unit) -> Iterator[int]:
             yield from _values(each)
 
 
+def nodes_of(unit: Unit) -> Iterator[int]:
+    """Yield the nodes of a unit in order."""
+    if unit.node is not None:
+        yield unit.node
+    for inner in unit.lists:
+        for each in inner:
+            yield from nodes_of(each)
+
+
 # Branches ------------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from cnnstat.frontends.problems import Problems, fail, problem
 from cnnstat.frontends.text_file import read_text
 from cnnstat.frontends.tree import Mapping, Scalar, Sequence, Tree
 from cnnstat.frontends.yaml_tree import parse
+from cnnstat.frontends.zoo import SUFFIXES
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",
@@ -60,12 +61,12 @@ class Document:
     problems: Problems
 
 
-def read_document(path: Path, find: Finder, problems: Problems) -> Document:
-    """Return the document in a file, with what it extends.
+def read_document(path: Path, find: Finder, problems: Problems, shown: str) -> Document:
+    """Return the document in a file, which errors call `shown`, with what it extends.
 
     Raises SpecError; faults that leave the rest readable are added to `problems` instead.
     """
-    return _read(path, find, problems, ())
+    return _read(path, find, problems, (), shown)
 
 
 def parse_document(text: str, file: str, find: Finder, problems: Problems) -> Document:
@@ -73,9 +74,9 @@ def parse_document(text: str, file: str, find: Finder, problems: Problems) -> Do
     return _document(parse(text, file), Path(file), find, problems, ())
 
 
-def _read(path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...]) -> Document:
+def _read(path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...], shown: str) -> Document:
     """Return the document in a file; `chain` are the files that extend it."""
-    return _document(parse(read_text(path), str(path)), path, find, problems, (*chain, path.resolve()))
+    return _document(parse(read_text(path), shown), path, find, problems, (*chain, path.resolve()))
 
 
 def _document(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...]) -> Document:
@@ -115,9 +116,13 @@ def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple
     if is_circle:
         fail(tree.location, f"{tree.text[:60]} extends itself, by way of this spec; name another one")
     try:
-        return _read(base, find, problems, chain)
+        shown = str(base) if tree.text.endswith(SUFFIXES) else base.name  # a network of the zoo
+        return _read(base, find, problems, chain, shown)
     except SpecError as error:
-        if error.problems[0].location == Location(str(base), 1, 1):  # it could not be read at all
+        if error.problems[0].location in {
+            Location(str(base), 0, 0),
+            Location(str(base), 1, 1),
+        }:  # nothing of it is read
             fail(tree.location, f"extends: {str(error.problems[0])[-300:]}")
         raise
 
@@ -230,10 +235,12 @@ def _read_published(document: Document, tree: Tree) -> None:
 
 def _figures(entry: Tree, problems: Problems) -> tuple[dict[str, Any], ...]:
     """Return one entry of `published:`, or nothing after noting its faults."""
+    unknown = list(entry.unknown_keys(FIGURE_KEYS)) if isinstance(entry, Mapping) else []
+    problems.extend(unknown)
     if not isinstance(entry, Mapping) or not {"figure", "value", "source"} <= set(entry.entries):
-        problems.extend([problem(entry.location, "a published figure needs figure:, value: and source:")])
+        if not unknown:
+            problems.extend([problem(entry.location, "a published figure needs figure:, value: and source:")])
         return ()
-    problems.extend(entry.unknown_keys(FIGURE_KEYS))
     texts = {key: _prose(value, key) for key, (_, value) in entry.entries.items()}
     return ({**texts, "location": entry.location},)
 

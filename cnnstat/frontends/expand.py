@@ -21,6 +21,7 @@ from cnnstat.frontends.tree import Scalar
 from cnnstat.frontends.variables import Variables
 from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Op
+from cnnstat.ops.synonyms import layer_hint
 
 Tensor = Edge | None
 """What flows from item to item; None where an error leaves it unknown, so that no second error follows from it."""
@@ -141,9 +142,9 @@ class Expander:
     def _no_layer(self, callee: str, call: Call, variables: Variables) -> str:
         """Return the message for a call of something that is neither a layer nor a block."""
         label = call.meta.name.parts[0] if call.meta.name is not None else ""
-        if isinstance(label, str) and label[:1].isupper() and did_you_mean(label, self.reader.suggestions):
-            return f"there is no layer called {label[:60]}{did_you_mean(label, self.reader.suggestions)}"
-        hint = did_you_mean(callee, self.reader.suggestions)
+        if isinstance(label, str) and label[:1].isupper() and (hint := layer_hint(label, self.reader.suggestions)):
+            return f"there is no layer called {label[:60]}{hint}"
+        hint = layer_hint(callee, self.reader.suggestions)
         if not hint and callee in variables:
             return f"{callee} is a variable that holds no layer; write one as in Conv2d({callee}, 3)"
         return f"there is no layer called {callee[:60]}{hint or '; `cnnstat ops` lists them all'}"

@@ -64,7 +64,7 @@ def _name(node: ast.Name, variables: Variables, words: tuple[str, ...]) -> Any:
     if name in _ENGLISH:
         raise ExpressionError(f"there is no variable called {name}; write {_ENGLISH[name]}", node.col_offset)
     known = (*words, *sorted(variables)[:12])
-    hint = did_you_mean(name, (*words, *variables))
+    hint = did_you_mean(name, (*words, *variables)) or did_you_mean(name, ("true", "false", "null"))
     hint = hint or (f"; known: {', '.join(known)}" if known else "; write a number, or set it under let:")
     what = "word or variable" if words else "variable"
     raise ExpressionError(f"there is no {what} called {name[:60]}{hint}", node.col_offset)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container
 from dataclasses import dataclass, field
 
-from cnnstat.errors import Location, SpecError, did_you_mean
+from cnnstat.errors import Location, Problem, SpecError, did_you_mean, nearest
 from cnnstat.frontends.call_text import taken_apart, words_in
 from cnnstat.frontends.given import OPAQUE, OPAQUE_KEYS, OPERAND_KEYS
 from cnnstat.frontends.items import Call, Choice, Faulty, Group, Item, Join, LayerLocation, Meta, Template, Value
 from cnnstat.frontends.names import is_label, template, templates, variable_name
-from cnnstat.frontends.problems import Problems, fail
+from cnnstat.frontends.problems import Problems, fail, problem
 from cnnstat.frontends.tree import Mapping, Scalar, Sequence, Tree
+from cnnstat.ops.synonyms import layer_hint
 
 JOINS = {"add": "Add", "concat": "Concat", "multiply": "Multiply"}
 """Keys that run parallel branches and join them, with the op that joins."""
@@ -73,9 +74,29 @@ class ItemReader:
         if joins:
             return self._join(tree, joins, own, _meta(tree))
         if len(own) != 1:
-            fail(tree.location, _unclear(tuple(own)))
+            raise SpecError(self._unclear(tree, tuple(own)))
         ((key, value),) = own.items()
         return self._single(tree.entries[key][0], value, _meta(tree))
+
+    def _unclear(self, tree: Mapping, keys: tuple[str, ...]) -> list[Problem]:
+        """Return what is wrong with a mapping that holds more or less than one layer."""
+        if not keys:
+            return [problem(tree.location, "this item names no layer; write one as in Conv2d: [64, 3]")]
+        layers = [key for key in keys if key == "layer" or key in self.callables or self._is_call(tree.entries[key][0])]
+        others = [key for key in keys if key not in layers]
+        misspelt = [key for key in others if len(layers) == 1 or nearest(key, ITEM_KEYS)]
+        if len(layers) < 2 and misspelt:
+            return [
+                problem(
+                    tree.entries[key][0].location,
+                    f"unknown key {key[:60]}"
+                    + (did_you_mean(key, ITEM_KEYS) or f"; beside a layer may stand {', '.join(COMMON_KEYS)}"),
+                )
+                for key in misspelt
+            ]
+        shown = ", ".join(key[:40] for key in keys[:6])
+        said = f"cannot tell which of {shown} is the layer; beside it only {', '.join(COMMON_KEYS)} may stand"
+        return [problem(tree.location, said)]
 
     def call(self, scalar: Scalar, meta: Meta | None = None) -> Call:
         """Return a layer or block written as a call text (`Conv2d(64, 3, padding=1)`)."""
@@ -146,25 +167,39 @@ class ItemReader:
         return Group(Meta(tree.location, None if label is None else template(label)), self.items(tree))
 
     def _single(self, key: Scalar, value: Tree, meta: Meta) -> Item:
-        """Return `Layer: arguments`, `layer: text`, or `label: item`."""
+        """Return `Layer: arguments`, `layer: text`, `Layer(arguments):`, or `label: item`."""
         if key.text == "layer" and isinstance(value, Scalar):
             return self.call(value, meta)
         if key.text in self.callables:
             return self._with_arguments(key, value, meta)
+        if self._is_call(key) and isinstance(value, Scalar) and value.value is None:
+            return self.call(key, meta)
         self._check_label(key, value)
         if meta.name is not None:
-            fail(key.location, f"two names, {key.text[:60]} and name:; keep one")
+            hint = did_you_mean(key.text, ITEM_KEYS)
+            fail(key.location, f"two names, {key.text[:60]} and name:; keep one{hint}")
         label = template(key)
         if isinstance(value, Sequence):
+            self._check_branches(key, value)
             return Group(meta._replace(name=label), self.items(value))
         return _renamed(self.item(value), label, meta)
 
+    def _check_branches(self, key: Scalar, value: Sequence) -> None:
+        """Raise SpecError where a label in front of lists is a misspelt `add:`, `concat:` or `multiply:`."""
+        meant = nearest(key.text, JOINS)
+        if meant and len(value.items) > 1 and any(isinstance(entry, Sequence) for entry in value.items):
+            said = f"a list of branches behind {key.text[:60]}:; did you mean {meant}? A name stands behind name:"
+            fail(key.location, said)
+
+    def _is_call(self, key: Scalar) -> bool:
+        """Whether a key is a layer or block with its arguments in brackets, as `Conv2d(64, 3)`."""
+        head, bracket, _ = key.text.partition("(")
+        return bool(bracket) and head in self.callables
+
     def _check_label(self, key: Scalar, value: Tree) -> None:
         """Raise SpecError where `key: value` looks like a layer with arguments rather than a label with layers."""
-        head, bracket, _ = key.text.partition("(")
-        if bracket and head in self.callables:
-            if isinstance(value, Scalar) and value.value is None:
-                fail(key.location, f"{head} has its arguments in brackets; delete the colon behind them")
+        head = key.text.partition("(")[0]
+        if self._is_call(key):
             fail(key.location, f"{head} has its arguments in brackets; a name stands in front, as in name: {head}(…)")
         entries = value.items if isinstance(value, Sequence) else [value]
         has_values = bool(entries) and all(isinstance(e, Scalar) and not isinstance(e.value, str) for e in entries)
@@ -173,7 +208,7 @@ class ItemReader:
             return
         if ("{" in key.text) != ("}" in key.text):
             fail(key.location, f"‘{key.text[:60]}’ has a brace without its partner; write {{…}}")
-        hint = did_you_mean(head, self.suggestions)
+        hint = layer_hint(head, self.suggestions)
         if not is_label(key.text) and not hint:
             fail(key.location, f"‘{key.text[:60]}’ is no layer, and names consist of letters, digits, _ and -")
         fail(key.location, f"there is no layer called {head[:60]}{hint}")
@@ -182,6 +217,12 @@ class ItemReader:
         """Return a layer written as `Conv2d: {out_channels: 64}`, `Conv2d: [64, 3]`, `Linear: 10` or `ReLU:`."""
         positional: tuple[Value, ...] = ()
         keywords: tuple[tuple[str, Value], ...] = ()
+        lower = key.text.lower()
+        if JOINS.get(lower) == key.text and self._has_layers(value):
+            fail(
+                key.location,
+                f"branches stand behind {lower}:; {key.text} is the layer, whose inputs stand behind from:",
+            )
         if isinstance(value, Mapping):
             keywords = tuple((name, Value(v, scalar)) for name, (scalar, v) in value.entries.items())
         elif isinstance(value, Sequence):
@@ -189,6 +230,15 @@ class ItemReader:
         elif not (isinstance(value, Scalar) and value.value is None):
             positional = (Value(value),)
         return _written_as_mapping(key, key.text, positional, keywords, meta)
+
+    def _has_layers(self, value: Tree) -> bool:
+        """Whether a tree holds a list of lists or of layers."""
+        entries = value.items if isinstance(value, Sequence) else ()
+        return any(
+            isinstance(entry, Sequence)
+            or (isinstance(entry, Scalar) and entry.text.partition("(")[0] in self.callables)
+            for entry in entries
+        )
 
 
 def _written_as_mapping(
@@ -241,11 +291,3 @@ def _renamed(item: Item, label: Template, outer: Meta) -> Item:
         inner = meta._replace(condition=None)
         return Choice(meta, item.then._replace(meta=inner), item.otherwise._replace(meta=inner))
     return item._replace(meta=meta)
-
-
-def _unclear(keys: tuple[str, ...]) -> str:
-    """Return the message for a mapping that is no item."""
-    if not keys:
-        return "this item names no layer; write one as in Conv2d: [64, 3]"
-    shown = ", ".join(key[:40] for key in keys[:6])
-    return f"cannot tell which of {shown} is the layer; beside it only {', '.join(COMMON_KEYS)} may stand"

@@ -37,6 +37,7 @@ class Request:
     variables: values for `let:` variables, as text (evaluated) or Python values.
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `eval` or `train` mode.
+    keeps_values: whether its buffers are to have their values, as a module that is built from its graph needs them.
     """
 
     inputs: Mapping[str, InputShape] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class Request:
     variables: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eval"
+    keeps_values: bool = False
 
 
 def parse_input(text: str) -> tuple[str, InputShape]:

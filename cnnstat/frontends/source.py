@@ -8,11 +8,15 @@ from pathlib import Path
 from cnnstat.errors import SourceError, did_you_mean
 from cnnstat.frontends import zoo
 from cnnstat.frontends.request import Request, RequestError
+from cnnstat.frontends.text_file import read_stdin
 from cnnstat.ir.graph import Graph
+
+STDIN = "-"
+"""The SOURCE that means a spec on standard input."""
 
 
 def load_source(source: str, request: Request) -> Graph:
-    """Return the graph of a zoo name, a .yaml file or (with a colon) a PyTorch model.
+    """Return the graph of a zoo name, a .yaml file, a spec on standard input, or (with a colon) a PyTorch model.
 
     Raises SourceError, SpecError, RequestError, or for a PyTorch model ModelError.
     """
@@ -20,10 +24,14 @@ def load_source(source: str, request: Request) -> Graph:
         return _load_torch(source, request)
     if request.arguments:
         raise RequestError("--arg is for PyTorch models; a spec takes --set")
-    from cnnstat.frontends.spec import read_spec
+    from cnnstat.frontends.spec import parse_spec, read_spec
 
+    if source == STDIN:
+        return parse_spec(read_stdin(), request, file="stdin", find=zoo.find)
     if source in zoo.names():
-        return read_spec(zoo.path(source), request, zoo.find, source=source)
+        return read_spec(zoo.path(source), request, zoo.find, source=source, shown=f"{source}.yaml")
+    if not source.strip():
+        raise SourceError("SOURCE is empty; name a network of the zoo (`cnnstat list`) or a .yaml file")
     if source.endswith(".py"):
         raise SourceError(f"{source[:100]}: name the class, function or model in it, as in {Path(source).name}:Net")
     if _is_path(source):

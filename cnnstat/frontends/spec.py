@@ -29,9 +29,13 @@ _CROSS = re.compile(r"\s*[x×]\s*")
 _BY_CROSSES = re.compile(r"\d{1,12}(?:\s*[x×]\s*\d{1,12}){1,9}\Z")
 
 
-def read_spec(path: Path, request: Request, find: Finder, *, source: str = "") -> Graph:
-    """Return the graph of a spec file; raises SpecError with every fault that could be told apart."""
-    return _compiled(lambda problems: read_document(path, find, problems), request, str(path), source or str(path))
+def read_spec(path: Path, request: Request, find: Finder, *, source: str = "", shown: str = "") -> Graph:
+    """Return the graph of a spec file, which errors call `shown`, by its path unless given.
+
+    Raises SpecError with every fault that could be told apart.
+    """
+    named = shown or str(path)
+    return _compiled(lambda problems: read_document(path, find, problems, named), request, named, source or str(path))
 
 
 def parse_spec(text: str, request: Request | None = None, *, file: str = "<text>", find: Finder | None = None) -> Graph:

@@ -37,11 +37,14 @@ _INVISIBLE = re.compile(
 
 _REMEDIES = (
     ("cannot start any token", "a character that YAML does not allow here; put the text into quotes"),
-    ("mapping values are not allowed", "a second colon in one line, or a line indented deeper than the one above"),
+    (
+        "mapping values are not allowed",
+        "a second colon in one line, a line too deep, or keys below a layer without a colon, as in ReLU:",
+    ),
     ("simple key", "a key without its colon, or a text over several lines; check the indentation"),
     (
         "',' or '",
-        "a list or mapping in brackets is not closed; or it holds a layer that has a list: put that in quotes",
+        "brackets are not closed; or they hold a text that has [ or { itself, which needs quotes",
     ),
     ("node content", "a value is missing here, or one begins with a character that needs quotes"),
     ("document start", "the indentation fits nothing above, or brackets are closed too often"),

@@ -231,6 +231,8 @@ def _shown(value: Any) -> str:
         return f"[{', '.join(map(_shown, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str) and not value.isidentifier():
+        return repr(value[:60])  # `nearest-exact` would be a difference
     return str(value)[:60]
 
 

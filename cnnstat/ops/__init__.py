@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cache
 from importlib import import_module
 
-from cnnstat.errors import OpError, did_you_mean
+from cnnstat.errors import OpError
 from cnnstat.ir.op import Op
+from cnnstat.ops.synonyms import layer_hint
 
 FAMILIES: dict[str, tuple[str, ...]] = {
     "conv": ("Conv1d", "Conv2d", "Conv3d", "ConvTranspose1d", "ConvTranspose2d", "ConvTranspose3d"),
@@ -117,6 +118,6 @@ def names() -> tuple[str, ...]:
 def lookup(name: str) -> type[Op]:
     """Return the op class called `name`; raises OpError with the nearest right name if there is none."""
     if name not in _FILES:
-        raise OpError(f"there is no layer called {name[:60]}{did_you_mean(name, _FILES)}")
+        raise OpError(f"there is no layer called {name[:60]}{layer_hint(name, _FILES)}")
     op: type[Op] = getattr(import_module(f"cnnstat.ops.{_FILES[name]}"), name)
     return op

@@ -48,9 +48,9 @@ class Sizes(NamedTuple):
 class ScaledDotProductAttention(Weightless, Op):
     """Mean of the values, weighted by how well each key fits the query: softmax(QKᵀ/√E)·V.
 
-    Takes query (batch × … × L × E), key (… × S × E), value (… × S × Eᵥ), and a mask if wanted. Every score counts, also
-    where a causal mask discards it. A score is scaled (1), goes through the softmax (compare, subtract, exp, add,
-    divide) and, with a mask input, is added to it (1). Dropout works in training only.
+    Takes query (… × L × E), key (… × S × E), value (… × S × Eᵥ), and a mask if wanted; batch and heads, if any, come
+    first. Every score counts, also where a causal mask discards it. A score is scaled (1), goes through the softmax
+    (compare, subtract, exp, add, divide) and, with a mask input, is added to it (1). Dropout works in training only.
     """
 
     family = Family.ATTENTION
@@ -66,11 +66,9 @@ class ScaledDotProductAttention(Weightless, Op):
 
     def sizes(self, inputs: Shapes) -> Sizes:
         """Return the sizes of the attention, or raise OpError where the inputs do not fit together."""
-        if any(len(shape) < 3 for shape in inputs[:3]):
+        if any(len(shape) < 2 for shape in inputs[:3]):
             shapes = ", ".join(map(shape_text, inputs[:3]))
-            raise OpError(
-                f"query, key and value are batch × … × positions × features, but they are {shapes}; reshape them"
-            )
+            raise OpError(f"query, key and value are … × positions × features, but they are {shapes}; reshape them")
         (*_, queries, length), (*_, keys, key_length), (*_, values, value_length) = inputs[:3]
         if length != key_length:
             raise OpError(f"a query has {length} features and a key {key_length}; project them to the same number")
@@ -86,6 +84,8 @@ class ScaledDotProductAttention(Weightless, Op):
         first, *others = (shape[:-2] for shape in inputs[:3])
         if not self.enable_gqa:
             return first, *others
+        if not all((first, *others)):
+            raise OpError("enable_gqa=true needs heads: … × heads × positions × features; reshape, or leave it out")
         for own in others:
             if first[-1] % own[-1]:
                 raise OpError(
@@ -108,7 +108,7 @@ class ScaledDotProductAttention(Weightless, Op):
                 )
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return batch × … × L × Eᵥ."""
+        """Return … × L × Eᵥ."""
         sizes = self.sizes(inputs)
         return ((*sizes.batch, sizes.queries, sizes.value_length),)
 
@@ -184,9 +184,9 @@ class ScaledDotProductAttention(Weightless, Op):
         if sizes.weights != scores:
             numbers = f"{scores} · {sizes.key_length} + {sizes.weights} · {sizes.value_length}"
             products = ("scores · E + weights · Eᵥ", numbers)
-        pairs = f"{'·'.join(map(str, sizes.pairs))} · {sizes.queries}·{sizes.keys}"
+        pairs = " · ".join(filter(None, ("·".join(map(str, sizes.pairs)), f"{sizes.queries}·{sizes.keys}")))
         return (
-            Formula("scores", "N·H · L·S", pairs, scores, "QKᵀ, one a query and key"),
+            Formula("scores", "N·H · L·S" if sizes.pairs else "L·S", pairs, scores, "QKᵀ, one a query and key"),
             Formula("MACs", *products, self.macs(inputs, outputs), "QKᵀ and its softmax times V"),
             Formula("FLOPs", "scores · operations", f"{scores} · {per_score}", scores * per_score, note),
         )

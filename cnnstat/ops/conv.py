@@ -13,6 +13,7 @@ from cnnstat.ir.op import Example, Family, Formula, Linearity, NoBuffers, Op, Sa
 from cnnstat.ir.window import Reads, transposed
 from cnnstat.ops.spatial import (
     AXIS_NAMES,
+    AXIS_SYMBOLS,
     Slide,
     channels_and_space,
     slide_formulas,
@@ -256,16 +257,16 @@ class _ConvTranspose(_Convolution):
         letters = "·".join(f"K_{s[0].upper()}" for s in AXIS_NAMES[self.spatial])
         group, group_number = ("", f"{c_out}") if self.groups == 1 else ("/G", f"{c_out}/{self.groups}")
         filters = c_out // self.groups * math.prod(self.kernel)
-        per_axis_lines = zip(AXIS_NAMES[self.spatial], space, self._geometry(), sizes)
+        axes = zip(AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial], space, self._geometry(), sizes)
         return (
             *(
                 Formula(
                     f"output {name}",
-                    "(W − 1)·S − 2P + D(K − 1) + extra + 1",
+                    f"({symbol} − 1)·S − 2P + D(K − 1) + extra + 1",
                     f"({w} − 1)·{s} − 2·{p} + {d}·({k} − 1) + {e} + 1",
                     size,
                 )
-                for name, w, (k, s, p, d, e), size in per_axis_lines
+                for name, symbol, w, (k, s, p, d, e), size in axes
             ),
             Formula("weights", f"C_in · C_out{group}·{letters}", f"{c} · {group_number}·{kernel}", c * filters),
             *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),

@@ -39,7 +39,8 @@ class Sizes(NamedTuple):
 class MultiheadAttention(NoBuffers, Op):
     """Attention in several heads: project query, key and value, attend in each head, project the result.
 
-    Takes one input (self-attention), two (queries, and a memory that is keys and values), or query, key and value.
+    Takes one input (self-attention), two (queries, and a memory that is keys and values), or query, key and value,
+    each batch × positions × features, or positions × features alone.
     Other than in PyTorch, batch_first is true unless written otherwise, as axis 0 is the batch everywhere in cnnstat.
     Work beyond the matrix products, for each score of each head: scaling (1), softmax (compare, subtract, exp, add,
     divide), and with need_weights the mean over heads (1). Dropout works in training only.
@@ -66,15 +67,17 @@ class MultiheadAttention(NoBuffers, Op):
 
     def _ordered(self, shape: Shape) -> Shape:
         """Return a shape as batch, positions, features; raises OpError if it has another number of axes."""
-        if len(shape) != 3:
+        if len(shape) not in (2, 3):
             raise OpError(f"takes batch×positions×features, but its input is {shape_text(shape)}; reshape it first")
+        if len(shape) == 2:
+            return (1, *shape)
         return shape if self.batch_first else (shape[1], shape[0], shape[2])
 
     def sizes(self, inputs: Shapes) -> Sizes:
         """Return the sizes of the attention, or raise OpError where the inputs do not fit together."""
         query, key, value = (self._ordered(shape) for shape in _roles(inputs))
         (batch, queries, features), (_, keys, key_features), value_features = query, key, value[2]
-        if batch != key[0] or key[:2] != value[:2]:
+        if batch != key[0] or key[:2] != value[:2] or len({len(shape) for shape in inputs}) > 1:
             shapes = ", ".join(map(shape_text, inputs))
             raise OpError(f"its inputs are {shapes}; give all the same batch, and each key one value")
         if features % self.num_heads:
@@ -91,7 +94,8 @@ class MultiheadAttention(NoBuffers, Op):
     def output(self, inputs: Shapes) -> Shapes:
         """Return the query's shape, and with need_weights the weights, batch × L × S."""
         sizes = self.sizes(inputs)
-        return (inputs[0], (sizes.batch, sizes.queries, sizes.scored))[: 1 + self.need_weights]
+        weights = (sizes.batch, sizes.queries, sizes.scored)
+        return (inputs[0], weights if len(inputs[0]) == 3 else weights[1:])[: 1 + self.need_weights]
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return the projections, packed into one matrix where all inputs have equally many features."""
@@ -136,6 +140,8 @@ class MultiheadAttention(NoBuffers, Op):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that a position reads its own query and all keys and values; in self-attention, the whole input."""
+        if len(inputs[0]) == 2:
+            return self._window_of_one(inputs, index)
         batch, positions = (0, 1) if self.batch_first else (1, 0)
 
         def reads(rule: AxisRule, batch_rule: AxisRule = IDENTITY) -> Reads:
@@ -143,11 +149,18 @@ class MultiheadAttention(NoBuffers, Op):
             # The second output, the weights, has the batch first in any case.
             return (*(pair if self.batch_first or index else pair[::-1]), None)
 
-        rules = {1: (WHOLE,), 2: (IDENTITY, WHOLE), 3: (IDENTITY, WHOLE, WHOLE)}[len(inputs)]
+        rules = _RULES[len(inputs)]
         if index == 0:
             return tuple(map(reads, rules))
         keys: Reads = ((batch, IDENTITY), None, (positions, WHOLE))
         return ((reads(rules[0])), *(keys, reads(NOTHING, NOTHING))[: len(inputs) - 1])
+
+    def _window_of_one(self, inputs: Shapes, index: int) -> tuple[Reads, ...]:
+        """Return the same for one sequence without a batch."""
+        rules = _RULES[len(inputs)]
+        if index == 0:
+            return tuple(((0, rule), None) for rule in rules)
+        return (((0, rules[0]), None), (None, (0, WHOLE)), ((0, NOTHING), None))[: len(inputs)]
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return what PyTorch keeps on a CPU, where two inputs mean that key and value are one tensor.
@@ -168,7 +181,8 @@ class MultiheadAttention(NoBuffers, Op):
         """Return the inputs that are kept themselves, and the elements of the transposed copies of the others."""
         projected = [*range(len(inputs)), *([1] if len(inputs) == 2 and not sizes.is_packed else [])]
         # Transposing is free where one of the two axes has size 1.
-        copied = [i for i in projected if self.batch_first and min(inputs[i][:2]) > 1]
+        is_transposed = self.batch_first and len(inputs[0]) == 3
+        copied = [i for i in projected if is_transposed and min(inputs[i][:2]) > 1]
         return tuple(sorted(set(projected).difference(copied))), sum(numel(inputs[i]) for i in copied)
 
     def _kept_projections(self, inputs: Shapes, sizes: Sizes, is_fused: bool) -> int:
@@ -177,14 +191,16 @@ class MultiheadAttention(NoBuffers, Op):
         Queries, keys and values that one product makes are one storage, which one of them keeps alive.
         """
         n, queries, keys, scored, e = sizes[:5]
+        # Of one sequence, PyTorch makes three tensors with a batch, and no longer sees that they are the same.
+        count = len(inputs) if len(inputs[0]) == 3 else 3
         scaled_keys = 0 if is_fused or self.need_weights else n * keys * e
-        is_self_attention = len(inputs) == 1
+        is_self_attention = count == 1
         if scored > keys:
             together = 3 if is_self_attention and is_fused else 1
             return n * e * (together * queries + 2 * scored)
         if is_self_attention and not is_fused:
             return n * e * (queries + 3 * keys) + scaled_keys
-        unscaled_keys = 0 if scaled_keys and not (len(inputs) == 2 and sizes.is_packed) else n * keys * e
+        unscaled_keys = 0 if scaled_keys and not (count == 2 and sizes.is_packed) else n * keys * e
         return n * e * (queries + keys) + unscaled_keys + scaled_keys
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
@@ -239,6 +255,10 @@ class MultiheadAttention(NoBuffers, Op):
             Example(cls(3, need_weights=True), (query, memory, memory)),
             Example(cls(3, batch_first=False, need_weights=True), ((5, 2, 12), (7, 2, 12))),
         )
+
+
+_RULES: dict[int, tuple[AxisRule, ...]] = {1: (WHOLE,), 2: (IDENTITY, WHOLE), 3: (IDENTITY, WHOLE, WHOLE)}
+"""How a result reads the positions of each input, by the number of inputs: its own query, all keys and values."""
 
 
 def _roles(inputs: Shapes) -> Shapes:

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
-from cnnstat.ops.replay import Replay
 from cnnstat.ops.view import shape_text
 
 Tensors = tuple[tuple[str, Shape], ...]
@@ -208,7 +207,6 @@ class Recorded(_Traced):
     flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known, so that everything counts as read.
     modelled: whether its work is known.
-    replay: how to make the call again, where its arguments tell.
     """
 
     function: str
@@ -220,7 +218,6 @@ class Recorded(_Traced):
     reads: tuple[Reads, ...] | None = None
     modelled: bool = True  # type: ignore[misc]
     counted_as_weighted: bool = False  # type: ignore[misc]
-    replay: Replay | None = None
 
     @property
     def kind(self) -> str:

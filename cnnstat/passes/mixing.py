@@ -29,5 +29,10 @@ def _keeps_apart(node: Node, inputs: Shapes, outputs: Shapes) -> bool:
     """Return whether each output element comes from one element of the only input: views, element-wise ops."""
     if node.op.storage is Storage.VIEW or len(inputs) != 1:
         return len(inputs) == 1
-    reads = (entry for index in range(len(outputs)) for entry in enumerate(node.op.window(inputs, outputs, index)[0]))
-    return all(entry == (place, IDENTITY) for place, entry in reads)
+    # An axis that no output axis reads is summed over, as a mean over space does.
+    axes = {place for place, length in enumerate(inputs[0]) if length > 1}
+    windows = (node.op.window(inputs, outputs, index)[0] for index in range(len(outputs)))
+    return all(
+        axes <= set(range(len(reads))) and all(entry == (place, IDENTITY) for place, entry in enumerate(reads))
+        for reads in windows
+    )

@@ -51,6 +51,16 @@ def assemble(
     )
 
 
+def with_ceilings(profile: Profile, ceilings: Ceilings, note: str) -> Profile:
+    """Return a profile with its floors by other ceilings, and a note of that."""
+    layers = tuple(
+        replace(layer, floor=floor, bound=bound) if layer.bound is not None else layer
+        for layer in profile.layers
+        for floor, bound in [ceilings.floor(layer.flops, layer.moved)]
+    )
+    return replace(profile, ceilings=ceilings, layers=layers, notes=(*profile.notes, note))
+
+
 def _of_trace(analysis: Analysis) -> tuple[str, ...]:
     """Return what a traced graph rests on."""
     return tuple(analysis.graph.about.get("notes_torch", ()))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from cnnstat.profiler.call_marks import CallMarks
 from cnnstat.profiler.network_marks import NetworkMarks
 from cnnstat.profiler.observer import Marks, Observer
 from cnnstat.profiler.plan import Plan, Planned
+from cnnstat.profiler.quiet import quiet_median
 from cnnstat.profiler.stopwatch import BackwardStopwatch, Clock, Costs, Stopwatch
 from cnnstat.profiler.subject import Subject
 from cnnstat.torch_model.network import Network, Step
@@ -29,13 +29,14 @@ ROUNDS = 15
 class _Chain(nn.Module):
     """The same small call again and again."""
 
-    def __init__(self, call: Callable[[Tensor], Any]) -> None:
+    def __init__(self, call: Callable[[Tensor], Any], length: int = LENGTH) -> None:
         super().__init__()
         self._call = call
+        self._length = length
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the input."""
-        for _ in range(LENGTH):
+        for _ in range(self._length):
             self._call(x)
         return x
 
@@ -51,7 +52,14 @@ def calibrate(subject: Subject, clock: Clock) -> Costs:
     below = subject.marks.below
     inside, following, outside = _marks(*_call_chain(torch.neg, 0, below), x, clock)
     _, passed, _ = _marks(*_call_chain(torch.is_floating_point, None, below), x, clock)
-    return replace(hooks, mark_inside=inside, mark_outside=outside, following=following, passed_over=passed)
+    return replace(
+        hooks,
+        mark_inside=inside,
+        mark_outside=outside,
+        following=following,
+        passed_over=passed,
+        run=_following_nothing(below, x, clock),
+    )
 
 
 def _network_chain() -> tuple[nn.Module, Marks]:
@@ -75,6 +83,19 @@ def _call_chain(function: Callable[[Tensor], Any], row: int | None, below: bool)
     return model, CallMarks(model, plan, below)
 
 
+def _following_nothing(below: bool, x: Tensor, clock: Clock) -> float:
+    """Return the nanoseconds that following a run adds to one that calls nothing."""
+    model = _Chain(torch.neg, 0)
+    marks = CallMarks(model, Plan(()), below)
+    plain, followed = [], []
+    with torch.no_grad():
+        for _ in range(ROUNDS):
+            plain.append(_time(model, x, clock))
+            with marks.marking(Observer()):
+                followed.append(_time(model, x, clock))
+    return max(0.0, quiet_median(followed) - quiet_median(plain))
+
+
 def _marks(model: nn.Module, marks: Marks, x: Tensor, clock: Clock) -> tuple[float, float, float]:
     """Return the nanoseconds that a mark adds within a row's time, by being followed, and otherwise beside it."""
     plain, followed, marked, laps = [], [], [], []
@@ -87,8 +108,8 @@ def _marks(model: nn.Module, marks: Marks, x: Tensor, clock: Clock) -> tuple[flo
             with marks.marking(watch):
                 marked.append(_time(model, x, clock))
             laps += [lap.end - lap.begin for lap in watch.laps]
-    alone, following, whole = (median(times) / LENGTH for times in (plain, followed, marked))
-    inside = max(0.0, median(laps) - alone) if laps else 0.0
+    alone, following, whole = (quiet_median(times) / LENGTH for times in (plain, followed, marked))
+    inside = max(0.0, quiet_median(laps) - alone) if laps else 0.0
     following = max(0.0, following - alone)
     return inside, following, max(0.0, whole - alone - following - inside)
 
@@ -108,9 +129,9 @@ def _hooks(x: Tensor, clock: Clock) -> tuple[float, float]:
         watch = BackwardStopwatch(clock)
         hooked.append(_backward_time(x, clock, watch))
         laps += [(lap.end - lap.begin) for lap in watch.backward_laps]
-    alone = median(plain) / LENGTH
-    whole = max(0.0, median(hooked) / LENGTH - alone)
-    inside = min(whole, max(0.0, median(laps) - alone))
+    alone = quiet_median(plain) / LENGTH
+    whole = max(0.0, quiet_median(hooked) / LENGTH - alone)
+    inside = min(whole, max(0.0, quiet_median(laps) - alone))
     return inside, whole - inside
 
 

@@ -104,7 +104,7 @@ class CallMarks:
         calls, passing = self.plan.calls, self.plan.passing
         end = len(calls)
 
-        runs = _Runs(self._model, self._start)
+        runs = _Runs(self._model, self._start, self._finish)
 
         def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             place = self._place
@@ -162,6 +162,11 @@ class CallMarks:
         self._place, self._is_lost = 0, False
         self._before.clear()
 
+    def _finish(self) -> None:
+        """A run that ends before its plan does has not followed it either."""
+        if not self._is_lost and any(planned.row is not None for planned in self.plan.calls[self._place :]):
+            self.diverged += 1
+
 
 def _observed(
     observer: Observer,
@@ -184,9 +189,10 @@ def _observed(
 class _Runs:
     """Follows the runs of a model: `depth` is 0 outside, and above 1 where a model calls itself."""
 
-    def __init__(self, model: nn.Module, start: Callable[[], None]) -> None:
+    def __init__(self, model: nn.Module, start: Callable[[], None], finish: Callable[[], None] | None = None) -> None:
         self._model = model
         self._start = start
+        self._finish = finish
         self.depth = 0
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
@@ -196,6 +202,8 @@ class _Runs:
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         self.depth -= 1
+        if not self.depth and self._finish is not None:
+            self._finish()
 
     @contextmanager
     def following(self) -> Iterator[None]:

@@ -40,16 +40,20 @@ def find_ceilings(environment: Environment, device: torch.device, progress: Prog
     if known is not None:
         return known
     progress.stage("ceilings", 1)
+    found = measure_all(environment, device)
+    progress.step()
+    write_ceilings(key, found)
+    return found
+
+
+def measure_all(environment: Environment, device: torch.device) -> Ceilings:
+    """Return the ceilings of a device in the way of its kind; raises CnnstatError where a GPU cannot tell them."""
     dtype: torch.dtype = getattr(torch, environment.dtype)
     if device.type == "cuda":
         from cnnstat.profiler.cuda.ceilings import measure_ceilings
 
-        found = measure_ceilings(device, dtype, environment.settings["tf32"] == "true")
-    else:
-        found = measure(device, dtype, device_clock(device))
-    progress.step()
-    write_ceilings(key, found)
-    return found
+        return measure_ceilings(device, dtype, environment.settings["tf32"] == "true")
+    return measure(device, dtype, device_clock(device))
 
 
 def circumstances(environment: Environment) -> dict[str, str]:
@@ -76,8 +80,8 @@ def measure(device: torch.device, dtype: torch.dtype, clock: Clock) -> Ceilings:
     """
     return Ceilings(
         flops=_products(device, dtype, clock),
-        bandwidth=_copies(device, clock),
-        launch=_smallest(device, dtype, clock),
+        bandwidth=copies(device, clock),
+        launch=smallest(device, dtype, clock),
         measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
     )
 
@@ -88,29 +92,29 @@ def _products(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
     These run different code: on CPUs without instructions for half precision, one is far faster than the others.
     """
     matrix, vector = (torch.rand(*sizes, device=device).to(dtype) for sizes in ((1024, 1024), (1024,)))
-    rate = 2 * 1024**2 / _best(partial(torch.mv, matrix, vector), clock)
+    rate = 2 * 1024**2 / best(partial(torch.mv, matrix, vector), clock)
     image, kernels = (torch.rand(*sizes, device=device).to(dtype) for sizes in ((1, 64, 56, 56), (64, 64, 3, 3)))
-    seconds = _best(partial(torch.nn.functional.conv2d, image, kernels, padding=1), clock)
-    best = max(rate, 2 * 64 * 64 * 9 * 56 * 56 / seconds)
+    seconds = best(partial(torch.nn.functional.conv2d, image, kernels, padding=1), clock)
+    highest = max(rate, 2 * 64 * 64 * 9 * 56 * 56 / seconds)
     for size in SIZES:
         a, b = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
         out = torch.empty(size, size, device=device, dtype=dtype)
-        seconds = _best(partial(torch.mm, a, b, out=out), clock)
-        best = max(best, 2 * size**3 / seconds)
+        seconds = best(partial(torch.mm, a, b, out=out), clock)
+        highest = max(highest, 2 * size**3 / seconds)
         if 8 * seconds > PATIENCE:
             break
-    return best
+    return highest
 
 
-def _copies(device: torch.device, clock: Clock) -> float:
+def copies(device: torch.device, clock: Clock) -> float:
     """Return the bytes per second, read and written, of the best copy."""
     size = max(64 * 2**20, 4 * last_level_cache_bytes())
     source = torch.rand(size // 4, device=device)
     target = torch.empty_like(source)
-    return 2 * source.nbytes / _best(lambda: target.copy_(source), clock)
+    return 2 * source.nbytes / best(lambda: target.copy_(source), clock)
 
 
-def _smallest(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
+def smallest(device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
     """Return the seconds of the smallest op."""
     x = torch.rand(1, device=device).to(dtype)
 
@@ -133,7 +137,7 @@ def _times(run: Callable[[], object], clock: Clock) -> list[float]:
     return times
 
 
-def _best(run: Callable[[], object], clock: Clock) -> float:
+def best(run: Callable[[], object], clock: Clock) -> float:
     """Return the shortest of several tries."""
     return min(_times(run, clock))
 

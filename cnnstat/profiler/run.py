@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from cnnstat.errors import CnnstatError
 from cnnstat.frontends.request import Request
 from cnnstat.frontends.torch.state import same_random_numbers
 from cnnstat.ir.graph import Graph
-from cnnstat.profiler.assemble import assemble
+from cnnstat.profiler.assemble import assemble, with_ceilings
 from cnnstat.profiler.ceilings import find_ceilings
 from cnnstat.profiler.cpu import measure_cpu
 from cnnstat.profiler.device import choose_device
@@ -23,6 +24,7 @@ from cnnstat.profiler.measurement import Measurement
 from cnnstat.profiler.options import Options
 from cnnstat.profiler.prepare import make_subject
 from cnnstat.profiler.progress import Progress
+from cnnstat.profiler.recheck import rechecked
 from cnnstat.profiler.subject import Subject
 from cnnstat.timing.profile import Profile
 
@@ -46,8 +48,20 @@ def run_profile(
         found = environment(subject.analysis.graph, options, device, request.mode)
         ceilings = find_ceilings(found, device, progress, refresh)
         measurement = _measure(subject, options, progress)
-    named = source if isinstance(source, str) else subject.analysis.graph.source or subject.analysis.graph.name
-    return assemble(subject, named, measurement, ceilings, found)
+        named = source if isinstance(source, str) else subject.analysis.graph.source or subject.analysis.graph.name
+        profile = assemble(subject, named, measurement, ceilings, found)
+        return _held_against_ceilings(profile, device, progress) if profile.complete else profile
+
+
+def _held_against_ceilings(profile: Profile, device: torch.device, progress: Progress) -> Profile:
+    """Return a profile whose layers beat no ceiling that was measured too low."""
+    try:
+        best, said = rechecked(profile.ceilings, profile.layers, profile.environment, device, progress)
+    except KeyboardInterrupt:
+        return replace(profile, complete=False)
+    except CnnstatError:
+        return profile  # What was measured is worth more than another look at the ceilings.
+    return with_ceilings(profile, best, said) if said else profile
 
 
 def _measure(subject: Subject, options: Options, progress: Progress) -> Measurement:

@@ -31,6 +31,7 @@ class Costs:
 
     mark_inside: of a mark, how much the row's own time shows; mark_outside: how much lies beside it.
     following, passed_over: of a call that is followed to where a row could be told, and of one that is let pass.
+    run: of a run that is followed, whatever it calls.
     hook_inside, hook_outside: the same as of marks, of the hooks around a step of the backward pass.
     """
 
@@ -38,6 +39,7 @@ class Costs:
     mark_outside: float = 0.0
     following: float = 0.0
     passed_over: float = 0.0
+    run: float = 0.0
     hook_inside: float = 0.0
     hook_outside: float = 0.0
 
@@ -79,8 +81,13 @@ class BackwardStopwatch(Stopwatch):
         self._step_begin = 0
 
     def made(self, row: int, result: Any) -> None:
-        """Hook the steps that lead to a result and are not known yet."""
+        """Hook the steps that lead to a result and are not known yet, and note how long that takes."""
         begin = self._clock()
+        self.find(row, result)
+        self.bookkeeping += self._clock() - begin
+
+    def find(self, row: int, result: Any) -> None:
+        """Hook the steps that lead to a result and are not known yet, while no time is taken."""
         waiting = [tensor.grad_fn for tensor in tensors_in(result)]
         while waiting:
             step = waiting.pop()
@@ -89,7 +96,6 @@ class BackwardStopwatch(Stopwatch):
             self._known.add(step)
             self._handles += [step.register_prehook(self._begin_step), step.register_hook(self._ender(row))]
             waiting += [before for before, _ in step.next_functions]
-        self.bookkeeping += self._clock() - begin
 
     def release(self) -> None:
         """Take the hooks off: the steps that add to parameters' gradients live on, and would tell of later passes."""

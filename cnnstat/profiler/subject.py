@@ -38,7 +38,11 @@ class Subject:
     def run(self) -> Any:
         """Run one forward pass, and return what the model returns."""
         with torch.set_grad_enabled(self.backward):
-            return self.model(*self.arguments, **self.keywords)
+            return self.forward()
+
+    def forward(self) -> Any:
+        """Run one forward pass, gradients as they are switched, and return what the model returns."""
+        return self.model(*self.arguments, **self.keywords)
 
     def clear_gradients(self) -> None:
         """Drop the gradients of the last backward pass, as `zero_grad` does."""

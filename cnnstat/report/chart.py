@@ -84,9 +84,12 @@ def _chart(
     folded = ", the layers of a block together" if is_folded else ""
     title = f"{measure.title} of convolutions and linear layers, {unit}{folded}"
     lines: list[Line] = [plain(line, "bold") for line in wrapped(title, (room + GAP) * abreast - GAP)]
+    length = min((_widths(found, scale, room)[2] for found in sets), default=1)  # one scale for all
     for first in range(0, len(analyses), abreast):
         places = range(first, min(first + abreast, len(analyses)))
-        columns = [_column(headings[i], sets[i], scale, longest, room, COLOURS[i % len(COLOURS)]) for i in places]
+        columns = [
+            _column(headings[i], sets[i], scale, longest, length, room, COLOURS[i % len(COLOURS)]) for i in places
+        ]
         for row in zip_longest(*columns, fillvalue=((" " * room, ""),)):
             lines.append(tuple(span for i, cells in enumerate(row) for span in (*((" " * GAP, ""),) * (i > 0), *cells)))
     return lines
@@ -97,18 +100,26 @@ def _unit(measure: Measure, longest: int) -> tuple[int, str]:
     return next((unit for unit in measure.units if longest * 10 >= unit[0]), measure.units[-1])
 
 
-def _column(heading: str, found: Sequence[Bar], scale: int, longest: int, room: int, colour: str) -> list[Line]:
-    """Return the lines of one network, each `room` columns wide."""
+def _widths(found: Sequence[Bar], scale: int, room: int) -> tuple[int, int, int]:
+    """Return the columns of one network's names and numbers, and what these leave for bars."""
+    values = (bar.value for bar in (*found, Bar("total", sum(bar.value for bar in found))))
+    value_width = widest(chart_number(value / scale) for value in values)
+    names = ("total", *(printable(bar.name) for bar in found))
+    name_width = min(widest(names), max(8, room - value_width - 14))
+    return name_width, value_width, max(1, room - name_width - value_width - 3)
+
+
+def _column(
+    heading: str, found: Sequence[Bar], scale: int, longest: int, length: int, room: int, colour: str
+) -> list[Line]:
+    """Return the lines of one network, each `room` columns wide, with bars of at most `length`."""
     total = sum(bar.value for bar in found)
-    values = [chart_number(bar.value / scale) for bar in found]
-    value_width = widest((chart_number(total / scale), *values))
-    names = [printable(bar.name) for bar in found]
-    name_width = min(widest(("total", *names)), max(8, room - value_width - 14))
-    length = max(1, room - name_width - value_width - 3)
+    name_width, value_width, own = _widths(found, scale, room)
     lines: list[Line] = [((padded(cut_end(printable(heading), room), room, "left"), colour),)]
-    for name, value, bar in zip(names, values, found):
+    for bar in found:
+        name, value = printable(bar.name), chart_number(bar.value / scale)
         head = f"{padded(cut_start(name, name_width), name_width, 'left')} {padded(value, value_width, 'right')} "
-        lines.append(((head, ""), (padded(bar_text(bar.value, longest, length), length + 1, "left"), colour)))
+        lines.append(((head, ""), (padded(bar_text(bar.value, longest, length), own + 1, "left"), colour)))
     head = f"{padded('total', name_width, 'left')} {padded(chart_number(total / scale), value_width, 'right')} "
     lines.append(((padded(head, room, "left"), "bold"),))
     return lines

@@ -12,7 +12,7 @@ from cnnstat.report.csv import csv_text
 from cnnstat.report.facts import Fact, facts_page
 from cnnstat.report.glyphs import cut_end, printable, widest
 from cnnstat.report.grid import GAP, Track, grid
-from cnnstat.report.html import division, html_table
+from cnnstat.report.html import division, facts_list, html_table
 from cnnstat.report.json import SCHEMA, json_text, model, totals
 from cnnstat.report.markdown import escaped, markdown_table
 from cnnstat.report.page import BLANK, Page, Verbatim, show
@@ -89,7 +89,18 @@ def print_markdown(comparison: Comparison, console: Console) -> None:
     show(Verbatim(f"{markdown_table(head, aligns, cells)}\n{facts}"), console)
 
 
-FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
+def print_html(comparison: Comparison, console: Console) -> None:
+    """Print totals and ratios as a page of its own."""
+    show(Verbatim(html(comparison) + "\n"), console)
+
+
+FORMATS = {
+    "table": print_table,
+    "json": print_json,
+    "csv": print_csv,
+    "markdown": print_markdown,
+    "html": print_html,
+}
 """The functions that print a comparison, by the name of the format."""
 
 
@@ -122,8 +133,9 @@ def text(comparison: Comparison, width: int) -> str:
 
 
 def html(comparison: Comparison) -> str:
-    """Return totals and ratios as HTML for notebooks."""
-    return division(html_table(*_everything(comparison)))
+    """Return totals and ratios, and how they are counted, as HTML for notebooks and files."""
+    told = (*CONVENTIONS, *comparison_times.facts(comparison.profiles))
+    return division(html_table(*_everything(comparison)) + facts_list(told))
 
 
 def table(comparison: Comparison, width: int) -> Page:

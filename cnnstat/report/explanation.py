@@ -103,7 +103,7 @@ def _stored(about: Explanation) -> Iterator[Formula]:
         note = f"these belong to {printable(about.shared_with)}, where they are counted once"
         yield Formula("parameters", "shared", "", 0, note)
     elif about.weights:
-        yield _bytes("parameters", f"{about.layer.params:,}", about.layer.params, about.analysis.graph.dtype)
+        yield _bytes("bytes", f"{about.layer.params:,}", about.layer.params, about.analysis.graph.dtype)
 
 
 def _bytes(quantity: str, numbers: str, elements: int, dtype: str, note: str = "") -> Formula:

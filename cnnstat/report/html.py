@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from cnnstat.passes.analysis import Analysis
 from cnnstat.report.columns import COLUMNS, MAIN
+from cnnstat.report.facts import Fact
 from cnnstat.report.page import Verbatim, show
 from cnnstat.report.row import sum_of
 from cnnstat.report.sheet import EVERYTHING, View, has_common_batch, sheet
@@ -47,16 +48,19 @@ def page(analysis: Analysis, view: View = EVERYTHING) -> str:
         ([column.shown(row) for column in columns] for row in shown.all_rows),
         [column.shown(total) for column in columns],
     )
-    facts = "".join(
-        f"<dt>{text_of(fact.label)}</dt><dd>{text_of(fact.text)}</dd>" for fact in summary(analysis, found.rows)
-    )
     head = f"<b>{text_of(heading(analysis))}</b><br>{text_of(input_text(analysis))}"
-    return division(f"{head}{table}<dl>{facts}</dl>")
+    return division(f"{head}{table}{facts_list(summary(analysis, found.rows))}")
 
 
 def division(content: str) -> str:
     """Return content, already HTML, with the style sheet it needs."""
     return f'<meta charset="utf-8">{STYLE}<div class="cnnstat">{content}</div>'
+
+
+def facts_list(facts: Iterable[Fact]) -> str:
+    """Return labels with what is said under them."""
+    said = "".join(f"<dt>{text_of(fact.label)}</dt><dd>{text_of(fact.text)}</dd>" for fact in facts)
+    return f"<dl>{said}</dl>" if said else ""
 
 
 def html_table(

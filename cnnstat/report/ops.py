@@ -71,8 +71,10 @@ FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown
 
 
 def references() -> tuple[Reference, ...]:
-    """Return every op, in the order of their families."""
-    return tuple(map(Reference, names()))
+    """Return every op, family after family, in the order in which these come first."""
+    found = tuple(map(Reference, names()))
+    families = list(dict.fromkeys(about.op.family for about in found))
+    return tuple(sorted(found, key=lambda about: families.index(about.op.family)))
 
 
 def overview(width: int) -> Page:

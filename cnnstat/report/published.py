@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cnnstat.passes.analysis import Analysis
 from cnnstat.report.facts import Fact, facts_page, wrapped
 from cnnstat.report.glyphs import cut_start, printable
+from cnnstat.report.html import division, facts_list, text_of
 from cnnstat.report.json import SCHEMA, json_text, model
 from cnnstat.report.listing import Field, Listing
 from cnnstat.report.markdown import escaped
@@ -82,7 +83,20 @@ def print_markdown(analysis: Analysis, rows: Sequence[PublishedRow], console: Co
     show(Verbatim(f"### {escaped(heading(analysis))}\n\n{table}{causes and chr(10)}{causes}"), console)
 
 
-FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
+def print_html(analysis: Analysis, rows: Sequence[PublishedRow], console: Console) -> None:
+    """Print a page of its own with the figures and the causes of the differences."""
+    table = Listing(FIELDS, rows).html() if rows else f"<p>{text_of(NONE)}</p>"
+    head = f"<b>{text_of(heading(analysis))}</b>"
+    show(Verbatim(f"{division(head + table + facts_list(_causes(rows)))}\n"), console)
+
+
+FORMATS = {
+    "table": print_table,
+    "json": print_json,
+    "csv": print_csv,
+    "markdown": print_markdown,
+    "html": print_html,
+}
 """The functions that print published figures, by the name of the format."""
 
 

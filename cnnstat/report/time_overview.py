@@ -14,7 +14,7 @@ from cnnstat.report.listing import Field, Listing
 from cnnstat.report.page import BLANK, Page, Verbatim, plain, show
 from cnnstat.report.time_columns import RATES
 from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
-from cnnstat.timing.profile import LayerTime, Profile
+from cnnstat.timing.profile import BEATEN, LayerTime, Profile
 from cnnstat.timing.record import document
 
 if TYPE_CHECKING:
@@ -192,12 +192,18 @@ def _common(profile: Profile) -> str:
     return f"batch {batch_of(profile):,}, {rest}"
 
 
+def _beaten(profiles: Sequence[Profile]) -> str:
+    """Return what it means that layers are faster than the ceilings allow; nothing where none are."""
+    is_beaten = any(floor_share(profile) > BEATEN for profile in profiles)
+    return "; above 100 %: served from cache, or Winograd or FFT needs fewer operations" * is_beaten
+
+
 def _facts(profiles: Sequence[Profile], saved: str) -> list[Fact]:
     """Return what the columns mean, what does not add up, and where the ceilings are kept."""
     wrong = [printable(profile.model) for profile in profiles if not profile.adds_up]
     return [
         Fact("ceilings", f"{ceilings_text(profiles[-1])}{f'; kept in {printable(saved)}' if saved else ''}"),
-        Fact("% floor", "least time that the ceilings allow, divided by the layers' time"),
+        Fact("% floor", f"least time that the ceilings allow, divided by the layers' time{_beaten(profiles)}"),
         Fact("% drift", "whole less layers, gaps and unattributed: by how much the parts do not add up"),
         *([Fact("does not add up", f"{', '.join(wrong)} (!)", "bold red")] if wrong else []),
         *(Fact("partial", f"{p.model} was stopped", "bold yellow") for p in profiles if not p.complete),

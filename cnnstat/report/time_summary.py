@@ -10,14 +10,11 @@ from cnnstat.report.facts import Fact, glued
 from cnnstat.report.glyphs import printable
 from cnnstat.report.summary import LISTED
 from cnnstat.report.time_columns import GIGA, RATES
-from cnnstat.timing.profile import LayerTime, Profile
+from cnnstat.timing.profile import BEATEN, LayerTime, Profile
 from cnnstat.units import binary_bytes
 
 YES = ("true", "yes", "on", "1")
 """How settings say that something is switched on."""
-
-BEATEN = 1.005
-"""Share of the floor from which a layer is said to beat it."""
 
 NOISY = 0.2
 """Interquartile range of the whole, as a share of its median, from which a profile is called noisy."""
@@ -189,7 +186,7 @@ def _floor(profile: Profile) -> Iterator[Fact]:
     beaten = [layer for layer in profile.layers if layer.share_of_floor > BEATEN]
     if beaten:
         why = "served from cache, or Winograd or FFT needs fewer operations"
-        busy = "" if profile.environment.kind == "cuda" else "; or the machine was busy when its ceilings were measured"
+        busy = "" if profile.environment.kind == "cuda" else "; or the machine was too busy to show its ceilings"
         yield Fact("above 100 %", f"{_names(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
 
 
@@ -238,7 +235,7 @@ def _coverage(profile: Profile) -> Iterator[Fact]:
 def _partial(profile: Profile) -> Iterator[Fact]:
     """Yield that the measurement was stopped."""
     if not profile.complete:
-        yield Fact("partial", "stopped before all samples were taken; medians are of what there is", "bold yellow")
+        yield Fact("partial", "stopped before everything was measured; medians are of what there is", "bold yellow")
 
 
 def _names(layers: list[LayerTime]) -> str:

@@ -183,7 +183,13 @@ def _box_text(box: Sequence[tuple[int, int]] | None) -> str:
 
 def _reached(field: FieldFinding) -> str:
     """Return where the gradient reaches: `=` where that is our field."""
-    return SAME if field.gradient == field.ours else _box_text(field.gradient)
+    ours = tuple((0, length - 1) for length in field.shape) if field.ours is None else field.ours
+    return SAME if field.gradient == ours else _box_text(field.gradient)
+
+
+def _ours(field: FieldFinding) -> str:
+    """Return our field of a position."""
+    return "whole input" if field.ours is None else _box_text(field.ours)
 
 
 def _field_verdict(field: FieldFinding) -> str:
@@ -196,7 +202,7 @@ FIELD_FIELDS = (
     Field("layer", "receptive field of", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
     Field("position", "at", attrgetter("position"), lambda f: words.axes_text(f.position, ", "), "right"),
     Field("shape", "input", attrgetter("shape"), lambda f: words.axes_text(f.shape), "right"),
-    Field("ours", "cnnstat", attrgetter("ours"), lambda f: _box_text(f.ours), "right"),
+    Field("ours", "cnnstat", attrgetter("ours"), _ours, "right"),
     Field("gradient", "gradient", attrgetter("gradient"), _reached, "right"),
     Field("verdict", "verdict", attrgetter("verdict"), _field_verdict, least=12),
 )

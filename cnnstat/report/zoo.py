@@ -47,7 +47,7 @@ def _weighted_bytes(analysis: Analysis) -> int:
 FIELDS = (
     Field("name", "network", attrgetter("graph.name"), least=12, is_code=True),
     Field("title", "", _title, least=16),
-    Field("input", "input", _input, lambda a: words.shapes_text(_input(a)), "right"),
+    Field("input", "input", _input, lambda a: words.shapes_text(_input(a)), "right", least=12),
     Field("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
     Field("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right"),
     Field(
@@ -64,7 +64,8 @@ FIELDS = (
 
 def print_table(analyses: Sequence[Analysis], console: Console) -> None:
     """Print the list, fitted to the console's width; what does not fit a narrow one is left out from the right."""
-    fields = list(FIELDS)
+    titles_keep = max(16, min(24, console.width // 3))  # at the cost of many inputs, which only few networks have
+    fields = [field._replace(least=titles_keep) if field.key == "title" else field for field in FIELDS]
     page = Listing(fields, analyses).page(console.width)
     while len(fields) > 4 and page.width > console.width:
         fields.pop()

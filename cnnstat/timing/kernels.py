@@ -7,7 +7,7 @@ Times are whole nanoseconds since a moment that is the same for all records of o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
@@ -133,7 +133,7 @@ def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:
         found.sort(key=lambda record: (record.start, -record.end))
     return Trace(
         kernels=tuple(records[Kernel]),
-        launches=_distinct(records[Launch]),
+        launches=_distinct(records[Launch], {kernel.correlation for kernel in records[Kernel]}),
         operations=tuple(records[Operation]),
         marks=tuple(records[Mark]),
         steps=tuple(records[Step]),
@@ -238,9 +238,23 @@ def _whole(value: Any) -> int | None:
     return None if value is None else int(value)
 
 
-def _distinct(launches: Iterable[Launch]) -> tuple[Launch, ...]:
-    """Return one launch for each correlation: a runtime call and the driver call inside it share theirs."""
-    first: dict[int, Launch] = {}
+def _distinct(launches: Iterable[Launch], working: Container[int]) -> tuple[Launch, ...]:
+    """Return one launch for each kernel, of those in order of their start: a runtime call may hold a driver call.
+
+    The two share a correlation, or only one of them has that of the kernel; working: the kernels' correlations.
+    """
+    found: dict[int, Launch] = {}
+    outer: dict[int, Launch] = {}
     for launch in launches:
-        first.setdefault(launch.correlation, launch)
-    return tuple(first.values())
+        around = outer.get(launch.thread)
+        if launch.correlation in found:
+            continue
+        if launch.kind == "kernel" and around is not None and launch.end <= around.end:
+            if launch.correlation not in working:
+                continue
+            if around.correlation not in working:
+                found.pop(around.correlation, None)
+        elif launch.kind == "kernel":
+            outer[launch.thread] = launch
+        found[launch.correlation] = launch
+    return tuple(found.values())

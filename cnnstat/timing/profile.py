@@ -10,6 +10,9 @@ from cnnstat.timing.ceilings import Bound, Ceilings
 from cnnstat.timing.identity import TOLERANCES, Identity, Tolerance
 from cnnstat.timing.samples import Samples
 
+BEATEN = 1.005
+"""Share of the floor from which a layer is said to beat it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
@@ -113,7 +116,7 @@ class Profile:
         by the memory pass; None if not measured.
     joules: energy of one pass (`--energy`); None where the machine does not tell.
     lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
-    complete: False if the run was stopped before all samples were taken.
+    complete: False if the run was stopped before everything was measured.
     notes: what a reader must know, one line each.
     """
 

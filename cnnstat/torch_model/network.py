@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
+from cnnstat.ir.replay import Refusal
 from cnnstat.passes.shapes import Values, infer_shapes
-from cnnstat.torch_model.traced import register_operands
+from cnnstat.torch_model.replayed import Replayed, register, stored_of, valueless
+from cnnstat.torch_model.traced import Unused, register_operands
 from cnnstat.torch_model.tree import Scope, place
 from cnnstat.torch_model.twins import make_twin, twin_arguments
 
@@ -82,11 +84,17 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
     kind = _torch_dtype(graph.dtype if dtype is None else dtype)
     with nullcontext() if device is None else _device(device):
         layers = _layers(graph, values)
-        paths = place(network, layers, graph.blocks)
-        traced = {node.name: (layers[node.name], node.op) for node in graph.nodes if node.name in layers}
+        stored = stored_of(node.replay for node in graph.nodes if not node.home)
+        at_home = {node.home or node.name: layers[node.name] for node in graph.nodes if node.name in layers}
+        paths = place(network, at_home, graph.blocks, stored)
+        homes = register(network, lambda name: Scope(name), stored.values())
+        for layer in layers.values():
+            if isinstance(layer, Replayed):
+                layer.settle(homes)
+        traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.replay is None}
         register_operands(traced, network, lambda name: Scope(name))
-    owners = (node.name if node.name in layers else graph.nodes[node.shares or 0].name for node in graph.nodes)
-    network._steps = _steps(graph, values, [paths[name] for name in owners])
+    owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
+    network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
     return network.to(kind)
 
 
@@ -114,19 +122,37 @@ def _layers(graph: Graph, values: Values) -> dict[str, nn.Module]:
         if owner is not None and node.shares is not None and _is_same(node, inputs, owner, values.inputs[node.shares]):
             continue
         try:
-            layer = make_twin(node.op, inputs)
+            layer = _layer(node, inputs)
         except OpError as error:
             raise CnnstatError(f"{node.name} ({node.op.kind}): {error}") from None
         if owner is None:
             layer.requires_grad_(node.trainable)
-        else:
+        elif node.replay is None:
             _tie(layer, layers[owner.name])
         layers[node.name] = layer
     return layers
 
 
+def _layer(node: Node, inputs: Shapes) -> nn.Module:
+    """Return the module of a node: of its recorded calls where it has them, else of its op; raises OpError."""
+    if isinstance(node.replay, Refusal):
+        raise OpError(f"{node.replay.reason}; build the original model instead")
+    if node.replay is None or node.home:
+        return make_twin(node.op, inputs)
+    if node.replay.is_idle:
+        return Unused()
+    missing = valueless(node.replay)
+    if missing:
+        raise OpError(
+            f"the buffer {missing} has no values; give the model memory, it is on the meta device or too large"
+        )
+    return Replayed(node.replay)
+
+
 def _is_same(node: Node, inputs: Shapes, owner: Node, theirs: Shapes) -> bool:
     """Whether a node that shares the weights of another can call its very module."""
+    if node.replay is not None or owner.replay is not None:
+        return False
     return node.op == owner.op and twin_arguments(node.op, inputs) == twin_arguments(owner.op, theirs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,27 +11,11 @@ from torch import Tensor, nn
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes
 from cnnstat.ops.operands import operand_names
-from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
 from cnnstat.ops.traced import Applied, Recorded
+from cnnstat.torch_model.replayed import SCALE, Home, module_at
 
 UNUSED = "Unused"
 """What the frontend calls tensors that no call of a forward pass used."""
-SCALE = 0.02
-"""Standard deviation of operands that are learnt, that of position embeddings (arXiv:2010.11929)."""
-
-
-class Home:
-    """Where a tensor is registered: a module and a name. It is no module, so that nothing is registered twice."""
-
-    def __init__(self, module: nn.Module, name: str) -> None:
-        self.module = module
-        self.name = name
-
-    @property
-    def tensor(self) -> Tensor:
-        """The tensor as it is now."""
-        found: Tensor = getattr(self.module, self.name)
-        return found
 
 
 class WithOperands(nn.Module):
@@ -58,53 +41,12 @@ class WithOperands(nn.Module):
         return torch.tensor(operand, dtype=tensors[0].dtype, device=tensors[0].device)
 
 
-class Replayed(nn.Module):
-    """A recorded call, made again with the arguments it had."""
-
-    def __init__(self, replay: Replay) -> None:
-        super().__init__()
-        self._function = function_of(replay)
-        self._replay = replay
-
-    def forward(self, *tensors: Tensor) -> Any:
-        """Return what the call makes."""
-        arguments = (_value(argument, tensors) for argument in self._replay.arguments)
-        keywords = {name: _value(value, tensors) for name, value in self._replay.keywords}
-        return self._function(*arguments, **keywords)
-
-
 class Unused(nn.Module):
     """Stands for tensors that no call uses; they are registered where they were."""
 
     def forward(self) -> Tensor:
         """Return an empty tensor, as every step makes one."""
         return torch.empty(0)
-
-
-def function_of(replay: Replay) -> Callable[..., Any]:
-    """Return the function of a recorded call; raises OpError where PyTorch has none of that name."""
-    name = replay.function
-    if name == "getitem":
-        return operator.getitem
-    homes: tuple[Any, ...] = (nn.functional,) if name.startswith("F.") else (torch.Tensor, torch, nn.functional)
-    found = next(
-        (getattr(home, name.removeprefix("F."), None) for home in homes if hasattr(home, name.removeprefix("F."))), None
-    )
-    if not callable(found):
-        raise OpError(f"PyTorch {torch.__version__} has no {name} to call")
-    function: Callable[..., Any] = found
-    return function
-
-
-def _value(value: Any, tensors: tuple[Tensor, ...]) -> Any:
-    """Return an argument of a recorded call."""
-    if isinstance(value, InputNumber):
-        return tensors[value.number]
-    if isinstance(value, SliceOf):
-        return slice(*value)
-    if isinstance(value, DtypeName):
-        return getattr(torch, value.name)
-    return tuple(_value(each, tensors) for each in value) if isinstance(value, tuple) else value
 
 
 def traced_module(op: Op, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
@@ -117,9 +59,7 @@ def traced_module(op: Op, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module
     assert isinstance(op, Recorded)
     if op.function == UNUSED and not inputs:
         return Unused()
-    if op.replay is None or op.tensors or op.stored:
-        raise OpError("only its shapes and its work are known, not what it computes; build the original model instead")
-    return Replayed(op.replay)
+    raise OpError("only its shapes and its work are known, not what it computes; build the original model instead")
 
 
 def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
@@ -144,25 +84,14 @@ def register_operands(
             for name, shape in op.stored:
                 path, _, own = name.rpartition(".")
                 dtype = torch.int64 if own == "num_batches_tracked" else None
-                _home(root, scope, path).register_buffer(own, torch.zeros(shape, dtype=dtype))
+                module_at(root, scope, path).register_buffer(own, torch.zeros(shape, dtype=dtype))
 
 
 def _registered(root: nn.Module, scope: Callable[[str], nn.Module], name: str, shape: Shape, is_learnt: bool) -> Home:
     """Register a learnt tensor under its full name."""
     path, _, own = name.rpartition(".")
-    home = _home(root, scope, path)
+    home = module_at(root, scope, path)
     while hasattr(home, own):
         own += "_"
     home.register_parameter(own, nn.Parameter(torch.randn(shape) * SCALE, requires_grad=is_learnt))
     return Home(home, own)
-
-
-def _home(root: nn.Module, scope: Callable[[str], nn.Module], path: str) -> nn.Module:
-    """Return the module at a path, which is made where it does not exist."""
-    for part in path.split(".") if path else ():
-        child = root._modules.get(part)
-        if child is None:
-            child = scope(part)
-            root.add_module(part, child)
-        root = child
-    return root

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from torch import nn
 
@@ -19,11 +19,14 @@ class Scope(nn.Module):
         return self._label
 
 
-def place(root: nn.Module, layers: Mapping[str, nn.Module], blocks: Mapping[str, str]) -> dict[str, str]:
+def place(
+    root: nn.Module, layers: Mapping[str, nn.Module], blocks: Mapping[str, str], stored: Container[str] = ()
+) -> dict[str, str]:
     """Hang all layers into `root` under their dotted names, and return the path of each.
 
     blocks: what the scopes are called. A layer that is a scope too (`a` beside `a.b`) holds the layers within itself.
     A name that its parent uses already (`type`, or `weight` inside a convolution) gets a `_` behind.
+    stored: full names of tensors, which no layer can have.
     """
     placed: dict[str, tuple[nn.Module, str]] = {}
     for name in layers:
@@ -32,7 +35,7 @@ def place(root: nn.Module, layers: Mapping[str, nn.Module], blocks: Mapping[str,
             prefix = f"{prefix}.{part}" if prefix else part
             if prefix not in placed:
                 own = part
-                while hasattr(parent, own):
+                while hasattr(parent, own) or prefix.removesuffix(part) + own in stored:
                     own += "_"
                 module = layers.get(prefix) or Scope(blocks.get(prefix, "Scope"))
                 parent.add_module(own, module)

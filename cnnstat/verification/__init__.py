@@ -32,9 +32,10 @@ def verify_source(source: str, request: Request, *, may_run: bool = True) -> Ver
             return load_source(source, replace(request, inputs=shapes, batch=None))
 
         return verify_subject(spec_subject(graph, reload, mode=request.mode, may_run=may_run))
+    from cnnstat.frontends.torch.example import as_traced
     from cnnstat.frontends.torch.load import build_torch_source
 
-    _, example = build_torch_source(source, request, initialized=False)
+    example = as_traced(build_torch_source(source, request, initialized=False)[1], graph)
     subject = torch_subject(
         graph,
         lambda is_real: build_torch_source(source, request, initialized=is_real)[0],
@@ -59,11 +60,12 @@ def verify_module(
     module: Any, graph: Graph, input: Any, inputs: Any, *, dtype: str | None, mode: str, may_run: bool
 ) -> Verification:
     """Return what the witnesses say of a torch.nn.Module, whose graph is known; the module is left as it was."""
-    from cnnstat.frontends.torch.load import module_example
+    from cnnstat.frontends.torch.example import as_traced
+    from cnnstat.frontends.torch.load import module_examples
     from cnnstat.verification.compare import verify_subject
     from cnnstat.verification.subject import torch_subject
 
-    example = module_example(module, input, inputs)
+    example = as_traced(module_examples(module, input, inputs), graph)
     subject = torch_subject(graph, lambda is_real: module, example, dtype=dtype, mode=mode, may_run=may_run)
     return verify_subject(subject)
 

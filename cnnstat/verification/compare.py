@@ -61,7 +61,7 @@ def _run(subject: Subject, notes: list[str]) -> Pass:
         except CnnstatError:
             raise
         except Exception as error:
-            problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            problem = _said(error)
             continue
         if run.names != tuple(node.name for node in subject.graph.nodes):
             problem = "it calls other layers than the trace did"
@@ -70,6 +70,11 @@ def _run(subject: Subject, notes: list[str]) -> Pass:
             notes.append(f"the forward pass ran on shapes alone, without numbers: {problem}")
         return run
     raise PassError(f"could not run: {problem}")
+
+
+def _said(error: Exception) -> str:
+    """Return what an error says, on one line."""
+    return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:200])))
 
 
 def _how(run: Pass | None) -> str:
@@ -216,16 +221,23 @@ def _natural(subject: Subject, run: Pass) -> TotalFinding | None:
         return None
     from cnnstat.verification.natural import alone
 
-    total, within = alone(subject, outer)
-    heard = {path: sum(r.evidence.macs for r in run.runs if f"{r.path}.".startswith(f"{path}.")) for path in outer}
-    lost = sum(heard[path] - within[path] for path in outer)
-    listened = sum(each.evidence.macs for each in run.runs) + run.outside
     ours = subject.analysis.totals.macs
+    try:
+        total, within = alone(subject, outer)
+    except Exception as error:
+        reason = f"it could not run: {_said(error)}"
+        said = Testimony(None, Verdict.UNWITNESSED, (reason,))
+        return TotalFinding(figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=said)
+    heard = {path: sum(n for at, n in run.counted.items() if f"{at}.".startswith(f"{path}.")) for path in outer}
+    fused = [path for path in outer if heard[path] != within[path]]
+    listened = sum(run.counted.values())
     if total == listened:
         return None
-    fused = [path for path in outer if heard[path] != within[path]]
-    reason = f"alone, FlopCounterMode does not see into PyTorch's fused attention ({fused[0]}, {len(fused)} in all)"
-    verdict = Verdict.EXPLAINED if listened - total == lost else Verdict.UNEXPLAINED
-    return TotalFinding(
-        figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=Testimony(total, verdict, (reason,))
-    )
+    if listened - total == sum(heard[path] - within[path] for path in fused):
+        reason = f"alone, FlopCounterMode does not see into PyTorch's fused attention ({fused[0]}, {len(fused)} in all)"
+        said = Testimony(total, Verdict.EXPLAINED, (reason,))
+    else:
+        said = Testimony(
+            total, Verdict.UNEXPLAINED, ("alone, FlopCounterMode counts differently, for no known reason",)
+        )
+    return TotalFinding(figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=said)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
@@ -17,11 +17,28 @@ Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 """Dispatched operations: function, arguments, keyword arguments, result."""
 
 
+class _NoModules:
+    """Stands in for the ModuleTracker of FlopCounterMode, so that everything counts as the whole's only.
+
+    A ModuleTracker asks what a module is given for its node in autograd's graph, which a view of a parameter that was
+    made under `no_grad` does not have though it requires a gradient: a class token, expanded, ends the pass.
+    """
+
+    parents = frozenset(("Global",))
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+
 class FlopMeter:
     """Reads FlopCounterMode between calls; a context manager."""
 
     def __init__(self) -> None:
-        self._mode: Any = FlopCounterMode(display=False)
+        self._mode = cast(Any, FlopCounterMode(display=False))
+        self._mode.mod_tracker = _NoModules()
         self._read = 0
 
     def __enter__(self) -> FlopMeter:
@@ -145,6 +162,7 @@ FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "rnn_tanh": _fused_recurrent,
     "rnn_relu": _fused_recurrent,
     "deform_conv2d": _deformable,
+    "affine_grid_generator": lambda arguments, made: made.numel() * (made.shape[-1] + 1),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_fused_attention_overrideable": _attention,
 }

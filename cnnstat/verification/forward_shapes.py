@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,13 +43,14 @@ class Run:
 class Pass:
     """A forward pass: one run a node, and what FlopCounterMode counted outside all of them.
 
-    names: the layers' names in the order of the pass.
+    names: the layers' names in the order of the pass; counted: multiply-accumulates by the module that calls were in.
     """
 
     names: tuple[str, ...]
     runs: tuple[Run, ...]
     outside: int
     is_real: bool
+    counted: Mapping[str, int] = field(default_factory=dict)
 
 
 def forward_pass(subject: Subject, *, real: bool) -> Pass:
@@ -65,8 +67,9 @@ def forward_pass(subject: Subject, *, real: bool) -> Pass:
         assert subject.example is not None
         graph = replay(module, subject.example, listen, dtype=subject.dtype, mode=subject.mode, real=real)
     recorder = recorders[0]
-    runs = recorder.runs + [Run("") for _ in range(len(graph.nodes) - len(recorder.runs))]
-    return Pass(tuple(node.name for node in graph.nodes), tuple(runs), recorder.outside, real)
+    names = tuple(node.name for node in graph.nodes)
+    runs = recorder.finished(graph)
+    return Pass(names, runs, recorder.outside, real, recorder.counted)
 
 
 class CountingRecorder(Recorder):
@@ -79,6 +82,7 @@ class CountingRecorder(Recorder):
         self._meter = meter
         self._on_weights: dict[int, Evidence] = {}
         self.runs: list[Run] = []
+        self.counted: Counter[str] = Counter()
         self.outside = 0
 
     def heard(
@@ -86,6 +90,7 @@ class CountingRecorder(Recorder):
     ) -> None:
         """Record a call, and give its count to the node it became, or to the first node that uses its result."""
         found = evidence(self._meter.macs(), inner)
+        self.counted[self.stack.current.path] += found.macs
         works = list(self.builder.ledger.works)
         super().heard(function, arguments, keywords, made, inner)
         after = self.builder.ledger.works
@@ -104,6 +109,17 @@ class CountingRecorder(Recorder):
             self._on_weights[len(after) - 1] = found
         else:
             self.outside += found.macs
+
+    def finished(self, graph: Graph) -> tuple[Run, ...]:
+        """Return the runs of all nodes of the pass; the last ones hold the tensors and the work that no call uses."""
+        unused = graph.nodes[len(self.runs) :]
+        runs = [Run("", "", node.op.output(()), node.op.dtypes((), graph.dtype, 1)) for node in unused]
+        left = sum(self._on_weights.values(), Evidence())
+        if unused:
+            runs[-1].evidence = left
+        else:
+            self.outside += left.macs
+        return (*self.runs, *runs)
 
     def _is_new(self, results: tuple[torch.Tensor, ...]) -> bool:
         """Whether the last node is the one that made these results."""

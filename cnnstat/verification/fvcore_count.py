@@ -26,7 +26,7 @@ PRODUCTS = words(
     """
     _convolution _convolution_mode linear addmm mm bmm matmul einsum baddbmm addmv mv dot vdot bilinear multi_dot
     scaled_dot_product_attention lstm gru rnn_tanh rnn_relu deform_conv2d _native_multi_head_attention
-    _transformer_encoder_layer_fwd
+    _transformer_encoder_layer_fwd affine_grid_generator
     """
 )
 """Operations of its trace that hold products."""
@@ -74,8 +74,9 @@ def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
     module = subject.module(real=True)
     from cnnstat.frontends.torch.modules import modules_of
     from cnnstat.frontends.torch.state import preserved
+    from cnnstat.frontends.torch.swap import swapped
 
-    with preserved(modules_of(module)), torch.no_grad(), _quiet():
+    with preserved(modules_of(module)), swapped(modules_of(module), None), torch.no_grad(), _quiet():
         module.train(subject.mode == "train")
         heard: list[Operation] = []
         try:
@@ -262,6 +263,7 @@ _DEFINITIONS: dict[str, Callable[[list[Any], list[Any]], int]] = {
     "gru": _recurrent,
     "rnn_tanh": _recurrent,
     "rnn_relu": _recurrent,
+    "affine_grid_generator": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * (_sizes(outputs[0])[-1] + 1),
     "deform_conv2d": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[1])[1:]),
 }
 """Multiply-accumulates by definition, from the shapes in the trace."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import torch
@@ -16,15 +17,27 @@ from cnnstat.passes.receptive_field import spatial_axes
 from cnnstat.verification.findings import Box, FieldFinding, Verdict
 from cnnstat.verification.gradient_run import FieldError, run_with_gradients
 from cnnstat.verification.subject import Subject
+from cnnstat.verification.whole_field import positions, whole_edges, whole_finding
 
 MAX_FIELD_BYTES = 256 * 2**20
-"""Outputs of all layers of the largest pass that gradients are followed through."""
+"""Outputs of all layers up to the last that is checked, in the largest pass that gradients are followed through."""
 
 LAYERS = 6
 """Layers whose field is checked, the network's own among them."""
 
+OWN_SIZE = 4
+"""How many times as much a network may take that takes no other input size than its own."""
+
 SHORT = 64
 """Extent of the axes that are not being checked, where both together would take too much memory."""
+
+
+class InputSizeError(FieldError):
+    """The network does not run at other input sizes."""
+
+
+class TooLargeError(FieldError):
+    """The run with gradients would take too much memory."""
 
 
 def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
@@ -37,31 +50,39 @@ def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str,
     if analysis.fields.total is None:
         return (), ("receptive field not checked: every layer sees the whole input",)
     found: list[FieldFinding] = []
-    reasons: list[str] = []
-    for sizes in _sizes(analysis):
+    reasons: dict[object, str] = {}
+    for sizes, limit in _attempts(analysis):
         try:
-            part = _checked(subject, sizes)
+            part = _checked(subject, sizes, limit)
         except FieldError as error:
-            reasons.append(str(error))
+            reasons.setdefault(str(error) if type(error) is FieldError else type(error), str(error))
             continue
         found += part
         if sizes is None or _is_short(analysis, sizes) or _covers_axes(found):
             break
     if not found:
-        return (), (f"receptive field not checked: {'; '.join(dict.fromkeys(reasons))}",)
+        return (), (f"receptive field not checked: {'; '.join(reasons.values())}",)
     return tuple(dict.fromkeys(found)), ()
 
 
 def _covers_axes(found: Sequence[FieldFinding]) -> bool:
     """Whether the deepest layer's field lay wholly inside the input along every axis, in one run or another."""
-    last = [each for each in found if each.layer == found[-1].layer and each.ours is not None]
-    return all(
+    local = [each for each in found if each.ours is not None]
+    last = [each for each in local if each.layer == local[-1].layer]
+    return bool(local) and all(
         any(each.ours[axis][0] >= 0 and each.ours[axis][1] < each.shape[axis] for each in last if each.ours)
-        for axis in range(len(found[-1].shape))
+        for axis in range(len(local[-1].shape))
     )
 
 
 # Input sizes ----------------------------------------------------------------------------------------------------------
+
+
+def _attempts(analysis: Analysis) -> Iterator[tuple[Mapping[str, tuple[int, ...]] | None, int]]:
+    """Yield input sizes with the most bytes they may take; last, at any price but OWN_SIZE times that, as they are."""
+    for sizes in _sizes(analysis):
+        yield sizes, MAX_FIELD_BYTES
+    yield None, OWN_SIZE * MAX_FIELD_BYTES
 
 
 def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]:
@@ -91,10 +112,16 @@ def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
     """Yield whether the network's field lies inside the input as it is, and the input is affordable."""
     field = analysis.totals.receptive_field
     assert field is not None
-    is_small = analysis.totals.memory.activation_bytes <= MAX_FIELD_BYTES
+    is_small = _needed_bytes(analysis) <= MAX_FIELD_BYTES
     for shape in shapes:
         roomy = (2 * size <= length for size, length in zip(field.size, shape[2:]))
         yield is_small and all(roomy)
+
+
+def _needed_bytes(analysis: Analysis) -> int:
+    """Return the bytes of all outputs up to the last feature map that is checked, where the run ends."""
+    last = max(edge.value for edge in _edges(analysis)) if analysis.fields.total_at else 0
+    return sum(layer.output_bytes for layer in analysis.layers[: last - analysis.graph.arity + 1])
 
 
 def _rounded(length: int, declared: int) -> int:
@@ -111,31 +138,42 @@ def _one_long(longs: tuple[int, ...], declared: Sequence[int], axis: int) -> tup
     )
 
 
-def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None) -> list[FieldFinding]:
-    """Return the findings at some input sizes; raises FieldError where the network does not take them."""
+def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None, limit: int) -> list[FieldFinding]:
+    """Return the findings at some input sizes; raises FieldError where the network does not take them.
+
+    limit: bytes that all layers' outputs may take.
+    """
     if sizes is not None:
         try:
             assert subject.resized is not None
             subject = subject.resized(sizes)
         except (CnnstatError, AssertionError, RuntimeError, ValueError, TypeError) as error:
-            raise FieldError(f"the model takes no other input sizes ({' '.join(str(error).split())[:120]})") from error
-    needed = subject.analysis.totals.memory.activation_bytes
-    if needed > MAX_FIELD_BYTES:
-        limit = f"the limit is {MAX_FIELD_BYTES // 2**20} MiB"
-        raise FieldError(f"its tensors take {needed / 2**20:,.0f} MiB at an input as large as the field; {limit}")
-    edges = _edges(subject.analysis)
-    run = run_with_gradients(subject, edges)
-    axes = subject.analysis.fields.followed(*edges[-1])
-    rank = len(axes or ())
-    inputs = [t for t, s in zip(run.inputs, subject.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
-    return [finding for edge in edges for finding in _at(subject.analysis, edge, run.results[edge], inputs)]
+            said = shorten(" ".join(str(error).split()), 160, placeholder=" …")
+            raise InputSizeError(f"the model takes no other input sizes ({said})") from error
+    needed = _needed_bytes(subject.analysis)
+    if needed > limit:
+        shapes = " and ".join("×".join(map(str, source.shape)) for source in subject.graph.inputs)
+        said = f"with an input of {shapes}; the limit is {limit // 2**20} MiB"
+        raise TooLargeError(f"its tensors take {needed / 2**20:,.0f} MiB {said}")
+    analysis = subject.analysis
+    run = run_with_gradients(subject, edges := _edges(analysis))
+    total = analysis.fields.total_at
+    assert total is not None
+    rank = len(analysis.fields.followed(*total) or ())
+    inputs = [t for t, s in zip(run.inputs, analysis.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
+    local = [edge for edge in edges if analysis.fields.followed(*edge) is not None]
+    found = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
+    for edge in (edge for edge in edges if edge not in local):
+        box = reached(run.results[edge], *positions(analysis, edge), inputs)
+        found.append(whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:])))
+    return found
 
 
 # Layers and positions -------------------------------------------------------------------------------------------------
 
 
 def _edges(analysis: Analysis) -> list[Edge]:
-    """Return the feature maps to check: of layers whose field differs, evenly spread, and last the network's own."""
+    """Return the tensors to check, in order: maps whose field differs, evenly spread, the network's, and two wholes."""
     fields, total = analysis.fields, analysis.fields.total_at
     assert total is not None
     rank = len(fields.of(*total).size)  # type: ignore[union-attr]  # the total has a field
@@ -146,7 +184,7 @@ def _edges(analysis: Analysis) -> list[Edge]:
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
-    return [*others[::step], total]
+    return sorted({*others[::step], total, *whole_edges(analysis, total)})
 
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:

@@ -20,7 +20,7 @@ from cnnstat.ir.graph import Edge
 from cnnstat.torch_model.network import Network
 from cnnstat.torch_model.network import tensors_in as results_of
 from cnnstat.verification.forward_shapes import spec_inputs
-from cnnstat.verification.positive import PositiveMode, positively
+from cnnstat.verification.positive import PositiveMode, positively, unit
 from cnnstat.verification.subject import Subject
 
 
@@ -82,21 +82,42 @@ class _Done(Exception):  # noqa: N818  # no error: it ends the run
     """All that is asked for has been computed."""
 
 
+LAYOUT = "contiguous"
+"""The call that makes a node or not by the memory layout of what it is given."""
+
+
 class GradientRecorder(Recorder):
     """A recorder that keeps the results of some nodes, and cuts others off from the input."""
 
     def __init__(
-        self, builder: Builder, stack: CallStack, inputs: list[Tensor], edges: Sequence[Edge], cut: frozenset[int]
+        self,
+        builder: Builder,
+        stack: CallStack,
+        inputs: list[Tensor],
+        edges: Sequence[Edge],
+        cut: frozenset[int],
+        kinds: tuple[str, ...],
     ) -> None:
         super().__init__(builder, stack, None)
         self.inputs = [t.requires_grad_() if t.is_floating_point() else t for t in inputs]
         self.results: dict[Edge, Tensor] = {}
         self._edges = edges
         self._cut = cut
+        self._kinds = kinds
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call makes, in ones that tell what was read."""
-        return positively(function, arguments, keywords)
+        made = positively(function, arguments, keywords)
+        is_copied = function_name(function) == LAYOUT and self._comes_copy()
+        return unit(made) if is_copied and made is arguments[0] else made
+
+    def is_unchanged(self, name: str, first: Tensor, results: tuple[Tensor, ...]) -> bool:
+        """Whether a call did nothing; a change of layout happens where the graph has it, as layouts here are others."""
+        return not self._comes_copy() if name == LAYOUT else super().is_unchanged(name, first, results)
+
+    def _comes_copy(self) -> bool:
+        """Whether the graph's next node copies a tensor into another layout."""
+        return self._kinds[len(self.builder.nodes) :][:1] == (LAYOUT,)
 
     def heard(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
@@ -108,27 +129,36 @@ class GradientRecorder(Recorder):
             origin = self.builder.origins.known(tensor)
             if origin is None or origin.edge is None:
                 continue
-            if origin.edge in self._edges:
-                self.results.setdefault(origin.edge, tensor)
+            if origin.edge in self._edges and origin.edge not in self.results:
+                self.results[origin.edge] = self._kept(tensor) if origin.edge.value in self._cut else tensor
             if origin.edge.value in self._cut and tensor.requires_grad and not tensor._is_view():
                 tensor.detach_()
         if len(self.results) == len(self._edges):
             raise _Done
 
+    def _kept(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor that will be cut off; the trace must not hear of it."""
+        self.inner = []
+        try:
+            return unit(tensor)
+        finally:
+            self.inner = None
+
 
 def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
     """Run a PyTorch model; raises FieldError where this run has other layers than the graph."""
     recorders: list[GradientRecorder] = []
+    kinds = tuple(node.op.kind for node in subject.graph.nodes)
 
     def listen(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
-        recorders.append(GradientRecorder(builder, stack, inputs, edges, cut))
+        recorders.append(GradientRecorder(builder, stack, inputs, edges, cut, kinds))
         return recorders[0]
 
     assert subject.example is not None
     with contextlib.suppress(_Done):
         replay(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
     made = recorders[0].builder.nodes
-    expected = [node.op.kind for node in subject.graph.nodes[: len(made)]]
-    if len(recorders[0].results) < len(edges) or [draft.op.kind for draft in made] != expected:
+    is_same = tuple(draft.op.kind for draft in made) == kinds[: len(made)]
+    if len(recorders[0].results) < len(edges) or not is_same:
         raise FieldError("run with gradients, it does not call the same layers")
     return Gradients(recorders[0].inputs, recorders[0].results)

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.frontends.torch.calls import function_name, words
+from cnnstat.frontends.torch.kinds import MAYBE_SAME
+from cnnstat.frontends.torch.tensors import operands_in
 from cnnstat.verification.stand_ins import STAND_INS
 
 IDENTITIES = words(
@@ -63,10 +65,13 @@ def positively(func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[s
     if name == "cnnstat_layer":
         with PositiveMode():
             return func.__wrapped__(*args)  # type: ignore[attr-defined]
-    if not isinstance(first, (Tensor, list, tuple)) or name in VIEWS:
+    if not isinstance(first, (Tensor, list, tuple)) or name in VIEWS or not _depends(args, keywords):
         return func(*args, **keywords)
     if name.endswith("_") or keywords.get("inplace") or name in ("setitem", "data.set"):
         return _in_place(func, name, args, keywords)
+    if name in MAYBE_SAME:
+        made = func(*args, **keywords)
+        return made if made is first else _units(made)
     if name in IDENTITIES and isinstance(first, Tensor):
         return unit(first) if first.is_floating_point() else func(*args, **keywords)
     stand_in = STAND_INS.get(name)
@@ -85,6 +90,12 @@ VIEWS = words(
     """
 )
 """Functions that only rename elements, whose results stay views of the same memory, and questions about a tensor."""
+
+
+def _depends(args: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
+    """Whether the input or weights decide an operand of a call; of constants, positions say, values may matter."""
+    operands = [*operands_in(args), *operands_in(keywords.values())]
+    return any(each.requires_grad or each.is_meta or isinstance(each, nn.Parameter) for each in operands)
 
 
 def _in_place(func: Callable[..., Any], name: str, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:

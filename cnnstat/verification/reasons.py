@@ -108,7 +108,7 @@ def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], our
     if not others and theirs == 0 and isinstance(products := _written_out(first, operations), str):
         return Testimony(0, Verdict.EXPLAINED, (products,))
     stored = numel(first.op.weights(first.inputs).get("weight", ()))
-    if not others and first.op.torch == "" and stored and theirs > ours and theirs * stored % ours == 0:
+    if not others and first.op.torch == "" and stored and theirs > ours > 0 and theirs * stored % ours == 0:
         dense = theirs * stored // ours
         if any(each.kind == "_convolution" for each in operations) and dense > stored:
             reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import nn
 
 from cnnstat.frontends.request import InputShape
-from cnnstat.frontends.torch.example import Example
+from cnnstat.frontends.torch.example import Example, with_sizes
 from cnnstat.ir.graph import Graph
 from cnnstat.passes.analysis import Analysis, analyze_graph
 from cnnstat.torch_model.network import Network
@@ -129,23 +128,3 @@ def torch_subject(
 
     subject.resized = resized
     return subject
-
-
-def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:
-    """Return an example with other shapes for some of its inputs, which come in the order of the graph's."""
-    names = iter([source.name for source in graph.inputs])
-
-    def change(value: Any) -> Any:
-        if isinstance(value, (InputShape, torch.Tensor)):
-            dtype = value.dtype if isinstance(value, InputShape) else str(value.dtype).removeprefix("torch.")
-            name = next(names)
-            return InputShape(sizes[name], dtype) if name in sizes else value
-        if isinstance(value, dict):
-            return {key: change(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            parts = [change(item) for item in value]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        return value
-
-    arguments = tuple(map(change, example.arguments))
-    return Example(arguments, {name: change(item) for name, item in example.keywords.items()})

@@ -188,7 +188,7 @@ def alias_bomb(levels: int, width: int, key: str) -> str:
         ("cnnstat.toml", f"[check]\n{'.'.join(['a'] * 100_000)} = 1\n", "cnnstat.toml:2:1: a key has more than 100"),
         ("cnnstat.toml", f"[check]\n'a' . {'.'.join(['b'] * 100)} = 1\n", "a key has more than 100 parts"),
         ("cnnstat.toml", f"[check]\nbaseline = {'[' * 5000}{']' * 5000}\n", "cnnstat.toml:1:1: nested too deeply"),
-        ("cnnstat.toml", "#" * 2**20 + "\n", "cnnstat.toml:1:1: larger than 1 MiB; this is no configuration"),
+        ("cnnstat.toml", "#" * 2**20 + "\n", "cnnstat.toml: larger than 1 MiB; this is no configuration"),
         ("cnnstat.toml", "".join(f"[k{i}]\na = 1\n" for i in range(40_000)), "unknown key k49;"),
         ("cnnstat.toml", f"[[check.models]]\nsource = '{'a' * 5000}/*'\n", "no file matches"),
         ("cnnstat.toml", "[[check.models]]\nsource = '**/*/**/*/**/*.yaml'\n", "** stands more than 2 times"),

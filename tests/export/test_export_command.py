@@ -3,19 +3,34 @@
 import json
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
 
 import cnnstat
+from cnnstat import cli
 
 
-def run(*arguments, cwd=None):
-    command = [sys.executable, "-m", "cnnstat", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, encoding="utf-8")
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cnnstat", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Result(int(stop.value.code or 0), *capfd.readouterr())
+
+    return call
 
 
 def test_without_options_it_prints_yaml():
-    done = run("export", "vgg11")
+    command = [sys.executable, "-m", "cnnstat", "export", "vgg11"]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.stdout == cnnstat.export("vgg11") and done.returncode == 0
     assert done.stdout.startswith(f"# Exported by cnnstat {cnnstat.__version__} from vgg11\nname: vgg11\n")
 
@@ -23,13 +38,12 @@ def test_without_options_it_prints_yaml():
 @pytest.mark.parametrize(
     ("file", "to"), [("net.yaml", "yaml"), ("net.yml", "yaml"), ("net.json", "json"), ("net.py", "torch")]
 )
-def test_the_ending_decides_the_format(file, to, tmp_path):
-    done = run("export", "lenet5", "-o", tmp_path / file)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_the_ending_decides_the_format(run, file, to, tmp_path):
+    assert run("export", "lenet5", "-o", tmp_path / file) == (0, "", "")
     assert (tmp_path / file).read_text(encoding="utf-8") == cnnstat.export("lenet5", to=to)
 
 
-def test_options_of_the_source_count(tmp_path):
+def test_options_of_the_source_count(run, tmp_path):
     run("export", "resnet18", "--input", "3x64x64", "--set", "classes=10", "--to", "json", "-o", tmp_path / "net.txt")
     data = json.loads((tmp_path / "net.txt").read_text(encoding="utf-8"))
     assert data["input"] == [3, 64, 64]
@@ -46,7 +60,8 @@ def test_options_of_the_source_count(tmp_path):
         (["vgg16", "--set", "clases=3"], "did you mean classes?"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(arguments, said, tmp_path):
-    done = run("export", *arguments, cwd=tmp_path)
-    assert done.returncode == 2 and done.stdout == ""
-    assert said in done.stderr and len(done.stderr.splitlines()) == 1
+def test_mistakes_are_one_line_and_exit_code_2(run, arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("export", *arguments)
+    assert done.code == 2 and done.out == ""
+    assert said in done.err and len(done.err.splitlines()) == 1

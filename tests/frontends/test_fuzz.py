@@ -197,7 +197,7 @@ VALUES = st.one_of(
 )
 
 
-@settings(fuzzing, max_examples=600)
+@settings(fuzzing, max_examples=400)
 @given(
     st.sampled_from(ops.names()),
     st.lists(VALUES, max_size=4),

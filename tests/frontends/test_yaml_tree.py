@@ -209,5 +209,5 @@ def test_read_text_drops_the_byte_order_mark(tmp_path: Path) -> None:
 def test_read_text_wants_utf8(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_bytes("name: é\n".encode("latin-1"))
-    with pytest.raises(SpecError, match=r"a.yaml:1:1: not UTF-8 text \(byte 6\); save it as a UTF-8 text file"):
+    with pytest.raises(SpecError, match=r"a.yaml: not UTF-8 text \(byte 6\); save it as a UTF-8 text file"):
         read_text(path)

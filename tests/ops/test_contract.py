@@ -11,6 +11,7 @@ from itertools import chain
 import pytest
 
 from cnnstat.errors import OpError
+from cnnstat.frontends.spec import parse_spec
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Storage, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Window
 from cnnstat.ops import FAMILIES, lookup, names
@@ -146,6 +147,12 @@ class TestExample:
         from_lists = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
         assert type(op)(**from_lists) == op
         assert hash(type(op)(**from_lists)) == hash(op)
+
+    def test_its_text_means_it_in_a_spec(self, op, inputs):
+        names = [f"x{number}" for number in range(len(inputs))]
+        given = {name: {"shape": list(shape), "batch": None} for name, shape in zip(names, inputs)}
+        layers = [{"layer": str(op), "from": names}]
+        assert parse_spec(json.dumps({"inputs": given, "layers": layers})).nodes[-1].op == op
 
 
 # Beside PyTorch ------------------------------------------------------------------------------------------------------

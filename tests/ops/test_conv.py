@@ -61,7 +61,7 @@ def accepted(op, shape):
     return outputs[0]
 
 
-@settings(unhurried, max_examples=200)
+@settings(unhurried, max_examples=120)
 @given(st.one_of(convolutions(), convolutions(transposed=True)))
 def test_shape_and_weights_are_pytorchs_and_so_are_the_refusals(drawn):
     op, shape = drawn
@@ -92,7 +92,7 @@ def test_training_keeps_what_autograd_keeps(drawn):
     assert kept_by_op(op, (shape,)) == kept_by_torch(build(op, (shape,)), (shape,))
 
 
-@settings(unhurried, max_examples=60)
+@settings(unhurried, max_examples=40)
 @given(st.one_of(convolutions(largest=14), convolutions(transposed=True)))
 def test_outputs_read_the_inputs_of_their_window(drawn):
     op, shape = drawn

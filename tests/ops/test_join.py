@@ -77,14 +77,14 @@ def broadcasts(draw, slips=True):
 
 
 @given(broadcasts())
-@settings(unhurried, max_examples=400)
+@settings(unhurried, max_examples=150)
 def test_shapes_and_refusals_are_pytorchs(drawn):
     op, inputs = drawn
     assert shapes_by_op(op, inputs) == shapes_by_torch(op, inputs)
 
 
 @given(broadcasts(slips=False))
-@settings(unhurried, max_examples=200)
+@settings(unhurried, max_examples=100)
 def test_training_keeps_what_autograd_keeps(drawn):
     op, inputs = drawn
     assume(shapes_by_op(op, inputs) is not None)
@@ -92,7 +92,7 @@ def test_training_keeps_what_autograd_keeps(drawn):
 
 
 @given(broadcasts(slips=False))
-@settings(unhurried, max_examples=200)
+@settings(unhurried, max_examples=100)
 def test_outputs_read_the_inputs_of_their_window(drawn):
     op, inputs = drawn
     assume(shapes_by_op(op, inputs) is not None)
@@ -117,7 +117,7 @@ def neighbours(draw):
 
 
 @given(neighbours())
-@settings(unhurried, max_examples=400)
+@settings(unhurried, max_examples=150)
 def test_concatenations_and_refusals_are_pytorchs(drawn):
     op, inputs = drawn
     assert shapes_by_op(op, inputs) == shapes_by_torch(op, inputs)

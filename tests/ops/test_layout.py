@@ -125,13 +125,13 @@ REARRANGERS = st.one_of(
 
 
 @given(REARRANGERS, shapes)
-@settings(unhurried, max_examples=500)
+@settings(unhurried, max_examples=100)
 def test_shapes_and_refusals_are_pytorchs(op, shape):
     assert shapes_by_op(op, (shape,)) == shapes_by_torch(op, (shape,))
 
 
 @given(REARRANGERS, shapes)
-@settings(unhurried, max_examples=200)
+@settings(unhurried, max_examples=100)
 def test_outputs_read_the_inputs_of_their_window(op, shape):
     outputs = shapes_by_op(op, (shape,))
     assume(outputs is not None)
@@ -151,7 +151,7 @@ def regroupings(draw):
 
 
 @given(regroupings())
-@settings(unhurried, max_examples=200)
+@settings(unhurried, max_examples=100)
 def test_a_reshape_reads_what_its_window_says(shapes_of_both):
     source, target = shapes_of_both
     op, inputs = Reshape(target), ((1, *source),)

@@ -61,7 +61,7 @@ def is_contradictory(op, shape):
 
 
 @given(paddings())
-@settings(unhurried, max_examples=300)
+@settings(unhurried, max_examples=150)
 def test_shapes_and_refusals_are_pytorchs(drawn):
     op, shape = drawn
     assume(not is_contradictory(op, shape))
@@ -71,7 +71,7 @@ def test_shapes_and_refusals_are_pytorchs(drawn):
 
 
 @given(paddings())
-@settings(unhurried, max_examples=120)
+@settings(unhurried, max_examples=60)
 def test_outputs_read_the_inputs_of_their_window(drawn):
     op, shape = drawn
     outputs = shapes_by_op(op, (shape,))

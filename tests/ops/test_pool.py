@@ -66,7 +66,7 @@ def test_examples_keep_what_autograd_keeps(op, inputs):
     assert kept_by_op(op, inputs) == kept_by_torch(twin(op, inputs), ones(inputs))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(pools())
 def test_sizes_refusals_and_kept_tensors_are_pytorchs(case):
     op, inputs = case

@@ -83,7 +83,7 @@ def calls(draw):
     return op, inputs + op.output(inputs)[1:] * draw(flags)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(calls())
 def test_calls_are_pytorchs(case):
     check_call(*case)

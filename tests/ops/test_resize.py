@@ -71,7 +71,7 @@ def resizings(draw, fits=False):
 
 
 @given(resizings())
-@settings(unhurried, max_examples=400)
+@settings(unhurried, max_examples=200)
 def test_shapes_and_refusals_are_pytorchs(drawn):
     op, shape = drawn
     expected = shapes_by_torch(op, (shape,))
@@ -104,7 +104,7 @@ def is_well_defined(axis, mode, output):
 
 
 @given(resizings(fits=True))
-@settings(unhurried, max_examples=250)
+@settings(unhurried, max_examples=120)
 def test_outputs_read_the_inputs_of_their_window(drawn):
     op, shape = drawn
     outputs = shapes_by_op(op, (shape,))

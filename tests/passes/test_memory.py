@@ -210,7 +210,7 @@ def random_graphs(draw):
     return builder.build(*draw(st.lists(st.sampled_from(maps), min_size=1, max_size=3)))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(random_graphs())
 def test_the_peak_against_a_simulation(built):
     graph, values = built

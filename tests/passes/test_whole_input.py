@@ -37,6 +37,13 @@ def test_strictly_a_gate_shows_the_whole_input(pool):
     assert not fields.total.global_context
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_mean_over_space_sees_everything(kept):
+    builder = Builder((1, 4, 16, 16))
+    builder.chain(Conv2d(4, 3), Mean((2, 3), kept))
+    assert fields_of(builder).sees_whole_input(2)
+
+
 def test_softmax_over_space_sees_everything():
     builder = Builder((1, 4, 16, 16))
     builder.chain(Conv2d(4, 3), Softmax(3))

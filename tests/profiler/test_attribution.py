@@ -181,6 +181,25 @@ def test_driver_call_inside_a_runtime_call_is_one_launch() -> None:
     assert owners(passes_of(recording).passes[0]) == [0]
 
 
+@pytest.mark.parametrize("bearer", ["outer", "inner", "neither"])
+def test_nested_calls_of_numbers_of_their_own_are_one_launch_too(bearer: str) -> None:
+    recording = Recording()
+    with recording.step("eager", 0), recording.mark(0), recording.op("aten::mm"):
+        recording.launch("gemm", 1000)
+        outer = next(event for event in recording.events if event["name"] == "cudaLaunchKernel")
+        inner = {**outer, "cat": "cuda_driver", "name": "cuLaunchKernelEx", "args": {**outer["args"]}}
+        recording.events.append(inner)
+        if bearer != "outer":
+            outer["args"] = {**outer["args"], "correlation": 777}
+        if bearer != "inner":
+            inner["args"]["correlation"] = 778
+    found = passes_of(recording)
+    if bearer == "neither":
+        assert not found.passes and found.lost == 1
+    else:
+        assert owners(found.passes[0]) == [0] and found.lost == 0
+
+
 def test_state_of_the_random_generator_beside_a_replay_is_unattributed() -> None:
     recording = Recording()
     with recording.step("eager", 0), recording.mark(0), recording.op("aten::dropout"):

@@ -16,9 +16,11 @@ pytest.importorskip("torch")
 
 import torch
 from fake_gpu import Counting, FakeGpu
+from residual import residual
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from cnnstat.frontends.request import InputShape, Request
+from cnnstat.frontends.request import Request
+from cnnstat.ir.graph import Graph
 from cnnstat.profiler.assemble import assemble
 from cnnstat.profiler.cuda.measure import measure_on
 from cnnstat.profiler.options import Options
@@ -116,24 +118,24 @@ class MirroredGpu(FakeGpu):
         return made
 
 
-def profiled(source: str, sizes: tuple[int, ...], backward: bool) -> Profile:
+def profiled(source: Graph | str, backward: bool) -> Profile:
     options = Options(device="cpu", backward=backward, samples=3)
-    request = Request(inputs={"": InputShape(sizes)}, mode="train" if backward else "eval")
+    request = Request(mode="train" if backward else "eval")
     subject = make_subject(source, request, options, torch.device("cpu"))
     found = measure_on(MirroredGpu(), subject, options, Counting())
     environment = Environment(device="cuda", device_name="mirror", dtype="float32", versions={}, settings={})
     ceilings = Ceilings(flops=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
-    return assemble(subject, source, found, ceilings, environment)
+    return assemble(subject, "a test", found, ceilings, environment)
 
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_every_kernel_of_a_network_has_its_layer(backward: bool) -> None:
-    found = profiled("resnet18", (2, 3, 64, 64), backward)
+    found = profiled(residual(), backward)
     assert found.whole.replayed and not found.lost_kernels and not found.notes
     assert found.identity.unattributed == 0
     convolutions = [layer.kernels for layer in found.layers if layer.kind == "Conv2d"]
     # In training every block's two gradients are added while one of its convolutions is evaluated.
-    assert Counter(convolutions) == ({2: 12, 3: 8} if backward else {1: 20})
+    assert Counter(convolutions) == ({2: 4, 3: 2} if backward else {1: 6})
     # In training a BatchNorm counts its batches too.
     norms = {layer.kernels for layer in found.layers if layer.kind == "BatchNorm2d"}
     assert norms == ({3} if backward else {1})
@@ -145,6 +147,6 @@ def test_every_kernel_of_a_network_has_its_layer(backward: bool) -> None:
 
 
 def test_the_profile_can_be_printed_and_kept() -> None:
-    found = profiled("lenet5", (1, 1, 32, 32), False)
+    found = profiled("lenet5", False)
     assert "lenet5 on cuda, mirror" in repr(found)
     assert found.to_dict()["layers"][0]["kernels"] == 1

@@ -7,11 +7,12 @@ torch = pytest.importorskip("torch")
 from cpu_subjects import FakeClock, subject_of, timed_subject  # noqa: E402
 
 from cnnstat.errors import CnnstatError  # noqa: E402
-from cnnstat.profiler import calibrate, rounds  # noqa: E402
+from cnnstat.profiler import calibrate, isolate, rounds  # noqa: E402
 from cnnstat.profiler.cpu import measure_cpu  # noqa: E402
 from cnnstat.profiler.observer import UNATTRIBUTED  # noqa: E402
 from cnnstat.profiler.options import Options  # noqa: E402
 from cnnstat.profiler.progress import Silent  # noqa: E402
+from cnnstat.profiler.quiet import LEAST  # noqa: E402
 from cnnstat.profiler.stopwatch import Costs, Lap, break_down  # noqa: E402
 
 
@@ -21,6 +22,7 @@ def quick(monkeypatch):
     monkeypatch.setattr(rounds, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(rounds, "STEADY_SECONDS", 0.0)
     monkeypatch.setattr(calibrate, "ROUNDS", 3)
+    monkeypatch.setattr(isolate, "MAX_COPIES", 4)
 
 
 def test_a_pass_is_its_layers_and_gaps():
@@ -119,7 +121,8 @@ def test_layers_alone_keep_what_was_measured_before_an_interrupt():
     found = measure_cpu(subject, options, Interrupted("layers alone", 2))
     assert not found.complete
     assert {len(row.warm) for row in found.rows.values()} == {2}
-    assert {len(row.forward) for row in found.rows.values()} == {5}
+    (kept,) = {len(row.forward) for row in found.rows.values()}
+    assert LEAST <= kept <= 5
 
 
 def test_layers_alone_are_measured_warm_and_cold():

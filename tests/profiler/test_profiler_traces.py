@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+from residual import residual
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -86,7 +87,7 @@ def test_forward_ops_of_a_network_are_their_rows(tmp_path: Path) -> None:
 
 
 def test_backward_ops_of_a_network_are_their_rows_from_the_end(tmp_path: Path) -> None:
-    subject = subject_of("resnet18", backward=True)
+    subject = subject_of(residual(), backward=True)
     trace = recorded(subject, tmp_path)
     convolutions = rows_of(subject, "Conv2d")
     assert owners(trace, "aten::convolution") == [Owner(row, False) for row in convolutions]

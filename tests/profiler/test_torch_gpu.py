@@ -120,7 +120,7 @@ def test_all_graphs_share_a_pool_that_stays_in_use(cuda: Cuda) -> None:
         gpu.capture(lambda: None)
         replay()
     assert [entry for entry in cuda.log if entry.startswith("begin")] == ["begin pool"] * 3
-    assert gpu._anchor is not None and cuda.log.count("replay") == 1
+    assert len(gpu._anchors) == 1 and cuda.log.count("replay") == 1
     assert gc.isenabled()
 
 
@@ -141,6 +141,24 @@ def test_a_failed_run_ends_its_capture(cuda: Cuda, error: BaseException) -> None
     assert gc.isenabled() and cuda.stream == "default"
     if expected is CaptureError:
         assert str(raised.value) == "CUDA error: not permitted"
+
+
+def test_after_a_failed_capture_another_pool_is_used(cuda: Cuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    pools = iter(["first", "second"])
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(pools))
+    gpu = make()
+
+    def fails() -> None:
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    with gpu.active():
+        gpu.capture(lambda: None)
+        with pytest.raises(CaptureError):
+            gpu.capture(fails)
+        # At once, because random numbers are refused until a capture succeeds.
+        assert [entry for entry in cuda.log if "begin" in entry] == ["begin first"] * 3 + ["begin second"]
+        gpu.capture(lambda: None)
+    assert cuda.log.count("begin second") == 2 and len(gpu._anchors) == 2
 
 
 def test_a_capture_that_only_fails_at_its_end_is_told(cuda: Cuda) -> None:

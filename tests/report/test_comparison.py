@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -160,3 +161,12 @@ def test_networks_of_one_name_are_told_apart_by_their_source():
     comparison = compare_analyses([cnnstat.analyze(graph) for graph in (spec, other, cnnstat.load("alexnet"))])
     assert comparison.headings == ("lenet5", "torchvision:lenet5", "alexnet")
     assert "torchvision:lenet5" in repr(comparison)
+
+
+@pytest.mark.parametrize("width", [80, 104, 200])
+def test_equal_layers_of_two_networks_have_equal_bars(width):
+    text = compared("alexnet", "vgg16", width=width)
+    (here, there) = re.findall(r"fc7 +16\.8 (\S+)", text)[
+        :2
+    ]  # 16.8 M parameters in both, under names of unequal length
+    assert here == there and len(here) > 2

@@ -19,7 +19,7 @@ from cnnstat.report.grid import Track, grid
 
 # The zoo -------------------------------------------------------------------------------------------------------------
 
-NETWORKS = ("alexnet", "c3d", "m5", "vgg16")
+NETWORKS = ("alexnet", "c3d", "faster_rcnn", "m5", "vgg16")
 
 
 def listed(format="table", **console):
@@ -37,7 +37,7 @@ def test_the_list_in_other_formats():
     (_, c3d, *_), rows = json.loads(listed("json"))["networks"], list(csv.DictReader(io.StringIO(listed("csv"))))
     assert c3d["input"] == [[3, 16, 112, 112]] and c3d["params"] == zoo("c3d").totals.params
     assert [row["name"] for row in rows] == list(NETWORKS)
-    assert rows[3]["macs"] == "15470264320" and rows[3]["receptive_field"] == "212x212"
+    assert rows[4]["macs"] == "15470264320" and rows[4]["receptive_field"] == "212x212"
     assert listed("markdown").count("\n") == len(NETWORKS) + 2
 
 

@@ -56,7 +56,7 @@ def test_activations_show_equation_and_derivative(name):
 
 def test_json_and_csv_of_the_list():
     found = json.loads(reference(None, "json"))
-    assert [op["name"] for op in found["ops"]] == list(ops.names())
+    assert sorted(op["name"] for op in found["ops"]) == sorted(ops.names())
     conv = next(op for op in found["ops"] if op["name"] == "Conv2d")
     assert conv["arguments"][2] | {"schema": ""} == {
         "name": "stride", "doc": "step of the filter", "required": False, "default": 1, "schema": "",
@@ -120,3 +120,8 @@ def test_a_constant_is_a_flat_line():
 @pytest.mark.parametrize(("x", "value"), [(-2.0, 0.0), (3.0, 1.0)])
 def test_slope(x, value):
     assert slope(lambda x: max(0.0, x))(x) == pytest.approx(value, abs=1e-6)
+
+
+def test_each_family_is_listed_once():
+    heads = [line for line in written(report.write_ops, None, "table", width=80).splitlines() if line[:1].strip()]
+    assert len(heads) == len(set(heads)) and {"convolution", "pooling", "element-wise"} <= set(heads)

@@ -17,6 +17,9 @@ CASES = {
     "Custom": (1, 1, 12, 12),
     "Attention": (2, 5, 8),
     "Encoder": (2, 5, 8),
+    "Sequence": (5, 8),
+    "Token": (2, 5, 8),
+    "Remembered": (2, 5, 8),
     "Recurrent": (2, 7, 5),
     "Transposed": (2, 4, 32, 32),
     "Unused": (2, 4),
@@ -28,6 +31,12 @@ CASES = {
     "Shifted": (1, 3, 16, 16),
     "Decided": (2, 4),
     "Vanishing": (1, 2, 15, 15),
+    "Casts": (1, 2, 12, 12),
+    "Layouts": (1, 3, 16, 16),
+    "Idle": (1, 3, 8, 8),
+    "Rigid": (1, 3, 32, 32),
+    "Pooled": (1, 3, 9, 9),
+    "Relative": (1, 2, 12, 12),
 }
 
 
@@ -99,6 +108,41 @@ def test_flop_counter_does_not_see_into_fused_attention_when_it_is_alone():
         assert (alone.value, alone.verdict.value) == (0, "explained")
 
 
+@pytest.mark.parametrize("run", [True, False])
+def test_a_view_of_a_parameter_may_be_handed_to_a_module(run):
+    found = verify("Token", run=run)
+    assert layer(found, "beside.add").flop_counter.value == layer(found, "beside.add").macs == 2 * 8 * 8
+    assert {layer.shape.verdict.value for layer in found.layers} == {"agrees"}
+    assert not run or total(found, "FlopCounterMode alone").verdict.value == "explained"
+
+
+def test_attention_to_weights_alone_is_missed_where_flop_counter_is_alone():
+    alone = total(verify("Remembered"), "FlopCounterMode alone")
+    assert (alone.value, alone.verdict.value) == (0, "explained")
+
+
+def test_one_sequence_costs_what_a_batch_of_one_costs():
+    alone, batch = verify("Sequence"), cnnstat.verify(models.Sequence(), (1, 5, 8))
+    assert all(each.op.modelled for each in alone.analysis.layers)
+    assert total(alone, "FlopCounterMode").value == total(batch, "FlopCounterMode").value
+    for figure in ("macs", "flops", "params"):
+        assert getattr(alone.analysis.totals, figure) == getattr(batch.analysis.totals, figure)
+
+
+def test_a_failure_of_flop_counter_alone_is_told(monkeypatch):
+    from cnnstat.verification import natural
+
+    def fail(run, modules):
+        raise RuntimeError("it cannot")
+
+    monkeypatch.setattr(natural, "natural_total", fail)
+    found = verify("Attention")
+    alone = total(found, "FlopCounterMode alone")
+    assert (alone.value, alone.verdict.value) == (None, "no witness")
+    assert alone.reasons == ("it could not run: RuntimeError: it cannot",)
+    assert found.exit_code == 0
+
+
 def test_recurrent_layers_are_seen_by_nobody_but_explained():
     for kind in ("LSTM", "GRU", "RNN"):
         found = cnnstat.verify(models.Recurrent(kind), CASES["Recurrent"])
@@ -148,6 +192,15 @@ def test_without_fvcore_the_others_are_heard(monkeypatch):
     assert [w.silence for w in found.witnesses] == ["", "fvcore is not installed; pip install fvcore", ""]
 
 
+@pytest.mark.parametrize("run", [True, False])
+def test_work_that_nothing_uses_is_counted_and_what_is_not_called_agrees(run):
+    found = verify("Idle", run=run)
+    results = layer(found, "unused_results")
+    assert results.macs == results.flop_counter.value == 3 * 8 * 5
+    assert {each.flop_counter.verdict.value for each in found.layers} == {"agrees"}
+    assert total(found, "FlopCounterMode").verdict.value == "agrees"
+
+
 # Receptive fields -----------------------------------------------------------------------------------------------------
 
 
@@ -162,12 +215,49 @@ def test_a_gate_is_left_out_of_the_local_field():
     found = verify("Gated")
     assert found.analysis.totals.receptive_field.global_context
     assert [field.verdict.value for field in found.fields] == ["agrees"] * len(found.fields)
+    pool = found.fields[-1]
+    assert (pool.layer, pool.ours, pool.gradient) == ("adaptive_avg_pool2d", None, ((0, 19), (0, 19)))
 
 
 def test_periods_of_transposed_convolutions_show_at_neighbouring_positions():
     fields = [field for field in verify("Transposed").fields if field.layer == "up"]
     sizes = [field.gradient[0][1] - field.gradient[0][0] + 1 for field in fields]
     assert sorted(sizes) == [3, 5]
+
+
+@pytest.mark.parametrize("name", ["Casts", "Layouts"])
+def test_calls_that_do_something_only_sometimes_keep_their_place(name):
+    fields = verify(name).fields
+    assert fields[-1].layer == "last"
+    assert fields[-1].gradient == fields[-1].ours is not None
+
+
+def test_memory_is_that_of_the_layers_up_to_the_last_local_one(monkeypatch):
+    from cnnstat.verification import gradient_field
+
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 * 4)
+    fields = verify("Rigid").fields
+    assert [field.gradient for field in fields] == [((12, 15), (12, 15)), ((16, 19), (16, 19))]
+
+
+def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
+    from cnnstat.verification import gradient_field
+
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64)
+    assert verify("Rigid").fields
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 - 1)
+    (note,) = verify("Rigid").notes
+    assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
+
+
+def test_constants_keep_their_values():
+    assert verify("Relative").fields[-1].gradient == ((4, 8), (4, 8))
+
+
+def test_whole_input_is_what_the_pooled_map_reads():
+    pool = verify("Pooled").fields[-1]
+    assert (pool.layer, pool.ours, pool.gradient) == ("mean", None, ((0, 7), (0, 7)))
+    assert (pool.verdict.value, pool.reason) == ("agrees", "no position reads the rest of the input")
 
 
 def test_inputs_by_name():

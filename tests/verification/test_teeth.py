@@ -190,3 +190,16 @@ def test_the_fields_of_a_model_are_those_of_the_model(monkeypatch):
 
     monkeypatch.setattr(conv.ConvTranspose2d, "window", wrong)
     assert cnnstat.verify(models.Transposed(), (1, 4, 32, 32)).exit_code == 3
+
+
+def test_an_op_that_does_not_read_the_whole_input_is_found(monkeypatch):
+    from cnnstat.ir.window import IDENTITY, WHOLE
+
+    def wrong(self, inputs, outputs, index=0):
+        return (((0, IDENTITY), (1, IDENTITY), (2, WHOLE), (3, WHOLE)),)
+
+    monkeypatch.setattr(pool.MaxPool2d, "window", wrong)
+    found = cnnstat.verify(Net(), (1, 3, 24, 24))
+    assert found.exit_code == 3
+    (bad,) = (field for field in found.fields if field.verdict.value == "unexplained")
+    assert (bad.layer, bad.ours, bad.reason) == ("2", None, "the gradient does not reach what the map reads")

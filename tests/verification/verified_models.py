@@ -78,6 +78,18 @@ class Attention(nn.Module):
         return self.norm(self.attention(x, x, x, need_weights=False)[0])
 
 
+class Sequence(nn.Module):
+    """Attention over positions × features, with batch or without."""
+
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x):
+        y, weights = self.attention(x, x, x)
+        return functional.scaled_dot_product_attention(y, y, weights @ x)
+
+
 class Encoder(nn.Module):
     """Encoder layers, which PyTorch fuses too."""
 
@@ -87,6 +99,39 @@ class Encoder(nn.Module):
 
     def forward(self, x):
         return self.encoder(x)
+
+
+class Beside(nn.Module):
+    """A module that is handed two tensors."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, token, x):
+        return self.linear(token) + x
+
+
+class Token(nn.Module):
+    """A learnt token, expanded and handed to a module: a view of a parameter, which has no history without autograd."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.beside, self.attention = nn.Parameter(torch.zeros(1, 1, 8)), Beside(), Attention()
+
+    def forward(self, x):
+        return self.attention(self.beside(self.token.expand(x.shape[0], -1, -1), x))
+
+
+class Remembered(nn.Module):
+    """Attention to nothing but weights."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory, self.attention = nn.Parameter(torch.randn(1, 3, 8)), Attention()
+
+    def forward(self, x):
+        return x + self.attention(self.memory).mean(1, keepdim=True)
 
 
 class Recurrent(nn.Module):
@@ -236,3 +281,76 @@ class Keywords(nn.Module):
     def forward(self, image, mask=None, scale=1.0):
         y = self.conv(image) * scale
         return {"y": y, "masked": y if mask is None else y * mask}
+
+
+class Casts(nn.Module):
+    """Casts to the dtype that a tensor has, which do nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(2, 2, 3), nn.Conv2d(2, 2, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x).float().to(torch.float32).type_as(x))
+
+
+class Layouts(nn.Module):
+    """Channels last and back; whether `contiguous` has to copy depends on the layout that layer norm leaves."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 4, 3), nn.LayerNorm(4), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x):
+        y = self.norm(self.first(x).permute(0, 2, 3, 1)).contiguous()
+        return self.last(y.permute(0, 3, 1, 2).contiguous())
+
+
+class Idle(nn.Module):
+    """Layers that are not called, and work on weights that nothing uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.memory, self.read, self.idle = nn.Parameter(torch.randn(3, 8)), nn.Linear(8, 5), nn.Linear(3, 3)
+        self.conv = nn.Conv2d(3, 3, 3)
+
+    def forward(self, x):
+        self.read(self.memory)
+        return self.conv(x)
+
+
+class Rigid(nn.Module):
+    """A network that takes one input size only, with wide layers behind its last local feature map."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.head = nn.Conv2d(3, 8, 4, stride=4), nn.Linear(8 * 64, 4096)
+
+    def forward(self, x):
+        assert x.shape[-2:] == (32, 32), "only 32×32"
+        return self.head(self.patches(x).flatten(1))
+
+
+class Pooled(nn.Module):
+    """A global pool behind a strided convolution that leaves out the last column and row of an odd input."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 4, 2, stride=2), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.conv(x).mean((2, 3)))
+
+
+class Relative(nn.Module):
+    """Scales by the distance of columns: the indices are computed, and have to keep their values."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.scales, self.last = nn.Conv2d(2, 2, 3), nn.Parameter(torch.ones(10)), nn.Conv2d(2, 2, 3)
+
+    def forward(self, x):
+        y = self.first(x)
+        columns = torch.arange(y.shape[-1]) * 1.0
+        distance = columns.max() - columns
+        return self.last(y * self.scales[distance.long()])

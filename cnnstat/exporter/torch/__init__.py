@@ -12,11 +12,13 @@ from cnnstat.exporter.torch.classes import Class, Classes
 from cnnstat.exporter.torch.handmade_code import code_of
 from cnnstat.exporter.torch.layers import HANDMADE, call_text, value_text
 from cnnstat.exporter.torch.module_names import MODULE_NAMES
-from cnnstat.exporter.torch.scopes import Scopes, access_text, broken_scopes, is_attribute
+from cnnstat.exporter.torch.scopes import Scopes
+from cnnstat.exporter.torch.stored import access_text, broken_scopes, is_attribute
+from cnnstat.exporter.torch.tables import IMPORTS, UNPACK, Tables
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.passes.shapes import infer_shapes
 
-_PLACE = '''def place(root, path, what):
+_PLACE = '''def place(root, path, what, persistent=True):
     """Register a module, parameter or buffer under a dotted path."""
     *above, name = path.split(".")
     for part in above:
@@ -28,7 +30,7 @@ _PLACE = '''def place(root, path, what):
     elif isinstance(what, nn.Parameter):
         root.register_parameter(name, what)
     else:
-        root.register_buffer(name, what)
+        root.register_buffer(name, what, persistent=persistent)
 '''
 
 LONGEST_LINE = 100
@@ -42,7 +44,8 @@ def torch_text(graph: Graph, title: str) -> str:
     Raises CnnstatError for a layer of which it is not known what it computes, SpecError where an op refuses its inputs.
     """
     sound, remarks = with_sound_names(graph)
-    scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES))
+    tables = Tables({"F", "Place"})
+    scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
     taken = {"Tensor", "F", "Place", *HANDMADE}
     name = _network_name(graph.name, taken)
@@ -53,11 +56,18 @@ def torch_text(graph: Graph, title: str) -> str:
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())
+    if any("OrderedDict(" in body for body in bodies):
+        imports = ["from collections import OrderedDict", *imports]
+    if tables.found:
+        bodies[:0] = [UNPACK.rstrip(), "\n".join(f"{table} = {made}" for table, made in tables.found.items())]
+        imports = [*IMPORTS, *imports]
     bodies.append(_demo(name, sound))
     tensor = "Tensor, " * ("from torch import Tensor" in imports)
     further = [line for line in imports if line.startswith("from torch.")]
     lines = ["import torch", f"from torch import {tensor}nn"]
     lines += ["from torch.nn import functional as F"] if any("F." in body for body in bodies) else []
+    if any("torch.ops.torchvision." in body for body in bodies):
+        lines.append("import torchvision  # noqa: F401  # for its operations")
     lines = [*(line for line in imports if "torch" not in line), "", *lines, *further]
     return (
         f'"""{_docstring(sound, title)}\n"""\n\n'
@@ -139,12 +149,28 @@ def _built(entry: Entry, margin: str) -> str:
     """Return the expression that makes a module; a sequence of several lines is indented by `margin`."""
     if entry.call is not None:
         return call_text(entry.call)
+    labels = [each.label or "" for each in entry.inner]
+    if labels != list(map(str, range(len(labels)))):
+        return _named_sequence(labels, [_built(each, margin + _INDENT) for each in entry.inner], margin)
     inner = _with_runs([_built(each, margin + _INDENT) for each in entry.inner])
     text = f"nn.Sequential({', '.join(inner)})"
     if len(margin) + len(text) + 16 <= LONGEST_LINE and "\n" not in text:
         return text
     lines = "".join(f"{margin}{_INDENT}{each},\n" for each in inner)
     return f"nn.Sequential(\n{lines}{margin})"
+
+
+def _named_sequence(labels: list[str], texts: list[str], margin: str) -> str:
+    """Return the expression that makes a sequence of modules with names."""
+    stem = labels[0].rstrip("0123456789")
+    first = labels[0].removeprefix(stem)
+    if len(set(texts)) == 1 and len(texts) >= SHORTEST_RUN and first.isdecimal() and "\n" not in texts[0]:
+        numbers = range(int(first), int(first) + len(labels))
+        if labels == [f"{stem}{number}" for number in numbers]:
+            counted = f"range({len(labels)})" if first == "0" else f"range({first}, {numbers.stop})"
+            return f'nn.Sequential(OrderedDict((f"{stem}{{i}}", {texts[0]}) for i in {counted}))'
+    lines = "".join(f"{margin}{_INDENT}{label}={text},\n" for label, text in zip(labels, texts))
+    return f"nn.Sequential(OrderedDict(\n{lines}{margin}))"
 
 
 def _with_runs(texts: list[str]) -> list[str]:

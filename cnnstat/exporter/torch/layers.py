@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from cnnstat.exporter.entries import Argument, Call, Expression
 from cnnstat.ir.op import Op, Shapes, Storage
-from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
 
 HANDMADE = (
     "BinaryStep", "ScaledTanh", "StochasticDepth", "Crop", "CenterCrop", "CropLike", "TrainableSubsampling2d",
@@ -24,25 +23,16 @@ _POSITIONAL = (
     "out_features",
     "num_features",
     "output_size",
+    "normalized_shape",
 )
 """Arguments that are clear without their names; PyTorch takes them in this order."""
-_ALWAYS = ("dim", "batch_first", "chunks", "split_size_or_sections")
-"""Arguments whose defaults differ between ops and their PyTorch twins."""
+_ALWAYS = {"dim": MISSING, "batch_first": False, "chunks": MISSING, "split_size_or_sections": MISSING}
+"""Arguments whose defaults differ between ops and their PyTorch twins, with PyTorch's."""
 _LISTS = ("torch.cat", "torch.stack")
 _SYMBOLS = {"torch.add": "+", "torch.sub": "-", "torch.mul": "*", "torch.div": "/"}
+_METHODS = ("torch.permute", "torch.transpose", "torch.squeeze", "torch.unsqueeze")
+"""Functions that read better as methods, with their arguments in order."""
 _PAIRS = ("torch.maximum", "torch.minimum")
-_FUNCTIONAL = (
-    "pad",
-    "gelu",
-    "linear",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "scaled_dot_product_attention",
-    "one_hot",
-    "unfold",
-)
-"""Functions of torch.nn.functional that are known by their bare names, and are no methods of tensors."""
 
 
 class Layer(NamedTuple):
@@ -78,7 +68,7 @@ def _constructor(callee: str, op: Op, inputs: Shapes) -> Call:
     is_positional = True
     for name, value in op.torch_arguments(inputs).items():
         is_positional = is_positional and name in _POSITIONAL and callee not in HANDMADE
-        default = MISSING if name in _ALWAYS else defaults.get(name, MISSING)
+        default = _ALWAYS.get(name, defaults.get(name, MISSING))
         arguments.append(Argument(name, value, default, is_positional))
     return Call(callee, tuple(arguments))
 
@@ -113,10 +103,6 @@ def value_text(value: Any) -> str:
     """Return a value as Python text."""
     if isinstance(value, Expression):
         return value.text
-    if isinstance(value, SliceOf):
-        return f"slice({value.start}, {value.stop}, {value.step})"
-    if isinstance(value, DtypeName):
-        return f"torch.{value.name}"
     if isinstance(value, (tuple, list)):
         inner = ", ".join(map(value_text, value))
         return f"({inner},)" if len(value) == 1 else f"({inner})"
@@ -159,6 +145,12 @@ def function_call(op: Op, inputs: Sequence[str], shapes: Shapes) -> str:
         for other in inputs[1:]:
             text = f"{name}({text}, {other})"
         return text
+    if name == "torch.matmul":
+        return " @ ".join(inputs)
+    if name in _METHODS:
+        values = arguments.get("dims", tuple(arguments.values()))
+        values = values if isinstance(values, tuple) and op.kind != "Squeeze" else tuple(arguments.values())
+        return f"{first}.{name.removeprefix('torch.')}({', '.join(map(value_text, values))})"
     given = f"({', '.join(inputs)}{',' * (len(inputs) == 1)})" if name in _LISTS else ", ".join(inputs)
     written = "".join(f", {key}={value_text(value)}" for key, value in _telling(op, arguments).items())
     return f"{name}({given}{written})"
@@ -182,29 +174,3 @@ def _slice_text(part: slice) -> str:
     start, stop = ("" if bound is None else str(bound) for bound in (part.start, part.stop))
     start = "" if start == "0" else start
     return f"{start}:{stop}" + (f":{part.step}" if part.step not in (None, 1) else "")
-
-
-def replay_call(replay: Replay, inputs: Sequence[str]) -> str:
-    """Return a recorded call."""
-
-    def text(value: Any) -> str:
-        if isinstance(value, InputNumber):
-            return inputs[value.number]
-        if isinstance(value, tuple) and not isinstance(value, (SliceOf, DtypeName)):
-            inner = ", ".join(map(text, value))
-            return f"({inner},)" if len(value) == 1 else f"({inner})"
-        return value_text(value)
-
-    name, arguments = replay.function, replay.arguments
-    if name == "getitem":
-        index = (
-            arguments[1] if isinstance(arguments[1], tuple) and not isinstance(arguments[1], SliceOf) else arguments[1:]
-        )
-        parts = (_slice_text(slice(*part)) if isinstance(part, SliceOf) else text(part) for part in index)
-        return f"{text(arguments[0])}[{', '.join(parts)}]"
-    written = [*map(text, arguments), *(f"{key}={text(value)}" for key, value in replay.keywords)]
-    if name.startswith("F.") or name in _FUNCTIONAL:
-        return f"F.{name.removeprefix('F.')}({', '.join(written)})"
-    if arguments and isinstance(arguments[0], InputNumber):
-        return f"{written[0]}.{name}({', '.join(written[1:])})"
-    return f"torch.{name}({', '.join(written)})"

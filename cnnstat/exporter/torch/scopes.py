@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from keyword import iskeyword
 
-from cnnstat.errors import CnnstatError, OpError
+from cnnstat.errors import CnnstatError
 from cnnstat.exporter.entries import Entry
-from cnnstat.exporter.outline import Unit, prefixes
-from cnnstat.exporter.torch.layers import function_call, layer_of, module_call, replay_call
-from cnnstat.exporter.torch.variables import Step, Variables, variable_name
-from cnnstat.ir.graph import Edge, Graph
-from cnnstat.ops.operands import operand_names
+from cnnstat.exporter.outline import Unit, nodes_of
+from cnnstat.exporter.torch.growing import ARGUMENTS, LIST, collapsed, growing_run
+from cnnstat.exporter.torch.layers import function_call, layer_of, module_call
+from cnnstat.exporter.torch.replays import Lines
+from cnnstat.exporter.torch.stored import (
+    access_text,
+    constant_label,
+    is_attribute,
+    module_tensors,
+    operands_of,
+    register_stored,
+    stated_tensors,
+    stored_access,
+)
+from cnnstat.exporter.torch.tables import Tables
+from cnnstat.exporter.torch.variables import Step, Variables, assignment, variable_name
+from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.replay import Refusal, Replay
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.passes.shapes import Values
 
 UNUSED = "Unused"
-IN_PLACE = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
 
 
 @dataclass(eq=False)
@@ -39,13 +49,14 @@ class Scope:
 class Scopes:
     """Turns the groups of a graph into scopes.
 
-    reserved: names that no child can have. handmade: the kinds of modules that are built. known: all groups but those
-    that are mere sequences.
+    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules
+    that are built. known: all groups but those that are mere sequences.
     """
 
     graph: Graph
     values: Values
     reserved: set[str]
+    tables: Tables
     handmade: set[str] = field(default_factory=set)
     known: list[tuple[Entry, Scope]] = field(default_factory=list)
 
@@ -55,10 +66,11 @@ class Scopes:
         for index, node in enumerate(self.graph.nodes):
             for edge in node.inputs:
                 self._readers[edge] = index
+        self._placed = module_tensors(self.graph, self.values)
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
-        return self._scope(units, "", tuple(Edge(number) for number in range(self.graph.arity)), self.graph.outputs)
+        return self._scope(units, "", tuple(map(Edge, range(self.graph.arity))), self.graph.outputs)
 
     def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
         """Return a scope: first what is inside it, then the lines that call that."""
@@ -67,19 +79,25 @@ class Scopes:
         steps: list[tuple[Step, Unit]] = []
         for unit in units:
             steps.append((self._group(unit, scope, inside) if unit.scope else self._leaf(unit, scope, inside), unit))
-        variables = Variables([step for step, _ in steps], makes, self._given(scope))
-        before = scope.reads
-        for step, unit in steps:
-            is_module = self._write(scope, step, unit, inside, variables)
+        plain = [step for step, _ in steps]
+        variables = Variables(plain, makes, self._given(scope, plain))
+        variables.lists |= {ARGUMENTS: len(scope.reads)} if scope.arguments == [f"*{ARGUMENTS}"] else {}
+        before, run = scope.reads, 0
+        for number, (step, unit) in enumerate(steps):
+            run = run - 1 if run else growing_run(plain, number, variables.live)
+            is_module = self._write(scope, step, unit, inside, variables, grows=run > 0)
             scope.is_chain &= is_module and len(step.reads) == len(step.makes) == 1 and step.reads == before
             before = step.makes
         scope.is_chain &= before == scope.makes
         self._finish(scope, variables)
         return scope
 
-    def _given(self, scope: Scope) -> dict[Edge, str]:
+    def _given(self, scope: Scope, steps: Sequence[Step]) -> dict[Edge, str]:
         """Return the names of a forward method's arguments."""
         names: dict[Edge, str] = {}
+        if scope.path and self._only_joins(scope, steps):
+            scope.arguments = [f"*{ARGUMENTS}"]
+            return {edge: f"{ARGUMENTS}[{number}]" for number, edge in enumerate(scope.reads)}
         for number, edge in enumerate(scope.reads):
             # Groups that work alike share one class only if their arguments are called alike.
             name = variable_name(self.graph.value_name(edge.value)) if not scope.path else ""
@@ -90,11 +108,20 @@ class Scopes:
         scope.arguments = list(names.values())
         return names
 
+    def _only_joins(self, scope: Scope, steps: Sequence[Step]) -> bool:
+        """Whether a group takes any number of tensors, concatenates them, and needs them no more."""
+        first = self.graph.nodes[steps[0].makes[0].value - self.graph.arity] if steps and steps[0].makes else None
+        if first is None or first.op.kind != "Concat" or first.replay is not None:
+            return False
+        return steps[0].reads == scope.reads and not any(set(step.reads) & set(scope.reads) for step in steps[1:])
+
     def _group(self, unit: Unit, scope: Scope, inside: str) -> Step:
         """Add a group as a child, and return the step that calls it."""
-        nodes = list(_nodes(unit))
+        nodes = list(nodes_of(unit))
         first, last = nodes[0], nodes[-1]
-        made = {Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self._made(n)))}
+        made = {
+            Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self.values.outputs[self.graph.arity + n]))
+        }
         reads = tuple(dict.fromkeys(e for n in nodes for e in self.graph.nodes[n].inputs if e not in made))
         results = set(self.graph.outputs)
         makes = tuple(e for e in sorted(made, reverse=True) if e in results or self._readers.get(e, first) > last)
@@ -106,25 +133,30 @@ class Scopes:
         pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
         return Step(unit.scope[len(inside) :], reads, makes, pattern)
 
-    def _made(self, node: int) -> tuple[object, ...]:
-        """Return the tensors of a node."""
-        return self.values.outputs[self.graph.arity + node]
-
     def _leaf(self, unit: Unit, scope: Scope, inside: str) -> Step:
         """Add a layer as a child where it has a module, and return the step that calls it."""
         assert unit.node is not None
         node = self.graph.nodes[unit.node]
         op, inputs = node.op, self.values.inputs[unit.node]
-        makes = tuple(Edge(unit.out.value, number) for number in range(len(self._made(unit.node))))
+        makes = tuple(Edge(unit.out.value, number) for number in range(len(self.values.outputs[unit.out.value])))
+        if isinstance(node.replay, Refusal):
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
         label = node.name[len(inside) :]
+        if node.home.startswith(inside):
+            label = node.home[len(inside) :] or label
+        if isinstance(node.replay, Replay) and not self._is_at_home(node, inside):
+            self._register(node, node.replay, scope, inside)
+            pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
+            return Step(label, node.inputs, makes if node.replay.results else (), pattern)
         if isinstance(op, Recorded):
-            self._register(unit.node, scope, inside)
+            self._register(node, stated_tensors(op, ()), scope, inside)
             if op.function == UNUSED:
                 return Step(label, (), (), "")
             return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
         if isinstance(op, Applied):
             inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
-            self._register(unit.node, scope, inside)
+            names = operands_of(op, node.name, len(self.values.inputs[unit.node]))
+            self._register(node, stated_tensors(op, names), scope, inside)
             op = op.op
         layer = layer_of(op, inputs, len(makes))
         if layer.constructor is not None:
@@ -140,42 +172,59 @@ class Scopes:
                     scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
         return Step(label, node.inputs, makes, layer.pattern)
 
-    def _register(self, index: int, scope: Scope, inside: str) -> None:
-        """Add the learnt tensors of a traced call that are operands, or that nothing uses."""
-        op, node_name, input_count = (
-            self.graph.nodes[index].op,
-            self.graph.nodes[index].name,
-            len(self.values.inputs[index]),
-        )
-        assert isinstance(op, (Applied, Recorded))
-        wanted = op.tensors
-        if isinstance(op, Applied):
-            names = {name for name in _operands(op, node_name, input_count) if isinstance(name, str)}
-            wanted = tuple(each for each in op.tensors if each[0] in names)
-        for name, shape in wanted:
-            scale = f"torch.randn({', '.join(map(str, shape))}) * 0.02" if shape else "torch.randn(()) * 0.02"
-            learnt = ", requires_grad=False" if name in op.frozen else ""
-            scope.setup.append(_registration(name.removeprefix(inside), f"nn.Parameter({scale}{learnt})"))
-        if isinstance(op, Recorded):
-            for name, shape in op.stored:
-                kind = ", dtype=torch.int64" if name.endswith("num_batches_tracked") else ""
-                made = f"torch.zeros({tuple(shape)}{kind})"
-                scope.setup.append(f'place(self, "{name.removeprefix(inside)}", {made})')
+    def _register(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
+        """Add what registers the stored tensors of a call, as far as no layer has them."""
+        scope.setup += register_stored(node, replay, inside, self._placed, self.tables, self._attribute)
+
+    def _is_at_home(self, node: Node, inside: str) -> bool:
+        """Whether a layer stands as a module within its scope, under the path that its weights have."""
+        return bool(node.home) and node.home.startswith(inside)
 
     # Lines -----------------------------------------------------------------------------------------------------------
 
-    def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables) -> bool:
-        """Add the line that takes one step; whether that calls a module with what it reads, and nothing more."""
+    def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables, *, grows: bool) -> bool:
+        """Add the line that takes one step; whether that calls a module with what it reads, and nothing more.
+
+        grows: whether a list of all that the next steps read gets its result.
+        """
         reads = [variables[edge] for edge in step.reads]
+        if grows and LIST not in variables.lists:
+            scope.lines.append(f"{LIST} = [{', '.join(reads)}]")
+            variables.collect(step.reads, LIST)
+            reads = [variables[edge] for edge in step.reads]
         if unit.scope:
             text = f"{self._access(step.label)}({', '.join(reads)})"
         else:
             assert unit.node is not None
-            text = self._expression(unit.node, step, reads, inside)
+            step, text = self._leaf_text(unit.node, step, reads, inside, scope, variables)
+        is_module = text == f"{self._access(step.label)}({', '.join(reads)})"
+        for name, count in variables.lists.items():
+            text = collapsed(text, name, count)
         targets = variables.targets(step)
-        if text:
-            scope.lines.append(_assignment(targets, text))
-        return text == f"{self._access(step.label)}({', '.join(reads)})"
+        if grows:
+            variables.collect((*step.reads, *step.makes), LIST)
+            scope.lines.append(f"{LIST}.append({text})")
+        elif text and text != targets:
+            scope.lines.append(assignment(targets, text))
+        return is_module
+
+    def _leaf_text(
+        self, index: int, step: Step, reads: list[str], inside: str, scope: Scope, variables: Variables
+    ) -> tuple[Step, str]:
+        """Return the expression of a layer and its step; lines that come before it are added."""
+        node = self.graph.nodes[index]
+        if not isinstance(node.replay, Replay) or self._is_at_home(node, inside):
+            return step, self._expression(index, step, reads, inside)
+        kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
+        lines, text, pattern = Lines(
+            node.replay,
+            reads,
+            lambda name: stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
+            lambda number: f"self.{constant_label(node, number)}",
+            variables.live,
+        ).written()
+        scope.lines += lines
+        return step._replace(pattern=pattern), text
 
     def _expression(self, index: int, step: Step, reads: list[str], inside: str) -> str:
         """Return the text that computes a node."""
@@ -184,14 +233,12 @@ class Scopes:
         if isinstance(op, Recorded):
             if op.function == UNUSED:
                 return ""
-            if op.replay is None or op.tensors or op.stored:
-                raise CnnstatError(
-                    f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
-                    "export it to yaml instead"
-                )
-            return replay_call(op.replay, reads)
+            raise CnnstatError(
+                f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
+                "export it to yaml instead"
+            )
         if isinstance(op, Applied):
-            names = _operands(op, node.name, len(shapes))
+            names = operands_of(op, node.name, len(shapes))
             shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
             reads = [self._operand(name, reads, inside) for name in names]
             op = op.op
@@ -205,9 +252,9 @@ class Scopes:
     def _is_called_again(self, index: int) -> bool:
         """Whether a node calls the very module of the node whose weights it shares."""
         node = self.graph.nodes[index]
-        if node.shares is None:
+        owner = None if node.shares is None else self.graph.nodes[node.shares]
+        if owner is None or node.shares is None or owner.replay is not None:
             return False
-        owner = self.graph.nodes[node.shares]
         theirs, own = self.values.inputs[node.shares], self.values.inputs[index]
         return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)
 
@@ -219,13 +266,15 @@ class Scopes:
 
     def _finish(self, scope: Scope, variables: Variables) -> None:
         """Add the line that returns the results."""
+        # What is placed inside another child needs it to be there.
+        scope.children.sort(key=lambda entry: (entry.label or "").count("."))
         results = ", ".join(variables[edge] for edge in scope.makes)
         names = [entry.label for entry in scope.children]
         scope.is_chain = (
             scope.is_chain
             and bool(scope.path)
             and not scope.setup
-            and names == list(map(str, range(len(names))))
+            and self._is_sequence(scope.path, [name or "" for name in names])
             and len(names) == len(scope.lines)
             and not any(entry.keys for entry in scope.children)
         )
@@ -233,6 +282,12 @@ class Scopes:
             scope.lines[-1] = f"return {scope.lines[-1].partition(' = ')[2]}"
         else:
             scope.lines.append(f"return {results}" if results else "return ()")
+
+    def _is_sequence(self, path: str, labels: list[str]) -> bool:
+        """Whether children are called as those of nn.Sequential: by numbers, or by names if it is one in the model."""
+        if labels == list(map(str, range(len(labels)))):
+            return True
+        return self.graph.blocks.get(path) == "Sequential" and all(map(is_attribute, labels))
 
     # Names -----------------------------------------------------------------------------------------------------------
 
@@ -243,57 +298,3 @@ class Scopes:
     def _access(self, label: str) -> str:
         """Return how a child is reached."""
         return access_text(self._attribute(label))
-
-
-def _registration(label: str, parameter: str) -> str:
-    """Return the line that registers a parameter."""
-    return f"self.{label} = {parameter}" if is_attribute(label) else f'place(self, "{label}", {parameter})'
-
-
-def is_attribute(label: str) -> bool:
-    """Whether a label can be written as an attribute."""
-    return label.isidentifier() and not iskeyword(label)
-
-
-def access_text(label: str) -> str:
-    """Return how a module under a label, which may have dots, is reached."""
-    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_submodule("{label}")'
-
-
-def _assignment(targets: str, text: str) -> str:
-    """Return a line that assigns, in the short form where it only adds to a variable or the like."""
-    match = re.fullmatch(r"(\w+)\.(add|sub|mul|div)_\((\w+)\)", text)
-    if match and match[1] == targets:
-        return f"{targets} {IN_PLACE[match[2]]} {match[3]}"
-    return f"{targets} = {text}" if targets else text
-
-
-def _operands(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
-    """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
-    try:
-        return operand_names(op, input_count)
-    except OpError as error:
-        raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None
-
-
-def _nodes(unit: Unit) -> Iterator[int]:
-    """Yield the nodes of a unit in order."""
-    if unit.node is not None:
-        yield unit.node
-    for inner in unit.lists:
-        for each in inner:
-            yield from _nodes(each)
-
-
-def broken_scopes(graph: Graph) -> set[str]:
-    """Return the scopes that no class can hold, since what is inside uses weights from outside, or the reverse."""
-    broken: set[str] = set()
-    for node in graph.nodes:
-        others = [] if node.shares is None else [graph.nodes[node.shares].name]
-        if isinstance(node.op, (Applied, Recorded)):
-            others += [name for name, _ in node.op.tensors if "." in name]
-        for other in others:
-            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if node.shares is not None else set()
-            if node.shares is None:
-                broken |= set(prefixes(node.name)) - set(prefixes(other))
-    return broken

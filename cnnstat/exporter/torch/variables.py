@@ -12,6 +12,7 @@ from cnnstat.ir.graph import Edge
 
 _GENERIC = ("x", "y", "z", "w", "v", "u")
 _TAKEN = frozenset(("self", "torch", "nn", "F", "math", "Tensor", "Sequence", "Any"))
+_IN_PLACE = {"add": "+=", "sub": "-=", "mul": "*=", "div": "/="}
 MOST_TARGETS = 6
 """Most results that an assignment takes apart; more are numbered."""
 
@@ -26,7 +27,7 @@ class Step(NamedTuple):
 
 
 class Variables:
-    """Gives tensors names, step by step."""
+    """Gives tensors names, step by step; lists: the lists that tensors are members of, with how many there are."""
 
     def __init__(self, steps: Sequence[Step], results: Sequence[Edge], given: dict[Edge, str]) -> None:
         self._steps = steps
@@ -34,9 +35,20 @@ class Variables:
         self._last.update(dict.fromkeys(results, len(steps)))
         self._names = dict(given)
         self._place = -1
+        self.lists: dict[str, int] = {}
 
     def __getitem__(self, edge: Edge) -> str:
         return self._names[edge]
+
+    @property
+    def live(self) -> set[str]:
+        """The names that hold a tensor, and those that modules of Python have."""
+        return {name.partition("[")[0] for name in self._names.values()} | _TAKEN | self.lists.keys()
+
+    def collect(self, edges: Sequence[Edge], name: str) -> None:
+        """Let tensors be the members of a list from now on."""
+        self._names.update({edge: f"{name}[{number}]" for number, edge in enumerate(edges)})
+        self.lists[name] = len(edges)
 
     def targets(self, step: Step) -> str:
         """Return what the results of the next step are assigned to."""
@@ -86,3 +98,11 @@ def variable_name(label: str) -> str:
     if not name.isidentifier() or keyword.iskeyword(name) or name in _TAKEN or name == "_":
         return ""
     return name
+
+
+def assignment(targets: str, text: str) -> str:
+    """Return a line that assigns, in the short form where it only adds to a variable or the like."""
+    match = re.fullmatch(r"(\w+)\.(add|sub|mul|div)_\((\w+)\)", text)
+    if match and match[1] == targets:
+        return f"{targets} {_IN_PLACE[match[2]]} {match[3]}"
+    return f"{targets} = {text}" if targets else text

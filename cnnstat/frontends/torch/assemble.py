@@ -11,8 +11,10 @@ from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.modules import Modules
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import NodeDraft
+from cnnstat.frontends.torch.replays import described
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
+from cnnstat.ir.replay import Refusal, Replay
 from cnnstat.ops.traced import Recorded
 
 _GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
@@ -27,7 +29,12 @@ def assemble(
 ) -> Graph:
     """Return the graph of a trace."""
     names = _Names(builder)
-    nodes = [Node(names.of(draft), draft.op, draft.inputs, draft.shares, draft.trainable) for draft in builder.nodes]
+    nodes: list[Node] = []
+    for draft in builder.nodes:
+        own = names.of(draft)
+        replay = _replay(draft, own, nodes)
+        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
+    nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
     return Graph(
         name=name,
@@ -38,6 +45,44 @@ def assemble(
         source=source,
         blocks=_blocks(modules, nodes),
     )
+
+
+def _replay(draft: NodeDraft, name: str, before: list[Node]) -> Replay | Refusal | None:
+    """Return how a node is made again, where its op, as a module of this name, would not be the same."""
+    if draft.replay is not None or draft.make_replay is None:
+        return draft.replay
+    owner, owner_name = None if draft.shares is None else before[draft.shares], name
+    if owner is not None:
+        owner_name = owner.name
+    is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
+    return None if is_called_so and (owner is None or owner.replay is None) else draft.make_replay()
+
+
+def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
+    """Return nodes with the paths of their modules, where these are not their names: `qkv` for `attn.linear`."""
+    homes: dict[int, str] = {}
+    for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
+        if node.replay is None or draft.replay is not None or node.shares is not None:
+            continue
+        found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
+        if len(found) == 1:
+            homes[index] = found.pop()
+    if not homes:
+        return nodes
+    paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
+    shared = {node.shares for node in nodes}
+    counts = Counter(homes.values())
+    used = Counter(s.name for n in nodes if isinstance(n.replay, Replay) for s in n.replay.stored)
+    return [
+        replace(node, home=homes[index])
+        if index in homes
+        and index not in shared
+        and homes[index] not in paths
+        and counts[homes[index]] == 1
+        and all(used[full] == 1 for _, full in builder.nodes[index].own)
+        else node
+        for index, node in enumerate(nodes)
+    ]
 
 
 class _Names:
@@ -107,7 +152,8 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     rows = []
     for path, keys in groups.items():
         claim = builder.ledger.claim_all(keys)
-        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable))
+        replay = Replay((), (), tuple(described(builder.ledger.tensors[key]) for key in keys))
+        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable, replay=replay))
     macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
     if macs or flops:
         op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.torch.calls import Call, Match
+from cnnstat.frontends.torch.calls import Call, Handler, Match
 from cnnstat.frontends.torch.claims import Claim
-from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, replayed, shown
+from cnnstat.frontends.torch.gather import Gathered, aliased, known_reads, matched, shown
 from cnnstat.frontends.torch.handlers import handler_of
 from cnnstat.frontends.torch.measured import PRODUCTS, family_of, work_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import Provenance
-from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of
+from cnnstat.frontends.torch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.frontends.torch.vision import UNCOUNTED
+from cnnstat.frontends.torch.writes import assigned
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
@@ -35,17 +37,25 @@ class Builder(Provenance):
         operands = list(operands_in((*call.arguments, *call.keywords.values())))
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
+            self.log.note(call)
             return
-        handler = handler_of(call.name) if call.match is None else None
+        handler = self._handler(call) if call.match is None else None
         match = matched(handler, call) if handler else call.match
         if any(origin.edge is not None for origin in origins) or self._is_stored_layer(match):
             if match is None or not self._emit(call, match):
                 self._emit_measured(call, operands)
             return
+        self.log.note(call)
         keys = frozenset().union(*(origin.keys for origin in origins))
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+
+    def _handler(self, call: Call) -> Handler | None:
+        """Return what turns a call into an op."""
+        if call.name == "setitem":
+            return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
+        return handler_of(call.name)
 
     def _is_made(self, read: Any) -> bool:
         """Whether an operand is known to depend on the model's inputs."""
@@ -63,11 +73,20 @@ class Builder(Provenance):
         return self.ledger.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
 
     def _is_stored_layer(self, match: Match | None) -> bool:
-        """Whether a call is a layer of its own although it reads no input of the model: a table of positions, say."""
-        if match is None or not match.weights or match.op.family is not Family.EMBEDDING:
+        """Whether a call is a layer of its own although it reads no input of the model.
+
+        A table of positions is one, and so is a layer that works on constants: noise, or a grid of coordinates.
+        """
+        if match is None or not match.weights:
             return False
-        known = (self.origins.known(weight) for weight in match.weights.values() if weight is not None)
-        return any(origin is not None and len(origin.keys) == 1 for origin in known)
+        known = [self.origins.known(weight) for weight in match.weights.values() if weight is not None]
+        if not any(origin is not None and len(origin.keys) == 1 for origin in known):
+            return False
+        return match.op.family is Family.EMBEDDING or not any(map(self._is_known, match.reads))
+
+    def _is_known(self, read: Any) -> bool:
+        """Whether an operand is, or is computed from, an input or a stored tensor."""
+        return isinstance(read, torch.Tensor) and (read in self.origins or self.origins.neighbour(read) is not None)
 
     def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:
         """Return what a result of the model is; one made of stored tensors only gets a node, a constant is None."""
@@ -86,7 +105,9 @@ class Builder(Provenance):
             stored=claim.stored,
             frozen=claim.frozen,
         )
-        return self._append(op, (), where, "stored", claim)
+        made = self._append(op, (), where, "stored", claim)
+        self.nodes[-1].replay = self.log.recompute(tensor)
+        return made
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
@@ -118,8 +139,19 @@ class Builder(Provenance):
                 stored=claim.stored,
                 frozen=claim.frozen,
             )
-        self._finish(call, op, gathered.edges, claim)
+        self._finish(call, op, gathered, claim)
+        self._note_replay(call, gathered, direct, is_plain and gathered.is_exact)
         return True
+
+    def _note_replay(self, call: Call, gathered: Gathered, direct: Mapping[str, int], is_plain: bool) -> None:
+        """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
+        draft = self.nodes[-1]
+        if not is_plain or not _says_all(call):
+            draft.replay = self.log.replay(call, gathered.tensors)
+        elif direct:
+            until = len(self.log.calls)
+            draft.own = tuple((name, self.ledger.tensors[key].name) for name, key in direct.items())
+            draft.make_replay = lambda: self.log.replay(call, gathered.tensors, until)
 
     def _emit_recorded(self, call: Call, op: Recorded, gathered: Gathered, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""
@@ -142,9 +174,9 @@ class Builder(Provenance):
             tensors=claim.tensors,
             stored=claim.stored,
             frozen=claim.frozen,
-            replay=None if claim.keys else replayed(call, gathered),
         )
-        self._finish(call, made, gathered.edges, claim)
+        self._finish(call, made, gathered, claim)
+        self.nodes[-1].replay = self.log.replay(call, gathered.tensors)
         return True
 
     def _emit_measured(self, call: Call, operands: list[torch.Tensor]) -> None:
@@ -194,6 +226,7 @@ class Builder(Provenance):
             origin = None if tensor is None else self.resolve(tensor, where)
             if tensor is None or origin is None:
                 continue
+            gathered.is_exact &= self.log.is_stored(tensor)
             if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
                 (direct[name],) = origin.keys
             else:
@@ -222,11 +255,18 @@ class Builder(Provenance):
                 (own[name],) = origin.keys
         return own
 
-    def _finish(self, call: Call, op: Op, edges: list[Edge], claim: Claim) -> None:
+    def _finish(self, call: Call, op: Op, gathered: Gathered, claim: Claim) -> None:
         """Add the node of a call and note its results."""
-        value, _ = self._append(op, tuple(edges), call.where, shown(call.name), claim)
+        if call.overwritten is not None:
+            self.log.fills[storage_key(call.overwritten)] += 1
+        value, _ = self._append(op, tuple(gathered.edges), call.where, shown(call.name), claim)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+
+
+def _says_all(call: Call) -> bool:
+    """Whether an op has all arguments of a call: a sum has no factor."""
+    return "alpha" not in call.keywords
 
 
 def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:

@@ -19,6 +19,7 @@ class StoredTensor:
     name: str
     tensor: torch.Tensor
     is_parameter: bool
+    is_persistent: bool = True
     owner: int | None = None
 
 
@@ -37,6 +38,10 @@ class Claim:
     trainable: bool = True
     shares: int | None = None
     is_plain: bool = True
+
+
+NOTHING = Claim()
+"""The claim of a node without stored tensors."""
 
 
 @dataclass(slots=True)
@@ -73,7 +78,7 @@ class Ledger:
         """
         weights, buffers = op.weights(shapes), op.buffers(shapes)
         if not direct and not side and not weights and not buffers:
-            return Claim()
+            return NOTHING
         expected = {(name, True): s for name, s in weights.items()}
         expected |= {(name, False): s for name, s in buffers.items()}
         stored = {name: self.tensors[key] for name, key in direct.items()}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch
 from torch import nn
 
 from cnnstat.frontends.request import InputShape, Request, RequestError, parse_input
+from cnnstat.frontends.torch.batch import Batch, rank_of
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of, tensors_in
-from cnnstat.ir.graph import Input
+from cnnstat.ir.graph import Graph, Input
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,25 +27,37 @@ class Example:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
-def example_of(model: nn.Module, request: Request, default: Example | None) -> Example:
-    """Return the arguments that a request names, or the model's default; raises RequestError where there is neither.
+def examples_of(model: nn.Module, request: Request, default: Example | None) -> tuple[Example, ...]:
+    """Return the arguments of a forward pass that a request may mean, the likeliest first: see `Batch`.
 
-    A shape without a batch gets one where the model's first convolution shows that it lacks it.
+    Raises RequestError where the request names no input and the model has no default.
     """
     if not request.inputs:
+        if default is None and not _needs_anything(model):
+            return (Example(),)
         if default is None:
             first = next(iter(_parameters(model)), "input")
             raise RequestError(
                 f"the sizes of the input are not known: write --input 1x3x224x224, or {first}=1x3x224x224"
             )
-        return _batched(default, request.batch)
-    sized = {name: _with_batch(shape, model, request.batch) for name, shape in request.inputs.items()}
+        return (_batched(default, request.batch),)
+    shapes = dict(request.inputs)
     names = _parameters(model)
-    unnamed = sized.pop("", None)
-    unknown = [name for name in sized if name not in names]
+    unknown = [name for name in shapes if name and name not in names]
     if unknown and not _takes_anything(model):
         raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names) or 'not named'}")
-    return Example(() if unnamed is None else (unnamed,), sized)
+    batch = Batch(rank_of(model), request.batch, tuple(shapes.values()))
+    readings = [{name: read(shape) for name, shape in shapes.items()} for read in batch.readings(is_text=True)]
+    return _distinct(Example((sized.pop(""),) if "" in sized else (), sized) for sized in readings)
+
+
+def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return examples without repetitions."""
+    found: list[Example] = []
+    for example in examples:
+        if example not in found:
+            found.append(example)
+    return tuple(found)
 
 
 def nested(value: Any) -> Any:
@@ -62,12 +76,30 @@ def nested(value: Any) -> Any:
     return value
 
 
-def adapted(example: Example, model: nn.Module) -> Example:
-    """Return an example whose shapes have a batch."""
-    return Example(
-        tuple(_mapped(item, lambda shape: _with_batch(shape, model, None)) for item in example.arguments),
-        {k: _mapped(item, lambda shape: _with_batch(shape, model, None)) for k, item in example.keywords.items()},
+def adapted(example: Example, model: nn.Module) -> tuple[Example, ...]:
+    """Return what an example from Python may mean, the likeliest first: images without a batch get one."""
+    everything = (*example.arguments, *example.keywords.values())
+    if next(_shapes_in(everything), None) is None:
+        return (example,)
+    return _distinct(
+        Example(
+            tuple(_mapped(item, read) for item in example.arguments),
+            {name: _mapped(item, read) for name, item in example.keywords.items()},
+        )
+        for read in Batch(rank_of(model), None, tuple(_shapes_in(everything))).readings(is_text=False)
     )
+
+
+def _shapes_in(value: Any) -> Iterator[InputShape]:
+    """Yield the shapes of a nested value that `_mapped` may change."""
+    if isinstance(value, InputShape):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _shapes_in(item)
+    elif isinstance(value, tuple) and not hasattr(value, "_fields"):
+        for item in value:
+            yield from _shapes_in(item)
 
 
 def _mapped(value: Any, change: Any) -> Any:
@@ -99,39 +131,6 @@ def _batched(example: Example, batch: int | None) -> Example:
     return Example(tuple(map(repeated, example.arguments)), {k: repeated(v) for k, v in example.keywords.items()})
 
 
-def _with_batch(shape: InputShape, model: nn.Module, batch: int | None) -> InputShape:
-    """Return a shape with the batch in front, where it is asked for or missing."""
-    rank = _rank(model)
-    if len(shape.sizes) == rank and not (shape.dtype or "float").startswith(("int", "uint", "bool")):
-        return InputShape((1 if batch is None else batch, *shape.sizes), shape.dtype)
-    if batch is not None and (len(shape.sizes) != (rank or 0) + 1 or shape.sizes[0] != batch):
-        if rank is None or len(shape.sizes) != rank + 1:
-            return InputShape((batch, *shape.sizes), shape.dtype)
-        raise RequestError(f"--input has a batch of {shape.sizes[0]}, but --batch says {batch}; keep one")
-    return shape
-
-
-def batch_remedy(model: nn.Module, request: Request) -> str:
-    """Return what to write where an input perhaps lacks its batch, which no convolution of the model could tell."""
-    if request.batch is not None or _rank(model) is not None:
-        return ""
-    for name, shape in request.inputs.items():
-        if shape.sizes[0] != 1:
-            text = (f"{name}=" if name else "") + "x".join(map(str, shape.sizes))
-            return f"; --input {text} is taken as it stands: add --batch 1 if its batch is missing"
-    return ""
-
-
-def _rank(model: nn.Module) -> int | None:
-    """Return how many axes one image, sequence or volume has, by the first convolution; None without convolutions."""
-    ranks = {nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4}
-    for module in model.modules():
-        for kind, rank in ranks.items():
-            if isinstance(module, kind):
-                return rank
-    return None
-
-
 def _parameters(model: nn.Module) -> list[str]:
     """Return the names of the arguments of a model's forward pass."""
     try:
@@ -141,6 +140,15 @@ def _parameters(model: nn.Module) -> list[str]:
     return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
+def _needs_anything(model: nn.Module) -> bool:
+    """Whether the forward pass has arguments without a default, or its signature is not known."""
+    try:
+        given = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in given)
+
+
 def _takes_anything(model: nn.Module) -> bool:
     """Whether the forward pass takes keyword arguments of any name, or its signature is not known."""
     try:
@@ -148,6 +156,36 @@ def _takes_anything(model: nn.Module) -> bool:
     except (TypeError, ValueError):
         return True
     return any(p.kind is p.VAR_KEYWORD for p in given)
+
+
+def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:
+    """Return an example with other shapes for some of its inputs, which come in the order of the graph's."""
+    names = iter([source.name for source in graph.inputs])
+
+    def change(value: Any) -> Any:
+        if isinstance(value, (InputShape, torch.Tensor)):
+            dtype = value.dtype if isinstance(value, InputShape) else str(value.dtype).removeprefix("torch.")
+            name = next(names)
+            return InputShape(sizes[name], dtype) if name in sizes else value
+        if isinstance(value, dict):
+            return {key: change(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            parts = [change(item) for item in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return value
+
+    arguments = tuple(map(change, example.arguments))
+    return Example(arguments, {name: change(item) for name, item in example.keywords.items()})
+
+
+def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:
+    """Return the example among several readings that has the shapes of a trace's inputs."""
+    made = Counter(source.shape for source in graph.inputs)
+
+    def fits(example: Example) -> bool:
+        return Counter(each.sizes for each in _shapes_in((example.arguments, dict(example.keywords)))) <= made
+
+    return next(filter(fits, examples), examples[0])
 
 
 class Made:

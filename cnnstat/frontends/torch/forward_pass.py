@@ -19,7 +19,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.example import Example, Made
 from cnnstat.frontends.torch.fake import Faker, unlogged
-from cnnstat.frontends.torch.modules import Modules, modules_of, tensors_of
+from cnnstat.frontends.torch.modules import Modules, modules_of, passing_buffers, tensors_of
 from cnnstat.frontends.torch.origin import Origin
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
@@ -82,7 +82,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> 
     modules = modules_of(model)
     dtype = way.dtype or main_dtype(modules)
     with preserved(modules), torch.set_grad_enabled(way.gradients), _quiet(), swapped(modules, faker) as pairs:
-        has_mode = _set_mode(model, way.mode == "train")
+        has_mode = _set_mode(modules, way.mode == "train")
         made = Made(example, model, dtype, faker)
         builder = Builder(len(made.tensors), str(dtype).removeprefix("torch."))
         _store(builder, modules, pairs)
@@ -114,30 +114,44 @@ def _quiet() -> Iterator[None]:
 
 def main_dtype(modules: Modules) -> torch.dtype:
     """Return the dtype that most of a model's numbers have."""
+    floats = [t for _, t, is_parameter in tensors_of(modules) if is_parameter and t.dtype.is_floating_point]
+    if len({tensor.dtype for tensor in floats}) == 1:
+        return floats[0].dtype
     counts: Counter[torch.dtype] = Counter()
-    for _, tensor, is_parameter in tensors_of(modules):
-        if is_parameter and not nn.parameter.is_lazy(tensor) and tensor.is_floating_point():
+    for tensor in floats:
+        if not nn.parameter.is_lazy(tensor):
             counts[tensor.dtype] += tensor.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
 
 
-def _set_mode(model: nn.Module, training: bool) -> bool:
+def _set_mode(modules: Modules, training: bool) -> bool:
     """Set a model to training or evaluation; False for exported and frozen ones, which have one fixed mode."""
+    if all(_is_in_mode(module, training) for _, module in modules):
+        return True
     try:
-        model.train(training)
+        modules[0][1].train(training)
     except (NotImplementedError, AttributeError):
         return False
     return True
+
+
+def _is_in_mode(module: nn.Module, training: bool) -> bool:
+    """Whether a module is in a mode already, and does nothing of its own to get there."""
+    attributes = vars(module)
+    return (
+        attributes.get("training") is training and "train" not in attributes and type(module).train is nn.Module.train
+    )
 
 
 def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
     """Make all parameters and buffers known to the builder; pairs: real tensors and what stands for them."""
     real = {id(stand_in): tensor for tensor, stand_in in pairs}
     seen: set[int] = set()
+    passing = passing_buffers(modules)
     for name, stand_in, is_parameter in tensors_of(modules):
         if id(stand_in) not in seen:
             seen.add(id(stand_in))
-            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter)
+            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter, name not in passing)
 
 
 def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:

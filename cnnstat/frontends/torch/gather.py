@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
 from cnnstat.errors import OpError
 from cnnstat.frontends.torch.axes import reads_of
-from cnnstat.frontends.torch.calls import Call, Handler, Match
+from cnnstat.frontends.torch.calls import Call, Handler, Match, words
 from cnnstat.frontends.torch.measured import Work
 from cnnstat.frontends.torch.origin import NO_KEYS, Origin
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of, storage_key
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Shape, Shapes
-from cnnstat.ir.window import Reads
-from cnnstat.ops.replay import DtypeName, InputNumber, Replay, SliceOf
+from cnnstat.ir.window import NOTHING, Reads
 from cnnstat.ops.traced import aligned_reads
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along."""
+    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along.
+
+    is_exact: whether the weights of its op are stored tensors themselves.
+    """
 
     edges: list[Edge] = field(default_factory=list)
     dtypes: list[str] = field(default_factory=list)
@@ -33,6 +33,7 @@ class Gathered:
     values: list[float | None] = field(default_factory=list)
     keys: frozenset[int] = NO_KEYS
     works: frozenset[int] = NO_KEYS
+    is_exact: bool = True
 
     @property
     def is_plain(self) -> bool:
@@ -60,38 +61,6 @@ class Gathered:
             self.works |= origin.works
 
 
-def replayed(call: Call, gathered: Gathered) -> Replay | None:
-    """Return how to make a call again; None where it takes what is neither an input nor a plain value."""
-    if call.name.startswith("aten.") or "." in call.name.removeprefix("F.") or call.name == "setitem":
-        return None
-    numbers = {id(tensor): number for number, tensor in enumerate(gathered.tensors)}
-    try:
-        arguments = tuple(_plain_value(value, numbers) for value in call.arguments)
-        keywords = tuple((name, _plain_value(value, numbers)) for name, value in call.keywords.items())
-    except _NotPlainError:
-        return None
-    return Replay(call.name, arguments, keywords)
-
-
-class _NotPlainError(Exception):
-    """An argument cannot be written down."""
-
-
-def _plain_value(value: Any, numbers: Mapping[int, int]) -> Any:
-    """Return an argument as a plain value; raises _NotPlainError."""
-    if value is None or value is ... or type(value) in (bool, int, float, str):
-        return value
-    if isinstance(value, torch.Tensor) and id(value) in numbers:
-        return InputNumber(numbers[id(value)])
-    if isinstance(value, slice):
-        return SliceOf(*(_plain_value(part, numbers) for part in (value.start, value.stop, value.step)))
-    if isinstance(value, torch.dtype):
-        return DtypeName(str(value).removeprefix("torch."))
-    if type(value) in (tuple, list, torch.Size):
-        return tuple(_plain_value(each, numbers) for each in value)
-    raise _NotPlainError
-
-
 def matched(handler: Handler, call: Call) -> Match | None:
     """Return the op of a call; None where its arguments are not those of an op of the library."""
     try:
@@ -114,14 +83,21 @@ def shown(name: str) -> str:
     return plain.strip("_") or plain
 
 
+_OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_")
+"""Changes in place that do not read what was there before."""
+
+
 def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
     """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
     is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
     if any(len(made) != len(outputs[0]) for made in outputs):
         return None
-    if work.is_pointwise or is_changed:
-        return tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
-    try:
-        return reads_of(call, shapes, outputs)
-    except (TypeError, ValueError, AttributeError, IndexError):
-        return None
+    if not work.is_pointwise and not is_changed:
+        try:
+            return reads_of(call, shapes, outputs)
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return None
+    reads = tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
+    if call.name in _OVERWRITING and is_changed:
+        return tuple((axis, NOTHING) for axis in range(len(outputs[0]))), *reads[1:]
+    return reads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,9 +11,10 @@ from torch import nn
 
 from cnnstat.errors import SourceError
 from cnnstat.frontends.request import Request, RequestError
+from cnnstat.frontends.torch.bounds import ValueNeededError
 from cnnstat.frontends.torch.construct import WAYS, construct
 from cnnstat.frontends.torch.defaults import default_example
-from cnnstat.frontends.torch.example import Example, adapted, batch_remedy, example_of, nested
+from cnnstat.frontends.torch.example import Example, adapted, examples_of, nested
 from cnnstat.frontends.torch.guard import ModelError, contained
 from cnnstat.frontends.torch.locate import Located, locate
 from cnnstat.frontends.torch.trace import notes, trace
@@ -48,52 +49,73 @@ def _loaded(source: str, request: Request) -> Graph:
     located = locate(source)
     if located.model is not None and request.arguments:
         raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
-    model, way = _built(located, request.arguments, 0)
-    example = example_of(model, request, default_example(model, located.library, located.name))
-    graph = _trace(model, example, located.name, source, request)
-    if graph is None:
+    first_way = 1 if request.keeps_values else 0
+    model, way = _built(located, request.arguments, first_way)
+    examples = examples_of(model, request, default_example(model, located.library, located.name))
+    options: dict[str, Any] = {
+        "name": located.name, "source": source, "dtype": request.dtype, "mode": request.mode
+    }  # fmt: skip
+    try:
+        graph = traced_as_read(lambda example: trace(model, example, may_run=False, **options), examples)
+    except ModelError as failed:
         # Values are needed: the model has to have memory, and weights that mean something.
+        examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
         model, way = _built(located, request.arguments, len(WAYS) - 1)
-        try:
-            graph = trace(model, example, name=located.name, source=source, dtype=request.dtype, mode=request.mode)
-        except ModelError as error:
-            raise ModelError(f"{error}{batch_remedy(model, request)}") from error.__cause__
-    if way != WAYS[0] and located.factory is not None:
+        graph = traced_as_read(lambda example: trace(model, example, **options), examples)
+    if way != WAYS[first_way] and located.factory is not None:
         said = (*notes(graph), f"the model was built {way}")
         graph = replace(graph, about={**graph.about, "notes_torch": said})
     return graph
 
 
-def build_torch_source(source: str, request: Request, *, initialized: bool) -> tuple[nn.Module, Example]:
-    """Return the model that a source names, and the arguments of its forward pass.
+def traced_as_read(attempt: Callable[[Example], Graph], examples: tuple[Example, ...]) -> Graph:
+    """Return the graph for the first reading of the input's sizes with which the model runs.
+
+    A note says so where it is not the likeliest. Raises the ModelError of the likeliest where there is none, or where
+    values are needed, which tells nothing of the sizes.
+    """
+    first: ModelError | None = None
+    for example in examples:
+        try:
+            graph = attempt(example)
+        except ModelError as error:
+            first = first or error
+            if isinstance(error.__cause__, ValueNeededError):
+                break
+            continue
+        if first is None:
+            return graph
+        read = ", ".join(f"{each.name}={'x'.join(map(str, each.shape))}" for each in graph.inputs)
+        said = (
+            f"the sizes are read as {read}, as the model only runs so; written with their batch they are unmistakable"
+        )
+        return replace(graph, about={**graph.about, "notes_torch": (*notes(graph), said)})
+    assert first is not None
+    raise first
+
+
+def build_torch_source(source: str, request: Request, *, initialized: bool) -> tuple[nn.Module, tuple[Example, ...]]:
+    """Return the model that a source names, and what the arguments of its forward pass may be, the likeliest first.
 
     initialized: whether with the weights it starts with; otherwise without memory for large tensors.
     Raises SourceError, RequestError or ModelError.
     """
     located = locate(source)
     model, _ = _built(located, request.arguments, len(WAYS) - 1 if initialized else 0)
-    return model, example_of(model, request, default_example(model, located.library, located.name))
+    return model, examples_of(model, request, default_example(model, located.library, located.name))
 
 
-def module_example(model: nn.Module, input: Any = None, inputs: Any = None) -> Example:
-    """Return the arguments of a forward pass as `load_module` reads them; raises RequestError."""
+def module_examples(model: nn.Module, input: Any = None, inputs: Any = None) -> tuple[Example, ...]:
+    """Return what the arguments of a forward pass may be as `load_module` reads them; raises RequestError."""
     if input is None and inputs is None:
-        return example_of(model, Request(), None)
+        return examples_of(model, Request(), None)
     return adapted(example_from(input, inputs), model)
-
-
-def _trace(model: nn.Module, example: Example, name: str, source: str, request: Request) -> Graph | None:
-    """Return the graph of a model without weights; None where it needs them."""
-    try:
-        return trace(model, example, name=name, source=source, dtype=request.dtype, mode=request.mode, may_run=False)
-    except ModelError:
-        return None
 
 
 def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
     """Return the model, and how it was built."""
     if located.factory is None:
-        return located.model, WAYS[0]
+        return located.model, WAYS[first_way]
     fixed = {name: value for name, value in located.fixed if name not in arguments}
     made, way = construct(located.factory, {**fixed, **arguments}, located.name, first_way)
     if isinstance(made, nn.Module):
@@ -125,12 +147,14 @@ def load_module(
     _check(Request(batch=batch, dtype=dtype))
     name = type(model).__name__
     if input is None and inputs is None:
-        example = example_of(model, Request(batch=batch), None)
+        examples = examples_of(model, Request(batch=batch), None)
     else:
         if batch is not None:
             raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
-        example = adapted(example_from(input, inputs), model)
-    return trace(model, example, name=name, source=name, dtype=dtype, mode=mode)
+        examples = adapted(example_from(input, inputs), model)
+    return traced_as_read(
+        lambda example: trace(model, example, name=name, source=name, dtype=dtype, mode=mode), examples
+    )
 
 
 def example_from(input: Any, inputs: Any) -> Example:

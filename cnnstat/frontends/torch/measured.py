@@ -85,7 +85,8 @@ PRODUCTS = words(
     """
     linear matmul mm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum addmm
     baddbmm addbmm addmv addr chain_matmul tensordot multi_dot linalg_multi_dot inner dot vdot mv linalg_vecdot
-    F.multi_head_attention_forward deform_conv2d aten.deform_conv2d aten.addmm aten.baddbmm aten.bmm aten.mm
+    F.multi_head_attention_forward F.affine_grid
+    affine_grid_generator deform_conv2d aten.deform_conv2d aten.addmm aten.baddbmm aten.bmm aten.mm
     linalg_matmul aten.addmv aten.convolution aten._convolution
     addmm_ baddbmm_ addbmm_ addmv_ ger matrix_power linalg_matrix_power cov corrcoef
     _int_mm _grouped_mm F.grouped_mm
@@ -130,6 +131,21 @@ def _rows_product(arguments: tuple[Any, ...]) -> int:
     return numel(shape_of(arguments[0])) * shape_of(arguments[1])[-1]
 
 
+def _grid(made: Any) -> int:
+    """Return the multiply-accumulates of an affine grid: every point of a base grid by its sample's matrix."""
+    shape = shape_of(made)
+    return numel(shape) * (shape[-1] + 1)
+
+
+def _bag_work(arguments: tuple[Any, ...], made: Any, flops: Counter[str]) -> None:
+    """Count the sums, means or maxima of bags of rows; weights multiply each row first."""
+    table, indices = (shape_of(tensor) for tensor in arguments[:2])
+    count = numel(indices) * table[-1]
+    is_weighted = len(arguments) > 6 and arguments[6] is not None
+    flops["pooling"] += count
+    flops["element-wise"] += count if is_weighted else 0
+
+
 def _attention(arguments: tuple[Any, ...]) -> int:
     """Return the multiply-accumulates of fused attention: QKᵀ and AV."""
     query, key, value = map(shape_of, arguments[:3])
@@ -145,6 +161,7 @@ _OWN_COUNTS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "deform_conv2d": _deformable,
     "_int_mm": lambda arguments, made: _rows_product(arguments),
     "_grouped_mm": lambda arguments, made: _rows_product(arguments),
+    "affine_grid_generator": lambda arguments, made: _grid(made),
     "_scaled_dot_product_flash_attention_for_cpu": lambda arguments, made: _attention(arguments),
     "_scaled_dot_product_fused_attention_overrideable": lambda arguments, made: _attention(arguments),
 }
@@ -210,6 +227,9 @@ def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any,
         return "move"
     if name in _REDUCTIONS:
         flops["pooling"] += sum(numel(shape_of(tensor)) for tensor in list(operands_in(arguments))[:1])
+        return "reduction"
+    if name in ("_embedding_bag", "_embedding_bag_forward_only"):
+        _bag_work(arguments, made, flops)
         return "reduction"
     if name in _NORMS:
         flops["normalization"] += 2 * count

@@ -38,3 +38,12 @@ def tensors_of(modules: Modules) -> Iterator[tuple[str, torch.Tensor, bool]]:
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield f"{path}.{name}" if path else name, tensor, is_parameter
+
+
+def passing_buffers(modules: Modules) -> set[str]:
+    """Return the names of the buffers that are in no state dict."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in modules
+        for name in getattr(module, "_non_persistent_buffers_set", ())
+    }

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from cnnstat.frontends.torch.calls import Call
-from cnnstat.frontends.torch.claims import Claim, Ledger, StoredTensor
+from cnnstat.frontends.torch.claims import NOTHING, Claim, Ledger, StoredTensor
 from cnnstat.frontends.torch.origin import Origin, Origins
 from cnnstat.frontends.torch.paths import ModuleCall
+from cnnstat.frontends.torch.replays import Log
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of
+from cnnstat.frontends.torch.writes import region_of, write_reads
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Storage
+from cnnstat.ir.replay import InputNumber, Refusal, Replay
+from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded, aligned_reads
 
 
 @dataclass(slots=True, eq=False)
 class NodeDraft:
-    """A node before it has its final name."""
+    """A node before it has its final name.
+
+    replay: how its call is made again, where the op does not say what it computes.
+    own: its op's weights and buffers with their names in the model; make_replay: for a node that is called otherwise.
+    """
 
     op: Op
     inputs: tuple[Edge, ...]
@@ -26,6 +35,9 @@ class NodeDraft:
     function: str
     shares: int | None
     trainable: bool
+    replay: Replay | Refusal | None = None
+    own: tuple[tuple[str, str], ...] = ()
+    make_replay: Callable[[], Replay | Refusal] | None = None
 
 
 class Provenance:
@@ -35,14 +47,19 @@ class Provenance:
         self.origins = Origins()
         self.nodes: list[NodeDraft] = []
         self.ledger = Ledger()
+        self.log = Log()
         self.uncounted: set[str] = set()
         self.dtype = dtype
         self.arity = arity
 
-    def store(self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool) -> None:
+    def store(
+        self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool, is_persistent: bool = True
+    ) -> None:
         """Make a parameter or buffer known, together with what stands for it in the trace."""
         key = len(self.ledger.tensors)
-        self.ledger.tensors.append(StoredTensor(name, tensor, is_parameter))
+        stored = StoredTensor(name, tensor, is_parameter, is_persistent)
+        self.ledger.tensors.append(stored)
+        self.log.store(stored, tensor, stand_in)
         for each in (tensor, stand_in):
             self.origins.note(Origin(each, None, frozenset((key,))))
 
@@ -67,16 +84,16 @@ class Provenance:
         """Return the origin of a view that was made where the trace does not see."""
         made, edge = shape_of(tensor), base.edge
         if edge is not None:
-            before = shape_of(base.tensor)
             op = Recorded(
                 function="view",
                 outputs=(made,),
                 made=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.VIEW,
-                reads=(aligned_reads(before, made),) if made[-len(before) :] == before else None,
+                reads=_viewed_reads(tensor, base.tensor),
             )
             edge = self._append(op, (edge,), where, "view")
+            self.nodes[-1].replay = self.log.filled(tensor, base.tensor)
         origin = replace(base, tensor=tensor, edge=edge)
         self.origins.note(origin)
         return origin
@@ -90,18 +107,19 @@ class Provenance:
             origin = replace(writer, tensor=tensor)
         else:
             edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
-            reads = tuple(
-                aligned_reads(shape, made) for shape in ((change,) if before.edge is None else (made, change))
-            )
             op = Recorded(
                 function="write",
                 outputs=(made,),
                 made=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
-                reads=reads,
+                reads=_written(tensor, writer.tensor, is_new=before.edge is None),
             )
             origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
+            # The tensor has changed by then, since what was written to is a view of it.
+            is_there = before.edge is not None
+            same = Replay((), (InputNumber(0),))
+            self.nodes[-1].replay = same if is_there else self.log.filled(tensor, writer.tensor)
         self.origins.note(origin)
         return origin
 
@@ -111,13 +129,32 @@ class Provenance:
         if origin is not None:
             for tensor in call.results:
                 self.origins.note(replace(origin, tensor=tensor))
+        if origin is None or origin.edge is None:
+            self.log.note(call)
 
     def _append(
         self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
     ) -> Edge:
         """Add a node; returns its first output."""
-        claim = claim or Claim()
+        claim = claim or NOTHING
         self.ledger.settle(claim, len(self.nodes))
         self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
         where.inner += 1
         return Edge(self.arity + len(self.nodes) - 1)
+
+
+def _viewed_reads(tensor: torch.Tensor, base: torch.Tensor) -> tuple[Reads, ...] | None:
+    """Return how a tensor reads another in the same memory, of which only this much is known; None if it is not."""
+    made, before = shape_of(tensor), shape_of(base)
+    if made[-len(before) :] == before:
+        return (aligned_reads(before, made),)
+    # A constant, a part of which was written over.
+    return _written(tensor, base, is_new=True) if region_of(base, tensor) is not None else None
+
+
+def _written(tensor: torch.Tensor, part: torch.Tensor, *, is_new: bool) -> tuple[Reads, ...]:
+    """Return how a tensor reads what it was before a part of it changed, unless it `is_new`, and that part."""
+    made, region = shape_of(tensor), region_of(part, tensor)
+    known = write_reads(made, region, list(range(len(made))), shape_of(part), is_new) if region is not None else None
+    reads = known or (aligned_reads(made, made), aligned_reads(shape_of(part), made))
+    return reads[1:] if is_new else reads

@@ -14,6 +14,7 @@ from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import Call, Heard, function_name
 from cnnstat.frontends.torch.custom import custom_body, is_composite
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.guard import ModelError
 from cnnstat.frontends.torch.higher_order import HigherOrderOperator, attention, follow, is_attention
 from cnnstat.frontends.torch.kinds import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME
 from cnnstat.frontends.torch.paths import CallStack
@@ -39,6 +40,7 @@ class Recorder:
         self.faker = faker
         self.calls = calls
         self.bounded: set[str] = set()
+        self.is_bounded = False
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -52,6 +54,9 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, made)
         if not results:
+            self.builder.log.note(
+                Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made)
+            )
             return
         if name in FIRST_ONLY:
             results = results[:1]
@@ -59,20 +64,31 @@ class Recorder:
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
-        call.inner = inner
+        call.inner, call.function, call.made = inner, function, made
+        call.is_bounded, self.is_bounded = self.is_bounded, False
         plain = name.removeprefix("F.")
-        if first is not None and (plain in SAME or _is_unchanged(plain, first, results)):
+        if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
         else:
             self.note(self.builder.record, call)
 
+    def is_unchanged(self, name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
+        """Whether a call that may do nothing did nothing; a listener that changes what runs may know better."""
+        return _is_unchanged(name, first, results)
+
     def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
         """Let the builder do something with a call; its own faults are told apart from the model's."""
         before = len(self.builder.nodes)
+        # What the builder itself asks of tensors is no call of the model.
+        self.inner = []
         try:
             action(call, *arguments)
         except Exception as error:
+            if any(tensor.is_nested for tensor in (*call.results, *operands_in(call.arguments))):
+                raise ModelError(f"{call.name}: nested tensors have no sizes to count; pad them to one size") from error
             raise TracerError(f"{type(error).__name__}: {error}") from error
+        finally:
+            self.inner = None
         if self.calls is not None:
             self.calls.append(_heard(call, before, len(self.builder.nodes)))
 
@@ -145,13 +161,13 @@ class FunctionMode(TorchFunctionMode):
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
-            call = Call(name, args, keywords, (), None, recorder.stack.current)
+            call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
             try:
                 found = shortcut(call, recorder.faker)
             finally:
                 recorder.inner = None
             if found is not None:
-                call.results, call.match = (found[0],), found[1]
+                call.results, call.match, call.made = (found[0],), found[1], found[0]
                 recorder.note(recorder.builder.record, call)
                 return found[0]
             recorder.inner = inner
@@ -246,6 +262,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         found = bound(faker, *args, **keywords) if bound is not None else None
         if found is not None:
             if not is_exact(func._schema.name, args, faker):
+                self._recorder.is_bounded = True
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return found
         if all(is_fake):

@@ -16,10 +16,10 @@ from cnnstat.frontends.request import InputShape, Request, RequestError
 from cnnstat.frontends.torch.calls import Heard
 from cnnstat.frontends.torch.construct import construct
 from cnnstat.frontends.torch.defaults import default_example
-from cnnstat.frontends.torch.example import Example, Made, adapted, example_of
+from cnnstat.frontends.torch.example import Example, Made, adapted, as_traced, examples_of
 from cnnstat.frontends.torch.forward_pass import main_dtype
 from cnnstat.frontends.torch.guard import ModelError
-from cnnstat.frontends.torch.load import example_from
+from cnnstat.frontends.torch.load import example_from, traced_as_read
 from cnnstat.frontends.torch.locate import locate
 from cnnstat.frontends.torch.modules import modules_of
 from cnnstat.frontends.torch.trace import notes, trace, trace_for_real
@@ -76,8 +76,8 @@ def runnable_source(source: str, request: Request, fill: Fill) -> Runnable:
             raise SourceError(f"{located.name} gives no torch.nn.Module, but {type(model).__name__}")
         model = getattr(model, "_orig_mod", model)
         fill(model)
-    example = example_of(model, request, default_example(model, located.library, located.name))
-    return _runnable(model, example, located.name, source, request)
+    examples = examples_of(model, request, default_example(model, located.library, located.name))
+    return _runnable(model, examples, located.name, source, request)
 
 
 def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request, fill: Fill) -> Runnable:
@@ -91,10 +91,10 @@ def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request,
         copied = copied.to_empty(device="cpu")
         fill(copied)
     if input is None and inputs is None:
-        example = example_of(copied, request, None)
+        examples = examples_of(copied, request, None)
     else:
-        example = adapted(example_from(input, inputs), copied)
-    return _runnable(copied, example, name, name, request)
+        examples = adapted(example_from(input, inputs), copied)
+    return _runnable(copied, examples, name, name, request)
 
 
 def own_copy(model: nn.Module, name: str) -> nn.Module:
@@ -120,9 +120,10 @@ def own_copy(model: nn.Module, name: str) -> nn.Module:
     return copied
 
 
-def _runnable(model: nn.Module, example: Example, name: str, source: str, request: Request) -> Runnable:
+def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source: str, request: Request) -> Runnable:
     """Return a model with tensors made for its inputs, and its trace."""
     model.train(request.mode == "train")
+    example = _chosen(model, examples, request)
     dtype = None if request.dtype is None else getattr(torch, request.dtype)
     if any(map(nn.parameter.is_lazy, (*model.parameters(), *model.buffers()))):
         _materialize(model, example)
@@ -142,6 +143,21 @@ def _runnable(model: nn.Module, example: Example, name: str, source: str, reques
     return Runnable(
         model, made.arguments, made.keywords, tuple(made.tensors), graph, tuple(calls), request.mode, for_real
     )
+
+
+def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -> Example:
+    """Return the first example with which the model runs; the likeliest where shapes alone do not tell."""
+    if len(examples) == 1:
+        return examples[0]
+
+    def attempt(example: Example) -> Graph:
+        return trace(model, example, name="", source="", dtype=request.dtype, mode=request.mode, may_run=False)
+
+    try:
+        graph = traced_as_read(attempt, examples)
+    except ModelError:
+        return examples[0]
+    return as_traced(examples, graph)
 
 
 def _materialize(model: nn.Module, example: Example) -> None:

@@ -21,6 +21,7 @@ _OF_MODULES = frozenset(("F.batch_norm",))
 """Calls whose op depends on the module they are made in, too."""
 
 _PLAIN = frozenset((int, float, bool, str, type(None)))
+_INTEGER = frozenset((int,))
 _TENSOR = object()
 
 Key = tuple[Any, ...]
@@ -49,8 +50,9 @@ def key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
     if call.name in _OF_MODULES or len({id(tensor) for tensor in operands}) < len(operands):
         return None
     try:
-        parts = [_part(value) for value in call.arguments]
-        parts += [(name, _part(value)) for name, value in call.keywords.items()]
+        parts = [(type(value), value) if type(value) in _PLAIN else _part(value) for value in call.arguments]
+        if call.keywords:
+            parts += [(name, _part(value)) for name, value in call.keywords.items()]
     except _OtherKindError:
         return None
     return (call.name, operands[0].dtype, *parts)
@@ -66,7 +68,7 @@ def _part(value: Any) -> Any:
     if kind in _PLAIN:
         return kind, value
     if kind in (tuple, list, torch.Size):
-        return (tuple, *map(_part, value))
+        return (tuple, *value) if _INTEGER.issuperset(map(type, value)) else (list, *map(_part, value))
     if isinstance(value, torch.Tensor):
         return _TENSOR, value.shape
     raise _OtherKindError

@@ -21,7 +21,7 @@ _CONTAINERS = frozenset((list, dict, set, OrderedDict))
 def preserved(modules: Modules) -> Iterator[None]:
     """Leave a model as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
     kept = [_Kept(module) for _, module in modules]
-    classes = [(cls, dict(vars(cls))) for cls in _own_classes(modules)]
+    classes = [(cls, dict(vars(cls))) for cls in own_classes(modules)]
     scripted = [_Scripted(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
     own = [(generator, generator.get_state()) for generator in _own_generators(modules)]
     generators, dtype = _generators(), torch.get_default_dtype()
@@ -95,7 +95,7 @@ def _own_generators(modules: Modules) -> list[torch.Generator]:
     return [value for _, module in modules for value in vars(module).values() if torch.Generator in type(value).__mro__]
 
 
-def _own_classes(modules: Modules) -> set[type]:
+def own_classes(modules: Modules) -> set[type]:
     """Return the classes of modules that are not PyTorch's own."""
     kinds = {type(module) for _, module in modules}
     found = {cls for kind in kinds for cls in kind.__mro__}

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.holdings import Holdings
 from cnnstat.frontends.torch.modules import Modules
+from cnnstat.frontends.torch.state import own_classes
 
 MAX_REAL_NUMBERS = 1024
 """Integer buffers up to this size stay real, so that models can read them (`.tolist()`)."""
@@ -29,10 +31,11 @@ _WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))
 def swapped(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Put stand-ins into a model for the time of a trace; yields pairs of the real tensor and what stands for it.
 
-    Parameters and large buffers become fake; small buffers, and tensors that are plain attributes, are copied. Without
-    a faker, everything is copied. Modules that keep their tensors outside Python (ScriptModules) are left alone.
+    Parameters and large buffers become fake; small buffers, and tensors that attributes hold at any depth, are copied.
+    Without a faker, everything is copied. Modules whose tensors are not kept in Python (ScriptModules) are left alone.
     """
     stand_ins = _StandIns(faker)
+    holdings = Holdings((module for _, module in modules), stand_ins.plain)
     changed: list[tuple[dict[str, Any], str, Any]] = []
 
     def swap(table: dict[str, Any], name: str, made: Any) -> None:
@@ -50,13 +53,16 @@ def swapped(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.
         for module in open_modules:
             own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
             for name, value in own:
-                made = value if type(value) in _WITHOUT_TENSORS else stand_ins.attribute(value)
+                made = value if type(value) in _WITHOUT_TENSORS else holdings.replaced(value)
                 if made is not value:
                     swap(vars(module), name, made)
+        for cls in own_classes(modules):
+            holdings.add_class(cls)
         yield pairs
     finally:
         for table, name, value in reversed(changed):
             table[name] = value
+        holdings.put_back()
 
 
 class _StandIns:
@@ -65,7 +71,6 @@ class _StandIns:
     def __init__(self, faker: Faker | None) -> None:
         self._faker = faker
         self.pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._containers: dict[int, tuple[Any, Any]] = {}
 
     def of(self, tensor: torch.Tensor, is_parameter: bool) -> torch.Tensor:
         """Return what stands for a parameter or buffer."""
@@ -74,30 +79,22 @@ class _StandIns:
             pair = self.pairs[id(tensor)] = (tensor, _stand_in(tensor, is_parameter, self._faker))
         return pair[1]
 
-    def attribute(self, value: Any) -> Any:
-        """Return what stands for an attribute: a copy of a tensor, or of a list, tuple or dict that holds tensors."""
-        if isinstance(value, torch.Tensor):
-            return self._plain(value)
-        kind = type(value)
-        if kind not in (list, tuple, dict):
-            return value
-        if not any(isinstance(item, torch.Tensor) for item in (value.values() if kind is dict else value)):
-            return value
-        if id(value) not in self._containers:
-            pairs = {key: self._plain(item) for key, item in (value.items() if kind is dict else enumerate(value))}
-            self._containers[id(value)] = (value, pairs if kind is dict else kind(pairs.values()))
-        return self._containers[id(value)][1]
-
-    def _plain(self, value: Any) -> Any:
-        """Return a copy of a tensor that is no parameter or buffer; kinds that cannot be copied stay."""
-        if not isinstance(value, torch.Tensor) or nn.parameter.is_lazy(value):
-            return value
-        if id(value) not in self.pairs:
+    def plain(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a copy of a tensor that is no parameter or buffer of the model; what cannot be copied stays."""
+        if nn.parameter.is_lazy(tensor):
+            return tensor
+        if id(tensor) not in self.pairs:
+            is_weight = isinstance(tensor, nn.Parameter) and tensor.numel() > MAX_REAL_NUMBERS
             try:
-                self.pairs[id(value)] = (value, value.detach().clone())
+                copied = self._of_weight(tensor) if is_weight else tensor.detach().clone()
             except (RuntimeError, NotImplementedError, TypeError):
-                return value
-        return self.pairs[id(value)][1]
+                return tensor
+            self.pairs[id(tensor)] = (tensor, copied)
+        return self.pairs[id(tensor)][1]
+
+    def _of_weight(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return what stands for a weight of a module that the model keeps outside its tree."""
+        return _stand_in(tensor, True, self._faker)
 
 
 def _stays_real(buffer: torch.Tensor) -> bool:

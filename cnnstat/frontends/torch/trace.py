@@ -113,6 +113,8 @@ def _remedy(error: Exception) -> str:
     said = str(error)
     if "indices" in said and "Float" in said:
         return "; numbers of words or classes are integers: write --input 1x128:int64"
+    if "more than 1 value per channel" in said:
+        return "; batch norm in training needs several numbers for each channel: write --batch 2, or --mode eval"
     return ""
 
 

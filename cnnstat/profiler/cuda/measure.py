@@ -154,6 +154,9 @@ class _Measuring:
         except KeyboardInterrupt:
             self.complete = False
             return {}
+        except CaptureError as error:
+            self.notes.append(f"layers were not measured alone: no CUDA graph ({error})")
+            return {}
         self.notes += notes
         return found
 

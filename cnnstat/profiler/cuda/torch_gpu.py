@@ -34,7 +34,7 @@ class TorchGpu:
         self._l2_bytes = int(properties.L2_cache_size)
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # untyped in PyTorch
         self._pool: Any = None
-        self._anchor: Run | None = None
+        self._anchors: list[Any] = []
         uuid = getattr(properties, "uuid", None)
         self._nvml = Nvml(None if uuid is None else f"GPU-{uuid}")
 
@@ -76,25 +76,35 @@ class TorchGpu:
 
         All graphs share one pool of memory: they are replayed one after the other, and nobody reads what they make.
         """
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-            scratch = torch.zeros(1, device=self._device)
-            # A pool that no graph uses any more is given up, and asking for it again fails; this one stays in use.
-            self._anchor = self.capture(lambda: scratch.add_(1))
         graph = torch.cuda.CUDAGraph()
-        torch.cuda.synchronize()
         # A tensor or graph that is collected during a capture would make calls that break it.
         was_collecting = gc.isenabled()
         gc.disable()
         try:
+            if self._pool is None:
+                self._open_pool()
+            torch.cuda.synchronize()
             self._capture_into(graph, run)
         except RuntimeError as error:
             torch.cuda.synchronize()
+            # A capture that failed leaves its pool closed to others (PyTorch issue 180395, before 2.12), and random
+            # numbers refused outside of captures; one that succeeds, in another pool, ends both.
+            with suppress(RuntimeError):
+                self._open_pool()
             raise CaptureError(first_line(error)) from error
         finally:
             if was_collecting:
                 gc.enable()
         return graph.replay
+
+    def _open_pool(self) -> None:
+        """Make a pool of memory for captures, with a graph in it: one that no graph uses is given up for good."""
+        scratch = torch.zeros(1, device=self._device)
+        torch.cuda.synchronize()
+        self._pool = torch.cuda.graph_pool_handle()
+        anchor = torch.cuda.CUDAGraph()
+        self._capture_into(anchor, lambda: scratch.add_(1))
+        self._anchors.append(anchor)
 
     def _capture_into(self, graph: torch.cuda.CUDAGraph, run: Run) -> None:
         """Capture a run; ends the capture whatever happens, since else every later call of CUDA fails."""

@@ -12,7 +12,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
 from cnnstat.frontends.torch import signature  # noqa: E402
-from cnnstat.frontends.torch.load import module_example  # noqa: E402
+from cnnstat.frontends.torch.load import module_examples  # noqa: E402
 from cnnstat.frontends.torch.recorder import Recorder  # noqa: E402
 from cnnstat.frontends.torch.trace import replay  # noqa: E402
 
@@ -102,7 +102,7 @@ def graph_of(way, recorder, shape):
     def listen(builder, stack, faker, inputs):
         return recorder(builder, stack, faker)
 
-    return replay(model, module_example(model, shape), listen, dtype=None, mode="eval", real=False)
+    return replay(model, module_examples(model, shape)[0], listen, dtype=None, mode="eval", real=False)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -252,10 +252,101 @@ class Functional(nn.Module):
 """
 
 
-def test_an_input_that_perhaps_lacks_its_batch(tmp_path, caplog):
+def test_a_batch_that_is_missing_is_found_by_trying(tmp_path, caplog):
     source = tmp_path / "functional_nets.py"
     source.write_text(FUNCTIONAL)
-    with pytest.raises(CnnstatError, match="--input 3x8x8 is taken as it stands: add --batch 1 if its batch"):
-        cnnstat.load(f"{source}:Functional", "3x8x8")
+    graph = cnnstat.load(f"{source}:Functional", "3x8x8")
+    assert graph.inputs[0].shape == (1, 3, 8, 8)
+    assert "the sizes are read as x=1x3x8x8, as the model only runs so" in graph.about["notes_torch"][0]
     assert not caplog.records
-    assert cnnstat.load(f"{source}:Functional", "3x8x8", batch=1).inputs[0].shape == (1, 3, 8, 8)
+    assert "notes_torch" not in cnnstat.load(f"{source}:Functional", "3x8x8", batch=1).about
+
+
+READINGS = """
+import torch
+from torch import nn
+
+class Perceptron(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Linear(12, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.steps = nn.Embedding(50, 4), nn.LSTM(4, 3, batch_first=True)
+    def forward(self, ids):
+        batch, length = ids.shape
+        return self.steps(self.table(ids))[0][:, -1]
+
+class Diffusion(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.time = nn.Conv2d(3, 4, 1), nn.Embedding(100, 4)
+    def forward(self, x, t):
+        return self.conv(x) + self.time(t)[:, :, None, None]
+
+class Captions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.table = nn.Conv2d(3, 4, 1), nn.Embedding(100, 4)
+    def forward(self, image, ids):
+        batch, length = ids.shape
+        return self.conv(image).mean((2, 3))[:, None] + self.table(ids)
+
+class Clips(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+    def forward(self, x):
+        batch, frames, channels, height, width = x.shape
+        return self.conv(x.flatten(0, 1)).unflatten(0, (batch, frames)).mean(1)
+
+class Rows(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.GRU(5, 3, batch_first=True)
+    def forward(self, x):
+        return self.steps(x)[0][:, -1, :]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "batch", "read", "is_tried"),
+    [
+        ("Perceptron", {"": "12"}, None, [(1, 12)], False),
+        ("Perceptron", {"": "12"}, 8, [(8, 12)], False),
+        ("Perceptron", {"": "1x12"}, 8, [(8, 12)], False),
+        ("Perceptron", {"": "8x12"}, 8, [(8, 12)], False),
+        ("Words", {"": "7:int64"}, None, [(1, 7)], False),
+        ("Words", {"": "1x7:int64"}, 4, [(4, 7)], False),
+        ("Words", {"": "7:int64"}, 4, [(4, 7)], False),
+        ("Words", {"": "3x7:int64"}, None, [(3, 7)], False),
+        ("Diffusion", {"x": "3x8x8", "t": "1:int64"}, None, [(1, 3, 8, 8), (1,)], False),
+        ("Diffusion", {"x": "3x8x8", "t": "1:int64"}, 4, [(4, 3, 8, 8), (4,)], False),
+        ("Diffusion", {"x": "4x3x8x8", "t": "4:int64"}, None, [(4, 3, 8, 8), (4,)], False),
+        ("Captions", {"image": "3x8x8", "ids": "7:int64"}, None, [(1, 3, 8, 8), (1, 7)], False),
+        ("Captions", {"image": "3x8x8", "ids": "1x7:int64"}, 4, [(4, 3, 8, 8), (4, 7)], False),
+        ("Clips", {"": "6x3x8x8"}, None, [(1, 6, 3, 8, 8)], True),
+        ("Clips", {"": "2x6x3x8x8"}, None, [(2, 6, 3, 8, 8)], False),
+        ("Rows", {"": "7x5"}, None, [(1, 7, 5)], True),
+        ("Rows", {"": "7x5"}, 3, [(3, 7, 5)], False),
+    ],
+)
+def test_how_sizes_are_read(tmp_path, name, sizes, batch, read, is_tried):
+    file = tmp_path / "read_nets.py"
+    file.write_text(READINGS)
+    given = {"input": sizes[""]} if "" in sizes else {"inputs": sizes}
+    graph = cnnstat.load(f"{file}:{name}", batch=batch, **given)
+    assert [each.shape for each in graph.inputs] == read
+    notes = graph.about.get("notes_torch", ())
+    assert [note for note in notes if "the sizes are read as" in note] == list(notes)
+    assert bool(notes) == is_tried
+
+
+def test_sizes_that_fit_no_reading_give_the_error_of_the_likeliest(tmp_path):
+    file = tmp_path / "read_nets.py"
+    file.write_text(READINGS)
+    with pytest.raises(CnnstatError, match="1x13 and 12x4"):
+        cnnstat.load(f"{file}:Perceptron", "13")
+    with pytest.raises(CnnstatError, match="--input has a batch of 6, but --batch says 2; keep one"):
+        cnnstat.load(f"{file}:Clips", "6x3x8x8", batch=2)

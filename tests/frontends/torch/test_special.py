@@ -322,3 +322,82 @@ def test_products_that_are_added_to_something(name):
     assert analysis.totals.macs == macs
     assert analysis.totals.flops > 2 * macs
     assert analysis.uncounted == ()
+
+
+# Layers that read no input ------------------------------------------------------------------------------------------
+
+
+class Generator(nn.Module):
+    """Makes images of noise that it draws itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.up = nn.Linear(16, 64), nn.ConvTranspose2d(4, 3, 2, 2)
+
+    def forward(self, count=2):
+        return self.up(self.linear(torch.randn(count, 16)).view(count, 4, 4, 4))
+
+
+def test_a_model_without_inputs():
+    analysis = cnnstat.analyze(Generator())
+    assert analysis.graph.inputs == ()
+    assert [(layer.name, layer.macs, layer.params) for layer in analysis.layers if layer.macs] == [
+        ("linear", 2 * 16 * 64, 16 * 64 + 64),
+        ("up", 2 * 16 * 4 * 3 * 4, 4 * 3 * 4 + 3),
+    ]
+
+
+def test_layers_on_constants_have_rows_of_their_own():
+    def run(m, x):
+        grid = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 8)] * 2, indexing="ij"))[None]
+        return m.conv(x) + m.places(grid)
+
+    analysis = cnnstat.analyze(Base(run, places=nn.Conv2d(2, 4, 1)), X)
+    assert [(layer.name, layer.macs, layer.params) for layer in analysis.layers if layer.macs] == [
+        ("conv", CONV, 4 * 4 * 9 + 4),
+        ("places", 64 * 2 * 4, 2 * 4 + 4),
+    ]
+
+
+def test_weights_made_by_a_layer_stay_work_on_weights():
+    model = Base(lambda m, x: F.conv2d(x, m.maker(m.code).view(4, 4, 3, 3)), maker=nn.Linear(5, 144))
+    model.code = nn.Parameter(torch.zeros(5))
+    (layer,) = (layer for layer in cnnstat.analyze(model, X).layers if layer.macs)
+    assert layer.macs == 36 * 144 + 5 * 144
+
+
+# Bags of rows, affine grids, batch norm ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "is_weighted", "flops"), [("mean", False, 60), ("max", False, 60), ("sum", True, 120)]
+)
+def test_embedding_bags(mode, is_weighted, flops):
+    rows = torch.zeros(2, 5, dtype=torch.int64)
+    weights = {"weights": torch.ones(2, 5)} if is_weighted else {}
+    model = Base(lambda m, x, weights=None: m.bag(x, per_sample_weights=weights), bag=nn.EmbeddingBag(10, 6, mode=mode))
+    analysis = cnnstat.analyze(model, rows, inputs=weights)
+    assert (analysis.totals.macs, analysis.totals.flops, analysis.uncounted) == (0, flops, ())
+
+
+def test_spatial_transformers():
+    def run(m, x):
+        matrix = m.place(x.mean((2, 3))).view(-1, 2, 3)
+        return F.grid_sample(x, F.affine_grid(matrix, x.shape, align_corners=False), align_corners=False)
+
+    analysis = cnnstat.analyze(Base(run, place=nn.Linear(4, 6)), X)
+    assert analysis.totals.macs == 4 * 6 + 8 * 8 * 3 * 2
+    assert analysis.uncounted == ()
+
+
+def test_batch_norm_of_a_single_sample_in_training():
+    with pytest.raises(cnnstat.errors.CnnstatError, match="write --batch 2, or --mode eval"):
+        cnnstat.analyze(nn.BatchNorm1d(4), (1, 4), mode="train")
+
+
+def test_nested_tensors_are_told_of():
+    def run(m, x):
+        return torch.nested.to_padded_tensor(m.line(torch.nested.nested_tensor([x[0], x[1, :3]])), 0.0)
+
+    with pytest.raises(cnnstat.errors.CnnstatError, match="nested tensors have no sizes to count; pad them"):
+        cnnstat.analyze(Base(run, line=nn.Linear(4, 3)), torch.zeros(2, 5, 4))

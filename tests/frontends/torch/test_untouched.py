@@ -1,6 +1,9 @@
 """A trace leaves a model as it was: also where it fails, and where the model runs for real."""
 
+import functools
 import random
+from collections import OrderedDict, defaultdict, deque
+from types import SimpleNamespace
 
 import pytest
 
@@ -108,3 +111,102 @@ def test_a_model_without_memory_cannot_need_values():
     model = Restless(reads=True).to("meta")
     with pytest.raises(CnnstatError, match="depends on the values of a tensor, and it cannot be run for real"):
         cnnstat.analyze(model, X)
+
+
+class State:
+    """What a model remembers between calls."""
+
+    def __init__(self):
+        self.last, self.count, self.seen = torch.zeros(2), 0, []
+
+
+class Table(dict):
+    """A dictionary whose items are attributes, as many configurations are."""
+
+    __getattr__ = dict.__getitem__
+    __setattr__ = dict.__setitem__
+
+
+class Rememberer(nn.Module):
+    """Keeps its state in containers and objects of every kind, some below others, and one for all instances."""
+
+    shared = {"calls": []}
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(4, 4, 3, padding=1)
+        self.nested = {"keys": [], "sizes": {"n": 0, "mean": torch.zeros(2)}}
+        self.recent, self.groups = deque([torch.zeros(1)], maxlen=2), defaultdict(list)
+        self.state, self.space = State(), SimpleNamespace(memory=torch.zeros(3), pair=(torch.zeros(2), "text"))
+        self.several = [State(), (State(), 1)]
+        self.table, self.ordered = Table(inner=Table(scale=torch.ones(1))), OrderedDict(a=torch.zeros(1), b=1)
+        self.outside = [nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4))]
+        self.weights = [nn.Parameter(torch.zeros(2))]
+
+    def forward(self, x):
+        y = self.outside[0](self.conv(x)) * self.table.inner.scale
+        self.nested["keys"].append(y)
+        self.nested["sizes"]["n"] += 1
+        self.nested["sizes"]["mean"].add_(1)
+        self.recent.append(y)
+        self.groups["all"].append(y)
+        for state in (self.state, self.several[0], self.several[1][0]):
+            state.last.add_(1)
+            state.last, state.count = y, state.count + 1
+            state.seen.append(y)
+        self.space.memory.add_(1)
+        self.space.pair[0].add_(1)
+        self.space.new = y
+        self.table.inner.scale.add_(1)
+        self.table.inner.more = y
+        self.ordered["a"].add_(1)
+        self.ordered.move_to_end("a")
+        self.shared["calls"].append(y)
+        with torch.no_grad():
+            self.weights[0].add_(1)
+        return y
+
+
+def held(value):
+    """What a value holds, however deep, as text: identities of tensors and their values."""
+    if isinstance(value, torch.Tensor):
+        return f"{id(value)} {value.tolist() if type(value) in (torch.Tensor, nn.Parameter) else value}"
+    if isinstance(value, dict):
+        return f"{type(value)} {[(key, held(item)) for key, item in value.items()]}"
+    if isinstance(value, (list, tuple, deque)):
+        return f"{type(value)} {[held(item) for item in value]}"
+    return held(vars(value)) if hasattr(value, "__dict__") and type(value) is not type else repr(value)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_what_modules_hold_is_put_back(mode):
+    model = Rememberer()
+    before = held({**vars(model), "class": Rememberer.shared})
+    analysis = cnnstat.analyze(model, X, mode=mode)
+    assert analysis.totals.macs == 64 * 4 * 4 * (9 + 1)
+    assert held({**vars(model), "class": Rememberer.shared}) == before
+
+
+def test_methods_that_remember_results_forget_those_of_the_trace():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(2000))
+
+        @functools.lru_cache  # noqa: B019  # as models do it
+        def squared(self):
+            return self.scale**2
+
+        def forward(self, x):
+            return x * self.squared()
+
+    model = Net()
+    cnnstat.analyze(model, (1, 2000))
+    assert type(model(torch.ones(1, 2000))) is torch.Tensor
+
+
+def test_verify_leaves_a_model_as_it_was():
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, momentum=None))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    cnnstat.verify(model, X, mode="train")
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

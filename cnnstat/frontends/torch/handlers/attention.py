@@ -33,9 +33,9 @@ _PLACES = (
 
 
 def _multi_head_attention(call: Call) -> Match | None:
-    """F.multi_head_attention_forward; None for what the op does not cover: one sequence without a batch, fixed keys."""
+    """F.multi_head_attention_forward; None for what the op does not cover: fixed keys."""
     given: dict[str, Any] = {name: call.get(place, name) for place, name in enumerate(_PLACES)}
-    if given["query"].dim() != 3 or given["static_k"] is not None or given["static_v"] is not None:
+    if given["static_k"] is not None or given["static_v"] is not None:
         return None
     query, key, value = given["query"], given["key"], given["value"]
     reads = (query,) if key is query and value is query else (query, key) if value is key else (query, key, value)

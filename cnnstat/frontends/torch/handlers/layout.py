@@ -156,7 +156,7 @@ def _item(call: Call) -> Match | None:
     parts = index if isinstance(index, tuple) else (index,)
     if any(isinstance(part, bool) or not isinstance(part, (int, slice, type(None), type(...))) for part in parts):
         return None
-    taken = _expanded(parts, x.dim())
+    taken = expanded(parts, x.dim())
     (made,) = _outputs(call)
     reads = _item_reads(taken, shape_of(x))
     if reads is None or len(reads) != len(made) or 0 in made:
@@ -169,7 +169,7 @@ def _item(call: Call) -> Match | None:
     return Match(moved("getitem", (made,), reads), (x,))
 
 
-def _expanded(parts: tuple[Any, ...], rank: int) -> list[Any]:
+def expanded(parts: tuple[Any, ...], rank: int) -> list[Any]:
     """Return an index with a part for every axis (and None for each new one)."""
     named = sum(part is not None and part is not ... for part in parts)
     if ... not in parts:
