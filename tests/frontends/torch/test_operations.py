@@ -1,6 +1,7 @@
 """Work of functions that are no layers, by their definitions: transforms, distances, losses, masks that are known."""
 
 from types import SimpleNamespace
+from urllib.error import URLError
 
 import pytest
 
@@ -114,3 +115,21 @@ def test_results_in_objects_of_objects():
 def test_a_transform_of_one_point_or_none():
     assert analyzed(torch.fft.fft, (0, 8)).totals.flops == 0
     assert analyzed(torch.fft.fft, (3, 1)).totals.flops == 0
+
+
+def test_a_model_that_fetches_weights_is_asked_but_once():
+    from cnnstat.errors import CnnstatError
+    from cnnstat.frontends.torch.construct import construct
+
+    asked = []
+
+    def build(depth=2, encoder_weights="imagenet", pretrained=True):
+        asked.append(depth)
+        try:
+            raise URLError("no route to host")
+        except URLError:
+            raise RuntimeError("the weights cannot be loaded") from None
+
+    with pytest.raises(CnnstatError, match="write --arg encoder_weights=none --arg pretrained=false"):
+        construct(build, {}, "build")
+    assert asked == [2]
