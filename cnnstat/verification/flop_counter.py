@@ -120,6 +120,11 @@ def _attention(arguments: tuple[Any, ...], made: Any) -> int:
     return int(math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
 
 
+def _rows(first: Any, second: Any) -> int:
+    """Every element of the first factor meets each column of its matrix in the second."""
+    return int(first.numel() * second.shape[-1])
+
+
 def _recurrent_layer(arguments: tuple[Any, ...], made: Any) -> int:
     """Both weight matrices of all gates, once for every step of every sequence."""
     steps = math.prod(arguments[0].shape[:-1])
@@ -153,6 +158,9 @@ def _trilinear(arguments: tuple[Any, ...], made: Any) -> int:
 FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "mv": lambda arguments, made: arguments[0].numel(),
     "addmv": lambda arguments, made: arguments[1].numel(),
+    "addmv_": lambda arguments, made: arguments[1].numel(),
+    **dict.fromkeys(("addmm_", "baddbmm_", "addbmm", "addbmm_"), lambda arguments, made: _rows(*arguments[1:3])),
+    **dict.fromkeys(("_int_mm", "_grouped_mm"), lambda arguments, made: _rows(*arguments[:2])),
     "dot": lambda arguments, made: arguments[0].numel(),
     "vdot": lambda arguments, made: arguments[0].numel(),
     "_trilinear": _trilinear,

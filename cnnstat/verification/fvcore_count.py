@@ -26,7 +26,7 @@ PRODUCTS = words(
     """
     _convolution _convolution_mode linear addmm mm bmm matmul einsum baddbmm addmv mv dot vdot bilinear multi_dot
     scaled_dot_product_attention lstm gru rnn_tanh rnn_relu deform_conv2d _native_multi_head_attention
-    _transformer_encoder_layer_fwd affine_grid_generator
+    _transformer_encoder_layer_fwd affine_grid_generator addmm_ baddbmm_ addbmm addbmm_ addmv_
     """
 )
 """Operations of its trace that hold products."""
@@ -254,9 +254,9 @@ _DEFINITIONS: dict[str, Callable[[list[Any], list[Any]], int]] = {
     "mv": _contracted(0, 1),
     "dot": _contracted(0, 1),
     "vdot": _contracted(0, 1),
-    "addmm": _contracted(1, 2),
-    "baddbmm": _contracted(1, 2),
-    "addmv": _contracted(1, 2),
+    **dict.fromkeys(
+        ("addmm", "addmm_", "baddbmm", "baddbmm_", "addbmm", "addbmm_", "addmv", "addmv_"), _contracted(1, 2)
+    ),
     "bilinear": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[2])[1:]),
     "scaled_dot_product_attention": _attention,
     "lstm": _recurrent,

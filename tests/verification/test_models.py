@@ -14,6 +14,7 @@ CASES = {
     "Shared": (1, 3, 16, 16),
     "Functional": (1, 3, 16, 16),
     "Vector": (7,),
+    "AddedInPlace": (3, 4),
     "Custom": (1, 1, 12, 12),
     "Attention": (2, 5, 8),
     "Encoder": (2, 5, 8),
@@ -103,6 +104,15 @@ def test_flop_counter_has_no_formula_for_products_with_vectors():
     mv = layer(verify("Vector"), "mv")
     assert (mv.macs, mv.flop_counter.value) == (35, 0)
     assert mv.reasons[0] == "FlopCounterMode has no formula for aten.mv"
+
+
+def test_flop_counter_has_no_formula_for_products_added_in_place():
+    found = verify("AddedInPlace")
+    assert [(layer(found, name).macs, layer(found, name).flop_counter.value) for name in ("addmm", "addbmm")] == [
+        (48, 0),
+        (96, 0),
+    ]
+    assert found.exit_code == 0
 
 
 def test_flop_counter_does_not_see_into_fused_attention_when_it_is_alone():

@@ -44,6 +44,19 @@ class Vector(nn.Module):
         return torch.mv(self.matrix, x)
 
 
+class AddedInPlace(nn.Module):
+    """Products that are added to a tensor in its place."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = nn.Parameter(torch.randn(4, 4))
+
+    def forward(self, x):
+        total = (x + 1).addmm_(x, self.matrix)
+        stack = total.expand(2, 3, 4)
+        return total.clone().addbmm_(stack, self.matrix.expand(2, 4, 4))
+
+
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(context, x, weight):

@@ -41,8 +41,51 @@ def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str,
             raise
         except Exception as error:
             reason = error
+            if _is_fetching(error):
+                # The other ways would wait for the same network.
+                raise ModelError(f"{name} cannot be built: {told(error)}{_without_weights(factory)}") from error
     said = "" if reason is None else told(reason)
     raise ModelError(f"{name} cannot be built: {said}") from reason
+
+
+_FETCHING = (
+    "URLError",
+    "HTTPError",
+    "ConnectionError",
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "MaxRetryError",
+)
+"""Names of the errors, in Python and in the libraries that fetch weights, of a network that does not answer."""
+
+
+def _is_fetching(error: BaseException | None) -> bool:
+    """Whether a model could not be built because it fetches something; other errors may stand around that one."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return any(kind.__name__ in _FETCHING for each in chain for kind in type(each).__mro__)
+
+
+def _without_weights(factory: Callable[..., Any]) -> str:
+    """Return how to ask for a model without trained weights, as far as the names of its arguments tell."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    flags = [
+        f"--arg {p.name}={'false' if isinstance(p.default, bool) else 'none'}"
+        for p in parameters
+        if ("weight" in p.name or "pretrained" in p.name)
+        and p.default is not p.empty
+        and p.default not in (None, False)
+    ]
+    return (
+        f"; no weights are needed: write {' '.join(flags)}"
+        if flags
+        else "; no weights are needed: choose arguments that leave them out"
+    )
 
 
 def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name: str) -> None:

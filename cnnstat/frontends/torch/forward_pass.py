@@ -25,7 +25,7 @@ from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import DispatchMode, FunctionMode, Recorder
 from cnnstat.frontends.torch.state import preserved
 from cnnstat.frontends.torch.swap import swapped
-from cnnstat.frontends.torch.tensors import tensors_in
+from cnnstat.frontends.torch.tensors import results_in
 from cnnstat.frontends.torch.vision import without_loops_over_boxes
 from cnnstat.ir.graph import Edge, Graph
 
@@ -156,7 +156,7 @@ def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tenso
 
 def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:
     """Yield where the tensors of a result come from; constants are left out."""
-    for tensor in tensors_in(result):
+    for tensor in results_in(result):
         edge = builder.result(tensor, stack.calls[0])
         if edge is not None:
             yield edge

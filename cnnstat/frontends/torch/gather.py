@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cnnstat.errors import OpError
+from cnnstat.frontends.torch.axes import reads_of
 from cnnstat.frontends.torch.calls import Call, Handler, Match, words
 from cnnstat.frontends.torch.measured import Work
 from cnnstat.frontends.torch.origin import NO_KEYS, Origin
@@ -87,10 +88,15 @@ _OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ expo
 
 
 def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
-    """Return how a call reads its operands, where that is known: element by element, or into its place."""
+    """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
     is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
-    if not (work.is_pointwise or is_changed) or any(len(made) != len(outputs[0]) for made in outputs):
+    if any(len(made) != len(outputs[0]) for made in outputs):
         return None
+    if not work.is_pointwise and not is_changed:
+        try:
+            return reads_of(call, shapes, outputs)
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return None
     reads = tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
     if call.name in _OVERWRITING and is_changed:
         return tuple((axis, NOTHING) for axis in range(len(outputs[0]))), *reads[1:]

@@ -11,6 +11,7 @@ import torch
 
 from cnnstat.frontends.torch.calls import Call, words
 from cnnstat.frontends.torch.custom import quantized_macs, sparse_macs
+from cnnstat.frontends.torch.operations import moved_or_counted
 from cnnstat.frontends.torch.tensors import operands_in, shape_of, tensors_in
 from cnnstat.ir.op import Family, numel
 
@@ -87,6 +88,8 @@ PRODUCTS = words(
     F.multi_head_attention_forward F.affine_grid
     affine_grid_generator deform_conv2d aten.deform_conv2d aten.addmm aten.baddbmm aten.bmm aten.mm
     linalg_matmul aten.addmv aten.convolution aten._convolution
+    addmm_ baddbmm_ addbmm_ addmv_ ger matrix_power linalg_matrix_power cov corrcoef
+    _int_mm _grouped_mm F.grouped_mm
     """
 )
 """Calls that are products and sums and nothing else, so that what they dispatch to is all there is to know."""
@@ -123,6 +126,11 @@ def _deformable(arguments: tuple[Any, ...], made: Any) -> int:
     return int(numel(shape_of(made)) * numel(shape_of(arguments[1])[1:]))
 
 
+def _rows_product(arguments: tuple[Any, ...]) -> int:
+    """Return the multiply-accumulates of rows that each meet one of several matrices, or the only one."""
+    return numel(shape_of(arguments[0])) * shape_of(arguments[1])[-1]
+
+
 def _grid(made: Any) -> int:
     """Return the multiply-accumulates of an affine grid: every point of a base grid by its sample's matrix."""
     shape = shape_of(made)
@@ -151,6 +159,8 @@ _OWN_COUNTS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "dot": lambda arguments, made: _vector_product(arguments),
     "vdot": lambda arguments, made: _vector_product(arguments),
     "deform_conv2d": _deformable,
+    "_int_mm": lambda arguments, made: _rows_product(arguments),
+    "_grouped_mm": lambda arguments, made: _rows_product(arguments),
     "affine_grid_generator": lambda arguments, made: _grid(made),
     "_scaled_dot_product_flash_attention_for_cpu": lambda arguments, made: _attention(arguments),
     "_scaled_dot_product_fused_attention_overrideable": lambda arguments, made: _attention(arguments),
@@ -199,9 +209,13 @@ def _products(function: Any, name: str, arguments: tuple[Any, ...], keywords: di
     special = sparse_macs(name, arguments, made) if special is None else special
     if special is not None:
         return special
+    packet = function._overloadpacket
+    if name in _ADDED and name.endswith("_"):
+        name = name.removesuffix("_")
+        packet = getattr(torch.ops.aten, name)
     if name in _OWN_COUNTS:
         return _OWN_COUNTS[name](arguments, made)
-    formula = _registry().get(function._overloadpacket)
+    formula = _registry().get(packet)
     return None if formula is None else int(formula(*arguments, **keywords, out_val=made)) // 2
 
 
@@ -236,7 +250,7 @@ def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any,
     if torch.Tag.pointwise in function.tags or torch.Tag.pointwise in _functional_tags(function, name):
         flops["element-wise"] += count
         return "pointwise"
-    return "unknown"
+    return moved_or_counted(name, arguments, made, flops) or "unknown"
 
 
 def _functional_tags(function: Any, name: str) -> list[torch.Tag]:

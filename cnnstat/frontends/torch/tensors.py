@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -50,6 +51,29 @@ def tensors_in(value: Any) -> Iterator[torch.Tensor]:
         for item in vars(value).values():
             if isinstance(item, (torch.Tensor, list, tuple, dict)):
                 yield from tensors_in(item)
+
+
+_DEPTH = 4
+"""How many objects, each held by the one before, a result is looked into."""
+
+
+def results_in(value: Any, depth: int = _DEPTH, seen: set[int] | None = None) -> Iterator[torch.Tensor]:
+    """Yield the tensors of a model's result, in order; objects are looked into several deep, each of them once."""
+    seen = set() if seen is None else seen
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from results_in(item, depth, seen)
+    elif depth and id(value) not in seen and _is_record(value):
+        seen.add(id(value))
+        for item in vars(value).values():
+            yield from results_in(item, depth - 1, seen)
+
+
+def _is_record(value: Any) -> bool:
+    """Whether a value is an object that may hold tensors, rather than code."""
+    return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, (type, ModuleType))
 
 
 def operands_in(arguments: Any) -> Iterator[torch.Tensor]:

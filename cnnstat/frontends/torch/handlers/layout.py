@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from cnnstat.frontends.torch.axes import reads_of
 from cnnstat.frontends.torch.calls import Call, Handler, Match
 from cnnstat.frontends.torch.tensors import shape_of
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
@@ -107,8 +108,22 @@ def _split(call: Call) -> Match | None:
 
 
 def _view(call: Call) -> Match:
-    """Other views, of which only the shapes count, such as unbind and select."""
-    return Match(moved(_plain(call.name), _outputs(call), None), (_subject(call),))
+    """Other views, such as unbind and select."""
+    x, outputs = _subject(call), _outputs(call)
+    found = reads_of(call, (shape_of(x),), outputs)
+    return Match(moved(_plain(call.name), outputs, found[0] if found else None), (x,))
+
+
+def _movedim(call: Call) -> Match:
+    """movedim(source, destination)."""
+    x = _subject(call)
+    sources, places = (
+        [int(axis) % x.dim() for axis in (given if isinstance(given, (list, tuple)) else (given,))]
+        for given in (call.get(1, "source"), call.get(2, "destination"))
+    )
+    moves = dict(zip(places, sources))
+    others = iter(axis for axis in range(x.dim()) if axis not in sources)
+    return Match(reorder.Permute(tuple(moves[p] if p in moves else next(others) for p in range(x.dim()))), (x,))
 
 
 def _expand(call: Call) -> Match:
@@ -195,7 +210,6 @@ _VIEWS = (
     "tensor_split",
     "hsplit",
     "vsplit",
-    "movedim",
     "select",
     "diagonal",
     "as_strided",
@@ -211,6 +225,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("view", "reshape", "view_as", "reshape_as", "aten.view", "aten._unsafe_view"), _reshape),
     "unflatten": _unflatten,
     **dict.fromkeys(("permute", "aten.permute"), _permute),
+    **dict.fromkeys(("movedim", "moveaxis"), _movedim),
     **dict.fromkeys(("transpose", "swapaxes", "swapdims", "aten.transpose"), _transpose),
     **dict.fromkeys(("T.get", "t", "mT.get", "aten.t"), _last_two),
     "squeeze": _squeeze,
