@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+# Networks here are small: several threads would spend most of their time waiting for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # no test asserts an absolute time; machines are busy at times
