@@ -12,6 +12,7 @@ import torch
 from cnnstat.frontends.torch.builder import Builder
 from cnnstat.frontends.torch.calls import function_name
 from cnnstat.frontends.torch.fake import Faker
+from cnnstat.frontends.torch.kinds import FIRST_ONLY
 from cnnstat.frontends.torch.paths import CallStack
 from cnnstat.frontends.torch.recorder import Inner, Recorder
 from cnnstat.frontends.torch.tensors import dtype_of, shape_of, tensors_in
@@ -101,6 +102,8 @@ class CountingRecorder(Recorder):
                     found += self._on_weights.pop(number, Evidence())
         name = function_name(function)
         results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(made))
+        if name in FIRST_ONLY:
+            results = results[:1]
         if self._is_new(results):
             run = self.runs[-1]
             run.shapes, run.dtypes = tuple(map(shape_of, results)), tuple(map(dtype_of, results))

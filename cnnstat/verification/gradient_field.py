@@ -264,7 +264,11 @@ def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inpu
     chosen = result[tuple(index)].sum()
     if not chosen.requires_grad:
         return None
-    gradients = torch.autograd.grad(chosen, inputs, retain_graph=True, allow_unused=True)
+    try:
+        gradients = torch.autograd.grad(chosen, inputs, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:160]
+        raise FieldError(f"gradients do not come through it ({type(error).__name__}: {said})") from error
     masks = [g.ne(0).flatten(0, 1).any(0) for g in gradients if g is not None]
     masks = [mask for mask in masks if mask.any()]
     if not masks:

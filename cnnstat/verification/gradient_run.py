@@ -19,6 +19,7 @@ from cnnstat.frontends.torch.trace import replay
 from cnnstat.ir.graph import Edge
 from cnnstat.torch_model.network import Network
 from cnnstat.torch_model.network import tensors_in as results_of
+from cnnstat.verification.checkpoints import without_checkpoints
 from cnnstat.verification.forward_shapes import spec_inputs
 from cnnstat.verification.positive import PositiveMode, positively, unit
 from cnnstat.verification.subject import Subject
@@ -155,7 +156,7 @@ def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozen
         return recorders[0]
 
     assert subject.example is not None
-    with contextlib.suppress(_Done):
+    with without_checkpoints(), contextlib.suppress(_Done):
         replay(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
     made = recorders[0].builder.nodes
     is_same = tuple(draft.op.kind for draft in made) == kinds[: len(made)]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,9 +71,10 @@ def _batch_norm(x: Tensor, mean: Any = None, *rest: Any, **options: Any) -> Tens
     return x.clone() if is_kept else _beside_mean(x, (0, *range(2, x.dim())))
 
 
-def _instance_norm(x: Tensor, *rest: Any, **options: Any) -> Tensor:
-    """Over space."""
-    return _beside_mean(x, tuple(range(2, x.dim())))
+def _instance_norm(x: Tensor, mean: Any = None, *rest: Any, **options: Any) -> Tensor:
+    """Over space; element by element where statistics are kept, as inference does it."""
+    is_kept = mean is not None or options.get("running_mean") is not None
+    return x.clone() if is_kept else _beside_mean(x, tuple(range(2, x.dim())))
 
 
 def _group_norm(x: Tensor, num_groups: int, *rest: Any, **options: Any) -> Tensor:
@@ -126,9 +128,10 @@ def _max_pool(spatial: int) -> Callable[..., Any]:
         input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1,
         ceil_mode: bool = False, return_indices: bool = False,
     ) -> Any:  # fmt: skip
-        if input.dim() != spatial + 2 or return_indices:
+        if input.dim() != spatial + 2:
             return None
-        size = function(input, kernel_size, stride or None, padding, dilation, ceil_mode).shape[2:]
+        values, indices = function(input, kernel_size, stride or None, padding, dilation, ceil_mode, True)
+        size = values.shape[2:]
         kernel, step, pad, gap = (_each(v, spatial) for v in (kernel_size, stride or kernel_size, padding, dilation))
         # Windows that leave the input on the right, as ceil_mode lets them, read zeros there.
         reach = [(n - 1) * s + g * (k - 1) + 1 - p for n, s, g, k, p in zip(size, step, gap, kernel, pad)]
@@ -142,7 +145,8 @@ def _max_pool(spatial: int) -> Callable[..., Any]:
             channels = input.shape[1]
             ones = input.new_ones(channels, 1, *kernel)
             made = getattr(torch, f"conv{spatial}d")(padded, ones, None, step, 0, gap, channels)
-        return made[tuple(itertools.chain((...,), (slice(0, n) for n in size)))].clone()
+        made = made[tuple(itertools.chain((...,), (slice(0, n) for n in size)))].clone()
+        return (made, indices) if return_indices else made
 
     return run
 
@@ -157,8 +161,10 @@ def _adaptive_max(spatial: int) -> Callable[..., Any]:
     """Return adaptive max pooling as the average over the same bins."""
 
     def run(input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-        average = getattr(torch.nn.functional, f"adaptive_avg_pool{spatial}d")
-        return None if return_indices else average(input, output_size)
+        average = getattr(torch.nn.functional, f"adaptive_avg_pool{spatial}d")(input, output_size)
+        if not return_indices:
+            return average
+        return average, getattr(torch.nn.functional, f"adaptive_max_pool{spatial}d")(input, output_size, True)[1]
 
     return run
 
@@ -196,7 +202,9 @@ STAND_INS: dict[str, Callable[..., Any]] = {
     **{f"conv{n}d": _conv(n) for n in (1, 2, 3)},
     **{f"conv_transpose{n}d": _conv_transpose(n) for n in (1, 2, 3)},
     **{f"max_pool{n}d": _max_pool(n) for n in (1, 2, 3)},
+    **{f"max_pool{n}d_with_indices": partial(_max_pool(n), return_indices=True) for n in (1, 2, 3)},
     **{f"adaptive_max_pool{n}d": _adaptive_max(n) for n in (1, 2, 3)},
+    **{f"adaptive_max_pool{n}d_with_indices": partial(_adaptive_max(n), return_indices=True) for n in (1, 2, 3)},
     "interpolate": _interpolate,
     "upsample": _interpolate,
     "linear": _linear,

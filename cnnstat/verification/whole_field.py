@@ -34,14 +34,14 @@ def _claims(analysis: Analysis, values: Iterable[int]) -> Iterator[Edge]:
 def expected(analysis: Analysis, value: int) -> tuple[Box, Box] | None:
     """Return the least and the most of the input that a value reads; None where its op does not read maps as a whole.
 
-    Both are the hull of the fields of all positions that are read, but where these have global context, the most is
-    the whole input.
+    The most is the hull of the fields of all positions that are read, or the whole input where these have global
+    context. The least is the hull of the ends inside the input: of a field that a border cuts off, the layers between
+    may have left out positions beside the border; the low end is above the high one where all are cut off.
     """
     fields, graph = analysis.fields, analysis.graph
     node, inputs = graph.nodes[value - graph.arity], analysis.values.inputs[value - graph.arity]
-    found: list[Box] = []
-    context = 0
-    lengths: tuple[int, ...] = ()
+    least: list[Box] = []
+    most: list[Box] = []
     for source, axes, shape in zip(node.inputs, node.op.window(inputs, analysis.values.outputs[value]), inputs):
         trace = fields.traces[source.value][source.output]
         if not trace.tracked and not trace.whole:
@@ -51,14 +51,31 @@ def expected(analysis: Analysis, value: int) -> tuple[Box, Box] | None:
             return None
         if not all(track.field.is_exact for _, track in followed):
             return None
-        lengths = tuple(fields.lengths[track.axis] for _, track in followed)
-        ends = [_ends(track.field.at(index) for index in range(shape[place])) for place, track in followed]
-        found.append(tuple((max(lo, 0), min(hi, length - 1)) for (lo, hi), length in zip(ends, lengths)))
-        context |= trace.context | trace.whole
-    if not found or len({len(box) for box in found}) > 1:
+        lengths = [fields.lengths[track.axis] for _, track in followed]
+        known = [[e for i in range(shape[place]) if (e := track.field.at(i)) is not None] for place, track in followed]
+        least.append(tuple(_inside(ends, length) for ends, length in zip(known, lengths)))
+        has_context = trace.context | trace.whole
+        most.append(tuple((0, n - 1) if has_context else _clipped(ends, n) for ends, n in zip(known, lengths)))
+    if not most or len({len(box) for box in most}) > 1:
         return None
-    least = tuple(_ends(sides) for sides in zip(*found))
-    return least, tuple((0, length - 1) for length in lengths) if context else least
+    return _hull(least), _hull(most)
+
+
+def _inside(intervals: Sequence[tuple[int, int]], length: int) -> tuple[int, int]:
+    """Return the hull of the ends that lie inside an axis."""
+    lows, highs = ([side for side in sides if 0 <= side < length] for sides in zip(*intervals))
+    return min(lows, default=length), max(highs, default=-1)
+
+
+def _clipped(intervals: Sequence[tuple[int, int]], length: int) -> tuple[int, int]:
+    """Return the part of the hull of intervals that lies inside an axis."""
+    lows, highs = zip(*intervals)
+    return max(min(lows), 0), min(max(highs), length - 1)
+
+
+def _hull(boxes: Sequence[Box]) -> Box:
+    """Return the smallest box around some."""
+    return tuple((min(lo for lo, _ in sides), max(hi for _, hi in sides)) for sides in zip(*boxes))
 
 
 def _reads_all(axes: Reads, places: Sequence[int]) -> bool:
@@ -68,12 +85,6 @@ def _reads_all(axes: Reads, places: Sequence[int]) -> bool:
     """
     rules = dict(entry for entry in axes if entry is not None)
     return bool(rules) and all(place not in rules or isinstance(rules[place], Whole) for place in places)
-
-
-def _ends(intervals: Iterable[tuple[int, int] | None]) -> tuple[int, int]:
-    """Return the hull of intervals."""
-    known = [interval for interval in intervals if interval is not None]
-    return min(lo for lo, _ in known), max(hi for _, hi in known)
 
 
 def positions(analysis: Analysis, edge: Edge) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -95,12 +106,13 @@ def whole_finding(analysis: Analysis, edge: Edge, box: Box | None, shape: tuple[
         most_lo <= lo <= least_lo and least_hi <= hi <= most_hi
         for (lo, hi), (least_lo, least_hi), (most_lo, most_hi) in zip(box, least, most)
     )
+    is_all = box == tuple((0, length - 1) for length in shape)
     if not is_right:
         reason = "no gradient reaches the input" if box is None else "the gradient does not reach what the map reads"
     else:
-        is_all = box == tuple((0, length - 1) for length in shape)
         reason = "" if is_all else "no position reads the rest of the input"
     return FieldFinding(
         layer=analysis.graph.value_name(edge.value), position=positions(analysis, edge)[1], shape=shape, ours=None,
-        gradient=box, clipped=False, verdict=Verdict.AGREES if is_right else Verdict.UNEXPLAINED, reason=reason,
+        gradient=box, clipped=is_right and not is_all and any(lo > hi for lo, hi in least),
+        verdict=Verdict.AGREES if is_right else Verdict.UNEXPLAINED, reason=reason,
     )  # fmt: skip

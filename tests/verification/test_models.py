@@ -38,6 +38,11 @@ CASES = {
     "Rigid": (1, 3, 32, 32),
     "Pooled": (1, 3, 9, 9),
     "Relative": (1, 2, 12, 12),
+    "Unpooled": (1, 3, 16, 16),
+    "Kept": (1, 3, 16, 16),
+    "Checkpointed": (1, 3, 16, 16),
+    "Packed": (2, 5, 8),
+    "Remainder": (1, 3, 24, 24),
 }
 
 
@@ -260,6 +265,11 @@ def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
     assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
 
 
+def test_whole_input_ends_where_the_maps_between_end():
+    found = cnnstat.verify(models.Remainder(), (1, 3, 20, 20)).fields[-1]
+    assert (found.ours, found.gradient, found.verdict.value) == (None, ((0, 17), (0, 17)), "agrees")
+
+
 def test_constants_keep_their_values():
     assert verify("Relative").fields[-1].gradient == ((4, 8), (4, 8))
 
@@ -299,3 +309,9 @@ def test_torchvision(name):
 def test_training_mode():
     found = verify("Norms", mode="train")
     assert found.exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["Unpooled", "Kept", "Checkpointed"])
+def test_fields_of_maxima_with_places_kept_statistics_and_checkpoints_are_witnessed(name):
+    found = verify(name)
+    assert {field.verdict.value for field in found.fields} == {"agrees"}

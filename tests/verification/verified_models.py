@@ -367,3 +367,62 @@ class Relative(nn.Module):
         columns = torch.arange(y.shape[-1]) * 1.0
         distance = columns.max() - columns
         return self.last(y * self.scales[distance.long()])
+
+
+class Unpooled(nn.Module):
+    """A maximum that says where it was found."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool, self.last = nn.Conv2d(3, 4, 3, padding=1), nn.MaxPool2d(2, return_indices=True), nn.Tanh()
+
+    def forward(self, x):
+        y, places = self.pool(self.conv(x))
+        return self.last(y), places
+
+
+class Kept(nn.Module):
+    """Instance norm with statistics of its own, which inference takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.norm = nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+
+    def forward(self, x):
+        return self.last(self.norm(self.first(x)))
+
+
+class Checkpointed(nn.Module):
+    """Parts whose activations are not kept, in both of PyTorch's ways."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        y = torch.utils.checkpoint.checkpoint(self.first, x, use_reentrant=False)
+        return torch.utils.checkpoint.checkpoint(self.second, y, use_reentrant=True)
+
+
+class Packed(nn.Module):
+    """Sequences of two lengths in one."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(8, 16, batch_first=True)
+
+    def forward(self, x):
+        packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([5, 3]), batch_first=True)
+        return nn.utils.rnn.pad_packed_sequence(self.layer(packed)[0], batch_first=True)[0]
+
+
+class Remainder(nn.Module):
+    """A pool whose last window reaches past a map that ends before the input does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 2, stride=4), nn.MaxPool2d(2, 2, ceil_mode=True)
+
+    def forward(self, x):
+        return self.pool(self.conv(x)).mean((2, 3))
