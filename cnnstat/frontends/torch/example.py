@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cnnstat.errors import did_you_mean
 from cnnstat.frontends.request import InputShape, Request, RequestError, parse_input
 from cnnstat.frontends.torch.batch import Batch, rank_of
 from cnnstat.frontends.torch.fake import Faker
@@ -147,6 +148,16 @@ def _needs_anything(model: nn.Module) -> bool:
     except (TypeError, ValueError):
         return True
     return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in given)
+
+
+def misnamed(model: nn.Module, example: Example) -> str:
+    """Return a hint at an input that a model takes, as it takes any, but does not name; empty where it names all."""
+    names = _parameters(model)
+    unknown = next((name for name in example.keywords if name not in names), None)
+    if unknown is None or not names:
+        return ""
+    near = did_you_mean(unknown, names) or f"; it names {', '.join(names[:8])}"
+    return f"; {unknown} is not among the inputs that it names{near}"
 
 
 def _takes_anything(model: nn.Module) -> bool:

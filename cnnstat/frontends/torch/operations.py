@@ -43,6 +43,8 @@ _READ = {
     "histogram": 1,
     "bincount": 1,
     "trace": 1,
+    "_is_all_true": 1,
+    "_is_any_true": 1,
     "logcumsumexp": 3,
     "cumsum_": 1,
     "cumprod_": 1,
@@ -92,7 +94,7 @@ def _transform(signal: Shape, axes: Any, *, is_real: bool) -> int:
     signal: the shape of the side with all points; axes: those that are transformed.
     """
     points = math.prod(signal[axis] for axis in axes)
-    steps = 5 * numel(signal) * math.log2(points) if points else 0.0
+    steps = 5 * numel(signal) * math.log2(points)
     return math.ceil(steps / 2 if is_real else steps)
 
 

@@ -11,7 +11,7 @@ from torch import nn
 from cnnstat.errors import CnnstatError
 from cnnstat.frontends.torch.bounds import TracerError, ValueNeededError
 from cnnstat.frontends.torch.calls import Heard
-from cnnstat.frontends.torch.example import Example
+from cnnstat.frontends.torch.example import Example, misnamed
 from cnnstat.frontends.torch.fake import Faker
 from cnnstat.frontends.torch.forward_pass import Listen, Way, keeping, traced
 from cnnstat.frontends.torch.guard import ModelError, told
@@ -51,13 +51,13 @@ def trace(
         raise
     except Exception as error:
         if isinstance(error, CnnstatError) or not may_run or not _can_run(model):
-            raise _failed(error, name) from error
+            raise _failed(error, name, misnamed(model, example)) from error
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
         graph = traced(real, example, None, way)
     except Exception as error:
-        raise _failed(error if not isinstance(reason, ValueNeededError) else error, name) from error
+        raise _failed(error, name, misnamed(model, example)) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
 
 
@@ -95,8 +95,8 @@ def _can_run(model: nn.Module) -> bool:
     return sum(sizes) <= MAX_REAL_BYTES
 
 
-def _failed(error: Exception, name: str) -> CnnstatError:
-    """Return the one line about a model that did not run."""
+def _failed(error: Exception, name: str, hint: str = "") -> CnnstatError:
+    """Return the one line about a model that did not run; hint: what may be wrong with its input."""
     if isinstance(error, CnnstatError):
         return error
     if isinstance(error, ValueNeededError):
@@ -105,7 +105,7 @@ def _failed(error: Exception, name: str) -> CnnstatError:
             f"{name}: the path through the model depends on the values of a tensor, and it cannot be run for real: it "
             f"has no weights (meta device), or more than {limit} GiB of them"
         )
-    return ModelError(f"{name} does not run on this input: {told(error)}{_remedy(error)}")
+    return ModelError(f"{name} does not run on this input: {told(error)}{_remedy(error) or hint}")
 
 
 def _remedy(error: Exception) -> str:

@@ -112,13 +112,11 @@ def test_results_in_objects_of_objects():
     assert shapes == [(4, 3), (4, 3), (1, 3)]
 
 
-def test_a_transform_of_one_point_or_none():
-    assert analyzed(torch.fft.fft, (0, 8)).totals.flops == 0
+def test_a_transform_of_one_point():
     assert analyzed(torch.fft.fft, (3, 1)).totals.flops == 0
 
 
 def test_a_model_that_fetches_weights_is_asked_but_once():
-    from cnnstat.errors import CnnstatError
     from cnnstat.frontends.torch.construct import construct
 
     asked = []
@@ -130,6 +128,17 @@ def test_a_model_that_fetches_weights_is_asked_but_once():
         except URLError:
             raise RuntimeError("the weights cannot be loaded") from None
 
-    with pytest.raises(CnnstatError, match="write --arg encoder_weights=none --arg pretrained=false"):
+    with pytest.raises(cnnstat.CnnstatError, match="write --arg encoder_weights=none --arg pretrained=false"):
         construct(build, {}, "build")
     assert asked == [2]
+
+
+def test_a_wrong_name_among_any_that_are_taken_is_told_of():
+    class Text(nn.Module):
+        def forward(self, input_ids=None, **options):
+            if input_ids is None:
+                raise ValueError("no words")
+            return input_ids
+
+    with pytest.raises(cnnstat.CnnstatError, match="inputs_ids is not among .*; did you mean input_ids"):
+        cnnstat.analyze(Text(), inputs={"inputs_ids": (1, 16)})
