@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -23,10 +23,14 @@ def _called(function: Callable[..., Any], preserve: bool, *arguments: Any) -> An
 
 @contextmanager
 def without_checkpoints() -> Iterator[None]:
-    """Let checkpointed parts run as if they were not, whatever name a model knows `checkpoint` by."""
-    plain = SimpleNamespace(apply=_called)
-    with (
-        patch.object(checkpoint, "_checkpoint_without_reentrant_generator", _followed),
-        patch.object(checkpoint, "CheckpointFunction", plain),
-    ):
+    """Let checkpointed parts run as if they were not, whatever name a model knows `checkpoint` by.
+
+    What PyTorch does before and after such a part has other names in other releases; where none is known, gradients
+    that do not come through are told of.
+    """
+    inner = [name for name in vars(checkpoint) if name.startswith("_checkpoint_without_reentrant_generator")]
+    with ExitStack() as stack:
+        for name in inner:
+            stack.enter_context(patch.object(checkpoint, name, _followed))
+        stack.enter_context(patch.object(checkpoint, "CheckpointFunction", SimpleNamespace(apply=_called)))
         yield
