@@ -11,7 +11,7 @@ from cnnstat.frontends.torch.claims import Claim
 from cnnstat.frontends.torch.modules import Modules
 from cnnstat.frontends.torch.paths import ModuleCall
 from cnnstat.frontends.torch.provenance import NodeDraft
-from cnnstat.frontends.torch.replays import described
+from cnnstat.frontends.torch.replays import Log, described
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
 from cnnstat.ir.replay import Refusal, Replay
@@ -32,7 +32,7 @@ def assemble(
     nodes: list[Node] = []
     for draft in builder.nodes:
         own = names.of(draft)
-        replay = _replay(draft, own, nodes)
+        replay = _replay(draft, own, nodes, builder.log)
         nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
     nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
@@ -47,15 +47,15 @@ def assemble(
     )
 
 
-def _replay(draft: NodeDraft, name: str, before: list[Node]) -> Replay | Refusal | None:
+def _replay(draft: NodeDraft, name: str, before: list[Node], log: Log) -> Replay | Refusal | None:
     """Return how a node is made again, where its op, as a module of this name, would not be the same."""
-    if draft.replay is not None or draft.make_replay is None:
+    if draft.replay is not None or draft.call is None:
         return draft.replay
     owner, owner_name = None if draft.shares is None else before[draft.shares], name
     if owner is not None:
         owner_name = owner.name
     is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
-    return None if is_called_so and (owner is None or owner.replay is None) else draft.make_replay()
+    return None if is_called_so and (owner is None or owner.replay is None) else log.replay(*draft.call)
 
 
 def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:

@@ -121,7 +121,7 @@ class Builder(Provenance):
         shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
         if call.match is None and not _makes(match.op, shapes, outputs):
             return False
-        direct = {**self._own_buffers(match.op, shapes, call.where, direct), **direct}
+        self._add_own_buffers(match.op, shapes, call.where, direct)
         claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
         op = match.op
         macs, flops = self.ledger.take_works(gathered.works)
@@ -149,9 +149,8 @@ class Builder(Provenance):
         if not is_plain or not _says_all(call):
             draft.replay = self.log.replay(call, gathered.tensors)
         elif direct:
-            until = len(self.log.calls)
             draft.own = tuple((name, self.ledger.tensors[key].name) for name, key in direct.items())
-            draft.make_replay = lambda: self.log.replay(call, gathered.tensors, until)
+            draft.call = (call, gathered.tensors, len(self.log.calls))
 
     def _emit_recorded(self, call: Call, op: Recorded, gathered: Gathered, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""
@@ -235,7 +234,9 @@ class Builder(Provenance):
 
     def _needed(self, match: Match, where: ModuleCall) -> tuple[Any, ...]:
         """Return what a call reads, without inputs that the op leaves out where they are constants."""
-        last = match.reads[-match.optional :] if match.optional else ()
+        if not match.optional:
+            return match.reads
+        last = match.reads[-match.optional :]
         if any(self.resolve(tensor, where) is not None for tensor in last):
             return match.reads
         return match.reads[: len(match.reads) - match.optional]
@@ -245,15 +246,13 @@ class Builder(Provenance):
         (key,) = origin.keys
         return not origin.works and shape_of(self.ledger.tensors[key].tensor) == shape_of(tensor)
 
-    def _own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: Mapping[str, int]) -> dict[str, int]:
-        """Return the buffers of the calling module that the op has too, but the call was not given."""
-        own: dict[str, int] = {}
+    def _add_own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: dict[str, int]) -> None:
+        """Add the buffers of the calling module that the op has too, but the call was not given."""
         for name in op.buffers(shapes) if where.module is not None else ():
             buffer = getattr(where.module, name, None) if name not in direct else None
             origin = self.origins.known(buffer) if isinstance(buffer, torch.Tensor) else None
             if origin is not None and len(origin.keys) == 1:
-                (own[name],) = origin.keys
-        return own
+                (direct[name],) = origin.keys
 
     def _finish(self, call: Call, op: Op, gathered: Gathered, claim: Claim) -> None:
         """Add the node of a call and note its results."""

@@ -40,6 +40,8 @@ class Claim:
     is_plain: bool = True
 
 
+_NO_NAMES: Mapping[int, str] = {}
+
 NOTHING = Claim()
 """The claim of a node without stored tensors."""
 
@@ -79,11 +81,7 @@ class Ledger:
         weights, buffers = op.weights(shapes), op.buffers(shapes)
         if not direct and not side and not weights and not buffers:
             return NOTHING
-        expected = {(name, True): s for name, s in weights.items()}
-        expected |= {(name, False): s for name, s in buffers.items()}
-        stored = {name: self.tensors[key] for name, key in direct.items()}
-        given = {(name, each.is_parameter): shape_of(each.tensor) for name, each in stored.items()}
-        is_same = given == expected and not side and len(set(direct.values())) == len(direct)
+        is_same = not side and self._are(direct, weights, buffers)
         owners = {self.tensors[key].owner for key in direct.values()}
         if is_same and len(owners) == 1 and None not in owners:
             (owner,) = owners
@@ -94,18 +92,34 @@ class Ledger:
         claim.is_plain = is_same and (owners == {None} or not owners) and not claim.frozen
         return claim
 
-    def claim_all(self, keys: Iterable[int], names: Mapping[int, str] | None = None) -> Claim:
+    def _are(self, direct: Mapping[str, int], weights: Mapping[str, Shape], buffers: Mapping[str, Shape]) -> bool:
+        """Whether these tensors, by name, are just an op's weights and buffers, each of them another tensor."""
+        if len(direct) != len(weights) + len(buffers) or len(set(direct.values())) != len(direct):
+            return False
+        for name, key in direct.items():
+            stored = self.tensors[key]
+            if (weights if stored.is_parameter else buffers).get(name) != stored.tensor.shape:
+                return False
+        return True
+
+    def claim_all(self, keys: Iterable[int], names: Mapping[int, str] = _NO_NAMES) -> Claim:
         """Return what a node takes of these tensors: those that no other node has."""
         free = sorted({key for key in keys if self.tensors[key].owner is None})
-        named = [((names or {}).get(key, self.tensors[key].name), self.tensors[key]) for key in free]
-        parameters = [(name, stored.tensor) for name, stored in named if stored.is_parameter]
-        frozen = frozenset(name for name, tensor in parameters if not tensor.requires_grad)
+        parameters: list[tuple[str, Shape]] = []
+        buffers: list[tuple[str, Shape]] = []
+        frozen: list[str] = []
+        for key in free:
+            stored = self.tensors[key]
+            name = names.get(key, stored.name)
+            (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
+            if stored.is_parameter and not stored.tensor.requires_grad:
+                frozen.append(name)
         is_frozen = bool(parameters) and len(frozen) == len(parameters)
         return Claim(
             keys=frozenset(free),
-            tensors=tuple((name, shape_of(tensor)) for name, tensor in parameters),
-            stored=tuple((name, shape_of(stored.tensor)) for name, stored in named if not stored.is_parameter),
-            frozen=frozenset() if is_frozen else frozen,
+            tensors=tuple(parameters),
+            stored=tuple(buffers),
+            frozen=frozenset(() if is_frozen else frozen),
             trainable=not is_frozen,
             is_plain=not free,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,7 +25,8 @@ class NodeDraft:
     """A node before it has its final name.
 
     replay: how its call is made again, where the op does not say what it computes.
-    own: its op's weights and buffers with their names in the model; make_replay: for a node that is called otherwise.
+    own: its op's weights and buffers with their names in the model.
+    call: for a node that is called otherwise: its call, inputs, and how many calls on stored tensors came before.
     """
 
     op: Op
@@ -37,7 +37,7 @@ class NodeDraft:
     trainable: bool
     replay: Replay | Refusal | None = None
     own: tuple[tuple[str, str], ...] = ()
-    make_replay: Callable[[], Replay | Refusal] | None = None
+    call: tuple[Call, list[torch.Tensor], int] | None = None
 
 
 class Provenance:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 
 import pytest
@@ -133,3 +134,19 @@ def test_calls_are_recalled_and_forgotten(monkeypatch):
     monkeypatch.setattr(signature, "MAX_KNOWN", 3)
     graph_of(_pooled, Recorder, (1, 4, 9, 9))
     assert 0 < len(signature._known) <= 3
+
+
+def test_a_trace_leaves_no_garbage_that_waits_for_the_collector():
+    graph_of(_convolved, Recorder, (2, 4, 9, 9))
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        graph_of(_convolved, Recorder, (2, 4, 9, 9))
+        gc.collect()
+        left = {type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("cnnstat.")}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left
