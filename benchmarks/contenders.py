@@ -170,15 +170,18 @@ def inside(model: str, rounds: int) -> dict[str, float]:
     known = {"cnnstat": Contender("cnnstat", "meta", _cnnstat), "torchinfo": CONTENDERS["torchinfo"]}
     known |= {name: each for name, each in CONTENDERS.items() if each.device == "meta"}
     contenders = {name: each for name, each in known.items() if is_installed(each.package)}
-    built = {device: build(model, device) for device in ("meta", "cpu")}
+    # Each has a model of its own: some leave attributes on its modules, which others would have to carry.
+    built = {name: build(model, contender.device) for name, contender in contenders.items()}
     times: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders.items())
     for number in range(WARM_UP + rounds):
-        for name, contender in contenders.items():
+        turn = number % len(order)  # so that none always follows the same
+        for name, contender in (*order[turn:], *order[:turn]):
             if contender.device == "cpu" and number not in CPU_ROUNDS:
                 continue
             with contextlib.redirect_stdout(io.StringIO()):
                 start = time.process_time()
-                contender.count(built[contender.device], SIZES[model], contender.device)
+                contender.count(built[name], SIZES[model], contender.device)
                 seconds = time.process_time() - start
             if number >= WARM_UP or contender.device == "cpu":
                 times[name].append(seconds)
