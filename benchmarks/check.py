@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cnnstat.frontends import zoo
+from cnnstat.sources import zoo
 
 LIMIT = 5.0
 MODELS = 20

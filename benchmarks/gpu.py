@@ -2,7 +2,7 @@
 
 Prints a Markdown table of each figure, its goal and what was measured; exits with 1 where a goal is missed or a test
 fails. Each profile runs in a process of its own, since every session of torch.profiler slows a process down for good.
-    python benchmarks/gpu.py [--record tests/profiler/traces] [--output FOLDER] [--minutes 9] [--no-tests]
+    python benchmarks/gpu.py [--record tests/profile/traces] [--output FOLDER] [--minutes 9] [--no-tests]
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def against_ncu(folder: Path, budget: Budget) -> Iterator[Figure]:
 
 def tests(budget: Budget) -> Figure:
     """Run the tests marked `cuda`."""
-    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-q", "-p", "no:cacheprovider", "tests/profiler"]
+    command = [sys.executable, "-m", "pytest", "-m", "cuda", "-q", "-p", "no:cacheprovider", "tests/profile"]
     try:
         done = run(command, budget, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     except subprocess.TimeoutExpired as error:
@@ -140,7 +140,7 @@ def machine() -> str:
     if not torch.cuda.is_available():
         raise SystemExit("there is no CUDA GPU here: nothing to measure")
     sys.path.insert(0, str(ROOT))
-    from cnnstat.profiler.cuda.environment import driver_version
+    from cnnstat.profile.cuda.environment import driver_version
 
     name, cuda = torch.cuda.get_device_name(), torch.version.cuda
     return f"{date.today()}: {name}, driver {driver_version() or 'unknown'}, PyTorch {torch.__version__}, CUDA {cuda}."

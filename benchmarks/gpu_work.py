@@ -16,16 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # found only now
 
-from cnnstat.frontends.request import Request
-from cnnstat.profiler.cuda.backends import backends
-from cnnstat.profiler.cuda.environment import driver_version
-from cnnstat.profiler.cuda.graph import Graph, capture_passes
-from cnnstat.profiler.cuda.measure import one_pass
-from cnnstat.profiler.cuda.session import script, traced
-from cnnstat.profiler.cuda.torch_gpu import TorchGpu
-from cnnstat.profiler.options import Options
-from cnnstat.profiler.prepare import make_subject
-from cnnstat.profiler.subject import Subject
+from cnnstat.profile.cuda.backends import backends
+from cnnstat.profile.cuda.environment import driver_version
+from cnnstat.profile.cuda.graph import Graph, capture_passes
+from cnnstat.profile.cuda.measure import one_pass
+from cnnstat.profile.cuda.session import script, traced
+from cnnstat.profile.cuda.torch_gpu import TorchGpu
+from cnnstat.profile.options import Options
+from cnnstat.profile.prepare import make_subject
+from cnnstat.profile.subject import Subject
+from cnnstat.sources.request import Request
 
 MODEL, BATCH, DTYPE = "resnet50", 64, "bfloat16"
 CATEGORIES = {

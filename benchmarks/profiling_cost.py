@@ -28,13 +28,13 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cnnstat
-from cnnstat import torch_model
-from cnnstat.frontends.request import Request
-from cnnstat.profiler.calibrate import calibrate
-from cnnstat.profiler.options import Options
-from cnnstat.profiler.prepare import make_subject
-from cnnstat.profiler.stopwatch import Stopwatch, break_down
-from cnnstat.profiler.subject import Subject
+from cnnstat.profile.calibrate import calibrate
+from cnnstat.profile.options import Options
+from cnnstat.profile.prepare import make_subject
+from cnnstat.profile.stopwatch import Stopwatch, break_down
+from cnnstat.profile.subject import Subject
+from cnnstat.pytorch import build as torch_model
+from cnnstat.sources.request import Request
 
 LIMIT = 1.5
 """A pass that cnnstat looks at takes at most so many times as long as a plain one."""

@@ -67,8 +67,8 @@ def published(library, name):
 def checked(library, name):
     """One model as a row: its status, our figures, the witness's, and what was said."""
     import cnnstat
-    from cnnstat.frontends.request import Request
-    from cnnstat.frontends.torch.load import load_torch_source
+    from cnnstat.pytorch.load import load_torch_source
+    from cnnstat.sources.request import Request
 
     row = {"library": library, "name": name}
     started = time.perf_counter()
@@ -119,9 +119,9 @@ def _counted(library, name, on_meta):
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils.flop_counter import FlopCounterMode
 
-    from cnnstat.frontends.torch.construct import construct
-    from cnnstat.frontends.torch.defaults import default_example
-    from cnnstat.frontends.torch.locate import locate
+    from cnnstat.pytorch.construct import construct
+    from cnnstat.pytorch.defaults import default_example
+    from cnnstat.pytorch.locate import locate
 
     located = locate(f"{library}:{name}")
     arguments = {**dict(located.fixed), **arguments_of(library, name)}
@@ -154,7 +154,7 @@ def _tensor(value, device):
     """Tensors in the place of shapes."""
     import torch
 
-    from cnnstat.frontends.request import InputShape
+    from cnnstat.sources.request import InputShape
 
     if isinstance(value, InputShape):
         return torch.empty(value.sizes, device=device)

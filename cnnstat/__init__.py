@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cnnstat.analysis.analysis import Analysis
+    from cnnstat.analysis.comparison import Comparison
     from cnnstat.api import analyze, build, compare, export, load, profile, verify
-    from cnnstat.comparison import Comparison
     from cnnstat.errors import CnnstatError, SpecError
     from cnnstat.ir.graph import Graph
-    from cnnstat.passes.analysis import Analysis
-    from cnnstat.timing.profile import Profile
+    from cnnstat.profile.result import Profile
 
 __version__ = "0.1.0"
 
@@ -26,11 +28,11 @@ _HOMES = {
     "load": "cnnstat.api",
     "profile": "cnnstat.api",
     "verify": "cnnstat.api",
-    "Analysis": "cnnstat.passes.analysis",
+    "Analysis": "cnnstat.analysis.analysis",
     "CnnstatError": "cnnstat.errors",
-    "Comparison": "cnnstat.comparison",
+    "Comparison": "cnnstat.analysis.comparison",
     "Graph": "cnnstat.ir.graph",
-    "Profile": "cnnstat.timing.profile",
+    "Profile": "cnnstat.profile.result",
     "SpecError": "cnnstat.errors",
 }
 
@@ -62,3 +64,17 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Return the public names."""
     return sorted(__all__)
+
+
+class _Package(ModuleType):
+    """The package; its functions keep their names beside the folders `export`, `profile` and `verify`."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, unless it is a folder that bears the name of a public function."""
+        # Importing `cnnstat.profile.run` makes Python bind the folder `cnnstat.profile` here, where users call the
+        # function of that name.
+        if not (name in _HOMES and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -9,19 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.comparison import Comparison, compare_analyses
+from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.analysis.comparison import Comparison, compare_analyses
 from cnnstat.errors import SourceError
-from cnnstat.frontends.request import InputShape, Request, RequestError, input_shape, parse_input
-from cnnstat.frontends.source import load_source
 from cnnstat.ir.graph import Graph
-from cnnstat.passes.analysis import Analysis, analyze_graph
+from cnnstat.sources.load import load_source
+from cnnstat.sources.request import InputShape, Request, RequestError, input_shape, parse_input
 from cnnstat.units import check_dtype
 
 if TYPE_CHECKING:
     import torch
 
-    from cnnstat.timing.profile import Profile
-    from cnnstat.verification.findings import Verification
+    from cnnstat.profile.result import Profile
+    from cnnstat.verify.findings import Verification
 
 Shape = str | Sequence[int]
 Source = str | os.PathLike[str] | Graph | Any
@@ -125,7 +125,7 @@ def _load_module(
         raise SourceError(said)
     if variables or arguments:
         raise RequestError("variables and arguments go with a source by name; this model is built already")
-    from cnnstat.frontends.torch.load import load_module
+    from cnnstat.pytorch.load import load_module
 
     return load_module(
         model, input, inputs, batch=batch, dtype=None if dtype is None else check_dtype(dtype), mode=mode
@@ -180,7 +180,7 @@ def build(
     The other arguments and the errors are those of `load`. Raises CnnstatError too where PyTorch is missing, or has
     nothing to build a layer from.
     """
-    from cnnstat.torch_model import build as build_module
+    from cnnstat.pytorch.build import build as build_module
 
     graph = _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=True)
     return build_module(graph, device=device)
@@ -204,7 +204,7 @@ def export(
     The other arguments and the errors are those of `load`. Raises CnnstatError too for a layer that the format cannot
     have.
     """
-    from cnnstat.exporter import export_graph
+    from cnnstat.export import export_graph
 
     keeps_values = to == "torch"
     graph = _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=keeps_values)
@@ -239,7 +239,7 @@ def profile(
     The other arguments and the errors are those of `load`; a module is copied and left as it was. Raises CnnstatError
     too where PyTorch or the device is missing.
     """
-    from cnnstat.profiler.choices import make_options, need_torch
+    from cnnstat.profile.choices import make_options, need_torch
 
     _check_mode(mode)
     options = make_options(
@@ -247,8 +247,8 @@ def profile(
         energy=energy, samples=samples, threads=threads, trace=None if trace is None else Path(trace),
     )  # fmt: skip
     need_torch()
-    from cnnstat.profiler import profile as measure
-    from cnnstat.profiler.progress import Silent
+    from cnnstat.profile import profile as measure
+    from cnnstat.profile.progress import Silent
 
     if isinstance(source, (str, os.PathLike)):
         request = _request(input, inputs, batch, dtype, variables, arguments, mode)
@@ -284,14 +284,14 @@ def verify(
     `verify(…).exit_code` is 0 where every difference is explained, else 3. The other arguments and the errors are those
     of `load`. Raises CnnstatError too where PyTorch is missing, or no module can be built from a spec.
     """
-    from cnnstat import verification
+    from cnnstat.verify import verify_graph, verify_module, verify_source
 
     if isinstance(source, (str, os.PathLike)):
         request = _request(input, inputs, batch, dtype, variables, arguments, mode)
-        return verification.verify_source(os.fspath(source), request, may_run=run)
+        return verify_source(os.fspath(source), request, may_run=run)
     graph = load(
         source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
     )
     if isinstance(source, Graph):
-        return verification.verify_graph(graph, mode=mode, may_run=run)
-    return verification.verify_module(source, graph, input, inputs, dtype=dtype, mode=mode, may_run=run)
+        return verify_graph(graph, mode=mode, may_run=run)
+    return verify_module(source, graph, input, inputs, dtype=dtype, mode=mode, may_run=run)

@@ -8,18 +8,18 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.api import Shape, load
-from cnnstat.budget.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
-from cnnstat.budget.evaluate import Comparison, verdict
-from cnnstat.budget.limits import read_limits
-from cnnstat.budget.measurement import Measurement, measurement
-from cnnstat.budget.metrics import METRICS
-from cnnstat.budget.report import Status
-from cnnstat.budget.settings import ModelSettings
-from cnnstat.budget.tables import Tables
+from cnnstat.check.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
+from cnnstat.check.evaluate import Comparison, verdict
+from cnnstat.check.limits import read_limits
+from cnnstat.check.measurement import Measurement, measurement
+from cnnstat.check.metrics import METRICS
+from cnnstat.check.report import Status
+from cnnstat.check.settings import ModelSettings
+from cnnstat.check.tables import Tables
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
-from cnnstat.passes.analysis import analyze_graph
 
 Budget = int | str | Mapping[str, Any]
 """An amount (`"5 M"`), or what a configuration writes: `{"max": "5 M", "max_increase": "2%"}`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.timing.ceilings import Ceilings
-from cnnstat.timing.identity import Identity
-from cnnstat.timing.profile import Environment, LayerTime, Profile, Whole
-from cnnstat.timing.samples import Samples
+from cnnstat.profile.identity import Identity
+from cnnstat.profile.result import Environment, LayerTime, Profile, Whole
+from cnnstat.profile.roofline import Ceilings
+from cnnstat.profile.samples import Samples
 
 US = 1e-6
 CPU = Ceilings(flops=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")

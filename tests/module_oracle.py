@@ -7,7 +7,7 @@ import pytest
 
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Storage, numel
-from cnnstat.torch_model import build
+from cnnstat.pytorch.build import build
 
 torch = pytest.importorskip("torch")
 

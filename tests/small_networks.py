@@ -1,9 +1,9 @@
 """Small networks and their modules, for the tests of building."""
 
-from cnnstat.frontends.spec import parse_spec
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
-from cnnstat.torch_model import build
+from cnnstat.pytorch.build import build
+from cnnstat.spec.spec import parse_spec
 
 SMALL = """
 input: [3, 8, 8]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,13 +20,15 @@ import pytest
 from handmade_profiles import US, cpu_profile, gpu_profile, samples
 
 import cnnstat
-from cnnstat import cli, profiler
+from cnnstat import cli
 from cnnstat.commands import profiling
-from cnnstat.frontends.source import load_source
-from cnnstat.profiler import choices
-from cnnstat.timing.identity import Identity
-from cnnstat.timing.profile import Profile
-from cnnstat.timing.record import read_profile
+from cnnstat.profile import choices
+from cnnstat.profile.identity import Identity
+from cnnstat.profile.record import read_profile
+from cnnstat.profile.result import Profile
+from cnnstat.sources.load import load_source
+
+profiler = import_module("cnnstat.profile")
 
 TINY = "input: [3, 16, 16]\nlayers:\n  - conv1: Conv2d(8, 3)\n  - relu1: ReLU\n  - Flatten\n  - fc: Linear(10)\n"
 

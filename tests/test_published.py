@@ -3,12 +3,12 @@
 import pytest
 
 import cnnstat
+from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.analysis.published import FIGURES, published_rows
 from cnnstat.errors import SpecError
-from cnnstat.frontends.request import Request
-from cnnstat.frontends.spec import parse_spec
-from cnnstat.passes.analysis import analyze_graph
-from cnnstat.published import FIGURES, published_rows
 from cnnstat.quantity import QuantityError, parse_quantity
+from cnnstat.sources.request import Request
+from cnnstat.spec.spec import parse_spec
 
 SPEC = """
 input: [3, 8, 8]

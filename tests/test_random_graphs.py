@@ -5,10 +5,10 @@ import dataclasses
 from graph_strategy import CNN_OPS, graphs
 from hypothesis import HealthCheck, Phase, given, settings
 
+from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.analysis.memory import OPTIMIZER_STATES
 from cnnstat.ir.graph import Edge, Input, Node
 from cnnstat.ops.shape import Identity
-from cnnstat.passes.analysis import analyze_graph
-from cnnstat.passes.memory import OPTIMIZER_STATES
 
 STEADY = settings(
     max_examples=40,

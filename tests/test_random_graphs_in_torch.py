@@ -8,13 +8,13 @@ from graph_strategy import CNN_OPS, Pool, graphs, single_calls
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from cnnstat.analysis.memory import memory
+from cnnstat.analysis.params import count_parameters
+from cnnstat.analysis.receptive_field.fields import receptive_fields
+from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.ir.op import Family, numel
 from cnnstat.ops import lookup, names
-from cnnstat.passes.memory import memory
-from cnnstat.passes.params import count_parameters
-from cnnstat.passes.receptive_field import receptive_fields
-from cnnstat.passes.shapes import infer_shapes
-from cnnstat.torch_model import build
+from cnnstat.pytorch.build import build
 
 torch = pytest.importorskip("torch")
 from module_oracle import (  # noqa: E402  # imports torch

@@ -5,8 +5,8 @@ import warnings
 import pytest
 
 import cnnstat
-from cnnstat.frontends import zoo
-from cnnstat.published import published_rows
+from cnnstat.analysis.published import published_rows
+from cnnstat.sources import zoo
 
 try:
     with warnings.catch_warnings():

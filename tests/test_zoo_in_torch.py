@@ -3,8 +3,8 @@
 import pytest
 
 import cnnstat
-from cnnstat.frontends import zoo
-from cnnstat.torch_model import build
+from cnnstat.pytorch.build import build
+from cnnstat.sources import zoo
 
 torch = pytest.importorskip("torch")
 from module_oracle import kept_by, kept_elsewhere, macs_of, made_by, peak_of, said_of  # noqa: E402  # imports torch

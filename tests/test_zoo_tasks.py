@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import cnnstat
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 
 try:
     with warnings.catch_warnings():

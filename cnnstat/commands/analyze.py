@@ -64,7 +64,7 @@ def analyze(
     analysis = load_analysis(source, input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
     with console.open_output(output) as out:
         if published:
-            from cnnstat.published import published_rows
+            from cnnstat.analysis.published import published_rows
 
             report.write_published(analysis, published_rows(analysis), format.value, out)
         else:

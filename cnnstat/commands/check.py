@@ -126,9 +126,9 @@ def check(
     ] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
-    from cnnstat.budget import delivery, run
-    from cnnstat.budget.selection import Options, flag_limits
-    from cnnstat.profiler.choices import make_options
+    from cnnstat.check import delivery, run
+    from cnnstat.check.selection import Options, flag_limits
+    from cnnstat.profile.choices import make_options
 
     make_options(device=device, threads=threads)
     flags = {
@@ -169,7 +169,7 @@ def check(
 
 def _print_check(report: Any, format: str) -> None:
     """Print a check's report; only the table needs a console."""
-    from cnnstat.budget import formats
+    from cnnstat.check import formats
 
     if format != "table":
         sys.stdout.write(formats.render(report, format))

@@ -57,7 +57,7 @@ def compare(
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""
     from cnnstat import report
-    from cnnstat.comparison import compare_analyses
+    from cnnstat.analysis.comparison import compare_analyses
 
     options = (input, batch, dtype, set, arg, mode, optimizer, strict_receptive_field)
     timing = {"device": device, "samples": samples, "threads": threads}
@@ -73,7 +73,7 @@ def compare(
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:
     """Return the measured times of all models."""
     from cnnstat.commands.profiling import measure
-    from cnnstat.profiler.choices import make_options
+    from cnnstat.profile.choices import make_options
 
     given = {name: value for name, value in timing.items() if value is not None}
     options = make_options(dtype=request.dtype, **given)

@@ -52,8 +52,8 @@ def export(
     output: OutputOption = None,
 ) -> None:
     """Write a network as a readable spec, or as a PyTorch file that needs nothing but torch."""
-    from cnnstat.exporter import export_graph
-    from cnnstat.frontends.source import load_source
+    from cnnstat.export import export_graph
+    from cnnstat.sources.load import load_source
 
     wanted = to.value if to is not None else _format_of(output)
     request = replace(make_request(input, batch, dtype, set, arg, mode), keeps_values=wanted == "torch")
@@ -64,7 +64,7 @@ def export(
 
 def _format_of(output: Path | None) -> str:
     """Return the format that a file's ending asks for, YAML for stdout; raises CnnstatError for other endings."""
-    from cnnstat.exporter import format_of
+    from cnnstat.export import format_of
 
     found = "yaml" if output is None else format_of(output.suffix)
     if found is None:

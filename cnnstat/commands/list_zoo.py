@@ -9,7 +9,7 @@ from cnnstat.commands.options import Format, FormatOption, OutputOption
 def list_zoo(format: FormatOption = Format.table, output: OutputOption = None) -> None:
     """List the networks of the zoo with their titles and totals."""
     from cnnstat import api, report
-    from cnnstat.frontends import zoo
+    from cnnstat.sources import zoo
 
     analyses = [api.analyze(name) for name in zoo.names()]
     with console.open_output(output) as out:

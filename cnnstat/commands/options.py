@@ -56,7 +56,7 @@ class Mode(str, Enum):
 
 def zoo_names(incomplete: str) -> list[str]:
     """Return the networks of the zoo that begin so, for the shell's completion; files complete by themselves."""
-    from cnnstat.frontends import zoo
+    from cnnstat.sources import zoo
 
     return [name for name in zoo.names() if name.startswith(incomplete)]
 
@@ -158,8 +158,8 @@ def load_analysis(
     strict: bool,
 ) -> Any:
     """Return the analysis that the shared options ask for."""
-    from cnnstat.frontends.source import load_source
-    from cnnstat.passes.analysis import analyze_graph
+    from cnnstat.analysis.analysis import analyze_graph
+    from cnnstat.sources.load import load_source
 
     graph = load_source(source, make_request(inputs, batch, dtype, variables, arguments, mode))
     return analyze_graph(graph, optimizer=optimizer.value, strict=strict)
@@ -174,7 +174,7 @@ def make_request(
     mode: Mode,
 ) -> Any:
     """Return the changes to a model that the shared options ask for."""
-    from cnnstat.frontends.request import Request, parse_arguments, parse_inputs, parse_variables
+    from cnnstat.sources.request import Request, parse_arguments, parse_inputs, parse_variables
 
     return Request(
         inputs=parse_inputs(inputs or ()),

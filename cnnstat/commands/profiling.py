@@ -12,13 +12,13 @@ from cnnstat import console
 from cnnstat.commands.options import INTERRUPTED
 from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
-from cnnstat.frontends.request import Request
-from cnnstat.profiler.choices import need_torch
-from cnnstat.profiler.options import Options
+from cnnstat.profile.choices import need_torch
+from cnnstat.profile.difference import compare_profiles
+from cnnstat.profile.options import Options
+from cnnstat.profile.record import read_profile
+from cnnstat.profile.result import Profile
 from cnnstat.report.time_formats import Against
-from cnnstat.timing.difference import compare_profiles
-from cnnstat.timing.profile import Profile
-from cnnstat.timing.record import read_profile
+from cnnstat.sources.request import Request
 
 BRIEF = 10
 """Samples of a network where many are profiled."""
@@ -62,7 +62,7 @@ def measure(source: str, request: Request, options: Options, *, refresh: bool = 
     """
     try:
         need_torch()
-        from cnnstat.profiler import profile
+        from cnnstat.profile import profile
 
         with progress(source) as bar:
             return profile(source, request, options, bar, refresh=refresh)
@@ -84,8 +84,8 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
 
     The machine's ceilings are measured anew and kept. After Ctrl-C what was measured stays.
     """
-    from cnnstat.frontends import zoo
     from cnnstat.report.time_overview import overview
+    from cnnstat.sources import zoo
 
     names = [name for name in MAIN if name in zoo.names()]
     codes = []
@@ -106,6 +106,6 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
 
 def _cache_file() -> str:
     """Return where the machine's ceilings are kept."""
-    from cnnstat.profiler.cache import cache_file
+    from cnnstat.profile.cache import cache_file
 
     return str(cache_file())

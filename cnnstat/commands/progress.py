@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cnnstat.profiler.progress import Progress, Silent
+from cnnstat.profile.progress import Progress, Silent
 
 if TYPE_CHECKING:
     import rich.progress

@@ -46,7 +46,7 @@ def verify(
     Exits with 3 where a difference is left that nothing explains.
     """
     from cnnstat import report
-    from cnnstat.verification import verify_source
+    from cnnstat.verify import verify_source
 
     found = verify_source(source, make_request(input, batch, dtype, set, arg, mode), may_run=not no_run)
     with console.open_output(output) as out:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.errors import GraphError, Location
 from cnnstat.ir.op import Op, Shape
-from cnnstat.ir.replay import Refusal, Replay
+from cnnstat.ir.recorded_call import Refusal, Replay
 
 
 class Edge(NamedTuple):

@@ -14,14 +14,14 @@ from cnnstat.errors import CnnstatError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.comparison import Comparison
-    from cnnstat.passes.analysis import Analysis
-    from cnnstat.published import PublishedRow
+    from cnnstat.analysis.analysis import Analysis
+    from cnnstat.analysis.comparison import Comparison
+    from cnnstat.analysis.published import PublishedRow
+    from cnnstat.profile.result import Profile
     from cnnstat.report.sheet import View as View
     from cnnstat.report.time_formats import Against
     from cnnstat.report.time_sheet import TimeView
-    from cnnstat.timing.profile import Profile
-    from cnnstat.verification.findings import Verification
+    from cnnstat.verify.findings import Verification
 
 FORMATS = {
     "table": "cnnstat.report.table:print_table",

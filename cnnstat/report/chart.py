@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import groupby, zip_longest
 from typing import NamedTuple
 
-from cnnstat.passes.analysis import Analysis, Layer
+from cnnstat.analysis.analysis import Analysis, Layer
 from cnnstat.report.facts import wrapped
 from cnnstat.report.glyphs import cut_end, cut_start, padded, printable, widest
 from cnnstat.report.page import BLANK, Line, Page, plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report import comparison_times, words
 from cnnstat.report.chart import MEASURES, charts
 from cnnstat.report.csv import csv_text
@@ -21,7 +21,7 @@ from cnnstat.units import binary_bytes, count
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.comparison import Comparison
+    from cnnstat.analysis.comparison import Comparison
 
 TITLES = {
     "params": "parameters",

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnstat.profile.result import Profile
 from cnnstat.report import duration
 from cnnstat.report.chart import Measure
 from cnnstat.report.facts import Fact
 from cnnstat.report.time_columns import RATES
 from cnnstat.report.time_overview import drift_text, floor_share, flops_per_second, inputs_per_second
 from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
-from cnnstat.timing.profile import Profile
 from cnnstat.units import binary_bytes
 
 if TYPE_CHECKING:
-    from cnnstat.comparison import Comparison
+    from cnnstat.analysis.comparison import Comparison
 
 
 class Line(NamedTuple):

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report.columns import COLUMNS
 from cnnstat.report.page import Verbatim, show
 from cnnstat.report.sheet import EVERYTHING, View, sheet

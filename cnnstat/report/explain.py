@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import Location
 from cnnstat.ir.op import Formula, numel
-from cnnstat.passes.analysis import Analysis
 from cnnstat.report import words
 from cnnstat.report.arithmetic import arithmetic_page, value_text
 from cnnstat.report.csv import csv_text

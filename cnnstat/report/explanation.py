@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
 
+from cnnstat.analysis.analysis import Analysis, Layer
+from cnnstat.analysis.receptive_field.gridding import covered_fraction
 from cnnstat.ir.graph import Node
 from cnnstat.ir.op import Formula, Shape, Storage, numel
-from cnnstat.passes.analysis import Analysis, Layer
-from cnnstat.passes.gridding import covered_fraction
 from cnnstat.report import words
 from cnnstat.report.find import find_layer
 from cnnstat.report.glyphs import printable

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report.columns import COLUMNS, MAIN
 from cnnstat.report.facts import Fact
 from cnnstat.report.page import Verbatim, show

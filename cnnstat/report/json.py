@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.passes.analysis import Analysis, Totals
-from cnnstat.passes.receptive_field import ReceptiveField
+from cnnstat.analysis.analysis import Analysis, Totals
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.report.page import Verbatim, show
 from cnnstat.report.row import Row, layer_row
 from cnnstat.report.sheet import EVERYTHING, View, sheet

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report.columns import COLUMNS, MAIN, Column
 from cnnstat.report.page import Verbatim, show
 from cnnstat.report.row import Row, sum_of

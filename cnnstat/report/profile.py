@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cnnstat.profile.result import Profile
 from cnnstat.report.columns import Column
 from cnnstat.report.csv import csv_text
 from cnnstat.report.facts import Fact, facts_page, wrapped
@@ -17,7 +18,6 @@ from cnnstat.report.time_row import TimeRow, time_sum
 from cnnstat.report.time_sheet import EVERYTHING, TimeView, time_sheet
 from cnnstat.report.time_summary import conditions_text, heading, parts, summary
 from cnnstat.report.words import plural
-from cnnstat.timing.profile import Profile
 
 PARTS = ("part", "time", "%", "what it is")
 """Titles of the identity."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report.facts import Fact, facts_page, wrapped
 from cnnstat.report.glyphs import cut_start, printable
 from cnnstat.report.html import division, facts_list, text_of
@@ -19,7 +19,7 @@ from cnnstat.report.summary import heading
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.published import PublishedRow
+    from cnnstat.analysis.published import PublishedRow
 
 
 def _printed(row: PublishedRow) -> str:

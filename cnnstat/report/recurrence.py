@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Formula
 from cnnstat.ir.window import IDENTITY, AxisRule, Window
-from cnnstat.passes.analysis import Analysis
-from cnnstat.passes.receptive_field import ReceptiveField
 from cnnstat.report import words
 from cnnstat.report.glyphs import printable
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.op import Shape, Shapes
-from cnnstat.passes.analysis import Analysis
-from cnnstat.passes.receptive_field import ReceptiveField
 
 
 class Row(NamedTuple):

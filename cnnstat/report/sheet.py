@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report.columns import COLUMNS, Column, column
 from cnnstat.report.row import Row, fold_blocks, layer_rows, sum_of
 from cnnstat.report.view import TableView

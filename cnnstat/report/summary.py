@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnstat.passes.analysis import Analysis
-from cnnstat.passes.receptive_field import ReceptiveField
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.report import words
 from cnnstat.report.facts import Fact, glued
 from cnnstat.report.glyphs import printable

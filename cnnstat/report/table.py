@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report.facts import facts_page, wrapped
 from cnnstat.report.grid import grid
 from cnnstat.report.layout import Layout

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
+from cnnstat.profile.samples import Samples
 from cnnstat.report import duration, words
 from cnnstat.report.facts import Fact, facts_page
 from cnnstat.report.glyphs import cut_start, printable
@@ -12,8 +14,6 @@ from cnnstat.report.grid import Track, grid
 from cnnstat.report.listing import Field, Listing
 from cnnstat.report.page import BLANK, Page, plain
 from cnnstat.report.summary import LISTED
-from cnnstat.timing.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
-from cnnstat.timing.samples import Samples
 
 STYLES = {"slower": "red", "faster": "green", "new": "yellow", "gone": "yellow", "same": "dim"}
 

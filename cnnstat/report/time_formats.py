@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnstat.profile.difference import Difference
+from cnnstat.profile.record import document
+from cnnstat.profile.result import Profile
 from cnnstat.report import profile as pages
 from cnnstat.report import time_difference as changes
 from cnnstat.report.json import json_text
 from cnnstat.report.page import BLANK, Page, Verbatim, show
 from cnnstat.report.time_sheet import TimeView
-from cnnstat.timing.difference import Difference
-from cnnstat.timing.profile import Profile
-from cnnstat.timing.record import document
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnstat.profile.record import document
+from cnnstat.profile.result import BEATEN, LayerTime, Profile
 from cnnstat.report import duration, words
 from cnnstat.report.facts import Fact, facts_page
 from cnnstat.report.glyphs import padded, printable, widest
@@ -14,8 +16,6 @@ from cnnstat.report.listing import Field, Listing
 from cnnstat.report.page import BLANK, Page, Verbatim, plain, show
 from cnnstat.report.time_columns import RATES
 from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
-from cnnstat.timing.profile import BEATEN, LayerTime, Profile
-from cnnstat.timing.record import document
 
 if TYPE_CHECKING:
     from rich.console import Console

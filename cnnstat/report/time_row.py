@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import NamedTuple, TypeVar
 
+from cnnstat.profile.result import LayerTime, Profile
+from cnnstat.profile.samples import Samples
 from cnnstat.report.row import block_of
-from cnnstat.timing.profile import LayerTime, Profile
-from cnnstat.timing.samples import Samples
 
 Number = TypeVar("Number", int, float)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cnnstat.profile.result import Profile
 from cnnstat.report.time_columns import KEYS, columns_of
 from cnnstat.report.time_row import TimeRow, fold_times, time_rows, time_sum
 from cnnstat.report.view import TableView
-from cnnstat.timing.profile import Profile
 
 
 class TimeView(TableView):

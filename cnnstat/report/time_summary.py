@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cnnstat.profile.result import BEATEN, LayerTime, Profile
 from cnnstat.report import duration, words
 from cnnstat.report.facts import Fact, glued
 from cnnstat.report.glyphs import printable
 from cnnstat.report.summary import LISTED
 from cnnstat.report.time_columns import GIGA, RATES
-from cnnstat.timing.profile import BEATEN, LayerTime, Profile
 from cnnstat.units import binary_bytes
 
 YES = ("true", "yes", "on", "1")

@@ -21,7 +21,7 @@ from cnnstat.report.verification_json import VERDICTS, counts, document
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.verification.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
+    from cnnstat.verify.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
 
 AGREES, _, SILENT, UNEXPLAINED = VERDICTS
 SAME = "="

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnnstat.report.json import SCHEMA, model
 
 if TYPE_CHECKING:
-    from cnnstat.verification.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
+    from cnnstat.verify.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
 
 VERDICTS = ("agrees", "explained", "no witness", "unexplained")
 """The words for how a figure stands to that of a witness."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.op import Shape
-from cnnstat.passes.receptive_field import ReceptiveField
 
 MISALIGNED = "misaligned"
 GLOBAL_CONTEXT = "global context"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.passes.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.report import words
 from cnnstat.report.json import SCHEMA, json_text
 from cnnstat.report.listing import Field, Listing

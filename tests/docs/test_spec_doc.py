@@ -10,11 +10,11 @@ import pytest
 
 import cnnstat
 from cnnstat import cli, ops
+from cnnstat.analysis.published import FIGURES
 from cnnstat.errors import SpecError
-from cnnstat.frontends.arithmetic import FUNCTIONS
-from cnnstat.frontends.document import FIGURE_KEYS, KEYS
-from cnnstat.frontends.item_reader import COMMON_KEYS
-from cnnstat.published import FIGURES
+from cnnstat.spec.arithmetic import FUNCTIONS
+from cnnstat.spec.document import FIGURE_KEYS, KEYS
+from cnnstat.spec.item_reader import COMMON_KEYS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "spec.md").read_text(encoding="utf-8")
 

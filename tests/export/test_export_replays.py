@@ -3,8 +3,8 @@
 import pytest
 
 import cnnstat
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.passes.analysis import analyze_graph
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402  # from torch

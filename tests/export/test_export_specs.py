@@ -9,14 +9,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from same_figures import figures, rows
 
 import cnnstat
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.exporter.document import document_of
-from cnnstat.exporter.yaml import yaml_text
-from cnnstat.frontends import zoo
-from cnnstat.frontends.spec import parse_spec
+from cnnstat.export.document import document_of
+from cnnstat.export.yaml import yaml_text
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
-from cnnstat.passes.analysis import analyze_graph
+from cnnstat.sources import zoo
+from cnnstat.spec.spec import parse_spec
 
 
 def exported(graph, to="yaml"):

@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from same_figures import rows
 
 import cnnstat
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.exporter.torch.module_names import MODULE_NAMES
-from cnnstat.frontends import zoo
-from cnnstat.frontends.spec import parse_spec
-from cnnstat.passes.analysis import analyze_graph
+from cnnstat.export.pytorch.module_names import MODULE_NAMES
+from cnnstat.sources import zoo
+from cnnstat.spec.spec import parse_spec
 
 torch = pytest.importorskip("torch")
-from cnnstat.torch_model import build  # noqa: E402  # imports torch
+from cnnstat.pytorch.build import build  # noqa: E402  # imports torch
 
 SMALL = {
     "alexnet_2012": (3, 67, 67),

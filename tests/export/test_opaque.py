@@ -5,9 +5,9 @@ from textwrap import dedent
 import pytest
 
 import cnnstat
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import SpecError
-from cnnstat.frontends.spec import parse_spec
-from cnnstat.passes.analysis import analyze_graph
+from cnnstat.spec.spec import parse_spec
 
 
 def analyzed(text):

@@ -11,10 +11,10 @@ from itertools import chain
 import pytest
 
 from cnnstat.errors import OpError
-from cnnstat.frontends.spec import parse_spec
 from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Storage, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Window
 from cnnstat.ops import FAMILIES, lookup, names
+from cnnstat.spec.spec import parse_spec
 
 OPS = [pytest.param(lookup(name), id=name) for name in names()]
 EXAMPLES = [pytest.param(*e, id=f"{e.op} of {e.inputs}") for name in names() for e in lookup(name).examples()]

@@ -72,7 +72,7 @@ def test_alpha_dropout_never_overwrites():
     assert Dropout(inplace=True).training_storage is Storage.IN_PLACE
 
 
-@pytest.mark.parametrize("example", StochasticDepth.examples(), ids=str)
+@pytest.mark.parametrize("example", StochasticDepth.examples(), ids=lambda example: str(example.op))
 def test_stochastic_depth_is_torchvisions(example):
     try:
         module = twin(*example)
@@ -83,7 +83,7 @@ def test_stochastic_depth_is_torchvisions(example):
     assert kept_by_op(*example) == kept_by_torch(module.train(), example.inputs[0])
 
 
-@pytest.mark.parametrize("example", StochasticDepth.examples(), ids=str)
+@pytest.mark.parametrize("example", StochasticDepth.examples(), ids=lambda example: str(example.op))
 def test_stochastic_depth_explains_itself(example):
     check_formulas(*example)
     assert example.op.training_storage is (Storage.FRESH if example.op.p else Storage.VIEW)

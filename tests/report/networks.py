@@ -7,9 +7,9 @@ from rich.console import Console
 
 import cnnstat
 from cnnstat import report
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
-from cnnstat.passes.analysis import analyze_graph
 
 zoo = cache(cnnstat.analyze)
 

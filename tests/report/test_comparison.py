@@ -11,9 +11,9 @@ from networks import branches, network, op, written, zoo
 
 import cnnstat
 from cnnstat import report
-from cnnstat.comparison import compare_analyses
+from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.errors import CnnstatError
-from cnnstat.passes.analysis import analyze_graph
 from cnnstat.report.chart import MEASURES, bar_text, bars, chart_number
 
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from networks import branches, network, op, written, zoo
 
 from cnnstat import ops, report
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
-from cnnstat.passes.analysis import analyze_graph
 from cnnstat.report.explanation import Explanation
 from cnnstat.report.find import find_layer
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from networks import branches, network, op, printed, zoo
 
 from cnnstat import report
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.passes.analysis import analyze_graph
 from cnnstat.report.sheet import View
 
 HOSTILE = 'a|b`c`\n<script>alert("x")</script>,"q"&amp;'

@@ -11,7 +11,7 @@ from networks import network, op, written, zoo
 from rich.cells import cell_len
 
 from cnnstat import report
-from cnnstat.published import PublishedRow
+from cnnstat.analysis.published import PublishedRow
 from cnnstat.report import words
 from cnnstat.report.facts import Fact, facts_page, glued, wrapped
 from cnnstat.report.glyphs import cut_call, cut_end, cut_start, encodable, padded, printable, widest, width_of

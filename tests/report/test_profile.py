@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.difference import compare_profiles
+from cnnstat.profile.identity import Identity
+from cnnstat.profile.record import parse_profile
+from cnnstat.profile.result import Profile
 from cnnstat.report import duration, write_profile
 from cnnstat.report.glyphs import width_of
 from cnnstat.report.profile import html, markdown, table, text
 from cnnstat.report.time_formats import Against
 from cnnstat.report.time_sheet import TimeView, time_sheet
 from cnnstat.report.time_summary import parts, summary
-from cnnstat.timing.difference import compare_profiles
-from cnnstat.timing.identity import Identity
-from cnnstat.timing.profile import Profile
-from cnnstat.timing.record import parse_profile
 
 
 def printed(profile: Profile, format: str, view: TimeView | None = None, against: Against | None = None) -> str:

@@ -1,0 +1,175 @@
+"""Analysis: all passes over one graph, and their findings layer by layer and in total."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from cnnstat.analysis.flops import Work, count_work
+from cnnstat.analysis.lint import lint
+from cnnstat.analysis.memory import Memory, check_optimizer, memory
+from cnnstat.analysis.params import Parameters, count_parameters
+from cnnstat.analysis.receptive_field.fields import ReceptiveField, ReceptiveFields, receptive_fields
+from cnnstat.analysis.shapes import Values, infer_shapes
+from cnnstat.ir.graph import Graph
+from cnnstat.ir.op import Op, Shape, Shapes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What the passes found about one op call; shapes include the batch, sizes are in bytes."""
+
+    name: str
+    op: Op
+    inputs: tuple[str, ...]
+    input_shapes: Shapes
+    output_shapes: Shapes
+    params: int
+    trainable_params: int
+    buffers: int
+    macs: int
+    flops: int
+    output_bytes: int
+    receptive_field: ReceptiveField | None
+
+    @property
+    def output_shape(self) -> Shape:
+        """Shape of the first output."""
+        return self.output_shapes[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Totals:
+    """The figures of a whole network."""
+
+    params: int
+    trainable_params: int
+    buffers: int
+    macs: int
+    flops: int
+    flop_parts: Mapping[str, int]
+    layers: int
+    memory: Memory
+    receptive_field: ReceptiveField | None
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """The findings about one network.
+
+    layers: one entry for each op call, in execution order.
+    totals: the figures of the whole network.
+    memory, fields: found out when they are first asked for; optimizer and strict decide what they say.
+    uncounted: names of layers whose work could not be counted; where there are any, totals are "at least".
+    warnings: structures that are legal but seldom meant, one line each.
+    """
+
+    graph: Graph
+    values: Values
+    parameters: Parameters
+    work: Work
+    optimizer: str = "sgd"
+    strict: bool = False
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Bytes of parameters, of activations, and of training."""
+        return memory(self.graph, self.values, optimizer=self.optimizer)
+
+    @cached_property
+    def fields(self) -> ReceptiveFields:
+        """The receptive field of every tensor."""
+        return receptive_fields(self.graph, self.values, strict=self.strict)
+
+    @cached_property
+    def layers(self) -> tuple[Layer, ...]:
+        """One entry for each op call."""
+        return tuple(self._layer(index) for index in range(len(self.graph.nodes)))
+
+    def _layer(self, index: int) -> Layer:
+        """Return the findings about node `index`."""
+        node = self.graph.nodes[index]
+        value = self.graph.arity + index
+        return Layer(
+            name=node.name,
+            op=node.op,
+            inputs=tuple(self.graph.value_name(edge.value) for edge in node.inputs),
+            input_shapes=self.values.inputs[index],
+            output_shapes=self.values.outputs[value],
+            params=self.parameters.params[index],
+            trainable_params=self.parameters.trainable[index],
+            buffers=self.parameters.buffers[index],
+            macs=self.work.macs[index],
+            flops=self.work.flops[index],
+            output_bytes=self.memory.output_bytes[index],
+            receptive_field=self.fields.of(value),
+        )
+
+    @cached_property
+    def totals(self) -> Totals:
+        """The figures of the whole network."""
+        return Totals(
+            params=sum(self.parameters.params),
+            trainable_params=sum(self.parameters.trainable),
+            buffers=sum(self.parameters.buffers),
+            macs=sum(self.work.macs),
+            flops=sum(self.work.flops),
+            flop_parts=self.work.parts,
+            layers=len(self.graph.nodes),
+            memory=self.memory,
+            receptive_field=self.fields.total,
+        )
+
+    @cached_property
+    def uncounted(self) -> tuple[str, ...]:
+        """Names of the layers whose work could not be counted."""
+        return tuple(node.name for node in self.graph.nodes if not node.op.modelled)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the trace of a PyTorch model rests on, if it is not exact for every input."""
+        return tuple(self.graph.about.get("notes_torch", ()))
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """What the result rests on, if it is not exact for every input, and structures that are seldom meant."""
+        return (*self.notes, *lint(self.graph, self.values))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the findings under the `cnnstat/1` JSON contract."""
+        from cnnstat.report.json import document
+
+        return document(self)
+
+    def __repr__(self) -> str:
+        """The table of layers and totals, as `cnnstat analyze` prints it at 100 columns."""
+        from cnnstat.report.table import text
+
+        return text(self, width=100)
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks."""
+        from cnnstat.report.html import page
+
+        return page(self)
+
+
+def analyze_graph(graph: Graph, *, optimizer: str = "sgd", strict: bool = False) -> Analysis:
+    """Return the findings about a graph; its shapes, parameters and work are found out at once.
+
+    optimizer: `sgd`, `momentum` or `adam`; decides the optimizer state in training memory.
+    strict: count a squeeze-excite gate as seeing the whole input instead of reporting the local receptive field.
+    Raises SpecError where an op refuses its inputs, CnnstatError if there is no such optimizer.
+    """
+    check_optimizer(optimizer)
+    values = infer_shapes(graph)
+    return Analysis(
+        graph=graph,
+        values=values,
+        parameters=count_parameters(graph, values),
+        work=count_work(graph, values),
+        optimizer=optimizer,
+        strict=strict,
+    )

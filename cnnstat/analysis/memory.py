@@ -1,0 +1,190 @@
+"""Memory: bytes of parameters and activations, the peak of inference, and what training adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from cnnstat.analysis.shapes import Values
+from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.op import Shape, Storage, numel
+from cnnstat.units import dtype_bytes
+
+OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
+"""Numbers that an optimizer keeps for each trainable parameter, in the parameters' dtype.
+
+SGD none, with momentum its velocity, Adam the two moments (arXiv:1412.6980).
+"""
+
+_BUFFER_DTYPES = {"num_batches_tracked": "int64"}
+"""Dtypes of buffers that do not have the model's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The memory of one network at one batch size, in bytes.
+
+    output_bytes: for each node, all its outputs, whether or not they are views or in place.
+    activation_bytes: their sum; weighted_activation_bytes: the sum over convolutions and linear layers only.
+    peak_inference_bytes: the most that is alive at once while running layer by layer: a tensor lives until its last
+        reader has run, inputs from the start, results to the end; views and in-place ops cost nothing. Parameters,
+        buffers and what a kernel allocates inside are not part of it. peak_at: the node where it occurs.
+    saved_bytes: tensors that the backward pass needs; a storage counts once, and whole.
+    training_bytes: parameters + gradients + optimizer state + saved tensors.
+    """
+
+    params_bytes: int
+    buffers_bytes: int
+    output_bytes: tuple[int, ...]
+    activation_bytes: int
+    weighted_activation_bytes: int
+    peak_inference_bytes: int
+    peak_at: int | None
+    gradient_bytes: int
+    optimizer_bytes: int
+    saved_bytes: int
+
+    @property
+    def training_bytes(self) -> int:
+        """Parameters + gradients + optimizer state + saved tensors."""
+        return self.params_bytes + self.gradient_bytes + self.optimizer_bytes + self.saved_bytes
+
+
+def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
+    """Return the memory of a network; optimizer: `sgd`, `momentum` or `adam`.
+
+    Raises CnnstatError if there is no such optimizer or dtype. Takes time linear in the graph.
+    """
+    check_optimizer(optimizer)
+    outputs = tuple(
+        tuple(numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
+        for shapes, dtypes in zip(values.outputs, values.dtypes)
+    )
+    sizes = tuple(map(sum, outputs[graph.arity :]))
+    params, trainable, buffers = _weights(graph, values)
+    peak, peak_at = _peak(graph, outputs)
+    return Memory(
+        params_bytes=sum(params),
+        buffers_bytes=sum(buffers),
+        output_bytes=sizes,
+        activation_bytes=sum(sizes),
+        weighted_activation_bytes=sum(s for s, node in zip(sizes, graph.nodes) if node.op.counted_as_weighted),
+        peak_inference_bytes=peak,
+        peak_at=peak_at,
+        gradient_bytes=sum(trainable),
+        optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
+        saved_bytes=_saved(graph, values, outputs),
+    )
+
+
+def check_optimizer(name: str) -> None:
+    """Raise CnnstatError if there is no such optimizer."""
+    if name not in OPTIMIZER_STATES:
+        hint = did_you_mean(name, OPTIMIZER_STATES) or f"; use one of {', '.join(OPTIMIZER_STATES)}"
+        raise CnnstatError(f"there is no optimizer called {name[:60]}{hint}")
+
+
+def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[int]]:
+    """Return the bytes of parameters, of the trainable among them, and of buffers that each node owns."""
+    params, trainable, buffers = [], [], []
+    for node, inputs in zip(graph.nodes, values.inputs):
+        if node.shares is not None:
+            continue
+        weights = node.op.weights(inputs)
+        params.append(_tensor_bytes(weights, graph.dtype))
+        learnt = {name: shape for name, shape in weights.items() if name not in node.op.frozen}
+        trainable.append(_tensor_bytes(learnt, graph.dtype) if node.trainable else 0)
+        buffers.append(_tensor_bytes(node.op.buffers(inputs), graph.dtype))
+    return params, trainable, buffers
+
+
+def _tensor_bytes(tensors: Mapping[str, Shape], dtype: str) -> int:
+    """Return the bytes of named tensors."""
+    return sum(
+        numel(shape) * dtype_bytes(_BUFFER_DTYPES.get(name.rpartition(".")[2], dtype))
+        for name, shape in tensors.items()
+    )
+
+
+class _Storages:
+    """Which storage every tensor lives in, and the bytes of each; views and in-place ops use that of their input 0."""
+
+    def __init__(self, outputs: tuple[tuple[int, ...], ...], kinds: Iterable[Storage | None], graph: Graph) -> None:
+        self.bytes: list[int] = []
+        self._of: list[tuple[int, ...]] = []
+        for sizes, kind, inputs in zip(outputs, kinds, ((),) * graph.arity + tuple(n.inputs for n in graph.nodes)):
+            if kind is Storage.FRESH or not inputs:
+                first = len(self.bytes)
+                self.bytes += sizes
+                self._of.append(tuple(range(first, len(self.bytes))))
+            else:
+                self._of.append((self.of(inputs[0]),) * len(sizes))
+
+    def of(self, edge: Edge) -> int:
+        """Return the number of a tensor's storage."""
+        return self._of[edge.value][edge.output]
+
+    def made_by(self, value: int) -> tuple[int, ...]:
+        """Return the storages of all outputs of a value."""
+        return self._of[value]
+
+
+def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int | None]:
+    """Return the most bytes alive at once during inference, and the node that runs then."""
+    storages = _Storages(outputs, [Storage.FRESH] * graph.arity + [node.op.storage for node in graph.nodes], graph)
+    last = [0] * len(storages.bytes)
+    for index, node in enumerate(graph.nodes):
+        for storage in (*storages.made_by(graph.arity + index), *map(storages.of, node.inputs)):
+            last[storage] = index
+    for edge in graph.outputs:
+        last[storages.of(edge)] = len(graph.nodes)
+    dying: list[int] = [0] * (len(graph.nodes) + 1)
+    for storage, end in enumerate(last):
+        dying[end] += storages.bytes[storage]
+    alive = sum(sum(sizes) for sizes in outputs[: graph.arity])
+    peak, peak_at = alive if not graph.nodes else 0, None
+    for index, node in enumerate(graph.nodes):
+        if node.op.storage is Storage.FRESH or not node.inputs:
+            alive += sum(outputs[graph.arity + index])
+        if alive > peak or peak_at is None:
+            peak, peak_at = alive, index
+        alive -= dying[index]
+    return peak, peak_at
+
+
+def peak_beside_inputs(graph: Graph, values: Values) -> int:
+    """Return the most bytes alive at once during inference if the caller holds the inputs, which are not counted."""
+    outputs = tuple(
+        tuple(0 if value < graph.arity else numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
+        for value, (shapes, dtypes) in enumerate(zip(values.outputs, values.dtypes))
+    )
+    return _peak(graph, outputs)[0]
+
+
+def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> int:
+    """Return the bytes that training keeps for the backward pass; every storage once."""
+    kinds = [Storage.FRESH] * graph.arity + [node.op.training_storage for node in graph.nodes]
+    storages = _Storages(outputs, kinds, graph)
+    needs_gradient = [False] * graph.arity
+    is_learnt: list[bool] = []
+    kept: set[int] = set()
+    extra = 0
+    for index, (node, shapes) in enumerate(zip(graph.nodes, values.inputs)):
+        value = graph.arity + index
+        owns = node.trainable and bool(node.op.weights(shapes)) if node.shares is None else is_learnt[node.shares]
+        is_learnt.append(owns)
+        needs = tuple(needs_gradient[v] and _is_float(values.dtypes[v][o]) for v, o in node.inputs)
+        needs_gradient.append((owns or any(needs)) and any(map(_is_float, values.dtypes[value])))
+        if not needs_gradient[value]:
+            continue
+        saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
+        kept.update(storages.of(node.inputs[i]) for i in saved.inputs)
+        kept.update(storages.made_by(value)[o] for o in saved.outputs)
+        extra += sum(elements * dtype_bytes(dtype or graph.dtype) for elements, dtype in saved.extra)
+    return extra + sum(storages.bytes[storage] for storage in kept)
+
+
+def _is_float(dtype: str) -> bool:
+    """Return whether gradients can flow through a dtype."""
+    return dtype.startswith(("float", "bfloat", "complex"))

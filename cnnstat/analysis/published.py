@@ -1,0 +1,221 @@
+"""Published figures: what papers and slides print about a network, beside what is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.errors import CnnstatError, Problem, SpecError, did_you_mean
+from cnnstat.ir.op import Family, Shapes, numel
+from cnnstat.quantity import parse_quantity
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedRow:
+    """A published figure beside the exact one.
+
+    figure, layer: what was counted; the layer is empty for the whole network.
+    printed: the figure as its source prints it; means: the same without ambiguity, where that is needed.
+    exact: the exact value in the printed unit; value: the same as a number, bytes for memory.
+    agrees: whether the exact value, rounded to as many digits as are printed, is what is printed.
+    difference: (printed − exact) / exact in percent; None where the exact value is 0.
+    cause: why they differ, where that is known.
+    """
+
+    figure: str
+    layer: str
+    printed: str
+    means: str
+    source: str
+    exact: str
+    value: int
+    agrees: bool
+    difference: float | None
+    cause: str
+
+    @property
+    def verdict(self) -> str:
+        """`agrees`, or the difference in percent (`−6.0 %`)."""
+        if self.agrees or self.difference is None:
+            return "agrees" if self.agrees else "differs"
+        size = abs(self.difference)
+        decimals = next((d for d in (1, 2, 3) if round(size, d)), 4)
+        return f"{'−' if self.difference < 0 else '+'}{size:,.{decimals}f} %"
+
+
+class _Part(NamedTuple):
+    """What a figure is about: an analysis and some of its nodes; `is_whole` if those are the whole network."""
+
+    analysis: Analysis
+    nodes: Sequence[int]
+    is_whole: bool
+
+    @property
+    def batch(self) -> int:
+        """Images (clips, sentences) that the network gets at once; published figures are for one."""
+        return self.analysis.graph.inputs[0].shape[0]
+
+    def each(self, count: Callable[[int], int]) -> int:
+        """Return the sum of something over the nodes."""
+        return sum(map(count, self.nodes))
+
+    def inputs(self, index: int) -> Shapes:
+        """Return the shapes that a node reads."""
+        return self.analysis.values.inputs[index]
+
+    def outputs(self, index: int) -> Shapes:
+        """Return the shapes that a node makes."""
+        return self.analysis.values.outputs[self.analysis.graph.arity + index]
+
+
+def _total(part: _Part, name: str) -> int:
+    """Return a memory total; raises CnnstatError for a single layer, which has none."""
+    if not part.is_whole:
+        raise CnnstatError(f"{name} is a figure of the whole network; leave layer: out")
+    size: int = getattr(part.analysis.memory, name)
+    return size
+
+
+def _receptive_field(part: _Part) -> int:
+    """Return the receptive field along its longest axis; raises CnnstatError where everything is seen."""
+    analysis = part.analysis
+    last = analysis.graph.arity + part.nodes[-1]
+    field = analysis.totals.receptive_field if part.is_whole else analysis.fields.of(last)
+    if field is None:
+        raise CnnstatError("there is no receptive field: the whole input is seen here; name an earlier layer:")
+    return max(field.size)
+
+
+def _outputs(part: _Part) -> int:
+    """Return the elements that come out: of the network, or of the last node of a part."""
+    graph, values = part.analysis.graph, part.analysis.values
+    if part.is_whole:
+        return sum(numel(values.outputs[value][output]) for value, output in graph.outputs)
+    return sum(map(numel, part.outputs(part.nodes[-1])))
+
+
+def _inputs(part: _Part) -> int:
+    """Return the elements that go in: of the network, or of the first node of a part."""
+    if part.is_whole:
+        return sum(numel(i.shape) for i in part.analysis.graph.inputs)
+    return sum(map(numel, part.inputs(part.nodes[0])))
+
+
+def _neurons(part: _Part) -> int:
+    """Return the outputs of convolutions and linear layers."""
+    nodes = part.analysis.graph.nodes
+    return part.each(lambda i: sum(map(numel, part.outputs(i))) if nodes[i].op.counted_as_weighted else 0)
+
+
+def _connections(part: _Part) -> int:
+    """Return the connections, every use of a weight or bias counted."""
+    nodes = part.analysis.graph.nodes
+    return part.each(lambda i: nodes[i].op.connections(part.inputs(i), part.outputs(i)))
+
+
+def _weights(part: _Part) -> int:
+    """Return the parameters without the biases."""
+    nodes = part.analysis.graph.nodes
+
+    def count(index: int) -> int:
+        node = nodes[index]
+        tensors = node.op.weights(part.inputs(index)).items() if node.shares is None else ()
+        return sum(numel(shape) for name, shape in tensors if name.rpartition(".")[2] != "bias")
+
+    return part.each(count)
+
+
+def _weighted_bytes(part: _Part) -> int:
+    """Return the bytes that convolutions and linear layers put out."""
+    nodes, sizes = part.analysis.graph.nodes, part.analysis.memory.output_bytes
+    return part.each(lambda i: sizes[i] if nodes[i].op.counted_as_weighted else 0)
+
+
+def _convolutions(part: _Part) -> int:
+    """Return the number of convolutions, transposed ones included."""
+    nodes = part.analysis.graph.nodes
+    return part.each(lambda i: nodes[i].op.family is Family.CONVOLUTION)
+
+
+class Figure(NamedTuple):
+    """A figure that can be published: how it is counted, whether in bytes, and whether it grows with the batch."""
+
+    count: Callable[[_Part], int]
+    is_bytes: bool = False
+    is_per_image: bool = True
+
+
+FIGURES: Mapping[str, Figure] = {
+    "params": Figure(lambda p: p.each(p.analysis.parameters.params.__getitem__), is_per_image=False),
+    "trainable_params": Figure(lambda p: p.each(p.analysis.parameters.trainable.__getitem__), is_per_image=False),
+    "weights": Figure(_weights, is_per_image=False),
+    "macs": Figure(lambda p: p.each(p.analysis.work.macs.__getitem__)),
+    "flops": Figure(lambda p: p.each(p.analysis.work.flops.__getitem__)),
+    "connections": Figure(_connections),
+    "neurons": Figure(_neurons),
+    "inputs": Figure(_inputs),
+    "outputs": Figure(_outputs),
+    "activation_bytes": Figure(lambda p: p.each(p.analysis.memory.output_bytes.__getitem__), is_bytes=True),
+    "weighted_activation_bytes": Figure(_weighted_bytes, is_bytes=True),
+    "peak_inference_bytes": Figure(lambda p: _total(p, "peak_inference_bytes"), is_bytes=True),
+    "training_bytes": Figure(lambda p: _total(p, "training_bytes"), is_bytes=True, is_per_image=False),
+    "receptive_field": Figure(_receptive_field, is_per_image=False),
+    "convolutions": Figure(_convolutions, is_per_image=False),
+}
+"""What `figure:` may say."""
+
+
+def published_rows(analysis: Analysis) -> tuple[PublishedRow, ...]:
+    """Return the published figures of a network beside the exact ones, in the order of the spec.
+
+    Figures that grow with the batch are compared for a batch of 1.
+    Raises SpecError that names every entry with an unknown figure or layer or a value that is no number.
+    """
+    rows, problems = [], []
+    for entry in analysis.graph.about.get("published", ()):
+        try:
+            rows.append(_row(analysis, entry))
+        except CnnstatError as error:
+            problems.append(Problem(entry.get("location"), f"published: {error}"))
+    if problems:
+        raise SpecError(problems)
+    return tuple(rows)
+
+
+def _row(analysis: Analysis, entry: Mapping[str, Any]) -> PublishedRow:
+    """Return one entry beside the exact figure; raises CnnstatError."""
+    name, layer, means = entry["figure"], entry.get("layer", ""), entry.get("means", "")
+    if name not in FIGURES:
+        hint = did_you_mean(name, FIGURES) or f"; known: {', '.join(FIGURES)}"
+        raise CnnstatError(f"there is no figure called {name[:60]}{hint}")
+    figure = FIGURES[name]
+    printed = parse_quantity(means or entry["value"], is_bytes=figure.is_bytes)
+    part = _part(analysis, layer)
+    value = Fraction(figure.count(part), part.batch if figure.is_per_image else 1)
+    return PublishedRow(
+        figure=name,
+        layer=layer,
+        printed=" ".join(entry["value"].split()),
+        means=" ".join(means.split()),
+        source=" ".join(entry["source"].split()),
+        exact=printed.shown(value),
+        value=round(value),
+        agrees=printed.is_rounded(value),
+        difference=float(100 * (printed.value - value) / value) if value else None,
+        cause=" ".join(entry.get("cause", "").split()),
+    )
+
+
+def _part(analysis: Analysis, layer: str) -> _Part:
+    """Return the nodes that `layer:` names: one, all of a block, or without a name the whole network."""
+    nodes = analysis.graph.nodes
+    if not layer:
+        return _Part(analysis, range(len(nodes)), True)
+    found = [i for i, node in enumerate(nodes) if node.name == layer or node.name.startswith(f"{layer}.")]
+    if not found:
+        hint = did_you_mean(layer, (node.name for node in nodes))
+        raise CnnstatError(f"there is no layer called {layer[:60]}{hint}")
+    return _Part(analysis, found, False)

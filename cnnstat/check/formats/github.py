@@ -1,0 +1,66 @@
+"""GitHub: one annotation a broken budget, as workflow commands on standard output.
+
+Format and escaping are those of `packages/core/src/command.ts` in actions/toolkit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cnnstat.check.formats.words import conclusion, location, title
+from cnnstat.check.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.report.glyphs import printable
+
+
+def render(report: CheckReport) -> str:
+    """Return errors, then warnings, then one notice if limits were skipped, then the conclusion as plain text.
+
+    Errors come first because GitHub shows ten annotations of each kind for a step.
+    """
+    found = [(model, verdict) for model in report.models for verdict in model.verdicts]
+    commands = [_annotation(model, verdict) for model, verdict in found if _kind(verdict)]
+    lines = [*sorted(commands, key=lambda line: not line.startswith("::error")), *_skipped(report)]
+    return "".join(f"{line}\n" for line in [*lines, f"cnnstat check: {conclusion(report)}"])
+
+
+def command(name: str, properties: dict[str, str], message: str) -> str:
+    """Return a workflow command."""
+    shown = ",".join(f"{key}={escaped_property(value)}" for key, value in properties.items() if value)
+    return f"::{name}{' ' * bool(shown)}{shown}::{escaped_data(message)}"
+
+
+def escaped_data(text: str) -> str:
+    """Return a message in which nothing ends the command."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def escaped_property(text: str) -> str:
+    """Return the value of a property in which nothing ends the value."""
+    return escaped_data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def _kind(verdict: Verdict) -> str:
+    """Return the command for a verdict; empty if it needs none."""
+    if verdict.status is Status.WARN:
+        return "warning"
+    if verdict.status in (Status.FAIL, Status.UNVERIFIED):
+        return "error" if verdict.blocking else "warning"
+    return ""
+
+
+def _annotation(model: ModelReport, verdict: Verdict) -> str:
+    """Return the annotation of one broken budget."""
+    properties = {"title": printable(f"cnnstat: {title(verdict.metric)} of {model.name}")}
+    if place := location(model, verdict):
+        # what UTF-8 cannot write, in a file name of another encoding, must not stop the report
+        file = place.file.replace("\\", "/").encode("utf-8", "replace").decode()
+        properties = {"file": file, "line": str(place.line), "col": str(place.column), **properties}
+    return command(_kind(verdict), properties, printable(verdict.message))
+
+
+def _skipped(report: CheckReport) -> Iterator[str]:
+    """Yield a notice if limits were skipped, so that nobody takes them for kept."""
+    skipped = [verdict for verdict in report.verdicts if verdict.status is Status.SKIPPED]
+    if skipped:
+        said = "1 limit" if len(skipped) == 1 else f"{len(skipped)} limits"
+        yield command("notice", {"title": "cnnstat"}, f"{said} skipped: {printable(skipped[0].message)}")

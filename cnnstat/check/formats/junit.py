@@ -1,0 +1,84 @@
+"""JUnit: a suite for each model and a case for each limit, in the form of Apache Ant that Jenkins and GitLab read.
+
+Valid against the schema of Windy Road, which requires a time and a host: both are constant here, so that the same
+models give the same bytes.
+"""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from cnnstat.check.formats.words import located
+from cnnstat.check.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.report.glyphs import printable
+
+EPOCH = "1970-01-01T00:00:00"
+
+
+def render(report: CheckReport) -> str:
+    """Return the document; a warning is a passed case that is told in its suite's output."""
+    root = ElementTree.Element("testsuites")
+    for index, model in enumerate(report.models):
+        root.append(_suite(report, model, index))
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(report: CheckReport, model: ModelReport, index: int) -> ElementTree.Element:
+    """Return the cases of one model."""
+    found = [verdict.status for verdict in model.verdicts]
+    suite = ElementTree.Element(
+        "testsuite",
+        {
+            "package": "cnnstat",
+            "id": str(index),
+            "name": _name(model),
+            "timestamp": EPOCH,
+            "hostname": "localhost",
+            "tests": str(len(found)),
+            "failures": str(found.count(Status.FAIL)),
+            "errors": str(found.count(Status.UNVERIFIED)),
+            "skipped": str(found.count(Status.SKIPPED)),
+            "time": "0",
+        },
+    )
+    properties = ElementTree.SubElement(suite, "properties")
+    for key, value in _properties(report, model).items():
+        ElementTree.SubElement(properties, "property", {"name": key, "value": printable(value)})
+    for verdict in model.verdicts:
+        suite.append(_case(model, verdict))
+    warnings = [located(model, verdict) for verdict in model.verdicts if verdict.status is Status.WARN]
+    notes = map(printable, model.notes)
+    ElementTree.SubElement(suite, "system-out").text = "\n".join([*warnings, *notes])
+    ElementTree.SubElement(suite, "system-err").text = ""
+    return suite
+
+
+def _case(model: ModelReport, verdict: Verdict) -> ElementTree.Element:
+    """Return one limit, named without figures so that a test keeps its history when the limit changes."""
+    name = printable(f"{verdict.metric}.{verdict.bound}")
+    case = ElementTree.Element("testcase", {"name": name, "classname": f"cnnstat.{_name(model)}", "time": "0"})
+    message = printable(verdict.message)
+    if verdict.status is Status.SKIPPED:
+        ElementTree.SubElement(case, "skipped", {"message": message})
+    elif verdict.status in (Status.FAIL, Status.UNVERIFIED):
+        is_failure = verdict.status is Status.FAIL
+        kind = "cnnstat.limit" if is_failure else "cnnstat.unverified"
+        fault = ElementTree.SubElement(case, "failure" if is_failure else "error", {"message": message, "type": kind})
+        fault.text = located(model, verdict)
+    return case
+
+
+def _name(model: ModelReport) -> str:
+    """Return the name of a model, never blank."""
+    return printable(model.name).strip() or printable(model.source).strip() or "model"
+
+
+def _properties(report: CheckReport, model: ModelReport) -> dict[str, str]:
+    """Return what the figures rest on."""
+    return {
+        "source": model.source,
+        "configuration": report.configuration,
+        "baseline": report.baseline or "none",
+        "convention": report.convention,
+    }

@@ -1,0 +1,150 @@
+"""Words: figures, limits, verdicts and places as every format of `cnnstat check` writes them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha256
+
+from cnnstat.check.metrics import METRICS, Metric, Unit
+from cnnstat.check.report import CheckReport, ModelReport, Place, Status, Verdict
+from cnnstat.report.glyphs import printable
+
+TITLES = {
+    "params": "params",
+    "macs": "MACs",
+    "flops": "FLOPs",
+    "peak_inference_bytes": "peak inference",
+    "training_bytes": "training",
+    "activation_bytes": "activations",
+    "output_bytes": "output",
+    "file_size": "file size",
+    "receptive_field": "receptive field",
+    "latency": "latency",
+}
+"""What each metric is called in a table; a metric that is not here goes by its key."""
+
+DESCRIPTIONS = {
+    "params": "Parameters: the elements of all trainable and frozen weights.",
+    "macs": "Multiply-accumulates of convolutions, linear layers and matrix products in one forward pass.",
+    "flops": "Floating-point operations of one forward pass: 2 × MACs and every other operation.",
+    "peak_inference_bytes": "Most bytes of activations that inference holds at a time.",
+    "training_bytes": "Memory of one training step: parameters, gradients, optimizer state and saved tensors.",
+    "activation_bytes": "Memory of the outputs of all layers.",
+    "file_size": "Bytes of the parameters and buffers that a state_dict stores.",
+    "receptive_field": "Input positions along the smaller axis that one position of the last feature map sees.",
+    "latency": "Time of one forward pass.",
+}
+"""What each metric measures, in one sentence."""
+
+BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +", "baseline_growth": "baseline: "}
+"""The sign of each kind of limit, put before the text that the user wrote."""
+
+
+def title(metric: str) -> str:
+    """Return what a metric is called."""
+    return TITLES.get(metric, printable(metric))
+
+
+def column(metric: str) -> str:
+    """Return which figure of a layer explains a metric."""
+    return _metric(metric).column or metric
+
+
+def figure(metric: str, value: int | None, apart_from: int | None = None, like: str = "") -> str:
+    """Return a figure as people read it, `–` if it is not known.
+
+    apart_from: a figure that this one must not read like, such as the limit that it breaks by very little.
+    like: a text whose unit to use (MB or MiB).
+    """
+    if value is None:
+        return "–"
+    others = [] if apart_from is None else [abs(apart_from)]
+    return "−" * (value < 0) + _metric(metric).show_apart([abs(value), *others], like)[0]
+
+
+def _metric(key: str) -> Metric:
+    """Return a metric, or the figure of a layer as one."""
+    unit = Unit.BYTES if key.endswith("_bytes") else Unit.COUNT
+    return METRICS.get(key) or Metric(name=key, unit=unit, flag="")
+
+
+def growth(metric: str, before: int | None, after: int | None) -> str:
+    """Return a difference with its sign (`+290 K`); `–` where there is none or a side is missing."""
+    if before is None or after is None or before == after:
+        return "–"
+    return ("+" if after > before else "") + figure(metric, after - before)
+
+
+def growth_percent(before: int | None, after: int | None) -> str:
+    """Return a relative difference (`+6.2 %`); a difference however small never reads as 0."""
+    if before is None or after is None or before == after:
+        return "–"
+    if before == 0:
+        return "new"
+    share = abs(100 * (after - before) / before)
+    return f"{'+' if after > before else '−'}{f'{share:,.1f}' if share >= 0.05 else '<0.1'} %"
+
+
+def limit(verdict: Verdict) -> str:
+    """Return a limit as its sign and the user's own words (`≤ 5 M`, `≤ +2%`)."""
+    text = verdict.limit_text.strip()
+    relative = text.removeprefix("+").lstrip() if verdict.bound == "max_increase" else text
+    return printable(BOUNDS.get(verdict.bound, f"{verdict.bound} ") + relative)
+
+
+def value(verdict: Verdict) -> str:
+    """Return the figure that was found, in full if it would read like the limit that it breaks."""
+    is_apart = verdict.status in (Status.FAIL, Status.WARN)
+    return figure(verdict.metric, verdict.value, verdict.limit if is_apart else None, verdict.limit_text)
+
+
+def location(model: ModelReport, verdict: Verdict) -> Place | None:
+    """Return where a reader should look: the spec, or where the limit is written if the model has no file."""
+    return model.place or verdict.setting
+
+
+def located(model: ModelReport, verdict: Verdict) -> str:
+    """Return the message on one printable line behind its place, or behind the model's name if there is none."""
+    where = str(model.place) if model.place else model.name
+    return printable(f"{where}: {verdict.message}")
+
+
+OUTCOMES = {
+    Status.FAIL: "broken",
+    Status.WARN: "over (a warning)",
+    Status.UNVERIFIED: "not verifiable",
+    Status.SKIPPED: "skipped",
+    Status.PASS: "kept",
+}
+"""What is said of limits of each status, the most urgent first."""
+
+
+def conclusion(report: CheckReport) -> str:
+    """Return what came out in one line."""
+    found = Counter(verdict.status for verdict in report.verdicts)
+    total = sum(found.values())
+    if total < 2:
+        return f"the limit is {OUTCOMES[next(iter(found))]}" if total else "no limits to check"
+    if found[Status.PASS] == total:
+        return f"all {total:,} limits are kept"
+    parts = [f"{found[status]:,} {said}" for status, said in OUTCOMES.items() if found[status]]
+    return f"{total:,} limits: {', '.join(parts)}"
+
+
+def fingerprints(report: CheckReport) -> dict[int, str]:
+    """Return a hash for each verdict by its position: file, model, heaviest layer and metric, but no line or value.
+
+    So a finding stays the same one while lines move and figures change; twins are told apart by their order.
+    """
+    found: dict[int, str] = {}
+    seen: Counter[str] = Counter()
+    pairs = ((model, verdict) for model in report.models for verdict in model.verdicts)
+    for position, (model, verdict) in enumerate(pairs):
+        place = location(model, verdict)
+        layer = verdict.layers[0].name if verdict.layers else ""
+        key = "\0".join((place.file if place else model.source, model.name, layer, verdict.metric, verdict.bound))
+        seen[key] += 1
+        # surrogates of undecodable file names must not stop a report
+        text = key if seen[key] == 1 else f"{key}\0{seen[key]}"
+        found[position] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return found

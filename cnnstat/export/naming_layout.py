@@ -1,0 +1,157 @@
+"""Layout: an outline with names, as entries of a spec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from cnnstat.analysis.shapes import Values
+from cnnstat.export.entries import Entry, call_of
+from cnnstat.export.layer_overrides import stated
+from cnnstat.export.names import Names, Shadowed
+from cnnstat.export.outline import Unit, outline
+from cnnstat.ir.graph import Edge, Graph, Node
+
+_CALL = re.compile(r"[^\w.-]")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The entries of a network, and the names behind `outputs:`; None where the last layer is what it returns."""
+
+    entries: list[Entry]
+    outputs: list[str] | None
+
+
+def lay_out(graph: Graph, values: Values) -> Layout:
+    """Return the entries of a graph whose names are sound."""
+    broken: set[str] = set()
+    while True:
+        units = outline(graph, broken)
+        try:
+            first = _Writer(graph, values, frozenset())
+            first.layout(units)
+            return _Writer(graph, values, frozenset(first.referenced)).layout(units)
+        except Shadowed as shadowed:
+            broken.add(shadowed.scope)
+
+
+@dataclass
+class _Writer:
+    """Turns units into entries in the order in which a spec is read, so that names mean what they will mean there.
+
+    labelled: layers that are referred to and therefore get a label; referenced: those found to be.
+    """
+
+    graph: Graph
+    values: Values
+    labelled: Collection[str]
+    referenced: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Begin with the inputs."""
+        self._names = Names(self.graph)
+        self._several = {edge.value for node in self.graph.nodes for edge in node.inputs if edge.output}
+        self._several |= {edge.value for edge in self.graph.outputs if edge.output}
+
+    def layout(self, units: tuple[Unit, ...]) -> Layout:
+        """Return the entries of all units, and the outputs."""
+        current = Edge(0) if self.graph.arity == 1 else None
+        entries = self._entries(units, "", current, self._is_automatic(units, ""))
+        if units and self.graph.outputs == (units[-1].out,):
+            return Layout(entries, None)
+        return Layout(entries, [self._reference(edge, "") for edge in self.graph.outputs])
+
+    def _entries(self, units: Iterable[Unit], scope: str, current: Edge | None, automatic: bool) -> list[Entry]:
+        """Return the entries of a list that starts from a tensor."""
+        entries = []
+        for unit in units:
+            entries.append(self._entry(unit, scope, current, automatic))
+            current = unit.out
+        return entries
+
+    def _entry(self, unit: Unit, scope: str, current: Edge | None, automatic: bool) -> Entry:
+        """Return the entry of one unit."""
+        if unit.scope:
+            return self._group(unit, scope, current)
+        if unit.lists:
+            return self._join(unit, scope, current, automatic)
+        assert unit.node is not None
+        node = self.graph.nodes[unit.node]
+        reads = None
+        # A layer that takes any number of tensors says what it takes, even where that is just one.
+        if node.inputs != (current,) or node.op.input_count == (1, None):
+            reads = [self._reference(edge, scope) for edge in node.inputs]
+        entry = self._layer(unit.node, node, scope)
+        entry.reads = reads
+        if node.shares is not None:
+            entry.keys["share"] = self._reference(Edge(self.graph.arity + node.shares), scope)
+        self._name(entry, unit, node, scope, automatic)
+        return entry
+
+    def _layer(self, index: int, node: Node, scope: str) -> Entry:
+        """Return the entry of a node without its name."""
+        inputs, dtypes = self.values.inputs[index], tuple(self.values.dtypes[v][o] for v, o in node.inputs)
+        made = len(self.values.outputs[self.graph.arity + index])
+        call, keys = stated(node.op, scope, node.name, inputs, dtypes, self.graph.dtype, made)
+        if "opaque" in keys:
+            keys["opaque"] = _CALL.sub("_", keys["opaque"])[:100]
+        learns = node.trainable if node.op.weights(inputs) else None
+        return Entry(call=call, keys=keys, learns=learns)
+
+    def _group(self, unit: Unit, scope: str, current: Edge | None) -> Entry:
+        """Return the entry of a group."""
+        inner, start = unit.lists[0], unit.primary or current
+        reads = None if start == current or start is None else [self._reference(start, scope)]
+        within = f"{unit.scope}."
+        entries = self._entries(inner, within, start, self._is_automatic(inner, within))
+        self._names.add(unit.scope, unit.out)
+        return Entry(label=unit.scope[len(scope) :], lists=[entries], reads=reads, path=unit.scope)
+
+    def _join(self, unit: Unit, scope: str, current: Edge | None, automatic: bool) -> Entry:
+        """Return the entry of parallel branches."""
+        assert unit.node is not None and unit.start is not None
+        node = self.graph.nodes[unit.node]
+        reads = None if unit.start == current else [self._reference(unit.start, scope)]
+        lists = [self._entries(branch, scope, unit.start, automatic) for branch in unit.lists]
+        entry = Entry(call=call_of(node.op), lists=lists, reads=reads)
+        self._name(entry, unit, node, scope, automatic)
+        return entry
+
+    def _reference(self, edge: Edge, scope: str) -> str:
+        """Return a name for a tensor."""
+        name, full = self._names.reference(edge, scope, edge.value in self._several)
+        self.referenced.add(full)
+        return name
+
+    def _name(self, entry: Entry, unit: Unit, node: Node, scope: str, automatic: bool) -> None:
+        """Label an entry unless its automatic name will do, and note its name."""
+        may_be_left_out = automatic and node.name not in self.labelled and not entry.keys
+        if may_be_left_out and self._names.automatic(node.op, scope) == node.name:
+            self._names.count(node.op, scope, node.name)
+        else:
+            entry.label = node.name[len(scope) :]
+        self._names.add(node.name, unit.out)
+
+    def _is_automatic(self, units: Iterable[Unit], scope: str) -> bool:
+        """Whether all layers of a list but those that join branches have the names that they would get anyway."""
+        names = Names(self.graph)
+        for unit in _own_units(units):
+            assert unit.node is not None
+            node = self.graph.nodes[unit.node]
+            if names.automatic(node.op, scope) == node.name:
+                names.count(node.op, scope, node.name)
+            elif not unit.lists:
+                return False
+            names.add(node.name, unit.out)
+        return True
+
+
+def _own_units(units: Iterable[Unit]) -> Iterable[Unit]:
+    """Yield the layers of a list and of its branches in order, those of groups left out."""
+    for unit in units:
+        if not unit.scope:
+            for branch in unit.lists:
+                yield from _own_units(branch)
+            yield unit

@@ -1,0 +1,199 @@
+"""PyTorch: a graph as a file of modules that needs nothing but torch."""
+
+from __future__ import annotations
+
+import re
+from itertools import groupby
+
+from cnnstat.analysis.shapes import infer_shapes
+from cnnstat.export.entries import Argument, Entry
+from cnnstat.export.names import with_sound_names
+from cnnstat.export.outline import grouped
+from cnnstat.export.pytorch.classes import Class, Classes
+from cnnstat.export.pytorch.constant_tables import IMPORTS, UNPACK, Tables
+from cnnstat.export.pytorch.custom_modules_code import code_of
+from cnnstat.export.pytorch.layers import HANDMADE, call_text, value_text
+from cnnstat.export.pytorch.module_names import MODULE_NAMES
+from cnnstat.export.pytorch.module_state import access_text, broken_scopes, is_attribute
+from cnnstat.export.pytorch.module_tree import Scopes
+from cnnstat.ir.graph import Graph, Input
+
+_PLACE = '''def place(root, path, what, persistent=True):
+    """Register a module, parameter or buffer under a dotted path."""
+    *above, name = path.split(".")
+    for part in above:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root._modules[part]
+    if isinstance(what, nn.Module):
+        root.add_module(name, what)
+    elif isinstance(what, nn.Parameter):
+        root.register_parameter(name, what)
+    else:
+        root.register_buffer(name, what, persistent=persistent)
+'''
+
+LONGEST_LINE = 100
+SHORTEST_RUN = 3
+_INDENT = "    "
+
+
+def torch_text(graph: Graph, title: str) -> str:
+    """Return a graph as a Python file with one class for the network and one for each kind of group in it.
+
+    Raises CnnstatError for a layer of which it is not known what it computes, SpecError where an op refuses its inputs.
+    """
+    sound, remarks = with_sound_names(graph)
+    tables = Tables({"F", "Place"})
+    scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
+    root = scopes.root(grouped(sound, broken_scopes(sound)))
+    taken = {"Tensor", "F", "Place", *HANDMADE}
+    name = _network_name(graph.name, taken)
+    found = Classes(sound.blocks, taken)
+    found.define(scopes.known)
+    classes = [*found.found, Class(name, (), root.children, root, [])]
+    imports, helpers = code_of(scopes.handmade & set(HANDMADE))
+    bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
+    if any("place(self" in body for body in bodies):
+        bodies.insert(0, _PLACE.rstrip())
+    if any("OrderedDict(" in body for body in bodies):
+        imports = ["from collections import OrderedDict", *imports]
+    if tables.found:
+        bodies[:0] = [UNPACK.rstrip(), "\n".join(f"{table} = {made}" for table, made in tables.found.items())]
+        imports = [*IMPORTS, *imports]
+    bodies.append(_demo(name, sound))
+    tensor = "Tensor, " * ("from torch import Tensor" in imports)
+    further = [line for line in imports if line.startswith("from torch.")]
+    lines = ["import torch", f"from torch import {tensor}nn"]
+    lines += ["from torch.nn import functional as F"] if any("F." in body for body in bodies) else []
+    if any("torch.ops.torchvision." in body for body in bodies):
+        lines.append("import torchvision  # noqa: F401  # for its operations")
+    lines = [*(line for line in imports if "torch" not in line), "", *lines, *further]
+    return (
+        f'"""{_docstring(sound, title)}\n"""\n\n'
+        + "\n".join(lines).lstrip("\n")
+        + "\n\n\n"
+        + "\n\n\n".join(bodies)
+        + "\n"
+    )
+
+
+def _network_name(name: str, taken: set[str]) -> str:
+    """Return a name for the class of the network."""
+    words = re.findall(r"[A-Za-z0-9]+", name)
+    found = "".join(word[:1].upper() + word[1:] for word in words)
+    found = found if found[:1].isalpha() else f"Network{found}"
+    while found in taken:
+        found += "_"
+    taken.add(found)
+    return found
+
+
+def _docstring(graph: Graph, title: str) -> str:
+    """Return what the file says about itself."""
+    texts = [str(graph.about.get(key, "")) for key in ("title", "cite")]
+    said = [" ".join(text.split()) for text in (*filter(None, texts), title)]
+    return "\n\n".join(_safe(text) + "." * (not text.endswith(".")) for text in said)
+
+
+def _safe(text: str) -> str:
+    """Return a text fit for a docstring."""
+    return "".join(c if c.isprintable() else " " for c in text).replace("\\", "/").replace('"""', "'''").rstrip('"')
+
+
+# Classes -------------------------------------------------------------------------------------------------------------
+
+
+def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
+    """Return the text of one class."""
+    said = _uses(each.paths) if each.paths else "The network."
+    lines = [f"class {each.name}(nn.Module):", f'{_INDENT}"""{said}"""', ""]
+    lines += [f"{_INDENT}# {_safe(remark)}" for remark in remarks if not each.paths]
+    taken = ", ".join(("self", *map(_parameter_text, each.parameters)))
+    lines += [f"{_INDENT}def __init__({taken}):", f"{_INDENT * 2}super().__init__()"]
+    lines += [line for entry in each.children for line in _child(entry)]
+    lines += [f"{_INDENT * 2}{line}" for line in each.scope.setup]
+    if not each.paths and graph.dtype != "float32":
+        lines.append(f"{_INDENT * 2}self.to(torch.{graph.dtype})")
+    lines += ["", f"{_INDENT}def forward({', '.join(('self', *each.scope.arguments))}):"]
+    return "\n".join((*lines, *(f"{_INDENT * 2}{line}" for line in each.scope.lines)))
+
+
+def _uses(paths: list[str]) -> str:
+    """Return where a class is used, as far as a line reaches."""
+    shown = next(n for n in range(4, 0, -1) if n == 1 or sum(map(len, paths[:n])) < LONGEST_LINE - 30)
+    return f"Used as {', '.join(paths[:shown])}{', …' if len(paths) > shown else '.'}"
+
+
+def _parameter_text(parameter: Argument) -> str:
+    """Return a parameter of a constructor."""
+    return parameter.name if parameter.is_positional else f"{parameter.name}={value_text(parameter.default)}"
+
+
+def _child(entry: Entry) -> list[str]:
+    """Return the lines that make a child."""
+    label = entry.label or ""
+    built = _built(entry, _INDENT * 2)
+    if is_attribute(label):
+        lines = [f"self.{label} = {built}"]
+    elif "." in label:
+        lines = [f'place(self, "{label}", {built})']
+    else:
+        lines = [f'self.add_module("{label}", {built})']
+    if entry.keys.get("frozen"):
+        lines.append(f"{access_text(label)}.requires_grad_(False)")
+    return [f"{_INDENT * 2}{line}" for line in lines]
+
+
+def _built(entry: Entry, margin: str) -> str:
+    """Return the expression that makes a module; a sequence of several lines is indented by `margin`."""
+    if entry.call is not None:
+        return call_text(entry.call)
+    labels = [each.label or "" for each in entry.inner]
+    if labels != list(map(str, range(len(labels)))):
+        return _named_sequence(labels, [_built(each, margin + _INDENT) for each in entry.inner], margin)
+    inner = _with_runs([_built(each, margin + _INDENT) for each in entry.inner])
+    text = f"nn.Sequential({', '.join(inner)})"
+    if len(margin) + len(text) + 16 <= LONGEST_LINE and "\n" not in text:
+        return text
+    lines = "".join(f"{margin}{_INDENT}{each},\n" for each in inner)
+    return f"nn.Sequential(\n{lines}{margin})"
+
+
+def _named_sequence(labels: list[str], texts: list[str], margin: str) -> str:
+    """Return the expression that makes a sequence of modules with names."""
+    stem = labels[0].rstrip("0123456789")
+    first = labels[0].removeprefix(stem)
+    if len(set(texts)) == 1 and len(texts) >= SHORTEST_RUN and first.isdecimal() and "\n" not in texts[0]:
+        numbers = range(int(first), int(first) + len(labels))
+        if labels == [f"{stem}{number}" for number in numbers]:
+            counted = f"range({len(labels)})" if first == "0" else f"range({first}, {numbers.stop})"
+            return f'nn.Sequential(OrderedDict((f"{stem}{{i}}", {texts[0]}) for i in {counted}))'
+    lines = "".join(f"{margin}{_INDENT}{label}={text},\n" for label, text in zip(labels, texts))
+    return f"nn.Sequential(OrderedDict(\n{lines}{margin}))"
+
+
+def _with_runs(texts: list[str]) -> list[str]:
+    """Return the members of a sequence, runs of equal ones as comprehensions."""
+    found: list[str] = []
+    for text, run in groupby(texts):
+        count = len(list(run))
+        is_long = count >= SHORTEST_RUN and "\n" not in text
+        found += [f"*({text} for _ in range({count}))"] if is_long else [text] * count
+    return found
+
+
+def _demo(name: str, graph: Graph) -> str:
+    """Return what the file does when it is run."""
+    given = ", ".join(map(_example, graph.inputs))
+    result = "[tuple(y.shape) for y in model({})]" if len(graph.outputs) != 1 else "tuple(model({}).shape)"
+    lines = ["model = " + f"{name}().eval()", "with torch.no_grad():", f"{_INDENT}print({result.format(given)})"]
+    return "\n".join(('if __name__ == "__main__":', *(f"{_INDENT}{line}" for line in lines)))
+
+
+def _example(given: Input) -> str:
+    """Return an example of an input."""
+    sizes = ", ".join(map(str, given.shape))
+    if not given.dtype.startswith(("float", "bfloat")):
+        return f"torch.zeros(({sizes}{',' * (len(given.shape) == 1)}), dtype=torch.{given.dtype})"
+    return f"torch.rand({sizes or '()'}" + (f", dtype=torch.{given.dtype})" if given.dtype != "float32" else ")")

@@ -1,0 +1,130 @@
+"""Stored tensors in PyTorch files: the lines that register them, and how each is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterator
+from keyword import iskeyword
+
+from cnnstat.analysis.shapes import Values
+from cnnstat.errors import CnnstatError, OpError
+from cnnstat.export.outline import prefixes
+from cnnstat.export.pytorch.constant_tables import Tables
+from cnnstat.export.pytorch.variables import variable_name
+from cnnstat.ir.graph import Graph, Node
+from cnnstat.ir.recorded_call import Replay, Stored
+from cnnstat.ops.operands import operand_names
+from cnnstat.ops.traced import Applied, Recorded
+
+
+def stated_tensors(op: Applied | Recorded, operands: Container[int | float | str]) -> Replay:
+    """Return the tensors that a spec states of a call: learnt ones that are operands, or all of an opaque call."""
+    is_opaque = isinstance(op, Recorded)
+    learnt = [
+        Stored(name, shape, "float32", is_parameter=True, is_learnt=name not in op.frozen)
+        for name, shape in op.tensors
+        if is_opaque or name in operands
+    ]
+    other = [
+        Stored(name, shape, "int64" if name.endswith("num_batches_tracked") else "float32", is_parameter=False)
+        for name, shape in (op.stored if is_opaque else ())
+    ]
+    return Replay((), (), (*learnt, *other))
+
+
+def register_stored(
+    node: Node, replay: Replay, scope: str, placed: set[str], tables: Tables, attribute: Callable[[str], str]
+) -> Iterator[str]:
+    """Yield the lines that register the stored tensors and constants of recorded calls; raises CnnstatError.
+
+    scope: with a dot behind, where the lines stand; placed: full names of the tensors that are registered already, to
+    which these are added; tables: get the values; attribute: returns a label as modules can have it.
+    """
+    try:
+        for each in replay.stored:
+            if each.name not in placed:
+                placed.add(each.name)
+                label = attribute(each.name.removeprefix(scope))
+                yield registration(label, _stored_text(each, tables), each.is_persistent)
+        for number, constant in enumerate(replay.constants):
+            label = constant_label(node, number)
+            made = tables.text(constant.value, constant.shape, constant.dtype, label)
+            yield registration(label, made, False)
+    except OpError as error:
+        raise CnnstatError(f"{node.name} ({node.op.kind}): {error}; export it to yaml instead") from None
+
+
+def _stored_text(stored: Stored, tables: Tables) -> str:
+    """Return what makes a parameter or a buffer."""
+    if not stored.is_parameter:
+        is_number = stored.dtype.startswith(("float", "bfloat", "complex"))
+        is_weight = stored.is_persistent and is_number
+        if stored.value is None and not is_weight and stored.name.rpartition(".")[2] != "num_batches_tracked":
+            raise OpError(f"the buffer {stored.name} has no values; give the model memory")
+        return tables.text(stored.value, stored.shape, stored.dtype, stored.name, is_weight=is_weight)
+    if not stored.dtype.startswith(("float", "bfloat", "complex")):
+        return f"nn.Parameter(torch.zeros({stored.shape}, dtype=torch.{stored.dtype}), requires_grad=False)"
+    sizes = ", ".join(map(str, stored.shape)) or "()"
+    return f"nn.Parameter(torch.randn({sizes}) * 0.02{'' if stored.is_learnt else ', requires_grad=False'})"
+
+
+def registration(label: str, made: str, is_persistent: bool = True) -> str:
+    """Return the line that registers a parameter or buffer."""
+    is_parameter, passing = made.startswith("nn.Parameter("), "" if is_persistent else ", persistent=False"
+    if is_attribute(label):
+        return f"self.{label} = {made}" if is_parameter else f'self.register_buffer("{label}", {made}{passing})'
+    return f'place(self, "{label}", {made}{passing})'
+
+
+def stored_access(label: str, kind: str) -> str:
+    """Return how a parameter or buffer is reached; kind: which of the two."""
+    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_{kind}("{label}")'
+
+
+def constant_label(node: Node, number: int) -> str:
+    """Return what a constant of a layer is called."""
+    return f"{variable_name(node.name.rpartition('.')[2]) or 'layer'}_constant{number or ''}"
+
+
+def module_tensors(graph: Graph, values: Values) -> set[str]:
+    """Return the full names of the tensors that belong to modules of layers."""
+    return {
+        f"{node.name}.{name}"
+        for node, inputs in zip(graph.nodes, values.inputs)
+        if node.replay is None and not isinstance(node.op, (Applied, Recorded))
+        for name in (*node.op.weights(inputs), *node.op.buffers(inputs))
+    }
+
+
+def is_attribute(label: str) -> bool:
+    """Whether a label can be written as an attribute."""
+    return label.isidentifier() and not iskeyword(label)
+
+
+def access_text(label: str) -> str:
+    """Return how a module under a label, which may have dots, is reached."""
+    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_submodule("{label}")'
+
+
+def broken_scopes(graph: Graph) -> set[str]:
+    """Return the scopes that no class can hold, since what is inside uses weights from outside, or the reverse."""
+    broken: set[str] = set()
+    for node in graph.nodes:
+        others = [] if node.shares is None else [graph.nodes[node.shares].name]
+        if isinstance(node.replay, Replay):
+            others = [each.name for each in node.replay.stored]
+        elif isinstance(node.op, (Applied, Recorded)):
+            others += [name for name, _ in node.op.tensors if "." in name]
+        for other in others:
+            is_tied = node.shares is not None and node.replay is None
+            broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if is_tied else set()
+            if not is_tied:
+                broken |= set(prefixes(node.name)) - set(prefixes(other))
+    return broken
+
+
+def operands_of(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
+    """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
+    try:
+        return operand_names(op, input_count)
+    except OpError as error:
+        raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None

@@ -1,0 +1,300 @@
+"""Scopes: every group of a graph with its children and the lines of its forward method."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from cnnstat.analysis.shapes import Values
+from cnnstat.errors import CnnstatError
+from cnnstat.export.entries import Entry
+from cnnstat.export.outline import Unit, nodes_of
+from cnnstat.export.pytorch.constant_tables import Tables
+from cnnstat.export.pytorch.dense_lists import ARGUMENTS, LIST, collapsed, growing_run
+from cnnstat.export.pytorch.layers import function_call, layer_of, module_call
+from cnnstat.export.pytorch.module_state import (
+    access_text,
+    constant_label,
+    is_attribute,
+    module_tensors,
+    operands_of,
+    register_stored,
+    stated_tensors,
+    stored_access,
+)
+from cnnstat.export.pytorch.recorded_code import Lines
+from cnnstat.export.pytorch.variables import Step, Variables, assignment, variable_name
+from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.recorded_call import Refusal, Replay
+from cnnstat.ops.traced import Applied, Recorded
+
+UNUSED = "Unused"
+
+
+@dataclass(eq=False)
+class Scope:
+    """A group: its children, parameters of its own, the arguments and lines of its forward method, and its results."""
+
+    path: str
+    children: list[Entry] = field(default_factory=list)
+    setup: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    reads: tuple[Edge, ...] = ()
+    makes: tuple[Edge, ...] = ()
+    is_chain: bool = True
+
+
+@dataclass
+class Scopes:
+    """Turns the groups of a graph into scopes.
+
+    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules
+    that are built. known: all groups but those that are mere sequences.
+    """
+
+    graph: Graph
+    values: Values
+    reserved: set[str]
+    tables: Tables
+    handmade: set[str] = field(default_factory=set)
+    known: list[tuple[Entry, Scope]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Find out who reads what."""
+        self._readers: dict[Edge, int] = {}
+        for index, node in enumerate(self.graph.nodes):
+            for edge in node.inputs:
+                self._readers[edge] = index
+        self._placed = module_tensors(self.graph, self.values)
+
+    def root(self, units: tuple[Unit, ...]) -> Scope:
+        """Return the scope of the whole network."""
+        return self._scope(units, "", tuple(map(Edge, range(self.graph.arity))), self.graph.outputs)
+
+    def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
+        """Return a scope: first what is inside it, then the lines that call that."""
+        scope = Scope(path, reads=reads, makes=makes)
+        inside = f"{path}." if path else ""
+        steps: list[tuple[Step, Unit]] = []
+        for unit in units:
+            steps.append((self._group(unit, scope, inside) if unit.scope else self._leaf(unit, scope, inside), unit))
+        plain = [step for step, _ in steps]
+        variables = Variables(plain, makes, self._given(scope, plain))
+        variables.lists |= {ARGUMENTS: len(scope.reads)} if scope.arguments == [f"*{ARGUMENTS}"] else {}
+        before, run = scope.reads, 0
+        for number, (step, unit) in enumerate(steps):
+            run = run - 1 if run else growing_run(plain, number, variables.live)
+            is_module = self._write(scope, step, unit, inside, variables, grows=run > 0)
+            scope.is_chain &= is_module and len(step.reads) == len(step.makes) == 1 and step.reads == before
+            before = step.makes
+        scope.is_chain &= before == scope.makes
+        self._finish(scope, variables)
+        return scope
+
+    def _given(self, scope: Scope, steps: Sequence[Step]) -> dict[Edge, str]:
+        """Return the names of a forward method's arguments."""
+        names: dict[Edge, str] = {}
+        if scope.path and self._only_joins(scope, steps):
+            scope.arguments = [f"*{ARGUMENTS}"]
+            return {edge: f"{ARGUMENTS}[{number}]" for number, edge in enumerate(scope.reads)}
+        for number, edge in enumerate(scope.reads):
+            # Groups that work alike share one class only if their arguments are called alike.
+            name = variable_name(self.graph.value_name(edge.value)) if not scope.path else ""
+            name = name or ("xyzwvu"[number] if number < 6 else f"x{number}")
+            while name in names.values():
+                name += "_"
+            names[edge] = name
+        scope.arguments = list(names.values())
+        return names
+
+    def _only_joins(self, scope: Scope, steps: Sequence[Step]) -> bool:
+        """Whether a group takes any number of tensors, concatenates them, and needs them no more."""
+        first = self.graph.nodes[steps[0].makes[0].value - self.graph.arity] if steps and steps[0].makes else None
+        if first is None or first.op.kind != "Concat" or first.replay is not None:
+            return False
+        return steps[0].reads == scope.reads and not any(set(step.reads) & set(scope.reads) for step in steps[1:])
+
+    def _group(self, unit: Unit, scope: Scope, inside: str) -> Step:
+        """Add a group as a child, and return the step that calls it."""
+        nodes = list(nodes_of(unit))
+        first, last = nodes[0], nodes[-1]
+        made = {
+            Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self.values.outputs[self.graph.arity + n]))
+        }
+        reads = tuple(dict.fromkeys(e for n in nodes for e in self.graph.nodes[n].inputs if e not in made))
+        results = set(self.graph.outputs)
+        makes = tuple(e for e in sorted(made, reverse=True) if e in results or self._readers.get(e, first) > last)
+        inner = self._scope(unit.lists[0], unit.scope, reads, makes)
+        entry = Entry(label=self._attribute(unit.scope[len(inside) :]), lists=[inner.children], path=unit.scope)
+        scope.children.append(entry)
+        if not inner.is_chain:
+            self.known.append((entry, inner))
+        pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
+        return Step(unit.scope[len(inside) :], reads, makes, pattern)
+
+    def _leaf(self, unit: Unit, scope: Scope, inside: str) -> Step:
+        """Add a layer as a child where it has a module, and return the step that calls it."""
+        assert unit.node is not None
+        node = self.graph.nodes[unit.node]
+        op, inputs = node.op, self.values.inputs[unit.node]
+        makes = tuple(Edge(unit.out.value, number) for number in range(len(self.values.outputs[unit.out.value])))
+        if isinstance(node.replay, Refusal):
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
+        label = node.name[len(inside) :]
+        if node.home.startswith(inside):
+            label = node.home[len(inside) :] or label
+        if isinstance(node.replay, Replay) and not self._is_at_home(node, inside):
+            self._register(node, node.replay, scope, inside)
+            pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
+            return Step(label, node.inputs, makes if node.replay.results else (), pattern)
+        if isinstance(op, Recorded):
+            self._register(node, stated_tensors(op, ()), scope, inside)
+            if op.function == UNUSED:
+                return Step(label, (), (), "")
+            return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
+        if isinstance(op, Applied):
+            inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
+            names = operands_of(op, node.name, len(self.values.inputs[unit.node]))
+            self._register(node, stated_tensors(op, names), scope, inside)
+            op = op.op
+        layer = layer_of(op, inputs, len(makes))
+        if layer.constructor is not None:
+            self.handmade.add(layer.constructor.callee)
+            if not self._is_called_again(unit.node):
+                entry = Entry(label=self._attribute(label), call=layer.constructor)
+                if not node.trainable and op.weights(inputs):
+                    entry.keys["frozen"] = True
+                scope.children.append(entry)
+                if node.shares is not None:
+                    own, theirs = self._access(label), self._access(self.graph.nodes[node.shares].name[len(inside) :])
+                    tied = (*op.weights(inputs), *op.buffers(inputs))
+                    scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
+        return Step(label, node.inputs, makes, layer.pattern)
+
+    def _register(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
+        """Add what registers the stored tensors of a call, as far as no layer has them."""
+        scope.setup += register_stored(node, replay, inside, self._placed, self.tables, self._attribute)
+
+    def _is_at_home(self, node: Node, inside: str) -> bool:
+        """Whether a layer stands as a module within its scope, under the path that its weights have."""
+        return bool(node.home) and node.home.startswith(inside)
+
+    # Lines -----------------------------------------------------------------------------------------------------------
+
+    def _write(self, scope: Scope, step: Step, unit: Unit, inside: str, variables: Variables, *, grows: bool) -> bool:
+        """Add the line that takes one step; whether that calls a module with what it reads, and nothing more.
+
+        grows: whether a list of all that the next steps read gets its result.
+        """
+        reads = [variables[edge] for edge in step.reads]
+        if grows and LIST not in variables.lists:
+            scope.lines.append(f"{LIST} = [{', '.join(reads)}]")
+            variables.collect(step.reads, LIST)
+            reads = [variables[edge] for edge in step.reads]
+        if unit.scope:
+            text = f"{self._access(step.label)}({', '.join(reads)})"
+        else:
+            assert unit.node is not None
+            step, text = self._leaf_text(unit.node, step, reads, inside, scope, variables)
+        is_module = text == f"{self._access(step.label)}({', '.join(reads)})"
+        for name, count in variables.lists.items():
+            text = collapsed(text, name, count)
+        targets = variables.targets(step)
+        if grows:
+            variables.collect((*step.reads, *step.makes), LIST)
+            scope.lines.append(f"{LIST}.append({text})")
+        elif text and text != targets:
+            scope.lines.append(assignment(targets, text))
+        return is_module
+
+    def _leaf_text(
+        self, index: int, step: Step, reads: list[str], inside: str, scope: Scope, variables: Variables
+    ) -> tuple[Step, str]:
+        """Return the expression of a layer and its step; lines that come before it are added."""
+        node = self.graph.nodes[index]
+        if not isinstance(node.replay, Replay) or self._is_at_home(node, inside):
+            return step, self._expression(index, step, reads, inside)
+        kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
+        lines, text, pattern = Lines(
+            node.replay,
+            reads,
+            lambda name: stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
+            lambda number: f"self.{constant_label(node, number)}",
+            variables.live,
+        ).written()
+        scope.lines += lines
+        return step._replace(pattern=pattern), text
+
+    def _expression(self, index: int, step: Step, reads: list[str], inside: str) -> str:
+        """Return the text that computes a node."""
+        node = self.graph.nodes[index]
+        op, shapes = node.op, self.values.inputs[index]
+        if isinstance(op, Recorded):
+            if op.function == UNUSED:
+                return ""
+            raise CnnstatError(
+                f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
+                "export it to yaml instead"
+            )
+        if isinstance(op, Applied):
+            names = operands_of(op, node.name, len(shapes))
+            shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
+            reads = [self._operand(name, reads, inside) for name in names]
+            op = op.op
+        if layer_of(op, shapes, 1).constructor is None:
+            return function_call(op, reads, shapes)
+        label = step.label
+        if node.shares is not None and self._is_called_again(index):
+            label = self.graph.nodes[node.shares].name[len(inside) :]
+        return module_call(op, self._access(label), reads)
+
+    def _is_called_again(self, index: int) -> bool:
+        """Whether a node calls the very module of the node whose weights it shares."""
+        node = self.graph.nodes[index]
+        owner = None if node.shares is None else self.graph.nodes[node.shares]
+        if owner is None or node.shares is None or owner.replay is not None:
+            return False
+        theirs, own = self.values.inputs[node.shares], self.values.inputs[index]
+        return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)
+
+    def _operand(self, name: int | float | str, reads: list[str], inside: str) -> str:
+        """Return the text of an operand."""
+        if isinstance(name, str):
+            return self._access(name.removeprefix(inside))
+        return reads[name] if isinstance(name, int) else repr(name)
+
+    def _finish(self, scope: Scope, variables: Variables) -> None:
+        """Add the line that returns the results."""
+        # What is placed inside another child needs it to be there.
+        scope.children.sort(key=lambda entry: (entry.label or "").count("."))
+        results = ", ".join(variables[edge] for edge in scope.makes)
+        names = [entry.label for entry in scope.children]
+        scope.is_chain = (
+            scope.is_chain
+            and bool(scope.path)
+            and not scope.setup
+            and self._is_sequence(scope.path, [name or "" for name in names])
+            and len(names) == len(scope.lines)
+            and not any(entry.keys for entry in scope.children)
+        )
+        if scope.lines and scope.lines[-1].startswith(f"{results} = ") and len(scope.makes) == 1:
+            scope.lines[-1] = f"return {scope.lines[-1].partition(' = ')[2]}"
+        else:
+            scope.lines.append(f"return {results}" if results else "return ()")
+
+    def _is_sequence(self, path: str, labels: list[str]) -> bool:
+        """Whether children are called as those of nn.Sequential: by numbers, or by names if it is one in the model."""
+        if labels == list(map(str, range(len(labels)))):
+            return True
+        return self.graph.blocks.get(path) == "Sequential" and all(map(is_attribute, labels))
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def _attribute(self, label: str) -> str:
+        """Return a label as modules can have it; what nn.Module uses itself gets a `_`, as in `cnnstat.build`."""
+        return ".".join(f"{part}_" if part in self.reserved else part for part in label.split("."))
+
+    def _access(self, label: str) -> str:
+        """Return how a child is reached."""
+        return access_text(self._attribute(label))

@@ -1,0 +1,230 @@
+"""Attribution: the time of every row in every pass that a trace recorded, with what belongs to none beside it.
+
+In each pass, in whole nanoseconds and exactly: span = Σ rows + unattributed + gaps.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cnnstat.profile.kernels import Kernel, Launch, Signature, Step, Trace
+from cnnstat.profile.matching import Match, match
+from cnnstat.profile.ownership import Owner, Ownership
+from cnnstat.profile.sharing import share
+
+_BEFORE_LAUNCH = 1_000_000
+"""Nanoseconds that a kernel may seem to start before its launch; more, and CUPTI stamped it with another clock.
+
+PyTorch issue 192021: at the start of each session but a process's first, some records carry such times.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One kernel of a pass and whom it works for; None where that is not known."""
+
+    kernel: Kernel
+    owner: Owner | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """One pass, in nanoseconds.
+
+    pieces: its kernels in order of their launch.
+    forward, backward: by row; unattributed: of kernels that belong to no row; gaps: time in which nothing ran.
+    """
+
+    pieces: tuple[Piece, ...]
+    span: int
+    gaps: int
+    unattributed: int
+    forward: Mapping[int, int]
+    backward: Mapping[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attribution:
+    """The passes of a trace that are whole.
+
+    recorded: how many passes, or replays of a graph, the trace has; rejected: those of them left out because kernels of
+    theirs are missing; lost: those kernels.
+    calls: how often each row was called in one pass.
+    match: how a replay's kernels were found again among those of an ordinary pass; None for ordinary passes.
+    """
+
+    passes: tuple[Pass, ...]
+    recorded: int
+    rejected: int
+    lost: int
+    calls: Mapping[int, int]
+    match: Match | None = None
+
+
+def attribute(trace: Trace) -> Attribution:
+    """Return the ordinary passes of a trace, each kernel with the row whose range its launch lies in."""
+    ownership = Ownership(trace)
+    work = _by_correlation(trace.kernels)
+    steps = [step for step in trace.steps if step.kind == "eager"]
+    launched = _launches_of(steps, trace.launches)
+    calls = _calls(trace, steps)
+    found = []
+    lost = 0
+    for launches in launched:
+        missing = sum(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
+        pieces = tuple(
+            Piece(kernel, ownership.owner(launch)) for launch in launches for kernel in work.get(launch.correlation, ())
+        )
+        lost += missing
+        found.append(None if missing or _is_misdated(launches, work) else pieces)
+    kept, missing = _of_usual_length(found)
+    return Attribution(
+        passes=tuple(map(_divide, kept)),
+        recorded=len(found),
+        rejected=len(found) - len(kept),
+        lost=lost + missing,
+        calls=calls,
+    )
+
+
+def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], passes: int = 1) -> Attribution:
+    """Return the replays of a trace, each kernel with the row of the kernel of an ordinary pass that it is.
+
+    passes: how many passes one graph holds. Of several, the last is left out, and each other one ends where the next
+    begins: so it has the gap between the two, which a single pass's kernels do not show.
+    What PyTorch launches beside the graph at each replay (the random generator's state) is part of the pass, of no row.
+    """
+    work = _by_correlation(trace.kernels)
+    steps = [step for step in trace.steps if step.kind == "replay"]
+    found = [_replayed(launches, work) for launches in _launches_of(steps, trace.launches)]
+    kept, lost = _of_usual_length(found)
+    lost += sum(len(kept[0] if kept else ordinary.pieces * passes) for pieces in found if pieces is None)
+    reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
+    matches: dict[tuple[Signature, ...], Match] = {}
+    graphs = {launch.correlation for launch in trace.launches if launch.kind == "graph"}
+    divided = []
+    for pieces in kept:
+        inside = [piece.kernel for piece in pieces if piece.kernel.correlation in graphs]
+        beside = tuple(piece for piece in pieces if piece.kernel.correlation not in graphs)
+        for kernels, until in _passes_in(inside, passes):
+            signatures = tuple(kernel.signature for kernel in kernels)
+            if signatures not in matches:
+                matches[signatures] = match(signatures, reference)
+            divided.append(_divide((*beside, *map(Piece, kernels, matches[signatures].owners)), until))
+            beside = ()
+    return Attribution(
+        passes=tuple(divided),
+        recorded=len(found),
+        rejected=len(found) - (len(kept) if divided else 0),
+        lost=lost,
+        calls=calls,
+        match=max(matches.values(), key=lambda found: found.unmatched, default=None),
+    )
+
+
+def _passes_in(kernels: Sequence[Kernel], passes: int) -> Iterator[tuple[Sequence[Kernel], int | None]]:
+    """Yield the kernels of each pass of a replay but the last of several, and when the next begins.
+
+    Nothing where the passes do not have as many kernels each.
+    """
+    length, rest = divmod(len(kernels), passes)
+    if passes == 1:
+        yield kernels, None
+    elif not rest:
+        for first in range(0, length * (passes - 1), length):
+            following = kernels[first + length : first + 2 * length]
+            yield kernels[first : first + length], min(kernel.start for kernel in following)
+
+
+def _replayed(launches: Sequence[Launch], work: Mapping[int, Sequence[Kernel]]) -> tuple[Piece, ...] | None:
+    """Return the kernels of one replay, those beside the graph first; None if some are missing or misdated."""
+    inside = [kernel for one in launches if one.kind == "graph" for kernel in _in_order(work.get(one.correlation, ()))]
+    beside = [kernel for one in launches if one.kind != "graph" for kernel in work.get(one.correlation, ())]
+    missing = any(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
+    if missing or not inside or _is_misdated(launches, work):
+        return None
+    return tuple(Piece(kernel, None) for kernel in (*beside, *inside))
+
+
+def _by_correlation(kernels: Iterable[Kernel]) -> dict[int, list[Kernel]]:
+    """Return what each launch made run."""
+    work: dict[int, list[Kernel]] = {}
+    for kernel in kernels:
+        work.setdefault(kernel.correlation, []).append(kernel)
+    return work
+
+
+def _launches_of(steps: Sequence[Step], launches: Iterable[Launch]) -> list[list[Launch]]:
+    """Return the launches of each pass, on whatever thread, in order of time."""
+    starts = [step.start for step in steps]
+    found: list[list[Launch]] = [[] for _ in steps]
+    for launch in launches:
+        place = bisect_right(starts, launch.start) - 1
+        if place >= 0 and launch.start <= steps[place].end:
+            found[place].append(launch)
+    return found
+
+
+def _calls(trace: Trace, steps: Sequence[Step]) -> dict[int, int]:
+    """Return how often each row was called in one pass: in the pass with most calls, for steps may be cut short."""
+    counts: list[Counter[int]] = [Counter() for _ in steps]
+    starts = [step.start for step in steps]
+    for mark in trace.marks:
+        place = bisect_right(starts, mark.start) - 1
+        if place >= 0 and mark.start <= steps[place].end and mark.row >= 0:
+            counts[place][mark.row] += 1
+    totals = [sum(count.values()) for count in counts]
+    return dict(counts[totals.index(max(totals))]) if counts else {}
+
+
+def _is_misdated(launches: Iterable[Launch], work: Mapping[int, Sequence[Kernel]]) -> bool:
+    """Whether a kernel claims to have started long before the call that launched it."""
+    return any(
+        kernel.start < launch.start - _BEFORE_LAUNCH
+        for launch in launches
+        for kernel in work.get(launch.correlation, ())
+    )
+
+
+def _in_order(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Return the kernels of a graph in order of capture: that of its nodes, or of the starts where no node is told."""
+    told = len({kernel.node for kernel in kernels}) == len(kernels) and all(kernel.node for kernel in kernels)
+    return sorted(kernels, key=lambda kernel: (kernel.node if told else kernel.start, kernel.start))
+
+
+def _of_usual_length(found: Iterable[tuple[Piece, ...] | None]) -> tuple[list[tuple[Piece, ...]], int]:
+    """Return the passes that have the most usual number of kernels (the larger of two), and how many others lack."""
+    whole = [pieces for pieces in found if pieces]
+    counts = Counter(map(len, whole))
+    usual = max(counts, key=lambda length: (counts[length], length), default=0)
+    return [pieces for pieces in whole if len(pieces) == usual], sum(max(0, usual - len(pieces)) for pieces in whole)
+
+
+def _divide(pieces: tuple[Piece, ...], until: int | None = None) -> Pass:
+    """Return the times of a pass: what its kernels were busy, by owner, and the rest.
+
+    until: when the next pass begins, if the time up to there belongs to this one.
+    """
+    shares = share([piece.kernel for piece in pieces])
+    end = max((piece.kernel.end for piece in pieces), default=0)
+    behind = 0 if until is None else max(0, until - end)
+    unattributed = 0
+    forward: dict[int, int] = {}
+    backward: dict[int, int] = {}
+    for piece, busy in zip(pieces, shares.busy):
+        if piece.owner is None:
+            unattributed += busy
+        else:
+            times = backward if piece.owner.backward else forward
+            times[piece.owner.row] = times.get(piece.owner.row, 0) + busy
+    return Pass(
+        pieces=pieces,
+        span=shares.span + behind,
+        gaps=shares.gaps + behind,
+        unattributed=unattributed,
+        forward=forward,
+        backward=backward,
+    )

@@ -1,0 +1,242 @@
+"""Marks of a traced PyTorch model: a function mode sees the calls that the trace saw, and a plan tells their rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnstat.profile.observer import UNATTRIBUTED, LayerCall, Observer, copied
+from cnnstat.profile.plan import Event, Plan, Planned, make_plan
+from cnnstat.pytorch.calls import Heard, function_name
+from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.modules import modules_of
+from cnnstat.pytorch.recorder import is_transformed, results_of
+from cnnstat.pytorch.tensors import shape_of
+
+Handler = Callable[[Callable[..., Any], tuple[Any, ...], dict[str, Any]], Any]
+"""Is given every call, and runs it."""
+
+
+class _Calls:
+    """Hands the outermost of nested calls to a handler."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+        self.is_inside = False
+
+    def run(self, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run one call; what it calls itself is part of it."""
+        if self.is_inside or is_transformed():
+            return function(*arguments, **keywords)
+        self.is_inside = True
+        try:
+            return self.handler(function, arguments, keywords)
+        finally:
+            self.is_inside = False
+
+
+class _Functions(TorchFunctionMode):
+    """Hears calls from Python."""
+
+    def __init__(self, calls: _Calls) -> None:
+        super().__init__()
+        self._calls = calls
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one call."""
+        return self._calls.run(func, args, kwargs or {})
+
+
+class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    """Hears what no one heard above, as in scripted modules."""
+
+    def __init__(self, calls: _Calls) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._calls = calls
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation."""
+        return self._calls.run(func, args, kwargs or {})
+
+
+@contextmanager
+def listening(handler: Handler, below: bool) -> Iterator[None]:
+    """Hand every call of this thread to a handler; `below`: those that are not seen from Python too."""
+    calls = _Calls(handler)
+    with ExitStack() as stack:
+        if below:
+            stack.enter_context(_Dispatched(calls))
+        stack.enter_context(_Functions(calls))
+        yield
+
+
+class CallMarks:
+    """Marks by the plan of a first run.
+
+    diverged: how many runs since have not followed it; the calls behind the first other one belong to no row.
+    below: whether calls below Python are looked at, which costs time in every operation.
+    """
+
+    def __init__(self, model: nn.Module, plan: Plan, below: bool) -> None:
+        self._model = model
+        self.plan = plan
+        self.below = below
+        self.diverged = 0
+        self.passed_over = plan.passed_over
+        self.counts = Counter(planned.row for planned in plan.calls if planned.is_layer and planned.row is not None)
+        self._place = 0
+        self._is_lost = False
+        self._before: Counter[int] = Counter()
+
+    @contextmanager
+    def marking(self, observer: Observer) -> Iterator[None]:
+        """While active, every run tells the observer."""
+        calls, passing = self.plan.calls, self.plan.passing
+        end = len(calls)
+
+        runs = _Runs(self._model, self._start, self._finish)
+
+        def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+            place = self._place
+            if not runs.depth or function in passing:
+                return function(*arguments, **keywords)
+            self._place = place + 1
+            planned = calls[place] if place < end else None
+            if self._is_lost or planned is None or planned.function != function:
+                return self._strange(observer, function, arguments, keywords)
+            if planned.row is None:
+                return function(*arguments, **keywords)
+            return _observed(observer, planned.row, self._count(planned), function, arguments, keywords)
+
+        with runs.following(), listening(handle, self.below):
+            yield
+
+    def _count(self, planned: Planned) -> int:
+        """Return how often a row was called before in this run; work on its weights goes with the call it is for."""
+        assert planned.row is not None
+        before = self._before[planned.row]
+        if planned.is_layer:
+            self._before[planned.row] = before + 1
+        return before
+
+    def _strange(
+        self, observer: Observer, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> Any:
+        """Run a call that does not follow the plan: it belongs to no row, nor do those behind it."""
+        if not self._is_lost:
+            self._is_lost = True
+            self.diverged += 1
+        return _observed(observer, UNATTRIBUTED, 0, function, arguments, keywords)
+
+    @contextmanager
+    def capturing(self, found: list[LayerCall]) -> Iterator[None]:
+        """While active, a run puts its computations into `found`."""
+        stored = {id(tensor) for tensor in (*self._model.parameters(), *self._model.buffers())}
+        runs = _Runs(self._model, self._start)
+
+        def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+            if not runs.depth or function in self.plan.passing:
+                return function(*arguments, **keywords)
+            planned = self.plan.calls[self._place] if self._place < len(self.plan.calls) else None
+            self._place += 1
+            if planned is not None and planned.function == function and planned.row not in (None, UNATTRIBUTED):
+                kept = copied((arguments, keywords), stored)
+                found.append(LayerCall(planned.row or 0, function, *kept))
+            return function(*arguments, **keywords)
+
+        with runs.following(), listening(handle, self.below):
+            yield
+
+    def _start(self) -> None:
+        """Begin the plan anew."""
+        self._place, self._is_lost = 0, False
+        self._before.clear()
+
+    def _finish(self) -> None:
+        """A run that ends before its plan does has not followed it either."""
+        if not self._is_lost and any(planned.row is not None for planned in self.plan.calls[self._place :]):
+            self.diverged += 1
+
+
+def _observed(
+    observer: Observer,
+    row: int,
+    call: int,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> Any:
+    """Run a call between two marks."""
+    observer.enter(row, call)
+    try:
+        made = function(*arguments, **keywords)
+    finally:
+        observer.leave(row, call)
+    observer.made(row, made)
+    return made
+
+
+class _Runs:
+    """Follows the runs of a model: `depth` is 0 outside, and above 1 where a model calls itself."""
+
+    def __init__(self, model: nn.Module, start: Callable[[], None], finish: Callable[[], None] | None = None) -> None:
+        self._model = model
+        self._start = start
+        self._finish = finish
+        self.depth = 0
+
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        self.depth += 1
+        if self.depth == 1:
+            self._start()
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        self.depth -= 1
+        if not self.depth and self._finish is not None:
+            self._finish()
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow the runs for as long as the context lasts."""
+        before = self._model.register_forward_pre_hook(self._enter)
+        after = self._model.register_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            before.remove()
+            after.remove()
+
+
+def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[Heard]) -> tuple[Plan, bool]:
+    """Run a model once and hold its calls against the trace; returns the plan, and whether to look below Python."""
+    below = any(call.below for call in heard)
+    events: list[Event] = []
+    stack = CallStack(modules_of(model))
+    runs = _Runs(model, events.clear)
+    no_results: tuple[Tensor, ...] = ()
+
+    def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        path, results = stack.current.path, no_results
+        name = function_name(function)
+        try:
+            made = function(*arguments, **keywords)
+            results = results_of(name, arguments, made)
+        finally:
+            # A call that fails is an event too: the model may go on without it.
+            if runs.depth:
+                events.append(Event(function, name, path, tuple(map(shape_of, results)) if results else None))
+        return made
+
+    with runs.following(), stack.following(), listening(handle, below):
+        run()
+    return make_plan(events, heard), below

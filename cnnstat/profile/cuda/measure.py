@@ -1,0 +1,221 @@
+"""Measure: everything that is measured of one model on a GPU, in the order in which nothing disturbs the next.
+
+First what runs without a profiler: CUPTI slows the launches of a process down even after its session has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from cnnstat.errors import CnnstatError
+from cnnstat.profile.chrome import slices_of, write_trace
+from cnnstat.profile.cuda.backends import backends
+from cnnstat.profile.cuda.energy import joules_per_run
+from cnnstat.profile.cuda.failures import explained
+from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Run
+from cnnstat.profile.cuda.graph import Graph, capture_passes
+from cnnstat.profile.cuda.isolate import Alone, isolate
+from cnnstat.profile.cuda.rounds import in_turns, on_the_clock, on_the_gpu, until_enqueued
+from cnnstat.profile.cuda.session import Traced, kernels_of, traced
+from cnnstat.profile.cuda.torch_gpu import TorchGpu
+from cnnstat.profile.kernels import read_mark
+from cnnstat.profile.measurement import Measurement, RowTimes
+from cnnstat.profile.options import Options
+from cnnstat.profile.progress import Progress
+from cnnstat.profile.result import Whole
+from cnnstat.profile.samples import summarize
+from cnnstat.profile.subject import Subject
+
+_WARM_UP = 10
+"""Passes before anything is measured: libraries load, choose their algorithms and grow their workspaces."""
+
+_AFTER_INTERRUPT = 3
+"""Profiled passes once the user has asked to stop: enough for a table of what there is."""
+
+_SHOWN = 2
+"""Passes whose layers get a track in the Chrome trace."""
+
+
+def measure_cuda(subject: Subject, options: Options, progress: Progress) -> Measurement:
+    """Return the times of a subject that lies on a GPU; changes of PyTorch's switches are undone.
+
+    Raises CnnstatError where memory runs out, the GPU fails, or the profiler loses kernels of every pass.
+    Once a round is complete, an interrupt ends the measurement early; before that it is raised.
+    """
+    with explained(), backends(options.tf32):
+        gpu = TorchGpu(subject.device)
+        with gpu.active():
+            return measure_on(gpu, subject, options, progress)
+
+
+def measure_on(gpu: Gpu, subject: Subject, options: Options, progress: Progress) -> Measurement:
+    """Return the times of a subject on a GPU that is ready, see `measure_cuda`."""
+    return _Measuring(gpu, subject, options, progress).measurement()
+
+
+def one_pass(subject: Subject) -> Run:
+    """Return one pass of a subject: forward, and backward where it is asked for, on gradients that are new."""
+    if not subject.backward:
+        return subject.run
+
+    def train() -> None:
+        # Gradients that are there already would be added to, by kernels that a first pass does not have.
+        subject.clear_gradients()
+        subject.train_step()
+
+    return train
+
+
+@dataclass
+class _Measuring:
+    """One measurement, and what it has found so far."""
+
+    gpu: Gpu
+    subject: Subject
+    options: Options
+    progress: Progress
+    complete: bool = True
+    notes: list[str] = field(default_factory=list)
+
+    def measurement(self) -> Measurement:
+        """Measure everything."""
+        gpu, run = self.gpu, one_pass(self.subject)
+        self.progress.stage("warming up", _WARM_UP)
+        for _ in range(_WARM_UP):
+            run()
+            gpu.synchronize()
+            self.progress.step()
+        if self.subject.backward:
+            # Those of the last pass would be given back during this one, and hide what it needs.
+            self.subject.clear_gradients()
+        peak = gpu.peak_bytes(run)
+        before = gpu.clocks()
+        graph = self._captured(run)
+        whole = self._whole(run, graph)
+        after = gpu.clocks()
+        alone = self._alone()
+        joules = self._joules(graph or Graph(run, 1), whole)
+        passes = self.options.samples if self.complete else min(_AFTER_INTERRUPT, self.options.samples)
+        self.progress.stage("profiling", 1)
+        found = traced(gpu, self.subject, run, graph, passes)
+        self.progress.step()
+        self._write(found)
+        return Measurement(
+            rows=self._rows(found, alone),
+            whole=whole,
+            gaps=median(one.gaps for one in found.passes) / 1e9,
+            unattributed=median(one.unattributed for one in found.passes) / 1e9,
+            peak_bytes=peak,
+            joules=joules,
+            # Passes that lost a kernel are left out, so that none is missing in what is reported.
+            lost_kernels=0,
+            complete=self.complete,
+            notes=(*self.notes, *found.notes),
+            clocks=_clocks(before, after),
+        )
+
+    def _captured(self, run: Run) -> Graph | None:
+        """Return the model's CUDA graph; None where it cannot be captured."""
+        try:
+            return capture_passes(self.gpu, run)
+        except CaptureError as error:
+            self.notes.append(
+                f"no CUDA graph ({error}): the whole is ordinary passes, with the CPU's delays inside the gaps"
+            )
+            return None
+
+    def _whole(self, run: Run, graph: Graph | None) -> Whole:
+        """Return the times of the whole model, all ways in turns."""
+        passes = graph.passes if graph else 1
+        plain = on_the_gpu(self.gpu, graph.replay if graph else run)
+        variants: dict[str, Callable[[], float]] = {
+            "plain": lambda: plain() / passes,
+            "eager": on_the_clock(self.gpu, run),
+            "enqueue": until_enqueued(self.gpu, run),
+        }
+        found, complete = in_turns(variants, self.options.samples, self.progress, "whole model")
+        self.complete = self.complete and complete
+        return Whole(
+            plain=summarize(found["plain"]),
+            eager=summarize(found["eager"]),
+            enqueue=summarize(found["enqueue"]),
+            replayed=graph is not None,
+        )
+
+    def _alone(self) -> Mapping[int, Alone]:
+        """Return the times of every layer alone, where they are asked for."""
+        if not self.options.isolate or not self.complete:
+            return {}
+        try:
+            found, notes = isolate(self.gpu, self.subject.capture(), self.options.samples, self.progress)
+        except KeyboardInterrupt:
+            self.complete = False
+            return {}
+        except CaptureError as error:
+            self.notes.append(f"layers were not measured alone: no CUDA graph ({error})")
+            return {}
+        self.notes += notes
+        return found
+
+    def _joules(self, graph: Graph, whole: Whole) -> float | None:
+        """Return the energy of a pass, where it is asked for."""
+        if not self.options.energy or not self.complete:
+            return None
+        self.progress.stage("energy", 1)
+        try:
+            joules = joules_per_run(self.gpu, graph.replay, whole.plain.median * graph.passes)
+        except KeyboardInterrupt:
+            self.complete = False
+            return None
+        self.progress.step()
+        if joules is None:
+            self.notes.append("NVML does not tell this GPU's energy")
+            return None
+        return joules / graph.passes
+
+    def _rows(self, found: Traced, alone: Mapping[int, Alone]) -> dict[int, RowTimes]:
+        """Return the times of every row that ran."""
+        kernels = kernels_of(found.passes[0])
+        ran = {row for one in found.passes for row in (*one.forward, *one.backward)}
+        rows = {}
+        for row in sorted(ran | set(found.attribution.calls)):
+            count, names = kernels.get(row, (0, ()))
+            single = alone.get(row)
+            backward = tuple(one.backward.get(row, 0) / 1e9 for one in found.passes)
+            rows[row] = RowTimes(
+                forward=tuple(one.forward.get(row, 0) / 1e9 for one in found.passes),
+                backward=backward if self.subject.backward else None,
+                warm=None if single is None else single.warm,
+                cold=None if single is None else single.cold,
+                calls=found.attribution.calls.get(row, 0),
+                kernels=count,
+                kernel_names=names,
+            )
+        return rows
+
+    def _write(self, found: Traced) -> None:
+        """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
+        if self.options.trace is None:
+            return
+        names = [node.name for node in self.subject.analysis.graph.nodes]
+        try:
+            write_trace(self.options.trace, slices_of(found.passes[:_SHOWN], names), _renamed(found.events, names))
+        except CnnstatError as error:
+            self.notes.append(str(error))
+
+
+def _renamed(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+    """Return the events with the layers' names on their ranges."""
+    marks = [(event, read_mark(str(event.get("name", "")))) for event in events]
+    return [event if row is None or row < 0 else {**event, "name": names[row]} for event, row in marks]
+
+
+def _clocks(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
+    """Return clocks before and after the rounds, and the power limit."""
+    limit = {name: value for name, value in before.items() if name == "power_limit_W"}
+    told = (("before", before), ("after", after))
+    clocks = {f"{name}_{moment}": value for moment, found in told for name, value in found.items() if name not in limit}
+    return {**clocks, **limit}

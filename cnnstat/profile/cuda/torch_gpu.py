@@ -1,0 +1,179 @@
+"""TorchGpu: a GPU through PyTorch; the only file here that puts work on one."""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from cnnstat.profile.cuda.failures import first_line
+from cnnstat.profile.cuda.gpu import CaptureError, Run
+from cnnstat.profile.cuda.nvml import Nvml
+
+_HEAD = 256
+"""Kernels run at the start of each session of the profiler before anything is measured in it.
+
+CUPTI loses the first kernels of a session, one more in each session of a process (PyTorch issue 192021).
+"""
+
+
+class TorchGpu:
+    """A GPU, and one stream that is not the default one: captures need that, and warm-ups must use it too."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = torch.device("cuda", torch.cuda.current_device() if device.index is None else device.index)
+        properties = torch.cuda.get_device_properties(self._device)
+        self._l2_bytes = int(properties.L2_cache_size)
+        self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # untyped in PyTorch
+        self._pool: Any = None
+        self._anchors: list[Any] = []
+        uuid = getattr(properties, "uuid", None)
+        self._nvml = Nvml(None if uuid is None else f"GPU-{uuid}")
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """While active, PyTorch's ops go to this GPU and its stream."""
+        with torch.cuda.device(self._device):
+            torch.cuda.synchronize()
+            with torch.cuda.stream(self._stream):
+                yield
+            torch.cuda.synchronize()
+
+    @property
+    def l2_bytes(self) -> int:
+        """Size of its L2 cache."""
+        return self._l2_bytes
+
+    def now(self) -> int:
+        """Nanoseconds of the host's clock."""
+        return time.perf_counter_ns()
+
+    def synchronize(self) -> None:
+        """Wait until all work is done."""
+        torch.cuda.synchronize()
+
+    def elapsed(self, run: Run, repeats: int) -> float:
+        """Return the seconds between two events on the stream, with so many runs between them."""
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+        start.record()
+        for _ in range(repeats):
+            run()
+        end.record()
+        end.synchronize()
+        return float(start.elapsed_time(end)) / 1000
+
+    def capture(self, run: Run) -> Run:
+        """Return a replay of the CUDA graph of a run; raises CaptureError.
+
+        All graphs share one pool of memory: they are replayed one after the other, and nobody reads what they make.
+        """
+        graph = torch.cuda.CUDAGraph()
+        # A tensor or graph that is collected during a capture would make calls that break it.
+        was_collecting = gc.isenabled()
+        gc.disable()
+        try:
+            if self._pool is None:
+                self._open_pool()
+            torch.cuda.synchronize()
+            self._capture_into(graph, run)
+        except RuntimeError as error:
+            torch.cuda.synchronize()
+            # A capture that failed leaves its pool closed to others (PyTorch issue 180395, before 2.12), and random
+            # numbers refused outside of captures; one that succeeds, in another pool, ends both.
+            with suppress(RuntimeError):
+                self._open_pool()
+            raise CaptureError(first_line(error)) from error
+        finally:
+            if was_collecting:
+                gc.enable()
+        return graph.replay
+
+    def _open_pool(self) -> None:
+        """Make a pool of memory for captures, with a graph in it: one that no graph uses is given up for good."""
+        scratch = torch.zeros(1, device=self._device)
+        torch.cuda.synchronize()
+        self._pool = torch.cuda.graph_pool_handle()
+        anchor = torch.cuda.CUDAGraph()
+        self._capture_into(anchor, lambda: scratch.add_(1))
+        self._anchors.append(anchor)
+
+    def _capture_into(self, graph: torch.cuda.CUDAGraph, run: Run) -> None:
+        """Capture a run; ends the capture whatever happens, since else every later call of CUDA fails."""
+        graph.capture_begin(pool=self._pool)
+        try:
+            result = run()
+        except BaseException:
+            # CUDA only says again that the capture is broken; the first error is the one that tells.
+            with suppress(RuntimeError):
+                graph.capture_end()
+            raise
+        graph.capture_end()
+        del result
+
+    def record(self, script: Callable[[], None]) -> list[dict[str, Any]]:
+        """Run under torch.profiler, and return the events of its trace; times are exact decimals."""
+        from torch.profiler import ProfilerActivity, profile
+
+        scratch = torch.zeros(1, device=self._device)
+        torch.cuda.synchronize()
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+            for _ in range(_HEAD):
+                scratch.add_(1)
+            torch.cuda.synchronize()
+            script()
+            torch.cuda.synchronize()
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "trace.json"
+            profiler.export_chrome_trace(str(path))
+            # Kernels' names come from compilers; some Kineto versions write their control characters as they are.
+            document = json.loads(path.read_text(encoding="utf-8", errors="replace"), parse_float=Decimal, strict=False)
+        events: list[dict[str, Any]] = document["traceEvents"]
+        return events
+
+    def range(self, name: str) -> AbstractContextManager[object]:
+        """A range of that name in the trace."""
+        found: AbstractContextManager[object] = torch.profiler.record_function(name)
+        return found
+
+    def peak_bytes(self, run: Run) -> int:
+        """Return the most memory that is allocated at once during a run, over what was before it."""
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        result = run()
+        torch.cuda.synchronize()
+        peak = torch.cuda.max_memory_allocated()
+        del result
+        return int(peak - before)
+
+    def free_bytes(self) -> int:
+        """Return the memory that can still be allocated, PyTorch's own reserve included."""
+        free, _ = torch.cuda.mem_get_info()
+        return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+
+    def sweep(self, size: int) -> Run:
+        """Return what reads so many bytes of memory that nothing else uses."""
+        numbers = torch.randn(max(1, size // 4), device=self._device)
+        return numbers.sum
+
+    def clocks(self) -> Mapping[str, float]:
+        """Return `sm_MHz` and `memory_MHz` now, and `power_limit_W`; those that NVML tells."""
+        told = {
+            "sm_MHz": self._nvml.sm_megahertz(),
+            "memory_MHz": self._nvml.memory_megahertz(),
+            "power_limit_W": self._nvml.power_limit(),
+        }
+        return {name: value for name, value in told.items() if value is not None}
+
+    def joules(self) -> float | None:
+        """Return the energy used since the driver was loaded; None where NVML does not tell."""
+        return self._nvml.joules()

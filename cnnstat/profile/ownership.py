@@ -1,0 +1,135 @@
+"""Ownership: which row a launch works for, by the ranges that were open when it happened."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cnnstat.profile.kernels import Launch, Operation, Trace
+
+_SKEW = 50_000
+"""Nanoseconds by which a launch may lie outside the op that its External id names, since two clocks time them.
+
+Where a launch belongs to no op, the trace gives its own correlation as External id, which can be any op's too.
+"""
+
+
+class Owner(NamedTuple):
+    """A row, and whether the work is part of its backward pass."""
+
+    row: int
+    backward: bool
+
+
+class _Range(NamedTuple):
+    """A stretch of one thread's time: a mark, a backward op, or the accumulation of a gradient."""
+
+    start: int
+    end: int
+    row: int | None = None
+    sequence: int | None = None
+    accumulates: bool = False
+
+
+class Ownership:
+    """Tells the row of every launch of one trace."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._operations = {found.identity: found for found in trace.operations if found.identity is not None}
+        self._timelines = _timelines(trace)
+
+    def owner(self, launch: Launch) -> Owner | None:
+        """Return whom a launch works for; None where no row was running."""
+        operation = self._operation(launch)
+        if operation is not None:
+            return self._at(operation.thread, operation.start)
+        return self._at(launch.thread, launch.start)
+
+    def _operation(self, launch: Launch) -> Operation | None:
+        """Return the op that a launch names, if it can be that one."""
+        if launch.operation is None or launch.operation == launch.correlation:
+            return None
+        found = self._operations.get(launch.operation)
+        if found is None or not found.start - _SKEW <= launch.start <= found.end + _SKEW:
+            return None
+        return found
+
+    def _at(self, thread: int, time: int) -> Owner | None:
+        """Return the owner of a moment of a thread."""
+        timeline = self._timelines.get(thread)
+        return timeline.at(time) if timeline else None
+
+
+class _Timeline:
+    """One thread's time, cut where the innermost open range changes."""
+
+    def __init__(self, cuts: list[tuple[int, Owner | None]]) -> None:
+        self._times = [time for time, _ in cuts]
+        self._owners = [owner for _, owner in cuts]
+
+    def at(self, time: int) -> Owner | None:
+        """Return the owner at a moment; a range owns the moment at which it starts."""
+        place = bisect_right(self._times, time)
+        return self._owners[place - 1] if place else None
+
+
+def _timelines(trace: Trace) -> dict[int, _Timeline]:
+    """Return the time of every thread that ran a layer or a backward op."""
+    ranges: dict[int, list[_Range]] = {}
+    for mark in trace.marks:
+        ranges.setdefault(mark.thread, []).append(_Range(mark.start, mark.end, row=mark.row))
+    marked = {thread: _Timeline(_cuts(found, {})) for thread, found in ranges.items()}
+    makers = _makers(trace, marked)
+    for operation in trace.operations:
+        if "AccumulateGrad" in operation.name:
+            found = _Range(operation.start, operation.end, accumulates=True)
+        elif operation.forward_thread > 0 and operation.sequence is not None:
+            found = _Range(operation.start, operation.end, sequence=operation.sequence)
+        else:
+            continue
+        ranges.setdefault(operation.thread, []).append(found)
+    return {thread: _Timeline(_cuts(found, makers)) for thread, found in ranges.items()}
+
+
+def _makers(trace: Trace, marked: dict[int, _Timeline]) -> dict[int, int]:
+    """Return the row of the forward op that made each node of the autograd graph, by sequence number.
+
+    An op that makes no node shows the number of the next one that does, so that the last op with a number is the maker.
+    """
+    makers: dict[int, Operation] = {}
+    for operation in trace.operations:
+        if operation.sequence is not None and operation.forward_thread == 0 and operation.thread in marked:
+            makers[operation.sequence] = operation
+    owners = {number: marked[maker.thread].at(maker.start) for number, maker in makers.items()}
+    return {number: owner.row for number, owner in owners.items() if owner is not None}
+
+
+def _cuts(ranges: Iterable[_Range], makers: dict[int, int]) -> list[tuple[int, Owner | None]]:
+    """Return the moments at which the owner of a thread changes, and to whom."""
+    cuts: list[tuple[int, Owner | None]] = []
+    open_ranges: list[tuple[int, Owner | None, bool]] = []
+    latest: Owner | None = None
+
+    def close(time: int) -> None:
+        while open_ranges and open_ranges[-1][0] <= time:
+            end, _, _ = open_ranges.pop()
+            # A child that two clocks let outlive its parent must not make time run backwards.
+            cuts.append((max(end, cuts[-1][0]), open_ranges[-1][1] if open_ranges else None))
+
+    for found in sorted(ranges, key=lambda found: (found.start, -found.end)):
+        close(found.start)
+        inside = bool(open_ranges) and open_ranges[-1][2]
+        backward = inside or found.row is None
+        if found.row is not None:
+            owner = Owner(found.row, backward) if found.row >= 0 else None
+        elif found.accumulates:
+            # The engine runs it right after the node whose gradient it adds, so that it is that one's.
+            owner = latest
+        else:
+            row = makers.get(found.sequence) if found.sequence is not None else None
+            latest = owner = None if row is None else Owner(row, True)
+        open_ranges.append((found.end, owner, backward))
+        cuts.append((found.start, owner))
+    close(max((end for end, _, _ in open_ranges), default=0))
+    return cuts

@@ -1,0 +1,215 @@
+"""From a source to a subject: built, filled with random numbers, moved to the device, and held against its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.errors import CnnstatError, SourceError
+from cnnstat.ir.graph import Graph
+from cnnstat.ir.op import Family
+from cnnstat.profile.call_marks import CallMarks, plan_run
+from cnnstat.profile.fast_path import fast_path
+from cnnstat.profile.network_marks import NetworkMarks
+from cnnstat.profile.options import Options
+from cnnstat.profile.plan import Plan
+from cnnstat.profile.subject import Subject
+from cnnstat.profile.weights import SEED, fill_randomly
+from cnnstat.pytorch.build.network import build_network
+from cnnstat.pytorch.runnable import Runnable, runnable_module, runnable_source
+from cnnstat.pytorch.state import same_random_numbers
+from cnnstat.sources.load import is_torch, load_source
+from cnnstat.sources.request import Request, RequestError
+from cnnstat.units import check_dtype
+
+
+def make_subject(
+    source: str | Graph | nn.Module,
+    request: Request,
+    options: Options,
+    device: torch.device,
+    *,
+    input: Any = None,
+    inputs: Any = None,
+) -> Subject:
+    """Return a model that is ready to be measured on a device; a model that is given itself is left as it was.
+
+    source: a zoo name, a spec, a PyTorch model by name, a graph, or a torch.nn.Module, of which a copy is measured.
+    input, inputs: what a torch.nn.Module is called with, as `cnnstat.load` takes it.
+    The dtype is that of the options, else of the request, else the model's own.
+    Raises CnnstatError where the model cannot be built, run or followed.
+    """
+    request = replace(request, dtype=_checked(options.dtype or request.dtype))
+    with same_random_numbers():
+        torch.manual_seed(SEED)
+        if isinstance(source, nn.Module):
+            return _of_runnable(runnable_module(source, input, inputs, request, fill_randomly), options, device)
+        if input is not None or inputs is not None:
+            raise RequestError("input and inputs go with a torch.nn.Module; for a source by name the request says them")
+        if isinstance(source, str) and is_torch(source):
+            return _of_runnable(runnable_source(source, request, fill_randomly), options, device)
+        if not isinstance(source, (str, Graph)):
+            said = f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}"
+            raise SourceError(said)
+        graph = load_source(source, request) if isinstance(source, str) else source
+        return _of_graph(graph, request, options, device)
+
+
+def _checked(dtype: str | None) -> str | None:
+    """Return a dtype's name; raises CnnstatError where there is none, or models cannot compute in it."""
+    if dtype is not None and not getattr(torch, check_dtype(dtype)).is_floating_point:
+        raise CnnstatError(f"--dtype {dtype}: models compute with floating-point numbers; use float32 or bfloat16")
+    return dtype
+
+
+def _of_graph(graph: Graph, request: Request, options: Options, device: torch.device) -> Subject:
+    """Return a subject of a module built from a layer graph."""
+    dtype = request.dtype or graph.dtype
+    if dtype != graph.dtype:
+        inputs = (replace(each, dtype=dtype) if "float" in each.dtype else each for each in graph.inputs)
+        graph = replace(graph, dtype=dtype, inputs=tuple(inputs))
+    analysis = analyze_graph(graph)
+    network = build_network(graph, None, dtype)
+    fill_randomly(network)
+    network.train(request.mode == "train")
+    _place(network, device, options)
+    sizes = _table_sizes(graph)
+    tensors = [_input(each.shape, each.dtype, sizes.get(number)) for number, each in enumerate(graph.inputs)]
+    subject = Subject(
+        model=network,
+        arguments=tuple(_moved(tensor, device, options) for tensor in tensors),
+        keywords={},
+        analysis=analysis,
+        marks=NetworkMarks(network),
+        device=device,
+        backward=options.backward,
+    )
+    with _failing(graph.name):
+        _try(subject)
+    return subject
+
+
+def _of_runnable(runnable: Runnable, options: Options, device: torch.device) -> Subject:
+    """Return a subject of a PyTorch model, after a first run that is held against the trace."""
+    notes: list[str] = []
+    name = runnable.graph.name
+    plan, below = _planned(runnable, options, device)
+    if not plan.is_exact and not runnable.for_real:
+        # The trace on shapes alone took another path, or assumed upper bounds.
+        runnable.model.cpu()
+        runnable = runnable.traced_for_real()
+        plan, below = _planned(runnable, options, device)
+        notes.append("layers are those of a real run on this input: the trace on shapes alone has others")
+    notes += _mismatches(plan, runnable.graph)
+    if below:
+        notes.append("some ops run below Python and are followed there, which makes every op slower")
+    arguments, keywords = _moved((runnable.arguments, runnable.keywords), device, options)
+    marks = CallMarks(runnable.model, plan, below)
+    subject = Subject(
+        model=runnable.model,
+        arguments=arguments,
+        keywords=keywords,
+        analysis=analyze_graph(runnable.graph),
+        marks=marks,
+        device=device,
+        backward=options.backward,
+        notes=tuple(notes),
+    )
+    with _failing(name):
+        _try(subject)
+    return subject
+
+
+def _planned(runnable: Runnable, options: Options, device: torch.device) -> tuple[Plan, bool]:
+    """Return the plan of a model's runs on a device."""
+    _place(runnable.model, device, options)
+    arguments, keywords = _moved((runnable.arguments, runnable.keywords), device, options)
+    runnable.model.train(runnable.mode == "train")
+
+    def run() -> Any:
+        with torch.set_grad_enabled(options.backward):
+            return runnable.model(*arguments, **keywords)
+
+    with _failing(runnable.graph.name), fast_path(False):
+        return plan_run(runnable.model, run, runnable.calls)
+
+
+def _try(subject: Subject) -> None:
+    """Run once; raises whatever the model raises."""
+    result = subject.run()
+    if subject.backward:
+        subject.run_backward(result)
+        subject.clear_gradients()
+
+
+@contextmanager
+def _failing(name: str) -> Iterator[None]:
+    """Turn an error of the model into one line."""
+    try:
+        yield
+    except CnnstatError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise CnnstatError(f"{name} does not run: {type(error).__name__}: {said}") from error
+
+
+def _mismatches(plan: Plan, graph: Graph) -> Iterator[str]:
+    """Yield what of a run does not fit the graph."""
+    if plan.missed:
+        paths = sorted({path or graph.name for path in plan.missed})
+        yield f"{len(plan.missed)} op calls are not in the graph and count as unattributed: in {_some(paths)}"
+    if plan.lost:
+        yield f"the graph has layers that did not run: {_some([graph.nodes[row].name for row in plan.lost])}"
+    if plan.resized:
+        yield f"layers ran on other sizes than counted: {_some([graph.nodes[row].name for row in plan.resized])}"
+
+
+def _some(names: list[str]) -> str:
+    """Return the first few of many names."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _place(model: nn.Module, device: torch.device, options: Options) -> None:
+    """Move a model to the device, in the memory format asked for."""
+    if options.channels_last:
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
+    model.to(device)
+
+
+def _moved(value: Any, device: torch.device, options: Options) -> Any:
+    """Return nested inputs on the device."""
+    if isinstance(value, Tensor):
+        is_image = options.channels_last and value.dim() == 4
+        return value.to(device, memory_format=torch.channels_last if is_image else torch.preserve_format)
+    if isinstance(value, dict):
+        return {name: _moved(item, device, options) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [_moved(item, device, options) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _table_sizes(graph: Graph) -> dict[int, int]:
+    """Return how many places the table has that an input is looked up in, by the input's number."""
+    sizes: dict[int, int] = {}
+    for node in graph.nodes:
+        if node.op.family is Family.EMBEDDING:
+            (length, *_), *_ = node.op.weights(()).values()
+            for edge in node.inputs:
+                sizes[edge.value] = min(length, sizes.get(edge.value, length))
+    return sizes
+
+
+def _input(shape: tuple[int, ...], dtype: str, table: int | None) -> Tensor:
+    """Return a random input: between 0 and 1, or a place of a table; other whole numbers are zeros."""
+    kind: torch.dtype = getattr(torch, dtype)
+    if kind.is_floating_point:
+        return torch.rand(shape).to(kind)
+    return torch.randint(0, table, shape, dtype=kind) if table else torch.zeros(shape, dtype=kind)

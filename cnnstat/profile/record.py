@@ -1,0 +1,275 @@
+"""Record: a profile as the `cnnstat-profile/1` JSON contract, and back, so that a later one can be held against it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cnnstat.errors import CnnstatError
+from cnnstat.profile.identity import TOLERANCES, Identity
+from cnnstat.profile.result import Environment, LayerTime, Profile, Whole
+from cnnstat.profile.roofline import Bound, Ceilings
+from cnnstat.profile.samples import Samples
+
+SCHEMA = "cnnstat-profile/1"
+"""Name and version of the contract."""
+
+MAX_BYTES = 64 * 2**20
+"""Largest file that is taken for a profile."""
+
+BOUNDS: Mapping[str, Bound] = {"compute": "compute", "memory": "memory", "latency": "latency"}
+
+Value = TypeVar("Value")
+
+
+def document(profile: Profile) -> dict[str, Any]:
+    """Return everything a profile says as JSON-ready values: times in seconds, sizes in bytes, rates per second."""
+    environment, ceilings, identity, whole = profile.environment, profile.ceilings, profile.identity, profile.whole
+    return {
+        "schema": SCHEMA,
+        "model": {
+            "name": profile.model,
+            "source": profile.source,
+            "inputs": {name: list(shape) for name, shape in profile.inputs.items()},
+            "dtype": environment.dtype,
+        },
+        "environment": {
+            "device": environment.device,
+            "device_name": environment.device_name,
+            "dtype": environment.dtype,
+            "threads": environment.threads,
+            "versions": dict(environment.versions),
+            "settings": dict(environment.settings),
+            "clocks": dict(environment.clocks),
+        },
+        "ceilings": {
+            "flops_per_second": ceilings.flops,
+            "bytes_per_second": ceilings.bandwidth,
+            "launch": ceilings.launch,
+            "measured": ceilings.measured,
+        },
+        "whole": {
+            "plain": _samples(whole.plain),
+            "eager": _samples(whole.eager),
+            "enqueue": _samples(whole.enqueue),
+            "replayed": whole.replayed,
+            "cpu_bound": whole.cpu_bound,
+        },
+        "identity": {
+            "whole": identity.whole,
+            "layers": identity.layers,
+            "gaps": identity.gaps,
+            "unattributed": identity.unattributed,
+            "drift": identity.drift,
+            "adds_up": profile.adds_up,
+        },
+        "peak_bytes": profile.peak_bytes,
+        "predicted_peak_bytes": profile.predicted_peak_bytes,
+        "joules": profile.joules,
+        "lost_kernels": profile.lost_kernels,
+        "complete": profile.complete,
+        "notes": list(profile.notes),
+        "layers": [_layer(layer) for layer in profile.layers],
+    }
+
+
+def _samples(samples: Samples | None) -> dict[str, Any] | None:
+    """Return repeated measurements."""
+    if samples is None:
+        return None
+    return {"median": samples.median, "lower": samples.lower, "upper": samples.upper, "count": samples.count}
+
+
+def _layer(layer: LayerTime) -> dict[str, Any]:
+    """Return one layer."""
+    return {
+        "name": layer.name,
+        "op": layer.kind,
+        "calls": layer.calls,
+        "kernels": layer.kernels,
+        "kernel_names": list(layer.kernel_names),
+        "forward": _samples(layer.forward),
+        "backward": _samples(layer.backward),
+        "warm": _samples(layer.warm),
+        "cold": _samples(layer.cold),
+        "macs": layer.macs,
+        "flops": layer.flops,
+        "bytes": layer.moved,
+        "counted": layer.counted,
+        "flops_per_second": layer.flops_per_second,
+        "bytes_per_second": layer.bytes_per_second,
+        "floor": layer.floor,
+        "share_of_floor": layer.share_of_floor,
+        "bound": layer.bound,
+    }
+
+
+def read_profile(path: Path) -> Profile:
+    """Return the profile in a file; raises CnnstatError if there is none."""
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise CnnstatError(f"{path}: larger than {MAX_BYTES >> 20} MiB; this is no profile")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise CnnstatError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise CnnstatError(f"{path}: this is no text; write a profile with {REMEDY}") from None
+    return parse_profile(text, str(path))
+
+
+REMEDY = "`cnnstat profile SOURCE --format json --output FILE`"
+
+
+def parse_profile(text: str, shown: str) -> Profile:
+    """Return the profile in a JSON text, which messages call `shown`; raises CnnstatError if it holds none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise CnnstatError(f"{shown}{place}: not valid JSON; write a profile with {REMEDY}") from None
+    schema = found.get("schema") if isinstance(found, dict) else None
+    if schema != SCHEMA:
+        said = f"its schema is {str(schema)[:40]}" if schema else "it has no schema"
+        raise CnnstatError(f"{shown}: {said}, this version reads {SCHEMA}; write a profile with {REMEDY}")
+    try:
+        return _profile(found)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        said = f"{type(error).__name__}: {error}"[:100]
+        raise CnnstatError(f"{shown}: damaged ({said}); write it again with {REMEDY}") from None
+
+
+def _profile(found: Mapping[str, Any]) -> Profile:
+    """Return the profile in JSON values; raises what fits the fault where they are not one."""
+    model, around, best, identity = (found[key] for key in ("model", "environment", "ceilings", "identity"))
+    environment = Environment(
+        device=_device(around["device"]),
+        device_name=_text(around["device_name"]),
+        dtype=_text(around["dtype"]),
+        versions=_texts(around["versions"]),
+        settings=_texts(around["settings"]),
+        threads=_optional(_whole, around["threads"]),
+        clocks={_text(name): _number(value) for name, value in around["clocks"].items()},
+    )
+    return Profile(
+        model=_text(model["name"]),
+        source=_text(model["source"]),
+        inputs={_text(name): tuple(map(_whole, shape)) for name, shape in model["inputs"].items()},
+        environment=environment,
+        ceilings=Ceilings(
+            flops=_positive(best["flops_per_second"]),
+            bandwidth=_positive(best["bytes_per_second"]),
+            launch=_number(best["launch"]),
+            measured=_text(best["measured"]),
+        ),
+        layers=tuple(map(_read_layer, found["layers"])),
+        whole=_read_whole(found["whole"]),
+        identity=Identity(**{key: _number(identity[key]) for key in ("whole", "layers", "gaps", "unattributed")}),
+        peak_bytes=_optional(_whole, found["peak_bytes"]),
+        predicted_peak_bytes=_optional(_whole, found["predicted_peak_bytes"]),
+        joules=_optional(_number, found["joules"]),
+        lost_kernels=_whole(found["lost_kernels"]),
+        complete=_flag(found["complete"]),
+        notes=tuple(map(_text, found["notes"])),
+    )
+
+
+def _read_whole(entry: Mapping[str, Any]) -> Whole:
+    """Return the times of the whole model."""
+    return Whole(
+        plain=_read_samples(entry["plain"]),
+        eager=_read_samples(entry["eager"]),
+        enqueue=_optional(_read_samples, entry["enqueue"]),
+        replayed=_flag(entry["replayed"]),
+    )
+
+
+def _read_layer(entry: Mapping[str, Any]) -> LayerTime:
+    """Return one layer; rates follow from the rest."""
+    return LayerTime(
+        name=_text(entry["name"]),
+        kind=_text(entry["op"]),
+        calls=_whole(entry["calls"]),
+        forward=_read_samples(entry["forward"]),
+        macs=_whole(entry["macs"]),
+        flops=_whole(entry["flops"]),
+        moved=_whole(entry["bytes"]),
+        floor=_number(entry["floor"]),
+        bound=_optional(_bound, entry["bound"]),
+        kernels=_optional(_whole, entry["kernels"]),
+        kernel_names=tuple(map(_text, entry["kernel_names"])),
+        backward=_optional(_read_samples, entry["backward"]),
+        warm=_optional(_read_samples, entry["warm"]),
+        cold=_optional(_read_samples, entry["cold"]),
+        counted=_flag(entry["counted"]),
+    )
+
+
+def _read_samples(entry: Mapping[str, Any]) -> Samples:
+    """Return repeated measurements."""
+    return Samples(_number(entry["median"]), _number(entry["lower"]), _number(entry["upper"]), _whole(entry["count"]))
+
+
+def _optional(read: Callable[[Any], Value], value: Any) -> Value | None:
+    """Return None for null, else what `read` makes of a value."""
+    return None if value is None else read(value)
+
+
+def _number(value: Any) -> float:
+    """Return a finite number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{str(value)[:40]} is no number")
+    return float(value)
+
+
+def _positive(value: Any) -> float:
+    """Return a number above 0, by which others can be divided."""
+    if _number(value) <= 0:
+        raise ValueError(f"{value} is not above 0")
+    return float(value)
+
+
+def _whole(value: Any) -> int:
+    """Return an integer."""
+    if type(value) is not int:
+        raise ValueError(f"{str(value)[:40]} is no integer")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    """Return a truth value."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{str(value)[:40]} is neither true nor false")
+    return value
+
+
+def _text(value: Any) -> str:
+    """Return a text."""
+    if not isinstance(value, str):
+        raise ValueError(f"{str(value)[:40]} is no text")
+    return value
+
+
+def _texts(values: Mapping[Any, Any]) -> dict[str, str]:
+    """Return texts by name."""
+    return {_text(name): _text(value) for name, value in values.items()}
+
+
+def _device(value: Any) -> str:
+    """Return a device of a known kind."""
+    _one_of(_text(value).partition(":")[0], TOLERANCES)
+    return str(value)
+
+
+def _bound(value: Any) -> Bound:
+    """Return what sets a floor."""
+    return BOUNDS[_one_of(value, BOUNDS)]
+
+
+def _one_of(value: Any, known: Mapping[str, Any]) -> str:
+    """Return one of several words."""
+    if value not in known:
+        raise ValueError(f"{str(value)[:40]} is none of {', '.join(known)}")
+    return str(value)

@@ -1,0 +1,164 @@
+"""Profile: the measured times of one model on one device, layer by layer and whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnnstat.profile.identity import TOLERANCES, Identity, Tolerance
+from cnnstat.profile.roofline import Bound, Ceilings
+from cnnstat.profile.samples import Samples
+
+BEATEN = 1.005
+"""Share of the floor from which a layer is said to beat it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """Where and how a profile was measured.
+
+    device: "cuda", "cuda:1", "cpu" or "mps"; device_name: what the hardware calls itself.
+    versions: of cnnstat, python, torch, cuda, cudnn, driver: those there are.
+    threads: of PyTorch's CPU ops; None on a GPU.
+    settings: dtype, batch, tf32, channels_last, backward, mode, as strings.
+    clocks: MHz of the GPU's SM and memory before and after, where NVML tells; power limit in W.
+    """
+
+    device: str
+    device_name: str
+    dtype: str
+    versions: Mapping[str, str]
+    settings: Mapping[str, str]
+    threads: int | None = None
+    clocks: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind of device: `cuda` for `cuda:1`."""
+        return self.device.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerTime:
+    """Measured time of one layer (a row of `cnnstat analyze`); bytes and operations are those of one forward pass.
+
+    forward, backward: seconds of all its calls in one pass; backward is None where only the forward pass ran.
+    kernels: GPU kernels launched in one pass; None on a CPU.
+    moved: bytes of inputs, weights and outputs, each once.
+    floor, bound: least seconds by this machine's ceilings, and which ceiling it is, for the forward pass; 0 and None
+        for what neither moves nor computes anything, such as a view.
+    warm, cold: seconds of the layer alone (`--isolate`) with inputs in the cache and not.
+    """
+
+    name: str
+    kind: str
+    calls: int
+    forward: Samples
+    macs: int
+    flops: int
+    moved: int
+    floor: float
+    bound: Bound | None
+    kernels: int | None = None
+    kernel_names: tuple[str, ...] = ()
+    backward: Samples | None = None
+    warm: Samples | None = None
+    cold: Samples | None = None
+    counted: bool = True
+
+    @property
+    def seconds(self) -> float:
+        """Median seconds, backward included where it was measured."""
+        return self.forward.median + (self.backward.median if self.backward else 0.0)
+
+    @property
+    def flops_per_second(self) -> float:
+        """Achieved floating-point operations per second of the forward pass; 0 where it took no time."""
+        return self.flops / self.forward.median if self.forward.median else 0.0
+
+    @property
+    def bytes_per_second(self) -> float:
+        """Achieved bytes per second of the forward pass; 0 where it took no time."""
+        return self.moved / self.forward.median if self.forward.median else 0.0
+
+    @property
+    def share_of_floor(self) -> float:
+        """Floor divided by time: 1 is as fast as the ceilings allow, above 1 beats them (cache, Winograd, FFT)."""
+        return self.floor / self.forward.median if self.forward.median else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Whole:
+    """The model as a whole, uninstrumented; seconds of one pass.
+
+    plain: what the identity explains: CUDA-graph replay, or on a CPU the plain run.
+    eager: wall time of an ordinary call; enqueue: time the CPU needs to launch it (CUDA only).
+    replayed: whether `plain` is a CUDA-graph replay (False where the model cannot be captured).
+    """
+
+    plain: Samples
+    eager: Samples
+    enqueue: Samples | None = None
+    replayed: bool = False
+
+    @property
+    def cpu_bound(self) -> bool:
+        """Whether launching takes over 0.8 of the GPU's time, so that the CPU sets the pace."""
+        return self.enqueue is not None and self.enqueue.median > 0.8 * self.plain.median
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """The measured times of one model.
+
+    peak_bytes, predicted_peak_bytes: most bytes alive in a pass beside parameters and inputs, measured and
+        by the memory pass; None if not measured.
+    joules: energy of one pass (`--energy`); None where the machine does not tell.
+    lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
+    complete: False if the run was stopped before everything was measured.
+    notes: what a reader must know, one line each.
+    """
+
+    model: str
+    source: str
+    inputs: Mapping[str, tuple[int, ...]]
+    environment: Environment
+    ceilings: Ceilings
+    layers: tuple[LayerTime, ...]
+    whole: Whole
+    identity: Identity
+    peak_bytes: int | None = None
+    predicted_peak_bytes: int | None = None
+    joules: float | None = None
+    lost_kernels: int = 0
+    complete: bool = True
+    notes: tuple[str, ...] = ()
+
+    @property
+    def tolerance(self) -> Tolerance:
+        """The stated limits on the remainders of the identity on this kind of device."""
+        return TOLERANCES[self.environment.kind]
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether the remainders stay within the stated limits and no kernel was lost."""
+        return self.identity.holds(*self.tolerance) and not self.lost_kernels
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything under the `cnnstat-profile/1` JSON contract."""
+        from cnnstat.profile.record import document
+
+        return document(self)
+
+    def __repr__(self) -> str:
+        """The table of layers and the identity, as `cnnstat profile` prints it at 100 columns."""
+        from cnnstat.report.profile import text
+
+        return text(self, width=100)
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks."""
+        from cnnstat.report.profile import html
+
+        return html(self)

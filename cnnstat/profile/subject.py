@@ -1,0 +1,80 @@
+"""Subject: a model with random weights and inputs, ready to run, and marks that tell which row is running."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.errors import CnnstatError
+from cnnstat.profile.observer import LayerCall, Marks, Observer
+from cnnstat.pytorch.tensors import tensors_in
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Subject:
+    """A model to be measured; everything already lies on `device`, and nothing of it belongs to the caller.
+
+    arguments, keywords: random inputs of one pass; the same tensors in every run.
+    analysis: the counts of what runs; its graph's nodes are the rows.
+    backward: whether runs record what a backward pass needs.
+    notes: what a reader must know of how the model was made ready.
+    """
+
+    model: nn.Module
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    analysis: Analysis
+    marks: Marks
+    device: torch.device
+    backward: bool = False
+    notes: tuple[str, ...] = ()
+
+    def run(self) -> Any:
+        """Run one forward pass, and return what the model returns."""
+        with torch.set_grad_enabled(self.backward):
+            return self.forward()
+
+    def forward(self) -> Any:
+        """Run one forward pass, gradients as they are switched, and return what the model returns."""
+        return self.model(*self.arguments, **self.keywords)
+
+    def clear_gradients(self) -> None:
+        """Drop the gradients of the last backward pass, as `zero_grad` does."""
+        for parameter in self.model.parameters():
+            parameter.grad = None
+
+    def run_backward(self, result: Any) -> None:
+        """Run the backward pass of a run: the gradient of the sum of all its outputs.
+
+        Raises CnnstatError where no output depends on anything that is trained.
+        """
+        outputs = self.differentiable(result)
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+
+    def train_step(self) -> None:
+        """Run one forward and one backward pass; the gradients are left on the parameters."""
+        self.run_backward(self.run())
+
+    def differentiable(self, result: Any) -> list[Tensor]:
+        """Return the outputs that a backward pass starts from; raises CnnstatError where there are none."""
+        outputs = [tensor for tensor in tensors_in(result) if tensor.requires_grad]
+        if not outputs:
+            raise CnnstatError("no output of the model depends on trainable parameters: there is no backward pass")
+        return outputs
+
+    def marking(self, observer: Observer) -> AbstractContextManager[None]:
+        """While active, every run tells the observer when the computation of a row begins and ends."""
+        return self.marks.marking(observer)
+
+    def capture(self) -> list[LayerCall]:
+        """Run once, and return every computation of a row, in order, with copies of its inputs."""
+        found: list[LayerCall] = []
+        with self.marks.capturing(found):
+            self.run()
+        return found

@@ -1,0 +1,187 @@
+"""The finished graph: names that follow the modules, blocks, and the tensors that no call used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+from cnnstat.ir.graph import Edge, Graph, Input, Node
+from cnnstat.ir.op import Family
+from cnnstat.ir.recorded_call import Refusal, Replay
+from cnnstat.ops.traced import Recorded
+from cnnstat.pytorch.builder import Builder
+from cnnstat.pytorch.module_stack import ModuleCall
+from cnnstat.pytorch.modules import Modules
+from cnnstat.pytorch.parameter_ownership import Claim
+from cnnstat.pytorch.provenance import NodeDraft
+from cnnstat.pytorch.recorded_calls import Log, described
+
+_GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
+"""Where PyTorch keeps modules that are no layers."""
+
+UNUSED = "Unused"
+"""What the rows are called that hold parameters no call of this forward pass used."""
+
+
+def assemble(
+    builder: Builder, modules: Modules, inputs: tuple[Input, ...], outputs: tuple[Edge, ...], *, name: str, source: str
+) -> Graph:
+    """Return the graph of a trace."""
+    names = _Names(builder)
+    nodes: list[Node] = []
+    for draft in builder.nodes:
+        own = names.of(draft)
+        replay = _replay(draft, own, nodes, builder.log)
+        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
+    nodes = _at_home(nodes, builder)
+    nodes += _unused(builder, names)
+    return Graph(
+        name=name,
+        inputs=inputs,
+        nodes=tuple(nodes),
+        outputs=outputs,
+        dtype=builder.dtype,
+        source=source,
+        blocks=_blocks(modules, nodes),
+    )
+
+
+def _replay(draft: NodeDraft, name: str, before: list[Node], log: Log) -> Replay | Refusal | None:
+    """Return how a node is made again, where its op, as a module of this name, would not be the same."""
+    if draft.replay is not None or draft.call is None:
+        return draft.replay
+    owner, owner_name = None if draft.shares is None else before[draft.shares], name
+    if owner is not None:
+        owner_name = owner.name
+    is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
+    return None if is_called_so and (owner is None or owner.replay is None) else log.replay(*draft.call)
+
+
+def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
+    """Return nodes with the paths of their modules, where these are not their names: `qkv` for `attn.linear`."""
+    homes: dict[int, str] = {}
+    for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
+        if node.replay is None or draft.replay is not None or node.shares is not None:
+            continue
+        found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
+        if len(found) == 1:
+            homes[index] = found.pop()
+    if not homes:
+        return nodes
+    paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
+    shared = {node.shares for node in nodes}
+    counts = Counter(homes.values())
+    used = Counter(s.name for n in nodes if isinstance(n.replay, Replay) for s in n.replay.stored)
+    return [
+        replace(node, home=homes[index])
+        if index in homes
+        and index not in shared
+        and homes[index] not in paths
+        and counts[homes[index]] == 1
+        and all(used[full] == 1 for _, full in builder.nodes[index].own)
+        else node
+        for index, node in enumerate(nodes)
+    ]
+
+
+class _Names:
+    """Unique names: a module that is one op gives the op its path; others add the function's name."""
+
+    def __init__(self, builder: Builder) -> None:
+        drafts = builder.nodes
+        calls = Counter(id(draft.where) for draft in drafts)
+        self._single = {id(d.where) for d in drafts if calls[id(d.where)] == 1 and d.where.inner == 1 and d.where.path}
+        self._main: dict[int, NodeDraft] = {}
+        for index, draft in enumerate(drafts):
+            if _is_layer(draft.where) and (builder.ledger.weights.get(index) or draft.shares is not None):
+                self._main.setdefault(id(draft.where), draft)
+        self._taken: set[str] = set()
+
+    def of(self, draft: NodeDraft) -> str:
+        """Return the name of a node."""
+        path = draft.where.path
+        if id(draft.where) in self._single:
+            return self.unique(path)
+        if self._main.get(id(draft.where)) is draft:
+            return self.unique(path)
+        return self.unique(f"{path}.{draft.function}" if path else draft.function)
+
+    def unique(self, name: str) -> str:
+        """Return a name with a number behind it if it is taken."""
+        found, count = name, 1
+        while found in self._taken:
+            count += 1
+            found = f"{name}_{count}"
+        self._taken.add(found)
+        return found
+
+
+def _is_layer(where: ModuleCall) -> bool:
+    """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
+    if where.module is None or not where.path:
+        return False
+    homes = [cls.__module__ for cls in type(where.module).__mro__]
+    return any(home.startswith("torch.nn.modules.") and home not in _GENERAL_HOMES for home in homes)
+
+
+def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:
+    """Return what kind of module each path above a node is."""
+    kinds = {path: type(module).__name__ for path, module in modules if path}
+    used: dict[str, str] = {}
+    seen: set[str] = set()
+    for node in nodes:
+        path = node.name.rpartition(".")[0]
+        if path not in seen:
+            seen.add(path)
+            used.update((above, kinds[above]) for above in _above(node.name) if above in kinds)
+    return used
+
+
+def _unused(builder: Builder, names: _Names) -> list[Node]:
+    """Return a row for each module none of whose tensors were used, and for each other tensor left over."""
+    free = builder.ledger.free()
+    groups: dict[str, list[int]] = {}
+    tops = _unused_tops(builder) if free else set()
+    for key in free:
+        stored = builder.ledger.tensors[key]
+        top = next((path for path in _above(stored.name) if path in tops), stored.name)
+        if not stored.is_parameter and top == stored.name:
+            top = stored.name.rpartition(".")[0] or stored.name
+        groups.setdefault(top, []).append(key)
+    rows = []
+    for path, keys in groups.items():
+        claim = builder.ledger.claim_all(keys)
+        replay = Replay((), (), tuple(described(builder.ledger.tensors[key]) for key in keys))
+        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable, replay=replay))
+    macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
+    if macs or flops:
+        op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))
+        rows.append(Node(names.unique("unused_results"), op, (), None, True))
+    return rows
+
+
+def _unused_op(claim: Claim) -> Recorded:
+    """Return an op that stores tensors and does nothing."""
+    return Recorded(
+        function=UNUSED,
+        outputs=((0,),),
+        made=("float32",),
+        family=Family.OTHER,
+        tensors=claim.tensors,
+        stored=claim.stored,
+        frozen=claim.frozen,
+    )
+
+
+def _above(name: str) -> list[str]:
+    """Return the paths of the modules around a tensor, the outermost first."""
+    parts = name.split(".")[:-1]
+    return [".".join(parts[:length]) for length in range(1, len(parts) + 1)]
+
+
+def _unused_tops(builder: Builder) -> set[str]:
+    """Return the paths of the modules that have parameters, none of them used."""
+    used = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is not None for path in _above(s.name)}
+    idle = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is None for path in _above(s.name)}
+    return idle - used

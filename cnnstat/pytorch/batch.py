@@ -1,0 +1,85 @@
+"""Sizes of inputs do not say whether they have their batch: the ways to read them, the likeliest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from cnnstat.analysis.shapes import MAX_AXES
+from cnnstat.sources.request import InputShape, RequestError
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Whether sizes have their batch, which they do not say; `docs/pytorch.md` has the rules.
+
+    rank: axes of one image, sequence or volume, by the first convolution; None without convolutions.
+    asked: the batch asked for; shapes: of all inputs.
+    """
+
+    rank: int | None
+    asked: int | None
+    shapes: tuple[InputShape, ...]
+
+    def readings(self, *, is_text: bool) -> tuple[Callable[[InputShape], InputShape], ...]:
+        """Return the ways to read sizes, the likeliest first; where one is wrong, the model does not run.
+
+        is_text: whether they come from a command line rather than from Python, where a vector stands as it is.
+        """
+        if self.asked is not None:
+            return self._asked, self._in_front
+        return self._likely if is_text else self._image, lambda shape: shape, self._in_front
+
+    def _in_front(self, shape: InputShape) -> InputShape:
+        """Return a shape with a batch in front, unless it is an image that has one."""
+        has_one = len(shape.sizes) >= MAX_AXES or (self.asked is None and self._image(shape) is not shape)
+        if has_one:
+            return self._image(shape)
+        return InputShape((self.asked or 1, *shape.sizes), shape.dtype)
+
+    def _image(self, shape: InputShape) -> InputShape:
+        """Return a shape with a batch in front if it has the axes of one image."""
+        return self._batched(shape) if len(shape.sizes) == self.rank and not _is_whole(shape) else shape
+
+    def _likely(self, shape: InputShape) -> InputShape:
+        """Return the same, and one vector or sequence, which has a single size, with a batch in front."""
+        if len(shape.sizes) > 1:
+            return self._image(shape)
+        # Several numbers that are as many as another input has rows are one for each: labels, or time steps.
+        others = (other.sizes[0] for other in self.shapes if len(other.sizes) > 1)
+        is_row = shape.sizes[0] > 1 and shape.sizes[0] not in others if _is_whole(shape) else self.rank is None
+        return self._batched(shape) if is_row else self._image(shape)
+
+    def _asked(self, shape: InputShape) -> InputShape:
+        """Return a shape with the batch that is asked for, in front or in the place of a batch of 1."""
+        sizes, asked = shape.sizes, self.asked
+        if len(sizes) == self.rank and not _is_whole(shape):
+            return self._batched(shape)
+        if len(sizes) - 1 == self.rank and not _is_whole(shape) and sizes[0] != asked:
+            raise RequestError(f"--input has a batch of {sizes[0]}, but --batch says {asked}; keep one")
+        if len(sizes) == 1 and not _is_whole(shape):
+            return self._batched(shape)
+        if sizes[0] in (1, asked):
+            return self._batched(InputShape(sizes[1:], shape.dtype))
+        return self._batched(shape)
+
+    def _batched(self, shape: InputShape) -> InputShape:
+        """Return a shape with the batch in front."""
+        return InputShape((1 if self.asked is None else self.asked, *shape.sizes), shape.dtype)
+
+
+def _is_whole(shape: InputShape) -> bool:
+    """Whether a shape is one of whole numbers, such as words or classes."""
+    return (shape.dtype or "float").startswith(("int", "uint", "bool"))
+
+
+def rank_of(model: nn.Module) -> int | None:
+    """Return how many axes one image, sequence or volume has, by the first convolution; None without convolutions."""
+    ranks = {nn.Conv1d: 2, nn.Conv2d: 3, nn.Conv3d: 4}
+    for module in model.modules():
+        for kind, rank in ranks.items():
+            if isinstance(module, kind):
+                return rank
+    return None

@@ -1,0 +1,32 @@
+"""The way back: a layer graph to a working `torch.nn.Module`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Graph
+
+if TYPE_CHECKING:
+    import torch
+
+
+def build(
+    graph: Graph, *, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> torch.nn.Module:
+    """Return a module that computes what the graph says, initialized as PyTorch initializes its own modules.
+
+    Parameters are called as the layers are (`layer1.0.conv1.weight`); a name that nn.Module uses itself gets a `_`
+    behind. The module takes the graph's inputs in order or by name, and returns a tensor, or a tuple of several.
+
+    device: where it is built; on `meta` nothing is allocated.
+    dtype: of weights and activations, the graph's if None.
+    Raises CnnstatError where PyTorch is missing or cannot build a layer, SpecError where an op refuses its inputs.
+    """
+    try:
+        from cnnstat.pytorch.build.network import build_network
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise CnnstatError("a module needs PyTorch, which is not installed; pip install 'cnnstat[torch]'") from None
+    return build_network(graph, device, dtype)

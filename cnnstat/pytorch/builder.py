@@ -1,0 +1,277 @@
+"""From recorded calls to nodes: edges, stored tensors and who owns them, and the op that is true to the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from cnnstat.analysis.shapes import check_input_count
+from cnnstat.errors import OpError
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Family, Op, Shapes, Storage
+from cnnstat.ops.traced import Applied, Recorded
+from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
+from cnnstat.pytorch.calls import Call, Handler, Match
+from cnnstat.pytorch.handlers import handler_of
+from cnnstat.pytorch.module_stack import ModuleCall
+from cnnstat.pytorch.operands import Gathered, aliased, known_reads, matched, shown
+from cnnstat.pytorch.origin import Origin
+from cnnstat.pytorch.parameter_ownership import Claim
+from cnnstat.pytorch.provenance import Provenance
+from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
+from cnnstat.pytorch.torchvision_detection import UNCOUNTED
+from cnnstat.pytorch.writes import assigned
+
+
+class Builder(Provenance):
+    """Collects the nodes of one trace."""
+
+    def record(self, call: Call) -> None:
+        """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
+        if call.match is not None and any(map(self._is_made, call.match.reads)) and self._emit(call, call.match):
+            return
+        operands = list(operands_in((*call.arguments, *call.keywords.values())))
+        origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
+        if not origins:
+            self.log.note(call)
+            return
+        handler = self._handler(call) if call.match is None else None
+        match = matched(handler, call) if handler else call.match
+        if any(origin.edge is not None for origin in origins) or self._is_stored_layer(match):
+            if match is None or not self._emit(call, match):
+                self._emit_measured(call, operands)
+            return
+        self.log.note(call)
+        keys = frozenset().union(*(origin.keys for origin in origins))
+        works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
+        for tensor in call.results:
+            self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+
+    def _handler(self, call: Call) -> Handler | None:
+        """Return what turns a call into an op."""
+        if call.name == "setitem":
+            return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
+        return handler_of(call.name)
+
+    def _is_made(self, read: Any) -> bool:
+        """Whether an operand is known to depend on the model's inputs."""
+        origin = self.origins.known(read) if isinstance(read, torch.Tensor) else None
+        return origin is not None and origin.edge is not None
+
+    def _work_on_weights(self, call: Call) -> frozenset[int]:
+        """Remember the work of a call that reads stored tensors only."""
+        if call.match is None:
+            work = work_of(call.inner)
+            self.uncounted.update(work.unknown)
+            return self.ledger.add_work(work.macs, sum(count for _, count in work.flops))
+        reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in call.match.reads)
+        outputs, op = tuple(map(shape_of, call.results)), call.match.op
+        return self.ledger.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
+
+    def _is_stored_layer(self, match: Match | None) -> bool:
+        """Whether a call is a layer of its own although it reads no input of the model.
+
+        A table of positions is one, and so is a layer that works on constants: noise, or a grid of coordinates.
+        """
+        if match is None or not match.weights:
+            return False
+        known = [self.origins.known(weight) for weight in match.weights.values() if weight is not None]
+        if not any(origin is not None and len(origin.keys) == 1 for origin in known):
+            return False
+        return match.op.family is Family.EMBEDDING or not any(map(self._is_known, match.reads))
+
+    def _is_known(self, read: Any) -> bool:
+        """Whether an operand is, or is computed from, an input or a stored tensor."""
+        return isinstance(read, torch.Tensor) and (read in self.origins or self.origins.neighbour(read) is not None)
+
+    def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:
+        """Return what a result of the model is; one made of stored tensors only gets a node, a constant is None."""
+        origin = self.resolve(tensor, where)
+        if origin is None or origin.edge is not None:
+            return None if origin is None else origin.edge
+        claim = self.ledger.claim_all(origin.keys)
+        macs, flops = self.ledger.take_works(origin.works)
+        op = Recorded(
+            function="stored",
+            outputs=(shape_of(tensor),),
+            made=(dtype_of(tensor),),
+            work=macs,
+            flops=(("element-wise", flops),) if flops else (),
+            tensors=claim.tensors,
+            stored=claim.stored,
+            frozen=claim.frozen,
+        )
+        made = self._append(op, (), where, "stored", claim)
+        self.nodes[-1].replay = self.log.recompute(tensor)
+        return made
+
+    def _emit(self, call: Call, match: Match) -> bool:
+        """Add a node for an op of the library; False where the op is not true to the trace."""
+        gathered = self._gather(self._needed(match, call.where), call.where)
+        direct = self._weights(match, gathered, call.where)
+        for tensor in match.also:
+            gathered.add_other(self.resolve(tensor, call.where), tensor)
+        if isinstance(match.op, Recorded):
+            return self._emit_recorded(call, match.op, gathered, direct.values())
+        outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
+        shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
+        if call.match is None and not _makes(match.op, shapes, outputs):
+            return False
+        self._add_own_buffers(match.op, shapes, call.where, direct)
+        claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
+        op = match.op
+        macs, flops = self.ledger.take_works(gathered.works)
+        flops += match.flops
+        is_plain = gathered.is_plain and claim.is_plain and not (macs or flops)
+        if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
+            op = Applied(
+                op=op,
+                operands=tuple(gathered.operands),
+                values=tuple(gathered.values),
+                extra_macs=macs,
+                extra_flops=flops,
+                made=dtypes,
+                tensors=claim.tensors,
+                stored=claim.stored,
+                frozen=claim.frozen,
+            )
+        self._finish(call, op, gathered, claim)
+        self._note_replay(call, gathered, direct, is_plain and gathered.is_exact)
+        return True
+
+    def _note_replay(self, call: Call, gathered: Gathered, direct: Mapping[str, int], is_plain: bool) -> None:
+        """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
+        draft = self.nodes[-1]
+        if not is_plain or not _says_all(call):
+            draft.replay = self.log.replay(call, gathered.tensors)
+        elif direct:
+            draft.own = tuple((name, self.ledger.tensors[key].name) for name, key in direct.items())
+            draft.call = (call, gathered.tensors, len(self.log.calls))
+
+    def _emit_recorded(self, call: Call, op: Recorded, gathered: Gathered, direct: Iterable[int] = ()) -> bool:
+        """Add a node for a call of which the work is known rather than the op."""
+        if op.outputs != tuple(map(shape_of, call.results)):
+            return False
+        reads = op.reads
+        if reads is not None:
+            # Constants have no input that could be read.
+            kept = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
+            reads = kept if len(kept) == len(gathered.edges) else None
+        claim = self.ledger.claim_all((*direct, *gathered.keys))
+        macs, flops = self.ledger.take_works(gathered.works)
+        made = replace(
+            op,
+            made=tuple(map(dtype_of, call.results)),
+            place=op.place if gathered.operands[:1] == [0] else Storage.FRESH,
+            reads=reads,
+            work=op.work + macs,
+            flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
+            tensors=claim.tensors,
+            stored=claim.stored,
+            frozen=claim.frozen,
+        )
+        self._finish(call, made, gathered, claim)
+        self.nodes[-1].replay = self.log.replay(call, gathered.tensors)
+        return True
+
+    def _emit_measured(self, call: Call, operands: list[torch.Tensor]) -> None:
+        """Add a node for a call that no op covers: its shapes as traced, its work as dispatched."""
+        alias = aliased(call, operands)
+        if alias is not None:
+            operands = [alias, *(tensor for tensor in operands if tensor is not alias)]
+        gathered = self._gather(operands, call.where)
+        work = work_of(call.inner)
+        outputs = tuple(map(shape_of, call.results))
+        in_place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
+        shapes = tuple(shape_of(tensor) for tensor in operands)
+        op = Recorded(
+            function=shown(call.name),
+            outputs=outputs,
+            work=work.macs,
+            flops=work.flops,
+            family=family_of(call, work),
+            place=Storage.FRESH if alias is None else in_place,
+            reads=known_reads(shapes, outputs, work, call),
+            modelled=not work.unknown and call.name not in UNCOUNTED and (call.name in PRODUCTS or not work.macs),
+            counted_as_weighted="conv" in call.name and bool(work.macs),
+        )
+        self._emit_recorded(call, op, gathered)
+
+    # Operands --------------------------------------------------------------------------------------------------------
+
+    def _gather(self, reads: Iterable[Any], where: ModuleCall) -> Gathered:
+        """Return the edges of what a call reads, and what its other operands are."""
+        gathered = Gathered()
+        for read in reads:
+            is_tensor = isinstance(read, torch.Tensor)
+            origin = self.resolve(read, where) if is_tensor else None
+            gathered.values.append(None if is_tensor else float(read))
+            if origin is not None and origin.edge is not None:
+                gathered.operands.append(len(gathered.edges))
+                gathered.add_edge(origin.edge, read)
+                continue
+            gathered.operands.append(shape_of(read) if is_tensor else ())
+            gathered.add_stored(origin)
+        return gathered
+
+    def _weights(self, match: Match, gathered: Gathered, where: ModuleCall) -> dict[str, int]:
+        """Return the stored tensors that are weights themselves; what other weights come from is gathered."""
+        direct: dict[str, int] = {}
+        for name, tensor in match.weights.items():
+            origin = None if tensor is None else self.resolve(tensor, where)
+            if tensor is None or origin is None:
+                continue
+            gathered.is_exact &= self.log.is_stored(tensor)
+            if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
+                (direct[name],) = origin.keys
+            else:
+                gathered.add_other(origin, tensor)
+        return direct
+
+    def _needed(self, match: Match, where: ModuleCall) -> tuple[Any, ...]:
+        """Return what a call reads, without inputs that the op leaves out where they are constants."""
+        if not match.optional:
+            return match.reads
+        last = match.reads[-match.optional :]
+        if any(self.resolve(tensor, where) is not None for tensor in last):
+            return match.reads
+        return match.reads[: len(match.reads) - match.optional]
+
+    def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a parameter or buffer rather than computed from one."""
+        (key,) = origin.keys
+        return not origin.works and shape_of(self.ledger.tensors[key].tensor) == shape_of(tensor)
+
+    def _add_own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: dict[str, int]) -> None:
+        """Add the buffers of the calling module that the op has too, but the call was not given."""
+        for name in op.buffers(shapes) if where.module is not None else ():
+            buffer = getattr(where.module, name, None) if name not in direct else None
+            origin = self.origins.known(buffer) if isinstance(buffer, torch.Tensor) else None
+            if origin is not None and len(origin.keys) == 1:
+                (direct[name],) = origin.keys
+
+    def _finish(self, call: Call, op: Op, gathered: Gathered, claim: Claim) -> None:
+        """Add the node of a call and note its results."""
+        if call.overwritten is not None:
+            self.log.fills[storage_key(call.overwritten)] += 1
+        value, _ = self._append(op, tuple(gathered.edges), call.where, shown(call.name), claim)
+        for number, tensor in enumerate(call.results):
+            self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+
+
+def _says_all(call: Call) -> bool:
+    """Whether an op has all arguments of a call: a sum has no factor."""
+    return "alpha" not in call.keywords
+
+
+def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:
+    """Whether an op makes these outputs of these inputs."""
+    try:
+        check_input_count(op, len(shapes))
+        return op.output(shapes) == outputs
+    except OpError:
+        return False

@@ -1,0 +1,152 @@
+"""A recorded call: what was called, with which arguments, and what came of it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any
+
+import torch
+
+from cnnstat.ir.op import Op
+from cnnstat.pytorch.module_stack import ModuleCall
+
+_NAMES: dict[Any, str] = {}
+
+_DUNDERS = {
+    "truediv": "div",
+    "itruediv": "div_",
+    "rtruediv": "rdiv",
+    "floordiv": "floor_divide",
+    "iadd": "add_",
+    "isub": "sub_",
+    "imul": "mul_",
+    "idiv": "div_",
+    "ipow": "pow_",
+    "radd": "add",
+    "rmul": "mul",
+    "invert": "bitwise_not",
+    "and": "bitwise_and",
+    "or": "bitwise_or",
+    "xor": "bitwise_xor",
+    "multiply": "mul",
+    "subtract": "sub",
+    "divide": "div",
+    "true_divide": "div",
+    "iand": "bitwise_and_",
+    "ior": "bitwise_or_",
+}
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text: names of functions, many to a line."""
+    return frozenset(text.split())
+
+
+def function_name(function: Any) -> str:
+    """Return the name a call is known by: `conv2d`, `F.batch_norm` for torch.nn.functional's own, `T.get` for `.T`.
+
+    Operators have the name of their function (`add` for `+`, `add_` for `+=`).
+    """
+    try:
+        return _NAMES[function]
+    except (KeyError, TypeError):
+        name = _function_name(function)
+        with contextlib.suppress(TypeError):
+            _NAMES[function] = name
+        return name
+
+
+def _function_name(function: Any) -> str:
+    """Work out what `function_name` keeps."""
+    if isinstance(function, torch._ops.OpOverload):
+        return "aten." + str(function._schema.name.split("::")[-1])
+    name = str(getattr(function, "__name__", type(function).__name__))
+    if name == "__get__":
+        return f"{getattr(function.__self__, '__name__', '')}.get"
+    if name == "__set__":
+        return f"{getattr(function.__self__, '__name__', '')}.set"
+    is_dunder = name.startswith("__") and name.endswith("__")
+    name = name.strip("_") if is_dunder else name
+    name = _DUNDERS.get(name, name)
+    if isinstance(function, FunctionType) and (function.__module__ or "") == "torch.nn.functional":
+        return f"F.{name}"
+    return name
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One call of a function.
+
+    name: see `function_name`; results: the tensors it returned (of a call in place that returns none, the one changed).
+    overwritten: the tensor that was changed in place.
+    inner: what it dispatched to, as (op, arguments, keyword arguments, result).
+    match: the op it is, if that is known already.
+    function, made: what was called, and what it returned, as it was returned.
+    is_bounded: whether values decide how much it returns, and all there can be was assumed.
+    """
+
+    name: str
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    results: tuple[torch.Tensor, ...]
+    overwritten: torch.Tensor | None
+    where: ModuleCall
+    inner: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]] = field(default_factory=list)
+    match: Match | None = None
+    function: Any = None
+    is_bounded: bool = False
+    made: Any = None
+
+    def get(self, place: int, name: str, default: Any = None) -> Any:
+        """Return an argument by its place or name."""
+        if place < len(self.arguments):
+            return self.arguments[place]
+        return self.keywords.get(name, default)
+
+    @property
+    def inplace(self) -> bool:
+        """Whether the call changed its first argument."""
+        return self.overwritten is not None and self.overwritten is self.get(0, "input", self.keywords.get("self"))
+
+
+@dataclass(slots=True)
+class Match:
+    """A call as an op of the library.
+
+    reads: its inputs in order, tensors or plain numbers.
+    weights: the tensors behind the op's weights, by the op's names.
+    optional: how many of the last inputs the op leaves out where they are constants (first states of zeros).
+    also: tensors that the call reads beside the op's inputs: masks; flops: the operations they take.
+    """
+
+    op: Op
+    reads: tuple[Any, ...]
+    weights: dict[str, torch.Tensor | None] = field(default_factory=dict)
+    optional: int = 0
+    also: tuple[torch.Tensor, ...] = ()
+    flops: int = 0
+
+
+Handler = Callable[[Call], "Match | None"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A call as a later run of the same model can be held against it.
+
+    path: the module it was called from; shapes: of the tensors it returned.
+    node: the node that is this call; None where it has none (work on weights, constants, another name for a tensor).
+    below: whether it was heard below Python only.
+    operands, results: the tensors it was given and returned, by which calls follow from one another.
+    """
+
+    name: str
+    path: str
+    shapes: tuple[tuple[int, ...], ...]
+    node: int | None
+    below: bool
+    operands: tuple[torch.Tensor, ...]
+    results: tuple[torch.Tensor, ...]

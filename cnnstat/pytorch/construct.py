@@ -1,0 +1,182 @@
+"""Building models without weights: nothing is initialized, and large tensors get no memory."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from types import FunctionType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.guard import ModelError, told
+from cnnstat.pytorch.state import same_random_numbers
+from cnnstat.pytorch.tensors import operands_in
+
+MIN_META_ELEMENTS = 4096
+"""Tensors from this size on are made without memory."""
+
+WAYS = ("without memory for large tensors", "without initializing", "as the model builds itself")
+"""How a model is built; each way is tried where the one before fails."""
+
+
+def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str, first_way: int = 0) -> tuple[Any, str]:
+    """Return what a factory makes, and which of `WAYS` made it; raises ModelError with the last way's error."""
+    check_arguments(factory, arguments, name)
+    contexts = (_sparing, _uninitialized, nullcontext)
+    reason: Exception | None = None
+    for way in range(first_way, len(WAYS)):
+        try:
+            with same_random_numbers(), warnings.catch_warnings(), contexts[way]():
+                warnings.simplefilter("ignore")
+                return factory(**arguments), WAYS[way]
+        except CnnstatError:
+            raise
+        except Exception as error:
+            reason = error
+            if _is_fetching(error):
+                # The other ways would wait for the same network.
+                raise ModelError(f"{name} cannot be built: {told(error)}{_without_weights(factory)}") from error
+    said = "" if reason is None else told(reason)
+    raise ModelError(f"{name} cannot be built: {said}") from reason
+
+
+_FETCHING = (
+    "URLError",
+    "HTTPError",
+    "ConnectionError",
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "MaxRetryError",
+)
+"""Names of the errors, in Python and in the libraries that fetch weights, of a network that does not answer."""
+
+
+def _is_fetching(error: BaseException | None) -> bool:
+    """Whether a model could not be built because it fetches something; other errors may stand around that one."""
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return any(kind.__name__ in _FETCHING for each in chain for kind in type(each).__mro__)
+
+
+def _without_weights(factory: Callable[..., Any]) -> str:
+    """Return how to ask for a model without trained weights, as far as the names of its arguments tell."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    flags = [
+        f"--arg {p.name}={'false' if isinstance(p.default, bool) else 'none'}"
+        for p in parameters
+        if ("weight" in p.name or "pretrained" in p.name)
+        and p.default is not p.empty
+        and p.default not in (None, False)
+    ]
+    return (
+        f"; no weights are needed: write {' '.join(flags)}"
+        if flags
+        else "; no weights are needed: choose arguments that leave them out"
+    )
+
+
+def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name: str) -> None:
+    """Raise ModelError where a factory needs an argument that is not given, or does not take one that is."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    unknown = [argument for argument in arguments if argument not in {p.name for p in named}]
+    if unknown and not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        known = [p.name for p in named]
+        hint = did_you_mean(unknown[0], known) or f"; it takes {', '.join(known) or 'none'}"
+        raise ModelError(f"{name} takes no argument {unknown[0]}{hint}")
+    by_place = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY and p.default is p.empty]
+    if by_place:
+        raise ModelError(f"{name} takes {by_place[0]} by its place only; write a function that takes none, or by name")
+    missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
+    if missing:
+        flags = " ".join(f"--arg {argument}=…" for argument in missing)
+        raise ModelError(f"{name} needs {' and '.join(missing)}; write {flags}")
+
+
+@contextmanager
+def _sparing() -> Iterator[None]:
+    """Initialize nothing and make large tensors on the meta device."""
+    with _uninitialized(), _LargeToMeta():
+        yield
+
+
+@contextmanager
+def _uninitialized() -> Iterator[None]:
+    """Let the functions of torch.nn.init return their tensor as it is.
+
+    Their code is replaced, not their names: models import them by name (`from torch.nn.init import trunc_normal_`).
+    """
+    functions = [f for name, f in vars(nn.init).items() if isinstance(f, FunctionType) and name.endswith("_")]
+    functions = [f for f in functions if not f.__name__.startswith("_") and not f.__code__.co_freevars]
+    kept = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
+    try:
+        for function in functions:
+            function.__defaults__ = function.__kwdefaults__ = None
+            function.__code__ = _same_tensor.__code__
+        yield
+    finally:
+        for function, code, defaults, keyword_defaults in kept:
+            function.__code__, function.__defaults__ = code, defaults
+            function.__kwdefaults__ = keyword_defaults
+
+
+def _same_tensor(tensor, *arguments, **keywords):  # type: ignore[no-untyped-def]  # its code stands in for others'
+    """Return the tensor."""
+    return tensor
+
+
+_FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
+
+
+class _LargeToMeta(TorchFunctionMode):
+    """Makes large new tensors on the meta device; what is computed from these and others goes there too."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one call, on the meta device if it makes a large tensor on the CPU."""
+        keywords = kwargs or {}
+        if func in _FACTORIES and keywords.get("device") in (None, "cpu", torch.device("cpu")):
+            size = args[:1] if func is torch.full else args
+            if _elements(size, keywords) >= MIN_META_ELEMENTS:
+                keywords = {**keywords, "device": "meta"}
+        try:
+            return func(*args, **keywords)
+        except Exception:
+            tensors = list(operands_in((*args, *keywords.values())))
+            # What is written into a tensor with memory cannot be left out.
+            changes = function_name(func).endswith(("_", "setitem")) or "out" in keywords
+            if changes or len({tensor.device.type for tensor in tensors}) < 2:
+                raise
+            return func(*map(_on_meta, args), **{name: _on_meta(value) for name, value in keywords.items()})
+
+
+def _on_meta(value: Any) -> Any:
+    """Return a nested value with its tensors on the meta device."""
+    if isinstance(value, torch.Tensor):
+        return value.to("meta")
+    return type(value)(map(_on_meta, value)) if type(value) in (list, tuple) else value
+
+
+def _elements(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:
+    """Return how many elements the arguments of a factory ask for."""
+    size = arguments or (keywords.get("size", ()),)
+    if len(size) == 1 and isinstance(size[0], (list, tuple)):
+        size = tuple(size[0])
+    return math.prod(size) if all(isinstance(length, int) for length in size) else 0

@@ -1,0 +1,253 @@
+"""Example inputs: shapes as people write them, to tensors in the nesting that the model takes."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.errors import did_you_mean
+from cnnstat.ir.graph import Graph, Input
+from cnnstat.pytorch.batch import Batch, rank_of
+from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
+from cnnstat.sources.request import InputShape, Request, RequestError, parse_input
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """Arguments of a forward pass: shapes (InputShape), tensors, and anything else, in any nesting."""
+
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+
+def examples_of(model: nn.Module, request: Request, default: Example | None) -> tuple[Example, ...]:
+    """Return the arguments of a forward pass that a request may mean, the likeliest first: see `Batch`.
+
+    Raises RequestError where the request names no input and the model has no default.
+    """
+    if not request.inputs:
+        if default is None and not _needs_anything(model):
+            return (Example(),)
+        if default is None:
+            first = next(iter(_parameters(model)), "input")
+            raise RequestError(
+                f"the sizes of the input are not known: write --input 1x3x224x224, or {first}=1x3x224x224"
+            )
+        return (_batched(default, request.batch),)
+    shapes = dict(request.inputs)
+    names = _parameters(model)
+    unknown = [name for name in shapes if name and name not in names]
+    if unknown and not _takes_anything(model):
+        raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names) or 'not named'}")
+    batch = Batch(rank_of(model), request.batch, tuple(shapes.values()))
+    readings = [{name: read(shape) for name, shape in shapes.items()} for read in batch.readings(is_text=True)]
+    return _distinct(Example((sized.pop(""),) if "" in sized else (), sized) for sized in readings)
+
+
+def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
+    """Return examples without repetitions."""
+    found: list[Example] = []
+    for example in examples:
+        if example not in found:
+            found.append(example)
+    return tuple(found)
+
+
+def nested(value: Any) -> Any:
+    """Return a Python value with the shapes in it as InputShape: tuples of integers, and texts such as `1x3x32x32`."""
+    if isinstance(value, str):
+        return parse_input(value)[1]
+    is_shape = isinstance(value, (tuple, list)) and value and all(type(size) is int for size in value)
+    if is_shape and isinstance(value, (tuple, torch.Size)):
+        if min(value) < 0:
+            raise RequestError(f"input {tuple(value)}: every size must be an integer of at least 0")
+        return InputShape(tuple(value))
+    if isinstance(value, Mapping):
+        return {key: nested(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(map(nested, value))
+    return value
+
+
+def adapted(example: Example, model: nn.Module) -> tuple[Example, ...]:
+    """Return what an example from Python may mean, the likeliest first: images without a batch get one."""
+    everything = (*example.arguments, *example.keywords.values())
+    if next(_shapes_in(everything), None) is None:
+        return (example,)
+    return _distinct(
+        Example(
+            tuple(_mapped(item, read) for item in example.arguments),
+            {name: _mapped(item, read) for name, item in example.keywords.items()},
+        )
+        for read in Batch(rank_of(model), None, tuple(_shapes_in(everything))).readings(is_text=False)
+    )
+
+
+def _shapes_in(value: Any) -> Iterator[InputShape]:
+    """Yield the shapes of a nested value that `_mapped` may change."""
+    if isinstance(value, InputShape):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _shapes_in(item)
+    elif isinstance(value, tuple) and not hasattr(value, "_fields"):
+        for item in value:
+            yield from _shapes_in(item)
+
+
+def _mapped(value: Any, change: Any) -> Any:
+    """Return a nested value with its shapes changed."""
+    if isinstance(value, InputShape):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _mapped(item, change) for key, item in value.items()}
+    # In a list, every image may have a size of its own, and none a batch.
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(_mapped(item, change) for item in value)
+    return value
+
+
+def _batched(example: Example, batch: int | None) -> Example:
+    """Return a default with another batch size."""
+    if batch is None:
+        return example
+    if batch < 1:
+        raise RequestError("--batch must be at least 1")
+
+    def change(shape: InputShape) -> InputShape:
+        return InputShape((batch, *shape.sizes[1:]), shape.dtype)
+
+    def repeated(value: Any) -> Any:
+        is_list = isinstance(value, list) and len(value) == 1 and isinstance(value[0], InputShape)
+        return value * batch if is_list else _mapped(value, change)
+
+    return Example(tuple(map(repeated, example.arguments)), {k: repeated(v) for k, v in example.keywords.items()})
+
+
+def _parameters(model: nn.Module) -> list[str]:
+    """Return the names of the arguments of a model's forward pass."""
+    try:
+        given = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def _needs_anything(model: nn.Module) -> bool:
+    """Whether the forward pass has arguments without a default, or its signature is not known."""
+    try:
+        given = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in given)
+
+
+def misnamed(model: nn.Module, example: Example) -> str:
+    """Return a hint at an input that a model takes, as it takes any, but does not name; empty where it names all."""
+    names = _parameters(model)
+    unknown = next((name for name in example.keywords if name not in names), None)
+    if unknown is None or not names:
+        return ""
+    near = did_you_mean(unknown, names) or f"; it names {', '.join(names[:8])}"
+    return f"; {unknown} is not among the inputs that it names{near}"
+
+
+def _takes_anything(model: nn.Module) -> bool:
+    """Whether the forward pass takes keyword arguments of any name, or its signature is not known."""
+    try:
+        given = inspect.signature(model.forward).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(p.kind is p.VAR_KEYWORD for p in given)
+
+
+def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:
+    """Return an example with other shapes for some of its inputs, which come in the order of the graph's."""
+    names = iter([source.name for source in graph.inputs])
+
+    def change(value: Any) -> Any:
+        if isinstance(value, (InputShape, torch.Tensor)):
+            dtype = value.dtype if isinstance(value, InputShape) else str(value.dtype).removeprefix("torch.")
+            name = next(names)
+            return InputShape(sizes[name], dtype) if name in sizes else value
+        if isinstance(value, dict):
+            return {key: change(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            parts = [change(item) for item in value]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return value
+
+    arguments = tuple(map(change, example.arguments))
+    return Example(arguments, {name: change(item) for name, item in example.keywords.items()})
+
+
+def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:
+    """Return the example among several readings that has the shapes of a trace's inputs."""
+    made = Counter(source.shape for source in graph.inputs)
+
+    def fits(example: Example) -> bool:
+        return Counter(each.sizes for each in _shapes_in((example.arguments, dict(example.keywords)))) <= made
+
+    return next(filter(fits, examples), examples[0])
+
+
+class Made:
+    """The tensors made for an example, with the input of the graph that each is."""
+
+    def __init__(self, example: Example, model: nn.Module, dtype: torch.dtype, faker: Faker | None) -> None:
+        self._faker = faker
+        self._dtype = dtype
+        names = _parameters(model)
+        count = len(example.arguments)
+        labels = [*names[:count], *(f"input{n}" for n in range(len(names[:count]), count))] if names else []
+        labels = labels or ([f"input{n}" for n in range(count)] if count != 1 else ["input"])
+        self.inputs: list[Input] = []
+        self.tensors: list[torch.Tensor] = []
+        self.arguments = tuple(self._make(item, label) for item, label in zip(example.arguments, labels))
+        self.keywords = {name: self._make(item, name) for name, item in example.keywords.items()}
+
+    def _make(self, value: Any, label: str) -> Any:
+        """Return a nested value with tensors in the place of shapes."""
+        if isinstance(value, (InputShape, torch.Tensor)):
+            tensor = self._tensor(value)
+            self.inputs.append(Input(label, shape_of(tensor), dtype_of(tensor)))
+            self.tensors.append(tensor)
+            return tensor
+        if isinstance(value, dict):
+            return {key: self._make(item, f"{label}.{key}") for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            parts = [self._make(item, f"{label}.{number}") for number, item in enumerate(value)]
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+        return self._object(value, label)
+
+    def _object(self, value: Any, label: str) -> Any:
+        """Return a copy of a data class or another object with tensors among its attributes; others as they are."""
+        if isinstance(value, (type, nn.Module)) or next(tensors_in(value), None) is None:
+            return value
+        made = copy.copy(value)
+        for name, item in vars(value).items():
+            if isinstance(item, (torch.Tensor, list, tuple, dict)):
+                # Data classes may be frozen.
+                object.__setattr__(made, name, self._make(item, f"{label}.{name}"))
+        return made
+
+    def _tensor(self, value: InputShape | torch.Tensor) -> torch.Tensor:
+        """Return one tensor: fake, or with small random values (zeros for whole numbers)."""
+        if isinstance(value, torch.Tensor):
+            if self._faker is None:
+                return value.detach().clone()
+            return self._faker.empty(tuple(value.shape), value.dtype)
+        dtype = getattr(torch, value.dtype) if value.dtype else self._dtype
+        if self._faker is not None:
+            return self._faker.empty(value.sizes, dtype)
+        if not dtype.is_floating_point:
+            return torch.zeros(value.sizes, dtype=dtype)
+        return torch.rand(value.sizes, dtype=dtype)

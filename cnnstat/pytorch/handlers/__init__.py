@@ -1,0 +1,71 @@
+"""Calls as ops of the library, one file a family; the first file that knows a call's name decides."""
+
+from __future__ import annotations
+
+from cnnstat.pytorch.calls import Handler, words
+from cnnstat.pytorch.handlers import (
+    activation,
+    attention,
+    cnnstat_modules,
+    conv,
+    join,
+    layout,
+    linear,
+    lookup,
+    norm,
+    pool,
+    recurrent,
+    resize,
+)
+
+HANDLERS: dict[str, Handler] = {
+    **conv.HANDLERS,
+    **linear.HANDLERS,
+    **norm.HANDLERS,
+    **activation.HANDLERS,
+    **pool.HANDLERS,
+    **resize.HANDLERS,
+    **join.HANDLERS,
+    **layout.HANDLERS,
+    **lookup.HANDLERS,
+    **attention.HANDLERS,
+    **recurrent.HANDLERS,
+    **cnnstat_modules.HANDLERS,
+}
+"""What turns a call of each name into an op; a handler returns None for a call that the op does not cover."""
+
+
+_SAME_ARGUMENTS = words(
+    """
+    relu relu6 sigmoid tanh silu gelu mish hardtanh hardswish hardsigmoid leaky_relu elu celu selu softplus prelu glu
+    softmax log_softmax dropout conv1d conv2d conv3d linear bilinear batch_norm layer_norm group_norm rms_norm
+    max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
+    adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum amax div maximum minimum matmul flatten
+    reshape permute transpose squeeze chunk unflatten pixel_shuffle pixel_unshuffle scaled_dot_product_attention
+    contiguous
+    """
+)
+"""Functions whose operations in aten take the same arguments in the same order."""
+
+_ATEN = {
+    "_softmax": "softmax",
+    "_log_softmax": "log_softmax",
+    "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d": "adaptive_avg_pool3d",
+    "native_batch_norm": "batch_norm",
+    "native_layer_norm": "layer_norm",
+}
+"""Operations in aten under another name than their function's."""
+
+
+def handler_of(name: str) -> Handler | None:
+    """Return the handler of a call: by its full name, or by that of the function behind `F.`, `aten.` and `_`."""
+    found = HANDLERS.get(name)
+    if found is None and name.startswith("aten."):
+        plain = name.removeprefix("aten.").removesuffix("_")
+        plain = _ATEN.get(plain, plain)
+        return HANDLERS.get(plain) if plain in _SAME_ARGUMENTS else None
+    if found is None:
+        plain = name.removeprefix("F.")
+        found = HANDLERS.get(plain) or HANDLERS.get(plain.removesuffix("_"))
+    return found

@@ -1,0 +1,242 @@
+"""Views, slices, splits and other moves of data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
+from cnnstat.ir.window import IDENTITY, Reads, Window, sliding
+from cnnstat.ops import reorder, shape, shuffle, slicing
+from cnnstat.ops.shape import regrouped
+from cnnstat.ops.traced import Recorded, aligned_reads
+from cnnstat.pytorch.axes import reads_of
+from cnnstat.pytorch.calls import Call, Handler, Match
+from cnnstat.pytorch.tensors import shape_of
+
+
+def moved(name: str, outputs: Shapes, reads: Reads | None, place: Storage = Storage.VIEW, inputs: int = 1) -> Op:
+    """Return a call that computes nothing."""
+    known = None if reads is None else (reads,) * inputs
+    return Recorded(function=name, outputs=outputs, family=Family.LAYOUT, place=place, reads=known)
+
+
+def _subject(call: Call) -> torch.Tensor:
+    """Return the tensor that a call works on."""
+    found: torch.Tensor = call.get(0, "input", call.keywords.get("self", call.keywords.get("tensor")))
+    return found
+
+
+def _outputs(call: Call) -> Shapes:
+    """Return the shapes a call made."""
+    return tuple(map(shape_of, call.results))
+
+
+def _flatten(call: Call) -> Match:
+    """flatten(input, start_dim, end_dim)."""
+    op = shape.Flatten(call.get(1, "start_dim", 0), call.get(2, "end_dim", -1))
+    return Match(op, (_subject(call),))
+
+
+def _reshape(call: Call) -> Match:
+    """View and reshape: as Flatten or Reshape where the batch stays, else as a plain view."""
+    x = _subject(call)
+    before, (after,) = shape_of(x), _outputs(call)
+    if len(before) > 2 and len(after) == 2 and after[0] == before[0]:
+        return Match(shape.Flatten(), (x,))
+    if len(before) > 1 and len(after) > 1 and after[0] == before[0] and 0 not in after:
+        return Match(shape.Reshape(after[1:]), (x,))
+    return Match(moved("reshape", (after,), regrouped(before, after)), (x,))
+
+
+def _unflatten(call: Call) -> Match | None:
+    """unflatten(input, dim, sizes)."""
+    dim = call.get(1, "dim")
+    return Match(shape.Unflatten(dim, tuple(map(int, call.get(2, "sizes")))), (_subject(call),))
+
+
+def _permute(call: Call) -> Match:
+    """permute(dims) with the axes as a list or one after the other."""
+    given = call.keywords.get("dims", call.arguments[1:])
+    dims = given[0] if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
+    return Match(reorder.Permute(tuple(map(int, dims))), (_subject(call),))
+
+
+def _transpose(call: Call) -> Match | None:
+    """transpose(dim0, dim1)."""
+    first, second = call.get(1, "dim0"), call.get(2, "dim1")
+    if not isinstance(first, int) or not isinstance(second, int):
+        return None
+    return Match(reorder.Transpose(first, second), (_subject(call),))
+
+
+def _last_two(call: Call) -> Match | None:
+    """T, t() and mT: the last two axes swapped."""
+    x = _subject(call)
+    if x.dim() != 2 and call.name not in ("mT.get", "mH.get"):
+        return None
+    return Match(reorder.Transpose(-2, -1), (x,))
+
+
+def _squeeze(call: Call) -> Match:
+    """squeeze(dim), or all axes of size one."""
+    x, dim = _subject(call), call.get(1, "dim")
+    if dim is None:
+        dim = tuple(axis for axis, size in enumerate(x.shape) if size == 1)
+    return Match(reorder.Squeeze(dim if isinstance(dim, int) else tuple(dim)), (x,))
+
+
+def _unsqueeze(call: Call) -> Match:
+    """unsqueeze(dim)."""
+    return Match(reorder.Unsqueeze(call.get(1, "dim")), (_subject(call),))
+
+
+def _chunk(call: Call) -> Match:
+    """chunk(chunks, dim)."""
+    return Match(slicing.Chunk(call.get(1, "chunks"), call.get(2, "dim", 0)), (_subject(call),))
+
+
+def _split(call: Call) -> Match | None:
+    """split(split_size_or_sections, dim)."""
+    names = ("split_size_or_sections", "split_size", "split_sizes")
+    sections = call.get(1, next((n for n in names if n in call.keywords), ""))
+    made = sections if isinstance(sections, int) else tuple(map(int, sections))
+    if made == 0 or (isinstance(made, tuple) and 0 in made):
+        return None
+    return Match(slicing.Split(made, call.get(2, "dim", 0)), (_subject(call),))
+
+
+def _view(call: Call) -> Match:
+    """Other views, such as unbind and select."""
+    x, outputs = _subject(call), _outputs(call)
+    found = reads_of(call, (shape_of(x),), outputs)
+    return Match(moved(_plain(call.name), outputs, found[0] if found else None), (x,))
+
+
+def _movedim(call: Call) -> Match:
+    """movedim(source, destination)."""
+    x = _subject(call)
+    sources, places = (
+        [int(axis) % x.dim() for axis in (given if isinstance(given, (list, tuple)) else (given,))]
+        for given in (call.get(1, "source"), call.get(2, "destination"))
+    )
+    moves = dict(zip(places, sources))
+    others = iter(axis for axis in range(x.dim()) if axis not in sources)
+    return Match(reorder.Permute(tuple(moves[p] if p in moves else next(others) for p in range(x.dim()))), (x,))
+
+
+def _expand(call: Call) -> Match:
+    """Expand and its relatives: axes of size one are repeated without a copy."""
+    x = _subject(call)
+    (made,) = _outputs(call)
+    return Match(moved(_plain(call.name), (made,), aligned_reads(shape_of(x), made)), (x,))
+
+
+def _copy(call: Call) -> Match:
+    """Moves to fresh memory, element by element: contiguous, clone, a cast."""
+    x = _subject(call)
+    reads: Reads = tuple((axis, IDENTITY) for axis in range(x.dim()))
+    return Match(moved(_plain(call.name), _outputs(call), reads, Storage.FRESH), (x,))
+
+
+def _narrow(call: Call) -> Match | None:
+    """narrow(dim, start, length)."""
+    start, length = call.get(2, "start"), call.get(3, "length")
+    if not isinstance(start, int) or not length:
+        return None
+    x, dim = _subject(call), call.get(1, "dim")
+    start = start + x.shape[dim] if start < 0 else start
+    return Match(slicing.Slice(dim, start, start + length), (x,))
+
+
+def _item(call: Call) -> Match | None:
+    """x[…] by numbers, slices, None and …; other indices gather, which is no view."""
+    x, index = call.arguments[0], call.arguments[1]
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, bool) or not isinstance(part, (int, slice, type(None), type(...))) for part in parts):
+        return None
+    taken = expanded(parts, x.dim())
+    (made,) = _outputs(call)
+    reads = _item_reads(taken, shape_of(x))
+    if reads is None or len(reads) != len(made) or 0 in made:
+        return Match(moved("getitem", (made,), None), (x,))
+    cut = [axis for axis, part in enumerate(taken) if part != slice(None)]
+    if len(cut) == 1 and isinstance(part := taken[cut[0]], slice) and len(taken) == x.dim():
+        bounds = part.indices(x.shape[cut[0]])
+        end = None if bounds[1] >= x.shape[cut[0]] else bounds[1]
+        return Match(slicing.Slice(cut[0], bounds[0], end, bounds[2]), (x,))
+    return Match(moved("getitem", (made,), reads), (x,))
+
+
+def expanded(parts: tuple[Any, ...], rank: int) -> list[Any]:
+    """Return an index with a part for every axis (and None for each new one)."""
+    named = sum(part is not None and part is not ... for part in parts)
+    if ... not in parts:
+        parts = (*parts, ...)
+    place = parts.index(...)
+    return [*parts[:place], *(slice(None),) * (rank - named), *(p for p in parts[place + 1 :] if p is not ...)]
+
+
+def _item_reads(taken: list[Any], shape: Shape) -> Reads | None:
+    """Return how the axes of x[taken] read those of x; None where a step is not positive."""
+    reads: list[tuple[int, Window] | None] = []
+    axis = 0
+    for part in taken:
+        if part is None:
+            reads.append(None)
+            continue
+        if isinstance(part, slice):
+            start, _, step = part.indices(shape[axis])
+            if step < 1:
+                return None
+            reads.append((axis, IDENTITY if (start, step) == (0, 1) else sliding(1, step, -start)))
+        axis += 1
+    return tuple(reads)
+
+
+def _plain(name: str) -> str:
+    """Return a function's name without where it comes from."""
+    return name.removeprefix("aten.").removeprefix("F.").removesuffix(".get").removesuffix("_")
+
+
+def _channel_shuffle(call: Call) -> Match:
+    """channel_shuffle(input, groups)."""
+    return Match(shuffle.ChannelShuffle(call.get(1, "groups")), (_subject(call),))
+
+
+_VIEWS = (
+    "unbind",
+    "tensor_split",
+    "hsplit",
+    "vsplit",
+    "select",
+    "diagonal",
+    "as_strided",
+    "unfold",
+    "real",
+    "imag",
+)
+_COPIES = ("contiguous", "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool")
+
+HANDLERS: dict[str, Handler] = {
+    "flatten": _flatten,
+    "ravel": _flatten,
+    **dict.fromkeys(("view", "reshape", "view_as", "reshape_as", "aten.view", "aten._unsafe_view"), _reshape),
+    "unflatten": _unflatten,
+    **dict.fromkeys(("permute", "aten.permute"), _permute),
+    **dict.fromkeys(("movedim", "moveaxis"), _movedim),
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "aten.transpose"), _transpose),
+    **dict.fromkeys(("T.get", "t", "mT.get", "aten.t"), _last_two),
+    "squeeze": _squeeze,
+    **dict.fromkeys(("unsqueeze", "aten.unsqueeze"), _unsqueeze),
+    "chunk": _chunk,
+    "split": _split,
+    "split_with_sizes": _split,
+    "narrow": _narrow,
+    "getitem": _item,
+    **dict.fromkeys(_VIEWS, _view),
+    **dict.fromkeys(("expand", "expand_as", "broadcast_to", "aten.expand"), _expand),
+    **dict.fromkeys((*_COPIES, "aten.clone", "aten._to_copy"), _copy),
+    "native_channel_shuffle": _channel_shuffle,
+}

@@ -1,0 +1,173 @@
+"""SOURCE with a colon: which class, function or object it names, and how to build a model from it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from cnnstat.errors import SourceError, did_you_mean
+from cnnstat.pytorch.guard import ModelError, told
+
+LIBRARIES = ("torchvision", "timm")
+"""Libraries of models that have a short form."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A model's class or factory, or the model itself.
+
+    library: `torchvision`, `timm`, or empty; name: what the model is called there.
+    fixed: arguments that every model of the library is built with.
+    """
+
+    factory: Callable[..., Any] | None
+    model: Any
+    name: str
+    library: str = ""
+    fixed: tuple[tuple[str, Any], ...] = ()
+
+
+def locate(source: str) -> Located:
+    """Return what `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `module:NAME` means; raises SourceError."""
+    place, _, name = source.rpartition(":")
+    if not place or not name:
+        raise SourceError(f"{source[:100]}: write package.module:Class, file.py:Class, torchvision:NAME or timm:NAME")
+    if place == "torchvision":
+        return _torchvision(name)
+    if place == "timm":
+        return _timm(name)
+    module = _file(place) if place.endswith(".py") or "/" in place else _module(place)
+    found = _attribute(module, name, place)
+    if inspect.isclass(found) or not _is_model(found):
+        if not callable(found):
+            raise SourceError(f"{source[:100]}: {name} is no class, function or model, but {type(found).__name__}")
+        return Located(found, None, name)
+    return Located(None, found, name)
+
+
+def _is_model(value: Any) -> bool:
+    """Whether a value is a model that is already built."""
+    import torch
+
+    return isinstance(value, torch.nn.Module)
+
+
+def _package(name: str) -> ModuleType:
+    """Import a package of models; raises SourceError with how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise SourceError(f"{name} cannot be imported: {error}") from error
+        raise SourceError(f"{name} is not installed; pip install {name}") from error
+    except Exception as error:
+        hint = f"; it may be built for another PyTorch than {_torch_version()}" if name != "timm" else ""
+        raise SourceError(f"{name} cannot be imported: {told(error)}{hint}") from error
+
+
+def _torchvision(name: str) -> Located:
+    """Return a model of torchvision.models, those for segmentation, detection, video and optical flow included."""
+    _package("torchvision")
+    models = _package("torchvision.models")
+    known = models.list_models()
+    if name not in known:
+        raise SourceError(f"torchvision:{name[:60]}: torchvision has no such model{_hint(name, known)}")
+    builder = models.get_model_builder(name)
+    parameters = inspect.signature(builder).parameters
+    fixed = tuple((option, None) for option in ("weights", "weights_backbone") if option in parameters)
+    return Located(builder, None, name, "torchvision", fixed)
+
+
+def _timm(name: str) -> Located:
+    """Return a model of timm."""
+    timm = _package("timm")
+    plain = name.partition(".")[0]
+    if not timm.is_model(plain):
+        known = timm.list_models()
+        raise SourceError(f"timm:{name[:60]}: timm has no such model{_hint(plain, known)}")
+
+    def build(**arguments: Any) -> Any:
+        return timm.create_model(name, pretrained=False, **arguments)
+
+    return Located(build, None, name, "timm")
+
+
+def _hint(name: str, known: list[str]) -> str:
+    """Return the nearest name of a list, or some that begin alike."""
+    return did_you_mean(name, known) or f"; it has {len(known)}, among them {', '.join(known[:3])}"
+
+
+def _module(place: str) -> ModuleType:
+    """Import a module, looking into the current folder too; raises SourceError."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        missing = error.name or place
+        if place == missing or place.startswith(f"{missing}."):
+            hint = did_you_mean(place, LIBRARIES) or "; is it installed?"
+            if Path(place).exists():
+                hint = "; a file is named with its ending .py"
+            raise SourceError(f"{place[:100]}: there is no module called {missing}{hint}") from error
+        raise SourceError(f"{place[:100]} cannot be imported: it needs {missing}, which is not installed") from error
+    except Exception as error:
+        raise ModelError(f"{place[:100]} cannot be imported: {told(error)}") from error
+
+
+def _file(place: str) -> ModuleType:
+    """Run a Python file as a module, with its own folder first on the path; raises SourceError."""
+    path = Path(place).expanduser().resolve()
+    if not path.is_file():
+        raise SourceError(f"{place[:200]}: there is no such file")
+    if (path.parent / "__init__.py").is_file():
+        return _packaged(path)
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise SourceError(f"{place[:200]}: is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)
+    sys.path.insert(0, str(path.parent))
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        hint = "; name it as package.module:Class instead" if "relative import" in str(error) else ""
+        raise ModelError(f"{place[:200]} cannot be run: {told(error)}{hint}") from error
+    return module
+
+
+def _packaged(path: Path) -> ModuleType:
+    """Import a file that lies in a package, so that its relative imports work; raises SourceError."""
+    parts, folder = [] if path.name == "__init__.py" else [path.stem], path.parent
+    while (folder / "__init__.py").is_file():
+        parts.append(folder.name)
+        folder = folder.parent
+    sys.path.insert(0, str(folder))
+    return _module(".".join(reversed(parts)))
+
+
+def _attribute(module: ModuleType, name: str, place: str) -> Any:
+    """Return what a dotted name means in a module; raises SourceError with the nearest right one."""
+    found: Any = module
+    for part in name.split("."):
+        known = [word for word in vars(found) if not word.startswith("_")] if hasattr(found, "__dict__") else []
+        if not hasattr(found, part):
+            callables = [word for word in known if callable(getattr(found, word))]
+            hint = did_you_mean(part, callables) or (f"; it has {', '.join(callables[:8])}" if callables else "")
+            raise SourceError(f"{place[:100]} has no {part[:60]}{hint}")
+        found = getattr(found, part)
+    return found
+
+
+def _torch_version() -> str:
+    """Return the version of PyTorch."""
+    import torch
+
+    return str(torch.__version__)

@@ -1,0 +1,70 @@
+"""Where in the model the trace is: the stack of module calls, kept by PyTorch's global module hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from cnnstat.pytorch.modules import Modules
+
+
+@dataclass(eq=False)
+class ModuleCall:
+    """One call of one module; `inner` counts the calls and ops directly within it."""
+
+    path: str
+    module: nn.Module | None
+    parent: ModuleCall | None = None
+    inner: int = 0
+
+
+class CallStack:
+    """The module calls of a model that are running; the last is the innermost. modules: all of it, itself first."""
+
+    def __init__(self, modules: Modules) -> None:
+        self._paths = {id(module): path for path, module in modules}
+        self._kept: list[nn.Module] = []
+        self.calls = [ModuleCall("", modules[0][1])]
+
+    @property
+    def current(self) -> ModuleCall:
+        """The innermost call."""
+        return self.calls[-1]
+
+    def path_of(self, module: nn.Module) -> str:
+        """Return the path of a module; one outside the model's tree is named by its class."""
+        known = self._paths.get(id(module))
+        if known is None:
+            outer = self.current.path
+            known = f"{outer}.{type(module).__name__}" if outer else type(module).__name__
+            self._paths[id(module)] = known
+            self._kept.append(module)
+        return known
+
+    def _enter(self, module: nn.Module, inputs: Any) -> None:
+        """Note that a module's forward begins."""
+        self.current.inner += 1
+        self.calls.append(ModuleCall(self.path_of(module), module, self.current))
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """Note that a module's forward has ended, with or without an error."""
+        for place in range(len(self.calls) - 1, 0, -1):
+            if self.calls[place].module is module:
+                del self.calls[place:]
+                return
+
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """Follow all module calls of this process for the time of a trace."""
+        before = module_hooks.register_module_forward_pre_hook(self._enter)
+        after = module_hooks.register_module_forward_hook(self._leave, always_call=True)
+        try:
+            yield
+        finally:
+            before.remove()
+            after.remove()

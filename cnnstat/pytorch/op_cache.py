@@ -1,0 +1,120 @@
+"""Calls that need not run: where an op of the library says the result's shape, a fake tensor of it is made at once.
+
+A fake pass spends most of its time on finding out the shapes of convolutions and norms, which the ops know anyway. A
+shortcut is taken only where all operands are plain: fake, contiguous, of one floating-point dtype, and of the sizes
+that the op's weights should have. Everything else, and every error, is left to PyTorch.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from cnnstat.analysis.shapes import check_input_count
+from cnnstat.errors import OpError
+from cnnstat.ir.op import Shape, Shapes, Storage
+from cnnstat.pytorch.calls import Call, Match, words
+from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.handlers import handler_of
+from cnnstat.pytorch.signature import key_of, recall, remember
+from cnnstat.pytorch.tensors import operands_in, shape_of
+
+FAST = words(
+    """
+    conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear F.batch_norm F.layer_norm layer_norm
+    F.relu relu relu_ F.relu6 F.hardswish F.hardsigmoid F.silu gelu sigmoid cat add add_ mul mul_ F.max_pool2d
+    avg_pool2d F.adaptive_avg_pool2d F.adaptive_avg_pool1d flatten
+    """
+)
+"""Calls that have a shortcut."""
+
+_FIXED = {"F.batch_norm": (5, "training", False), "F.max_pool2d": (6, "return_indices", False)}
+"""An argument that has to have one value, with its place and name."""
+
+
+def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
+    """Return the result of a call and what it is; None where the call has to run."""
+    if torch._C._is_any_autocast_enabled() or "out" in call.keywords or not _has_fixed_arguments(call):
+        return None
+    operands = list(operands_in((*call.arguments, *call.keywords.values())))
+    if not operands or not _are_plain(operands, faker):
+        return None
+    first = operands[0]
+    if _overwrites(call):
+        call.overwritten = first
+    found = _found(call, operands)
+    if found is None:
+        return None
+    match, made = found
+    if match.op.storage is Storage.VIEW:
+        # A tensor that has the shape already is returned as it is.
+        return None if made == shape_of(first) else (faker.viewed(first, made), match)
+    if call.overwritten is None:
+        return faker.empty(made, first.dtype), match
+    is_same = made == shape_of(first) and match.op.storage is Storage.IN_PLACE
+    return (first, match) if is_same else None
+
+
+def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
+    """Return what a call is and the shape of what it makes; None where no op of the library says it."""
+    key = key_of(call, operands)
+    known = None if key is None else recall(key, operands)
+    if known is not None:
+        return known
+    handler = handler_of(call.name)
+    try:
+        match = handler(call) if handler else None
+        if match is None:
+            return None
+        shapes = _shapes(match)
+        if not _fits(match, shapes):
+            return None
+        (made,) = match.op.output(shapes)
+    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+        return None
+    if key is not None:
+        remember(key, operands, match, made)
+    return match, made
+
+
+def _has_fixed_arguments(call: Call) -> bool:
+    """Whether an argument that would change what a call does has its plain value."""
+    if call.name not in _FIXED:
+        return True
+    place, name, value = _FIXED[call.name]
+    return bool(call.get(place, name, value) == value)
+
+
+def _are_plain(tensors: list[torch.Tensor], faker: Faker) -> bool:
+    """Whether tensors are fake, contiguous, and of one floating-point dtype."""
+    dtype = tensors[0].dtype
+    if not dtype.is_floating_point:
+        return False
+    for tensor in tensors:
+        if not faker.is_fake(tensor) or tensor.dtype is not dtype or not tensor.is_contiguous():
+            return False
+    return True
+
+
+def _overwrites(call: Call) -> bool:
+    """Whether a call works in place."""
+    if call.name.endswith("_"):
+        return True
+    is_second = len(call.arguments) == 2 and call.arguments[1] is True
+    return call.name.startswith("F.") and (call.keywords.get("inplace") is True or is_second)
+
+
+def _shapes(match: Match) -> Shapes:
+    """Return the shapes that an op reads."""
+    return tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in match.reads)
+
+
+def _fits(match: Match, shapes: Shapes) -> bool:
+    """Whether all operands are tensors or real numbers, and the weights have the sizes the op needs."""
+    for read in match.reads:
+        if not isinstance(read, (torch.Tensor, int, float)):
+            return False
+    check_input_count(match.op, len(shapes))
+    if not match.weights:
+        return True
+    needed = {**match.op.buffers(shapes), **match.op.weights(shapes)}
+    return all(tensor is None or needed.get(name) == tensor.shape for name, tensor in match.weights.items())

@@ -1,0 +1,103 @@
+"""What a call reads, before its node exists: edges, stored operands, and how it reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from cnnstat.errors import OpError
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Shape, Shapes
+from cnnstat.ir.window import NOTHING, Reads
+from cnnstat.ops.traced import aligned_reads
+from cnnstat.pytorch.aten_flops import Work
+from cnnstat.pytorch.axes import reads_of
+from cnnstat.pytorch.calls import Call, Handler, Match, words
+from cnnstat.pytorch.origin import NO_KEYS, Origin
+from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
+
+
+@dataclass(slots=True)
+class Gathered:
+    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along.
+
+    is_exact: whether the weights of its op are stored tensors themselves.
+    """
+
+    edges: list[Edge] = field(default_factory=list)
+    dtypes: list[str] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    tensors: list[torch.Tensor] = field(default_factory=list)
+    operands: list[int | Shape] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    keys: frozenset[int] = NO_KEYS
+    works: frozenset[int] = NO_KEYS
+    is_exact: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the operands are the node's inputs, in order, and nothing else."""
+        return self.operands == list(range(len(self.edges)))
+
+    def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
+        """Add an input of the node."""
+        self.edges.append(edge)
+        self.dtypes.append(dtype_of(tensor))
+        self.shapes.append(shape_of(tensor))
+        self.tensors.append(tensor)
+
+    def add_other(self, origin: Origin | None, tensor: torch.Tensor) -> None:
+        """Add a tensor that is no operand of the op."""
+        if origin is not None and origin.edge is not None:
+            self.add_edge(origin.edge, tensor)
+        else:
+            self.add_stored(origin)
+
+    def add_stored(self, origin: Origin | None) -> None:
+        """Add what an operand is computed from."""
+        if origin is not None:
+            self.keys |= origin.keys
+            self.works |= origin.works
+
+
+def matched(handler: Handler, call: Call) -> Match | None:
+    """Return the op of a call; None where its arguments are not those of an op of the library."""
+    try:
+        return handler(call)
+    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+        return None
+
+
+def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
+    """Return the operand whose memory the first result uses."""
+    if call.overwritten is not None:
+        return call.overwritten
+    made = storage_key(call.results[0])
+    return next((tensor for tensor in operands if made and storage_key(tensor) == made), None)
+
+
+def shown(name: str) -> str:
+    """Return a function's name for people."""
+    plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
+    return plain.strip("_") or plain
+
+
+_OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_")
+"""Changes in place that do not read what was there before."""
+
+
+def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
+    """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
+    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
+    if any(len(made) != len(outputs[0]) for made in outputs):
+        return None
+    if not work.is_pointwise and not is_changed:
+        try:
+            return reads_of(call, shapes, outputs)
+        except (TypeError, ValueError, AttributeError, IndexError):
+            return None
+    reads = tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
+    if call.name in _OVERWRITING and is_changed:
+        return tuple((axis, NOTHING) for axis in range(len(outputs[0]))), *reads[1:]
+    return reads

@@ -1,0 +1,135 @@
+"""Who counts which stored tensor: every parameter and buffer belongs to the first node that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ops.traced import Tensors
+from cnnstat.pytorch.tensors import shape_of
+
+
+@dataclass(slots=True, eq=False)
+class StoredTensor:
+    """A parameter or buffer of the model; `owner` is the number of the node that counts it."""
+
+    name: str
+    tensor: torch.Tensor
+    is_parameter: bool
+    is_persistent: bool = True
+    owner: int | None = None
+
+
+@dataclass(slots=True)
+class Claim:
+    """The stored tensors that a node takes.
+
+    keys: their numbers; tensors, stored: parameters and buffers with their shapes; frozen: those that are not trained.
+    shares: the node that owns all weights of this one; is_plain: whether the op says the same by itself.
+    """
+
+    keys: frozenset[int] = frozenset()
+    tensors: Tensors = ()
+    stored: Tensors = ()
+    frozen: frozenset[str] = frozenset()
+    trainable: bool = True
+    shares: int | None = None
+    is_plain: bool = True
+
+
+_NO_NAMES: Mapping[int, str] = {}
+
+NOTHING = Claim()
+"""The claim of a node without stored tensors."""
+
+
+@dataclass(slots=True)
+class Ledger:
+    """All stored tensors of a model, the weights that each node states, and work on tensors that no node has yet.
+
+    works: (multiply-accumulates, other operations) of calls that read stored tensors only.
+    """
+
+    tensors: list[StoredTensor] = field(default_factory=list)
+    weights: dict[int, dict[str, Shape]] = field(default_factory=dict)
+    works: list[tuple[int, int]] = field(default_factory=list)
+
+    def add_work(self, macs: int, flops: int) -> frozenset[int]:
+        """Remember work on stored tensors; the first node that uses its result will count it."""
+        if not macs and not flops:
+            return frozenset()
+        self.works.append((macs, flops))
+        return frozenset((len(self.works) - 1,))
+
+    def take_works(self, numbers: Iterable[int]) -> tuple[int, int]:
+        """Return the work of these calls as far as no node has counted it, which is now done."""
+        macs = flops = 0
+        for number in numbers:
+            macs, flops = macs + self.works[number][0], flops + self.works[number][1]
+            self.works[number] = (0, 0)
+        return macs, flops
+
+    def claim(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> Claim:
+        """Return what a node with an op of the library takes.
+
+        direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
+        side: numbers of those that its operands are computed from.
+        """
+        weights, buffers = op.weights(shapes), op.buffers(shapes)
+        if not direct and not side and not weights and not buffers:
+            return NOTHING
+        is_same = not side and self._are(direct, weights, buffers)
+        owners = {self.tensors[key].owner for key in direct.values()}
+        if is_same and len(owners) == 1 and None not in owners:
+            (owner,) = owners
+            if owner is not None and self.weights.get(owner) == weights:
+                return Claim(tensors=tuple(weights.items()), shares=owner)
+        names = {key: name for name, key in direct.items()}
+        claim = self.claim_all((*direct.values(), *side), names)
+        claim.is_plain = is_same and (owners == {None} or not owners) and not claim.frozen
+        return claim
+
+    def _are(self, direct: Mapping[str, int], weights: Mapping[str, Shape], buffers: Mapping[str, Shape]) -> bool:
+        """Whether these tensors, by name, are just an op's weights and buffers, each of them another tensor."""
+        if len(direct) != len(weights) + len(buffers) or len(set(direct.values())) != len(direct):
+            return False
+        for name, key in direct.items():
+            stored = self.tensors[key]
+            if (weights if stored.is_parameter else buffers).get(name) != stored.tensor.shape:
+                return False
+        return True
+
+    def claim_all(self, keys: Iterable[int], names: Mapping[int, str] = _NO_NAMES) -> Claim:
+        """Return what a node takes of these tensors: those that no other node has."""
+        free = sorted({key for key in keys if self.tensors[key].owner is None})
+        parameters: list[tuple[str, Shape]] = []
+        buffers: list[tuple[str, Shape]] = []
+        frozen: list[str] = []
+        for key in free:
+            stored = self.tensors[key]
+            name = names.get(key, stored.name)
+            (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
+            if stored.is_parameter and not stored.tensor.requires_grad:
+                frozen.append(name)
+        is_frozen = bool(parameters) and len(frozen) == len(parameters)
+        return Claim(
+            keys=frozenset(free),
+            tensors=tuple(parameters),
+            stored=tuple(buffers),
+            frozen=frozenset(() if is_frozen else frozen),
+            trainable=not is_frozen,
+            is_plain=not free,
+        )
+
+    def settle(self, claim: Claim, node: int) -> None:
+        """Note that a node has what it claimed."""
+        for key in claim.keys:
+            self.tensors[key].owner = node
+        self.weights[node] = dict(claim.tensors)
+
+    def free(self) -> list[int]:
+        """Return the numbers of the tensors that no node has."""
+        return [key for key, stored in enumerate(self.tensors) if stored.owner is None]

@@ -1,0 +1,160 @@
+"""What every tensor of a trace is: an input, a node's output, a parameter, or a view of one of these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Family, Op, Storage
+from cnnstat.ir.recorded_call import InputNumber, Refusal, Replay
+from cnnstat.ir.window import Reads
+from cnnstat.ops.traced import Recorded, aligned_reads
+from cnnstat.pytorch.calls import Call
+from cnnstat.pytorch.module_stack import ModuleCall
+from cnnstat.pytorch.origin import Origin, Origins
+from cnnstat.pytorch.parameter_ownership import NOTHING, Claim, Ledger, StoredTensor
+from cnnstat.pytorch.recorded_calls import Log
+from cnnstat.pytorch.tensors import dtype_of, shape_of
+from cnnstat.pytorch.writes import region_of, write_reads
+
+
+@dataclass(slots=True, eq=False)
+class NodeDraft:
+    """A node before it has its final name.
+
+    replay: how its call is made again, where the op does not say what it computes.
+    own: its op's weights and buffers with their names in the model.
+    call: for a node that is called otherwise: its call, inputs, and how many calls on stored tensors came before.
+    """
+
+    op: Op
+    inputs: tuple[Edge, ...]
+    where: ModuleCall
+    function: str
+    shares: int | None
+    trainable: bool
+    replay: Replay | Refusal | None = None
+    own: tuple[tuple[str, str], ...] = ()
+    call: tuple[Call, list[torch.Tensor], int] | None = None
+
+
+class Provenance:
+    """Follows tensors through views and changes in place, and adds the nodes that this takes."""
+
+    def __init__(self, arity: int, dtype: str) -> None:
+        self.origins = Origins()
+        self.nodes: list[NodeDraft] = []
+        self.ledger = Ledger()
+        self.log = Log()
+        self.uncounted: set[str] = set()
+        self.dtype = dtype
+        self.arity = arity
+
+    def store(
+        self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool, is_persistent: bool = True
+    ) -> None:
+        """Make a parameter or buffer known, together with what stands for it in the trace."""
+        key = len(self.ledger.tensors)
+        stored = StoredTensor(name, tensor, is_parameter, is_persistent)
+        self.ledger.tensors.append(stored)
+        self.log.store(stored, tensor, stand_in)
+        for each in (tensor, stand_in):
+            self.origins.note(Origin(each, None, frozenset((key,))))
+
+    def resolve(self, tensor: torch.Tensor, where: ModuleCall) -> Origin | None:
+        """Return where a tensor comes from; None for a constant.
+
+        A tensor whose memory was changed through another one is read after the change.
+        """
+        origin = self.origins.known(tensor)
+        if origin is None:
+            origin = self.origins.neighbour(tensor)
+            if origin is None:
+                return None
+            if shape_of(origin.tensor) != shape_of(tensor):
+                return self._viewed(tensor, origin, where)
+            origin = replace(origin, tensor=tensor)
+            self.origins.note(origin)
+        writer = self.origins.written_since(origin)
+        return origin if writer is None else self._rewritten(tensor, origin, writer, where)
+
+    def _viewed(self, tensor: torch.Tensor, base: Origin, where: ModuleCall) -> Origin:
+        """Return the origin of a view that was made where the trace does not see."""
+        made, edge = shape_of(tensor), base.edge
+        if edge is not None:
+            op = Recorded(
+                function="view",
+                outputs=(made,),
+                made=(dtype_of(tensor),),
+                family=Family.LAYOUT,
+                place=Storage.VIEW,
+                reads=_viewed_reads(tensor, base.tensor),
+            )
+            edge = self._append(op, (edge,), where, "view")
+            self.nodes[-1].replay = self.log.filled(tensor, base.tensor)
+        origin = replace(base, tensor=tensor, edge=edge)
+        self.origins.note(origin)
+        return origin
+
+    def _rewritten(self, tensor: torch.Tensor, before: Origin, writer: Origin, where: ModuleCall) -> Origin:
+        """Return the origin of a tensor that was changed through another view of its memory."""
+        made, change = shape_of(tensor), shape_of(writer.tensor)
+        if writer.edge is None or (before.edge is None and change == made):
+            origin = replace(writer, tensor=tensor, edge=writer.edge or before.edge)
+        elif change == made:
+            origin = replace(writer, tensor=tensor)
+        else:
+            edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
+            op = Recorded(
+                function="write",
+                outputs=(made,),
+                made=(dtype_of(tensor),),
+                family=Family.LAYOUT,
+                place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
+                reads=_written(tensor, writer.tensor, is_new=before.edge is None),
+            )
+            origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
+            # The tensor has changed by then, since what was written to is a view of it.
+            is_there = before.edge is not None
+            same = Replay((), (InputNumber(0),))
+            self.nodes[-1].replay = same if is_there else self.log.filled(tensor, writer.tensor)
+        self.origins.note(origin)
+        return origin
+
+    def pass_on(self, call: Call, source: torch.Tensor) -> None:
+        """Note that the results of a call are the tensor it was given."""
+        origin = self.resolve(source, call.where)
+        if origin is not None:
+            for tensor in call.results:
+                self.origins.note(replace(origin, tensor=tensor))
+        if origin is None or origin.edge is None:
+            self.log.note(call)
+
+    def _append(
+        self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
+    ) -> Edge:
+        """Add a node; returns its first output."""
+        claim = claim or NOTHING
+        self.ledger.settle(claim, len(self.nodes))
+        self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
+        where.inner += 1
+        return Edge(self.arity + len(self.nodes) - 1)
+
+
+def _viewed_reads(tensor: torch.Tensor, base: torch.Tensor) -> tuple[Reads, ...] | None:
+    """Return how a tensor reads another in the same memory, of which only this much is known; None if it is not."""
+    made, before = shape_of(tensor), shape_of(base)
+    if made[-len(before) :] == before:
+        return (aligned_reads(before, made),)
+    # A constant, a part of which was written over.
+    return _written(tensor, base, is_new=True) if region_of(base, tensor) is not None else None
+
+
+def _written(tensor: torch.Tensor, part: torch.Tensor, *, is_new: bool) -> tuple[Reads, ...]:
+    """Return how a tensor reads what it was before a part of it changed, unless it `is_new`, and that part."""
+    made, region = shape_of(tensor), region_of(part, tensor)
+    known = write_reads(made, region, list(range(len(made))), shape_of(part), is_new) if region is not None else None
+    reads = known or (aligned_reads(made, made), aligned_reads(shape_of(part), made))
+    return reads[1:] if is_new else reads

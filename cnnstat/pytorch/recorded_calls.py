@@ -1,0 +1,300 @@
+"""What is computed from stored tensors and constants, kept call by call, and how each node can be computed again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor
+
+from cnnstat.ir.recorded_call import (
+    CallOf,
+    Constant,
+    ConstantNumber,
+    InputNumber,
+    OwnDevice,
+    Refusal,
+    Replay,
+    ResultOf,
+    Stored,
+    StoredName,
+    TorchName,
+)
+from cnnstat.pytorch.calls import Call
+from cnnstat.pytorch.parameter_ownership import StoredTensor
+from cnnstat.pytorch.recorded_values import NotPlainError, own_keywords, path_of, plain_value
+from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key
+
+MOST_ELEMENTS = 2**20
+"""Constants and buffers beyond this are not kept by value."""
+
+_FILLS = {
+    "zeros_like": "zeros", "new_zeros": "zeros", "ones_like": "ones", "new_ones": "ones", "empty_like": "empty",
+    "new_empty": "empty", "rand_like": "rand", "randn_like": "randn", "full_like": "full", "new_full": "full",
+}  # fmt: skip
+"""Functions that take a tensor for its shape or dtype, and those that make the same of plain numbers."""
+_LIKE = {"expand_as": "expand", "view_as": "view", "reshape_as": "reshape", "type_as": "to"}
+"""Methods that take another tensor for its shape or dtype, and those that take the shape or dtype."""
+
+
+@dataclass(slots=True, eq=False)
+class _Kept:
+    """A call on stored tensors and constants: its arguments with tensors in them, and what it returned."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    keywords: tuple[tuple[str, Any], ...]
+    made: Any
+    problem: str = ""
+
+
+def _itself(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor."""
+    return tensor
+
+
+def _written(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...], str]:
+    """Return a call as plain values with tensors in them, and what keeps it from being made again, if anything."""
+    if call.is_bounded:
+        return "", (), (), f"how much {call.name} keeps depends on values, so that no shape behind it is fixed"
+    if call.name in _LIKE and len(call.results) == 1:
+        return _like(call)
+    path = None if call.function is None else path_of(call.function)
+    if path is None or path.endswith(".set"):
+        return "", (), (), f"PyTorch has no function {call.name} to call again"
+    try:
+        arguments = tuple(plain_value(value, _itself) for value in call.arguments)
+        given = own_keywords(call.function, call.keywords)
+        keywords = tuple((name, plain_value(value, _itself)) for name, value in given.items())
+    except NotPlainError as error:
+        return "", (), (), f"{call.name} cannot be called again: {error}"
+    return path, arguments, keywords, ""
+
+
+def _like(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...], str]:
+    """Return a call that takes a tensor for its shape or dtype only, with that shape or dtype instead."""
+    name, made = _LIKE[call.name], call.results[0]
+    x = call.get(0, "input", call.keywords.get("self"))
+    if name == "to":
+        return "Tensor.to", (x, TorchName(str(made.dtype).removeprefix("torch."))), (), ""
+    kept = made.dim() - x.dim()
+    sizes = tuple(
+        -1 if name == "expand" and axis >= kept and size == x.shape[axis - kept] else size
+        for axis, size in enumerate(shape_of(made))
+    )
+    return f"Tensor.{name}", (x, *sizes), (), ""
+
+
+class Log:
+    """The calls of a trace that do not depend on the model's inputs; tensors are kept, so that an id means one."""
+
+    def __init__(self) -> None:
+        self.calls: list[_Kept] = []
+        self.stored: dict[int, StoredTensor] = {}
+        self.made: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self.writes: dict[int, list[int]] = {}
+        self.fills: Counter[int] = Counter()
+        self._kept: list[torch.Tensor] = []
+
+    def store(self, stored: StoredTensor, *stand_ins: torch.Tensor) -> None:
+        """Make a parameter or buffer known, with what stands for it."""
+        for tensor in stand_ins:
+            self.stored[id(tensor)] = stored
+            self._kept.append(tensor)
+
+    def is_stored(self, tensor: torch.Tensor) -> bool:
+        """Whether a tensor is a parameter or buffer itself."""
+        return id(tensor) in self.stored
+
+    def note(self, call: Call) -> None:
+        """Keep a call that reads no tensor that depends on the model's inputs, but perhaps for its shape."""
+        number = len(self.calls)
+        plain = call.name.removeprefix("aten.")
+        operands = list(operands_in((*call.arguments, *call.keywords.values())))
+        if plain in _FILLS and isinstance(call.made, torch.Tensor):
+            self.calls.append(_filled(call, _FILLS[plain]))
+        else:
+            self.calls.append(_Kept(*_written(call)[:3], call.made, _written(call)[3]))
+        given = {id(tensor) for tensor in operands}
+        for path, tensor in _places(call.made):
+            self._kept.append(tensor)
+            if id(tensor) not in given:
+                self.made.setdefault(id(tensor), (number, path))
+        if call.overwritten is not None or call.name == "setitem":
+            target = call.overwritten if call.overwritten is not None else call.arguments[0]
+            self.writes.setdefault(storage_key(target), []).append(number)
+
+    def replay(self, call: Call, inputs: Sequence[torch.Tensor], until: int | None = None) -> Replay | Refusal:
+        """Return how to make a call again that reads these inputs; until: how many calls had been made before."""
+        function, arguments, keywords, problem = _written(call)
+        if problem:
+            return Refusal(problem)
+        last = _Kept(function, arguments, keywords, call.made)
+        return self._replay(last, call.results, inputs, until)
+
+    def recompute(self, tensor: torch.Tensor) -> Replay | Refusal:
+        """Return how to compute a tensor that does not depend on the model's inputs."""
+        return self._replay(None, (tensor,), (), None)
+
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> Replay | Refusal:
+        """Return how to fill a constant with the node's input, which was written into a view of it."""
+        if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.made.keys():
+            return Refusal("it is a view of memory that is written to in several places")
+        return _Maker(self, (), len(self.calls)).filled(tensor, view)
+
+    def _replay(
+        self, last: _Kept | None, results: Iterable[torch.Tensor], inputs: Sequence[torch.Tensor], until: int | None
+    ) -> Replay | Refusal:
+        """Return the calls behind results, the last one included."""
+        maker = _Maker(self, inputs, len(self.calls) if until is None else until)
+        try:
+            return maker.replay(last, tuple(results))
+        except NotPlainError as error:
+            return Refusal(str(error))
+
+
+def _filled(call: Call, name: str) -> _Kept:
+    """Return a factory with the shape and dtype that it took from another tensor."""
+    made = call.made
+    value: tuple[Any, ...] = ()
+    if name == "full":
+        place = 1 if call.name.endswith("full_like") else 2
+        value = (plain_value(call.get(place, "fill_value"), _itself),)
+    keywords = (("dtype", TorchName(str(made.dtype).removeprefix("torch."))), ("device", OwnDevice()))
+    return _Kept(f"torch.{name}", (shape_of(made), *value), keywords, made)
+
+
+def _places(made: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, ...], torch.Tensor]]:
+    """Yield the tensors in what a call returned, with their places."""
+    if isinstance(made, torch.Tensor):
+        yield path, made
+    elif isinstance(made, (list, tuple)):
+        for number, each in enumerate(made):
+            yield from _places(each, (*path, number))
+
+
+@dataclass
+class _Maker:
+    """Makes one replay: first which calls it takes, then the calls with stand-ins for tensors."""
+
+    log: Log
+    inputs: Sequence[torch.Tensor]
+    until: int
+    stored: dict[str, Stored] = field(default_factory=dict)
+    constants: list[Constant] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Number the inputs."""
+        self._numbers = {id(tensor): number for number, tensor in reversed(list(enumerate(self.inputs)))}
+        self._places: dict[int, int] = {}
+        self._known: dict[int, ConstantNumber] = {}
+
+    def replay(self, last: _Kept | None, results: tuple[torch.Tensor, ...]) -> Replay:
+        """Return the replay; raises NotPlainError."""
+        given = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
+        numbers = sorted(self._needed(given))
+        self._places = {number: place for place, number in enumerate(numbers)}
+        kept = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
+        calls = tuple(self._call(each) for each in kept)
+        own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.made)}
+        operands = {id(tensor) for tensor in given}
+        made = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
+        return Replay(calls, made, tuple(self.stored.values()), tuple(self.constants))
+
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> Replay | Refusal:
+        """Return the replay that makes a tensor and writes the node's input into a view of it."""
+        numbers = sorted(self._needed((tensor, view)))
+        self._places = {number: place for place, number in enumerate(numbers)}
+        try:
+            calls = tuple(self._call(self.log.calls[number]) for number in numbers)
+            write = CallOf("Tensor.copy_", (self._ref(view), InputNumber(0)))
+            return Replay((*calls, write), (self._ref(tensor),), tuple(self.stored.values()), tuple(self.constants))
+        except NotPlainError as error:
+            return Refusal(str(error))
+
+    def _needed(self, tensors: Iterable[torch.Tensor]) -> set[int]:
+        """Return the numbers of the calls that made tensors, or changed them, and so on."""
+        needed: set[int] = set()
+        waiting = list(tensors)
+        seen: set[int] = set()
+        while waiting:
+            tensor = waiting.pop()
+            if id(tensor) in seen or id(tensor) in self._numbers:
+                continue
+            seen.add(id(tensor))
+            writes = [number for number in self.log.writes.get(storage_key(tensor), ()) if number < self.until]
+            if self.log.is_stored(tensor):
+                if writes:
+                    raise NotPlainError(f"{self.log.stored[id(tensor)].name} is changed while the model runs")
+                continue
+            place = self.log.made.get(id(tensor))
+            if place is None or place[0] >= self.until:
+                continue
+            for number in (place[0], *writes):
+                if number not in needed:
+                    needed.add(number)
+                    kept = self.log.calls[number]
+                    waiting += operands_in((kept.arguments, [value for _, value in kept.keywords]))
+        return needed
+
+    def _call(self, kept: _Kept) -> CallOf:
+        """Return a call with stand-ins."""
+        if kept.problem:
+            raise NotPlainError(kept.problem)
+        keywords = tuple((name, plain_value_again(value, self._ref)) for name, value in kept.keywords)
+        return CallOf(kept.function, tuple(plain_value_again(value, self._ref) for value in kept.arguments), keywords)
+
+    def _ref(self, tensor: torch.Tensor) -> Any:
+        """Return what stands for a tensor."""
+        if id(tensor) in self._numbers:
+            return InputNumber(self._numbers[id(tensor)])
+        if self.log.is_stored(tensor):
+            return self._stored(self.log.stored[id(tensor)])
+        place = self.log.made.get(id(tensor))
+        if place is not None and place[0] in self._places:
+            return ResultOf(self._places[place[0]], place[1])
+        if id(tensor) not in self._known:
+            self._known[id(tensor)] = ConstantNumber(len(self.constants))
+            self.constants.append(_constant(tensor))
+        return self._known[id(tensor)]
+
+    def _stored(self, stored: StoredTensor) -> StoredName:
+        """Return the name of a stored tensor, which is noted."""
+        self.stored.setdefault(stored.name, described(stored))
+        return StoredName(stored.name)
+
+
+def plain_value_again(value: Any, tensor: Any) -> Any:
+    """Return plain values with the tensors in them replaced."""
+    if isinstance(value, torch.Tensor):
+        return tensor(value)
+    if isinstance(value, (tuple, list)):
+        return type(value)(plain_value_again(each, tensor) for each in value)
+    return value
+
+
+def described(stored: StoredTensor) -> Stored:
+    """Return a parameter or buffer as a replay names it; a buffer with its value, if that is there and not large."""
+    tensor = stored.tensor
+    has_value = not stored.is_parameter and tensor.device.type != "meta" and tensor.numel() <= MOST_ELEMENTS
+    return Stored(
+        name=stored.name,
+        shape=shape_of(tensor),
+        dtype=str(tensor.dtype).removeprefix("torch."),
+        is_parameter=stored.is_parameter,
+        is_learnt=tensor.requires_grad,
+        is_persistent=stored.is_persistent,
+        value=tensor.detach() if has_value else None,
+    )
+
+
+def _constant(tensor: torch.Tensor) -> Constant:
+    """Return a constant by value; raises NotPlainError where it has none, or is large."""
+    if isinstance(tensor, FakeTensor) or tensor.device.type == "meta" or tensor.layout is not torch.strided:
+        raise NotPlainError("it takes a tensor that was made where the trace does not see")
+    if tensor.numel() > MOST_ELEMENTS:
+        raise NotPlainError(f"it takes a constant of {tensor.numel()} numbers; make it a buffer of the model")
+    return Constant(shape_of(tensor), str(tensor.dtype).removeprefix("torch."), tensor.detach().clone())

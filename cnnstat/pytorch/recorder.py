@@ -1,0 +1,287 @@
+"""The trace: a function mode hears what is called, a dispatch mode below it what that comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from cnnstat.pytorch.builder import Builder
+from cnnstat.pytorch.call_classes import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME
+from cnnstat.pytorch.calls import Call, Heard, function_name
+from cnnstat.pytorch.custom import custom_body, is_composite
+from cnnstat.pytorch.data_dependent_shapes import BOUNDED, TracerError, ValueNeededError, is_exact
+from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.guard import ModelError
+from cnnstat.pytorch.higher_order import HigherOrderOperator, attention, follow, is_attention
+from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.op_cache import FAST, shortcut
+from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
+
+Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
+
+
+class Recorder:
+    """Listens to the calls of one forward pass and hands them to the builder; `calls`, if given, gets them too.
+
+    takes_shortcuts: whether calls whose result the ops know need not run.
+    """
+
+    takes_shortcuts = True
+
+    def __init__(
+        self, builder: Builder, stack: CallStack, faker: Faker | None, calls: list[Heard] | None = None
+    ) -> None:
+        self.builder = builder
+        self.stack = stack
+        self.faker = faker
+        self.calls = calls
+        self.bounded: set[str] = set()
+        self.is_bounded = False
+        self.inner: Inner | None = None
+
+    def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what a call from Python makes; a listener may let something else run in its place."""
+        return function(*arguments, **keywords)
+
+    def heard(
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+    ) -> None:
+        """Record a call that has returned."""
+        name = function_name(function)
+        results = results_of(name, arguments, made)
+        if not results:
+            self.builder.log.note(
+                Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made)
+            )
+            return
+        if name in FIRST_ONLY:
+            results = results[:1]
+        first = next(operands_in(arguments), None)
+        call = Call(
+            name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
+        )
+        call.inner, call.function, call.made = inner, function, made
+        call.is_bounded, self.is_bounded = self.is_bounded, False
+        plain = name.removeprefix("F.")
+        if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
+            self.note(self.builder.pass_on, call, first)
+        else:
+            self.note(self.builder.record, call)
+
+    def is_unchanged(self, name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
+        """Whether a call that may do nothing did nothing; a listener that changes what runs may know better."""
+        return _is_unchanged(name, first, results)
+
+    def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
+        """Let the builder do something with a call; its own faults are told apart from the model's."""
+        before = len(self.builder.nodes)
+        # What the builder itself asks of tensors is no call of the model.
+        self.inner = []
+        try:
+            action(call, *arguments)
+        except Exception as error:
+            if any(tensor.is_nested for tensor in (*call.results, *operands_in(call.arguments))):
+                raise ModelError(f"{call.name}: nested tensors have no sizes to count; pad them to one size") from error
+            raise TracerError(f"{type(error).__name__}: {error}") from error
+        finally:
+            self.inner = None
+        if self.calls is not None:
+            self.calls.append(_heard(call, before, len(self.builder.nodes)))
+
+
+def _heard(call: Call, before: int, after: int) -> Heard:
+    """Return what is kept of a call that made these nodes; the last is itself, those before it are views it reads."""
+    return Heard(
+        name=call.name,
+        path=call.where.path,
+        shapes=tuple(map(shape_of, call.results)),
+        node=after - 1 if after > before else None,
+        below=call.name.startswith("aten."),
+        operands=tuple(operands_in((*call.arguments, *call.keywords.values()))),
+        results=call.results,
+    )
+
+
+def results_of(name: str, arguments: tuple[Any, ...], made: Any) -> tuple[torch.Tensor, ...]:
+    """Return the tensors that a call made or changed; none for a call that a trace passes over."""
+    if name in ("setitem", "data.set"):
+        return (arguments[0],)
+    if name in FACTORIES:
+        return ()
+    return (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
+
+
+def _overwritten(
+    name: str, first: torch.Tensor | None, results: tuple[torch.Tensor, ...], keywords: dict[str, Any]
+) -> torch.Tensor | None:
+    """Return the tensor that a call changed in place."""
+    out = keywords.get("out")
+    if isinstance(out, torch.Tensor):
+        return out
+    plain = name.removeprefix("F.")
+    if first is None or results[0] is not first or plain in MAYBE_SAME or plain in SAME:
+        return None
+    is_view = plain.removesuffix("_") in ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "as_strided", "resize")
+    return None if plain in DROPOUTS or is_view else first
+
+
+def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
+    """Whether a call that may do nothing did nothing."""
+    if len(results) != 1 or name not in MAYBE_SAME or (name == "flatten" and results[0] is not first):
+        return False
+    made = results[0]
+    if made is first:
+        return name != "flatten"
+    if made.shape != first.shape or made.dtype != first.dtype or made.layout is not torch.strided:
+        return False
+    is_there = made.untyped_storage()._cdata == first.untyped_storage()._cdata
+    return is_there and made.storage_offset() == first.storage_offset() and made.stride() == first.stride()
+
+
+class FunctionMode(TorchFunctionMode):
+    """Hears every call of a PyTorch function or method from Python."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run and record one call; what it calls itself is part of it."""
+        recorder, keywords = self._recorder, kwargs or {}
+        if recorder.inner is not None or is_transformed():
+            return func(*args, **keywords)
+        if isinstance(func, HigherOrderOperator):
+            return self._operator(func, args, keywords)
+        inner: Inner = []
+        recorder.inner = inner
+        if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
+            call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
+            try:
+                found = shortcut(call, recorder.faker)
+            finally:
+                recorder.inner = None
+            if found is not None:
+                call.results, call.match, call.made = (found[0],), found[1], found[0]
+                recorder.note(recorder.builder.record, call)
+                return found[0]
+            recorder.inner = inner
+        try:
+            made = recorder.run(func, args, keywords)
+        finally:
+            recorder.inner = None
+        recorder.heard(func, args, keywords, made, inner)
+        return made
+
+    def _operator(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run an operator that takes functions; what these call is recorded."""
+        recorder = self._recorder
+        if not is_attention(func):
+            with self:
+                return follow(func, args, keywords)
+        made, match = attention(func, args, keywords, recorder.faker)
+        call = Call("flex_attention", args, keywords, made, None, recorder.stack.current, match=match)
+        recorder.note(recorder.builder.record, call)
+        return made
+
+
+def is_transformed() -> bool:
+    """Whether vmap or another transform of functions is at work, so that tensors here are parts of others."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
+class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    """Hears what runs below Python: the parts of a recorded call, or calls that no one heard above."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._recorder = recorder
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation, on fake tensors where one of its operands is fake."""
+        recorder, keywords = self._recorder, kwargs or {}
+        if recorder.inner is not None:
+            return self._part(func, args, keywords, recorder.inner)
+        # The function mode must not hear this operation a second time.
+        inner: Inner = []
+        recorder.inner = inner
+        try:
+            made = self._part(func, args, keywords, inner)
+        finally:
+            recorder.inner = None
+        recorder.heard(func, args, keywords, made, inner)
+        return made
+
+    def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
+        """Run one operation and note it, or the operations that it is made of."""
+        if is_composite(func):
+            # Without autograd (inference mode, custom operations) it comes here in one piece.
+            with self:
+                made = func.decompose(*args, **keywords)
+            if made is not NotImplemented:
+                return made
+        body = custom_body(func)
+        made = self._run(func, args, keywords) if body is None else self._run_body(body, func, args, keywords, inner)
+        inner.append((func, args, keywords, made))
+        return made
+
+    def _run_body(
+        self, body: Callable[..., Any], func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner
+    ) -> Any:
+        """Run the Python function behind a custom operation, so that its inner operations are heard."""
+        before = len(inner)
+        try:
+            with self:
+                return body(*args, **keywords)
+        except Exception:
+            # It may need values, or code that knows no fake tensors; the operation itself can say its shape.
+            del inner[before:]
+            return self._run(func, args, keywords)
+
+    def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what an operation makes; operations whose result depends on values give an upper bound."""
+        faker = self._recorder.faker
+        if faker is None:
+            return func(*args, **keywords)
+        operands = [*operands_in(args), *operands_in(keywords.values())]
+        is_fake = [faker.is_fake(tensor) for tensor in operands]
+        if func is torch.ops.aten._local_scalar_dense.default:
+            origin = self._recorder.builder.origins.known(operands[0])
+            if is_fake[0] or (origin is not None and origin.edge is not None):
+                raise ValueNeededError("the path through the model depends on the values of a tensor")
+        if not any(is_fake):
+            return func(*args, **keywords)
+        bound = BOUNDED.get(func._schema.name)
+        found = bound(faker, *args, **keywords) if bound is not None else None
+        if found is not None:
+            if not is_exact(func._schema.name, args, faker):
+                self._recorder.is_bounded = True
+                self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
+            return found
+        if all(is_fake):
+            return func(*args, **keywords)
+        return _run_on_twins(faker, func, args, keywords)
+
+
+def _run_on_twins(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Run an operation on the fake twins of its real operands; a real one that it changes is returned as it is."""
+    twins: dict[int, torch.Tensor] = {}
+
+    def swap(value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and not faker.is_fake(value):
+            twin = faker.twin(value)
+            twins[id(twin)] = value
+            return twin
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(swap, value))
+        return value
+
+    made = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
+    return twins.get(id(made), made) if isinstance(made, torch.Tensor) else made

@@ -1,0 +1,138 @@
+"""A model's state: what a trace may touch, kept and put back."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.pytorch.modules import Modules
+
+_CONTAINERS = frozenset((list, dict, set, OrderedDict))
+
+
+@contextmanager
+def preserved(modules: Modules) -> Iterator[None]:
+    """Leave a model as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
+    kept = [_Kept(module) for _, module in modules]
+    classes = [(cls, dict(vars(cls))) for cls in own_classes(modules)]
+    scripted = [_Scripted(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
+    own = [(generator, generator.get_state()) for generator in _own_generators(modules)]
+    generators, dtype = _generators(), torch.get_default_dtype()
+    try:
+        yield
+    finally:
+        for generator, state in own:
+            generator.set_state(state)
+        torch.set_default_dtype(dtype)
+        for script in scripted:
+            script.put_back()
+        for module in kept:
+            module.put_back()
+        for cls, attributes in classes:
+            _put_back_class(cls, attributes)
+        _put_back_generators(generators)
+
+
+class _Kept:
+    """The class and attributes of a module, with the content of those that are containers."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._class = module.__class__
+        self._attributes = dict(vars(module))
+        self._containers: list[tuple[Any, Any]] = [
+            (value, value.copy() if value else ()) for value in vars(module).values() if type(value) in _CONTAINERS
+        ]
+
+    def put_back(self) -> None:
+        """Set all as they were."""
+        if self._module.__class__ is not self._class:
+            object.__setattr__(self._module, "__class__", self._class)
+        attributes = vars(self._module)
+        attributes.update(self._attributes)
+        if len(attributes) > len(self._attributes):
+            for name in [name for name in attributes if name not in self._attributes]:
+                del attributes[name]
+        for value, content in self._containers:
+            if value or content:
+                value.clear()
+                value.extend(content) if isinstance(value, list) else value.update(content)
+
+
+class _Scripted:
+    """The mode and buffers of a ScriptModule, which are not kept in Python."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        # A frozen module has no mode.
+        self._training = getattr(module, "training", None)
+        self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
+
+    def put_back(self) -> None:
+        """Set both as they were."""
+        if self._training is not None:
+            self._module.training = self._training
+        for buffer, value in self._buffers:
+            if not torch.equal(buffer, value):
+                buffer.copy_(value)
+
+
+def _own_generators(modules: Modules) -> list[torch.Generator]:
+    """Return the random generators that modules have."""
+    # An isinstance would ask a metaclass that is written in Python, for every attribute of every module.
+    kinds: set[type] = set()
+    for _, module in modules:
+        kinds.update(map(type, vars(module).values()))
+    if not any(torch.Generator in kind.__mro__ for kind in kinds):
+        return []
+    return [value for _, module in modules for value in vars(module).values() if torch.Generator in type(value).__mro__]
+
+
+def own_classes(modules: Modules) -> set[type]:
+    """Return the classes of modules that are not PyTorch's own."""
+    kinds = {type(module) for _, module in modules}
+    found = {cls for kind in kinds for cls in kind.__mro__}
+    return {cls for cls in found if not (cls.__module__ or "").startswith(("torch.", "builtins", "abc", "typing"))}
+
+
+def _put_back_class(cls: type, kept: dict[str, Any]) -> None:
+    """Give a class its former attributes."""
+    for name in [name for name in vars(cls) if name not in kept]:
+        delattr(cls, name)
+    for name, value in kept.items():
+        if vars(cls).get(name) is not value and name not in ("__dict__", "__weakref__", "__abstractmethods__"):
+            setattr(cls, name, value)
+
+
+def _generators() -> tuple[Any, Any, Any, Any]:
+    """Return the states of PyTorch's, Python's and (where they are in use) NumPy's and CUDA's random generators."""
+    numpy = sys.modules.get("numpy")
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # in PyTorch
+    return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
+
+
+def _put_back_generators(states: tuple[Any, Any, Any, Any]) -> None:
+    """Set the random generators to former states."""
+    torch.set_rng_state(states[0])
+    random.setstate(states[1])
+    if states[2] is not None:
+        sys.modules["numpy"].random.set_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state_all(states[3])
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Leave the random generators as they were."""
+    states = _generators()
+    try:
+        yield
+    finally:
+        _put_back_generators(states)

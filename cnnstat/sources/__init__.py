@@ -1,0 +1,1 @@
+"""Sources: what a user names, and how each kind becomes a layer graph."""

@@ -1,0 +1,173 @@
+"""What a caller may change about a model: input shapes, batch, dtype, variables."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from ast import literal_eval
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from cnnstat.analysis.shapes import MAX_AXES
+from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Input
+from cnnstat.units import check_dtype
+
+_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
+
+
+class RequestError(CnnstatError):
+    """An option does not fit the model; the message says what to write instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputShape:
+    """A shape with or without the batch axis, and perhaps a dtype."""
+
+    sizes: tuple[int, ...]
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """Changes to a model; everything unset stays as the model has it.
+
+    inputs: shapes by input name; the name "" means the only input.
+    variables: values for `let:` variables, as text (evaluated) or Python values.
+    arguments: arguments for the class or function that builds a PyTorch model.
+    mode: whether a PyTorch model runs in `eval` or `train` mode.
+    keeps_values: whether its buffers are to have their values, as a module that is built from its graph needs them.
+    """
+
+    inputs: Mapping[str, InputShape] = field(default_factory=dict)
+    batch: int | None = None
+    dtype: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    mode: str = "eval"
+    keeps_values: bool = False
+
+
+def parse_input(text: str) -> tuple[str, InputShape]:
+    """Return name and shape of `[name=]3x227x227[:dtype]`; raises RequestError."""
+    match = _INPUT.match(text.strip())
+    if match is None:
+        raise RequestError(f"--input {text[:60]}: write sizes as in 3x224x224, or name=1x128:int64")
+    sizes = tuple(int(size) for size in re.split("[x×,]", match["sizes"]))
+    return match["name"] or "", input_shape(sizes, match["dtype"])
+
+
+def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
+    """Return input shapes by name from texts as `parse_input` takes them; raises RequestError."""
+    inputs: dict[str, InputShape] = {}
+    for text in texts:
+        name, shape = parse_input(text)
+        if name in inputs:
+            said = f"{name} is given twice" if name else "write name=sizes to tell several inputs apart"
+            raise RequestError(f"--input {text[:60]}: {said}")
+        inputs[name] = shape
+    return inputs
+
+
+def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
+    """Return a shape whose sizes are checked; raises RequestError."""
+    if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+        raise RequestError(f"input {str(tuple(sizes))[:60]}: every size must be an integer of at least 1")
+    if len(sizes) > MAX_AXES:
+        raise RequestError(f"input: {len(sizes)} sizes; a tensor has at most {MAX_AXES}")
+    if any(size > 2**31 - 1 for size in sizes):
+        raise RequestError("input: no size may exceed 2147483647")
+    return InputShape(tuple(sizes), None if dtype is None else check_dtype(dtype))
+
+
+class DeclaredInput(NamedTuple):
+    """An input as a spec writes it: sizes without the batch, and the batch unless asked for another; None for none."""
+
+    name: str
+    sizes: tuple[int, ...]
+    dtype: str
+    batch: int | None = 1
+
+
+def resolve_inputs(declared: Sequence[DeclaredInput], request: Request) -> tuple[Input, ...]:
+    """Return the inputs with their batch axis.
+
+    A requested shape of the declared rank gets the batch in front; one axis more is taken as including it.
+    Raises RequestError if a name or rank does not fit.
+    """
+    names = [each.name for each in declared]
+    requested = dict(request.inputs)
+    if "" in requested and len(names) > 1:
+        raise RequestError(
+            f"the model has several inputs; write --input {names[0]}=…, one for each of {', '.join(names)}"
+        )
+    if "" in requested:
+        requested[names[0]] = requested.pop("")
+    unknown = [name for name in requested if name not in names]
+    if unknown:
+        raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names)}")
+    return tuple(_resolved(each, requested.get(each.name), request) for each in declared)
+
+
+def _resolved(declared: DeclaredInput, wanted: InputShape | None, request: Request) -> Input:
+    """Return one input with the request applied."""
+    name, sizes, dtype, own_batch = declared
+    if request.batch is not None and request.batch < 1:
+        raise RequestError("--batch must be at least 1")
+    if own_batch is None:
+        return _whole(declared, wanted)
+    batch = own_batch if request.batch is None else request.batch
+    if wanted is None:
+        return Input(name, (batch, *sizes), dtype)
+    own = wanted.dtype or dtype
+    if len(wanted.sizes) == len(sizes):
+        return Input(name, (batch, *wanted.sizes), own)
+    if len(wanted.sizes) != len(sizes) + 1:
+        shown = "×".join(map(str, sizes))
+        raise RequestError(
+            f"--input {'x'.join(map(str, wanted.sizes))}: {name} is {shown} ({len(sizes)} sizes, or "
+            f"{len(sizes) + 1} with the batch in front)"
+        )
+    if request.batch is not None and request.batch != wanted.sizes[0]:
+        raise RequestError(f"--input has a batch of {wanted.sizes[0]}, but --batch says {request.batch}; keep one")
+    return Input(name, wanted.sizes, own)
+
+
+def _whole(declared: DeclaredInput, wanted: InputShape | None) -> Input:
+    """Return an input without a batch axis, with the shape that is asked for."""
+    name, sizes, dtype, _ = declared
+    if wanted is None:
+        return Input(name, sizes, dtype)
+    if len(wanted.sizes) != len(sizes):
+        shown = "x".join(map(str, sizes)) or "a single number"
+        raise RequestError(f"--input {'x'.join(map(str, wanted.sizes))}: {name} is {shown}, and has no batch")
+    return Input(name, wanted.sizes, wanted.dtype or dtype)
+
+
+def parse_variables(texts: Sequence[str]) -> dict[str, str]:
+    """Return variables and their values from texts `name=value`; raises RequestError."""
+    variables = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip().isidentifier() or not value.strip():
+            raise RequestError(f"--set {text[:60]}: write name=value, as in classes=10")
+        variables[name.strip()] = value.strip()
+    return variables
+
+
+def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
+    """Return arguments from texts `name=value`; a value is a Python literal, true, false, null, or else text."""
+    words = {"true": True, "false": False, "null": None, "none": None}
+    arguments = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.strip().isidentifier():
+            raise RequestError(f"--arg {text[:60]}: write name=value, as in num_classes=10")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of a backslash in a text, say
+                arguments[name.strip()] = literal_eval(value.strip())
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            arguments[name.strip()] = words.get(value.strip().lower(), value)
+    return arguments

@@ -1,0 +1,271 @@
+"""What a spec states about single layers beyond their arguments: operands of their own, and the effect of opaque calls.
+
+`operands:` gives a layer numbers, constants and learnt tensors to work on beside its inputs; `opaque:` stands for a
+call that is no layer of the library.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cnnstat.analysis.shapes import check_input_count
+from cnnstat.errors import CnnstatError, OpError, did_you_mean
+from cnnstat.ir.op import Family, Op, Shape, Storage
+from cnnstat.ir.window import MAX_PERIOD, WHOLE, AxisRule, Reads, Window
+from cnnstat.ops.opaque import Opaque
+from cnnstat.ops.traced import Applied, Tensors
+from cnnstat.spec import tree as yaml
+from cnnstat.spec.binding import tree_value
+from cnnstat.spec.problems import fail
+from cnnstat.spec.tree import Scalar, Tree
+from cnnstat.spec.variables import Variables
+from cnnstat.units import check_dtype
+
+OPAQUE = "opaque"
+"""The key that states a call."""
+OPERAND_KEYS = ("operands", "parameters", "buffers", "dtype", "weight_macs", "weight_flops")
+"""Keys that may stand beside a single layer."""
+OPAQUE_KEYS = (
+    OPAQUE, "inputs", "output", "outputs", "parameters", "buffers", "dtype", "macs", "flops", "family", "storage",
+    "reads", "weighted", "counted",
+)  # fmt: skip
+"""Keys of an opaque call."""
+
+MAX_COUNT = 2**62
+_CALL = re.compile(r"[\w.-]{1,100}\Z")
+_INPUT = re.compile(r"input(?:\[(\d{1,4})\])?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Keys with their values as written, and the variables that expressions in them may use."""
+
+    keys: Mapping[str, Tree]
+    variables: Variables
+
+    def applied(self, op: Op, input_count: int) -> Applied:
+        """Return a layer with its operands; raises SpecError."""
+        operands, values, tensors = self._operands(input_count)
+        try:
+            check_input_count(op, len(operands))
+        except OpError as error:
+            fail(next(iter(self.keys.values())).location, f"{op.kind} {error} or operands:")
+        parameters, frozen = self._tensors("parameters")
+        return Applied(
+            op=op,
+            operands=operands,
+            values=values,
+            extra_macs=self._count("weight_macs"),
+            extra_flops=self._count("weight_flops"),
+            made=self._dtypes(),
+            tensors=(*tensors, *parameters),
+            stored=self._tensors("buffers")[0],
+            frozen=frozen,
+        )
+
+    def opaque(self) -> Opaque:
+        """Return an opaque call; raises SpecError."""
+        parameters, frozen = self._tensors("parameters")
+        return Opaque(
+            function=self._function(),
+            inputs=None if "inputs" not in self.keys else tuple(self._shapes(self.keys["inputs"])),
+            outputs=self._outputs(),
+            work=self._count("macs"),
+            flops=self._flops(),
+            family=Family(self._word("family", [family.value for family in Family], Family.OTHER.value)),
+            place=Storage(self._word("storage", [place.value for place in Storage], Storage.FRESH.value)),
+            reads=None if "reads" not in self.keys else tuple(map(self._reads, self._list(self.keys["reads"]))),
+            modelled=self._flag("counted", True),
+            counted_as_weighted=self._flag("weighted", False),
+            made=self._dtypes(),
+            tensors=parameters,
+            stored=self._tensors("buffers")[0],
+            frozen=frozen,
+        )
+
+    # Operands --------------------------------------------------------------------------------------------------------
+
+    def _operands(self, input_count: int) -> tuple[tuple[int | Shape, ...], tuple[float | None, ...], Tensors]:
+        """Return operands, the values of those that are numbers, and the learnt tensors among them."""
+        if "operands" not in self.keys:
+            return tuple(range(input_count)), (None,) * input_count, ()
+        operands: list[int | Shape] = []
+        values: list[float | None] = []
+        tensors: list[tuple[str, Shape]] = []
+        for entry in self._list(self.keys["operands"]):
+            values.append(None)
+            match = _INPUT.match(entry.text) if isinstance(entry, Scalar) else None
+            if match is not None:
+                operands.append(self._input_number(entry, int(match[1] or 0), input_count))
+            elif isinstance(entry, yaml.Mapping):
+                found, _ = self._named_tensors(entry)
+                tensors += found
+                operands += [shape for _, shape in found]
+                values += [None] * (len(found) - 1)
+            elif isinstance(entry, yaml.Sequence):
+                operands.append(self._shape(entry))
+            else:
+                values[-1] = self._number(entry)
+                operands.append(())
+        return tuple(operands), tuple(values), tuple(tensors)
+
+    def _input_number(self, entry: Tree, number: int, input_count: int) -> int:
+        """Return the number of an input that the layer has."""
+        if number >= input_count:
+            fail(entry.location, f"the layer has {input_count} inputs; input[0] is the first")
+        return number
+
+    def _number(self, entry: Tree) -> float:
+        """Return an operand that is a number."""
+        value = tree_value(entry, self.variables)
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            fail(entry.location, "an operand is input, input[1], a number, sizes, or {name: sizes} for a learnt tensor")
+        return value
+
+    # Tensors ---------------------------------------------------------------------------------------------------------
+
+    def _tensors(self, key: str) -> tuple[Tensors, frozenset[str]]:
+        """Return the tensors under a key by name, and which of them are frozen."""
+        tree = self.keys.get(key)
+        if tree is None:
+            return (), frozenset()
+        if not isinstance(tree, yaml.Mapping):
+            fail(tree.location, f"{key}: takes names with sizes, as in {{weight: [64, 3, 3, 3]}}")
+        return self._named_tensors(tree)
+
+    def _named_tensors(self, tree: yaml.Mapping) -> tuple[Tensors, frozenset[str]]:
+        """Return tensors written as `name: sizes` or `name: {shape: sizes, frozen: true}`."""
+        found, frozen = [], set()
+        for name, (_, value) in tree.entries.items():
+            shape: Tree | None = value
+            if isinstance(value, yaml.Mapping):
+                for unknown in value.unknown_keys(("shape", "frozen")):
+                    fail(value.location, unknown.message)
+                shape = value.get("shape")
+                if (kept := value.get("frozen")) is not None and tree_value(kept, self.variables):
+                    frozen.add(name)
+            if shape is None:
+                fail(value.location, "a tensor needs shape:, as in {shape: [64], frozen: true}")
+            found.append((name, self._shape(shape)))
+        return tuple(found), frozenset(frozen)
+
+    def _outputs(self) -> tuple[Shape, ...]:
+        """Return the shapes of `output:` or `outputs:`."""
+        one, several = self.keys.get("output"), self.keys.get("outputs")
+        if (one is None) == (several is None):
+            place = one or self.keys[OPAQUE]
+            fail(place.location, "an opaque call states either output: or outputs:, batch included")
+        return (self._shape(one),) if one is not None else tuple(self._shapes(several))
+
+    def _shapes(self, tree: Tree | None) -> Iterable[Shape]:
+        """Return a list of shapes."""
+        assert tree is not None
+        return map(self._shape, self._list(tree))
+
+    def _shape(self, tree: Tree) -> Shape:
+        """Return the sizes of one tensor; raises SpecError."""
+        sizes = tree_value(tree, self.variables)
+        sizes = sizes if isinstance(sizes, list) else [sizes]
+        if any(isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**40 for size in sizes):
+            fail(tree.location, "sizes are whole numbers, batch included, as in [1, 64, 56, 56]")
+        return tuple(sizes)
+
+    def _list(self, tree: Tree) -> list[Tree]:
+        """Return the entries of a list."""
+        return tree.items if isinstance(tree, yaml.Sequence) else fail(tree.location, "this takes a list")
+
+    # Words and counts ------------------------------------------------------------------------------------------------
+
+    def _function(self) -> str:
+        """Return what an opaque call is called."""
+        tree = self.keys[OPAQUE]
+        if not isinstance(tree, Scalar) or not _CALL.match(tree.text):
+            fail(tree.location, "opaque: takes the name of the call, of letters, digits, _, - and dots")
+        return tree.text
+
+    def _word(self, key: str, words: list[str], default: str) -> str:
+        """Return one word out of a list."""
+        tree = self.keys.get(key)
+        if tree is None:
+            return default
+        text = tree.text if isinstance(tree, Scalar) else ""
+        if text not in words:
+            hint = did_you_mean(text, words) or f"; use one of {', '.join(words)}"
+            fail(tree.location, f"there is no {key} {text[:60]}{hint}")
+        return text
+
+    def _flag(self, key: str, default: bool) -> bool:
+        """Return a truth value."""
+        tree = self.keys.get(key)
+        value = default if tree is None else tree_value(tree, self.variables)
+        if not isinstance(value, bool):
+            fail(self.keys[key].location, f"{key}: takes true or false")
+        return value
+
+    def _dtypes(self) -> tuple[str, ...]:
+        """Return the dtypes of the outputs, none where they follow from the model's."""
+        tree = self.keys.get("dtype")
+        if tree is None:
+            return ()
+        words = tree.items if isinstance(tree, yaml.Sequence) else [tree]
+        try:
+            return tuple(check_dtype(word.text if isinstance(word, Scalar) else "") for word in words)
+        except CnnstatError as error:
+            fail(tree.location, str(error))
+
+    def _count(self, key: str) -> int:
+        """Return a number of operations, 0 unless written."""
+        return 0 if key not in self.keys else self._whole(self.keys[key], key)
+
+    def _whole(self, tree: Tree, key: str) -> int:
+        """Return a whole number that is not negative."""
+        value = tree_value(tree, self.variables)
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+            fail(tree.location, f"{key}: takes a whole number of operations, not negative")
+        return value
+
+    def _flops(self) -> tuple[tuple[str, int], ...]:
+        """Return operations beyond 2 × MACs by kind."""
+        tree = self.keys.get("flops")
+        if isinstance(tree, yaml.Mapping):
+            return tuple((kind, self._whole(count, "flops")) for kind, (_, count) in tree.entries.items())
+        return () if tree is None else (("other", self._whole(tree, "flops")),)
+
+    # Receptive fields ------------------------------------------------------------------------------------------------
+
+    def _reads(self, tree: Tree) -> Reads:
+        """Return how the output axes read one input."""
+        return tuple(map(self._axis, self._list(tree)))
+
+    def _axis(self, tree: Tree) -> tuple[int, AxisRule] | None:
+        """Return the rule of one axis: `null`, `2`, `[2, whole]`, or `[2, advance, [first, end, step], …]`."""
+        value = tree_value(tree, self.variables, ("whole",))
+        if value is None:
+            return None
+        axis, *rest = value if isinstance(value, list) and value else [value]
+        if not _is_index(axis):
+            fail(tree.location, "an axis is a number from 0, or null where the output axis comes from no single one")
+        if not rest:
+            return axis, Window((range(1),), 1)
+        if rest == ["whole"]:
+            return axis, WHOLE
+        advance, *taps = rest
+        if not _is_index(advance) or not 1 <= len(taps) <= MAX_PERIOD or not all(map(_is_range, taps)):
+            fail(tree.location, "an axis is written as 2, as [2, whole], or as [2, stride, [first, end, step]]")
+        return axis, Window(tuple(range(*tap) for tap in taps), advance)
+
+
+def _is_index(value: Any) -> bool:
+    """Whether a value is a whole number that is not negative."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
+
+
+def _is_range(value: Any) -> bool:
+    """Whether a value is first, end and step of a range of sane size."""
+    if not isinstance(value, list) or len(value) != 3 or any(type(number) is not int for number in value):
+        return False
+    first, end, step = value
+    return bool(step > 0 and max(abs(first), abs(end), step) < 2**40)

@@ -1,0 +1,179 @@
+"""Measuring: how many layers a spec expands to, found out before anything is built.
+
+Blocks are measured once for each set of arguments and repeats are multiplied, so that nested repeats and blocks that
+double each other cost nothing to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from typing import Any, NamedTuple
+
+from cnnstat.errors import SpecError
+from cnnstat.spec.call_text import words_in
+from cnnstat.spec.document import Block
+from cnnstat.spec.evaluation import MAX_LAYERS, block_variables, each, holds, resolved, rounds
+from cnnstat.spec.item_reader import ItemReader
+from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta
+from cnnstat.spec.problems import Abandoned
+from cnnstat.spec.variables import Budget, Variables
+
+MAX_DEPTH = 100
+"""Deepest nesting of lists within blocks within lists."""
+MAX_STEPS = 5 * MAX_LAYERS
+"""Most items to go through, those included that add no layer, and names behind `from:`."""
+MAX_LISTS = 150_000
+"""Most lists that are gone through while measuring."""
+
+
+class Size(NamedTuple):
+    """What an item expands to: layers, and steps that are taken on the way, at least one."""
+
+    layers: int
+    steps: int
+
+
+class Measure:
+    """Counts layers; raises Abandoned where a spec has too many or a block calls itself."""
+
+    def __init__(self, reader: ItemReader, blocks: dict[str, Block], variables: Variables) -> None:
+        self.reader = reader
+        self.blocks = blocks
+        self.variables = variables
+        self.known: dict[Hashable, Size] = {}
+        self.deciding: dict[int, frozenset[str]] = {}
+        self.active: list[str] = []
+        self.depth = 0
+        self.lists = 0
+
+    def items(self, items: tuple[Item, ...], variables: Variables) -> Size:
+        """Return the size of a list."""
+        self.lists += 1
+        if self.lists > MAX_LISTS and items:
+            raise Abandoned("more repetitions and blocks than can be counted, by here", items[0].meta.location)
+        variables.budget.spend(len(items))
+        layers, steps = 0, 1
+        self.depth += 1
+        for item in items:
+            if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in variables:
+                layers, steps = layers + 1, steps + _steps(item)
+                continue
+            if self.depth > MAX_DEPTH:
+                raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", item.meta.location)
+            size = self.item(item, variables)
+            layers, steps = layers + size.layers, steps + size.steps
+            _check(layers, steps, item.meta)
+        self.depth -= 1
+        if items:
+            _check(layers, steps, items[-1].meta)
+        return Size(layers, steps)
+
+    def item(self, item: Item, variables: Variables) -> Size:
+        """Return the size of one item; what cannot be evaluated counts once and is reported later."""
+        depth, active = self.depth, len(self.active)
+        try:
+            if isinstance(item, Choice):
+                chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
+                return self._group(chosen, variables)
+            if isinstance(item, Faulty) or not holds(item.meta.condition, variables):
+                return Size(0, 1)
+            if isinstance(item, Call):
+                return self._call(item, variables)
+            if isinstance(item, Group):
+                return self._group(item, variables)
+            return self._join(item, variables)
+        except SpecError:
+            self.depth = depth
+            del self.active[active:]
+            return Size(1, 1)
+
+    def _call(self, call: Call, variables: Variables) -> Size:
+        """Return the size of a layer or a block."""
+        name = resolved(call, variables, self.blocks)
+        if name not in self.blocks:
+            return Size(1, _steps(call))
+        block = self.blocks[name]
+        if name in self.active:
+            said = f"the block {name} calls itself; write the repetition with repeat:"
+            raise Abandoned(said, call.meta.location)
+        body = block_variables(block, call, self.variables, variables, self.reader.callables)
+        key = identity(name, [body[parameter] for parameter, _ in block.parameters], variables.budget)
+        if key in self.known:
+            return self.known[key]
+        self.active.append(name)
+        size = self.items(self.reader.items(block.body), body)
+        self.active.pop()
+        self.known[key] = size
+        return size
+
+    def _group(self, group: Group, variables: Variables) -> Size:
+        """Return the size of a group with its repetitions."""
+        values = rounds(group, variables, self.reader.callables)
+        if values and (group.variable is None or group.variable not in self._deciding(group.items)):
+            size = self.items(group.items, variables)
+            layers, steps = len(values) * size.layers, len(values) * size.steps
+            _check(layers, steps, group.meta)
+            return Size(layers, steps)
+        layers, steps = 0, 1
+        for inner in each(group, values, variables):
+            size = self.items(group.items, inner)
+            layers, steps = layers + size.layers, steps + size.steps
+            _check(layers, steps, group.meta)
+        return Size(layers, steps)
+
+    def _deciding(self, items: tuple[Item, ...]) -> frozenset[str]:
+        """Return the words that decide the size of a list."""
+        if id(items) not in self.deciding:
+            self.deciding[id(items)] = frozenset(word for item in items for word in self._words(item))
+        return self.deciding[id(items)]
+
+    def _words(self, item: Item) -> Iterator[str]:
+        """Yield the words that decide the size of an item: of conditions, repeats and arguments of blocks."""
+        if item.meta.condition is not None:
+            yield from words_in(item.meta.condition.written)
+        if isinstance(item, Call) and (item.callee in self.blocks or item.callee not in self.reader.callables):
+            yield item.callee
+            yield from item.names
+        groups: tuple[Group, ...] = ()
+        if isinstance(item, Group):
+            groups = (item,)
+        elif isinstance(item, Join):
+            groups = item.branches
+        elif isinstance(item, Choice):
+            groups = (item.then, item.otherwise)
+        for group in groups:
+            if group.repeat is not None:
+                yield from words_in(group.repeat.written)
+            yield from self._deciding(group.items)
+
+    def _join(self, join: Join, variables: Variables) -> Size:
+        """Return the size of all branches and the op that joins them."""
+        sizes = [self._group(branch, variables) for branch in join.branches]
+        return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
+
+
+def _steps(call: Call) -> int:
+    """Return the steps that a layer takes: one, and one for each name behind `from:`."""
+    return 1 if call.meta.reads is None else 1 + len(call.meta.reads)
+
+
+def _check(layers: int, steps: int, meta: Meta) -> None:
+    """Raise Abandoned if there are too many layers."""
+    if layers > MAX_LAYERS:
+        raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", meta.location)
+    if steps > MAX_STEPS:
+        said = f"more than {MAX_STEPS:,} items and names behind from: by here, all repetitions counted"
+        raise Abandoned(said, meta.location)
+
+
+def identity(what: str, values: list[Any], budget: Budget) -> Hashable:
+    """Return a key that is equal for equal values of equal types; lists cost as many steps as they are long."""
+    return (what, *(_key(value, budget) for value in values))
+
+
+def _key(value: Any, budget: Budget) -> Hashable:
+    """Return a value with its type, lists as tuples."""
+    if not isinstance(value, list):
+        return type(value), value
+    budget.spend(len(value))
+    return tuple(_key(entry, budget) for entry in value)

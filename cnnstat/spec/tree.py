@@ -1,0 +1,96 @@
+"""Trees: YAML values that know where in the file they stand."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from cnnstat.errors import Location, Problem, did_you_mean
+from cnnstat.spec.problems import problem
+
+_INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,39})\Z")
+_FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?\Z")
+_CONSTANTS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}
+
+
+@dataclass(slots=True)
+class Tree:
+    """A YAML value; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    @property
+    def location(self) -> Location:
+        """Where the value begins."""
+        return Location(self.file, self.line, self.column)
+
+
+@dataclass(slots=True)
+class Scalar(Tree):
+    """A word, number or text.
+
+    style: empty for a plain scalar, else its quote; `|` where the places inside the text are not known.
+    breaks: (characters before, line, column) of each further line that a plain scalar runs over.
+    """
+
+    text: str
+    style: str = ""
+    breaks: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def value(self) -> Any:
+        """The number, truth value or null that a plain scalar means; otherwise its text."""
+        text = self.text
+        if self.style:
+            return text
+        if text in _CONSTANTS:
+            return _CONSTANTS[text]
+        if len(text) <= 40 and _INTEGER.match(text):
+            return int(text.replace("_", ""))
+        if len(text) <= 40 and _FLOAT.match(text):
+            return float(text.replace("_", ""))
+        return text
+
+    def place(self, offset: int) -> Location:
+        """Return where the part of the text stands that has `offset` bytes of UTF-8 before it, leading blanks apart."""
+        if self.style == "|":
+            return self.location
+        inner = self.text.lstrip()
+        characters = len(inner.encode()[:offset].decode(errors="ignore")) + len(self.text) - len(inner)
+        line, column, begin = self.line, self.column + len(self.style), 0
+        for first, next_line, next_column in self.breaks:
+            if first <= characters:
+                line, column, begin = next_line, next_column, first
+        return Location(self.file, line, column + characters - begin)
+
+
+@dataclass(slots=True)
+class Sequence(Tree):
+    """A list."""
+
+    items: list[Tree] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Mapping(Tree):
+    """Keys with their values, in the order of the file."""
+
+    entries: dict[str, tuple[Scalar, Tree]] = field(default_factory=dict)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.entries
+
+    def get(self, key: str) -> Tree | None:
+        """Return the value of `key`, or None."""
+        return self.entries[key][1] if key in self.entries else None
+
+    def unknown_keys(self, known: tuple[str, ...]) -> Iterator[Problem]:
+        """Yield a problem for every key that is not in `known`."""
+        for key, (scalar, _) in self.entries.items():
+            if key not in known:
+                hint = did_you_mean(key, known) or f"; known: {', '.join(known)}"
+                yield problem(scalar.location, f"unknown key {key[:60]}{hint}")

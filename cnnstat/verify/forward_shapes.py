@@ -1,0 +1,157 @@
+"""A forward pass as a witness: what every node of the graph came from, its shapes, and what was dispatched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.op import Shape
+from cnnstat.pytorch.build.network import Network
+from cnnstat.pytorch.build.network import tensors_in as results_of
+from cnnstat.pytorch.builder import Builder
+from cnnstat.pytorch.call_classes import FIRST_ONLY
+from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.recorder import Inner, Recorder
+from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
+from cnnstat.pytorch.trace import replay
+from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence
+from cnnstat.verify.subject import Subject
+
+
+@dataclass(slots=True)
+class Run:
+    """One node in a forward pass.
+
+    path: the module that called it; function: the name of what was called, empty for a spec's layer.
+    shapes, dtypes: of its results; None for a node that no call of its own made.
+    """
+
+    path: str
+    function: str = ""
+    shapes: tuple[Shape, ...] | None = None
+    dtypes: tuple[str, ...] = ()
+    evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(slots=True)
+class Pass:
+    """A forward pass: one run a node, and what FlopCounterMode counted outside all of them.
+
+    names: the layers' names in the order of the pass; counted: multiply-accumulates by the module that calls were in.
+    """
+
+    names: tuple[str, ...]
+    runs: tuple[Run, ...]
+    outside: int
+    is_real: bool
+    counted: Mapping[str, int] = field(default_factory=dict)
+
+
+def forward_pass(subject: Subject, *, real: bool) -> Pass:
+    """Run a network, on random values or on shapes alone, under FlopCounterMode; the model's errors come through."""
+    if isinstance(module := subject.module(real=real), Network):
+        return _network_pass(module, subject.graph, real)
+    recorders: list[CountingRecorder] = []
+    with FlopMeter() as meter:
+
+        def listen(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+            recorders.append(CountingRecorder(builder, stack, faker, meter))
+            return recorders[0]
+
+        assert subject.example is not None
+        graph = replay(module, subject.example, listen, dtype=subject.dtype, mode=subject.mode, real=real)
+    recorder = recorders[0]
+    names = tuple(node.name for node in graph.nodes)
+    runs = recorder.finished(graph)
+    return Pass(names, runs, recorder.outside, real, recorder.counted)
+
+
+class CountingRecorder(Recorder):
+    """A recorder that reads FlopCounterMode after each call, and keeps what each node came from."""
+
+    takes_shortcuts = False
+
+    def __init__(self, builder: Builder, stack: CallStack, faker: Faker | None, meter: FlopMeter) -> None:
+        super().__init__(builder, stack, faker)
+        self._meter = meter
+        self._on_weights: dict[int, Evidence] = {}
+        self.runs: list[Run] = []
+        self.counted: Counter[str] = Counter()
+        self.outside = 0
+
+    def heard(
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+    ) -> None:
+        """Record a call, and give its count to the node it became, or to the first node that uses its result."""
+        found = evidence(self._meter.macs(), inner)
+        self.counted[self.stack.current.path] += found.macs
+        works = list(self.builder.ledger.works)
+        super().heard(function, arguments, keywords, made, inner)
+        after = self.builder.ledger.works
+        for draft in self.builder.nodes[len(self.runs) :]:
+            self.runs.append(Run(draft.where.path, draft.function))
+            for number, (before, now) in enumerate(zip(works, after)):
+                if before != now:
+                    found += self._on_weights.pop(number, Evidence())
+        name = function_name(function)
+        results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(made))
+        if name in FIRST_ONLY:
+            results = results[:1]
+        if self._is_new(results):
+            run = self.runs[-1]
+            run.shapes, run.dtypes = tuple(map(shape_of, results)), tuple(map(dtype_of, results))
+            run.evidence += found
+        elif len(after) > len(works):
+            self._on_weights[len(after) - 1] = found
+        else:
+            self.outside += found.macs
+
+    def finished(self, graph: Graph) -> tuple[Run, ...]:
+        """Return the runs of all nodes of the pass; the last ones hold the tensors and the work that no call uses."""
+        unused = graph.nodes[len(self.runs) :]
+        runs = [Run("", "", node.op.output(()), node.op.dtypes((), graph.dtype, 1)) for node in unused]
+        left = sum(self._on_weights.values(), Evidence())
+        if unused:
+            runs[-1].evidence = left
+        else:
+            self.outside += left.macs
+        return (*self.runs, *runs)
+
+    def _is_new(self, results: tuple[torch.Tensor, ...]) -> bool:
+        """Whether the last node is the one that made these results."""
+        origin = self.builder.origins.known(results[0]) if results else None
+        last = Edge(self.builder.arity + len(self.runs) - 1)
+        return origin is not None and origin.edge == last and self.runs[-1].shapes is None
+
+
+def _network_pass(network: Network, graph: Graph, is_real: bool) -> Pass:
+    """Run the module of a spec, layer by layer."""
+    alive = {Edge(number): tensor for number, tensor in enumerate(spec_inputs(graph, None if is_real else "meta"))}
+    runs = []
+    with torch.no_grad(), FlopMeter() as meter:
+        for path, reads, makes, frees in network.steps:
+            with dispatched() as inner:
+                made = tuple(results_of(network.get_submodule(path)(*(alive[edge] for edge in reads))))
+            alive.update(zip(makes, made))
+            for edge in frees:
+                del alive[edge]
+            shapes, dtypes = tuple(map(shape_of, made)), tuple(map(dtype_of, made))
+            runs.append(Run(path, "", shapes, dtypes, evidence(meter.macs(), inner)))
+    return Pass(tuple(node.name for node in graph.nodes), tuple(runs), 0, is_real)
+
+
+def spec_inputs(graph: Graph, device: str | None) -> list[torch.Tensor]:
+    """Return small random values (zeros for whole numbers) of the shapes that a graph takes."""
+    made = []
+    for source in graph.inputs:
+        dtype = getattr(torch, source.dtype)
+        values: Callable[..., torch.Tensor] = torch.rand if dtype.is_floating_point else torch.zeros
+        made.append(values(source.shape, dtype=dtype, device=device))
+    return made

@@ -1,0 +1,269 @@
+"""fvcore's FlopCountAnalysis as a witness: every operation of its trace, with its module and both counts."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.pytorch.calls import words
+from cnnstat.pytorch.example import Made
+from cnnstat.verify.forward_shapes import spec_inputs
+from cnnstat.verify.subject import Subject
+
+CONVENTION = "multiply-accumulates of products, and its own estimates for norms, resizing and adaptive pooling"
+
+PRODUCTS = words(
+    """
+    _convolution _convolution_mode linear addmm mm bmm matmul einsum baddbmm addmv mv dot vdot bilinear multi_dot
+    scaled_dot_product_attention lstm gru rnn_tanh rnn_relu deform_conv2d _native_multi_head_attention
+    _transformer_encoder_layer_fwd affine_grid_generator addmm_ baddbmm_ addbmm addbmm_ addmv_
+    """
+)
+"""Operations of its trace that hold products."""
+
+
+class FvcoreError(Exception):
+    """Why fvcore could not be heard."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of fvcore's trace.
+
+    scope: path of the module it ran in; kind: its name without namespace.
+    counted: what fvcore counts; None where it has no formula. product: multiply-accumulates by definition; None where
+    they are not known. elements: of its first input and its first output.
+    """
+
+    scope: str
+    kind: str
+    counted: int | None
+    product: int | None
+    inputs: int
+    outputs: int
+
+    @property
+    def is_product(self) -> bool:
+        """Whether it multiplies and sums."""
+        return self.kind in PRODUCTS
+
+
+def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
+    """Return what fvcore sees, in order; raises FvcoreError where it cannot be heard.
+
+    It needs a model in memory and positional arguments.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from fvcore.nn import FlopCountAnalysis
+    except ImportError:
+        raise FvcoreError("fvcore is not installed; pip install fvcore") from None
+    if subject.why_not_real:
+        raise FvcoreError(f"it needs a real forward pass: {subject.why_not_real}")
+    module = subject.module(real=True)
+    from cnnstat.pytorch.modules import modules_of
+    from cnnstat.pytorch.state import preserved
+    from cnnstat.pytorch.swap import swapped
+
+    with preserved(modules_of(module)), swapped(modules_of(module), None), torch.no_grad(), _quiet():
+        module.train(subject.mode == "train")
+        heard: list[Operation] = []
+        try:
+            analysis = FlopCountAnalysis(module, _arguments(subject, module))
+            analysis.set_op_handle(**_listeners(analysis, heard))
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+            analysis.total()
+        except FvcoreError:
+            raise
+        except Exception as error:
+            said = " ".join(str(error).split())[:160]
+            raise FvcoreError(f"could not run: {type(error).__name__}{': ' * bool(said)}{said}") from error
+    return (*heard, *_foreign(analysis._analyze().unsupported_ops))
+
+
+def _foreign(unsupported: Mapping[str, Mapping[str, int]]) -> Iterator[Operation]:
+    """Yield the operations that are not PyTorch's own, and that nobody can tell the work of, by innermost module."""
+    for scope, kinds in unsupported.items():
+        for kind in kinds:
+            below = any(kind in inner for path, inner in unsupported.items() if path != scope and _is_in(path, scope))
+            if not below and not kind.startswith("aten::") and kind not in _handled():
+                yield Operation(scope, kind.removeprefix("prim::"), None, None, 0, 0)
+
+
+def _is_in(path: str, scope: str) -> bool:
+    """Whether a module lies within another."""
+    return not scope or path.startswith(f"{scope}.")
+
+
+def _handled() -> frozenset[str]:
+    """Return the full names of the products."""
+    return frozenset((*(f"aten::{kind}" for kind in PRODUCTS), "torchvision::deform_conv2d"))
+
+
+def _arguments(subject: Subject, module: nn.Module) -> tuple[Any, ...]:
+    """Return the arguments of the forward pass, in order."""
+    if subject.example is None:
+        return tuple(spec_inputs(subject.graph, None))
+    dtype = getattr(torch, subject.graph.dtype)
+    made = Made(subject.example, module, dtype, None)
+    if not made.keywords:
+        return made.arguments
+    try:
+        bound = inspect.signature(module.forward).bind(*made.arguments, **made.keywords)
+    except (TypeError, ValueError):
+        raise FvcoreError("could not run: it takes no keyword arguments") from None
+    if bound.kwargs:
+        raise FvcoreError("could not run: it takes no keyword arguments")
+    return bound.args
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep fvcore's and the tracer's remarks off the terminal."""
+    logger = logging.getLogger("fvcore")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _listeners(analysis: Any, heard: list[Operation]) -> dict[str, Callable[..., Any]]:
+    """Return a handle for each operation that fvcore counts or that is a product: fvcore's own, and a note of it."""
+    own = dict(analysis._op_handles)
+    kinds = {*own, *_handled()}
+    return {kind: _listener(kind.partition("::")[2], own.get(kind), heard) for kind in kinds}
+
+
+def _listener(kind: str, handle: Callable[..., Any] | None, heard: list[Operation]) -> Callable[..., Any]:
+    """Return fvcore's handle with a note of what it said."""
+
+    def listen(inputs: list[Any], outputs: list[Any]) -> Any:
+        said = handle(inputs, outputs) if handle is not None else 0
+        counted = None if handle is None else int(sum(said.values()) if hasattr(said, "values") else said)
+        scope = outputs[0].node().scopeName().split("/")[-1]
+        sizes = math.prod(_shape(inputs[0]) or (0,)), math.prod(_shape(outputs[0]) or (0,))
+        heard.append(Operation(scope, kind, counted, _product(kind, inputs, outputs, counted), *sizes))
+        return said
+
+    return listen
+
+
+def _shape(value: Any) -> tuple[int, ...] | None:
+    """Return the sizes of a value of the trace; None for what is no tensor."""
+    return tuple(value.type().sizes()) if value.isCompleteTensor() else None
+
+
+def _product(kind: str, inputs: list[Any], outputs: list[Any], counted: int | None) -> int | None:
+    """Return the multiply-accumulates of an operation by definition; None where they cannot be told."""
+    if kind not in PRODUCTS:
+        return 0
+    try:
+        return int(_DEFINITIONS[kind](inputs, outputs)) if kind in _DEFINITIONS else counted
+    except (TypeError, IndexError, ValueError, StopIteration):
+        return None
+
+
+def _sizes(value: Any) -> tuple[int, ...]:
+    """Return the sizes of a tensor of the trace."""
+    shape = _shape(value)
+    if shape is None:
+        raise TypeError("no tensor")
+    return shape
+
+
+def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
+    """Elements of the filter for each position of the output, or of the input if it is transposed."""
+    filters, is_transposed = _sizes(inputs[1]), bool(inputs[6].toIValue())
+    positions = _sizes(inputs[0] if is_transposed else outputs[0])[2:]
+    return _sizes(inputs[0])[0] * math.prod(filters) * math.prod(positions)
+
+
+def _contracted(first: int, second: int) -> Callable[[list[Any], list[Any]], int]:
+    """Every element of the result, or every result of a product with a vector, sums the last axis of the first."""
+
+    def count(inputs: list[Any], outputs: list[Any]) -> int:
+        left, right = _sizes(inputs[first]), _sizes(inputs[second])
+        rows = math.prod(left[-2:-1])
+        columns = right[-1] if len(right) > 1 else 1
+        batch = zip_longest(reversed(left[:-2]), reversed(right[:-2]), fillvalue=1)
+        return math.prod(max(pair) for pair in batch) * rows * left[-1] * columns
+
+    return count
+
+
+def _attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """QKᵀ and AV."""
+    query, key, value = map(_sizes, inputs[:3])
+    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
+    """Every combination of the indices of two factors, which is how one batched matrix product computes it."""
+    letters = inputs[0].toIValue().replace(" ", "").partition("->")[0].split(",")
+    factors = list(inputs[1].node().inputs())
+    if len(factors) != 2:
+        raise ValueError("more than one product")
+    sizes = {letter: size for text, each in zip(letters, factors) for letter, size in zip(text, _sizes(each))}
+    return math.prod(sizes.values())
+
+
+def _fused_attention(inputs: list[Any], outputs: list[Any]) -> int:
+    """Four projections, and both products of each position with each."""
+    batch, length, features = _sizes(inputs[0])
+    return batch * length * features * (4 * features + 2 * length)
+
+
+def _fused_encoder(inputs: list[Any], outputs: list[Any]) -> int:
+    """Attention and both linear layers of a Transformer encoder's layer."""
+    positions = math.prod(_sizes(inputs[0])[:-1])
+    return _fused_attention(inputs, outputs) + positions * sum(math.prod(_sizes(inputs[n])) for n in (14, 16))
+
+
+def _recurrent(inputs: list[Any], outputs: list[Any]) -> int:
+    """All weight matrices, once for every step of every sequence."""
+    lists = [value for value in inputs if value.node().kind() == "prim::ListConstruct"]
+    weights = [_sizes(value) for value in list(lists[-1].node().inputs())]
+    return math.prod(_sizes(inputs[0])[:-1]) * sum(math.prod(w) for w in weights if len(w) == 2)
+
+
+_DEFINITIONS: dict[str, Callable[[list[Any], list[Any]], int]] = {
+    "_convolution": _convolution,
+    "_convolution_mode": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[1])[1:]),
+    "einsum": _einsum,
+    "_native_multi_head_attention": _fused_attention,
+    "_transformer_encoder_layer_fwd": _fused_encoder,
+    "linear": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * _sizes(inputs[1])[-1],
+    "mm": _contracted(0, 1),
+    "bmm": _contracted(0, 1),
+    "matmul": _contracted(0, 1),
+    "mv": _contracted(0, 1),
+    "dot": _contracted(0, 1),
+    "vdot": _contracted(0, 1),
+    **dict.fromkeys(
+        ("addmm", "addmm_", "baddbmm", "baddbmm_", "addbmm", "addbmm_", "addmv", "addmv_"), _contracted(1, 2)
+    ),
+    "bilinear": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[2])[1:]),
+    "scaled_dot_product_attention": _attention,
+    "lstm": _recurrent,
+    "gru": _recurrent,
+    "rnn_tanh": _recurrent,
+    "rnn_relu": _recurrent,
+    "affine_grid_generator": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * (_sizes(outputs[0])[-1] + 1),
+    "deform_conv2d": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[1])[1:]),
+}
+"""Multiply-accumulates by definition, from the shapes in the trace."""

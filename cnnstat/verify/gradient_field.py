@@ -1,0 +1,279 @@
+"""Gradients as a witness of receptive fields: where a position of a feature map really reads the input."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from textwrap import shorten
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.receptive_field.fields import spatial_axes
+from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Edge
+from cnnstat.verify.findings import Box, FieldFinding, Verdict
+from cnnstat.verify.global_receptive_field import positions, whole_edges, whole_finding
+from cnnstat.verify.gradient_run import FieldError, run_with_gradients
+from cnnstat.verify.subject import Subject
+
+MAX_FIELD_BYTES = 256 * 2**20
+"""Outputs of all layers up to the last that is checked, in the largest pass that gradients are followed through."""
+
+LAYERS = 6
+"""Layers whose field is checked, the network's own among them."""
+
+OWN_SIZE = 4
+"""How many times as much a network may take that takes no other input size than its own."""
+
+SHORT = 64
+"""Extent of the axes that are not being checked, where both together would take too much memory."""
+
+
+class InputSizeError(FieldError):
+    """The network does not run at other input sizes."""
+
+
+class TooLargeError(FieldError):
+    """The run with gradients would take too much memory."""
+
+
+def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
+    """Return the findings on some layers' receptive fields, and what could not be checked and why."""
+    analysis = subject.analysis
+    if not any(spatial_axes(source.shape, source.dtype) for source in analysis.graph.inputs):
+        return (), ()
+    if any(source.dtype.startswith(("int", "uint", "bool")) for source in analysis.graph.inputs):
+        return (), ("receptive field not checked: gradients do not reach whole numbers",)
+    if analysis.fields.total is None:
+        return (), ("receptive field not checked: every layer sees the whole input",)
+    found: list[FieldFinding] = []
+    reasons: dict[object, str] = {}
+    for sizes, limit in _attempts(analysis):
+        try:
+            part = _checked(subject, sizes, limit)
+        except FieldError as error:
+            reasons.setdefault(str(error) if type(error) is FieldError else type(error), str(error))
+            continue
+        found += part
+        if sizes is None or _is_short(analysis, sizes) or _covers_axes(found):
+            break
+    if not found:
+        return (), (f"receptive field not checked: {'; '.join(reasons.values())}",)
+    return tuple(dict.fromkeys(found)), ()
+
+
+def _covers_axes(found: Sequence[FieldFinding]) -> bool:
+    """Whether the deepest layer's field lay wholly inside the input along every axis, in one run or another."""
+    local = [each for each in found if each.ours is not None]
+    last = [each for each in local if each.layer == local[-1].layer]
+    return bool(local) and all(
+        any(each.ours[axis][0] >= 0 and each.ours[axis][1] < each.shape[axis] for each in last if each.ours)
+        for axis in range(len(local[-1].shape))
+    )
+
+
+# Input sizes ----------------------------------------------------------------------------------------------------------
+
+
+def _attempts(analysis: Analysis) -> Iterator[tuple[Mapping[str, tuple[int, ...]] | None, int]]:
+    """Yield input sizes with the most bytes they may take; last, at any price but OWN_SIZE times that, as they are."""
+    for sizes in _sizes(analysis):
+        yield sizes, MAX_FIELD_BYTES
+    yield None, OWN_SIZE * MAX_FIELD_BYTES
+
+
+def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]:
+    """Yield input sizes to try: all axes as long as the field, then one at a time; as they are (None); then shorter."""
+    field = analysis.totals.receptive_field
+    assert field is not None
+    sources = [s for s in analysis.graph.inputs if len(spatial_axes(s.shape, s.dtype)) == len(field.size)]
+    if not any(_fits(analysis, (source.shape for source in sources))):
+        wanted = [size + 4 * math.ceil(stride or 32) for size, stride in zip(field.size, field.stride)]
+        longs = {s.name: tuple(map(_rounded, wanted, s.shape[2:])) for s in sources}
+        yield {s.name: (1, s.shape[1], *longs[s.name]) for s in sources}
+        for axis in range(len(field.size)) if len(field.size) > 1 else ():
+            yield {s.name: (1, s.shape[1], *_one_long(longs[s.name], s.shape[2:], axis)) for s in sources}
+    yield None
+    for parts in (2, 4, 8):
+        yield {s.name: (1, s.shape[1], *(_rounded(size // parts, size) for size in s.shape[2:])) for s in sources}
+
+
+def _is_short(analysis: Analysis, sizes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether no axis is longer than the network's own input, so that nothing better can follow."""
+    return all(
+        s.name not in sizes or all(map(int.__le__, sizes[s.name][2:], s.shape[2:])) for s in analysis.graph.inputs
+    )
+
+
+def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
+    """Yield whether the network's field lies inside the input as it is, and the input is affordable."""
+    field = analysis.totals.receptive_field
+    assert field is not None
+    is_small = _needed_bytes(analysis) <= MAX_FIELD_BYTES
+    for shape in shapes:
+        roomy = (2 * size <= length for size, length in zip(field.size, shape[2:]))
+        yield is_small and all(roomy)
+
+
+def _needed_bytes(analysis: Analysis) -> int:
+    """Return the bytes of all outputs up to the last feature map that is checked, where the run ends."""
+    last = max(edge.value for edge in _edges(analysis)) if analysis.fields.total_at else 0
+    return sum(layer.output_bytes for layer in analysis.layers[: last - analysis.graph.arity + 1])
+
+
+def _rounded(length: int, declared: int) -> int:
+    """Return a length rounded up to what divides the declared size, so that encoders and decoders still fit."""
+    unit = math.gcd(declared, 64)
+    return math.ceil(length / unit) * unit
+
+
+def _one_long(longs: tuple[int, ...], declared: Sequence[int], axis: int) -> tuple[int, ...]:
+    """Return sizes with one long axis."""
+    return tuple(
+        long if place == axis else min(size, max(SHORT, math.gcd(size, 64)))
+        for place, (long, size) in enumerate(zip(longs, declared))
+    )
+
+
+def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None, limit: int) -> list[FieldFinding]:
+    """Return the findings at some input sizes; raises FieldError where the network does not take them.
+
+    limit: bytes that all layers' outputs may take.
+    """
+    if sizes is not None:
+        try:
+            assert subject.resized is not None
+            subject = subject.resized(sizes)
+        except (CnnstatError, AssertionError, RuntimeError, ValueError, TypeError) as error:
+            said = shorten(" ".join(str(error).split()), 160, placeholder=" …")
+            raise InputSizeError(f"the model takes no other input sizes ({said})") from error
+    needed = _needed_bytes(subject.analysis)
+    if needed > limit:
+        shapes = " and ".join("×".join(map(str, source.shape)) for source in subject.graph.inputs)
+        said = f"with an input of {shapes}; the limit is {limit // 2**20} MiB"
+        raise TooLargeError(f"its tensors take {needed / 2**20:,.0f} MiB {said}")
+    analysis = subject.analysis
+    run = run_with_gradients(subject, edges := _edges(analysis))
+    total = analysis.fields.total_at
+    assert total is not None
+    rank = len(analysis.fields.followed(*total) or ())
+    inputs = [t for t, s in zip(run.inputs, analysis.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
+    local = [edge for edge in edges if analysis.fields.followed(*edge) is not None]
+    found = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
+    for edge in (edge for edge in edges if edge not in local):
+        box = reached(run.results[edge], *positions(analysis, edge), inputs)
+        found.append(whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:])))
+    return found
+
+
+# Layers and positions -------------------------------------------------------------------------------------------------
+
+
+def _edges(analysis: Analysis) -> list[Edge]:
+    """Return the tensors to check, in order: maps whose field differs, evenly spread, the network's, and two wholes."""
+    fields, total = analysis.fields, analysis.fields.total_at
+    assert total is not None
+    rank = len(fields.of(*total).size)  # type: ignore[union-attr]  # the total has a field
+    distinct: dict[tuple[Any, ...], Edge] = {}
+    for value in range(analysis.graph.arity, total.value):
+        field = fields.of(value)
+        if field is not None and len(field.size) == rank and not field.global_context:
+            distinct.setdefault((field.size, field.stride, field.start), Edge(value))
+    others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
+    step = max(1, math.ceil(len(others) / (LAYERS - 1)))
+    return sorted({*others[::step], total, *whole_edges(analysis, total)})
+
+
+def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:
+    """Yield the findings on a feature map at its centre and one step on, where a period of 2 would show."""
+    followed = analysis.fields.followed(*edge)
+    assert followed is not None
+    name = analysis.graph.value_name(edge.value)
+    shape = tuple(inputs[0].shape[2:])
+    centre = [(result.shape[place] - 1) // 2 for place, _ in followed]
+    steps = [min(at + 1, result.shape[place] - 1) for at, (place, _) in zip(centre, followed)]
+    for position in dict.fromkeys((tuple(centre), tuple(steps))):
+        intervals = [track.field.at(index) for index, (_, track) in zip(position, followed)]
+        if any(interval is None for interval in intervals):
+            continue
+        ours: Box = tuple(interval for interval in intervals if interval is not None)
+        box = reached(result, [place for place, _ in followed], position, inputs)
+        is_exact = all(track.field.is_exact for _, track in followed)
+        verdict, reason = _judged(ours, box, shape, is_exact)
+        if verdict is Verdict.UNEXPLAINED and (mixer := _mixer(analysis, edge)) and _contains(box, ours, shape):
+            verdict = Verdict.EXPLAINED
+            reason = f"cnnstat takes {mixer} for seeing the whole input beside this field; the gradient lies between"
+        clipped = any(lo < 0 or hi >= length for (lo, hi), length in zip(ours, shape))
+        yield FieldFinding(
+            layer=name, position=position, shape=shape, ours=ours, gradient=box, clipped=clipped,
+            verdict=verdict, reason=reason,
+        )  # fmt: skip
+
+
+def _judged(ours: Box, box: Box | None, shape: Sequence[int], is_exact: bool) -> tuple[Verdict, str]:
+    """Return the verdict on a field: equal along every axis; only inside where the border or a bound hides the end."""
+    if box is None:
+        return Verdict.UNEXPLAINED, "no gradient reaches the input"
+    for (lo, hi), (first, last), length in zip(ours, box, shape):
+        if first < lo or last > hi:
+            return Verdict.UNEXPLAINED, "the gradient reaches further than the receptive field"
+        if is_exact and ((lo >= 0 and first != lo) or (hi < length and last != hi)):
+            return Verdict.UNEXPLAINED, "the gradient reaches less far than the receptive field"
+    if not is_exact:
+        return Verdict.EXPLAINED, "the field is a bound, and the gradient stays inside"
+    return Verdict.AGREES, ""
+
+
+def _mixer(analysis: Analysis, edge: Edge) -> str:
+    """Return the layer before a feature map that joins a local field with reads it does not follow; empty if none does.
+
+    A gate is a tensor that can be left out of the run; such a layer is both in one, as a write into a slice is.
+    """
+    fields, graph = analysis.fields, analysis.graph
+    before = {edge.value}
+    for value in range(edge.value, graph.arity - 1, -1):
+        if value not in before:
+            continue
+        sources = graph.nodes[value - graph.arity].inputs
+        before.update(source.value for source in sources)
+        known = 0
+        for source in sources:
+            trace = fields.traces[source.value][source.output]
+            known |= trace.context | trace.whole
+        if any(trace.tracked and (trace.context | trace.whole) & ~known for trace in fields.traces[value]):
+            return graph.value_name(value)
+    return ""
+
+
+def _contains(box: Box | None, ours: Box, shape: Sequence[int]) -> bool:
+    """Whether a box contains the part of a field that lies inside the input."""
+    sides = zip(box or (), ours, shape)
+    return box is not None and all(
+        first <= max(lo, 0) and last >= min(hi, length - 1) for (first, last), (lo, hi), length in sides
+    )
+
+
+def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inputs: list[Tensor]) -> Box | None:
+    """Return the box of inputs that a position reads, whatever the batch and channel; None if it reads none."""
+    index: list[Any] = [slice(None)] * result.dim()
+    for place, at in zip(places, position):
+        index[place] = at
+    chosen = result[tuple(index)].sum()
+    if not chosen.requires_grad:
+        return None
+    try:
+        gradients = torch.autograd.grad(chosen, inputs, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())[:160]
+        raise FieldError(f"gradients do not come through it ({type(error).__name__}: {said})") from error
+    masks = [g.ne(0).flatten(0, 1).any(0) for g in gradients if g is not None]
+    masks = [mask for mask in masks if mask.any()]
+    if not masks:
+        return None
+    corners = [mask.nonzero() for mask in masks]
+    lows = torch.stack([c.amin(0) for c in corners]).amin(0).tolist()
+    highs = torch.stack([c.amax(0) for c in corners]).amax(0).tolist()
+    return tuple(zip(lows, highs))

@@ -1,0 +1,165 @@
+"""Runs with gradients: a network in ones, whose gradients tell where its feature maps read the input."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from cnnstat.ir.graph import Edge
+from cnnstat.pytorch.build.network import Network
+from cnnstat.pytorch.build.network import tensors_in as results_of
+from cnnstat.pytorch.builder import Builder
+from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.recorder import Inner, Recorder
+from cnnstat.pytorch.tensors import tensors_in
+from cnnstat.pytorch.trace import replay
+from cnnstat.verify.checkpoints import without_checkpoints
+from cnnstat.verify.forward_shapes import spec_inputs
+from cnnstat.verify.positive_network import PositiveMode, positively, unit
+from cnnstat.verify.subject import Subject
+
+
+class FieldError(Exception):
+    """Why gradients could not be followed."""
+
+
+class Gradients(NamedTuple):
+    """What a run with gradients leaves: the network's inputs, and the results that were asked for."""
+
+    inputs: list[Tensor]
+    results: dict[Edge, Tensor]
+
+
+def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
+    """Run the network so that gradients tell what is read; raises FieldError where it cannot be.
+
+    Where a gate with global context stands beside a local field, what has seen everything is left out.
+    """
+    analysis = subject.analysis
+    cut = frozenset[int]()
+    if any(field.global_context for edge in edges if (field := analysis.fields.of(*edge)) is not None):
+        nodes = range(analysis.graph.arity, edges[-1].value)
+        # A tensor that is local along one axis still belongs to the field along that one.
+        local = {value for value in nodes if any(analysis.fields.traces[value][0].tracks)}
+        cut = frozenset(value for value in nodes if value not in local and analysis.fields.sees_whole_input(value))
+    # Weights are taken for ones, so that they need no memory; a PyTorch model may read its buffers' values.
+    module = subject.module(real=subject.why_not_real == "" and subject.example is not None)
+    try:
+        if isinstance(module, Network):
+            return _run_network(module, subject, edges, cut)
+        return _run_model(module, subject, edges, cut)
+    except FieldError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:160]
+        raise FieldError(f"gradients cannot be followed through it ({type(error).__name__}: {said})") from error
+
+
+def _run_network(network: Network, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
+    """Run the module of a spec, layer by layer."""
+    inputs = [t.requires_grad_() if t.is_floating_point() else t for t in spec_inputs(subject.graph, None)]
+    alive = {Edge(number): tensor for number, tensor in enumerate(inputs)}
+    kept: dict[Edge, Tensor] = {}
+    with torch.enable_grad(), PositiveMode():
+        for path, reads, makes, frees in network.steps:
+            made = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
+            for edge, tensor in zip(makes, made):
+                alive[edge] = tensor.detach() if edge.value in cut else tensor
+                kept.update({edge: tensor} if edge in edges else {})
+            for edge in frees:
+                del alive[edge]
+            if edges[-1] in kept:
+                break
+    return Gradients(inputs, kept)
+
+
+class _Done(Exception):  # noqa: N818  # no error: it ends the run
+    """All that is asked for has been computed."""
+
+
+LAYOUT = "contiguous"
+"""The call that makes a node or not by the memory layout of what it is given."""
+
+
+class GradientRecorder(Recorder):
+    """A recorder that keeps the results of some nodes, and cuts others off from the input."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        stack: CallStack,
+        inputs: list[Tensor],
+        edges: Sequence[Edge],
+        cut: frozenset[int],
+        kinds: tuple[str, ...],
+    ) -> None:
+        super().__init__(builder, stack, None)
+        self.inputs = [t.requires_grad_() if t.is_floating_point() else t for t in inputs]
+        self.results: dict[Edge, Tensor] = {}
+        self._edges = edges
+        self._cut = cut
+        self._kinds = kinds
+
+    def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Return what a call makes, in ones that tell what was read."""
+        made = positively(function, arguments, keywords)
+        is_copied = function_name(function) == LAYOUT and self._comes_copy()
+        return unit(made) if is_copied and made is arguments[0] else made
+
+    def is_unchanged(self, name: str, first: Tensor, results: tuple[Tensor, ...]) -> bool:
+        """Whether a call did nothing; a change of layout happens where the graph has it, as layouts here are others."""
+        return not self._comes_copy() if name == LAYOUT else super().is_unchanged(name, first, results)
+
+    def _comes_copy(self) -> bool:
+        """Whether the graph's next node copies a tensor into another layout."""
+        return self._kinds[len(self.builder.nodes) :][:1] == (LAYOUT,)
+
+    def heard(
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+    ) -> None:
+        """Record a call, and keep or cut off what it made."""
+        super().heard(function, arguments, keywords, made, inner)
+        written = function_name(function) in ("setitem", "data.set")
+        for tensor in arguments[:1] if written else tensors_in(made):
+            origin = self.builder.origins.known(tensor)
+            if origin is None or origin.edge is None:
+                continue
+            if origin.edge in self._edges and origin.edge not in self.results:
+                self.results[origin.edge] = self._kept(tensor) if origin.edge.value in self._cut else tensor
+            if origin.edge.value in self._cut and tensor.requires_grad and not tensor._is_view():
+                tensor.detach_()
+        if len(self.results) == len(self._edges):
+            raise _Done
+
+    def _kept(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor that will be cut off; the trace must not hear of it."""
+        self.inner = []
+        try:
+            return unit(tensor)
+        finally:
+            self.inner = None
+
+
+def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
+    """Run a PyTorch model; raises FieldError where this run has other layers than the graph."""
+    recorders: list[GradientRecorder] = []
+    kinds = tuple(node.op.kind for node in subject.graph.nodes)
+
+    def listen(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
+        recorders.append(GradientRecorder(builder, stack, inputs, edges, cut, kinds))
+        return recorders[0]
+
+    assert subject.example is not None
+    with without_checkpoints(), contextlib.suppress(_Done):
+        replay(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
+    made = recorders[0].builder.nodes
+    is_same = tuple(draft.op.kind for draft in made) == kinds[: len(made)]
+    if len(recorders[0].results) < len(edges) or not is_same:
+        raise FieldError("run with gradients, it does not call the same layers")
+    return Gradients(recorders[0].inputs, recorders[0].results)

@@ -1,0 +1,169 @@
+"""Reasons: the conventions and gaps of the witnesses, each with the number that it accounts for.
+
+A difference is explained only where the reasons account for it to the last multiply-accumulate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from cnnstat.ir.op import Op, Shapes, numel
+from cnnstat.verify.findings import Testimony, Verdict
+from cnnstat.verify.flop_counter import Evidence
+from cnnstat.verify.fvcore_count import Operation
+
+
+class Convention(NamedTuple):
+    """What fvcore counts for an operation that holds no products.
+
+    factors: how often it counts each element, one of these; of: whether of its `input` or its `output`.
+    """
+
+    factors: tuple[int, ...]
+    of: str
+    title: str
+
+
+FVCORE_ESTIMATES = {
+    "batch_norm": Convention((2, 1, 5, 4), "input", "batch norm"),
+    "group_norm": Convention((5, 4), "input", "group norm"),
+    "layer_norm": Convention((5, 4), "input", "layer norm"),
+    "instance_norm": Convention((5, 4), "input", "instance norm"),
+    "upsample_nearest2d": Convention((1,), "output", "nearest resizing"),
+    "upsample_bilinear2d": Convention((4,), "output", "bilinear resizing"),
+    "adaptive_avg_pool2d": Convention((1,), "input", "adaptive average pooling"),
+    "grid_sampler": Convention((4,), "output", "grid sampling"),
+}
+"""fvcore's counts of operations that are no products (fvcore/nn/flop_count.py and jit_handles.py)."""
+
+
+class Call(NamedTuple):
+    """A node as the counts are held against: its op, shapes, and our multiply-accumulates."""
+
+    op: Op
+    inputs: Shapes
+    macs: int
+
+
+def flop_counter_testimony(call: Call, found: Evidence) -> Testimony:
+    """Return what FlopCounterMode says of one call, and why it says so."""
+    if found.macs == call.macs:
+        return _silent_together(call, found)
+    unseen = tuple(dict.fromkeys(part.function for part in found.unseen))
+    known = [part.macs for part in found.unseen if part.macs is not None]
+    if known and len(known) == len(found.unseen) and found.macs + sum(known) == call.macs:
+        reason = f"FlopCounterMode has no formula for {_listed(unseen)}"
+        return Testimony(found.macs, Verdict.EXPLAINED, (reason,))
+    if found.macs == 0 and found.summed == call.macs:
+        reason = "the products are written out element by element and summed, which FlopCounterMode does not count"
+        return Testimony(0, Verdict.EXPLAINED, (reason,))
+    if _is_sparse(call, found):
+        reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
+        return Testimony(found.macs, Verdict.EXPLAINED, (reason,))
+    if unseen and len(known) < len(found.unseen):
+        reason = f"FlopCounterMode has no formula for {_listed(unseen)}, and neither has cnnstat"
+        return Testimony(found.macs, Verdict.UNWITNESSED, (reason,))
+    return Testimony(found.macs, Verdict.UNEXPLAINED, ("FlopCounterMode counts differently, for no known reason",))
+
+
+def _silent_together(call: Call, found: Evidence) -> Testimony:
+    """Return the testimony of a count that is equal; an op that nobody counts is not witnessed."""
+    if call.op.modelled or not any(part.macs is None for part in found.unseen):
+        return Testimony(found.macs)
+    names = _listed(dict.fromkeys(part.function for part in found.unseen))
+    return Testimony(None, Verdict.UNWITNESSED, (f"nobody has a formula for {names}",))
+
+
+def _is_sparse(call: Call, found: Evidence) -> bool:
+    """Whether the op stores fewer filter elements than PyTorch convolves with, by the ratio of the counts."""
+    stored = numel(call.op.weights(call.inputs).get("weight", ()))
+    return 0 < stored < found.filters and found.macs * stored == call.macs * found.filters
+
+
+def fvcore_testimony(calls: Iterable[Call], operations: Iterable[Operation], *, is_used: bool = True) -> Testimony:
+    """Return what fvcore says of one or more calls that are one group to it.
+
+    is_used: whether a result of the network depends on them; fvcore's trace drops what is not used.
+    """
+    calls, operations = tuple(calls), tuple(operations)
+    ours, theirs = sum(call.macs for call in calls), sum(each.counted or 0 for each in operations)
+    if not operations and not is_used and ours:
+        return Testimony(0, Verdict.EXPLAINED, ("nothing uses the result, and fvcore's trace leaves such calls out",))
+    reasons, accounted = [], theirs
+    for each in operations:
+        said = _why(each)
+        if said is not None:
+            reasons.append(said[0])
+            accounted += said[1]
+    if accounted == ours:
+        verdict = Verdict.EXPLAINED if theirs != ours else Verdict.AGREES
+        return Testimony(theirs, verdict, tuple(dict.fromkeys(reasons)) if theirs != ours else ())
+    return _unaccounted(calls, operations, ours, theirs)
+
+
+def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], ours: int, theirs: int) -> Testimony:
+    """Return the testimony of a difference that no single operation accounts for."""
+    (first, *others) = calls
+    if not others and theirs == 0 and isinstance(products := _written_out(first, operations), str):
+        return Testimony(0, Verdict.EXPLAINED, (products,))
+    stored = numel(first.op.weights(first.inputs).get("weight", ()))
+    if not others and first.op.torch == "" and stored and theirs > ours > 0 and theirs * stored % ours == 0:
+        dense = theirs * stored // ours
+        if any(each.kind == "_convolution" for each in operations) and dense > stored:
+            reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
+            return Testimony(theirs, Verdict.EXPLAINED, (reason,))
+    unknown = _listed(dict.fromkeys(each.kind for each in operations if each.product is None))
+    if unknown:
+        return Testimony(theirs, Verdict.UNWITNESSED, (f"fvcore does not know {unknown}, nor how much it would be",))
+    return Testimony(theirs, Verdict.UNEXPLAINED, ("fvcore counts differently, for no known reason",))
+
+
+def _written_out(call: Call, operations: tuple[Operation, ...]) -> str | None:
+    """Return the reason where a layer's products are sums over element-wise products; None elsewhere."""
+    if call.op.torch or any(each.is_product for each in operations) or call.macs != _pairs(call):
+        return None
+    return "the products are written out element by element and summed, which fvcore does not count"
+
+
+def _pairs(call: Call) -> int:
+    """Return how many pairs of an input and a stored number an op without a PyTorch twin combines."""
+    stored = {**call.op.weights(call.inputs), **call.op.buffers(call.inputs)}.get("weight", ())
+    return numel(call.inputs[0][:-1]) * numel(stored) if call.inputs and stored else -1
+
+
+def _why(each: Operation) -> tuple[str, int] | None:
+    """Return why fvcore's count of an operation is not its products, and what has to be added to get them."""
+    if each.kind in FVCORE_ESTIMATES:
+        return _estimate(each)
+    if not each.is_product or each.product is None or each.counted == each.product:
+        return None
+    if each.counted is None:
+        return f"fvcore does not know {each.kind}", each.product
+    if each.kind == "matmul":
+        return "fvcore multiplies matmul by the batch of its first operand only", each.product - each.counted
+    if each.kind == "einsum":
+        return _rounded(each)
+    return None
+
+
+def _estimate(each: Operation) -> tuple[str, int] | None:
+    """Return the convention by which fvcore counts an operation without products."""
+    factors, of, title = FVCORE_ESTIMATES[each.kind]
+    elements = each.inputs if of == "input" else each.outputs
+    if each.counted is None or elements == 0:
+        return None
+    factor = next((f for f in factors if f * elements == each.counted), None)
+    return None if factor is None else (f"fvcore adds {title}: {factor} for each {of} element", -each.counted)
+
+
+def _rounded(each: Operation) -> tuple[str, int] | None:
+    """Return the reason where fvcore's count is NumPy's, which it prints with four digits."""
+    if each.counted is None or each.product is None or float(f"{2 * each.product:.3e}") // 2 != each.counted:
+        return None
+    return "fvcore reads einsum's count from a text with four digits", each.product - each.counted
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return names for a sentence."""
+    return ", ".join(names)

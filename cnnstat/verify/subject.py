@@ -1,0 +1,130 @@
+"""Subject: the network under test, with its analysis and everything needed to run it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+from torch import nn
+
+from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.ir.graph import Graph
+from cnnstat.pytorch.build.network import Network
+from cnnstat.pytorch.example import Example, with_sizes
+from cnnstat.sources.request import InputShape
+
+MAX_REAL_BYTES = 4 * 2**30
+"""Parameters and tensors alive at once of the largest network that is run for real."""
+
+MAX_REAL_MACS = 100 * 10**9
+"""Work of the largest network that is run for real: seconds on a laptop."""
+
+
+@dataclass(eq=False)
+class Subject:
+    """A network: its analysis, and how to get a module and arguments for it.
+
+    build: returns the module with its initial weights (True) or without memory (False).
+    example: arguments of the forward pass, as shapes, of a PyTorch model; None for a spec, whose graph has them.
+    resized: returns the same network for other input sizes.
+    """
+
+    analysis: Analysis
+    build: Callable[[bool], nn.Module]
+    example: Example | None = None
+    dtype: str | None = None
+    mode: str = "eval"
+    resized: Callable[[Mapping[str, tuple[int, ...]]], Subject] | None = None
+    may_run: bool = True
+    _modules: dict[bool, nn.Module] = field(default_factory=dict)
+
+    @property
+    def graph(self) -> Graph:
+        """The layer graph that cnnstat made."""
+        return self.analysis.graph
+
+    def module(self, *, real: bool) -> nn.Module:
+        """Return the module, with memory or without; built once."""
+        if real not in self._modules:
+            if True in self._modules and self.example is not None:
+                return self._modules[True]
+            with _quiet_and_seeded():
+                self._modules[real] = self.build(real)
+        return self._modules[real]
+
+    @cached_property
+    def why_not_real(self) -> str:
+        """Why the network is not run for real; empty if it is."""
+        if not self.may_run:
+            return "--no-run"
+        needed = self.analysis.totals.memory.params_bytes + self.analysis.totals.memory.peak_inference_bytes
+        if needed > MAX_REAL_BYTES:
+            return f"it needs {needed / 2**30:.1f} GiB, and the limit is {MAX_REAL_BYTES // 2**30} GiB"
+        if self.analysis.totals.macs > MAX_REAL_MACS:
+            said = f"{self.analysis.totals.macs / 1e9:,.0f} G multiply-accumulates"
+            return f"it takes {said}, and the limit is {MAX_REAL_MACS // 10**9} G"
+        if any("upper bound" in note for note in self.analysis.warnings):
+            return "values decide how much this model keeps, and the counts are those of keeping everything"
+        if self.example is not None and self._is_without_memory():
+            return "its parameters have no memory"
+        return ""
+
+    def _is_without_memory(self) -> bool:
+        """Whether a given module lies on the meta device."""
+        return any(tensor.device.type == "meta" for tensor in self.module(real=True).parameters())
+
+
+@contextmanager
+def _quiet_and_seeded() -> Iterator[None]:
+    """Build with the same weights each time, and leave the caller's random numbers as they were."""
+    import warnings
+
+    from cnnstat.pytorch.state import same_random_numbers
+
+    with same_random_numbers(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.manual_seed(0)
+        yield
+
+
+def spec_subject(
+    graph: Graph, reload: Callable[[Mapping[str, InputShape]], Graph] | None, *, mode: str, may_run: bool
+) -> Subject:
+    """Return the subject of a graph that cnnstat.build can make a module of.
+
+    reload: returns the graph for other input shapes, by name; None where it is only known for its own.
+    """
+
+    def build(is_real: bool) -> Network:
+        from cnnstat.pytorch.build.network import build_network
+
+        network = build_network(graph, None if is_real else "meta", None)
+        return network.train(mode == "train")
+
+    def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
+        assert reload is not None
+        made = reload({name: InputShape(shape) for name, shape in sizes.items()})
+        return spec_subject(made, reload, mode=mode, may_run=may_run)
+
+    return Subject(analyze_graph(graph), build, None, None, mode, resized if reload else None, may_run)
+
+
+def torch_subject(
+    graph: Graph, build: Callable[[bool], nn.Module], example: Example, *, dtype: str | None, mode: str, may_run: bool
+) -> Subject:
+    """Return the subject of a PyTorch model."""
+    subject = Subject(analyze_graph(graph), build, example, dtype, mode, None, may_run)
+
+    def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
+        from cnnstat.pytorch.trace import trace
+
+        other = with_sizes(example, graph, sizes)
+        model = subject.module(real=subject.why_not_real == "")
+        made = trace(model, other, name=graph.name, source=graph.source, dtype=dtype, mode=mode, may_run=False)
+        return replace(subject, analysis=analyze_graph(made), example=other, resized=None, _modules=subject._modules)
+
+    subject.resized = resized
+    return subject

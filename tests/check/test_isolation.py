@@ -1,0 +1,31 @@
+"""Measuring in a process of its own gives the same figures, from the other commit's code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scripted import spec
+
+from cnnstat.check.isolation import measure_apart
+from cnnstat.check.measurement import from_json, measure, to_json
+from cnnstat.check.settings import ModelSettings
+from cnnstat.errors import CnnstatError
+from cnnstat.sources.request import InputShape, Request
+
+REQUEST = Request(inputs={"": InputShape((3, 32, 32))}, batch=2, dtype="float16")
+
+
+def test_the_figures_are_those_of_this_process(folder: Path) -> None:
+    (folder / "base").mkdir()
+    (folder / "base" / "tiny.yaml").write_text(spec(8))
+    (folder / "tiny.yaml").write_text(spec(9))
+    settings = ModelSettings(source="", name="", request=REQUEST, optimizer="adam")
+    apart = measure_apart("tiny.yaml", settings, folder / "base", folder)
+    assert to_json(apart) == to_json(measure("base/tiny.yaml", settings))
+    assert from_json(to_json(apart)) == apart
+
+
+def test_errors_come_back(folder: Path) -> None:
+    with pytest.raises(CnnstatError, match="did you mean vgg16"):
+        measure_apart("vgg61", ModelSettings(source="", name=""), folder, folder)

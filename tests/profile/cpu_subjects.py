@@ -1,0 +1,97 @@
+"""Subjects for tests: models that are ready to be measured, and what their runs tell."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cnnstat.ir.graph import Edge  # noqa: E402
+from cnnstat.profile.network_marks import NetworkMarks  # noqa: E402
+from cnnstat.profile.observer import UNATTRIBUTED, Observer  # noqa: E402
+from cnnstat.profile.options import Options  # noqa: E402
+from cnnstat.profile.prepare import make_subject  # noqa: E402
+from cnnstat.profile.subject import Subject  # noqa: E402
+from cnnstat.pytorch.build.network import Network, Step  # noqa: E402
+from cnnstat.sources.request import Request  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+def subject_of(source, *shape, mode="eval", backward=False, **options):
+    """A subject on the CPU; shape: of the only input."""
+    given = {"input": tuple(shape)} if shape else {}
+    return make_subject(source, Request(mode=mode), Options(backward=backward, **options), CPU, **given)
+
+
+class Diary(Observer):
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.entries = []
+        self.results = []
+
+    def enter(self, row, call):
+        self.entries.append(("enter", row, call))
+
+    def leave(self, row, call):
+        self.entries.append(("leave", row, call))
+
+    def made(self, row, result):
+        self.results.append((row, result))
+
+
+def rows_of(subject):
+    """The names of the rows of one run, in the order in which they ran; None for what belongs to no row."""
+    diary = Diary()
+    with subject.marking(diary):
+        subject.run()
+    entered = [entry for entry in diary.entries if entry[0] == "enter"]
+    assert [(row, call) for _, row, call in entered] == [e[1:] for e in diary.entries if e[0] == "leave"]
+    names = [node.name for node in subject.analysis.graph.nodes]
+    return [None if row == UNATTRIBUTED else names[row] for _, row, _ in entered]
+
+
+class FakeClock:
+    """A clock that moves only when it is told to, and by `tick` whenever it is read; nanoseconds."""
+
+    def __init__(self, tick=0):
+        self.now = 0
+        self.tick = tick
+
+    def __call__(self):
+        self.now += self.tick
+        return self.now
+
+
+class Takes(torch.nn.Module):
+    """A layer that takes so many nanoseconds of a fake clock."""
+
+    def __init__(self, clock, nanoseconds):
+        super().__init__()
+        self.clock = clock
+        self.nanoseconds = nanoseconds
+
+    def forward(self, x):
+        self.clock.now += self.nanoseconds
+        return x * 1.0
+
+
+def timed_subject(clock, times, gap=0):
+    """A network of layers that take these times, with a gap before each, on a spec's graph of as many layers."""
+
+    import cnnstat
+
+    spec = cnnstat.load("lenet5")
+    network = Network("slow", ("x",), (Edge(len(times)),))
+    for number, time in enumerate(times):
+        network.add_module(f"layer{number}", Takes(clock, time))
+    network._steps = tuple(Step(f"layer{n}", (Edge(n),), (Edge(n + 1),), (Edge(n),)) for n in range(len(times)))
+    marks = NetworkMarks(network)
+    network.register_forward_pre_hook(lambda module, inputs: setattr(clock, "now", clock.now + gap))
+    return Subject(
+        model=network.eval(),
+        arguments=(torch.rand(1, 4),),
+        keywords={},
+        analysis=cnnstat.analyze(spec),
+        marks=marks,
+        device=CPU,
+    )

@@ -1,0 +1,215 @@
+"""Models are made ready without a trace of it on what was given, and what cannot be is said in one line."""
+
+import copy
+import random
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from cpu_subjects import CPU, subject_of  # noqa: E402
+from torch import nn  # noqa: E402
+
+import cnnstat  # noqa: E402
+from cnnstat.errors import CnnstatError  # noqa: E402
+from cnnstat.profile.device import choose_device  # noqa: E402
+from cnnstat.profile.options import Options  # noqa: E402
+from cnnstat.profile.prepare import make_subject  # noqa: E402
+from cnnstat.profile.weights import fill_randomly  # noqa: E402
+from cnnstat.sources.request import Request  # noqa: E402
+
+
+class Model(nn.Module):
+    """Everything that a run could change: statistics, gradients, dropout, hooks."""
+
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5))
+        self.head = nn.utils.weight_norm(nn.Linear(4, 2)) if hasattr(nn.utils, "weight_norm") else nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_a_given_model_is_left_as_it_was(mode):
+    model = Model().train()
+    model(torch.rand(2, 3, 8, 8)).sum().backward()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    attributes = {path: set(vars(module)) for path, module in model.named_modules()}
+    torch.manual_seed(5)
+    random.seed(5)
+    options = Options(backward=True, dtype="bfloat16", channels_last=True)
+    subject = make_subject(model, Request(mode=mode), options, CPU, input=(2, 3, 8, 8))
+    subject.train_step()
+    assert torch.initial_seed() == 5
+    assert model.training
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert all(torch.equal(p.grad, gradients[name]) for name, p in model.named_parameters())
+    assert {path: set(vars(module)) for path, module in model.named_modules()} == attributes
+    assert not any(module._forward_hooks for module in model.modules())
+    ours = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+    assert not any(id(tensor) in ours for tensor in (*subject.model.parameters(), *subject.model.buffers()))
+    assert {parameter.dtype for parameter in subject.model.parameters()} == {torch.bfloat16}
+
+
+def test_a_given_model_is_measured_with_its_own_weights():
+    model = nn.Linear(3, 2)
+    subject = subject_of(model, 1, 3)
+    assert torch.equal(subject.model.weight, model.weight)
+    assert torch.equal(subject.run(), model(subject.arguments[0]))
+
+
+def test_given_inputs_are_used_as_they_are():
+    given = torch.tensor([[3, 1, 2]])
+    subject = make_subject(nn.Embedding(9, 4), Request(), Options(), CPU, input=(given,))
+    assert torch.equal(subject.arguments[0], given)
+    assert subject.arguments[0] is not given
+
+
+def test_whole_numbers_are_places_of_the_table():
+    model = nn.Sequential(nn.Embedding(50, 4), nn.Linear(4, 4))
+    subject = make_subject(model, Request(), Options(), CPU, input="64x20:int64")
+    numbers = subject.arguments[0]
+    assert 0 <= int(numbers.min()) < int(numbers.max()) < 50
+    assert len(numbers.unique()) > 40
+
+
+def test_a_model_without_memory_gets_some():
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    subject = subject_of(model, 2, 4)
+    assert torch.isfinite(subject.run()).all()
+    assert model[0].weight.is_meta
+
+
+@pytest.mark.parametrize("name", ["lenet5", "resnet152", "plain34", "transformer"])
+def test_activations_of_networks_are_numbers_that_are_neither_huge_nor_nothing(name):
+    if name == "transformer":
+        subject = subject_of(nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, batch_first=True), 12), 4, 1, 16)
+        fill_randomly(subject.model)
+    else:
+        subject = subject_of(cnnstat.load(name, (1, 32, 32) if name == "lenet5" else (3, 64, 64)))
+    sizes = []
+    for module in subject.model.modules():
+        if not list(module.children()):
+            module.register_forward_hook(
+                lambda m, i, o: sizes.append(float(o.abs().max())) if torch.is_tensor(o) else None
+            )
+    subject.run()
+    assert sizes
+    assert all(1e-3 < size < 1e4 for size in sizes)
+
+
+def test_random_weights_hold_no_zeros_and_no_denormals():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Linear(8, 8), nn.LayerNorm(8), nn.LSTM(8, 8))
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    model[1].running_var.fill_(float("nan"))
+    fill_randomly(model)
+    for parameter in model.parameters():
+        assert (parameter.abs() > 1e-30).float().mean() > 0.99
+    assert model[1].running_var.tolist() == [1] * 8
+    assert model[3].weight.min() > 0.4
+
+
+def test_the_same_numbers_every_time():
+    one, two = subject_of("lenet5"), subject_of("lenet5")
+    assert torch.equal(one.run(), two.run())
+    assert one.run().std() > 0
+
+
+def test_dtype_batch_and_memory_format_reach_the_model():
+    subject = make_subject("resnet18", Request(batch=2), Options(dtype="bfloat16", channels_last=True), CPU)
+    (x,) = subject.arguments
+    assert x.shape == (2, 3, 224, 224)
+    assert x.dtype == torch.bfloat16
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert next(p for p in subject.model.parameters() if p.dim() == 4).is_contiguous(memory_format=torch.channels_last)
+    assert subject.analysis.graph.dtype == "bfloat16"
+
+
+def test_a_graph_can_be_measured_in_another_dtype():
+    graph = cnnstat.load("lenet5")
+    subject = make_subject(graph, Request(), Options(dtype="bfloat16"), CPU)
+    assert subject.run().dtype == torch.bfloat16
+    assert subject.analysis.graph.dtype == "bfloat16"
+    assert graph.dtype == "float32"
+
+
+def test_lazy_modules_and_several_inputs():
+    assert subject_of(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), 1, 3, 8, 8).run().shape == (1, 4, 6, 6)
+    bilinear = make_subject(nn.Bilinear(3, 4, 5), Request(), Options(), CPU, input=((1, 3), (1, 4)))
+    assert bilinear.run().shape == (1, 5)
+
+
+class Fails(nn.Module):
+    def forward(self, x):
+        if isinstance(x, torch.Tensor) and type(x) is torch.Tensor:
+            raise RuntimeError("no\nsuch luck")
+        return x
+
+
+class Unlike(nn.Module):
+    def __deepcopy__(self, memo):
+        raise TypeError("one of a kind")
+
+
+@pytest.mark.parametrize(
+    ("source", "given", "options", "message"),
+    [
+        (nn.Conv2d(3, 4, 3), (1, 5, 8, 8), {}, "does not run"),
+        (Fails(), (1, 3), {}, "Fails does not run.*no such luck"),
+        (Unlike(), (1, 3), {}, "Unlike cannot be copied"),
+        (nn.ReLU(), (1, 3), {"backward": True}, "no backward pass"),
+        ("lenet", None, {}, "lenet5"),
+        ("lenet5", None, {"dtype": "int64"}, "floating-point"),
+        ("lenet5", None, {"dtype": "float3"}, "float32"),
+        ("lenet5", (1, 3), {}, "torch.nn.Module"),
+        (7, None, {}, "not int"),
+    ],
+)
+def test_what_cannot_be_measured_is_said_in_one_line(source, given, options, message):
+    with pytest.raises(CnnstatError, match=message) as caught:
+        make_subject(source, Request(), Options(**options), CPU, input=given)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("cdua", "did you mean cuda"),
+        ("xla", "write cpu, cuda"),
+        ("cuda:x", "write cpu, cuda"),
+        ("cpu:1", "one cpu only"),
+        ("", "write cpu, cuda"),
+    ],
+)
+def test_devices_that_do_not_exist(name, message):
+    with pytest.raises(CnnstatError, match=message):
+        choose_device(name)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_cpu_is_meant_and_cuda_is_refused():
+    assert choose_device(None) == torch.device("cpu")
+    with pytest.raises(CnnstatError, match=r"torch.cuda.is_available\(\) is false.*use --device cpu"):
+        choose_device("cuda")
+
+
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="there is an Apple GPU")
+def test_without_an_apple_gpu_mps_is_refused():
+    with pytest.raises(CnnstatError, match="use --device cpu"):
+        choose_device("mps")
+
+
+def test_a_copy_is_deep():
+    model = nn.Linear(2, 2)
+    twin = copy.deepcopy(model)
+    subject = subject_of(model, 1, 2)
+    with torch.no_grad():
+        subject.model.weight.zero_()
+    assert torch.equal(model.weight, twin.weight)

@@ -1,0 +1,152 @@
+"""Calls that need not run: the same graph comes of a trace in which every call runs, whatever was traced before."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional as F  # noqa: E402, N812
+
+from cnnstat.pytorch import signature  # noqa: E402
+from cnnstat.pytorch.load import module_examples  # noqa: E402
+from cnnstat.pytorch.recorder import Recorder  # noqa: E402
+from cnnstat.pytorch.trace import replay  # noqa: E402
+
+
+class EveryCallRuns(Recorder):
+    """A recorder that takes no shortcuts."""
+
+    takes_shortcuts = False
+
+
+class Twice(nn.Module):
+    """Calls that differ in one argument only, side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, 4, 3, 3))
+        self.other = nn.Parameter(torch.ones(4, 4, 3, 3))
+        self.bias = nn.Parameter(torch.ones(4))
+        self.plain = nn.BatchNorm2d(4)
+        self.cumulative = nn.BatchNorm2d(4, momentum=None)
+
+
+def _same_and_other(m, x):
+    y = x * 2
+    return x + x, x + y, y + x, y + y, x * x, x * y
+
+
+def _numbers(m, x):
+    return x + 1, x + 1.0, x + True, x * 2, x * 2.5, torch.add(x, x.relu(), alpha=2), torch.add(x, x.relu())
+
+
+def _joined(m, x):
+    y = x.relu()
+    return torch.cat([x, y], 1), torch.cat((x, y), 1), torch.cat([x, y], 2), torch.cat([y, y], 1), torch.cat([x, y], -1)
+
+
+def _flattened(m, x):
+    return x.flatten(1), x.flatten(-3), x.flatten(2), x.flatten(1, 2), torch.flatten(x), x.flatten(start_dim=2)
+
+
+def _convolved(m, x):
+    return (
+        F.conv2d(x, m.weight),
+        F.conv2d(x, m.other),
+        F.conv2d(x, m.weight, m.bias),
+        F.conv2d(x, m.weight, None, 1, 1),
+        F.conv2d(x, m.weight, padding=(1, 1)),
+        F.conv2d(x, m.weight, padding="same"),
+        F.conv2d(x, m.weight, stride=1, dilation=2),
+        F.conv2d(x, m.weight * 2),
+        F.conv_transpose2d(x, m.weight),
+    )
+
+
+def _normalized(m, x):
+    return m.plain(x), m.cumulative(x), m.plain(x + 1)
+
+
+def _in_place(m, x):
+    y = x * 3
+    z = F.relu(y, inplace=True)
+    z = F.relu(z)
+    z += x
+    return z + y, F.relu6(z, True), F.relu6(z, False)
+
+
+def _pooled(m, x):
+    return (
+        F.max_pool2d(x, 2),
+        F.max_pool2d(x, 2, 1),
+        F.max_pool2d(x, 3, 2, ceil_mode=True),
+        F.avg_pool2d(x, 2, count_include_pad=False),
+        F.adaptive_avg_pool2d(x, 1),
+        F.adaptive_avg_pool2d(x, (1, 1)),
+        F.adaptive_avg_pool2d(x, (None, 1)),
+    )
+
+
+WAYS = (_same_and_other, _numbers, _joined, _flattened, _convolved, _normalized, _in_place, _pooled)
+
+
+def graph_of(way, recorder, shape):
+    """The graph of one function of a model and an input, without what it was loaded from."""
+    model = Twice().eval()
+    model.forward = lambda x: way(model, x)
+
+    def listen(builder, stack, faker, inputs):
+        return recorder(builder, stack, faker)
+
+    return replay(model, module_examples(model, shape)[0], listen, dtype=None, mode="eval", real=False)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_shortcuts_make_the_graph_of_a_full_trace(way):
+    signature._known.clear()
+    for shape in ((2, 4, 9, 9), (1, 4, 12, 9), (2, 4, 9, 9)):
+        expected = graph_of(way, EveryCallRuns, shape)
+        assert graph_of(way, Recorder, shape) == expected
+        assert graph_of(way, Recorder, shape) == expected
+
+
+@pytest.mark.parametrize(("first", "second"), [*itertools.permutations((_same_and_other, _joined, _convolved), 2)])
+def test_what_was_traced_before_makes_no_difference(first, second):
+    signature._known.clear()
+    expected = graph_of(second, Recorder, (2, 4, 9, 9))
+    signature._known.clear()
+    graph_of(first, Recorder, (2, 4, 9, 9))
+    assert graph_of(second, Recorder, (2, 4, 9, 9)) == expected
+
+
+def test_calls_are_recalled_and_forgotten(monkeypatch):
+    signature._known.clear()
+    graph_of(_pooled, Recorder, (2, 4, 9, 9))
+    known = len(signature._known)
+    assert known >= 5
+    graph_of(_pooled, Recorder, (2, 4, 9, 9))
+    assert len(signature._known) == known
+    monkeypatch.setattr(signature, "MAX_KNOWN", 3)
+    graph_of(_pooled, Recorder, (1, 4, 9, 9))
+    assert 0 < len(signature._known) <= 3
+
+
+def test_a_trace_leaves_no_garbage_that_waits_for_the_collector():
+    graph_of(_convolved, Recorder, (2, 4, 9, 9))
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        graph_of(_convolved, Recorder, (2, 4, 9, 9))
+        gc.collect()
+        left = {type(each).__name__ for each in gc.garbage if type(each).__module__.startswith("cnnstat.")}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert not left

@@ -1,0 +1,14 @@
+"""Verification needs PyTorch; its tests share one small limit, so that gradients stay cheap."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def _cheap_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    from cnnstat.verify import gradient_field
+
+    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 16 * 2**20)
