@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
+from cnnstat.pytorch.build.custom_modules import call_as_one
 from cnnstat.pytorch.modules import Modules
 
 
@@ -29,6 +30,8 @@ class CallStack:
     def __init__(self, modules: Modules) -> None:
         self._paths = {id(module): path for path, module in modules}
         self._kept: list[nn.Module] = []
+        for cls in {type(module) for _, module in modules}:
+            call_as_one(cls)
         self.calls = [ModuleCall("", modules[0][1])]
 
     @property

@@ -149,7 +149,7 @@ def run_alone(tmp_path_factory):
 @pytest.mark.parametrize("name", ALONE)
 def test_the_file_stands_alone(run_alone, name):
     path, shown = run_alone[name]
-    allowed = {"torch", "math", "collections.abc", "typing", "torch.nn", "torch.overrides"}
+    allowed = {"torch", "math", "collections.abc", "torch.nn"}
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom):
             assert node.module in allowed
@@ -157,6 +157,25 @@ def test_the_file_stands_alone(run_alone, name):
             assert {alias.name for alias in node.names} <= allowed
     shape = cnnstat.analyze(name, SMALL.get(name)).layers[-1].output_shape
     assert shown == str(tuple(shape))
+
+
+def test_the_file_says_nothing_about_tracing():
+    text = cnnstat.export("lenet5_1998", to="torch")
+    assert "one_call" not in text and "torch_function" not in text
+
+
+def test_a_class_with_other_code_under_the_name_of_a_layer_is_not_taken_for_it():
+    text = cnnstat.export("lenet5_1998", to="torch").replace("torch.tanh(x * self.slope)", "torch.sin(x * self.slope)")
+    traced = cnnstat.analyze(classes_of(text)[-1](), (1, 32, 32))
+    assert "ScaledTanh" not in {layer.op.kind for layer in traced.layers}
+
+
+def test_tracing_leaves_the_classes_of_a_file_as_they_are():
+    network = classes_of(cnnstat.export("lenet5_1998", to="torch"))[-1]()
+    before = [type(module).forward for module in network.modules()]
+    kinds = {layer.op.kind for layer in cnnstat.analyze(network, (1, 32, 32)).layers}
+    assert {"ScaledTanh", "EuclideanRBF", "TrainableSubsampling2d"} <= kinds
+    assert [type(module).forward for module in network.modules()] == before
 
 
 def test_the_file_is_a_source(tmp_path, monkeypatch):

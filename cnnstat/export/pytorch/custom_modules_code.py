@@ -11,11 +11,8 @@ import cnnstat
 
 _IMPORTS = {
     "math": "import math",
-    "Callable": "from collections.abc import Callable",
     "Sequence": "from collections.abc import Sequence",
-    "Any": "from typing import Any",
     "Tensor": "from torch import Tensor",
-    "handle_torch_function": "from torch.overrides import handle_torch_function, has_torch_function",
 }
 
 
@@ -23,7 +20,8 @@ _IMPORTS = {
 def _definitions() -> dict[str, str]:
     """Return the source of everything that is defined at the top of the file of handmade modules."""
     path = Path(cnnstat.__file__).parent / "pytorch" / "build" / "custom_modules.py"
-    source = path.read_text(encoding="utf-8")
+    # What a trace needs has no place in a file that stands alone.
+    source = path.read_text(encoding="utf-8").replace("    @one_call\n", "")
     found = {}
     for node in ast.parse(source).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
