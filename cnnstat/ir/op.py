@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind
-from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ir.formula import Formula, Terms, value_of
+from cnnstat.ir.window import Reads
 
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
@@ -69,16 +70,6 @@ class Saved:
 NOTHING_SAVED = Saved()
 
 
-class Formula(NamedTuple):
-    """One line of `explain`: a quantity, its formula in symbols, the same with numbers, and the value."""
-
-    quantity: str
-    symbols: str
-    numbers: str
-    value: int | str
-    note: str = ""
-
-
 class Example(NamedTuple):
     """An op with input shapes that it accepts; every op has at least one, and the contract tests run them all."""
 
@@ -115,6 +106,8 @@ class Op:
     """What an activation computes (`f(x) = max(0, x)`); empty for every other op."""
     derivative: ClassVar[str] = ""
     """Its derivative (`f′(x) = 1 if x > 0, else 0`); empty for every other op."""
+    operator: ClassVar[str] = ""
+    """Python's operator for it (`+`); empty where there is none."""
 
     def __post_init__(self) -> None:
         """Check and normalize every argument; raises OpError that names the argument."""
@@ -166,6 +159,10 @@ class Op:
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
         """Return the multiply-accumulates of convolutions, linear maps and matrix products; 0 for all else."""
+        return value_of(self.mac_terms(inputs, outputs))
+
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return the same as products of named factors, which `explain` prints; stated instead of `macs`."""
         raise AssertionError(f"{self.kind} states no macs")
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
@@ -211,6 +208,24 @@ class Op:
         """Return the keyword arguments that build the PyTorch twin for these inputs."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
+    @property
+    def is_torch_module(self) -> bool:
+        """Whether code builds a module of it; if not, it is a function. What PyTorch lacks is a module of cnnstat's."""
+        is_function = self.torch.startswith("torch.nn.functional.") or not self.torch.startswith("torch.nn.")
+        return not (self.torch.startswith("torch.") and is_function)
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return Python code that calls it.
+
+        callee: the code of its module, or the name of its function. operands: the code of its inputs.
+        arguments: those of its `torch_arguments` that are written; none for a module, which is built with them.
+        """
+        return f"{callee}({', '.join((*operands, *(f'{name}={value!r}' for name, value in arguments.items())))})"
+
+    def torch_results(self, count: int) -> str:
+        """Return how PyTorch nests `count` results, as the target of an assignment: `{0}, {1}`."""
+        return ", ".join(f"{{{number}}}" for number in range(count))
+
     def curve(self, x: float) -> float | None:
         """Return an activation's value at x, to be plotted; None where no single number decides the output."""
         return None
@@ -252,69 +267,6 @@ def numel(shape: Shape) -> int:
     return math.prod(shape)
 
 
-# Families of facets, to be mixed in: each states outright what many ops share. ----------------------------------------
-
-
-class Weightless:
-    """Mixin for ops that own no tensors."""
-
-    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return no tensors."""
-        return {}
-
-    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return no tensors."""
-        return {}
-
-
-class NoBuffers:
-    """Mixin for ops that have weights but no buffers."""
-
-    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return no tensors."""
-        return {}
-
-
-class NoMacs:
-    """Mixin for ops without convolutions, linear maps or matrix products."""
-
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return 0."""
-        return 0
-
-
-class NoArithmetic(NoMacs):
-    """Mixin for ops that move or rename data and compute nothing."""
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return no operations."""
-        return {}
-
-
-class NothingSaved:
-    """Mixin for ops whose backward pass needs none of their tensors."""
-
-    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return nothing."""
-        return NOTHING_SAVED
-
-
-class Pointwise:
-    """Mixin for ops whose output element depends on the input element at the same place only."""
-
-    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on every axis."""
-        return tuple(tuple((axis, IDENTITY) for axis in range(len(shape))) for shape in inputs)
-
-
-class SameShape:
-    """Mixin for ops of one input whose output has the same shape."""
-
-    def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
-        return inputs
-
-
 _FACETS = ("output", "weights", "buffers", "macs", "other_flops", "window", "saved", "formulas", "examples")
 
 OpType = TypeVar("OpType", bound=type[Op])
@@ -326,6 +278,7 @@ def register(cls: OpType) -> OpType:
     Raises TypeError that lists what is missing.
     """
     stated = {name for base in cls.__mro__ if base is not Op for name in vars(base)}
+    stated |= {"macs"} if "mac_terms" in stated else set()
     missing = [facet for facet in (*_FACETS, "family", "torch") if facet not in stated]
     # A dataclass without a docstring gets its signature for one.
     missing += ["docstring"] * (not cls.__doc__ or cls.__doc__.startswith(f"{cls.__name__}("))

@@ -9,23 +9,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number
-from cnnstat.ir.op import (
-    NOTHING_SAVED,
-    Example,
-    Family,
-    Formula,
-    NoMacs,
-    Op,
-    Pointwise,
-    SameShape,
-    Saved,
-    Shape,
-    Shapes,
-    Storage,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, Pointwise, SameShape, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register
 
 
 def times(shape: Shape) -> str:

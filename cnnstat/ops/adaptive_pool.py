@@ -9,20 +9,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, integer, list_of, optional
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    NoMacs,
-    NothingSaved,
-    Op,
-    Saved,
-    Shape,
-    Shapes,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
 from cnnstat.ops.pool import NO_WEIGHTS
 from cnnstat.ops.spatial import AXIS_NAMES, channels_and_space, spatial_reads

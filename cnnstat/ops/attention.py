@@ -9,7 +9,9 @@ from typing import NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
-from cnnstat.ir.op import Example, Family, Formula, Op, Saved, Shape, Shapes, Weightless, numel, register
+from cnnstat.ir.facets import Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.join import broadcast
 from cnnstat.ops.matmul import batch_reads, is_copied

@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument
-from cnnstat.ir.op import Example, Family, Formula, NoArithmetic, NothingSaved, Op, Shape, Shapes, Weightless, register
+from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.join import without_batch
 from cnnstat.ops.view import AXIS, axis_index

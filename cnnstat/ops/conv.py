@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, per_axis
-from cnnstat.ir.op import Example, Family, Formula, Linearity, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.facets import NoBuffers
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import Reads, transposed
 from cnnstat.ops.spatial import (
     AXIS_NAMES,

@@ -7,24 +7,9 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, choice, number
-from cnnstat.ir.op import (
-    NOTHING_SAVED,
-    Example,
-    Family,
-    Formula,
-    Linearity,
-    NoArithmetic,
-    Op,
-    Pointwise,
-    SameShape,
-    Saved,
-    Shape,
-    Shapes,
-    Storage,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoArithmetic, Pointwise, SameShape, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, numel, register
 
 
 @dataclass(frozen=True, repr=False)

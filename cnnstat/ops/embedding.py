@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
-from cnnstat.ir.op import Example, Family, Formula, NoBuffers, NoMacs, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.facets import NoBuffers, NoMacs
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
 

@@ -9,21 +9,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    NoMacs,
-    NothingSaved,
-    Op,
-    Saved,
-    Shape,
-    Shapes,
-    Storage,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, optional, per_axis
-from cnnstat.ir.op import Example, Family, Formula, NoBuffers, NoMacs, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.facets import NoBuffers, NoMacs
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import Reads
 from cnnstat.ops.linear import leading
 from cnnstat.ops.spatial import Slide, channels_and_space, slide_formulas, slide_over, spatial_reads

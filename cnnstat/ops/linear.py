@@ -8,20 +8,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer
-from cnnstat.ir.op import (
-    NOTHING_SAVED,
-    Example,
-    Family,
-    Formula,
-    Linearity,
-    NoBuffers,
-    Op,
-    Saved,
-    Shape,
-    Shapes,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoBuffers
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
 

@@ -8,19 +8,9 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, number
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    NoMacs,
-    Op,
-    SameShape,
-    Saved,
-    Shapes,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, SameShape, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads, sliding
 
 

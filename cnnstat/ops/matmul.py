@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError
-from cnnstat.ir.op import Example, Family, Formula, Op, Saved, Shape, Shapes, Weightless, numel, register
+from cnnstat.ir.facets import Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.join import broadcast
 from cnnstat.ops.view import shape_text

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
-from cnnstat.ir.op import Example, Family, Formula, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.facets import NoBuffers
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, NOTHING, WHOLE, AxisRule, Reads
 from cnnstat.ops.attention import SOFTMAX
 from cnnstat.ops.view import shape_text

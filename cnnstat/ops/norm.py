@@ -8,20 +8,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    Linearity,
-    NoMacs,
-    Op,
-    SameShape,
-    Saved,
-    Shape,
-    Shapes,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, SameShape
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.spatial import channels_and_space
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError
-from cnnstat.ir.op import Formula, Shapes
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Shapes
 from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded
 from cnnstat.ops.view import shape_text

@@ -8,18 +8,9 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import any_of, argument, integer, list_of, number
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    NoArithmetic,
-    NothingSaved,
-    Op,
-    Saved,
-    Shapes,
-    Weightless,
-    register,
-)
+from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, register
 from cnnstat.ir.window import Reads, sliding
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, channels_and_space, spatial_reads
 

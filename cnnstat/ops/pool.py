@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
-from cnnstat.ir.op import Example, Family, Formula, NoMacs, Op, Saved, Shapes, Weightless, numel, register
+from cnnstat.ir.facets import NoMacs, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import Reads
 from cnnstat.ops.spatial import Slide, channels_and_space, slide_formulas, slide_over, spatial_reads
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind, argument, choice, integer, number
-from cnnstat.ir.op import Example, Formula, Saved, Shape, Shapes, register
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Saved, Shape, Shapes, register
 from cnnstat.ops.activation import Activation, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
 
 

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, choice, integer, number
-from cnnstat.ir.op import Example, Family, Formula, NoBuffers, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.facets import NoBuffers
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.view import shape_text
 

@@ -8,20 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.ir.argument import FLAG, argument
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    NoMacs,
-    NothingSaved,
-    Op,
-    Saved,
-    Shape,
-    Shapes,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.view import AXES, axis_indices
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, list_of
-from cnnstat.ir.op import Example, Formula, Shape, Shapes, register
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import AXES, AXIS, View, axis_index, axis_indices, rearranged
 

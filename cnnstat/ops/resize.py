@@ -10,20 +10,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, list_of, number, optional, per_axis
-from cnnstat.ir.op import (
-    NOTHING_SAVED,
-    Example,
-    Family,
-    Formula,
-    NoMacs,
-    Op,
-    Saved,
-    Shape,
-    Shapes,
-    Weightless,
-    numel,
-    register,
-)
+from cnnstat.ir.facets import NoMacs, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, AxisRule, Reads, adaptive, interpolated, nearest
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, spatial_reads
 from cnnstat.ops.view import shape_text

@@ -9,7 +9,9 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, list_of
-from cnnstat.ir.op import Example, Formula, Linearity, Pointwise, SameShape, Shape, Shapes, register
+from cnnstat.ir.facets import Pointwise, SameShape
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Linearity, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import AXIS, AXIS_LETTERS, View, axis_index, rearranged, shape_text
 

@@ -8,19 +8,9 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer
-from cnnstat.ir.op import (
-    Example,
-    Family,
-    Formula,
-    NoArithmetic,
-    NothingSaved,
-    Op,
-    SameShape,
-    Shape,
-    Shapes,
-    Weightless,
-    register,
-)
+from cnnstat.ir.facets import NoArithmetic, NothingSaved, SameShape, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, nearest, sliding
 from cnnstat.ops.conv import check_groups
 from cnnstat.ops.spatial import spatial_reads

@@ -8,7 +8,8 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, axes, integer, optional, per_axis
-from cnnstat.ir.op import Example, Formula, Shape, Shapes, register
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, NOTHING, AxisRule, Reads, sliding
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS
 from cnnstat.ops.view import AXIS, View, axis_index, shape_text

@@ -8,7 +8,8 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, optional
-from cnnstat.ir.op import Example, Formula, Shape, Shapes, numel, register
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, AxisRule, Reads, Window
 from cnnstat.ops.activation import Activation, KeepsOutput
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from cnnstat.errors import OpError
-from cnnstat.ir.op import Formula, Shape
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}

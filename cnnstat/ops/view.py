@@ -7,7 +7,9 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind, any_of, integer, list_of
-from cnnstat.ir.op import Family, Formula, NoArithmetic, NothingSaved, Op, Shape, Shapes, Storage, Weightless
+from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
 
 AXIS_LETTERS = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
 """What the axes of a tensor are called, by their number."""

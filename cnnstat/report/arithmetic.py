@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnnstat.ir.op import Formula
+from cnnstat.ir.formula import Formula
 from cnnstat.report.facts import WIDEST, wrapped
 from cnnstat.report.glyphs import padded, width_of
 from cnnstat.report.page import Line, Page, Span

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import Location
-from cnnstat.ir.op import Formula, numel
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import numel
 from cnnstat.report import words
 from cnnstat.report.arithmetic import arithmetic_page, value_text
 from cnnstat.report.csv import csv_text

@@ -8,8 +8,9 @@ from functools import cached_property
 
 from cnnstat.analysis.analysis import Analysis, Layer
 from cnnstat.analysis.receptive_field.gridding import covered_fraction
+from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import Node
-from cnnstat.ir.op import Formula, Shape, Storage, numel
+from cnnstat.ir.op import Shape, Storage, numel
 from cnnstat.report import words
 from cnnstat.report.find import find_layer
 from cnnstat.report.glyphs import printable

@@ -8,7 +8,8 @@ from dataclasses import MISSING, Field, fields
 from functools import cached_property
 from typing import Any
 
-from cnnstat.ir.op import Example, Formula, Op, Shapes
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Op, Shapes
 from cnnstat.ops import lookup
 
 CONVENTIONS = {"MACs": "macs", "other FLOPs": "other_flops", "weights": "weights", "kept for backward": "saved"}

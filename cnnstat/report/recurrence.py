@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
+from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Formula
 from cnnstat.ir.window import IDENTITY, AxisRule, Window
 from cnnstat.report import words
 from cnnstat.report.glyphs import printable

@@ -11,7 +11,8 @@ from itertools import chain
 import pytest
 
 from cnnstat.errors import OpError
-from cnnstat.ir.op import Example, Family, Formula, Linearity, Op, Saved, Storage, register
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Storage, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Window
 from cnnstat.ops import FAMILIES, lookup, names
 from cnnstat.spec.spec import parse_spec
