@@ -120,7 +120,7 @@ def _counted(library, name, on_meta):
     from torch.utils.flop_counter import FlopCounterMode
 
     from cnnstat.pytorch.construct import construct
-    from cnnstat.pytorch.defaults import default_example
+    from cnnstat.pytorch.input_sizes import default_inputs
     from cnnstat.pytorch.locate import locate
 
     located = locate(f"{library}:{name}")
@@ -132,10 +132,10 @@ def _counted(library, name, on_meta):
         model, _ = construct(located.factory, arguments, name)
         params = sum(parameter.numel() for parameter in model.parameters())
         model.eval()
-        example = default_example(model, library, name)
+        inputs = default_inputs(model, library, name)
         device = "meta" if on_meta else None
         with nullcontext() if on_meta else FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
-            given = [_tensor(value, device) for value in example.arguments]
+            given = [_tensor(value, device) for value in inputs]
             for module in model.modules():
                 for table in (module._parameters, module._buffers):
                     for key, tensor in table.items():

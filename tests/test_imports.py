@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors"},
-    {"units", "quantity"},
+    {"units", "quantity", "garbage_collection"},
     {"ir"},
     {"ops", "analysis"},
     {"sources", "spec", "pytorch", "report", "profile"},

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError, Problem, SpecError
-from cnnstat.ir.collector import collector_paused
+from cnnstat.garbage_collection import collector_paused
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Op, Shape, Shapes
 

@@ -14,8 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnstat.profile.observer import UNATTRIBUTED, LayerCall, Observer, copied
 from cnnstat.profile.plan import Event, Plan, Planned, make_plan
 from cnnstat.pytorch.calls import Heard, function_name
-from cnnstat.pytorch.module_stack import CallStack
-from cnnstat.pytorch.modules import modules_of
+from cnnstat.pytorch.module_stack import CallStack, modules_of
 from cnnstat.pytorch.recorder import is_transformed, results_of
 from cnnstat.pytorch.tensors import shape_of
 

@@ -25,7 +25,7 @@ from cnnstat.profile.progress import Progress
 from cnnstat.profile.recheck import rechecked
 from cnnstat.profile.result import Profile
 from cnnstat.profile.subject import Subject
-from cnnstat.pytorch.state import same_random_numbers
+from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.sources.request import Request
 
 

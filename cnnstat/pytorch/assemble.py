@@ -11,11 +11,10 @@ from cnnstat.ir.op import Family
 from cnnstat.ir.recorded_call import Refusal, Replay
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.modules import Modules
+from cnnstat.pytorch.module_stack import ModuleCall, Modules
 from cnnstat.pytorch.parameter_ownership import Claim
-from cnnstat.pytorch.provenance import NodeDraft
 from cnnstat.pytorch.recorded_calls import Log, described
+from cnnstat.pytorch.tensor_origins import NodeDraft
 
 _GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
 """Where PyTorch keeps modules that are no layers."""

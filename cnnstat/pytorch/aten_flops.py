@@ -1,21 +1,23 @@
-"""Calls that no handler knows: their work is what they dispatch to."""
+"""aten FLOPs: what a call that no op covers works, from the aten operations that it dispatches to."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils._python_dispatch import _disable_current_modes
 
-from cnnstat.ir.op import Family, numel
+from cnnstat.ir.op import Family, Shape, numel
 from cnnstat.pytorch.calls import Call, words
-from cnnstat.pytorch.custom import quantized_macs, sparse_macs
-from cnnstat.pytorch.operations import moved_or_counted
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 
-_MOVES = words(
+QUANTIZED_NAMESPACES = ("quantized", "_quantized", "onednn")
+
+MOVES = words(
     """
     view _unsafe_view reshape _reshape_alias alias detach detach_ clone copy_ copy _to_copy lift_fresh expand
     permute transpose t transpose_ t_ slice select squeeze unsqueeze squeeze_ unsqueeze_ split split_with_sizes
@@ -33,6 +35,13 @@ _MOVES = words(
     _pack_padded_sequence upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d nms
     broadcast_tensors meshgrid movedim swapaxes numpy_T item is_nonzero equal tensor_split isclose allclose
     native_dropout
+    alias_copy as_strided_copy as_strided_scatter block_diag cauchy_ diagonal_copy diagonal_scatter empty_permuted
+    expand_copy exponential geometric_ kthvalue lift lift_fresh_copy log_normal_ multinomial narrow_copy
+    normal_functional permute_copy poisson randint_like resize resize_as_ select_scatter slice_scatter
+    split_with_sizes_copy squeeze_copy t_copy transpose_copy tril_indices triu_indices unbind_copy unsafe_split
+    unsafe_split_with_sizes unsqueeze_copy view_copy zero _unsafe_index _unsafe_index_put _fused_dropout _pin_memory
+    _assert_async _functional_assert_async _assert_tensor_metadata nonzero_static _to_dense _chunk_cat _unique
+    hann_window _linalg_check_errors
     """
 )
 """aten operations that only make, move, order or look up numbers."""
@@ -48,39 +57,6 @@ _REDUCTIONS = words(
 )
 """aten operations that take about one step for every element they read."""
 
-_NORMS = words(
-    """
-    native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_layer_norm
-    native_group_norm cudnn_batch_norm _batch_norm_no_update _batch_norm_with_update _fused_rms_norm
-    """
-)
-"""aten normalizations: two steps an element."""
-
-_INTERPOLATIONS = {
-    "upsample_linear1d": 3,
-    "upsample_bilinear2d": 9,
-    "_upsample_bilinear2d_aa": 9,
-    "upsample_trilinear3d": 21,
-    "upsample_bicubic2d": 35,
-    "_upsample_bicubic2d_aa": 35,
-    "grid_sampler_2d": 9,
-    "grid_sampler_3d": 21,
-}
-"""Steps for each output, as in the op Upsample; with antialiasing more values are read, which is not counted."""
-
-_SUMS = words("col2im index_add index_add_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce")
-"""aten operations that add every element of their last operand to something."""
-
-_CASTS = {
-    "quantize_per_tensor": 3,
-    "quantize_per_tensor_dynamic": 3,
-    "quantize_per_channel": 3,
-    "dequantize": 2,
-    "fake_quantize_per_tensor_affine": 5,
-    "fake_quantize_per_channel_affine": 5,
-}
-"""Steps an element: divide, add, round one way; subtract, multiply the other."""
-
 PRODUCTS = words(
     """
     linear matmul mm bmm conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d einsum addmm
@@ -94,10 +70,152 @@ PRODUCTS = words(
 )
 """Calls that are products and sums and nothing else, so that what they dispatch to is all there is to know."""
 
+_ADDED = words("addmm baddbmm addbmm addmv addmm_ baddbmm_ addbmm_ addmv_")
+"""Products that are added to something."""
+
+
+class _Rule(NamedTuple):
+    """How an aten operation is counted.
+
+    kind: what sort of operation it is; category: of FLOPs.
+    steps: returns the FLOPs from the shapes of the operands and of the results, and the arguments.
+    """
+
+    kind: str
+    category: str
+    steps: Callable[[list[Shape], list[Shape], tuple[Any, ...]], int]
+
+
+def _per_result(kind: str, category: str, steps: Mapping[str, int]) -> dict[str, _Rule]:
+    """Return rules for operations of some steps for each element of the first result."""
+    return {
+        name: _Rule(kind, category, lambda operands, results, _, n=n: n * sum(map(numel, results[:1])))  # type: ignore[misc]
+        for name, n in steps.items()
+    }
+
+
+def _per_operand(category: str, steps: Mapping[str, int]) -> dict[str, _Rule]:
+    """Return rules for reductions of some steps for each element of the first operand."""
+    return {
+        name: _Rule("reduction", category, lambda operands, results, _, n=n: n * sum(map(numel, operands[:1])))  # type: ignore[misc]
+        for name, n in steps.items()
+    }
+
+
+def _element_wise(count: Callable[[list[Shape], Shape], int]) -> _Rule:
+    """Return the rule of an operation of some kind of its own, from the shapes of its operands and first result."""
+    return _Rule("other", "element-wise", lambda operands, results, _: count(operands, results[0]))
+
+
+def _transform(name: str) -> _Rule:
+    """Return the rule of a fast Fourier transform: 5 n log2 n steps for n points (Cooley & Tukey 1965); real: half."""
+
+    def count(operands: list[Shape], results: list[Shape], arguments: tuple[Any, ...]) -> int:
+        # The side of real numbers has all points; of complex ones, only half are kept.
+        signal = results[0] if name == "_fft_c2r" else operands[0]
+        points = math.prod(signal[axis] for axis in arguments[1])
+        steps = 5 * numel(signal) * math.log2(points)
+        return math.ceil(steps if name == "_fft_c2c" else steps / 2)
+
+    return _Rule("transform", "transform", count)
+
+
+def _distances(operands: list[Shape], result: Shape) -> int:
+    """Return the steps of all distances between two sets: subtract, raise and add in each dimension."""
+    return 3 * numel(result) * operands[0][-1]
+
+
+def _cubed(operands: list[Shape]) -> int:
+    """Return n³ for every matrix of a batch."""
+    return numel(operands[0]) * operands[0][-1]
+
+
+_RULES: dict[str, _Rule] = {
+    **_per_operand("pooling", dict.fromkeys(_REDUCTIONS, 1)),
+    **_per_operand(
+        "pooling",
+        {
+            **dict.fromkeys(words("histc histogram bincount trace _is_all_true _is_any_true cumsum_ cumprod_"), 1),
+            **dict.fromkeys(words("fractional_max_pool2d segment_reduce"), 1),
+            **dict.fromkeys(words("logcumsumexp renorm _safe_softmax"), 3),
+        },
+    ),
+    # A loss computes its terms and adds them up.
+    **_per_operand(
+        "element-wise",
+        {
+            "mse_loss": 3,
+            **dict.fromkeys(words("smooth_l1_loss huber_loss soft_margin_loss"), 5),
+            **dict.fromkeys(words("binary_cross_entropy binary_cross_entropy_with_logits"), 8),
+        },
+    ),
+    **_per_result(
+        "norm",
+        "normalization",
+        dict.fromkeys(
+            words(
+                """
+                native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training native_layer_norm
+                native_group_norm cudnn_batch_norm _batch_norm_no_update _batch_norm_with_update _fused_rms_norm
+                """
+            ),
+            2,
+        ),
+    ),
+    # As in the op Upsample; with antialiasing more values are read, which is not counted.
+    **_per_result(
+        "resize",
+        "resampling",
+        {
+            "upsample_linear1d": 3,
+            **dict.fromkeys(words("upsample_bilinear2d _upsample_bilinear2d_aa grid_sampler_2d"), 9),
+            **dict.fromkeys(words("upsample_trilinear3d grid_sampler_3d"), 21),
+            **dict.fromkeys(words("upsample_bicubic2d _upsample_bicubic2d_aa"), 35),
+        },
+    ),
+    **_per_result(
+        "pointwise",
+        "element-wise",
+        {
+            # Divide, add, round one way; subtract, multiply the other.
+            **dict.fromkeys(words("quantize_per_tensor quantize_per_tensor_dynamic quantize_per_channel"), 3),
+            "dequantize": 2,
+            **dict.fromkeys(words("fake_quantize_per_tensor_affine fake_quantize_per_channel_affine"), 5),
+            **dict.fromkeys(words("floor_divide floor_divide_ isin"), 1),
+            **dict.fromkeys(words("rrelu_with_noise _prelu_kernel addr"), 2),
+            **dict.fromkeys(words("hardswish hardswish_ log_sigmoid_forward polar"), 4),
+        },
+    ),
+    **dict.fromkeys(
+        words("col2im index_add index_add_ scatter_add scatter_add_ scatter_reduce scatter_reduce_ index_reduce"),
+        # Every element of the last operand is added to something.
+        _Rule("sum", "element-wise", lambda operands, results, _: numel(operands[-1])),
+    ),
+    **{name: _transform(name) for name in ("_fft_r2c", "_fft_c2r", "_fft_c2c")},
+    **dict.fromkeys(words("_cdist_forward _euclidean_dist _pdist_forward"), _element_wise(_distances)),
+    **dict.fromkeys(
+        words("nll_loss_forward nll_loss2d_forward"), _element_wise(lambda operands, result: numel(operands[1]))
+    ),
+    "linalg_cross": _element_wise(lambda operands, result: 3 * numel(result)),
+    # A gate takes a logistic function, as in the op GLU.
+    "glu": _element_wise(lambda operands, result: 5 * numel(result)),
+    # Golub and Van Loan, Matrix Computations, chapters 3 and 4.
+    "linalg_inv_ex": _element_wise(lambda operands, result: 2 * _cubed(operands)),
+    "linalg_cholesky_ex": _element_wise(lambda operands, result: _cubed(operands) // 3),
+    **dict.fromkeys(
+        words("linalg_lu_factor_ex _linalg_det _linalg_slogdet"),
+        _element_wise(lambda operands, result: 2 * _cubed(operands) // 3),
+    ),
+    "_linalg_solve_ex": _element_wise(
+        lambda operands, result: 2 * _cubed(operands) // 3 + 2 * numel(result) * operands[0][-1]
+    ),
+    "linalg_solve_triangular": _element_wise(lambda operands, result: numel(result) * operands[0][-1]),
+}
+
 
 @dataclass(slots=True)
 class Work:
-    """What a call dispatched to: products, other operations by kind, and the operations that nobody knows."""
+    """What a call dispatched to: products, other operations by category, and the operations that nobody knows."""
 
     macs: int = 0
     flops: tuple[tuple[str, int], ...] = ()
@@ -106,96 +224,26 @@ class Work:
     only_moves: bool = False
 
 
-_ADDED = words("addmm baddbmm addbmm addmv addmm_ baddbmm_ addbmm_ addmv_")
-"""Products that are added to something."""
-
-
-def _vector_product(arguments: tuple[Any, ...]) -> int:
-    """Return the multiply-accumulates of mv and dot: one for each element of the larger operand."""
-    return max(numel(shape_of(tensor)) for tensor in operands_in(arguments))
-
-
-def _batch_product(arguments: tuple[Any, ...]) -> int:
-    """Return the multiply-accumulates of addbmm: those of all products that it adds up."""
-    first, second = (shape_of(tensor) for tensor in list(operands_in(arguments))[1:3])
-    return numel(first) * second[-1]
-
-
-def _deformable(arguments: tuple[Any, ...], made: Any) -> int:
-    """Return the multiply-accumulates of a deformable convolution: those of the convolution (arXiv:1703.06211)."""
-    return int(numel(shape_of(made)) * numel(shape_of(arguments[1])[1:]))
-
-
-def _rows_product(arguments: tuple[Any, ...]) -> int:
-    """Return the multiply-accumulates of rows that each meet one of several matrices, or the only one."""
-    return numel(shape_of(arguments[0])) * shape_of(arguments[1])[-1]
-
-
-def _grid(made: Any) -> int:
-    """Return the multiply-accumulates of an affine grid: every point of a base grid by its sample's matrix."""
-    shape = shape_of(made)
-    return numel(shape) * (shape[-1] + 1)
-
-
-def _bag_work(arguments: tuple[Any, ...], made: Any, flops: Counter[str]) -> None:
-    """Count the sums, means or maxima of bags of rows; weights multiply each row first."""
-    table, indices = (shape_of(tensor) for tensor in arguments[:2])
-    count = numel(indices) * table[-1]
-    is_weighted = len(arguments) > 6 and arguments[6] is not None
-    flops["pooling"] += count
-    flops["element-wise"] += count if is_weighted else 0
-
-
-def _attention(arguments: tuple[Any, ...]) -> int:
-    """Return the multiply-accumulates of fused attention: QKᵀ and AV."""
-    query, key, value = map(shape_of, arguments[:3])
-    return numel(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-_OWN_COUNTS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
-    "mv": lambda arguments, made: _vector_product(arguments),
-    "addmv": lambda arguments, made: _vector_product(arguments[1:3]),
-    "addbmm": lambda arguments, made: _batch_product(arguments),
-    "dot": lambda arguments, made: _vector_product(arguments),
-    "vdot": lambda arguments, made: _vector_product(arguments),
-    "deform_conv2d": _deformable,
-    "_int_mm": lambda arguments, made: _rows_product(arguments),
-    "_grouped_mm": lambda arguments, made: _rows_product(arguments),
-    "affine_grid_generator": lambda arguments, made: _grid(made),
-    "_scaled_dot_product_flash_attention_for_cpu": lambda arguments, made: _attention(arguments),
-    "_scaled_dot_product_fused_attention_overrideable": lambda arguments, made: _attention(arguments),
-}
-
-
-def _registry() -> dict[Any, Callable[..., int]]:
-    """Return PyTorch's own table of products; its formulas count each multiply-accumulate twice."""
-    from torch.utils.flop_counter import flop_registry
-
-    table: dict[Any, Callable[..., int]] = flop_registry
-    return table
-
-
-def work_of(inner: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Work:
-    """Return the work of a list of dispatched operations."""
+def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Work:
+    """Return the work of a list of dispatched operations: (operation, arguments, keyword arguments, result)."""
     macs = 0
     flops: Counter[str] = Counter()
     unknown: list[str] = []
     kinds: set[str] = set()
-    for function, arguments, keywords, made in inner:
+    for function, arguments, keywords, result in dispatched:
         name = _base_name(function)
-        counted = _products(function, name, arguments, keywords, made)
-        if counted is not None:
-            macs += counted
+        product = _products(function, name, arguments, keywords, result)
+        if product is not None:
+            macs += product
             if name in _ADDED:
-                flops["bias"] += numel(shape_of(made))
+                flops["bias"] += numel(shape_of(result))
             kinds.add("product")
             continue
-        kind = _other_work(function, name, arguments, made, flops)
+        kind = _other_work(function, name, arguments, result, flops)
         kinds.add(kind)
         if kind == "unknown":
             unknown.append(name)
-    is_pointwise = kinds == {"pointwise"}
-    return Work(macs, tuple(flops.items()), tuple(dict.fromkeys(unknown)), is_pointwise, kinds <= {"move"})
+    return Work(macs, tuple(flops.items()), tuple(dict.fromkeys(unknown)), kinds == {"pointwise"}, kinds <= {"move"})
 
 
 def _base_name(function: Any) -> str:
@@ -203,54 +251,31 @@ def _base_name(function: Any) -> str:
     return str(function._schema.name.split("::")[-1])
 
 
-def _products(function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any) -> int | None:
-    """Return the multiply-accumulates of a product; None for other operations."""
-    special = quantized_macs(function, arguments, made)
-    special = sparse_macs(name, arguments, made) if special is None else special
-    if special is not None:
-        return special
-    packet = function._overloadpacket
-    if name in _ADDED and name.endswith("_"):
-        name = name.removesuffix("_")
-        packet = getattr(torch.ops.aten, name)
-    if name in _OWN_COUNTS:
-        return _OWN_COUNTS[name](arguments, made)
-    formula = _registry().get(packet)
-    return None if formula is None else int(formula(*arguments, **keywords, out_val=made)) // 2
-
-
-def _other_work(function: Any, name: str, arguments: tuple[Any, ...], made: Any, flops: Counter[str]) -> str:
+def _other_work(function: Any, name: str, arguments: tuple[Any, ...], result: Any, flops: Counter[str]) -> str:
     """Count an operation that is no product, and return its kind."""
-    results = list(tensors_in(made))
-    count = sum(numel(shape_of(tensor)) for tensor in results[:1])
-    if name in _MOVES:
+    if name in MOVES:
         return "move"
-    if name in _REDUCTIONS:
-        flops["pooling"] += sum(numel(shape_of(tensor)) for tensor in list(operands_in(arguments))[:1])
-        return "reduction"
+    results = [shape_of(tensor) for tensor in tensors_in(result)]
+    rule = _RULES.get(name)
+    if rule is not None:
+        operands = [shape_of(tensor) for tensor in operands_in(arguments)]
+        flops[rule.category] += rule.steps(operands, results, arguments)
+        return rule.kind
     if name in ("_embedding_bag", "_embedding_bag_forward_only"):
-        _bag_work(arguments, made, flops)
+        # Sums, means or maxima of bags of rows; weights, if there are any, multiply each row first.
+        table, indices = (shape_of(tensor) for tensor in arguments[:2])
+        flops["pooling"] += numel(indices) * table[-1]
+        flops["element-wise"] += numel(indices) * table[-1] * (len(arguments) > 6 and arguments[6] is not None)
         return "reduction"
-    if name in _NORMS:
-        flops["normalization"] += 2 * count
-        return "norm"
-    if name in _INTERPOLATIONS:
-        flops["resampling"] += _INTERPOLATIONS[name] * count
-        return "resize"
+    count = sum(map(numel, results[:1]))
     if name == "roi_align" and arguments[5] > 0:
         # Every output is the mean of sampling_ratio² values between four pixels each (He et al. 2017, section 3).
         flops["resampling"] += 10 * arguments[5] ** 2 * count
         return "resize"
-    if name in _SUMS:
-        flops["element-wise"] += numel(shape_of(list(operands_in(arguments))[-1]))
-        return "sum"
-    if name in _CASTS:
-        flops["element-wise"] += _CASTS[name] * count
-        return "pointwise"
     if torch.Tag.pointwise in function.tags or torch.Tag.pointwise in _functional_tags(function, name):
         flops["element-wise"] += count
         return "pointwise"
-    return moved_or_counted(name, arguments, made, flops) or "unknown"
+    return "unknown"
 
 
 def _functional_tags(function: Any, name: str) -> list[torch.Tag]:
@@ -269,3 +294,108 @@ def family_of(call: Call, work: Work) -> Family:
     if work.only_moves:
         return Family.LAYOUT
     return Family.ELEMENTWISE if work.is_pointwise else Family.OTHER
+
+
+# Products: multiply-accumulates that PyTorch's own counter does not know, or counts otherwise. ------------------------
+
+
+def _products(
+    function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any
+) -> int | None:
+    """Return the multiply-accumulates of a product; None for other operations."""
+    special = _quantized_macs(function, arguments, result)
+    special = _sparse_macs(name, arguments, result) if special is None else special
+    if special is not None:
+        return special
+    packet = function._overloadpacket
+    if name in _ADDED and name.endswith("_"):
+        name = name.removesuffix("_")
+        packet = getattr(torch.ops.aten, name)
+    if name in _OWN_COUNTS:
+        return _OWN_COUNTS[name](arguments, result)
+    formula = _registry().get(packet)
+    # PyTorch's formulas count each multiply-accumulate twice.
+    return None if formula is None else int(formula(*arguments, **keywords, out_val=result)) // 2
+
+
+def _registry() -> dict[Any, Callable[..., int]]:
+    """Return PyTorch's own table of products."""
+    from torch.utils.flop_counter import flop_registry
+
+    table: dict[Any, Callable[..., int]] = flop_registry
+    return table
+
+
+def _vector_product(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return the multiply-accumulates of mv and dot: one for each element of the larger operand."""
+    return max(numel(shape_of(tensor)) for tensor in operands_in(arguments))
+
+
+def _batch_product(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return the multiply-accumulates of addbmm: those of all products that it adds up."""
+    first, second = (shape_of(tensor) for tensor in list(operands_in(arguments))[1:3])
+    return numel(first) * second[-1]
+
+
+def _deformable(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return the multiply-accumulates of a deformable convolution: those of the convolution (arXiv:1703.06211)."""
+    return int(numel(shape_of(result)) * numel(shape_of(arguments[1])[1:]))
+
+
+def _rows_product(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return the multiply-accumulates of rows that each meet one of several matrices, or the only one."""
+    return numel(shape_of(arguments[0])) * shape_of(arguments[1])[-1]
+
+
+def _grid(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return the multiply-accumulates of an affine grid: every point of a base grid by its sample's matrix."""
+    shape = shape_of(result)
+    return numel(shape) * (shape[-1] + 1)
+
+
+def _attention(arguments: tuple[Any, ...], result: Any) -> int:
+    """Return the multiply-accumulates of fused attention: QKᵀ and AV."""
+    query, key, value = map(shape_of, arguments[:3])
+    return numel(query[:-1]) * key[-2] * (query[-1] + value[-1])
+
+
+_OWN_COUNTS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
+    **dict.fromkeys(("mv", "dot", "vdot"), _vector_product),
+    "addmv": lambda arguments, result: _vector_product(arguments[1:3], result),
+    "addbmm": _batch_product,
+    "deform_conv2d": _deformable,
+    **dict.fromkeys(("_int_mm", "_grouped_mm"), _rows_product),
+    "affine_grid_generator": _grid,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_fused_attention_overrideable": _attention,
+}
+
+
+def _quantized_macs(function: Any, arguments: tuple[Any, ...], result: Any) -> int | None:
+    """Return the multiply-accumulates of a quantized convolution or linear layer; None for other operations."""
+    name = str(function._schema.name.split("::")[-1])
+    if function.namespace not in QUANTIZED_NAMESPACES or not isinstance(result, torch.Tensor):
+        return None
+    if name.startswith(("linear", "qlinear")):
+        return numel(shape_of(result)) * int(arguments[0].shape[-1])
+    kind = next((kind for kind in ("conv1d", "conv2d", "conv3d") if name.startswith(kind)), None)
+    unpack = None if kind is None else getattr(torch.ops.quantized, f"{kind}_unpack")
+    if unpack is None:
+        return None
+    with _disable_current_modes():
+        weight = unpack(arguments[1])[0]
+    return numel(shape_of(result)) * numel(shape_of(weight)[1:])
+
+
+def _sparse_macs(name: str, arguments: tuple[Any, ...], result: Any) -> int | None:
+    """Return the multiply-accumulates of a product with a sparse matrix: its elements × the columns of the other."""
+    if name.strip("_") not in ("mm", "addmm", "sparse_mm", "sparse_addmm", "mv", "addmv", "bmm"):
+        return None
+    factors = list(operands_in(arguments))[-2:]
+    sparse = [tensor for tensor in factors if tensor.layout is not torch.strided]
+    if len(sparse) != 1 or not isinstance(result, torch.Tensor) or result.layout is not torch.strided:
+        return None
+    (other,) = (tensor for tensor in factors if tensor is not sparse[0])
+    side = (-1 if sparse[0] is factors[0] else -2) if other.dim() > 1 else None
+    with _disable_current_modes():
+        return int(sparse[0]._nnz()) * (1 if side is None else int(other.shape[side]))

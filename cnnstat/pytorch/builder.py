@@ -15,16 +15,16 @@ from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
+from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers import handler_of
+from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.operands import Gathered, aliased, known_reads, matched, shown
-from cnnstat.pytorch.origin import Origin
+from cnnstat.pytorch.operands import Gathered, aliased, matched, shown
 from cnnstat.pytorch.parameter_ownership import Claim
-from cnnstat.pytorch.provenance import Provenance
+from cnnstat.pytorch.tensor_origins import Origin, Provenance
 from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.pytorch.torchvision_detection import UNCOUNTED
-from cnnstat.pytorch.writes import assigned
 
 
 class Builder(Provenance):

@@ -16,8 +16,8 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.pytorch.calls import function_name
-from cnnstat.pytorch.guard import ModelError, told
-from cnnstat.pytorch.state import same_random_numbers
+from cnnstat.pytorch.model_errors import ModelError, told
+from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 
 MIN_META_ELEMENTS = 4096

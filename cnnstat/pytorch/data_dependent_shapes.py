@@ -11,10 +11,6 @@ import torch
 from cnnstat.pytorch.fake import Faker
 
 
-class ValueNeededError(Exception):
-    """The values of a tensor are asked for, and a fake tensor has none."""
-
-
 def is_exact(name: str, arguments: tuple[Any, ...], faker: Faker) -> bool:
     """Whether what decides an operation's result is known, so that `BOUNDED` gives the result itself."""
     decides: Callable[[tuple[Any, ...]], Any] | None = _DECIDING.get(name)
@@ -29,10 +25,6 @@ def _has_values(faker: Faker, tensor: torch.Tensor) -> bool:
 def _kept(faker: Faker, mask: torch.Tensor) -> int:
     """Return how many elements a mask keeps: all where its values are not known."""
     return int(mask.count_nonzero()) if _has_values(faker, mask) else mask.numel()
-
-
-class TracerError(Exception):
-    """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
 
 
 def _nonzero(faker: Faker, x: torch.Tensor) -> torch.Tensor:

@@ -14,8 +14,8 @@ from torch import nn
 
 from cnnstat.errors import did_you_mean
 from cnnstat.ir.graph import Graph, Input
-from cnnstat.pytorch.batch import Batch, rank_of
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.input_sizes import Batch, rank_of
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
 from cnnstat.sources.request import InputShape, Request, RequestError, parse_input
 
@@ -28,7 +28,7 @@ class Example:
     keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
-def examples_of(model: nn.Module, request: Request, default: Example | None) -> tuple[Example, ...]:
+def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | None) -> tuple[Example, ...]:
     """Return the arguments of a forward pass that a request may mean, the likeliest first: see `Batch`.
 
     Raises RequestError where the request names no input and the model has no default.
@@ -41,7 +41,7 @@ def examples_of(model: nn.Module, request: Request, default: Example | None) -> 
             raise RequestError(
                 f"the sizes of the input are not known: write --input 1x3x224x224, or {first}=1x3x224x224"
             )
-        return (_batched(default, request.batch),)
+        return (_batched(Example(default), request.batch),)
     shapes = dict(request.inputs)
     names = _parameters(model)
     unknown = [name for name in shapes if name and name not in names]

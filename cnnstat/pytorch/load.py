@@ -10,14 +10,13 @@ from typing import Any
 from torch import nn
 
 from cnnstat.errors import SourceError
-from cnnstat.ir.collector import collector_paused
+from cnnstat.garbage_collection import collector_paused
 from cnnstat.ir.graph import Graph
 from cnnstat.pytorch.construct import WAYS, construct
-from cnnstat.pytorch.data_dependent_shapes import ValueNeededError
-from cnnstat.pytorch.defaults import default_example
 from cnnstat.pytorch.example import Example, adapted, examples_of, nested
-from cnnstat.pytorch.guard import ModelError, contained
+from cnnstat.pytorch.input_sizes import default_inputs
 from cnnstat.pytorch.locate import Located, locate
+from cnnstat.pytorch.model_errors import ModelError, ValueNeededError, contained
 from cnnstat.pytorch.trace import notes, trace
 from cnnstat.sources.request import Request, RequestError
 from cnnstat.units import check_dtype
@@ -51,7 +50,7 @@ def _loaded(source: str, request: Request) -> Graph:
         raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
     first_way = 1 if request.keeps_values else 0
     model, way = _built(located, request.arguments, first_way)
-    examples = examples_of(model, request, default_example(model, located.library, located.name))
+    examples = examples_of(model, request, default_inputs(model, located.library, located.name))
     options: dict[str, Any] = {
         "name": located.name, "source": source, "dtype": request.dtype, "mode": request.mode
     }  # fmt: skip
@@ -102,7 +101,7 @@ def build_torch_source(source: str, request: Request, *, initialized: bool) -> t
     """
     located = locate(source)
     model, _ = _built(located, request.arguments, len(WAYS) - 1 if initialized else 0)
-    return model, examples_of(model, request, default_example(model, located.library, located.name))
+    return model, examples_of(model, request, default_inputs(model, located.library, located.name))
 
 
 def module_examples(model: nn.Module, input: Any = None, inputs: Any = None) -> tuple[Example, ...]:

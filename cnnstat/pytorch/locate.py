@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from cnnstat.errors import SourceError, did_you_mean
-from cnnstat.pytorch.guard import ModelError, told
+from cnnstat.pytorch.model_errors import ModelError, told
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""

@@ -1,4 +1,4 @@
-"""Where in the model the trace is: the stack of module calls, kept by PyTorch's global module hooks."""
+"""The modules of a model with their stored tensors, and the stack of the module calls that are running."""
 
 from __future__ import annotations
 
@@ -7,11 +7,52 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
 from cnnstat.pytorch.build.custom_modules import call_as_one
-from cnnstat.pytorch.modules import Modules
+
+Modules = list[tuple[str, nn.Module]]
+"""Modules with their paths, the outer before the inner."""
+
+
+def modules_of(model: nn.Module) -> Modules:
+    """Return every module once, the outer before the inner, with its path."""
+    found: Modules = []
+    seen: set[int] = set()
+    waiting = [("", model)]
+    while waiting:
+        path, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        found.append((path, module))
+        if module._modules:
+            prefix = f"{path}." if path else ""
+            inner = [(prefix + name, child) for name, child in module._modules.items() if child is not None]
+            waiting += reversed(inner)
+    return found
+
+
+def tensors_of(modules: Modules) -> Iterator[tuple[str, torch.Tensor, bool]]:
+    """Yield every parameter, then every buffer, once, with its name and whether it is a parameter."""
+    for is_parameter in (True, False):
+        seen: set[int] = set()
+        for path, module in modules:
+            for name, tensor in (module._parameters if is_parameter else module._buffers).items():
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    yield f"{path}.{name}" if path else name, tensor, is_parameter
+
+
+def passing_buffers(modules: Modules) -> set[str]:
+    """Return the names of the buffers that are in no state dict."""
+    return {
+        f"{path}.{name}" if path else name
+        for path, module in modules
+        for name in getattr(module, "_non_persistent_buffers_set", ())
+    }
 
 
 @dataclass(eq=False)

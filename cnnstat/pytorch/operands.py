@@ -8,13 +8,9 @@ import torch
 
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Shape, Shapes
-from cnnstat.ir.window import NOTHING, Reads
-from cnnstat.ops.traced import aligned_reads
-from cnnstat.pytorch.aten_flops import Work
-from cnnstat.pytorch.axes import reads_of
-from cnnstat.pytorch.calls import Call, Handler, Match, words
-from cnnstat.pytorch.origin import NO_KEYS, Origin
+from cnnstat.ir.op import Shape
+from cnnstat.pytorch.calls import Call, Handler, Match
+from cnnstat.pytorch.tensor_origins import NO_KEYS, Origin
 from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 
 
@@ -81,23 +77,3 @@ def shown(name: str) -> str:
     """Return a function's name for people."""
     plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
     return plain.strip("_") or plain
-
-
-_OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_")
-"""Changes in place that do not read what was there before."""
-
-
-def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
-    """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
-    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
-    if any(len(made) != len(outputs[0]) for made in outputs):
-        return None
-    if not work.is_pointwise and not is_changed:
-        try:
-            return reads_of(call, shapes, outputs)
-        except (TypeError, ValueError, AttributeError, IndexError):
-            return None
-    reads = tuple(aligned_reads(shape, outputs[0]) for shape in shapes)
-    if call.name in _OVERWRITING and is_changed:
-        return tuple((axis, NOTHING) for axis in range(len(outputs[0]))), *reads[1:]
-    return reads

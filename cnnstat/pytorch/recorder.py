@@ -10,15 +10,13 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.call_classes import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME
-from cnnstat.pytorch.calls import Call, Heard, function_name
-from cnnstat.pytorch.custom import custom_body, is_composite
-from cnnstat.pytorch.data_dependent_shapes import BOUNDED, TracerError, ValueNeededError, is_exact
+from cnnstat.pytorch.calls import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME, Call, Heard, function_name
+from cnnstat.pytorch.data_dependent_shapes import BOUNDED, is_exact
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.guard import ModelError
-from cnnstat.pytorch.higher_order import HigherOrderOperator, attention, follow, is_attention
+from cnnstat.pytorch.model_errors import ModelError, TracerError, ValueNeededError
 from cnnstat.pytorch.module_stack import CallStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
+from cnnstat.pytorch.operators import HigherOrderOperator, attention, custom_body, follow, is_attention, is_composite
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
@@ -139,7 +137,7 @@ def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, .
     if made.shape != first.shape or made.dtype != first.dtype or made.layout is not torch.strided:
         return False
     is_there = made.untyped_storage()._cdata == first.untyped_storage()._cdata
-    return is_there and made.storage_offset() == first.storage_offset() and made.stride() == first.stride()
+    return bool(is_there and made.storage_offset() == first.storage_offset() and made.stride() == first.stride())
 
 
 class FunctionMode(TorchFunctionMode):

@@ -16,14 +16,13 @@ from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import Heard
 from cnnstat.pytorch.construct import construct
-from cnnstat.pytorch.defaults import default_example
 from cnnstat.pytorch.example import Example, Made, adapted, as_traced, examples_of
-from cnnstat.pytorch.forward_pass import main_dtype
-from cnnstat.pytorch.guard import ModelError
+from cnnstat.pytorch.input_sizes import default_inputs
 from cnnstat.pytorch.load import example_from, traced_as_read
 from cnnstat.pytorch.locate import locate
-from cnnstat.pytorch.modules import modules_of
-from cnnstat.pytorch.trace import notes, trace, trace_for_real
+from cnnstat.pytorch.model_errors import ModelError
+from cnnstat.pytorch.module_stack import modules_of
+from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
 from cnnstat.sources.request import InputShape, Request, RequestError
 
 Fill = Callable[[nn.Module], None]
@@ -76,7 +75,7 @@ def runnable_source(source: str, request: Request, fill: Fill) -> Runnable:
             raise SourceError(f"{located.name} gives no torch.nn.Module, but {type(model).__name__}")
         model = getattr(model, "_orig_mod", model)
         fill(model)
-    examples = examples_of(model, request, default_example(model, located.library, located.name))
+    examples = examples_of(model, request, default_inputs(model, located.library, located.name))
     return _runnable(model, examples, located.name, source, request)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from cnnstat import ops
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import CnnstatError, Location, Problem, SpecError
-from cnnstat.ir.collector import collector_paused
+from cnnstat.garbage_collection import collector_paused
 from cnnstat.ir.graph import Edge, Graph, Input
 from cnnstat.sources.request import DeclaredInput, Request, input_shape, resolve_inputs
 from cnnstat.spec.binding import tree_value

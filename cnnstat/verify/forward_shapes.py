@@ -14,8 +14,7 @@ from cnnstat.ir.op import Shape
 from cnnstat.pytorch.build.network import Network
 from cnnstat.pytorch.build.network import tensors_in as results_of
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.call_classes import FIRST_ONLY
-from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.calls import FIRST_ONLY, function_name
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import CallStack
 from cnnstat.pytorch.recorder import Inner, Recorder

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from cnnstat.pytorch.example import Made
-from cnnstat.pytorch.modules import modules_of
-from cnnstat.pytorch.state import preserved
+from cnnstat.pytorch.model_isolation import preserved
+from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.verify.flop_counter import natural_total
 from cnnstat.verify.subject import Subject
 

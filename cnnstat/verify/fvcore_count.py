@@ -72,9 +72,8 @@ def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
     if subject.why_not_real:
         raise FvcoreError(f"it needs a real forward pass: {subject.why_not_real}")
     module = subject.module(real=True)
-    from cnnstat.pytorch.modules import modules_of
-    from cnnstat.pytorch.state import preserved
-    from cnnstat.pytorch.swap import swapped
+    from cnnstat.pytorch.model_isolation import preserved, swapped
+    from cnnstat.pytorch.module_stack import modules_of
 
     with preserved(modules_of(module)), swapped(modules_of(module), None), torch.no_grad(), _quiet():
         module.train(subject.mode == "train")

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cnnstat.pytorch.call_classes import MAYBE_SAME
-from cnnstat.pytorch.calls import function_name, words
+from cnnstat.pytorch.calls import MAYBE_SAME, function_name, words
 from cnnstat.pytorch.tensors import operands_in
 from cnnstat.verify.dependence_functions import STAND_INS
 

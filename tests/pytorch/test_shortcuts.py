@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
-from cnnstat.pytorch import signature  # noqa: E402
+from cnnstat.pytorch import op_cache  # noqa: E402
 from cnnstat.pytorch.load import module_examples  # noqa: E402
 from cnnstat.pytorch.recorder import Recorder  # noqa: E402
 from cnnstat.pytorch.trace import replay  # noqa: E402
@@ -108,7 +108,7 @@ def graph_of(way, recorder, shape):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_shortcuts_make_the_graph_of_a_full_trace(way):
-    signature._known.clear()
+    op_cache._known.clear()
     for shape in ((2, 4, 9, 9), (1, 4, 12, 9), (2, 4, 9, 9)):
         expected = graph_of(way, EveryCallRuns, shape)
         assert graph_of(way, Recorder, shape) == expected
@@ -117,23 +117,23 @@ def test_shortcuts_make_the_graph_of_a_full_trace(way):
 
 @pytest.mark.parametrize(("first", "second"), [*itertools.permutations((_same_and_other, _joined, _convolved), 2)])
 def test_what_was_traced_before_makes_no_difference(first, second):
-    signature._known.clear()
+    op_cache._known.clear()
     expected = graph_of(second, Recorder, (2, 4, 9, 9))
-    signature._known.clear()
+    op_cache._known.clear()
     graph_of(first, Recorder, (2, 4, 9, 9))
     assert graph_of(second, Recorder, (2, 4, 9, 9)) == expected
 
 
 def test_calls_are_recalled_and_forgotten(monkeypatch):
-    signature._known.clear()
+    op_cache._known.clear()
     graph_of(_pooled, Recorder, (2, 4, 9, 9))
-    known = len(signature._known)
+    known = len(op_cache._known)
     assert known >= 5
     graph_of(_pooled, Recorder, (2, 4, 9, 9))
-    assert len(signature._known) == known
-    monkeypatch.setattr(signature, "MAX_KNOWN", 3)
+    assert len(op_cache._known) == known
+    monkeypatch.setattr(op_cache, "MAX_KNOWN", 3)
     graph_of(_pooled, Recorder, (1, 4, 9, 9))
-    assert 0 < len(signature._known) <= 3
+    assert 0 < len(op_cache._known) <= 3
 
 
 def test_a_trace_leaves_no_garbage_that_waits_for_the_collector():

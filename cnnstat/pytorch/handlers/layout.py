@@ -11,7 +11,7 @@ from cnnstat.ir.window import IDENTITY, Reads, Window, sliding
 from cnnstat.ops import reorder, shape, shuffle, slicing
 from cnnstat.ops.shape import regrouped
 from cnnstat.ops.traced import Recorded, aligned_reads
-from cnnstat.pytorch.axes import reads_of
+from cnnstat.pytorch.call_windows import reads_of, write_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.tensors import shape_of
 
@@ -167,6 +167,33 @@ def _item(call: Call) -> Match | None:
         end = None if bounds[1] >= x.shape[cut[0]] else bounds[1]
         return Match(slicing.Slice(cut[0], bounds[0], end, bounds[2]), (x,))
     return Match(moved("getitem", (made,), reads), (x,))
+
+
+def assigned(call: Call, *, over_constant: bool) -> Match | None:
+    """Return x[…] = value by numbers, slices and …; None for other indices, which scatter.
+
+    over_constant: whether what is written over is no result of the model, but zeros, say.
+    """
+    x, index, value = call.arguments
+    parts = index if isinstance(index, tuple) else (index,)
+    if any(isinstance(part, bool) or not isinstance(part, (int, slice, type(...))) for part in parts):
+        return None
+    taken, shape = expanded(parts, x.dim()), shape_of(x)
+    region = tuple(_positions(part, size) for part, size in zip(taken, shape))
+    axes = [axis for axis, part in enumerate(taken) if isinstance(part, slice)]
+    reads = write_reads(shape, region, axes, shape_of(value) if isinstance(value, torch.Tensor) else (), over_constant)
+    if reads is None:
+        return None
+    op = Recorded(function="setitem", outputs=(shape,), family=Family.LAYOUT, place=Storage.IN_PLACE, reads=reads)
+    return Match(op, (x, value))
+
+
+def _positions(part: Any, size: int) -> range:
+    """Return the positions that a slice or a number means."""
+    if isinstance(part, slice):
+        return range(*part.indices(size))
+    place = part + size if part < 0 else part
+    return range(place, place + 1)
 
 
 def expanded(parts: tuple[Any, ...], rank: int) -> list[Any]:

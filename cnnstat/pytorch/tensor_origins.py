@@ -1,4 +1,4 @@
-"""What every tensor of a trace is: an input, a node's output, a parameter, or a view of one of these."""
+"""Tensor origins: which input, node output or stored tensor each tensor of a trace is, or is a view of."""
 
 from __future__ import annotations
 
@@ -11,13 +11,70 @@ from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.ir.recorded_call import InputNumber, Refusal, Replay
 from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded, aligned_reads
+from cnnstat.pytorch.call_windows import region_of, write_reads
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.origin import Origin, Origins
 from cnnstat.pytorch.parameter_ownership import NOTHING, Claim, Ledger, StoredTensor
 from cnnstat.pytorch.recorded_calls import Log
-from cnnstat.pytorch.tensors import dtype_of, shape_of
-from cnnstat.pytorch.writes import region_of, write_reads
+from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
+
+NO_KEYS: frozenset[int] = frozenset()
+
+
+@dataclass(slots=True, eq=False)
+class Origin:
+    """What is known of one tensor at one time.
+
+    edge: the node output or input it is; None for what depends on stored tensors only.
+    keys: numbers of the stored tensors it is computed from and that no node has taken yet.
+    works: numbers of the calls that computed it from them.
+    time: when it was made; storage: which memory it lies in.
+    """
+
+    tensor: torch.Tensor
+    edge: Edge | None
+    keys: frozenset[int] = NO_KEYS
+    works: frozenset[int] = NO_KEYS
+    time: int = 0
+    storage: int = 0
+
+
+class Origins:
+    """The origins of all tensors of a trace; tensors are kept alive, so that an id means one tensor only."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, Origin] = {}
+        self._latest: dict[int, Origin] = {}
+        self._written: dict[int, Origin] = {}
+        self._time = 0
+
+    def note(self, origin: Origin, *, overwrites: bool = False) -> None:
+        """Remember where a tensor comes from; `overwrites` if its memory held something else before."""
+        self._time += 1
+        origin.time = self._time
+        origin.storage = storage_key(origin.tensor)
+        self._of[id(origin.tensor)] = origin
+        if origin.storage:
+            self._latest[origin.storage] = origin
+            if overwrites:
+                self._written[origin.storage] = origin
+
+    def known(self, tensor: torch.Tensor) -> Origin | None:
+        """Return what was noted of this very tensor object."""
+        return self._of.get(id(tensor))
+
+    def neighbour(self, tensor: torch.Tensor) -> Origin | None:
+        """Return the latest origin in the memory of a tensor that was never noted itself."""
+        return self._latest.get(storage_key(tensor))
+
+    def written_since(self, origin: Origin) -> Origin | None:
+        """Return the last write into the memory of a tensor that came after it was made; None if there is none."""
+        writer = self._written.get(origin.storage)
+        return writer if writer is not None and writer.time > origin.time else None
+
+    def __contains__(self, tensor: torch.Tensor) -> bool:
+        """Whether this very tensor object was noted."""
+        return id(tensor) in self._of
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""The collector of garbage cycles, paused while large graphs are built."""
+"""Python's collector of garbage cycles, paused while large graphs are built."""
 
 from __future__ import annotations
 

@@ -1,23 +1,28 @@
-"""Operators that take functions: their branches and bodies are followed as if they were written out."""
+"""Operators made of other calls: composite and custom ones, and those that take functions."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import reduce
+from functools import cache, reduce
 from typing import Any
 
 import torch
+from torch._library.custom_ops import OPDEFS
 from torch.utils._python_dispatch import _disable_current_modes
 
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.op import Family
 from cnnstat.ops.attention import ScaledDotProductAttention
 from cnnstat.ops.traced import Recorded
+from cnnstat.pytorch.aten_flops import QUANTIZED_NAMESPACES
 from cnnstat.pytorch.calls import Match
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.tensors import shape_of
+
+_BUILT_IN = ("aten", "prims", "prim", "torchvision", *QUANTIZED_NAMESPACES)
+"""Namespaces of operations without a Python function behind them."""
 
 HigherOrderOperator: Any = torch._ops.HigherOrderOperator
 
@@ -89,3 +94,18 @@ def attention(
 def _name(function: Any) -> str:
     """Return a function's name."""
     return str(getattr(function, "__name__", ""))
+
+
+@cache
+def is_composite(function: Any) -> bool:
+    """Whether an operation is defined by other operations, for inference and training alike."""
+    key = "CompositeImplicitAutograd"
+    return function.namespace != "prim" and torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), key)
+
+
+def custom_body(function: Any) -> Callable[..., Any] | None:
+    """Return the Python function behind an operation that `torch.library.custom_op` made; None for all others."""
+    if function.namespace in _BUILT_IN:
+        return None
+    definition = OPDEFS.get(function._schema.name)
+    return None if definition is None else definition._init_fn

@@ -1,4 +1,4 @@
-"""Models' own code, which may print, leave or fail: what is kept of that, and how its errors are told."""
+"""Errors of models' own code, and what keeps that code from the terminal."""
 
 from __future__ import annotations
 
@@ -18,6 +18,14 @@ _HOMES = tuple(str(Path(file).parent) for file in (torch.__file__, sys.modules["
 
 class ModelError(CnnstatError):
     """A PyTorch model cannot be built or run; the model's own error is the cause."""
+
+
+class ValueNeededError(Exception):
+    """The values of a tensor are asked for, and a fake tensor has none."""
+
+
+class TracerError(Exception):
+    """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
 
 
 @contextmanager
