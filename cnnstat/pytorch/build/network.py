@@ -1,0 +1,217 @@
+"""Networks: modules that run a layer graph node by node, in a tree of modules named by the layers' paths."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from cnnstat.analysis.shapes import Values, infer_shapes
+from cnnstat.errors import CnnstatError, OpError
+from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.op import Shapes
+from cnnstat.ir.recorded_call import Refusal
+from cnnstat.pytorch.build.op_modules import Unused, make_twin, register_operands, twin_arguments
+from cnnstat.pytorch.build.recorded_module import Replayed, register, stored_of, valueless
+
+
+class Scope(nn.Module):
+    """Holds the layers whose names start with its own; prints as the block it was called from."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
+
+    def _get_name(self) -> str:
+        """The name of the block."""
+        return self._label
+
+
+def place(
+    root: nn.Module, layers: Mapping[str, nn.Module], blocks: Mapping[str, str], stored: Container[str] = ()
+) -> dict[str, str]:
+    """Hang all layers into `root` under their dotted names, and return the path of each.
+
+    blocks: what the scopes are called. A layer that is a scope too (`a` beside `a.b`) holds the layers within itself.
+    A name that its parent uses already (`type`, or `weight` inside a convolution) gets a `_` behind.
+    stored: full names of tensors, which no layer can have.
+    """
+    placed: dict[str, tuple[nn.Module, str]] = {}
+    for name in layers:
+        parent, path, prefix = root, "", ""
+        for part in name.split("."):
+            prefix = f"{prefix}.{part}" if prefix else part
+            if prefix not in placed:
+                own = part
+                while hasattr(parent, own) or prefix.removesuffix(part) + own in stored:
+                    own += "_"
+                module = layers.get(prefix) or Scope(blocks.get(prefix, "Scope"))
+                parent.add_module(own, module)
+                placed[prefix] = module, f"{path}.{own}" if path else own
+            parent, path = placed[prefix]
+    return {name: placed[name][1] for name in layers}
+
+
+class Step(NamedTuple):
+    """One op call: the path of its module, the tensors it reads and makes, and those that nothing reads after it."""
+
+    path: str
+    reads: tuple[Edge, ...]
+    makes: tuple[Edge, ...]
+    frees: tuple[Edge, ...]
+
+
+class Network(Scope):
+    """A layer graph as a module: runs its nodes in order and frees every tensor after its last reader."""
+
+    def __init__(self, name: str, inputs: tuple[str, ...], outputs: tuple[Edge, ...]) -> None:
+        super().__init__(name)
+        self._inputs = inputs
+        self._outputs = outputs
+        self._steps: tuple[Step, ...] = ()
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The op calls in order, one for each node of the graph."""
+        return self._steps
+
+    def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs; takes the inputs in order or by name."""
+        return self.run({Edge(number): tensor for number, tensor in enumerate(self._arranged(tensors, named))})
+
+    def _arranged(self, tensors: tuple[Tensor, ...], named: dict[str, Tensor]) -> list[Tensor]:
+        """Return the inputs in order; raises TypeError where one is missing or too many."""
+        rest = self._inputs[len(tensors) :]
+        if len(tensors) + len(rest) > len(self._inputs) or set(rest) != set(named):
+            given = ", ".join((*(f"{len(tensors)} in order",) * bool(tensors), *named)) or "none"
+            raise TypeError(f"{self._get_name()} takes the inputs {', '.join(self._inputs)}, but got {given}")
+        return [*tensors, *(named[name] for name in rest)]
+
+    def run(self, alive: dict[Edge, Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs; empties `alive`, which holds the inputs, so that they too are freed once read."""
+        for path, reads, makes, frees in self._steps:
+            made = self.get_submodule(path)(*(alive[edge] for edge in reads))
+            alive.update(zip(makes, tensors_in(made)))
+            del made
+            for edge in frees:
+                del alive[edge]
+        outputs = tuple(alive[edge] for edge in self._outputs)
+        alive.clear()
+        return outputs[0] if len(outputs) == 1 else outputs
+
+
+def tensors_in(result: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a result that may be nested, as an LSTM's is; what is None is left out."""
+    if isinstance(result, Tensor):
+        yield result
+    elif result is not None:
+        for part in result:
+            yield from tensors_in(part)
+
+
+def build_network(graph: Graph, device: str | torch.device | None, dtype: str | torch.dtype | None) -> Network:
+    """Return the module of a graph, see `cnnstat.pytorch.build.build`."""
+    values = infer_shapes(graph)
+    network = Network(graph.name, tuple(i.name for i in graph.inputs), graph.outputs)
+    kind = _torch_dtype(graph.dtype if dtype is None else dtype)
+    with nullcontext() if device is None else _device(device):
+        layers = _layers(graph, values)
+        stored = stored_of(node.replay for node in graph.nodes if not node.home)
+        at_home = {node.home or node.name: layers[node.name] for node in graph.nodes if node.name in layers}
+        paths = place(network, at_home, graph.blocks, stored)
+        homes = register(network, lambda name: Scope(name), stored.values())
+        for layer in layers.values():
+            if isinstance(layer, Replayed):
+                layer.settle(homes)
+        traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.replay is None}
+        register_operands(traced, network, lambda name: Scope(name))
+    owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
+    network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
+    return network.to(kind)
+
+
+def _device(device: str | torch.device) -> torch.device:
+    """Return a device; raises CnnstatError if PyTorch knows none of that name."""
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise CnnstatError(f"device={str(device)[:60]}: PyTorch knows no such device; use cpu, cuda or meta") from None
+
+
+def _torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """Return PyTorch's dtype of that name; raises CnnstatError where a module cannot have it."""
+    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
+    if not isinstance(found, torch.dtype) or not (found.is_floating_point or found.is_complex):
+        raise CnnstatError(f"dtype={dtype}: modules compute with floating-point numbers; use float32 or float16")
+    return found
+
+
+def _layers(graph: Graph, values: Values) -> dict[str, nn.Module]:
+    """Return a module for every node but those that call the module of another one again."""
+    layers: dict[str, nn.Module] = {}
+    for node, inputs in zip(graph.nodes, values.inputs):
+        owner = None if node.shares is None else graph.nodes[node.shares]
+        if owner is not None and node.shares is not None and _is_same(node, inputs, owner, values.inputs[node.shares]):
+            continue
+        try:
+            layer = _layer(node, inputs)
+        except OpError as error:
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {error}") from None
+        if owner is None:
+            layer.requires_grad_(node.trainable)
+        elif node.replay is None:
+            _tie(layer, layers[owner.name])
+        layers[node.name] = layer
+    return layers
+
+
+def _layer(node: Node, inputs: Shapes) -> nn.Module:
+    """Return the module of a node: of its recorded calls where it has them, else of its op; raises OpError."""
+    if isinstance(node.replay, Refusal):
+        raise OpError(f"{node.replay.reason}; build the original model instead")
+    if node.replay is None or node.home:
+        return make_twin(node.op, inputs)
+    if node.replay.is_idle:
+        return Unused()
+    missing = valueless(node.replay)
+    if missing:
+        raise OpError(
+            f"the buffer {missing} has no values; give the model memory, it is on the meta device or too large"
+        )
+    return Replayed(node.replay)
+
+
+def _is_same(node: Node, inputs: Shapes, owner: Node, theirs: Shapes) -> bool:
+    """Whether a node that shares the weights of another can call its very module."""
+    if node.replay is not None or owner.replay is not None:
+        return False
+    return node.op == owner.op and twin_arguments(node.op, inputs) == twin_arguments(owner.op, theirs)
+
+
+def _tie(layer: nn.Module, owner: nn.Module) -> None:
+    """Give a layer the parameters and buffers of another (one with a different stride, or a decoder's transpose)."""
+    own = dict(layer.named_modules())
+    for path, module in owner.named_modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            own[path].register_parameter(name, parameter)
+        for name, buffer in module.named_buffers(recurse=False):
+            own[path].register_buffer(name, buffer)
+
+
+def _steps(graph: Graph, values: Values, paths: list[str]) -> tuple[Step, ...]:
+    """Return the op calls, with what each may free."""
+    made = [tuple(Edge(value, output) for output in range(len(shapes))) for value, shapes in enumerate(values.outputs)]
+    last = {edge: 0 for edges in made[: graph.arity] for edge in edges}
+    for index, node in enumerate(graph.nodes):
+        last.update(dict.fromkeys((*made[graph.arity + index], *node.inputs), index))
+    frees: list[list[Edge]] = [[] for _ in graph.nodes]
+    for edge, index in last.items():
+        if edge not in graph.outputs and graph.nodes:
+            frees[index].append(edge)
+    return tuple(
+        Step(path, node.inputs, makes, tuple(free))
+        for path, node, makes, free in zip(paths, graph.nodes, made[graph.arity :], frees)
+    )

@@ -1,0 +1,172 @@
+"""The PyTorch module of an op."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import reduce
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnnstat.errors import OpError
+from cnnstat.ir.op import Op, Shape, Shapes, Storage
+from cnnstat.ops.operands import operand_names
+from cnnstat.ops.traced import Applied, Recorded
+from cnnstat.pytorch.build.custom_modules import HANDMADE
+from cnnstat.pytorch.build.recorded_module import SCALE, Home, module_at
+
+UNUSED = "Unused"
+"""What the frontend calls tensors that no call of a forward pass used."""
+
+
+class WithOperands(nn.Module):
+    """A layer that works on learnt tensors and numbers beside its inputs."""
+
+    def __init__(self, layer: nn.Module, operands: tuple[int | float | str, ...]) -> None:
+        super().__init__()
+        # In a list it is no child, so that its own parameters, if any, keep their names.
+        self._layer = [layer]
+        self._operands = operands
+        self._homes: dict[str, Home] = {}
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """Return what the layer makes of its operands."""
+        return self._layer[0](*(self._operand(operand, tensors) for operand in self._operands))
+
+    def _operand(self, operand: int | float | str, tensors: tuple[Tensor, ...]) -> Any:
+        """Return an input, a learnt tensor for the whole batch, or a number."""
+        if isinstance(operand, str):
+            return self._homes[operand].tensor
+        if isinstance(operand, int):
+            return tensors[operand]
+        return torch.tensor(operand, dtype=tensors[0].dtype, device=tensors[0].device)
+
+
+class Unused(nn.Module):
+    """Stands for tensors that no call uses; they are registered where they were."""
+
+    def forward(self) -> Tensor:
+        """Return an empty tensor, as every step makes one."""
+        return torch.empty(0)
+
+
+def traced_module(op: Op, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
+    """Return the module of a traced call; raises OpError where the trace does not tell what it computes.
+
+    make: returns the module of an op of the library for given input shapes.
+    """
+    if isinstance(op, Applied):
+        return _applied(op, inputs, make)
+    assert isinstance(op, Recorded)
+    if op.function == UNUSED and not inputs:
+        return Unused()
+    raise OpError("only its shapes and its work are known, not what it computes; build the original model instead")
+
+
+def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
+    """Return the module of an op with operands of its own."""
+    operands = operand_names(op, len(inputs))
+    shapes = tuple(inputs[operand] if isinstance(operand, int) else operand for operand in op.operands)
+    layer = make(op.op, shapes)
+    return layer if operands == tuple(range(len(inputs))) else WithOperands(layer, operands)
+
+
+def register_operands(
+    modules: Mapping[str, tuple[nn.Module, Op]], root: nn.Module, scope: Callable[[str], nn.Module]
+) -> None:
+    """Register the learnt tensors of traced calls under the names they had in the traced model."""
+    for module, op in modules.values():
+        if isinstance(module, WithOperands) and isinstance(op, Applied):
+            for name, shape in op.tensors:
+                module._homes[name] = _registered(root, scope, name, shape, name not in op.frozen)
+        elif isinstance(module, Unused) and isinstance(op, Recorded):
+            for name, shape in op.tensors:
+                _registered(root, scope, name, shape, name not in op.frozen)
+            for name, shape in op.stored:
+                path, _, own = name.rpartition(".")
+                dtype = torch.int64 if own == "num_batches_tracked" else None
+                module_at(root, scope, path).register_buffer(own, torch.zeros(shape, dtype=dtype))
+
+
+def _registered(root: nn.Module, scope: Callable[[str], nn.Module], name: str, shape: Shape, is_learnt: bool) -> Home:
+    """Register a learnt tensor under its full name."""
+    path, _, own = name.rpartition(".")
+    home = module_at(root, scope, path)
+    while hasattr(home, own):
+        own += "_"
+    home.register_parameter(own, nn.Parameter(torch.randn(shape) * SCALE, requires_grad=is_learnt))
+    return Home(home, own)
+
+
+_TAKES_A_LIST = ("torch.cat", "torch.stack")
+"""Functions that take all tensors as one list."""
+
+_TAKES_TWO = {
+    "torch.add": torch.Tensor.add_,
+    "torch.sub": torch.Tensor.sub_,
+    "torch.mul": torch.Tensor.mul_,
+    "torch.div": torch.Tensor.div_,
+    "torch.maximum": None,
+    "torch.minimum": None,
+}
+"""Functions of two tensors, which take more from left to right, and how each works in place."""
+
+
+class Function(nn.Module):
+    """A function with its arguments as a layer: takes its input tensors."""
+
+    def __init__(self, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+        super().__init__()
+        self._name = name
+        self._function = function
+        self._arguments = arguments
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """Return what the function does."""
+        if self._name in _TAKES_A_LIST:
+            return self._function(tensors, **self._arguments)
+        if self._name in _TAKES_TWO:
+            return reduce(self._function, tensors)
+        return self._function(*tensors, **self._arguments)
+
+    def extra_repr(self) -> str:
+        """The function's name and arguments."""
+        return ", ".join((self._name, *(f"{name}={value}" for name, value in self._arguments.items())))
+
+
+def make_twin(op: Op, inputs: Shapes) -> nn.Module:
+    """Return the module of an op for these input shapes; raises OpError where there is none."""
+    if isinstance(op, (Applied, Recorded)):
+        return traced_module(op, inputs, make_twin)
+    made = HANDMADE.get(type(op).__name__) or _twin(op)
+    arguments = twin_arguments(op, inputs)
+    if isinstance(made, type) and issubclass(made, nn.Module):
+        try:
+            return made(**arguments)
+        except TypeError as error:
+            # Older releases lack arguments that newer ones have, as norms lack bias.
+            raise OpError(f"PyTorch {torch.__version__} cannot build it: {error}") from None
+    in_place = _TAKES_TWO.get(op.torch) if op.storage is Storage.IN_PLACE else None
+    return Function(op.torch, in_place or made, arguments)
+
+
+def twin_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
+    """Return what the module of an op is built with."""
+    extra = getattr(HANDMADE.get(type(op).__name__), "call_arguments", ())
+    return {**op.torch_arguments(inputs), **{name: getattr(op, name) for name in extra}}
+
+
+def _twin(op: Op) -> Any:
+    """Return the class or function that an op names; raises OpError where PyTorch has none."""
+    found: Any = None
+    if op.torch:
+        package, *names = op.torch.split(".")
+        try:
+            found = reduce(getattr, names, import_module(package))
+        except (ImportError, AttributeError):
+            found = None
+    if found is None:
+        raise OpError(f"PyTorch {torch.__version__} has no {op.torch or 'module'} to build it from")
+    return found
