@@ -210,34 +210,34 @@ def _differs(testimony: Testimony) -> bool:
 
 
 def _natural(subject: Subject, run: Pass) -> TotalFinding | None:
-    """Return what FlopCounterMode says where no one else listens, if the model has layers PyTorch then fuses."""
-    if not run.is_real or subject.example is None:
-        return None
-    module = subject.module(real=True)
-    fusing = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
-    paths = [path for path, each in module.named_modules() if isinstance(each, fusing)]
-    outer = [path for path in paths if not any(path.startswith(f"{other}.") for other in paths)]
-    if not outer or subject.mode == "train":
+    """Return what FlopCounterMode says where no one else listens, if that is less because PyTorch fuses attention."""
+    if not run.is_real or subject.example is None or not _has_attention(subject.module(real=True), run):
         return None
     from cnnstat.verify.fused_flops import alone
 
     ours = subject.analysis.totals.macs
     try:
-        total, within = alone(subject, outer)
+        found = alone(subject)
     except Exception as error:
-        reason = f"it could not run: {_said(error)}"
-        said = Testimony(None, Verdict.UNWITNESSED, (reason,))
+        said = Testimony(None, Verdict.UNWITNESSED, (f"it could not run: {_said(error)}",))
         return TotalFinding(figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=said)
-    heard = {path: sum(n for at, n in run.counted.items() if f"{at}.".startswith(f"{path}.")) for path in outer}
-    fused = [path for path in outer if heard[path] != within[path]]
-    listened = sum(run.counted.values())
-    if total == listened:
+    listened = run.outside + sum(each.evidence.macs for each in run.runs)
+    if found.macs == listened:
         return None
-    if listened - total == sum(heard[path] - within[path] for path in fused):
-        reason = f"alone, FlopCounterMode does not see into PyTorch's fused attention ({fused[0]}, {len(fused)} in all)"
-        said = Testimony(total, Verdict.EXPLAINED, (reason,))
+    unfused = [part for each in run.runs for part in each.evidence.unseen]
+    missing = sum(part.macs or 0 for part in found.unseen) - sum(part.macs or 0 for part in unfused)
+    names = dict.fromkeys(part.function for part in found.unseen if part not in unfused)
+    if found.macs + missing == listened:
+        reason = f"alone, FlopCounterMode does not see into PyTorch's fused attention ({', '.join(names)})"
+        said = Testimony(found.macs, Verdict.EXPLAINED, (reason,))
     else:
-        said = Testimony(
-            total, Verdict.UNEXPLAINED, ("alone, FlopCounterMode counts differently, for no known reason",)
-        )
+        reason = "alone, FlopCounterMode counts differently, for no known reason"
+        said = Testimony(found.macs, Verdict.UNEXPLAINED, (reason,))
     return TotalFinding(figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=said)
+
+
+def _has_attention(module: nn.Module, run: Pass) -> bool:
+    """Whether a pass has attention, which PyTorch fuses where it can."""
+    fusing = (nn.MultiheadAttention, nn.TransformerEncoderLayer)
+    calls = (each.function for each in run.runs)
+    return "scaled_dot_product_attention" in calls or any(isinstance(each, fusing) for each in module.modules())

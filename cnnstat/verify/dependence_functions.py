@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -170,8 +170,8 @@ def _adaptive_max(spatial: int) -> Callable[..., Any]:
 
 
 def _attention(query: Tensor, key: Tensor, value: Tensor, *rest: Any, **options: Any) -> Tensor:
-    """Every position reads its query, and all keys and values."""
-    seen = key.sum((-2, -1), keepdim=True) + value.sum((-2, -1), keepdim=True)
+    """Every position reads its query, all keys, and all values at its own feature."""
+    seen = key.sum((-2, -1), keepdim=True) + value.sum(-2, keepdim=True)
     if seen.dim() == query.dim() > 2 and seen.shape[-3] != query.shape[-3]:
         seen = seen.sum(-3, keepdim=True)
     return (query.sum(-1, keepdim=True) + seen).expand(*query.shape[:-1], value.shape[-1]).clone()
@@ -194,7 +194,7 @@ class _Sharp(torch.autograd.Function):
 
 def _interpolate(input: Tensor, *rest: Any, **options: Any) -> Tensor:
     """A position that falls on an input reads it alone: its neighbour's weight is 0, or nearly so by rounding."""
-    doubles: Tensor = _Sharp.apply(input)  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    doubles: Tensor = cast(Any, _Sharp).apply(input)  # typed in some releases of PyTorch only
     return torch.nn.functional.interpolate(doubles, *rest, **options).to(input.dtype)
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
@@ -120,6 +122,24 @@ def _attention(arguments: tuple[Any, ...], made: Any) -> int:
     return int(math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
 
 
+def _fused_attention(arguments: tuple[Any, ...], made: Any) -> int:
+    """Four projections of every position, and both products of each position with each."""
+    batch, length, features = _padded(arguments[0])
+    return int(batch * length * features * (4 * features + 2 * length))
+
+
+def _fused_encoder(arguments: tuple[Any, ...], made: Any) -> int:
+    """Attention, and both linear layers of a Transformer encoder's layer."""
+    batch, length, _ = _padded(arguments[0])
+    return _fused_attention(arguments, made) + batch * length * int(arguments[14].numel() + arguments[16].numel())
+
+
+def _padded(x: Any) -> tuple[int, int, int]:
+    """Return batch, length and features; sequences of several lengths (nested tensors) count as long as the longest."""
+    batch, length, features = torch.nested.to_padded_tensor(x, 0.0).shape if x.is_nested else x.shape
+    return batch, length, features
+
+
 def _rows(first: Any, second: Any) -> int:
     """Every element of the first factor meets each column of its matrix in the second."""
     return int(first.numel() * second.shape[-1])
@@ -173,6 +193,8 @@ FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "affine_grid_generator": lambda arguments, made: made.numel() * (made.shape[-1] + 1),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_fused_attention_overrideable": _attention,
+    "_native_multi_head_attention": _fused_attention,
+    "_transformer_encoder_layer_fwd": _fused_encoder,
 }
 """Multiply-accumulates of operations that (some releases of) FlopCounterMode have no formula for, by definition."""
 
@@ -200,16 +222,40 @@ def dispatched() -> Iterator[Inner]:
         yield listener.inner
 
 
-def natural_total(run: Callable[[], Any], modules: Iterable[str]) -> tuple[int, dict[str, int]]:
-    """Return what FlopCounterMode counts where nobody else listens: in all, and within each of these modules."""
-    mode: Any = FlopCounterMode(display=False)
-    with mode:
+def fused_evidence(run: Callable[[], Any]) -> Evidence:
+    """Return what FlopCounterMode counts, and what it passes over, where PyTorch may take its fused paths."""
+    tally = _Tally()
+    with FlopMeter() as meter, tally:
         run()
-    counts = mode.get_flop_counts()
-    within = {path: sum(counts.get(_key(path, counts), {}).values()) // 2 for path in modules}
-    return int(mode.get_total_flops()) // 2, within
+        return tally.found + Evidence(meter.macs())
 
 
-def _key(path: str, counts: dict[str, Any]) -> str:
-    """Return the name that FlopCounterMode gives a module: its path behind the model's class."""
-    return next((name for name in counts if name.partition(".")[2] == path), "")
+class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    """Adds up the facts about what is dispatched while it is active; keeps no tensor alive."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: Evidence = Evidence()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one operation and note its facts."""
+        made = func(*args, **(kwargs or {}))
+        self.found += evidence(0, [(func, args, kwargs or {}, made)])
+        return made
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Let attention run as matrix products, which every release of FlopCounterMode has formulas for.
+
+    Which fused kernel PyTorch would take else depends on its release, the processor, and the rank of the tensors.
+    """
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import nn
 
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.ir.op import Shape
@@ -20,7 +20,7 @@ from cnnstat.pytorch.module_stack import CallStack
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
 from cnnstat.pytorch.trace import replay
-from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence
+from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence, unfused
 from cnnstat.verify.subject import Subject
 
 
@@ -43,20 +43,25 @@ class Run:
 class Pass:
     """A forward pass: one run a node, and what FlopCounterMode counted outside all of them.
 
-    names: the layers' names in the order of the pass; counted: multiply-accumulates by the module that calls were in.
+    names: the layers' names in the order of the pass.
     """
 
     names: tuple[str, ...]
     runs: tuple[Run, ...]
     outside: int
     is_real: bool
-    counted: Mapping[str, int] = field(default_factory=dict)
 
 
 def forward_pass(subject: Subject, *, real: bool) -> Pass:
     """Run a network, on random values or on shapes alone, under FlopCounterMode; the model's errors come through."""
-    if isinstance(module := subject.module(real=real), Network):
-        return _network_pass(module, subject.graph, real)
+    with unfused():
+        if isinstance(module := subject.module(real=real), Network):
+            return _network_pass(module, subject.graph, real)
+        return _model_pass(module, subject, real)
+
+
+def _model_pass(module: nn.Module, subject: Subject, real: bool) -> Pass:
+    """Run a PyTorch model."""
     recorders: list[CountingRecorder] = []
     with FlopMeter() as meter:
 
@@ -69,7 +74,7 @@ def forward_pass(subject: Subject, *, real: bool) -> Pass:
     recorder = recorders[0]
     names = tuple(node.name for node in graph.nodes)
     runs = recorder.finished(graph)
-    return Pass(names, runs, recorder.outside, real, recorder.counted)
+    return Pass(names, runs, recorder.outside, real)
 
 
 class CountingRecorder(Recorder):
@@ -82,7 +87,6 @@ class CountingRecorder(Recorder):
         self._meter = meter
         self._on_weights: dict[int, Evidence] = {}
         self.runs: list[Run] = []
-        self.counted: Counter[str] = Counter()
         self.outside = 0
 
     def heard(
@@ -90,7 +94,6 @@ class CountingRecorder(Recorder):
     ) -> None:
         """Record a call, and give its count to the node it became, or to the first node that uses its result."""
         found = evidence(self._meter.macs(), inner)
-        self.counted[self.stack.current.path] += found.macs
         works = list(self.builder.ledger.works)
         super().heard(function, arguments, keywords, made, inner)
         after = self.builder.ledger.works

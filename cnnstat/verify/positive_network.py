@@ -6,8 +6,8 @@ maxima averages, and differences sums, so that nothing can cancel, vanish or ove
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ class Unit(torch.autograd.Function):
 
 def unit(x: Tensor) -> Tensor:
     """Return ones that depend on x element by element."""
-    return Unit.apply(x)  # type: ignore[no-untyped-call, no-any-return]  # untyped in PyTorch
+    ones: Tensor = cast(Any, Unit).apply(x)  # typed in some releases of PyTorch only
+    return ones
 
 
 class PositiveMode(TorchFunctionMode):
@@ -70,7 +71,7 @@ def positively(func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[s
         return _in_place(func, name, args, keywords)
     if name in MAYBE_SAME:
         made = func(*args, **keywords)
-        return made if made is first else _units(made)
+        return made if made is first else _units(made, {each.untyped_storage()._cdata for each in operands_in(args)})
     if name in IDENTITIES and isinstance(first, Tensor):
         return unit(first) if first.is_floating_point() else func(*args, **keywords)
     stand_in = STAND_INS.get(name)
@@ -78,7 +79,9 @@ def positively(func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[s
         made = stand_in(*_separate(args), **{key: _separate(value) for key, value in keywords.items()})
         if made is not None:
             return _units(made)
-    return _units(func(*_filled(_separate(args)), **{k: _filled(_separate(value)) for k, value in keywords.items()}))
+    args, keywords = _filled(_separate(args)), {k: _filled(_separate(value)) for k, value in keywords.items()}
+    owned = {each.untyped_storage()._cdata for each in (*operands_in(args), *operands_in(keywords.values()))}
+    return _units(func(*args, **keywords), owned)
 
 
 VIEWS = words(
@@ -136,11 +139,15 @@ def _filled(value: Any) -> Any:
     return value
 
 
-def _units(value: Any) -> Any:
-    """Return results as ones, in the nesting that the function returns; views stay views."""
+def _units(value: Any, owned: Collection[int] = ()) -> Any:
+    """Return results as ones, in the nesting that the function returns; views of its operands stay views.
+
+    owned: storages of the operands. A view of a tensor that the function made is a result like any other: attention
+    returns such views, and what is cut off has to be a tensor of its own.
+    """
     if isinstance(value, Tensor):
-        is_read = value.requires_grad and value.is_floating_point() and not value._is_view()
-        return unit(value) if is_read else value
+        is_read = value.requires_grad and value.is_floating_point()
+        return unit(value) if is_read and value.untyped_storage()._cdata not in owned else value
     if type(value) in (list, tuple):
-        return type(value)(map(_units, value))
+        return type(value)(_units(item, owned) for item in value)
     return value

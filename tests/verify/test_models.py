@@ -123,6 +123,22 @@ def test_flop_counter_does_not_see_into_fused_attention_when_it_is_alone():
         assert (alone.value, alone.verdict.value) == (0, "explained")
 
 
+def test_fused_kernels_that_flop_counter_has_no_formula_for_are_named():
+    """Which kernels those are, if any, depends on the release of PyTorch and on the processor."""
+    for shape in ((5, 8), (1, 5, 8), (2, 3, 5, 8)):
+        found = cnnstat.verify(models.Scaled(), shape)
+        assert found.exit_code == 0
+        assert layer(found, "scaled_dot_product_attention").flop_counter.value == found.analysis.totals.macs
+        alone = next((t.theirs for t in found.totals if t.witness == "FlopCounterMode alone"), None)
+        assert alone is None or (alone.value == 0 and "scaled_dot_product" in alone.reasons[0])
+
+
+def test_a_feature_that_attention_returns_is_made_of_values_at_its_own_place():
+    fields = cnnstat.verify(models.Sequence(), (1, 5, 8)).fields
+    local = [field for field in fields if field.layer == "scaled_dot_product_attention"]
+    assert [field.gradient for field in local] == [((3, 3),), ((4, 4),)]
+
+
 @pytest.mark.parametrize("run", [True, False])
 def test_a_view_of_a_parameter_may_be_handed_to_a_module(run):
     found = verify("Token", run=run)
@@ -139,18 +155,19 @@ def test_attention_to_weights_alone_is_missed_where_flop_counter_is_alone():
 def test_one_sequence_costs_what_a_batch_of_one_costs():
     alone, batch = verify("Sequence"), cnnstat.verify(models.Sequence(), (1, 5, 8))
     assert all(each.op.modelled for each in alone.analysis.layers)
-    assert total(alone, "FlopCounterMode").value == total(batch, "FlopCounterMode").value
+    assert (alone.exit_code, batch.exit_code) == (0, 0)
+    assert total(alone, "FlopCounterMode").value == total(batch, "FlopCounterMode").value == 2280
     for figure in ("macs", "flops", "params"):
         assert getattr(alone.analysis.totals, figure) == getattr(batch.analysis.totals, figure)
 
 
 def test_a_failure_of_flop_counter_alone_is_told(monkeypatch):
-    from cnnstat.verify import fused_flops as natural
+    from cnnstat.verify import fused_flops
 
-    def fail(run, modules):
+    def fail(run):
         raise RuntimeError("it cannot")
 
-    monkeypatch.setattr(natural, "natural_total", fail)
+    monkeypatch.setattr(fused_flops, "fused_evidence", fail)
     found = verify("Attention")
     alone = total(found, "FlopCounterMode alone")
     assert (alone.value, alone.verdict.value) == (None, "no witness")
@@ -162,7 +179,8 @@ def test_recurrent_layers_are_seen_by_nobody_but_explained():
     for kind in ("LSTM", "GRU", "RNN"):
         found = cnnstat.verify(models.Recurrent(kind), CASES["Recurrent"])
         assert found.exit_code == 0
-        assert total(found, "FlopCounterMode").value == 2 * 7 * 12 * 3 or kind != "LSTM"
+        # PyTorch fuses them or not, by its release and the processor.
+        assert total(found, "FlopCounterMode").value in (2 * 7 * 12 * 3, found.analysis.totals.macs)
 
 
 def test_fvcore_leaves_out_what_nobody_reads():

@@ -103,6 +103,13 @@ class Sequence(nn.Module):
         return functional.scaled_dot_product_attention(y, y, weights @ x)
 
 
+class Scaled(nn.Module):
+    """Attention without parameters."""
+
+    def forward(self, x):
+        return functional.scaled_dot_product_attention(x, x, x)
+
+
 class Encoder(nn.Module):
     """Encoder layers, which PyTorch fuses too."""
 
