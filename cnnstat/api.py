@@ -2,43 +2,79 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, compare_analyses
-from cnnstat.errors import SourceError
+from cnnstat.errors import did_you_mean
 from cnnstat.ir.graph import Graph
-from cnnstat.sources.load import load_source
-from cnnstat.sources.request import InputShape, Request, RequestError, input_shape, parse_input
-from cnnstat.units import check_dtype
+from cnnstat.sources.load import model_reference
+from cnnstat.sources.request import RequestError
 
 if TYPE_CHECKING:
     import torch
+    from typing_extensions import Unpack  # known to every type checker; not needed when the program runs
 
     from cnnstat.profile.result import Profile
+    from cnnstat.sources.request import ModelOptions
     from cnnstat.verify.findings import Verification
 
-Shape = str | Sequence[int]
-Source = str | os.PathLike[str] | Graph | Any
-"""A name, a path, a graph, or a torch.nn.Module (which mypy must not need to know)."""
+    Source = str | os.PathLike[str] | Graph | torch.nn.Module
+    Optimizer = Literal["sgd", "momentum", "adam"]
+    Device = Literal[
+        "cpu", "mps", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"
+    ]
+
+    class AnalysisOptions(ModelOptions, total=False):
+        """The options of `analyze`."""
+
+        input: Any
+        optimizer: Optimizer
+        strict_receptive_field: bool
 
 
-def load(
-    source: Source,
-    input: Any = None,
-    *,
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    mode: str = "eval",
-) -> Graph:
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def takes_options_of(other: Callable[..., Any]) -> Callable[[Function], Function]:
+    """Let a function that passes `**options` on to another show in its signature what these are, and refuse others."""
+
+    def decorate(function: Function) -> Function:
+        *own, last = inspect.signature(function).parameters.values()
+        assert last.kind is last.VAR_KEYWORD
+        named = {each.name for each in own}
+        options = [
+            each.replace(kind=each.KEYWORD_ONLY)
+            for each in inspect.signature(other).parameters.values()
+            if each.name not in named | {"source"}
+        ]
+        own_options = [each for each in own if each.kind is each.KEYWORD_ONLY]
+        first = [each for each in own if each.kind is not each.KEYWORD_ONLY]
+        signature = inspect.Signature(
+            [*first, *options, *own_options], return_annotation=inspect.signature(function).return_annotation
+        )
+
+        @wraps(function)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            for name in keywords:
+                if name not in signature.parameters:
+                    hint = did_you_mean(name, signature.parameters)
+                    raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
+            return function(*arguments, **keywords)
+
+        call.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect
+        return cast(Function, call)
+
+    return decorate
+
+
+@takes_options_of(model_reference)
+def load(source: Source, input: Any = None, **options: Unpack[ModelOptions]) -> Graph:
     """Return the layer graph of a model.
 
     source: a zoo name (`"vgg16"`), the path of a .yaml spec, a PyTorch model by name (`"torchvision:resnet50"`,
@@ -53,102 +89,17 @@ def load(
     Raises SourceError, SpecError, RequestError, or ModelError for a PyTorch model that cannot be built or run; all of
     them are CnnstatError.
     """
-    return _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=False)
+    return model_reference(source, input, **options).load()
 
 
-def _load(
-    source: Source,
-    input: Any,
-    inputs: Any,
-    batch: int | None,
-    dtype: str | None,
-    variables: Mapping[str, Any] | None,
-    arguments: Mapping[str, Any] | None,
-    mode: str,
-    *,
-    keeps_values: bool,
-) -> Graph:
-    """Return the layer graph of a model, see `load` and `Request.keeps_values`."""
-    _check_mode(mode)
-    if isinstance(source, Graph):
-        if any(change is not None for change in (input, inputs, batch, dtype, variables)):
-            raise RequestError("a Graph is analyzed as it is; load it again with the changes")
-        return source
-    if not isinstance(source, (str, os.PathLike)):
-        return _load_module(source, input, inputs, batch, dtype, variables, arguments, mode)
-    request = _request(input, inputs, batch, dtype, variables, arguments, mode)
-    return load_source(os.fspath(source), replace(request, keeps_values=keeps_values))
-
-
-def _check_mode(mode: str) -> None:
-    """Raise RequestError if there is no such mode."""
-    if mode not in ("eval", "train"):
-        raise RequestError(f"mode={mode!r}: write eval or train")
-
-
-def _request(
-    input: Any,
-    inputs: Any,
-    batch: int | None,
-    dtype: str | None,
-    variables: Mapping[str, Any] | None,
-    arguments: Mapping[str, Any] | None,
-    mode: str,
-) -> Request:
-    """Return the changes that are asked for of a source by name."""
-    _check_mode(mode)
-    if inputs is not None and not isinstance(inputs, Mapping):
-        raise RequestError(
-            "inputs= takes sizes by name, as in inputs={'image': (3, 224, 224)}; input= takes sizes alone"
-        )
-    shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
-    if input is not None:
-        shapes[""] = _shape(input)
-    return Request(
-        inputs=shapes, batch=batch, dtype=dtype, variables=variables or {}, arguments=arguments or {}, mode=mode
-    )
-
-
-def _load_module(
-    model: Any,
-    input: Any,
-    inputs: Any,
-    batch: int | None,
-    dtype: str | None,
-    variables: Mapping[str, Any] | None,
-    arguments: Mapping[str, Any] | None,
-    mode: str,
-) -> Graph:
-    """Return the graph of a torch.nn.Module; raises SourceError for anything else."""
-    if "torch" not in sys.modules:
-        said = f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(model).__name__}"
-        raise SourceError(said)
-    if variables or arguments:
-        raise RequestError("variables and arguments go with a source by name; this model is built already")
-    from cnnstat.pytorch.load import load_module
-
-    return load_module(
-        model, input, inputs, batch=batch, dtype=None if dtype is None else check_dtype(dtype), mode=mode
-    )
-
-
-def _shape(shape: Shape) -> InputShape:
-    """Return a shape given as text or numbers."""
-    return parse_input(shape)[1] if isinstance(shape, str) else input_shape(tuple(shape))
-
-
+@takes_options_of(model_reference)
 def analyze(
     source: Source,
     input: Any = None,
     *,
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    mode: str = "eval",
-    optimizer: str = "sgd",
+    optimizer: Optimizer = "sgd",
     strict_receptive_field: bool = False,
+    **options: Unpack[ModelOptions],
 ) -> Analysis:
     """Return everything cnnstat can tell about a model: `analyze("vgg16").totals.macs`.
 
@@ -156,23 +107,17 @@ def analyze(
     strict_receptive_field: let a squeeze-excite gate make everything behind it see the whole input.
     The other arguments and the errors are those of `load`.
     """
-    graph = load(
-        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
-    )
+    graph = model_reference(source, input, **options).load()
     return analyze_graph(graph, optimizer=optimizer, strict=strict_receptive_field)
 
 
+@takes_options_of(model_reference)
 def build(
     source: Source,
     input: Any = None,
     *,
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    mode: str = "eval",
     device: str | torch.device | None = None,
+    **options: Unpack[ModelOptions],
 ) -> torch.nn.Module:
     """Return a model as a working PyTorch module, with fresh weights that are called as the layers are.
 
@@ -182,21 +127,17 @@ def build(
     """
     from cnnstat.pytorch.build import build as build_module
 
-    graph = _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=True)
-    return build_module(graph, device=device)
+    model = model_reference(source, input, **options).with_request(keeps_values=True)
+    return build_module(model.load(), device=device)
 
 
+@takes_options_of(model_reference)
 def export(
     source: Source,
     input: Any = None,
     *,
-    to: str = "yaml",
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    mode: str = "eval",
+    to: Literal["yaml", "json", "torch"] = "yaml",
+    **options: Unpack[ModelOptions],
 ) -> str:
     """Return a model as text: a spec that analyzes to the same figures, or a PyTorch file that needs nothing else.
 
@@ -206,22 +147,16 @@ def export(
     """
     from cnnstat.export import export_graph
 
-    keeps_values = to == "torch"
-    graph = _load(source, input, inputs, batch, dtype, variables, arguments, mode, keeps_values=keeps_values)
-    return export_graph(graph, to)
+    model = model_reference(source, input, **options).with_request(keeps_values=to == "torch")
+    return export_graph(model.load(), to)
 
 
+@takes_options_of(model_reference)
 def profile(
     source: Source,
     input: Any = None,
     *,
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    mode: str = "eval",
-    device: str | None = None,
+    device: Device | None = None,
     channels_last: bool = False,
     backward: bool = False,
     tf32: bool = False,
@@ -230,6 +165,7 @@ def profile(
     samples: int = 30,
     threads: int | None = None,
     trace: str | os.PathLike[str] | None = None,
+    **options: Unpack[ModelOptions],
 ) -> Profile:
     """Return the measured times of a model, layer by layer: `profile("alexnet").whole.plain.median` seconds.
 
@@ -241,57 +177,44 @@ def profile(
     """
     from cnnstat.profile.choices import make_options, need_torch
 
-    _check_mode(mode)
-    options = make_options(
-        device=device, dtype=dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
-        energy=energy, samples=samples, threads=threads, trace=None if trace is None else Path(trace),
+    measurement = make_options(
+        device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,
+        isolate=isolate, energy=energy, samples=samples, threads=threads, trace=None if trace is None else Path(trace),
     )  # fmt: skip
     need_torch()
     from cnnstat.profile import profile as measure
     from cnnstat.profile.progress import Silent
+    from cnnstat.sources.pytorch import BuiltModule
 
-    if isinstance(source, (str, os.PathLike)):
-        request = _request(input, inputs, batch, dtype, variables, arguments, mode)
-        return measure(os.fspath(source), request, options, Silent())
-    if variables or arguments:
-        raise RequestError("variables and arguments go with a source by name; this model is built already")
-    request = Request(batch=batch, dtype=dtype, mode=mode)
-    return measure(source, request, options, Silent(), input=input, inputs=inputs)
+    model = model_reference(source, input, **options)
+    given = {"input": model.input, "inputs": model.inputs} if isinstance(model, BuiltModule) else {}
+    return measure(model.source, model.request, measurement, Silent(), **given)
 
 
-def compare(*sources: Source | Analysis, **options: Any) -> Comparison:
-    """Return several models side by side, with ratios to the first; `options` are those of `analyze`."""
+@takes_options_of(analyze)
+def compare(*sources: Source | Analysis, **options: Unpack[AnalysisOptions]) -> Comparison:
+    """Return several models side by side, with ratios to the first; the options are those of `analyze`."""
     if not sources:
         raise RequestError("compare needs at least one model")
     return compare_analyses([s if isinstance(s, Analysis) else analyze(s, **options) for s in sources])
 
 
-def verify(
-    source: Source,
-    input: Any = None,
-    *,
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    mode: str = "eval",
-    run: bool = True,
-) -> Verification:
+@takes_options_of(model_reference)
+def verify(source: Source, input: Any = None, *, run: bool = True, **options: Unpack[ModelOptions]) -> Verification:
     """Return a model's counts, shapes and receptive fields beside those of independent witnesses.
 
     run: whether the model may be run for real; otherwise PyTorch's meta kernels say the shapes, without fvcore.
     `verify(…).exit_code` is 0 where every difference is explained, else 3. The other arguments and the errors are those
     of `load`. Raises CnnstatError too where PyTorch is missing, or no module can be built from a spec.
     """
+    from cnnstat.sources.pytorch import BuiltModule
     from cnnstat.verify import verify_graph, verify_module, verify_source
 
-    if isinstance(source, (str, os.PathLike)):
-        request = _request(input, inputs, batch, dtype, variables, arguments, mode)
-        return verify_source(os.fspath(source), request, may_run=run)
-    graph = load(
-        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
-    )
-    if isinstance(source, Graph):
+    model = model_reference(source, input, **options)
+    dtype, mode = model.request.dtype, model.request.mode
+    if isinstance(model.source, str):
+        return verify_source(model.source, model.request, may_run=run)
+    graph = model.load()
+    if not isinstance(model, BuiltModule):
         return verify_graph(graph, mode=mode, may_run=run)
-    return verify_module(source, graph, input, inputs, dtype=dtype, mode=mode, may_run=run)
+    return verify_module(model.source, graph, model.input, model.inputs, dtype=dtype, mode=mode, may_run=run)

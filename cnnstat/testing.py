@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cnnstat.analysis.analysis import analyze_graph
-from cnnstat.api import Shape, load
+from cnnstat.api import load
 from cnnstat.check.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
 from cnnstat.check.evaluate import Comparison, verdict
 from cnnstat.check.limits import read_limits
@@ -21,6 +21,7 @@ from cnnstat.check.tables import Tables
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 
+Shape = str | Sequence[int]
 Budget = int | str | Mapping[str, Any]
 """An amount (`"5 M"`), or what a configuration writes: `{"max": "5 M", "max_increase": "2%"}`."""
 

@@ -1,72 +1,83 @@
-"""SOURCE: what the user names, a network of the zoo or a spec file, to a layer graph."""
+"""Any SOURCE to its model: the list of the kinds, and the only place that tells names, graphs and modules apart."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from cnnstat.errors import SourceError, did_you_mean
 from cnnstat.ir.graph import Graph
-from cnnstat.sources import zoo
-from cnnstat.sources.request import Request, RequestError
-from cnnstat.spec.text_file import read_stdin
+from cnnstat.sources.model import GraphReference, ModelReference, NamedReference
+from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
+from cnnstat.sources.request import InputShape, Mode, Request, RequestError, check_mode, input_shape, parse_input
+from cnnstat.sources.spec import SpecReference
 
-STDIN = "-"
-"""The SOURCE that means a spec on standard input."""
+KINDS: tuple[type[NamedReference], ...] = (PyTorchReference, SpecReference)
+"""Kinds of models that a text can name; the first that matches has it."""
 
 
-def load_source(source: str, request: Request) -> Graph:
-    """Return the graph of a zoo name, a .yaml file, a spec on standard input, or (with a colon) a PyTorch model.
-
-    Raises SourceError, SpecError, RequestError, or for a PyTorch model ModelError.
-    """
-    if is_torch(source):
-        return _load_torch(source, request)
-    if request.arguments:
-        raise RequestError("--arg is for PyTorch models; a spec takes --set")
-    from cnnstat.spec.spec import parse_spec, read_spec
-
-    if source == STDIN:
-        return parse_spec(read_stdin(), request, file="stdin", find=zoo.find)
-    if source in zoo.names():
-        return read_spec(zoo.path(source), request, zoo.find, source=source, shown=f"{source}.yaml")
-    if not source.strip():
+def named_model(text: str, request: Request) -> ModelReference:
+    """Return the model that a text names; raises SourceError with the nearest name where it is of no kind."""
+    for kind in KINDS:
+        if kind.matches(text):
+            return kind(text, request)
+    if not text.strip():
         raise SourceError("SOURCE is empty; name a network of the zoo (`cnnstat list`) or a .yaml file")
-    if source.endswith(".py"):
-        raise SourceError(f"{source[:100]}: name the class, function or model in it, as in {Path(source).name}:Net")
-    if _is_path(source):
-        return read_spec(Path(source), request, zoo.find, source=source)
-    hint = did_you_mean(source, zoo.names()) or "; `cnnstat list` shows the zoo"
-    raise SourceError(f"{source[:100]}: no network of the zoo and no .yaml file{hint}")
+    names = [name for kind in KINDS for name in kind.suggestions()]
+    hint = did_you_mean(text, names) or "; `cnnstat list` shows the zoo"
+    raise SourceError(f"{text[:100]}: no network of the zoo and no .yaml file{hint}")
 
 
-def is_torch(source: str) -> bool:
-    """Whether a source means a PyTorch model, as `file.py:Class` does; a path such as `C:\\net.yaml` does not."""
-    return (
-        ":" in source
-        and "\0" not in source
-        and len(source) < 4096
-        and not source.endswith(zoo.SUFFIXES)
-        and not Path(source).exists()
+def load_source(text: str, request: Request) -> Graph:
+    """Return the layer graph of the model that a text names; raises what `ModelReference.load` raises."""
+    return named_model(text, request).load()
+
+
+def model_reference(
+    source: object,
+    input: Any = None,
+    *,
+    inputs: Any = None,
+    batch: int | None = None,
+    dtype: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    mode: Mode = "eval",
+) -> ModelReference:
+    """Return the model that a Python caller gives, with the options of `load`; raises RequestError or SourceError."""
+    check_mode(mode)
+    request = Request(
+        batch=batch, dtype=dtype, variables=dict(variables or {}), arguments=dict(arguments or {}), mode=mode
     )
+    if isinstance(source, (str, os.PathLike)):
+        return named_model(os.fspath(source), replace(request, inputs=_shapes(input, inputs)))
+    if isinstance(source, Graph):
+        if input is not None or inputs is not None:
+            raise RequestError("a Graph is analyzed as it is; load it again with the changes")
+        return GraphReference(source, request)
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(source, torch.nn.Module):
+        raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}")
+    return BuiltModule(source, request, input, inputs)
 
 
-def _load_torch(source: str, request: Request) -> Graph:
-    """Return the graph of a PyTorch model; raises SourceError where PyTorch is missing."""
-    try:
-        from cnnstat.pytorch.load import load_torch_source
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise SourceError(
-            f"{source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-        ) from None
-    return load_torch_source(source, request)
+def _shapes(input: Any, inputs: Any) -> dict[str, InputShape]:
+    """Return the input shapes for a model by name; the name "" means the only input."""
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise RequestError(
+            "inputs= takes sizes by name, as in inputs={'image': (3, 224, 224)}; input= takes sizes alone"
+        )
+    shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
+    return shapes if input is None else {**shapes, "": _shape(input)}
 
 
-def _is_path(source: str) -> bool:
-    """Whether a source means a file."""
-    if "\0" in source:
-        return False
-    looks = source.endswith(zoo.SUFFIXES) or "/" in source or os.sep in source
-    return looks or (len(source) < 256 and Path(source).exists())
+def _shape(shape: str | Sequence[int]) -> InputShape:
+    return parse_input(shape)[1] if isinstance(shape, str) else input_shape(tuple(shape))
+
+
+def is_torch(text: str) -> bool:
+    """Whether a text means a PyTorch model; to be dropped once verify and profile take a ModelReference."""
+    return ":" in text and PyTorchReference.matches(text)

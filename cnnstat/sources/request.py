@@ -7,7 +7,7 @@ import warnings
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.errors import CnnstatError
@@ -15,6 +15,11 @@ from cnnstat.ir.graph import Input
 from cnnstat.units import check_dtype
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
+
+
+Mode = Literal["eval", "train"]
+MODES: tuple[Mode, ...] = ("eval", "train")
+"""Modes of a PyTorch model."""
 
 
 class RequestError(CnnstatError):
@@ -47,6 +52,23 @@ class Request:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eval"
     keeps_values: bool = False
+
+
+class ModelOptions(TypedDict, total=False):
+    """The options of `cnnstat.load`, as functions pass them on."""
+
+    inputs: Any
+    batch: int | None
+    dtype: str | None
+    variables: Mapping[str, Any] | None
+    arguments: Mapping[str, Any] | None
+    mode: Mode
+
+
+def check_mode(mode: str) -> None:
+    """Raise RequestError if there is no such mode."""
+    if mode not in MODES:
+        raise RequestError(f"mode={mode!r}: write eval or train")
 
 
 def parse_input(text: str) -> tuple[str, InputShape]:

@@ -1,0 +1,113 @@
+"""PyTorch models as sources: by name, as `file.py:Class` and `torchvision:resnet50`, or as a module that is built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cnnstat.errors import SourceError
+from cnnstat.ir.graph import Graph
+from cnnstat.sources import zoo
+from cnnstat.sources.model import ModuleReference, NamedReference
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from cnnstat.pytorch.example import Example
+    from cnnstat.pytorch.runnable import Fill, Runnable
+
+
+class PyTorchReference(NamedReference, ModuleReference):
+    """A class, function or model in Python code: `torchvision:NAME`, `timm:NAME`, `file.py:Class`, `module:NAME`."""
+
+    refused = {"variables": "--set gives variables of a spec; the arguments of a PyTorch model are given by --arg"}
+
+    @classmethod
+    def matches(cls, text: str) -> bool:
+        """Whether a text has a colon as `file.py:Class` does, or is a Python file; a path as `C:\\net.yaml` is none."""
+        if "\0" in text or len(text) >= 4096:
+            return False
+        if ":" not in text:
+            return text.endswith(".py")
+        return not text.endswith(zoo.SUFFIXES) and not Path(text).exists()
+
+    def _load(self) -> Graph:
+        if ":" not in self.source:
+            file = Path(self.source).name
+            raise SourceError(f"{self.source[:100]}: name the class, function or model in it, as in {file}:Net")
+        try:
+            from cnnstat.pytorch.load import load_torch_source
+        except ModuleNotFoundError as error:
+            if error.name != "torch":
+                raise
+            raise SourceError(
+                f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
+            ) from None
+        return load_torch_source(self.source, self.request)
+
+    def build(self, *, initialized: bool) -> nn.Module:
+        """Return a module that its class or function makes, or the model that the text names."""
+        from cnnstat.pytorch.load import build_torch_source
+
+        return build_torch_source(self.source, self.request, initialized=initialized)[0]
+
+    def examples(self) -> tuple[Example, ...]:
+        """Return the arguments that the request, or else the library, says."""
+        from cnnstat.pytorch.load import build_torch_source
+
+        return build_torch_source(self.source, self.request, initialized=False)[1]
+
+    def runnable(self, fill: Fill) -> Runnable:
+        """Return a new module with parameters from `fill`, or a copy of the model that the text names."""
+        from cnnstat.pytorch.runnable import runnable_source
+
+        self._check_request()
+        return runnable_source(self.source, self.request, fill)
+
+
+_BUILT = "variables and arguments go with a source by name; this model is built already"
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltModule(ModuleReference):
+    """A torch.nn.Module that is handed over; it is left as it was.
+
+    input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
+        is one argument, a tuple of several is several. inputs: arguments by name.
+    """
+
+    source: nn.Module
+    input: Any = None
+    inputs: Any = None
+    refused = {"variables": _BUILT, "arguments": _BUILT}
+
+    @property
+    def label(self) -> str:
+        """The name of the module's class."""
+        return type(getattr(self.source, "_orig_mod", self.source)).__name__
+
+    def _load(self) -> Graph:
+        from cnnstat.pytorch.load import load_module
+
+        request = self.request
+        return load_module(
+            self.source, self.input, self.inputs, batch=request.batch, dtype=request.dtype, mode=request.mode
+        )
+
+    def build(self, *, initialized: bool) -> nn.Module:
+        """Return the module itself."""
+        return self.source
+
+    def examples(self) -> tuple[Example, ...]:
+        """Return the arguments that were handed over with it."""
+        from cnnstat.pytorch.load import module_examples
+
+        return module_examples(self.source, self.input, self.inputs)
+
+    def runnable(self, fill: Fill) -> Runnable:
+        """Return a copy of the module; `fill` gives it parameters only where it has no memory."""
+        from cnnstat.pytorch.runnable import runnable_module
+
+        self._check_request()
+        return runnable_module(self.source, self.input, self.inputs, self.request, fill)

@@ -1,0 +1,51 @@
+"""Specs as sources: a network of the zoo, a .yaml file, or `-` for a spec on standard input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from cnnstat.ir.graph import Graph
+from cnnstat.sources import zoo
+from cnnstat.sources.model import NamedReference
+from cnnstat.sources.request import InputShape
+
+STDIN = "-"
+"""The SOURCE that means a spec on standard input."""
+
+
+class SpecReference(NamedReference):
+    """A spec by the name of its network in the zoo, by its path, or on standard input."""
+
+    refused = {"arguments": "--arg is for PyTorch models; a spec takes --set"}
+
+    @classmethod
+    def matches(cls, text: str) -> bool:
+        """Whether a text is a name in the zoo, `-`, or looks like a path."""
+        if text == STDIN or text in zoo.names():
+            return True
+        if not text.strip() or "\0" in text:
+            return False
+        looks_like_path = text.endswith(zoo.SUFFIXES) or "/" in text or os.sep in text
+        return looks_like_path or (len(text) < 256 and Path(text).exists())
+
+    @classmethod
+    def suggestions(cls) -> tuple[str, ...]:
+        """Return the names of the zoo."""
+        return zoo.names()
+
+    def with_inputs(self, shapes: Mapping[str, InputShape]) -> SpecReference:
+        """Return the same spec for other input shapes."""
+        return self.with_request(inputs=shapes, batch=None)
+
+    def _load(self) -> Graph:
+        from cnnstat.spec.spec import parse_spec, read_spec
+        from cnnstat.spec.text_file import read_stdin
+
+        text = self.source
+        if text == STDIN:
+            return parse_spec(read_stdin(), self.request, file="stdin", find=zoo.find)
+        if text in zoo.names():
+            return read_spec(zoo.path(text), self.request, zoo.find, source=text, shown=f"{text}.yaml")
+        return read_spec(Path(text), self.request, zoo.find, source=text)
