@@ -25,10 +25,10 @@ def stated(
     if any(tensor.startswith(within) for tensor, _ in (*getattr(op, "tensors", ()), *getattr(op, "stored", ()))):
         scope = within
     if isinstance(op, Applied):
-        usual = replace(op, made=()).dtypes(dtypes, model, count)
-        return call_of(op.op), {**_applied(op, scope, len(inputs)), **_dtype(op.made, usual)}
+        usual = replace(op, result_dtypes=()).dtypes(dtypes, model, count)
+        return call_of(op.op), {**_applied(op, scope, len(inputs)), **_dtype(op.result_dtypes, usual)}
     if isinstance(op, Recorded):
-        return None, {**_opaque(op, scope, inputs), **_dtype(op.made, (model,) * len(op.outputs))}
+        return None, {**_opaque(op, scope, inputs), **_dtype(op.result_dtypes, (model,) * len(op.outputs))}
     return call_of(op), {}
 
 

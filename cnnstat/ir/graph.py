@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.errors import GraphError, Location
 from cnnstat.ir.op import Op, Shape
-from cnnstat.ir.recorded_call import Refusal, Replay
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 
 
 class Edge(NamedTuple):
@@ -36,9 +36,9 @@ class Node:
     shares: index (among the nodes) of the earlier node whose weights it uses; None if it owns its weights.
     trainable: whether its weights are learnt.
     location: where the spec writes it.
-    replay: how a traced call is made again, or why it cannot be, where its op alone does not say what it computes.
+    recorded: how a traced call is made again, or why it cannot be, where its op alone does not say what it computes.
     home: the path of the module that has its weights, where that is not its name: the op as a module of that path is
-        the same as the replay.
+        the same as the recorded.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Node:
     shares: int | None = None
     trainable: bool = True
     location: Location | None = None
-    replay: Replay | Refusal | None = field(default=None, compare=False)
+    recorded: RecordedCalls | NotRecorded | None = field(default=None, compare=False)
     home: str = field(default="", compare=False)
 
 

@@ -1,4 +1,4 @@
-"""Replays: what a node computes, as the calls that were recorded of it, so that they can be made again.
+"""Recorded calls: what a node computes, as the calls that were recorded of it, so that they can be made again.
 
 A call's arguments are plain values and stand-ins: for what the node reads, for stored tensors, for results of earlier
 calls, and for what only PyTorch has a value of.
@@ -35,7 +35,7 @@ class StoredName:
 
 @dataclass(frozen=True, slots=True)
 class ConstantNumber:
-    """Stands for a constant of the replay."""
+    """Stands for a constant of the recorded."""
 
     number: int
 
@@ -62,7 +62,7 @@ class OwnDevice:
 
 
 @dataclass(frozen=True, slots=True)
-class CallOf:
+class RecordedCall:
     """A call: `Tensor.add`, `Tensor.mT.get`, `torch.linalg.norm`, `F.pad` or `ops.torchvision.nms.default`."""
 
     function: str
@@ -72,7 +72,7 @@ class CallOf:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A parameter or buffer that a replay reads.
+    """A parameter or buffer that a recorded reads.
 
     value: the tensor itself where it is no parameter and has memory; dtype: as PyTorch calls it.
     """
@@ -96,10 +96,10 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Replay:
+class RecordedCalls:
     """The calls of a node in order, the tensors that are its outputs, and what the calls read beside its inputs."""
 
-    calls: tuple[CallOf, ...]
+    calls: tuple[RecordedCall, ...]
     results: tuple[Any, ...]
     stored: tuple[Stored, ...] = ()
     constants: tuple[Constant, ...] = ()
@@ -111,7 +111,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NotRecorded:
     """Why it is not known how to make the calls of a node again, and what to do; for the end of a sentence."""
 
     reason: str
@@ -128,7 +128,7 @@ def leaves(value: Any) -> Iterator[Any]:
         yield value
 
 
-def values_of(call: CallOf) -> Iterator[Any]:
+def values_of(call: RecordedCall) -> Iterator[Any]:
     """Yield the plain values and stand-ins of a call."""
     yield from leaves(call.arguments)
     yield from leaves(tuple(value for _, value in call.keywords))

@@ -27,7 +27,7 @@ class _Traced(Op):
 
     tensors, stored: learnt and other stored tensors that belong to this call.
     frozen: names of those learnt tensors that are not trained although the call's others are.
-    made: dtypes of the outputs.
+    result_dtypes: dtypes of the outputs.
     """
 
     torch: ClassVar[str] = ""
@@ -36,7 +36,7 @@ class _Traced(Op):
     tensors: Tensors = ()
     stored: Tensors = ()
     frozen: frozenset[str] = frozenset()  # type: ignore[misc]  # a class variable of other ops
-    made: tuple[str, ...] = ()
+    result_dtypes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Accept everything: the values come from a trace, not from a person."""
@@ -51,7 +51,7 @@ class _Traced(Op):
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
         """Return the dtypes that the trace saw."""
-        return self.made
+        return self.result_dtypes
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -127,8 +127,8 @@ class Applied(_Traced):
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
         """Return the dtypes that the trace saw, or else the op's."""
-        if self.made:
-            return (*self.made, *self.made[-1:] * count)[:count]
+        if self.result_dtypes:
+            return (*self.result_dtypes, *self.result_dtypes[-1:] * count)[:count]
         return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
 
     def _operands(self, inputs: Shapes) -> Shapes:

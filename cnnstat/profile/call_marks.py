@@ -13,8 +13,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.profile.observer import UNATTRIBUTED, LayerCall, Observer, copied
 from cnnstat.profile.plan import Event, Plan, Planned, make_plan
-from cnnstat.pytorch.calls import Heard, function_name
-from cnnstat.pytorch.module_stack import CallStack, modules_of
+from cnnstat.pytorch.calls import CallRecord, function_name
+from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.recorder import is_transformed, results_of
 from cnnstat.pytorch.tensors import shape_of
 
@@ -216,11 +216,11 @@ class _Runs:
             after.remove()
 
 
-def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[Heard]) -> tuple[Plan, bool]:
+def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[CallRecord]) -> tuple[Plan, bool]:
     """Run a model once and hold its calls against the trace; returns the plan, and whether to look below Python."""
     below = any(call.below for call in heard)
     events: list[Event] = []
-    stack = CallStack(modules_of(model))
+    stack = ModuleStack(modules_of(model))
     runs = _Runs(model, events.clear)
     no_results: tuple[Tensor, ...] = ()
 

@@ -8,7 +8,7 @@ from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
 from cnnstat.profile.observer import UNATTRIBUTED
-from cnnstat.pytorch.calls import Heard
+from cnnstat.pytorch.calls import CallRecord
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -56,7 +56,7 @@ class Plan:
         return not (self.missed or self.lost or self.resized)
 
 
-def make_plan(events: Sequence[Event], heard: Sequence[Heard]) -> Plan:
+def make_plan(events: Sequence[Event], heard: Sequence[CallRecord]) -> Plan:
     """Hold the calls of a run against those of the trace: by name, module and sizes, in order."""
     owners = _owners(heard)
     seen = [number for number, event in enumerate(events) if event.shapes is not None]
@@ -87,7 +87,7 @@ def make_plan(events: Sequence[Event], heard: Sequence[Heard]) -> Plan:
     )
 
 
-def _owners(heard: Sequence[Heard]) -> list[int]:
+def _owners(heard: Sequence[CallRecord]) -> list[int]:
     """Return the row of each traced call; work on weights and constants goes to the first row that uses its result."""
     owners = [UNATTRIBUTED if call.node is None else call.node for call in heard]
     makers: dict[int, int] = {}
@@ -104,7 +104,7 @@ def _owners(heard: Sequence[Heard]) -> list[int]:
     return owners
 
 
-def _aligned(events: Sequence[Event], heard: Sequence[Heard]) -> dict[int, int]:
+def _aligned(events: Sequence[Event], heard: Sequence[CallRecord]) -> dict[int, int]:
     """Return which traced call each call of a run is: in order, sizes and all; else by name and module in order."""
     partner: dict[int, int] = {}
     ran: list[Any] = [(event.name, event.path, event.shapes) for event in events]

@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.op import Family
-from cnnstat.ir.recorded_call import Refusal, Replay
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.module_stack import ModuleCall, Modules
-from cnnstat.pytorch.parameter_ownership import Claim
+from cnnstat.pytorch.parameter_ownership import OwnedTensors
 from cnnstat.pytorch.recorded_calls import Log, described
 from cnnstat.pytorch.tensor_origins import NodeDraft
 
@@ -31,8 +31,8 @@ def assemble(
     nodes: list[Node] = []
     for draft in builder.nodes:
         own = names.of(draft)
-        replay = _replay(draft, own, nodes, builder.log)
-        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, replay=replay))
+        recorded = _recorded(draft, own, nodes, builder.log)
+        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, recorded=recorded))
     nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
     return Graph(
@@ -46,22 +46,22 @@ def assemble(
     )
 
 
-def _replay(draft: NodeDraft, name: str, before: list[Node], log: Log) -> Replay | Refusal | None:
+def _recorded(draft: NodeDraft, name: str, before: list[Node], log: Log) -> RecordedCalls | NotRecorded | None:
     """Return how a node is made again, where its op, as a module of this name, would not be the same."""
-    if draft.replay is not None or draft.call is None:
-        return draft.replay
+    if draft.recorded is not None or draft.call is None:
+        return draft.recorded
     owner, owner_name = None if draft.shares is None else before[draft.shares], name
     if owner is not None:
         owner_name = owner.name
     is_called_so = all(f"{owner_name}.{own}" == full for own, full in draft.own)
-    return None if is_called_so and (owner is None or owner.replay is None) else log.replay(*draft.call)
+    return None if is_called_so and (owner is None or owner.recorded is None) else log.recorded(*draft.call)
 
 
 def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
     """Return nodes with the paths of their modules, where these are not their names: `qkv` for `attn.linear`."""
     homes: dict[int, str] = {}
     for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
-        if node.replay is None or draft.replay is not None or node.shares is not None:
+        if node.recorded is None or draft.recorded is not None or node.shares is not None:
             continue
         found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
         if len(found) == 1:
@@ -71,7 +71,7 @@ def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
     paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
     shared = {node.shares for node in nodes}
     counts = Counter(homes.values())
-    used = Counter(s.name for n in nodes if isinstance(n.replay, Replay) for s in n.replay.stored)
+    used = Counter(s.name for n in nodes if isinstance(n.recorded, RecordedCalls) for s in n.recorded.stored)
     return [
         replace(node, home=homes[index])
         if index in homes
@@ -93,7 +93,7 @@ class _Names:
         self._single = {id(d.where) for d in drafts if calls[id(d.where)] == 1 and d.where.inner == 1 and d.where.path}
         self._main: dict[int, NodeDraft] = {}
         for index, draft in enumerate(drafts):
-            if _is_layer(draft.where) and (builder.ledger.weights.get(index) or draft.shares is not None):
+            if _is_layer(draft.where) and (builder.ownership.weights.get(index) or draft.shares is not None):
                 self._main.setdefault(id(draft.where), draft)
         self._taken: set[str] = set()
 
@@ -139,37 +139,37 @@ def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:
 
 def _unused(builder: Builder, names: _Names) -> list[Node]:
     """Return a row for each module none of whose tensors were used, and for each other tensor left over."""
-    free = builder.ledger.free()
+    free = builder.ownership.free()
     groups: dict[str, list[int]] = {}
     tops = _unused_tops(builder) if free else set()
     for key in free:
-        stored = builder.ledger.tensors[key]
+        stored = builder.ownership.tensors[key]
         top = next((path for path in _above(stored.name) if path in tops), stored.name)
         if not stored.is_parameter and top == stored.name:
             top = stored.name.rpartition(".")[0] or stored.name
         groups.setdefault(top, []).append(key)
     rows = []
     for path, keys in groups.items():
-        claim = builder.ledger.claim_all(keys)
-        replay = Replay((), (), tuple(described(builder.ledger.tensors[key]) for key in keys))
-        rows.append(Node(names.unique(path), _unused_op(claim), (), None, claim.trainable, replay=replay))
-    macs, flops = builder.ledger.take_works(range(len(builder.ledger.works)))
+        owned = builder.ownership.take(keys)
+        recorded = RecordedCalls((), (), tuple(described(builder.ownership.tensors[key]) for key in keys))
+        rows.append(Node(names.unique(path), _unused_op(owned), (), None, owned.trainable, recorded=recorded))
+    macs, flops = builder.ownership.take_works(range(len(builder.ownership.works)))
     if macs or flops:
-        op = replace(_unused_op(Claim()), work=macs, flops=(("element-wise", flops),))
+        op = replace(_unused_op(OwnedTensors()), work=macs, flops=(("element-wise", flops),))
         rows.append(Node(names.unique("unused_results"), op, (), None, True))
     return rows
 
 
-def _unused_op(claim: Claim) -> Recorded:
+def _unused_op(owned: OwnedTensors) -> Recorded:
     """Return an op that stores tensors and does nothing."""
     return Recorded(
         function=UNUSED,
         outputs=((0,),),
-        made=("float32",),
+        result_dtypes=("float32",),
         family=Family.OTHER,
-        tensors=claim.tensors,
-        stored=claim.stored,
-        frozen=claim.frozen,
+        tensors=owned.tensors,
+        stored=owned.stored,
+        frozen=owned.frozen,
     )
 
 
@@ -181,6 +181,8 @@ def _above(name: str) -> list[str]:
 
 def _unused_tops(builder: Builder) -> set[str]:
     """Return the paths of the modules that have parameters, none of them used."""
-    used = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is not None for path in _above(s.name)}
-    idle = {path for s in builder.ledger.tensors if s.is_parameter and s.owner is None for path in _above(s.name)}
+    used = {
+        path for s in builder.ownership.tensors if s.is_parameter and s.owner is not None for path in _above(s.name)
+    }
+    idle = {path for s in builder.ownership.tensors if s.is_parameter and s.owner is None for path in _above(s.name)}
     return idle - used

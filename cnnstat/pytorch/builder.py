@@ -20,14 +20,14 @@ from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.operands import Gathered, aliased, matched, shown
-from cnnstat.pytorch.parameter_ownership import Claim
-from cnnstat.pytorch.tensor_origins import Origin, Provenance
+from cnnstat.pytorch.operands import Operands, aliased, display_name, matched
+from cnnstat.pytorch.parameter_ownership import OwnedTensors
+from cnnstat.pytorch.tensor_origins import Origin, TensorOrigins
 from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
 from cnnstat.pytorch.torchvision_detection import UNCOUNTED
 
 
-class Builder(Provenance):
+class Builder(TensorOrigins):
     """Collects the nodes of one trace."""
 
     def record(self, call: Call) -> None:
@@ -67,10 +67,10 @@ class Builder(Provenance):
         if call.match is None:
             work = work_of(call.inner)
             self.uncounted.update(work.unknown)
-            return self.ledger.add_work(work.macs, sum(count for _, count in work.flops))
+            return self.ownership.add_work(work.macs, sum(count for _, count in work.flops))
         reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in call.match.reads)
         outputs, op = tuple(map(shape_of, call.results)), call.match.op
-        return self.ledger.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
+        return self.ownership.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
 
     def _is_stored_layer(self, match: Match | None) -> bool:
         """Whether a call is a layer of its own although it reads no input of the model.
@@ -93,20 +93,20 @@ class Builder(Provenance):
         origin = self.resolve(tensor, where)
         if origin is None or origin.edge is not None:
             return None if origin is None else origin.edge
-        claim = self.ledger.claim_all(origin.keys)
-        macs, flops = self.ledger.take_works(origin.works)
+        owned = self.ownership.take(origin.keys)
+        macs, flops = self.ownership.take_works(origin.works)
         op = Recorded(
             function="stored",
             outputs=(shape_of(tensor),),
-            made=(dtype_of(tensor),),
+            result_dtypes=(dtype_of(tensor),),
             work=macs,
             flops=(("element-wise", flops),) if flops else (),
-            tensors=claim.tensors,
-            stored=claim.stored,
-            frozen=claim.frozen,
+            tensors=owned.tensors,
+            stored=owned.stored,
+            frozen=owned.frozen,
         )
-        made = self._append(op, (), where, "stored", claim)
-        self.nodes[-1].replay = self.log.recompute(tensor)
+        made = self._append(op, (), where, "stored", owned)
+        self.nodes[-1].recorded = self.log.recompute(tensor)
         return made
 
     def _emit(self, call: Call, match: Match) -> bool:
@@ -122,11 +122,11 @@ class Builder(Provenance):
         if call.match is None and not _makes(match.op, shapes, outputs):
             return False
         self._add_own_buffers(match.op, shapes, call.where, direct)
-        claim = self.ledger.claim(match.op, shapes, direct, gathered.keys)
+        owned = self.ownership.take_for(match.op, shapes, direct, gathered.keys)
         op = match.op
-        macs, flops = self.ledger.take_works(gathered.works)
+        macs, flops = self.ownership.take_works(gathered.works)
         flops += match.flops
-        is_plain = gathered.is_plain and claim.is_plain and not (macs or flops)
+        is_plain = gathered.is_plain and owned.is_plain and not (macs or flops)
         if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
                 op=op,
@@ -134,25 +134,25 @@ class Builder(Provenance):
                 values=tuple(gathered.values),
                 extra_macs=macs,
                 extra_flops=flops,
-                made=dtypes,
-                tensors=claim.tensors,
-                stored=claim.stored,
-                frozen=claim.frozen,
+                result_dtypes=dtypes,
+                tensors=owned.tensors,
+                stored=owned.stored,
+                frozen=owned.frozen,
             )
-        self._finish(call, op, gathered, claim)
-        self._note_replay(call, gathered, direct, is_plain and gathered.is_exact)
+        self._finish(call, op, gathered, owned)
+        self._note_recorded(call, gathered, direct, is_plain and gathered.is_exact)
         return True
 
-    def _note_replay(self, call: Call, gathered: Gathered, direct: Mapping[str, int], is_plain: bool) -> None:
+    def _note_recorded(self, call: Call, gathered: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
         draft = self.nodes[-1]
         if not is_plain or not _says_all(call):
-            draft.replay = self.log.replay(call, gathered.tensors)
+            draft.recorded = self.log.recorded(call, gathered.tensors)
         elif direct:
-            draft.own = tuple((name, self.ledger.tensors[key].name) for name, key in direct.items())
+            draft.own = tuple((name, self.ownership.tensors[key].name) for name, key in direct.items())
             draft.call = (call, gathered.tensors, len(self.log.calls))
 
-    def _emit_recorded(self, call: Call, op: Recorded, gathered: Gathered, direct: Iterable[int] = ()) -> bool:
+    def _emit_recorded(self, call: Call, op: Recorded, gathered: Operands, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""
         if op.outputs != tuple(map(shape_of, call.results)):
             return False
@@ -161,21 +161,21 @@ class Builder(Provenance):
             # Constants have no input that could be read.
             kept = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
             reads = kept if len(kept) == len(gathered.edges) else None
-        claim = self.ledger.claim_all((*direct, *gathered.keys))
-        macs, flops = self.ledger.take_works(gathered.works)
+        owned = self.ownership.take((*direct, *gathered.keys))
+        macs, flops = self.ownership.take_works(gathered.works)
         made = replace(
             op,
-            made=tuple(map(dtype_of, call.results)),
+            result_dtypes=tuple(map(dtype_of, call.results)),
             place=op.place if gathered.operands[:1] == [0] else Storage.FRESH,
             reads=reads,
             work=op.work + macs,
             flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
-            tensors=claim.tensors,
-            stored=claim.stored,
-            frozen=claim.frozen,
+            tensors=owned.tensors,
+            stored=owned.stored,
+            frozen=owned.frozen,
         )
-        self._finish(call, made, gathered, claim)
-        self.nodes[-1].replay = self.log.replay(call, gathered.tensors)
+        self._finish(call, made, gathered, owned)
+        self.nodes[-1].recorded = self.log.recorded(call, gathered.tensors)
         return True
 
     def _emit_measured(self, call: Call, operands: list[torch.Tensor]) -> None:
@@ -189,7 +189,7 @@ class Builder(Provenance):
         in_place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
         shapes = tuple(shape_of(tensor) for tensor in operands)
         op = Recorded(
-            function=shown(call.name),
+            function=display_name(call.name),
             outputs=outputs,
             work=work.macs,
             flops=work.flops,
@@ -203,9 +203,9 @@ class Builder(Provenance):
 
     # Operands --------------------------------------------------------------------------------------------------------
 
-    def _gather(self, reads: Iterable[Any], where: ModuleCall) -> Gathered:
+    def _gather(self, reads: Iterable[Any], where: ModuleCall) -> Operands:
         """Return the edges of what a call reads, and what its other operands are."""
-        gathered = Gathered()
+        gathered = Operands()
         for read in reads:
             is_tensor = isinstance(read, torch.Tensor)
             origin = self.resolve(read, where) if is_tensor else None
@@ -218,7 +218,7 @@ class Builder(Provenance):
             gathered.add_stored(origin)
         return gathered
 
-    def _weights(self, match: Match, gathered: Gathered, where: ModuleCall) -> dict[str, int]:
+    def _weights(self, match: Match, gathered: Operands, where: ModuleCall) -> dict[str, int]:
         """Return the stored tensors that are weights themselves; what other weights come from is gathered."""
         direct: dict[str, int] = {}
         for name, tensor in match.weights.items():
@@ -244,7 +244,7 @@ class Builder(Provenance):
     def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer rather than computed from one."""
         (key,) = origin.keys
-        return not origin.works and shape_of(self.ledger.tensors[key].tensor) == shape_of(tensor)
+        return not origin.works and shape_of(self.ownership.tensors[key].tensor) == shape_of(tensor)
 
     def _add_own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: dict[str, int]) -> None:
         """Add the buffers of the calling module that the op has too, but the call was not given."""
@@ -254,11 +254,11 @@ class Builder(Provenance):
             if origin is not None and len(origin.keys) == 1:
                 (direct[name],) = origin.keys
 
-    def _finish(self, call: Call, op: Op, gathered: Gathered, claim: Claim) -> None:
+    def _finish(self, call: Call, op: Op, gathered: Operands, owned: OwnedTensors) -> None:
         """Add the node of a call and note its results."""
         if call.overwritten is not None:
             self.log.fills[storage_key(call.overwritten)] += 1
-        value, _ = self._append(op, tuple(gathered.edges), call.where, shown(call.name), claim)
+        value, _ = self._append(op, tuple(gathered.edges), call.where, display_name(call.name), owned)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
 

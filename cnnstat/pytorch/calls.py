@@ -134,7 +134,7 @@ Handler = Callable[[Call], "Match | None"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class CallRecord:
     """A call as a later run of the same model can be held against it.
 
     path: the module it was called from; shapes: of the tensors it returned.

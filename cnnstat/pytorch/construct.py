@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.pytorch.calls import function_name
-from cnnstat.pytorch.model_errors import ModelError, told
+from cnnstat.pytorch.model_errors import ModelError, error_line
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 
@@ -43,8 +43,8 @@ def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str,
             reason = error
             if _is_fetching(error):
                 # The other ways would wait for the same network.
-                raise ModelError(f"{name} cannot be built: {told(error)}{_without_weights(factory)}") from error
-    said = "" if reason is None else told(reason)
+                raise ModelError(f"{name} cannot be built: {error_line(error)}{_without_weights(factory)}") from error
+    said = "" if reason is None else error_line(reason)
     raise ModelError(f"{name} cannot be built: {said}") from reason
 
 

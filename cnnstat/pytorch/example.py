@@ -199,7 +199,7 @@ def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:
     return next(filter(fits, examples), examples[0])
 
 
-class Made:
+class ExampleTensors:
     """The tensors made for an example, with the input of the graph that each is."""
 
     def __init__(self, example: Example, model: nn.Module, dtype: torch.dtype, faker: Faker | None) -> None:

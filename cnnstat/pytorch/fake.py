@@ -27,13 +27,13 @@ def unlogged() -> Iterator[None]:
 
 
 class Faker:
-    """Makes fake twins of tensors; equal tensors have one twin."""
+    """Makes fake fakes of tensors; equal tensors have one twin."""
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._dtype = dtype
         self._states: dict[torch.device, dict[str, Any]] = {}
-        self._twins: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._fakes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def is_fake(self, tensor: Any) -> bool:
         """Whether a tensor has no memory of its own."""
@@ -69,13 +69,13 @@ class Faker:
         vars(made).update(state)
         return made
 
-    def twin(self, tensor: torch.Tensor) -> torch.Tensor:
+    def fake_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the fake twin of a tensor, always the same one."""
         if isinstance(tensor, FakeTensor):
             return tensor
-        known = self._twins.get(id(tensor))
+        known = self._fakes.get(id(tensor))
         if known is None or known[0] is not tensor:
-            known = self._twins[id(tensor)] = (tensor, self._made(tensor))
+            known = self._fakes[id(tensor)] = (tensor, self._made(tensor))
         return known[1]
 
     def _made(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -90,5 +90,5 @@ class Faker:
     def converted(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the twin of a parameter or buffer, in the dtype asked for if it is a floating-point one."""
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
-            return self.twin(tensor)
+            return self.fake_of(tensor)
         return self.empty(tuple(tensor.shape), self._dtype)

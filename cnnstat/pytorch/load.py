@@ -55,19 +55,19 @@ def _loaded(source: str, request: Request) -> Graph:
         "name": located.name, "source": source, "dtype": request.dtype, "mode": request.mode
     }  # fmt: skip
     try:
-        graph = traced_as_read(lambda example: trace(model, example, may_run=False, **options), examples)
+        graph = traced_with_first_fit(lambda example: trace(model, example, may_run=False, **options), examples)
     except ModelError as failed:
         # Values are needed: the model has to have memory, and weights that mean something.
         examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
         model, way = _built(located, request.arguments, len(WAYS) - 1)
-        graph = traced_as_read(lambda example: trace(model, example, **options), examples)
+        graph = traced_with_first_fit(lambda example: trace(model, example, **options), examples)
     if way != WAYS[first_way] and located.factory is not None:
         said = (*notes(graph), f"the model was built {way}")
         graph = replace(graph, about={**graph.about, "notes_torch": said})
     return graph
 
 
-def traced_as_read(attempt: Callable[[Example], Graph], examples: tuple[Example, ...]) -> Graph:
+def traced_with_first_fit(attempt: Callable[[Example], Graph], examples: tuple[Example, ...]) -> Graph:
     """Return the graph for the first reading of the input's sizes with which the model runs.
 
     A note says so where it is not the likeliest. Raises the ModelError of the likeliest where there is none, or where
@@ -151,7 +151,7 @@ def load_module(
         if batch is not None:
             raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
         examples = adapted(example_from(input, inputs), model)
-    return traced_as_read(
+    return traced_with_first_fit(
         lambda example: trace(model, example, name=name, source=name, dtype=dtype, mode=mode), examples
     )
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from cnnstat.errors import SourceError, did_you_mean
-from cnnstat.pytorch.model_errors import ModelError, told
+from cnnstat.pytorch.model_errors import ModelError, error_line
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""
@@ -69,7 +69,7 @@ def _package(name: str) -> ModuleType:
         raise SourceError(f"{name} is not installed; pip install {name}") from error
     except Exception as error:
         hint = f"; it may be built for another PyTorch than {_torch_version()}" if name != "timm" else ""
-        raise SourceError(f"{name} cannot be imported: {told(error)}{hint}") from error
+        raise SourceError(f"{name} cannot be imported: {error_line(error)}{hint}") from error
 
 
 def _torchvision(name: str) -> Located:
@@ -119,7 +119,7 @@ def _module(place: str) -> ModuleType:
             raise SourceError(f"{place[:100]}: there is no module called {missing}{hint}") from error
         raise SourceError(f"{place[:100]} cannot be imported: it needs {missing}, which is not installed") from error
     except Exception as error:
-        raise ModelError(f"{place[:100]} cannot be imported: {told(error)}") from error
+        raise ModelError(f"{place[:100]} cannot be imported: {error_line(error)}") from error
 
 
 def _file(place: str) -> ModuleType:
@@ -139,7 +139,7 @@ def _file(place: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         hint = "; name it as package.module:Class instead" if "relative import" in str(error) else ""
-        raise ModelError(f"{place[:200]} cannot be run: {told(error)}{hint}") from error
+        raise ModelError(f"{place[:200]} cannot be run: {error_line(error)}{hint}") from error
     return module
 
 

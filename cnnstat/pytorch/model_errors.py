@@ -38,7 +38,7 @@ def contained(source: str) -> Iterator[None]:
         raise ModelError(f"{source[:200]}: its code ends the program (sys.exit, code {left.code})") from left
 
 
-def told(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """Return an error in one line, with the last place in the model's own code."""
     said = " ".join(str(error).split())[:300]
     place = _place(error)

@@ -14,7 +14,7 @@ from torch import nn
 
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import Modules
-from cnnstat.pytorch.nested_state import Holdings
+from cnnstat.pytorch.nested_state import NestedState
 
 _CONTAINERS = frozenset((list, dict, set, OrderedDict))
 
@@ -154,14 +154,14 @@ _WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))
 
 
 @contextmanager
-def swapped(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
+def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Put stand-ins into a model for the time of a trace; yields pairs of the real tensor and what stands for it.
 
     Parameters and large buffers become fake; small buffers, and tensors that attributes hold at any depth, are copied.
     Without a faker, everything is copied. Modules whose tensors are not kept in Python (ScriptModules) are left alone.
     """
     stand_ins = _StandIns(faker)
-    holdings = Holdings((module for _, module in modules), stand_ins.plain)
+    nested = NestedState((module for _, module in modules), stand_ins.plain)
     changed: list[tuple[dict[str, Any], str, Any]] = []
 
     def swap(table: dict[str, Any], name: str, made: Any) -> None:
@@ -179,16 +179,16 @@ def swapped(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.
         for module in open_modules:
             own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
             for name, value in own:
-                made = value if type(value) in _WITHOUT_TENSORS else holdings.replaced(value)
+                made = value if type(value) in _WITHOUT_TENSORS else nested.replaced(value)
                 if made is not value:
                     swap(vars(module), name, made)
         for cls in own_classes(modules):
-            holdings.add_class(cls)
+            nested.add_class(cls)
         yield pairs
     finally:
         for table, name, value in reversed(changed):
             table[name] = value
-        holdings.put_back()
+        nested.put_back()
 
 
 class _StandIns:

@@ -65,7 +65,7 @@ class ModuleCall:
     inner: int = 0
 
 
-class CallStack:
+class ModuleStack:
     """The module calls of a model that are running; the last is the innermost. modules: all of it, itself first."""
 
     def __init__(self, modules: Modules) -> None:

@@ -27,7 +27,7 @@ _FOREIGN = (sys.stdlib_module_names | {"torch", "numpy"}) - {"__main__"}
 """Packages whose objects are no part of a model's state."""
 
 
-class Holdings:
+class NestedState:
     """The containers and objects below some values; tensors in them are stood in for until `put_back`."""
 
     def __init__(self, modules: Iterable[nn.Module], stand_in: Callable[[torch.Tensor], torch.Tensor]) -> None:

@@ -146,7 +146,7 @@ _known: dict[Key, _Known] = {}
 
 
 def key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
-    """Return what calls of the same op have in common; None for a call that cannot be told by its arguments.
+    """Return what calls of the same op have in common; None for a call that cannot be recognized by its arguments.
 
     operands: the call's tensors, in order and all of one dtype.
     """

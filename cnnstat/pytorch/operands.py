@@ -15,7 +15,7 @@ from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 
 
 @dataclass(slots=True)
-class Gathered:
+class Operands:
     """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along.
 
     is_exact: whether the weights of its op are stored tensors themselves.
@@ -73,7 +73,7 @@ def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
     return next((tensor for tensor in operands if made and storage_key(tensor) == made), None)
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """Return a function's name for people."""
     plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
     return plain.strip("_") or plain

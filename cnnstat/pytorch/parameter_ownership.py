@@ -24,7 +24,7 @@ class StoredTensor:
 
 
 @dataclass(slots=True)
-class Claim:
+class OwnedTensors:
     """The stored tensors that a node takes.
 
     keys: their numbers; tensors, stored: parameters and buffers with their shapes; frozen: those that are not trained.
@@ -42,12 +42,12 @@ class Claim:
 
 _NO_NAMES: Mapping[int, str] = {}
 
-NOTHING = Claim()
-"""The claim of a node without stored tensors."""
+NOTHING = OwnedTensors()
+"""The owned of a node without stored tensors."""
 
 
 @dataclass(slots=True)
-class Ledger:
+class ParameterOwnership:
     """All stored tensors of a model, the weights that each node states, and work on tensors that no node has yet.
 
     works: (multiply-accumulates, other operations) of calls that read stored tensors only.
@@ -72,7 +72,7 @@ class Ledger:
             self.works[number] = (0, 0)
         return macs, flops
 
-    def claim(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> Claim:
+    def take_for(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> OwnedTensors:
         """Return what a node with an op of the library takes.
 
         direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
@@ -86,11 +86,11 @@ class Ledger:
         if is_same and len(owners) == 1 and None not in owners:
             (owner,) = owners
             if owner is not None and self.weights.get(owner) == weights:
-                return Claim(tensors=tuple(weights.items()), shares=owner)
+                return OwnedTensors(tensors=tuple(weights.items()), shares=owner)
         names = {key: name for name, key in direct.items()}
-        claim = self.claim_all((*direct.values(), *side), names)
-        claim.is_plain = is_same and (owners == {None} or not owners) and not claim.frozen
-        return claim
+        owned = self.take((*direct.values(), *side), names)
+        owned.is_plain = is_same and (owners == {None} or not owners) and not owned.frozen
+        return owned
 
     def _are(self, direct: Mapping[str, int], weights: Mapping[str, Shape], buffers: Mapping[str, Shape]) -> bool:
         """Whether these tensors, by name, are just an op's weights and buffers, each of them another tensor."""
@@ -102,7 +102,7 @@ class Ledger:
                 return False
         return True
 
-    def claim_all(self, keys: Iterable[int], names: Mapping[int, str] = _NO_NAMES) -> Claim:
+    def take(self, keys: Iterable[int], names: Mapping[int, str] = _NO_NAMES) -> OwnedTensors:
         """Return what a node takes of these tensors: those that no other node has."""
         free = sorted({key for key in keys if self.tensors[key].owner is None})
         parameters: list[tuple[str, Shape]] = []
@@ -115,7 +115,7 @@ class Ledger:
             if stored.is_parameter and not stored.tensor.requires_grad:
                 frozen.append(name)
         is_frozen = bool(parameters) and len(frozen) == len(parameters)
-        return Claim(
+        return OwnedTensors(
             keys=frozenset(free),
             tensors=tuple(parameters),
             stored=tuple(buffers),
@@ -124,11 +124,11 @@ class Ledger:
             is_plain=not free,
         )
 
-    def settle(self, claim: Claim, node: int) -> None:
+    def assign(self, owned: OwnedTensors, node: int) -> None:
         """Note that a node has what it claimed."""
-        for key in claim.keys:
+        for key in owned.keys:
             self.tensors[key].owner = node
-        self.weights[node] = dict(claim.tensors)
+        self.weights[node] = dict(owned.tensors)
 
     def free(self) -> list[int]:
         """Return the numbers of the tensors that no node has."""

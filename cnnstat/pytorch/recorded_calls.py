@@ -11,13 +11,13 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 
 from cnnstat.ir.recorded_call import (
-    CallOf,
     Constant,
     ConstantNumber,
     InputNumber,
+    NotRecorded,
     OwnDevice,
-    Refusal,
-    Replay,
+    RecordedCall,
+    RecordedCalls,
     ResultOf,
     Stored,
     StoredName,
@@ -127,33 +127,35 @@ class Log:
             target = call.overwritten if call.overwritten is not None else call.arguments[0]
             self.writes.setdefault(storage_key(target), []).append(number)
 
-    def replay(self, call: Call, inputs: Sequence[torch.Tensor], until: int | None = None) -> Replay | Refusal:
+    def recorded(
+        self, call: Call, inputs: Sequence[torch.Tensor], until: int | None = None
+    ) -> RecordedCalls | NotRecorded:
         """Return how to make a call again that reads these inputs; until: how many calls had been made before."""
         function, arguments, keywords, problem = _written(call)
         if problem:
-            return Refusal(problem)
+            return NotRecorded(problem)
         last = _Kept(function, arguments, keywords, call.made)
-        return self._replay(last, call.results, inputs, until)
+        return self._recorded(last, call.results, inputs, until)
 
-    def recompute(self, tensor: torch.Tensor) -> Replay | Refusal:
+    def recompute(self, tensor: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to compute a tensor that does not depend on the model's inputs."""
-        return self._replay(None, (tensor,), (), None)
+        return self._recorded(None, (tensor,), (), None)
 
-    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> Replay | Refusal:
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to fill a constant with the node's input, which was written into a view of it."""
         if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.made.keys():
-            return Refusal("it is a view of memory that is written to in several places")
+            return NotRecorded("it is a view of memory that is written to in several places")
         return _Maker(self, (), len(self.calls)).filled(tensor, view)
 
-    def _replay(
+    def _recorded(
         self, last: _Kept | None, results: Iterable[torch.Tensor], inputs: Sequence[torch.Tensor], until: int | None
-    ) -> Replay | Refusal:
+    ) -> RecordedCalls | NotRecorded:
         """Return the calls behind results, the last one included."""
         maker = _Maker(self, inputs, len(self.calls) if until is None else until)
         try:
-            return maker.replay(last, tuple(results))
+            return maker.recorded(last, tuple(results))
         except NotPlainError as error:
-            return Refusal(str(error))
+            return NotRecorded(str(error))
 
 
 def _filled(call: Call, name: str) -> _Kept:
@@ -178,7 +180,7 @@ def _places(made: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, 
 
 @dataclass
 class _Maker:
-    """Makes one replay: first which calls it takes, then the calls with stand-ins for tensors."""
+    """Makes one recorded: first which calls it takes, then the calls with stand-ins for tensors."""
 
     log: Log
     inputs: Sequence[torch.Tensor]
@@ -192,8 +194,8 @@ class _Maker:
         self._places: dict[int, int] = {}
         self._known: dict[int, ConstantNumber] = {}
 
-    def replay(self, last: _Kept | None, results: tuple[torch.Tensor, ...]) -> Replay:
-        """Return the replay; raises NotPlainError."""
+    def recorded(self, last: _Kept | None, results: tuple[torch.Tensor, ...]) -> RecordedCalls:
+        """Return the recorded; raises NotPlainError."""
         given = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
         numbers = sorted(self._needed(given))
         self._places = {number: place for place, number in enumerate(numbers)}
@@ -202,18 +204,20 @@ class _Maker:
         own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.made)}
         operands = {id(tensor) for tensor in given}
         made = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
-        return Replay(calls, made, tuple(self.stored.values()), tuple(self.constants))
+        return RecordedCalls(calls, made, tuple(self.stored.values()), tuple(self.constants))
 
-    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> Replay | Refusal:
-        """Return the replay that makes a tensor and writes the node's input into a view of it."""
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
+        """Return the recorded that makes a tensor and writes the node's input into a view of it."""
         numbers = sorted(self._needed((tensor, view)))
         self._places = {number: place for place, number in enumerate(numbers)}
         try:
             calls = tuple(self._call(self.log.calls[number]) for number in numbers)
-            write = CallOf("Tensor.copy_", (self._ref(view), InputNumber(0)))
-            return Replay((*calls, write), (self._ref(tensor),), tuple(self.stored.values()), tuple(self.constants))
+            write = RecordedCall("Tensor.copy_", (self._ref(view), InputNumber(0)))
+            return RecordedCalls(
+                (*calls, write), (self._ref(tensor),), tuple(self.stored.values()), tuple(self.constants)
+            )
         except NotPlainError as error:
-            return Refusal(str(error))
+            return NotRecorded(str(error))
 
     def _needed(self, tensors: Iterable[torch.Tensor]) -> set[int]:
         """Return the numbers of the calls that made tensors, or changed them, and so on."""
@@ -240,12 +244,14 @@ class _Maker:
                     waiting += operands_in((kept.arguments, [value for _, value in kept.keywords]))
         return needed
 
-    def _call(self, kept: _Kept) -> CallOf:
+    def _call(self, kept: _Kept) -> RecordedCall:
         """Return a call with stand-ins."""
         if kept.problem:
             raise NotPlainError(kept.problem)
         keywords = tuple((name, plain_value_again(value, self._ref)) for name, value in kept.keywords)
-        return CallOf(kept.function, tuple(plain_value_again(value, self._ref) for value in kept.arguments), keywords)
+        return RecordedCall(
+            kept.function, tuple(plain_value_again(value, self._ref) for value in kept.arguments), keywords
+        )
 
     def _ref(self, tensor: torch.Tensor) -> Any:
         """Return what stands for a tensor."""
@@ -277,7 +283,7 @@ def plain_value_again(value: Any, tensor: Any) -> Any:
 
 
 def described(stored: StoredTensor) -> Stored:
-    """Return a parameter or buffer as a replay names it; a buffer with its value, if that is there and not large."""
+    """Return a parameter or buffer as a recorded names it; a buffer with its value, if that is there and not large."""
     tensor = stored.tensor
     has_value = not stored.is_parameter and tensor.device.type != "meta" and tensor.numel() <= MOST_ELEMENTS
     return Stored(

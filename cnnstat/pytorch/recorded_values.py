@@ -22,7 +22,7 @@ class NotPlainError(Exception):
 
 
 def path_of(function: Callable[..., Any]) -> str | None:
-    """Return the name by which a function is found again, see `CallOf`; None where it has none."""
+    """Return the name by which a function is found again, see `RecordedCall`; None where it has none."""
     try:
         return _path_of(function)
     except TypeError:

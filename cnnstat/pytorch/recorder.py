@@ -10,11 +10,11 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.calls import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME, Call, Heard, function_name
+from cnnstat.pytorch.calls import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME, Call, CallRecord, function_name
 from cnnstat.pytorch.data_dependent_shapes import BOUNDED, is_exact
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.model_errors import ModelError, TracerError, ValueNeededError
-from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
 from cnnstat.pytorch.operators import HigherOrderOperator, attention, custom_body, follow, is_attention, is_composite
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
@@ -31,7 +31,7 @@ class Recorder:
     takes_shortcuts = True
 
     def __init__(
-        self, builder: Builder, stack: CallStack, faker: Faker | None, calls: list[Heard] | None = None
+        self, builder: Builder, stack: ModuleStack, faker: Faker | None, calls: list[CallRecord] | None = None
     ) -> None:
         self.builder = builder
         self.stack = stack
@@ -45,7 +45,7 @@ class Recorder:
         """Return what a call from Python makes; a listener may let something else run in its place."""
         return function(*arguments, **keywords)
 
-    def heard(
+    def record(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
     ) -> None:
         """Record a call that has returned."""
@@ -75,7 +75,7 @@ class Recorder:
         return _is_unchanged(name, first, results)
 
     def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
-        """Let the builder do something with a call; its own faults are told apart from the model's."""
+        """Let the builder do something with a call; its own faults are kept apart from the model's."""
         before = len(self.builder.nodes)
         # What the builder itself asks of tensors is no call of the model.
         self.inner = []
@@ -91,9 +91,9 @@ class Recorder:
             self.calls.append(_heard(call, before, len(self.builder.nodes)))
 
 
-def _heard(call: Call, before: int, after: int) -> Heard:
+def _heard(call: Call, before: int, after: int) -> CallRecord:
     """Return what is kept of a call that made these nodes; the last is itself, those before it are views it reads."""
-    return Heard(
+    return CallRecord(
         name=call.name,
         path=call.where.path,
         shapes=tuple(map(shape_of, call.results)),
@@ -173,7 +173,7 @@ class FunctionMode(TorchFunctionMode):
             made = recorder.run(func, args, keywords)
         finally:
             recorder.inner = None
-        recorder.heard(func, args, keywords, made, inner)
+        recorder.record(func, args, keywords, made, inner)
         return made
 
     def _operator(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -214,7 +214,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
             made = self._part(func, args, keywords, inner)
         finally:
             recorder.inner = None
-        recorder.heard(func, args, keywords, made, inner)
+        recorder.record(func, args, keywords, made, inner)
         return made
 
     def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
@@ -265,21 +265,21 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
             return found
         if all(is_fake):
             return func(*args, **keywords)
-        return _run_on_twins(faker, func, args, keywords)
+        return _run_on_fakes(faker, func, args, keywords)
 
 
-def _run_on_twins(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """Run an operation on the fake twins of its real operands; a real one that it changes is returned as it is."""
-    twins: dict[int, torch.Tensor] = {}
+def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Run an operation on the fake fakes of its real operands; a real one that it changes is returned as it is."""
+    fakes: dict[int, torch.Tensor] = {}
 
     def swap(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and not faker.is_fake(value):
-            twin = faker.twin(value)
-            twins[id(twin)] = value
+            twin = faker.fake_of(value)
+            fakes[id(twin)] = value
             return twin
         if isinstance(value, (list, tuple)):
             return type(value)(map(swap, value))
         return value
 
     made = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
-    return twins.get(id(made), made) if isinstance(made, torch.Tensor) else made
+    return fakes.get(id(made), made) if isinstance(made, torch.Tensor) else made

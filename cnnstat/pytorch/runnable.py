@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from cnnstat.errors import SourceError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
-from cnnstat.pytorch.calls import Heard
+from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import construct
-from cnnstat.pytorch.example import Example, Made, adapted, as_traced, examples_of
+from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced, examples_of
 from cnnstat.pytorch.input_sizes import default_inputs
-from cnnstat.pytorch.load import example_from, traced_as_read
+from cnnstat.pytorch.load import example_from, traced_with_first_fit
 from cnnstat.pytorch.locate import locate
 from cnnstat.pytorch.model_errors import ModelError
 from cnnstat.pytorch.module_stack import modules_of
@@ -42,13 +42,13 @@ class Runnable:
     keywords: dict[str, Any]
     tensors: tuple[Tensor, ...]
     graph: Graph
-    calls: tuple[Heard, ...]
+    calls: tuple[CallRecord, ...]
     mode: str
     for_real: bool = False
 
     def traced_for_real(self) -> Runnable:
         """Return the same with a graph of a real run, which holds for these inputs; raises ModelError."""
-        calls: list[Heard] = []
+        calls: list[CallRecord] = []
         example = Example(self.arguments, self.keywords)
         name, source = self.graph.name, self.graph.source
         graph = trace_for_real(self.model, example, name=name, source=source, mode=self.mode, calls=calls)
@@ -128,10 +128,10 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
         _materialize(model, example)
     if dtype is not None:
         model.to(dtype)
-    made = Made(example, model, dtype or main_dtype(modules_of(model)), None)
+    made = ExampleTensors(example, model, dtype or main_dtype(modules_of(model)), None)
     if dtype is not None:
         _convert(made, dtype)
-    calls: list[Heard] = []
+    calls: list[CallRecord] = []
     fixed = Example(made.arguments, made.keywords)
     graph = trace(model, fixed, name=name, source=source, dtype=request.dtype, mode=request.mode, calls=calls)
     graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, made.inputs)))
@@ -153,7 +153,7 @@ def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -
         return trace(model, example, name="", source="", dtype=request.dtype, mode=request.mode, may_run=False)
 
     try:
-        graph = traced_as_read(attempt, examples)
+        graph = traced_with_first_fit(attempt, examples)
     except ModelError:
         return examples[0]
     return as_traced(examples, graph)
@@ -161,12 +161,12 @@ def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -
 
 def _materialize(model: nn.Module, example: Example) -> None:
     """Give lazy modules their sizes by running them once."""
-    made = Made(example, model, torch.get_default_dtype(), None)
+    made = ExampleTensors(example, model, torch.get_default_dtype(), None)
     with torch.no_grad():
         model(*made.arguments, **made.keywords)
 
 
-def _convert(made: Made, dtype: torch.dtype) -> None:
+def _convert(made: ExampleTensors, dtype: torch.dtype) -> None:
     """Give floating-point inputs that came as tensors the dtype asked for."""
     for tensor in made.tensors:
         if tensor.is_floating_point() and tensor.dtype != dtype:

@@ -8,13 +8,13 @@ import torch
 
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Storage
-from cnnstat.ir.recorded_call import InputNumber, Refusal, Replay
+from cnnstat.ir.recorded_call import InputNumber, NotRecorded, RecordedCalls
 from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded, aligned_reads
 from cnnstat.pytorch.call_windows import region_of, write_reads
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.parameter_ownership import NOTHING, Claim, Ledger, StoredTensor
+from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors, ParameterOwnership, StoredTensor
 from cnnstat.pytorch.recorded_calls import Log
 from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 
@@ -39,7 +39,7 @@ class Origin:
     storage: int = 0
 
 
-class Origins:
+class OriginTable:
     """The origins of all tensors of a trace; tensors are kept alive, so that an id means one tensor only."""
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Origins:
 class NodeDraft:
     """A node before it has its final name.
 
-    replay: how its call is made again, where the op does not say what it computes.
+    recorded: how its call is made again, where the op does not say what it computes.
     own: its op's weights and buffers with their names in the model.
     call: for a node that is called otherwise: its call, inputs, and how many calls on stored tensors came before.
     """
@@ -92,18 +92,18 @@ class NodeDraft:
     function: str
     shares: int | None
     trainable: bool
-    replay: Replay | Refusal | None = None
+    recorded: RecordedCalls | NotRecorded | None = None
     own: tuple[tuple[str, str], ...] = ()
     call: tuple[Call, list[torch.Tensor], int] | None = None
 
 
-class Provenance:
+class TensorOrigins:
     """Follows tensors through views and changes in place, and adds the nodes that this takes."""
 
     def __init__(self, arity: int, dtype: str) -> None:
-        self.origins = Origins()
+        self.origins = OriginTable()
         self.nodes: list[NodeDraft] = []
-        self.ledger = Ledger()
+        self.ownership = ParameterOwnership()
         self.log = Log()
         self.uncounted: set[str] = set()
         self.dtype = dtype
@@ -113,9 +113,9 @@ class Provenance:
         self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool, is_persistent: bool = True
     ) -> None:
         """Make a parameter or buffer known, together with what stands for it in the trace."""
-        key = len(self.ledger.tensors)
+        key = len(self.ownership.tensors)
         stored = StoredTensor(name, tensor, is_parameter, is_persistent)
-        self.ledger.tensors.append(stored)
+        self.ownership.tensors.append(stored)
         self.log.store(stored, tensor, stand_in)
         for each in (tensor, stand_in):
             self.origins.note(Origin(each, None, frozenset((key,))))
@@ -144,13 +144,13 @@ class Provenance:
             op = Recorded(
                 function="view",
                 outputs=(made,),
-                made=(dtype_of(tensor),),
+                result_dtypes=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.VIEW,
                 reads=_viewed_reads(tensor, base.tensor),
             )
             edge = self._append(op, (edge,), where, "view")
-            self.nodes[-1].replay = self.log.filled(tensor, base.tensor)
+            self.nodes[-1].recorded = self.log.filled(tensor, base.tensor)
         origin = replace(base, tensor=tensor, edge=edge)
         self.origins.note(origin)
         return origin
@@ -167,7 +167,7 @@ class Provenance:
             op = Recorded(
                 function="write",
                 outputs=(made,),
-                made=(dtype_of(tensor),),
+                result_dtypes=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
                 reads=_written(tensor, writer.tensor, is_new=before.edge is None),
@@ -175,8 +175,8 @@ class Provenance:
             origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
             # The tensor has changed by then, since what was written to is a view of it.
             is_there = before.edge is not None
-            same = Replay((), (InputNumber(0),))
-            self.nodes[-1].replay = same if is_there else self.log.filled(tensor, writer.tensor)
+            same = RecordedCalls((), (InputNumber(0),))
+            self.nodes[-1].recorded = same if is_there else self.log.filled(tensor, writer.tensor)
         self.origins.note(origin)
         return origin
 
@@ -190,12 +190,12 @@ class Provenance:
             self.log.note(call)
 
     def _append(
-        self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, claim: Claim | None = None
+        self, op: Op, inputs: tuple[Edge, ...], where: ModuleCall, function: str, owned: OwnedTensors | None = None
     ) -> Edge:
         """Add a node; returns its first output."""
-        claim = claim or NOTHING
-        self.ledger.settle(claim, len(self.nodes))
-        self.nodes.append(NodeDraft(op, inputs, where, function, claim.shares, claim.trainable))
+        owned = owned or NOTHING
+        self.ownership.assign(owned, len(self.nodes))
+        self.nodes.append(NodeDraft(op, inputs, where, function, owned.shares, owned.trainable))
         where.inner += 1
         return Edge(self.arity + len(self.nodes) - 1)
 

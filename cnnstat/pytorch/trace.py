@@ -18,33 +18,33 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.pytorch.assemble import UNUSED, assemble
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.calls import Heard
-from cnnstat.pytorch.example import Example, Made, misnamed
+from cnnstat.pytorch.calls import CallRecord
+from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker, unlogged
-from cnnstat.pytorch.model_errors import ModelError, TracerError, ValueNeededError, told
-from cnnstat.pytorch.model_isolation import preserved, swapped
-from cnnstat.pytorch.module_stack import CallStack, Modules, modules_of, passing_buffers, tensors_of
+from cnnstat.pytorch.model_errors import ModelError, TracerError, ValueNeededError, error_line
+from cnnstat.pytorch.model_isolation import preserved, substituted
+from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder
 from cnnstat.pytorch.tensor_origins import Origin
 from cnnstat.pytorch.tensors import results_in
 from cnnstat.pytorch.torchvision_detection import without_loops_over_boxes
 
-Listen = Callable[[Builder, CallStack, "Faker | None", list[torch.Tensor]], Recorder]
+MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor]], Recorder]
 """What makes the recorder of a pass, from the builder, the call stack, the faker and the input tensors."""
 
 
-def _plain_recorder(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+def _plain_recorder(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
     """Return the recorder that only makes a graph."""
     return Recorder(builder, stack, faker)
 
 
-def keeping(calls: list[Heard] | None) -> Listen:
+def recording_into(calls: list[CallRecord] | None) -> MakeRecorder:
     """Return what makes recorders that put every call of their own pass, and of none before it, into a list."""
     if calls is None:
         return _plain_recorder
     kept = calls
 
-    def make(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+    def make(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
         kept.clear()
         return Recorder(builder, stack, faker, kept)
 
@@ -52,18 +52,18 @@ def keeping(calls: list[Heard] | None) -> Listen:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class PassOptions:
     """How a pass is made; dtype: of the model, its own if None; gradients: whether autograd follows it."""
 
     dtype: torch.dtype | None
     name: str
     source: str
     mode: str
-    listen: Listen = _plain_recorder
+    listen: MakeRecorder = _plain_recorder
     gradients: bool = False
 
 
-def traced(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> Graph:
+def traced(model: nn.Module, example: Example, faker: Faker | None, way: PassOptions) -> Graph:
     """Return the graph of one pass, on fake tensors if there is a faker."""
     had_compiler = "torch._dynamo" in sys.modules
     try:
@@ -77,18 +77,18 @@ def traced(model: nn.Module, example: Example, faker: Faker | None, way: Way) ->
         return _pass(model, example, faker, way)
 
 
-def _pass(model: nn.Module, example: Example, faker: Faker | None, way: Way) -> Graph:
+def _pass(model: nn.Module, example: Example, faker: Faker | None, way: PassOptions) -> Graph:
     """Return the graph of one pass, whatever PyTorch's compiler does."""
     modules = modules_of(model)
     dtype = way.dtype or main_dtype(modules)
-    with preserved(modules), torch.set_grad_enabled(way.gradients), _quiet(), swapped(modules, faker) as pairs:
+    with preserved(modules), torch.set_grad_enabled(way.gradients), _quiet(), substituted(modules, faker) as pairs:
         has_mode = _set_mode(modules, way.mode == "train")
-        made = Made(example, model, dtype, faker)
+        made = ExampleTensors(example, model, dtype, faker)
         builder = Builder(len(made.tensors), str(dtype).removeprefix("torch."))
         _store(builder, modules, pairs)
         for number, tensor in enumerate(made.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
-        stack = CallStack(modules)
+        stack = ModuleStack(modules)
         recorder = way.listen(builder, stack, faker, made.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
@@ -154,7 +154,7 @@ def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tenso
             builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter, name not in passing)
 
 
-def _output_edges(builder: Builder, result: Any, stack: CallStack) -> Iterator[Edge]:
+def _output_edges(builder: Builder, result: Any, stack: ModuleStack) -> Iterator[Edge]:
     """Yield where the tensors of a result come from; constants are left out."""
     for tensor in results_in(result):
         edge = builder.result(tensor, stack.calls[0])
@@ -195,7 +195,7 @@ def trace(
     dtype: str | None,
     mode: str,
     may_run: bool = True,
-    calls: list[Heard] | None = None,
+    calls: list[CallRecord] | None = None,
 ) -> Graph:
     """Return the layer graph of one forward pass.
 
@@ -208,7 +208,7 @@ def trace(
     if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(modules_of(model))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
-    way = Way(kind, name, source, mode, keeping(calls))
+    way = PassOptions(kind, name, source, mode, recording_into(calls))
     try:
         return traced(model, example, Faker(kind), way)
     except TracerError:
@@ -226,14 +226,14 @@ def trace(
 
 
 def trace_for_real(
-    model: nn.Module, example: Example, *, name: str, source: str, mode: str, calls: list[Heard] | None = None
+    model: nn.Module, example: Example, *, name: str, source: str, mode: str, calls: list[CallRecord] | None = None
 ) -> Graph:
     """Return the layer graph of a forward pass that is run for real: it holds for the values of this input.
 
     The arguments are those of `trace`; the model has its memory. Raises ModelError.
     """
     try:
-        return traced(model, example, None, Way(None, name, source, mode, keeping(calls)))
+        return traced(model, example, None, PassOptions(None, name, source, mode, recording_into(calls)))
     except Exception as error:
         raise _failed(error, name) from error
 
@@ -269,7 +269,7 @@ def _failed(error: Exception, name: str, hint: str = "") -> CnnstatError:
             f"{name}: the path through the model depends on the values of a tensor, and it cannot be run for real: it "
             f"has no weights (meta device), or more than {limit} GiB of them"
         )
-    return ModelError(f"{name} does not run on this input: {told(error)}{_remedy(error) or hint}")
+    return ModelError(f"{name} does not run on this input: {error_line(error)}{_remedy(error) or hint}")
 
 
 def _remedy(error: Exception) -> str:
@@ -282,10 +282,10 @@ def _remedy(error: Exception) -> str:
     return ""
 
 
-def replay(
+def trace_with(
     model: nn.Module,
     example: Example,
-    listen: Listen,
+    listen: MakeRecorder,
     *,
     dtype: str | None,
     mode: str,
@@ -302,7 +302,7 @@ def replay(
     kind = None if dtype is None else getattr(torch, dtype)
     if real and kind is not None and any(p.is_floating_point() and p.dtype != kind for p in model.parameters()):
         model = copy.deepcopy(model).to(kind)
-    return traced(model, example, None if real else Faker(kind), Way(kind, "", "", mode, listen, gradients))
+    return traced(model, example, None if real else Faker(kind), PassOptions(kind, "", "", mode, listen, gradients))
 
 
 def notes(graph: Graph) -> tuple[str, ...]:

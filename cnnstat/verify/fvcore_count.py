@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from cnnstat.pytorch.calls import words
-from cnnstat.pytorch.example import Made
+from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.verify.forward_shapes import spec_inputs
 from cnnstat.verify.subject import Subject
 
@@ -72,10 +72,10 @@ def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
     if subject.why_not_real:
         raise FvcoreError(f"it needs a real forward pass: {subject.why_not_real}")
     module = subject.module(real=True)
-    from cnnstat.pytorch.model_isolation import preserved, swapped
+    from cnnstat.pytorch.model_isolation import preserved, substituted
     from cnnstat.pytorch.module_stack import modules_of
 
-    with preserved(modules_of(module)), swapped(modules_of(module), None), torch.no_grad(), _quiet():
+    with preserved(modules_of(module)), substituted(modules_of(module), None), torch.no_grad(), _quiet():
         module.train(subject.mode == "train")
         heard: list[Operation] = []
         try:
@@ -115,7 +115,7 @@ def _arguments(subject: Subject, module: nn.Module) -> tuple[Any, ...]:
     if subject.example is None:
         return tuple(spec_inputs(subject.graph, None))
     dtype = getattr(torch, subject.graph.dtype)
-    made = Made(subject.example, module, dtype, None)
+    made = ExampleTensors(subject.example, module, dtype, None)
     if not made.keywords:
         return made.arguments
     try:

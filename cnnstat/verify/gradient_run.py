@@ -15,10 +15,10 @@ from cnnstat.pytorch.build.network import tensors_in as results_of
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import tensors_in
-from cnnstat.pytorch.trace import replay
+from cnnstat.pytorch.trace import trace_with
 from cnnstat.verify.checkpoints import without_checkpoints
 from cnnstat.verify.forward_shapes import spec_inputs
 from cnnstat.verify.positive_network import PositiveMode, positively, unit
@@ -93,7 +93,7 @@ class GradientRecorder(Recorder):
     def __init__(
         self,
         builder: Builder,
-        stack: CallStack,
+        stack: ModuleStack,
         inputs: list[Tensor],
         edges: Sequence[Edge],
         cut: frozenset[int],
@@ -120,11 +120,11 @@ class GradientRecorder(Recorder):
         """Whether the graph's next node copies a tensor into another layout."""
         return self._kinds[len(self.builder.nodes) :][:1] == (LAYOUT,)
 
-    def heard(
+    def record(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
     ) -> None:
         """Record a call, and keep or cut off what it made."""
-        super().heard(function, arguments, keywords, made, inner)
+        super().record(function, arguments, keywords, made, inner)
         written = function_name(function) in ("setitem", "data.set")
         for tensor in arguments[:1] if written else tensors_in(made):
             origin = self.builder.origins.known(tensor)
@@ -151,13 +151,13 @@ def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozen
     recorders: list[GradientRecorder] = []
     kinds = tuple(node.op.kind for node in subject.graph.nodes)
 
-    def listen(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
+    def listen(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
         recorders.append(GradientRecorder(builder, stack, inputs, edges, cut, kinds))
         return recorders[0]
 
     assert subject.example is not None
     with without_checkpoints(), contextlib.suppress(_Done):
-        replay(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
+        trace_with(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
     made = recorders[0].builder.nodes
     is_same = tuple(draft.op.kind for draft in made) == kinds[: len(made)]
     if len(recorders[0].results) < len(edges) or not is_same:

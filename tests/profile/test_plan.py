@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from cnnstat.profile.observer import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.plan import Event, make_plan  # noqa: E402
-from cnnstat.pytorch.calls import Heard  # noqa: E402
+from cnnstat.pytorch.calls import CallRecord  # noqa: E402
 
 FUNCTIONS = {"conv": torch.conv2d, "relu": torch.relu, "shape": torch.Tensor.dim, "mul": torch.mul}
 
@@ -16,7 +16,7 @@ def event(name, path="", shape=(1, 4)):
 
 
 def heard(name, node, path="", shape=(1, 4), operands=(), results=()):
-    return Heard(name, path, (shape,), node, False, operands, results)
+    return CallRecord(name, path, (shape,), node, False, operands, results)
 
 
 def rows(plan):

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: E402, N812
 from cnnstat.pytorch import op_cache  # noqa: E402
 from cnnstat.pytorch.load import module_examples  # noqa: E402
 from cnnstat.pytorch.recorder import Recorder  # noqa: E402
-from cnnstat.pytorch.trace import replay  # noqa: E402
+from cnnstat.pytorch.trace import trace_with  # noqa: E402
 
 
 class EveryCallRuns(Recorder):
@@ -103,7 +103,7 @@ def graph_of(way, recorder, shape):
     def listen(builder, stack, faker, inputs):
         return recorder(builder, stack, faker)
 
-    return replay(model, module_examples(model, shape)[0], listen, dtype=None, mode="eval", real=False)
+    return trace_with(model, module_examples(model, shape)[0], listen, dtype=None, mode="eval", real=False)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,7 +12,7 @@ from cnnstat.export.outline import grouped
 from cnnstat.export.pytorch.classes import Class, Classes
 from cnnstat.export.pytorch.constant_tables import IMPORTS, UNPACK, Tables
 from cnnstat.export.pytorch.custom_modules_code import code_of
-from cnnstat.export.pytorch.layers import HANDMADE, call_text, value_text
+from cnnstat.export.pytorch.layers import CUSTOM_MODULES, call_text, value_text
 from cnnstat.export.pytorch.module_names import MODULE_NAMES
 from cnnstat.export.pytorch.module_state import access_text, broken_scopes, is_attribute
 from cnnstat.export.pytorch.module_tree import Scopes
@@ -47,12 +47,12 @@ def torch_text(graph: Graph, title: str) -> str:
     tables = Tables({"F", "Place"})
     scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
-    taken = {"Tensor", "F", "Place", *HANDMADE}
+    taken = {"Tensor", "F", "Place", *CUSTOM_MODULES}
     name = _network_name(graph.name, taken)
     found = Classes(sound.blocks, taken)
     found.define(scopes.known)
     classes = [*found.found, Class(name, (), root.children, root, [])]
-    imports, helpers = code_of(scopes.handmade & set(HANDMADE))
+    imports, helpers = code_of(scopes.handmade & set(CUSTOM_MODULES))
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cnnstat.export.entries import Argument, Call, Expression
 from cnnstat.ir.op import Op, Shapes, Storage
 
-HANDMADE = (
+CUSTOM_MODULES = (
     "BinaryStep", "ScaledTanh", "StochasticDepth", "Crop", "CenterCrop", "CropLike", "TrainableSubsampling2d",
     "ConnectionTableConv2d", "EuclideanRBF",
 )  # fmt: skip
@@ -53,7 +53,7 @@ def layer_of(op: Op, inputs: Shapes, output_count: int) -> Layer:
         return Layer(_attention(op, inputs), "{0}, {1}" if output_count > 1 else "{0}, _")
     pattern = ", ".join(f"{{{number}}}" for number in range(output_count))
     pattern = f"{pattern}," if output_count == 1 and op.kind in ("Split", "Chunk") else pattern
-    if op.kind in HANDMADE:
+    if op.kind in CUSTOM_MODULES:
         return Layer(_constructor(op.kind, op, inputs), pattern)
     is_module = op.torch.startswith("torch.nn.") and not op.torch.startswith("torch.nn.functional.")
     if is_module and op.kind != "ResizeLike":
@@ -63,11 +63,11 @@ def layer_of(op: Op, inputs: Shapes, output_count: int) -> Layer:
 
 def _constructor(callee: str, op: Op, inputs: Shapes) -> Call:
     """Return the call that builds a module; arguments with PyTorch's defaults are left out when it is written."""
-    defaults = {} if callee in HANDMADE else _defaults(op)
+    defaults = {} if callee in CUSTOM_MODULES else _defaults(op)
     arguments = []
     is_positional = True
     for name, value in op.torch_arguments(inputs).items():
-        is_positional = is_positional and name in _POSITIONAL and callee not in HANDMADE
+        is_positional = is_positional and name in _POSITIONAL and callee not in CUSTOM_MODULES
         default = _ALWAYS.get(name, defaults.get(name, MISSING))
         arguments.append(Argument(name, value, default, is_positional))
     return Call(callee, tuple(arguments))

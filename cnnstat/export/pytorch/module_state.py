@@ -11,12 +11,12 @@ from cnnstat.export.outline import prefixes
 from cnnstat.export.pytorch.constant_tables import Tables
 from cnnstat.export.pytorch.variables import variable_name
 from cnnstat.ir.graph import Graph, Node
-from cnnstat.ir.recorded_call import Replay, Stored
+from cnnstat.ir.recorded_call import RecordedCalls, Stored
 from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 
 
-def stated_tensors(op: Applied | Recorded, operands: Container[int | float | str]) -> Replay:
+def stated_tensors(op: Applied | Recorded, operands: Container[int | float | str]) -> RecordedCalls:
     """Return the tensors that a spec states of a call: learnt ones that are operands, or all of an opaque call."""
     is_opaque = isinstance(op, Recorded)
     learnt = [
@@ -28,11 +28,11 @@ def stated_tensors(op: Applied | Recorded, operands: Container[int | float | str
         Stored(name, shape, "int64" if name.endswith("num_batches_tracked") else "float32", is_parameter=False)
         for name, shape in (op.stored if is_opaque else ())
     ]
-    return Replay((), (), (*learnt, *other))
+    return RecordedCalls((), (), (*learnt, *other))
 
 
 def register_stored(
-    node: Node, replay: Replay, scope: str, placed: set[str], tables: Tables, attribute: Callable[[str], str]
+    node: Node, recorded: RecordedCalls, scope: str, placed: set[str], tables: Tables, attribute: Callable[[str], str]
 ) -> Iterator[str]:
     """Yield the lines that register the stored tensors and constants of recorded calls; raises CnnstatError.
 
@@ -40,12 +40,12 @@ def register_stored(
     which these are added; tables: get the values; attribute: returns a label as modules can have it.
     """
     try:
-        for each in replay.stored:
+        for each in recorded.stored:
             if each.name not in placed:
                 placed.add(each.name)
                 label = attribute(each.name.removeprefix(scope))
                 yield registration(label, _stored_text(each, tables), each.is_persistent)
-        for number, constant in enumerate(replay.constants):
+        for number, constant in enumerate(recorded.constants):
             label = constant_label(node, number)
             made = tables.text(constant.value, constant.shape, constant.dtype, label)
             yield registration(label, made, False)
@@ -90,7 +90,7 @@ def module_tensors(graph: Graph, values: Values) -> set[str]:
     return {
         f"{node.name}.{name}"
         for node, inputs in zip(graph.nodes, values.inputs)
-        if node.replay is None and not isinstance(node.op, (Applied, Recorded))
+        if node.recorded is None and not isinstance(node.op, (Applied, Recorded))
         for name in (*node.op.weights(inputs), *node.op.buffers(inputs))
     }
 
@@ -110,12 +110,12 @@ def broken_scopes(graph: Graph) -> set[str]:
     broken: set[str] = set()
     for node in graph.nodes:
         others = [] if node.shares is None else [graph.nodes[node.shares].name]
-        if isinstance(node.replay, Replay):
-            others = [each.name for each in node.replay.stored]
+        if isinstance(node.recorded, RecordedCalls):
+            others = [each.name for each in node.recorded.stored]
         elif isinstance(node.op, (Applied, Recorded)):
             others += [name for name, _ in node.op.tensors if "." in name]
         for other in others:
-            is_tied = node.shares is not None and node.replay is None
+            is_tied = node.shares is not None and node.recorded is None
             broken |= set(prefixes(node.name)) ^ set(prefixes(other)) if is_tied else set()
             if not is_tied:
                 broken |= set(prefixes(node.name)) - set(prefixes(other))

@@ -25,7 +25,7 @@ from cnnstat.export.pytorch.module_state import (
 from cnnstat.export.pytorch.recorded_code import Lines
 from cnnstat.export.pytorch.variables import Step, Variables, assignment, variable_name
 from cnnstat.ir.graph import Edge, Graph, Node
-from cnnstat.ir.recorded_call import Refusal, Replay
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Applied, Recorded
 
 UNUSED = "Unused"
@@ -111,7 +111,7 @@ class Scopes:
     def _only_joins(self, scope: Scope, steps: Sequence[Step]) -> bool:
         """Whether a group takes any number of tensors, concatenates them, and needs them no more."""
         first = self.graph.nodes[steps[0].makes[0].value - self.graph.arity] if steps and steps[0].makes else None
-        if first is None or first.op.kind != "Concat" or first.replay is not None:
+        if first is None or first.op.kind != "Concat" or first.recorded is not None:
             return False
         return steps[0].reads == scope.reads and not any(set(step.reads) & set(scope.reads) for step in steps[1:])
 
@@ -139,15 +139,15 @@ class Scopes:
         node = self.graph.nodes[unit.node]
         op, inputs = node.op, self.values.inputs[unit.node]
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self.values.outputs[unit.out.value])))
-        if isinstance(node.replay, Refusal):
-            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.replay.reason}; export it to yaml instead")
+        if isinstance(node.recorded, NotRecorded):
+            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.recorded.reason}; export it to yaml instead")
         label = node.name[len(inside) :]
         if node.home.startswith(inside):
             label = node.home[len(inside) :] or label
-        if isinstance(node.replay, Replay) and not self._is_at_home(node, inside):
-            self._register(node, node.replay, scope, inside)
+        if isinstance(node.recorded, RecordedCalls) and not self._is_at_home(node, inside):
+            self._register(node, node.recorded, scope, inside)
             pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
-            return Step(label, node.inputs, makes if node.replay.results else (), pattern)
+            return Step(label, node.inputs, makes if node.recorded.results else (), pattern)
         if isinstance(op, Recorded):
             self._register(node, stated_tensors(op, ()), scope, inside)
             if op.function == UNUSED:
@@ -172,9 +172,9 @@ class Scopes:
                     scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
         return Step(label, node.inputs, makes, layer.pattern)
 
-    def _register(self, node: Node, replay: Replay, scope: Scope, inside: str) -> None:
+    def _register(self, node: Node, recorded: RecordedCalls, scope: Scope, inside: str) -> None:
         """Add what registers the stored tensors of a call, as far as no layer has them."""
-        scope.setup += register_stored(node, replay, inside, self._placed, self.tables, self._attribute)
+        scope.setup += register_stored(node, recorded, inside, self._placed, self.tables, self._attribute)
 
     def _is_at_home(self, node: Node, inside: str) -> bool:
         """Whether a layer stands as a module within its scope, under the path that its weights have."""
@@ -213,11 +213,11 @@ class Scopes:
     ) -> tuple[Step, str]:
         """Return the expression of a layer and its step; lines that come before it are added."""
         node = self.graph.nodes[index]
-        if not isinstance(node.replay, Replay) or self._is_at_home(node, inside):
+        if not isinstance(node.recorded, RecordedCalls) or self._is_at_home(node, inside):
             return step, self._expression(index, step, reads, inside)
-        kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.replay.stored}
+        kinds = {each.name: "parameter" if each.is_parameter else "buffer" for each in node.recorded.stored}
         lines, text, pattern = Lines(
-            node.replay,
+            node.recorded,
             reads,
             lambda name: stored_access(self._attribute(name.removeprefix(inside)), kinds[name]),
             lambda number: f"self.{constant_label(node, number)}",
@@ -253,7 +253,7 @@ class Scopes:
         """Whether a node calls the very module of the node whose weights it shares."""
         node = self.graph.nodes[index]
         owner = None if node.shares is None else self.graph.nodes[node.shares]
-        if owner is None or node.shares is None or owner.replay is not None:
+        if owner is None or node.shares is None or owner.recorded is not None:
             return False
         theirs, own = self.values.inputs[node.shares], self.values.inputs[index]
         return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 from cnnstat.export.pytorch.variables import variable_name
 from cnnstat.ir.recorded_call import (
-    CallOf,
     ConstantNumber,
     InputNumber,
     OwnDevice,
-    Replay,
+    RecordedCall,
+    RecordedCalls,
     ResultOf,
     SliceOf,
     StoredName,
@@ -49,13 +49,13 @@ class Text(NamedTuple):
 
 @dataclass
 class Lines:
-    """The lines of one replay, and what its results are.
+    """The lines of one recorded, and what its results are.
 
     reads: the names of the node's inputs; stored, constants: how stored tensors (by name) and constants are reached.
     taken: names that no variable can have.
     """
 
-    replay: Replay
+    recorded: RecordedCalls
     reads: Sequence[str]
     stored: Callable[[str], str]
     constants: Callable[[int], str]
@@ -64,24 +64,24 @@ class Lines:
 
     def __post_init__(self) -> None:
         """Count how often each result is used."""
-        used = [value for call in self.replay.calls for value in values_of(call)]
-        self._uses = Counter(value.call for value in (*used, *self.replay.results) if isinstance(value, ResultOf))
-        changes = [number for number, call in enumerate(self.replay.calls) if _changes(call)]
+        used = [value for call in self.recorded.calls for value in values_of(call)]
+        self._uses = Counter(value.call for value in (*used, *self.recorded.results) if isinstance(value, ResultOf))
+        changes = [number for number, call in enumerate(self.recorded.calls) if _changes(call)]
         self._settled = max(changes, default=-1)
         self._pending: dict[int, Text] = {}
         self._names: dict[int, str] = {}
 
     def written(self) -> tuple[list[str], str, str]:
         """Return the lines before the last, the last expression, and how its results are nested (see `Layer`)."""
-        last = len(self.replay.calls) - 1
+        last = len(self.recorded.calls) - 1
         for number in range(last):
             self._add(number)
-        results = self.replay.results
+        results = self.recorded.results
         pattern = ", ".join(f"{{{number}}}" for number in range(len(results)))
         if last >= 0:
             paths = [value.path for value in results if isinstance(value, ResultOf) and value.call == last]
             is_whole = paths == [(number,) for number in range(len(results))] and len(results) > 1
-            call = self.replay.calls[last]
+            call = self.recorded.calls[last]
             if is_whole or paths == [()] == [()] * len(results):
                 return self.lines, self._expression(last), pattern
             if len(results) == 1 and results[0] == (call.arguments or (None,))[0] and not call.function.endswith("__"):
@@ -91,7 +91,7 @@ class Lines:
 
     def _add(self, number: int) -> None:
         """Take one call: as a line, or as an expression for the call that uses it."""
-        call = self.replay.calls[number]
+        call = self.recorded.calls[number]
         text = self._expression(number)
         if not self._uses[number]:
             self.lines.append(text)
@@ -108,7 +108,7 @@ class Lines:
 
     def _expression(self, number: int) -> str:
         """Return the text of a call; operands that make it too long get names."""
-        call = self.replay.calls[number]
+        call = self.recorded.calls[number]
         text = self._call(call)
         while len(text) > LONGEST:
             used = [v.call for v in values_of(call) if isinstance(v, ResultOf) and v.call in self._pending]
@@ -122,12 +122,14 @@ class Lines:
     def _name(self, number: int) -> str:
         """Return a name for the result of a call: of the stored tensor it comes from, or else of its function."""
         stored = next((v.name for v in self._behind(number) if isinstance(v, StoredName)), "")
-        parts = self.replay.calls[number].function.removesuffix(".default").split(".")
+        parts = self.recorded.calls[number].function.removesuffix(".default").split(".")
         name = variable_name(stored.rpartition(".")[2]) or variable_name(parts[-1].strip("_")) or "made"
         # A variable whose last use this is can be used again.
-        here = {v.call for v in values_of(self.replay.calls[number]) if isinstance(v, ResultOf)}
-        later = {v.call for call in self.replay.calls[number + 1 :] for v in values_of(call) if isinstance(v, ResultOf)}
-        later |= {value.call for value in self.replay.results if isinstance(value, ResultOf)}
+        here = {v.call for v in values_of(self.recorded.calls[number]) if isinstance(v, ResultOf)}
+        later = {
+            v.call for call in self.recorded.calls[number + 1 :] for v in values_of(call) if isinstance(v, ResultOf)
+        }
+        later |= {value.call for value in self.recorded.results if isinstance(value, ResultOf)}
         live = {own for each, own in self._names.items() if each in later or each not in here}
         found, count = name, 1
         while found in self.taken or found in live:
@@ -138,13 +140,13 @@ class Lines:
     def _behind(self, number: int) -> list[Any]:
         """Return what a call is given, and what the calls before it are given."""
         found: list[Any] = []
-        for value in values_of(self.replay.calls[number]):
+        for value in values_of(self.recorded.calls[number]):
             found += self._behind(value.call) if isinstance(value, ResultOf) else [value]
         return found
 
     # Texts -----------------------------------------------------------------------------------------------------------
 
-    def _call(self, call: CallOf) -> str:
+    def _call(self, call: RecordedCall) -> str:
         """Return the text of a call."""
         home, _, name = call.function.partition(".")
         if home == "Tensor" and call.arguments and not isinstance(call.arguments[0], (int, float)):
@@ -152,7 +154,7 @@ class Lines:
         function = call.function if home in ("F", "torch") else f"torch.{call.function.removesuffix('.default')}"
         return f"{function}({self._arguments(call.arguments, call.keywords)})"
 
-    def _method(self, name: str, call: CallOf) -> str:
+    def _method(self, name: str, call: RecordedCall) -> str:
         """Return the text of a method."""
         first, *rest = call.arguments
         receiver = self._value(first)
@@ -221,18 +223,18 @@ class Lines:
         """Return how the device of what the calls read is written."""
         if self.reads:
             return f"{self.reads[0]}.device"
-        stored = next((self.stored(each.name) for each in self.replay.stored), "")
+        stored = next((self.stored(each.name) for each in self.recorded.stored), "")
         return f"{stored}.device" if stored else 'torch.device("cpu")'
 
 
-def _changes(call: CallOf) -> bool:
+def _changes(call: RecordedCall) -> bool:
     """Whether a call changes what it is given, or makes something else each time, so that its place matters."""
     name = call.function.removesuffix(".default").rpartition(".")[2]
     is_in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
     return is_in_place or any(key == "out" for key, _ in call.keywords) or "rand" in name
 
 
-def _is_atom(call: CallOf) -> bool:
+def _is_atom(call: RecordedCall) -> bool:
     """Whether the text of a call can be called, indexed and multiplied as it stands."""
     name = call.function.partition(".")[2]
     if not call.function.startswith("Tensor."):

@@ -257,7 +257,7 @@ class EuclideanRBF(nn.Module):
         return (x.unsqueeze(-2) - self.weight).square().sum(-1)
 
 
-HANDMADE: dict[str, type[nn.Module]] = {
+CUSTOM_MODULES: dict[str, type[nn.Module]] = {
     module.__name__: module
     for module in (
         BinaryStep,
@@ -288,7 +288,7 @@ def call_as_one(cls: type) -> None:
 
     Exported files need nothing but PyTorch, so that their copies are plain; one is known by its name and its code.
     """
-    own = HANDMADE.get(cls.__name__)
+    own = CUSTOM_MODULES.get(cls.__name__)
     forward = getattr(own and own.forward, "__wrapped__", None)
     if forward is not None and cls is not own and _is_copy(cls.__dict__.get("forward"), forward):
         cls.forward = one_call(cls.forward)  # type: ignore[attr-defined]  # a module has it

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from cnnstat.errors import OpError
+from cnnstat.ir.graph import Node
 from cnnstat.ir.recorded_call import (
     ConstantNumber,
     InputNumber,
     OwnDevice,
-    Replay,
+    RecordedCalls,
     ResultOf,
     SliceOf,
     Stored,
@@ -42,33 +43,33 @@ class Home:
         return found
 
 
-class Replayed(nn.Module):
+class RecordedModule(nn.Module):
     """Recorded calls, made again with the arguments they had; call `settle` once its stored tensors are placed."""
 
-    def __init__(self, replay: Replay) -> None:
+    def __init__(self, recorded: RecordedCalls) -> None:
         super().__init__()
         self._homes: dict[str, Home] = {}
-        self._replay = replay
-        self._functions = [function_of(call.function) for call in replay.calls]
-        for number, constant in enumerate(replay.constants):
+        self._recorded = recorded
+        self._functions = [function_of(call.function) for call in recorded.calls]
+        for number, constant in enumerate(recorded.constants):
             self.register_buffer(f"_constant{number}", torch.clone(constant.value), persistent=False)
 
     def forward(self, *tensors: Tensor) -> Any:
         """Return what the calls make."""
         made: list[Any] = []
-        for function, call in zip(self._functions, self._replay.calls):
+        for function, call in zip(self._functions, self._recorded.calls):
             arguments = [self._value(argument, tensors, made) for argument in call.arguments]
             keywords = {name: self._value(value, tensors, made) for name, value in call.keywords}
             made.append(function(*arguments, **keywords))
-        return tuple(self._value(result, tensors, made) for result in self._replay.results)
+        return tuple(self._value(result, tensors, made) for result in self._recorded.results)
 
     def settle(self, homes: Mapping[str, Home]) -> None:
         """Take note of where the stored tensors are that the calls read."""
-        self._homes = {stored.name: homes[stored.name] for stored in self._replay.stored}
+        self._homes = {stored.name: homes[stored.name] for stored in self._recorded.stored}
 
     def extra_repr(self) -> str:
         """The functions that are called."""
-        return ", ".join(call.function for call in self._replay.calls)
+        return ", ".join(call.function for call in self._recorded.calls)
 
     def _value(self, value: Any, tensors: tuple[Tensor, ...], made: list[Any]) -> Any:
         """Return an argument."""
@@ -112,10 +113,10 @@ def function_of(path: str) -> Callable[..., Any]:
     return function
 
 
-def valueless(replay: Replay) -> str:
-    """Return the name of a buffer that a replay needs but has no value of, an empty text if there is none."""
-    used = {value.name for call in replay.calls for value in values_of(call) if isinstance(value, StoredName)}
-    return next((s.name for s in replay.stored if s.name in used and not has_value(s)), "")
+def valueless(recorded: RecordedCalls) -> str:
+    """Return the name of a buffer that a recorded needs but has no value of, an empty text if there is none."""
+    used = {value.name for call in recorded.calls for value in values_of(call) if isinstance(value, StoredName)}
+    return next((s.name for s in recorded.stored if s.name in used and not has_value(s)), "")
 
 
 def has_value(stored: Stored) -> bool:
@@ -162,6 +163,7 @@ def module_at(root: nn.Module, scope: Callable[[str], nn.Module], path: str) -> 
     return root
 
 
-def stored_of(replays: Iterable[Any]) -> Mapping[str, Stored]:
-    """Return the stored tensors of all replays by name."""
-    return {stored.name: stored for replay in replays if isinstance(replay, Replay) for stored in replay.stored}
+def stored_of(nodes: Iterable[Node]) -> Mapping[str, Stored]:
+    """Return the stored tensors of the recorded calls of some nodes by name."""
+    calls = (node.recorded for node in nodes if isinstance(node.recorded, RecordedCalls))
+    return {stored.name: stored for recorded in calls for stored in recorded.stored}

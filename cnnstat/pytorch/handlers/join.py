@@ -10,7 +10,7 @@ from cnnstat.ops import concat, join
 from cnnstat.pytorch.calls import Call, Handler, Match
 
 
-def _binary(op: Any, *, swapped: bool = False, can_overwrite: bool = True) -> Handler:
+def _binary(op: Any, *, reverse: bool = False, can_overwrite: bool = True) -> Handler:
     """Return the handler of an operation on two tensors, or a tensor and a number."""
 
     def handle(call: Call) -> Match | None:
@@ -20,7 +20,7 @@ def _binary(op: Any, *, swapped: bool = False, can_overwrite: bool = True) -> Ha
         ):
             return None
         made = op(inplace=True) if can_overwrite and call.inplace else op()
-        return Match(made, reads[::-1] if swapped else reads)
+        return Match(made, reads[::-1] if reverse else reads)
 
     return handle
 
@@ -42,10 +42,10 @@ def _concat(op: Any) -> Handler:
 HANDLERS: dict[str, Handler] = {
     "add": _binary(join.Add),
     "sub": _binary(join.Subtract),
-    "rsub": _binary(join.Subtract, swapped=True, can_overwrite=False),
+    "rsub": _binary(join.Subtract, reverse=True, can_overwrite=False),
     "mul": _binary(join.Multiply),
     "div": _binary(join.Divide),
-    "rdiv": _binary(join.Divide, swapped=True, can_overwrite=False),
+    "rdiv": _binary(join.Divide, reverse=True, can_overwrite=False),
     "maximum": _binary(join.Maximum, can_overwrite=False),
     "minimum": _binary(join.Minimum, can_overwrite=False),
     **dict.fromkeys(("cat", "concat", "concatenate", "aten.cat"), _concat(concat.Concat)),
