@@ -33,7 +33,7 @@ from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import make_subject
 from cnnstat.profile.stopwatch import Stopwatch, break_down
 from cnnstat.profile.subject import Subject
-from cnnstat.pytorch import build as torch_model
+from cnnstat.pytorch import modules as torch_model
 from cnnstat.sources.request import Request
 
 LIMIT = 1.5

@@ -125,7 +125,7 @@ def build(
     The other arguments and the errors are those of `load`. Raises CnnstatError too where PyTorch is missing, or has
     nothing to build a layer from.
     """
-    from cnnstat.pytorch.build import build as build_module
+    from cnnstat.pytorch.modules import build as build_module
 
     model = model_reference(source, input, **options).with_request(keeps_values=True)
     return build_module(model.load(), device=device)

@@ -7,7 +7,7 @@ import pytest
 
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Storage, numel
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 
 torch = pytest.importorskip("torch")
 

@@ -2,7 +2,7 @@
 
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 from cnnstat.spec.spec import parse_spec
 
 SMALL = """

@@ -5,7 +5,7 @@ import pytest
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
 from cnnstat.ops.lenet import LENET5_TABLE
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402  # only where there is a torch

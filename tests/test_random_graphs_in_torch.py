@@ -14,7 +14,7 @@ from cnnstat.analysis.receptive_field.fields import receptive_fields
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.ir.op import Family, numel
 from cnnstat.ops import lookup, names
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 
 torch = pytest.importorskip("torch")
 from module_oracle import (  # noqa: E402  # imports torch

@@ -12,7 +12,7 @@ import cnnstat
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402  # only where there is a torch
@@ -186,7 +186,7 @@ def test_an_op_without_a_module_is_told():
 
 def test_a_missing_torch_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    for name in [name for name in sys.modules if name.startswith("cnnstat.pytorch.build.")]:
+    for name in [name for name in sys.modules if name.startswith("cnnstat.pytorch.modules.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(CnnstatError, match=r"needs PyTorch, which is not installed; pip install 'cnnstat\[torch\]'"):
         build(graph_of("a"))

@@ -4,7 +4,7 @@ import pytest
 from small_networks import SMALL, built, graph_of
 
 import cnnstat
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402  # only where there is a torch

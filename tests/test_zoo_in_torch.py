@@ -3,7 +3,7 @@
 import pytest
 
 import cnnstat
-from cnnstat.pytorch.build import build
+from cnnstat.pytorch.modules import build
 from cnnstat.sources import zoo
 
 torch = pytest.importorskip("torch")

@@ -72,7 +72,7 @@ class RecordedCall:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A parameter or buffer that a recorded reads.
+    """A parameter or buffer that recorded calls read.
 
     value: the tensor itself where it is no parameter and has memory; dtype: as PyTorch calls it.
     """

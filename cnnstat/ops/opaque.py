@@ -42,7 +42,7 @@ class Opaque(Recorded):
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
         """Return the stated dtypes, or the model's."""
-        return (*self.made, *(self.made[-1:] or (model,)) * count)[:count]
+        return (*self.result_dtypes, *(self.result_dtypes[-1:] or (model,)) * count)[:count]
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return the stated operations beyond 2 × MACs."""

@@ -17,7 +17,7 @@ from cnnstat.profile.plan import Plan, Planned
 from cnnstat.profile.quiet import quiet_median
 from cnnstat.profile.stopwatch import BackwardStopwatch, Clock, Costs, Stopwatch
 from cnnstat.profile.subject import Subject
-from cnnstat.pytorch.build.network import Network, Step
+from cnnstat.pytorch.modules.network import Network, Step
 
 LENGTH = 100
 """Calls in a chain."""

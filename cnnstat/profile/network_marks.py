@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cnnstat.ir.graph import Edge
 from cnnstat.profile.observer import LayerCall, Observer, copied
-from cnnstat.pytorch.build.network import Network, tensors_in
+from cnnstat.pytorch.modules.network import Network, tensors_in
 
 
 class NetworkMarks:

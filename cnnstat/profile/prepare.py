@@ -21,8 +21,8 @@ from cnnstat.profile.options import Options
 from cnnstat.profile.plan import Plan
 from cnnstat.profile.subject import Subject
 from cnnstat.profile.weights import SEED, fill_randomly
-from cnnstat.pytorch.build.network import build_network
 from cnnstat.pytorch.model_isolation import same_random_numbers
+from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.runnable import Runnable, runnable_module, runnable_source
 from cnnstat.sources.load import is_torch, load_source
 from cnnstat.sources.request import Request, RequestError

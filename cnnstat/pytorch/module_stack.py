@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
-from cnnstat.pytorch.build.custom_modules import call_as_one
+from cnnstat.pytorch.modules.custom_modules import call_as_one
 
 Modules = list[tuple[str, nn.Module]]
 """Modules with their paths, the outer before the inner."""

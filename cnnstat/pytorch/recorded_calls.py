@@ -180,7 +180,7 @@ def _places(made: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, 
 
 @dataclass
 class _Maker:
-    """Makes one recorded: first which calls it takes, then the calls with stand-ins for tensors."""
+    """Works out the calls behind a tensor: first which it takes, then the calls with references in place of tensors."""
 
     log: Log
     inputs: Sequence[torch.Tensor]
@@ -283,7 +283,7 @@ def plain_value_again(value: Any, tensor: Any) -> Any:
 
 
 def described(stored: StoredTensor) -> Stored:
-    """Return a parameter or buffer as a recorded names it; a buffer with its value, if that is there and not large."""
+    """Return a parameter or buffer as recorded calls name it; a buffer with its value, if that is there and not large."""
     tensor = stored.tensor
     has_value = not stored.is_parameter and tensor.device.type != "meta" and tensor.numel() <= MOST_ELEMENTS
     return Stored(

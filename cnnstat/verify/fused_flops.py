@@ -6,7 +6,7 @@ import warnings
 
 import torch
 
-from cnnstat.pytorch.example import Made
+from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.model_isolation import preserved
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.verify.flop_counter import Evidence, fused_evidence
@@ -20,5 +20,5 @@ def alone(subject: Subject) -> Evidence:
     with preserved(modules_of(module)), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module.train(subject.mode == "train")
-        made = Made(example, module, getattr(torch, subject.graph.dtype), None)
+        made = ExampleTensors(example, module, getattr(torch, subject.graph.dtype), None)
         return fused_evidence(lambda: module(*made.arguments, **made.keywords))

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from cnnstat.ir.graph import Edge
-from cnnstat.pytorch.build.network import Network
-from cnnstat.pytorch.build.network import tensors_in as results_of
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import ModuleStack
+from cnnstat.pytorch.modules.network import Network
+from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import tensors_in
 from cnnstat.pytorch.trace import trace_with

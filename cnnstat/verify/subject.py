@@ -12,8 +12,8 @@ from torch import nn
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.ir.graph import Graph
-from cnnstat.pytorch.build.network import Network
 from cnnstat.pytorch.example import Example, with_sizes
+from cnnstat.pytorch.modules.network import Network
 from cnnstat.sources.request import InputShape
 
 MAX_REAL_BYTES = 4 * 2**30
@@ -99,7 +99,7 @@ def spec_subject(
     """
 
     def build(is_real: bool) -> Network:
-        from cnnstat.pytorch.build.network import build_network
+        from cnnstat.pytorch.modules.network import build_network
 
         network = build_network(graph, None if is_real else "meta", None)
         return network.train(mode == "train")

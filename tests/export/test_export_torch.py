@@ -19,7 +19,7 @@ from cnnstat.sources import zoo
 from cnnstat.spec.spec import parse_spec
 
 torch = pytest.importorskip("torch")
-from cnnstat.pytorch.build import build  # noqa: E402  # imports torch
+from cnnstat.pytorch.modules import build  # noqa: E402  # imports torch
 
 SMALL = {
     "alexnet_2012": (3, 67, 67),

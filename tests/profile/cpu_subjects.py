@@ -10,7 +10,7 @@ from cnnstat.profile.observer import UNATTRIBUTED, Observer  # noqa: E402
 from cnnstat.profile.options import Options  # noqa: E402
 from cnnstat.profile.prepare import make_subject  # noqa: E402
 from cnnstat.profile.subject import Subject  # noqa: E402
-from cnnstat.pytorch.build.network import Network, Step  # noqa: E402
+from cnnstat.pytorch.modules.network import Network, Step  # noqa: E402
 from cnnstat.sources.request import Request  # noqa: E402
 
 CPU = torch.device("cpu")

@@ -19,7 +19,7 @@ _IMPORTS = {
 @cache
 def _definitions() -> dict[str, str]:
     """Return the source of everything that is defined at the top of the file of handmade modules."""
-    path = Path(cnnstat.__file__).parent / "pytorch" / "build" / "custom_modules.py"
+    path = Path(cnnstat.__file__).parent / "pytorch" / "modules" / "custom_modules.py"
     # What a trace needs has no place in a file that stands alone.
     source = path.read_text(encoding="utf-8").replace("    @one_call\n", "")
     found = {}

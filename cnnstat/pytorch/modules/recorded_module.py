@@ -44,7 +44,7 @@ class Home:
 
 
 class RecordedModule(nn.Module):
-    """Recorded calls, made again with the arguments they had; call `settle` once its stored tensors are placed."""
+    """Recorded calls, made again with the arguments they had; call `bind` once its stored tensors are placed."""
 
     def __init__(self, recorded: RecordedCalls) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class RecordedModule(nn.Module):
             made.append(function(*arguments, **keywords))
         return tuple(self._value(result, tensors, made) for result in self._recorded.results)
 
-    def settle(self, homes: Mapping[str, Home]) -> None:
+    def bind(self, homes: Mapping[str, Home]) -> None:
         """Take note of where the stored tensors are that the calls read."""
         self._homes = {stored.name: homes[stored.name] for stored in self._recorded.stored}
 
@@ -114,7 +114,7 @@ def function_of(path: str) -> Callable[..., Any]:
 
 
 def valueless(recorded: RecordedCalls) -> str:
-    """Return the name of a buffer that a recorded needs but has no value of, an empty text if there is none."""
+    """Return the name of a buffer that recorded calls need but that has no value, an empty text if there is none."""
     used = {value.name for call in recorded.calls for value in values_of(call) if isinstance(value, StoredName)}
     return next((s.name for s in recorded.stored if s.name in used and not has_value(s)), "")
 

@@ -13,9 +13,9 @@ from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
-from cnnstat.ir.recorded_call import Refusal
-from cnnstat.pytorch.build.op_modules import Unused, make_twin, register_operands, twin_arguments
-from cnnstat.pytorch.build.recorded_module import Replayed, register, stored_of, valueless
+from cnnstat.ir.recorded_call import NotRecorded
+from cnnstat.pytorch.modules.op_modules import Unused, module_arguments, module_of, register_operands
+from cnnstat.pytorch.modules.recorded_module import RecordedModule, register, stored_of, valueless
 
 
 class Scope(nn.Module):
@@ -113,20 +113,20 @@ def tensors_in(result: Any) -> Iterator[Tensor]:
 
 
 def build_network(graph: Graph, device: str | torch.device | None, dtype: str | torch.dtype | None) -> Network:
-    """Return the module of a graph, see `cnnstat.pytorch.build.build`."""
+    """Return the module of a graph, see `cnnstat.pytorch.modules.build`."""
     values = infer_shapes(graph)
     network = Network(graph.name, tuple(i.name for i in graph.inputs), graph.outputs)
     kind = _torch_dtype(graph.dtype if dtype is None else dtype)
     with nullcontext() if device is None else _device(device):
         layers = _layers(graph, values)
-        stored = stored_of(node.replay for node in graph.nodes if not node.home)
+        stored = stored_of(node for node in graph.nodes if not node.home)
         at_home = {node.home or node.name: layers[node.name] for node in graph.nodes if node.name in layers}
         paths = place(network, at_home, graph.blocks, stored)
         homes = register(network, lambda name: Scope(name), stored.values())
         for layer in layers.values():
-            if isinstance(layer, Replayed):
-                layer.settle(homes)
-        traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.replay is None}
+            if isinstance(layer, RecordedModule):
+                layer.bind(homes)
+        traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.recorded is None}
         register_operands(traced, network, lambda name: Scope(name))
     owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
     network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
@@ -162,7 +162,7 @@ def _layers(graph: Graph, values: Values) -> dict[str, nn.Module]:
             raise CnnstatError(f"{node.name} ({node.op.kind}): {error}") from None
         if owner is None:
             layer.requires_grad_(node.trainable)
-        elif node.replay is None:
+        elif node.recorded is None:
             _tie(layer, layers[owner.name])
         layers[node.name] = layer
     return layers
@@ -170,25 +170,25 @@ def _layers(graph: Graph, values: Values) -> dict[str, nn.Module]:
 
 def _layer(node: Node, inputs: Shapes) -> nn.Module:
     """Return the module of a node: of its recorded calls where it has them, else of its op; raises OpError."""
-    if isinstance(node.replay, Refusal):
-        raise OpError(f"{node.replay.reason}; build the original model instead")
-    if node.replay is None or node.home:
-        return make_twin(node.op, inputs)
-    if node.replay.is_idle:
+    if isinstance(node.recorded, NotRecorded):
+        raise OpError(f"{node.recorded.reason}; build the original model instead")
+    if node.recorded is None or node.home:
+        return module_of(node.op, inputs)
+    if node.recorded.is_idle:
         return Unused()
-    missing = valueless(node.replay)
+    missing = valueless(node.recorded)
     if missing:
         raise OpError(
             f"the buffer {missing} has no values; give the model memory, it is on the meta device or too large"
         )
-    return Replayed(node.replay)
+    return RecordedModule(node.recorded)
 
 
 def _is_same(node: Node, inputs: Shapes, owner: Node, theirs: Shapes) -> bool:
     """Whether a node that shares the weights of another can call its very module."""
-    if node.replay is not None or owner.replay is not None:
+    if node.recorded is not None or owner.recorded is not None:
         return False
-    return node.op == owner.op and twin_arguments(node.op, inputs) == twin_arguments(owner.op, theirs)
+    return node.op == owner.op and module_arguments(node.op, inputs) == module_arguments(owner.op, theirs)
 
 
 def _tie(layer: nn.Module, owner: nn.Module) -> None:

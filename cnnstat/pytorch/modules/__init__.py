@@ -24,7 +24,7 @@ def build(
     Raises CnnstatError where PyTorch is missing or cannot build a layer, SpecError where an op refuses its inputs.
     """
     try:
-        from cnnstat.pytorch.build.network import build_network
+        from cnnstat.pytorch.modules.network import build_network
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -14,8 +14,8 @@ from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes, Storage
 from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
-from cnnstat.pytorch.build.custom_modules import HANDMADE
-from cnnstat.pytorch.build.recorded_module import SCALE, Home, module_at
+from cnnstat.pytorch.modules.custom_modules import CUSTOM_MODULES
+from cnnstat.pytorch.modules.recorded_module import SCALE, Home, module_at
 
 UNUSED = "Unused"
 """What the frontend calls tensors that no call of a forward pass used."""
@@ -136,12 +136,12 @@ class Function(nn.Module):
         return ", ".join((self._name, *(f"{name}={value}" for name, value in self._arguments.items())))
 
 
-def make_twin(op: Op, inputs: Shapes) -> nn.Module:
+def module_of(op: Op, inputs: Shapes) -> nn.Module:
     """Return the module of an op for these input shapes; raises OpError where there is none."""
     if isinstance(op, (Applied, Recorded)):
-        return traced_module(op, inputs, make_twin)
-    made = HANDMADE.get(type(op).__name__) or _twin(op)
-    arguments = twin_arguments(op, inputs)
+        return traced_module(op, inputs, module_of)
+    made = CUSTOM_MODULES.get(type(op).__name__) or _twin(op)
+    arguments = module_arguments(op, inputs)
     if isinstance(made, type) and issubclass(made, nn.Module):
         try:
             return made(**arguments)
@@ -152,9 +152,9 @@ def make_twin(op: Op, inputs: Shapes) -> nn.Module:
     return Function(op.torch, in_place or made, arguments)
 
 
-def twin_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
+def module_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
     """Return what the module of an op is built with."""
-    extra = getattr(HANDMADE.get(type(op).__name__), "call_arguments", ())
+    extra = getattr(CUSTOM_MODULES.get(type(op).__name__), "call_arguments", ())
     return {**op.torch_arguments(inputs), **{name: getattr(op, name) for name in extra}}
 
 
