@@ -11,15 +11,15 @@ from torch import nn
 
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.ir.op import Shape
-from cnnstat.pytorch.build.network import Network
-from cnnstat.pytorch.build.network import tensors_in as results_of
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import FIRST_ONLY, function_name
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.module_stack import CallStack
+from cnnstat.pytorch.module_stack import ModuleStack
+from cnnstat.pytorch.modules.network import Network
+from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
-from cnnstat.pytorch.trace import replay
+from cnnstat.pytorch.trace import trace_with
 from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence, unfused
 from cnnstat.verify.subject import Subject
 
@@ -65,12 +65,12 @@ def _model_pass(module: nn.Module, subject: Subject, real: bool) -> Pass:
     recorders: list[CountingRecorder] = []
     with FlopMeter() as meter:
 
-        def listen(builder: Builder, stack: CallStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+        def listen(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
             recorders.append(CountingRecorder(builder, stack, faker, meter))
             return recorders[0]
 
         assert subject.example is not None
-        graph = replay(module, subject.example, listen, dtype=subject.dtype, mode=subject.mode, real=real)
+        graph = trace_with(module, subject.example, listen, dtype=subject.dtype, mode=subject.mode, real=real)
     recorder = recorders[0]
     names = tuple(node.name for node in graph.nodes)
     runs = recorder.finished(graph)
@@ -82,21 +82,21 @@ class CountingRecorder(Recorder):
 
     takes_shortcuts = False
 
-    def __init__(self, builder: Builder, stack: CallStack, faker: Faker | None, meter: FlopMeter) -> None:
+    def __init__(self, builder: Builder, stack: ModuleStack, faker: Faker | None, meter: FlopMeter) -> None:
         super().__init__(builder, stack, faker)
         self._meter = meter
         self._on_weights: dict[int, Evidence] = {}
         self.runs: list[Run] = []
         self.outside = 0
 
-    def heard(
+    def record(
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
     ) -> None:
         """Record a call, and give its count to the node it became, or to the first node that uses its result."""
         found = evidence(self._meter.macs(), inner)
-        works = list(self.builder.ledger.works)
-        super().heard(function, arguments, keywords, made, inner)
-        after = self.builder.ledger.works
+        works = list(self.builder.ownership.works)
+        super().record(function, arguments, keywords, made, inner)
+        after = self.builder.ownership.works
         for draft in self.builder.nodes[len(self.runs) :]:
             self.runs.append(Run(draft.where.path, draft.function))
             for number, (before, now) in enumerate(zip(works, after)):
