@@ -11,13 +11,12 @@ from typing import Any
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.api import load
 from cnnstat.check.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
-from cnnstat.check.evaluate import Comparison, verdict
-from cnnstat.check.limits import read_limits
-from cnnstat.check.measurement import Measurement, measurement
-from cnnstat.check.metrics import METRICS
-from cnnstat.check.report import Status
-from cnnstat.check.settings import ModelSettings
-from cnnstat.check.tables import Tables
+from cnnstat.check.configuration import ModelSettings
+from cnnstat.check.configuration_file import ConfigurationReader
+from cnnstat.check.limits import METRICS, read_limits
+from cnnstat.check.model_figures import ModelFigures, figures_of
+from cnnstat.check.result import Status
+from cnnstat.check.verdicts import Comparison, verdict
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 
@@ -69,16 +68,16 @@ def assert_budget(
     budgets = {metric: _table(metric, budget) for metric, budget in given.items() if budget is not None}
     if not budgets:
         raise CnnstatError('assert_budget needs a limit, as in params="5 M"')
-    tables = Tables("assert_budget", budgets, {})
-    limits = read_limits(tables, ())
-    if tables.problems:
-        raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in tables.problems))
+    reader = ConfigurationReader("assert_budget", budgets, {})
+    limits = read_limits(reader, ())
+    if reader.problems:
+        raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
     graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
     label = name or (graph.name if isinstance(source, Graph) else Path(source).as_posix())
     settings = ModelSettings(source=label, name=label, optimizer=optimizer)
-    found = measurement(analyze_graph(graph, optimizer=optimizer), settings)
-    before = _baseline(baseline, label, found)
-    comparison = Comparison(found=found, baseline=before.of(label), is_required=baseline is not None)
+    figures = figures_of(analyze_graph(graph, optimizer=optimizer), settings)
+    before = _baseline(baseline, label, figures)
+    comparison = Comparison(figures=figures, baseline=before.of(label), is_required=baseline is not None)
     verdicts = [verdict(limit, comparison) for limit in limits]
     for warned in (v for v in verdicts if v.status is Status.WARN):
         warnings.warn(f"{label}: {warned.message}", BudgetWarning, stacklevel=2)
@@ -94,12 +93,12 @@ def _table(metric: str, budget: Budget) -> Mapping[str, Any]:
     return budget if isinstance(budget, Mapping) else {METRICS[metric].bounds[0]: budget}
 
 
-def _baseline(path: str | os.PathLike[str] | None, name: str, found: Measurement) -> Baseline:
-    """Return the baseline in a file, checked for being measured alike."""
+def _baseline(path: str | os.PathLike[str] | None, name: str, figures: ModelFigures) -> Baseline:
+    """Return the baseline in a file, checked for equal conditions."""
     if path is None:
         return NO_BASELINE
     baseline = read_baseline(Path(path), str(path))
     before = baseline.of(name)
-    if isinstance(before, Measurement):
-        check_conditions(name, found, before, str(path))
+    if isinstance(before, ModelFigures):
+        check_conditions(name, figures, before, str(path))
     return baseline

@@ -1,20 +1,28 @@
-"""Baselines: figures that growth is measured against, as a committed JSON file keeps them."""
+"""Baselines: figures that growth is measured against, their file, and the layers that differ from them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from cnnstat.check.measurement import Measurement, from_json, to_json
-from cnnstat.check.metrics import CONVENTION, METRICS
+from cnnstat.check.limits import CONVENTION, METRICS
+from cnnstat.check.model_figures import LayerFigures, ModelFigures, from_json, to_json
+from cnnstat.check.result import LayerChange
 from cnnstat.errors import CnnstatError
 
 SCHEMA = "cnnstat-baseline/1"
 """Name and version of the file's form."""
 MAX_BYTES = 64 * 2**20
+LEAST_LIKENESS = 0.75
+"""Share of layers with the same name and op from which on a new model counts as a renamed one."""
+LayerPair = tuple[LayerFigures | None, LayerFigures | None]
+"""A layer before and after; None on the side where it does not exist."""
+MAX_ALIGNED = 1000
+"""Most differing layers that are aligned by what they are; longer stretches are matched by name alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,77 +37,77 @@ class Missing:
 class Baseline:
     """What figures are compared with.
 
-    shown: what reports call it. models: measurements by the name of the model. otherwise: why any other has none.
-    notes: what a reader should know.
+    label: what reports call it. models: figures by the name of the model. otherwise: why any other has none.
+    notes: what a reader should know, one line each.
     """
 
-    shown: str | None
-    models: Mapping[str, Measurement | Missing]
+    label: str | None
+    models: Mapping[str, ModelFigures | Missing]
     otherwise: Missing
     notes: tuple[str, ...] = ()
 
-    def of(self, name: str) -> Measurement | Missing:
-        """Return the measurement of a model, or why there is none."""
+    def of(self, name: str) -> ModelFigures | Missing:
+        """Return the figures of a model, or why there are none."""
         return self.models.get(name, self.otherwise)
 
 
 NO_BASELINE = Baseline(
-    shown=None, models={}, otherwise=Missing(reason="no baseline: name one with --baseline or --baseline-ref")
+    label=None, models={}, otherwise=Missing(reason="no baseline: name one with --baseline or --baseline-ref")
 )
 
 
-def read_baseline(path: Path, shown: str) -> Baseline:
+def read_baseline(path: Path, label: str) -> Baseline:
     """Return the baseline in a file, an empty one if there is no such file; raises CnnstatError if it is damaged."""
     if not path.exists():
-        reason = f"no baseline: there is no {shown}; `cnnstat check --update-baseline` writes it"
-        return Baseline(shown=None, models={}, otherwise=Missing(reason=reason))
+        reason = f"no baseline: there is no {label}; `cnnstat check --update-baseline` writes it"
+        return Baseline(label=None, models={}, otherwise=Missing(reason=reason))
     try:
         if path.stat().st_size > MAX_BYTES:
-            raise CnnstatError(f"{shown}: larger than {MAX_BYTES >> 20} MiB; this is no baseline")
+            raise CnnstatError(f"{label}: larger than {MAX_BYTES >> 20} MiB; this is no baseline")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CnnstatError(f"{shown}: cannot be read: {error}") from None
-    return parse_baseline(text, shown)
+        raise CnnstatError(f"{label}: cannot be read: {error}") from None
+    return parse_baseline(text, label)
 
 
-def parse_baseline(text: str, shown: str) -> Baseline:
+def parse_baseline(text: str, label: str) -> Baseline:
     """Return the baseline in a text; raises CnnstatError if it is none, or was counted otherwise."""
     remedy = "write it again with `cnnstat check --update-baseline`"
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CnnstatError(f"{shown}{place}: not valid JSON; resolve the conflict, or {remedy}") from None
+        raise CnnstatError(f"{label}{place}: not valid JSON; resolve the conflict, or {remedy}") from None
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
-        raise CnnstatError(f"{shown}: its schema is {str(schema)[:40]}, this version reads {SCHEMA}; {remedy}")
+        raise CnnstatError(f"{label}: its schema is {str(schema)[:40]}, this version reads {SCHEMA}; {remedy}")
     if document.get("convention") != CONVENTION:
-        raise CnnstatError(f"{shown}: its figures were counted by another convention; {remedy}")
+        raise CnnstatError(f"{label}: its figures were counted by another convention; {remedy}")
     try:
         models = {str(name): from_json(entry) for name, entry in document["models"].items()}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise CnnstatError(f"{shown}: damaged ({type(error).__name__}: {error}); {remedy}") from None
-    missing = Missing(reason=f"no baseline: {shown} does not list it; `cnnstat check --update-baseline` adds it")
-    return Baseline(shown=shown, models=models, otherwise=missing)
+        raise CnnstatError(f"{label}: damaged ({type(error).__name__}: {error}); {remedy}") from None
+    missing = Missing(reason=f"no baseline: {label} does not list it; `cnnstat check --update-baseline` adds it")
+    return Baseline(label=label, models=models, otherwise=missing)
 
 
-def check_conditions(name: str, found: Measurement, baseline: Measurement, shown: str) -> None:
-    """Raise CnnstatError if two measurements of a model cannot be compared."""
-    if found.conditions == baseline.conditions:
+def check_conditions(name: str, figures: ModelFigures, baseline: ModelFigures, label: str) -> None:
+    """Raise CnnstatError if the figures of a model and of its baseline cannot be compared."""
+    if figures.conditions == baseline.conditions:
         return
-    pairs = (
-        ("dtype", baseline.dtype, found.dtype),
-        ("input", " ".join(baseline.inputs), " ".join(found.inputs)),
-        ("optimizer", baseline.optimizer, found.optimizer),
+    conditions = (
+        ("dtype", baseline.dtype, figures.dtype),
+        ("input", " ".join(baseline.inputs), " ".join(figures.inputs)),
+        ("optimizer", baseline.optimizer, figures.optimizer),
     )
-    said = "; ".join(f"{what} was {before}, is {now}" for what, before, now in pairs if before != now)
+    changes = "; ".join(f"{what} was {before}, is {now}" for what, before, now in conditions if before != now)
     raise CnnstatError(
-        f"{shown}: {name} was measured under other conditions ({said}); measure alike, or write it again with "
+        f"{label}: {name} was measured under other conditions ({changes}); measure alike, or write it again with "
         "`cnnstat check --update-baseline`"
     )
 
 
-def baseline_text(models: Mapping[str, Measurement]) -> str:
+def baseline_text(models: Mapping[str, ModelFigures]) -> str:
     """Return the text of a baseline file: sorted, a line for each layer, the same for the same figures."""
     entries = ",\n".join(f"    {_line(name)}: {_entry(to_json(models[name]))}" for name in sorted(models))
     body = f"{{\n{entries}\n  }}" if entries else "{}"
@@ -115,33 +123,114 @@ def _entry(entry: dict[str, Any]) -> str:
 
 
 def _line(value: Any) -> str:
-    """Return JSON on one line, ASCII so that any checkout reads it."""
-    return json.dumps(value, allow_nan=False)
+    return json.dumps(value, allow_nan=False)  # ASCII, so that any checkout reads it
 
 
-def difference_lines(before: Mapping[str, Measurement | Missing], after: Mapping[str, Measurement]) -> list[str]:
+def difference_lines(before: Mapping[str, ModelFigures | Missing], after: Mapping[str, ModelFigures]) -> list[str]:
     """Return what an update changes, a line for each figure that does."""
     lines = []
     for name in sorted({*before, *after}):
         old, new = before.get(name), after.get(name)
         if new is None:
             lines.append(f"{name}: no longer checked, removed")
-        elif not isinstance(old, Measurement):
+        elif not isinstance(old, ModelFigures):
             lines.append(f"{name}: new")
         else:
-            lines += _changes(name, old, new)
+            lines += _total_changes(name, old, new)
     return lines
 
 
-def _changes(name: str, old: Measurement, new: Measurement) -> list[str]:
+def _total_changes(name: str, old: ModelFigures, new: ModelFigures) -> list[str]:
     """Return the totals of one model that differ, or that only layers or conditions do."""
     lines = []
     for key, metric in METRICS.items():
         before, after = old.totals.get(key), new.totals.get(key)
         if before != after:
-            texts = ["none" if n is None else metric.show_exactly(n) for n in (before, after)]
+            texts = ["none" if n is None else metric.exact_text(n) for n in (before, after)]
             growth = f" ({after - before:+,})" if before is not None and after is not None else ""
             lines.append(f"{name}: {key} {texts[0]} -> {texts[1]}{growth}")
     if not lines and to_json(old) != to_json(new):
         lines.append(f"{name}: same totals; layers or conditions differ")
     return lines
+
+
+def with_renames(then: Baseline, now: Baseline) -> Baseline:
+    """Return the earlier baseline, in which what has gone stands for the new models that are most like it too."""
+    gone = {name: m for name, m in then.models.items() if name not in now.models and isinstance(m, ModelFigures)}
+    new = {name: m for name, m in now.models.items() if name not in then.models and isinstance(m, ModelFigures)}
+    renamed: dict[str, ModelFigures] = {}
+    notes = []
+    pairs = sorted(((_likeness(a, b), old, name) for old, a in gone.items() for name, b in new.items()), reverse=True)
+    for likeness, old, name in pairs:
+        if likeness >= LEAST_LIKENESS and old in gone and name not in renamed:
+            renamed[name] = gone.pop(old)
+            notes.append(f"{name} is held against {old} of the earlier baseline, whose layers it has")
+    return replace(then, models={**then.models, **renamed}, notes=(*then.notes, *notes))
+
+
+def _likeness(one: ModelFigures, other: ModelFigures) -> float:
+    """Return the share of layers that two models have in common by name and op, 0 to 1."""
+    first, second = ({row[:2] for row in figures.layers} for figures in (one, other))
+    return len(first & second) / max(1, len(first | second))
+
+
+def layer_pairs(before: Sequence[LayerFigures], after: Sequence[LayerFigures]) -> list[LayerPair]:
+    """Return the layers that differ, in execution order, removed ones where they stood.
+
+    Layers without a name of their own are numbered, so that one more shifts the names of all behind it. What is equal
+    but for its name is therefore aligned first, and only the rest is matched by name.
+    """
+    if before == after:
+        return []
+    return [pair for old, new in _stretches(before, after) for pair in _matched(old, new)]
+
+
+def layer_changes(before: Sequence[LayerFigures], after: Sequence[LayerFigures]) -> tuple[LayerChange, ...]:
+    """Return the layers that differ, as reports show them."""
+    return tuple(_layer_change(*pair) for pair in layer_pairs(before, after))
+
+
+def _stretches(
+    before: Sequence[LayerFigures], after: Sequence[LayerFigures]
+) -> Iterator[tuple[list[LayerFigures], list[LayerFigures]]]:
+    """Yield stretches of layers that differ, between stretches whose ops and figures are equal."""
+    start = 0
+    # most changes touch few layers: an equal head needs no alignment, whose time grows with the square of the length
+    while start < min(len(before), len(after)) and before[start] == after[start]:
+        start += 1
+    old, new = list(before[start:]), list(after[start:])
+    if max(len(old), len(new)) > MAX_ALIGNED:
+        yield old, new
+        return
+    matcher = SequenceMatcher(None, [row[1:] for row in old], [row[1:] for row in new], autojunk=False)
+    for kind, a, b, c, d in matcher.get_opcodes():
+        if kind != "equal":
+            yield old[a:b], new[c:d]
+
+
+def _matched(old: list[LayerFigures], new: list[LayerFigures]) -> Iterator[LayerPair]:
+    """Yield the layers of one stretch: by name, then by position among those of the same op, else alone."""
+    partners = {row.name: row for row in old}
+    matches: dict[int, LayerFigures] = {}
+    for number, row in enumerate(new):
+        if row.name in partners:
+            matches[number] = partners.pop(row.name)
+    rest = list(partners.values())
+    for number, row in enumerate(new):
+        same = next((r for r in rest if r.op == row.op), None) if number not in matches else None
+        if same is not None:
+            rest.remove(same)
+            matches[number] = same
+    yield from ((row, None) for row in rest)
+    yield from ((matches.get(number), row) for number, row in enumerate(new))
+
+
+def _layer_change(before: LayerFigures | None, after: LayerFigures | None) -> LayerChange:
+    row = after or before
+    assert row is not None
+    return LayerChange(
+        name=row.name,
+        op=row.op,
+        before=None if before is None else before.figures,
+        after=None if after is None else after.figures,
+    )

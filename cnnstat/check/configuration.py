@@ -1,51 +1,113 @@
-"""Configuration: finding and reading `[tool.cnnstat.check]` of pyproject.toml, cnnstat.toml or cnnstat.yaml."""
+"""Configuration: the models to check, their limits, and what to compare them with, from `[tool.cnnstat.check]`."""
 
 from __future__ import annotations
 
-import re
-import sys
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cnnstat.check.settings import Settings, read_settings
-from cnnstat.check.sources import from_here
-from cnnstat.check.tables import ConfigurationError, Tables
-from cnnstat.check.tables import Path as Keys
-from cnnstat.check.toml_places import places as toml_places
-from cnnstat.errors import CnnstatError, Location, Problem
-from cnnstat.spec.text_file import read_text
-from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree
-from cnnstat.spec.yaml_tree import parse
+from cnnstat.analysis.memory import OPTIMIZER_STATES
+from cnnstat.check.configuration_file import ConfigurationReader, Keys, path_from_here, read_configuration_file
+from cnnstat.check.limits import Limit, overridden, read_limits
+from cnnstat.check.result import Place
+from cnnstat.errors import CnnstatError
+from cnnstat.sources import zoo
+from cnnstat.sources.request import InputShape, Request, input_shape, parse_input
+from cnnstat.units import check_dtype
 
 NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
-TOOL_KEYS = ("check",)
-"""Parts of `[tool.cnnstat]`; there is one so far."""
+KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
+MODEL_KEYS = ("source", "name", "input", "inputs", "batch", "dtype", "set", "arguments", "mode", "optimizer", "budgets")
+MODES = ("eval", "train")
+MAX_DOUBLE_WILDCARDS = 2
+"""Most `**` in one source; each more multiplies the folders that are walked."""
+_WILDCARDS = frozenset("*?[")
 
-MAX_BYTES = 2**20
-"""Largest configuration that is read."""
-MAX_VALUES = 50_000
-"""Most values of a configuration in YAML, an alias counted as all that it stands for."""
-MAX_PARTS = 100
-"""Most parts of a dotted key; reading one takes time in proportion to the square of its length."""
 
-_LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MAX_PARTS}}}""")
-_TOML_PLACE = re.compile(r"\s*\(at line (?P<line>\d+), column (?P<column>\d+)\)|\s*\(at end of document\)")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """One model to check.
+
+    source: as the user wrote it, with a path from the folder of the configuration. name: what reports and baselines
+        call it. request, optimizer: how it is analyzed. limits: what must hold. setting: where it is listed.
+    """
+
+    source: str
+    name: str
+    request: Request = field(default_factory=Request)
+    optimizer: str = "sgd"
+    limits: tuple[Limit, ...] = ()
+    setting: Place | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The content of a configuration.
+
+    origin: the configuration's file as messages call it, or `command line`. folder: where its paths start.
+    limits: those of every model. baseline, baseline_ref: the file or the git ref to compare with.
+    """
+
+    origin: str
+    folder: Path
+    models: tuple[ModelSettings, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    baseline: str | None = None
+    baseline_ref: str | None = None
+    require_baseline: bool = False
+    fail_on_baseline_growth: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFile:
+    """Where a model is read from.
+
+    source: what `load_source` takes, from the current folder. file: its file, None for a module or a library's model.
+    rest: what stands behind the file, as `:Class`. is_spec: whether it is a spec of this language.
+    is_zoo: whether it is a network of the zoo, which goes by its name rather than by its path.
+    """
+
+    source: str
+    file: Path | None
+    rest: str = ""
+    is_spec: bool = True
+    is_zoo: bool = False
+
+
+def locate(source: str, folder: Path) -> ModelFile:
+    """Return the file of a source that is written in a configuration in `folder`, or on the command line there."""
+    if source in zoo.names():
+        return ModelFile(source=source, file=zoo.path(source), is_zoo=True)
+    head, separator, rest = source.partition(":")
+    if len(head) == 1 and os.name == "nt":  # a drive letter
+        drive, (head, separator, rest) = head, rest.partition(":")
+        head = f"{drive}:{head}"
+    is_spec = head.endswith(zoo.SUFFIXES)
+    if not is_spec and not head.endswith(".py"):
+        return ModelFile(source=source, file=None, is_spec=False)
+    file, rest = folder / head, f"{separator}{rest}"
+    return ModelFile(source=f"{path_from_here(file)}{rest}", file=file, rest=rest, is_spec=is_spec)
 
 
 def find_settings(start: Path) -> Settings | None:
     """Return the settings of the nearest configuration, from a folder upwards to the repository's root.
 
-    Without a repository only `start` itself is looked at. Raises ConfigurationError if the one found has faults, and
-    CnnstatError if one folder has two.
+    Without a repository only `start` itself is looked at. Raises ConfigurationError if the configuration has faults,
+    and CnnstatError if one folder has two.
     """
-    for folder in _folders(start):
-        tables = [t for name in NAMES if (folder / name).is_file() and (t := _tables(folder / name)) is not None]
-        if len(tables) > 1:
-            both = " and ".join(found.file for found in tables[:2])
+    start = start.resolve()
+    upwards = (start, *start.parents)
+    root = next((number for number, folder in enumerate(upwards) if (folder / ".git").exists()), 0)
+    for folder in upwards[: root + 1]:
+        files = (read_configuration_file(folder / name) for name in NAMES if (folder / name).is_file())
+        readers = [reader for reader in files if reader is not None]
+        if len(readers) > 1:
+            both = " and ".join(reader.file for reader in readers[:2])
             raise CnnstatError(f"{both} both configure `check`; keep one, or choose with --config")
-        if tables:
-            return read_settings(tables[0], folder)
+        if readers:
+            return read_settings(readers[0], folder)
     return None
 
 
@@ -53,96 +115,137 @@ def load_settings(path: Path) -> Settings:
     """Return the settings in a file that the user names; raises CnnstatError or ConfigurationError."""
     if not path.is_file():
         raise CnnstatError(f"--config {path}: there is no such file")
-    tables = _tables(path)
-    if tables is None:
+    reader = read_configuration_file(path)
+    if reader is None:
         wanted = "[tool.cnnstat.check]" if path.name == "pyproject.toml" else "check"
         raise CnnstatError(f"--config {path}: has no {wanted}")
-    return read_settings(tables, path.parent)
+    return read_settings(reader, path.parent)
 
 
-def _folders(start: Path) -> Iterator[Path]:
-    """Yield the folders to look into."""
-    start = start.resolve()
-    upwards = (start, *start.parents)
-    root = next((number for number, folder in enumerate(upwards) if (folder / ".git").exists()), 0)
-    yield from upwards[: root + 1]
+def read_settings(reader: ConfigurationReader, folder: Path) -> Settings:
+    """Return the settings in a configuration; raises ConfigurationError with every fault of it."""
+    table = reader.table((), KEYS)
+    limits = read_limits(reader, ("budgets",)) if "budgets" in table else ()
+    models = list(_read_models(reader, table.get("models", ()), limits, folder))
+    _check_names(reader, models)
+    if "baseline" in table and "baseline_ref" in table and not table.get("fail_on_baseline_growth"):
+        reader.fault(("baseline_ref",), "baseline and baseline_ref exclude each other; keep one")
+    settings = Settings(
+        origin=reader.file,
+        folder=folder,
+        models=tuple(model for _, model in models),
+        limits=limits,
+        baseline=reader.text(("baseline",)),
+        baseline_ref=reader.text(("baseline_ref",)),
+        require_baseline=reader.flag(("require_baseline",)),
+        fail_on_baseline_growth=reader.flag(("fail_on_baseline_growth",)),
+    )
+    reader.finish()
+    return settings
 
 
-def _tables(path: Path) -> Tables | None:
-    """Return the part of a file that configures `check`, None if it has none."""
-    file = from_here(path)
-    text = read_text(path, MAX_BYTES, "this is no configuration")
-    if not text.strip():
-        return None
-    is_yaml = path.suffix in (".yaml", ".yml")
-    values, places = _yaml(text, file) if is_yaml else _toml(text, file)
-    root: Keys = ("tool", "cnnstat") if path.name == "pyproject.toml" else ()
-    tables = Tables(file, values, places, root)
-    found = tables.get(())
-    if found is None:
-        return None
-    tables.table((), TOOL_KEYS)
-    tables.finish()
-    if not isinstance(found, dict) or "check" not in found:
-        return None
-    tables.root = (*root, "check")
-    return tables
+def _read_models(
+    reader: ConfigurationReader, entries: Any, limits: Iterable[Limit], folder: Path
+) -> Iterator[tuple[int, ModelSettings]]:
+    """Yield the models of a list with their numbers; a source with wildcards stands for every file that matches."""
+    if not isinstance(entries, (list, tuple)):
+        reader.fault(("models",), "models must be a list of tables, each with a source")
+        return
+    for number in range(len(entries)):
+        path = ("models", number)
+        table = reader.table(path, MODEL_KEYS)
+        source, name = reader.text((*path, "source")), reader.text((*path, "name"))
+        if source is None:
+            reader.fault(path, 'a model needs a source, as in source = "models/tiny.yaml"')
+            continue
+        own = read_limits(reader, (*path, "budgets")) if "budgets" in table else ()
+        settings = ModelSettings(
+            source=source,
+            name=name or source,
+            request=_read_request(reader, path, table),
+            optimizer=reader.choice((*path, "optimizer"), tuple(OPTIMIZER_STATES)) if "optimizer" in table else "sgd",
+            limits=overridden(limits, own),
+            setting=reader.place((*path, "source")),
+        )
+        if not _WILDCARDS & set(source):
+            yield number, settings
+            continue
+        yield from ((number, model) for model in _matches(reader, settings, number, folder))
 
 
-def _toml(text: str, file: str) -> tuple[Any, dict[Keys, tuple[int, int]]]:
-    """Return the values of a TOML text and where they stand."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    if found := _LONG_KEY.search(text):
-        place = Location(file, text.count("\n", 0, found.start()) + 1, 1)
-        raise ConfigurationError([Problem(place, f"a key has more than {MAX_PARTS} parts")])
+def _matches(
+    reader: ConfigurationReader, settings: ModelSettings, number: int, folder: Path
+) -> Iterator[ModelSettings]:
+    """Yield one model for each file that a source with wildcards matches."""
+    path = ("models", number, "source")
+    if settings.source.count("**") > MAX_DOUBLE_WILDCARDS:
+        reader.fault(path, f"{settings.source[:100]}: ** stands more than {MAX_DOUBLE_WILDCARDS} times; once will do")
+        return
     try:
-        values = tomllib.loads(text)
-        _check_numbers(values)
-        is_read = "cnnstat" in text or file.endswith("cnnstat.toml")
-        return values, toml_places(text) if is_read else {}
-    except tomllib.TOMLDecodeError as error:
-        match = _TOML_PLACE.search(str(error))
-        line, column = (match["line"] or 1, match["column"] or 1) if match else (1, 1)
-        said = f"not valid TOML: {_TOML_PLACE.sub('', str(error))}"
-        raise ConfigurationError([Problem(Location(file, int(line), int(column)), said)]) from None
-    except ValueError:
-        said = "a number has too many digits; TOML's have 64 bits"
-        raise ConfigurationError([Problem(Location(file, 1, 1), said)]) from None
-    except RecursionError:
-        raise ConfigurationError([Problem(Location(file, 1, 1), "nested too deeply")]) from None
+        files = sorted(file.relative_to(folder).as_posix() for file in folder.glob(settings.source) if file.is_file())
+    except (OSError, ValueError, NotImplementedError, IndexError):  # how pathlib refuses a pattern depends on Python
+        files = []
+    if not files:
+        reader.fault(path, f"{settings.source[:100]}: no file matches")
+    if settings.name != settings.source:
+        reader.fault(("models", number, "name"), "one name cannot stand for several files; leave it out")
+    for file in files:
+        yield replace(settings, source=file, name=file)
 
 
-def _check_numbers(value: Any) -> None:
-    """Raise ValueError if a whole number within a value has more than 64 bits."""
-    if isinstance(value, (dict, list)):
-        for inner in value.values() if isinstance(value, dict) else value:
-            _check_numbers(inner)
-    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
-        raise ValueError
+def _check_names(reader: ConfigurationReader, models: Iterable[tuple[int, ModelSettings]]) -> None:
+    """Add a fault for models that reports could not tell apart."""
+    names: set[str] = set()
+    for number, model in models:
+        if model.name in names:
+            message = f"two models are called {model.name[:60]}; give one another name"
+            reader.fault(("models", number, "source"), message)
+        names.add(model.name)
 
 
-def _yaml(text: str, file: str) -> tuple[Any, dict[Keys, tuple[int, int]]]:
-    """Return the values of a YAML text and where they stand."""
-    places: dict[Keys, tuple[int, int]] = {}
-    return _plain(parse(text, file), (), places), places
+def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, Any]) -> Request:
+    """Return the changes to a model that its table asks for."""
+    shapes: dict[str, InputShape] = {}
+    if "input" in table:
+        _read_shape(reader, (*path, "input"), "", table["input"], shapes)
+    inputs = table.get("inputs", {})
+    if not isinstance(inputs, Mapping):
+        reader.fault((*path, "inputs"), "inputs must be a table of sizes by name; input = […] is for the only input")
+    else:
+        for name, sizes in inputs.items():
+            _read_shape(reader, (*path, "inputs", name), name, sizes, shapes)
+    values = {}
+    for key, example in (("set", "{width = 32}"), ("arguments", "{num_classes = 10}")):
+        values[key] = table.get(key, {})
+        if not isinstance(values[key], Mapping):
+            reader.fault((*path, key), f"{key} must be a table of values by name, as in {key} = {example}")
+            values[key] = {}
+    dtype = reader.text((*path, "dtype"))
+    if dtype is not None:
+        try:
+            check_dtype(dtype)
+        except CnnstatError as error:
+            reader.fault((*path, "dtype"), str(error))
+    return Request(
+        inputs=shapes,
+        batch=reader.integer((*path, "batch")),
+        dtype=dtype,
+        variables=dict(values["set"]),
+        arguments=dict(values["arguments"]),
+        mode=reader.choice((*path, "mode"), MODES) if "mode" in table else "eval",
+    )
 
 
-def _plain(tree: Tree, path: Keys, places: dict[Keys, tuple[int, int]]) -> Any:
-    """Return the plain value of a tree, and note where its parts stand."""
-    if len(places) > MAX_VALUES:
-        raise ConfigurationError([Problem(tree.location, f"more than {MAX_VALUES:,} values by here; keep it short")])
-    places.setdefault(path, (tree.location.line, tree.location.column))
-    if isinstance(tree, Mapping):
-        values = {}
-        for key, (scalar, value) in tree.entries.items():
-            inside = (*path, key)
-            places[inside] = (scalar.location.line, scalar.location.column)
-            values[key] = _plain(value, inside, places)
-        return values
-    if isinstance(tree, Sequence):
-        return [_plain(item, (*path, number), places) for number, item in enumerate(tree.items)]
-    assert isinstance(tree, Scalar)
-    return tree.value
+def _read_shape(
+    reader: ConfigurationReader, path: Keys, name: str, written: Any, shapes: dict[str, InputShape]
+) -> None:
+    """Add the shape of one input, written as `[3, 224, 224]` or `"3x224x224"`."""
+    try:
+        if isinstance(written, str):
+            shapes[name] = parse_input(written)[1]
+        elif isinstance(written, (list, tuple)):
+            shapes[name] = input_shape(tuple(written))
+        else:
+            reader.fault(path, f"{path[-1]}: write the sizes, as in [3, 224, 224]")
+    except CnnstatError as error:
+        reader.fault(path, str(error).removeprefix("--"))

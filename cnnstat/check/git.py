@@ -1,4 +1,4 @@
-"""Git: the few questions a check asks a repository, and a worktree of another commit."""
+"""Git: the few commands that a check runs in a repository, and a temporary worktree of another commit."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from cnnstat.errors import CnnstatError
 
 TIMEOUT = 600
 """Seconds that one git command may take."""
+_SETTINGS = frozenset(
+    (
+        "GIT_CONFIG_GLOBAL",
+        "GIT_CONFIG_SYSTEM",
+        "GIT_CONFIG_NOSYSTEM",
+        "GIT_CONFIG_COUNT",
+        "GIT_EXEC_PATH",
+        "GIT_SSL_NO_VERIFY",
+    )
+)
+"""Variables of git that say how it is set up rather than which repository is meant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +34,26 @@ class Repository:
     root: Path
 
     def run(self, *arguments: str) -> str:
-        """Return what a git command prints; raises CnnstatError with what it complained of."""
+        """Return what a git command prints; raises CnnstatError with the last line of its error."""
         result = _git(self.root, arguments)
         if result.returncode:
-            said = result.stderr.strip().splitlines()
-            raise CnnstatError(f"git {arguments[0]} failed: {(said or ['no message'])[-1][:300]}")
+            lines = result.stderr.strip().splitlines()
+            raise CnnstatError(f"git {arguments[0]} failed: {(lines or ['no message'])[-1][:300]}")
         return result.stdout
 
-    def ask(self, *arguments: str) -> str | None:
+    def output(self, *arguments: str) -> str | None:
         """Return what a git command prints, without the line's end; None where it fails."""
         result = _git(self.root, arguments)
         return None if result.returncode else result.stdout.strip()
 
     def commit(self, ref: str) -> str | None:
         """Return the SHA of the commit that a ref names, None if this clone does not have it."""
-        return self.ask("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+        return self.output("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
 
     @property
     def is_shallow(self) -> bool:
         """Whether the clone lacks older commits."""
-        return self.ask("rev-parse", "--is-shallow-repository") == "true"
+        return self.output("rev-parse", "--is-shallow-repository") == "true"
 
     def parents(self, commit: str) -> tuple[str, ...]:
         """Return the parents that a commit names, whether or not this clone has them."""
@@ -51,7 +62,7 @@ class Repository:
 
     def is_ancestor(self, commit: str, of: str) -> bool:
         """Return whether a commit is another or comes before it."""
-        return self.ask("merge-base", "--is-ancestor", commit, of) is not None
+        return self.output("merge-base", "--is-ancestor", commit, of) is not None
 
     def relative(self, path: Path) -> str | None:
         """Return a path inside the working tree as git writes it; None outside."""
@@ -77,7 +88,7 @@ class Repository:
             try:
                 yield path
             finally:
-                self.ask("worktree", "remove", "--force", str(path))
+                self.output("worktree", "remove", "--force", str(path))
 
 
 def find_repository(folder: Path) -> Repository | None:
@@ -89,17 +100,20 @@ def find_repository(folder: Path) -> Repository | None:
     return None if root.returncode or not root.stdout.strip() else Repository(Path(root.stdout.strip()).resolve())
 
 
-def why_no_repository(folder: Path) -> str:
-    """Return why a folder has no repository that can be used; raises CnnstatError if git is missing."""
+def required(repository: Repository | None) -> Repository:
+    """Return the repository of the current folder; raises CnnstatError with the reason if there is none."""
+    if repository is not None:
+        return repository
+    folder = Path.cwd()
     if "dubious ownership" in _git(folder, ("rev-parse", "--show-toplevel")).stderr:
         remedy = f"git config --global --add safe.directory {folder}"
-        return f"git does not trust {folder}, which belongs to another user; run {remedy}"
-    return f"{folder} is in no git repository; compare with a file instead: --baseline FILE"
+        raise CnnstatError(f"git does not trust {folder}, which belongs to another user; run {remedy}")
+    raise CnnstatError(f"{folder} is in no git repository; compare with a file instead: --baseline FILE")
 
 
 def _git(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run git in a folder; the repository that a hook of another one points to is ignored."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in _KEPT}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in _SETTINGS}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false", "-C", str(folder), *arguments]
     try:
@@ -110,16 +124,3 @@ def _git(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[
         raise CnnstatError("git is not installed; compare with a file instead: --baseline FILE") from None
     except subprocess.TimeoutExpired:
         raise CnnstatError(f"git {arguments[0]} took longer than {TIMEOUT} s") from None
-
-
-_KEPT = frozenset(
-    (
-        "GIT_CONFIG_GLOBAL",
-        "GIT_CONFIG_SYSTEM",
-        "GIT_CONFIG_NOSYSTEM",
-        "GIT_CONFIG_COUNT",
-        "GIT_EXEC_PATH",
-        "GIT_SSL_NO_VERIFY",
-    )
-)
-"""Variables of git that say how it is set up rather than which repository is meant."""

@@ -1,4 +1,4 @@
-"""Latency: a model's time against its limit, measured here and now, and in turns with the baseline's where it is one.
+"""Latency: the time of a forward pass against its limit, measured now, and interleaved with the baseline where needed.
 
 Times scatter. A limit is broken if at least three of four rounds break it; anything less is noise.
 """
@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnstat.check.baseline import Missing
+from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import Limit
-from cnnstat.check.measurement import Measurement
-from cnnstat.check.report import LayerShare, Status, Verdict
-from cnnstat.check.settings import ModelSettings
+from cnnstat.check.result import LayerShare, Status, Verdict
+from cnnstat.check.verdicts import MAX_LAYERS, Comparison
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.difference import compare_profiles
@@ -24,9 +24,6 @@ SECONDS = 15.0
 
 LEAST_SHARE = 0.75
 """Share of the rounds that must break a limit."""
-
-LISTED = 3
-"""Layers that a verdict names."""
 
 PROFILED = 10
 """Samples of the profile that finds the slow layers of a model whose limit is broken."""
@@ -46,43 +43,44 @@ class Rounds:
     device: str
 
 
-def latency_verdict(
-    limit: Limit, source: str, model: ModelSettings, baseline: Measurement | Missing, found: Measurement, required: bool
-) -> Verdict:
-    """Return what became of a limit on the time of a forward pass.
+def latency_verdict(limit: Limit, source: str, model: ModelSettings, comparison: Comparison) -> Verdict:
+    """Return the verdict on a limit on the time of a forward pass.
 
-    source: what is measured, as `load_source` takes it; found: its figures. required: whether a missing baseline counts
-    as not verified.
+    source: what is measured, as `load_source` takes it; comparison: its graph and the baseline's.
     """
     is_relative = limit.bound == "max_increase"
-    earlier = baseline.graph if isinstance(baseline, Measurement) else None
+    graph, baseline = comparison.figures.graph, comparison.baseline
+    earlier = comparison.before.graph if comparison.before else None
     if is_relative and isinstance(baseline, Missing):
-        is_unverified = required or baseline.is_fault
-        return _open(limit, baseline.reason, Status.UNVERIFIED if is_unverified else Status.SKIPPED)
-    if is_relative and (earlier is None or found.graph is None):
-        return _open(limit, NO_TIMES)
+        is_unverified = comparison.is_required or baseline.is_fault
+        return _unmeasured(limit, baseline.reason, Status.UNVERIFIED if is_unverified else Status.SKIPPED)
+    if is_relative and (earlier is None or graph is None):
+        return _unmeasured(limit, NO_TIMES)
     try:
-        rounds = measure_rounds(source, model, limit, (found.graph, earlier) if is_relative else None)
+        rounds = measure_rounds(source, model, limit, (graph, earlier) if is_relative else None)
         verdict = judge(limit, rounds)
         if verdict.status not in (Status.FAIL, Status.WARN):
             return verdict
         return judge(limit, rounds, slow_layers(source, model, limit, earlier if is_relative else None))
     except CnnstatError as error:
-        return _open(limit, str(error).splitlines()[0])
+        return _unmeasured(limit, str(error).splitlines()[0])
 
 
 def judge(limit: Limit, rounds: Rounds, layers: tuple[LayerShare, ...] = ()) -> Verdict:
     """Return the verdict on measured rounds; `layers` are named where the limit is broken."""
     after = _samples(rounds.after)
     before = None if rounds.before is None else _samples(rounds.before)
-    value, old = _whole(after), None if before is None else _whole(before)
+    value, old = _nanoseconds(after), None if before is None else _nanoseconds(before)
     threshold = limit.threshold(old)
     bounds = [limit.threshold(number) for number in rounds.before] if rounds.before else [threshold] * len(rounds.after)
     over = sum(time > bound for time, bound in zip(rounds.after, bounds))
     is_broken = over >= LEAST_SHARE * len(rounds.after)
-    said = _broken(limit, after, before, layers) if is_broken else _kept(limit, after, before, over, len(rounds.after))
+    if is_broken:
+        message = _broken_message(limit, after, before, layers)
+    else:
+        message = _kept_message(limit, after, before, over, len(rounds.after))
     status = (Status.FAIL if limit.is_blocking else Status.WARN) if is_broken else Status.PASS
-    return _verdict(limit, status, f"{said}; measured on {rounds.device}", threshold, value, old, layers)
+    return _verdict(limit, status, f"{message}; measured on {rounds.device}", threshold, value, old, layers)
 
 
 def measure_rounds(
@@ -99,12 +97,12 @@ def measure_rounds(
     from cnnstat.profile.race import race
     from cnnstat.profile.run import threads
 
-    there = choose_device(options.device)
+    target = choose_device(options.device)
     sources = (source,) if pair is None else pair
     with threads(options.threads):
-        subjects = [make_subject(each, model.request, options, there) for each in sources if each is not None]
+        subjects = [make_subject(each, model.request, options, target) for each in sources if each is not None]
         times = race(subjects, ROUNDS, SECONDS)
-    return Rounds(after=times[0], before=None if pair is None else times[1], device=device_name(there))
+    return Rounds(after=times[0], before=None if pair is None else times[1], device=device_name(target))
 
 
 def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph | None) -> tuple[LayerShare, ...]:
@@ -117,49 +115,49 @@ def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph 
     after = profile(source, model.request, options, Silent())
     if earlier is None:
         shares = [LayerShare(name=layer.name, value=round(1e9 * layer.seconds)) for layer in after.layers]
-        return tuple(sorted(shares, key=lambda share: -share.value)[:LISTED])
+        return tuple(sorted(shares, key=lambda share: -share.value)[:MAX_LAYERS])
     before = profile(earlier, model.request, options, Silent())
     changes = sorted(compare_profiles(before, after).layers, key=lambda change: -change.seconds)
     return tuple(
-        LayerShare(name=c.name, value=_whole(c.after), baseline=None if c.before is None else _whole(c.before))
-        for c in changes[:LISTED]
+        LayerShare(
+            name=c.name, value=_nanoseconds(c.after), baseline=None if c.before is None else _nanoseconds(c.before)
+        )
+        for c in changes[:MAX_LAYERS]
         if c.after is not None and c.verdict.value in ("slower", "new")
     )
 
 
 def _samples(nanoseconds: tuple[int, ...]) -> Samples:
-    """Return median and quartiles, in seconds."""
-    return summarize([number / 1e9 for number in nanoseconds])
+    return summarize([number / 1e9 for number in nanoseconds])  # in seconds
 
 
-def _whole(samples: Samples) -> int:
-    """Return a median in nanoseconds."""
+def _nanoseconds(samples: Samples) -> int:
     return round(1e9 * samples.median)
 
 
-def _broken(limit: Limit, after: Samples, before: Samples | None, layers: tuple[LayerShare, ...]) -> str:
+def _broken_message(limit: Limit, after: Samples, before: Samples | None, layers: tuple[LayerShare, ...]) -> str:
     """Return the line for a limit that is broken."""
     text = limit.amount.text
     if before is None:
         over = after.median - float(limit.amount.number) / 1e9
-        said = f"latency {duration.samples_text(after)} > {text} by {duration.seconds_text(over)}"
+        what = f"latency {duration.samples_text(after)} > {text} by {duration.seconds_text(over)}"
     else:
         growth = duration.percent_text(after.median / before.median - 1)
-        said = (
+        what = (
             f"latency {duration.samples_text(after)}, +{growth} % against the baseline's "
             f"{duration.samples_text(before)} in turns with it, +{text.removeprefix('+')} allowed"
         )
-    named = ", ".join(
+    names = ", ".join(
         f"{share.name} {'+' if before else ''}{duration.seconds_text((share.growth if before else share.value) / 1e9)}"
         for share in layers
     )
-    slow = f"; {'largest growth' if before else 'slowest layers'} {named}" if named else ""
+    slow = f"; {'largest growth' if before else 'slowest layers'} {names}" if names else ""
     # a limit on the command line looks binding, but times never are unless that is asked for
-    mild = "" if limit.is_blocking or limit.setting else " (a warning: --fail-on-latency makes it fail)"
-    return f"{said}{slow}. Speed it up or raise {limit.where}{mild}"
+    level = "" if limit.is_blocking or limit.setting else " (a warning: --fail-on-latency makes it fail)"
+    return f"{what}{slow}. Speed it up or raise {limit.where}{level}"
 
 
-def _kept(limit: Limit, after: Samples, before: Samples | None, over: int, rounds: int) -> str:
+def _kept_message(limit: Limit, after: Samples, before: Samples | None, over: int, rounds: int) -> str:
     """Return the line for a limit that holds, and by how little if some rounds broke it."""
     text = limit.amount.text
     noise = f", over it in {over} of {rounds} rounds, which is noise" if over else ""
@@ -167,18 +165,18 @@ def _kept(limit: Limit, after: Samples, before: Samples | None, over: int, round
         sign = "≤" if after.median <= float(limit.amount.number) / 1e9 else "≈"
         return f"latency {duration.samples_text(after)} {sign} {text}{noise}"
     growth = duration.percent_text(after.median / before.median - 1)
-    shown = f"{'+' if after.median > before.median else ''}{growth} % against the baseline"
-    return f"latency {duration.samples_text(after)}: {shown}, +{text.removeprefix('+')} allowed{noise}"
+    change = f"{'+' if after.median > before.median else ''}{growth} % against the baseline"
+    return f"latency {duration.samples_text(after)}: {change}, +{text.removeprefix('+')} allowed{noise}"
 
 
-def _open(limit: Limit, reason: str, status: Status = Status.UNVERIFIED) -> Verdict:
+def _unmeasured(limit: Limit, reason: str, status: Status = Status.UNVERIFIED) -> Verdict:
     """Return the verdict on a limit that could not be measured, or has nothing to be compared with."""
     threshold = None if limit.bound == "max_increase" else limit.threshold(None)
     return _verdict(limit, status, f"latency: {reason}", threshold, None, None, ())
 
 
 def _verdict(
-    limit: Limit, status: Status, said: str, threshold: int | None, value: int | None, old: int | None,
+    limit: Limit, status: Status, message: str, threshold: int | None, value: int | None, old: int | None,
     layers: tuple[LayerShare, ...],
 ) -> Verdict:  # fmt: skip
     """Return a verdict of this limit."""
@@ -190,7 +188,7 @@ def _verdict(
         limit_text=limit.amount.text,
         value=value,
         baseline=old,
-        message=said,
+        message=message,
         layers=layers,
         setting=limit.setting,
         blocking=limit.is_blocking,

@@ -1,25 +1,207 @@
-"""Limits: what a budget says about one metric, as `params = {max = "5 M", max_increase = "2%", min_delta = "1 k"}`."""
+"""Limits: the figures that can be limited, amounts as people write them, and the bounds set on a figure."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
 from typing import Any
 
-from cnnstat.check.amounts import Amount, parse_amount
-from cnnstat.check.metrics import METRICS, Metric, Unit
-from cnnstat.check.report import Place
-from cnnstat.check.tables import Path, Tables
-from cnnstat.errors import CnnstatError
-from cnnstat.profile.choices import check_device
+from cnnstat.check.configuration_file import ConfigurationReader, Keys
+from cnnstat.check.result import Place
+from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.quantity import QuantityError, parse_quantity
+from cnnstat.units import binary_bytes, count, decimal_bytes
+
+CONVENTION = (
+    "cnnstat counting 1: MACs of convolutions, linear layers and matrix products; FLOPs = 2 × MACs + everything else; "
+    "bytes by dtype"
+)
+"""How every figure is counted; a baseline that was counted otherwise cannot be compared with."""
 
 LEVELS = ("fail", "warn")
+MAX_VALUE = 10**30
+"""Largest amount that is accepted."""
+
+
+class Unit(Enum):
+    """What a metric counts."""
+
+    COUNT = "count"
+    BYTES = "bytes"
+    POSITIONS = "positions"
+    TIME = "nanoseconds"
+
+
+_NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
+_UNITS = {
+    Unit.COUNT: ("k", "M", "G", "T", "million", "billion"),
+    Unit.BYTES: ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"),
+    Unit.POSITIONS: (),
+    Unit.TIME: tuple(_NANOSECONDS),
+}
+_EXAMPLES = {
+    Unit.COUNT: "as in 5 M, 1 k or 600_000_000",
+    Unit.BYTES: "as in 16 MiB (2^20), 20 MB (10^6) or a number of bytes",
+    Unit.POSITIONS: "as a number of input positions, as in 200",
+    Unit.TIME: "as in 12 ms or 800 us",
+}
+_PERCENT = re.compile(r"\+?\s*(?P<number>\d{1,9}(?:\.\d{1,9})?)\s*%\Z")
+_PLAIN = re.compile(r"\d[\d_]{0,30}\Z")
+_UNIT = re.compile(r"[\d.,_\s]+(?P<unit>[^\d\s].*)\Z")
+_TIME = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,9})?)\s*(?P<unit>\S+)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """A figure of a model that can be limited.
+
+    flag: the option that limits it. column: the figure of a layer that explains it, empty where none does.
+    by_coverage: whether it is only "at least" when the work of a layer could not be counted.
+    """
+
+    name: str
+    unit: Unit
+    flag: str
+    column: str = ""
+    bounds: tuple[str, ...] = ("max", "min", "max_increase")
+    by_coverage: bool = False
+
+    def text(self, value: int, like: str = "") -> str:
+        """Return a value in its largest unit; sizes in the family of units (MB or MiB) that `like` is written in."""
+        if self.unit is Unit.BYTES:
+            is_decimal = like.rstrip("%").rstrip().endswith("B") and "iB" not in like
+            return _without_zeros(decimal_bytes(value) if is_decimal else binary_bytes(value))
+        if self.unit is Unit.TIME:
+            from cnnstat.report.duration import seconds_text
+
+            return _without_zeros(seconds_text(value / 1e9))
+        return f"{value:,}" if self.unit is Unit.POSITIONS else _without_zeros(count(value))
+
+    def exact_text(self, value: int) -> str:
+        """Return a value with all its digits."""
+        units = {Unit.BYTES: " B", Unit.TIME: " ns"}
+        return f"{value:,}{units.get(self.unit, '')}"
+
+    def distinct_texts(self, values: Iterable[int], like: str = "") -> list[str]:
+        """Return values in their largest unit, or with all digits if rounding would make different ones look equal."""
+        values = list(values)
+        texts = [self.text(value, like) for value in values]
+        are_distinct = len(set(texts)) == len(set(values))
+        return texts if are_distinct else [self.exact_text(value) for value in values]
+
+
+def _without_zeros(text: str) -> str:
+    return text.replace(".00 ", " ")
+
+
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(name="params", unit=Unit.COUNT, flag="--max-params", column="params"),
+        Metric(name="macs", unit=Unit.COUNT, flag="--max-macs", column="macs", by_coverage=True),
+        Metric(name="flops", unit=Unit.COUNT, flag="--max-flops", column="flops", by_coverage=True),
+        Metric(name="peak_inference_bytes", unit=Unit.BYTES, flag="--max-peak-memory", column="output_bytes"),
+        Metric(
+            name="training_bytes",
+            unit=Unit.BYTES,
+            flag="--max-training-memory",
+            column="output_bytes",
+            by_coverage=True,
+        ),
+        Metric(name="activation_bytes", unit=Unit.BYTES, flag="--max-activation-memory", column="output_bytes"),
+        Metric(name="file_size", unit=Unit.BYTES, flag="--max-file-size", column="params"),
+        Metric(name="receptive_field", unit=Unit.POSITIONS, flag="--min-receptive-field", bounds=("min",)),
+        Metric(name="latency", unit=Unit.TIME, flag="--max-latency", bounds=("max", "max_increase")),
+    )
+}
+"""Every metric by its name, in the order of reports."""
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """A number in base units or a share of a baseline, and the text it was written as."""
+
+    number: Fraction
+    is_share: bool
+    text: str
+
+    def of(self, baseline: int) -> Fraction:
+        """Return the amount, a share being one of `baseline`."""
+        return self.number * baseline if self.is_share else self.number
+
+
+def parse_amount(written: Any, unit: Unit, *, may_be_share: bool = False) -> Amount:
+    """Return the amount that a text or number means; raises CnnstatError with what to write instead.
+
+    may_be_share: whether `2%` is allowed.
+    """
+    if isinstance(written, (int, float)) and not isinstance(written, bool):
+        return _plain_amount(written, unit)
+    if not isinstance(written, str) or not written.strip() or len(written) > 80:
+        raise CnnstatError(f"{_quoted(written)} is not an amount; write it {_EXAMPLES[unit]}")
+    text = written.strip()
+    if text.endswith("%"):
+        match = _PERCENT.match(text)
+        if match is None:
+            raise CnnstatError(f"{_quoted(text)} is not a percentage; write it as in 2% or 0.5%")
+        if not may_be_share:
+            raise CnnstatError(
+                f"{_quoted(text)} is relative; write it under max_increase, or an amount {_EXAMPLES[unit]}"
+            )
+        return Amount(Fraction(match["number"]) / 100, True, text)
+    return Amount(_value(text, unit), False, text)
+
+
+def _plain_amount(number: int | float, unit: Unit) -> Amount:
+    """Return the amount of a number without a unit."""
+    if not 0 <= number <= MAX_VALUE:
+        is_long = isinstance(number, int) and abs(number) > MAX_VALUE  # Python refuses to print very long ones
+        what = "so large a number" if is_long else f"{number}"
+        raise CnnstatError(f"{what} is no amount; write a number of at least 0 {_EXAMPLES[unit]}")
+    if unit is Unit.TIME and number:
+        raise CnnstatError(f"{number} has no unit; write it {_EXAMPLES[unit]}")
+    whole = int(number) if number == int(number) else None
+    return Amount(Fraction(str(number)), False, f"{number}" if whole is None else f"{whole:,}")
+
+
+def _value(text: str, unit: Unit) -> Fraction:
+    """Return the value of a text with or without a unit."""
+    if _PLAIN.match(text) and (unit is not Unit.TIME or not text.strip("0_")):
+        return Fraction(text.replace("_", ""))
+    if unit is Unit.TIME:
+        match = _TIME.match(text)
+        if match is None or match["unit"] not in _NANOSECONDS:
+            raise CnnstatError(_not_an_amount(text, unit))
+        return Fraction(match["number"]) * _NANOSECONDS[match["unit"]]
+    if text[:1] in "~≈" or unit is Unit.POSITIONS:
+        raise CnnstatError(_not_an_amount(text, unit))
+    try:
+        quantity = parse_quantity(re.sub(r"(?<=\d)_(?=\d)", "", text), is_bytes=unit is Unit.BYTES)
+    except QuantityError:
+        raise CnnstatError(_not_an_amount(text, unit)) from None
+    return quantity.value
+
+
+def _not_an_amount(text: str, unit: Unit) -> str:
+    """Return what is wrong with a text, with the nearest unit if it has one."""
+    match = _UNIT.match(text)
+    if match is None or not _UNITS[unit]:
+        return f"{_quoted(text)} is not an amount; write it {_EXAMPLES[unit]}"
+    hint = did_you_mean(match["unit"], _UNITS[unit]) or f"; write the amount {_EXAMPLES[unit]}"
+    return f"{_quoted(text)}: there is no unit {match['unit'][:20]} here{hint}"
+
+
+def _quoted(written: Any) -> str:
+    return repr(written)[:60]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limit:
-    """One bound of one metric.
+    """One bound of one metric, as `params = {max = "5 M"}` or `--max-params 5M` sets it.
 
     bound: `max`, `min` or `max_increase`. amount: how much. tolerated: growth that never counts (`min_delta`).
     is_blocking: whether breaking it fails the check. key: what to change in order to raise it, at `setting`.
@@ -54,36 +236,39 @@ class Limit:
         return f"{self.key} at {self.setting}" if self.setting else self.key
 
 
-def read_limits(tables: Tables, path: Path) -> tuple[Limit, ...]:
-    """Return the limits in a `budgets` table; faults are collected in `tables`."""
+def read_limits(reader: ConfigurationReader, path: Keys) -> tuple[Limit, ...]:
+    """Return the limits in a `budgets` table; faults are collected in `reader`."""
     limits: list[Limit] = []
-    for name, budget in tables.table(path, tuple(METRICS)).items():
-        limits += _budget(tables, (*path, name), METRICS[name], budget)
+    for name, budget in reader.table(path, tuple(METRICS)).items():
+        limits += _read_budget(reader, (*path, name), METRICS[name], budget)
     return tuple(limits)
 
 
-def _budget(tables: Tables, path: Path, metric: Metric, budget: Any) -> Iterator[Limit]:
+def _read_budget(reader: ConfigurationReader, path: Keys, metric: Metric, budget: Any) -> Iterator[Limit]:
     """Yield the limits of one metric."""
     if not isinstance(budget, Mapping):
         bound = metric.bounds[0]
-        tables.fault(path, f'{metric.name}: write {metric.name} = {{{bound} = "…"}}')
+        reader.fault(path, f'{metric.name}: write {metric.name} = {{{bound} = "…"}}')
         return
     known = (*metric.bounds, *(("min_delta",) if "max_increase" in metric.bounds else ()), "level")
-    budget = tables.table(path, (*known, "device", "threads") if metric.unit is Unit.TIME else known)
-    device, threads = _device(tables, (*path, "device")), tables.whole((*path, "threads"))
-    default = "warn" if metric.name == "latency" else "fail"
-    level = tables.choice((*path, "level"), LEVELS) if "level" in budget else default
+    budget = reader.table(path, (*known, "device", "threads") if metric.unit is Unit.TIME else known)
+    device, threads = _read_device(reader, (*path, "device")), reader.integer((*path, "threads"))
+    # times scatter from machine to machine, so that they only warn unless asked to fail
+    default = "warn" if metric.unit is Unit.TIME else "fail"
+    level = reader.choice((*path, "level"), LEVELS) if "level" in budget else default
     tolerated = None
     if "min_delta" in budget:
-        tolerated = _amount(tables, (*path, "min_delta"), metric, budget["min_delta"], may_be_share=True)
+        tolerated = _read_amount(reader, (*path, "min_delta"), metric, budget["min_delta"], may_be_share=True)
         if "max_increase" not in budget:
-            tables.fault((*path, "min_delta"), "min_delta is the growth that max_increase overlooks; add max_increase")
+            reader.fault((*path, "min_delta"), "min_delta is the growth that max_increase overlooks; add max_increase")
     if not any(bound in budget for bound in metric.bounds):
-        tables.fault(path, f"budgets.{metric.name} has no limit; write {' or '.join(metric.bounds)}")
+        reader.fault(path, f"budgets.{metric.name} has no limit; write {' or '.join(metric.bounds)}")
     for bound in metric.bounds:
         place = (*path, bound)
         is_relative = bound == "max_increase"
-        amount = _amount(tables, place, metric, budget[bound], may_be_share=is_relative) if bound in budget else None
+        amount = (
+            _read_amount(reader, place, metric, budget[bound], may_be_share=is_relative) if bound in budget else None
+        )
         if amount is not None:
             yield Limit(
                 metric=metric,
@@ -92,29 +277,33 @@ def _budget(tables: Tables, path: Path, metric: Metric, budget: Any) -> Iterator
                 tolerated=tolerated if is_relative else None,
                 is_blocking=level != "warn",
                 key=f"budgets.{metric.name}.{bound}",
-                setting=tables.place(place) if tables.places else None,
+                setting=reader.place(place) if reader.places else None,
                 device=device,
                 threads=threads,
             )
 
 
-def _device(tables: Tables, path: Path) -> str | None:
-    """Return the device a table names, None if it names none; a word that is none is noted."""
-    device = tables.text(path)
+def _read_device(reader: ConfigurationReader, path: Keys) -> str | None:
+    """Return the device that a table names, None if it names none; an unknown one is a fault."""
+    device = reader.text(path)
     if device is not None:
+        from cnnstat.profile.choices import check_device
+
         try:
             check_device(device)
         except CnnstatError as error:
-            tables.fault(path, str(error).removeprefix("--"))
+            reader.fault(path, str(error).removeprefix("--"))
     return device
 
 
-def _amount(tables: Tables, path: Path, metric: Metric, written: Any, *, may_be_share: bool) -> Amount | None:
-    """Return one amount, or None after noting what is wrong with it."""
+def _read_amount(
+    reader: ConfigurationReader, path: Keys, metric: Metric, written: Any, *, may_be_share: bool
+) -> Amount | None:
+    """Return one amount, or None after adding what is wrong with it."""
     try:
         return parse_amount(written, metric.unit, may_be_share=may_be_share)
     except CnnstatError as error:
-        tables.fault(path, f"{metric.name}.{path[-1]}: {error}")
+        reader.fault(path, f"{metric.name}.{path[-1]}: {error}")
         return None
 
 
@@ -131,6 +320,6 @@ def flag_limit(name: str, bound: str, written: Any, flag: str = "") -> Limit:
 
 def overridden(limits: Iterable[Limit], stronger: Iterable[Limit]) -> tuple[Limit, ...]:
     """Return limits in the order of the metrics; where both have the same bound, the stronger one holds."""
-    found = {(limit.metric.name, limit.bound): limit for limit in (*limits, *stronger)}
+    by_bound = {(limit.metric.name, limit.bound): limit for limit in (*limits, *stronger)}
     order = list(METRICS)
-    return tuple(sorted(found.values(), key=lambda limit: order.index(limit.metric.name)))
+    return tuple(sorted(by_bound.values(), key=lambda limit: order.index(limit.metric.name)))

@@ -1,43 +1,94 @@
-"""One run of `cnnstat check`: from options and configuration to a report, or to a new baseline file."""
+"""One run of `cnnstat check`: from options and configuration to a result, or to a new baseline file."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from cnnstat.check.baseline import Baseline, baseline_text, check_conditions, difference_lines, read_baseline
-from cnnstat.check.baseline_source import choose_baseline, growth_base
-from cnnstat.check.difference import changes
-from cnnstat.check.evaluate import Comparison, baseline_growth, verdict
-from cnnstat.check.git import Repository, find_repository
-from cnnstat.check.latency import latency_verdict
-from cnnstat.check.measurement import Measurement, measure
-from cnnstat.check.metrics import CONVENTION, Unit
-from cnnstat.check.renames import with_renames
-from cnnstat.check.report import CheckReport, ModelReport, Place, Status, Verdict
-from cnnstat.check.selection import Options, check_limits, located, select
-from cnnstat.check.settings import ModelSettings, Settings
-from cnnstat.check.sources import Source, from_here, locate
-from cnnstat.errors import CnnstatError
+from cnnstat.check.baseline import (
+    NO_BASELINE,
+    Baseline,
+    baseline_text,
+    check_conditions,
+    difference_lines,
+    layer_changes,
+    read_baseline,
+    with_renames,
+)
+from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
+from cnnstat.check.configuration_file import ConfigurationError, path_from_here
+from cnnstat.check.git import Repository, find_repository, required
+from cnnstat.check.limits import CONVENTION, METRICS, Limit, Unit, flag_limit, overridden
+from cnnstat.check.model_figures import ModelFigures, analyze_model
+from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
+from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
+from cnnstat.errors import CnnstatError, Location, Problem, did_you_mean
+from cnnstat.sources.request import Request
+
+NOTHING = (
+    "nothing to check: name a model and a limit, as in `cnnstat check vgg16 --max-params 150M`, or list models in "
+    "pyproject.toml under [[tool.cnnstat.check.models]] with source and budgets"
+)
 
 
-def check(options: Options) -> CheckReport:
-    """Return what became of every limit; raises CnnstatError where the configuration or a model is wrong."""
-    settings, models = select(options)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Options of the command line or of a caller; they go before the configuration.
+
+    sources: models to check, all that are configured if there are none. limits: for every model.
+    config: the configuration file, searched for if None. baseline, baseline_ref: a file or a git ref to compare with.
+    device, threads: where all times are measured. fail_on_latency: whether times can decide the exit code.
+    """
+
+    sources: tuple[str, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    request: Request = field(default_factory=Request)
+    mode: str | None = None
+    optimizer: str | None = None
+    config: Path | None = None
+    baseline: str | None = None
+    baseline_ref: str | None = None
+    require_baseline: bool = False
+    fail_on_baseline_growth: bool = False
+    device: str | None = None
+    threads: int | None = None
+    fail_on_latency: bool = False
+
+
+def flag_limits(flags: Mapping[str, str | None], increases: Iterable[str]) -> tuple[Limit, ...]:
+    """Return the limits of options: amounts by metric, and texts `METRIC=AMOUNT` for growth; raises CnnstatError."""
+    limits = [flag_limit(name, METRICS[name].bounds[0], amount) for name, amount in flags.items() if amount is not None]
+    relative = [name for name, metric in METRICS.items() if "max_increase" in metric.bounds]
+    for text in increases:
+        name, separator, amount = text.partition("=")
+        if not separator or name not in relative:
+            hint = did_you_mean(name, relative) or f"; metrics: {', '.join(relative)}"
+            raise CnnstatError(f"--max-increase {text[:60]}: write METRIC=AMOUNT, as in params=2%{hint}")
+        limits.append(flag_limit(name, "max_increase", amount, f"--max-increase {name}="))
+    return tuple(limits)
+
+
+def check(options: Options) -> CheckResult:
+    """Return the verdict on every limit; raises CnnstatError where the configuration or a model is wrong."""
+    settings, models = select_models(options)
     for model in models:
-        check_limits(model)
+        if not model.limits:
+            wanted = "write one, as in budgets.params.max, or give one, as in --max-params 5M"
+            raise _model_error(model, f"{model.name[:100]} has no limit; {wanted}")
     repository = find_repository(Path.cwd())
-    baseline = choose_baseline(settings, models, repository)
-    then = with_renames(growth_base(settings, repository), baseline) if settings.fail_on_baseline_growth else None
-    reports = [_report(model, settings, baseline, then, repository) for model in models]
-    used = settings.origin if settings.models or settings.limits else "command line"
-    return CheckReport(
-        models=tuple(reports),
-        configuration=used if not options.limits or used == "command line" else f"{used} and command line",
-        baseline=baseline.shown,
+    baseline = _baseline(settings, models, repository)
+    earlier = _earlier_baseline(settings, baseline, repository) if settings.fail_on_baseline_growth else None
+    results = [_model_result(model, settings, baseline, earlier, repository) for model in models]
+    configuration = settings.origin if settings.models or settings.limits else "command line"
+    is_both = options.limits and configuration != "command line"
+    return CheckResult(
+        models=tuple(results),
+        configuration=f"{configuration} and command line" if is_both else configuration,
+        baseline=baseline.label,
         convention=CONVENTION,
-        notes=(*baseline.notes, *(then.notes if then else ())),
+        notes=(*baseline.notes, *(earlier.notes if earlier else ())),
     )
 
 
@@ -48,96 +99,197 @@ def update_baseline(options: Options) -> list[str]:
             "--update-baseline refuses to run in CI, where a grown model would raise its own limit; run it on your "
             "machine and commit the file"
         )
-    settings, models = select(options)
+    settings, models = select_models(options)
     if settings.baseline is None:
         raise CnnstatError("--update-baseline needs a file: --baseline FILE, or baseline in the configuration")
     path = settings.folder / settings.baseline
-    shown = from_here(path)
-    found = {model.name: _measured(model, locate(model.source, settings.folder)) for model in models}
+    label = path_from_here(path)
+    figures = {model.name: _figures(model, locate(model.source, settings.folder)) for model in models}
     try:
-        before = read_baseline(path, shown).models
-    except CnnstatError:
+        before = read_baseline(path, label).models
+    except CnnstatError:  # a damaged file is written anew
         before = {}
-    kept = {name: entry for name, entry in before.items() if options.sources and isinstance(entry, Measurement)}
-    after = {**kept, **found}
+    others = {name: entry for name, entry in before.items() if options.sources and isinstance(entry, ModelFigures)}
+    after = {**others, **figures}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(baseline_text(after), encoding="utf-8", newline="\n")
     except OSError as error:
-        raise CnnstatError(f"{shown}: cannot be written: {error.strerror or error}") from None
+        raise CnnstatError(f"{label}: cannot be written: {error.strerror or error}") from None
     return [
         *(difference_lines(before, after) or ["no figure changed"]),
-        f"wrote {shown}: {len(after)} model{'s' * (len(after) != 1)}",
+        f"wrote {label}: {len(after)} model{'s' * (len(after) != 1)}",
     ]
 
 
-def _measured(model: ModelSettings, source: Source) -> Measurement:
-    """Return the figures of a model."""
-    if source.file is not None and model.setting is not None and not source.file.exists():
-        said = f"{model.name[:100]}: there is no such file; if it was deleted or moved, change this entry"
-        raise located(model, said)
-    return measure(source.written, model)
+def select_models(options: Options) -> tuple[Settings, list[ModelSettings]]:
+    """Return the settings in force, and the models to check with the changes that the options ask for."""
+    here = Path.cwd()
+    configured = load_settings(options.config) if options.config is not None else find_settings(here)
+    settings = configured or Settings(origin="command line", folder=here)
+    if options.baseline is not None:
+        settings = replace(settings, baseline=str(here / options.baseline), baseline_ref=None)
+    if options.baseline_ref is not None:
+        is_both = options.baseline is not None or options.fail_on_baseline_growth or settings.fail_on_baseline_growth
+        settings = replace(settings, baseline_ref=options.baseline_ref, baseline=settings.baseline if is_both else None)
+    settings = replace(
+        settings,
+        require_baseline=settings.require_baseline or options.require_baseline,
+        fail_on_baseline_growth=settings.fail_on_baseline_growth or options.fail_on_baseline_growth,
+    )
+    if settings.baseline and settings.baseline_ref and not settings.fail_on_baseline_growth:
+        raise CnnstatError("--baseline and --baseline-ref exclude each other, except with --fail-on-baseline-growth")
+    models = [m for source in options.sources for m in _models_of(source, settings)] or list(settings.models)
+    if not models:
+        raise CnnstatError(NOTHING)
+    unique = {model.name: model for model in models}
+    return settings, [_with_options(model, options) for model in unique.values()]
 
 
-def _report(
-    model: ModelSettings, settings: Settings, baseline: Baseline, then: Baseline | None, repository: Repository | None
-) -> ModelReport:
-    """Return the verdicts on one model."""
-    source = locate(model.source, settings.folder)
-    found = _measured(model, source)
-    before = baseline.of(model.name)
-    notes = _uncounted(found)
-    if isinstance(before, Measurement):
-        if settings.baseline is not None and baseline.shown is not None:
-            check_conditions(model.name, found, before, baseline.shown)
-        elif before.conditions != found.conditions:
-            notes += ("its input, dtype or batch differs from the baseline's",)
-    comparison = Comparison(found=found, baseline=before, is_required=settings.require_baseline)
-    required = settings.require_baseline
-    verdicts = [
-        latency_verdict(limit, source.written, model, before, found, required)
-        if limit.metric.unit is Unit.TIME
-        else verdict(limit, comparison)
-        for limit in model.limits
-    ]
-    if then is not None and settings.baseline is not None:
-        verdicts += baseline_growth(
-            model.limits, before, then.of(model.name), from_here(settings.folder / settings.baseline)
+def _models_of(source: str, settings: Settings) -> list[ModelSettings]:
+    """Return the configured models that a source on the command line means, else a new one."""
+    here = locate(source, Path.cwd())
+    configured = []
+    for model in settings.models:
+        file = locate(model.source, settings.folder).file
+        is_file = here.file is not None and file is not None and here.file.resolve() == file.resolve()
+        if source in (model.name, model.source) or (is_file and not here.rest):
+            configured.append(model)
+    if configured:
+        return configured
+    if here.file is None or here.is_zoo:
+        return [ModelSettings(source=source, name=source, limits=settings.limits)]
+    try:
+        name = here.file.resolve().relative_to(settings.folder.resolve()).as_posix() + here.rest
+    except ValueError:
+        name = source
+    return [ModelSettings(source=f"{here.file.absolute()}{here.rest}", name=name, limits=settings.limits)]
+
+
+def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
+    """Return a model's settings, overridden by the command line."""
+    own, asked = model.request, options.request
+    request = Request(
+        inputs=asked.inputs or own.inputs,
+        batch=own.batch if asked.batch is None else asked.batch,
+        dtype=asked.dtype or own.dtype,
+        variables={**own.variables, **asked.variables},
+        arguments={**own.arguments, **asked.arguments},
+        mode=options.mode or own.mode,
+    )
+    limits = tuple(
+        replace(
+            limit,
+            device=options.device or limit.device,
+            threads=options.threads or limit.threads,
+            is_blocking=limit.is_blocking or options.fail_on_latency,
         )
-    is_compared = isinstance(before, Measurement)
-    return ModelReport(
+        if limit.metric.unit is Unit.TIME
+        else limit
+        for limit in overridden(model.limits, options.limits)
+    )
+    return replace(model, request=request, limits=limits, optimizer=options.optimizer or model.optimizer)
+
+
+def _model_error(model: ModelSettings, message: str) -> CnnstatError:
+    """Return an error that points to where a model is listed."""
+    if model.setting is None:
+        return CnnstatError(message)
+    place = model.setting
+    return ConfigurationError([Problem(Location(place.file, place.line, place.column), message)])
+
+
+def _baseline(settings: Settings, models: Iterable[ModelSettings], repository: Repository | None) -> Baseline:
+    """Return the baseline that the settings name, an empty one if they name none; raises CnnstatError."""
+    if settings.baseline is not None:
+        path = settings.folder / settings.baseline
+        return read_baseline(path, path_from_here(path))
+    if settings.baseline_ref is None:
+        return NO_BASELINE
+    from cnnstat.check.git_baseline import git_baseline
+
+    return git_baseline(required(repository), settings.baseline_ref, settings, models)
+
+
+def _earlier_baseline(settings: Settings, baseline: Baseline, repository: Repository | None) -> Baseline:
+    """Return the committed baseline as it was before this change, under the names that models have today."""
+    from cnnstat.check.git_baseline import growth_base
+
+    return with_renames(growth_base(settings, repository), baseline)
+
+
+def _figures(model: ModelSettings, file: ModelFile) -> ModelFigures:
+    """Return the figures of a model."""
+    if file.file is not None and model.setting is not None and not file.file.exists():
+        message = f"{model.name[:100]}: there is no such file; if it was deleted or moved, change this entry"
+        raise _model_error(model, message)
+    return analyze_model(file.source, model)
+
+
+def _model_result(
+    model: ModelSettings,
+    settings: Settings,
+    baseline: Baseline,
+    earlier: Baseline | None,
+    repository: Repository | None,
+) -> ModelResult:
+    """Return the verdicts on one model; earlier: the baseline file before this change, where it must not grow."""
+    file = locate(model.source, settings.folder)
+    figures = _figures(model, file)
+    before = baseline.of(model.name)
+    notes = _uncounted_note(figures)
+    if isinstance(before, ModelFigures):
+        if settings.baseline is not None and baseline.label is not None:
+            check_conditions(model.name, figures, before, baseline.label)
+        elif before.conditions != figures.conditions:
+            notes += ("its input, dtype or batch differs from the baseline's",)
+    comparison = Comparison(figures=figures, baseline=before, is_required=settings.require_baseline)
+    verdicts = [_verdict(limit, comparison, file.source, model) for limit in model.limits]
+    if earlier is not None and settings.baseline is not None:
+        label = path_from_here(settings.folder / settings.baseline)
+        verdicts += baseline_growth(model.limits, before, earlier.of(model.name), label)
+    return ModelResult(
         name=model.name,
-        source=source.written,
-        place=_place(source, found, verdicts, repository),
+        source=file.source,
+        place=_place(file, figures, verdicts, repository),
         verdicts=tuple(verdicts),
-        totals=found.totals,
-        baseline=before.totals if isinstance(before, Measurement) else None,
-        changed_layers=changes(before.layers, found.layers) if isinstance(before, Measurement) and is_compared else (),
+        totals=figures.totals,
+        baseline=before.totals if isinstance(before, ModelFigures) else None,
+        changed_layers=layer_changes(before.layers, figures.layers) if isinstance(before, ModelFigures) else (),
         notes=notes,
     )
 
 
-def _uncounted(found: Measurement) -> tuple[str, ...]:
+def _verdict(limit: Limit, comparison: Comparison, source: str, model: ModelSettings) -> Verdict:
+    """Return the verdict on one limit, on time by measuring it."""
+    if limit.metric.unit is not Unit.TIME:
+        return verdict(limit, comparison)
+    from cnnstat.check.latency import latency_verdict
+
+    return latency_verdict(limit, source, model, comparison)
+
+
+def _uncounted_note(figures: ModelFigures) -> tuple[str, ...]:
     """Return a note on layers whose work could not be counted."""
-    if not found.uncounted:
+    if not figures.uncounted:
         return ()
-    more = f" and {len(found.uncounted) - 5} more" if len(found.uncounted) > 5 else ""
-    return (f"not counted: {', '.join(found.uncounted[:5])}{more}; MACs, FLOPs and training memory are at least",)
+    more = f" and {len(figures.uncounted) - 5} more" if len(figures.uncounted) > 5 else ""
+    return (f"not counted: {', '.join(figures.uncounted[:5])}{more}; MACs, FLOPs and training memory are at least",)
 
 
 def _place(
-    source: Source, found: Measurement, verdicts: Iterable[Verdict], repository: Repository | None
+    file: ModelFile, figures: ModelFigures, verdicts: Iterable[Verdict], repository: Repository | None
 ) -> Place | None:
     """Return where a model is written: the layer that the first broken limit names, if the file itself holds it.
 
     The path is that of the repository, as annotations need it; None for a model that is no file below it.
     """
     root = repository.root if repository else Path.cwd().resolve()
-    if source.file is None or root not in source.file.resolve().parents:
+    if file.file is None or root not in file.file.resolve().parents:
         return None
-    file = source.file.resolve()
+    path = file.file.resolve()
     broken = (v for v in verdicts if v.status in (Status.FAIL, Status.WARN) and v.layers)
-    location = next((found.locations.get(v.layers[0].name) for v in broken), None)
-    is_here = location is not None and Path(location.file).resolve() == file
+    location = next((figures.locations.get(v.layers[0].name) for v in broken), None)
+    is_here = location is not None and Path(location.file).resolve() == path
     line = location.line if location is not None and is_here else 1
-    return Place(file=file.relative_to(root).as_posix(), line=line)
+    return Place(file=path.relative_to(root).as_posix(), line=line)

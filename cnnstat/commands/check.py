@@ -126,11 +126,12 @@ def check(
     ] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
-    from cnnstat.check import delivery, run
-    from cnnstat.check.selection import Options, flag_limits
-    from cnnstat.profile.choices import make_options
+    from cnnstat.check import formats, run
 
-    make_options(device=device, threads=threads)
+    if device is not None or threads is not None:
+        from cnnstat.profile.choices import make_options
+
+        make_options(device=device, threads=threads)
     flags = {
         "params": max_params,
         "macs": max_macs,
@@ -142,9 +143,9 @@ def check(
         "receptive_field": min_receptive_field,
         "latency": max_latency,
     }
-    options = Options(
+    options = run.Options(
         sources=tuple(sources or ()),
-        limits=flag_limits(flags, max_increase or ()),
+        limits=run.flag_limits(flags, max_increase or ()),
         request=make_request(input, batch, dtype, set, arg, mode or Mode.eval),
         mode=mode.value if mode else None,
         optimizer=optimizer.value if optimizer else None,
@@ -160,19 +161,12 @@ def check(
     if update_baseline:
         print(*run.update_baseline(options), sep="\n")
         return
-    outputs = delivery.parse_outputs(output or ())
-    report = run.check(options)
-    delivery.deliver(report, outputs, format.value)
-    _print_check(report, format.value)
-    raise typer.Exit(0 if exit_zero else report.exit_code)
-
-
-def _print_check(report: Any, format: str) -> None:
-    """Print a check's report; only the table needs a console."""
-    from cnnstat.check import formats
-
-    if format != "table":
-        sys.stdout.write(formats.render(report, format))
-        return
-    with console.open_output(None) as out:
-        formats.write(report, format, out)
+    outputs = formats.parse_outputs(output or ())
+    result = run.check(options)
+    formats.write_outputs(result, outputs, format.value)
+    if format is CheckFormat.table:
+        with console.open_output(None) as out:
+            formats.print_result(result, format.value, out)
+    else:  # no other format needs rich, which takes longer to import than twenty specs to check
+        sys.stdout.write(formats.render(result, format.value))
+    raise typer.Exit(0 if exit_zero else result.exit_code)

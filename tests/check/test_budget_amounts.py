@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from cnnstat.check.amounts import parse_amount
-from cnnstat.check.metrics import METRICS, Unit
+from cnnstat.check.limits import METRICS, Unit, parse_amount
 from cnnstat.errors import CnnstatError
 
 
@@ -98,6 +97,6 @@ def test_what_is_no_amount_is_refused(written: Any, unit: Unit, said: str) -> No
 
 def test_sizes_are_shown_in_the_family_they_are_written_in() -> None:
     file_size = METRICS["file_size"]
-    assert file_size.show(20_000_000, "20 MB") == "20 MB"
-    assert file_size.show(20 * 2**20, "20 MiB") == "20 MiB"
-    assert file_size.show_apart((20_000_001, 20_000_000), "20 MB") == ["20,000,001 B", "20,000,000 B"]
+    assert file_size.text(20_000_000, "20 MB") == "20 MB"
+    assert file_size.text(20 * 2**20, "20 MiB") == "20 MiB"
+    assert file_size.distinct_texts((20_000_001, 20_000_000), "20 MB") == ["20,000,001 B", "20,000,000 B"]

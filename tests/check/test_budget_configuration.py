@@ -11,7 +11,7 @@ import pytest
 from scripted import Command, History, params, spec
 
 from cnnstat.check.configuration import find_settings
-from cnnstat.check.toml_places import places
+from cnnstat.check.configuration_file import toml_places as places
 from cnnstat.errors import CnnstatError
 
 if sys.version_info >= (3, 11):

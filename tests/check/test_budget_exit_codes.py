@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from scripted import Command, params, spec
 
-from cnnstat.check import latency, measurement
+from cnnstat.check import latency, model_figures
 from cnnstat.check.formats import FORMATS
 from cnnstat.check.limits import Limit
-from cnnstat.check.report import LayerShare
+from cnnstat.check.result import LayerShare
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops.traced import Recorded
@@ -93,7 +93,7 @@ def uncounted_graph(source: str, request: Request) -> Graph:
 def test_an_incomplete_count_never_passes(
     check: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, format: str, limit: str, code: int
 ) -> None:
-    monkeypatch.setattr(measurement, "load_source", uncounted_graph)
+    monkeypatch.setattr(model_figures, "load_source", uncounted_graph)
     result = check("vgg16", "--max-macs", limit, "--format", format)
     assert result.code == code, result
 
@@ -101,7 +101,7 @@ def test_an_incomplete_count_never_passes(
 def test_an_incomplete_count_is_enough_for_what_it_does_not_concern(
     check: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(measurement, "load_source", uncounted_graph)
+    monkeypatch.setattr(model_figures, "load_source", uncounted_graph)
     assert check("vgg16", "--max-params", "10").code == 0
     (folder / "cnnstat.toml").write_text('[[check.models]]\nsource = "vgg16"\nbudgets.macs.min = 1000\n')
     assert check().code == 0  # at least 1010 is at least 1000

@@ -233,7 +233,7 @@ def test_unrelated_histories_and_empty_repositories(check: Command, project: His
 
 def test_a_repository_of_another_user(check: Command, project: History, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
-    monkeypatch.setattr("cnnstat.check.git._KEPT", {"GIT_TEST_ASSUME_DIFFERENT_OWNER"})
+    monkeypatch.setattr("cnnstat.check.git._SETTINGS", {"GIT_TEST_ASSUME_DIFFERENT_OWNER"})
     assert check("lenet5", "--max-params", "1M").code == 0  # needs no git
     result = check("--baseline-ref", "main")
     assert result.code == 2 and "safe.directory" in result.err

@@ -8,14 +8,13 @@ import pytest
 from scripted import Command, History, spec
 
 from cnnstat.check import latency
-from cnnstat.check.amounts import parse_amount
 from cnnstat.check.baseline import Missing
+from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.latency import Rounds, judge, latency_verdict
-from cnnstat.check.limits import Limit, flag_limit
-from cnnstat.check.measurement import Measurement
-from cnnstat.check.metrics import METRICS, Unit
-from cnnstat.check.report import LayerShare, Status
-from cnnstat.check.settings import ModelSettings
+from cnnstat.check.limits import METRICS, Limit, Unit, flag_limit, parse_amount
+from cnnstat.check.model_figures import ModelFigures
+from cnnstat.check.result import LayerShare, Status
+from cnnstat.check.verdicts import Comparison
 
 MS = 1_000_000
 
@@ -86,12 +85,14 @@ def test_a_flag_warns_unless_told_otherwise() -> None:
 
 @pytest.mark.parametrize(("required", "status"), [(False, Status.SKIPPED), (True, Status.UNVERIFIED)])
 def test_growth_without_a_baseline(required: bool, status: Status) -> None:
-    found = Measurement(dtype="float32", optimizer="sgd", inputs=(), totals={}, layers=())
+    figures = ModelFigures(dtype="float32", optimizer="sgd", inputs=(), totals={}, layers=())
     model = ModelSettings(source="tiny.yaml", name="tiny.yaml")
     relative = limit("max_increase", "10%")
-    said = latency_verdict(relative, "tiny.yaml", model, Missing(reason="no baseline"), found, required)
-    assert said.status is status and said.message == "latency: no baseline"
-    no_graph = latency_verdict(relative, "tiny.yaml", model, found, found, required)
+    missing = Comparison(figures=figures, baseline=Missing(reason="no baseline"), is_required=required)
+    verdict = latency_verdict(relative, "tiny.yaml", model, missing)
+    assert verdict.status is status and verdict.message == "latency: no baseline"
+    same = Comparison(figures=figures, baseline=figures, is_required=required)
+    no_graph = latency_verdict(relative, "tiny.yaml", model, same)
     assert no_graph.status is Status.UNVERIFIED and "--baseline-ref" in no_graph.message
 
 

@@ -8,9 +8,8 @@ import pytest
 from scripted import Command
 
 from cnnstat.check.baseline import baseline_text
-from cnnstat.check.configuration import find_settings
-from cnnstat.check.measurement import measure
-from cnnstat.check.sources import locate
+from cnnstat.check.configuration import find_settings, locate
+from cnnstat.check.model_figures import analyze_model
 
 ROOT = Path(__file__).resolve().parents[2]
 BASELINE = ROOT / "tests" / "golden" / "zoo-baseline.json"
@@ -20,7 +19,7 @@ def test_every_count_is_the_committed_one(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(ROOT)
     settings = find_settings(ROOT)
     assert settings is not None and (settings.folder / str(settings.baseline)).resolve() == BASELINE
-    found = {model.name: measure(locate(model.source, ROOT).written, model) for model in settings.models}
+    found = {model.name: analyze_model(locate(model.source, ROOT).source, model) for model in settings.models}
     assert {Path(name).stem for name in found} == {path.stem for path in (ROOT / "specs").glob("*.yaml")}
     is_same = baseline_text(found) == BASELINE.read_text(encoding="utf-8")
     assert is_same, "a count changed; if that is meant, run cnnstat check --update-baseline and commit the file"

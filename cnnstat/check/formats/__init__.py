@@ -1,12 +1,14 @@
-"""Formats of `cnnstat check`: one file a format; each turns a report into text and computes no figure."""
+"""Formats of `cnnstat check`, one file each, and where a result goes: terminal, files, the summary of a GitHub job."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, cast
 
-from cnnstat.check.report import CheckReport
+from cnnstat.check.result import CheckResult
 from cnnstat.errors import CnnstatError, did_you_mean
 
 if TYPE_CHECKING:
@@ -22,25 +24,63 @@ FORMATS = {
     "junit": "cnnstat.check.formats.junit:render",
     "sarif": "cnnstat.check.formats.sarif:render",
 }
-"""What renders a report in each format, imported when it is asked for: a new format is one file and one line."""
+"""The function that renders a result in each format, imported when it is needed: a new format is a file and a line."""
 
 
-def render(report: CheckReport, format: str) -> str:
-    """Return a report as text, the same from run to run; raises CnnstatError if there is no such format."""
+class Output(NamedTuple):
+    """A file to write, and in which format."""
+
+    format: str
+    path: Path
+
+
+def render(result: CheckResult, format: str) -> str:
+    """Return a result as text, the same from run to run; raises CnnstatError if there is no such format."""
     if format not in FORMATS:
         hint = did_you_mean(format, FORMATS)
         raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(FORMATS)}")
     module, _, function = FORMATS[format].partition(":")
-    return cast("Callable[[CheckReport], str]", getattr(import_module(module), function))(report)
+    return cast("Callable[[CheckResult], str]", getattr(import_module(module), function))(result)
 
 
-def write(report: CheckReport, format: str, console: Console) -> None:
-    """Print a report: the table in colour and as wide as the console, any other format as it is."""
+def print_result(result: CheckResult, format: str, console: Console) -> None:
+    """Print a result: the table in colour and as wide as the console, any other format as it is."""
     from cnnstat.report.page import Verbatim, show
 
     if format == "table":
         from cnnstat.check.formats.table import page
 
-        show(page(report, console.width), console)
+        show(page(result, console.width), console)
     else:
-        show(Verbatim(render(report, format)), console)
+        show(Verbatim(render(result, format)), console)
+
+
+def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
+    """Return formats and paths of texts `FORMAT:PATH`; raises CnnstatError."""
+    outputs = []
+    for text in texts:
+        format, separator, path = text.partition(":")
+        if not separator or not path.strip() or format not in FORMATS:
+            hint = (did_you_mean(format, FORMATS) if separator else "") or f"; formats: {', '.join(FORMATS)}"
+            raise CnnstatError(f"--output {text[:100]}: write FORMAT:PATH, as in junit:report.xml{hint}")
+        outputs.append(Output(format, Path(path)))
+    return tuple(outputs)
+
+
+def write_outputs(result: CheckResult, outputs: Iterable[Output], printed: str) -> None:
+    """Write the files, and a GitHub job's summary if `printed` or a file is for GitHub; raises CnnstatError."""
+    outputs = tuple(outputs)
+    for output in outputs:
+        _write(output.path, render(result, output.format), "w")
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and "github" in (printed, *(output.format for output in outputs)):
+        _write(Path(summary), render(result, "summary"), "a")
+
+
+def _write(path: Path, text: str, mode: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode, encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except OSError as error:
+        raise CnnstatError(f"--output {path}: cannot be written: {error.strerror or error}") from None

@@ -7,26 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnstat.check.formats.words import conclusion, location, title
-from cnnstat.check.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.check.formats.text import conclusion, location, title
+from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.report.glyphs import printable
 
 
-def render(report: CheckReport) -> str:
+def render(result: CheckResult) -> str:
     """Return errors, then warnings, then one notice if limits were skipped, then the conclusion as plain text.
 
     Errors come first because GitHub shows ten annotations of each kind for a step.
     """
-    found = [(model, verdict) for model in report.models for verdict in model.verdicts]
-    commands = [_annotation(model, verdict) for model, verdict in found if _kind(verdict)]
-    lines = [*sorted(commands, key=lambda line: not line.startswith("::error")), *_skipped(report)]
-    return "".join(f"{line}\n" for line in [*lines, f"cnnstat check: {conclusion(report)}"])
+    commands = [_annotation(model, verdict) for model, verdict in result.pairs if _kind(verdict)]
+    lines = [*sorted(commands, key=lambda line: not line.startswith("::error")), *_skipped(result)]
+    return "".join(f"{line}\n" for line in [*lines, f"cnnstat check: {conclusion(result)}"])
 
 
 def command(name: str, properties: dict[str, str], message: str) -> str:
     """Return a workflow command."""
-    shown = ",".join(f"{key}={escaped_property(value)}" for key, value in properties.items() if value)
-    return f"::{name}{' ' * bool(shown)}{shown}::{escaped_data(message)}"
+    pairs = ",".join(f"{key}={escaped_property(value)}" for key, value in properties.items() if value)
+    return f"::{name}{' ' * bool(pairs)}{pairs}::{escaped_data(message)}"
 
 
 def escaped_data(text: str) -> str:
@@ -48,7 +47,7 @@ def _kind(verdict: Verdict) -> str:
     return ""
 
 
-def _annotation(model: ModelReport, verdict: Verdict) -> str:
+def _annotation(model: ModelResult, verdict: Verdict) -> str:
     """Return the annotation of one broken budget."""
     properties = {"title": printable(f"cnnstat: {title(verdict.metric)} of {model.name}")}
     if place := location(model, verdict):
@@ -58,9 +57,9 @@ def _annotation(model: ModelReport, verdict: Verdict) -> str:
     return command(_kind(verdict), properties, printable(verdict.message))
 
 
-def _skipped(report: CheckReport) -> Iterator[str]:
-    """Yield a notice if limits were skipped, so that nobody takes them for kept."""
-    skipped = [verdict for verdict in report.verdicts if verdict.status is Status.SKIPPED]
+def _skipped(result: CheckResult) -> Iterator[str]:
+    """Yield a notice if limits were skipped, so that they do not read as kept."""
+    skipped = [verdict for verdict in result.verdicts if verdict.status is Status.SKIPPED]
     if skipped:
-        said = "1 limit" if len(skipped) == 1 else f"{len(skipped)} limits"
-        yield command("notice", {"title": "cnnstat"}, f"{said} skipped: {printable(skipped[0].message)}")
+        number = "1 limit" if len(skipped) == 1 else f"{len(skipped)} limits"
+        yield command("notice", {"title": "cnnstat"}, f"{number} skipped: {printable(skipped[0].message)}")

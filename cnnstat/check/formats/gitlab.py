@@ -5,24 +5,22 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cnnstat.check.formats.words import fingerprints, location
-from cnnstat.check.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.check.formats.text import fingerprints, location
+from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.report.glyphs import printable
 
 REPORTED = (Status.FAIL, Status.WARN, Status.UNVERIFIED)
-"""What becomes an issue; a skipped limit is none, it would show up as new in every merge request."""
+"""Statuses that become an issue; a skipped limit would show up as new in every merge request."""
 
 
-def render(report: CheckReport) -> str:
+def render(result: CheckResult) -> str:
     """Return the issues as a JSON array, empty if every budget is kept."""
-    marks = fingerprints(report)
-    found = [(model, verdict) for model in report.models for verdict in model.verdicts]
-    issues = [_issue(*pair, marks[i]) for i, pair in enumerate(found) if pair[1].status in REPORTED]
+    hashes = fingerprints(result)
+    issues = [_issue(*pair, hashes[i]) for i, pair in enumerate(result.pairs) if pair[1].status in REPORTED]
     return json.dumps(issues, indent=2) + "\n"
 
 
-def _issue(model: ModelReport, verdict: Verdict, fingerprint: str) -> dict[str, Any]:
-    """Return one issue."""
+def _issue(model: ModelResult, verdict: Verdict, fingerprint: str) -> dict[str, Any]:
     place = location(model, verdict)
     is_minor = verdict.status is Status.WARN or not verdict.blocking
     return {

@@ -7,34 +7,33 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from cnnstat.check.report import CheckReport, LayerChange, ModelReport, Place, Status, Verdict
+from cnnstat.check.result import CheckResult, LayerChange, ModelResult, Place, Status, Verdict
 
 SCHEMA = "cnnstat-check/1"
 """Name and version of the contract."""
 
 
-def render(report: CheckReport) -> str:
+def render(result: CheckResult) -> str:
     """Return the document as text, in ASCII throughout and the same from run to run."""
-    return json.dumps(document(report), indent=2, allow_nan=False) + "\n"
+    return json.dumps(document(result), indent=2, allow_nan=False) + "\n"
 
 
-def document(report: CheckReport) -> dict[str, Any]:
-    """Return everything that was found as JSON-ready values."""
-    found = Counter(verdict.status for verdict in report.verdicts)
+def document(result: CheckResult) -> dict[str, Any]:
+    """Return the result as JSON-ready values."""
+    numbers = Counter(verdict.status for verdict in result.verdicts)
     return {
         "schema": SCHEMA,
-        "exit_code": report.exit_code,
-        "verdicts": {status.value: found[status] for status in Status},
-        "configuration": report.configuration,
-        "baseline": report.baseline,
-        "convention": report.convention,
-        "notes": list(report.notes),
-        "models": [_model(model) for model in report.models],
+        "exit_code": result.exit_code,
+        "verdicts": {status.value: numbers[status] for status in Status},
+        "configuration": result.configuration,
+        "baseline": result.baseline,
+        "convention": result.convention,
+        "notes": list(result.notes),
+        "models": [_model(model) for model in result.models],
     }
 
 
-def _model(model: ModelReport) -> dict[str, Any]:
-    """Return one model."""
+def _model(model: ModelResult) -> dict[str, Any]:
     return {
         "name": model.name,
         "source": model.source,
@@ -48,7 +47,6 @@ def _model(model: ModelReport) -> dict[str, Any]:
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
-    """Return the verdict on one limit."""
     return {
         "metric": verdict.metric,
         "bound": verdict.bound,
@@ -65,15 +63,12 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
 
 
 def _change(change: LayerChange) -> dict[str, Any]:
-    """Return a layer that differs from the baseline."""
     return {"name": change.name, "op": change.op, "before": _figures(change.before), "after": _figures(change.after)}
 
 
 def _figures(figures: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Return figures by metric."""
     return None if figures is None else dict(figures)
 
 
 def _place(place: Place | None) -> dict[str, Any] | None:
-    """Return a place."""
     return None if place is None else {"file": place.file, "line": place.line, "column": place.column}

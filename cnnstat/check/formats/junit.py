@@ -8,25 +8,25 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from cnnstat.check.formats.words import located
-from cnnstat.check.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.check.formats.text import located
+from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.report.glyphs import printable
 
 EPOCH = "1970-01-01T00:00:00"
 
 
-def render(report: CheckReport) -> str:
-    """Return the document; a warning is a passed case that is told in its suite's output."""
+def render(result: CheckResult) -> str:
+    """Return the document; a warning is a passed case that its suite's output names."""
     root = ElementTree.Element("testsuites")
-    for index, model in enumerate(report.models):
-        root.append(_suite(report, model, index))
+    for index, model in enumerate(result.models):
+        root.append(_suite(result, model, index))
     ElementTree.indent(root)
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
-def _suite(report: CheckReport, model: ModelReport, index: int) -> ElementTree.Element:
+def _suite(result: CheckResult, model: ModelResult, index: int) -> ElementTree.Element:
     """Return the cases of one model."""
-    found = [verdict.status for verdict in model.verdicts]
+    statuses = [verdict.status for verdict in model.verdicts]
     suite = ElementTree.Element(
         "testsuite",
         {
@@ -35,15 +35,15 @@ def _suite(report: CheckReport, model: ModelReport, index: int) -> ElementTree.E
             "name": _name(model),
             "timestamp": EPOCH,
             "hostname": "localhost",
-            "tests": str(len(found)),
-            "failures": str(found.count(Status.FAIL)),
-            "errors": str(found.count(Status.UNVERIFIED)),
-            "skipped": str(found.count(Status.SKIPPED)),
+            "tests": str(len(statuses)),
+            "failures": str(statuses.count(Status.FAIL)),
+            "errors": str(statuses.count(Status.UNVERIFIED)),
+            "skipped": str(statuses.count(Status.SKIPPED)),
             "time": "0",
         },
     )
     properties = ElementTree.SubElement(suite, "properties")
-    for key, value in _properties(report, model).items():
+    for key, value in _properties(result, model).items():
         ElementTree.SubElement(properties, "property", {"name": key, "value": printable(value)})
     for verdict in model.verdicts:
         suite.append(_case(model, verdict))
@@ -54,7 +54,7 @@ def _suite(report: CheckReport, model: ModelReport, index: int) -> ElementTree.E
     return suite
 
 
-def _case(model: ModelReport, verdict: Verdict) -> ElementTree.Element:
+def _case(model: ModelResult, verdict: Verdict) -> ElementTree.Element:
     """Return one limit, named without figures so that a test keeps its history when the limit changes."""
     name = printable(f"{verdict.metric}.{verdict.bound}")
     case = ElementTree.Element("testcase", {"name": name, "classname": f"cnnstat.{_name(model)}", "time": "0"})
@@ -69,16 +69,16 @@ def _case(model: ModelReport, verdict: Verdict) -> ElementTree.Element:
     return case
 
 
-def _name(model: ModelReport) -> str:
+def _name(model: ModelResult) -> str:
     """Return the name of a model, never blank."""
     return printable(model.name).strip() or printable(model.source).strip() or "model"
 
 
-def _properties(report: CheckReport, model: ModelReport) -> dict[str, str]:
-    """Return what the figures rest on."""
+def _properties(result: CheckResult, model: ModelResult) -> dict[str, str]:
+    """Return the origin of the limits and figures."""
     return {
         "source": model.source,
-        "configuration": report.configuration,
-        "baseline": report.baseline or "none",
-        "convention": report.convention,
+        "configuration": result.configuration,
+        "baseline": result.baseline or "none",
+        "convention": result.convention,
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from cnnstat.check.formats import words
-from cnnstat.check.report import CheckReport, LayerChange, ModelReport, Status, Verdict
+from cnnstat.check.formats import text
+from cnnstat.check.result import CheckResult, LayerChange, ModelResult, Status, Verdict
 from cnnstat.report import markdown
 from cnnstat.report.glyphs import cut_end, cut_start, printable
 
@@ -40,17 +40,10 @@ SHOWN = {
 }
 
 ORDER = (Status.FAIL, Status.UNVERIFIED, Status.WARN)
-"""The statuses that are told in words, most urgent first."""
+"""The statuses whose messages are shown, most urgent first."""
 
 NO_MENTION = "@&#8203;"
 """An @ that GitHub takes for no one's name, so that a layer called `@team` calls nobody."""
-
-
-class Found(NamedTuple):
-    """A verdict with its model."""
-
-    model: ModelReport
-    verdict: Verdict
 
 
 class Column(NamedTuple):
@@ -58,31 +51,31 @@ class Column(NamedTuple):
 
     title: str
     align: str
-    cell: Callable[[Found], str]
+    cell: Callable[[ModelResult, Verdict], str]
 
 
 COLUMNS = (
-    Column("model", "left", lambda found: name_of(found.model.name)),
-    Column("what", "left", lambda found: text(words.title(found.verdict.metric))),
-    Column("limit", "left", lambda found: text(words.limit(found.verdict))),
-    Column("value", "right", lambda found: words.value(found.verdict)),
-    Column("baseline", "right", lambda found: words.figure(found.verdict.metric, found.verdict.baseline)),
-    Column("change", "right", lambda found: _percent(found.verdict.baseline, found.verdict.value)),
-    Column("verdict", "left", lambda found: SHOWN[found.verdict.status]),
+    Column("model", "left", lambda model, verdict: name_of(model.name)),
+    Column("what", "left", lambda model, verdict: markup(text.title(verdict.metric))),
+    Column("limit", "left", lambda model, verdict: markup(text.limit(verdict))),
+    Column("value", "right", lambda model, verdict: text.value(verdict)),
+    Column("baseline", "right", lambda model, verdict: text.figure(verdict.metric, verdict.baseline)),
+    Column("change", "right", lambda model, verdict: _percent(verdict.baseline, verdict.value)),
+    Column("verdict", "left", lambda model, verdict: SHOWN[verdict.status]),
 )
 
 RELATIVE = ("baseline", "change")
 """Columns that are empty without a baseline."""
 
 
-def render(report: CheckReport) -> str:
+def render(result: CheckResult) -> str:
     """Return the comment: marker, conclusion, limits, differences and, folded, the layers that changed."""
-    return f"{MARKER}\n{_fitted(report, COMMENT_BYTES)}"
+    return f"{MARKER}\n{_fitted(result, COMMENT_BYTES)}"
 
 
-def render_summary(report: CheckReport) -> str:
+def render_summary(result: CheckResult) -> str:
     """Return the same for `$GITHUB_STEP_SUMMARY`: without the marker, and with room for more."""
-    return _fitted(report, SUMMARY_BYTES)
+    return _fitted(result, SUMMARY_BYTES)
 
 
 def name_of(name: str) -> str:
@@ -90,39 +83,39 @@ def name_of(name: str) -> str:
     return markdown.code(cut_start(printable(name), MAX_NAME))
 
 
-def text(line: str, length: int = MAX_NAME) -> str:
+def markup(line: str, length: int = MAX_NAME) -> str:
     """Return a line in which nothing is markup, a mention or more than so many columns."""
     return markdown.escaped(cut_end(printable(line), length)).replace("@", NO_MENTION)
 
 
-def _fitted(report: CheckReport, size: int) -> str:
-    """Return as many sections as there is room for, most important first; what is left out is said."""
-    kept = f"### {_icon(report)} cnnstat: {words.conclusion(report)}\n"
-    foot = _foot(report)
+def _fitted(result: CheckResult, size: int) -> str:
+    """Return as many sections as there is room for, most important first; and a line on what is left out."""
+    body = f"### {_icon(result)} cnnstat: {text.conclusion(result)}\n"
+    foot = _foot(result)
     left_out = 0
-    for section in _sections(report):
-        if _size(kept) + _size(section) + _size(foot) > size:
+    for section in _sections(result):
+        if _size(body) + _size(section) + _size(foot) > size:
             left_out += 1
         else:
-            kept += section
+            body += section
     more = _more(f"{left_out:,} part{'s' * (left_out != 1)} left out for want of room") if left_out else ""
-    return f"{kept}{more}\n{foot}"
+    return f"{body}{more}\n{foot}"
 
 
 def _bold(name: str) -> str:
     """Return a name in running text, where code would show the bars that tables need escaped."""
-    return f"**{text(name.strip()) or 'model'}**"
+    return f"**{markup(name.strip()) or 'model'}**"
 
 
 def _percent(before: int | None, after: int | None) -> str:
     """Return a relative difference."""
-    return markdown.escaped(words.growth_percent(before, after))
+    return markdown.escaped(text.growth_percent(before, after))
 
 
-def _icon(report: CheckReport) -> str:
+def _icon(result: CheckResult) -> str:
     """Return a picture of the outcome."""
-    is_warned = report.exit_code == 0 and any(verdict.status is Status.WARN for verdict in report.verdicts)
-    return "⚠️" if is_warned else ICONS[report.exit_code]
+    is_warned = result.exit_code == 0 and any(verdict.status is Status.WARN for verdict in result.verdicts)
+    return "⚠️" if is_warned else ICONS[result.exit_code]
 
 
 def _size(markup: str) -> int:
@@ -135,40 +128,40 @@ def _more(what: str) -> str:
     return f"\n*… {what}; `--format json` has everything.*\n"
 
 
-def _sections(report: CheckReport) -> Iterator[str]:
+def _sections(result: CheckResult) -> Iterator[str]:
     """Yield messages, the table of limits, the totals that differ and the layers that changed."""
-    found = [Found(model, verdict) for model in report.models for verdict in model.verdicts]
-    told = sorted((f for f in found if f.verdict.status in ORDER), key=lambda f: ORDER.index(f.verdict.status))
-    if told:
-        yield "\n" + "".join(f"- {text(words.located(*f), MAX_MESSAGE)}\n" for f in told[:MAX_ROWS])
-    if found:
-        yield f"\n{_limits(found if len(found) <= MAX_ROWS else told[:MAX_ROWS])}"
-    if len(found) > MAX_ROWS:
-        yield _more(f"limits that hold are not listed, there are {len(found):,} limits")
-    for model in report.models:
+    pairs = result.pairs
+    urgent = sorted((pair for pair in pairs if pair[1].status in ORDER), key=lambda pair: ORDER.index(pair[1].status))
+    if urgent:
+        yield "\n" + "".join(f"- {markup(text.located(*pair), MAX_MESSAGE)}\n" for pair in urgent[:MAX_ROWS])
+    if pairs:
+        yield f"\n{_limits(pairs if len(pairs) <= MAX_ROWS else urgent[:MAX_ROWS])}"
+    if len(pairs) > MAX_ROWS:
+        yield _more(f"limits that hold are not listed, there are {len(pairs):,} limits")
+    for model in result.models:
         if model.baseline is not None:
             yield _differences(model, model.baseline)
-    for model in report.models:
+    for model in result.models:
         if model.changed_layers:
             yield _changed(model)
 
 
-def _limits(found: list[Found]) -> str:
+def _limits(pairs: Sequence[tuple[ModelResult, Verdict]]) -> str:
     """Return the table of limits; the baseline only where there is one."""
-    has_baseline = any(f.verdict.baseline is not None for f in found)
+    has_baseline = any(verdict.baseline is not None for _, verdict in pairs)
     columns = [column for column in COLUMNS if has_baseline or column.title not in RELATIVE]
-    rows = [[column.cell(f) for column in columns] for f in found]
+    rows = [[column.cell(*pair) for column in columns] for pair in pairs]
     return markdown.markdown_table([c.title for c in columns], [c.align for c in columns], rows)
 
 
-def _differences(model: ModelReport, baseline: Mapping[str, int | None]) -> str:
+def _differences(model: ModelResult, baseline: Mapping[str, int | None]) -> str:
     """Return the totals that differ from the baseline."""
     rows = [
         [
-            text(words.title(metric)),
-            words.figure(metric, baseline.get(metric), after),
-            words.figure(metric, after, baseline.get(metric)),
-            words.growth(metric, baseline.get(metric), after),
+            markup(text.title(metric)),
+            text.figure(metric, baseline.get(metric), after),
+            text.figure(metric, after, baseline.get(metric)),
+            text.growth(metric, baseline.get(metric), after),
             _percent(baseline.get(metric), after),
         ]
         for metric, after in model.totals.items()
@@ -181,12 +174,12 @@ def _differences(model: ModelReport, baseline: Mapping[str, int | None]) -> str:
     return f"\n{_bold(model.name)} against the baseline:\n\n{table}"
 
 
-def _changed(model: ModelReport) -> str:
+def _changed(model: ModelResult) -> str:
     """Return the layers that changed, folded."""
     changes = model.changed_layers
     metrics = list(dict.fromkeys(m for change in changes for m in (*(change.before or ()), *(change.after or ()))))
     rows = [_change(change, metrics) for change in changes[:MAX_ROWS]]
-    titles = ["layer", "op", *(words.title(metric) for metric in metrics)]
+    titles = ["layer", "op", *(text.title(metric) for metric in metrics)]
     table = markdown.markdown_table(titles, ["left", "left", *["right"] * len(metrics)], rows)
     more = _more(f"and {len(changes) - MAX_ROWS:,} more") if len(changes) > MAX_ROWS else ""
     # inside <summary> nothing is Markdown, only HTML
@@ -199,22 +192,22 @@ def _change(change: LayerChange, metrics: list[str]) -> list[str]:
     """Return the row of one layer."""
     kind = "new" if change.before is None else "removed" if change.after is None else ""
     op = f"{change.op}, {kind}" if kind else change.op
-    return [name_of(change.name), text(op), *(_step(change, metric) for metric in metrics)]
+    return [name_of(change.name), markup(op), *(_step(change, metric) for metric in metrics)]
 
 
 def _step(change: LayerChange, metric: str) -> str:
     """Return one figure of a layer before and after; once if it is the same or the layer has one side only."""
     before, after = (None if side is None else side.get(metric) for side in (change.before, change.after))
     if before is None or after is None or before == after:
-        return words.figure(metric, before if after is None else after)
-    return f"{words.figure(metric, before, after)} → {words.figure(metric, after, before)}"
+        return text.figure(metric, before if after is None else after)
+    return f"{text.figure(metric, before, after)} → {text.figure(metric, after, before)}"
 
 
-def _foot(report: CheckReport) -> str:
-    """Return what the limits and figures rest on."""
-    facts = [f"Limits from {text(report.configuration)}"]
-    facts += [f"baseline {text(report.baseline)}"] if report.baseline is not None else []
-    notes = [*report.notes, *(f"{model.name}: {note}" for model in report.models for note in model.notes)]
-    shown = "".join(f"- {text(note, MAX_MESSAGE)}\n" for note in notes[:MAX_NOTES])
-    said = f"{'; '.join(facts)}. {text(report.convention, MAX_MESSAGE)}"
-    return f"<sub>{said}</sub>\n" + (f"\n{shown}" if shown else "")
+def _foot(result: CheckResult) -> str:
+    """Return the origin of the limits and figures."""
+    facts = [f"Limits from {markup(result.configuration)}"]
+    facts += [f"baseline {markup(result.baseline)}"] if result.baseline is not None else []
+    notes = [*result.notes, *(f"{model.name}: {note}" for model in result.models for note in model.notes)]
+    lines = "".join(f"- {markup(note, MAX_MESSAGE)}\n" for note in notes[:MAX_NOTES])
+    origin = f"{'; '.join(facts)}. {markup(result.convention, MAX_MESSAGE)}"
+    return f"<sub>{origin}</sub>\n" + (f"\n{lines}" if lines else "")

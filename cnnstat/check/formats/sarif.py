@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from cnnstat import __version__
-from cnnstat.check.formats.words import DESCRIPTIONS, fingerprints, location, title
-from cnnstat.check.report import CheckReport, ModelReport, Place, Status, Verdict
+from cnnstat.check.formats.text import DESCRIPTIONS, fingerprints, location, title
+from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.report.glyphs import printable
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -19,26 +19,25 @@ LEVELS = {Status.FAIL: "error", Status.UNVERIFIED: "error", Status.WARN: "warnin
 """The level of each status; a limit that holds is no result."""
 
 
-def render(report: CheckReport) -> str:
+def render(result: CheckResult) -> str:
     """Return the log as text."""
-    return json.dumps(document(report), indent=2) + "\n"
+    return json.dumps(document(result), indent=2) + "\n"
 
 
-def document(report: CheckReport) -> dict[str, Any]:
+def document(result: CheckResult) -> dict[str, Any]:
     """Return the log as JSON-ready values."""
-    metrics = list(dict.fromkeys(verdict.metric for verdict in report.verdicts))
+    metrics = list(dict.fromkeys(verdict.metric for verdict in result.verdicts))
     driver = {"name": "cnnstat", "version": __version__, "rules": [_rule(metric) for metric in metrics]}
     run = {
         "tool": {"driver": driver},
-        "invocations": [{"executionSuccessful": True, "exitCode": report.exit_code}],
+        "invocations": [{"executionSuccessful": True, "exitCode": result.exit_code}],
         "columnKind": "unicodeCodePoints",
-        "results": _results(report, metrics),
+        "results": _results(result, metrics),
     }
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}
 
 
 def _rule(metric: str) -> dict[str, Any]:
-    """Return the rule of one metric."""
     return {
         "id": printable(f"cnnstat/{metric}"),
         "name": printable(metric),
@@ -49,19 +48,17 @@ def _rule(metric: str) -> dict[str, Any]:
     }
 
 
-def _results(report: CheckReport, metrics: list[str]) -> list[dict[str, Any]]:
+def _results(result: CheckResult, metrics: list[str]) -> list[dict[str, Any]]:
     """Return the limits that do not hold."""
-    marks = fingerprints(report)
-    found = [(model, verdict) for model in report.models for verdict in model.verdicts]
+    hashes = fingerprints(result)
     return [
-        _result(model, verdict, metrics.index(verdict.metric), marks[position])
-        for position, (model, verdict) in enumerate(found)
+        _result(model, verdict, metrics.index(verdict.metric), hashes[position])
+        for position, (model, verdict) in enumerate(result.pairs)
         if verdict.status in LEVELS
     ]
 
 
-def _result(model: ModelReport, verdict: Verdict, rule_index: int, fingerprint: str) -> dict[str, Any]:
-    """Return one limit that does not hold."""
+def _result(model: ModelResult, verdict: Verdict, rule_index: int, fingerprint: str) -> dict[str, Any]:
     return {
         "ruleId": printable(f"cnnstat/{verdict.metric}"),
         "ruleIndex": rule_index,
@@ -72,7 +69,7 @@ def _result(model: ModelReport, verdict: Verdict, rule_index: int, fingerprint: 
     }
 
 
-def _location(model: ModelReport, verdict: Verdict) -> dict[str, Any]:
+def _location(model: ModelResult, verdict: Verdict) -> dict[str, Any]:
     """Return the place, and the layers that weigh or grew most as logical locations in it."""
     names = [model.name, *(f"{model.name}.{share.name}" for share in verdict.layers)]
     logical = [{"fullyQualifiedName": printable(name)} for name in names]
@@ -81,7 +78,6 @@ def _location(model: ModelReport, verdict: Verdict) -> dict[str, Any]:
 
 
 def _physical(place: Place) -> dict[str, Any]:
-    """Return a file and a line."""
     return {
         "artifactLocation": artifact_location(place.file),
         "region": {"startLine": place.line, "startColumn": place.column},

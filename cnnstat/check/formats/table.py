@@ -1,11 +1,11 @@
-"""Table: every limit with what was found, then what is broken and by which layers, then what the figures rest on."""
+"""Table: every limit with its figure, then what is broken and by which layers, then the origin of the figures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from cnnstat.check.formats import words
-from cnnstat.check.report import CheckReport, ModelReport, Status, Verdict
+from cnnstat.check.formats import text
+from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.report.facts import Fact, facts_page
 from cnnstat.report.glyphs import cut_start, printable
 from cnnstat.report.grid import Track, grid
@@ -31,33 +31,33 @@ MAX_SKIPPED = 3
 """Skipped limits whose messages are shown."""
 
 
-def render(report: CheckReport) -> str:
+def render(result: CheckResult) -> str:
     """Return the table as text without colour."""
-    return str(page(report, WIDTH))
+    return str(page(result, WIDTH))
 
 
-def page(report: CheckReport, width: int) -> Page:
+def page(result: CheckResult, width: int) -> Page:
     """Return the table, fitted to a width."""
-    parts = [_limits(report, width), *_broken(report, width), _foot(report, width), _conclusion(report)]
+    parts = [_limits(result, width), *_broken(result, width), _foot(result, width), _conclusion(result)]
     lines: list[Line] = []
     for part in parts:
         lines += [*([BLANK] if lines else []), *part.lines]
     return Page(lines)
 
 
-def _limits(report: CheckReport, width: int) -> Page:
+def _limits(result: CheckResult, width: int) -> Page:
     """Return one line for each limit; a model is named once, and the change only where there is a baseline."""
     tracks = [Track(title="model", least=8, cut=cut_start), Track(title="what", least=8)]
     tracks += [Track(title="limit", least=9), Track(title="value", align="right")]
-    has_change = any(verdict.baseline is not None for verdict in report.verdicts)
+    has_change = any(verdict.baseline is not None for verdict in result.verdicts)
     tracks += [Track(title="change", align="right")] * has_change
     rows = []
-    for model in report.models:
+    for model in result.models:
         name = printable(model.name)
         for verdict in model.verdicts:
-            change = (words.growth_percent(verdict.baseline, verdict.value),) * has_change
-            found = (words.limit(verdict), words.value(verdict), *change, SHOWN[verdict.status][0])
-            rows.append((name, words.title(verdict.metric), *found))
+            change = (text.growth_percent(verdict.baseline, verdict.value),) * has_change
+            cells = (text.limit(verdict), text.value(verdict), *change, SHOWN[verdict.status][0])
+            rows.append((name, text.title(verdict.metric), *cells))
             name = ""
         if not model.verdicts:
             rows.append((name, "no limits", "", "", *("",) * has_change, ""))
@@ -69,44 +69,43 @@ def _coloured(table: Page) -> Page:
     return Page((*line[:-1], (line[-1][0], WORDS.get(line[-1][0].strip(), line[-1][1]))) for line in table.lines)
 
 
-def _broken(report: CheckReport, width: int) -> Iterator[Page]:
+def _broken(result: CheckResult, width: int) -> Iterator[Page]:
     """Yield the message of each limit that does not hold, with the layers that weigh or grew most.
 
     Skipped limits come last and only so many of them: most often one missing baseline is the cause of all.
     """
-    found = [(model, verdict) for model in report.models for verdict in model.verdicts]
     seen = set()
-    for model, verdict in found:
+    for model, verdict in result.pairs:
         if verdict.status in (Status.PASS, Status.SKIPPED):
             continue
-        message = facts_page([_told(model, verdict)], width)
+        message = facts_page([_message(model, verdict)], width)
         # two limits of one metric are broken by the same layers, which are shown once
-        shown = (model.name, words.column(verdict.metric), verdict.layers)
-        yield message + _layers(verdict, width) if verdict.layers and shown not in seen else message
-        seen.add(shown)
-    skipped = [_told(model, verdict) for model, verdict in found if verdict.status is Status.SKIPPED]
+        key = (model.name, text.column(verdict.metric), verdict.layers)
+        yield message + _layers(verdict, width) if verdict.layers and key not in seen else message
+        seen.add(key)
+    skipped = [_message(model, verdict) for model, verdict in result.pairs if verdict.status is Status.SKIPPED]
     if skipped:
         more = [Fact("", f"… and {len(skipped) - MAX_SKIPPED:,} more")] * (len(skipped) > MAX_SKIPPED)
         yield facts_page([*skipped[:MAX_SKIPPED], *more], width)
 
 
-def _told(model: ModelReport, verdict: Verdict) -> Fact:
+def _message(model: ModelResult, verdict: Verdict) -> Fact:
     """Return the message on one limit behind its status."""
     word, style = SHOWN[verdict.status]
-    return Fact(word, words.located(model, verdict), style)
+    return Fact(word, text.located(model, verdict), style)
 
 
 def _layers(verdict: Verdict, width: int) -> Page:
     """Return the layers of one verdict, indented; the baseline only where there is one."""
-    metric = words.column(verdict.metric)
+    metric = text.column(verdict.metric)
     is_growth = any(share.baseline is not None for share in verdict.layers)
     titles = ("baseline", "growth") if is_growth else ()
-    tracks = [Track(title="layer", least=12, cut=cut_start), Track(title=words.title(metric), align="right")]
+    tracks = [Track(title="layer", least=12, cut=cut_start), Track(title=text.title(metric), align="right")]
     tracks += [Track(title=title, align="right") for title in titles]
     rows = []
     for share in verdict.layers:
-        before = (words.figure(metric, share.baseline), words.growth(metric, share.baseline or 0, share.value))
-        rows.append((printable(share.name), words.figure(metric, share.value), *before[: len(titles)]))
+        before = (text.figure(metric, share.baseline), text.growth(metric, share.baseline or 0, share.value))
+        rows.append((printable(share.name), text.figure(metric, share.value), *before[: len(titles)]))
     return _indented(grid(tracks, rows, width - INDENT))
 
 
@@ -115,13 +114,13 @@ def _indented(table: Page) -> Page:
     return Page(((" " * INDENT, ""), *line) for line in table.lines)
 
 
-def _foot(report: CheckReport, width: int) -> Page:
-    """Return what the limits and figures rest on."""
-    facts = [Fact("limits", f"from {printable(report.configuration)}")]
-    if report.baseline is not None:
-        facts.append(Fact("baseline", printable(report.baseline)))
-    facts.append(Fact("counting", printable(report.convention)))
-    return facts_page([*facts, *_notes("note", report.notes), *_model_notes(report.models)], width)
+def _foot(result: CheckResult, width: int) -> Page:
+    """Return the origin of the limits and figures."""
+    facts = [Fact("limits", f"from {printable(result.configuration)}")]
+    if result.baseline is not None:
+        facts.append(Fact("baseline", printable(result.baseline)))
+    facts.append(Fact("counting", printable(result.convention)))
+    return facts_page([*facts, *_notes("note", result.notes), *_model_notes(result.models)], width)
 
 
 def _notes(label: str, notes: Sequence[str]) -> list[Fact]:
@@ -129,13 +128,13 @@ def _notes(label: str, notes: Sequence[str]) -> list[Fact]:
     return [Fact(label, printable(note)) for note in notes]
 
 
-def _model_notes(models: Sequence[ModelReport]) -> Iterator[Fact]:
+def _model_notes(models: Sequence[ModelResult]) -> Iterator[Fact]:
     """Yield the notes on each model behind its name."""
     for model in models:
         yield from _notes("note", [f"{model.name}: {note}" for note in model.notes])
 
 
-def _conclusion(report: CheckReport) -> Page:
+def _conclusion(result: CheckResult) -> Page:
     """Return the last line, in the colour of the exit code."""
     styles = {0: "bold green", 1: "bold red", 3: "bold magenta"}
-    return Page([plain(words.conclusion(report), styles[report.exit_code])])
+    return Page([plain(text.conclusion(result), styles[result.exit_code])])

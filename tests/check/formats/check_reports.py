@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cnnstat.check.report import CheckReport, LayerChange, LayerShare, ModelReport, Place, Status, Verdict
+from cnnstat.check.result import CheckResult, LayerChange, LayerShare, ModelResult, Place, Status, Verdict
 
 CONVENTION = "MACs of convolutions, linear layers and matrix products; bytes by dtype"
 SETTING = Place(file="pyproject.toml", line=41, column=1)
@@ -93,12 +93,12 @@ CHANGES = (
 )
 
 
-def model(*verdicts: Verdict, name: str = "tiny", place: Place | None = SPEC) -> ModelReport:
-    return ModelReport(name=name, source="models/tiny.yaml", place=place, verdicts=verdicts, totals=TOTALS)
+def model(*verdicts: Verdict, name: str = "tiny", place: Place | None = SPEC) -> ModelResult:
+    return ModelResult(name=name, source="models/tiny.yaml", place=place, verdicts=verdicts, totals=TOTALS)
 
 
-def check(*models: ModelReport, baseline: str | None = None) -> CheckReport:
-    return CheckReport(models=models, configuration="pyproject.toml", baseline=baseline, convention=CONVENTION)
+def check(*models: ModelResult, baseline: str | None = None) -> CheckResult:
+    return CheckResult(models=models, configuration="pyproject.toml", baseline=baseline, convention=CONVENTION)
 
 
 COMPARED = replace(model(FAIL, PASS), baseline=BASELINE, changed_layers=CHANGES)
@@ -121,7 +121,7 @@ NASTY = "100%\r\n::error::a:b,c <b>&amp;</b> ]]> \"q\" 'q' `x` |y| @team #12 [z]
 """Everything that means something somewhere: workflow commands, XML, CDATA, Markdown, quotes, controls, surrogates."""
 
 
-def hostile() -> CheckReport:
+def hostile() -> CheckResult:
     share = LayerShare(name=NASTY, value=2, baseline=1)
     place = Place(file=f"models/{NASTY}.yaml", line=3)
     verdicts = [
@@ -130,7 +130,7 @@ def hostile() -> CheckReport:
     ]
     change = LayerChange(name=NASTY, op=NASTY, before={"params": 2}, after=None)
     models = (
-        ModelReport(
+        ModelResult(
             name=NASTY,
             source=NASTY,
             place=place,
@@ -140,9 +140,9 @@ def hostile() -> CheckReport:
             changed_layers=(change,),
             notes=(NASTY,),
         ),
-        ModelReport(name=" \n", source="", place=None, verdicts=(replace(FAIL, setting=None),), totals={}),
+        ModelResult(name=" \n", source="", place=None, verdicts=(replace(FAIL, setting=None),), totals={}),
     )
-    return CheckReport(models=models, configuration=NASTY, baseline=NASTY, convention=NASTY, notes=(NASTY,))
+    return CheckResult(models=models, configuration=NASTY, baseline=NASTY, convention=NASTY, notes=(NASTY,))
 
 
 SCHEMAS = Path(__file__).resolve().parent.parent / "schemas"

@@ -16,9 +16,9 @@ from check_reports import EXIT_CODES, FAIL, NASTY, PASS, REPORTS, SKIPPED, UNVER
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from cnnstat.check.formats import FORMATS, render, write
-from cnnstat.check.formats.words import conclusion, fingerprints, growth_percent, limit, value
-from cnnstat.check.report import CheckReport
+from cnnstat.check.formats import FORMATS, print_result, render
+from cnnstat.check.formats.text import conclusion, fingerprints, growth_percent, limit, value
+from cnnstat.check.result import CheckResult
 from cnnstat.errors import CnnstatError
 from cnnstat.report.glyphs import printable
 
@@ -93,12 +93,14 @@ class TestTable:
 
     def test_a_terminal_gets_colours_and_its_own_width(self) -> None:
         out = io.StringIO()
-        write(REPORTS["fail"], "table", Console(file=out, width=120, force_terminal=True, color_system="standard"))
+        print_result(
+            REPORTS["fail"], "table", Console(file=out, width=120, force_terminal=True, color_system="standard")
+        )
         assert "\x1b[1;31mFAIL" in out.getvalue()
 
     def test_a_file_gets_the_same_text_without(self) -> None:
         out = io.StringIO()
-        write(REPORTS["fail"], "table", Console(file=out, width=80, color_system=None))
+        print_result(REPORTS["fail"], "table", Console(file=out, width=80, color_system=None))
         assert out.getvalue() == render(REPORTS["fail"], "table")
 
     def test_layers_that_break_two_limits_are_shown_once(self) -> None:
@@ -263,7 +265,7 @@ class TestSarif:
         assert artifact_location("a\\b.yaml")["uri"] == "a/b.yaml"
 
     @staticmethod
-    def results(report: CheckReport) -> list[dict[str, object]]:
+    def results(report: CheckResult) -> list[dict[str, object]]:
         (run,) = json.loads(render(report, "sarif"))["runs"]
         found: list[dict[str, object]] = run["results"]
         return found

@@ -17,10 +17,10 @@ import yaml
 from check_reports import installed
 
 from cnnstat import cli
-from cnnstat.check import settings as configured
+from cnnstat.check import configuration as configured
 from cnnstat.check.configuration import load_settings
 from cnnstat.check.formats import FORMATS
-from cnnstat.check.metrics import METRICS
+from cnnstat.check.limits import METRICS
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "docs" / "examples"

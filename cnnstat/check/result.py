@@ -1,4 +1,4 @@
-"""What a check found: one verdict for each limit of each model; every format prints this and nothing else."""
+"""The result of a check: one verdict for each limit of each model. Every format prints this and nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Place:
 
 
 class Status(Enum):
-    """What became of one limit.
+    """Outcome of one limit.
 
     SKIPPED: it is relative, and there is no baseline. UNVERIFIED: the figure or the baseline it needs is not known.
     """
@@ -42,7 +42,7 @@ class LayerShare:
 
     @property
     def growth(self) -> int:
-        """What it grew by; a layer that the baseline does not have grew from nothing."""
+        """Increase against the baseline; a layer that the baseline does not have grew from 0."""
         return self.value - (self.baseline or 0)
 
 
@@ -67,7 +67,7 @@ class Verdict:
         or latency. bound: `max`, `min`, `max_increase`, or `baseline_growth`: the baseline file itself must not grow.
     limit: in base units; for `max_increase` the baseline with the growth that is allowed; None without a baseline.
     limit_text: as the user wrote it.
-    value: the figure found; None where there is none. baseline: the figure of the baseline.
+    value: the figure of the model; None where there is none. baseline: the figure of the baseline.
     message: one line without the location in front.
     layers: the layers that weigh or grew most, heaviest first; empty where the limit holds.
     setting: where the limit is written; None on the command line.
@@ -88,7 +88,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelReport:
+class ModelResult:
     """The verdicts on one model.
 
     source: what the user named. place: its file and the line of the layer that matters most; None if it has no file.
@@ -108,26 +108,31 @@ class ModelReport:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckReport:
-    """Everything that one run of `cnnstat check` found.
+class CheckResult:
+    """The result of one run of `cnnstat check`.
 
     configuration: the file with the limits, or `command line`. baseline: what the figures were compared with.
     convention: how the figures are counted.
     """
 
-    models: tuple[ModelReport, ...]
+    models: tuple[ModelResult, ...]
     configuration: str
     baseline: str | None
     convention: str
     notes: tuple[str, ...] = field(default=())
 
     @property
+    def pairs(self) -> tuple[tuple[ModelResult, Verdict], ...]:
+        """The verdicts on all models, each behind its model."""
+        return tuple((model, verdict) for model in self.models for verdict in model.verdicts)
+
+    @property
     def verdicts(self) -> tuple[Verdict, ...]:
         """The verdicts on all models."""
-        return tuple(verdict for model in self.models for verdict in model.verdicts)
+        return tuple(verdict for _, verdict in self.pairs)
 
     @property
     def exit_code(self) -> int:
         """1 if a limit is broken, else 3 if one could not be verified, else 0; warnings and skipped limits are 0."""
-        found = {verdict.status for verdict in self.verdicts if verdict.blocking}
-        return 1 if Status.FAIL in found else 3 if Status.UNVERIFIED in found else 0
+        statuses = {verdict.status for verdict in self.verdicts if verdict.blocking}
+        return 1 if Status.FAIL in statuses else 3 if Status.UNVERIFIED in statuses else 0

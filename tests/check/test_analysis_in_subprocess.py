@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 from scripted import spec
 
-from cnnstat.check.isolation import measure_apart
-from cnnstat.check.measurement import from_json, measure, to_json
-from cnnstat.check.settings import ModelSettings
+from cnnstat.check.configuration import ModelSettings
+from cnnstat.check.model_figures import analyze_in_subprocess, analyze_model, from_json, to_json
 from cnnstat.errors import CnnstatError
 from cnnstat.sources.request import InputShape, Request
 
@@ -21,11 +20,11 @@ def test_the_figures_are_those_of_this_process(folder: Path) -> None:
     (folder / "base" / "tiny.yaml").write_text(spec(8))
     (folder / "tiny.yaml").write_text(spec(9))
     settings = ModelSettings(source="", name="", request=REQUEST, optimizer="adam")
-    apart = measure_apart("tiny.yaml", settings, folder / "base", folder)
-    assert to_json(apart) == to_json(measure("base/tiny.yaml", settings))
+    apart = analyze_in_subprocess("tiny.yaml", settings, folder / "base", folder)
+    assert to_json(apart) == to_json(analyze_model("base/tiny.yaml", settings))
     assert from_json(to_json(apart)) == apart
 
 
 def test_errors_come_back(folder: Path) -> None:
     with pytest.raises(CnnstatError, match="did you mean vgg16"):
-        measure_apart("vgg61", ModelSettings(source="", name=""), folder, folder)
+        analyze_in_subprocess("vgg61", ModelSettings(source="", name=""), folder, folder)

@@ -1,12 +1,12 @@
-"""Words: figures, limits, verdicts and places as every format of `cnnstat check` writes them."""
+"""Text of figures, limits, verdicts and places, the same in every format of `cnnstat check`."""
 
 from __future__ import annotations
 
 from collections import Counter
 from hashlib import sha256
 
-from cnnstat.check.metrics import METRICS, Metric, Unit
-from cnnstat.check.report import CheckReport, ModelReport, Place, Status, Verdict
+from cnnstat.check.limits import METRICS, Metric, Unit
+from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.report.glyphs import printable
 
 TITLES = {
@@ -41,12 +41,12 @@ BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +", "baseline_growt
 
 
 def title(metric: str) -> str:
-    """Return what a metric is called."""
+    """Return the title of a metric."""
     return TITLES.get(metric, printable(metric))
 
 
 def column(metric: str) -> str:
-    """Return which figure of a layer explains a metric."""
+    """Return the figure of a layer that explains a metric."""
     return _metric(metric).column or metric
 
 
@@ -59,7 +59,7 @@ def figure(metric: str, value: int | None, apart_from: int | None = None, like: 
     if value is None:
         return "–"
     others = [] if apart_from is None else [abs(apart_from)]
-    return "−" * (value < 0) + _metric(metric).show_apart([abs(value), *others], like)[0]
+    return "−" * (value < 0) + _metric(metric).distinct_texts([abs(value), *others], like)[0]
 
 
 def _metric(key: str) -> Metric:
@@ -93,17 +93,17 @@ def limit(verdict: Verdict) -> str:
 
 
 def value(verdict: Verdict) -> str:
-    """Return the figure that was found, in full if it would read like the limit that it breaks."""
+    """Return the figure of the model, in full if it would read like the limit that it breaks."""
     is_apart = verdict.status in (Status.FAIL, Status.WARN)
     return figure(verdict.metric, verdict.value, verdict.limit if is_apart else None, verdict.limit_text)
 
 
-def location(model: ModelReport, verdict: Verdict) -> Place | None:
+def location(model: ModelResult, verdict: Verdict) -> Place | None:
     """Return where a reader should look: the spec, or where the limit is written if the model has no file."""
     return model.place or verdict.setting
 
 
-def located(model: ModelReport, verdict: Verdict) -> str:
+def located(model: ModelResult, verdict: Verdict) -> str:
     """Return the message on one printable line behind its place, or behind the model's name if there is none."""
     where = str(model.place) if model.place else model.name
     return printable(f"{where}: {verdict.message}")
@@ -116,35 +116,34 @@ OUTCOMES = {
     Status.SKIPPED: "skipped",
     Status.PASS: "kept",
 }
-"""What is said of limits of each status, the most urgent first."""
+"""The words for limits of each status, the most urgent first."""
 
 
-def conclusion(report: CheckReport) -> str:
-    """Return what came out in one line."""
-    found = Counter(verdict.status for verdict in report.verdicts)
-    total = sum(found.values())
+def conclusion(result: CheckResult) -> str:
+    """Return the outcome in one line."""
+    numbers = Counter(verdict.status for verdict in result.verdicts)
+    total = sum(numbers.values())
     if total < 2:
-        return f"the limit is {OUTCOMES[next(iter(found))]}" if total else "no limits to check"
-    if found[Status.PASS] == total:
+        return f"the limit is {OUTCOMES[next(iter(numbers))]}" if total else "no limits to check"
+    if numbers[Status.PASS] == total:
         return f"all {total:,} limits are kept"
-    parts = [f"{found[status]:,} {said}" for status, said in OUTCOMES.items() if found[status]]
+    parts = [f"{numbers[status]:,} {words}" for status, words in OUTCOMES.items() if numbers[status]]
     return f"{total:,} limits: {', '.join(parts)}"
 
 
-def fingerprints(report: CheckReport) -> dict[int, str]:
+def fingerprints(result: CheckResult) -> dict[int, str]:
     """Return a hash for each verdict by its position: file, model, heaviest layer and metric, but no line or value.
 
-    So a finding stays the same one while lines move and figures change; twins are told apart by their order.
+    So a finding stays the same one while lines move and figures change; equal ones differ by their order.
     """
-    found: dict[int, str] = {}
+    hashes: dict[int, str] = {}
     seen: Counter[str] = Counter()
-    pairs = ((model, verdict) for model in report.models for verdict in model.verdicts)
-    for position, (model, verdict) in enumerate(pairs):
+    for position, (model, verdict) in enumerate(result.pairs):
         place = location(model, verdict)
         layer = verdict.layers[0].name if verdict.layers else ""
         key = "\0".join((place.file if place else model.source, model.name, layer, verdict.metric, verdict.bound))
         seen[key] += 1
         # surrogates of undecodable file names must not stop a report
         text = key if seen[key] == 1 else f"{key}\0{seen[key]}"
-        found[position] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return found
+        hashes[position] = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return hashes

@@ -1,0 +1,218 @@
+"""Figures of one model: its totals and layers as limits and baselines need them, read from an analysis."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.check.configuration import ModelSettings
+from cnnstat.check.limits import METRICS
+from cnnstat.errors import CnnstatError, Location
+from cnnstat.ir.graph import Graph
+from cnnstat.sources.load import load_source
+from cnnstat.sources.request import InputShape, Request
+
+MAX_FIGURE = 10**30
+"""Largest figure that is read from a file."""
+COLUMNS = ("params", "macs", "flops", "output_bytes")
+"""The figures of a layer."""
+TIMEOUT = 600
+"""Seconds that one analysis in a process of its own may take."""
+_PACKAGE = Path(__file__).resolve().parents[2]
+_CODE = "from cnnstat.check.model_figures import main; main()"
+
+
+class LayerFigures(NamedTuple):
+    """One layer: its name, the op's kind and its figures."""
+
+    name: str
+    op: str
+    params: int
+    macs: int
+    flops: int
+    output_bytes: int
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """The figures by name."""
+        return dict(zip(COLUMNS, self[2:]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFigures:
+    """The figures of one model.
+
+    inputs: dtype and shape of each input as text, the batch included. totals: by metric, None where there is no figure.
+    uncounted: layers whose work could not be counted. peak_at: the layer at which memory peaks.
+    locations: where a spec writes each layer; graph: the model. Neither is part of the JSON form.
+    """
+
+    dtype: str
+    optimizer: str
+    inputs: tuple[str, ...]
+    totals: Mapping[str, int | None]
+    layers: tuple[LayerFigures, ...]
+    uncounted: tuple[str, ...] = ()
+    peak_at: str | None = None
+    locations: Mapping[str, Location] = field(default_factory=dict)
+    graph: Graph | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def conditions(self) -> tuple[Any, ...]:
+        """What must be equal for the figures of two models to be comparable."""
+        return self.dtype, self.inputs, self.optimizer
+
+
+def analyze_model(source: str, settings: ModelSettings) -> ModelFigures:
+    """Return the figures of a source under the settings of a model; raises CnnstatError."""
+    return figures_of(analyze_graph(load_source(source, settings.request), optimizer=settings.optimizer), settings)
+
+
+def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
+    """Return the figures of an analysis."""
+    graph, memory = analysis.graph, analysis.memory
+    columns = (analysis.parameters.params, analysis.work.macs, analysis.work.flops, memory.output_bytes)
+    return ModelFigures(
+        dtype=graph.dtype,
+        optimizer=settings.optimizer,
+        inputs=tuple(f"{i.name}={'x'.join(map(str, i.shape))}:{i.dtype}" for i in graph.inputs),
+        totals=_totals(analysis),
+        layers=tuple(LayerFigures(node.name, node.op.kind, *row) for node, *row in zip(graph.nodes, *columns)),
+        uncounted=analysis.uncounted,
+        peak_at=None if memory.peak_at is None else graph.nodes[memory.peak_at].name,
+        locations={node.name: node.location for node in graph.nodes if node.location is not None},
+        graph=graph,
+    )
+
+
+def _totals(analysis: Analysis) -> dict[str, int | None]:
+    """Return the totals by metric.
+
+    file_size is what a state_dict stores: parameters and buffers, without names and container. receptive_field is
+    that of the smaller side, None where it is only bounded or there is none.
+    """
+    memory, receptive_field = analysis.memory, analysis.fields.total
+    is_exact = receptive_field is not None and receptive_field.exact
+    totals = {
+        "params": sum(analysis.parameters.params),
+        "macs": sum(analysis.work.macs),
+        "flops": sum(analysis.work.flops),
+        "peak_inference_bytes": memory.peak_inference_bytes,
+        "training_bytes": memory.training_bytes,
+        "activation_bytes": memory.activation_bytes,
+        "file_size": memory.params_bytes + memory.buffers_bytes,
+        "receptive_field": min(receptive_field.size) if receptive_field is not None and is_exact else None,
+    }
+    return {name: totals.get(name) for name in METRICS if name != "latency"}
+
+
+def to_json(figures: ModelFigures) -> dict[str, Any]:
+    """Return the figures as JSON-ready values."""
+    return {
+        "dtype": figures.dtype,
+        "optimizer": figures.optimizer,
+        "inputs": list(figures.inputs),
+        "totals": dict(figures.totals),
+        "uncounted": list(figures.uncounted),
+        "peak_at": figures.peak_at,
+        "layers": [list(row) for row in figures.layers],
+    }
+
+
+def from_json(entry: Any) -> ModelFigures:
+    """Return the figures in JSON values; raises ValueError, TypeError or KeyError where they are not some."""
+    layers = tuple(LayerFigures(*row) for row in entry["layers"])
+    totals = {name: entry["totals"].get(name) for name in METRICS if name != "latency"}
+    numbers = [number for row in layers for number in row[2:]] + [n for n in totals.values() if n is not None]
+    texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
+    texts += [*entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
+    if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):
+        raise TypeError("a figure is no integer or a name no text")
+    if any(not 0 <= number <= MAX_FIGURE for number in numbers):
+        raise ValueError("a figure is negative or has too many digits")
+    "".join(texts).encode()  # raises UnicodeEncodeError, a ValueError, for halves of characters
+    return ModelFigures(
+        dtype=entry["dtype"],
+        optimizer=entry["optimizer"],
+        inputs=tuple(entry["inputs"]),
+        totals=totals,
+        layers=layers,
+        uncounted=tuple(entry["uncounted"]),
+        peak_at=entry["peak_at"],
+    )
+
+
+def analyze_in_subprocess(source: str, settings: ModelSettings, folder: Path, instead_of: Path) -> ModelFigures:
+    """Return the figures of a source, analyzed by a new process in another folder; raises CnnstatError.
+
+    So another commit's Python code does not meet the modules that this process has imported.
+    instead_of: the folder whose code must not be what is imported, because `folder` holds another commit of it.
+    """
+    paths = [str(_PACKAGE), *(path for path in sys.path if path and not _is_below(Path(path), Path.cwd()))]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", _CODE, str(folder), str(instead_of)]
+    message = json.dumps({"source": source, **_settings_to_json(settings)}, default=str)
+    try:
+        result = subprocess.run(
+            command, input=message, capture_output=True, encoding="utf-8", env=environment, cwd=folder, timeout=TIMEOUT
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise CnnstatError(f"{source}: could not be analyzed apart ({type(error).__name__})") from None
+    if result.returncode:
+        last_line = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CnnstatError(last_line[:300])
+    return from_json(json.loads(result.stdout.splitlines()[-1]))
+
+
+def main() -> None:
+    """Read source and settings from stdin, write the figures to stdout; an error goes to stderr with exit code 2."""
+    message = json.load(sys.stdin)
+    folder, instead_of = map(Path, sys.argv[1:3])
+    sys.path[:0] = [str(folder), str(folder / "src")]
+    source = message.pop("source")
+    try:
+        figures = analyze_model(source, _settings_from_json(message))
+        _check_module(source.partition(":")[0], folder, instead_of)
+    except CnnstatError as error:
+        print(str(error).splitlines()[0], file=sys.stderr)
+        sys.exit(2)
+    print(json.dumps(to_json(figures)))
+
+
+def _check_module(name: str, folder: Path, instead_of: Path) -> None:
+    """Raise CnnstatError if a module came from the working tree, so that it would be compared with itself."""
+    file = Path(getattr(sys.modules.get(name), "__file__", None) or folder).resolve()
+    if _is_below(file, instead_of) and not _is_below(file, folder.resolve()) and "site-packages" not in file.parts:
+        raise CnnstatError(f"{name} is imported from the working tree, not from the base commit; name the file instead")
+
+
+def _settings_to_json(settings: ModelSettings) -> dict[str, Any]:
+    request = settings.request
+    return {
+        "inputs": {name: [list(shape.sizes), shape.dtype] for name, shape in request.inputs.items()},
+        "batch": request.batch,
+        "dtype": request.dtype,
+        "variables": dict(request.variables),
+        "arguments": dict(request.arguments),
+        "mode": request.mode,
+        "optimizer": settings.optimizer,
+    }
+
+
+def _settings_from_json(message: dict[str, Any]) -> ModelSettings:
+    shapes = {name: InputShape(tuple(sizes), dtype) for name, (sizes, dtype) in message["inputs"].items()}
+    changes = {key: message[key] for key in ("batch", "dtype", "variables", "arguments", "mode")}
+    request = Request(inputs=shapes, **changes)
+    return ModelSettings(source="", name="", request=request, optimizer=message["optimizer"])
+
+
+def _is_below(path: Path, folder: Path) -> bool:
+    """Return whether a path is a folder or lies in it."""
+    return folder == path or folder in path.parents

@@ -1,0 +1,247 @@
+"""Verdicts: what becomes of every limit, from the figures of a model and of its baseline, and the line that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from cnnstat.check.baseline import Missing, layer_pairs
+from cnnstat.check.limits import Limit
+from cnnstat.check.model_figures import ModelFigures
+from cnnstat.check.result import LayerShare, Status, Verdict
+from cnnstat.units import count
+
+MAX_LAYERS = 3
+"""Layers that a verdict names."""
+NO_FIGURE = {
+    "receptive_field": "there is no exact one: the model has no feature map with spatial extent, or it is only bounded"
+}
+_SIGNS = {"max": ">", "min": "<"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """The figures of a model beside those of its baseline.
+
+    is_required: whether a relative limit without a baseline counts as not verified.
+    """
+
+    figures: ModelFigures
+    baseline: ModelFigures | Missing
+    is_required: bool = False
+
+    @property
+    def before(self) -> ModelFigures | None:
+        """The baseline, if there is one."""
+        return self.baseline if isinstance(self.baseline, ModelFigures) else None
+
+
+def verdict(limit: Limit, comparison: Comparison) -> Verdict:
+    """Return the verdict on one limit."""
+    name, before = limit.metric.name, comparison.before
+    value = comparison.figures.totals.get(name)
+    old = before.totals.get(name) if before else None
+    status, message = _without_figure(limit, comparison, value, old)
+    threshold = None if limit.bound == "max_increase" and old is None else limit.threshold(old)
+    layers: tuple[LayerShare, ...] = ()
+    if status is None and value is not None and threshold is not None:
+        is_broken = value < threshold if limit.bound == "min" else value > threshold
+        if is_broken:
+            status = Status.FAIL if limit.is_blocking else Status.WARN
+            layers, is_growth = layers_to_change(limit, comparison)
+            detail = _layers_text(limit, layers, comparison.figures, is_growth)
+            message = _broken_message(limit, value, threshold, old, detail)
+        elif limit.metric.by_coverage and limit.bound != "min" and comparison.figures.uncounted:
+            # a figure that is only "at least" may still break the limit
+            status = Status.UNVERIFIED
+            message = _incomplete_message(limit, value, comparison.figures.uncounted)
+        else:
+            status = Status.PASS
+            message = _kept_message(limit, value, old)
+    return Verdict(
+        metric=name,
+        bound=limit.bound,
+        status=status or Status.UNVERIFIED,
+        limit=threshold,
+        limit_text=limit.amount.text,
+        value=value,
+        baseline=old,
+        message=message,
+        layers=layers,
+        setting=limit.setting,
+        blocking=limit.is_blocking,
+    )
+
+
+def _without_figure(
+    limit: Limit, comparison: Comparison, value: int | None, old: int | None
+) -> tuple[Status | None, str]:
+    """Return status and message where a figure is missing; None where both are known."""
+    name = limit.metric.name
+    if value is None:
+        return Status.UNVERIFIED, f"{name}: {NO_FIGURE.get(name, 'could not be measured')}"
+    if limit.bound != "max_increase":
+        return None, ""
+    if isinstance(comparison.baseline, Missing):
+        is_unverified = comparison.is_required or comparison.baseline.is_fault
+        reason = comparison.baseline.reason
+        return (Status.UNVERIFIED if is_unverified else Status.SKIPPED), f"{name}: {reason}"
+    if old is None:
+        return Status.UNVERIFIED, f"{name}: the baseline has no figure to compare with"
+    if limit.metric.by_coverage and comparison.baseline.uncounted:
+        names = _first_names(comparison.baseline.uncounted)
+        return Status.UNVERIFIED, f"{name}: the work of {names} could not be counted in the baseline"
+    return None, ""
+
+
+def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerShare, ...], bool]:
+    """Return the layers that grew most and True if there is a baseline and some did, else the largest and False."""
+    column = limit.metric.column
+    if not column or limit.bound == "min":
+        return (), False
+    figures, before = comparison.figures, comparison.before
+    grown = _grown_layers(column, figures, before) if before else []
+    if grown:
+        return tuple(grown[:MAX_LAYERS]), True
+    shares = [LayerShare(name=row.name, value=getattr(row, column)) for row in figures.layers]
+    if limit.metric.name == "peak_inference_bytes":
+        return tuple(share for share in shares if share.value and share.name == figures.peak_at), False
+    return tuple(sorted((s for s in shares if s.value), key=lambda share: -share.value)[:MAX_LAYERS]), False
+
+
+def _grown_layers(column: str, figures: ModelFigures, before: ModelFigures) -> list[LayerShare]:
+    """Return the layers that grew, most first."""
+    shares = [
+        LayerShare(name=new.name, value=getattr(new, column), baseline=None if old is None else getattr(old, column))
+        for old, new in layer_pairs(before.layers, figures.layers)
+        if new is not None
+    ]
+    return sorted((share for share in shares if share.growth > 0), key=lambda share: -share.growth)
+
+
+def baseline_growth(
+    limits: Iterable[Limit], now: ModelFigures | Missing, then: ModelFigures | Missing, label: str
+) -> list[Verdict]:
+    """Return a verdict for each limited figure that the committed baseline raises, or drops, against an earlier one."""
+    verdicts = []
+    for limit in limits:
+        if limit.bound != "max_increase" or limit.metric.name == "latency":
+            continue
+        name = limit.metric.name
+        before = then.totals.get(name) if isinstance(then, ModelFigures) else None
+        after = now.totals.get(name) if isinstance(now, ModelFigures) else None
+        if isinstance(then, Missing) and then.is_fault:
+            status, message = Status.UNVERIFIED, f"{name}: {then.reason}"
+        elif before is None or (after is not None and after <= before):
+            continue
+        else:
+            status = Status.FAIL if limit.is_blocking else Status.WARN
+            message = _grown_baseline_message(limit, before, after, label)
+        verdicts.append(
+            Verdict(
+                metric=name,
+                bound="baseline_growth",
+                status=status,
+                limit=before,
+                limit_text="no growth",
+                value=after,
+                baseline=before,
+                message=message,
+                setting=limit.setting,
+                blocking=limit.is_blocking,
+            )
+        )
+    return verdicts
+
+
+def _broken_message(limit: Limit, value: int, threshold: int, old: int | None, detail: str) -> str:
+    """Return the line for a limit that is broken: by how much, where (`detail`), and what to do."""
+    metric, like = limit.metric, limit.amount.text
+    if limit.bound == "max_increase" and old is not None:
+        now, bound, before = metric.distinct_texts((value, threshold, old), like)
+        growth = f"+{metric.text(value - old, like)}" + (f" ({_percent(value, old)})" if old else "")
+        what = f"{metric.name} {now} > {bound}: {growth} against the baseline's {before}, {_allowed(limit)} allowed"
+    else:
+        now, bound = metric.distinct_texts((value, threshold), like)
+        is_rounded = metric.text(value, like) != metric.text(threshold, like)
+        share = f" ({_percent(value, threshold)})" if threshold else ""
+        over = f"{metric.text(abs(value - threshold), like)}{share}"
+        what = f"{metric.name} {now} {_SIGNS[limit.bound]} {like if is_rounded else bound} by {over}"
+    return f"{what}{detail}. {_remedy(limit)}"
+
+
+def _kept_message(limit: Limit, value: int, old: int | None) -> str:
+    """Return the line for a limit that holds."""
+    metric, like = limit.metric, limit.amount.text
+    if limit.bound == "max_increase" and old is not None:
+        growth = "unchanged" if value == old else _growth(value, old)
+        return f"{metric.name} {metric.text(value, like)}: {growth} against the baseline, {_allowed(limit)} allowed"
+    sign = "≥" if limit.bound == "min" else "≤"
+    return f"{metric.name} {metric.text(value, like)} {sign} {like}"
+
+
+def _incomplete_message(limit: Limit, value: int, uncounted: Sequence[str]) -> str:
+    """Return the line for a figure that is only "at least"."""
+    return (
+        f"{limit.metric.name} is at least {limit.metric.text(value, limit.amount.text)}, which keeps "
+        f"{limit.amount.text}, but the work of {_first_names(uncounted)} could not be counted"
+    )
+
+
+def _grown_baseline_message(limit: Limit, before: int, after: int | None, label: str) -> str:
+    """Return the line for a baseline file that was raised in the change that it should judge."""
+    metric = limit.metric
+    if after is None:
+        return f"{metric.name}: this change removes {metric.text(before)} from {label}. Restore it"
+    old, new = metric.distinct_texts((before, after))
+    return (
+        f"{metric.name}: this change raises the baseline itself, in {label}, from {old} to {new} "
+        f"({_growth(after, before)}). Shrink the model, or raise the baseline in a change of its own"
+    )
+
+
+def _growth(value: int, old: int) -> str:
+    """Return growth in percent, or in numbers where the baseline is 0."""
+    return _percent(value, old) if old else f"{value - old:+,}"
+
+
+def _percent(value: int, of: int) -> str:
+    """Return a difference in percent, with more digits where it would look like none."""
+    share = (value - of) / of * 100
+    digits = ".0f" if abs(share) >= 100 else ".1f" if abs(share) >= 0.05 else ".1g"
+    return f"{share:+{digits}} %"
+
+
+def _allowed(limit: Limit) -> str:
+    """Return the growth that a limit allows, as it is written."""
+    text = limit.amount.text
+    return f"{'' if text.startswith('+') else '+'}{text}"
+
+
+def _layers_text(limit: Limit, layers: Sequence[LayerShare], figures: ModelFigures, is_growth: bool) -> str:
+    """Return the layers to look at."""
+    if not layers:
+        return ""
+    metric, like = limit.metric, limit.amount.text
+
+    def text(number: int) -> str:
+        return f"{count(number)} parameters" if metric.name == "file_size" else metric.text(number, like)
+
+    if is_growth:
+        return f"; largest growth {', '.join(f'{share.name} +{text(share.growth)}' for share in layers)}"
+    if metric.name == "peak_inference_bytes":
+        return f"; the peak is at {layers[0].name}"
+    total = sum(getattr(row, metric.column) for row in figures.layers)
+    names = ", ".join(f"{share.name} {text(share.value)} ({share.value / total:.0%})" for share in layers)
+    return f"; heaviest {'layer' if len(layers) == 1 else 'layers'} {names}"
+
+
+def _remedy(limit: Limit) -> str:
+    if limit.bound == "min":
+        return f"Widen it or lower {limit.where}" if limit.metric.name == "receptive_field" else f"Lower {limit.where}"
+    return f"Shrink it or raise {limit.where}"
+
+
+def _first_names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
