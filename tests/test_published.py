@@ -8,7 +8,7 @@ from cnnstat.analysis.published import FIGURES, published_rows
 from cnnstat.errors import SpecError
 from cnnstat.quantity import QuantityError, parse_quantity
 from cnnstat.sources.request import Request
-from cnnstat.spec.spec import parse_spec
+from cnnstat.spec.load import parse_spec
 
 SPEC = """
 input: [3, 8, 8]

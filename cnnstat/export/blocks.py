@@ -11,8 +11,7 @@ from cnnstat import ops
 from cnnstat.export.entries import Argument, Call, Entry, shown
 from cnnstat.export.parameters import MOST_PARAMETERS, Parameters, parameters_of
 from cnnstat.export.template_slots import calls_within, changed, groups_within, slots_of, structure
-from cnnstat.spec.arithmetic import FUNCTIONS
-from cnnstat.spec.expression import RESERVED
+from cnnstat.spec.expressions import FUNCTIONS, RESERVED
 from cnnstat.spec.item_reader import ITEM_KEYS
 
 _GENERAL = ("group", "Sequential", "ModuleList", "ModuleDict", "Module", "Scope", "")

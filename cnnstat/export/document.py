@@ -14,8 +14,8 @@ from cnnstat.export.names import with_sound_names
 from cnnstat.export.naming_layout import Layout, lay_out
 from cnnstat.export.outline import JOINS
 from cnnstat.ir.graph import Graph, Input
-from cnnstat.spec.document import MAX_PROSE
 from cnnstat.spec.item_reader import ITEM_KEYS
+from cnnstat.spec.spec_document import MAX_PROSE
 
 Data = dict[str, Any]
 

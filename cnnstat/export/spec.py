@@ -8,7 +8,7 @@ from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.errors import CnnstatError
 from cnnstat.export.document import Document, document_of
 from cnnstat.ir.graph import Graph
-from cnnstat.spec.spec import parse_spec
+from cnnstat.spec.load import parse_spec
 
 Render = Callable[[Document], str]
 

@@ -40,12 +40,12 @@ class SpecReference(NamedReference):
         return self.with_request(inputs=shapes, batch=None)
 
     def _load(self) -> Graph:
-        from cnnstat.spec.spec import parse_spec, read_spec
-        from cnnstat.spec.text_file import read_stdin
+        from cnnstat.spec.load import parse_spec, read_spec
+        from cnnstat.spec.yaml_file import read_stdin
 
         text = self.source
         if text == STDIN:
             return parse_spec(read_stdin(), self.request, file="stdin", find=zoo.find)
         if text in zoo.names():
-            return read_spec(zoo.path(text), self.request, zoo.find, source=text, shown=f"{text}.yaml")
+            return read_spec(zoo.path(text), self.request, zoo.find, source=text, file=f"{text}.yaml")
         return read_spec(Path(text), self.request, zoo.find, source=text)

@@ -7,8 +7,7 @@ from functools import cache
 from pathlib import Path
 
 from cnnstat.errors import SourceError, did_you_mean
-
-SUFFIXES = (".yaml", ".yml", ".json")
+from cnnstat.spec import SUFFIXES as SUFFIXES
 
 
 @cache

@@ -1,1 +1,8 @@
-"""Sources: each file reads one kind of model description and returns a layer graph."""
+"""The spec language: a network as YAML, read into a layer graph by `cnnstat.spec.load`.
+
+yaml_file → spec_document → items → expand; expressions are evaluated in a scope, and layer_count refuses too large a
+network before anything is built.
+"""
+
+SUFFIXES = (".yaml", ".yml", ".json")
+"""Endings of the files that hold specs."""

@@ -10,18 +10,13 @@ from itertools import islice
 from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Op
-from cnnstat.ops.synonyms import layer_hint
-from cnnstat.spec.binding import bind, value_of
-from cnnstat.spec.document import Block
-from cnnstat.spec.evaluation import block_variables, each, filled, filled_names, holds, resolved, rounds
-from cnnstat.spec.item_reader import STATED, ItemReader
-from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template
-from cnnstat.spec.layer_overrides import Given
-from cnnstat.spec.measure import identity
-from cnnstat.spec.names import NAME
+from cnnstat.spec.item_reader import OPAQUE_CALLEE, ItemReader
+from cnnstat.spec.items import NAME, Block, Call, Choice, Faulty, Group, Item, Join, Meta, Template
+from cnnstat.spec.layer_overrides import LayerOverrides
+from cnnstat.spec.op_arguments import bind
 from cnnstat.spec.problems import Abandoned, Problems, fail
-from cnnstat.spec.tree import Scalar
-from cnnstat.spec.variables import Variables
+from cnnstat.spec.scope import Scope
+from cnnstat.spec.yaml_tree import Scalar
 
 Tensor = Edge | None
 """What flows from item to item; None where an error leaves it unknown, so that no second error follows from it."""
@@ -38,126 +33,122 @@ _MAX_LETTERS = 2**25
 
 
 @dataclass(slots=True)
-class Scope:
-    """A level of names: its path with a final dot (empty at the top), and how often each stem was used.
+class Expander:
+    """Builds nodes.
 
-    is_frozen: whether its layers are frozen unless they say otherwise.
+    broken_blocks: names of blocks that could not be read; whatever calls them is unknown, too.
+    values: the tensors that names stand for. labels: of each scope, the block it is or `group`.
     """
 
-    path: str = ""
-    counters: dict[str, int] = field(default_factory=dict)
-    is_frozen: bool = False
-
-
-@dataclass(slots=True)
-class Expander:
-    """Builds nodes; `variables` are those of the document, `values` the tensors that names stand for."""
-
     reader: ItemReader
-    blocks: dict[str, Block]
     broken_blocks: set[str]
-    variables: Variables
+    problems: Problems
     arity: int
     values: dict[str, Tensor]
-    problems: Problems
     nodes: list[Node] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     _ops: dict[Hashable, Op] = field(default_factory=dict)
     _faulty: set[int] = field(default_factory=set)
     _letters: int = 0
 
-    def items(self, items: tuple[Item, ...], variables: Variables, scope: Scope, current: Tensor) -> Tensor:
+    def items(self, items: tuple[Item, ...], scope: Scope, current: Tensor) -> Tensor:
         """Expand a list one after the other and return its last tensor."""
         for item in items:
-            current = self.item(item, variables, scope, current)
+            current = self.item(item, scope, current)
         return current
 
-    def item(self, item: Item, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
+    def item(self, item: Item, scope: Scope, current: Tensor) -> Tensor:
         """Expand one item; a faulty one is reported the first time only and leaves its tensor unknown."""
         if isinstance(item, Faulty) or id(item) in self._faulty:
-            self._note_unknown(item.meta, variables, scope)
+            self._note_unknown(item.meta, scope)
             return None
         try:
             if isinstance(item, Choice):
-                chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
-                return self._group(chosen, variables, scope, current)
-            if not holds(item.meta.condition, variables):
+                chosen = item.then if scope.holds(item.meta.condition) else item.otherwise
+                return self._group(chosen, scope, current)
+            if not scope.holds(item.meta.condition):
                 return current
             if isinstance(item, Call):
-                return self._call(item, variables, scope, current)
+                return self._call(item, scope, current)
             if isinstance(item, Group):
-                return self._group(item, variables, scope, current)
-            return self._join(item, variables, scope, current)
+                return self._group(item, scope, current)
+            return self._join(item, scope, current)
         except SpecError as error:
             self.problems.extend(error.problems)
-            self._faulty.add(id(item))
-            self._note_unknown(item.meta, variables, scope)
+            self._faulty.add(id(item))  # a repetition would only find the same fault again
+            self._note_unknown(item.meta, scope)
             return None
 
-    def _note_unknown(self, meta: Meta, variables: Variables, scope: Scope) -> None:
+    def _note_unknown(self, meta: Meta, scope: Scope) -> None:
         """Let the name of a faulty item stand for an unknown tensor."""
         if meta.name is not None:
             try:
-                self.values.setdefault(scope.path + filled(meta.name, variables), None)
+                self.values.setdefault(scope.path + scope.name(meta.name), None)
             except SpecError:
                 return
 
-    def _call(self, call: Call, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
+    def _call(self, call: Call, scope: Scope, current: Tensor) -> Tensor:
         """Expand a layer or a block."""
-        sources = self._sources(call.meta, variables, scope, current)
-        callee = resolved(call, variables, self.blocks)
+        sources = self._sources(call.meta, scope, current)
+        callee = scope.callee(call, self.reader.blocks)
         if callee != call.callee and "(" in callee:
             if call.positional or call.keywords:
                 fail(call.meta.location, f"{call.callee} stands for {callee[:60]}, arguments and all; give none here")
-            call = self.reader.call(Scalar(*_place(call.meta.location), callee, "|"), call.meta)
+            place = call.meta.location
+            call = self.reader.call(Scalar(place.file, place.line, place.column, callee, "|"), call.meta)
             callee = call.callee
         if callee in self.broken_blocks:
-            self._note_unknown(call.meta, variables, scope)
+            self._note_unknown(call.meta, scope)
             return None
-        if callee in self.blocks:
-            return self._block(self.blocks[callee], call, variables, scope, _only(sources, call.meta.location))
-        op = self._given(callee, call, variables, len(sources))
-        name = self._name(call.meta.name, variables, scope, automatic_stem(op), call.meta.location)
-        return self._node(name, op, call.meta, sources, variables, scope)
+        if callee in self.reader.blocks:
+            return self._block(self.reader.blocks[callee], call, scope, _only(sources, call.meta.location))
+        op = self._op(callee, call, scope, len(sources))
+        name = self._name(call.meta.name, scope, automatic_stem(op), call.meta.location)
+        return self._node(name, op, call.meta, sources, scope)
 
-    def _given(self, callee: str, call: Call, variables: Variables, input_count: int) -> Op:
-        """Return the op of a call with what the spec gives it beside its arguments."""
-        if call.meta.given is None:
-            return self._op(callee, call, variables)
-        given = Given(call.meta.given, variables)
-        return given.opaque() if callee == STATED else given.applied(self._op(callee, call, variables), input_count)
+    def _op(self, callee: str, call: Call, scope: Scope, input_count: int) -> Op:
+        """Return the op of a call, with what the spec states beside its arguments."""
+        if call.meta.overrides is None:
+            return self._bound(callee, call, scope)
+        overrides = LayerOverrides(call.meta.overrides, scope)
+        if callee == OPAQUE_CALLEE:
+            return overrides.opaque()
+        return overrides.applied(self._bound(callee, call, scope), input_count)
 
-    def _op(self, callee: str, call: Call, variables: Variables) -> Op:
+    def _bound(self, callee: str, call: Call, scope: Scope) -> Op:
         """Return the op of a call; it is made once for every set of values that the call's words take."""
-        values = [variables.get(name, _MISSING) for name in call.names]
-        key = identity(f"{callee} {call.text}", values, variables.budget) if values else (callee, call.text)
+        # A network of 100,000 layers has a few dozen different ones, and making an op checks all its arguments.
+        key: Hashable = (callee, call.text)
+        if call.names:
+            key = scope.key(f"{callee} {call.text}", [scope.get(name, _MISSING) for name in call.names])
         op = self._ops.get(key)
         if op is None:
             if callee not in self.reader.callables:
-                fail(call.meta.location, self._no_layer(callee, call, variables))
-            op = bind(callee, call, variables)
-            self._ops[key] = op
+                fail(call.meta.location, self._no_layer(callee, call, scope))
+            op = self._ops[key] = bind(callee, call, scope)
         return op
 
-    def _no_layer(self, callee: str, call: Call, variables: Variables) -> str:
+    def _no_layer(self, callee: str, call: Call, scope: Scope) -> str:
         """Return the message for a call of something that is neither a layer nor a block."""
         label = call.meta.name.parts[0] if call.meta.name is not None else ""
-        if isinstance(label, str) and label[:1].isupper() and (hint := layer_hint(label, self.reader.suggestions)):
+        if isinstance(label, str) and label[:1].isupper() and (hint := self.reader.layer_hint(label)):
             return f"there is no layer called {label[:60]}{hint}"
-        hint = layer_hint(callee, self.reader.suggestions)
-        if not hint and callee in variables:
+        hint = self.reader.layer_hint(callee)
+        if not hint and callee in scope:
             return f"{callee} is a variable that holds no layer; write one as in Conv2d({callee}, 3)"
         return f"there is no layer called {callee[:60]}{hint or '; `cnnstat ops` lists them all'}"
 
-    def _node(self, name: str, op: Op, meta: Meta, sources: list[Tensor], variables: Variables, scope: Scope) -> Tensor:
+    def _node(self, name: str, op: Op, meta: Meta, sources: list[Tensor], scope: Scope) -> Tensor:
         """Add a node and return its tensor; a node that reads something unknown is left out."""
         self._letters += len(name)
         if self._letters > _MAX_LETTERS:
-            said = f"the names of all layers have more than {_MAX_LETTERS:,} letters together by here; use shorter ones"
-            raise Abandoned(said, meta.location)
-        shares = None if meta.share is None else self._shared(meta.share, variables, scope)
+            message = (
+                f"the names of all layers have more than {_MAX_LETTERS:,} letters together by here; use shorter ones"
+            )
+            raise Abandoned(message, meta.location)
+        shares = None if meta.share is None else self._shared(meta.share, scope)
         self.values[name] = None
-        is_frozen = self._is_frozen(meta, variables, scope)
+        is_frozen = self._is_frozen(meta, scope)
         known = tuple(source for source in sources if source is not None)
         if len(known) < len(sources):
             return None
@@ -168,13 +159,13 @@ class Expander:
         self.values[name] = tensor
         return tensor
 
-    def _is_frozen(self, meta: Meta, variables: Variables, scope: Scope) -> bool:
+    def _is_frozen(self, meta: Meta, scope: Scope) -> bool:
         """Return whether `frozen:` holds for an item, which has it from its surroundings unless it says itself."""
-        return scope.is_frozen if meta.frozen is None else bool(value_of(meta.frozen, variables))
+        return scope.is_frozen if meta.frozen is None else bool(scope.value(meta.frozen))
 
-    def _shared(self, template: Template, variables: Variables, scope: Scope) -> int | None:
+    def _shared(self, template: Template, scope: Scope) -> int | None:
         """Return the index of the node whose weights are used."""
-        tensor = self.reference(template, variables, scope)
+        tensor = self.reference(template, scope)
         if tensor is None:
             return None
         if tensor.value < self.arity:
@@ -183,63 +174,61 @@ class Expander:
         owner = self.nodes[index].shares
         return index if owner is None else owner
 
-    def _block(self, block: Block, call: Call, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
+    def _block(self, block: Block, call: Call, scope: Scope, current: Tensor) -> Tensor:
         """Expand a block call in a scope of its own."""
         _check_unshared(call.meta)
-        body = block_variables(block, call, self.variables, variables, self.reader.callables)
-        name = self._name(call.meta.name, variables, scope, block.name, call.meta.location)
+        body = scope.body(block, call)
+        name = self._name(call.meta.name, scope, block.name, call.meta.location)
         self.labels[name] = block.name
-        inner = Scope(name + ".", is_frozen=self._is_frozen(call.meta, variables, scope))
-        current = self.items(self.reader.items(block.body), body, inner, current)
-        self.values[name] = current
+        inner = body.named(name, self._is_frozen(call.meta, scope))
+        self.values[name] = current = self.items(self.reader.items(block.body), inner, current)
         return current
 
-    def _group(self, group: Group, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
+    def _group(self, group: Group, scope: Scope, current: Tensor) -> Tensor:
         """Expand a group as often as it says, in scopes of its own where it has a name."""
         meta = group.meta
         _check_unshared(meta)
         if meta.reads is not None:
-            current = _only(self._sources(meta, variables, scope, current), meta.location)
-        is_frozen = self._is_frozen(meta, variables, scope)
-        unnamed = Scope(scope.path, scope.counters, is_frozen)
-        for inner in each(group, rounds(group, variables, self.reader.callables), variables):
+            current = _only(self._sources(meta, scope, current), meta.location)
+        is_frozen = self._is_frozen(meta, scope)
+        for inner in scope.frozen(is_frozen).rounds(group, scope.repetitions(group)):
             if meta.name is None:
-                current = self.items(group.items, inner, unnamed, current)
+                current = self.items(group.items, inner, current)
                 continue
-            name = self._name(meta.name, inner, scope, "", meta.location)
+            name = self._name(meta.name, inner, "", meta.location)
             self.labels[name] = "group"
-            current = self.items(group.items, inner, Scope(name + ".", is_frozen=is_frozen), current)
-            self.values[name] = current
+            self.values[name] = current = self.items(group.items, inner.named(name, is_frozen), current)
         return current
 
-    def _join(self, join: Join, variables: Variables, scope: Scope, current: Tensor) -> Tensor:
+    def _join(self, join: Join, scope: Scope, current: Tensor) -> Tensor:
         """Expand parallel branches and the op that joins them."""
         meta = join.meta
         _check_unshared(meta)
         if meta.reads is not None:
-            current = _only(self._sources(meta, variables, scope, current), meta.location)
-        inner = Scope(scope.path, scope.counters, self._is_frozen(meta, variables, scope))
-        ends = [self._group(branch, variables, inner, current) for branch in join.branches]
-        op = self._op(join.call.callee, join.call, variables)
-        name = self._name(meta.name, variables, scope, automatic_stem(op), meta.location)
-        return self._node(name, op, meta, ends, variables, scope)
+            current = _only(self._sources(meta, scope, current), meta.location)
+        inner = scope.frozen(self._is_frozen(meta, scope))
+        ends = [self._group(branch, inner, current) for branch in join.branches]
+        op = self._bound(join.call.callee, join.call, scope)
+        name = self._name(meta.name, scope, automatic_stem(op), meta.location)
+        return self._node(name, op, meta, ends, scope)
 
-    def _sources(self, meta: Meta, variables: Variables, scope: Scope, current: Tensor) -> list[Tensor]:
+    def _sources(self, meta: Meta, scope: Scope, current: Tensor) -> list[Tensor]:
         """Return the tensors an item reads: those behind `from:`, else the one before it."""
         if meta.reads is None:
             return [current]
-        names = [(name, each.location) for each in meta.reads for name in filled_names(each, variables)]
+        names = [(name, each.location) for each in meta.reads for name in scope.names(each)]
         return [self._named(name, scope, location) for name, location in names]
 
-    def reference(self, template: Template, variables: Variables, scope: Scope) -> Tensor:
+    def reference(self, template: Template, scope: Scope) -> Tensor:
         """Return the tensor that a name stands for."""
-        return self._named(filled(template, variables), scope, template.location)
+        return self._named(scope.name(template), scope, template.location)
 
     def _named(self, text: str, scope: Scope, location: Location) -> Tensor:
         """Return the tensor of a name, looked up from the innermost scope outwards."""
         match = _REFERENCE.match(text)
         if match is None:
             fail(location, f"{text[:60]} is not a name; write from: name, or name[1] for a second output")
+        # Like variables in nested functions: "b1.conv" is looked for in a.b., then in a., then at the top.
         path = scope.path
         while f"{path}{match['name']}" not in self.values and path:
             path = path[: path.rfind(".", 0, -1) + 1]
@@ -256,9 +245,7 @@ class Expander:
         hint = hint or did_you_mean(name, islice(reversed(self.values), _MAX_CANDIDATES))
         return f"nothing above is called {name[:60]}{hint or '; name what is meant, and let it come first'}"
 
-    def _name(
-        self, template: Template | None, variables: Variables, scope: Scope, stem: str, location: Location
-    ) -> str:
+    def _name(self, template: Template | None, scope: Scope, stem: str, location: Location) -> str:
         """Return the full name of an item: the one written, or the stem with a running number."""
         if template is None:
             separator = "_" if stem[-1].isdigit() else ""
@@ -268,13 +255,13 @@ class Expander:
                 name = f"{scope.path}{stem}{separator}{number}"
                 if name not in self.values:
                     return name
-        text = filled(template, variables)
+        text = scope.name(template)
         if not NAME.match(text):
             fail(template.location, f"‘{text[:60]}’ cannot be a name; use letters, digits, _ and -, 100 at most")
         name = scope.path + text
         if name in self.values:
-            said = "give one another name, in a repetition one with its variable, as in conv{i}"
-            fail(template.location, f"two items are called {name[:100]}; {said}")
+            remedy = "give one another name, in a repetition one with its variable, as in conv{i}"
+            fail(template.location, f"two items are called {name[:100]}; {remedy}")
         return name
 
 
@@ -283,17 +270,12 @@ def automatic_stem(op: Op) -> str:
     return op.short_name or _DIMENSION.sub("", op.kind).lower()
 
 
-def _place(location: Location) -> tuple[str, int, int]:
-    """Return file, line and column."""
-    return location.file, location.line, location.column
-
-
 def _check_unshared(meta: Meta) -> None:
     """Raise SpecError if an item shares weights without being a layer."""
     if meta.share is not None:
         fail(meta.share.location, "share: stands on single layers; write it on those inside")
-    if meta.given is not None:
-        fail(meta.location, f"{next(iter(meta.given))}: stands on single layers; write it on those inside")
+    if meta.overrides is not None:
+        fail(meta.location, f"{next(iter(meta.overrides))}: stands on single layers; write it on those inside")
 
 
 def _only(sources: list[Tensor], location: Location) -> Tensor:

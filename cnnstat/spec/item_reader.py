@@ -1,18 +1,31 @@
-"""Reading items: YAML trees to items, each list once, however often it is expanded."""
+"""Item reader: YAML trees to items, each list once, however often it is expanded."""
 
 from __future__ import annotations
 
-from collections.abc import Container
-from dataclasses import dataclass, field
-
+from cnnstat import ops
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean, nearest
 from cnnstat.ops.synonyms import layer_hint
-from cnnstat.spec.call_text import taken_apart, words_in
-from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, LayerLocation, Meta, Template, Value
+from cnnstat.spec.expression_syntax import parse_call, words_in
+from cnnstat.spec.items import (
+    Block,
+    Call,
+    Choice,
+    Faulty,
+    Group,
+    Item,
+    Join,
+    Meta,
+    Template,
+    Value,
+    is_label,
+    template,
+    templates,
+    variable_name,
+)  # fmt: skip
 from cnnstat.spec.layer_overrides import OPAQUE, OPAQUE_KEYS, OPERAND_KEYS
-from cnnstat.spec.names import is_label, template, templates, variable_name
+from cnnstat.spec.op_arguments import LayerLocation
 from cnnstat.spec.problems import Problems, fail, problem
-from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree
+from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
 
 JOINS = {"add": "Add", "concat": "Concat", "multiply": "Multiply"}
 """Keys that run parallel branches and join them, with the op that joins."""
@@ -23,32 +36,36 @@ COMMON_KEYS = ("name", "from", "share", "frozen", "if")
 ITEM_KEYS = (*COMMON_KEYS, *OPERAND_KEYS, OPAQUE, *JOINS, "layer", "layers", "repeat", "as", "then", "else")
 """All words that mean something of their own in front of a colon; no label can be one of them."""
 
-STATED = "opaque:"
+OPAQUE_CALLEE = "opaque:"
 """What an opaque call calls; no layer, block or variable can have this name."""
 
-_BESIDE = ("reads", "share", "frozen", "condition", "given")
+_BESIDE = ("reads", "share", "frozen", "condition", "overrides")
 
 
-@dataclass(slots=True)
 class ItemReader:
-    """Reads items; `callables` are the names of ops and blocks, `problems` collects every fault found."""
+    """Reads items; `callables` are the names of ops and blocks, `problems` collects every fault."""
 
-    callables: Container[str]
-    suggestions: tuple[str, ...]
-    problems: Problems
-    _read: dict[int, tuple[Item, ...]] = field(default_factory=dict)
+    def __init__(self, blocks: dict[str, Block], problems: Problems) -> None:
+        self.blocks = blocks
+        self.callables = frozenset((*ops.names(), *blocks))
+        self.problems = problems
+        self._lists: dict[int, tuple[Item, ...]] = {}
+
+    def layer_hint(self, name: str) -> str:
+        """Return what to write for something that is no layer, or an empty text."""
+        return layer_hint(name, (*ops.names(), *self.blocks))
 
     def items(self, tree: Tree | None) -> tuple[Item, ...]:
         """Return the items of a list (or of a single item)."""
         if tree is None or (isinstance(tree, Scalar) and tree.value is None):
             return ()
-        if id(tree) not in self._read:
+        # By identity: an alias is the same tree, and a block's body is asked for at every call.
+        if id(tree) not in self._lists:
             entries = tree.items if isinstance(tree, Sequence) else [tree]
-            self._read[id(tree)] = tuple(map(self._guarded, entries))
-        return self._read[id(tree)]
+            self._lists[id(tree)] = tuple(map(self._item_or_faulty, entries))
+        return self._lists[id(tree)]
 
-    def _guarded(self, tree: Tree) -> Item:
-        """Return one item, or a stand-in after noting its faults."""
+    def _item_or_faulty(self, tree: Tree) -> Item:
         try:
             return self.item(tree)
         except SpecError as error:
@@ -65,6 +82,7 @@ class ItemReader:
         if OPAQUE in tree:
             return self._opaque(tree, _meta(tree))
         beside = (*COMMON_KEYS, *OPERAND_KEYS)
+        # The keys that are left tell what kind of item it is; the order of these tests is that of docs and schema.
         own = {key: value for key, (_, value) in tree.entries.items() if key not in beside}
         if "then" in own or "else" in own:
             return self._choice(tree, _meta(tree))
@@ -86,26 +104,22 @@ class ItemReader:
         others = [key for key in keys if key not in layers]
         misspelt = [key for key in others if len(layers) == 1 or nearest(key, ITEM_KEYS)]
         if len(layers) < 2 and misspelt:
-            return [
-                problem(
-                    tree.entries[key][0].location,
-                    f"unknown key {key[:60]}"
-                    + (did_you_mean(key, ITEM_KEYS) or f"; beside a layer may stand {', '.join(COMMON_KEYS)}"),
-                )
-                for key in misspelt
-            ]
-        shown = ", ".join(key[:40] for key in keys[:6])
-        said = f"cannot tell which of {shown} is the layer; beside it only {', '.join(COMMON_KEYS)} may stand"
-        return [problem(tree.location, said)]
+            beside = f"; beside a layer may stand {', '.join(COMMON_KEYS)}"
+            hints = {key: did_you_mean(key, ITEM_KEYS) or beside for key in misspelt}
+            return [problem(tree.entries[key][0].location, f"unknown key {key[:60]}{hints[key]}") for key in misspelt]
+        listed = ", ".join(key[:40] for key in keys[:6])
+        message = f"cannot tell which of {listed} is the layer; beside it only {', '.join(COMMON_KEYS)} may stand"
+        return [problem(tree.location, message)]
 
     def call(self, scalar: Scalar, meta: Meta | None = None) -> Call:
         """Return a layer or block written as a call text (`Conv2d(64, 3, padding=1)`)."""
         if not isinstance(scalar.value, str):
             fail(scalar.location, f"{scalar.text[:60] or 'nothing'} is not a layer; write one as in Conv2d(64, 3)")
+        # YAML takes a list item that is indented too deeply for a second line of the text above it.
         for offset, line, column in scalar.breaks:
             if scalar.text.startswith("- ", offset):
                 fail(Location(scalar.file, line, column), "indented deeper than the item above; line the items up")
-        callee, arguments, keyword_arguments, names = taken_apart(scalar)
+        callee, arguments, keyword_arguments, names = parse_call(scalar)
         positional = tuple(Value(a, scalar, a.col_offset) for a in arguments)
         keywords = tuple((k.arg or "", Value(k.value, scalar, k.col_offset)) for k in keyword_arguments)
         location = LayerLocation(scalar.file, scalar.line, scalar.column, callee, positional, keywords)
@@ -115,8 +129,8 @@ class ItemReader:
     def _opaque(self, tree: Mapping, meta: Meta) -> Call:
         """Return a call that is stated rather than modelled."""
         self.problems.extend(tree.unknown_keys((*COMMON_KEYS, *OPAQUE_KEYS)))
-        given = {key: value for key, (_, value) in tree.entries.items() if key in OPAQUE_KEYS}
-        return Call(meta._replace(given=given), STATED, f"{STATED} at {id(tree)}")
+        overrides = {key: value for key, (_, value) in tree.entries.items() if key in OPAQUE_KEYS}
+        return Call(meta._replace(overrides=overrides), OPAQUE_CALLEE, f"{OPAQUE_CALLEE} at {id(tree)}")
 
     def _choice(self, tree: Mapping, meta: Meta) -> Choice:
         """Return `if: … then: … else: …`."""
@@ -145,7 +159,7 @@ class ItemReader:
     def _join(self, tree: Mapping, joins: list[str], own: dict[str, Tree], meta: Meta) -> Join:
         """Return `add:`, `concat:` or `multiply:` with its branches."""
         key = joins[0]
-        if meta.given is not None:
+        if meta.overrides is not None:
             fail(tree.location, f"operands: and tensors stand on single layers; write {JOINS[key]} with from:")
         if len(joins) > 1:
             second = tree.entries[joins[1]][0].location
@@ -158,8 +172,8 @@ class ItemReader:
         elif isinstance(parallel, Sequence):
             branches = [self._branch(value) for value in parallel.items]
         else:
-            said = "a list of branches, each a list of layers ([] passes the input on)"
-            fail(parallel.location, f"{key}: takes {said}; as the name of a layer it stands behind name:")
+            takes = "a list of branches, each a list of layers ([] passes the input on)"
+            fail(parallel.location, f"{key}: takes {takes}; as the name of a layer it stands behind name:")
         return Join(call.meta, call, tuple(branches))
 
     def _branch(self, tree: Tree, label: Scalar | None = None) -> Group:
@@ -188,8 +202,8 @@ class ItemReader:
         """Raise SpecError where a label in front of lists is a misspelt `add:`, `concat:` or `multiply:`."""
         meant = nearest(key.text, JOINS)
         if meant and len(value.items) > 1 and any(isinstance(entry, Sequence) for entry in value.items):
-            said = f"a list of branches behind {key.text[:60]}:; did you mean {meant}? A name stands behind name:"
-            fail(key.location, said)
+            message = f"a list of branches behind {key.text[:60]}:; did you mean {meant}? A name stands behind name:"
+            fail(key.location, message)
 
     def _is_call(self, key: Scalar) -> bool:
         """Whether a key is a layer or block with its arguments in brackets, as `Conv2d(64, 3)`."""
@@ -208,7 +222,7 @@ class ItemReader:
             return
         if ("{" in key.text) != ("}" in key.text):
             fail(key.location, f"‘{key.text[:60]}’ has a brace without its partner; write {{…}}")
-        hint = layer_hint(head, self.suggestions)
+        hint = self.layer_hint(head)
         if not is_label(key.text) and not hint:
             fail(key.location, f"‘{key.text[:60]}’ is no layer, and names consist of letters, digits, _ and -")
         fail(key.location, f"there is no layer called {head[:60]}{hint}")
@@ -219,10 +233,8 @@ class ItemReader:
         keywords: tuple[tuple[str, Value], ...] = ()
         lower = key.text.lower()
         if JOINS.get(lower) == key.text and self._has_layers(value):
-            fail(
-                key.location,
-                f"branches stand behind {lower}:; {key.text} is the layer, whose inputs stand behind from:",
-            )
+            message = f"branches stand behind {lower}:; {key.text} is the layer, whose inputs stand behind from:"
+            fail(key.location, message)
         if isinstance(value, Mapping):
             keywords = tuple((name, Value(v, scalar)) for name, (scalar, v) in value.entries.items())
         elif isinstance(value, Sequence):
@@ -232,7 +244,6 @@ class ItemReader:
         return _written_as_mapping(key, key.text, positional, keywords, meta)
 
     def _has_layers(self, value: Tree) -> bool:
-        """Whether a tree holds a list of lists or of layers."""
         entries = value.items if isinstance(value, Sequence) else ()
         return any(
             isinstance(entry, Sequence)

@@ -1,15 +1,23 @@
-"""Items: what may stand in a list of layers, as written; nothing is evaluated yet."""
+"""Items: what may stand in a list of layers, as written, with names and blocks; nothing is evaluated yet."""
 
 from __future__ import annotations
 
 import ast
+import re
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from cnnstat.errors import Location, OpError
-from cnnstat.spec.signature import signature
-from cnnstat.spec.tree import Scalar, Tree
+from cnnstat import ops
+from cnnstat.errors import Location
+from cnnstat.spec.expression_syntax import parse_scalar
+from cnnstat.spec.problems import fail
+from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
+
+NAME = re.compile(r"(?=.{1,200}\Z)[\w-]{1,100}(?:\.[\w-]{1,100})*\Z")
+"""What a name looks like; with dots it stands inside a scope that is written elsewhere."""
+
+_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 class Value(NamedTuple):
@@ -30,26 +38,9 @@ class Value(NamedTuple):
         assert isinstance(self.written, Tree)
         return self.written.location
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LayerLocation(Location):
-    """Where a layer stands, and where each of its arguments does."""
-
-    callee: str
-    positional: tuple[Value, ...]
-    keywords: tuple[tuple[str, Value], ...]
-
-    def argument(self, name: str) -> Location:
-        """Return where the argument `name` is written, or the place of the layer if it is not."""
-        for keyword, value in self.keywords:
-            if keyword == name:
-                return value.location
-        try:
-            names, _, _ = signature(self.callee)
-        except OpError:
-            return self
-        index = names.index(name) if name in names else len(names)
-        return self.positional[index].location if index < len(self.positional) else self
+    def place(self, offset: int) -> Location:
+        """Return where the part of the text stands that has `offset` bytes before it."""
+        return self.location if self.inside is None else self.inside.place(offset)
 
 
 class Template(NamedTuple):
@@ -58,9 +49,17 @@ class Template(NamedTuple):
     parts: tuple[str | ast.expr, ...]
     location: Location
 
+    def place(self, offset: int) -> Location:
+        """Return where the name stands; places inside it are not told apart."""
+        return self.location
+
 
 class Meta(NamedTuple):
-    """What every item may carry; `given` are the keys of `cnnstat.spec.layer_overrides`, on single layers only."""
+    """What every item may carry.
+
+    reads: names behind `from:`. share: the layer whose weights are used. overrides: keys of
+    `cnnstat.spec.layer_overrides`, on single layers only.
+    """
 
     location: Location
     name: Template | None = None
@@ -68,7 +67,7 @@ class Meta(NamedTuple):
     share: Template | None = None
     frozen: Value | None = None
     condition: Value | None = None
-    given: Mapping[str, Tree] | None = None
+    overrides: Mapping[str, Tree] | None = None
 
 
 class Call(NamedTuple):
@@ -112,9 +111,59 @@ class Choice(NamedTuple):
 
 
 class Faulty(NamedTuple):
-    """An item that could not be read; it is known already, and what follows from it need not be told."""
+    """An item that could not be read; its fault is noted, and what follows from it need not be."""
 
     meta: Meta
 
 
 Item = Call | Group | Join | Choice | Faulty
+
+
+class Block(NamedTuple):
+    """A block: parameters with their defaults (None where there is none) and the items of its body."""
+
+    name: str
+    parameters: tuple[tuple[str, Value | None], ...]
+    body: Tree
+
+    @property
+    def listed(self) -> str:
+        """The names of the parameters, for a message."""
+        return ", ".join(name for name, _ in self.parameters) or "no parameters"
+
+
+def identifier(tree: Tree) -> str:
+    """Return the text of a scalar that names a variable."""
+    if isinstance(tree, Scalar) and tree.text.isidentifier() and len(tree.text) <= 60:
+        return unicodedata.normalize("NFKC", tree.text)  # as Python's parser does with names in expressions
+    fail(tree.location, "a variable's name is a word of letters, digits and _, not beginning with a digit")
+
+
+def variable_name(tree: Tree) -> str:
+    """Return the text of a scalar that names a variable and no layer."""
+    name = identifier(tree)
+    if name in ops.names():
+        fail(tree.location, f"{name} is a layer; give the variable another name")
+    return name
+
+
+def templates(tree: Tree) -> tuple[Template, ...]:
+    """Return one name or a list of names."""
+    return tuple(map(template, tree.items)) if isinstance(tree, Sequence) else (template(tree),)
+
+
+def template(tree: Tree) -> Template:
+    """Return a name that may hold expressions in braces."""
+    if not isinstance(tree, Scalar) or not tree.text or len(tree.text) > 200:
+        fail(tree.location, "a name is a short word")
+    # Splitting at a pattern with a group gives text and expressions by turns, beginning with text.
+    parts = (
+        parse_scalar(Scalar(tree.file, tree.line, tree.column, part, "|")) if index % 2 else part
+        for index, part in enumerate(_BRACES.split(tree.text))
+    )
+    return Template(tuple(parts), tree.location)
+
+
+def is_label(text: str) -> bool:
+    """Whether a text is a name, perhaps with expressions in braces."""
+    return bool(NAME.match(_BRACES.sub("", text) or "x"))

@@ -1,4 +1,4 @@
-"""What a spec states about single layers beyond their arguments: operands of their own, and the effect of opaque calls.
+"""Layer overrides: what a spec states about single layers beyond their arguments.
 
 `operands:` gives a layer numbers, constants and learnt tensors to work on beside its inputs; `opaque:` stands for a
 call that is no layer of the library.
@@ -17,11 +17,10 @@ from cnnstat.ir.op import Family, Op, Shape, Storage
 from cnnstat.ir.window import MAX_PERIOD, WHOLE, AxisRule, Reads, Window
 from cnnstat.ops.opaque import Opaque
 from cnnstat.ops.traced import Applied, Tensors
-from cnnstat.spec import tree as yaml
-from cnnstat.spec.binding import tree_value
+from cnnstat.spec import yaml_tree as yaml
 from cnnstat.spec.problems import fail
-from cnnstat.spec.tree import Scalar, Tree
-from cnnstat.spec.variables import Variables
+from cnnstat.spec.scope import Scope
+from cnnstat.spec.yaml_tree import Scalar, Tree
 from cnnstat.units import check_dtype
 
 OPAQUE = "opaque"
@@ -40,11 +39,11 @@ _INPUT = re.compile(r"input(?:\[(\d{1,4})\])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Keys with their values as written, and the variables that expressions in them may use."""
+class LayerOverrides:
+    """Keys with their values as written, and the scope of the layer that they stand beside."""
 
     keys: Mapping[str, Tree]
-    variables: Variables
+    scope: Scope
 
     def applied(self, op: Op, input_count: int) -> Applied:
         """Return a layer with its operands; raises SpecError."""
@@ -101,10 +100,10 @@ class Given:
             if match is not None:
                 operands.append(self._input_number(entry, int(match[1] or 0), input_count))
             elif isinstance(entry, yaml.Mapping):
-                found, _ = self._named_tensors(entry)
-                tensors += found
-                operands += [shape for _, shape in found]
-                values += [None] * (len(found) - 1)
+                learnt, _ = self._named_tensors(entry)
+                tensors += learnt
+                operands += [shape for _, shape in learnt]
+                values += [None] * (len(learnt) - 1)
             elif isinstance(entry, yaml.Sequence):
                 operands.append(self._shape(entry))
             else:
@@ -113,14 +112,12 @@ class Given:
         return tuple(operands), tuple(values), tuple(tensors)
 
     def _input_number(self, entry: Tree, number: int, input_count: int) -> int:
-        """Return the number of an input that the layer has."""
         if number >= input_count:
             fail(entry.location, f"the layer has {input_count} inputs; input[0] is the first")
         return number
 
     def _number(self, entry: Tree) -> float:
-        """Return an operand that is a number."""
-        value = tree_value(entry, self.variables)
+        value = self.scope.value(entry)
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             fail(entry.location, "an operand is input, input[1], a number, sizes, or {name: sizes} for a learnt tensor")
         return value
@@ -138,19 +135,19 @@ class Given:
 
     def _named_tensors(self, tree: yaml.Mapping) -> tuple[Tensors, frozenset[str]]:
         """Return tensors written as `name: sizes` or `name: {shape: sizes, frozen: true}`."""
-        found, frozen = [], set()
+        tensors, frozen = [], set()
         for name, (_, value) in tree.entries.items():
             shape: Tree | None = value
             if isinstance(value, yaml.Mapping):
                 for unknown in value.unknown_keys(("shape", "frozen")):
                     fail(value.location, unknown.message)
                 shape = value.get("shape")
-                if (kept := value.get("frozen")) is not None and tree_value(kept, self.variables):
+                if (flag := value.get("frozen")) is not None and self.scope.value(flag):
                     frozen.add(name)
             if shape is None:
                 fail(value.location, "a tensor needs shape:, as in {shape: [64], frozen: true}")
-            found.append((name, self._shape(shape)))
-        return tuple(found), frozenset(frozen)
+            tensors.append((name, self._shape(shape)))
+        return tuple(tensors), frozenset(frozen)
 
     def _outputs(self) -> tuple[Shape, ...]:
         """Return the shapes of `output:` or `outputs:`."""
@@ -161,33 +158,29 @@ class Given:
         return (self._shape(one),) if one is not None else tuple(self._shapes(several))
 
     def _shapes(self, tree: Tree | None) -> Iterable[Shape]:
-        """Return a list of shapes."""
         assert tree is not None
         return map(self._shape, self._list(tree))
 
     def _shape(self, tree: Tree) -> Shape:
         """Return the sizes of one tensor; raises SpecError."""
-        sizes = tree_value(tree, self.variables)
+        sizes = self.scope.value(tree)
         sizes = sizes if isinstance(sizes, list) else [sizes]
         if any(isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**40 for size in sizes):
             fail(tree.location, "sizes are whole numbers, batch included, as in [1, 64, 56, 56]")
         return tuple(sizes)
 
     def _list(self, tree: Tree) -> list[Tree]:
-        """Return the entries of a list."""
         return tree.items if isinstance(tree, yaml.Sequence) else fail(tree.location, "this takes a list")
 
     # Words and counts ------------------------------------------------------------------------------------------------
 
     def _function(self) -> str:
-        """Return what an opaque call is called."""
         tree = self.keys[OPAQUE]
         if not isinstance(tree, Scalar) or not _CALL.match(tree.text):
             fail(tree.location, "opaque: takes the name of the call, of letters, digits, _, - and dots")
         return tree.text
 
     def _word(self, key: str, words: list[str], default: str) -> str:
-        """Return one word out of a list."""
         tree = self.keys.get(key)
         if tree is None:
             return default
@@ -198,9 +191,8 @@ class Given:
         return text
 
     def _flag(self, key: str, default: bool) -> bool:
-        """Return a truth value."""
         tree = self.keys.get(key)
-        value = default if tree is None else tree_value(tree, self.variables)
+        value = default if tree is None else self.scope.value(tree)
         if not isinstance(value, bool):
             fail(self.keys[key].location, f"{key}: takes true or false")
         return value
@@ -222,7 +214,7 @@ class Given:
 
     def _whole(self, tree: Tree, key: str) -> int:
         """Return a whole number that is not negative."""
-        value = tree_value(tree, self.variables)
+        value = self.scope.value(tree)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
             fail(tree.location, f"{key}: takes a whole number of operations, not negative")
         return value
@@ -242,7 +234,7 @@ class Given:
 
     def _axis(self, tree: Tree) -> tuple[int, AxisRule] | None:
         """Return the rule of one axis: `null`, `2`, `[2, whole]`, or `[2, advance, [first, end, step], …]`."""
-        value = tree_value(tree, self.variables, ("whole",))
+        value = self.scope.value(tree, ("whole",))
         if value is None:
             return None
         axis, *rest = value if isinstance(value, list) and value else [value]

@@ -9,7 +9,7 @@ import pytest
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.errors import SpecError
 from cnnstat.ir.window import transposed
-from cnnstat.spec.spec import parse_spec
+from cnnstat.spec.load import parse_spec
 
 SECONDS = 5.0
 """Several times what any of them takes, for machines that are slow or busy."""

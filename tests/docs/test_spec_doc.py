@@ -12,9 +12,9 @@ import cnnstat
 from cnnstat import cli, ops
 from cnnstat.analysis.published import FIGURES
 from cnnstat.errors import SpecError
-from cnnstat.spec.arithmetic import FUNCTIONS
-from cnnstat.spec.document import FIGURE_KEYS, KEYS
+from cnnstat.spec.expressions import FUNCTIONS
 from cnnstat.spec.item_reader import COMMON_KEYS
+from cnnstat.spec.spec_document import FIGURE_KEYS, KEYS
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "spec.md").read_text(encoding="utf-8")
 

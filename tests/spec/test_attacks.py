@@ -17,7 +17,7 @@ import cnnstat
 from cnnstat.errors import SpecError
 from cnnstat.sources import zoo
 from cnnstat.sources.request import Request
-from cnnstat.spec.spec import parse_spec, read_spec
+from cnnstat.spec.load import parse_spec, read_spec
 
 SECONDS = 5.0
 """Five times what any of them may take, for machines that are slow or busy."""

@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 
-from cnnstat.spec.arithmetic import MAX_LENGTH, ExpressionError
-from cnnstat.spec.expression import evaluate, evaluate_tree
-from cnnstat.spec.grammar import parse_expression
-from cnnstat.spec.problems import Abandoned
-from cnnstat.spec.variables import Budget, Variables
+from cnnstat.spec import expressions
+from cnnstat.spec.expression_syntax import MAX_LENGTH, ExpressionError, parse_expression
+from cnnstat.spec.problems import Abandoned, Budget
+from cnnstat.spec.scope import Scope
 
 VARIABLES = {"width": 64, "half": 0.5, "depths": [3, 4, 6], "mode": "same", "flag": True, "nothing": None, "größe": 7}
+
+
+def evaluate(text: str, scope: Scope) -> Any:
+    return expressions.evaluate(parse_expression(text), scope)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +82,7 @@ VARIABLES = {"width": 64, "half": 0.5, "depths": [3, 4, 6], "mode": "same", "fla
 def test_value(text: str, value: Any) -> None:
     if "9223372036854775807" in text:
         text = "2 ** 61 * 2"
-    found = evaluate(text, Variables(VARIABLES))
+    found = evaluate(text, Scope(VARIABLES))
     assert found == value and type(found) is type(value)
 
 
@@ -150,10 +153,10 @@ def test_value(text: str, value: Any) -> None:
 )  # fmt: skip
 def test_refused(text: str, message: str | None, offset: int | None) -> None:
     if message is None:
-        assert evaluate(text, Variables({})) == [")", "("]
+        assert evaluate(text, Scope({})) == [")", "("]
         return
     with pytest.raises(ExpressionError) as caught:
-        evaluate(text, Variables(VARIABLES))
+        evaluate(text, Scope(VARIABLES))
     assert message in str(caught.value)
     if offset is not None:
         assert caught.value.offset == offset
@@ -161,14 +164,14 @@ def test_refused(text: str, message: str | None, offset: int | None) -> None:
 
 def test_words_mean_themselves_unless_a_variable_has_their_name() -> None:
     node = parse_expression("same")
-    assert evaluate_tree(node, Variables({}), ("same", "valid")) == "same"
-    assert evaluate_tree(node, Variables({"same": 3}), ("same", "valid")) == 3
+    assert expressions.evaluate(node, Scope({}), ("same", "valid")) == "same"
+    assert expressions.evaluate(node, Scope({"same": 3}), ("same", "valid")) == 3
     with pytest.raises(ExpressionError, match="there is no word or variable called vald; did you mean valid"):
-        evaluate_tree(parse_expression("vald"), Variables({}), ("same", "valid"))
+        expressions.evaluate(parse_expression("vald"), Scope({}), ("same", "valid"))
 
 
 def test_lists_may_not_grow_without_bound() -> None:
-    variables = Variables({"big": [1] * MAX_LENGTH})
+    variables = Scope({"big": [1] * MAX_LENGTH})
     assert evaluate("len(big)", variables) == MAX_LENGTH
     for text in ("big + [1]", "[big, 1]", "big * 2"):
         with pytest.raises(ExpressionError):
@@ -176,29 +179,29 @@ def test_lists_may_not_grow_without_bound() -> None:
 
 
 def test_work_is_bounded() -> None:
-    variables = Variables({"big": [1] * 9000}, budget=Budget(100_000))
+    variables = Scope({"big": [1] * 9000}, budget=Budget(100_000))
     with pytest.raises(Abandoned, match="takes too long to evaluate"):
         for _ in range(12):
             evaluate("sum(big)", variables)
 
 
 def test_operands_that_are_not_needed_are_not_evaluated() -> None:
-    assert evaluate("true or 1 // 0", Variables({})) is True
-    assert evaluate("1 if true else 1 // 0", Variables({})) == 1
+    assert evaluate("true or 1 // 0", Scope({})) is True
+    assert evaluate("1 if true else 1 // 0", Scope({})) == 1
 
 
 def test_division_gives_whole_numbers_where_it_can() -> None:
-    assert [evaluate(text, Variables({})) for text in ("6 / 3", "6 / 4", "6.0 / 3")] == [2, 1.5, 2.0]
+    assert [evaluate(text, Scope({})) for text in ("6 / 3", "6 / 4", "6.0 / 3")] == [2, 1.5, 2.0]
 
 
 def test_floats_stay_finite() -> None:
-    assert math.isfinite(evaluate("1e308", Variables({})))
+    assert math.isfinite(evaluate("1e308", Scope({})))
     with pytest.raises(ExpressionError, match="not a finite number"):
-        evaluate("1e309", Variables({}))
+        evaluate("1e309", Scope({}))
 
 
 def test_variables_of_inner_scopes_hide_outer_ones() -> None:
-    outer = Variables({"a": 1, "b": 2})
+    outer = Scope({"a": 1, "b": 2})
     inner = outer.inside({"b": 3}).inside({"c": 4})
     assert (inner["a"], inner["b"], inner["c"], outer["b"]) == (1, 3, 4, 2)
     assert sorted(inner) == ["a", "b", "c"] and len(inner) == 3

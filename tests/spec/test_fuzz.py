@@ -17,10 +17,10 @@ from cnnstat.errors import CnnstatError, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.request import Request, parse_arguments, parse_input, parse_variables
-from cnnstat.spec.arithmetic import FUNCTIONS, MAX_LENGTH, MAX_MAGNITUDE, ExpressionError
-from cnnstat.spec.expression import evaluate
-from cnnstat.spec.spec import parse_spec, read_spec
-from cnnstat.spec.variables import Variables
+from cnnstat.spec.expression_syntax import MAX_LENGTH, MAX_MAGNITUDE, ExpressionError, parse_expression
+from cnnstat.spec.expressions import FUNCTIONS, evaluate
+from cnnstat.spec.load import parse_spec, read_spec
+from cnnstat.spec.scope import Scope
 
 SECONDS = 2.0
 """Computing time that a small text may take, generously; most take a hundredth of it."""
@@ -166,9 +166,9 @@ EXPRESSIONS = st.recursive(
 @fuzzing
 @given(EXPRESSIONS)
 def test_expressions_have_a_bounded_value_or_an_error(text: str) -> None:
-    variables = Variables({"n": 3, "xs": [1, 2, 3], "ys": [[4, 5], [6]]})
+    variables = Scope({"n": 3, "xs": [1, 2, 3], "ys": [[4, 5], [6]]})
     try:
-        assert is_sane(evaluate(text, variables))
+        assert is_sane(evaluate(parse_expression(text), variables))
     except ExpressionError as error:
         assert 0 <= error.offset <= len(text.encode())
 
@@ -186,7 +186,7 @@ def is_sane(value: object) -> bool:
 @given(st.text(max_size=60))
 def test_expressions_of_any_text(text: str) -> None:
     try:
-        evaluate(text, Variables({}))
+        evaluate(parse_expression(text), Scope({}))
     except ExpressionError:
         return
 

@@ -13,8 +13,8 @@ import yaml
 
 from cnnstat import ops
 from cnnstat.errors import SpecError
-from cnnstat.spec.schema import schema
-from cnnstat.spec.spec import parse_spec
+from cnnstat.spec.json_schema import schema
+from cnnstat.spec.load import parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads(json.dumps(schema(), allow_nan=False))

@@ -12,7 +12,7 @@ from cnnstat.errors import CnnstatError, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.request import InputShape, Request, RequestError
-from cnnstat.spec.spec import parse_spec, read_spec
+from cnnstat.spec.load import parse_spec, read_spec
 
 BLOCKS = """
 input: [3, 32, 32]

@@ -9,10 +9,9 @@ import pytest
 import yaml
 
 from cnnstat.errors import SpecError
-from cnnstat.spec import yaml_tree
-from cnnstat.spec.text_file import read_text
-from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree
-from cnnstat.spec.yaml_tree import parse
+from cnnstat.spec import yaml_file
+from cnnstat.spec.yaml_file import parse, read_text
+from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
 
 
 def plain(tree: Tree) -> Any:
@@ -181,7 +180,7 @@ def test_unknown_keys_come_with_the_nearest_known_one() -> None:
 @pytest.mark.parametrize("loader", ["fast", "slow"])
 def test_not_allowed(text: str, message: str | None, loader: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if loader == "slow":
-        monkeypatch.setattr(yaml_tree, "_LOADER", yaml.SafeLoader)
+        monkeypatch.setattr(yaml_file, "_LOADER", yaml.SafeLoader)
     with pytest.raises(SpecError) as caught:
         parse(text, "net.yaml")
     (problem,) = caught.value.problems
@@ -189,14 +188,14 @@ def test_not_allowed(text: str, message: str | None, loader: str, monkeypatch: p
         assert str(problem) == f"net.yaml:{message}"
         return
     assert problem.message.startswith("not valid YAML: ")
-    told = [remedy for _, remedy in yaml_tree._REMEDIES]
+    told = [remedy for _, remedy in yaml_file._REMEDIES]
     assert problem.message.removeprefix("not valid YAML: ") in (*told, "a tab; indent with spaces")
 
 
 def test_without_the_fast_parser_the_trees_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     text = "a: [f(1,\n 2), {b: 'c'}]\nd: &x\n  - 1.5\n  - *x2\n".replace("*x2", "e +\n    f")
     fast = parse(text, "x")
-    monkeypatch.setattr(yaml_tree, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(yaml_file, "_LOADER", yaml.SafeLoader)
     assert parse(text, "x") == fast
 
 

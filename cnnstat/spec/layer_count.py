@@ -1,29 +1,27 @@
-"""Measuring: how many layers a spec expands to, found out before anything is built.
+"""Layer count: how many layers a spec expands to, known before anything is built.
 
-Blocks are measured once for each set of arguments and repeats are multiplied, so that nested repeats and blocks that
+Blocks are counted once for each set of arguments and repeats are multiplied, so that nested repeats and blocks that
 double each other cost nothing to refuse.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cnnstat.errors import SpecError
-from cnnstat.spec.call_text import words_in
-from cnnstat.spec.document import Block
-from cnnstat.spec.evaluation import MAX_LAYERS, block_variables, each, holds, resolved, rounds
+from cnnstat.spec.expression_syntax import words_in
 from cnnstat.spec.item_reader import ItemReader
 from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta
 from cnnstat.spec.problems import Abandoned
-from cnnstat.spec.variables import Budget, Variables
+from cnnstat.spec.scope import MAX_LAYERS, Scope
 
 MAX_DEPTH = 100
 """Deepest nesting of lists within blocks within lists."""
 MAX_STEPS = 5 * MAX_LAYERS
 """Most items to go through, those included that add no layer, and names behind `from:`."""
 MAX_LISTS = 150_000
-"""Most lists that are gone through while measuring."""
+"""Most lists that are gone through while counting."""
 
 
 class Size(NamedTuple):
@@ -33,34 +31,38 @@ class Size(NamedTuple):
     steps: int
 
 
-class Measure:
-    """Counts layers; raises Abandoned where a spec has too many or a block calls itself."""
+class LayerCount:
+    """Counts layers; raises Abandoned where a spec has too many or a block calls itself.
 
-    def __init__(self, reader: ItemReader, blocks: dict[str, Block], variables: Variables) -> None:
+    known: sizes of blocks by their arguments. deciding: the words that the size of each list depends on. active: the
+    blocks that are being counted.
+    """
+
+    def __init__(self, reader: ItemReader) -> None:
         self.reader = reader
-        self.blocks = blocks
-        self.variables = variables
+        self.blocks = reader.blocks
         self.known: dict[Hashable, Size] = {}
         self.deciding: dict[int, frozenset[str]] = {}
         self.active: list[str] = []
         self.depth = 0
         self.lists = 0
 
-    def items(self, items: tuple[Item, ...], variables: Variables) -> Size:
+    def items(self, items: tuple[Item, ...], scope: Scope) -> Size:
         """Return the size of a list."""
         self.lists += 1
         if self.lists > MAX_LISTS and items:
             raise Abandoned("more repetitions and blocks than can be counted, by here", items[0].meta.location)
-        variables.budget.spend(len(items))
+        scope.budget.spend(len(items))
         layers, steps = 0, 1
         self.depth += 1
         for item in items:
-            if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in variables:
+            # Plain layers, which are nearly all items, are counted without a call for each.
+            if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in scope:
                 layers, steps = layers + 1, steps + _steps(item)
                 continue
             if self.depth > MAX_DEPTH:
                 raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", item.meta.location)
-            size = self.item(item, variables)
+            size = self.item(item, scope)
             layers, steps = layers + size.layers, steps + size.steps
             _check(layers, steps, item.meta)
         self.depth -= 1
@@ -68,36 +70,36 @@ class Measure:
             _check(layers, steps, items[-1].meta)
         return Size(layers, steps)
 
-    def item(self, item: Item, variables: Variables) -> Size:
+    def item(self, item: Item, scope: Scope) -> Size:
         """Return the size of one item; what cannot be evaluated counts once and is reported later."""
         depth, active = self.depth, len(self.active)
         try:
             if isinstance(item, Choice):
-                chosen = item.then if holds(item.meta.condition, variables) else item.otherwise
-                return self._group(chosen, variables)
-            if isinstance(item, Faulty) or not holds(item.meta.condition, variables):
+                chosen = item.then if scope.holds(item.meta.condition) else item.otherwise
+                return self._group(chosen, scope)
+            if isinstance(item, Faulty) or not scope.holds(item.meta.condition):
                 return Size(0, 1)
             if isinstance(item, Call):
-                return self._call(item, variables)
+                return self._call(item, scope)
             if isinstance(item, Group):
-                return self._group(item, variables)
-            return self._join(item, variables)
+                return self._group(item, scope)
+            return self._join(item, scope)
         except SpecError:
+            # The fault is reported when the item is expanded; here only the counters are put back.
             self.depth = depth
             del self.active[active:]
             return Size(1, 1)
 
-    def _call(self, call: Call, variables: Variables) -> Size:
+    def _call(self, call: Call, scope: Scope) -> Size:
         """Return the size of a layer or a block."""
-        name = resolved(call, variables, self.blocks)
+        name = scope.callee(call, self.blocks)
         if name not in self.blocks:
             return Size(1, _steps(call))
         block = self.blocks[name]
         if name in self.active:
-            said = f"the block {name} calls itself; write the repetition with repeat:"
-            raise Abandoned(said, call.meta.location)
-        body = block_variables(block, call, self.variables, variables, self.reader.callables)
-        key = identity(name, [body[parameter] for parameter, _ in block.parameters], variables.budget)
+            raise Abandoned(f"the block {name} calls itself; write the repetition with repeat:", call.meta.location)
+        body = scope.body(block, call)
+        key = scope.key(name, [body[parameter] for parameter, _ in block.parameters])
         if key in self.known:
             return self.known[key]
         self.active.append(name)
@@ -106,16 +108,18 @@ class Measure:
         self.known[key] = size
         return size
 
-    def _group(self, group: Group, variables: Variables) -> Size:
+    def _group(self, group: Group, scope: Scope) -> Size:
         """Return the size of a group with its repetitions."""
-        values = rounds(group, variables, self.reader.callables)
+        values = scope.repetitions(group)
+        # Where the variable decides nothing, one repetition is counted and multiplied: nested repeats of 100,000 would
+        # otherwise take the time that the bound is there to save.
         if values and (group.variable is None or group.variable not in self._deciding(group.items)):
-            size = self.items(group.items, variables)
+            size = self.items(group.items, scope)
             layers, steps = len(values) * size.layers, len(values) * size.steps
             _check(layers, steps, group.meta)
             return Size(layers, steps)
         layers, steps = 0, 1
-        for inner in each(group, values, variables):
+        for inner in scope.rounds(group, values):
             size = self.items(group.items, inner)
             layers, steps = layers + size.layers, steps + size.steps
             _check(layers, steps, group.meta)
@@ -146,9 +150,9 @@ class Measure:
                 yield from words_in(group.repeat.written)
             yield from self._deciding(group.items)
 
-    def _join(self, join: Join, variables: Variables) -> Size:
+    def _join(self, join: Join, scope: Scope) -> Size:
         """Return the size of all branches and the op that joins them."""
-        sizes = [self._group(branch, variables) for branch in join.branches]
+        sizes = [self._group(branch, scope) for branch in join.branches]
         return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
 
 
@@ -162,18 +166,5 @@ def _check(layers: int, steps: int, meta: Meta) -> None:
     if layers > MAX_LAYERS:
         raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", meta.location)
     if steps > MAX_STEPS:
-        said = f"more than {MAX_STEPS:,} items and names behind from: by here, all repetitions counted"
-        raise Abandoned(said, meta.location)
-
-
-def identity(what: str, values: list[Any], budget: Budget) -> Hashable:
-    """Return a key that is equal for equal values of equal types; lists cost as many steps as they are long."""
-    return (what, *(_key(value, budget) for value in values))
-
-
-def _key(value: Any, budget: Budget) -> Hashable:
-    """Return a value with its type, lists as tuples."""
-    if not isinstance(value, list):
-        return type(value), value
-    budget.spend(len(value))
-    return tuple(_key(entry, budget) for entry in value)
+        message = f"more than {MAX_STEPS:,} items and names behind from: by here, all repetitions counted"
+        raise Abandoned(message, meta.location)

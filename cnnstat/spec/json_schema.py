@@ -1,4 +1,4 @@
-"""Schema: the spec language as JSON Schema, so that an editor completes keys and marks what is wrong.
+"""JSON Schema of the spec language, so that an editor completes keys and marks what is wrong.
 
 It accepts whatever loads, but for one form: a key that begins with a capital and holds a mapping must be an op, since
 it is far more often a misspelt one than a block. What a schema cannot know (names, values of expressions) it lets pass.
@@ -14,11 +14,10 @@ from typing import Any
 
 from cnnstat import ops
 from cnnstat.analysis.published import FIGURES
-from cnnstat.ir.op import Op
+from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.spec.item_reader import JOINS
 from cnnstat.spec.layer_overrides import OPAQUE
-from cnnstat.spec.layer_overrides_schema import opaque_keys, operand_keys
-from cnnstat.spec.signature import signature
+from cnnstat.spec.op_arguments import op_signature
 from cnnstat.units import DTYPE_BYTES
 
 Schema = dict[str, Any]
@@ -174,15 +173,15 @@ def _mapping() -> Schema:
         "layers": _refer("items", "The layers of the group."),
     }
     cases: list[tuple[tuple[str, ...], Schema]] = [
-        ((OPAQUE,), _closed({**common, **opaque_keys()})),
+        ((OPAQUE,), _closed({**common, **_opaque_keys()})),
         (("then", "else"), _closed({**common, **choice}, required=["if"])),
         (("repeat", "layers"), _closed({**common, **group}, required=["layers"], dependentRequired={"as": ["repeat"]})),
         *(((key,), _closed({**common, **_join(key, op)})) for key, op in JOINS.items()),
     ]
-    found = _single(common)
+    mapping = _single(common)
     for keys, case in reversed(cases):
-        found = {"if": {"anyOf": [{"required": [key]} for key in keys]}, "then": case, "else": found}
-    return found
+        mapping = {"if": {"anyOf": [{"required": [key]} for key in keys]}, "then": case, "else": mapping}
+    return mapping
 
 
 def _common() -> Schema:
@@ -209,7 +208,7 @@ def _join(key: str, op: str) -> Schema:
 
 def _single(common: Schema) -> Schema:
     """Return the schema of `Layer: arguments`, `name: layers` and `block: arguments`."""
-    common = {**common, **operand_keys()}
+    common = {**common, **_operand_keys()}
     named = rf"^(?!({'|'.join(common)})$)[^A-Z]"
     return {
         "properties": {**common, **{name: _refer(name) for name in ops.names()}},
@@ -220,6 +219,42 @@ def _single(common: Schema) -> Schema:
             "items": _refer("labelled"),
         },
         "not": {"propertyNames": {"enum": list(common)}},
+    }
+
+
+def _operand_keys() -> Schema:
+    """Return the keys that may stand beside a single layer."""
+    operand = {"type": ["string", "number", "array", "object"], "items": _refer("value")}
+    return {
+        "operands": {
+            "description": "What it works on: input, numbers, sizes, tensors.",
+            "type": "array",
+            "items": operand,
+        },
+        "parameters": {"description": "Learnt tensors by name, instead of its usual ones.", "type": "object"},
+        "buffers": {"description": "Other stored tensors by name.", "type": "object"},
+        "dtype": {"description": "Dtype of its output, or a list.", "type": ["string", "array"]},
+        "weight_macs": _refer("value", "Multiply-accumulates on its weights."),
+        "weight_flops": _refer("value", "Other operations on its weights."),
+    }
+
+
+def _opaque_keys() -> Schema:
+    """Return the keys of an opaque call."""
+    stored = {key: rule for key, rule in _operand_keys().items() if key in ("parameters", "buffers", "dtype")}
+    return {
+        OPAQUE: {"description": "What is called.", "type": "string"},
+        "inputs": _refer("value", "Shapes it holds for, batch included."),
+        "output": _refer("value", "Shape it makes, batch included."),
+        "outputs": _refer("value", "Shapes it makes, batch included."),
+        **stored,
+        "macs": _refer("value", "Multiply-accumulates."),
+        "flops": {"description": "Other operations, or a mapping by kind.", "type": ["integer", "string", "object"]},
+        "family": {"description": "The kind of work.", "enum": [family.value for family in Family]},
+        "storage": {"description": "Where its output is.", "enum": [place.value for place in Storage]},
+        "reads": _refer("value", "How the axes of its output read each input."),
+        "weighted": _refer("value", "Whether it belongs to the convolutions and linear layers."),
+        "counted": _refer("value", "False if its work is not known; totals are then at least."),
     }
 
 
@@ -236,7 +271,8 @@ def _labelled() -> Schema:
 
 def _op(op: type[Op]) -> Schema:
     """Return the schema of an op's arguments: a mapping, a list, a single value, or nothing."""
-    known, required = signature(op.__name__), list(signature(op.__name__).required)
+    known = op_signature(op.__name__)
+    required = list(known.required)
     listed: Schema = {"minItems": len(set(required) & set(known.positional))}
     if len(known.positional) > 1:  # a single one may take the whole list
         each = [_refer(f"{op.__name__}/properties/{name}") for name in known.positional]

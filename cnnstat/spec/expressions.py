@@ -7,13 +7,14 @@ functions) is an error with the place where it stands.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from cnnstat.errors import did_you_mean
-from cnnstat.spec.arithmetic import FUNCTIONS, OPERATORS, ExpressionError, bounded, elements, quoted
-from cnnstat.spec.grammar import parse_expression
-from cnnstat.spec.variables import Variables
+from cnnstat.spec.expression_syntax import MAX_LENGTH, ExpressionError, bounded, count_elements, quoted
+from cnnstat.spec.problems import Budget
 
 _ENGLISH = {"yes": "true", "on": "true", "no": "false", "off": "false", "nil": "null", "TRUE": "true", "FALSE": "false"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "none": None}
@@ -23,12 +24,108 @@ RESERVED = frozenset({*_WORDS, *_ENGLISH})
 _MISSING = object()
 
 
-def evaluate(text: str, variables: Variables) -> Any:
-    """Return the value of an expression text; raises ExpressionError."""
-    return evaluate_tree(parse_expression(text), variables)
+class Variables(Mapping[str, Any]):
+    """Variables of one scope in front of those around it; nothing is copied, however often a scope is entered."""
+
+    __slots__ = ("_outer", "_own", "budget")
+
+    def __init__(self, own: Mapping[str, Any], outer: Variables | None = None, budget: Budget | None = None) -> None:
+        self._own = own
+        self._outer = outer
+        self.budget: Budget = outer.budget if outer is not None else budget or Budget()
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.get(name, _MISSING)
+        if value is _MISSING:
+            raise KeyError(name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a variable, the innermost of that name, or `default`."""
+        scope: Variables | None = self
+        while scope is not None:
+            if name in scope._own:
+                return scope._own[name]
+            scope = scope._outer
+        return default
+
+    def __contains__(self, name: object) -> bool:
+        scope: Variables | None = self
+        while scope is not None:
+            if name in scope._own:
+                return True
+            scope = scope._outer
+        return False
+
+    def __iter__(self) -> Iterator[str]:
+        names = {} if self._outer is None else dict.fromkeys(self._outer)
+        return iter(names | dict.fromkeys(self._own))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
-def evaluate_tree(node: ast.expr, variables: Variables, words: tuple[str, ...] = ()) -> Any:
+def _multiply(left: Any, right: Any) -> Any:
+    for values, times in ((left, right), (right, left)):
+        if isinstance(values, list):
+            if isinstance(times, bool) or not isinstance(times, int):
+                raise TypeError
+            # Refused before it is made: the list alone could fill the memory.
+            if count_elements(values) * times > MAX_LENGTH:
+                raise OverflowError
+    return left * right
+
+
+def _divide(left: Any, right: Any) -> Any:
+    """Return the quotient, as an integer where it is one."""
+    if isinstance(left, int) and isinstance(right, int) and left % right == 0:
+        return left // right
+    return left / right
+
+
+def _power(left: Any, right: Any) -> Any:
+    """Return a power of bounded size."""
+    # By its logarithm, since a power of this size takes minutes to compute before its value can be checked.
+    if abs(right) > 64 or (abs(left) > 1 and abs(right) * math.log2(abs(left)) > 63):
+        raise OverflowError
+    result = left**right
+    if isinstance(result, complex):
+        raise ArithmeticError
+    return result
+
+
+OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: _multiply,
+    ast.Div: _divide,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: _power,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
+}
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "abs": abs,
+    "ceil": math.ceil,
+    "floor": math.floor,
+    "int": int,
+    "len": len,
+    "max": max,
+    "min": min,
+    "round": lambda value: round(value),
+    "sum": sum,
+}
+
+
+def evaluate(node: ast.expr, variables: Variables, words: tuple[str, ...] = ()) -> Any:
     """Return the value of a parsed expression; a bare word out of `words` that is no variable means itself.
 
     Raises ExpressionError, and Abandoned when the budget of the variables is spent.
@@ -47,7 +144,7 @@ def evaluate_tree(node: ast.expr, variables: Variables, words: tuple[str, ...] =
 def _result(value: Any, node: ast.expr, variables: Variables) -> Any:
     """Return a computed value unless it is too large; lists cost as many steps as they are long."""
     if isinstance(value, list):
-        variables.budget.spend(elements(value))
+        variables.budget.spend(count_elements(value))
     return bounded(value, node.col_offset)
 
 
@@ -71,13 +168,12 @@ def _name(node: ast.Name, variables: Variables, words: tuple[str, ...]) -> Any:
 
 
 def _list(node: ast.List | ast.Tuple, variables: Variables) -> Any:
-    """Return a list."""
-    return _result([evaluate_tree(entry, variables) for entry in node.elts], node, variables)
+    return _result([evaluate(entry, variables) for entry in node.elts], node, variables)
 
 
 def _binary(node: ast.BinOp, variables: Variables) -> Any:
     """Return the result of + − * / // % **; lists can be joined with + and repeated with *."""
-    left, right = evaluate_tree(node.left, variables), evaluate_tree(node.right, variables)
+    left, right = evaluate(node.left, variables), evaluate(node.right, variables)
     if type(left) is int and type(right) is int:  # nearly always, and then there is nothing else to check
         return bounded(_apply(node.op, left, right, node, variables), node.col_offset)
     lists = isinstance(left, list) + isinstance(right, list)
@@ -101,7 +197,7 @@ def _calculated(function: Callable[..., Any], operands: tuple[Any, ...], node: a
     """Return what a function makes of its operands; raises ExpressionError where it cannot."""
     for operand in operands:
         if isinstance(operand, list):
-            variables.budget.spend(elements(operand))
+            variables.budget.spend(count_elements(operand))
     try:
         return function(*operands)
     except ZeroDivisionError:
@@ -114,7 +210,7 @@ def _calculated(function: Callable[..., Any], operands: tuple[Any, ...], node: a
 
 def _unary(node: ast.UnaryOp, variables: Variables) -> Any:
     """Return −x, +x or not x."""
-    value = evaluate_tree(node.operand, variables)
+    value = evaluate(node.operand, variables)
     if isinstance(node.op, ast.Not):
         return not value
     if isinstance(node.op, ast.Invert) or isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -127,7 +223,7 @@ def _logical(node: ast.BoolOp, variables: Variables) -> Any:
     stops_at = isinstance(node.op, ast.Or)
     value: Any = None
     for operand in node.values:
-        value = evaluate_tree(operand, variables)
+        value = evaluate(operand, variables)
         if bool(value) is stops_at:
             return value
     return value
@@ -135,9 +231,9 @@ def _logical(node: ast.BoolOp, variables: Variables) -> Any:
 
 def _comparison(node: ast.Compare, variables: Variables) -> bool:
     """Return the result of a chain of comparisons."""
-    left = evaluate_tree(node.left, variables)
+    left = evaluate(node.left, variables)
     for kind, right_node in zip(node.ops, node.comparators):
-        right = evaluate_tree(right_node, variables)
+        right = evaluate(right_node, variables)
         if not _apply(kind, left, right, node, variables):
             return False
         left = right
@@ -145,22 +241,21 @@ def _comparison(node: ast.Compare, variables: Variables) -> bool:
 
 
 def _conditional(node: ast.IfExp, variables: Variables) -> Any:
-    """Return `a if condition else b`."""
-    return evaluate_tree(node.body if evaluate_tree(node.test, variables) else node.orelse, variables)
+    return evaluate(node.body if evaluate(node.test, variables) else node.orelse, variables)
 
 
 def _subscript(node: ast.Subscript, variables: Variables) -> Any:
     """Return one element of a list, or a slice of it."""
-    values = evaluate_tree(node.value, variables)
+    values = evaluate(node.value, variables)
     if not isinstance(values, list):
         raise ExpressionError(f"{quoted(ast.unparse(node.value))} is not a list", node.col_offset)
     if isinstance(node.slice, ast.Slice):
         parts = (node.slice.lower, node.slice.upper, node.slice.step)
-        lower, upper, step = (None if part is None else evaluate_tree(part, variables) for part in parts)
+        lower, upper, step = (None if part is None else evaluate(part, variables) for part in parts)
         if any(not isinstance(part, (int, type(None))) for part in (lower, upper, step)) or step == 0:
             raise ExpressionError("a slice takes whole numbers", node.slice.col_offset)
         return _result(values[lower:upper:step], node, variables)
-    index = evaluate_tree(node.slice, variables)
+    index = evaluate(node.slice, variables)
     if isinstance(index, bool) or not isinstance(index, int) or not -len(values) <= index < len(values):
         shown = f"{quoted(ast.unparse(node.value))} has {len(values)} elements, [0] to [{len(values) - 1}]"
         raise ExpressionError(f"{shown}, but not [{str(index)[:40]}]", node.slice.col_offset)
@@ -173,7 +268,7 @@ def _call(node: ast.Call, variables: Variables) -> Any:
     if name not in FUNCTIONS or node.keywords:
         known = ", ".join(FUNCTIONS)
         raise ExpressionError(f"{quoted(ast.unparse(node))}: only {known} can be called", node.col_offset)
-    values = tuple(evaluate_tree(argument, variables) for argument in node.args)
+    values = tuple(evaluate(argument, variables) for argument in node.args)
     for value, argument in zip(values, node.args):
         if isinstance(value, str):
             raise ExpressionError(f"{name} takes numbers, not {quoted(value)}", argument.col_offset)

@@ -1,4 +1,4 @@
-"""The document around the layers: name, inputs, variables, blocks, extends, published figures."""
+"""Spec documents: what stands around the layers: name, inputs, variables, blocks, extends, published figures."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cnnstat import ops
 from cnnstat.errors import CnnstatError, Location, SpecError
-from cnnstat.sources.zoo import SUFFIXES
-from cnnstat.spec.items import Value
-from cnnstat.spec.names import identifier, parsed, variable_name
-from cnnstat.spec.problems import Problems, fail, problem
-from cnnstat.spec.text_file import read_text
-from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree
-from cnnstat.spec.yaml_tree import parse
+from cnnstat.spec import SUFFIXES
+from cnnstat.spec.expression_syntax import parse_scalar
+from cnnstat.spec.items import Block, Value, identifier, variable_name
+from cnnstat.spec.problems import Problems, fail
+from cnnstat.spec.yaml_file import Finder, parse, read_text
+from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",
@@ -28,23 +27,11 @@ FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause")
 MAX_EXTENDS = 16
 MAX_PROSE = 5000
 
-Finder = Callable[[str, Path], Path]
-"""Maps what stands behind `extends:` and the directory of the spec to a path, or raises CnnstatError."""
-
-
-class Block(NamedTuple):
-    """A block: parameters with their defaults (None where there is none) and the items of its body."""
-
-    name: str
-    parameters: tuple[tuple[str, Value | None], ...]
-    body: Tree
-
 
 @dataclass(slots=True, kw_only=True)
-class Document:
+class SpecDocument:
     """A spec as written, with everything it extends merged in; nothing is evaluated yet."""
 
-    file: str
     name: str
     location: Location
     title: str = ""
@@ -61,48 +48,47 @@ class Document:
     problems: Problems
 
 
-def read_document(path: Path, find: Finder, problems: Problems, shown: str) -> Document:
-    """Return the document in a file, which errors call `shown`, with what it extends.
+def read_document(
+    path: Path, find: Finder, problems: Problems, file: str, chain: tuple[Path, ...] = ()
+) -> SpecDocument:
+    """Return the document in a file, which errors call `file`, with what it extends.
 
-    Raises SpecError; faults that leave the rest readable are added to `problems` instead.
+    chain: the files that extend this one. Raises SpecError; faults that leave the rest readable are added to
+    `problems` instead.
     """
-    return _read(path, find, problems, (), shown)
+    return _document(parse(read_text(path, find=find), file), path, find, problems, (*chain, path.resolve()))
 
 
-def parse_document(text: str, file: str, find: Finder, problems: Problems) -> Document:
+def parse_document(text: str, file: str, find: Finder, problems: Problems) -> SpecDocument:
     """Return the document in a text, as `read_document` does for a file."""
     return _document(parse(text, file), Path(file), find, problems, ())
 
 
-def _read(path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...], shown: str) -> Document:
-    """Return the document in a file; `chain` are the files that extend it."""
-    return _document(parse(read_text(path), shown), path, find, problems, (*chain, path.resolve()))
-
-
-def _document(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...]) -> Document:
+def _document(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...]) -> SpecDocument:
     """Return the document that a tree means."""
     if not isinstance(tree, Mapping):
         fail(tree.location, "a spec is a mapping with at least input: and layers:")
     extends = tree.get("extends")
     if extends is None:
-        document = Document(file=str(path), name=path.stem, location=tree.location, problems=problems)
+        document = SpecDocument(name=path.stem, location=tree.location, problems=problems)
     else:
         document = _base(extends, path, find, problems, chain)
-        document.file, document.name, document.location, document.published = str(path), path.stem, tree.location, ()
-    document.problems.extend(tree.unknown_keys(KEYS))
+        # What a paper prints of the base does not hold for a network that differs from it.
+        document.name, document.location, document.published = path.stem, tree.location, ()
+    problems.extend(tree.unknown_keys(KEYS))
     for one, several in (("input", "inputs"), ("output", "outputs")):
         if one in tree and several in tree:
-            document.problems.extend([problem(tree.entries[several][0].location, f"{one}: and {several}:; keep one")])
+            problems.add(tree.entries[several][0].location, f"{one}: and {several}:; keep one")
     for key, (_, value) in tree.entries.items():
         try:
             if key in _READERS:
                 _READERS[key](document, value)
         except SpecError as error:
-            document.problems.extend(error.problems)
+            problems.extend(error.problems)
     return document
 
 
-def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...]) -> Document:
+def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple[Path, ...]) -> SpecDocument:
     """Return the document that this one extends."""
     if not isinstance(tree, Scalar) or not tree.text:
         fail(tree.location, "extends: takes the name of a network or a .yaml file")
@@ -116,37 +102,13 @@ def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple
     if is_circle:
         fail(tree.location, f"{tree.text[:60]} extends itself, by way of this spec; name another one")
     try:
-        shown = str(base) if tree.text.endswith(SUFFIXES) else base.name  # a network of the zoo
-        return _read(base, find, problems, chain, shown)
+        file = str(base) if tree.text.endswith(SUFFIXES) else base.name  # a network of the zoo
+        return read_document(base, find, problems, file, chain)
     except SpecError as error:
-        if error.problems[0].location in {
-            Location(str(base), 0, 0),
-            Location(str(base), 1, 1),
-        }:  # nothing of it is read
+        nothing_read = {Location(str(base), 0, 0), Location(str(base), 1, 1)}
+        if error.problems[0].location in nothing_read:
             fail(tree.location, f"extends: {str(error.problems[0])[-300:]}")
         raise
-
-
-def _read_name(document: Document, tree: Tree) -> None:
-    """Read `name:`."""
-    document.name = _prose(tree, "name") or document.name
-
-
-def _read_title(document: Document, tree: Tree) -> None:
-    """Read `title:`."""
-    document.title = _prose(tree, "title")
-
-
-def _read_cite(document: Document, tree: Tree) -> None:
-    """Read `cite:`."""
-    document.cite = _prose(tree, "cite")
-
-
-def _read_notes(document: Document, tree: Tree) -> None:
-    """Read `notes:`, the only text whose lines are kept."""
-    _prose(tree, "notes")
-    assert isinstance(tree, Scalar)
-    document.notes = tree.text
 
 
 def _prose(tree: Tree, key: str) -> str:
@@ -156,43 +118,35 @@ def _prose(tree: Tree, key: str) -> str:
     return " ".join(tree.text.split())
 
 
-def _read_dtype(document: Document, tree: Tree) -> None:
-    """Read `dtype:`."""
+def _read_name(document: SpecDocument, tree: Tree) -> None:
+    document.name = _prose(tree, "name") or document.name
+
+
+def _read_notes(document: SpecDocument, tree: Tree) -> None:
+    """Read `notes:`, the only text whose lines are kept."""
+    _prose(tree, "notes")
+    assert isinstance(tree, Scalar)
+    document.notes = tree.text
+
+
+def _read_dtype(document: SpecDocument, tree: Tree) -> None:
     document.dtype = tree if isinstance(tree, Scalar) else fail(tree.location, "dtype: takes a word, as in float16")
 
 
-def _read_layers(document: Document, tree: Tree) -> None:
-    """Read `layers:`."""
-    document.layers = tree
-
-
-def _read_outputs(document: Document, tree: Tree) -> None:
-    """Read `outputs:`."""
-    document.outputs = tree
-
-
-def _read_variables(document: Document, tree: Tree) -> None:
-    """Read `let:`."""
+def _read_variables(document: SpecDocument, tree: Tree) -> None:
     if not isinstance(tree, Mapping):
         fail(tree.location, "let: takes variables with their values, as in let: {classes: 1000}")
     for key, value in tree.entries.values():
         document.variables[variable_name(key)] = value
 
 
-def _read_input(document: Document, tree: Tree) -> None:
-    """Read `input:`, the one input of most networks."""
-    document.inputs = {"input": tree}
-
-
-def _read_inputs(document: Document, tree: Tree) -> None:
-    """Read `inputs:`, several inputs by name."""
+def _read_inputs(document: SpecDocument, tree: Tree) -> None:
     if not isinstance(tree, Mapping) or not tree.entries:
         fail(tree.location, "inputs: takes names with shapes, as in inputs: {left: [3, 64, 64], right: [3, 64, 64]}")
     document.inputs = {identifier(key): value for key, value in tree.entries.values()}
 
 
-def _read_blocks(document: Document, tree: Tree) -> None:
-    """Read `blocks:`."""
+def _read_blocks(document: SpecDocument, tree: Tree) -> None:
     if not isinstance(tree, Mapping):
         fail(tree.location, "blocks: takes names with parameters and layers, as in blocks: {stage(channels): […]}")
     own: set[str] = set()
@@ -210,7 +164,7 @@ def _read_blocks(document: Document, tree: Tree) -> None:
 
 def _block(key: Scalar, body: Tree) -> Block:
     """Return the block of one `name(parameters): layers`."""
-    node = parsed(key)
+    node = parse_scalar(key)
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
     required = [argument.id for argument in call.args if isinstance(argument, ast.Name)]
     if not isinstance(call.func, ast.Name) or len(required) < len(call.args):
@@ -226,8 +180,7 @@ def _block(key: Scalar, body: Tree) -> Block:
     return Block(call.func.id, (*((name, None) for name in required), *defaults.items()), body)
 
 
-def _read_published(document: Document, tree: Tree) -> None:
-    """Read `published:`."""
+def _read_published(document: SpecDocument, tree: Tree) -> None:
     if not isinstance(tree, Sequence):
         fail(tree.location, "published: takes a list of entries with figure:, value: and source:")
     document.published = tuple(figure for entry in tree.items for figure in _figures(entry, document.problems))
@@ -239,24 +192,24 @@ def _figures(entry: Tree, problems: Problems) -> tuple[dict[str, Any], ...]:
     problems.extend(unknown)
     if not isinstance(entry, Mapping) or not {"figure", "value", "source"} <= set(entry.entries):
         if not unknown:
-            problems.extend([problem(entry.location, "a published figure needs figure:, value: and source:")])
+            problems.add(entry.location, "a published figure needs figure:, value: and source:")
         return ()
     texts = {key: _prose(value, key) for key, (_, value) in entry.entries.items()}
     return ({**texts, "location": entry.location},)
 
 
-_READERS: dict[str, Callable[[Document, Tree], None]] = {
+_READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "name": _read_name,
-    "title": _read_title,
-    "cite": _read_cite,
+    "title": lambda document, tree: setattr(document, "title", _prose(tree, "title")),
+    "cite": lambda document, tree: setattr(document, "cite", _prose(tree, "cite")),
     "notes": _read_notes,
     "dtype": _read_dtype,
     "let": _read_variables,
-    "input": _read_input,
+    "input": lambda document, tree: setattr(document, "inputs", {"input": tree}),
     "inputs": _read_inputs,
     "blocks": _read_blocks,
-    "layers": _read_layers,
-    "output": _read_outputs,
-    "outputs": _read_outputs,
+    "layers": lambda document, tree: setattr(document, "layers", tree),
+    "output": lambda document, tree: setattr(document, "outputs", tree),
+    "outputs": lambda document, tree: setattr(document, "outputs", tree),
     "published": _read_published,
 }

@@ -1,0 +1,225 @@
+"""Scopes: where an item stands, which gives its names, conditions, repetitions and arguments a value."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Container, Hashable, Iterator, Mapping
+from collections.abc import Sequence as Values
+from typing import Any, Protocol
+
+from cnnstat.errors import Location, did_you_mean
+from cnnstat.spec.expression_syntax import ExpressionError, bounded, parse_expression
+from cnnstat.spec.expressions import Variables, evaluate
+from cnnstat.spec.items import Block, Call, Group, Template, Value
+from cnnstat.spec.problems import Abandoned, Budget, fail
+from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
+
+MAX_LAYERS = 120_000
+"""Most layers of one network; enough for any real one, few enough to be refused at once."""
+
+_NO_LAYERS: Container[str] = ()
+
+
+class _Written(Protocol):
+    """Something of a spec that has a place."""
+
+    @property
+    def location(self) -> Location: ...
+
+    def place(self, offset: int) -> Location: ...
+
+
+class Scope(Variables):
+    """What an item is read with: the variables of its expressions, the path of its name, and what it inherits.
+
+    layers: names of ops and blocks, which arguments of blocks and values of repetitions may be.
+    path: names of the blocks and groups around it, with a final dot; empty at the top.
+    counters: how often each stem of automatic names was used at this path.
+    is_frozen: whether its layers are frozen unless they say otherwise.
+    """
+
+    __slots__ = ("counters", "is_frozen", "layers", "path", "root")
+
+    def __init__(
+        self, variables: Mapping[str, Any], layers: Container[str] = _NO_LAYERS, budget: Budget | None = None
+    ) -> None:
+        super().__init__(variables, None, budget)
+        self.layers = layers
+        self.root = self
+        self.path = ""
+        self.counters: dict[str, int] = {}
+        self.is_frozen = False
+
+    def inside(self, variables: Mapping[str, Any]) -> Scope:
+        """Return this scope with more variables in front of its own."""
+        scope = self._copy()
+        scope._own, scope._outer = variables, self
+        return scope
+
+    def frozen(self, is_frozen: bool) -> Scope:
+        """Return this scope with its layers frozen or not."""
+        scope = self._copy()
+        scope.is_frozen = is_frozen
+        return scope
+
+    def named(self, name: str, is_frozen: bool) -> Scope:
+        """Return the scope of a block or group called `name`, with these variables and names of its own."""
+        scope = self._copy()
+        scope.path, scope.counters, scope.is_frozen = name + ".", {}, is_frozen
+        return scope
+
+    def _copy(self) -> Scope:
+        scope = Scope.__new__(Scope)
+        scope._own, scope._outer, scope.budget = self._own, self._outer, self.budget
+        scope.layers, scope.root, scope.path = self.layers, self.root, self.path
+        scope.counters, scope.is_frozen = self.counters, self.is_frozen
+        return scope
+
+    # Values ----------------------------------------------------------------------------------------------------------
+
+    def value(self, written: Value | Tree, words: tuple[str, ...] = ()) -> Any:
+        """Return what an argument or YAML value means; raises SpecError at its place.
+
+        words: bare words that mean themselves, where no variable has their name.
+        """
+        return self._value(written, words, _NO_LAYERS)
+
+    def value_or_layer(self, written: Value | Tree, words: tuple[str, ...] = ()) -> Any:
+        """Return what `value` does; a layer or block, with or without arguments, means its own text."""
+        return self._value(written, words, self.layers)
+
+    def _value(self, written: Value | Tree, words: tuple[str, ...], layers: Container[str]) -> Any:
+        if isinstance(written, Value):
+            if not isinstance(written.written, Tree):
+                return self._evaluated(written.written, written, words, layers)
+            written = written.written
+        value = self._tree_value(written, words, layers)
+        try:
+            return bounded(value)
+        except ExpressionError as error:
+            fail(written.location, str(error))
+
+    def _tree_value(self, tree: Tree, words: tuple[str, ...], layers: Container[str]) -> Any:
+        """Return numbers and truth values as they are, text as an expression, lists of those; however large."""
+        try:
+            self.budget.spend(1)
+        except Abandoned as stop:
+            stop.location = tree.location
+            raise
+        if isinstance(tree, Sequence):
+            return [self._tree_value(item, words, layers) for item in tree.items]
+        if not isinstance(tree, Scalar):
+            fail(tree.location, "a mapping cannot be a value here; write a number, a word or a list")
+        value = tree.value
+        return self._evaluated(value, tree, words, layers) if isinstance(value, str) else value
+
+    def _evaluated(
+        self, node: ast.expr | str, written: _Written, words: tuple[str, ...], layers: Container[str]
+    ) -> Any:
+        """Return the value of an expression, or the text of a layer; raises SpecError at the fault."""
+        try:
+            if isinstance(node, str):
+                node = parse_expression(node)
+            head = node.func if isinstance(node, ast.Call) else node
+            if isinstance(head, ast.Name) and head.id in layers and head.id not in self:
+                return ast.unparse(node)
+            return evaluate(node, self, words)
+        except ExpressionError as error:
+            fail(written.place(error.offset), str(error))
+        except Abandoned as stop:
+            # The budget knows no places; the innermost value that was evaluated when it ran out is one.
+            stop.location = stop.location or written.location
+            raise
+
+    def key(self, what: str, values: list[Any]) -> Hashable:
+        """Return a key that is equal for equal values of equal types; lists cost as many steps as they are long."""
+        return (what, *map(self._key, values))
+
+    def _key(self, value: Any) -> Hashable:
+        # With its type, since 1, 1.0 and true are equal in Python and different arguments here.
+        if not isinstance(value, list):
+            return type(value), value
+        self.budget.spend(len(value))
+        return tuple(map(self._key, value))
+
+    # Items -----------------------------------------------------------------------------------------------------------
+
+    def holds(self, condition: Value | None) -> bool:
+        """Return whether a condition is true; no condition is."""
+        return condition is None or bool(self.value(condition))
+
+    def repetitions(self, group: Group) -> Values[Any]:
+        """Return the values that the group's variable takes, one for each repetition."""
+        if group.repeat is None:
+            return range(1)
+        times = self.value_or_layer(group.repeat)
+        if isinstance(times, list):
+            return times
+        if isinstance(times, bool) or not isinstance(times, int) or times < 0:
+            fail(group.repeat.location, f"repeat: takes a whole number or a list, not {str(times)[:40]}")
+        if times > MAX_LAYERS:
+            fail(group.repeat.location, f"repeat: {times:,} is more than the {MAX_LAYERS:,} layers a network may have")
+        return range(times)
+
+    def rounds(self, group: Group, values: Values[Any]) -> Iterator[Scope]:
+        """Yield the scope of each repetition."""
+        name = group.variable
+        for value in values:
+            yield self if name is None else self.inside({name: value})
+
+    def callee(self, call: Call, blocks: Container[str]) -> str:
+        """Return what a call calls: a variable that holds the name of a layer or block stands for it."""
+        if call.callee in blocks:
+            return call.callee
+        value = self.get(call.callee)
+        return value if isinstance(value, str) else call.callee
+
+    def body(self, block: Block, call: Call) -> Scope:
+        """Return the scope of a block's body: its parameters in front of the variables of the document.
+
+        The arguments are evaluated in this scope, whose variables the body does not see.
+        """
+        names = [name for name, _ in block.parameters]
+        if len(call.positional) > len(names):
+            fail(call.positional[len(names)].location, f"the block {block.name} takes {block.listed}; leave this out")
+        own: dict[str, Any] = {}
+        for name, value in (*zip(names, call.positional), *call.keywords):
+            if name not in names:
+                hint = did_you_mean(name, names) or f"; it takes {block.listed}"
+                fail(value.location, f"the block {block.name} has no parameter {name[:60]}{hint}")
+            if name in own:
+                fail(value.location, f"the block {block.name} is given {name} twice; keep one")
+            own[name] = self.value_or_layer(value)
+        body = self.root.inside(own)
+        # In their order and with those before in sight, so that a default may be made of another parameter.
+        for name, default in block.parameters:
+            if name in own:
+                continue
+            if default is None:
+                fail(call.meta.location, f"the block {block.name} needs {name}; it takes {block.listed}")
+            own[name] = body.value_or_layer(default)
+        return body
+
+    # Names -----------------------------------------------------------------------------------------------------------
+
+    def name(self, template: Template) -> str:
+        """Return a name with its expressions evaluated; raises SpecError."""
+        return "".join(part if isinstance(part, str) else self._text(part, template) for part in template.parts)
+
+    def _text(self, node: ast.expr, template: Template) -> str:
+        value = self._evaluated(node, template, (), _NO_LAYERS)
+        if isinstance(value, list):
+            fail(template.location, "a list cannot be part of a name; pick one of its values, as in {sizes[0]}")
+        return str(value)
+
+    def names(self, template: Template) -> list[str]:
+        """Return the names behind `from:`: one, or all of a list where the whole is one expression, `{skips}`."""
+        match template.parts:
+            case ("", ast.expr() as node, ""):
+                value = self._evaluated(node, template, (), _NO_LAYERS)
+                if not isinstance(value, list):
+                    return [str(value)]
+                if any(not isinstance(name, (str, int)) or isinstance(name, bool) for name in value):
+                    fail(template.location, "a list behind from: holds names in quotes, as in ['conv1', 'conv2']")
+                return [str(name) for name in value]
+        return [self.name(template)]
