@@ -14,7 +14,7 @@ from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
 from cnnstat.ops.pool import NO_WEIGHTS
-from cnnstat.ops.spatial import AXIS_NAMES, channels_and_space, spatial_reads
+from cnnstat.ops.spatial import AXIS_NAMES, Spatial, channels_and_space, spatial_reads
 
 
 def taps_of_bins(size: int, bins: int) -> int:
@@ -27,12 +27,11 @@ def taps_of_bins(size: int, bins: int) -> int:
 
 
 @dataclass(frozen=True, repr=False)
-class _AdaptivePool(Weightless, NoMacs, Op):
+class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
     """Pool whose windows are cut so that a given number of outputs covers the input; windows may overlap by one."""
 
     family: ClassVar[Family] = Family.POOLING
     short_name: ClassVar[str] = "pool"
-    spatial: ClassVar[int]
 
     output_size: int | tuple[int | None, ...] = argument(
         any_of(integer(1), list_of(optional(integer(1)))),
@@ -145,51 +144,33 @@ def _examples(cls: type[_AdaptiveAvgPool] | type[_AdaptiveMaxPool]) -> tuple[Exa
 
 
 @register
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+class AdaptiveAvgPool1d(_AdaptiveAvgPool, spatial=1):
     """Mean of each of output_size bins of a sequence; one operation a number read."""
 
-    spatial = 1
-    torch = "torch.nn.AdaptiveAvgPool1d"
-
 
 @register
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+class AdaptiveAvgPool2d(_AdaptiveAvgPool, spatial=2):
     """Mean of each of output_size bins of an image; one operation a number read."""
 
-    spatial = 2
-    torch = "torch.nn.AdaptiveAvgPool2d"
-
 
 @register
-class AdaptiveAvgPool3d(_AdaptiveAvgPool):
+class AdaptiveAvgPool3d(_AdaptiveAvgPool, spatial=3):
     """Mean of each of output_size bins of a volume; one operation a number read."""
 
-    spatial = 3
-    torch = "torch.nn.AdaptiveAvgPool3d"
-
 
 @register
-class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+class AdaptiveMaxPool1d(_AdaptiveMaxPool, spatial=1):
     """Maximum of each of output_size bins of a sequence; K − 1 comparisons for a bin of K."""
 
-    spatial = 1
-    torch = "torch.nn.AdaptiveMaxPool1d"
-
 
 @register
-class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+class AdaptiveMaxPool2d(_AdaptiveMaxPool, spatial=2):
     """Maximum of each of output_size bins of an image; K − 1 comparisons for a bin of K."""
 
-    spatial = 2
-    torch = "torch.nn.AdaptiveMaxPool2d"
-
 
 @register
-class AdaptiveMaxPool3d(_AdaptiveMaxPool):
+class AdaptiveMaxPool3d(_AdaptiveMaxPool, spatial=3):
     """Maximum of each of output_size bins of a volume; K − 1 comparisons for a bin of K."""
-
-    spatial = 3
-    torch = "torch.nn.AdaptiveMaxPool3d"
 
 
 @dataclass(frozen=True, repr=False)

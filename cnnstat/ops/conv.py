@@ -17,6 +17,7 @@ from cnnstat.ops.spatial import (
     AXIS_NAMES,
     AXIS_SYMBOLS,
     Slide,
+    Spatial,
     channels_and_space,
     slide_formulas,
     slide_over,
@@ -32,13 +33,12 @@ def check_groups(groups: int, channels: int, which: str) -> None:
 
 
 @dataclass(frozen=True, repr=False)
-class _Convolution(NoBuffers, Op):
+class _Convolution(Spatial, NoBuffers, Op):
     """What all convolutions share: weight and bias, and how many multiplications they take."""
 
     family: ClassVar[Family] = Family.CONVOLUTION
     counted_as_weighted: ClassVar[bool] = True
     inferred: ClassVar[tuple[str, ...]] = ("in_channels",)
-    spatial: ClassVar[int]
 
     out_channels: int = argument(integer(1), "number of filters, the channels of the output")
     kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the filter, one number or one for each axis")
@@ -57,6 +57,8 @@ class _Convolution(NoBuffers, Op):
 @dataclass(frozen=True, repr=False)
 class _Conv(_Convolution):
     """Convolution: every output is the dot product of one filter with one patch of the input."""
+
+    short_name: ClassVar[str] = "conv"
 
     padding: int | tuple[int, ...] | str = argument(
         any_of(per_axis(0), choice("same", "valid")), "zeros added on both sides, or same, or valid", 0
@@ -175,35 +177,25 @@ class _Conv(_Convolution):
 
 
 @register
-class Conv1d(_Conv):
+class Conv1d(_Conv, spatial=1):
     """Convolution over a sequence: batch × channels × length."""
 
-    spatial = 1
-    torch = "torch.nn.Conv1d"
-    short_name = "conv"
-
 
 @register
-class Conv2d(_Conv):
+class Conv2d(_Conv, spatial=2):
     """Convolution over an image: batch × channels × height × width."""
 
-    spatial = 2
-    torch = "torch.nn.Conv2d"
-    short_name = "conv"
-
 
 @register
-class Conv3d(_Conv):
+class Conv3d(_Conv, spatial=3):
     """Convolution over a volume or video: batch × channels × depth × height × width."""
-
-    spatial = 3
-    torch = "torch.nn.Conv3d"
-    short_name = "conv"
 
 
 @dataclass(frozen=True, repr=False)
 class _ConvTranspose(_Convolution):
     """Transposed convolution: every input adds one scaled copy of the filter to the output."""
+
+    short_name: ClassVar[str] = "upconv"
 
     padding: int | tuple[int, ...] = argument(per_axis(0), "pixels cut off on both sides of the output", 0)
     output_padding: int | tuple[int, ...] = argument(per_axis(0), "pixels added at the end of the output", 0)
@@ -293,27 +285,15 @@ class _ConvTranspose(_Convolution):
 
 
 @register
-class ConvTranspose1d(_ConvTranspose):
+class ConvTranspose1d(_ConvTranspose, spatial=1):
     """Transposed convolution over a sequence: batch × channels × length."""
 
-    spatial = 1
-    torch = "torch.nn.ConvTranspose1d"
-    short_name = "upconv"
-
 
 @register
-class ConvTranspose2d(_ConvTranspose):
+class ConvTranspose2d(_ConvTranspose, spatial=2):
     """Transposed convolution over an image: batch × channels × height × width."""
 
-    spatial = 2
-    torch = "torch.nn.ConvTranspose2d"
-    short_name = "upconv"
-
 
 @register
-class ConvTranspose3d(_ConvTranspose):
+class ConvTranspose3d(_ConvTranspose, spatial=3):
     """Transposed convolution over a volume: batch × channels × depth × height × width."""
-
-    spatial = 3
-    torch = "torch.nn.ConvTranspose3d"
-    short_name = "upconv"

@@ -12,7 +12,7 @@ from cnnstat.ir.facets import NoMacs, SameShape
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
-from cnnstat.ops.spatial import channels_and_space
+from cnnstat.ops.spatial import Spatial, channels_and_space
 
 
 @dataclass(frozen=True, repr=False)
@@ -120,11 +120,10 @@ def without_default_bias(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, repr=False)
-class _ByChannel(Normalization):
+class _ByChannel(Spatial, Normalization):
     """Normalization with one scale and one shift a channel, and perhaps running statistics."""
 
     inferred: ClassVar[tuple[str, ...]] = ("num_features",)
-    spatial: ClassVar[int]
 
     eps: float = argument(number(0), "added to the variance", 1e-5, keyword_only=True)
     momentum: float | None = argument(
@@ -203,11 +202,8 @@ class _BatchNorm(_ByChannel):
 
 
 @register
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(_BatchNorm, spatial=1):
     """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of batch × channels, with or without a length."""
-
-    spatial = 1
-    torch = "torch.nn.BatchNorm1d"
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape."""
@@ -222,19 +218,13 @@ class BatchNorm1d(_BatchNorm):
 
 
 @register
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(_BatchNorm, spatial=2):
     """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of batch × channels × height × width."""
-
-    spatial = 2
-    torch = "torch.nn.BatchNorm2d"
 
 
 @register
-class BatchNorm3d(_BatchNorm):
+class BatchNorm3d(_BatchNorm, spatial=3):
     """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of batch × channels × depth × height × width."""
-
-    spatial = 3
-    torch = "torch.nn.BatchNorm3d"
 
 
 @dataclass(frozen=True, repr=False)
@@ -261,24 +251,15 @@ class _InstanceNorm(_ByChannel):
 
 
 @register
-class InstanceNorm1d(_InstanceNorm):
+class InstanceNorm1d(_InstanceNorm, spatial=1):
     """Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of batch × channels × length."""
 
-    spatial = 1
-    torch = "torch.nn.InstanceNorm1d"
-
 
 @register
-class InstanceNorm2d(_InstanceNorm):
+class InstanceNorm2d(_InstanceNorm, spatial=2):
     """Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of batch × channels × height × width."""
 
-    spatial = 2
-    torch = "torch.nn.InstanceNorm2d"
-
 
 @register
-class InstanceNorm3d(_InstanceNorm):
+class InstanceNorm3d(_InstanceNorm, spatial=3):
     """Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of batch × channels × depth × height × width."""
-
-    spatial = 3
-    torch = "torch.nn.InstanceNorm3d"

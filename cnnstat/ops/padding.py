@@ -12,16 +12,15 @@ from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, register
 from cnnstat.ir.window import Reads, sliding
-from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, channels_and_space, spatial_reads
+from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, Spatial, channels_and_space, spatial_reads
 
 
 @dataclass(frozen=True, repr=False)
-class _Padding(Weightless, NoArithmetic, Op):
+class _Padding(Spatial, Weightless, NoArithmetic, Op):
     """What all paddings share: pixels put before and after each spatial axis, or cut off where negative."""
 
     family: ClassVar[Family] = Family.LAYOUT
     short_name: ClassVar[str] = "pad"
-    spatial: ClassVar[int]
     spare: ClassVar[int | None] = None
     """Pixels of the input that one side's padding cannot use; None where padding may be of any length."""
 
@@ -121,120 +120,75 @@ class _CircularPad(NothingSaved, _Padding):
 
 
 @register
-class ZeroPad1d(_ZeroPad):
+class ZeroPad1d(_ZeroPad, spatial=1):
     """Pads a sequence with zeros."""
 
-    spatial = 1
-    torch = "torch.nn.ZeroPad1d"
-
 
 @register
-class ZeroPad2d(_ZeroPad):
+class ZeroPad2d(_ZeroPad, spatial=2):
     """Pads an image with zeros."""
 
-    spatial = 2
-    torch = "torch.nn.ZeroPad2d"
-
 
 @register
-class ZeroPad3d(_ZeroPad):
+class ZeroPad3d(_ZeroPad, spatial=3):
     """Pads a volume with zeros."""
 
-    spatial = 3
-    torch = "torch.nn.ZeroPad3d"
-
 
 @register
-class ConstantPad1d(_ConstantPad):
+class ConstantPad1d(_ConstantPad, spatial=1):
     """Pads a sequence with one value."""
 
-    spatial = 1
-    torch = "torch.nn.ConstantPad1d"
-
 
 @register
-class ConstantPad2d(_ConstantPad):
+class ConstantPad2d(_ConstantPad, spatial=2):
     """Pads an image with one value."""
 
-    spatial = 2
-    torch = "torch.nn.ConstantPad2d"
-
 
 @register
-class ConstantPad3d(_ConstantPad):
+class ConstantPad3d(_ConstantPad, spatial=3):
     """Pads a volume with one value."""
 
-    spatial = 3
-    torch = "torch.nn.ConstantPad3d"
-
 
 @register
-class ReflectionPad1d(_ReflectionPad):
+class ReflectionPad1d(_ReflectionPad, spatial=1):
     """Pads a sequence with its mirror image; the border itself is not repeated."""
 
-    spatial = 1
-    torch = "torch.nn.ReflectionPad1d"
-
 
 @register
-class ReflectionPad2d(_ReflectionPad):
+class ReflectionPad2d(_ReflectionPad, spatial=2):
     """Pads an image with its mirror image; the border itself is not repeated."""
 
-    spatial = 2
-    torch = "torch.nn.ReflectionPad2d"
-
 
 @register
-class ReflectionPad3d(_ReflectionPad):
+class ReflectionPad3d(_ReflectionPad, spatial=3):
     """Pads a volume with its mirror image; the border itself is not repeated."""
 
-    spatial = 3
-    torch = "torch.nn.ReflectionPad3d"
-
 
 @register
-class ReplicationPad1d(_ReplicationPad):
+class ReplicationPad1d(_ReplicationPad, spatial=1):
     """Pads a sequence with its border pixel."""
 
-    spatial = 1
-    torch = "torch.nn.ReplicationPad1d"
-
 
 @register
-class ReplicationPad2d(_ReplicationPad):
+class ReplicationPad2d(_ReplicationPad, spatial=2):
     """Pads an image with its border pixel."""
 
-    spatial = 2
-    torch = "torch.nn.ReplicationPad2d"
-
 
 @register
-class ReplicationPad3d(_ReplicationPad):
+class ReplicationPad3d(_ReplicationPad, spatial=3):
     """Pads a volume with its border pixel."""
 
-    spatial = 3
-    torch = "torch.nn.ReplicationPad3d"
-
 
 @register
-class CircularPad1d(_CircularPad):
+class CircularPad1d(_CircularPad, spatial=1):
     """Pads a sequence with the pixels of its other side."""
 
-    spatial = 1
-    torch = "torch.nn.CircularPad1d"
-
 
 @register
-class CircularPad2d(_CircularPad):
+class CircularPad2d(_CircularPad, spatial=2):
     """Pads an image with the pixels of its other side."""
 
-    spatial = 2
-    torch = "torch.nn.CircularPad2d"
-
 
 @register
-class CircularPad3d(_CircularPad):
+class CircularPad3d(_CircularPad, spatial=3):
     """Pads a volume with the pixels of its other side."""
-
-    spatial = 3
-    torch = "torch.nn.CircularPad3d"

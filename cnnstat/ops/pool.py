@@ -13,18 +13,17 @@ from cnnstat.ir.facets import NoMacs, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import Reads
-from cnnstat.ops.spatial import Slide, channels_and_space, slide_formulas, slide_over, spatial_reads
+from cnnstat.ops.spatial import Slide, Spatial, channels_and_space, slide_formulas, slide_over, spatial_reads
 
 NO_WEIGHTS = Formula("weights", "none", "0", 0, "pooling has nothing to learn")
 """What `explain` says about the parameters of a pooling layer."""
 
 
-class _Pool(Weightless, NoMacs, Op):
+class _Pool(Spatial, Weightless, NoMacs, Op):
     """What all pools of a sliding window share."""
 
     family: ClassVar[Family] = Family.POOLING
     short_name: ClassVar[str] = "pool"
-    spatial: ClassVar[int]
     work: ClassVar[tuple[str, str, str]]
     """Its operations in symbols and in numbers, and what they are."""
     needs_full_windows: ClassVar[bool] = False
@@ -127,27 +126,18 @@ class _MaxPool(_Pool):
 
 
 @register
-class MaxPool1d(_MaxPool):
+class MaxPool1d(_MaxPool, spatial=1):
     """Maximum of each window of a sequence, K − 1 comparisons an output."""
 
-    spatial = 1
-    torch = "torch.nn.MaxPool1d"
-
 
 @register
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPool, spatial=2):
     """Maximum of each window of an image, K − 1 comparisons an output."""
 
-    spatial = 2
-    torch = "torch.nn.MaxPool2d"
-
 
 @register
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPool, spatial=3):
     """Maximum of each window of a volume, K − 1 comparisons an output."""
-
-    spatial = 3
-    torch = "torch.nn.MaxPool3d"
 
 
 @dataclass(frozen=True, repr=False)
@@ -184,11 +174,8 @@ class _AvgPool(_Pool):
 
 
 @register
-class AvgPool1d(_AvgPool):
+class AvgPool1d(_AvgPool, spatial=1):
     """Mean of each window of a sequence, K operations an output."""
-
-    spatial = 1
-    torch = "torch.nn.AvgPool1d"
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,19 +194,14 @@ class _AvgPoolWithDivisor(_AvgPool):
 
 
 @register
-class AvgPool2d(_AvgPoolWithDivisor):
+class AvgPool2d(_AvgPoolWithDivisor, spatial=2):
     """Mean of each window of an image, K operations an output."""
-
-    spatial = 2
-    torch = "torch.nn.AvgPool2d"
 
 
 @register
-class AvgPool3d(_AvgPoolWithDivisor):
+class AvgPool3d(_AvgPoolWithDivisor, spatial=3):
     """Mean of each window of a volume, K operations an output."""
 
-    spatial = 3
-    torch = "torch.nn.AvgPool3d"
     needs_full_windows = True
 
 
@@ -271,25 +253,17 @@ class _LPPool(_Pool):
 
 
 @register
-class LPPool1d(_LPPool):
+class LPPool1d(_LPPool, spatial=1):
     """Power sum (Σ x^p)^(1/p) of each window of a sequence."""
 
-    spatial = 1
-    torch = "torch.nn.LPPool1d"
-
 
 @register
-class LPPool2d(_LPPool):
+class LPPool2d(_LPPool, spatial=2):
     """Power sum (Σ x^p)^(1/p) of each window of an image."""
 
-    spatial = 2
-    torch = "torch.nn.LPPool2d"
-
 
 @register
-class LPPool3d(_LPPool):
+class LPPool3d(_LPPool, spatial=3):
     """Power sum (Σ x^p)^(1/p) of each window of a volume."""
 
-    spatial = 3
-    torch = "torch.nn.LPPool3d"
     needs_full_windows = True

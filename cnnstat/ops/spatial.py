@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
@@ -12,6 +12,20 @@ from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 AXIS_SYMBOLS = {1: "L", 2: "HW", 3: "DHW"}
+
+
+class Spatial:
+    """Mixin for families with one op for each number of spatial axes: `class Conv2d(Conv, spatial=2)`."""
+
+    spatial: ClassVar[int]
+    torch: ClassVar[str]
+
+    def __init_subclass__(cls, spatial: int | None = None) -> None:
+        """Name PyTorch's module, which is called as the op."""
+        super().__init_subclass__()
+        if spatial is not None:
+            cls.spatial = spatial
+            cls.torch = f"torch.nn.{cls.__name__}"
 
 
 class Slide(NamedTuple):
