@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cnnstat.ir.op import NOTHING_SAVED, Saved, Shape, Shapes
+from cnnstat.ir.formula import Formula
+from cnnstat.ir.op import NOTHING_SAVED, Saved, Shape, Shapes, numel
 from cnnstat.ir.window import IDENTITY, Reads
 
 
@@ -26,6 +27,22 @@ class NoBuffers:
     def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return no tensors."""
         return {}
+
+
+class Biased(NoBuffers):
+    """Mixin for ops that map features linearly and, with `bias`, add a learnt number to each output."""
+
+    bias: bool
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one addition an output for the bias."""
+        return {"bias": numel(outputs[0])} if self.bias else {}
+
+    def _with_bias(self, weight: Shape, features: int) -> Mapping[str, Shape]:
+        return {"weight": weight, "bias": (features,)} if self.bias else {"weight": weight}
+
+    def _bias_formula(self, symbol: str, features: int) -> tuple[Formula, ...]:
+        return (Formula("bias", symbol, f"{features}", features),) if self.bias else ()
 
 
 class NoMacs:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.join import broadcast
@@ -114,14 +114,20 @@ class ScaledDotProductAttention(Weightless, Op):
         sizes = self.sizes(inputs)
         return ((*sizes.batch, sizes.queries, sizes.value_length),)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return scores × E for QKᵀ, and weights × Eᵥ for the product with the values."""
         sizes = self.sizes(inputs)
-        return sizes.scores * sizes.key_length + sizes.weights * sizes.value_length
+        key, value = sizes.key_length, sizes.value_length
+        if sizes.weights == sizes.scores:
+            return product(("scores", sizes.scores), ("(E + Eᵥ)", Written(key + value, f"({key} + {value})")))
+        return product(("scores", sizes.scores), ("E", key)) + product(("weights", sizes.weights), ("Eᵥ", value))
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return 6 operations a score, scaling and softmax, and one more where a mask is added."""
-        return {"attention": self.sizes(inputs).scores * (1 + len(SOFTMAX) + len(inputs[3:]))}
+        return {"attention": value_of(self._flop_terms(inputs))}
+
+    def _flop_terms(self, inputs: Shapes) -> Terms:
+        return product(("scores", self.sizes(inputs).scores), ("operations", 1 + len(SOFTMAX) + len(inputs[3:])))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that a position reads its own query and the whole of keys and values."""
@@ -180,17 +186,13 @@ class ScaledDotProductAttention(Weightless, Op):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return scores, multiply-accumulates and the work of the softmax."""
         sizes = self.sizes(inputs)
-        scores, per_score = sizes.scores, 1 + len(SOFTMAX) + len(inputs[3:])
         note = f"scale, {', '.join(SOFTMAX)}{', mask' * len(inputs[3:])}"
-        products = ("scores · (E + Eᵥ)", f"{scores} · ({sizes.key_length} + {sizes.value_length})")
-        if sizes.weights != scores:
-            numbers = f"{scores} · {sizes.key_length} + {sizes.weights} · {sizes.value_length}"
-            products = ("scores · E + weights · Eᵥ", numbers)
-        pairs = " · ".join(filter(None, ("·".join(map(str, sizes.pairs)), f"{sizes.queries}·{sizes.keys}")))
+        heads: tuple[Factor, ...] = (("N·H", sizes.pairs),) if sizes.pairs else ()
+        scores = product(*heads, ("L·S", (sizes.queries, sizes.keys)))
         return (
-            Formula("scores", "N·H · L·S" if sizes.pairs else "L·S", pairs, scores, "QKᵀ, one a query and key"),
-            Formula("MACs", *products, self.macs(inputs, outputs), "QKᵀ and its softmax times V"),
-            Formula("FLOPs", "scores · operations", f"{scores} · {per_score}", scores * per_score, note),
+            Formula.of("scores", scores, "QKᵀ, one a query and key"),
+            Formula.of("MACs", self.mac_terms(inputs, outputs), "QKᵀ and its softmax times V"),
+            Formula.of("FLOPs", self._flop_terms(inputs), note),
         )
 
     @classmethod

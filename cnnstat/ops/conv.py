@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, per_axis
-from cnnstat.ir.facets import NoBuffers
-from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.facets import Biased
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, register
 from cnnstat.ir.window import Reads, transposed
 from cnnstat.ops.spatial import (
     AXIS_NAMES,
@@ -19,6 +19,7 @@ from cnnstat.ops.spatial import (
     Slide,
     Spatial,
     channels_and_space,
+    kernel_letters,
     slide_formulas,
     slide_over,
     spatial_reads,
@@ -33,7 +34,7 @@ def check_groups(groups: int, channels: int, which: str) -> None:
 
 
 @dataclass(frozen=True, repr=False)
-class _Convolution(Spatial, NoBuffers, Op):
+class _Convolution(Spatial, Biased, Op):
     """What all convolutions share: weight and bias, and how many multiplications they take."""
 
     family: ClassVar[Family] = Family.CONVOLUTION
@@ -52,6 +53,18 @@ class _Convolution(Spatial, NoBuffers, Op):
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the input channels."""
         return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}
+
+    def _check_groups(self, groups: int, channels: int) -> None:
+        check_groups(groups, channels, "input")
+        if self.out_channels % groups:
+            raise OpError(f"groups={groups} does not divide out_channels={self.out_channels}")
+
+    def _filter(self, letter: str, channels: int, groups: int) -> Factor:
+        """Return one filter: its channels, those of one group, and its kernel."""
+        if groups == 1:
+            return f"{letter}·{kernel_letters(self.spatial)}", (channels, *self.kernel)
+        per_group = Written(channels // groups, f"{channels}/{groups}")
+        return f"{letter}/G·{kernel_letters(self.spatial)}", (per_group, *self.kernel)
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,9 +102,7 @@ class _Conv(_Convolution):
     def output(self, inputs: Shapes) -> Shapes:
         """Return batch × out_channels × sizes by ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1."""
         batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
-        check_groups(self.groups, channels, "input")
-        if self.out_channels % self.groups:
-            raise OpError(f"groups={self.groups} does not divide out_channels={self.out_channels}")
+        self._check_groups(self.groups, channels)
         slides = self.slides
         if self.padding == "same" and any(slide.stride > 1 for slide in slides):
             raise OpError("padding=same needs stride 1, as in PyTorch; write the padding as numbers")
@@ -111,16 +122,12 @@ class _Conv(_Convolution):
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return C_out × C_in/groups × kernel, and the bias."""
-        weight = {"weight": (self.out_channels, inputs[0][1] // self.groups, *self.kernel)}
-        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+        return self._with_bias((self.out_channels, inputs[0][1] // self.groups, *self.kernel), self.out_channels)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return outputs × length of the dot product; taps that fall on padding count, as is the custom."""
-        return numel(outputs[0]) * (inputs[0][1] // self.groups) * math.prod(self.kernel)
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return one addition an output for the bias."""
-        return {"bias": numel(outputs[0])} if self.bias else {}
+        per_group = inputs[0][1] // self.groups
+        return product(("outputs", outputs[0]), ("dot product", per_group * math.prod(self.kernel)))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return kernel, stride, padding and dilation of each axis."""
@@ -147,19 +154,13 @@ class _Conv(_Convolution):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights, dot-product length and multiply-accumulates."""
-        (n, c, *space), (_, c_out, *sizes) = inputs[0], outputs[0]
-        per_group = c // self.groups
-        kernel = "·".join(map(str, self.kernel))
-        letters = "·".join(f"K_{s[0].upper()}" for s in AXIS_NAMES[self.spatial])
-        group, group_number = ("", f"{per_group}") if self.groups == 1 else ("/G", f"{c}/{self.groups}")
-        length = per_group * math.prod(self.kernel)
-        where = "·".join(map(str, sizes))
+        dot_product = self._filter("C_in", inputs[0][1], self.groups)
         return (
-            *slide_formulas(tuple(space), self.slides, tuple(sizes)),
-            Formula("dot product", f"C_in{group}·{letters}", f"{group_number}·{kernel}", length),
-            Formula("weights", f"C_out · C_in{group}·{letters}", f"{c_out} · {group_number}·{kernel}", c_out * length),
-            *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
-            Formula("MACs", "outputs · dot product", f"{n}·{c_out}·{where} · {length}", self.macs(inputs, outputs)),
+            *slide_formulas(inputs[0][2:], self.slides, outputs[0][2:]),
+            Formula.of("dot product", product(dot_product)),
+            Formula.of("weights", product(("C_out", self.out_channels), dot_product)),
+            *self._bias_formula("C_out", self.out_channels),
+            Formula.of("MACs", self.mac_terms(inputs, outputs)),
         )
 
     @classmethod
@@ -211,9 +212,7 @@ class _ConvTranspose(_Convolution):
     def output(self, inputs: Shapes) -> Shapes:
         """Return batch × out_channels × sizes by (W − 1)·S − 2P + D(K − 1) + output_padding + 1."""
         batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
-        check_groups(self.groups, channels, "input")
-        if self.out_channels % self.groups:
-            raise OpError(f"groups={self.groups} does not divide out_channels={self.out_channels}")
+        self._check_groups(self.groups, channels)
         geometry = self._geometry()
         for _, s, _, d, extra in geometry:
             if extra >= max(s, d):
@@ -225,16 +224,11 @@ class _ConvTranspose(_Convolution):
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return C_in × C_out/groups × kernel, and the bias."""
-        weight = {"weight": (inputs[0][1], self.out_channels // self.groups, *self.kernel)}
-        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+        return self._with_bias((inputs[0][1], self.out_channels // self.groups, *self.kernel), self.out_channels)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return inputs × filter size: a transposed convolution works once for every *input* element."""
-        return numel(inputs[0]) * (self.out_channels // self.groups) * math.prod(self.kernel)
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return one addition an output for the bias."""
-        return {"bias": numel(outputs[0])} if self.bias else {}
+        return product(("inputs", inputs[0]), self._filter("C_out", self.out_channels, self.groups))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the transposed window of each axis."""
@@ -246,12 +240,9 @@ class _ConvTranspose(_Convolution):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights and multiply-accumulates."""
-        (n, c, *space), (_, c_out, *sizes) = inputs[0], outputs[0]
-        kernel = "·".join(map(str, self.kernel))
-        letters = "·".join(f"K_{s[0].upper()}" for s in AXIS_NAMES[self.spatial])
-        group, group_number = ("", f"{c_out}") if self.groups == 1 else ("/G", f"{c_out}/{self.groups}")
-        filters = c_out // self.groups * math.prod(self.kernel)
-        axes = zip(AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial], space, self._geometry(), sizes)
+        names, symbols = AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial]
+        axes = zip(names, symbols, inputs[0][2:], self._geometry(), outputs[0][2:])
+        weights = product(("C_in", inputs[0][1]), self._filter("C_out", self.out_channels, self.groups))
         return (
             *(
                 Formula(
@@ -262,14 +253,9 @@ class _ConvTranspose(_Convolution):
                 )
                 for name, symbol, w, (k, s, p, d, e), size in axes
             ),
-            Formula("weights", f"C_in · C_out{group}·{letters}", f"{c} · {group_number}·{kernel}", c * filters),
-            *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
-            Formula(
-                "MACs",
-                f"inputs · C_out{group}·{letters}",
-                f"{n}·{c}·{'·'.join(map(str, space))} · {group_number}·{kernel}",
-                self.macs(inputs, outputs),
-            ),
+            Formula.of("weights", weights),
+            *self._bias_formula("C_out", self.out_channels),
+            Formula.of("MACs", self.mac_terms(inputs, outputs)),
         )
 
     @classmethod

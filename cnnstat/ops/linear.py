@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer
-from cnnstat.ir.facets import NoBuffers
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.facets import Biased
+from cnnstat.ir.formula import Factor, Formula, Terms, product
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
@@ -21,7 +21,7 @@ def leading(shape: Shape) -> Reads:
 
 
 @dataclass(frozen=True, repr=False)
-class _FullyConnected(NoBuffers, Op):
+class _FullyConnected(Biased, Op):
     """What fully connected maps share: features are the last axis, all axes before it are positions."""
 
     family: ClassVar[Family] = Family.LINEAR
@@ -32,10 +32,6 @@ class _FullyConnected(NoBuffers, Op):
     out_features: int = argument(integer(1), "number of outputs at each position")
     bias: bool = argument(FLAG, "whether one number an output feature is added", True)
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return the additions of the bias, one an output."""
-        return {"bias": numel(outputs[0])} if self.bias else {}
-
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity on all axes but the last, which every output reads as a whole."""
         return tuple(map(leading, inputs))
@@ -43,10 +39,6 @@ class _FullyConnected(NoBuffers, Op):
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the inputs, which the gradient of the weight multiplies."""
         return Saved(inputs=tuple(range(len(inputs))))
-
-    def _bias_formula(self) -> tuple[Formula, ...]:
-        """Return the line about the bias, if there is one."""
-        return (Formula("bias", "F_out", f"{self.out_features}", self.out_features),) if self.bias else ()
 
 
 @register
@@ -74,12 +66,14 @@ class Linear(_FullyConnected):
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return F_out × F_in, and the bias."""
-        weight = {"weight": (self.out_features, inputs[0][-1])}
-        return {**weight, "bias": (self.out_features,)} if self.bias else weight
+        return self._with_bias((self.out_features, inputs[0][-1]), self.out_features)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return outputs × in_features: every output is one dot product with its input."""
-        return numel(outputs[0]) * inputs[0][-1]
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return positions × weights: every output is one dot product with its input."""
+        return product(("positions", inputs[0][:-1]), *self._weight_factors(inputs))
+
+    def _weight_factors(self, inputs: Shapes) -> tuple[Factor, Factor]:
+        return ("F_out", self.out_features), ("F_in", inputs[0][-1])
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the input features."""
@@ -87,18 +81,10 @@ class Linear(_FullyConnected):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights and multiply-accumulates."""
-        positions, features = "·".join(map(str, inputs[0][:-1])), inputs[0][-1]
-        count = features * self.out_features
         return (
-            Formula("weights", "F_out · F_in", f"{self.out_features} · {features}", count),
-            *self._bias_formula(),
-            Formula(
-                "MACs",
-                "positions · F_out · F_in",
-                f"{positions} · {self.out_features} · {features}",
-                self.macs(inputs, outputs),
-                "y = Wx + b" if self.bias else "y = Wx",
-            ),
+            Formula.of("weights", product(*self._weight_factors(inputs))),
+            *self._bias_formula("F_out", self.out_features),
+            Formula.of("MACs", self.mac_terms(inputs, outputs), "y = Wx + b" if self.bias else "y = Wx"),
         )
 
     @classmethod
@@ -136,16 +122,19 @@ class Bilinear(_FullyConnected):
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return F_out × F₁ × F₂, and the bias."""
-        weight = {"weight": (self.out_features, inputs[0][-1], inputs[1][-1])}
-        return {**weight, "bias": (self.out_features,)} if self.bias else weight
+        return self._with_bias((self.out_features, inputs[0][-1], inputs[1][-1]), self.out_features)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return outputs × F₁·F₂."""
-        return numel(outputs[0]) * inputs[0][-1] * inputs[1][-1]
+    def _products(self, inputs: Shapes) -> int:
+        """Return how many products x₁ᵢ·x₂ⱼ there are at all positions."""
+        return numel(inputs[0]) * inputs[1][-1]
+
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return products of the inputs × F_out."""
+        return product(("products", self._products(inputs)), ("F_out", self.out_features))
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return positions · F₁·F₂ products of the inputs, and the additions of the bias."""
-        return {"element-wise": numel(inputs[0]) * inputs[1][-1], **super().other_flops(inputs, outputs)}
+        return {"element-wise": self._products(inputs), **super().other_flops(inputs, outputs)}
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return each input if the weight is learnt, or the other input needs a gradient."""
@@ -158,15 +147,12 @@ class Bilinear(_FullyConnected):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights, products and multiply-accumulates."""
-        (*space, first), second = inputs[0], inputs[1][-1]
-        positions = "·".join(map(str, space))
-        count = self.out_features * first * second
-        products = numel(inputs[0]) * second
+        pairs: Factor = ("F₁·F₂", (inputs[0][-1], inputs[1][-1]))
         return (
-            Formula("weights", "F_out · F₁·F₂", f"{self.out_features} · {first}·{second}", count),
-            *self._bias_formula(),
-            Formula("products", "positions · F₁·F₂", f"{positions} · {first}·{second}", products, "x₁ᵢ·x₂ⱼ"),
-            Formula("MACs", "products · F_out", f"{products} · {self.out_features}", self.macs(inputs, outputs)),
+            Formula.of("weights", product(("F_out", self.out_features), pairs)),
+            *self._bias_formula("F_out", self.out_features),
+            Formula.of("products", product(("positions", inputs[0][:-1]), pairs), "x₁ᵢ·x₂ⱼ"),
+            Formula.of("MACs", self.mac_terms(inputs, outputs)),
         )
 
     @classmethod

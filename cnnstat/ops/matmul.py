@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.facets import Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.join import broadcast
@@ -31,6 +32,7 @@ class MatMul(Weightless, Op):
 
     family = Family.LINEAR
     torch = "torch.matmul"
+    operator = "@"
     input_count = (2, 2)
 
     def _matrices(self, inputs: Shapes) -> tuple[Shape, Shape]:
@@ -58,13 +60,17 @@ class MatMul(Weightless, Op):
         columns = (n,) * (len(inputs[1]) > 1)
         return ((*batch, *rows, *columns),)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return outputs × K: every output is a dot product of length K."""
-        return numel(outputs[0]) * inputs[0][-1]
+        return product(("outputs", numel(outputs[0])), ("K", inputs[0][-1]))
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return no operations beside the products."""
         return {}
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return the product of all operands."""
+        return " @ ".join(operands)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity on batch axes, on rows of the first and on columns of the second input."""
@@ -112,10 +118,7 @@ class MatMul(Weightless, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the multiply-accumulates."""
-        numbers = f"{numel(outputs[0])} · {inputs[0][-1]}"
-        return (
-            Formula("MACs", "outputs · K", numbers, self.macs(inputs, outputs), "K is the length of a dot product"),
-        )
+        return (Formula.of("MACs", self.mac_terms(inputs, outputs), "K is the length of a dot product"),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
 from cnnstat.ir.facets import NoBuffers
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, NOTHING, WHOLE, AxisRule, Reads
 from cnnstat.ops.attention import SOFTMAX
@@ -119,15 +119,21 @@ class MultiheadAttention(NoBuffers, Op):
             **({"out_proj.bias": (e,)} if self.bias else {}),
         }
 
-    def _products(self, inputs: Shapes) -> tuple[int, int, int]:
+    def _products(self, inputs: Shapes) -> tuple[Terms, Terms, Terms]:
         """Return the multiply-accumulates of the projections in, of QKᵀ and weights·V, and of the projection out."""
         n, queries, keys, scored, e, key_features, value_features = self.sizes(inputs)
-        projected = queries * e + keys * key_features + keys * value_features
-        return n * projected * e, 2 * n * queries * scored * e, n * queries * e * e
+        text = f"({queries}·{e} + {keys}·{key_features} + {keys}·{value_features})"
+        projected = Written(queries * e + keys * key_features + keys * value_features, text)
+        return (
+            product(("N·(L·E + S·E_k + S·E_v)·E", (n, projected, e))),
+            product(("2", 2), ("N·L·S·E", (n, queries, scored, e))),
+            product(("N·L·E·E", (n, queries, e, e))),
+        )
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return the four projections and, summed over heads, QKᵀ and the product with the values."""
-        return sum(self._products(inputs))
+        into, products, out = map(value_of, self._products(inputs))
+        return product(("in", into)) + product(("products", products)) + product(("out", out))
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return the additions of the biases, and 6 operations a score of each head, 7 with need_weights."""
@@ -214,35 +220,25 @@ class MultiheadAttention(NoBuffers, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights, projections, scores and multiply-accumulates."""
-        n, queries, keys, scored, e, key_features, value_features = sizes = self.sizes(inputs)
+        n, queries, _, scored, e, key_features, value_features = self.sizes(inputs)
         into, products, out = self._products(inputs)
-        weight = (2 * e + key_features + value_features) * e
-        scores, per_score = self._scores(sizes), 1 + len(SOFTMAX) + self.need_weights
+        rows = Written(2 * e + key_features + value_features, f"({e} + {key_features} + {value_features} + {e})")
+        scores = product(("N·H·L·S", (n, self.num_heads, queries, scored)))
+        softmax = product(("scores", value_of(scores)), ("operations", 1 + len(SOFTMAX) + self.need_weights))
         note = f"scale, {', '.join(SOFTMAX)}{', mean over heads' * self.need_weights}"
         return (
-            Formula(
-                "weights",
-                "(E + E_k + E_v + E)·E",
-                f"({e} + {key_features} + {value_features} + {e})·{e}",
-                weight,
-                "projections of query, key, value and result",
+            Formula.of(
+                "weights", product(("(E + E_k + E_v + E)·E", (rows, e))), "projections of query, key, value and result"
             ),
-            *((Formula("bias", "4·E", f"4·{e}", 4 * e),) if self.bias else ()),
-            *((Formula("appended key and value", "2·E", f"2·{e}", 2 * e),) if self.add_bias_kv else ()),
+            *((Formula.of("bias", product(("4·E", (4, e)))),) if self.bias else ()),
+            *((Formula.of("appended key and value", product(("2·E", (2, e)))),) if self.add_bias_kv else ()),
             Formula("head", "E / H", f"{e} / {self.num_heads}", e // self.num_heads, "features of one head"),
-            Formula(
-                "projections in",
-                "N·(L·E + S·E_k + S·E_v)·E",
-                f"{n}·({queries}·{e} + {keys}·{key_features} + {keys}·{value_features})·{e}",
-                into,
-            ),
-            Formula(
-                "products", "2 · N·L·S·E", f"2 · {n}·{queries}·{scored}·{e}", products, "QKᵀ and weights·V, all heads"
-            ),
-            Formula("projection out", "N·L·E·E", f"{n}·{queries}·{e}·{e}", out),
-            Formula("MACs", "in + products + out", f"{into} + {products} + {out}", into + products + out),
-            Formula("scores", "N·H·L·S", f"{n}·{self.num_heads}·{queries}·{scored}", scores),
-            Formula("softmax", "scores · operations", f"{scores} · {per_score}", scores * per_score, note),
+            Formula.of("projections in", into),
+            Formula.of("products", products, "QKᵀ and weights·V, all heads"),
+            Formula.of("projection out", out),
+            Formula.of("MACs", self.mac_terms(inputs, outputs)),
+            Formula.of("scores", scores),
+            Formula.of("softmax", softmax, note),
         )
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, choice, integer, number
 from cnnstat.ir.facets import NoBuffers
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.view import shape_text
@@ -98,18 +98,21 @@ class _Recurrent(NoBuffers, Op):
         squares = [name for name in matrices if not name.startswith("weight_hr")] if self.bias else []
         return {**matrices, **{name.replace("weight", "bias"): matrices[name][:1] for name in squares}}
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return batch × steps × elements of all matrices: each step multiplies every one once."""
-        sizes = self.sizes(inputs)
-        return sizes.batch * sizes.steps * sum(numel(shape) for _, shape in self._matrices(inputs))
+        batch, steps, *_ = self.sizes(inputs)
+        elements = sum(numel(shape) for _, shape in self._matrices(inputs))
+        return product(("N", batch), ("steps", steps), ("weights", elements))
 
-    def _units(self, sizes: Sizes) -> int:
-        """Return the hidden units of all layers, directions and steps."""
-        return sizes.batch * sizes.steps * sizes.directions * self.num_layers * self.hidden_size
+    def _units(self, sizes: Sizes) -> tuple[Factor, ...]:
+        """Return the factors of the number of hidden units of all layers, directions and steps."""
+        batch, steps, _, directions, _ = sizes
+        layers: Factor = ("layers", self.num_layers)
+        return ("N", batch), ("steps", steps), layers, ("D", directions), ("H", self.hidden_size)
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return two additions a gate for the biases, and the operations of the gates."""
-        units = self._units(self.sizes(inputs))
+        units = value_of(product(*self._units(self.sizes(inputs))))
         return {
             **({"bias": 2 * self.gates * units} if self.bias else {}),
             "recurrent": sum(self.operations.values()) * units,
@@ -152,41 +155,28 @@ class _Recurrent(NoBuffers, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights, multiply-accumulates and the work of the gates."""
-        n, steps, features, directions, state = sizes = self.sizes(inputs)
-        rows, further = self.gates * self.hidden_size, self.num_layers - 1
-        one = f"{directions} · {self.gates}·{self.hidden_size}"
-        first = directions * rows * (features + state)
-        others = further * directions * rows * (directions * state + state)
-        projections = self.num_layers * directions * self.projected * self.hidden_size
-        weights, biases = first + others + projections, 2 * self.num_layers * directions * rows
-        operations = sum(self.operations.values())
-        lines = [
-            Formula("weights of layer 1", "D · G·H · (I + P)", f"{one} · ({features} + {state})", first),
-            Formula(
+        _, _, features, directions, state = sizes = self.sizes(inputs)
+        further = self.num_layers - 1
+        layers: Factor = ("layers", self.num_layers)
+        rows: tuple[Factor, Factor] = ("D", directions), ("G·H", (self.gates, self.hidden_size))
+        columns = Written(features + state, f"({features} + {state})")
+        further_columns = Written(directions * state + state, f"({directions}·{state} + {state})")
+        operations = product(*self._units(sizes), ("operations", sum(self.operations.values())))
+        lines = (
+            ("weights of layer 1", product(*rows, ("(I + P)", columns)), True),
+            (
                 "weights of further layers",
-                "(layers − 1) · D · G·H · (D·P + P)",
-                f"{further} · {one} · ({directions}·{state} + {state})",
-                others,
+                product(("(layers − 1)", further), *rows, ("(D·P + P)", further_columns)),
+                further > 0,
             ),
-            Formula(
-                "projections",
-                "layers · D · P·H",
-                f"{self.num_layers} · {directions} · {self.projected}·{self.hidden_size}",
-                projections,
-            ),
-            Formula("bias", "layers · 2 · D · G·H", f"{self.num_layers} · 2 · {one}", biases),
-        ]
-        is_there = (True, further > 0, projections > 0, self.bias)
+            ("projections", product(layers, rows[0], ("P·H", (self.projected, self.hidden_size))), self.projected > 0),
+            ("bias", product(layers, ("2", 2), *rows), self.bias),
+            ("MACs", self.mac_terms(inputs, outputs), True),
+        )
+        note = ", ".join(f"{count} {name}" for name, count in self.operations.items())
         return (
-            *(line for line, shown in zip(lines, is_there) if shown),
-            Formula("MACs", "N · steps · weights", f"{n} · {steps} · {weights}", n * steps * weights),
-            Formula(
-                "operations of the gates",
-                "N · steps · layers · D · H · operations",
-                f"{n} · {steps} · {self.num_layers} · {directions} · {self.hidden_size} · {operations}",
-                self._units(sizes) * operations,
-                ", ".join(f"{count} {name}" for name, count in self.operations.items()),
-            ),
+            *(Formula.of(quantity, terms) for quantity, terms, is_there in lines if is_there),
+            Formula.of("operations of the gates", operations, note),
         )
 
 

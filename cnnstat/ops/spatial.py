@@ -59,6 +59,11 @@ class Slide(NamedTuple):
         return size - 1 if (size - 1) * self.stride >= length + self.before else size
 
 
+def kernel_letters(spatial: int) -> str:
+    """Return the kernel's size in symbols, `K_H·K_W`."""
+    return "·".join(f"K_{name[0].upper()}" for name in AXIS_NAMES[spatial])
+
+
 def channels_and_space(shape: Shape, spatial: int, kind: str) -> tuple[int, int, Shape]:
     """Return (batch, channels, spatial sizes); raises OpError unless the shape has `spatial` axes after those two."""
     if len(shape) != spatial + 2:
