@@ -10,13 +10,8 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number
 from cnnstat.ir.facets import NoMacs, Pointwise, SameShape, Weightless
-from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register
-
-
-def times(shape: Shape) -> str:
-    """Return a tensor's size as a product (`1·64·55·55`)."""
-    return "·".join(map(str, shape))
+from cnnstat.ir.formula import Formula, Terms, product, value_of
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shapes, Storage, numel, register
 
 
 def inplace_argument() -> Any:
@@ -38,7 +33,12 @@ class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return output elements × elementary operations of one element."""
-        return {"activation": len(self.element_steps()) * numel(outputs[0])}
+        return {"activation": value_of(self.flop_terms(outputs))}
+
+    def flop_terms(self, outputs: Shapes) -> Terms:
+        """Return the same as products of named factors."""
+        count = len(self.element_steps())
+        return product((f"{count}", count), ("outputs", outputs[0]))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, from which the backward pass computes the derivative."""
@@ -46,11 +46,8 @@ class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the operations, with the function and the steps of one element as a note."""
-        count = len(self.element_steps())
-        value = self.other_flops(inputs, outputs)["activation"]
-        numbers = f"{count} · {times(outputs[0])}"
         note = f"{self.equation}: {', '.join(self.element_steps())}"
-        return (Formula("activation FLOPs", f"{count} · outputs", numbers, value, note),)
+        return (Formula.of("activation FLOPs", self.flop_terms(outputs), note),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, integer, list_of, optional
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
-from cnnstat.ops.pool import NO_WEIGHTS
+from cnnstat.ops.pool import NO_WEIGHTS, MaybeIndices
 from cnnstat.ops.spatial import AXIS_NAMES, Spatial, channels_and_space, spatial_reads
 
 
@@ -101,28 +101,14 @@ class _AdaptiveAvgPool(_AdaptivePool):
 
 
 @dataclass(frozen=True, repr=False)
-class _AdaptiveMaxPool(_AdaptivePool):
+class _AdaptiveMaxPool(MaybeIndices, _AdaptivePool):
     """Largest number of each bin."""
 
     return_indices: bool = argument(FLAG, "whether a second output says where each maximum was", False)
 
-    def output(self, inputs: Shapes) -> Shapes:
-        """Return the maxima, batch × channels × output_size, and if asked for their indices."""
-        return super().output(inputs) * (1 + self.return_indices)
-
-    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
-        """Return the model's dtype, and int64 for indices."""
-        return (model, "int64")[:count]
-
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return K − 1 comparisons for a bin of K numbers."""
         return {"pooling": self._taps(inputs, outputs) - numel(outputs[0])}
-
-    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return the input, and an int64 index for each output."""
-        if self.return_indices:
-            return Saved(inputs=(0,), outputs=(1,))
-        return Saved(inputs=(0,), extra=((numel(outputs[0]), "int64"),))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -196,15 +182,18 @@ class _GlobalPool(Weightless, NoMacs, Op):
         """Return the spatial axes, which stay."""
         return {"dim": tuple(range(2, len(inputs[0]))), "keepdim": True}
 
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return its operations as products of named factors."""
+        raise AssertionError(f"{self.kind} states no operations")
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the operations of all channels."""
+        return {"pooling": value_of(self.flop_terms(inputs, outputs))}
+
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return how many positions become one, and the work."""
-        positions = "·".join(map(str, inputs[0][2:]))
-        count, maps = math.prod(inputs[0][2:]), math.prod(inputs[0][:2])
-        work = sum(self.other_flops(inputs, outputs).values())
-        flops = (
-            ("inputs", f"{maps * count}") if work == maps * count else ("outputs · (K − 1)", f"{maps} · ({count} − 1)")
-        )
-        return Formula("K", "positions", positions, count), NO_WEIGHTS, Formula("FLOPs", *flops, work)
+        positions = Formula.of("K", product(("positions", inputs[0][2:])))
+        return positions, NO_WEIGHTS, Formula.of("FLOPs", self.flop_terms(inputs, outputs))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -218,9 +207,9 @@ class GlobalAvgPool(NothingSaved, _GlobalPool):
 
     torch = "torch.mean"
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return inputs: K − 1 additions and one division for K positions."""
-        return {"pooling": numel(inputs[0])}
+        return product(("inputs", numel(inputs[0])))
 
 
 @register
@@ -229,9 +218,10 @@ class GlobalMaxPool(_GlobalPool):
 
     torch = "torch.amax"
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return inputs − outputs comparisons."""
-        return {"pooling": numel(inputs[0]) - numel(outputs[0])}
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return K − 1 comparisons an output."""
+        count = math.prod(inputs[0][2:])
+        return product(("outputs", numel(outputs[0])), ("(K − 1)", Written(count - 1, f"({count} − 1)")))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return input and output: the gradient goes to the inputs that equal the maximum."""

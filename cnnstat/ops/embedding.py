@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
 from cnnstat.ir.facets import NoBuffers, NoMacs
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.view import shape_text
@@ -48,7 +48,11 @@ class Embedding(NoBuffers, NoMacs, Op):
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return none, or with max_norm 3·D + 2 operations for each vector of D numbers."""
-        return {} if self.max_norm is None else {"normalization": numel(inputs[0]) * (3 * self.embedding_dim + 2)}
+        return {} if self.max_norm is None else {"normalization": value_of(self._scaling(inputs))}
+
+    def _scaling(self, inputs: Shapes) -> Terms:
+        length = self.embedding_dim
+        return product(("lookups", numel(inputs[0])), ("(3D + 2)", Written(3 * length + 2, f"(3·{length} + 2)")))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity on every axis of the numbers; the vector's axis reads none."""
@@ -60,18 +64,11 @@ class Embedding(NoBuffers, NoMacs, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the size of the table and of the result."""
-        rows, length = self.num_embeddings, self.embedding_dim
-        looked_up = numel(inputs[0])
-        scaling = Formula(
-            "FLOPs",
-            "lookups · (3D + 2)",
-            f"{looked_up} · (3·{length} + 2)",
-            looked_up * (3 * length + 2),
-            "norm of each vector, compared with max_norm, and scaling",
-        )
+        length: Factor = ("D", self.embedding_dim)
+        scaling = Formula.of("FLOPs", self._scaling(inputs), "norm of each vector, compared with max_norm, and scaling")
         return (
-            Formula("weights", "entries · D", f"{rows} · {length}", rows * length),
-            Formula("outputs", "lookups · D", f"{looked_up} · {length}", numel(outputs[0]), shape_text(outputs[0])),
+            Formula.of("weights", product(("entries", self.num_embeddings), length)),
+            Formula.of("outputs", product(("lookups", numel(inputs[0])), length), shape_text(outputs[0])),
             *(() if self.max_norm is None else (scaling,)),
         )
 

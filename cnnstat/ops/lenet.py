@@ -9,13 +9,21 @@ from itertools import chain
 from typing import Any
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, optional, per_axis
-from cnnstat.ir.facets import NoBuffers, NoMacs
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, per_axis
+from cnnstat.ir.facets import Biased, NoBuffers, NoMacs
+from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import Reads
 from cnnstat.ops.linear import leading
-from cnnstat.ops.spatial import Slide, channels_and_space, slide_formulas, slide_over, spatial_reads
+from cnnstat.ops.spatial import (
+    Slide,
+    channels_and_space,
+    slide_formulas,
+    slide_over,
+    spatial_reads,
+    stride_argument,
+    window_argument,
+)
 from cnnstat.ops.view import shape_text
 
 LENET5_TABLE = (
@@ -39,10 +47,8 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
     inferred = ("in_channels",)
     short_name = "subsampling"
 
-    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
-    stride: int | tuple[int, ...] | None = argument(
-        optional(per_axis(1)), "step of the window; null for the kernel size", None
-    )
+    kernel_size: int | tuple[int, ...] = window_argument()
+    stride: int | tuple[int, ...] | None = stride_argument()
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -114,7 +120,7 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
 
 @register
 @dataclass(frozen=True, repr=False)
-class ConnectionTableConv2d(NoBuffers, Op):
+class ConnectionTableConv2d(Biased, Op):
     """Convolution in which each output map reads input maps of its own choice: C3 of LeNet-5.
 
     There is one kernel for each pair of maps that the table connects, in the table's order.
@@ -182,16 +188,12 @@ class ConnectionTableConv2d(NoBuffers, Op):
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return one kernel for each pair, and the bias."""
-        weight = {"weight": (self.pairs, *self.kernel)}
-        return {**weight, "bias": (self.out_channels,)} if self.bias else weight
+        return self._with_bias((self.pairs, *self.kernel), self.out_channels)
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return pairs × kernel × positions of a map."""
-        return self.pairs * math.prod(self.kernel) * numel(outputs[0]) // self.out_channels
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return one addition an output for the bias."""
-        return {"bias": numel(outputs[0])} if self.bias else {}
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return positions of a map × pairs × kernel."""
+        batch, _, *sizes = outputs[0]
+        return product(("positions", (batch, *sizes)), ("pairs", self.pairs), ("K_H·K_W", self.kernel))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return kernel, stride and padding of each axis."""
@@ -208,16 +210,15 @@ class ConnectionTableConv2d(NoBuffers, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights, multiply-accumulates and connections."""
-        (n, c_out, *sizes) = outputs[0]
-        kernel, positions = "·".join(map(str, self.kernel)), "·".join(map(str, (n, *sizes)))
+        c_out = self.out_channels
         macs, count = self.macs(inputs, outputs), numel(outputs[0])
         connections = Formula("connections", "MACs + outputs", f"{macs} + {count}", macs + count, "the bias is one too")
         return (
-            *slide_formulas(inputs[0][2:], self.slides, tuple(sizes)),
+            *slide_formulas(inputs[0][2:], self.slides, outputs[0][2:]),
             Formula("pairs", "pairs of maps", f"{self.pairs}", self.pairs, f"of {c_out * inputs[0][1]}"),
-            Formula("weights", "pairs · K_H·K_W", f"{self.pairs} · {kernel}", self.pairs * math.prod(self.kernel)),
-            *((Formula("bias", "C_out", f"{c_out}", c_out),) if self.bias else ()),
-            Formula("MACs", "positions · pairs · K_H·K_W", f"{positions} · {self.pairs} · {kernel}", macs),
+            Formula.of("weights", product(("pairs", self.pairs), ("K_H·K_W", self.kernel))),
+            *self._bias_formula("C_out", c_out),
+            Formula.of("MACs", self.mac_terms(inputs, outputs)),
             *((connections,) if self.bias else ()),
         )
 
@@ -264,9 +265,9 @@ class EuclideanRBF(Op):
         """Return the centres if they are not learnt."""
         return {} if self.trainable else {"weight": (self.out_features, inputs[0][-1])}
 
-    def macs(self, inputs: Shapes, outputs: Shapes) -> int:
+    def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return outputs × in_features: each connection squares one difference and adds it."""
-        return numel(outputs[0]) * inputs[0][-1]
+        return product(("positions", inputs[0][:-1]), ("F_out", self.out_features), ("F_in", inputs[0][-1]))
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return one subtraction a connection."""
@@ -286,20 +287,14 @@ class EuclideanRBF(Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return centres, connections and multiply-accumulates."""
-        features, macs = inputs[0][-1], self.macs(inputs, outputs)
-        centres = Formula(
-            "weights" if self.trainable else "centres",
-            "F_out · F_in",
-            f"{self.out_features} · {features}",
-            self.out_features * features,
-            "" if self.trainable else "a buffer, not learnt",
-        )
-        positions = "·".join(map(str, inputs[0][:-1]))
-        numbers = f"{positions} · {self.out_features} · {features}"
+        connections = self.mac_terms(inputs, outputs)
+        centres = product(("F_out", self.out_features), ("F_in", inputs[0][-1]))
         return (
-            centres,
-            Formula("MACs", "positions · F_out · F_in", numbers, macs, "square and sum"),
-            Formula("FLOPs", "positions · F_out · F_in", numbers, macs, "subtractions, beside 2 × MACs"),
+            Formula.of("weights", centres)
+            if self.trainable
+            else Formula.of("centres", centres, "a buffer, not learnt"),
+            Formula.of("MACs", connections, "square and sum"),
+            Formula.of("FLOPs", connections, "subtractions, beside 2 × MACs"),
         )
 
     @classmethod

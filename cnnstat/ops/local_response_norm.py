@@ -9,7 +9,7 @@ from typing import ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, number
 from cnnstat.ir.facets import NoMacs, SameShape, Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads, sliding
 
@@ -46,7 +46,10 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
         Each takes a square, size − 1 additions, a multiplication by alpha/size, the addition of k, a power (log,
         multiply, exp) and a division.
         """
-        return {"normalization": (self.size + 6) * numel(outputs[0])}
+        return {"normalization": value_of(self._flop_terms(outputs))}
+
+    def _flop_terms(self, outputs: Shapes) -> Terms:
+        return product(("(size + 6)", Written(self.size + 6, f"({self.size} + 6)")), ("outputs", outputs[0]))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return `size` neighbours on the channel axis and the identity in space."""
@@ -61,10 +64,8 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the operations."""
-        numbers = f"({self.size} + 6) · {'·'.join(map(str, outputs[0]))}"
-        value = self.other_flops(inputs, outputs)["normalization"]
         note = "square, size − 1 additions, multiply, add k, power (3), divide"
-        return (Formula("normalization FLOPs", "(size + 6) · outputs", numbers, value, note),)
+        return (Formula.of("normalization FLOPs", self._flop_terms(outputs), note),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import NoMacs, SameShape
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product, value_of
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.spatial import Spatial, channels_and_space
@@ -59,11 +59,16 @@ class Normalization(NoMacs, SameShape, Op):
 
         Else elements × (steps + weight + bias) + statistics × steps.
         """
-        elements = numel(outputs[0])
+        return {"normalization": value_of(self._flop_terms(inputs, outputs))}
+
+    def _flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         if self.is_fixed:
-            return {"normalization": 2 * elements}
-        per_element = len(self.element_steps) + len(self.weights(inputs))
-        return {"normalization": per_element * elements + len(self.statistic_steps) * self.statistics(inputs[0])}
+            return product(("2", 2), ("outputs", outputs[0]))
+        per_element, per_statistic = len(self.element_steps) + len(self.weights(inputs)), len(self.statistic_steps)
+        statistics: Factor = ("statistics", self.statistics(inputs[0]))
+        return product((f"{per_element}", per_element), ("outputs", outputs[0])) + product(
+            (f"{per_statistic}", per_statistic), statistics
+        )
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity with fixed statistics; else every output reads all of the axes its statistic covers."""
@@ -77,23 +82,19 @@ class Normalization(NoMacs, SameShape, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights, buffers, statistics and operations."""
-        sizes = "·".join(map(str, outputs[0]))
-        value = self.other_flops(inputs, outputs)["normalization"]
+        terms = self._flop_terms(inputs, outputs)
         stored = tuple(self._stored(kind, named) for kind, named in self._tensors(inputs) if named)
         if self.is_fixed:
             note = "one scale and one shift, folded from the running statistics"
-            return *stored, Formula("normalization FLOPs", "2 · outputs", f"2 · {sizes}", value, note)
+            return *stored, Formula.of("normalization FLOPs", terms, note)
         count = self.statistics(inputs[0])
-        per_element = len(self.element_steps) + len(self.weights(inputs))
-        per_statistic = len(self.statistic_steps)
+        sizes = f"{number_text(outputs[0])} / {numel(outputs[0]) // count}"
         steps = (*self.element_steps, *self.weights(inputs))
         note = f"an element: {', '.join(steps)}; a statistic: {', '.join(self.statistic_steps)}"
-        symbols = f"{per_element} · outputs + {per_statistic} · statistics"
-        numbers = f"{per_element} · {sizes} + {per_statistic} · {count}"
         return (
             *stored,
-            Formula("statistics", "elements / elements of each", f"{sizes} / {numel(outputs[0]) // count}", count),
-            Formula("normalization FLOPs", symbols, numbers, value, note),
+            Formula("statistics", "elements / elements of each", sizes, count),
+            Formula.of("normalization FLOPs", terms, note),
         )
 
     def _tensors(self, inputs: Shapes) -> tuple[tuple[str, Mapping[str, Shape]], ...]:

@@ -10,10 +10,19 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
 from cnnstat.ir.facets import NoMacs, Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, Written, number_text, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import Reads
-from cnnstat.ops.spatial import Slide, Spatial, channels_and_space, slide_formulas, slide_over, spatial_reads
+from cnnstat.ops.spatial import (
+    Slide,
+    Spatial,
+    channels_and_space,
+    slide_formulas,
+    slide_over,
+    spatial_reads,
+    stride_argument,
+    window_argument,
+)
 
 NO_WEIGHTS = Formula("weights", "none", "0", 0, "pooling has nothing to learn")
 """What `explain` says about the parameters of a pooling layer."""
@@ -24,8 +33,8 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
 
     family: ClassVar[Family] = Family.POOLING
     short_name: ClassVar[str] = "pool"
-    work: ClassVar[tuple[str, str, str]]
-    """Its operations in symbols and in numbers, and what they are."""
+    operations: ClassVar[str]
+    """What is computed for an output."""
     needs_full_windows: ClassVar[bool] = False
     """Whether PyTorch refuses a kernel larger than the input even where padding would make room."""
 
@@ -37,11 +46,6 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
     def kernel(self) -> tuple[int, ...]:
         """The window's size along each axis."""
         return axes(self.kernel_size, self.spatial, "kernel_size")
-
-    @property
-    def taps(self) -> int:
-        """Numbers that one window holds."""
-        return math.prod(self.kernel)
 
     @property
     def slides(self) -> tuple[Slide, ...]:
@@ -65,6 +69,14 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
                 )
         return ((batch, channels, *slide_over(space, slides, self.ceil_mode)),)
 
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return its operations as products of named factors."""
+        raise AssertionError(f"{self.kind} states no operations")
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the operations of all windows."""
+        return {"pooling": value_of(self.flop_terms(inputs, outputs))}
+
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return kernel, stride, padding and dilation of each axis."""
         return spatial_reads([slide.window for slide in self.slides], mixes_channels=False)
@@ -72,45 +84,47 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size and work."""
         sizes = slide_formulas(inputs[0][2:], self.slides, outputs[0][2:], self.ceil_mode)
-        symbols, numbers, note = self.work
-        kernel = "·".join(map(str, self.kernel))
-        numbers = numbers.format(inputs=numel(inputs[0]), outputs=numel(outputs[0]), kernel=kernel)
-        work = sum(self.other_flops(inputs, outputs).values())
-        return (*sizes, NO_WEIGHTS, Formula("FLOPs", symbols, numbers, work, note))
+        return (*sizes, NO_WEIGHTS, Formula.of("FLOPs", self.flop_terms(inputs, outputs), self.operations))
 
 
-@dataclass(frozen=True, repr=False)
-class _MaxPool(_Pool):
-    """Largest number of each window; K numbers take K − 1 comparisons, those on padding counted."""
+class MaybeIndices(Op):
+    """What pools share that find maxima and, if asked, say where they were."""
 
-    work = ("outputs · (K − 1)", "{outputs} · ({kernel} − 1)", "comparisons")
-
-    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
-    stride: int | tuple[int, ...] | None = argument(
-        optional(per_axis(1)), "step of the window; null for the kernel size", None
-    )
-    padding: int | tuple[int, ...] = argument(per_axis(0), "border added on both sides that never wins", 0)
-    dilation: int | tuple[int, ...] = argument(per_axis(1), "distance between the window's taps", 1)
-    return_indices: bool = argument(FLAG, "whether a second output says where each maximum was", False)
-    ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
+    return_indices: bool
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the maxima, and if asked for their indices, by ⌊(W − D(K − 1) − 1 + 2P) / S⌋ + 1."""
+        """Return the shape of the maxima, and if asked for that of their indices."""
         return super().output(inputs) * (1 + self.return_indices)
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
         """Return the model's dtype, and int64 for indices."""
         return (model, "int64")[:count]
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return outputs · (K − 1) comparisons for windows of K numbers."""
-        return {"pooling": numel(outputs[0]) * (self.taps - 1)}
-
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, and an int64 index for each output."""
         if self.return_indices:
             return Saved(inputs=(0,), outputs=(1,))
         return Saved(inputs=(0,), extra=((numel(outputs[0]), "int64"),))
+
+
+@dataclass(frozen=True, repr=False)
+class _MaxPool(MaybeIndices, _Pool):
+    """Largest number of each window; K numbers take K − 1 comparisons, those on padding counted."""
+
+    operations = "comparisons"
+
+    kernel_size: int | tuple[int, ...] = window_argument()
+    stride: int | tuple[int, ...] | None = stride_argument()
+    padding: int | tuple[int, ...] = argument(per_axis(0), "border added on both sides that never wins", 0)
+    dilation: int | tuple[int, ...] = argument(per_axis(1), "distance between the window's taps", 1)
+    return_indices: bool = argument(FLAG, "whether a second output says where each maximum was", False)
+    ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
+
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return outputs · (K − 1) comparisons for windows of K numbers."""
+        kernel = self.kernel
+        compared = Written(math.prod(kernel) - 1, f"({number_text(kernel)} − 1)")
+        return product(("outputs", numel(outputs[0])), ("(K − 1)", compared))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -144,19 +158,17 @@ class MaxPool3d(_MaxPool, spatial=3):
 class _AvgPool(_Pool):
     """Mean of each window; K numbers take K − 1 additions and one division, those on padding counted."""
 
-    work = ("outputs · K", "{outputs} · {kernel}", "K − 1 additions and one division an output")
+    operations = "K − 1 additions and one division an output"
 
-    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
-    stride: int | tuple[int, ...] | None = argument(
-        optional(per_axis(1)), "step of the window; null for the kernel size", None
-    )
+    kernel_size: int | tuple[int, ...] = window_argument()
+    stride: int | tuple[int, ...] | None = stride_argument()
     padding: int | tuple[int, ...] = argument(per_axis(0), "zeros added on both sides", 0)
     ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
     count_include_pad: bool = argument(FLAG, "whether the mean counts the zeros of the padding", True)
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return outputs · K: K − 1 additions and one division for windows of K numbers."""
-        return {"pooling": numel(outputs[0]) * self.taps}
+        return product(("outputs", numel(outputs[0])), ("K", self.kernel))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, which PyTorch keeps though only its size matters."""
@@ -209,17 +221,11 @@ class AvgPool3d(_AvgPoolWithDivisor, spatial=3):
 class _LPPool(_Pool):
     """Root of a sum of powers, (Σ x^p)^(1/p)."""
 
-    work = (
-        "inputs + outputs · K",
-        "{inputs} + {outputs} · {kernel}",
-        "one power an input; K − 1 additions and one root an output",
-    )
+    operations = "one power an input; K − 1 additions and one root an output"
 
     norm_type: float = argument(number(), "the exponent p; 1 sums, larger ones come close to the maximum")
-    kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the window, one number or one for each axis")
-    stride: int | tuple[int, ...] | None = argument(
-        optional(per_axis(1)), "step of the window; null for the kernel size", None
-    )
+    kernel_size: int | tuple[int, ...] = window_argument()
+    stride: int | tuple[int, ...] | None = stride_argument()
     ceil_mode: bool = argument(FLAG, "whether a last window may hang over the end", False)
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -228,9 +234,9 @@ class _LPPool(_Pool):
             raise OpError("norm_type=0 has no root 1/p; use another number, such as 2")
         return super().output(inputs)
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return inputs + outputs · K: one power an input, K − 1 additions and one root an output."""
-        return {"pooling": numel(inputs[0]) + numel(outputs[0]) * self.taps}
+        return product(("inputs", numel(inputs[0]))) + product(("outputs", numel(outputs[0])), ("K", self.kernel))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, its powers, and mean, sign, magnitude and sum of every window."""

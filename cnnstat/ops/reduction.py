@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.ir.argument import FLAG, argument
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.view import AXES, axis_indices
@@ -38,8 +37,12 @@ class _Reduction(Weightless, NoMacs, Op):
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return outputs · (n − 1): n numbers take n − 1 additions or comparisons; a mean one division more."""
-        count = numel(inputs[0]) // numel(outputs[0])
-        return {"pooling": numel(outputs[0]) * (count if self.divides else count - 1)}
+        return {"pooling": value_of(self._flop_terms(inputs, outputs))}
+
+    def _flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        n = numel(inputs[0]) // numel(outputs[0])
+        each: Factor = ("n", n) if self.divides else ("(n − 1)", Written(n - 1, f"({n} − 1)"))
+        return product(("outputs", numel(outputs[0])), each)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that reduced axes that stay read the whole axis; those that go are read by no output axis."""
@@ -49,12 +52,10 @@ class _Reduction(Weightless, NoMacs, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return how many numbers become one, and the operations that takes."""
-        sizes = [inputs[0][axis] for axis in self._reduced(inputs[0])]
-        count = math.prod(sizes)
-        symbols, times = ("outputs · n", f"{count}") if self.divides else ("outputs · (n − 1)", f"({count} − 1)")
+        sizes = tuple(inputs[0][axis] for axis in self._reduced(inputs[0]))
         return (
-            Formula("numbers that become one", "n = Π reduced sizes", "·".join(map(str, sizes)), count),
-            Formula("FLOPs", symbols, f"{numel(outputs[0])} · {times}", self.other_flops(inputs, outputs)["pooling"]),
+            Formula.of("numbers that become one", product(("n = Π reduced sizes", sizes))),
+            Formula.of("FLOPs", self._flop_terms(inputs, outputs)),
         )
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, list_of, number, optional, per_axis
 from cnnstat.ir.facets import NoMacs, Weightless
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, product, value_of
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, AxisRule, Reads, adaptive, interpolated, nearest
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, spatial_reads
@@ -105,11 +105,15 @@ class _Resize(Weightless, NoMacs, Op):
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return outputs × operations for each, see `Upsample`; none for nearest."""
-        (shape, *_), (made,) = inputs, outputs
+        flops = value_of(self._flop_terms(inputs, outputs))
+        return {"resampling": flops} if flops else {}
+
+    def _flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         if self.mode == "area":
-            return {"resampling": numel(made[:2]) * math.prod(axis.bins for axis in self.axes(inputs))}
-        each = self._flops_per_output(len(shape) - 2)
-        return {"resampling": numel(made) * each} if each else {}
+            bins = (axis.bins for axis in self.axes(inputs))
+            return product(("N·C·Π Σ bin sizes", (*outputs[0][:2], *bins)))
+        symbol = "0" if self.mode in FREE_MODES else "5·7" if self.mode == "bicubic" else "3·(2^d − 1)"
+        return product(("outputs", numel(outputs[0])), (symbol, self._flops_per_output(len(inputs[0]) - 2)))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the pixels around the place an output comes from; a second input is read for its size only."""
@@ -124,18 +128,12 @@ class _Resize(Weightless, NoMacs, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the output sizes and the operations."""
-        spatial, (made,) = len(inputs[0]) - 2, outputs
+        spatial = len(inputs[0]) - 2
         sizes = (
             _size_formula(name, symbol, axis)
             for name, symbol, axis in zip(AXIS_NAMES[spatial], AXIS_SYMBOLS[spatial], self.axes(inputs))
         )
-        flops = sum(self.other_flops(inputs, outputs).values())
-        if self.mode == "area":
-            bins = "·".join(str(axis.bins) for axis in self.axes(inputs))
-            return (*sizes, Formula("FLOPs", "N·C·Π Σ bin sizes", f"{made[0]}·{made[1]}·{bins}", flops))
-        symbols = "0" if self.mode in FREE_MODES else "5·7" if self.mode == "bicubic" else "3·(2^d − 1)"
-        each = self._flops_per_output(spatial)
-        return (*sizes, Formula("FLOPs", f"outputs · {symbols}", f"{numel(made)} · {each}", flops))
+        return (*sizes, Formula.of("FLOPs", self._flop_terms(inputs, outputs)))
 
 
 def _size_formula(name: str, symbol: str, axis: Resizing) -> Formula:

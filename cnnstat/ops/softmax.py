@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, optional
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, AxisRule, Reads, Window
 from cnnstat.ops.activation import Activation, KeepsOutput
@@ -85,24 +84,15 @@ class LogSoftmax(_Softmax):
     derivative = "∂fᵢ/∂xⱼ = 1 − e^fᵢ if i = j, else −e^fⱼ"
     steps = ("compare", "subtract", "exp", "add", "subtract")
 
-    def _vectors(self, shape: Shape) -> int:
-        """Return how many vectors the tensor holds along `dim`."""
-        return numel(shape) // shape[self.axis(shape)]
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, outputs: Shapes) -> Terms:
         """Return 5 operations an element and one logarithm for each vector along `dim`."""
-        return {"activation": len(self.steps) * numel(outputs[0]) + self._vectors(outputs[0])}
+        shape = outputs[0]
+        return super().flop_terms(outputs) + product(("vectors", numel(shape) // shape[self.axis(shape)]))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the operations; every vector adds one logarithm."""
         (line,) = super().formulas(inputs, outputs)
-        return (
-            line._replace(
-                symbols=f"{line.symbols} + vectors",
-                numbers=f"{line.numbers} + {self._vectors(outputs[0])}",
-                note=f"{line.note}, and one log a vector",
-            ),
-        )
+        return (line._replace(note=f"{line.note}, and one log a vector"),)
 
 
 @register

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
+from cnnstat.ir.argument import argument, optional, per_axis
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
@@ -57,6 +58,16 @@ class Slide(NamedTuple):
             return span // self.stride + 1
         size = -(-span // self.stride) + 1
         return size - 1 if (size - 1) * self.stride >= length + self.before else size
+
+
+def window_argument() -> Any:
+    """Declare the size of a pooling window."""
+    return argument(per_axis(1), "size of the window, one number or one for each axis")
+
+
+def stride_argument() -> Any:
+    """Declare the step of a pooling window."""
+    return argument(optional(per_axis(1)), "step of the window; null for the kernel size", None)
 
 
 def kernel_letters(spatial: int) -> str:
