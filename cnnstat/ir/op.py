@@ -106,6 +106,8 @@ class Op:
     """What an activation computes (`f(x) = max(0, x)`); empty for every other op."""
     derivative: ClassVar[str] = ""
     """Its derivative (`f′(x) = 1 if x > 0, else 0`); empty for every other op."""
+    flop_part: ClassVar[str] = ""
+    """The kind of its FLOPs beyond 2 × MACs, where it states them as `flop_terms`."""
     operator: ClassVar[str] = ""
     """Python's operator for it (`+`); empty where there is none."""
 
@@ -167,6 +169,10 @@ class Op:
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return the floating-point operations of inference beyond 2 × MACs, by kind (`bias`, `activation`, …)."""
+        return {self.flop_part: value_of(self.flop_terms(inputs, outputs))}
+
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return those of ops that have one kind (`flop_part`) as products of named factors, which `explain` prints."""
         raise AssertionError(f"{self.kind} states no other_flops")
 
     def connections(self, inputs: Shapes, outputs: Shapes) -> int:
@@ -267,6 +273,9 @@ def numel(shape: Shape) -> int:
     return math.prod(shape)
 
 
+TERMS = {"mac_terms": "macs", "flop_terms": "other_flops"}
+"""Facets that can be stated as named factors, instead of as numbers."""
+
 _FACETS = ("output", "weights", "buffers", "macs", "other_flops", "window", "saved", "formulas", "examples")
 
 OpType = TypeVar("OpType", bound=type[Op])
@@ -278,7 +287,7 @@ def register(cls: OpType) -> OpType:
     Raises TypeError that lists what is missing.
     """
     stated = {name for base in cls.__mro__ if base is not Op for name in vars(base)}
-    stated |= {"macs"} if "mac_terms" in stated else set()
+    stated |= {facet for terms, facet in TERMS.items() if terms in stated}
     missing = [facet for facet in (*_FACETS, "family", "torch") if facet not in stated]
     # A dataclass without a docstring gets its signature for one.
     missing += ["docstring"] * (not cls.__doc__ or cls.__doc__.startswith(f"{cls.__name__}("))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number
 from cnnstat.ir.facets import NoMacs, Pointwise, SameShape, Weightless
-from cnnstat.ir.formula import Formula, Terms, product, value_of
+from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shapes, Storage, numel, register
 
 
@@ -24,6 +23,7 @@ class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
     """A function of each element; its class lists the elementary operations that one element takes."""
 
     family: ClassVar[Family] = Family.ACTIVATION
+    flop_part: ClassVar[str] = "activation"
     steps: ClassVar[tuple[str, ...]]
     """The elementary operations of one output element, in order; each counts 1."""
 
@@ -31,12 +31,8 @@ class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
         """Return the elementary operations of one output element with the arguments given."""
         return self.steps
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return output elements × elementary operations of one element."""
-        return {"activation": value_of(self.flop_terms(outputs))}
-
-    def flop_terms(self, outputs: Shapes) -> Terms:
-        """Return the same as products of named factors."""
         count = len(self.element_steps())
         return product((f"{count}", count), ("outputs", outputs[0]))
 
@@ -47,7 +43,7 @@ class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the operations, with the function and the steps of one element as a note."""
         note = f"{self.equation}: {', '.join(self.element_steps())}"
-        return (Formula.of("activation FLOPs", self.flop_terms(outputs), note),)
+        return (Formula.of("activation FLOPs", self.flop_terms(inputs, outputs), note),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

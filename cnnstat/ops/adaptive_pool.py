@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, integer, list_of, optional
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
+from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
 from cnnstat.ops.pool import NO_WEIGHTS, MaybeIndices
@@ -164,6 +164,7 @@ class _GlobalPool(Weightless, NoMacs, Op):
     """One number a channel for all positions; every spatial axis stays, with size 1."""
 
     family: ClassVar[Family] = Family.POOLING
+    flop_part: ClassVar[str] = "pooling"
     short_name: ClassVar[str] = "pool"
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -181,14 +182,6 @@ class _GlobalPool(Weightless, NoMacs, Op):
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the spatial axes, which stay."""
         return {"dim": tuple(range(2, len(inputs[0]))), "keepdim": True}
-
-    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return its operations as products of named factors."""
-        raise AssertionError(f"{self.kind} states no operations")
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return the operations of all channels."""
-        return {"pooling": value_of(self.flop_terms(inputs, outputs))}
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return how many positions become one, and the work."""
@@ -219,7 +212,7 @@ class GlobalMaxPool(_GlobalPool):
     torch = "torch.amax"
 
     def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return K − 1 comparisons an output."""
+        """Return inputs − outputs comparisons."""
         count = math.prod(inputs[0][2:])
         return product(("outputs", numel(outputs[0])), ("(K − 1)", Written(count - 1, f"({count} − 1)")))
 

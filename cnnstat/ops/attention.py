@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import Weightless
-from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.join import broadcast
@@ -56,6 +55,7 @@ class ScaledDotProductAttention(Weightless, Op):
     """
 
     family = Family.ATTENTION
+    flop_part = "attention"
     torch = "torch.nn.functional.scaled_dot_product_attention"
     input_count = (3, 4)
     feature_axis = -1
@@ -122,11 +122,8 @@ class ScaledDotProductAttention(Weightless, Op):
             return product(("scores", sizes.scores), ("(E + Eᵥ)", Written(key + value, f"({key} + {value})")))
         return product(("scores", sizes.scores), ("E", key)) + product(("weights", sizes.weights), ("Eᵥ", value))
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return 6 operations a score, scaling and softmax, and one more where a mask is added."""
-        return {"attention": value_of(self._flop_terms(inputs))}
-
-    def _flop_terms(self, inputs: Shapes) -> Terms:
         return product(("scores", self.sizes(inputs).scores), ("operations", 1 + len(SOFTMAX) + len(inputs[3:])))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
@@ -192,7 +189,7 @@ class ScaledDotProductAttention(Weightless, Op):
         return (
             Formula.of("scores", scores, "QKᵀ, one a query and key"),
             Formula.of("MACs", self.mac_terms(inputs, outputs), "QKᵀ and its softmax times V"),
-            Formula.of("FLOPs", self._flop_terms(inputs), note),
+            Formula.of("FLOPs", self.flop_terms(inputs, outputs), note),
         )
 
     @classmethod

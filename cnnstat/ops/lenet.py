@@ -191,7 +191,7 @@ class ConnectionTableConv2d(Biased, Op):
         return self._with_bias((self.pairs, *self.kernel), self.out_channels)
 
     def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return positions of a map × pairs × kernel."""
+        """Return pairs × kernel × positions of a map."""
         batch, _, *sizes = outputs[0]
         return product(("positions", (batch, *sizes)), ("pairs", self.pairs), ("K_H·K_W", self.kernel))
 

@@ -32,6 +32,10 @@ class _FullyConnected(Biased, Op):
     out_features: int = argument(integer(1), "number of outputs at each position")
     bias: bool = argument(FLAG, "whether one number an output feature is added", True)
 
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return the additions of the bias, one an output."""
+        return super().other_flops(inputs, outputs)
+
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity on all axes but the last, which every output reads as a whole."""
         return tuple(map(leading, inputs))
@@ -69,7 +73,7 @@ class Linear(_FullyConnected):
         return self._with_bias((self.out_features, inputs[0][-1]), self.out_features)
 
     def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return positions × weights: every output is one dot product with its input."""
+        """Return outputs × in_features: every output is one dot product with its input."""
         return product(("positions", inputs[0][:-1]), *self._weight_factors(inputs))
 
     def _weight_factors(self, inputs: Shapes) -> tuple[Factor, Factor]:
@@ -129,7 +133,7 @@ class Bilinear(_FullyConnected):
         return numel(inputs[0]) * inputs[1][-1]
 
     def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return products of the inputs × F_out."""
+        """Return outputs × F₁·F₂."""
         return product(("products", self._products(inputs)), ("F_out", self.out_features))
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:

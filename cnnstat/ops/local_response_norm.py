@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, number
 from cnnstat.ir.facets import NoMacs, SameShape, Weightless
-from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
+from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads, sliding
 
@@ -25,6 +24,7 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
     family: ClassVar[Family] = Family.NORMALIZATION
     torch: ClassVar[str] = "torch.nn.LocalResponseNorm"
     short_name: ClassVar[str] = "norm"
+    flop_part: ClassVar[str] = "normalization"
 
     size: int = argument(integer(1), "neighbouring channels in the sum, itself included")
     alpha: float = argument(number(), "weight of their mean square", 1e-4)
@@ -40,15 +40,12 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
             )
         return inputs
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return outputs × (size + 6).
 
         Each takes a square, size − 1 additions, a multiplication by alpha/size, the addition of k, a power (log,
         multiply, exp) and a division.
         """
-        return {"normalization": value_of(self._flop_terms(outputs))}
-
-    def _flop_terms(self, outputs: Shapes) -> Terms:
         return product(("(size + 6)", Written(self.size + 6, f"({self.size} + 6)")), ("outputs", outputs[0]))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
@@ -65,7 +62,7 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the operations."""
         note = "square, size − 1 additions, multiply, add k, power (3), divide"
-        return (Formula.of("normalization FLOPs", self._flop_terms(outputs), note),)
+        return (Formula.of("normalization FLOPs", self.flop_terms(inputs, outputs), note),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import NoMacs, SameShape
-from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product, value_of
+from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.spatial import Spatial, channels_and_space
@@ -25,6 +25,7 @@ class Normalization(NoMacs, SameShape, Op):
 
     family: ClassVar[Family] = Family.NORMALIZATION
     short_name: ClassVar[str] = "norm"
+    flop_part: ClassVar[str] = "normalization"
     element_steps: ClassVar[tuple[str, ...]] = ("add", "subtract", "multiply", "add", "multiply")
     """Sum for the mean; deviation, its square and their sum for the variance; division by the deviation."""
     statistic_steps: ClassVar[tuple[str, ...]] = ("divide", "divide", "add", "sqrt", "divide")
@@ -54,14 +55,11 @@ class Normalization(NoMacs, SameShape, Op):
         """Return no tensors."""
         return {}
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return 2 an element (one scale, one shift, whatever is learnt) with fixed statistics.
 
         Else elements × (steps + weight + bias) + statistics × steps.
         """
-        return {"normalization": value_of(self._flop_terms(inputs, outputs))}
-
-    def _flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         if self.is_fixed:
             return product(("2", 2), ("outputs", outputs[0]))
         per_element, per_statistic = len(self.element_steps) + len(self.weights(inputs)), len(self.statistic_steps)
@@ -82,7 +80,7 @@ class Normalization(NoMacs, SameShape, Op):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights, buffers, statistics and operations."""
-        terms = self._flop_terms(inputs, outputs)
+        terms = self.flop_terms(inputs, outputs)
         stored = tuple(self._stored(kind, named) for kind, named in self._tensors(inputs) if named)
         if self.is_fixed:
             note = "one scale and one shift, folded from the running statistics"

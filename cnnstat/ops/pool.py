@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
 from cnnstat.ir.facets import NoMacs, Weightless
-from cnnstat.ir.formula import Formula, Terms, Written, number_text, product, value_of
+from cnnstat.ir.formula import Formula, Terms, Written, number_text, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
 from cnnstat.ir.window import Reads
 from cnnstat.ops.spatial import (
@@ -32,6 +31,7 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
     """What all pools of a sliding window share."""
 
     family: ClassVar[Family] = Family.POOLING
+    flop_part: ClassVar[str] = "pooling"
     short_name: ClassVar[str] = "pool"
     operations: ClassVar[str]
     """What is computed for an output."""
@@ -68,14 +68,6 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
                     f"use at most {slide.kernel // 2}, or pad in a layer of its own"
                 )
         return ((batch, channels, *slide_over(space, slides, self.ceil_mode)),)
-
-    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return its operations as products of named factors."""
-        raise AssertionError(f"{self.kind} states no operations")
-
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return the operations of all windows."""
-        return {"pooling": value_of(self.flop_terms(inputs, outputs))}
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return kernel, stride, padding and dilation of each axis."""

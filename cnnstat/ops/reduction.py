@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.ir.argument import FLAG, argument
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
+from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.view import AXES, axis_indices
@@ -19,6 +18,7 @@ class _Reduction(Weightless, NoMacs, Op):
     """What reductions share: one number for all that lies along the reduced axes."""
 
     family: ClassVar[Family] = Family.POOLING
+    flop_part: ClassVar[str] = "pooling"
     divides: ClassVar[bool] = False
 
     dim: int | tuple[int, ...] = argument(AXES, "the axis or axes that are reduced")
@@ -35,11 +35,8 @@ class _Reduction(Weightless, NoMacs, Op):
         sizes = ((axis, 1 if axis in reduced else size) for axis, size in enumerate(shape))
         return (tuple(size for axis, size in sizes if self.keepdim or axis not in reduced),)
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return outputs · (n − 1): n numbers take n − 1 additions or comparisons; a mean one division more."""
-        return {"pooling": value_of(self._flop_terms(inputs, outputs))}
-
-    def _flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         n = numel(inputs[0]) // numel(outputs[0])
         each: Factor = ("n", n) if self.divides else ("(n − 1)", Written(n - 1, f"({n} − 1)"))
         return product(("outputs", numel(outputs[0])), each)
@@ -55,7 +52,7 @@ class _Reduction(Weightless, NoMacs, Op):
         sizes = tuple(inputs[0][axis] for axis in self._reduced(inputs[0]))
         return (
             Formula.of("numbers that become one", product(("n = Π reduced sizes", sizes))),
-            Formula.of("FLOPs", self._flop_terms(inputs, outputs)),
+            Formula.of("FLOPs", self.flop_terms(inputs, outputs)),
         )
 
     @classmethod

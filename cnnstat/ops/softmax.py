@@ -84,10 +84,10 @@ class LogSoftmax(_Softmax):
     derivative = "∂fᵢ/∂xⱼ = 1 − e^fᵢ if i = j, else −e^fⱼ"
     steps = ("compare", "subtract", "exp", "add", "subtract")
 
-    def flop_terms(self, outputs: Shapes) -> Terms:
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return 5 operations an element and one logarithm for each vector along `dim`."""
         shape = outputs[0]
-        return super().flop_terms(outputs) + product(("vectors", numel(shape) // shape[self.axis(shape)]))
+        return super().flop_terms(inputs, outputs) + product(("vectors", numel(shape) // shape[self.axis(shape)]))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the operations; every vector adds one logarithm."""

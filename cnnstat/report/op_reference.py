@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Op, Shapes
+from cnnstat.ir.op import TERMS, Example, Op, Shapes
 from cnnstat.ops import lookup
 
 CONVENTIONS = {"MACs": "macs", "other FLOPs": "other_flops", "weights": "weights", "kept for backward": "saved"}
@@ -112,9 +112,16 @@ class Reference:
 
 
 def _documented(op: type[Op], facet: str) -> str:
-    """Return what the docstring of a facet says is returned."""
+    """Return what the docstring of a facet, or of the factors it is stated as, says is returned."""
+    facet = next((terms for terms, of in TERMS.items() if of == facet and _states(op, terms, facet)), facet)
     text = " ".join((inspect.getdoc(getattr(op, facet)) or "").split())
     return text.removeprefix("Return ").removesuffix(".")
+
+
+def _states(op: type[Op], terms: str, facet: str) -> bool:
+    """Return whether the class that decides on a facet does so by its factors."""
+    first = next(base for base in op.__mro__ if terms in vars(base) or facet in vars(base))
+    return first is not Op and terms in vars(first)
 
 
 def value_text(value: Any) -> str:
