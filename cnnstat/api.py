@@ -7,10 +7,11 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, compare_analyses
+from cnnstat.choices import Device, ExportFormat, Optimizer
 from cnnstat.errors import did_you_mean
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.load import model_reference
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from cnnstat.verify.findings import Verification
 
     Source = str | os.PathLike[str] | Graph | torch.nn.Module
-    Optimizer = Literal["sgd", "momentum", "adam"]
-    Device = Literal[
-        "cpu", "mps", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"
-    ]
 
     class AnalysisOptions(ModelOptions, total=False):
         """The options of `analyze`."""
@@ -136,7 +133,7 @@ def export(
     source: Source,
     input: Any = None,
     *,
-    to: Literal["yaml", "json", "torch"] = "yaml",
+    to: ExportFormat = "yaml",
     **options: Unpack[ModelOptions],
 ) -> str:
     """Return a model as text: a spec that analyzes to the same figures, or a PyTorch file that needs nothing else.

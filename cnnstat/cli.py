@@ -50,9 +50,11 @@ class Commands(TyperGroup):
 
 def load_command(name: str) -> Any:
     """Return the command that typer makes of a function under cnnstat.commands."""
+    from cnnstat.commands.options import flattened
+
     module, function = COMMANDS[name].split(":")
     single = typer.Typer(add_completion=False, context_settings=HELP_FLAGS)
-    single.command(name)(getattr(import_module(f"cnnstat.commands.{module}"), function))
+    single.command(name)(flattened(getattr(import_module(f"cnnstat.commands.{module}"), function)))
     return typer.main.get_command(single)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
-    {"errors"},
+    {"errors", "choices"},
     {"units", "quantity", "garbage_collection"},
     {"ir"},
     {"ops", "analysis"},

@@ -3,43 +3,31 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from cnnstat import console
+from cnnstat.choices import CheckFormat, Mode, Optimizer
 from cnnstat.commands.options import (
     FLAG,
     MODE,
     OPTIMIZER,
-    ArgumentOption,
-    BatchOption,
     DeviceOption,
-    DtypeOption,
-    InputOption,
-    Mode,
-    Optimizer,
-    SetOption,
+    ModelOptions,
     ThreadsOption,
-    TracebackOption,
-    make_request,
     zoo_names,
 )
 
 
-class CheckFormat(str, Enum):
-    """Output formats of `check`."""
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(ModelOptions):
+    """The options of a model, two of which the configuration decides where they are not given."""
 
-    table = "table"
-    json = "json"
-    markdown = "markdown"
-    summary = "summary"
-    github = "github"
-    gitlab = "gitlab"
-    junit = "junit"
-    sarif = "sarif"
+    mode: Annotated[Mode | None, MODE] = None  # type: ignore[assignment]  # the same option, without a default
+    optimizer: Annotated[Optimizer | None, OPTIMIZER] = None
 
 
 def limit_option(flag: str, said: str) -> Any:
@@ -87,14 +75,8 @@ def check(
             help="Growth against the baseline, as in params=2%.", metavar="METRIC=AMOUNT", rich_help_panel="Limits"
         ),
     ] = None,
-    input: InputOption = None,
-    batch: BatchOption = None,
-    dtype: DtypeOption = None,
-    set: SetOption = None,
-    arg: ArgumentOption = None,
-    mode: Annotated[Mode | None, MODE] = None,
-    traceback: TracebackOption = False,
-    optimizer: Annotated[Optimizer | None, OPTIMIZER] = None,
+    *,
+    model: CheckOptions,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file.", metavar="FILE")] = None,
@@ -117,7 +99,7 @@ def check(
         typer.Option(
             "--format", "-f", help="table, json, markdown, summary, github, gitlab, junit or sarif.", metavar="FORMAT"
         ),
-    ] = CheckFormat.table,
+    ] = "table",
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="Write a file too.", metavar="FORMAT:PATH")
     ] = None,
@@ -146,9 +128,9 @@ def check(
     options = run.Options(
         sources=tuple(sources or ()),
         limits=run.flag_limits(flags, max_increase or ()),
-        request=make_request(input, batch, dtype, set, arg, mode or Mode.eval),
-        mode=mode.value if mode else None,
-        optimizer=optimizer.value if optimizer else None,
+        request=model.request(),
+        mode=model.mode,
+        optimizer=model.optimizer,
         config=config,
         baseline=baseline,
         baseline_ref=baseline_ref,
@@ -163,10 +145,10 @@ def check(
         return
     outputs = formats.parse_outputs(output or ())
     result = run.check(options)
-    formats.write_outputs(result, outputs, format.value)
-    if format is CheckFormat.table:
+    formats.write_outputs(result, outputs, format)
+    if format == "table":
         with console.open_output(None) as out:
-            formats.print_result(result, format.value, out)
+            formats.print_result(result, format, out)
     else:  # no other format needs rich, which takes longer to import than twenty specs to check
-        sys.stdout.write(formats.render(result, format.value))
+        sys.stdout.write(formats.render(result, format))
     raise typer.Exit(0 if exit_zero else result.exit_code)

@@ -7,23 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import (
-    ArgumentOption,
-    BatchOption,
-    DtypeOption,
-    Format,
-    FormatOption,
-    InputOption,
-    Mode,
-    ModeOption,
-    Optimizer,
-    OutputOption,
-    SetOption,
-    SourceArgument,
-    StrictOption,
-    TracebackOption,
-    load_analysis,
-)
+from cnnstat.commands.options import FormatOption, ModelOptions, OutputOption, SourceArgument, StrictOption
 
 
 def explain(
@@ -31,20 +15,14 @@ def explain(
     layer: Annotated[
         str, typer.Argument(metavar="LAYER", help="Name of a layer, the end of its name, or its row number.")
     ],
-    input: InputOption = None,
-    batch: BatchOption = None,
-    dtype: DtypeOption = None,
-    set: SetOption = None,
-    arg: ArgumentOption = None,
-    mode: ModeOption = Mode.eval,
-    traceback: TracebackOption = False,
+    model: ModelOptions,
     strict_receptive_field: StrictOption = False,
-    format: FormatOption = Format.table,
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Write out the arithmetic of one layer with its numbers put in."""
     from cnnstat import report
 
-    analysis = load_analysis(source, input, batch, dtype, set, arg, mode, Optimizer.sgd, strict_receptive_field)
+    analysis = model.analyze(source, strict_receptive_field=strict_receptive_field)
     with console.open_output(output) as out:
-        report.write_explanation(analysis, layer, format.value, out)
+        report.write_explanation(analysis, layer, format, out)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from cnnstat import console
-from cnnstat.commands.options import Format, FormatOption, OutputOption
+from cnnstat.commands.options import FormatOption, OutputOption
 
 
-def list_zoo(format: FormatOption = Format.table, output: OutputOption = None) -> None:
+def list_zoo(format: FormatOption = "table", output: OutputOption = None) -> None:
     """List the networks of the zoo with their titles and totals."""
     from cnnstat import api, report
     from cnnstat.sources import zoo
 
     analyses = [api.analyze(name) for name in zoo.names()]
     with console.open_output(output) as out:
-        report.write_zoo(analyses, format.value, out)
+        report.write_zoo(analyses, format, out)

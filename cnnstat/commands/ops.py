@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import Format, FormatOption, OutputOption
+from cnnstat.commands.options import FormatOption, OutputOption
 
 
 def op_names(incomplete: str) -> list[str]:
@@ -21,11 +21,11 @@ def ops(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="An op; without one, all are listed.", autocompletion=op_names)
     ] = None,
-    format: FormatOption = Format.table,
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Show every op, or one with its arguments, formulas and (for activations) plot."""
     from cnnstat import report
 
     with console.open_output(output) as out:
-        report.write_ops(name, format.value, out)
+        report.write_ops(name, format, out)

@@ -1,57 +1,122 @@
-"""Options that several commands share, and what they ask for together."""
+"""Options that several commands share: those of a model stand together in one class."""
 
 from __future__ import annotations
 
-from enum import Enum
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from cnnstat import console
+from cnnstat.choices import Format, Mode, Optimizer, PageFormat
+
+if TYPE_CHECKING:
+    from cnnstat.analysis.analysis import Analysis
+    from cnnstat.sources.request import Request
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
-
-MODEL = "Model"
-"""Heading of the options that choose or change a model, in every command's help."""
 
 FLAG = ""
 """What a flag takes, for its help: nothing, where typer would write its type."""
 
 
-class Format(str, Enum):
-    """Output formats."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
+def model_option(*names: str, help: str, metavar: str, **others: Any) -> Any:
+    """Return an option that chooses or changes a model; these stand under one heading in every command's help."""
+    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel="Model", **others)
 
 
-class PageFormat(str, Enum):
-    """Output formats of what can also be a page of its own."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    html = "html"
+MODE = model_option("--mode", help="Mode a PyTorch model runs in: eval or train.", metavar="MODE")
+OPTIMIZER = typer.Option(help="Whose state training memory includes: sgd, momentum or adam.", metavar="NAME")
 
 
-class Optimizer(str, Enum):
-    """Optimizers, by the state they keep for every parameter: none, one copy, two copies."""
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """What is to be changed about a model."""
 
-    sgd = "sgd"
-    momentum = "momentum"
-    adam = "adam"
+    input: Annotated[
+        list[str] | None,
+        model_option(
+            "--input",
+            help="Input sizes, with or without the batch: 3x227x227, or name=1x128:int64.",
+            metavar="SIZES",
+        ),
+    ] = None
+    batch: Annotated[int | None, model_option("--batch", help="Batch size (1 unless given).", metavar="N")] = None
+    dtype: Annotated[
+        str | None,
+        model_option("--dtype", help="Dtype of weights and activations, such as float16.", metavar="DTYPE"),
+    ] = None
+    set: Annotated[
+        list[str] | None,
+        model_option("--set", help="Give a variable of the spec another value.", metavar="NAME=VALUE"),
+    ] = None
+    arg: Annotated[
+        list[str] | None,
+        model_option("--arg", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"),
+    ] = None
+    mode: Annotated[Mode, MODE] = "eval"
+    traceback: Annotated[
+        bool,
+        model_option(
+            "--traceback",
+            help="Show a PyTorch model's own error too.",
+            metavar=FLAG,
+            callback=console.show_tracebacks,
+            is_eager=True,
+        ),
+    ] = False
+
+    def request(self) -> Request:
+        """Return the options read; raises RequestError."""
+        from cnnstat.sources.request import Request, parse_arguments, parse_inputs, parse_variables
+
+        return Request(
+            inputs=parse_inputs(self.input or ()),
+            batch=self.batch,
+            dtype=self.dtype,
+            variables=parse_variables(self.set or ()),
+            arguments=parse_arguments(self.arg or ()),
+            mode=self.mode or "eval",
+        )
+
+    def analyze(self, source: str, optimizer: Optimizer = "sgd", strict_receptive_field: bool = False) -> Analysis:
+        """Return the analysis of a model with these options; raises CnnstatError."""
+        from cnnstat.analysis.analysis import analyze_graph
+        from cnnstat.sources.load import load_source
+
+        return analyze_graph(load_source(source, self.request()), optimizer=optimizer, strict=strict_receptive_field)
 
 
-class Mode(str, Enum):
-    """Modes of a PyTorch model."""
+def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a command whose classes of options, as ModelOptions, are taken apart, so that typer sees every option."""
+    types = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
+    options: dict[str, inspect.Parameter] = {}
+    for parameter in inspect.signature(command).parameters.values():
+        if parameter.name in groups:
+            kind = groups[parameter.name]
+            kinds = get_type_hints(kind, include_extras=True)
+            defaults = {field.name: field.default for field in fields(kind)}
+        else:
+            kinds, defaults = types, {parameter.name: parameter.default}
+        for name, default in defaults.items():
+            options[name] = inspect.Parameter(
+                name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name]
+            )
 
-    eval = "eval"
-    train = "train"
+    def run(**given: Any) -> Any:
+        for name, kind in groups.items():
+            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
+        return command(**given)
+
+    run.__doc__ = command.__doc__
+    run.__annotations__ = {name: option.annotation for name, option in options.items()}
+    run.__signature__ = inspect.Signature([*options.values()])  # type: ignore[attr-defined]  # read by typer
+    return run
 
 
 def zoo_names(incomplete: str) -> list[str]:
@@ -70,58 +135,6 @@ SourceArgument = Annotated[
         autocompletion=zoo_names,
     ),
 ]
-InputOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input",
-        help="Input sizes, with or without the batch: 3x227x227, or name=1x128:int64.",
-        metavar="SIZES",
-        rich_help_panel=MODEL,
-    ),
-]
-BatchOption = Annotated[
-    int | None, typer.Option("--batch", help="Batch size (1 unless given).", metavar="N", rich_help_panel=MODEL)
-]
-DtypeOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        help="Dtype of weights and activations, such as float16.",
-        metavar="DTYPE",
-        rich_help_panel=MODEL,
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", help="Give a variable of the spec another value.", metavar="NAME=VALUE", rich_help_panel=MODEL
-    ),
-]
-ArgumentOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--arg",
-        help="Give the class or function of a PyTorch model an argument.",
-        metavar="NAME=VALUE",
-        rich_help_panel=MODEL,
-    ),
-]
-MODE = typer.Option(
-    "--mode", help="Mode a PyTorch model runs in: eval or train.", metavar="MODE", rich_help_panel=MODEL
-)
-ModeOption = Annotated[Mode, MODE]
-TracebackOption = Annotated[
-    bool,
-    typer.Option(
-        "--traceback",
-        help="Show a PyTorch model's own error too.",
-        callback=console.show_tracebacks,
-        is_eager=True,
-        metavar=FLAG,
-        rich_help_panel=MODEL,
-    ),
-]
-OPTIMIZER = typer.Option(help="Whose state training memory includes: sgd, momentum or adam.", metavar="NAME")
 OptimizerOption = Annotated[Optimizer, OPTIMIZER]
 StrictOption = Annotated[
     bool,
@@ -144,46 +157,6 @@ OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write
 ColumnsOption = Annotated[
     str | None, typer.Option("--columns", help="Columns to show, separated by commas.", metavar="KEY,…")
 ]
-
-
-def load_analysis(
-    source: str,
-    inputs: list[str] | None,
-    batch: int | None,
-    dtype: str | None,
-    variables: list[str] | None,
-    arguments: list[str] | None,
-    mode: Mode,
-    optimizer: Optimizer,
-    strict: bool,
-) -> Any:
-    """Return the analysis that the shared options ask for."""
-    from cnnstat.analysis.analysis import analyze_graph
-    from cnnstat.sources.load import load_source
-
-    graph = load_source(source, make_request(inputs, batch, dtype, variables, arguments, mode))
-    return analyze_graph(graph, optimizer=optimizer.value, strict=strict)
-
-
-def make_request(
-    inputs: list[str] | None,
-    batch: int | None,
-    dtype: str | None,
-    variables: list[str] | None,
-    arguments: list[str] | None,
-    mode: Mode,
-) -> Any:
-    """Return the changes to a model that the shared options ask for."""
-    from cnnstat.sources.request import Request, parse_arguments, parse_inputs, parse_variables
-
-    return Request(
-        inputs=parse_inputs(inputs or ()),
-        batch=batch,
-        dtype=dtype,
-        variables=parse_variables(variables or ()),
-        arguments=parse_arguments(arguments or ()),
-        mode=mode.value,
-    )
 
 
 def split_keys(columns: str | None) -> tuple[str, ...] | None:

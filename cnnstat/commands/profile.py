@@ -10,21 +10,12 @@ import typer
 from cnnstat import console
 from cnnstat.commands.options import (
     FLAG,
-    ArgumentOption,
-    BatchOption,
     ColumnsOption,
     DeviceOption,
-    DtypeOption,
-    Format,
     FormatOption,
-    InputOption,
-    Mode,
-    ModeOption,
+    ModelOptions,
     OutputOption,
-    SetOption,
     ThreadsOption,
-    TracebackOption,
-    make_request,
     split_keys,
     zoo_names,
 )
@@ -39,14 +30,9 @@ def profile(
             autocompletion=zoo_names,
         ),
     ] = None,
+    *,
     device: DeviceOption = None,
-    input: InputOption = None,
-    batch: BatchOption = None,
-    dtype: DtypeOption = None,
-    set: SetOption = None,
-    arg: ArgumentOption = None,
-    mode: ModeOption = Mode.eval,
-    traceback: TracebackOption = False,
+    model: ModelOptions,
     channels_last: Annotated[
         bool, typer.Option("--channels-last", help="Lay four-dimensional tensors out with channels last.", metavar=FLAG)
     ] = False,
@@ -86,7 +72,7 @@ def profile(
             "--strict", help="Exit with 3 if the parts do not add up, or the baseline is not alike.", metavar=FLAG
         ),
     ] = False,
-    format: FormatOption = Format.table,
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
@@ -98,25 +84,25 @@ def profile(
     view = TimeView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     many = SAMPLES if source is not None else profiling.BRIEF
     options = make_options(
-        device=device, dtype=dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
+        device=device, dtype=model.dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
         energy=energy, samples=many if samples is None else samples, threads=threads, trace=trace,
     )  # fmt: skip
-    request = make_request(input, batch, dtype, set, arg, mode)
+    request = model.request()
     profiling.check_files({"--output": output, "--trace": trace})
     if source is None:
         only = {
             "--baseline": baseline,
             "--trace": trace,
-            "--input": input,
-            "--set": set,
-            "--arg": arg,
+            "--input": model.input,
+            "--set": model.set,
+            "--arg": model.arg,
             "--depth": depth,
         }
         profiling.need_source({**only, "--columns": columns, "--sort": sort, "--top": top})
-        raise typer.Exit(profiling.profile_zoo(request, options, format.value, output, strict))
+        raise typer.Exit(profiling.profile_zoo(request, options, format, output, strict))
     earlier = profiling.read_baseline(baseline)
     found = profiling.measure(source, request, options, refresh=refresh_ceilings)
     against = profiling.compare(earlier, found, baseline)
     with console.open_output(output) as out:
-        report.write_profile(found, view, format.value, out, against)
+        report.write_profile(found, view, format, out, against)
     raise typer.Exit(profiling.exit_code(found, against, strict))

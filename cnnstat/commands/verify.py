@@ -9,36 +9,21 @@ import typer
 from cnnstat import console
 from cnnstat.commands.options import (
     FLAG,
-    ArgumentOption,
-    BatchOption,
-    DtypeOption,
-    Format,
     FormatOption,
-    InputOption,
-    Mode,
-    ModeOption,
+    ModelOptions,
     OutputOption,
-    SetOption,
     SourceArgument,
-    TracebackOption,
-    make_request,
 )
 
 
 def verify(
     source: SourceArgument,
-    input: InputOption = None,
-    batch: BatchOption = None,
-    dtype: DtypeOption = None,
-    set: SetOption = None,
-    arg: ArgumentOption = None,
-    mode: ModeOption = Mode.eval,
-    traceback: TracebackOption = False,
+    model: ModelOptions,
     all: Annotated[bool, typer.Option("--all", help="Show the layers without work too.", metavar=FLAG)] = False,
     no_run: Annotated[
         bool, typer.Option("--no-run", help="Let PyTorch work out shapes only: no memory, and no fvcore.", metavar=FLAG)
     ] = False,
-    format: FormatOption = Format.table,
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Hold counts, shapes and receptive fields against fvcore, FlopCounterMode, a forward pass and gradients.
@@ -48,7 +33,7 @@ def verify(
     from cnnstat import report
     from cnnstat.verify import verify_source
 
-    found = verify_source(source, make_request(input, batch, dtype, set, arg, mode), may_run=not no_run)
+    found = verify_source(source, model.request(), may_run=not no_run)
     with console.open_output(output) as out:
-        report.write_verification(found, all, format.value, out)
+        report.write_verification(found, all, format, out)
     raise typer.Exit(found.exit_code)

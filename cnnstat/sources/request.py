@@ -7,19 +7,15 @@ import warnings
 from ast import literal_eval
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
+from cnnstat.choices import Mode
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Input
 from cnnstat.units import check_dtype
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
-
-
-Mode = Literal["eval", "train"]
-MODES: tuple[Mode, ...] = ("eval", "train")
-"""Modes of a PyTorch model."""
 
 
 class RequestError(CnnstatError):
@@ -67,7 +63,7 @@ class ModelOptions(TypedDict, total=False):
 
 def check_mode(mode: str) -> None:
     """Raise RequestError if there is no such mode."""
-    if mode not in MODES:
+    if mode not in get_args(Mode):
         raise RequestError(f"mode={mode!r}: write eval or train")
 
 

@@ -1,0 +1,26 @@
+"""Words that options take, the same in Python and on the command line."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Mode = Literal["eval", "train"]
+"""Modes of a PyTorch model."""
+
+Optimizer = Literal["sgd", "momentum", "adam"]
+"""Optimizers, by the state they keep for every parameter: none, one copy, two copies."""
+
+Device = Literal["cpu", "mps", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"]
+"""Devices that a model is measured on."""
+
+ExportFormat = Literal["yaml", "json", "torch"]
+"""What a network can be exported to."""
+
+Format = Literal["table", "json", "csv", "markdown"]
+"""Output formats."""
+
+PageFormat = Literal["table", "json", "csv", "markdown", "html"]
+"""Output formats of what can also be a page of its own."""
+
+CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif"]
+"""Output formats of `cnnstat check`."""
