@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from scripted import Command, History, Result
+from git_history import Command, History, Result
 
 from cnnstat import cli
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted import Command, spec
+from git_history import Command, spec
 
 import cnnstat
 from cnnstat.errors import CnnstatError

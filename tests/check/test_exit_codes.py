@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Command, params, spec
+from git_history import Command, params, spec
 
 from cnnstat.check import latency, model_figures
 from cnnstat.check.formats import FORMATS

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Command, History, spec
+from git_history import Command, History, spec
 
 LIMITED = '[[check.models]]\nsource = "tiny.yaml"\nbudgets.params.max_increase = 0\n'
 

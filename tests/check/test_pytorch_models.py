@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import pytest
-from scripted import Command, History
+from git_history import Command, History
 
 pytest.importorskip("torch")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted import Command
+from git_history import Command
 
 from cnnstat.check.baseline import baseline_text
 from cnnstat.check.configuration import find_settings, locate

@@ -1,11 +1,11 @@
-"""Measuring in a process of its own gives the same figures, from the other commit's code."""
+"""Python code of two commits is analyzed in a process of its own, with the same figures."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from scripted import spec
+from git_history import spec
 
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.model_figures import analyze_in_subprocess, analyze_model, from_json, to_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from scripted import Command, History, spec
+from git_history import Command, History, spec
 
 from cnnstat.check import latency
 from cnnstat.check.baseline import Missing

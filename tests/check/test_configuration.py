@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Command, History, params, spec
+from git_history import Command, History, params, spec
 
 from cnnstat.check.configuration import find_settings
 from cnnstat.check.configuration_file import toml_places as places

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scripted import Command, History, params, spec
+from git_history import Command, History, params, spec
 
 GROWTH = '[check]\nbaseline = "baseline.json"\n[[check.models]]\nsource = "tiny.yaml"\n'
 STRICT = GROWTH + "budgets.params.max_increase = 0\n"
