@@ -16,15 +16,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch  # found only now
 
-from cnnstat.profile.cuda.backends import backends
-from cnnstat.profile.cuda.environment import driver_version
-from cnnstat.profile.cuda.graph import Graph, capture_passes
+from cnnstat.profile.cuda.gpu import Graph, capture_passes
 from cnnstat.profile.cuda.measure import one_pass
-from cnnstat.profile.cuda.session import script, traced
+from cnnstat.profile.cuda.nvml import driver_version
+from cnnstat.profile.cuda.profiler_session import script, traced
 from cnnstat.profile.cuda.torch_gpu import TorchGpu
 from cnnstat.profile.options import Options
-from cnnstat.profile.prepare import make_subject
-from cnnstat.profile.subject import Subject
+from cnnstat.profile.prepare import prepare_model
+from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.torch_settings import kernel_settings
 from cnnstat.sources.request import Request
 
 MODEL, BATCH, DTYPE = "resnet50", 64, "bfloat16"
@@ -39,14 +39,14 @@ CATEGORIES = {
 }
 
 
-def subject_of(model: str, batch: int, dtype: str | None = None, backward: bool = False) -> Subject:
+def model_of(model: str, batch: int, dtype: str | None = None, backward: bool = False) -> RunnableModel:
     options = Options(device="cuda", dtype=dtype, backward=backward)
     mode = "train" if backward else "eval"
-    return make_subject(model, Request(batch=batch, mode=mode), options, torch.device("cuda"))
+    return prepare_model(model, Request(batch=batch, mode=mode), options, torch.device("cuda"))
 
 
-def warmed(subject: Subject) -> Any:
-    run = one_pass(subject)
+def warmed(model: RunnableModel) -> Any:
+    run = one_pass(model)
     for _ in range(5):
         run()
     torch.cuda.synchronize()
@@ -55,11 +55,11 @@ def warmed(subject: Subject) -> Any:
 
 def kernels(file: str) -> None:
     """Write name and median nanoseconds of every kernel of a replay, in order of launch."""
-    subject = subject_of(MODEL, BATCH, DTYPE)
-    gpu = TorchGpu(subject.device)
-    with backends(False), gpu.active():
-        run = warmed(subject)
-        found = traced(gpu, subject, run, capture_passes(gpu, run), 20)
+    model = model_of(MODEL, BATCH, DTYPE)
+    gpu = TorchGpu(model.device)
+    with kernel_settings(False), gpu.active():
+        run = warmed(model)
+        found = traced(gpu, model, run, capture_passes(gpu, run), 20)
     times = zip(*([piece.kernel for piece in one.pieces] for one in found.passes))
     listed = [
         (each[0].name, statistics.median(kernel.end - kernel.start for kernel in each))
@@ -71,10 +71,10 @@ def kernels(file: str) -> None:
 
 def plain() -> None:
     """Run one pass between the calls that tell ncu to begin and to end."""
-    subject = subject_of(MODEL, BATCH, DTYPE)
-    gpu = TorchGpu(subject.device)
-    with backends(False), gpu.active():
-        run = warmed(subject)
+    model = model_of(MODEL, BATCH, DTYPE)
+    gpu = TorchGpu(model.device)
+    with kernel_settings(False), gpu.active():
+        run = warmed(model)
         torch.cuda.profiler.start()
         run()
         torch.cuda.synchronize()
@@ -92,13 +92,13 @@ def record(folder: str) -> None:
     }
     cases = (("lenet5", 8, False), ("lenet5", 8, True), ("alexnet", 4, False))
     for model, batch, backward in cases:
-        subject = subject_of(model, batch, backward=backward)
-        gpu = TorchGpu(subject.device)
-        with backends(False), gpu.active():
-            run = warmed(subject)
+        model = model_of(model, batch, backward=backward)
+        gpu = TorchGpu(model.device)
+        with kernel_settings(False), gpu.active():
+            run = warmed(model)
             graph = Graph(gpu.capture(run), 1)
             graph.replay()
-            events = gpu.record(lambda: script(gpu, subject, run, graph, 3))  # noqa: B023  # called here
+            events = gpu.record(lambda: script(gpu, model, run, graph, 3))  # noqa: B023  # called here
         name = f"recorded-{model}{'-backward' if backward else ''}.json"
         note = {**around, "model": model, "batch": batch, "backward": backward}
         write_events(Path(folder) / name, events, note)

@@ -28,11 +28,11 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cnnstat
-from cnnstat.profile.calibrate import calibrate
+from cnnstat.profile.calibration import calibrate
 from cnnstat.profile.options import Options
-from cnnstat.profile.prepare import make_subject
+from cnnstat.profile.prepare import prepare_model
+from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.stopwatch import Stopwatch, break_down
-from cnnstat.profile.subject import Subject
 from cnnstat.pytorch import modules as torch_model
 from cnnstat.sources.request import Request
 
@@ -43,15 +43,15 @@ Run = Callable[[], float]
 """Runs one pass, and returns the seconds that all its layers took, by the tool's own account."""
 
 
-def cnnstats(subject: Subject) -> Run:
+def cnnstats(model: RunnableModel) -> Run:
     """Return a pass with cnnstat's marks."""
-    costs = calibrate(subject, time.perf_counter_ns)
+    costs = calibrate(model, time.perf_counter_ns)
 
     def run() -> float:
         watch = Stopwatch(time.perf_counter_ns)
-        with subject.marking(watch):
+        with model.observing(watch):
             begin = time.perf_counter_ns()
-            subject.run()
+            model.run()
             span = time.perf_counter_ns() - begin
         found = break_down(watch.laps, (), span=span, costs=costs)
         return sum(found.forward.values()) + found.unattributed
@@ -94,9 +94,9 @@ def deepspeeds(model: nn.Module, x: torch.Tensor) -> Run:
 def ways(network: str, size: int) -> tuple[Callable[[], Any], dict[str, Run]]:
     """Return a plain pass, and all ways to look at one."""
     graph = cnnstat.load(network, (3, size, size))
-    spec = make_subject(graph, Request(), Options(), torch.device("cpu"))
+    spec = prepare_model(graph, Request(), Options(), torch.device("cpu"))
     (x,) = spec.arguments
-    module = make_subject(torch_model.build(graph), Request(), Options(), torch.device("cpu"), input=(x,))
+    module = prepare_model(torch_model.build(graph), Request(), Options(), torch.device("cpu"), input=(x,))
     found = {"cnnstat, a spec": cnnstats(spec), "cnnstat, a PyTorch model": cnnstats(module)}
     found["torch.profiler"] = torch_profilers(spec.model, x)
     try:

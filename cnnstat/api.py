@@ -172,7 +172,7 @@ def profile(
     The other arguments and the errors are those of `load`; a module is copied and left as it was. Raises CnnstatError
     too where PyTorch or the device is missing.
     """
-    from cnnstat.profile.choices import make_options, need_torch
+    from cnnstat.profile.options import make_options, need_torch
 
     measurement = make_options(
         device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,
@@ -180,7 +180,7 @@ def profile(
     )  # fmt: skip
     need_torch()
     from cnnstat.profile import profile as measure
-    from cnnstat.profile.progress import Silent
+    from cnnstat.profile.options import Silent
     from cnnstat.sources.pytorch import BuiltModule
 
     model = model_reference(source, input, **options)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.profile.identity import Identity
-from cnnstat.profile.result import Environment, LayerTime, Profile, Whole
-from cnnstat.profile.roofline import Ceilings
+from cnnstat.profile.result import Environment, LayerTime, Profile, TimeBreakdown, Whole
+from cnnstat.profile.roofline import Roofline
 from cnnstat.profile.samples import Samples
 
 US = 1e-6
-CPU = Ceilings(flops=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")
-GPU = Ceilings(flops=790e12, bandwidth=4.3e12, launch=2 * US, measured="2026-01-02T03:04:05")
+CPU = Roofline(flops=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")
+GPU = Roofline(flops=790e12, bandwidth=4.3e12, launch=2 * US, measured="2026-01-02T03:04:05")
 LAYERS = (
     # name, kind, calls, µs, IQR, MACs, FLOPs, bytes
     ("conv1", "Conv2d", 1, 4000.0, 200.0, 70_000_000, 141_000_000, 1_500_000),
@@ -29,10 +28,10 @@ def samples(microseconds: float, spread: float = 0.0, count: int = 30) -> Sample
 
 
 def layer(name: str, kind: str, calls: int, time: float, spread: float, macs: int, flops: int, moved: int) -> LayerTime:
-    floor, bound = CPU.floor(flops, moved) if moved else (0.0, None)
+    bound_seconds, bound = CPU.bound(flops, moved) if moved else (0.0, None)
     return LayerTime(
         name=name, kind=kind, calls=calls, forward=samples(time, spread), macs=macs, flops=flops, moved=moved,
-        floor=floor, bound=bound,
+        bound_seconds=bound_seconds, bound=bound,
     )  # fmt: skip
 
 
@@ -51,10 +50,10 @@ def cpu_profile(**changes: Any) -> Profile:
             settings={"batch": "1", "channels_last": "false", "backward": "false", "mode": "eval"},
             threads=2,
         ),
-        ceilings=CPU,
+        roofline=CPU,
         layers=layers,
         whole=Whole(plain=samples(10_000, 150), eager=samples(10_000, 150)),
-        identity=Identity(whole=10_000 * US, layers=9_800 * US, gaps=100 * US, unattributed=0.0),
+        time_breakdown=TimeBreakdown(whole=10_000 * US, layers=9_800 * US, idle=100 * US, unattributed=0.0),
         peak_bytes=None,
         predicted_peak_bytes=2_000_000,
     )
@@ -70,7 +69,7 @@ def gpu_profile(**changes: Any) -> Profile:
     )
     layers = []
     for name, kind, time, kernels, macs, flops, moved, kernel in rows:
-        floor, bound = GPU.floor(flops, moved) if moved else (0.0, None)
+        bound_seconds, bound = GPU.bound(flops, moved) if moved else (0.0, None)
         layers.append(
             LayerTime(
                 name=name,
@@ -80,7 +79,7 @@ def gpu_profile(**changes: Any) -> Profile:
                 macs=macs,
                 flops=flops,
                 moved=moved,
-                floor=floor,
+                bound_seconds=bound_seconds,
                 bound=bound,
                 kernels=kernels,
                 kernel_names=(kernel,) * bool(kernel),
@@ -98,10 +97,10 @@ def gpu_profile(**changes: Any) -> Profile:
             settings={"batch": "8", "tf32": "false", "channels_last": "true", "backward": "false", "mode": "eval"},
             clocks={"sm": 1980.0, "memory": 2619.0},
         ),
-        ceilings=GPU,
+        roofline=GPU,
         layers=tuple(layers),
         whole=Whole(plain=samples(100, 0.6), eager=samples(260, 20), enqueue=samples(240, 18), replayed=True),
-        identity=Identity(whole=100 * US, layers=96 * US, gaps=2 * US, unattributed=0.5 * US),
+        time_breakdown=TimeBreakdown(whole=100 * US, layers=96 * US, idle=2 * US, unattributed=0.5 * US),
         peak_bytes=40_000_000,
         predicted_peak_bytes=38_000_000,
         joules=0.05,

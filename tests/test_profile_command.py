@@ -22,10 +22,9 @@ from handmade_profiles import US, cpu_profile, gpu_profile, samples
 import cnnstat
 from cnnstat import cli
 from cnnstat.commands import profiling
-from cnnstat.profile import choices
-from cnnstat.profile.identity import Identity
+from cnnstat.profile import options as profile_options
 from cnnstat.profile.record import read_profile
-from cnnstat.profile.result import Profile
+from cnnstat.profile.result import Profile, TimeBreakdown
 from cnnstat.sources.load import load_source
 
 profiler = import_module("cnnstat.profile")
@@ -92,7 +91,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
     return found
 
 
-WRONG = Identity(whole=10_000 * US, layers=7_000 * US, gaps=0.0, unattributed=0.0)
+WRONG = TimeBreakdown(whole=10_000 * US, layers=7_000 * US, idle=0.0, unattributed=0.0)
 
 
 class TestOneModel:
@@ -114,7 +113,7 @@ class TestOneModel:
             True,
         )
         assert request.inputs[""].sizes == (3, 32, 32)
-        assert options == choices.make_options(
+        assert options == profile_options.make_options(
             device="cuda:1", dtype="bfloat16", samples=7, threads=3, channels_last=True, backward=True, tf32=True,
             isolate=True, energy=True, trace=Path("t.json"),
         )  # fmt: skip
@@ -146,7 +145,7 @@ class TestOneModel:
         ]
 
     def test_parts_that_do_not_add_up(self, run: Run, measured: Measured) -> None:
-        measured.answer = lambda name: cpu_profile(identity=WRONG)
+        measured.answer = lambda name: cpu_profile(time_breakdown=WRONG)
         lenient, strict = run("profile", "tiny.yaml"), run("profile", "tiny.yaml", "--strict")
         assert (lenient.code, strict.code) == (0, 3)
         assert "drift is 30.0 % of the whole" in lenient.out and lenient.out == strict.out
@@ -219,7 +218,9 @@ class TestTheZoo:
         assert "| `alexnet` | 10.0 ± 0.1 ms |" in run("profile", "--format", "markdown").out
 
     def test_what_does_not_add_up_is_marked(self, run: Run, measured: Measured) -> None:
-        measured.answer = lambda name: cpu_profile(model=name, **({"identity": WRONG} if name == "alexnet" else {}))
+        measured.answer = lambda name: cpu_profile(
+            model=name, **({"time_breakdown": WRONG} if name == "alexnet" else {})
+        )
         result = run("profile", "--strict")
         assert result.code == 3 and "30.0!" in result.out and "does not add up  alexnet (!)" in result.out
 
@@ -241,9 +242,9 @@ class TestTheZoo:
 class TestCompare:
     @pytest.fixture
     def timed(self, measured: Measured) -> None:
-        fast = Identity(whole=5_000 * US, layers=5_000 * US, gaps=0.0, unattributed=0.0)
+        fast = TimeBreakdown(whole=5_000 * US, layers=5_000 * US, idle=0.0, unattributed=0.0)
         whole = replace(cpu_profile().whole, plain=samples(5_000, 100))
-        answers = {"lenet5": cpu_profile(model="lenet5"), "lenet5_1998": cpu_profile(identity=fast, whole=whole)}
+        answers = {"lenet5": cpu_profile(model="lenet5"), "lenet5_1998": cpu_profile(time_breakdown=fast, whole=whole)}
         measured.answer = lambda name: answers[name]
 
     def test_times_stand_beside_counts(self, run: Run, timed: None) -> None:
@@ -315,7 +316,7 @@ def test_without_pytorch_the_remedy_is_said(run: Run, monkeypatch: pytest.Monkey
 
 class TestFromPython:
     def test_options_reach_the_measuring(self, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(choices, "need_torch", lambda: None)
+        monkeypatch.setattr(profile_options, "need_torch", lambda: None)
         found = cnnstat.profile("lenet5", batch=4, device="cpu", samples=3)
         assert found == cpu_profile(model="lenet5")
         ((source, request, options, _),) = measured.asked
@@ -347,7 +348,7 @@ class TestRealRuns:
         assert result.code == 0, result
         found = read_profile(tmp_path / "out.json")
         assert [layer.name for layer in found.layers] == [layer.name for layer in cnnstat.analyze("tiny.yaml").layers]
-        assert found.identity.layers == pytest.approx(sum(layer.seconds for layer in found.layers))
+        assert found.time_breakdown.layers == pytest.approx(sum(layer.seconds for layer in found.layers))
         assert found.environment.threads == 1 and found.layers[0].seconds > 0 and found.complete
         again = run("profile", "tiny.yaml", *options, "--baseline", "out.json")
         assert again.code == 0 and "against out.json" in again.out and "not alike" not in again.out
@@ -391,7 +392,7 @@ class TestRealRuns:
 def test_ctrl_c_waits_until_pytorch_is_imported() -> None:
     before = signal.getsignal(signal.SIGINT)
     reached = []
-    with pytest.raises(KeyboardInterrupt), choices._patient():
+    with pytest.raises(KeyboardInterrupt), profile_options._patient():
         signal.raise_signal(signal.SIGINT)
         reached.append("the end of the import")
     assert reached and signal.getsignal(signal.SIGINT) is before

@@ -87,29 +87,27 @@ def measure_rounds(
     source: str, model: ModelSettings, limit: Limit, pair: tuple[Graph | None, Graph | None] | None
 ) -> Rounds:
     """Return the rounds of a source, or of a pair of graphs (this one and the baseline's); raises CnnstatError."""
-    from cnnstat.profile.choices import make_options, need_torch
+    from cnnstat.profile.options import make_options, need_torch
 
     options = make_options(device=limit.device, threads=limit.threads)
     need_torch()
-    from cnnstat.profile.device import choose_device
-    from cnnstat.profile.environment import device_name
-    from cnnstat.profile.prepare import make_subject
-    from cnnstat.profile.race import race
-    from cnnstat.profile.run import threads
+    from cnnstat.profile.device import choose_device, device_name
+    from cnnstat.profile.interleaved import time_passes
+    from cnnstat.profile.prepare import prepare_model
+    from cnnstat.profile.torch_settings import threads
 
     target = choose_device(options.device)
     sources = (source,) if pair is None else pair
     with threads(options.threads):
-        subjects = [make_subject(each, model.request, options, target) for each in sources if each is not None]
-        times = race(subjects, ROUNDS, SECONDS)
+        models = [prepare_model(each, model.request, options, target) for each in sources if each is not None]
+        times = time_passes(models, ROUNDS, SECONDS)
     return Rounds(after=times[0], before=None if pair is None else times[1], device=device_name(target))
 
 
 def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph | None) -> tuple[LayerShare, ...]:
     """Return the layers that take most time or, against an earlier graph, that became slower; in nanoseconds."""
     from cnnstat.profile import profile
-    from cnnstat.profile.choices import make_options
-    from cnnstat.profile.progress import Silent
+    from cnnstat.profile.options import Silent, make_options
 
     options = make_options(device=limit.device, threads=limit.threads, samples=PROFILED)
     after = profile(source, model.request, options, Silent())

@@ -287,7 +287,7 @@ def _read_device(reader: ConfigurationReader, path: Keys) -> str | None:
     """Return the device that a table names, None if it names none; an unknown one is a fault."""
     device = reader.text(path)
     if device is not None:
-        from cnnstat.profile.choices import check_device
+        from cnnstat.profile.options import check_device
 
         try:
             check_device(device)

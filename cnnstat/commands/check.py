@@ -111,7 +111,7 @@ def check(
     from cnnstat.check import formats, run
 
     if device is not None or threads is not None:
-        from cnnstat.profile.choices import make_options
+        from cnnstat.profile.options import make_options
 
         make_options(device=device, threads=threads)
     flags = {

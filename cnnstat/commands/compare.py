@@ -55,7 +55,7 @@ def compare(
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:
     """Return the measured times of all models."""
     from cnnstat.commands.profiling import measure
-    from cnnstat.profile.choices import make_options
+    from cnnstat.profile.options import make_options
 
     given = {name: value for name, value in timing.items() if value is not None}
     options = make_options(dtype=request.dtype, **given)

@@ -78,7 +78,7 @@ def profile(
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat import report
     from cnnstat.commands import profiling
-    from cnnstat.profile.choices import SAMPLES, make_options
+    from cnnstat.profile.options import SAMPLES, make_options
     from cnnstat.report.time_sheet import TimeView
 
     view = TimeView(depth=depth, columns=split_keys(columns), sort=sort, top=top)

@@ -12,9 +12,8 @@ from cnnstat import console
 from cnnstat.commands.options import INTERRUPTED
 from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.choices import need_torch
 from cnnstat.profile.difference import compare_profiles
-from cnnstat.profile.options import Options
+from cnnstat.profile.options import Options, need_torch
 from cnnstat.profile.record import read_profile
 from cnnstat.profile.result import Profile
 from cnnstat.report.time_formats import Against
@@ -106,6 +105,6 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
 
 def _cache_file() -> str:
     """Return where the machine's ceilings are kept."""
-    from cnnstat.profile.cache import cache_file
+    from cnnstat.profile.roofline import cache_file
 
     return str(cache_file())

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cnnstat.profile.progress import Progress, Silent
+from cnnstat.profile.options import Progress, Silent
 
 if TYPE_CHECKING:
     import rich.progress

@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cnnstat.ir.graph import Graph
-    from cnnstat.profile.options import Options
-    from cnnstat.profile.progress import Progress
+    from cnnstat.profile.options import Options, Progress
     from cnnstat.profile.result import Profile
     from cnnstat.sources.request import Request
 

@@ -13,66 +13,52 @@ from typing import NamedTuple
 import torch
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.calibrate import calibrate
-from cnnstat.profile.device import synchronizer
-from cnnstat.profile.fast_path import fast_path, has_fast_path
-from cnnstat.profile.isolate import Alone, measure_alone
+from cnnstat.profile.calibration import calibrate
+from cnnstat.profile.chrome_trace import write_timeline
+from cnnstat.profile.device import Clock, device_clock
+from cnnstat.profile.instrumentation import UNATTRIBUTED, Observer
+from cnnstat.profile.interleaved import interleave, until_steady, warm_up, without_garbage_collection
+from cnnstat.profile.isolation import MAX_BYTES, ClockIsolation, IsolatedTimes, isolate, read_bytes
 from cnnstat.profile.measurement import Measurement, RowTimes
-from cnnstat.profile.observer import UNATTRIBUTED, Observer
-from cnnstat.profile.options import Options
-from cnnstat.profile.progress import Progress
-from cnnstat.profile.quiet import is_noisy, quiet_median, quiet_runs
+from cnnstat.profile.options import Options, Progress
+from cnnstat.profile.random_weights import SEED
 from cnnstat.profile.result import Whole
-from cnnstat.profile.rounds import repeat, undisturbed, warm_up
-from cnnstat.profile.samples import summarize
-from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Clock, Costs, Stopwatch, break_down
-from cnnstat.profile.subject import Subject
-from cnnstat.profile.timeline import write_timeline
-from cnnstat.profile.weights import SEED
+from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.samples import has_outliers, inlier_places, median_without_outliers, summarize
+from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopwatch, break_down
+from cnnstat.profile.torch_settings import fused_attention, has_fused_attention
 
 
-def measure_cpu(subject: Subject, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
+def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
     """Return the times of a subject; `clock` tells nanoseconds, by default once the device has done its work.
 
     Plain and instrumented runs take turns, so that what slows the machine down slows both. What the marks cost is
     measured before and taken off. After Ctrl-C the complete rounds are returned.
     """
-    clock = clock or device_clock(subject.device)
-    runs = _Runs(subject, clock, calibrate(subject, clock))
+    clock = clock or device_clock(model.device)
+    runs = _Runs(model, clock, calibrate(model, clock))
     ways: list[Callable[[], None]] = [runs.plain, runs.followed, runs.marked]
-    if has_fast_path(subject.model, subject.backward):
+    if has_fused_attention(model.module, model.backward):
         ways.append(runs.ordinary)
-    with undisturbed():
-        with fast_path(False):
+    with without_garbage_collection():
+        with fused_attention(False):
             warm_up([runs.time_plain, lambda: _nothing(runs.marked)], progress)
             runs.forget()
-            done, complete = repeat(ways, options.samples, "measuring", progress, runs.plain_times)
-        alone = _alone(subject, options, progress, clock) if complete else Alone()
-    found = runs.measurement(done, complete and alone.complete, alone, options)
-    return replace(found, notes=(*found.notes, *_written(runs.watch, subject, options.trace)))
+            is_enough = until_steady(options.samples, runs.plain_times)
+            done, complete = interleave(ways, is_enough, progress, "measuring", options.samples)
+        isolated = _isolated(model, options, progress, clock) if complete else IsolatedTimes()
+    found = runs.measurement(done, complete and isolated.complete, isolated, options)
+    return replace(found, notes=(*found.notes, *_written(runs.watch, model, options.trace)))
 
 
-def _written(watch: Stopwatch | None, subject: Subject, path: Path | None) -> tuple[str, ...]:
+def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
     """Write the trace, where one is asked for; returns what goes wrong, for that must not cost the measurement."""
     if path is not None and watch is not None:
         try:
-            write_timeline(watch, subject.analysis, path)
+            write_timeline(watch, model.analysis, path)
         except CnnstatError as error:
             return (str(error),)
     return ()
-
-
-def device_clock(device: torch.device) -> Clock:
-    """Return what tells the nanoseconds once a device has done its work."""
-    wait = synchronizer(device)
-    if wait is None:
-        return time.perf_counter_ns
-
-    def tell() -> int:
-        wait()
-        return time.perf_counter_ns()
-
-    return tell
 
 
 def _nothing(run: Callable[[], None]) -> float:
@@ -81,14 +67,18 @@ def _nothing(run: Callable[[], None]) -> float:
     return 0.0
 
 
-def _alone(subject: Subject, options: Options, progress: Progress, clock: Clock) -> Alone:
+def _isolated(model: RunnableModel, options: Options, progress: Progress, clock: Clock) -> IsolatedTimes:
     """Return the times of layers alone, if they are asked for."""
     if not options.isolate:
-        return Alone()
+        return IsolatedTimes()
     try:
-        return measure_alone(subject, options.samples, progress, clock)
+        calls = model.capture()
+        size = sum(map(read_bytes, calls))
+        if size > MAX_BYTES:
+            return IsolatedTimes(notes=(f"layers were not measured alone: their inputs take {size / 2**30:,.1f} GiB",))
+        return isolate(ClockIsolation(clock), calls, options.samples, progress)
     except KeyboardInterrupt:
-        return Alone(notes=("layers were not measured alone: stopped before",), complete=False)
+        return IsolatedTimes(notes=("layers were not measured alone: stopped before",), complete=False)
 
 
 FOLLOWING_AT_MOST = 6
@@ -111,7 +101,7 @@ WAITING = 0.9
 class _Runs:
     """The ways of running, and what was measured."""
 
-    subject: Subject
+    model: RunnableModel
     clock: Clock
     costs: Costs
     plain_times: list[float] = field(default_factory=list)
@@ -131,24 +121,24 @@ class _Runs:
 
     def _pass(self, observer: Observer | None = None) -> int:
         """Return the nanoseconds of one pass; an observer is told of the forward pass."""
-        subject, clock = self.subject, self.clock
-        if subject.model.training:
+        model, clock = self.model, self.clock
+        if model.module.training:
             # Dropped layers and the like are to be the same in every pass.
             torch.manual_seed(SEED)
-        if subject.backward:
-            subject.clear_gradients()
+        if model.backward:
+            model.clear_gradients()
         # Switching gradients on, and the backward pass, call PyTorch too, which marks would make slower.
-        following = nullcontext() if observer is None else subject.marking(observer)
-        with torch.set_grad_enabled(subject.backward), following:
+        following = nullcontext() if observer is None else model.observing(observer)
+        with torch.set_grad_enabled(model.backward), following:
             begin = clock()
-            result = subject.forward()
+            result = model.forward()
             forward = clock() - begin
-        if not subject.backward:
+        if not model.backward:
             return forward
         if isinstance(observer, BackwardStopwatch):
             observer.find(UNATTRIBUTED, result)
         begin = clock()
-        subject.run_backward(result)
+        model.run_backward(result)
         return forward + clock() - begin
 
     def time_plain(self) -> float:
@@ -164,7 +154,7 @@ class _Runs:
 
     def ordinary(self) -> None:
         """Measure a run in which PyTorch may fuse layers."""
-        with fast_path(True):
+        with fused_attention(True):
             self.ordinary_times.append(self.time_plain())
 
     def followed(self) -> None:
@@ -173,11 +163,11 @@ class _Runs:
 
     def marked(self) -> None:
         """Measure a run with marks."""
-        before = self.subject.marks.diverged
-        self.watch = watch = BackwardStopwatch(self.clock) if self.subject.backward else Stopwatch(self.clock)
+        before = self.model.instrumentation.diverged
+        self.watch = watch = BackwardStopwatch(self.clock) if self.model.backward else Stopwatch(self.clock)
         span = self._pass(watch)
         watch.release()
-        if self.subject.marks.diverged != before:
+        if self.model.instrumentation.diverged != before:
             self.diverged += 1
         else:
             self.passes.append(_Marked(watch, span))
@@ -190,9 +180,9 @@ class _Runs:
         """
         costs = self.costs
         followed = median(len(each.watch.laps) for each in self.passes)
-        calls = followed * costs.following + self.subject.marks.passed_over * costs.passed_over
+        calls = followed * costs.following + self.model.instrumentation.passed_over * costs.passed_over
         least = calls + costs.run
-        longer = (quiet_median(self.followed_times) - quiet_median(self.plain_times)) * 1e9
+        longer = (median_without_outliers(self.followed_times) - median_without_outliers(self.plain_times)) * 1e9
         return max(least, min(longer, FOLLOWING_AT_MOST * least))
 
     def _keep(self, done: int) -> bool:
@@ -203,15 +193,15 @@ class _Runs:
         del self.passes[done:]
         for times in (self.plain_times, self.followed_times, self.ordinary_times):
             del times[done:]
-        if not is_noisy(self.plain_times):
+        if not has_outliers(self.plain_times):
             return False
         for times in (self.plain_times, self.followed_times, self.ordinary_times):
-            times[:] = [times[place] for place in quiet_runs(times)]
-        kept = quiet_runs([each.span for each in self.passes])
+            times[:] = [times[place] for place in inlier_places(times)]
+        kept = inlier_places([each.span for each in self.passes])
         self.passes[:] = [self.passes[place] for place in kept]
         return True
 
-    def measurement(self, done: int, complete: bool, alone: Alone, options: Options) -> Measurement:
+    def measurement(self, done: int, complete: bool, isolated: IsolatedTimes, options: Options) -> Measurement:
         """Return what was measured; raises CnnstatError if no run followed the plan."""
         if not self.passes:
             raise CnnstatError("the model takes another path in every run: its layers cannot be told apart")
@@ -230,23 +220,23 @@ class _Runs:
         ]
         ordinary = self.ordinary_times or self.plain_times
         return Measurement(
-            rows=self._rows(found, alone),
+            rows=self._rows(found, isolated),
             whole=Whole(plain=summarize(self.plain_times), eager=summarize(ordinary)),
-            gaps=median(each.gaps for each in found),
+            idle=median(each.idle for each in found),
             unattributed=median(each.unattributed for each in found),
             complete=complete,
-            notes=(*self._busy(is_busy, done), *self._notes(found, done, options), *alone.notes),
+            notes=(*self._busy(is_busy, done), *self._notes(found, done, options), *isolated.notes),
         )
 
-    def _rows(self, found: list[Breakdown], alone: Alone) -> dict[int, RowTimes]:
+    def _rows(self, found: list[Breakdown], isolated: IsolatedTimes) -> dict[int, RowTimes]:
         """Return the times of each row that ran."""
-        counts = self.subject.marks.counts
+        counts = self.model.instrumentation.counts
         return {
             row: RowTimes(
                 forward=tuple(each.forward.get(row, 0.0) for each in found),
-                backward=tuple(each.backward.get(row, 0.0) for each in found) if self.subject.backward else None,
-                warm=alone.warm.get(row),
-                cold=alone.cold.get(row),
+                backward=tuple(each.backward.get(row, 0.0) for each in found) if self.model.backward else None,
+                warm=isolated.warm.get(row),
+                cold=isolated.cold.get(row),
                 calls=counts.get(row, 0),
             )
             for row in sorted({row for each in found for row in (*each.forward, *each.backward)})
@@ -259,7 +249,7 @@ class _Runs:
             kept = len(self.plain_times)
             notes.append(f"this machine was busy: times are of the {kept:,} least disturbed of {done:,} runs")
         share = self.computed / (self.lasted or 1)
-        if self.subject.device.type == "cpu" and share < WAITING:
+        if self.model.device.type == "cpu" and share < WAITING:
             notes.append(f"for {100 * (1 - share):.0f} % of the runs' time this process waited while others computed")
         return notes
 

@@ -1,12 +1,21 @@
-"""Devices: which one is meant, whether it is there, and how to wait for it."""
+"""Devices: which one is meant, whether it is there, how to wait for it, and what a measurement on it depends on."""
 
 from __future__ import annotations
 
+import contextlib
+import platform
+import re
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
+import cnnstat
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.ir.graph import Graph
+from cnnstat.profile.options import Options
+from cnnstat.profile.result import Environment
 
 KINDS = ("cpu", "cuda", "mps")
 """What can be profiled on."""
@@ -46,8 +55,109 @@ def _check_cuda(number: int) -> None:
         raise CnnstatError(f"--device cuda:{number}: there are {count} CUDA GPUs here, numbered from 0")
 
 
+Clock = Callable[[], int]
+"""Gives the time in nanoseconds, after the device has done its work."""
+
+
+def device_clock(device: torch.device) -> Clock:
+    """Return the clock of a device."""
+    wait = synchronizer(device)
+    if wait is None:
+        return time.perf_counter_ns
+
+    def nanoseconds() -> int:
+        wait()
+        return time.perf_counter_ns()
+
+    return nanoseconds
+
+
 def synchronizer(device: torch.device) -> Callable[[], None] | None:
     """Return what waits until the device has done its work; None for the CPU, which does its work at once."""
     if device.type == "mps":
         return torch.mps.synchronize
     return torch.cuda.synchronize if device.type == "cuda" else None
+
+
+USUAL_CACHE_BYTES = 64 * 2**20
+"""Bytes where the system does not tell; larger than most."""
+
+_CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
+_CACHE_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def last_level_cache_bytes(folder: Path = _CACHE_FOLDER) -> int:
+    """Return the bytes of the largest cache of the first core, as Linux tells it."""
+    sizes = []
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        for file in folder.glob("index*/size"):
+            text = file.read_text().strip()
+            sizes.append(int(text[:-1]) * _CACHE_UNITS[text[-1]] if text[-1:].isalpha() else int(text))
+    return max(sizes, default=0) or USUAL_CACHE_BYTES
+
+
+_CPU_INFO = Path("/proc/cpuinfo")
+
+
+def environment(graph: Graph, options: Options, device: torch.device, mode: str) -> Environment:
+    """Return where and how a graph is measured; mode: `eval` or `train`."""
+    is_gpu = device.type != "cpu"
+    settings = {
+        "batch": str(graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1),
+        "mode": mode,
+        "backward": _text(options.backward),
+        "channels_last": _text(options.channels_last),
+        "tf32": _text(options.tf32),
+    }
+    if device.type == "cuda":
+        settings["cudnn_benchmark"] = "false"
+    return Environment(
+        device=str(device),
+        device_name=device_name(device),
+        dtype=graph.dtype,
+        versions=_versions(device),
+        settings=settings,
+        threads=None if is_gpu else torch.get_num_threads(),
+    )
+
+
+def _text(value: bool) -> str:
+    """Return a setting as text."""
+    return "true" if value else "false"
+
+
+def device_name(device: torch.device) -> str:
+    """Return what the hardware calls itself."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = cpu_name()
+    return f"{name} (GPU)" if device.type == "mps" else name
+
+
+def cpu_name(cpu_info: Path = _CPU_INFO) -> str:
+    """Return the model of the CPU, as Linux tells it, else as Python does."""
+    try:
+        text = cpu_info.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        text = ""
+    found = re.search(r"^(?:model name|Model|cpu model|Hardware)\s*:\s*(\S.*)$", text, re.MULTILINE)
+    said = found[1].strip() if found else platform.processor() or platform.machine()
+    return " ".join(said.split()) or "unknown CPU"
+
+
+def _versions(device: torch.device) -> dict[str, str]:
+    """Return the versions of all that takes part."""
+    versions = {
+        "cnnstat": cnnstat.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+    if device.type == "cuda":
+        from cnnstat.profile.cuda.nvml import driver_version
+
+        versions |= {
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
+            "driver": driver_version(),
+        }
+    return {name: version for name, version in versions.items() if version}

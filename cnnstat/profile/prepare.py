@@ -14,13 +14,13 @@ from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError, SourceError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
-from cnnstat.profile.call_marks import CallMarks, plan_run
-from cnnstat.profile.fast_path import fast_path
-from cnnstat.profile.network_marks import NetworkMarks
+from cnnstat.profile.call_alignment import CallAlignment
+from cnnstat.profile.call_instrumentation import CallInstrumentation, align_run
+from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.options import Options
-from cnnstat.profile.plan import Plan
-from cnnstat.profile.subject import Subject
-from cnnstat.profile.weights import SEED, fill_randomly
+from cnnstat.profile.random_weights import SEED, fill_randomly
+from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.torch_settings import fused_attention
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.runnable import Runnable, runnable_module, runnable_source
@@ -29,7 +29,7 @@ from cnnstat.sources.request import Request, RequestError
 from cnnstat.units import check_dtype
 
 
-def make_subject(
+def prepare_model(
     source: str | Graph | nn.Module,
     request: Request,
     options: Options,
@@ -37,7 +37,7 @@ def make_subject(
     *,
     input: Any = None,
     inputs: Any = None,
-) -> Subject:
+) -> RunnableModel:
     """Return a model that is ready to be measured on a device; a model that is given itself is left as it was.
 
     source: a zoo name, a spec, a PyTorch model by name, a graph, or a torch.nn.Module, of which a copy is measured.
@@ -68,7 +68,7 @@ def _checked(dtype: str | None) -> str | None:
     return dtype
 
 
-def _of_graph(graph: Graph, request: Request, options: Options, device: torch.device) -> Subject:
+def _of_graph(graph: Graph, request: Request, options: Options, device: torch.device) -> RunnableModel:
     """Return a subject of a module built from a layer graph."""
     dtype = request.dtype or graph.dtype
     if dtype != graph.dtype:
@@ -81,52 +81,52 @@ def _of_graph(graph: Graph, request: Request, options: Options, device: torch.de
     _place(network, device, options)
     sizes = _table_sizes(graph)
     tensors = [_input(each.shape, each.dtype, sizes.get(number)) for number, each in enumerate(graph.inputs)]
-    subject = Subject(
-        model=network,
+    model = RunnableModel(
+        module=network,
         arguments=tuple(_moved(tensor, device, options) for tensor in tensors),
         keywords={},
         analysis=analysis,
-        marks=NetworkMarks(network),
+        instrumentation=NetworkInstrumentation(network),
         device=device,
         backward=options.backward,
     )
     with _failing(graph.name):
-        _try(subject)
-    return subject
+        _try(model)
+    return model
 
 
-def _of_runnable(runnable: Runnable, options: Options, device: torch.device) -> Subject:
+def _of_runnable(runnable: Runnable, options: Options, device: torch.device) -> RunnableModel:
     """Return a subject of a PyTorch model, after a first run that is held against the trace."""
     notes: list[str] = []
     name = runnable.graph.name
-    plan, below = _planned(runnable, options, device)
-    if not plan.is_exact and not runnable.for_real:
+    alignment, below = _aligned_run(runnable, options, device)
+    if not alignment.is_exact and not runnable.for_real:
         # The trace on shapes alone took another path, or assumed upper bounds.
         runnable.model.cpu()
         runnable = runnable.traced_for_real()
-        plan, below = _planned(runnable, options, device)
+        alignment, below = _aligned_run(runnable, options, device)
         notes.append("layers are those of a real run on this input: the trace on shapes alone has others")
-    notes += _mismatches(plan, runnable.graph)
+    notes += _mismatches(alignment, runnable.graph)
     if below:
         notes.append("some ops run below Python and are followed there, which makes every op slower")
     arguments, keywords = _moved((runnable.arguments, runnable.keywords), device, options)
-    marks = CallMarks(runnable.model, plan, below)
-    subject = Subject(
-        model=runnable.model,
+    instrumentation = CallInstrumentation(runnable.model, alignment, below)
+    model = RunnableModel(
+        module=runnable.model,
         arguments=arguments,
         keywords=keywords,
         analysis=analyze_graph(runnable.graph),
-        marks=marks,
+        instrumentation=instrumentation,
         device=device,
         backward=options.backward,
         notes=tuple(notes),
     )
     with _failing(name):
-        _try(subject)
-    return subject
+        _try(model)
+    return model
 
 
-def _planned(runnable: Runnable, options: Options, device: torch.device) -> tuple[Plan, bool]:
+def _aligned_run(runnable: Runnable, options: Options, device: torch.device) -> tuple[CallAlignment, bool]:
     """Return the plan of a model's runs on a device."""
     _place(runnable.model, device, options)
     arguments, keywords = _moved((runnable.arguments, runnable.keywords), device, options)
@@ -136,16 +136,16 @@ def _planned(runnable: Runnable, options: Options, device: torch.device) -> tupl
         with torch.set_grad_enabled(options.backward):
             return runnable.model(*arguments, **keywords)
 
-    with _failing(runnable.graph.name), fast_path(False):
-        return plan_run(runnable.model, run, runnable.calls)
+    with _failing(runnable.graph.name), fused_attention(False):
+        return align_run(runnable.model, run, runnable.calls)
 
 
-def _try(subject: Subject) -> None:
+def _try(model: RunnableModel) -> None:
     """Run once; raises whatever the model raises."""
-    result = subject.run()
-    if subject.backward:
-        subject.run_backward(result)
-        subject.clear_gradients()
+    result = model.run()
+    if model.backward:
+        model.run_backward(result)
+        model.clear_gradients()
 
 
 @contextmanager
@@ -160,15 +160,15 @@ def _failing(name: str) -> Iterator[None]:
         raise CnnstatError(f"{name} does not run: {type(error).__name__}: {said}") from error
 
 
-def _mismatches(plan: Plan, graph: Graph) -> Iterator[str]:
+def _mismatches(alignment: CallAlignment, graph: Graph) -> Iterator[str]:
     """Yield what of a run does not fit the graph."""
-    if plan.missed:
-        paths = sorted({path or graph.name for path in plan.missed})
-        yield f"{len(plan.missed)} op calls are not in the graph and count as unattributed: in {_some(paths)}"
-    if plan.lost:
-        yield f"the graph has layers that did not run: {_some([graph.nodes[row].name for row in plan.lost])}"
-    if plan.resized:
-        yield f"layers ran on other sizes than counted: {_some([graph.nodes[row].name for row in plan.resized])}"
+    if alignment.missed:
+        paths = sorted({path or graph.name for path in alignment.missed})
+        yield f"{len(alignment.missed)} op calls are not in the graph and count as unattributed: in {_some(paths)}"
+    if alignment.lost:
+        yield f"the graph has layers that did not run: {_some([graph.nodes[row].name for row in alignment.lost])}"
+    if alignment.resized:
+        yield f"layers ran on other sizes than counted: {_some([graph.nodes[row].name for row in alignment.resized])}"
 
 
 def _some(names: list[str]) -> str:
@@ -179,7 +179,9 @@ def _some(names: list[str]) -> str:
 def _place(model: nn.Module, device: torch.device, options: Options) -> None:
     """Move a model to the device, in the memory format asked for."""
     if options.channels_last:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # PyTorch's stubs lack it
+        # Stubs of PyTorch disagree from release to release on whether a module can be moved to a memory format.
+        to: Any = model.to
+        to(memory_format=torch.channels_last)
     model.to(device)
 
 

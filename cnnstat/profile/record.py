@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.identity import TOLERANCES, Identity
-from cnnstat.profile.result import Environment, LayerTime, Profile, Whole
-from cnnstat.profile.roofline import Bound, Ceilings
+from cnnstat.profile.result import TOLERANCES, Environment, LayerTime, Profile, TimeBreakdown, Whole
+from cnnstat.profile.roofline import Bound, Roofline
 from cnnstat.profile.samples import Samples
 
 SCHEMA = "cnnstat-profile/1"
@@ -27,7 +26,12 @@ Value = TypeVar("Value")
 
 def document(profile: Profile) -> dict[str, Any]:
     """Return everything a profile says as JSON-ready values: times in seconds, sizes in bytes, rates per second."""
-    environment, ceilings, identity, whole = profile.environment, profile.ceilings, profile.identity, profile.whole
+    environment, roofline, breakdown, whole = (
+        profile.environment,
+        profile.roofline,
+        profile.time_breakdown,
+        profile.whole,
+    )
     return {
         "schema": SCHEMA,
         "model": {
@@ -46,10 +50,10 @@ def document(profile: Profile) -> dict[str, Any]:
             "clocks": dict(environment.clocks),
         },
         "ceilings": {
-            "flops_per_second": ceilings.flops,
-            "bytes_per_second": ceilings.bandwidth,
-            "launch": ceilings.launch,
-            "measured": ceilings.measured,
+            "flops_per_second": roofline.flops,
+            "bytes_per_second": roofline.bandwidth,
+            "launch": roofline.launch,
+            "measured": roofline.measured,
         },
         "whole": {
             "plain": _samples(whole.plain),
@@ -59,11 +63,11 @@ def document(profile: Profile) -> dict[str, Any]:
             "cpu_bound": whole.cpu_bound,
         },
         "identity": {
-            "whole": identity.whole,
-            "layers": identity.layers,
-            "gaps": identity.gaps,
-            "unattributed": identity.unattributed,
-            "drift": identity.drift,
+            "whole": breakdown.whole,
+            "layers": breakdown.layers,
+            "gaps": breakdown.idle,
+            "unattributed": breakdown.unattributed,
+            "drift": breakdown.residual,
             "adds_up": profile.adds_up,
         },
         "peak_bytes": profile.peak_bytes,
@@ -101,8 +105,8 @@ def _layer(layer: LayerTime) -> dict[str, Any]:
         "counted": layer.counted,
         "flops_per_second": layer.flops_per_second,
         "bytes_per_second": layer.bytes_per_second,
-        "floor": layer.floor,
-        "share_of_floor": layer.share_of_floor,
+        "floor": layer.bound_seconds,
+        "share_of_floor": layer.share_of_bound,
         "bound": layer.bound,
     }
 
@@ -143,7 +147,7 @@ def parse_profile(text: str, shown: str) -> Profile:
 
 def _profile(found: Mapping[str, Any]) -> Profile:
     """Return the profile in JSON values; raises what fits the fault where they are not one."""
-    model, around, best, identity = (found[key] for key in ("model", "environment", "ceilings", "identity"))
+    model, around, best, breakdown = (found[key] for key in ("model", "environment", "ceilings", "identity"))
     environment = Environment(
         device=_device(around["device"]),
         device_name=_text(around["device_name"]),
@@ -158,7 +162,7 @@ def _profile(found: Mapping[str, Any]) -> Profile:
         source=_text(model["source"]),
         inputs={_text(name): tuple(map(_whole, shape)) for name, shape in model["inputs"].items()},
         environment=environment,
-        ceilings=Ceilings(
+        roofline=Roofline(
             flops=_positive(best["flops_per_second"]),
             bandwidth=_positive(best["bytes_per_second"]),
             launch=_number(best["launch"]),
@@ -166,7 +170,12 @@ def _profile(found: Mapping[str, Any]) -> Profile:
         ),
         layers=tuple(map(_read_layer, found["layers"])),
         whole=_read_whole(found["whole"]),
-        identity=Identity(**{key: _number(identity[key]) for key in ("whole", "layers", "gaps", "unattributed")}),
+        time_breakdown=TimeBreakdown(
+            whole=_number(breakdown["whole"]),
+            layers=_number(breakdown["layers"]),
+            idle=_number(breakdown["gaps"]),
+            unattributed=_number(breakdown["unattributed"]),
+        ),
         peak_bytes=_optional(_whole, found["peak_bytes"]),
         predicted_peak_bytes=_optional(_whole, found["predicted_peak_bytes"]),
         joules=_optional(_number, found["joules"]),
@@ -196,7 +205,7 @@ def _read_layer(entry: Mapping[str, Any]) -> LayerTime:
         macs=_whole(entry["macs"]),
         flops=_whole(entry["flops"]),
         moved=_whole(entry["bytes"]),
-        floor=_number(entry["floor"]),
+        bound_seconds=_number(entry["floor"]),
         bound=_optional(_bound, entry["bound"]),
         kernels=_optional(_whole, entry["kernels"]),
         kernel_names=tuple(map(_text, entry["kernel_names"])),

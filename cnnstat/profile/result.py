@@ -1,16 +1,67 @@
-"""Profile: the measured times of one model on one device, layer by layer and whole."""
+"""Profile: the measured times of one model on one device, layer by layer and whole, and how they add up."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from cnnstat.profile.identity import TOLERANCES, Identity, Tolerance
-from cnnstat.profile.roofline import Bound, Ceilings
+from cnnstat.profile.roofline import Bound, Roofline
 from cnnstat.profile.samples import Samples
 
-BEATEN = 1.005
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimeBreakdown:
+    """whole = layers + gaps + unattributed + drift, in seconds.
+
+    whole: one run measured without any instrumentation (on CUDA: a replay of the CUDA graph).
+    layers: sum of the layers' median times.
+    gaps: time inside the instrumented run in which nothing computed.
+    unattributed: time of kernels or op calls that belong to no layer.
+    """
+
+    whole: float
+    layers: float
+    idle: float
+    unattributed: float
+
+    @property
+    def gaps(self) -> float:
+        """The name of `idle` in JSON and in the first releases."""
+        return self.idle
+
+    @property
+    def drift(self) -> float:
+        """The name of `residual` in JSON and in the first releases."""
+        return self.residual
+
+    @property
+    def residual(self) -> float:
+        """What is left: by how much the instrumented run and the plain one differ (negative: the first is slower)."""
+        return self.whole - self.layers - self.idle - self.unattributed
+
+    def holds(self, residual: float, unattributed: float) -> bool:
+        """Whether both remainders stay within these shares of the whole, and no gap is negative by more than drift."""
+        is_near = abs(self.residual) <= residual * self.whole and -self.idle <= residual * self.whole
+        return is_near and self.unattributed <= unattributed * self.whole
+
+    def share(self, seconds: float) -> float:
+        """Return a part of the whole; 0 if the whole took no time."""
+        return seconds / self.whole if self.whole else 0.0
+
+
+class Tolerance(NamedTuple):
+    """How much of the whole each remainder may be before a profile counts as not adding up."""
+
+    residual: float
+    unattributed: float
+
+
+TOLERANCES = {"cuda": Tolerance(0.03, 0.01), "cpu": Tolerance(0.15, 0.15), "mps": Tolerance(0.15, 0.15)}
+"""The stated limits by kind of device: a CUDA graph repeats itself, a CPU shares its caches and clock with others."""
+
+
+ABOVE_ROOFLINE = 1.005
 """Share of the floor from which a layer is said to beat it."""
 
 
@@ -58,7 +109,7 @@ class LayerTime:
     macs: int
     flops: int
     moved: int
-    floor: float
+    bound_seconds: float
     bound: Bound | None
     kernels: int | None = None
     kernel_names: tuple[str, ...] = ()
@@ -83,9 +134,19 @@ class LayerTime:
         return self.moved / self.forward.median if self.forward.median else 0.0
 
     @property
+    def floor(self) -> float:
+        """The name of `bound_seconds` in JSON and in the first releases."""
+        return self.bound_seconds
+
+    @property
     def share_of_floor(self) -> float:
+        """The name of `share_of_bound` in JSON and in the first releases."""
+        return self.share_of_bound
+
+    @property
+    def share_of_bound(self) -> float:
         """Floor divided by time: 1 is as fast as the ceilings allow, above 1 beats them (cache, Winograd, FFT)."""
-        return self.floor / self.forward.median if self.forward.median else 0.0
+        return self.bound_seconds / self.forward.median if self.forward.median else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,16 +185,26 @@ class Profile:
     source: str
     inputs: Mapping[str, tuple[int, ...]]
     environment: Environment
-    ceilings: Ceilings
+    roofline: Roofline
     layers: tuple[LayerTime, ...]
     whole: Whole
-    identity: Identity
+    time_breakdown: TimeBreakdown
     peak_bytes: int | None = None
     predicted_peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
     complete: bool = True
     notes: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> TimeBreakdown:
+        """The name of `time_breakdown` in JSON and in the first releases."""
+        return self.time_breakdown
+
+    @property
+    def ceilings(self) -> Roofline:
+        """The name of `roofline` in JSON and in the first releases."""
+        return self.roofline
 
     @property
     def tolerance(self) -> Tolerance:
@@ -143,7 +214,7 @@ class Profile:
     @property
     def adds_up(self) -> bool:
         """Whether the remainders stay within the stated limits and no kernel was lost."""
-        return self.identity.holds(*self.tolerance) and not self.lost_kernels
+        return self.time_breakdown.holds(*self.tolerance) and not self.lost_kernels
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything under the `cnnstat-profile/1` JSON contract."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,19 +10,15 @@ from torch import nn
 
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
-from cnnstat.profile.assemble import assemble, with_ceilings
 from cnnstat.profile.cpu import measure_cpu
-from cnnstat.profile.device import choose_device
-from cnnstat.profile.environment import environment
-from cnnstat.profile.fast_path import fast_path
-from cnnstat.profile.measured_roofline import find_ceilings
-from cnnstat.profile.measurement import Measurement
-from cnnstat.profile.options import Options
-from cnnstat.profile.prepare import make_subject
-from cnnstat.profile.progress import Progress
-from cnnstat.profile.recheck import rechecked
+from cnnstat.profile.device import choose_device, environment
+from cnnstat.profile.measure_roofline import find_roofline, remeasure_roofline
+from cnnstat.profile.measurement import Measurement, assemble, with_roofline
+from cnnstat.profile.options import Options, Progress
+from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Profile
-from cnnstat.profile.subject import Subject
+from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.torch_settings import fused_attention, threads
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.sources.request import Request
 
@@ -43,50 +37,37 @@ def run_profile(
     device = choose_device(options.device)
     with same_random_numbers(), threads(options.threads):
         progress.stage("building the model", 1)
-        subject = make_subject(source, request, options, device, input=input, inputs=inputs)
+        model = prepare_model(source, request, options, device, input=input, inputs=inputs)
         progress.step()
-        found = environment(subject.analysis.graph, options, device, request.mode)
-        ceilings = find_ceilings(found, device, progress, refresh)
-        measurement = _measure(subject, options, progress)
-        named = source if isinstance(source, str) else subject.analysis.graph.source or subject.analysis.graph.name
-        profile = assemble(subject, named, measurement, ceilings, found)
-        return _held_against_ceilings(profile, device, progress) if profile.complete else profile
+        found = environment(model.analysis.graph, options, device, request.mode)
+        roofline = find_roofline(found, device, progress, refresh)
+        measurement = _measure(model, options, progress)
+        named = source if isinstance(source, str) else model.analysis.graph.source or model.analysis.graph.name
+        profile = assemble(model, named, measurement, roofline, found)
+        return _with_remeasured_roofline(profile, device, progress) if profile.complete else profile
 
 
-def _held_against_ceilings(profile: Profile, device: torch.device, progress: Progress) -> Profile:
+def _with_remeasured_roofline(profile: Profile, device: torch.device, progress: Progress) -> Profile:
     """Return a profile whose layers beat no ceiling that was measured too low."""
     try:
-        best, said = rechecked(profile.ceilings, profile.layers, profile.environment, device, progress)
+        best, said = remeasure_roofline(profile.roofline, profile.layers, profile.environment, device, progress)
     except KeyboardInterrupt:
         return replace(profile, complete=False)
     except CnnstatError:
         return profile  # What was measured is worth more than another look at the ceilings.
-    return with_ceilings(profile, best, said) if said else profile
+    return with_roofline(profile, best, said) if said else profile
 
 
-def _measure(subject: Subject, options: Options, progress: Progress) -> Measurement:
+def _measure(model: RunnableModel, options: Options, progress: Progress) -> Measurement:
     """Measure a subject in the way of its device; raises CnnstatError where the model fails."""
     try:
-        if subject.device.type != "cuda":
-            return measure_cpu(subject, options, progress)
+        if model.device.type != "cuda":
+            return measure_cpu(model, options, progress)
         from cnnstat.profile.cuda.measure import measure_cuda
 
-        with fast_path(False):
-            return measure_cuda(subject, options, progress)
+        with fused_attention(False):
+            return measure_cuda(model, options, progress)
     except (RuntimeError, ValueError, TypeError) as error:
         said = " ".join(str(error).split())[:300]
-        name = subject.analysis.graph.name
+        name = model.analysis.graph.name
         raise CnnstatError(f"{name} does not run: {type(error).__name__}: {said}") from error
-
-
-@contextmanager
-def threads(count: int | None) -> Iterator[None]:
-    """Let PyTorch's CPU ops use so many threads, and afterwards as many as before."""
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        if count is not None:
-            torch.set_num_threads(before)

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 from torch.autograd.graph import Node
 from torch.utils.hooks import RemovableHandle
 
-from cnnstat.profile.observer import UNATTRIBUTED, Observer
+from cnnstat.profile.device import Clock
+from cnnstat.profile.instrumentation import UNATTRIBUTED, Observer
 from cnnstat.pytorch.tensors import tensors_in
-
-Clock = Callable[[], int]
-"""Tells the time in nanoseconds, after the device has done its work."""
 
 
 class Lap(NamedTuple):
@@ -80,7 +78,7 @@ class BackwardStopwatch(Stopwatch):
         self._handles: list[RemovableHandle] = []
         self._step_begin = 0
 
-    def made(self, row: int, result: Any) -> None:
+    def returned(self, row: int, result: Any) -> None:
         """Hook the steps that lead to a result and are not known yet, and note how long that takes."""
         begin = self._clock()
         self.find(row, result)
@@ -126,7 +124,7 @@ class Breakdown:
 
     forward: dict[int, float]
     backward: dict[int, float]
-    gaps: float
+    idle: float
     unattributed: float
     instrumentation: float
 
@@ -147,15 +145,15 @@ def break_down(
     """
     forward, taken, inside = _sums(laps, costs.mark_inside)
     backward, taken_backward, inside_backward = _sums(backward_laps, costs.hook_inside)
-    marks, steps = taken.laps, taken_backward.laps
-    outside = marks * costs.mark_outside + steps * costs.hook_outside + bookkeeping + following
+    instrumentation, steps = taken.laps, taken_backward.laps
+    outside = instrumentation * costs.mark_outside + steps * costs.hook_outside + bookkeeping + following
     rest = span - taken.nanoseconds - taken_backward.nanoseconds
     outside = min(outside, max(0.0, rest))
     unattributed = forward.pop(UNATTRIBUTED, 0.0) + backward.pop(UNATTRIBUTED, 0.0)
     return Breakdown(
         forward={row: time / 1e9 for row, time in forward.items()},
         backward={row: time / 1e9 for row, time in backward.items()},
-        gaps=(rest - outside) / 1e9,
+        idle=(rest - outside) / 1e9,
         unattributed=unattributed / 1e9,
         instrumentation=(outside + inside + inside_backward) / 1e9,
     )

@@ -10,8 +10,8 @@ from cnnstat.report import duration
 from cnnstat.report.chart import Measure
 from cnnstat.report.facts import Fact
 from cnnstat.report.time_columns import RATES
-from cnnstat.report.time_overview import drift_text, floor_share, flops_per_second, inputs_per_second
-from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
+from cnnstat.report.time_overview import floor_share, flops_per_second, inputs_per_second, residual_text
+from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
 from cnnstat.units import binary_bytes
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
         "joules": Line(
             "energy of a pass", lambda p: p.joules, lambda p: "–" if p.joules is None else f"{p.joules:.3g} J"
         ),
-        "drift": Line("% drift", lambda p: p.identity.share(p.identity.drift), drift_text, has_ratio=False),
+        "drift": Line(
+            "% drift", lambda p: p.time_breakdown.share(p.time_breakdown.residual), residual_text, has_ratio=False
+        ),
     }
     return {key: line for key, line in found.items() if any(line.value(profile) is not None for profile in profiles)}
 
@@ -87,7 +89,7 @@ def facts(profiles: Sequence[Profile]) -> tuple[Fact, ...]:
         Fact(
             "times", f"on {device_text(profiles[0])}, {rest}: medians ± interquartile ranges, one model after the other"
         ),
-        Fact("ceilings", ceilings_text(profiles[0])),
+        Fact("ceilings", roofline_text(profiles[0])),
         *([Fact("does not add up", f"{wrong}: see `cnnstat profile`", "bold red")] if wrong else []),
     )
 

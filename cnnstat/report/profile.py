@@ -41,10 +41,10 @@ def table(profile: Profile, view: TimeView, width: int) -> Page:
     ]
     body = grid([column.track for column in columns], texts[:-1], width, texts[-1])
     facts = facts_page(summary(profile), width)
-    return Page((*head, BLANK, *body.lines, BLANK, *identity(profile, width).lines, BLANK, *facts.lines))
+    return Page((*head, BLANK, *body.lines, BLANK, *time_breakdown(profile, width).lines, BLANK, *facts.lines))
 
 
-def identity(profile: Profile, width: int) -> Page:
+def time_breakdown(profile: Profile, width: int) -> Page:
     """Return the identity as a sum: its parts, a rule, and the whole."""
     tracks = [Track(PARTS[0]), Track(PARTS[1], "right"), Track(PARTS[2], "right"), Track(PARTS[3], least=12)]
     lines = parts(profile)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat.profile.record import document
-from cnnstat.profile.result import BEATEN, LayerTime, Profile
+from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
 from cnnstat.report import duration, words
 from cnnstat.report.facts import Fact, facts_page
 from cnnstat.report.glyphs import padded, printable, widest
@@ -15,7 +15,7 @@ from cnnstat.report.json import json_text
 from cnnstat.report.listing import Field, Listing
 from cnnstat.report.page import BLANK, Page, Verbatim, plain, show
 from cnnstat.report.time_columns import RATES
-from cnnstat.report.time_summary import ceilings_text, conditions_text, device_text
+from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,7 +90,7 @@ def fields(device: str) -> tuple[Field, ...]:
             "right",
         ),
         Field("share_of_floor", "% floor", floor_share, lambda p: duration.floor_text(floor_share(p)), "right"),
-        Field("drift", "% drift", _drift, drift_text, "right"),
+        Field("drift", "% drift", _residual, residual_text, "right"),
         Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
     )
 
@@ -127,18 +127,18 @@ def flops_per_second(profile: Profile) -> float:
 
 def floor_share(profile: Profile) -> float:
     """Return the sum of the layers' floors by the sum of their times."""
-    floors = (layer.floor for layer in profile.layers if layer.forward.median)
+    floors = (layer.bound_seconds for layer in profile.layers if layer.forward.median)
     return sum(floors) / (_forward(profile) or 1.0)
 
 
-def _drift(profile: Profile) -> float:
+def _residual(profile: Profile) -> float:
     """Return the drift as a share of the whole."""
-    return profile.identity.share(profile.identity.drift)
+    return profile.time_breakdown.share(profile.time_breakdown.residual)
 
 
-def drift_text(profile: Profile) -> str:
+def residual_text(profile: Profile) -> str:
     """Return the drift in percent, with ! where the parts do not add up."""
-    return duration.percent_text(_drift(profile)) + "!" * (not profile.adds_up)
+    return duration.percent_text(_residual(profile)) + "!" * (not profile.adds_up)
 
 
 def slowest(profile: Profile) -> LayerTime | None:
@@ -155,7 +155,7 @@ def _slowest_name(profile: Profile) -> str:
 def _slowest(profile: Profile) -> str:
     """Return the slowest layer with its share of the time."""
     layer = slowest(profile)
-    return f"{layer.name} ({100 * profile.identity.share(layer.seconds):.0f} %)" if layer else "–"
+    return f"{layer.name} ({100 * profile.time_breakdown.share(layer.seconds):.0f} %)" if layer else "–"
 
 
 def _table(names: Sequence[str], console: Console) -> Overview:
@@ -194,7 +194,7 @@ def _common(profile: Profile) -> str:
 
 def _beaten(profiles: Sequence[Profile]) -> str:
     """Return what it means that layers are faster than the ceilings allow; nothing where none are."""
-    is_beaten = any(floor_share(profile) > BEATEN for profile in profiles)
+    is_beaten = any(floor_share(profile) > ABOVE_ROOFLINE for profile in profiles)
     return "; above 100 %: served from cache, or Winograd or FFT needs fewer operations" * is_beaten
 
 
@@ -202,7 +202,7 @@ def _facts(profiles: Sequence[Profile], saved: str) -> list[Fact]:
     """Return what the columns mean, what does not add up, and where the ceilings are kept."""
     wrong = [printable(profile.model) for profile in profiles if not profile.adds_up]
     return [
-        Fact("ceilings", f"{ceilings_text(profiles[-1])}{f'; kept in {printable(saved)}' if saved else ''}"),
+        Fact("ceilings", f"{roofline_text(profiles[-1])}{f'; kept in {printable(saved)}' if saved else ''}"),
         Fact("% floor", f"least time that the ceilings allow, divided by the layers' time{_beaten(profiles)}"),
         Fact("% drift", "whole less layers, gaps and unattributed: by how much the parts do not add up"),
         *([Fact("does not add up", f"{', '.join(wrong)} (!)", "bold red")] if wrong else []),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cnnstat.profile.result import BEATEN, LayerTime, Profile
+from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
 from cnnstat.report import duration, words
 from cnnstat.report.facts import Fact, glued
 from cnnstat.report.glyphs import printable
@@ -62,19 +62,19 @@ def is_on(setting: str) -> bool:
 
 def parts(profile: Profile) -> tuple[Part, ...]:
     """Return the identity line by line: layers, gaps, what belongs to none, drift, and the whole they add up to."""
-    identity, whole = profile.identity, profile.whole
+    time_breakdown, whole = profile.time_breakdown, profile.whole
     is_cuda = profile.environment.kind == "cuda"
     steps = "kernels" if is_cuda else "op calls"
     run = "CUDA-graph replays" if whole.replayed else "plain runs"
     found = (
-        ("layers", identity.layers, f"sum of the {words.plural(len(profile.layers), 'layer')} above"),
-        ("gaps", identity.gaps, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
-        ("unattributed", identity.unattributed, f"{steps} that belong to no layer"),
-        ("drift", identity.drift, "left over: measured and plain runs differ"),
+        ("layers", time_breakdown.layers, f"sum of the {words.plural(len(profile.layers), 'layer')} above"),
+        ("gaps", time_breakdown.idle, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
+        ("unattributed", time_breakdown.unattributed, f"{steps} that belong to no layer"),
+        ("drift", time_breakdown.residual, "left over: measured and plain runs differ"),
     )
-    total, times = duration.sum_texts(identity.whole, [seconds for _, seconds, _ in found])
+    total, times = duration.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in found])
     lines = [
-        Part(name, time, duration.percent_text(identity.share(seconds)), meaning)
+        Part(name, time, duration.percent_text(time_breakdown.share(seconds)), meaning)
         for (name, seconds, meaning), time in zip(found, times)
     ]
     samples = whole.plain
@@ -85,16 +85,20 @@ def parts(profile: Profile) -> tuple[Part, ...]:
 
 def misfit(profile: Profile) -> str:
     """Return in what way the parts do not add up, nothing if they do."""
-    identity, tolerance = profile.identity, profile.tolerance
-    drift, rest, gaps = map(identity.share, (identity.drift, identity.unattributed, identity.gaps))
+    time_breakdown, tolerance = profile.time_breakdown, profile.tolerance
+    residual, rest, idle = map(
+        time_breakdown.share, (time_breakdown.residual, time_breakdown.unattributed, time_breakdown.idle)
+    )
     said = []
-    if abs(drift) > tolerance.drift:
-        said.append(f"drift is {duration.percent_text(drift)} % of the whole (limit ±{100 * tolerance.drift:.0f} %)")
+    if abs(residual) > tolerance.residual:
+        said.append(
+            f"drift is {duration.percent_text(residual)} % of the whole (limit ±{100 * tolerance.residual:.0f} %)"
+        )
     if rest > tolerance.unattributed:
         limit = f"{100 * tolerance.unattributed:.0f} %"
         said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole (limit {limit})")
-    if -gaps > tolerance.drift:
-        said.append(f"gaps are {duration.percent_text(gaps)} %: layers take longer than the run they are part of")
+    if -idle > tolerance.residual:
+        said.append(f"gaps are {duration.percent_text(idle)} %: layers take longer than the run they are part of")
     if profile.lost_kernels:
         said.append(f"the tracer lost {words.plural(profile.lost_kernels, 'kernel')}")
     return "; ".join(said)
@@ -124,8 +128,10 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
         yield Fact("does not add up", f"{said}; {remedy}", "bold red")
         return
     tolerance = profile.tolerance
-    rest = "" if tolerance.unattributed == tolerance.drift else f", unattributed {100 * tolerance.unattributed:.0f} %"
-    yield Fact("adds up", f"within the stated limits: drift ±{100 * tolerance.drift:.0f} %{rest}", "green")
+    rest = (
+        "" if tolerance.unattributed == tolerance.residual else f", unattributed {100 * tolerance.unattributed:.0f} %"
+    )
+    yield Fact("adds up", f"within the stated limits: drift ±{100 * tolerance.residual:.0f} %{rest}", "green")
 
 
 def _scatter(profile: Profile) -> Iterator[Fact]:
@@ -166,24 +172,24 @@ def _pace(profile: Profile) -> tuple[str, str]:
     return "no: the GPU sets the pace", ""
 
 
-def ceilings_text(profile: Profile) -> str:
+def roofline_text(profile: Profile) -> str:
     """Return what the device was measured to do at best, and when."""
-    ceilings, device = profile.ceilings, profile.environment.kind
+    roofline, device = profile.roofline, profile.environment.kind
     scale, unit = RATES[device]
     launch = "smallest kernel" if device == "cuda" else "smallest op call"
     rates = (
-        f"{duration.rate_text(ceilings.flops, scale)} {unit}",
-        f"{duration.rate_text(ceilings.bandwidth, GIGA)} GB/s",
-        f"{launch} {duration.seconds_text(ceilings.launch)}",
+        f"{duration.rate_text(roofline.flops, scale)} {unit}",
+        f"{duration.rate_text(roofline.bandwidth, GIGA)} GB/s",
+        f"{launch} {duration.seconds_text(roofline.launch)}",
     )
-    return f"{', '.join(map(glued, rates))}; measured {printable(ceilings.measured)[:10]} on this device"
+    return f"{', '.join(map(glued, rates))}; measured {printable(roofline.measured)[:10]} on this device"
 
 
 def _floor(profile: Profile) -> Iterator[Fact]:
     """Yield the ceilings, what the floor is, and which layers are faster than it."""
-    yield Fact("ceilings", ceilings_text(profile))
+    yield Fact("ceilings", roofline_text(profile))
     yield Fact("floor", "the least time these allow: operations, bytes moved, or one launch; 100 % is as fast as that")
-    beaten = [layer for layer in profile.layers if layer.share_of_floor > BEATEN]
+    beaten = [layer for layer in profile.layers if layer.share_of_bound > ABOVE_ROOFLINE]
     if beaten:
         why = "served from cache, or Winograd or FFT needs fewer operations"
         busy = "" if profile.environment.kind == "cuda" else "; or the machine was too busy to show its ceilings"

@@ -5,21 +5,24 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cnnstat.ir.graph import Edge  # noqa: E402
-from cnnstat.profile.network_marks import NetworkMarks  # noqa: E402
-from cnnstat.profile.observer import UNATTRIBUTED, Observer  # noqa: E402
+from cnnstat.profile.instrumentation import (  # noqa: E402
+    UNATTRIBUTED,
+    NetworkInstrumentation,
+    Observer,
+)
 from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.prepare import make_subject  # noqa: E402
-from cnnstat.profile.subject import Subject  # noqa: E402
+from cnnstat.profile.prepare import prepare_model  # noqa: E402
+from cnnstat.profile.runnable_model import RunnableModel  # noqa: E402
 from cnnstat.pytorch.modules.network import Network, Step  # noqa: E402
 from cnnstat.sources.request import Request  # noqa: E402
 
 CPU = torch.device("cpu")
 
 
-def subject_of(source, *shape, mode="eval", backward=False, **options):
+def model_of(source, *shape, mode="eval", backward=False, **options):
     """A subject on the CPU; shape: of the only input."""
     given = {"input": tuple(shape)} if shape else {}
-    return make_subject(source, Request(mode=mode), Options(backward=backward, **options), CPU, **given)
+    return prepare_model(source, Request(mode=mode), Options(backward=backward, **options), CPU, **given)
 
 
 class Diary(Observer):
@@ -35,18 +38,18 @@ class Diary(Observer):
     def leave(self, row, call):
         self.entries.append(("leave", row, call))
 
-    def made(self, row, result):
+    def returned(self, row, result):
         self.results.append((row, result))
 
 
-def rows_of(subject):
+def rows_of(model):
     """The names of the rows of one run, in the order in which they ran; None for what belongs to no row."""
     diary = Diary()
-    with subject.marking(diary):
-        subject.run()
+    with model.observing(diary):
+        model.run()
     entered = [entry for entry in diary.entries if entry[0] == "enter"]
     assert [(row, call) for _, row, call in entered] == [e[1:] for e in diary.entries if e[0] == "leave"]
-    names = [node.name for node in subject.analysis.graph.nodes]
+    names = [node.name for node in model.analysis.graph.nodes]
     return [None if row == UNATTRIBUTED else names[row] for _, row, _ in entered]
 
 
@@ -85,13 +88,13 @@ def timed_subject(clock, times, gap=0):
     for number, time in enumerate(times):
         network.add_module(f"layer{number}", Takes(clock, time))
     network._steps = tuple(Step(f"layer{n}", (Edge(n),), (Edge(n + 1),), (Edge(n),)) for n in range(len(times)))
-    marks = NetworkMarks(network)
+    instrumentation = NetworkInstrumentation(network)
     network.register_forward_pre_hook(lambda module, inputs: setattr(clock, "now", clock.now + gap))
-    return Subject(
-        model=network.eval(),
+    return RunnableModel(
+        module=network.eval(),
         arguments=(torch.rand(1, 4),),
         keywords={},
         analysis=cnnstat.analyze(spec),
-        marks=marks,
+        instrumentation=instrumentation,
         device=CPU,
     )

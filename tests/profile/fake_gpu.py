@@ -10,7 +10,7 @@ from typing import Any
 from kineto import Recording
 
 from cnnstat.profile.cuda.gpu import CaptureError
-from cnnstat.profile.observer import LayerCall, Observer
+from cnnstat.profile.instrumentation import LayerCall, Observer
 
 LAUNCH = 4200
 """Nanoseconds that a launch takes the CPU; as in a Recording."""
@@ -133,7 +133,7 @@ class FakeGpu:
         return None if self.energy is None else self._used / 1e9 * self.energy
 
 
-class FakeSubject:
+class FakeModel:
     """A model whose layers are lists of kernels; the last kernel of a pass belongs to no layer."""
 
     backward = False
@@ -162,7 +162,7 @@ class FakeSubject:
                 self.gpu.launch(name, duration)
 
     @contextmanager
-    def marking(self, observer: Observer) -> Iterator[None]:
+    def observing(self, observer: Observer) -> Iterator[None]:
         self._observer = observer
         try:
             yield

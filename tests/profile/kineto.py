@@ -44,7 +44,7 @@ class Recording:
             if category == "cpu_op":
                 self._op.pop()
 
-    def mark(self, row: int, call: int = 0, **keywords: Any):
+    def layer_range(self, row: int, call: int = 0, **keywords: Any):
         return self.range(f"cnnstat#{row}#{call}", **keywords)
 
     def step(self, kind: str, index: int):

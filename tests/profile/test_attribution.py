@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kineto import Recording
 
-from cnnstat.profile.attribution import Attribution, Pass, attribute, attribute_replays
-from cnnstat.profile.kernels import Trace, nanoseconds, read_trace
-from cnnstat.profile.ownership import Owner
+from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
+from cnnstat.profile.cuda.kineto_trace import Trace, nanoseconds, read_trace
+from cnnstat.profile.cuda.launch_owners import Owner
 
 TRACES = sorted((Path(__file__).parent / "traces").glob("*.json"))
 
@@ -25,7 +25,7 @@ def load(name: str) -> Trace:
 
 
 def adds_up(found: Pass) -> bool:
-    parts = sum(found.forward.values()) + sum(found.backward.values()) + found.unattributed + found.gaps
+    parts = sum(found.forward.values()) + sum(found.backward.values()) + found.unattributed + found.idle
     return parts == found.span
 
 
@@ -64,7 +64,7 @@ def test_overlapping_streams_share_the_time_and_lose_none() -> None:
     (one,) = attribute(load("streams")).passes
     # Both run from 105000 to 110001 ns: 5001 ns, of which the earlier one gets the odd nanosecond.
     assert one.forward == {0: 5000 + 2501, 1: 2500 + 4999, 2: 2000}
-    assert one.gaps == 5000 and one.span == 22000
+    assert one.idle == 5000 and one.span == 22000
 
 
 def test_passes_that_lost_a_kernel_are_left_out_and_told() -> None:
@@ -107,10 +107,10 @@ def passes_of(recording: Recording) -> Attribution:
 
 def test_innermost_mark_wins() -> None:
     recording = Recording()
-    with recording.step("eager", 0), recording.mark(0):
+    with recording.step("eager", 0), recording.layer_range(0):
         with recording.op("aten::mul"):
             recording.launch("before", 1000)
-        with recording.mark(1), recording.op("aten::mul"):
+        with recording.layer_range(1), recording.op("aten::mul"):
             recording.launch("inside", 1000)
         with recording.op("aten::mul"):
             recording.launch("after", 1000)
@@ -119,7 +119,7 @@ def test_innermost_mark_wins() -> None:
 
 def test_work_of_nobody_inside_a_mark_is_nobodys() -> None:
     recording = Recording()
-    with recording.step("eager", 0), recording.mark(0), recording.mark(-1), recording.op("aten::mul"):
+    with recording.step("eager", 0), recording.layer_range(0), recording.layer_range(-1), recording.op("aten::mul"):
         recording.launch("constant", 1000)
     assert owners(passes_of(recording).passes[0]) == [None]
 
@@ -127,10 +127,10 @@ def test_work_of_nobody_inside_a_mark_is_nobodys() -> None:
 def test_recomputed_forward_ops_are_part_of_the_backward_pass() -> None:
     recording = Recording()
     with recording.step("eager", 0):
-        with recording.mark(0), recording.op("aten::relu", node=True) as node:
+        with recording.layer_range(0), recording.op("aten::relu", node=True) as node:
             recording.launch("forward", 1000)
         name = "autograd::engine::evaluate_function: CheckpointFunctionBackward"
-        with recording.op(name, sequence=node, forward=1), recording.mark(0, 1), recording.op("aten::relu"):
+        with recording.op(name, sequence=node, forward=1), recording.layer_range(0, 1), recording.op("aten::relu"):
             recording.launch("again", 1000)
     (one,) = passes_of(recording).passes
     assert [piece.owner for piece in one.pieces] == [Owner(0, False), Owner(0, True)]
@@ -140,9 +140,9 @@ def test_an_op_that_makes_no_node_is_not_taken_for_the_maker() -> None:
     recording = Recording()
     with recording.step("eager", 0):
         # A pool of what needs no gradient shows the number of the node that the convolution after it makes.
-        with recording.mark(0), recording.op("aten::max_pool2d", sequence=42):
+        with recording.layer_range(0), recording.op("aten::max_pool2d", sequence=42):
             recording.launch("pool", 1000)
-        with recording.mark(1), recording.op("aten::convolution", node=True) as node:
+        with recording.layer_range(1), recording.op("aten::convolution", node=True) as node:
             recording.launch("convolution", 1000)
         assert node == 42
         with recording.op("ConvolutionBackward0", sequence=node, forward=1):
@@ -154,7 +154,7 @@ def test_kernels_stamped_by_another_clock_spoil_their_pass() -> None:
     recording = Recording()
     recording.now = 3_000_000
     for index in range(3):
-        with recording.step("eager", index), recording.mark(0), recording.op("aten::relu"):
+        with recording.step("eager", index), recording.layer_range(0), recording.op("aten::relu"):
             recording.launch("relu", 1000, at=0 if index == 0 else None)
     found = passes_of(recording)
     assert len(found.passes) == 2 and found.rejected == 1
@@ -163,7 +163,7 @@ def test_kernels_stamped_by_another_clock_spoil_their_pass() -> None:
 def test_a_pass_with_fewer_kernels_than_usual_is_left_out() -> None:
     recording = Recording()
     for index in range(3):
-        with recording.step("eager", index), recording.mark(0), recording.op("aten::cat"):
+        with recording.step("eager", index), recording.layer_range(0), recording.op("aten::cat"):
             recording.launch(
                 "Memcpy DtoD (Device -> Device)", 900, call="cudaMemcpyAsync", shape=(64,), lost=index == 0
             )
@@ -174,7 +174,7 @@ def test_a_pass_with_fewer_kernels_than_usual_is_left_out() -> None:
 
 def test_driver_call_inside_a_runtime_call_is_one_launch() -> None:
     recording = Recording()
-    with recording.step("eager", 0), recording.mark(0), recording.op("aten::mm"):
+    with recording.step("eager", 0), recording.layer_range(0), recording.op("aten::mm"):
         recording.launch("gemm", 1000)
         event = dict(next(event for event in recording.events if event["name"] == "cudaLaunchKernel"))
         recording.events.append({**event, "cat": "cuda_driver", "name": "cuLaunchKernel"})
@@ -184,7 +184,7 @@ def test_driver_call_inside_a_runtime_call_is_one_launch() -> None:
 @pytest.mark.parametrize("bearer", ["outer", "inner", "neither"])
 def test_nested_calls_of_numbers_of_their_own_are_one_launch_too(bearer: str) -> None:
     recording = Recording()
-    with recording.step("eager", 0), recording.mark(0), recording.op("aten::mm"):
+    with recording.step("eager", 0), recording.layer_range(0), recording.op("aten::mm"):
         recording.launch("gemm", 1000)
         outer = next(event for event in recording.events if event["name"] == "cudaLaunchKernel")
         inner = {**outer, "cat": "cuda_driver", "name": "cuLaunchKernelEx", "args": {**outer["args"]}}
@@ -202,7 +202,7 @@ def test_nested_calls_of_numbers_of_their_own_are_one_launch_too(bearer: str) ->
 
 def test_state_of_the_random_generator_beside_a_replay_is_unattributed() -> None:
     recording = Recording()
-    with recording.step("eager", 0), recording.mark(0), recording.op("aten::dropout"):
+    with recording.step("eager", 0), recording.layer_range(0), recording.op("aten::dropout"):
         recording.launch("dropout", 1000)
     with recording.step("replay", 0):
         recording.launch("fill", 700)
@@ -218,7 +218,7 @@ def several(lengths: tuple[int, ...]) -> Attribution:
     recording = Recording()
     with recording.step("eager", 0):
         for row in range(2):
-            with recording.mark(row), recording.op("aten::op"):
+            with recording.layer_range(row), recording.op("aten::op"):
                 recording.launch(f"kernel{row}", 1000)
     with recording.step("replay", 0):
         launched = recording.call("cudaGraphLaunch")
@@ -233,7 +233,7 @@ def test_passes_of_one_graph_end_where_the_next_begins() -> None:
     found = several((2, 2, 2))
     assert len(found.passes) == 2 and found.rejected == 0
     for one in found.passes:
-        assert one.forward == {0: 1000, 1: 1000} and one.gaps == 2 * 900 and adds_up(one)
+        assert one.forward == {0: 1000, 1: 1000} and one.idle == 2 * 900 and adds_up(one)
 
 
 def test_a_graph_that_cannot_be_cut_into_its_passes_is_left_out() -> None:
@@ -245,7 +245,7 @@ def test_graph_nodes_tell_the_order_of_kernels_that_overlap() -> None:
     recording = Recording()
     with recording.step("eager", 0):
         for row, name in enumerate(("first", "second")):
-            with recording.mark(row), recording.op("aten::mm"):
+            with recording.layer_range(row), recording.op("aten::mm"):
                 recording.launch(name, 9000, stream=7 + row)
     with recording.step("replay", 0):
         launched = recording.call("cudaGraphLaunch")
@@ -260,10 +260,10 @@ def test_graph_nodes_tell_the_order_of_kernels_that_overlap() -> None:
 def test_external_ids_that_only_happen_to_agree_are_not_believed() -> None:
     recording = Recording()
     with recording.step("eager", 0):
-        with recording.mark(0), recording.op("aten::mm"):
+        with recording.layer_range(0), recording.op("aten::mm"):
             recording.launch("gemm", 1000)
         recording.now += 1_000_000
-        with recording.mark(1):
+        with recording.layer_range(1):
             recording.launch("triton", 1000, call="cuLaunchKernel")
             # Its own number is printed where no op made it; here that is the number of the first op.
             recording.events[-2]["args"]["External id"] = 3
@@ -309,7 +309,7 @@ def test_random_programs_add_up_and_every_kernel_goes_to_its_layer(
     with recording.step("eager", 0):
         recording.launch("first", 500)
         for row, kernels in layers:
-            with recording.mark(row):
+            with recording.layer_range(row):
                 for duration, stream, with_op in kernels:
                     with recording.op("aten::op") if with_op else nullcontext():
                         recording.launch("kernel", duration, stream=stream)
@@ -320,4 +320,4 @@ def test_random_programs_add_up_and_every_kernel_goes_to_its_layer(
     assert adds_up(one)
     spans = [(piece.kernel.start, piece.kernel.end) for piece in one.pieces]
     assert one.span == max(end for _, end in spans) - min(start for start, _ in spans)
-    assert one.gaps == one.span - len({ns for start, end in spans for ns in range(start, end)})
+    assert one.idle == one.span - len({ns for start, end in spans for ns in range(start, end)})

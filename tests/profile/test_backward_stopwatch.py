@@ -16,7 +16,7 @@ def test_released_watches_stand_still(is_released: bool) -> None:
     layer, x = torch.nn.Linear(3, 3), torch.randn(1, 3)
     watch = BackwardStopwatch(time.perf_counter_ns)
     result = layer(x)
-    watch.made(0, result)
+    watch.returned(0, result)
     result.sum().backward()
     laps = len(watch.backward_laps)
     assert laps >= 3  # the product, weight and bias

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.attribution import attribute
-from cnnstat.profile.chrome import Slice, chrome_trace, slices_of, write_trace
-from cnnstat.profile.kernels import read_trace
+from cnnstat.profile.chrome_trace import Slice, chrome_trace, slices_of, write_trace
+from cnnstat.profile.cuda.kernel_attribution import attribute
+from cnnstat.profile.cuda.kineto_trace import read_trace
 
 TRACE = Path(__file__).parent / "traces" / "backward.json"
 

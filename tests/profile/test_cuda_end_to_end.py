@@ -20,12 +20,12 @@ from residual import residual
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from cnnstat.ir.graph import Graph
-from cnnstat.profile.assemble import assemble
 from cnnstat.profile.cuda.measure import measure_on
+from cnnstat.profile.measurement import assemble
 from cnnstat.profile.options import Options
-from cnnstat.profile.prepare import make_subject
+from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Environment, Profile
-from cnnstat.profile.roofline import Ceilings
+from cnnstat.profile.roofline import Roofline
 from cnnstat.sources.request import Request
 
 COMPUTE = {
@@ -121,18 +121,18 @@ class MirroredGpu(FakeGpu):
 def profiled(source: Graph | str, backward: bool) -> Profile:
     options = Options(device="cpu", backward=backward, samples=3)
     request = Request(mode="train" if backward else "eval")
-    subject = make_subject(source, request, options, torch.device("cpu"))
-    found = measure_on(MirroredGpu(), subject, options, Counting())
+    model = prepare_model(source, request, options, torch.device("cpu"))
+    found = measure_on(MirroredGpu(), model, options, Counting())
     environment = Environment(device="cuda", device_name="mirror", dtype="float32", versions={}, settings={})
-    ceilings = Ceilings(flops=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
-    return assemble(subject, "a test", found, ceilings, environment)
+    roofline = Roofline(flops=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
+    return assemble(model, "a test", found, roofline, environment)
 
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_every_kernel_of_a_network_has_its_layer(backward: bool) -> None:
     found = profiled(residual(), backward)
     assert found.whole.replayed and not found.lost_kernels and not found.notes
-    assert found.identity.unattributed == 0
+    assert found.time_breakdown.unattributed == 0
     convolutions = [layer.kernels for layer in found.layers if layer.kind == "Conv2d"]
     # In training every block's two gradients are added while one of its convolutions is evaluated.
     assert Counter(convolutions) == ({2: 4, 3: 2} if backward else {1: 6})
@@ -143,7 +143,7 @@ def test_every_kernel_of_a_network_has_its_layer(backward: bool) -> None:
     kernels = sum(layer.kernels or 0 for layer in found.layers)
     layers = sum(layer.seconds for layer in found.layers)
     assert layers == pytest.approx(kernels * 2e-6)
-    assert found.identity.gaps == pytest.approx((kernels - 1) * 1e-6)
+    assert found.time_breakdown.idle == pytest.approx((kernels - 1) * 1e-6)
 
 
 def test_the_profile_can_be_printed_and_kept() -> None:

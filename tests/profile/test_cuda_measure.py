@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from fake_gpu import GAP, LAUNCH, Counting, FakeGpu, FakeSubject
+from fake_gpu import GAP, LAUNCH, Counting, FakeGpu, FakeModel
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.measure import measure_on
@@ -23,7 +23,7 @@ OPTIONS = Options(samples=5)
 
 
 def measured(gpu: FakeGpu, options: Options = OPTIONS, layers: Any = LAYERS) -> Measurement:
-    return measure_on(gpu, FakeSubject(gpu, layers), options, Counting())  # type: ignore[arg-type]
+    return measure_on(gpu, FakeModel(gpu, layers), options, Counting())  # type: ignore[arg-type]
 
 
 def test_layers_gaps_and_the_rest_add_up_to_the_replay() -> None:
@@ -32,10 +32,10 @@ def test_layers_gaps_and_the_rest_add_up_to_the_replay() -> None:
     assert found.rows[1].forward == pytest.approx((8e-6,) * 5)
     assert found.unattributed == pytest.approx(1e-6)
     # Three between the kernels, and one before the next pass.
-    assert found.gaps == pytest.approx(4 * GAP / 1e9)
+    assert found.idle == pytest.approx(4 * GAP / 1e9)
     layers = sum(row.forward[0] for row in found.rows.values())
-    drift = found.whole.plain.median - layers - found.gaps - found.unattributed
-    assert abs(drift) <= 0.001 * found.whole.plain.median
+    residual = found.whole.plain.median - layers - found.idle - found.unattributed
+    assert abs(residual) <= 0.001 * found.whole.plain.median
     assert found.whole.replayed and found.complete and not found.notes
 
 
@@ -88,7 +88,7 @@ def test_a_long_model_has_a_graph_of_one_pass() -> None:
     found = measured(FakeGpu(loses=(3 * 2 + 2 + 3,)), layers=((("gemm", 3_000_000),),))
     assert found.rows[0].forward == pytest.approx((3e-3,) * 5)
     assert found.notes == ("1 of 8 profiled passes left out: the profiler lost 1 kernels",)
-    assert found.gaps == pytest.approx(GAP / 1e9)
+    assert found.idle == pytest.approx(GAP / 1e9)
 
 
 def test_a_session_that_loses_everything_is_repeated() -> None:
@@ -169,7 +169,7 @@ def test_a_trace_that_cannot_be_written_costs_a_note(tmp_path: Path) -> None:
 def test_progress_ends_every_stage() -> None:
     gpu, progress = FakeGpu(), Counting()
     options = replace(OPTIONS, isolate=True, energy=True)
-    measure_on(gpu, FakeSubject(gpu, LAYERS), options, progress)  # type: ignore[arg-type]
+    measure_on(gpu, FakeModel(gpu, LAYERS), options, progress)  # type: ignore[arg-type]
     assert [title for title, _ in progress.stages] == [
         "warming up",
         "whole model",

@@ -1,4 +1,4 @@
-"""Parts of measuring on a GPU that need none: repeats, rounds, switches, errors, NVML, ceilings."""
+"""Parts of measuring on a GPU that need none: repeats, rounds, switches, errors, NVML, roofline."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ pytest.importorskip("torch")
 import torch
 from fake_gpu import Counting, FakeGpu
 
+import cnnstat
 from cnnstat.errors import CnnstatError
+from cnnstat.profile import device, measure_roofline
 from cnnstat.profile.cuda import nvml
-from cnnstat.profile.cuda import roofline as ceilings
-from cnnstat.profile.cuda.backends import backends
-from cnnstat.profile.cuda.energy import joules_per_run
-from cnnstat.profile.cuda.environment import cuda_settings, driver_version
-from cnnstat.profile.cuda.failures import explained
-from cnnstat.profile.cuda.isolate import isolate
-from cnnstat.profile.cuda.rounds import in_turns, repeats_for
-from cnnstat.profile.observer import LayerCall
+from cnnstat.profile.cuda.gpu import repeats_for
+from cnnstat.profile.cuda.nvml import driver_version, joules_per_run
+from cnnstat.profile.cuda.torch_gpu import explained
+from cnnstat.profile.instrumentation import LayerCall
+from cnnstat.profile.interleaved import interleaved_samples, rounds
+from cnnstat.profile.isolation import GraphIsolation, isolate
+from cnnstat.profile.measure_roofline import EventTimed
+from cnnstat.profile.options import Options
+from cnnstat.profile.torch_settings import kernel_settings
 
 
 @given(st.floats(1e-7, 1.0), st.floats(0, 1e-3))
@@ -45,14 +48,15 @@ def test_repeats_end_where_a_run_takes_no_time() -> None:
     assert repeats_for(lambda repeats: 0.0) == 1_000_000
 
 
-def test_variants_take_turns() -> None:
+def test_variants_take_turns_in_rotating_order() -> None:
     order: list[str] = []
 
     def sample(name: str) -> Any:
         return lambda: order.append(name) or 1.0
 
-    found, complete = in_turns({"a": sample("a"), "b": sample("b")}, 3, Counting(), "whole")
-    assert "".join(order) == "ababab" and complete and found == {"a": [1.0] * 3, "b": [1.0] * 3}
+    variants = {"a": sample("a"), "b": sample("b")}
+    found, complete = interleaved_samples(variants, rounds(3), Counting(), "whole", 3)
+    assert "".join(order) == "abbaab" and complete and found == {"a": [1.0] * 3, "b": [1.0] * 3}
 
 
 def test_interrupted_rounds_are_whole() -> None:
@@ -63,7 +67,7 @@ def test_interrupted_rounds_are_whole() -> None:
             raise KeyboardInterrupt
         return 1.0
 
-    found, complete = in_turns({"a": lambda: 1.0, "b": stopping}, 9, Counting(), "whole")
+    found, complete = interleaved_samples({"a": lambda: 1.0, "b": stopping}, rounds(9), Counting(), "whole", 9)
     assert found == {"a": [1.0] * 2, "b": [1.0] * 2} and not complete
 
 
@@ -89,7 +93,7 @@ def has_new_switches() -> bool:
 def test_switches_are_set_and_put_back_even_after_an_error(tf32: bool) -> None:
     before = switches()
     word = ("tf32" if tf32 else "ieee") if has_new_switches() else "old"
-    with pytest.raises(KeyError), backends(tf32):
+    with pytest.raises(KeyError), kernel_settings(tf32):
         # The old ones can be read, which is what products do before they run.
         assert switches() == [False, tf32, tf32, word, word, word]
         raise KeyError
@@ -105,7 +109,7 @@ def test_switches_that_someone_left_in_disagreement_are_left_so(tf32: bool) -> N
         matmul.fp32_precision = "tf32"
         before = switches()
         assert before[1] == "mixed"
-        with backends(tf32):
+        with kernel_settings(tf32):
             assert switches()[1] is tf32
         assert switches() == before
     finally:
@@ -118,14 +122,17 @@ def test_precision_of_all_ops_does_not_reach_through() -> None:
     before = torch.backends.fp32_precision
     try:
         torch.backends.fp32_precision = "tf32"
-        with backends(False):
+        with kernel_settings(False):
             assert switches()[1:] == [False, False, "ieee", "ieee", "ieee"]
     finally:
         torch.backends.fp32_precision = before
 
 
-def test_settings_are_said() -> None:
-    assert cuda_settings(True) == {"tf32": "true", "cudnn_benchmark": "false"}
+def test_the_environment_names_the_switches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "device_name", lambda gpu: "Some GPU")
+    graph = cnnstat.load("lenet5")
+    settings = device.environment(graph, Options(tf32=True), torch.device("cuda"), "eval").settings
+    assert settings["tf32"] == "true" and settings["cudnn_benchmark"] == "false"
 
 
 @pytest.mark.parametrize(
@@ -214,26 +221,26 @@ class Timed(FakeGpu):
 
 
 def test_products_count_two_operations_and_end_when_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ceilings, "_SIDES", (8, 16, 32))
+    monkeypatch.setattr(measure_roofline, "GPU_SIDES", (8, 16, 32))
     cpu = torch.device("cpu")
-    found = list(ceilings._products(Timed(0.001), cpu, torch.float32))
+    found = list(measure_roofline.product_rates(EventTimed(Timed(0.001), cpu), torch.float32))
     assert found == pytest.approx([2 * side**3 / 0.001 for side in (8, 16, 32)])
-    assert len(list(ceilings._products(Timed(0.1), cpu, torch.float32))) == 1
-    assert len(list(ceilings._products(Timed(0.001, free=5000), cpu, torch.float32))) == 1
+    assert len(list(measure_roofline.product_rates(EventTimed(Timed(0.1), cpu), torch.float32))) == 1
+    assert len(list(measure_roofline.product_rates(EventTimed(Timed(0.001, free=5000), cpu), torch.float32))) == 1
 
 
 def test_copies_count_what_is_read_and_written() -> None:
-    gpu = Timed(0.001, free=4096)
-    assert list(ceilings._copies(gpu, torch.device("cpu"))) == pytest.approx([2 * 1024 / 0.001] * 2)
+    timed = EventTimed(Timed(0.001, free=4096), torch.device("cpu"))
+    assert list(measure_roofline.copy_rates(timed)) == pytest.approx([2 * 1024 / 0.001] * 2)
 
 
 def test_smallest_kernel_is_a_share_of_a_graph_of_many() -> None:
-    assert ceilings._smallest_kernel(Timed(0.0015), torch.device("cpu")) == pytest.approx(1.5e-6)
+    assert EventTimed(Timed(0.0015), torch.device("cpu")).smallest(torch.float32) == pytest.approx(1.5e-6)
 
 
 def test_smallest_kernel_without_graphs_is_an_error() -> None:
     with pytest.raises(CnnstatError, match="records no CUDA graphs"):
-        ceilings._smallest_kernel(FakeGpu(capturable=False), torch.device("cpu"))
+        EventTimed(FakeGpu(capturable=False), torch.device("cpu")).smallest(torch.float32)
 
 
 def test_energy_of_nothing_is_none() -> None:
@@ -251,10 +258,10 @@ def test_layers_alone_rotate_copies_of_their_data_and_add_their_calls() -> None:
 
     # 80 bytes in, and as many out: 32 copies fill five caches of 1000 bytes.
     calls = [LayerCall(3, layer, (torch.rand(20),), {}) for _ in range(2)]
-    rows, notes = isolate(gpu, calls, 2, Counting())
-    assert set(rows) == {3} and not notes
+    isolated = isolate(GraphIsolation(gpu), calls, 2, Counting())
+    assert set(isolated.warm) == set(isolated.cold) == {3} and not isolated.notes
     assert len(seen) == 2 * (1 + 32)
-    assert rows[3].warm == pytest.approx((2 * 1.9e-6,) * 2, rel=0.05)
+    assert isolated.warm[3] == pytest.approx((2 * 1.9e-6,) * 2, rel=0.05)
 
 
 def test_layers_with_modules_rotate_their_weights_too() -> None:
@@ -267,7 +274,7 @@ def test_layers_with_modules_rotate_their_weights_too() -> None:
             gpu.launch("gemm", 1000)
 
     module = Layer(20, 20)
-    isolate(gpu, [LayerCall(0, module, (torch.rand(20),), {})], 1, Counting())
+    isolate(GraphIsolation(gpu), [LayerCall(0, module, (torch.rand(20),), {})], 1, Counting())
     # 1680 bytes of weights and 160 of data: three copies, and the module itself.
     assert len(weights) == 4
 
@@ -285,5 +292,6 @@ def test_layers_that_cannot_be_captured_are_told() -> None:
     def broken(tensor: Any) -> None:
         gpu.launch("relu", 1000)
 
-    rows, notes = isolate(gpu, [LayerCall(0, broken, (torch.rand(9),), {})], 1, Counting())
-    assert rows == {} and notes == ["1 layers cannot be captured by themselves and have no time alone"]
+    isolated = isolate(GraphIsolation(gpu), [LayerCall(0, broken, (torch.rand(9),), {})], 1, Counting())
+    assert isolated.warm == isolated.cold == {}
+    assert isolated.notes == ("1 layers cannot be captured by themselves and have no time alone",)

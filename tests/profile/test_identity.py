@@ -9,19 +9,19 @@ from handmade_profiles import US, cpu_profile, gpu_profile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.profile.identity import TOLERANCES, Identity
+from cnnstat.profile.result import TOLERANCES, TimeBreakdown
 
 seconds = st.floats(0, 1, allow_subnormal=False)
 
 
-@given(whole=seconds, layers=seconds, gaps=seconds, unattributed=seconds)
-def test_the_parts_add_up_to_the_whole(whole: float, layers: float, gaps: float, unattributed: float) -> None:
-    found = Identity(whole=whole, layers=layers, gaps=gaps, unattributed=unattributed)
-    assert found.layers + found.gaps + found.unattributed + found.drift == pytest.approx(whole, abs=1e-15)
+@given(whole=seconds, layers=seconds, idle=seconds, unattributed=seconds)
+def test_the_parts_add_up_to_the_whole(whole: float, layers: float, idle: float, unattributed: float) -> None:
+    found = TimeBreakdown(whole=whole, layers=layers, idle=idle, unattributed=unattributed)
+    assert found.layers + found.idle + found.unattributed + found.residual == pytest.approx(whole, abs=1e-15)
 
 
 def test_a_slower_instrumented_run_drifts_downwards() -> None:
-    assert Identity(whole=1.0, layers=1.1, gaps=0.0, unattributed=0.0).drift == pytest.approx(-0.1)
+    assert TimeBreakdown(whole=1.0, layers=1.1, idle=0.0, unattributed=0.0).residual == pytest.approx(-0.1)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_slower_instrumented_run_drifts_downwards() -> None:
     ],
 )
 def test_the_stated_limits(device: str, layers: float, unattributed: float, holds: bool) -> None:
-    found = Identity(whole=1.0, layers=layers, gaps=0.0, unattributed=unattributed)
+    found = TimeBreakdown(whole=1.0, layers=layers, idle=0.0, unattributed=unattributed)
     assert found.holds(*TOLERANCES[device]) is holds
 
 
@@ -49,16 +49,16 @@ def test_a_lost_kernel_never_adds_up() -> None:
 
 
 def test_a_whole_of_no_time_has_no_shares() -> None:
-    assert Identity(whole=0.0, layers=0.0, gaps=0.0, unattributed=0.0).share(0.0) == 0.0
+    assert TimeBreakdown(whole=0.0, layers=0.0, idle=0.0, unattributed=0.0).share(0.0) == 0.0
 
 
 def test_rates_and_floors_of_a_layer() -> None:
     conv = cpu_profile().layers[0]
     assert conv.flops_per_second == pytest.approx(141e6 / 4e-3)
     assert conv.bytes_per_second == pytest.approx(1.5e6 / 4e-3)
-    assert conv.share_of_floor == pytest.approx(2.82e-3 / 4e-3) and conv.bound == "compute"
+    assert conv.share_of_bound == pytest.approx(2.82e-3 / 4e-3) and conv.bound == "compute"
     nothing = replace(conv, forward=replace(conv.forward, median=0.0))
-    assert (nothing.flops_per_second, nothing.bytes_per_second, nothing.share_of_floor) == (0.0, 0.0, 0.0)
+    assert (nothing.flops_per_second, nothing.bytes_per_second, nothing.share_of_bound) == (0.0, 0.0, 0.0)
 
 
 def test_the_cpu_sets_the_pace_above_four_fifths() -> None:

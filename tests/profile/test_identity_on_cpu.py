@@ -4,25 +4,24 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import FakeClock, subject_of, timed_subject  # noqa: E402
+from cpu_subjects import FakeClock, model_of, timed_subject  # noqa: E402
 
 from cnnstat.errors import CnnstatError  # noqa: E402
-from cnnstat.profile import calibrate, isolate, rounds  # noqa: E402
+from cnnstat.profile import calibration, interleaved, isolation  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
-from cnnstat.profile.observer import UNATTRIBUTED  # noqa: E402
-from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.progress import Silent  # noqa: E402
-from cnnstat.profile.quiet import LEAST  # noqa: E402
+from cnnstat.profile.instrumentation import UNATTRIBUTED  # noqa: E402
+from cnnstat.profile.options import Options, Silent  # noqa: E402
+from cnnstat.profile.samples import LEAST  # noqa: E402
 from cnnstat.profile.stopwatch import Costs, Lap, break_down  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Measure no longer than asked for."""
-    monkeypatch.setattr(rounds, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(rounds, "STEADY_SECONDS", 0.0)
-    monkeypatch.setattr(calibrate, "ROUNDS", 3)
-    monkeypatch.setattr(isolate, "MAX_COPIES", 4)
+    monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(interleaved, "STEADY_SECONDS", 0.0)
+    monkeypatch.setattr(calibration, "ROUNDS", 3)
+    monkeypatch.setattr(isolation, "MAX_CPU_COPIES", 4)
 
 
 def test_a_pass_is_its_layers_and_gaps():
@@ -30,7 +29,7 @@ def test_a_pass_is_its_layers_and_gaps():
     found = break_down(laps, [], span=2000)
     assert found.forward == {0: 400e-9, 1: 1000e-9}
     assert found.unattributed == pytest.approx(50e-9)
-    assert found.gaps == pytest.approx(550e-9)
+    assert found.idle == pytest.approx(550e-9)
     assert found.instrumentation == 0
 
 
@@ -40,7 +39,7 @@ def test_costs_are_taken_off_and_nothing_is_lost(span):
     backward = [Lap(row, 0, 30 * row) for row in range(5)]
     costs = Costs(mark_inside=120, mark_outside=7, hook_inside=20, hook_outside=9)
     found = break_down(laps, backward, span=span, bookkeeping=11, following=13, costs=costs)
-    parts = [*found.forward.values(), *found.backward.values(), found.gaps, found.unattributed]
+    parts = [*found.forward.values(), *found.backward.values(), found.idle, found.unattributed]
     assert all(part >= 0 for part in parts)
     assert sum(parts) + found.instrumentation == pytest.approx(span * 1e-9)
     assert found.forward[1] == 0
@@ -53,7 +52,7 @@ def test_layers_take_what_the_clock_says():
     times = [5_000, 70_000, 1_000, 300]
     found = measure_cpu(timed_subject(clock, times, gap=900), Options(samples=4), Silent(), clock)
     assert [found.rows[row].forward for row in range(4)] == [(pytest.approx(time * 1e-9),) * 4 for time in times]
-    assert found.gaps == pytest.approx(900e-9)
+    assert found.idle == pytest.approx(900e-9)
     assert found.unattributed == 0
     assert found.whole.plain.median == pytest.approx((sum(times) + 900) * 1e-9)
     assert found.complete
@@ -65,7 +64,7 @@ def test_the_cost_of_reading_the_clock_is_taken_off():
     found = measure_cpu(timed_subject(clock, times), Options(samples=4), Silent(), clock)
     layers = sum(row.forward[0] for row in found.rows.values())
     assert layers == pytest.approx(sum(times) * 1e-9, abs=5e-9)
-    assert found.whole.plain.median - layers - found.gaps == pytest.approx(0, abs=60e-9)
+    assert found.whole.plain.median - layers - found.idle == pytest.approx(0, abs=60e-9)
 
 
 class Interrupted(Silent):
@@ -100,7 +99,7 @@ def test_an_interrupt_before_the_first_round_is_an_interrupt():
 
 def test_an_interrupt_within_a_round_drops_that_round():
     clock = FakeClock()
-    subject = timed_subject(clock, [500, 600])
+    model = timed_subject(clock, [500, 600])
     runs = 0
 
     def stop(module, inputs):
@@ -109,16 +108,16 @@ def test_an_interrupt_within_a_round_drops_that_round():
         if runs == 42:
             raise KeyboardInterrupt
 
-    subject.model.register_forward_pre_hook(stop)
-    found = measure_cpu(subject, Options(samples=1000), Silent(), clock)
+    model.module.register_forward_pre_hook(stop)
+    found = measure_cpu(model, Options(samples=1000), Silent(), clock)
     assert not found.complete
     assert {len(row.forward) for row in found.rows.values()} == {found.whole.plain.count}
 
 
 def test_layers_alone_keep_what_was_measured_before_an_interrupt():
-    subject = subject_of("lenet5")
+    model = model_of("lenet5")
     options = Options(samples=5, isolate=True)
-    found = measure_cpu(subject, options, Interrupted("layers alone", 2))
+    found = measure_cpu(model, options, Interrupted("layers alone", 2))
     assert not found.complete
     assert {len(row.warm) for row in found.rows.values()} == {2}
     (kept,) = {len(row.forward) for row in found.rows.values()}
@@ -126,7 +125,7 @@ def test_layers_alone_keep_what_was_measured_before_an_interrupt():
 
 
 def test_layers_alone_are_measured_warm_and_cold():
-    found = measure_cpu(subject_of("lenet5"), Options(samples=3, isolate=True), Silent())
+    found = measure_cpu(model_of("lenet5"), Options(samples=3, isolate=True), Silent())
     assert all(len(row.warm) == len(row.cold) == 3 for row in found.rows.values())
     assert all(min(row.warm) > 0 for row in found.rows.values())
 
@@ -139,20 +138,20 @@ def test_a_model_that_changes_its_path_in_every_run_is_refused():
             Fickle.runs += 1
             return torch.relu(x) if Fickle.runs % 2 else torch.sigmoid(torch.tanh(x))
 
-    subject = subject_of(Fickle(), 1, 4)
-    subject.model.forward = lambda x: torch.neg(x)
+    model = model_of(Fickle(), 1, 4)
+    model.module.forward = lambda x: torch.neg(x)
     with pytest.raises(CnnstatError, match="another path"):
-        measure_cpu(subject, Options(samples=3), Silent())
+        measure_cpu(model, Options(samples=3), Silent())
 
 
 def test_threads_and_the_garbage_collector_are_left_as_they_were():
     import gc
 
-    from cnnstat.profile.run import threads
+    from cnnstat.profile.torch_settings import threads
 
     before = torch.get_num_threads()
     with threads(3):
         assert torch.get_num_threads() == 3
     assert torch.get_num_threads() == before
-    measure_cpu(subject_of("lenet5"), Options(samples=2), Silent())
+    measure_cpu(model_of("lenet5"), Options(samples=2), Silent())
     assert gc.isenabled()

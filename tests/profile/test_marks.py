@@ -4,19 +4,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import Diary, rows_of, subject_of  # noqa: E402
+from cpu_subjects import Diary, model_of, rows_of  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import cnnstat  # noqa: E402
-from cnnstat.profile.observer import UNATTRIBUTED  # noqa: E402
+from cnnstat.profile.instrumentation import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.stopwatch import BackwardStopwatch  # noqa: E402
 from cnnstat.pytorch.tensors import tensors_in  # noqa: E402
 
 
-def names_of(subject):
-    return [node.name for node in subject.analysis.graph.nodes]
+def names_of(model):
+    return [node.name for node in model.analysis.graph.nodes]
 
 
 class Functional(nn.Module):
@@ -91,18 +91,18 @@ MODELS = {
 @pytest.mark.parametrize("name", MODELS)
 def test_rows_run_in_the_order_of_the_graph(name, backward):
     model, shape = MODELS[name]
-    subject = subject_of(model, *shape, backward=backward)
-    assert subject.notes == ()
-    assert subject.marks.plan.is_exact
+    model = model_of(model, *shape, backward=backward)
+    assert model.notes == ()
+    assert model.instrumentation.alignment.is_exact
     # A checkpoint asks for constants in some releases; they belong to no layer.
     ignored = {None} if name == "checkpoint" else set()
-    assert [row for row in dict.fromkeys(rows_of(subject)) if row not in ignored] == names_of(subject)
-    assert subject.marks.diverged == 0
+    assert [row for row in dict.fromkeys(rows_of(model)) if row not in ignored] == names_of(model)
+    assert model.instrumentation.diverged == 0
 
 
 def test_a_shared_module_has_a_row_for_each_call():
-    subject = subject_of(*_with_shape("shared"))
-    assert rows_of(subject) == ["conv", "conv_2", "conv_3"]
+    model = model_of(*_with_shape("shared"))
+    assert rows_of(model) == ["conv", "conv_2", "conv_3"]
 
 
 def _with_shape(name):
@@ -114,18 +114,18 @@ def _with_shape(name):
 def test_a_network_built_from_a_spec_runs_row_by_row(name):
     # On small images: which row runs does not depend on sizes.
     small = {"unet": (1, 1, 188, 188)}.get(name, ())
-    subject = subject_of(cnnstat.load(name, small) if small else name)
-    assert rows_of(subject) == names_of(subject)
+    model = model_of(cnnstat.load(name, small) if small else name)
+    assert rows_of(model) == names_of(model)
 
 
 def test_work_on_weights_belongs_to_the_layer_that_uses_them():
     model = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8)), nn.ReLU())
-    subject = subject_of(model, 1, 8)
-    rows = rows_of(subject)
+    model = model_of(model, 1, 8)
+    rows = rows_of(model)
     assert len(rows) > 2
     assert set(rows) == {"0", "1"}
     assert [row for row in rows if row == "1"] == ["1"]
-    assert subject.marks.counts == {0: 1, 1: 1}
+    assert model.instrumentation.counts == {0: 1, 1: 1}
 
 
 def test_constants_belong_to_the_layer_that_uses_them():
@@ -136,7 +136,7 @@ def test_constants_belong_to_the_layer_that_uses_them():
             mask[4:] = 2.0
             return x @ mask
 
-    rows = rows_of(subject_of(Shifted(), 1, 8))
+    rows = rows_of(model_of(Shifted(), 1, 8))
     assert rows
     assert set(rows) == {"matmul"}
 
@@ -153,9 +153,9 @@ def test_a_model_that_fails_inside_and_goes_on_is_followed():
             except RuntimeError:
                 return self.conv(x)
 
-    subject = subject_of(Tries(), 1, 4, 8, 8)
-    assert "conv" in rows_of(subject)
-    assert subject.marks.diverged == 0
+    model = model_of(Tries(), 1, 4, 8, 8)
+    assert "conv" in rows_of(model)
+    assert model.instrumentation.diverged == 0
 
 
 def test_a_model_that_calls_itself_is_followed():
@@ -168,8 +168,8 @@ def test_a_model_that_calls_itself_is_followed():
             x = self.fc(x)
             return x if depth == 0 else self(x, depth - 1)
 
-    subject = subject_of(Again(), 1, 4)
-    assert rows_of(subject) == ["fc", "fc_2", "fc_3"] == rows_of(subject)
+    model = model_of(Again(), 1, 4)
+    assert rows_of(model) == ["fc", "fc_2", "fc_3"] == rows_of(model)
 
 
 def test_where_values_decide_the_rows_are_those_of_the_real_run():
@@ -181,66 +181,66 @@ def test_where_values_decide_the_rows_are_those_of_the_real_run():
         def forward(self, x):
             return self.many(x[x.sum(1) > 1e9]) if (x > -1).all() else self.few(x)
 
-    subject = subject_of(Picks(), 4, 8)
-    assert None not in rows_of(subject)
-    assert "many" in rows_of(subject)
-    assert subject.analysis.totals.macs == 0
+    model = model_of(Picks(), 4, 8)
+    assert None not in rows_of(model)
+    assert "many" in rows_of(model)
+    assert model.analysis.totals.macs == 0
 
 
 def test_calls_that_the_trace_has_not_seen_belong_to_no_row():
     model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
-    subject = subject_of(model, 1, 4)
-    inner = subject.model[1]
-    subject.model[1].forward = lambda x: torch.sigmoid(F.relu(x))
-    assert rows_of(subject)[:2] == ["0", "1"]
-    assert rows_of(subject)[2:] == [None]
-    assert subject.marks.diverged == 2
+    model = model_of(model, 1, 4)
+    inner = model.module[1]
+    model.module[1].forward = lambda x: torch.sigmoid(F.relu(x))
+    assert rows_of(model)[:2] == ["0", "1"]
+    assert rows_of(model)[2:] == [None]
+    assert model.instrumentation.diverged == 2
     inner.forward = lambda x: torch.tanh(x)
-    assert rows_of(subject) == ["0", None]
+    assert rows_of(model) == ["0", None]
 
 
 def test_an_error_ends_the_mark():
-    subject = subject_of(nn.Sequential(nn.Linear(4, 4)), 1, 4)
+    model = model_of(nn.Sequential(nn.Linear(4, 4)), 1, 4)
     diary = Diary()
-    with pytest.raises(RuntimeError), subject.marking(diary):
-        subject.model(torch.rand(1, 5))
+    with pytest.raises(RuntimeError), model.observing(diary):
+        model.module(torch.rand(1, 5))
     assert diary.entries == [("enter", 0, 0), ("leave", 0, 0)]
-    assert rows_of(subject) == ["0"]
+    assert rows_of(model) == ["0"]
 
 
 def test_nothing_is_heard_once_the_marking_ends():
-    subject = subject_of(*_with_shape("functional"))
+    model = model_of(*_with_shape("functional"))
     diary = Diary()
-    with subject.marking(diary):
-        subject.run()
+    with model.observing(diary):
+        model.run()
     count = len(diary.entries)
-    subject.run()
+    model.run()
     assert len(diary.entries) == count
-    assert not subject.model._forward_pre_hooks
+    assert not model.module._forward_pre_hooks
 
 
 @pytest.mark.parametrize("name", ["functional", "nested", "attention", "checkpoint"])
 def test_steps_of_the_backward_pass_belong_to_the_rows_that_made_them(name):
-    subject = subject_of(*_with_shape(name), backward=True)
+    model = model_of(*_with_shape(name), backward=True)
     clock = iter(range(10**6))
     watch = BackwardStopwatch(lambda: next(clock))
-    with subject.marking(watch):
-        result = subject.run()
-        subject.run_backward(result)
+    with model.observing(watch):
+        result = model.run()
+        model.run_backward(result)
     rows = {lap.row for lap in watch.backward_laps}
     assert UNATTRIBUTED not in rows
-    assert {layer for layer, found in enumerate(subject.analysis.layers) if found.params} <= rows
+    assert {layer for layer, found in enumerate(model.analysis.layers) if found.params} <= rows
     assert len(watch.backward_laps) >= len(rows)
 
 
 def test_captured_layers_give_what_they_gave_in_the_model():
     for name in ("functional", "shared", "encoder"):
-        subject = subject_of(*_with_shape(name))
+        model = model_of(*_with_shape(name))
         diary = Diary()
-        with subject.marking(diary):
-            subject.run()
+        with model.observing(diary):
+            model.run()
         with torch.no_grad():
-            for call, (row, result) in zip(subject.capture(), diary.results):
+            for call, (row, result) in zip(model.capture(), diary.results):
                 assert call.row == row
                 again = list(tensors_in(call.run()))
                 assert again
@@ -256,8 +256,8 @@ def test_a_run_that_ends_early_has_not_followed_the_plan_either():
             x = torch.relu(x)
             return torch.sigmoid(x) if self.runs % 2 else x
 
-    subject = subject_of(Fickle(), 1, 4)
-    assert subject.marks.diverged == 0
-    lengths = [len(rows_of(subject)) for _ in range(4)]
+    model = model_of(Fickle(), 1, 4)
+    assert model.instrumentation.diverged == 0
+    lengths = [len(rows_of(model)) for _ in range(4)]
     assert sorted(lengths) == [1, 1, 2, 2]
-    assert subject.marks.diverged == 2
+    assert model.instrumentation.diverged == 2

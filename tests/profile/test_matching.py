@@ -7,9 +7,9 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.profile.kernels import Signature
-from cnnstat.profile.matching import common, match
-from cnnstat.profile.ownership import Owner
+from cnnstat.profile.cuda.kineto_trace import Signature
+from cnnstat.profile.cuda.launch_owners import Owner
+from cnnstat.profile.cuda.replay_alignment import common, match
 
 WORDS = st.text("abc", max_size=14)
 

@@ -17,19 +17,17 @@ from torch import nn
 
 import cnnstat.profile
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.attribution import attribute, attribute_replays
-from cnnstat.profile.cuda.backends import backends
-from cnnstat.profile.cuda.failures import explained
-from cnnstat.profile.cuda.gpu import CaptureError
-from cnnstat.profile.cuda.graph import Graph, capture_passes
-from cnnstat.profile.cuda.roofline import measure_ceilings
-from cnnstat.profile.cuda.session import script
-from cnnstat.profile.cuda.torch_gpu import TorchGpu
-from cnnstat.profile.kernels import read_trace
-from cnnstat.profile.observer import Observer
-from cnnstat.profile.options import Options
-from cnnstat.profile.progress import Silent
+from cnnstat.profile.cuda.gpu import CaptureError, Graph, capture_passes
+from cnnstat.profile.cuda.kernel_attribution import attribute, attribute_replays
+from cnnstat.profile.cuda.kineto_trace import read_trace
+from cnnstat.profile.cuda.profiler_session import script
+from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
+from cnnstat.profile.device import environment
+from cnnstat.profile.instrumentation import Observer
+from cnnstat.profile.measure_roofline import measure_roofline
+from cnnstat.profile.options import Options, Silent
 from cnnstat.profile.result import Profile
+from cnnstat.profile.torch_settings import kernel_settings
 from cnnstat.sources.request import Request
 
 pytestmark = [
@@ -58,8 +56,8 @@ def works() -> None:
 def test_layers_of_a_busy_model_add_up_to_its_replay() -> None:
     found = profiled("resnet18", batch=64)
     assert found.whole.replayed and found.complete
-    assert abs(found.identity.drift) <= 0.03 * found.identity.whole
-    assert found.identity.unattributed <= 0.01 * found.identity.whole
+    assert abs(found.time_breakdown.residual) <= 0.03 * found.time_breakdown.whole
+    assert found.time_breakdown.unattributed <= 0.01 * found.time_breakdown.whole
     assert found.lost_kernels == 0
     convolutions = [layer for layer in found.layers if layer.kind == "Conv2d"]
     assert convolutions and all(layer.kernels and layer.forward.median > 0 for layer in convolutions)
@@ -67,12 +65,12 @@ def test_layers_of_a_busy_model_add_up_to_its_replay() -> None:
 
 def test_a_small_model_adds_up_too() -> None:
     found = profiled("lenet5", batch=1)
-    assert found.whole.replayed and abs(found.identity.drift) <= 0.05 * found.identity.whole
+    assert found.whole.replayed and abs(found.time_breakdown.residual) <= 0.05 * found.time_breakdown.whole
 
 
 def test_nothing_is_faster_than_the_arithmetic_allows() -> None:
     found = profiled("resnet18", batch=64)
-    assert found.whole.plain.median >= 0.95 * sum(layer.flops for layer in found.layers) / found.ceilings.flops
+    assert found.whole.plain.median >= 0.95 * sum(layer.flops for layer in found.layers) / found.roofline.flops
     assert found.whole.eager.median >= 0.9 * found.whole.plain.median
 
 
@@ -87,8 +85,8 @@ def test_backward_kernels_belong_to_layers() -> None:
     assert found.whole.replayed
     convolutions = [layer for layer in found.layers if layer.kind == "Conv2d"]
     assert all(layer.backward and layer.backward.median > 0 for layer in convolutions)
-    assert found.identity.unattributed <= 0.01 * found.identity.whole
-    assert abs(found.identity.drift) <= 0.05 * found.identity.whole
+    assert found.time_breakdown.unattributed <= 0.01 * found.time_breakdown.whole
+    assert abs(found.time_breakdown.residual) <= 0.05 * found.time_breakdown.whole
 
 
 def test_random_numbers_are_drawn_inside_graphs() -> None:
@@ -136,7 +134,7 @@ def test_a_failed_capture_leaves_cuda_and_the_stream_usable() -> None:
 
 def test_switches_are_put_back() -> None:
     before = torch.backends.cudnn.benchmark
-    with backends(True):
+    with kernel_settings(True):
         works_in_tf32 = torch.randn(256, 256, device="cuda") @ torch.randn(256, 256, device="cuda")
         assert torch.isfinite(works_in_tf32).all()
     assert torch.backends.cudnn.benchmark == before
@@ -170,9 +168,11 @@ def test_predicted_peak_is_near_the_measured_one() -> None:
     assert found.predicted_peak_bytes <= 1.1 * found.peak_bytes
 
 
-def test_ceilings_are_those_of_a_gpu() -> None:
-    found = measure_ceilings(torch.device("cuda"), torch.float16, False)
-    single = measure_ceilings(torch.device("cuda"), torch.float32, False)
+def test_the_roofline_is_that_of_a_gpu() -> None:
+    cuda = torch.device("cuda")
+    around = environment(cnnstat.load("lenet5"), Options(), cuda, "eval")
+    found = measure_roofline(replace(around, dtype="float16"), cuda)
+    single = measure_roofline(around, cuda)
     assert found.flops > single.flops > 1e11
     assert 1e10 < found.bandwidth < 1e14
     assert 1e-7 < found.launch < 1e-4
@@ -205,7 +205,7 @@ class TwoStreams:
                 self.observer.leave(row, 0)
         main.wait_stream(self.side)
 
-    def marking(self, observer: Observer) -> Any:
+    def observing(self, observer: Observer) -> Any:
         @contextmanager
         def marked() -> Any:
             self.observer = observer
@@ -227,7 +227,7 @@ def test_two_streams_overlap_and_add_up_exactly() -> None:
     replays = attribute_replays(trace, ordinary.passes[0], ordinary.calls)
     assert replays.passes and replays.match is not None and replays.match.unmatched == 0
     for one in (*ordinary.passes, *replays.passes):
-        assert sum(one.forward.values()) + one.unattributed + one.gaps == one.span
+        assert sum(one.forward.values()) + one.unattributed + one.idle == one.span
         assert set(one.forward) == {0, 1}
     assert len({piece.kernel.stream for piece in ordinary.passes[0].pieces}) == 2
 
@@ -240,8 +240,8 @@ def test_every_kernel_of_a_replay_is_found_in_the_ordinary_pass() -> None:
         for _ in range(3):
             layers(x)
         graph = capture_passes(gpu, lambda: layers(x))
-        subject = TwoStreams()
-        trace = read_trace(gpu.record(lambda: script(gpu, subject, lambda: layers(x), graph, 5)))
+        model = TwoStreams()
+        trace = read_trace(gpu.record(lambda: script(gpu, model, lambda: layers(x), graph, 5)))
     ordinary = attribute(trace)
     replays = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes)
     assert graph.passes > 1 and len(replays.passes) >= 5 and replays.match is not None

@@ -7,15 +7,15 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import CPU, subject_of  # noqa: E402
+from cpu_subjects import CPU, model_of  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile.device import choose_device  # noqa: E402
 from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.prepare import make_subject  # noqa: E402
-from cnnstat.profile.weights import fill_randomly  # noqa: E402
+from cnnstat.profile.prepare import prepare_model  # noqa: E402
+from cnnstat.profile.random_weights import fill_randomly  # noqa: E402
 from cnnstat.sources.request import Request  # noqa: E402
 
 
@@ -42,8 +42,8 @@ def test_a_given_model_is_left_as_it_was(mode):
     torch.manual_seed(5)
     random.seed(5)
     options = Options(backward=True, dtype="bfloat16", channels_last=True)
-    subject = make_subject(model, Request(mode=mode), options, CPU, input=(2, 3, 8, 8))
-    subject.train_step()
+    runnable = prepare_model(model, Request(mode=mode), options, CPU, input=(2, 3, 8, 8))
+    runnable.train_step()
     assert torch.initial_seed() == 5
     assert model.training
     assert all(module.training for module in model.modules())
@@ -52,28 +52,28 @@ def test_a_given_model_is_left_as_it_was(mode):
     assert {path: set(vars(module)) for path, module in model.named_modules()} == attributes
     assert not any(module._forward_hooks for module in model.modules())
     ours = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
-    assert not any(id(tensor) in ours for tensor in (*subject.model.parameters(), *subject.model.buffers()))
-    assert {parameter.dtype for parameter in subject.model.parameters()} == {torch.bfloat16}
+    assert not any(id(tensor) in ours for tensor in (*runnable.module.parameters(), *runnable.module.buffers()))
+    assert {parameter.dtype for parameter in runnable.module.parameters()} == {torch.bfloat16}
 
 
 def test_a_given_model_is_measured_with_its_own_weights():
     model = nn.Linear(3, 2)
-    subject = subject_of(model, 1, 3)
-    assert torch.equal(subject.model.weight, model.weight)
-    assert torch.equal(subject.run(), model(subject.arguments[0]))
+    runnable = model_of(model, 1, 3)
+    assert torch.equal(runnable.module.weight, model.weight)
+    assert torch.equal(runnable.run(), model(runnable.arguments[0]))
 
 
 def test_given_inputs_are_used_as_they_are():
     given = torch.tensor([[3, 1, 2]])
-    subject = make_subject(nn.Embedding(9, 4), Request(), Options(), CPU, input=(given,))
-    assert torch.equal(subject.arguments[0], given)
-    assert subject.arguments[0] is not given
+    runnable = prepare_model(nn.Embedding(9, 4), Request(), Options(), CPU, input=(given,))
+    assert torch.equal(runnable.arguments[0], given)
+    assert runnable.arguments[0] is not given
 
 
 def test_whole_numbers_are_places_of_the_table():
     model = nn.Sequential(nn.Embedding(50, 4), nn.Linear(4, 4))
-    subject = make_subject(model, Request(), Options(), CPU, input="64x20:int64")
-    numbers = subject.arguments[0]
+    runnable = prepare_model(model, Request(), Options(), CPU, input="64x20:int64")
+    numbers = runnable.arguments[0]
     assert 0 <= int(numbers.min()) < int(numbers.max()) < 50
     assert len(numbers.unique()) > 40
 
@@ -81,25 +81,25 @@ def test_whole_numbers_are_places_of_the_table():
 def test_a_model_without_memory_gets_some():
     with torch.device("meta"):
         model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
-    subject = subject_of(model, 2, 4)
-    assert torch.isfinite(subject.run()).all()
+    runnable = model_of(model, 2, 4)
+    assert torch.isfinite(runnable.run()).all()
     assert model[0].weight.is_meta
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet152", "plain34", "transformer"])
 def test_activations_of_networks_are_numbers_that_are_neither_huge_nor_nothing(name):
     if name == "transformer":
-        subject = subject_of(nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, batch_first=True), 12), 4, 1, 16)
-        fill_randomly(subject.model)
+        runnable = model_of(nn.TransformerEncoder(nn.TransformerEncoderLayer(16, 2, batch_first=True), 12), 4, 1, 16)
+        fill_randomly(runnable.module)
     else:
-        subject = subject_of(cnnstat.load(name, (1, 32, 32) if name == "lenet5" else (3, 64, 64)))
+        runnable = model_of(cnnstat.load(name, (1, 32, 32) if name == "lenet5" else (3, 64, 64)))
     sizes = []
-    for module in subject.model.modules():
+    for module in runnable.module.modules():
         if not list(module.children()):
             module.register_forward_hook(
                 lambda m, i, o: sizes.append(float(o.abs().max())) if torch.is_tensor(o) else None
             )
-    subject.run()
+    runnable.run()
     assert sizes
     assert all(1e-3 < size < 1e4 for size in sizes)
 
@@ -117,32 +117,34 @@ def test_random_weights_hold_no_zeros_and_no_denormals():
 
 
 def test_the_same_numbers_every_time():
-    one, two = subject_of("lenet5"), subject_of("lenet5")
+    one, two = model_of("lenet5"), model_of("lenet5")
     assert torch.equal(one.run(), two.run())
     assert one.run().std() > 0
 
 
 def test_dtype_batch_and_memory_format_reach_the_model():
-    subject = make_subject("resnet18", Request(batch=2), Options(dtype="bfloat16", channels_last=True), CPU)
-    (x,) = subject.arguments
+    runnable = prepare_model("resnet18", Request(batch=2), Options(dtype="bfloat16", channels_last=True), CPU)
+    (x,) = runnable.arguments
     assert x.shape == (2, 3, 224, 224)
     assert x.dtype == torch.bfloat16
     assert x.is_contiguous(memory_format=torch.channels_last)
-    assert next(p for p in subject.model.parameters() if p.dim() == 4).is_contiguous(memory_format=torch.channels_last)
-    assert subject.analysis.graph.dtype == "bfloat16"
+    assert next(p for p in runnable.module.parameters() if p.dim() == 4).is_contiguous(
+        memory_format=torch.channels_last
+    )
+    assert runnable.analysis.graph.dtype == "bfloat16"
 
 
 def test_a_graph_can_be_measured_in_another_dtype():
     graph = cnnstat.load("lenet5")
-    subject = make_subject(graph, Request(), Options(dtype="bfloat16"), CPU)
-    assert subject.run().dtype == torch.bfloat16
-    assert subject.analysis.graph.dtype == "bfloat16"
+    runnable = prepare_model(graph, Request(), Options(dtype="bfloat16"), CPU)
+    assert runnable.run().dtype == torch.bfloat16
+    assert runnable.analysis.graph.dtype == "bfloat16"
     assert graph.dtype == "float32"
 
 
 def test_lazy_modules_and_several_inputs():
-    assert subject_of(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), 1, 3, 8, 8).run().shape == (1, 4, 6, 6)
-    bilinear = make_subject(nn.Bilinear(3, 4, 5), Request(), Options(), CPU, input=((1, 3), (1, 4)))
+    assert model_of(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), 1, 3, 8, 8).run().shape == (1, 4, 6, 6)
+    bilinear = prepare_model(nn.Bilinear(3, 4, 5), Request(), Options(), CPU, input=((1, 3), (1, 4)))
     assert bilinear.run().shape == (1, 5)
 
 
@@ -174,7 +176,7 @@ class Unlike(nn.Module):
 )
 def test_what_cannot_be_measured_is_said_in_one_line(source, given, options, message):
     with pytest.raises(CnnstatError, match=message) as caught:
-        make_subject(source, Request(), Options(**options), CPU, input=given)
+        prepare_model(source, Request(), Options(**options), CPU, input=given)
     assert "\n" not in str(caught.value)
 
 
@@ -209,7 +211,7 @@ def test_without_an_apple_gpu_mps_is_refused():
 def test_a_copy_is_deep():
     model = nn.Linear(2, 2)
     twin = copy.deepcopy(model)
-    subject = subject_of(model, 1, 2)
+    runnable = model_of(model, 1, 2)
     with torch.no_grad():
-        subject.model.weight.zero_()
+        runnable.module.weight.zero_()
     assert torch.equal(model.weight, twin.weight)

@@ -8,19 +8,22 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import subject_of  # noqa: E402
+from cpu_subjects import model_of  # noqa: E402
 from residual import residual  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
-from cnnstat.profile import measured_roofline as ceilings  # noqa: E402
-from cnnstat.profile import profile, rounds, run  # noqa: E402
-from cnnstat.profile.assemble import moved_bytes  # noqa: E402
+from cnnstat.profile import (  # noqa: E402
+    interleaved,
+    measure_roofline,
+    profile,
+    run,
+)
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
-from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.progress import Silent  # noqa: E402
-from cnnstat.profile.roofline import Ceilings  # noqa: E402
-from cnnstat.profile.run import threads  # noqa: E402
+from cnnstat.profile.measurement import moved_bytes  # noqa: E402
+from cnnstat.profile.options import Options, Silent  # noqa: E402
+from cnnstat.profile.roofline import Roofline  # noqa: E402
+from cnnstat.profile.torch_settings import threads  # noqa: E402
 from cnnstat.sources.request import Request  # noqa: E402
 
 LIMIT = 0.15
@@ -29,11 +32,11 @@ LIMIT = 0.15
 @pytest.fixture(autouse=True)
 def known_ceilings(monkeypatch):
     """Ceilings that need not be measured, and no more rounds than asked for or than a second takes."""
-    found = Ceilings(flops=1e10, bandwidth=1e10, launch=2e-6, measured="2026-01-01")
-    monkeypatch.setattr(ceilings, "measure", lambda *arguments: found)
-    monkeypatch.setattr(run, "rechecked", lambda known, *others: (known, ""))
-    monkeypatch.setattr(rounds, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(rounds, "STEADY_SECONDS", 1.0)
+    found = Roofline(flops=1e10, bandwidth=1e10, launch=2e-6, measured="2026-01-01")
+    monkeypatch.setattr(measure_roofline, "measure_on", lambda *arguments: found)
+    monkeypatch.setattr(run, "remeasure_roofline", lambda known, *others: (known, ""))
+    monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(interleaved, "STEADY_SECONDS", 1.0)
 
 
 def measured(source, request=None, input=None, **options):
@@ -56,7 +59,7 @@ class Residual(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def smallest_drift(subject, tries=5):
+def smallest_drift(model, tries=5):
     """The smallest drift of a few tries, as a share of the whole.
 
     The clock counts what this thread computes, so that other work on the machine matters little.
@@ -64,11 +67,11 @@ def smallest_drift(subject, tries=5):
     drifts = []
     with threads(1):
         for _ in range(tries):
-            found = measure_cpu(subject, Options(samples=31), Silent(), time.thread_time_ns)
+            found = measure_cpu(model, Options(samples=31), Silent(), time.thread_time_ns)
             whole = found.whole.plain.median
             rows = found.rows.values()
             layers = sum(median(row.forward) + median(row.backward or (0.0,)) for row in rows)
-            drifts.append(abs(whole - layers - found.gaps - found.unattributed) / whole)
+            drifts.append(abs(whole - layers - found.idle - found.unattributed) / whole)
             if drifts[-1] <= LIMIT:
                 break
     return min(drifts)
@@ -76,12 +79,12 @@ def smallest_drift(subject, tries=5):
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_layers_of_a_pytorch_model_add_up_to_the_model(backward):
-    assert smallest_drift(subject_of(Residual(), 1, 32, 64, 64, backward=backward)) <= LIMIT
+    assert smallest_drift(model_of(Residual(), 1, 32, 64, 64, backward=backward)) <= LIMIT
 
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 def test_layers_of_a_network_add_up_to_the_network(backward):
-    assert smallest_drift(subject_of(residual(), backward=backward)) <= LIMIT
+    assert smallest_drift(model_of(residual(), backward=backward)) <= LIMIT
 
 
 def test_a_slow_layer_is_seen_as_slow():
@@ -116,10 +119,10 @@ def test_rows_are_the_layers_of_analyze():
 
 def test_views_and_what_does_not_run_have_no_floor():
     found = {layer.name: layer for layer in measured(Idle(), input=(1, 3, 4)).layers}
-    assert (found["flatten"].floor, found["flatten"].bound, found["flatten"].moved) == (0.0, None, 0)
+    assert (found["flatten"].bound_seconds, found["flatten"].bound, found["flatten"].moved) == (0.0, None, 0)
     assert found["used"].bound == "latency"
     idle = found["idle"]
-    assert (idle.calls, idle.forward.count, idle.seconds, idle.floor, idle.bound) == (0, 0, 0.0, 0.0, None)
+    assert (idle.calls, idle.forward.count, idle.seconds, idle.bound_seconds, idle.bound) == (0, 0, 0.0, 0.0, None)
 
 
 class Idle(nn.Module):
@@ -181,16 +184,16 @@ def test_backward_predicts_what_training_keeps():
 
 
 def test_a_slow_machine_measures_less_often(monkeypatch):
-    monkeypatch.setattr(rounds, "MAX_SECONDS", 0.0)
+    monkeypatch.setattr(interleaved, "MAX_SECONDS", 0.0)
     found = measured("lenet5", samples=500)
-    assert found.whole.plain.count == rounds.MIN_ROUNDS
+    assert found.whole.plain.count == interleaved.MIN_ROUNDS
     assert any("3 measurements instead of 500" in note for note in found.notes)
 
 
 def test_unsteady_times_are_measured_more_often():
-    assert rounds.is_steady([1.0] * 30)
-    assert not rounds.is_steady([1.0, 2.0] * 15)
-    assert rounds.is_steady([1.0, 1.2] * 200)
+    assert interleaved.is_steady([1.0] * 30)
+    assert not interleaved.is_steady([1.0, 2.0] * 15)
+    assert interleaved.is_steady([1.0, 1.2] * 200)
 
 
 def test_a_trace_that_cannot_be_written_does_not_cost_the_profile(tmp_path):

@@ -19,13 +19,13 @@ from residual import residual
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from cnnstat.profile.cuda.kineto_trace import Launch, Trace, read_trace
+from cnnstat.profile.cuda.launch_owners import LaunchOwners, Owner
 from cnnstat.profile.cuda.measure import one_pass
-from cnnstat.profile.cuda.session import RangeObserver, script
-from cnnstat.profile.kernels import Launch, Trace, read_trace
+from cnnstat.profile.cuda.profiler_session import RangeObserver, script
 from cnnstat.profile.options import Options
-from cnnstat.profile.ownership import Owner, Ownership
-from cnnstat.profile.prepare import make_subject
-from cnnstat.profile.subject import Subject
+from cnnstat.profile.prepare import prepare_model
+from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.sources.request import Request
 
 
@@ -39,27 +39,27 @@ class Ranges:
         pass
 
 
-def recorded(subject: Subject, folder: Path) -> Trace:
-    run = one_pass(subject)
+def recorded(model: RunnableModel, folder: Path) -> Trace:
+    run = one_pass(model)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
-        script(Ranges(), subject, run, None, 2)  # type: ignore[arg-type]
+        script(Ranges(), model, run, None, 2)  # type: ignore[arg-type]
     profiler.export_chrome_trace(str(folder / "trace.json"))
     return read_trace(json.loads((folder / "trace.json").read_text(), parse_float=Decimal)["traceEvents"])
 
 
 def owners(trace: Trace, *names: str) -> list[Owner | None]:
     """Owners of the ops of these names in the first pass, as if each launched a kernel."""
-    ownership = Ownership(trace)
-    step = trace.steps[0]
+    launch_owners = LaunchOwners(trace)
+    step = trace.pass_ranges[0]
     return [
-        ownership.owner(
+        launch_owners.owner(
             Launch(
                 kind="kernel",
                 start=found.start,
                 end=found.end,
                 thread=found.thread,
                 correlation=0,
-                operation=found.identity,
+                operation=found.external_id,
             )
         )
         for found in trace.operations
@@ -67,34 +67,34 @@ def owners(trace: Trace, *names: str) -> list[Owner | None]:
     ]
 
 
-def rows_of(subject: Subject, *kinds: str) -> list[int]:
-    return [row for row, node in enumerate(subject.analysis.graph.nodes) if node.op.kind in kinds]
+def rows_of(model: RunnableModel, *kinds: str) -> list[int]:
+    return [row for row, node in enumerate(model.analysis.graph.nodes) if node.op.kind in kinds]
 
 
-def subject_of(source: Any, backward: bool, **keywords: Any) -> Subject:
+def model_of(source: Any, backward: bool, **keywords: Any) -> RunnableModel:
     options = Options(device="cpu", backward=backward)
-    return make_subject(source, Request(), options, torch.device("cpu"), **keywords)
+    return prepare_model(source, Request(), options, torch.device("cpu"), **keywords)
 
 
 def test_forward_ops_of_a_network_are_their_rows(tmp_path: Path) -> None:
-    subject = subject_of("lenet5", backward=False)
-    trace = recorded(subject, tmp_path)
-    assert [step.kind for step in trace.steps] == ["eager"] * 5
-    convolutions = rows_of(subject, "Conv2d")
+    model = model_of("lenet5", backward=False)
+    trace = recorded(model, tmp_path)
+    assert [step.kind for step in trace.pass_ranges] == ["eager"] * 5
+    convolutions = rows_of(model, "Conv2d")
     assert convolutions
     assert owners(trace, "aten::conv2d") == [Owner(row, False) for row in convolutions]
-    assert owners(trace, "aten::linear") == [Owner(row, False) for row in rows_of(subject, "Linear")]
+    assert owners(trace, "aten::linear") == [Owner(row, False) for row in rows_of(model, "Linear")]
 
 
 def test_backward_ops_of_a_network_are_their_rows_from_the_end(tmp_path: Path) -> None:
-    subject = subject_of(residual(), backward=True)
-    trace = recorded(subject, tmp_path)
-    convolutions = rows_of(subject, "Conv2d")
+    model = model_of(residual(), backward=True)
+    trace = recorded(model, tmp_path)
+    convolutions = rows_of(model, "Conv2d")
     assert owners(trace, "aten::convolution") == [Owner(row, False) for row in convolutions]
     gradients = owners(trace, "aten::convolution_backward")
     assert sorted(gradients) == [Owner(row, True) for row in convolutions]  # type: ignore[type-var]
     norms = owners(trace, "aten::native_batch_norm_backward")
-    assert sorted(norms) == [Owner(row, True) for row in rows_of(subject, "BatchNorm2d")]  # type: ignore[type-var]
+    assert sorted(norms) == [Owner(row, True) for row in rows_of(model, "BatchNorm2d")]  # type: ignore[type-var]
     # Where a block's input is read twice, its two gradients are added while one reader is evaluated.
     assert None not in owners(trace, "aten::add_", "aten::add", "aten::threshold_backward")
 
@@ -113,8 +113,8 @@ class Shared(nn.Module):
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_shared_modules_and_functions_of_a_pytorch_model(tmp_path: Path, backward: bool) -> None:
-    subject = subject_of(Shared(), backward, input=torch.rand(2, 6))
-    trace = recorded(subject, tmp_path)
+    model = model_of(Shared(), backward, input=torch.rand(2, 6))
+    trace = recorded(model, tmp_path)
     names = {"aten::linear": "AddmmBackward0", "aten::tanh": "TanhBackward0", "aten::sigmoid": "SigmoidBackward0"}
     for name, node in names.items():
         forward = owners(trace, name)
@@ -133,6 +133,6 @@ def test_ranges_close_in_the_order_they_were_opened(tmp_path: Path) -> None:
         observer.leave(1, 2)
         observer.leave(0, 0)
     profiler.export_chrome_trace(str(tmp_path / "t.json"))
-    outer, inner = read_trace(json.loads((tmp_path / "t.json").read_text())["traceEvents"]).marks
+    outer, inner = read_trace(json.loads((tmp_path / "t.json").read_text())["traceEvents"]).layer_ranges
     assert (outer.row, inner.row, inner.call) == (0, 1, 2)
     assert outer.start <= inner.start and inner.end <= outer.end

@@ -7,25 +7,23 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import cnnstat  # noqa: E402
-from cnnstat.profile import cache, profile, recheck, rounds  # noqa: E402
-from cnnstat.profile import measured_roofline as ceilings  # noqa: E402
-from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.progress import Silent  # noqa: E402
-from cnnstat.profile.roofline import Ceilings  # noqa: E402
+from cnnstat.profile import interleaved, measure_roofline, profile, roofline  # noqa: E402
+from cnnstat.profile.options import Options, Silent  # noqa: E402
+from cnnstat.profile.roofline import Roofline  # noqa: E402
 from cnnstat.sources.request import Request  # noqa: E402
 
-LOW = Ceilings(flops=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")
-HIGH = Ceilings(flops=1e15, bandwidth=1e15, launch=1e-9, measured="2026-02-02T00:00:00+00:00")
+LOW = Roofline(flops=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")
+HIGH = Roofline(flops=1e15, bandwidth=1e15, launch=1e-9, measured="2026-02-02T00:00:00+00:00")
 
 
 @pytest.fixture
 def measured(monkeypatch):
     """The ceilings that measuring finds, one after the other."""
     answers = []
-    monkeypatch.setattr(ceilings, "measure", lambda *arguments: answers.pop(0))
-    monkeypatch.setattr(ceilings, "last_level_cache_bytes", lambda: 2**20)
-    monkeypatch.setattr(rounds, "MIN_SECONDS", 0.0)
-    monkeypatch.setattr(rounds, "STEADY_SECONDS", 0.0)
+    monkeypatch.setattr(measure_roofline, "measure_on", lambda *arguments: answers.pop(0))
+    monkeypatch.setattr(measure_roofline, "last_level_cache_bytes", lambda: 2**20)
+    monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
+    monkeypatch.setattr(interleaved, "STEADY_SECONDS", 0.0)
     return answers
 
 
@@ -37,51 +35,51 @@ def test_ceilings_of_a_busy_moment_are_raised_and_remembered(measured):
     measured += [LOW, replace(HIGH, bandwidth=1.0)]
     found = profiled()
     assert not measured
-    assert found.ceilings == replace(HIGH, bandwidth=1e3), "the best of both"
+    assert found.roofline == replace(HIGH, bandwidth=1e3), "the best of both"
     assert any("ceilings of 2026-01-01, which were measured again and raised" in note for note in found.notes)
     by_name = {layer.name: layer for layer in cnnstat.analyze("lenet5").layers}
     for layer in found.layers:
         if layer.bound is not None:
             expected = max(by_name[layer.name].flops / 1e15, layer.moved / 1e3, 1e-9)
-            assert layer.floor == pytest.approx(expected)
-    kept = [entry["ceilings"]["flops"] for entry in cache._entries()]
+            assert layer.bound_seconds == pytest.approx(expected)
+    kept = [entry["ceilings"]["flops"] for entry in roofline._entries()]
     assert kept == [1e15]
 
 
 def test_ceilings_that_no_trial_beats_stay(measured, monkeypatch):
     # Layers beat these, as they do from a cache, but a trial does not.
-    monkeypatch.setattr(recheck, "_is_low", lambda *arguments: False)
+    monkeypatch.setattr(measure_roofline, "_is_low", lambda *arguments: False)
     measured.append(LOW)
     found = profiled()
-    assert found.ceilings == LOW
+    assert found.roofline == LOW
     assert not any("measured again" in note for note in found.notes)
-    assert any(layer.share_of_floor > 1 for layer in found.layers)
+    assert any(layer.share_of_bound > 1 for layer in found.layers)
 
 
 def test_ceilings_that_nothing_beats_are_not_looked_at_again(measured, monkeypatch):
-    monkeypatch.setattr(recheck, "_is_low", lambda *arguments: pytest.fail("no layer beats a ceiling"))
+    monkeypatch.setattr(measure_roofline, "_is_low", lambda *arguments: pytest.fail("no layer beats a ceiling"))
     measured.append(HIGH)
-    assert profiled().ceilings == HIGH
+    assert profiled().roofline == HIGH
 
 
 @pytest.mark.parametrize("bound", ["compute", "memory", "latency"])
 def test_a_trial_tells_what_is_far_too_low_from_what_is_not(bound, monkeypatch):
-    from cnnstat.profile.environment import environment
+    from cnnstat.profile.device import environment
 
-    monkeypatch.setattr(ceilings, "last_level_cache_bytes", lambda: 2**20)
+    monkeypatch.setattr(measure_roofline, "last_level_cache_bytes", lambda: 2**20)
     cpu = torch.device("cpu")
     around = environment(cnnstat.load("lenet5"), Options(), cpu, "eval")
-    assert recheck._is_low(bound, LOW, around, cpu)
-    assert not recheck._is_low(bound, HIGH, around, cpu)
+    assert measure_roofline._is_low(bound, LOW, around, cpu)
+    assert not measure_roofline._is_low(bound, HIGH, around, cpu)
 
 
 def test_a_profile_survives_ctrl_c_at_its_last_step(measured, monkeypatch):
     def stop(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(recheck, "_is_low", stop)
+    monkeypatch.setattr(measure_roofline, "_is_low", stop)
     measured.append(LOW)
     found = profiled()
     assert not found.complete
-    assert found.ceilings == LOW
+    assert found.roofline == LOW
     assert all(layer.forward.count for layer in found.layers)

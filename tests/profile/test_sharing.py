@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.profile.kernels import Kernel, Signature
-from cnnstat.profile.sharing import share
+from cnnstat.profile.cuda.kernel_attribution import share
+from cnnstat.profile.cuda.kineto_trace import Kernel, Signature
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 25)), max_size=9)
 
@@ -22,7 +22,7 @@ def kernels(spans: list[tuple[int, int]]) -> list[Kernel]:
 
 def dealt(spans: list[tuple[int, int]]) -> tuple[list[int], int]:
     """Deal out each nanosecond in turn to those that run in it; the turn begins anew where anything starts or ends."""
-    busy, gaps = [0] * len(spans), 0
+    busy, idle = [0] * len(spans), 0
     edges = {edge for start, length in spans for edge in (start, start + length)}
     turn = 0
     for moment in range(min(edges, default=0), max(edges, default=0)):
@@ -32,16 +32,16 @@ def dealt(spans: list[tuple[int, int]]) -> tuple[list[int], int]:
         if running:
             busy[running[turn % len(running)]] += 1
         else:
-            gaps += 1
-    return busy, gaps
+            idle += 1
+    return busy, idle
 
 
 @given(SPANS)
 def test_every_nanosecond_is_somebodys_or_a_gap(spans: list[tuple[int, int]]) -> None:
     found = share(kernels(spans))
-    busy, gaps = dealt(spans)
-    assert list(found.busy) == busy and found.gaps == gaps
-    assert sum(found.busy) + found.gaps == found.span
+    busy, idle = dealt(spans)
+    assert list(found.busy) == busy and found.idle == idle
+    assert sum(found.busy) + found.idle == found.span
 
 
 @given(SPANS)
@@ -54,7 +54,7 @@ def test_kernels_that_run_together_get_the_same_but_for_one_nanosecond_a_stretch
 
 def test_one_after_the_other_is_what_each_took() -> None:
     found = share(kernels([(0, 10), (15, 5), (20, 7)]))
-    assert found.busy == (10, 5, 7) and found.gaps == 5 and found.span == 27
+    assert found.busy == (10, 5, 7) and found.idle == 5 and found.span == 27
 
 
 def test_no_kernels_take_no_time() -> None:

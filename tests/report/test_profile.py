@@ -18,9 +18,8 @@ from rich.console import Console
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.difference import compare_profiles
-from cnnstat.profile.identity import Identity
 from cnnstat.profile.record import parse_profile
-from cnnstat.profile.result import Profile
+from cnnstat.profile.result import Profile, TimeBreakdown
 from cnnstat.report import duration, write_profile
 from cnnstat.report.glyphs import width_of
 from cnnstat.report.profile import html, markdown, table, text
@@ -58,12 +57,12 @@ def test_no_line_is_wider_than_the_terminal(profile: Profile, width: int) -> Non
 seconds = st.floats(0, 10)
 
 
-@given(whole=st.floats(1e-9, 100), layers=seconds, gaps=seconds, unattributed=seconds)
+@given(whole=st.floats(1e-9, 100), layers=seconds, idle=seconds, unattributed=seconds)
 def test_the_printed_parts_add_up_to_the_last_digit(
-    whole: float, layers: float, gaps: float, unattributed: float
+    whole: float, layers: float, idle: float, unattributed: float
 ) -> None:
-    identity = Identity(whole=whole, layers=layers, gaps=gaps, unattributed=unattributed)
-    lines = parts(cpu_profile(identity=identity))
+    time_breakdown = TimeBreakdown(whole=whole, layers=layers, idle=idle, unattributed=unattributed)
+    lines = parts(cpu_profile(time_breakdown=time_breakdown))
     assert [line.name for line in lines] == ["layers", "gaps", "unattributed", "drift", "whole model"]
     units = {line.time.split()[1] for line in lines}
     assert len(units) == 1
@@ -73,20 +72,20 @@ def test_the_printed_parts_add_up_to_the_last_digit(
 
 class TestWords:
     def test_parts_that_do_not_add_up_are_said(self) -> None:
-        wrong = cpu_profile(identity=Identity(whole=10e-3, layers=8e-3, gaps=0.0, unattributed=0.0))
+        wrong = cpu_profile(time_breakdown=TimeBreakdown(whole=10e-3, layers=8e-3, idle=0.0, unattributed=0.0))
         assert facts(wrong)["does not add up"].startswith(
             "drift is 20.0 % of the whole (limit ±15 %); measure again on an idle machine"
         )
         assert "adds up" not in facts(wrong) and facts(cpu_profile())["adds up"]
 
     def test_unattributed_time_and_lost_kernels_too(self) -> None:
-        identity = Identity(whole=100 * US, layers=96 * US, gaps=0.0, unattributed=2 * US)
-        said = facts(gpu_profile(identity=identity, lost_kernels=3))["does not add up"]
+        time_breakdown = TimeBreakdown(whole=100 * US, layers=96 * US, idle=0.0, unattributed=2 * US)
+        said = facts(gpu_profile(time_breakdown=time_breakdown, lost_kernels=3))["does not add up"]
         assert "unattributed time is 2.0 % of the whole (limit 1 %)" in said
         assert "the tracer lost 3 kernels" in said
 
     def test_layers_longer_than_their_run(self) -> None:
-        wrong = cpu_profile(identity=Identity(whole=10e-3, layers=30e-3, gaps=-20e-3, unattributed=0.0))
+        wrong = cpu_profile(time_breakdown=TimeBreakdown(whole=10e-3, layers=30e-3, idle=-20e-3, unattributed=0.0))
         assert "gaps are −200.0 %" in facts(wrong)["does not add up"] and not wrong.adds_up
 
     def test_layers_above_the_ceilings(self) -> None:

@@ -1,9 +1,11 @@
-"""Gpu: what measuring needs of a GPU, so that the way of measuring can be tested without one."""
+"""Gpu: what measuring needs of a GPU, and timing by its events; a protocol, so that it can be tested without one."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 Run = Callable[[], object]
@@ -53,3 +55,90 @@ class Gpu(Protocol):
 
     def joules(self) -> float | None:
         """Return the energy used since the driver was loaded; None where NVML does not tell."""
+
+
+LEAST_SECONDS = 0.010
+"""Least time between two events: they tell about half a microsecond, and launching the first run takes some."""
+
+_MOST_REPEATS = 1_000_000
+
+
+def repeats_for(measure: Callable[[int], float], least: float = LEAST_SECONDS) -> int:
+    """Return how often something must run until `measure`, given that number, tells at least so many seconds."""
+    repeats = 1
+    while (seconds := measure(repeats)) < least and repeats < _MOST_REPEATS:
+        wanted = math.ceil(repeats * least * 1.2 / seconds) if seconds > 0 else _MOST_REPEATS
+        repeats = min(_MOST_REPEATS, max(2 * repeats, min(wanted, 100 * repeats)))
+    return repeats
+
+
+def on_the_gpu(gpu: Gpu, run: Run, least: float = LEAST_SECONDS) -> Callable[[], float]:
+    """Return what measures the seconds of a run by two events around as many of them as span the least time."""
+    repeats = repeats_for(lambda count: gpu.elapsed(run, count), least)
+    return lambda: gpu.elapsed(run, repeats) / repeats
+
+
+def on_the_clock(gpu: Gpu, run: Run) -> Callable[[], float]:
+    """Return what measures the wall time of a run, of as many in a row; the clock stops when the GPU is done."""
+
+    def wall(repeats: int) -> float:
+        gpu.synchronize()
+        start = gpu.now()
+        for _ in range(repeats):
+            run()
+        gpu.synchronize()
+        return (gpu.now() - start) / 1e9
+
+    repeats = repeats_for(wall)
+    return lambda: wall(repeats) / repeats
+
+
+def until_enqueued(gpu: Gpu, run: Run) -> Callable[[], float]:
+    """Return what measures how long the CPU takes to launch one run, on a GPU that has nothing else to do."""
+
+    def enqueue() -> float:
+        gpu.synchronize()
+        start = gpu.now()
+        run()
+        end = gpu.now()
+        gpu.synchronize()
+        return (end - start) / 1e9
+
+    return enqueue
+
+
+GRAPH_SECONDS = 1e-3
+"""Work that a graph holds at least: between two replays a GPU stands still for some microseconds."""
+
+_MOST_PASSES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A captured graph; passes: how many passes of the model one replay runs."""
+
+    replay: Run
+    passes: int
+
+
+def capture_passes(gpu: Gpu, run: Run) -> Graph:
+    """Return the graph of a pass, or of several short ones; raises CaptureError."""
+    replay = gpu.capture(run)
+    replay()
+    gpu.synchronize()
+    seconds = on_the_gpu(gpu, replay)()
+    passes = min(_MOST_PASSES, math.ceil(GRAPH_SECONDS / seconds)) if seconds > 0 else 1
+    if passes == 1:
+        return Graph(replay, 1)
+
+    def runs() -> None:
+        for _ in range(passes):
+            run()
+
+    try:
+        longer = gpu.capture(runs)
+        longer()
+        gpu.synchronize()
+    except CaptureError:
+        return Graph(replay, 1)
+    return Graph(longer, passes)

@@ -11,23 +11,29 @@ from statistics import median
 from typing import Any
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.chrome import slices_of, write_trace
-from cnnstat.profile.cuda.backends import backends
-from cnnstat.profile.cuda.energy import joules_per_run
-from cnnstat.profile.cuda.failures import explained
-from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Run
-from cnnstat.profile.cuda.graph import Graph, capture_passes
-from cnnstat.profile.cuda.isolate import Alone, isolate
-from cnnstat.profile.cuda.rounds import in_turns, on_the_clock, on_the_gpu, until_enqueued
-from cnnstat.profile.cuda.session import Traced, kernels_of, traced
-from cnnstat.profile.cuda.torch_gpu import TorchGpu
-from cnnstat.profile.kernels import read_mark
+from cnnstat.profile.chrome_trace import slices_of, write_trace
+from cnnstat.profile.cuda.gpu import (
+    CaptureError,
+    Gpu,
+    Graph,
+    Run,
+    capture_passes,
+    on_the_clock,
+    on_the_gpu,
+    until_enqueued,
+)
+from cnnstat.profile.cuda.kineto_trace import read_layer_range
+from cnnstat.profile.cuda.nvml import joules_per_run
+from cnnstat.profile.cuda.profiler_session import Traced, kernels_of, traced
+from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
+from cnnstat.profile.interleaved import interleaved_samples, rounds
+from cnnstat.profile.isolation import GraphIsolation, IsolatedTimes, isolate
 from cnnstat.profile.measurement import Measurement, RowTimes
-from cnnstat.profile.options import Options
-from cnnstat.profile.progress import Progress
+from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.result import Whole
+from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.samples import summarize
-from cnnstat.profile.subject import Subject
+from cnnstat.profile.torch_settings import kernel_settings
 
 _WARM_UP = 10
 """Passes before anything is measured: libraries load, choose their algorithms and grow their workspaces."""
@@ -39,32 +45,32 @@ _SHOWN = 2
 """Passes whose layers get a track in the Chrome trace."""
 
 
-def measure_cuda(subject: Subject, options: Options, progress: Progress) -> Measurement:
+def measure_cuda(model: RunnableModel, options: Options, progress: Progress) -> Measurement:
     """Return the times of a subject that lies on a GPU; changes of PyTorch's switches are undone.
 
     Raises CnnstatError where memory runs out, the GPU fails, or the profiler loses kernels of every pass.
     Once a round is complete, an interrupt ends the measurement early; before that it is raised.
     """
-    with explained(), backends(options.tf32):
-        gpu = TorchGpu(subject.device)
+    with explained(), kernel_settings(options.tf32):
+        gpu = TorchGpu(model.device)
         with gpu.active():
-            return measure_on(gpu, subject, options, progress)
+            return measure_on(gpu, model, options, progress)
 
 
-def measure_on(gpu: Gpu, subject: Subject, options: Options, progress: Progress) -> Measurement:
+def measure_on(gpu: Gpu, model: RunnableModel, options: Options, progress: Progress) -> Measurement:
     """Return the times of a subject on a GPU that is ready, see `measure_cuda`."""
-    return _Measuring(gpu, subject, options, progress).measurement()
+    return _Measuring(gpu, model, options, progress).measurement()
 
 
-def one_pass(subject: Subject) -> Run:
+def one_pass(model: RunnableModel) -> Run:
     """Return one pass of a subject: forward, and backward where it is asked for, on gradients that are new."""
-    if not subject.backward:
-        return subject.run
+    if not model.backward:
+        return model.run
 
     def train() -> None:
         # Gradients that are there already would be added to, by kernels that a first pass does not have.
-        subject.clear_gradients()
-        subject.train_step()
+        model.clear_gradients()
+        model.train_step()
 
     return train
 
@@ -74,7 +80,7 @@ class _Measuring:
     """One measurement, and what it has found so far."""
 
     gpu: Gpu
-    subject: Subject
+    model: RunnableModel
     options: Options
     progress: Progress
     complete: bool = True
@@ -82,31 +88,31 @@ class _Measuring:
 
     def measurement(self) -> Measurement:
         """Measure everything."""
-        gpu, run = self.gpu, one_pass(self.subject)
+        gpu, run = self.gpu, one_pass(self.model)
         self.progress.stage("warming up", _WARM_UP)
         for _ in range(_WARM_UP):
             run()
             gpu.synchronize()
             self.progress.step()
-        if self.subject.backward:
+        if self.model.backward:
             # Those of the last pass would be given back during this one, and hide what it needs.
-            self.subject.clear_gradients()
+            self.model.clear_gradients()
         peak = gpu.peak_bytes(run)
         before = gpu.clocks()
         graph = self._captured(run)
         whole = self._whole(run, graph)
         after = gpu.clocks()
-        alone = self._alone()
+        isolated = self._isolated()
         joules = self._joules(graph or Graph(run, 1), whole)
         passes = self.options.samples if self.complete else min(_AFTER_INTERRUPT, self.options.samples)
         self.progress.stage("profiling", 1)
-        found = traced(gpu, self.subject, run, graph, passes)
+        found = traced(gpu, self.model, run, graph, passes)
         self.progress.step()
         self._write(found)
         return Measurement(
-            rows=self._rows(found, alone),
+            rows=self._rows(found, isolated),
             whole=whole,
-            gaps=median(one.gaps for one in found.passes) / 1e9,
+            idle=median(one.idle for one in found.passes) / 1e9,
             unattributed=median(one.unattributed for one in found.passes) / 1e9,
             peak_bytes=peak,
             joules=joules,
@@ -136,29 +142,31 @@ class _Measuring:
             "eager": on_the_clock(self.gpu, run),
             "enqueue": until_enqueued(self.gpu, run),
         }
-        found, complete = in_turns(variants, self.options.samples, self.progress, "whole model")
+        samples = self.options.samples
+        times, complete = interleaved_samples(variants, rounds(samples), self.progress, "whole model", samples)
         self.complete = self.complete and complete
         return Whole(
-            plain=summarize(found["plain"]),
-            eager=summarize(found["eager"]),
-            enqueue=summarize(found["enqueue"]),
+            plain=summarize(times["plain"]),
+            eager=summarize(times["eager"]),
+            enqueue=summarize(times["enqueue"]),
             replayed=graph is not None,
         )
 
-    def _alone(self) -> Mapping[int, Alone]:
+    def _isolated(self) -> IsolatedTimes:
         """Return the times of every layer alone, where they are asked for."""
         if not self.options.isolate or not self.complete:
-            return {}
+            return IsolatedTimes()
         try:
-            found, notes = isolate(self.gpu, self.subject.capture(), self.options.samples, self.progress)
+            isolated = isolate(GraphIsolation(self.gpu), self.model.capture(), self.options.samples, self.progress)
         except KeyboardInterrupt:
             self.complete = False
-            return {}
+            return IsolatedTimes()
         except CaptureError as error:
             self.notes.append(f"layers were not measured alone: no CUDA graph ({error})")
-            return {}
-        self.notes += notes
-        return found
+            return IsolatedTimes()
+        self.complete = isolated.complete
+        self.notes += isolated.notes
+        return isolated
 
     def _joules(self, graph: Graph, whole: Whole) -> float | None:
         """Return the energy of a pass, where it is asked for."""
@@ -176,20 +184,19 @@ class _Measuring:
             return None
         return joules / graph.passes
 
-    def _rows(self, found: Traced, alone: Mapping[int, Alone]) -> dict[int, RowTimes]:
+    def _rows(self, found: Traced, isolated: IsolatedTimes) -> dict[int, RowTimes]:
         """Return the times of every row that ran."""
         kernels = kernels_of(found.passes[0])
         ran = {row for one in found.passes for row in (*one.forward, *one.backward)}
         rows = {}
         for row in sorted(ran | set(found.attribution.calls)):
             count, names = kernels.get(row, (0, ()))
-            single = alone.get(row)
             backward = tuple(one.backward.get(row, 0) / 1e9 for one in found.passes)
             rows[row] = RowTimes(
                 forward=tuple(one.forward.get(row, 0) / 1e9 for one in found.passes),
-                backward=backward if self.subject.backward else None,
-                warm=None if single is None else single.warm,
-                cold=None if single is None else single.cold,
+                backward=backward if self.model.backward else None,
+                warm=isolated.warm.get(row),
+                cold=isolated.cold.get(row),
                 calls=found.attribution.calls.get(row, 0),
                 kernels=count,
                 kernel_names=names,
@@ -200,7 +207,7 @@ class _Measuring:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
         if self.options.trace is None:
             return
-        names = [node.name for node in self.subject.analysis.graph.nodes]
+        names = [node.name for node in self.model.analysis.graph.nodes]
         try:
             write_trace(self.options.trace, slices_of(found.passes[:_SHOWN], names), _renamed(found.events, names))
         except CnnstatError as error:
@@ -209,8 +216,8 @@ class _Measuring:
 
 def _renamed(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
     """Return the events with the layers' names on their ranges."""
-    marks = [(event, read_mark(str(event.get("name", "")))) for event in events]
-    return [event if row is None or row < 0 else {**event, "name": names[row]} for event, row in marks]
+    layer_ranges = [(event, read_layer_range(str(event.get("name", "")))) for event in events]
+    return [event if row is None or row < 0 else {**event, "name": names[row]} for event, row in layer_ranges]
 
 
 def _clocks(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:

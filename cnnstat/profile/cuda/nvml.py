@@ -1,13 +1,16 @@
 """NVML: NVIDIA's management library, for energy, clocks and the driver's version; only ever read, never set.
 
-Called through ctypes, so that no package is needed; every figure is None where the library does not tell it.
+Called through ctypes, so that no package is needed; every figure is None where the library does not give it.
 """
 
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from typing import Any
+
+from cnnstat.profile.cuda.gpu import Gpu, Run
 
 _SM_CLOCK, _MEMORY_CLOCK = 1, 2
 """nvmlClockType_t."""
@@ -70,3 +73,27 @@ def _library() -> Any:
             continue
         return library if library.nvmlInit_v2() == 0 else None
     return None
+
+
+def driver_version() -> str:
+    """Return the version of NVIDIA's driver; an empty string where NVML does not tell."""
+    return Nvml(None).driver_version() or ""
+
+
+_SECONDS = 3.0
+"""How long they take: NVML renews its counter every 20 to 100 ms, so that the error is a few percent at most."""
+
+_SETTLING = 0.5
+"""Seconds of runs before, so that clocks and power are those of steady work."""
+
+
+def joules_per_run(gpu: Gpu, run: Run, seconds: float) -> float | None:
+    """Return the energy of a run of about so many seconds, idle power included; None where NVML does not tell."""
+    if gpu.joules() is None or seconds <= 0:
+        return None
+    gpu.elapsed(run, math.ceil(_SETTLING / seconds))
+    runs = math.ceil(_SECONDS / seconds)
+    before = gpu.joules()
+    gpu.elapsed(run, runs)
+    after = gpu.joules()
+    return None if before is None or after is None or after <= before else (after - before) / runs

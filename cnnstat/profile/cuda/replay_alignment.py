@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cnnstat.profile.kernels import Signature
-from cnnstat.profile.ownership import Owner
+from cnnstat.profile.cuda.kineto_trace import Signature
+from cnnstat.profile.cuda.launch_owners import Owner
 
 _MOST_EDITS = 2000
 """Differences after which two sequences count as unrelated; the search takes time and room quadratic in them."""

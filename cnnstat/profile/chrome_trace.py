@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.attribution import Pass
+from cnnstat.profile.cuda.kernel_attribution import Pass
+from cnnstat.profile.instrumentation import UNATTRIBUTED
+from cnnstat.profile.stopwatch import Lap, Stopwatch
 
 _PROCESS = 2_000_000_000
 """Process number of the tracks that are added; above those that Linux gives out (2**22 at most)."""
@@ -103,3 +106,18 @@ def write_trace(path: Path, slices: Iterable[Slice], events: Iterable[Mapping[st
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise CnnstatError(f"{path}: cannot write the trace ({error.strerror}); name another file") from None
+
+
+def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:
+    """Write what a stopwatch took of a pass; raises CnnstatError where the file cannot be written."""
+    forward, backward = (watch.laps, ""), (watch.backward_laps, " (backward)")
+    write_trace(path, [each for laps, suffix in (forward, backward) for each in _slices(laps, analysis, suffix)])
+
+
+def _slices(laps: Sequence[Lap], analysis: Analysis, suffix: str) -> list[Slice]:
+    """Return the layers of a pass on one track."""
+    nodes = analysis.graph.nodes
+    return [
+        Slice("layers", ("unattributed" if row == UNATTRIBUTED else nodes[row].name) + suffix, begin, end)
+        for row, begin, end in laps
+    ]

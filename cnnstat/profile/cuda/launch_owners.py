@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cnnstat.profile.kernels import Launch, Operation, Trace
+from cnnstat.profile.cuda.kineto_trace import Launch, Operation, Trace
 
 _SKEW = 50_000
 """Nanoseconds by which a launch may lie outside the op that its External id names, since two clocks time them.
@@ -32,11 +32,11 @@ class _Range(NamedTuple):
     accumulates: bool = False
 
 
-class Ownership:
+class LaunchOwners:
     """Tells the row of every launch of one trace."""
 
     def __init__(self, trace: Trace) -> None:
-        self._operations = {found.identity: found for found in trace.operations if found.identity is not None}
+        self._operations = {found.external_id: found for found in trace.operations if found.external_id is not None}
         self._timelines = _timelines(trace)
 
     def owner(self, launch: Launch) -> Owner | None:
@@ -77,8 +77,10 @@ class _Timeline:
 def _timelines(trace: Trace) -> dict[int, _Timeline]:
     """Return the time of every thread that ran a layer or a backward op."""
     ranges: dict[int, list[_Range]] = {}
-    for mark in trace.marks:
-        ranges.setdefault(mark.thread, []).append(_Range(mark.start, mark.end, row=mark.row))
+    for layer_range in trace.layer_ranges:
+        ranges.setdefault(layer_range.thread, []).append(
+            _Range(layer_range.start, layer_range.end, row=layer_range.row)
+        )
     marked = {thread: _Timeline(_cuts(found, {})) for thread, found in ranges.items()}
     makers = _makers(trace, marked)
     for operation in trace.operations:

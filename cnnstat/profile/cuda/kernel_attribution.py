@@ -1,6 +1,6 @@
-"""Attribution: the time of every row in every pass that a trace recorded, with what belongs to none beside it.
+"""Kernel attribution: the time of every row in every pass that a trace recorded, with what belongs to none beside it.
 
-In each pass, in whole nanoseconds and exactly: span = Σ rows + unattributed + gaps.
+In each pass, in whole nanoseconds and exactly: span = Σ rows + unattributed + idle.
 """
 
 from __future__ import annotations
@@ -10,10 +10,52 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnstat.profile.kernels import Kernel, Launch, Signature, Step, Trace
-from cnnstat.profile.matching import Match, match
-from cnnstat.profile.ownership import Owner, Ownership
-from cnnstat.profile.sharing import share
+from cnnstat.profile.cuda.kineto_trace import Kernel, Launch, PassRange, Signature, Trace
+from cnnstat.profile.cuda.launch_owners import LaunchOwners, Owner
+from cnnstat.profile.cuda.replay_alignment import Match, match
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """span = sum of busy + gaps, in whole nanoseconds.
+
+    busy: of each kernel, in the order in which they were given; gaps: time in which no kernel ran.
+    span: from the start of the first kernel to the end of the last.
+    """
+
+    busy: tuple[int, ...]
+    idle: int
+    span: int
+
+
+def share(kernels: Sequence[Kernel]) -> Shares:
+    """Return how the time from the first start to the last end divides among kernels.
+
+    Wherever k kernels run at once, the nanoseconds of that stretch are dealt to them in turn, in order of their starts:
+    each gets a k-th, and the parts are whole. A stretch lies between two moments at which a kernel starts or ends.
+    """
+    if not kernels:
+        return Shares((), 0, 0)
+    busy = [0] * len(kernels)
+    idle = 0
+    running: list[int] = []
+    starting = sorted(range(len(kernels)), key=lambda index: kernels[index].start)
+    moments = sorted({moment for kernel in kernels for moment in (kernel.start, kernel.end)})
+    upcoming = 0
+    for begin, end in zip(moments, moments[1:]):
+        running = [index for index in running if kernels[index].end > begin]
+        while upcoming < len(starting) and kernels[starting[upcoming]].start <= begin:
+            if kernels[starting[upcoming]].end > begin:
+                running.append(starting[upcoming])
+            upcoming += 1
+        if not running:
+            idle += end - begin
+            continue
+        each, rest = divmod(end - begin, len(running))
+        for turn, index in enumerate(running):
+            busy[index] += each + (turn < rest)
+    return Shares(tuple(busy), idle, moments[-1] - moments[0])
+
 
 _BEFORE_LAUNCH = 1_000_000
 """Nanoseconds that a kernel may seem to start before its launch; more, and CUPTI stamped it with another clock.
@@ -40,7 +82,7 @@ class Pass:
 
     pieces: tuple[Piece, ...]
     span: int
-    gaps: int
+    idle: int
     unattributed: int
     forward: Mapping[int, int]
     backward: Mapping[int, int]
@@ -66,17 +108,19 @@ class Attribution:
 
 def attribute(trace: Trace) -> Attribution:
     """Return the ordinary passes of a trace, each kernel with the row whose range its launch lies in."""
-    ownership = Ownership(trace)
+    launch_owners = LaunchOwners(trace)
     work = _by_correlation(trace.kernels)
-    steps = [step for step in trace.steps if step.kind == "eager"]
-    launched = _launches_of(steps, trace.launches)
-    calls = _calls(trace, steps)
+    pass_ranges = [step for step in trace.pass_ranges if step.kind == "eager"]
+    launched = _launches_of(pass_ranges, trace.launches)
+    calls = _calls(trace, pass_ranges)
     found = []
     lost = 0
     for launches in launched:
         missing = sum(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
         pieces = tuple(
-            Piece(kernel, ownership.owner(launch)) for launch in launches for kernel in work.get(launch.correlation, ())
+            Piece(kernel, launch_owners.owner(launch))
+            for launch in launches
+            for kernel in work.get(launch.correlation, ())
         )
         lost += missing
         found.append(None if missing or _is_misdated(launches, work) else pieces)
@@ -98,8 +142,8 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     What PyTorch launches beside the graph at each replay (the random generator's state) is part of the pass, of no row.
     """
     work = _by_correlation(trace.kernels)
-    steps = [step for step in trace.steps if step.kind == "replay"]
-    found = [_replayed(launches, work) for launches in _launches_of(steps, trace.launches)]
+    pass_ranges = [step for step in trace.pass_ranges if step.kind == "replay"]
+    found = [_replayed(launches, work) for launches in _launches_of(pass_ranges, trace.launches)]
     kept, lost = _of_usual_length(found)
     lost += sum(len(kept[0] if kept else ordinary.pieces * passes) for pieces in found if pieces is None)
     reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
@@ -157,25 +201,25 @@ def _by_correlation(kernels: Iterable[Kernel]) -> dict[int, list[Kernel]]:
     return work
 
 
-def _launches_of(steps: Sequence[Step], launches: Iterable[Launch]) -> list[list[Launch]]:
+def _launches_of(pass_ranges: Sequence[PassRange], launches: Iterable[Launch]) -> list[list[Launch]]:
     """Return the launches of each pass, on whatever thread, in order of time."""
-    starts = [step.start for step in steps]
-    found: list[list[Launch]] = [[] for _ in steps]
+    starts = [step.start for step in pass_ranges]
+    found: list[list[Launch]] = [[] for _ in pass_ranges]
     for launch in launches:
         place = bisect_right(starts, launch.start) - 1
-        if place >= 0 and launch.start <= steps[place].end:
+        if place >= 0 and launch.start <= pass_ranges[place].end:
             found[place].append(launch)
     return found
 
 
-def _calls(trace: Trace, steps: Sequence[Step]) -> dict[int, int]:
+def _calls(trace: Trace, pass_ranges: Sequence[PassRange]) -> dict[int, int]:
     """Return how often each row was called in one pass: in the pass with most calls, for steps may be cut short."""
-    counts: list[Counter[int]] = [Counter() for _ in steps]
-    starts = [step.start for step in steps]
-    for mark in trace.marks:
-        place = bisect_right(starts, mark.start) - 1
-        if place >= 0 and mark.start <= steps[place].end and mark.row >= 0:
-            counts[place][mark.row] += 1
+    counts: list[Counter[int]] = [Counter() for _ in pass_ranges]
+    starts = [step.start for step in pass_ranges]
+    for layer_range in trace.layer_ranges:
+        place = bisect_right(starts, layer_range.start) - 1
+        if place >= 0 and layer_range.start <= pass_ranges[place].end and layer_range.row >= 0:
+            counts[place][layer_range.row] += 1
     totals = [sum(count.values()) for count in counts]
     return dict(counts[totals.index(max(totals))]) if counts else {}
 
@@ -223,7 +267,7 @@ def _divide(pieces: tuple[Piece, ...], until: int | None = None) -> Pass:
     return Pass(
         pieces=pieces,
         span=shares.span + behind,
-        gaps=shares.gaps + behind,
+        idle=shares.idle + behind,
         unattributed=unattributed,
         forward=forward,
         backward=backward,

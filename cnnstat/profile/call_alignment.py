@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from cnnstat.profile.observer import UNATTRIBUTED
+from cnnstat.profile.instrumentation import UNATTRIBUTED
 from cnnstat.pytorch.calls import CallRecord
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -22,7 +22,7 @@ class Event(NamedTuple):
     shapes: Shapes | None
 
 
-class Planned(NamedTuple):
+class AlignedCall(NamedTuple):
     """What to do with a call: which function it is, its row (None: let it pass), and whether it is the row itself.
 
     is_layer: False for work that a row's computation needs first, on weights or constants.
@@ -34,7 +34,7 @@ class Planned(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CallAlignment:
     """What to do with the calls of a run; the last three tell how far the run fits the trace.
 
     calls: in order, those of every function that makes a row at least once.
@@ -43,7 +43,7 @@ class Plan:
     resized: rows that ran on other sizes.
     """
 
-    calls: tuple[Planned, ...]
+    calls: tuple[AlignedCall, ...]
     passing: frozenset[Callable[..., Any]] = frozenset()
     passed_over: int = 0
     missed: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Plan:
         return not (self.missed or self.lost or self.resized)
 
 
-def make_plan(events: Sequence[Event], heard: Sequence[CallRecord]) -> Plan:
+def align_calls(events: Sequence[Event], heard: Sequence[CallRecord]) -> CallAlignment:
     """Hold the calls of a run against those of the trace: by name, module and sizes, in order."""
     owners = _owners(heard)
     seen = [number for number, event in enumerate(events) if event.shapes is not None]
@@ -77,8 +77,8 @@ def make_plan(events: Sequence[Event], heard: Sequence[CallRecord]) -> Plan:
     lost = [call.node for number, call in enumerate(heard) if call.node is not None and number not in found]
     making = {events[number].function for number in rows}
     kept = [number for number, event in enumerate(events) if event.function in making]
-    return Plan(
-        calls=tuple(Planned(events[number].function, *rows.get(number, (None, False))) for number in kept),
+    return CallAlignment(
+        calls=tuple(AlignedCall(events[number].function, *rows.get(number, (None, False))) for number in kept),
         passing=frozenset(event.function for event in events) - making,
         passed_over=len(events) - len(rows),
         missed=tuple(missed),

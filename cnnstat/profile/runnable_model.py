@@ -1,4 +1,4 @@
-"""Subject: a model with random weights and inputs, ready to run, and marks that tell which row is running."""
+"""RunnableModel: a model with random weights and inputs, ready to run, and instrumentation that knows its rows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.observer import LayerCall, Marks, Observer
+from cnnstat.profile.device import synchronizer
+from cnnstat.profile.instrumentation import Instrumentation, LayerCall, Observer
 from cnnstat.pytorch.tensors import tensors_in
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Subject:
+class RunnableModel:
     """A model to be measured; everything already lies on `device`, and nothing of it belongs to the caller.
 
     arguments, keywords: random inputs of one pass; the same tensors in every run.
@@ -26,11 +27,11 @@ class Subject:
     notes: what a reader must know of how the model was made ready.
     """
 
-    model: nn.Module
+    module: nn.Module
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
     analysis: Analysis
-    marks: Marks
+    instrumentation: Instrumentation
     device: torch.device
     backward: bool = False
     notes: tuple[str, ...] = ()
@@ -42,11 +43,11 @@ class Subject:
 
     def forward(self) -> Any:
         """Run one forward pass, gradients as they are switched, and return what the model returns."""
-        return self.model(*self.arguments, **self.keywords)
+        return self.module(*self.arguments, **self.keywords)
 
     def clear_gradients(self) -> None:
         """Drop the gradients of the last backward pass, as `zero_grad` does."""
-        for parameter in self.model.parameters():
+        for parameter in self.module.parameters():
             parameter.grad = None
 
     def run_backward(self, result: Any) -> None:
@@ -68,13 +69,19 @@ class Subject:
             raise CnnstatError("no output of the model depends on trainable parameters: there is no backward pass")
         return outputs
 
-    def marking(self, observer: Observer) -> AbstractContextManager[None]:
-        """While active, every run tells the observer when the computation of a row begins and ends."""
-        return self.marks.marking(observer)
+    def observing(self, observer: Observer) -> AbstractContextManager[None]:
+        """While active, the observer is informed when the computation of a row begins and ends."""
+        return self.instrumentation.observing(observer)
 
     def capture(self) -> list[LayerCall]:
         """Run once, and return every computation of a row, in order, with copies of its inputs."""
-        found: list[LayerCall] = []
-        with self.marks.capturing(found):
+        calls: list[LayerCall] = []
+        with self.instrumentation.capturing(calls):
             self.run()
-        return found
+        return calls
+
+    def synchronize(self) -> None:
+        """Wait until the device has done its work."""
+        wait = synchronizer(self.device)
+        if wait is not None:
+            wait()

@@ -1,4 +1,4 @@
-"""Backends: PyTorch's switches that decide which kernels run, set for a measurement and put back after it.
+"""PyTorch's settings that decide which kernels run, and on how many threads; set for a measurement and then undone.
 
 The one place that knows how the switches changed between versions. TF32 was `allow_tf32`; since 2.9 each kind of op has
 an `fp32_precision` too, and products raise where the two disagree, so that both must be set, the old one first.
@@ -12,17 +12,21 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
 
 @contextmanager
-def backends(tf32: bool) -> Iterator[None]:
+def kernel_settings(tf32: bool) -> Iterator[None]:
     """Let float32 products run in TF32 or not, and cuDNN choose its algorithms by its heuristics.
 
     Not by trials (`cudnn.benchmark`), whose choice can differ from run to run: PyTorch does not try either unless it is
     told to, and an ordinary pass and the captured one must launch the same kernels.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
-    families = [_Switch(matmul, [matmul]), _Switch(cudnn, [getattr(cudnn, name, None) for name in ("conv", "rnn")])]
+    families = [
+        _Float32Switch(matmul, [matmul]),
+        _Float32Switch(cudnn, [getattr(cudnn, name, None) for name in ("conv", "rnn")]),
+    ]
     benchmark = cudnn.benchmark
     before = [family.read() for family in families]
     word = "tf32" if tf32 else "ieee"
@@ -37,7 +41,7 @@ def backends(tf32: bool) -> Iterator[None]:
         cudnn.benchmark = benchmark
 
 
-class _Switch:
+class _Float32Switch:
     """The old switch of one library, and its new ones; none where this PyTorch has only the old one."""
 
     def __init__(self, owner: Any, parts: list[Any]) -> None:
@@ -64,3 +68,35 @@ class _Switch:
             self._owner.allow_tf32 = allowed
         for part, word in zip(self.parts, words):
             part.fp32_precision = word
+
+
+FUSED = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerEncoder)
+
+
+def has_fused_attention(model: nn.Module, backward: bool) -> bool:
+    """Whether an ordinary call may run fused what is measured layer by layer."""
+    return not (backward or model.training) and any(isinstance(module, FUSED) for module in model.modules())
+
+
+@contextmanager
+def fused_attention(enabled: bool) -> Iterator[None]:
+    """Switch the path on or off, and back."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(enabled)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Let PyTorch's CPU ops use so many threads, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        if count is not None:
+            torch.set_num_threads(before)

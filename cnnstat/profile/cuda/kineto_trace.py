@@ -14,14 +14,14 @@ from typing import Any, Literal, NamedTuple
 
 Work = Literal["kernel", "gpu_memcpy", "gpu_memset"]
 
-MARK = "cnnstat#{row}#{call}"
+LAYER_RANGE = "cnnstat#{row}#{call}"
 """Name of the range around one computation of a row."""
 
-STEP = "cnnstat#{kind}#{index}"
+PASS_RANGE = "cnnstat#{kind}#{index}"
 """Name of the range around one pass; kind is `eager` or `replay`."""
 
-_MARK = re.compile(r"cnnstat#(-?\d+)#(\d+)")
-_STEP = re.compile(r"cnnstat#(eager|replay)#(\d+)")
+_LAYER_RANGE = re.compile(r"cnnstat#(-?\d+)#(\d+)")
+_PASS_RANGE = re.compile(r"cnnstat#(eager|replay)#(\d+)")
 _LAUNCH = re.compile(
     r"cu(?:da)?(?:(?P<graph>GraphLaunch)|(?P<kernel>Launch(?:Cooperative)?Kernel)|(?P<memory>Mem(?:cpy|set)))"
 )
@@ -84,13 +84,13 @@ class Operation:
     start: int
     end: int
     thread: int
-    identity: int | None
+    external_id: int | None
     sequence: int | None
     forward_thread: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
+class LayerRange:
     """The range around one computation of a row."""
 
     row: int
@@ -101,7 +101,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class PassRange:
     """The range around one pass."""
 
     kind: str
@@ -118,13 +118,13 @@ class Trace:
     kernels: tuple[Kernel, ...] = ()
     launches: tuple[Launch, ...] = ()
     operations: tuple[Operation, ...] = ()
-    marks: tuple[Mark, ...] = ()
-    steps: tuple[Step, ...] = ()
+    layer_ranges: tuple[LayerRange, ...] = ()
+    pass_ranges: tuple[PassRange, ...] = ()
 
 
 def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:
     """Return the records among the `traceEvents` of a Kineto trace; what attribution does not need is passed over."""
-    records: dict[type, list[Any]] = {Kernel: [], Launch: [], Operation: [], Mark: [], Step: []}
+    records: dict[type, list[Any]] = {Kernel: [], Launch: [], Operation: [], LayerRange: [], PassRange: []}
     for event in events:
         record = _record(event) if event.get("ph") == "X" else None
         if record is not None:
@@ -135,12 +135,12 @@ def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:
         kernels=tuple(records[Kernel]),
         launches=_distinct(records[Launch], {kernel.correlation for kernel in records[Kernel]}),
         operations=tuple(records[Operation]),
-        marks=tuple(records[Mark]),
-        steps=tuple(records[Step]),
+        layer_ranges=tuple(records[LayerRange]),
+        pass_ranges=tuple(records[PassRange]),
     )
 
 
-def _record(event: Mapping[str, Any]) -> Kernel | Launch | Operation | Mark | Step | None:
+def _record(event: Mapping[str, Any]) -> Kernel | Launch | Operation | LayerRange | PassRange | None:
     """Return the record of one complete event."""
     category = event.get("cat")
     if category in _WORK:
@@ -199,26 +199,26 @@ def _operation(event: Mapping[str, Any]) -> Operation:
         start=start,
         end=end,
         thread=int(event.get("tid", 0)),
-        identity=_whole(arguments.get("External id")),
+        external_id=_whole(arguments.get("External id")),
         sequence=None if sequence is None or sequence < 0 else sequence,
         forward_thread=int(arguments.get("Fwd thread id", 0)),
     )
 
 
-def _range(event: Mapping[str, Any]) -> Mark | Step | None:
+def _range(event: Mapping[str, Any]) -> LayerRange | PassRange | None:
     """Return the mark or step that an annotation of the program's is, if it is one of ours."""
     name, thread = str(event["name"]), int(event.get("tid", 0))
     start, end = _interval(event)
-    if found := _MARK.fullmatch(name):
-        return Mark(row=int(found[1]), call=int(found[2]), start=start, end=end, thread=thread)
-    if found := _STEP.fullmatch(name):
-        return Step(kind=found[1], index=int(found[2]), start=start, end=end, thread=thread)
+    if found := _LAYER_RANGE.fullmatch(name):
+        return LayerRange(row=int(found[1]), call=int(found[2]), start=start, end=end, thread=thread)
+    if found := _PASS_RANGE.fullmatch(name):
+        return PassRange(kind=found[1], index=int(found[2]), start=start, end=end, thread=thread)
     return None
 
 
-def read_mark(name: str) -> int | None:
+def read_layer_range(name: str) -> int | None:
     """Return the row that the name of a mark says; None for any other name."""
-    found = _MARK.fullmatch(name)
+    found = _LAYER_RANGE.fullmatch(name)
     return int(found[1]) if found else None
 
 

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.attribution import Attribution, Pass, attribute, attribute_replays
-from cnnstat.profile.cuda.gpu import Gpu, Run
-from cnnstat.profile.cuda.graph import Graph
-from cnnstat.profile.kernels import MARK, STEP, read_trace
-from cnnstat.profile.observer import Observer
+from cnnstat.profile.cuda.gpu import Gpu, Graph, Run
+from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
+from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, read_trace
+from cnnstat.profile.instrumentation import Observer
 
 _ORDINARY = 3
 """Ordinary passes of a session whose replays are what counts: one would do, if the profiler lost nothing."""
@@ -34,7 +33,7 @@ class RangeObserver(Observer):
 
     def enter(self, row: int, call: int) -> None:
         """Open a range."""
-        found = self._gpu.range(MARK.format(row=row, call=call))
+        found = self._gpu.range(LAYER_RANGE.format(row=row, call=call))
         found.__enter__()
         self._open.append(found)
 
@@ -60,21 +59,21 @@ class Traced:
         return self.attribution.passes
 
 
-class Markable(Protocol):
+class Observable(Protocol):
     """What a session needs of a subject."""
 
-    def marking(self, observer: Observer) -> AbstractContextManager[None]:
+    def observing(self, observer: Observer) -> AbstractContextManager[None]:
         """While active, every run tells the observer of the rows."""
 
 
-def traced(gpu: Gpu, subject: Markable, run: Run, graph: Graph | None, passes: int) -> Traced:
+def traced(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> Traced:
     """Return the kernels of so many passes by row, fewer where kernels were lost.
 
     run: an ordinary pass; graph: its CUDA graph, if there is one.
     Raises CnnstatError where the profiler reports no pass whole.
     """
     for _ in range(_SESSIONS):
-        events = gpu.record(lambda: script(gpu, subject, run, graph, passes))
+        events = gpu.record(lambda: script(gpu, model, run, graph, passes))
         found = _read(events, graph, passes)
         if found is not None:
             return found
@@ -84,18 +83,18 @@ def traced(gpu: Gpu, subject: Markable, run: Run, graph: Graph | None, passes: i
     )
 
 
-def script(gpu: Gpu, subject: Markable, run: Run, graph: Graph | None, passes: int) -> None:
+def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> None:
     """Run the passes of a session."""
-    with subject.marking(RangeObserver(gpu)):
+    with model.observing(RangeObserver(gpu)):
         for index in range(_ORDINARY if graph else passes + _SPARE):
-            with gpu.range(STEP.format(kind="eager", index=index)):
+            with gpu.range(PASS_RANGE.format(kind="eager", index=index)):
                 run()
                 gpu.synchronize()
     if graph is None:
         return
     graph.replay()
     for index in range(math.ceil(passes / max(1, graph.passes - 1)) + _SPARE):
-        with gpu.range(STEP.format(kind="replay", index=index)):
+        with gpu.range(PASS_RANGE.format(kind="replay", index=index)):
             graph.replay()
 
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnstat.profile.observer import UNATTRIBUTED, LayerCall, Observer, copied
-from cnnstat.profile.plan import Event, Plan, Planned, make_plan
+from cnnstat.profile.call_alignment import AlignedCall, CallAlignment, Event, align_calls
+from cnnstat.profile.instrumentation import UNATTRIBUTED, LayerCall, Observer, copied
 from cnnstat.pytorch.calls import CallRecord, function_name
 from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.recorder import is_transformed, results_of
@@ -79,28 +79,30 @@ def listening(handler: Handler, below: bool) -> Iterator[None]:
         yield
 
 
-class CallMarks:
+class CallInstrumentation:
     """Marks by the plan of a first run.
 
     diverged: how many runs since have not followed it; the calls behind the first other one belong to no row.
     below: whether calls below Python are looked at, which costs time in every operation.
     """
 
-    def __init__(self, model: nn.Module, plan: Plan, below: bool) -> None:
+    def __init__(self, model: nn.Module, alignment: CallAlignment, below: bool) -> None:
         self._model = model
-        self.plan = plan
+        self.alignment = alignment
         self.below = below
         self.diverged = 0
-        self.passed_over = plan.passed_over
-        self.counts = Counter(planned.row for planned in plan.calls if planned.is_layer and planned.row is not None)
+        self.passed_over = alignment.passed_over
+        self.counts = Counter(
+            aligned.row for aligned in alignment.calls if aligned.is_layer and aligned.row is not None
+        )
         self._place = 0
         self._is_lost = False
         self._before: Counter[int] = Counter()
 
     @contextmanager
-    def marking(self, observer: Observer) -> Iterator[None]:
+    def observing(self, observer: Observer) -> Iterator[None]:
         """While active, every run tells the observer."""
-        calls, passing = self.plan.calls, self.plan.passing
+        calls, passing = self.alignment.calls, self.alignment.passing
         end = len(calls)
 
         runs = _Runs(self._model, self._start, self._finish)
@@ -110,22 +112,22 @@ class CallMarks:
             if not runs.depth or function in passing:
                 return function(*arguments, **keywords)
             self._place = place + 1
-            planned = calls[place] if place < end else None
-            if self._is_lost or planned is None or planned.function != function:
+            aligned = calls[place] if place < end else None
+            if self._is_lost or aligned is None or aligned.function != function:
                 return self._strange(observer, function, arguments, keywords)
-            if planned.row is None:
+            if aligned.row is None:
                 return function(*arguments, **keywords)
-            return _observed(observer, planned.row, self._count(planned), function, arguments, keywords)
+            return _observed(observer, aligned.row, self._count(aligned), function, arguments, keywords)
 
         with runs.following(), listening(handle, self.below):
             yield
 
-    def _count(self, planned: Planned) -> int:
+    def _count(self, aligned: AlignedCall) -> int:
         """Return how often a row was called before in this run; work on its weights goes with the call it is for."""
-        assert planned.row is not None
-        before = self._before[planned.row]
-        if planned.is_layer:
-            self._before[planned.row] = before + 1
+        assert aligned.row is not None
+        before = self._before[aligned.row]
+        if aligned.is_layer:
+            self._before[aligned.row] = before + 1
         return before
 
     def _strange(
@@ -144,13 +146,13 @@ class CallMarks:
         runs = _Runs(self._model, self._start)
 
         def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-            if not runs.depth or function in self.plan.passing:
+            if not runs.depth or function in self.alignment.passing:
                 return function(*arguments, **keywords)
-            planned = self.plan.calls[self._place] if self._place < len(self.plan.calls) else None
+            aligned = self.alignment.calls[self._place] if self._place < len(self.alignment.calls) else None
             self._place += 1
-            if planned is not None and planned.function == function and planned.row not in (None, UNATTRIBUTED):
+            if aligned is not None and aligned.function == function and aligned.row not in (None, UNATTRIBUTED):
                 kept = copied((arguments, keywords), stored)
-                found.append(LayerCall(planned.row or 0, function, *kept))
+                found.append(LayerCall(aligned.row or 0, function, *kept))
             return function(*arguments, **keywords)
 
         with runs.following(), listening(handle, self.below):
@@ -163,7 +165,7 @@ class CallMarks:
 
     def _finish(self) -> None:
         """A run that ends before its plan does has not followed it either."""
-        if not self._is_lost and any(planned.row is not None for planned in self.plan.calls[self._place :]):
+        if not self._is_lost and any(aligned.row is not None for aligned in self.alignment.calls[self._place :]):
             self.diverged += 1
 
 
@@ -181,7 +183,7 @@ def _observed(
         made = function(*arguments, **keywords)
     finally:
         observer.leave(row, call)
-    observer.made(row, made)
+    observer.returned(row, made)
     return made
 
 
@@ -216,7 +218,7 @@ class _Runs:
             after.remove()
 
 
-def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[CallRecord]) -> tuple[Plan, bool]:
+def align_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[CallRecord]) -> tuple[CallAlignment, bool]:
     """Run a model once and hold its calls against the trace; returns the plan, and whether to look below Python."""
     below = any(call.below for call in heard)
     events: list[Event] = []
@@ -238,4 +240,4 @@ def plan_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[CallRecor
 
     with runs.following(), stack.following(), listening(handle, below):
         run()
-    return make_plan(events, heard), below
+    return align_calls(events, heard), below

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from cnnstat.ir.graph import Edge
-from cnnstat.profile.call_marks import CallMarks
-from cnnstat.profile.network_marks import NetworkMarks
-from cnnstat.profile.observer import Marks, Observer
-from cnnstat.profile.plan import Plan, Planned
-from cnnstat.profile.quiet import quiet_median
-from cnnstat.profile.stopwatch import BackwardStopwatch, Clock, Costs, Stopwatch
-from cnnstat.profile.subject import Subject
+from cnnstat.profile.call_alignment import AlignedCall, CallAlignment
+from cnnstat.profile.call_instrumentation import CallInstrumentation
+from cnnstat.profile.device import Clock
+from cnnstat.profile.instrumentation import Instrumentation, NetworkInstrumentation, Observer
+from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.samples import median_without_outliers
+from cnnstat.profile.stopwatch import BackwardStopwatch, Costs, Stopwatch
 from cnnstat.pytorch.modules.network import Network, Step
 
 LENGTH = 100
@@ -41,15 +41,15 @@ class _Chain(nn.Module):
         return x
 
 
-def calibrate(subject: Subject, clock: Clock) -> Costs:
+def calibrate(model: RunnableModel, clock: Clock) -> Costs:
     """Return what marks of a subject's kind cost on its device, in nanoseconds."""
-    x = torch.rand(1, device=subject.device)
-    hook_inside, hook_outside = _hooks(x, clock) if subject.backward else (0.0, 0.0)
+    x = torch.rand(1, device=model.device)
+    hook_inside, hook_outside = _hooks(x, clock) if model.backward else (0.0, 0.0)
     hooks = Costs(hook_inside=hook_inside, hook_outside=hook_outside)
-    if not isinstance(subject.marks, CallMarks):
+    if not isinstance(model.instrumentation, CallInstrumentation):
         inside, following, outside = _marks(*_network_chain(), x, clock)
         return replace(hooks, mark_inside=inside, mark_outside=outside, following=following)
-    below = subject.marks.below
+    below = model.instrumentation.below
     inside, following, outside = _marks(*_call_chain(torch.neg, 0, below), x, clock)
     _, passed, _ = _marks(*_call_chain(torch.is_floating_point, None, below), x, clock)
     return replace(
@@ -62,54 +62,54 @@ def calibrate(subject: Subject, clock: Clock) -> Costs:
     )
 
 
-def _network_chain() -> tuple[nn.Module, Marks]:
+def _network_chain() -> tuple[nn.Module, Instrumentation]:
     """Return a network of layers that do nothing."""
     network = Network("chain", ("x",), (Edge(LENGTH),))
     network.add_module("layer", nn.Identity())
     network._steps = tuple(
         Step("layer", (Edge(number),), (Edge(number + 1),), (Edge(number),)) for number in range(LENGTH)
     )
-    return network, NetworkMarks(network)
+    return network, NetworkInstrumentation(network)
 
 
-def _call_chain(function: Callable[[Tensor], Any], row: int | None, below: bool) -> tuple[nn.Module, Marks]:
+def _call_chain(function: Callable[[Tensor], Any], row: int | None, below: bool) -> tuple[nn.Module, Instrumentation]:
     """Return a module that makes the same call many times, and marks that take its time or let it pass."""
     model = _Chain(function)
-    plan = (
-        Plan(passing=frozenset((function,)), calls=())
+    alignment = (
+        CallAlignment(passing=frozenset((function,)), calls=())
         if row is None
-        else Plan((Planned(function, row, True),) * LENGTH)
+        else CallAlignment((AlignedCall(function, row, True),) * LENGTH)
     )
-    return model, CallMarks(model, plan, below)
+    return model, CallInstrumentation(model, alignment, below)
 
 
 def _following_nothing(below: bool, x: Tensor, clock: Clock) -> float:
     """Return the nanoseconds that following a run adds to one that calls nothing."""
     model = _Chain(torch.neg, 0)
-    marks = CallMarks(model, Plan(()), below)
+    instrumentation = CallInstrumentation(model, CallAlignment(()), below)
     plain, followed = [], []
     with torch.no_grad():
         for _ in range(ROUNDS):
             plain.append(_time(model, x, clock))
-            with marks.marking(Observer()):
+            with instrumentation.observing(Observer()):
                 followed.append(_time(model, x, clock))
-    return max(0.0, quiet_median(followed) - quiet_median(plain))
+    return max(0.0, median_without_outliers(followed) - median_without_outliers(plain))
 
 
-def _marks(model: nn.Module, marks: Marks, x: Tensor, clock: Clock) -> tuple[float, float, float]:
+def _marks(model: nn.Module, instrumentation: Instrumentation, x: Tensor, clock: Clock) -> tuple[float, float, float]:
     """Return the nanoseconds that a mark adds within a row's time, by being followed, and otherwise beside it."""
     plain, followed, marked, laps = [], [], [], []
     with torch.no_grad():
         for _ in range(ROUNDS):
             plain.append(_time(model, x, clock))
-            with marks.marking(Observer()):
+            with instrumentation.observing(Observer()):
                 followed.append(_time(model, x, clock))
             watch = Stopwatch(clock)
-            with marks.marking(watch):
+            with instrumentation.observing(watch):
                 marked.append(_time(model, x, clock))
             laps += [lap.end - lap.begin for lap in watch.laps]
-    alone, following, whole = (quiet_median(times) / LENGTH for times in (plain, followed, marked))
-    inside = max(0.0, quiet_median(laps) - alone) if laps else 0.0
+    alone, following, whole = (median_without_outliers(times) / LENGTH for times in (plain, followed, marked))
+    inside = max(0.0, median_without_outliers(laps) - alone) if laps else 0.0
     following = max(0.0, following - alone)
     return inside, following, max(0.0, whole - alone - following - inside)
 
@@ -129,9 +129,9 @@ def _hooks(x: Tensor, clock: Clock) -> tuple[float, float]:
         watch = BackwardStopwatch(clock)
         hooked.append(_backward_time(x, clock, watch))
         laps += [(lap.end - lap.begin) for lap in watch.backward_laps]
-    alone = quiet_median(plain) / LENGTH
-    whole = max(0.0, quiet_median(hooked) / LENGTH - alone)
-    inside = min(whole, max(0.0, quiet_median(laps) - alone))
+    alone = median_without_outliers(plain) / LENGTH
+    whole = max(0.0, median_without_outliers(hooked) / LENGTH - alone)
+    inside = min(whole, max(0.0, median_without_outliers(laps) - alone))
     return inside, whole - inside
 
 
@@ -142,7 +142,7 @@ def _backward_time(x: Tensor, clock: Clock, watch: BackwardStopwatch | None) -> 
     for _ in range(LENGTH):
         made = torch.neg(made)
     if watch is not None:
-        watch.made(0, made)
+        watch.returned(0, made)
     begin = clock()
     torch.autograd.backward(made, torch.ones_like(made))
     return clock() - begin

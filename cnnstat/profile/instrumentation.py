@@ -1,0 +1,153 @@
+"""Instrumentation: which layer every computation of a run belongs to, and who is informed when it begins and ends.
+
+A network that was built from a layer graph runs node by node, and each node is a row. A traced PyTorch model is
+followed call by call: see `call_instrumentation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cnnstat.ir.graph import Edge
+from cnnstat.pytorch.modules.network import Network, tensors_in
+
+UNATTRIBUTED = -1
+"""The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
+
+
+class Observer:
+    """Told of every op call of a marked run; measures nothing itself.
+
+    row: index of the node in the graph, or UNATTRIBUTED; call: how often the row was called before in this run.
+    """
+
+    def enter(self, row: int, call: int) -> None:
+        """The computation of a row begins now."""
+
+    def leave(self, row: int, call: int) -> None:
+        """It has ended, with or without an error."""
+
+    def returned(self, row: int, result: Any) -> None:
+        """What it returned; told after `leave`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerCall:
+    """One computation of a row, with all it needs to be run alone; tensors are copies, weights the model's own."""
+
+    row: int
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+
+    def run(self) -> Any:
+        """Run it, and return what it makes."""
+        return self.function(*self.arguments, **self.keywords)
+
+
+class Instrumentation(Protocol):
+    """Knows which row every op call of a model belongs to.
+
+    counts: how often each row is called in a run.
+    passed_over: calls of a run that are looked at and let pass.
+    diverged: how many marked runs took another path than the first one.
+    """
+
+    diverged: int
+
+    @property
+    def counts(self) -> Mapping[int, int]:
+        """Calls of each row."""
+
+    @property
+    def passed_over(self) -> int:
+        """Calls that belong to no row and are not told of."""
+
+    def observing(self, observer: Observer) -> AbstractContextManager[None]:
+        """While active, every run of the model tells the observer."""
+
+    def capturing(self, found: list[LayerCall]) -> AbstractContextManager[None]:
+        """While active, a run of the model puts its computations there."""
+
+
+def copied(value: Any, stored: set[int]) -> Any:
+    """Return nested arguments with copies of their tensors but those that are stored; memory formats are kept."""
+    if isinstance(value, Tensor):
+        if id(value) in stored:
+            return value
+        return value.detach().clone(memory_format=torch.preserve_format)
+    if isinstance(value, dict):
+        return {name: copied(item, stored) for name, item in value.items()}
+    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
+        return type(value)(copied(item, stored) for item in value)
+    return value
+
+
+class NetworkInstrumentation:
+    """Runs the steps of a network, and tells an observer where there is one.
+
+    The network finds its modules once instead of in every run, so that a plain run is as fast as it can be.
+    """
+
+    diverged = 0
+    passed_over = 0
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._modules = [network.get_submodule(step.path) for step in network._steps]
+        self.counts = dict.fromkeys(range(len(self._modules)), 1)
+        self._observer: Observer | None = None
+        self._captured: list[LayerCall] | None = None
+        object.__setattr__(network, "run", self._run)
+
+    def _run(self, alive: dict[Edge, Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Return the outputs; does what `Network.run` does."""
+        network, observer = self._network, self._observer
+        for row, ((_, reads, makes, frees), module) in enumerate(zip(network._steps, self._modules)):
+            arguments = [alive[edge] for edge in reads]
+            if self._captured is not None:
+                self._captured.append(LayerCall(row, module, copied(tuple(arguments), set()), {}))
+            made = module(*arguments) if observer is None else _observed(observer, row, module, arguments)
+            del arguments
+            alive.update(zip(makes, tensors_in(made)))
+            del made
+            for edge in frees:
+                del alive[edge]
+        outputs = tuple(alive[edge] for edge in network._outputs)
+        alive.clear()
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    @contextmanager
+    def observing(self, observer: Observer) -> Iterator[None]:
+        """While active, every run tells the observer."""
+        self._observer = observer
+        try:
+            yield
+        finally:
+            self._observer = None
+
+    @contextmanager
+    def capturing(self, found: list[LayerCall]) -> Iterator[None]:
+        """While active, a run puts its computations into `found`."""
+        self._captured = found
+        try:
+            yield
+        finally:
+            self._captured = None
+
+
+def _observed(observer: Observer, row: int, module: nn.Module, arguments: list[Tensor]) -> Any:
+    """Call a module between two marks."""
+    observer.enter(row, 0)
+    try:
+        made = module(*arguments)
+    finally:
+        observer.leave(row, 0)
+    observer.returned(row, made)
+    return made

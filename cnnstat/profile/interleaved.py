@@ -1,0 +1,187 @@
+"""Interleaved timing: every way of running is measured once a round, in rotating order.
+
+What slows the machine for a while slows all ways alike, so that their ratios hold where their times do not.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import perf_counter, perf_counter_ns
+
+import torch
+
+from cnnstat.profile.options import Progress, Silent
+from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.samples import summarize
+
+Enough = Callable[[int, float], bool]
+"""Whether so many complete rounds, which took so many seconds, are enough."""
+
+MIN_SECONDS = 0.5
+"""Fast models are measured more often than asked for, until they have run this long."""
+
+STEADY_SECONDS = 10.0
+"""Unsteady models are measured more often than asked for, but no longer than this."""
+
+UNCERTAINTY = 0.02
+"""Share of a median that it may be off by, estimated from its quartiles, to count as steady."""
+
+MAX_SECONDS = 60.0
+"""Slow models are measured less often than asked for, once they have run this long."""
+
+MIN_ROUNDS = 3
+"""But never less often than this."""
+
+MAX_ROUNDS = 1000
+
+WARM_UP_SECONDS = 5.0
+"""The longest that runs are repeated until they take the same time."""
+
+WARM_UP_ROUNDS = 10
+
+BLOCK_SECONDS = 0.01
+"""What one measurement of `time_passes` lasts at least: shorter passes are run several times in a row."""
+
+WARM_UP_PASSES = 3
+"""Passes before the first such measurement, in which libraries choose their algorithms and caches fill."""
+
+LEAST_ROUNDS = 8
+"""Rounds of `time_passes` that are run however long they take."""
+
+
+def interleave(
+    runs: Sequence[Callable[[], object]],
+    is_enough: Enough,
+    progress: Progress | None = None,
+    title: str = "",
+    samples: int = 0,
+) -> tuple[int, bool]:
+    """Run rounds of all runs until they are enough; returns how many are complete, and False after Ctrl-C.
+
+    samples: steps of the progress, one for each complete round.
+    Raises KeyboardInterrupt if not even one round was complete.
+    """
+    progress = progress or Silent()
+    progress.stage(title, samples)
+    begin = perf_counter()
+    done = 0
+    try:
+        while not is_enough(done, perf_counter() - begin):
+            # A run finds the caches as the one before it left them, so that none may always follow the same.
+            first = done % len(runs)
+            for run in (*runs[first:], *runs[:first]):
+                run()
+            done += 1
+            if done <= samples:
+                progress.step()
+    except KeyboardInterrupt:
+        if not done:
+            raise
+        return done, False
+    return done, True
+
+
+def interleaved_samples(
+    variants: Mapping[str, Callable[[], float]], is_enough: Enough, progress: Progress, title: str, samples: int
+) -> tuple[dict[str, list[float]], bool]:
+    """Return what every variant measured in each complete round, and False after Ctrl-C; see `interleave`."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+
+    def adding(name: str) -> Callable[[], None]:
+        return lambda: times[name].append(variants[name]())
+
+    done, complete = interleave([adding(name) for name in variants], is_enough, progress, title, samples)
+    return {name: values[:done] for name, values in times.items()}, complete
+
+
+def rounds(count: int) -> Enough:
+    """Enough are so many rounds."""
+    return lambda done, _: done >= count
+
+
+def until_steady(samples: int, times: Sequence[float] = ()) -> Enough:
+    """Enough are so many rounds and as many more as make the median of `times` steady; fewer of slow models.
+
+    times: what is to become steady; the list that grows while it is being measured.
+    """
+
+    def is_enough(done: int, seconds: float) -> bool:
+        if done < samples:
+            return done >= MIN_ROUNDS and seconds > MAX_SECONDS
+        if done >= MAX_ROUNDS or seconds >= STEADY_SECONDS:
+            return True
+        return seconds >= MIN_SECONDS and is_steady(times)
+
+    return is_enough
+
+
+def is_steady(times: Sequence[float]) -> bool:
+    """Whether the median of measurements is known well enough.
+
+    Its standard error is 1.25 standard deviations by the root of their number, of 0.74 quartile ranges each, as for
+    normally distributed ones.
+    """
+    if len(times) < 2:
+        return True
+    samples = summarize(times)
+    return 1.25 * 0.74 * samples.spread / math.sqrt(samples.count) <= UNCERTAINTY * samples.median
+
+
+def warm_up(runs: Sequence[Callable[[], float]], progress: Progress) -> None:
+    """Repeat all ways of running until three times in a row the first one takes the same time within a tenth."""
+    progress.stage("warm-up", WARM_UP_ROUNDS)
+    begin = perf_counter()
+    latest: list[float] = []
+    for count in range(WARM_UP_ROUNDS):
+        latest = [*latest[-2:], runs[0]()]
+        for run in runs[1:]:
+            run()
+        progress.step()
+        is_settled = len(latest) == 3 and max(latest) <= 1.1 * min(latest)
+        if is_settled or (count and perf_counter() - begin > WARM_UP_SECONDS):
+            return
+
+
+def time_passes(models: Sequence[RunnableModel], most: int, seconds: float) -> tuple[tuple[int, ...], ...]:
+    """Return the nanoseconds of a forward pass of each model in every round, as an ordinary call takes them.
+
+    most: rounds at most; no further one starts after so many seconds, `LEAST_ROUNDS` aside.
+    """
+    times: list[list[int]] = [[] for _ in models]
+
+    def timing(model: RunnableModel, nanoseconds: list[int]) -> Callable[[], None]:
+        _block(model, WARM_UP_PASSES)
+        repeats = max(1, round(BLOCK_SECONDS / (_block(model, 1) / 1e9 or BLOCK_SECONDS)))
+        return lambda: nanoseconds.append(_block(model, repeats) // repeats)
+
+    runs = [timing(model, nanoseconds) for model, nanoseconds in zip(models, times)]
+    _, complete = interleave(runs, lambda done, elapsed: done >= most or (done >= LEAST_ROUNDS and elapsed > seconds))
+    if not complete:
+        raise KeyboardInterrupt  # A verdict needs all rounds.
+    return tuple(map(tuple, times))
+
+
+def _block(model: RunnableModel, repeats: int) -> int:
+    """Return the nanoseconds of so many passes, the device's work included."""
+    with torch.inference_mode():
+        begin = perf_counter_ns()
+        for _ in range(repeats):
+            model.run()
+        model.synchronize()
+        return perf_counter_ns() - begin
+
+
+@contextmanager
+def without_garbage_collection() -> Iterator[None]:
+    """Keep Python's garbage collector from running in between."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
