@@ -204,14 +204,6 @@ def verify(source: Source, input: Any = None, *, run: bool = True, **options: Un
     `verify(…).exit_code` is 0 where every difference is explained, else 3. The other arguments and the errors are those
     of `load`. Raises CnnstatError too where PyTorch is missing, or no module can be built from a spec.
     """
-    from cnnstat.sources.pytorch import BuiltModule
-    from cnnstat.verify import verify_graph, verify_module, verify_source
+    from cnnstat.verify import verify as verify_model
 
-    model = model_reference(source, input, **options)
-    dtype, mode = model.request.dtype, model.request.mode
-    if isinstance(model.source, str):
-        return verify_source(model.source, model.request, may_run=run)
-    graph = model.load()
-    if not isinstance(model, BuiltModule):
-        return verify_graph(graph, mode=mode, may_run=run)
-    return verify_module(model.source, graph, model.input, model.inputs, dtype=dtype, mode=mode, may_run=run)
+    return verify_model(model_reference(source, input, **options), may_run=run)

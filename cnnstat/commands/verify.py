@@ -31,9 +31,10 @@ def verify(
     Exits with 3 where a difference is left that nothing explains.
     """
     from cnnstat import report
-    from cnnstat.verify import verify_source
+    from cnnstat.sources.load import named_model
+    from cnnstat.verify import verify as verify_model
 
-    found = verify_source(source, model.request(), may_run=not no_run)
+    verification = verify_model(named_model(source, model.request()), may_run=not no_run)
     with console.open_output(output) as out:
-        report.write_verification(found, all, format, out)
-    raise typer.Exit(found.exit_code)
+        report.write_verification(verification, all, format, out)
+    raise typer.Exit(verification.exit_code)

@@ -57,9 +57,14 @@ class ModelReference(ABC):
         """Return the same model in another dtype; in its own if None."""
         return self if dtype is None else self.with_request(dtype=dtype)
 
-    def with_inputs(self: Reference, shapes: Mapping[str, InputShape]) -> Reference | None:
-        """Return the same model for other input shapes, batch included; None where its graph cannot be loaded anew."""
-        return None
+    @property
+    def can_change_inputs(self) -> bool:
+        """Whether `with_inputs` gives a model whose graph can be loaded."""
+        return False
+
+    def with_inputs(self: Reference, shapes: Mapping[str, InputShape]) -> Reference:
+        """Return the same model for other input shapes, batch included."""
+        return self.with_request(inputs=shapes, batch=None)
 
 
 class NamedReference(ModelReference):

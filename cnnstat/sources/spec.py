@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.model import NamedReference
-from cnnstat.sources.request import InputShape
 
 STDIN = "-"
 """The SOURCE that means a spec on standard input."""
@@ -35,9 +33,10 @@ class SpecReference(NamedReference):
         """Return the names of the zoo."""
         return zoo.names()
 
-    def with_inputs(self, shapes: Mapping[str, InputShape]) -> SpecReference:
-        """Return the same spec for other input shapes."""
-        return self.with_request(inputs=shapes, batch=None)
+    @property
+    def can_change_inputs(self) -> bool:
+        """Whether the spec can be read again."""
+        return self.source != STDIN
 
     def _load(self) -> Graph:
         from cnnstat.spec.load import parse_spec, read_spec

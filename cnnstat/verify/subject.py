@@ -12,8 +12,9 @@ from torch import nn
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.ir.graph import Graph
-from cnnstat.pytorch.example import Example, with_sizes
-from cnnstat.pytorch.modules.network import Network
+from cnnstat.pytorch.example import Example, as_traced, with_sizes
+from cnnstat.pytorch.modules.network import Network, build_network
+from cnnstat.sources.model import ModelReference, ModuleReference
 from cnnstat.sources.request import InputShape
 
 MAX_REAL_BYTES = 4 * 2**30
@@ -90,41 +91,47 @@ def _quiet_and_seeded() -> Iterator[None]:
         yield
 
 
-def spec_subject(
-    graph: Graph, reload: Callable[[Mapping[str, InputShape]], Graph] | None, *, mode: str, may_run: bool
-) -> Subject:
-    """Return the subject of a graph that cnnstat.build can make a module of.
+def subject_of(model: ModelReference, graph: Graph, *, may_run: bool) -> Subject:
+    """Return the subject of a model whose graph is known: its own module, else the one that is built from its graph."""
+    if isinstance(model, ModuleReference):
+        return _own_module(model, graph, may_run)
+    return _built_module(model, graph, may_run)
 
-    reload: returns the graph for other input shapes, by name; None where it is only known for its own.
-    """
+
+def _built_module(model: ModelReference, graph: Graph, may_run: bool) -> Subject:
+    """Return the subject of a model that is only a graph, which cnnstat.build can make a module of."""
+    mode = model.request.mode
 
     def build(is_real: bool) -> Network:
-        from cnnstat.pytorch.modules.network import build_network
-
         network = build_network(graph, None if is_real else "meta", None)
         return network.train(mode == "train")
 
     def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
-        assert reload is not None
-        made = reload({name: InputShape(shape) for name, shape in sizes.items()})
-        return spec_subject(made, reload, mode=mode, may_run=may_run)
+        other = model.with_inputs({name: InputShape(shape) for name, shape in sizes.items()})
+        return _built_module(other, other.load(), may_run)
 
-    return Subject(analyze_graph(graph), build, None, None, mode, resized if reload else None, may_run)
+    return Subject(analyze_graph(graph), build, None, None, mode, resized if model.can_change_inputs else None, may_run)
 
 
-def torch_subject(
-    graph: Graph, build: Callable[[bool], nn.Module], example: Example, *, dtype: str | None, mode: str, may_run: bool
-) -> Subject:
+def _own_module(model: ModuleReference, graph: Graph, may_run: bool) -> Subject:
     """Return the subject of a PyTorch model."""
+    example = as_traced(model.examples(), graph)
+    dtype, mode = model.request.dtype, model.request.mode
+
+    def build(is_real: bool) -> nn.Module:
+        return model.build(initialized=is_real)
+
     subject = Subject(analyze_graph(graph), build, example, dtype, mode, None, may_run)
 
     def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
         from cnnstat.pytorch.trace import trace
 
         other = with_sizes(example, graph, sizes)
-        model = subject.module(real=subject.why_not_real == "")
-        made = trace(model, other, name=graph.name, source=graph.source, dtype=dtype, mode=mode, may_run=False)
-        return replace(subject, analysis=analyze_graph(made), example=other, resized=None, _modules=subject._modules)
+        module = subject.module(real=subject.why_not_real == "")
+        retraced = trace(module, other, name=graph.name, source=graph.source, dtype=dtype, mode=mode, may_run=False)
+        return replace(
+            subject, analysis=analyze_graph(retraced), example=other, resized=None, _modules=subject._modules
+        )
 
     subject.resized = resized
     return subject
