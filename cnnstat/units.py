@@ -1,4 +1,4 @@
-"""Units: bytes of a number by dtype, and large numbers as people read them."""
+"""Units: bytes of one number of each dtype."""
 
 from __future__ import annotations
 
@@ -34,28 +34,3 @@ def check_dtype(dtype: str) -> str:
 def dtype_bytes(dtype: str) -> int:
     """Return the bytes of one element; raises CnnstatError if there is no such dtype."""
     return DTYPE_BYTES[check_dtype(dtype)]
-
-
-def count(number: int) -> str:
-    """Return a count in steps of 1000 with two decimals: `138.36 M`; below 1000 as it is."""
-    return _scaled(number, 1000, ("", "K", "M", "G", "T", "P", "E"))
-
-
-def binary_bytes(number: int) -> str:
-    """Return a size in steps of 1024 with two decimals: `527.79 MiB`."""
-    return _scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
-
-
-def decimal_bytes(number: int) -> str:
-    """Return a size in steps of 1000 with two decimals: `553.43 MB`."""
-    return _scaled(number, 1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
-
-
-def _scaled(number: int, step: int, units: tuple[str, ...]) -> str:
-    """Return `number` in the largest unit that leaves at least 1 before the decimal point, after rounding."""
-    power = 0
-    while power < len(units) - 1 and round(abs(number) * 100 / step**power) >= 100 * step:
-        power += 1
-    if power == 0:
-        return f"{number} {units[0]}".rstrip()
-    return f"{number / step**power:.2f} {units[power]}"

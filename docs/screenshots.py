@@ -10,7 +10,7 @@ from rich.console import Console
 
 import cnnstat
 from cnnstat import report
-from cnnstat.report.sheet import View
+from cnnstat.report.subjects import analysis
 
 FOLDER = Path(__file__).parent
 
@@ -28,7 +28,7 @@ def draw(name: str, command: str, write: Callable[[Console], None], width: int =
 def main() -> None:
     """Draw all pictures."""
     vgg16, alexnet = cnnstat.analyze("vgg16"), cnnstat.analyze("alexnet")
-    draw("analyze", "cnnstat analyze vgg16", lambda out: report.write(vgg16, View(), "table", out))
+    draw("analyze", "cnnstat analyze vgg16", lambda out: report.write(analysis.document(vgg16), "table", out))
     both = cnnstat.compare(alexnet, vgg16)
     draw("compare", "cnnstat compare alexnet vgg16", lambda out: report.write_comparison(both, "table", out))
     draw(

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors", "choices"},
-    {"units", "quantity", "garbage_collection"},
+    {"units", "numbers", "display", "garbage_collection"},
     {"ir"},
     {"ops", "analysis"},
     {"sources", "spec", "pytorch", "report", "profile"},
@@ -25,8 +25,8 @@ LEVELS = (
     {"cli"},
     {"__main__"},
 )
-RENDERING = {("analysis.analysis", "report"), ("analysis.comparison", "report"), ("profile.result", "report")}
-"""Analyses, comparisons and profiles print themselves: their methods import a report when they are called."""
+RENDERING = {("analysis.comparison", "report"), ("profile.result", "report")}
+"""Comparisons and profiles print themselves: their methods import a report when they are called."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

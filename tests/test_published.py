@@ -6,7 +6,7 @@ import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.analysis.published import FIGURES, published_rows
 from cnnstat.errors import SpecError
-from cnnstat.quantity import QuantityError, parse_quantity
+from cnnstat.numbers import QuantityError, parse_quantity
 from cnnstat.sources.request import Request
 from cnnstat.spec.load import parse_spec
 
@@ -146,12 +146,12 @@ def test_what_is_printed_by_rounding_agrees(exact, decimals):
     ],
 )
 def test_the_exact_value_is_shown_in_the_printed_unit(text, exact, shown):
-    assert parse_quantity(text).shown(exact) == shown
+    assert parse_quantity(text).text_of(exact) == shown
 
 
 def test_sizes_are_shown_in_the_printed_unit():
-    assert parse_quantity("48.6 MiB", is_bytes=True).shown(54_218_656) == "51.71 MiB"
-    assert parse_quantity("48.6 MB", is_bytes=True).shown(54_218_656) == "54.22 MB"
+    assert parse_quantity("48.6 MiB", is_bytes=True).text_of(54_218_656) == "51.71 MiB"
+    assert parse_quantity("48.6 MB", is_bytes=True).text_of(54_218_656) == "54.22 MB"
 
 
 # Figures ------------------------------------------------------------------------------------------------------------

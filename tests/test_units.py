@@ -3,7 +3,8 @@
 import pytest
 
 from cnnstat.errors import CnnstatError
-from cnnstat.units import DTYPE_BYTES, binary_bytes, check_dtype, count, decimal_bytes, dtype_bytes
+from cnnstat.numbers import binary_bytes, count, decimal_bytes
+from cnnstat.units import DTYPE_BYTES, check_dtype, dtype_bytes
 
 
 @pytest.mark.parametrize(

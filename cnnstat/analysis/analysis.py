@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from cnnstat.analysis.flops import Work, count_work
 from cnnstat.analysis.lint import lint
@@ -13,13 +12,18 @@ from cnnstat.analysis.memory import Memory, check_optimizer, memory
 from cnnstat.analysis.params import Parameters, count_parameters
 from cnnstat.analysis.receptive_field.fields import ReceptiveField, ReceptiveFields, receptive_fields
 from cnnstat.analysis.shapes import Values, infer_shapes
+from cnnstat.analysis.traffic import moved_bytes
+from cnnstat.display import Displayed
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Op, Shape, Shapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What the passes found about one op call; shapes include the batch, sizes are in bytes."""
+    """The figures of one op call; shapes include the batch, sizes are in bytes.
+
+    sees_whole_input: whether there is no receptive field because every output depends on the whole input.
+    """
 
     name: str
     op: Op
@@ -31,8 +35,10 @@ class Layer:
     buffers: int
     macs: int
     flops: int
+    moved_bytes: int
     output_bytes: int
     receptive_field: ReceptiveField | None
+    sees_whole_input: bool
 
     @property
     def output_shape(self) -> Shape:
@@ -50,18 +56,19 @@ class Totals:
     macs: int
     flops: int
     flop_parts: Mapping[str, int]
+    moved_bytes: int
     layers: int
     memory: Memory
     receptive_field: ReceptiveField | None
 
 
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """The findings about one network.
+@dataclass(frozen=True, eq=False, repr=False)
+class Analysis(Displayed):
+    """The figures of one network, layer by layer and in total.
 
     layers: one entry for each op call, in execution order.
     totals: the figures of the whole network.
-    memory, fields: found out when they are first asked for; optimizer and strict decide what they say.
+    memory, fields, moved_bytes: computed when they are first asked for; optimizer and strict decide the first two.
     uncounted: names of layers whose work could not be counted; where there are any, totals are "at least".
     warnings: structures that are legal but seldom meant, one line each.
     """
@@ -84,6 +91,11 @@ class Analysis:
         return receptive_fields(self.graph, self.values, strict=self.strict)
 
     @cached_property
+    def moved_bytes(self) -> tuple[int, ...]:
+        """The bytes that each op call reads and writes."""
+        return moved_bytes(self.graph, self.values)
+
+    @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """One entry for each op call."""
         return tuple(self._layer(index) for index in range(len(self.graph.nodes)))
@@ -92,6 +104,7 @@ class Analysis:
         """Return the findings about node `index`."""
         node = self.graph.nodes[index]
         value = self.graph.arity + index
+        field = self.fields.of(value)
         return Layer(
             name=node.name,
             op=node.op,
@@ -103,8 +116,10 @@ class Analysis:
             buffers=self.parameters.buffers[index],
             macs=self.work.macs[index],
             flops=self.work.flops[index],
+            moved_bytes=self.moved_bytes[index],
             output_bytes=self.memory.output_bytes[index],
-            receptive_field=self.fields.of(value),
+            receptive_field=field,
+            sees_whole_input=field is None and self.fields.sees_whole_input(value),
         )
 
     @cached_property
@@ -117,6 +132,7 @@ class Analysis:
             macs=sum(self.work.macs),
             flops=sum(self.work.flops),
             flop_parts=self.work.parts,
+            moved_bytes=sum(self.moved_bytes),
             layers=len(self.graph.nodes),
             memory=self.memory,
             receptive_field=self.fields.total,
@@ -136,24 +152,6 @@ class Analysis:
     def warnings(self) -> tuple[str, ...]:
         """What the result rests on, if it is not exact for every input, and structures that are seldom meant."""
         return (*self.notes, *lint(self.graph, self.values))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the findings under the `cnnstat/1` JSON contract."""
-        from cnnstat.report.json import document
-
-        return document(self)
-
-    def __repr__(self) -> str:
-        """The table of layers and totals, as `cnnstat analyze` prints it at 100 columns."""
-        from cnnstat.report.table import text
-
-        return text(self, width=100)
-
-    def _repr_html_(self) -> str:
-        """The table for notebooks."""
-        from cnnstat.report.html import page
-
-        return page(self)
 
 
 def analyze_graph(graph: Graph, *, optimizer: str = "sgd", strict: bool = False) -> Analysis:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError, Problem, SpecError, did_you_mean
 from cnnstat.ir.op import Family, Shapes, numel
-from cnnstat.quantity import parse_quantity
+from cnnstat.numbers import parse_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +201,7 @@ def _row(analysis: Analysis, entry: Mapping[str, Any]) -> PublishedRow:
         printed=" ".join(entry["value"].split()),
         means=" ".join(means.split()),
         source=" ".join(entry["source"].split()),
-        exact=printed.shown(value),
+        exact=printed.text_of(value),
         value=round(value),
         agrees=printed.is_rounded(value),
         difference=float(100 * (printed.value - value) / value) if value else None,

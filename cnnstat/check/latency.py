@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cnnstat import numbers
 from cnnstat.check.baseline import Missing
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import Limit
@@ -16,7 +17,6 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.difference import compare_profiles
 from cnnstat.profile.samples import Samples, summarize
-from cnnstat.report import duration
 
 ROUNDS = 40
 SECONDS = 15.0
@@ -138,15 +138,15 @@ def _broken_message(limit: Limit, after: Samples, before: Samples | None, layers
     text = limit.amount.text
     if before is None:
         over = after.median - float(limit.amount.number) / 1e9
-        what = f"latency {duration.samples_text(after)} > {text} by {duration.seconds_text(over)}"
+        what = f"latency {numbers.samples_text(after)} > {text} by {numbers.seconds_text(over)}"
     else:
-        growth = duration.percent_text(after.median / before.median - 1)
+        growth = numbers.percent(after.median / before.median - 1)
         what = (
-            f"latency {duration.samples_text(after)}, +{growth} % against the baseline's "
-            f"{duration.samples_text(before)} in turns with it, +{text.removeprefix('+')} allowed"
+            f"latency {numbers.samples_text(after)}, +{growth} % against the baseline's "
+            f"{numbers.samples_text(before)} in turns with it, +{text.removeprefix('+')} allowed"
         )
     names = ", ".join(
-        f"{share.name} {'+' if before else ''}{duration.seconds_text((share.growth if before else share.value) / 1e9)}"
+        f"{share.name} {'+' if before else ''}{numbers.seconds_text((share.growth if before else share.value) / 1e9)}"
         for share in layers
     )
     slow = f"; {'largest growth' if before else 'slowest layers'} {names}" if names else ""
@@ -161,10 +161,10 @@ def _kept_message(limit: Limit, after: Samples, before: Samples | None, over: in
     noise = f", over it in {over} of {rounds} rounds, which is noise" if over else ""
     if before is None:
         sign = "≤" if after.median <= float(limit.amount.number) / 1e9 else "≈"
-        return f"latency {duration.samples_text(after)} {sign} {text}{noise}"
-    growth = duration.percent_text(after.median / before.median - 1)
+        return f"latency {numbers.samples_text(after)} {sign} {text}{noise}"
+    growth = numbers.percent(after.median / before.median - 1)
     change = f"{'+' if after.median > before.median else ''}{growth} % against the baseline"
-    return f"latency {duration.samples_text(after)}: {change}, +{text.removeprefix('+')} allowed{noise}"
+    return f"latency {numbers.samples_text(after)}: {change}, +{text.removeprefix('+')} allowed{noise}"
 
 
 def _unmeasured(limit: Limit, reason: str, status: Status = Status.UNVERIFIED) -> Verdict:

@@ -13,8 +13,7 @@ from typing import Any
 from cnnstat.check.configuration_file import ConfigurationReader, Keys
 from cnnstat.check.result import Place
 from cnnstat.errors import CnnstatError, did_you_mean
-from cnnstat.quantity import QuantityError, parse_quantity
-from cnnstat.units import binary_bytes, count, decimal_bytes
+from cnnstat.numbers import QuantityError, binary_bytes, count, decimal_bytes, parse_quantity
 
 CONVENTION = (
     "cnnstat counting 1: MACs of convolutions, linear layers and matrix products; FLOPs = 2 × MACs + everything else; "
@@ -76,7 +75,7 @@ class Metric:
             is_decimal = like.rstrip("%").rstrip().endswith("B") and "iB" not in like
             return _without_zeros(decimal_bytes(value) if is_decimal else binary_bytes(value))
         if self.unit is Unit.TIME:
-            from cnnstat.report.duration import seconds_text
+            from cnnstat.numbers import seconds_text
 
             return _without_zeros(seconds_text(value / 1e9))
         return f"{value:,}" if self.unit is Unit.POSITIONS else _without_zeros(count(value))

@@ -9,7 +9,7 @@ from cnnstat.check.baseline import Missing, layer_pairs
 from cnnstat.check.limits import Limit
 from cnnstat.check.model_figures import ModelFigures
 from cnnstat.check.result import LayerShare, Status, Verdict
-from cnnstat.units import count
+from cnnstat.numbers import count
 
 MAX_LAYERS = 3
 """Layers that a verdict names."""

@@ -40,11 +40,12 @@ def analyze(
 ) -> None:
     """Show every layer of a network and its totals."""
     from cnnstat import report
+    from cnnstat.report.subjects.analysis import AnalysisView, document
 
     shown = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
     if published and (given := [name for name, value in shown.items() if value is not None]):
         raise CnnstatError(f"{given[0]} is of the table of layers, and --published shows another; leave one out")
-    view = report.View(depth=depth, columns=split_keys(columns), sort=sort, top=top)
+    view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     analysis = model.analyze(source, optimizer, strict_receptive_field)
     with console.open_output(output) as out:
         if published:
@@ -52,4 +53,4 @@ def analyze(
 
             report.write_published(analysis, published_rows(analysis), format, out)
         else:
-            report.write(analysis, view, format, out)
+            report.write(document(analysis, view), format, out)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import peak_beside_inputs
-from cnnstat.ir.op import Family, Shape, Storage, numel
+from cnnstat.analysis.traffic import moved_bytes
 from cnnstat.profile.result import Environment, LayerTime, Profile, TimeBreakdown, Whole
 from cnnstat.profile.roofline import Roofline
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.samples import Samples, summarize
-from cnnstat.units import dtype_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +66,9 @@ def assemble(
 ) -> Profile:
     """Return the profile of what was measured; the layers are the rows of the analysis, in their order."""
     graph = model.analysis.graph
+    moved = moved_bytes(graph, model.analysis.values, training=model.module.training)
     layers = tuple(
-        _layer(model, row, measurement.rows.get(row, DID_NOT_RUN), roofline) for row in range(len(graph.nodes))
+        _layer(model, row, measurement.rows.get(row, DID_NOT_RUN), roofline, moved) for row in range(len(graph.nodes))
     )
     time_breakdown = TimeBreakdown(
         whole=measurement.whole.plain.median,
@@ -120,10 +120,12 @@ def predicted_peak(model: RunnableModel) -> int:
     return peak_beside_inputs(analysis.graph, analysis.values)
 
 
-def _layer(model: RunnableModel, row: int, times: RowTimes, roofline: Roofline) -> LayerTime:
+def _layer(
+    model: RunnableModel, row: int, times: RowTimes, roofline: Roofline, moved_by_row: Sequence[int]
+) -> LayerTime:
     """Return one row; what never runs by itself, or neither computes nor moves anything, has no floor."""
     layer = model.analysis.layers[row]
-    moved = moved_bytes(model.analysis, row, model.module.training) if times.calls else 0
+    moved = moved_by_row[row] if times.calls else 0
     flops = layer.flops if times.calls else 0
     bound_seconds, bound = roofline.bound(flops, moved) if moved or flops else (0.0, None)
     return LayerTime(
@@ -148,31 +150,3 @@ def _layer(model: RunnableModel, row: int, times: RowTimes, roofline: Roofline) 
 def _samples(values: tuple[float, ...] | None) -> Samples | None:
     """Return the median and quartiles of measurements; None where there are none."""
     return summarize(values) if values else None
-
-
-def moved_bytes(analysis: Analysis, row: int, training: bool = False) -> int:
-    """Return the bytes that a row cannot help moving: its inputs, weights and outputs, each once; 0 for a view.
-
-    Of a table that is looked up, only as much as the outputs hold.
-    """
-    graph, values = analysis.graph, analysis.values
-    node = graph.nodes[row]
-    storage = node.op.training_storage if training else node.op.storage
-    if storage is Storage.VIEW:
-        return 0
-    value = graph.arity + row
-    reads = sum(
-        numel(values.outputs[edge.value][edge.output]) * dtype_bytes(values.dtypes[edge.value][edge.output])
-        for edge in set(node.inputs)
-    )
-    writes = sum(numel(s) * dtype_bytes(d) for s, d in zip(values.outputs[value], values.dtypes[value]))
-    shapes = values.inputs[row]
-    weights = _bytes({**node.op.weights(shapes), **node.op.buffers(shapes)}, graph.dtype)
-    if node.op.family is Family.EMBEDDING:
-        weights = min(weights, writes)
-    return reads + weights + writes
-
-
-def _bytes(tensors: Mapping[str, Shape], dtype: str) -> int:
-    """Return the bytes of named tensors."""
-    return sum(numel(shape) for shape in tensors.values()) * dtype_bytes(dtype)

@@ -1,4 +1,4 @@
-"""Reports: findings in words and numbers, one file a format or subject; nothing is computed here.
+"""Reports: results in words and numbers, one file a format or subject; no figure is computed here.
 
 Every function takes the name of a format and a console, and raises CnnstatError if there is no such format.
 """
@@ -10,6 +10,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.report.document import Document
+from cnnstat.report.terminal_text import Verbatim, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,25 +20,25 @@ if TYPE_CHECKING:
     from cnnstat.analysis.comparison import Comparison
     from cnnstat.analysis.published import PublishedRow
     from cnnstat.profile.result import Profile
-    from cnnstat.report.sheet import View as View
     from cnnstat.report.time_formats import Against
     from cnnstat.report.time_sheet import TimeView
     from cnnstat.verify.findings import Verification
 
 FORMATS = {
-    "table": "cnnstat.report.table:print_table",
-    "json": "cnnstat.report.json:print_json",
-    "csv": "cnnstat.report.csv:print_csv",
-    "markdown": "cnnstat.report.markdown:print_markdown",
-    "html": "cnnstat.report.html:print_html",
+    "table": "cnnstat.report.formats.terminal",
+    "json": "cnnstat.report.formats.json",
+    "csv": "cnnstat.report.formats.csv",
+    "markdown": "cnnstat.report.formats.markdown",
+    "html": "cnnstat.report.formats.html",
 }
-"""What prints an analysis in each format, imported when it is asked for: a new format is one file and one line."""
+"""What renders a document in each format, imported when it is asked for: a new format is one file and one line."""
 
 
-def write(analysis: Analysis, view: View, format: str, console: Console) -> None:
-    """Print layers and totals of one network."""
-    module, _, function = _known(format, FORMATS).partition(":")
-    getattr(import_module(module), function)(analysis, view, console)
+def write(document: Document, format: str, console: Console) -> None:
+    """Print a document; a table is as wide as the console."""
+    renderer = import_module(_known(format, FORMATS))
+    content = renderer.page(document, console.width) if format == "table" else Verbatim(renderer.render(document))
+    show(content, console)
 
 
 def write_published(analysis: Analysis, rows: Sequence[PublishedRow], format: str, console: Console) -> None:
@@ -96,10 +98,3 @@ def _known(format: str, formats: Any) -> Any:
         hint = did_you_mean(format, formats)
         raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(formats)}")
     return formats[format]
-
-
-def __getattr__(name: str) -> Any:
-    """Import View on first use."""
-    if name != "View":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("cnnstat.report.sheet").View

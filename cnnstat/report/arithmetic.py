@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnnstat.ir.formula import Formula
-from cnnstat.report.facts import WIDEST, wrapped
-from cnnstat.report.glyphs import padded, width_of
-from cnnstat.report.page import Line, Page, Span
+from cnnstat.report.terminal_text import WIDEST, Line, Page, Span, padded, width_of, wrapped
 
 INDENT = 2
 """Spaces before every line."""

@@ -10,10 +10,19 @@ from itertools import groupby, zip_longest
 from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis, Layer
-from cnnstat.report.facts import wrapped
-from cnnstat.report.glyphs import cut_end, cut_start, padded, printable, widest
-from cnnstat.report.page import BLANK, Line, Page, plain
-from cnnstat.report.row import block_of
+from cnnstat.report.table import block_of
+from cnnstat.report.terminal_text import (
+    BLANK,
+    Line,
+    Page,
+    cut_end,
+    cut_start,
+    padded,
+    plain,
+    printable,
+    widest,
+    wrapped,
+)
 
 MOST_BARS = 40
 """Bars that one network gets; one with more layers is drawn block by block."""

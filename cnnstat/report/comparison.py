@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cnnstat import numbers
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.report import comparison_times, words
+from cnnstat.numbers import binary_bytes, count
+from cnnstat.report import comparison_times, network_text
 from cnnstat.report.chart import MEASURES, charts
-from cnnstat.report.csv import csv_text
-from cnnstat.report.facts import Fact, facts_page
-from cnnstat.report.glyphs import cut_end, printable, widest
+from cnnstat.report.document import SCHEMA, Fact
+from cnnstat.report.formats.csv import csv_text
+from cnnstat.report.formats.html import division, facts_list, html_table
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.formats.markdown import escaped, markdown_table
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import GAP, Track, grid
-from cnnstat.report.html import division, facts_list, html_table
-from cnnstat.report.json import SCHEMA, json_text, model, totals
-from cnnstat.report.markdown import escaped, markdown_table
-from cnnstat.report.page import BLANK, Page, Verbatim, show
-from cnnstat.units import binary_bytes, count
+from cnnstat.report.network_text import model_values
+from cnnstat.report.subjects.analysis import total_values
+from cnnstat.report.terminal_text import BLANK, Page, Verbatim, cut_end, printable, show, widest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -108,7 +111,7 @@ def document(comparison: Comparison) -> dict[str, Any]:
     """Return models, totals and ratios as JSON-ready values; a ratio to 0 is null."""
     return {
         "schema": SCHEMA,
-        "models": [{"model": model(a), "totals": totals(a.totals)} for a in comparison.analyses],
+        "models": [{"model": model_values(a), "totals": total_values(a.totals)} for a in comparison.analyses],
         "ratios": [dict(ratios) for ratios in comparison.ratios],
         **_times(comparison),
     }
@@ -202,7 +205,7 @@ def _sides(comparison: Comparison, titles: dict[str, str]) -> list[Side]:
             "receptive_field": _field(analysis),
         }
         known = {**comparison.ratios[index], **ratios[index]}
-        texts = tuple(words.ratio_text(known[key]) if key in known else "" for key in titles)
+        texts = tuple(numbers.ratio_text(known[key]) if key in known else "" for key in titles)
         sides.append(Side(printable(comparison.headings[index]), tuple(shown[key] for key in titles), texts))
     return sides
 
@@ -216,13 +219,13 @@ def _figure(key: str, number: int) -> str:
 
 def _input(analysis: Analysis) -> str:
     """Return the shapes of the inputs."""
-    return ", ".join(words.shape_text(i.shape) for i in analysis.graph.inputs)
+    return ", ".join(network_text.shape_text(i.shape) for i in analysis.graph.inputs)
 
 
 def _field(analysis: Analysis) -> str:
     """Return the size of the network's receptive field."""
     field = analysis.totals.receptive_field
-    return "–" if field is None else words.axes_text(field.size)
+    return "–" if field is None else network_text.axes_text(field.size)
 
 
 def _everything(comparison: Comparison) -> tuple[list[str], list[str], list[list[str]]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnstat import numbers
+from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import Profile
-from cnnstat.report import duration
 from cnnstat.report.chart import Measure
-from cnnstat.report.facts import Fact
+from cnnstat.report.document import Fact
 from cnnstat.report.time_columns import RATES
 from cnnstat.report.time_overview import floor_share, flops_per_second, inputs_per_second, residual_text
 from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
-from cnnstat.units import binary_bytes
 
 if TYPE_CHECKING:
     from cnnstat.analysis.comparison import Comparison
@@ -34,14 +34,14 @@ def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
     scale, unit = RATES[profiles[0].environment.kind]
     found = {
         "seconds": Line(
-            "time of a pass", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain)
+            "time of a pass", lambda p: p.whole.plain.median, lambda p: numbers.samples_text(p.whole.plain)
         ),
-        "eager_seconds": Line("as an ordinary call", _eager, lambda p: duration.samples_text(p.whole.eager)),
+        "eager_seconds": Line("as an ordinary call", _eager, lambda p: numbers.samples_text(p.whole.eager)),
         "inputs_per_second": Line(
-            "inputs a second", inputs_per_second, lambda p: duration.rate_text(inputs_per_second(p), 1)
+            "inputs a second", inputs_per_second, lambda p: numbers.rate_text(inputs_per_second(p), 1)
         ),
-        "flops_per_second": Line(unit, flops_per_second, lambda p: duration.rate_text(flops_per_second(p), scale)),
-        "share_of_floor": Line("% floor", floor_share, lambda p: duration.floor_text(floor_share(p))),
+        "flops_per_second": Line(unit, flops_per_second, lambda p: numbers.rate_text(flops_per_second(p), scale)),
+        "share_of_floor": Line("% floor", floor_share, lambda p: numbers.whole_percent(floor_share(p))),
         "peak_bytes": Line("peak measured", lambda p: p.peak_bytes, lambda p: _bytes(p.peak_bytes)),
         "joules": Line(
             "energy of a pass", lambda p: p.joules, lambda p: "–" if p.joules is None else f"{p.joules:.3g} J"

@@ -6,21 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnnstat import numbers
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import Location
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import numel
-from cnnstat.report import words
+from cnnstat.report import network_text
 from cnnstat.report.arithmetic import arithmetic_page, value_text
-from cnnstat.report.csv import csv_text
+from cnnstat.report.document import SCHEMA, Fact
 from cnnstat.report.explanation import Explanation
-from cnnstat.report.facts import Fact, facts_page, wrapped
-from cnnstat.report.glyphs import printable, width_of
-from cnnstat.report.json import SCHEMA, json_text, layer_document, model
-from cnnstat.report.markdown import code, escaped, markdown_table
-from cnnstat.report.page import BLANK, Line, Page, Verbatim, plain, show
+from cnnstat.report.formats.csv import csv_text
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.formats.markdown import code, escaped, markdown_table
+from cnnstat.report.formats.terminal import facts_page
+from cnnstat.report.network_text import field_text, heading, model_values
 from cnnstat.report.recurrence import why_none
-from cnnstat.report.summary import field_text, heading
+from cnnstat.report.subjects.analysis import layer_values
+from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, plain, printable, show, width_of, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,8 +70,8 @@ def document(analysis: Analysis, name: str) -> dict[str, Any]:
     share, covered = about.inside_share, about.covered
     return {
         "schema": SCHEMA,
-        "model": model(analysis),
-        "layer": layer_document(analysis, about.index),
+        "model": model_values(analysis),
+        "layer": layer_values(about.layer),
         "formulas": [formula._asdict() for formula in about.formulas],
         "tensors": [
             {"name": tensor, "shape": list(shape), "numel": numel(shape), "buffer": is_buffer}
@@ -115,8 +117,8 @@ def _place(about: Explanation) -> Iterator[Fact]:
     count = len(about.analysis.graph.nodes)
     yield Fact("layer", f"{about.index + 1:,} of {count:,} in {heading(about.analysis)}{location}")
     inputs = zip(about.layer.inputs, about.layer.input_shapes)
-    yield Fact("reads", ", ".join(f"{printable(name)} {words.shape_text(shape)}" for name, shape in inputs))
-    yield Fact("gives", ", ".join(map(words.shape_text, about.layer.output_shapes)))
+    yield Fact("reads", ", ".join(f"{printable(name)} {network_text.shape_text(shape)}" for name, shape in inputs))
+    yield Fact("gives", ", ".join(map(network_text.shape_text, about.layer.output_shapes)))
 
 
 def _written_at(location: Location) -> str:
@@ -131,16 +133,16 @@ def _field(about: Explanation) -> Iterator[Fact]:
         yield Fact("receptive field", why_none(about.analysis, about.index))
         return
     yield Fact("receptive field", field_text(field))
-    for note in words.field_notes(field):
-        yield Fact("", f"{note}: {words.NOTES[note]}")
+    for note in network_text.field_notes(field):
+        yield Fact("", f"{note}: {network_text.NOTES[note]}")
     share = about.inside_share
     if share is not None:
         larger = "; it is larger than the input" if _is_larger(about) else ""
         yield Fact(
-            "inside", f"{words.exact_percent(share)} of its outputs have a field wholly inside the input{larger}"
+            "inside", f"{numbers.exact_percent(share)} of its outputs have a field wholly inside the input{larger}"
         )
     if about.covered is not None and any(part < 1 for part in about.covered):
-        parts = words.axes_text([round(100 * part) for part in about.covered], " % × ")
+        parts = network_text.axes_text([round(100 * part) for part in about.covered], " % × ")
         yield Fact("holes", f"only {parts} % of the field along an axis is read: dilation leaves gaps")
 
 

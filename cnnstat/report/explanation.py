@@ -11,11 +11,12 @@ from cnnstat.analysis.receptive_field.gridding import covered_fraction
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import Node
 from cnnstat.ir.op import Shape, Storage, numel
-from cnnstat.report import words
+from cnnstat.numbers import binary_bytes
+from cnnstat.report import network_text
 from cnnstat.report.find import find_layer
-from cnnstat.report.glyphs import printable
 from cnnstat.report.recurrence import AxisSteps, recurrence
-from cnnstat.units import binary_bytes, dtype_bytes
+from cnnstat.report.terminal_text import printable
+from cnnstat.units import dtype_bytes
 
 STORAGE_WORDS = {
     Storage.FRESH: "",
@@ -99,7 +100,7 @@ def _stored(about: Explanation) -> Iterator[Formula]:
     """Yield the tensors that the layer stores, and their bytes."""
     for tensors, note in ((about.weights, ""), (about.buffers, "a buffer: stored, not learnt")):
         for name, shape in tensors.items():
-            yield Formula(name, words.shape_text(shape), _product(shape), numel(shape), note)
+            yield Formula(name, network_text.shape_text(shape), _product(shape), numel(shape), note)
     if about.shared_with is not None:
         note = f"these belong to {printable(about.shared_with)}, where they are counted once"
         yield Formula("parameters", "shared", "", 0, note)

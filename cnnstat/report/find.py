@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
-from cnnstat.report.glyphs import printable
+from cnnstat.report.terminal_text import printable
 
 LISTED = 4
 """Names that an error lists before it says how many more there are."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from cnnstat.report.glyphs import cut_end, padded, widest
-from cnnstat.report.page import Line, Page, Span
+from cnnstat.report.terminal_text import Line, Page, Span, cut_end, padded, widest
 
 GAP = 2
 """Spaces between two columns."""

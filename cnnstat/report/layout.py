@@ -6,22 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from cnnstat.report.columns import COLUMNS, MAIN, ON_REQUEST, Column
-from cnnstat.report.glyphs import widest
+from cnnstat.report.columns import MAIN, ON_REQUEST, Column
 from cnnstat.report.grid import Track, span_of
-
-STEPS = (
-    ("name", 15),
-    ("op", 17),
-    ("params", None),
-    ("name", 24),
-    ("op", 26),
-    ("macs", None),
-    ("output_bytes", None),
-    ("name", 40),
-    ("op", 44),
-)
-"""What width is spent on, in this order: a text column gets up to so many characters, a number is written in full."""
+from cnnstat.report.terminal_text import widest
 
 
 class Candidate:
@@ -79,8 +66,8 @@ class Layout:
         self,
         rows: Sequence[Any],
         width: int,
-        columns: Sequence[Column] = COLUMNS,
-        steps: Sequence[tuple[str, int | None]] = STEPS,
+        columns: Sequence[Column],
+        steps: Sequence[tuple[str, int | None]],
     ) -> None:
         self._width = width
         self._all = {c.key: Candidate(c, rows) for c in columns}

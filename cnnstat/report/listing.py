@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from cnnstat.report.csv import csv_text
-from cnnstat.report.glyphs import cut_end, printable
+from cnnstat.report.formats.csv import csv_text
+from cnnstat.report.formats.html import html_table
+from cnnstat.report.formats.markdown import code, escaped, markdown_table
 from cnnstat.report.grid import Track, grid
-from cnnstat.report.html import html_table
-from cnnstat.report.markdown import code, escaped, markdown_table
-from cnnstat.report.page import Page
+from cnnstat.report.terminal_text import Page, cut_end, printable
 
 Item = TypeVar("Item")
 

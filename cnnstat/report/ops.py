@@ -8,16 +8,16 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.ops import names
-from cnnstat.report import words
+from cnnstat.report import network_text
 from cnnstat.report.arithmetic import arithmetic_page, value_text
-from cnnstat.report.facts import Fact, facts_page, wrapped
-from cnnstat.report.glyphs import cut_end, width_of
-from cnnstat.report.json import SCHEMA, json_text
+from cnnstat.report.document import SCHEMA, Fact
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.formats.markdown import code, escaped, markdown_table
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.listing import Field, Listing
-from cnnstat.report.markdown import code, escaped, markdown_table
 from cnnstat.report.op_reference import Reference
-from cnnstat.report.page import BLANK, Line, Page, Verbatim, plain, show
 from cnnstat.report.plot import PLOT_WIDTH, plot, slope
+from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, cut_end, plain, show, width_of, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -161,8 +161,8 @@ def _arguments(about: Reference, width: int) -> list[Line]:
 
 def _example(about: Reference) -> str:
     """Return the example as a call with its shapes."""
-    inputs = words.shapes_text(about.example.inputs)
-    return f"{about.example.op} of {inputs} gives {words.shapes_text(about.outputs)}"
+    inputs = network_text.shapes_text(about.example.inputs)
+    return f"{about.example.op} of {inputs} gives {network_text.shapes_text(about.outputs)}"
 
 
 def _plots(about: Reference, width: int) -> list[Line]:
@@ -183,8 +183,8 @@ def markdown(about: Reference) -> str:
         f"### {escaped(about.name)}\n\n{code(about.signature)}\n\n{escaped(about.text)}\n",
         "".join(f"- **{fact.label}** {escaped(fact.text)}\n" for fact in _facts(about)),
         Listing(ARGUMENTS, about.arguments).markdown() if about.arguments else "",
-        f"Example: {code(str(about.example.op))} of {escaped(words.shapes_text(about.example.inputs))} "
-        f"gives {escaped(words.shapes_text(about.outputs))}\n",
+        f"Example: {code(str(about.example.op))} of {escaped(network_text.shapes_text(about.example.inputs))} "
+        f"gives {escaped(network_text.shapes_text(about.outputs))}\n",
         markdown_table(["", "formula", "numbers", "value", ""], ["left", "left", "left", "right", "left"], formulas),
         "".join(f"- **{label}** {escaped(text)}\n" for label, text in about.conventions.items()),
     )

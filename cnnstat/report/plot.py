@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from cnnstat.report.page import Line
+from cnnstat.report.terminal_text import Line
 
 REACH = 4.0
 """Plots go from x = −4 to x = 4."""

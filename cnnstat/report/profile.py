@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cnnstat.numbers import plural
 from cnnstat.profile.result import Profile
 from cnnstat.report.columns import Column
-from cnnstat.report.csv import csv_text
-from cnnstat.report.facts import Fact, facts_page, wrapped
+from cnnstat.report.document import Fact
+from cnnstat.report.formats.csv import csv_text
+from cnnstat.report.formats.html import division, html_table, text_of
+from cnnstat.report.formats.markdown import code, escaped, markdown_table
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
-from cnnstat.report.html import division, html_table, text_of
 from cnnstat.report.layout import Layout
-from cnnstat.report.markdown import code, escaped, markdown_table
-from cnnstat.report.page import BLANK, Page, plain
+from cnnstat.report.terminal_text import BLANK, Page, plain, wrapped
 from cnnstat.report.time_columns import IF_MEASURED, MAIN, STEPS, columns_of, time_columns
 from cnnstat.report.time_row import TimeRow, time_sum
 from cnnstat.report.time_sheet import EVERYTHING, TimeView, time_sheet
 from cnnstat.report.time_summary import conditions_text, heading, parts, summary
-from cnnstat.report.words import plural
 
 PARTS = ("part", "time", "%", "what it is")
 """Titles of the identity."""

@@ -7,14 +7,14 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.report.facts import Fact, facts_page, wrapped
-from cnnstat.report.glyphs import cut_start, printable
-from cnnstat.report.html import division, facts_list, text_of
-from cnnstat.report.json import SCHEMA, json_text, model
+from cnnstat.report.document import SCHEMA, Fact
+from cnnstat.report.formats.html import division, facts_list, text_of
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.formats.markdown import escaped
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.listing import Field, Listing
-from cnnstat.report.markdown import escaped
-from cnnstat.report.page import BLANK, Line, Page, Verbatim, plain, show
-from cnnstat.report.summary import heading
+from cnnstat.report.network_text import heading, model_values
+from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, cut_start, plain, printable, show, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,7 +67,7 @@ def print_table(analysis: Analysis, rows: Sequence[PublishedRow], console: Conso
 def print_json(analysis: Analysis, rows: Sequence[PublishedRow], console: Console) -> None:
     """Print one object a figure."""
     listing: Listing[Any] = Listing(RAW, rows)
-    values = {"schema": SCHEMA, "model": model(analysis), "published": listing.objects()}
+    values = {"schema": SCHEMA, "model": model_values(analysis), "published": listing.objects()}
     show(Verbatim(json_text(values, "published")), console)
 
 

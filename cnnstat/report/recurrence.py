@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from cnnstat import numbers
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.window import IDENTITY, AxisRule, Window
-from cnnstat.report import words
-from cnnstat.report.glyphs import printable
+from cnnstat.report import network_text
+from cnnstat.report.terminal_text import printable
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -72,8 +73,8 @@ def why_none(analysis: Analysis, index: int) -> str:
     before = [edge for edge in node.inputs if fields.sees_whole_input(*edge)]
     if before:
         name = printable(analysis.graph.value_name(before[0].value))
-        return f"{words.WHOLE_INPUT}: {name} has already seen all of it"
-    return f"{words.WHOLE_INPUT}: every output reads all positions"
+        return f"{network_text.WHOLE_INPUT}: {name} has already seen all of it"
+    return f"{network_text.WHOLE_INPUT}: every output reads all positions"
 
 
 def _along(field: ReceptiveField, axis: int) -> AxisField:
@@ -131,17 +132,17 @@ def _unchanged(after: AxisField, note: str) -> tuple[Formula, ...]:
 
 def _value(stride: Fraction | None) -> int | str:
     """Return a stride as an integer where it is one, as a fraction or a word where it is not."""
-    return int(stride) if stride is not None and stride.denominator == 1 else words.number_text(stride)
+    return int(stride) if stride is not None and stride.denominator == 1 else network_text.number_text(stride)
 
 
 def _slide(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
     """Return the recurrence of a sliding window: convolution, pooling, padding, cropping."""
     taps, jump = window.taps[0], before.stride or Fraction(0)
-    extent, padding, step = taps[-1] - taps[0] + 1, -taps[0], words.number_text(jump)
+    extent, padding, step = taps[-1] - taps[0] + 1, -taps[0], network_text.number_text(jump)
     size, start = before.size + (extent - 1) * jump, before.start - padding * jump
     dilated = f"extent = D(K − 1) + 1 = {taps.step}·({len(taps)} − 1) + 1 = {extent}" if taps.step > 1 else ""
     size_numbers = f"{before.size} + ({extent} − 1)·{step}"
-    start_numbers = f"{words.number_text(before.start)} − {_signed(padding)}·{step}"
+    start_numbers = f"{network_text.number_text(before.start)} − {_signed(padding)}·{step}"
     return (
         _exactly("size", "size₀ + (extent − 1)·stride₀", size_numbers, size, after.size, dilated),
         Formula("stride", "stride₀·S", f"{step}·{window.advance}", _value(after.stride)),
@@ -154,22 +155,26 @@ def _exactly(quantity: str, symbols: str, numbers: str, by_formula: Fraction, va
     if by_formula == value:
         return Formula(quantity, symbols, numbers, value, note)
     reason = "does not hold here: neighbouring outputs before it reach unequally far"
-    why = f"{numbers} = {words.number_text(by_formula)} {reason}"
+    why = f"{numbers} = {network_text.number_text(by_formula)} {reason}"
     return Formula(quantity, symbols, "", value, "; ".join(filter(None, (note, why))))
 
 
 def _periodic(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
     """Return the recurrence of a window that repeats after several outputs: transposed convolution, resizing."""
     reach = [len(taps) for taps in window.taps]
-    each = f"{min(reach)} to {max(reach)} inputs" if min(reach) != max(reach) else words.plural(max(reach), "input")
-    moves = f"a period of {words.plural(window.period, 'output')} moves on by {words.plural(window.advance, 'input')}"
-    moved = f"{words.number_text(before.stride)}·{window.advance}/{window.period}"
+    each = f"{min(reach)} to {max(reach)} inputs" if min(reach) != max(reach) else numbers.plural(max(reach), "input")
+    moves = (
+        f"a period of {numbers.plural(window.period, 'output')} moves on by {numbers.plural(window.advance, 'input')}"
+    )
+    moved = f"{network_text.number_text(before.stride)}·{window.advance}/{window.period}"
     stride = Formula("stride", "stride₀·inputs/outputs of a period", moved, _value(after.stride))
     size_note = f"each output reads {each}; {moves}"
     return (
         Formula("size", f"the longest of a period, from {before.size} before", "", after.size, size_note),
         stride if before.stride is not None else _unchanged(after, "")[1],
-        Formula("start", f"that of the first output, from {words.number_text(before.start)} before", "", after.start),
+        Formula(
+            "start", f"that of the first output, from {network_text.number_text(before.start)} before", "", after.start
+        ),
     )
 
 
@@ -190,7 +195,7 @@ def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
     first = min((field.start for _, field in branches), default=after.start)
     last = max((field.end for _, field in branches), default=after.end)
     is_sum = after.stride is not None and last - first + 1 == after.size
-    size = f"{words.number_text(last)} − {_signed(first)} + 1" if is_sum else ""
+    size = f"{network_text.number_text(last)} − {_signed(first)} + 1" if is_sum else ""
     misaligned = "branches of different stride meet: the size is that of the centre output"
     return (
         *(_branch_line(name, field) for name, field in branches),
@@ -202,10 +207,10 @@ def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
 
 def _branch_line(name: str, field: AxisField) -> Formula:
     """Return the line of one branch: stride, first and last input of its first output, and size."""
-    ends = f"{words.number_text(field.start)} … {words.number_text(field.end)}"
-    return Formula(f"from {name}", f"stride {words.number_text(field.stride)}", ends, f"size {field.size:,}")
+    ends = f"{network_text.number_text(field.start)} … {network_text.number_text(field.end)}"
+    return Formula(f"from {name}", f"stride {network_text.number_text(field.stride)}", ends, f"size {field.size:,}")
 
 
 def _signed(number: int) -> str:
     """Return a number for a place after an operator: negative ones in parentheses."""
-    return f"({words.number_text(number)})" if number < 0 else words.number_text(number)
+    return f"({network_text.number_text(number)})" if number < 0 else network_text.number_text(number)

@@ -1,42 +1,281 @@
-"""Table: an analysis for people, layer by layer and in total, in a terminal of any width."""
+"""Table: rows under columns, which every format sets in its own way; folding, sorting, cutting and sums are here.
+
+A listing is a table whose rows are any objects:
+
+    columns = [
+        Column("name", "network", attrgetter("graph.name"), least=12, is_code=True),
+        Column("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
+    ]
+    Table(columns, analyses)
+
+A table of layers has a Group of layers in each row: one layer, the layers of a folded block, or the rest that a view
+leaves out. Columns say what a group has, mostly with `summed`, and `layered` makes the rows as a View wants them:
+
+    columns = [
+        Column("name", "layer", attrgetter("name")),
+        Column("params", "params", summed(attrgetter("params")), align="right"),
+    ]
+    layered(columns, analysis.layers, View(depth=1, sort="params", top=5))
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from fractions import Fraction
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
-from cnnstat.analysis.analysis import Analysis
-from cnnstat.report.facts import facts_page, wrapped
-from cnnstat.report.grid import grid
-from cnnstat.report.layout import Layout
-from cnnstat.report.page import BLANK, Page, plain, show
-from cnnstat.report.row import sum_of
-from cnnstat.report.sheet import EVERYTHING, View, has_common_batch, sheet
-from cnnstat.report.summary import heading, input_text, summary
-from cnnstat.report.words import plural
+from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.report.terminal_text import Line, cut_end, printable
 
-if TYPE_CHECKING:
-    from rich.console import Console
+Item = TypeVar("Item")
 
+ALWAYS = 2
+"""Columns up to this importance are shown in a terminal of any width."""
 
-def print_table(analysis: Analysis, view: View, console: Console) -> None:
-    """Print the table of layers and the totals, fitted to the console's width."""
-    show(table(analysis, view, console.width), console)
+MAIN = 7
+"""Columns up to this importance are shown at 80 characters, and on pages such as Markdown."""
 
-
-def text(analysis: Analysis, width: int, view: View = EVERYTHING) -> str:
-    """Return the same as plain text of a given width."""
-    return str(table(analysis, view, width)).rstrip("\n")
+ON_REQUEST = 99
+"""Importance of a column that is shown only if asked for."""
 
 
-def table(analysis: Analysis, view: View, width: int) -> Page:
-    """Return the page: head, one line for each layer, their sums, and the summary."""
-    found = sheet(analysis, view)
-    shown = found.without_batch() if has_common_batch(analysis) else found
-    total = sum_of(shown.all_rows, "total", plural(analysis.totals.layers, "layer"))
-    rows = (*shown.all_rows, total)
-    layout = Layout(rows, width)
-    columns = layout.best() if shown.chosen is None else layout.of(shown.chosen)
-    texts = list(zip(*(column.texts for column in columns)))
-    head = [*(plain(line, "bold") for line in wrapped(heading(analysis), width)), plain(input_text(analysis))]
-    body = grid([column.track for column in columns], texts[:-1], width, texts[-1])
-    return Page((*head, BLANK, *body.lines, BLANK, *facts_page(summary(analysis, found.rows), width).lines))
+class Column(NamedTuple):
+    """One column of a table; its functions take a row.
+
+    key, value: its name and the raw value of a row, for programs and for sorting.
+    title, text: its head, and the text that people read; without `text`, the value as it is.
+    least, cut: narrowest width that a terminal may cut its text to, and what cuts it; None for text that stays whole.
+    is_code: whether pages set it as code.
+    brief: a shorter text for narrow terminals.
+    importance: 1 for the column that a narrow terminal keeps longest. Beyond MAIN only wide ones show it, and only if
+        it `informs`, that is, says of any row what other columns do not.
+    on_pages: whether Markdown, HTML and LaTeX show it; None if they do when it is one of the main columns.
+    is_footnote: whether a terminal shows a number instead, and the texts below everything else.
+    panel: columns of one number stay together where a table is too wide for a terminal; those of panel 0 are repeated
+        with each.
+    style, styles: rich style of all cells, and of those with a certain text.
+    """
+
+    key: str
+    title: str
+    value: Callable[[Any], Any]
+    text: Callable[[Any], str] | None = None
+    align: str = "left"
+    least: int | None = None
+    cut: Callable[[str, int], str] = cut_end
+    is_code: bool = False
+    brief: Callable[[Any], str] | None = None
+    importance: int = ALWAYS
+    informs: Callable[[Any], Any] | None = None
+    on_pages: bool | None = None
+    is_footnote: bool = False
+    panel: int = 0
+    style: str = ""
+    styles: Mapping[str, str] = MappingProxyType({})
+    doc: str = ""
+
+    def cell(self, row: Any) -> str:
+        """Return the text of a row, printable whatever it holds."""
+        if self.text is not None:
+            return printable(self.text(row))
+        value = self.value(row)
+        return "" if value is None else printable(str(value))
+
+    def brief_cell(self, row: Any) -> str:
+        """Return the text for narrow terminals."""
+        return self.cell(row) if self.brief is None else printable(self.brief(row))
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a user wants to see of a table of layers; the totals are those of everything whatever it says.
+
+    depth: components of layer names that are kept; layers inside the same block become one row.
+    columns: keys of the columns to show; None leaves the choice to the format.
+    sort: key of the column to sort by, numbers descending, text ascending; None keeps execution order.
+    top: number of rows to show; the rest is summed up in one.
+    Raises CnnstatError if a key is unknown or a number less than 1.
+    """
+
+    depth: int | None = None
+    columns: tuple[str, ...] | None = None
+    sort: str | None = None
+    top: int | None = None
+
+    keys: ClassVar[tuple[str, ...]] = ()
+    """The columns that the table has; each subject has a class of its own."""
+
+    def __post_init__(self) -> None:
+        """Check keys and numbers."""
+        for name, number in (("depth", self.depth), ("top", self.top)):
+            if number is not None and number < 1:
+                raise CnnstatError(f"--{name} {number} must be at least 1")
+        if self.columns is not None and not self.columns:
+            raise CnnstatError(f"--columns is empty; choose from {', '.join(self.keys)}")
+        for key in (*(self.columns or ()), *((self.sort,) if self.sort else ())):
+            check_column(key, self.keys)
+
+
+def check_column(key: str, known: Collection[str]) -> None:
+    """Raise CnnstatError with the nearest key and the list if there is no such column."""
+    if key not in known:
+        raise CnnstatError(f"there is no column {key[:40]}{did_you_mean(key, known)}; known: {', '.join(known)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a terminal sets a table.
+
+    steps: what width is spent on, in this order: a text column gets up to so many characters, a number is written in
+        full (None). Without steps every column gets its natural width and the widest ones are cut to fit.
+    draw: sets the table as something else than a grid, for a width.
+    """
+
+    steps: Sequence[tuple[str, int | None]] = ()
+    draw: Callable[[int], Sequence[Line]] | None = None
+
+
+GRID = Layout()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns.
+
+    rest, total: rows that sum up what is not shown, and everything; None for none.
+    is_chosen: whether the user chose the columns, so that all are shown.
+    title: what stands above it, if anything.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Any]
+    rest: Any = None
+    total: Any = None
+    is_chosen: bool = False
+    title: str = ""
+    layout: Layout = GRID
+
+    @property
+    def all_rows(self) -> tuple[Any, ...]:
+        """The rows and the rest: their sums are the totals."""
+        return tuple(self.rows) if self.rest is None else (*self.rows, self.rest)
+
+    @property
+    def page_columns(self) -> tuple[Column, ...]:
+        """The columns that Markdown, HTML and LaTeX show."""
+        if self.is_chosen:
+            return tuple(self.columns)
+        return tuple(c for c in self.columns if (c.importance <= MAIN if c.on_pages is None else c.on_pages))
+
+    def objects(self) -> list[dict[str, Any]]:
+        """Return the raw values of each row by key, for JSON."""
+        return [{column.key: column.value(row) for column in self.columns} for row in self.rows]
+
+
+# Layers in rows -------------------------------------------------------------------------------------------------------
+
+
+class Kind(Enum):
+    """What a row of a table of layers stands for."""
+
+    LAYER = "layer"
+    BLOCK = "block"
+    REST = "rest"
+    TOTAL = "total"
+
+
+@dataclass(frozen=True, slots=True)
+class Group(Generic[Item]):
+    """The layers of one row: one, those of a folded block, or a sum of layers that have nothing in common."""
+
+    name: str
+    items: tuple[Item, ...]
+    kind: Kind = Kind.LAYER
+
+    @property
+    def is_sum(self) -> bool:
+        """Whether its layers have nothing in common, so that it has no shape, receptive field or the like."""
+        return self.kind in (Kind.REST, Kind.TOTAL)
+
+
+def summed(value: Callable[[Any], Any]) -> Callable[[Group[Any]], Any]:
+    """Return the function that adds up a layer's value over a group; None where no layer has one."""
+
+    def total(group: Group[Any]) -> Any:
+        if len(group.items) == 1:
+            return value(group.items[0])
+        values = [each for each in map(value, group.items) if each is not None]
+        return sum(values) if values or not group.items else None
+
+    return total
+
+
+def last(value: Callable[[Any], Any]) -> Callable[[Group[Any]], Any]:
+    """Return the function that takes a value from the last layer of a group, such as its output; None for a sum."""
+    return lambda group: None if group.is_sum else value(group.items[-1])
+
+
+def layered(
+    columns: Sequence[Column], items: Sequence[Any], view: View, *, layout: Layout = GRID, total: str = "total"
+) -> Table:
+    """Return a table of layers as a view wants it; items have a dotted `name` each.
+
+    total: what the row of sums is called.
+    """
+    by_key = {column.key: column for column in columns}
+    rows = tuple(Group(item.name, (item,)) for item in items)
+    if view.depth is not None:
+        rows = tuple(_folded(rows, view.depth))
+    if view.sort is not None:
+        value = by_key[view.sort].value
+        rows = tuple(sorted(rows, key=lambda row: _order(value(row))))
+    rest = None
+    if view.top is not None and len(rows) > view.top:
+        hidden = tuple(item for row in rows[view.top :] for item in row.items)
+        rest = Group(f"… {len(rows) - view.top:,} more", hidden, Kind.REST)
+    return Table(
+        columns if view.columns is None else [by_key[key] for key in view.columns],
+        rows[: view.top],
+        rest,
+        Group(total, tuple(items), Kind.TOTAL),
+        view.columns is not None,
+        layout=layout,
+    )
+
+
+def block_of(name: str, depth: int) -> tuple[str, bool]:
+    """Return the first `depth` components of a name, and whether there are more."""
+    parts = name.split(".", depth)
+    return ".".join(parts[:depth]), len(parts) > depth
+
+
+def _folded(rows: Sequence[Group[Item]], depth: int) -> Iterator[Group[Item]]:
+    """Yield the rows with consecutive ones inside the same block as one (`layer1.0.conv1`, … as `layer1`)."""
+    for (path, is_inside), inside in groupby(rows, lambda row: block_of(row.name, depth)):
+        if is_inside:
+            yield Group(path, tuple(item for row in inside for item in row.items), Kind.BLOCK)
+        else:
+            yield from inside
+
+
+def _order(value: Any) -> tuple[int, Any]:
+    """Return a key that sorts numbers and sizes descending, text ascending, and what is missing last.
+
+    A receptive field that is the whole input comes before all sizes.
+    """
+    if isinstance(value, str):
+        return (0, value.casefold())
+    if isinstance(value, tuple):
+        flat = _flat(value)
+        return (2, 0) if not flat or None in flat else (1, -math.prod(flat))
+    return (2, 0) if value is None else (1, -value)
+
+
+def _flat(values: tuple[Any, ...]) -> list[Fraction | int]:
+    """Return the numbers of nested tuples."""
+    return [n for value in values for n in (_flat(value) if isinstance(value, tuple) else [value])]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from cnnstat.report import duration, words
+from cnnstat import numbers
 from cnnstat.report.columns import ON_REQUEST, Column
-from cnnstat.report.glyphs import cut_end, cut_start, printable
+from cnnstat.report.terminal_text import cut_end, cut_start, printable
 from cnnstat.report.time_row import TimeRow
 from cnnstat.report.view import check_column
 
@@ -76,18 +76,18 @@ def _number(
 
 def _rate(key: str, title: str, importance: int, doc: str, scale: float) -> Column:
     """Return a column of rates."""
-    return _number(key, title, importance, doc, lambda rate: duration.rate_text(rate, scale))
+    return _number(key, title, importance, doc, lambda rate: numbers.rate_text(rate, scale))
 
 
 def _time() -> Column:
     """Return the column of times, with what they scatter by where there is room."""
 
     def shown(row: TimeRow) -> str:
-        return duration.samples_text(row.samples) if row.samples else duration.seconds_text(row.seconds)
+        return numbers.samples_text(row.samples) if row.samples else numbers.seconds_text(row.seconds)
 
     return Column(
         key="time", title="time", doc="median seconds of a pass, all calls together", value=attrgetter("seconds"),
-        shown=shown, short=lambda row: duration.seconds_text(row.seconds), importance=2, align="right", additive=True,
+        shown=shown, short=lambda row: numbers.seconds_text(row.seconds), importance=2, align="right", additive=True,
         informs=attrgetter("seconds"),
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def _spread(key: str, title: str, importance: int, doc: str) -> Column:
     def shown(row: TimeRow) -> str:
         samples = getattr(row, f"{key}_samples")
         seconds = getattr(row, key)
-        return "–" if seconds is None else samples and duration.samples_text(samples) or duration.seconds_text(seconds)
+        return "–" if seconds is None else samples and numbers.samples_text(samples) or numbers.seconds_text(seconds)
 
     return Column(
         key=key, title=title, doc=doc, value=attrgetter(key), shown=shown, short=shown, importance=importance,
@@ -115,30 +115,34 @@ def time_columns(device: str) -> tuple[Column, ...]:
         _number("calls", "calls", ON_REQUEST, "how often it is called in a pass", lambda n: f"{n:,}", additive=True),
         _number("kernels", "kernels", 8, "GPU kernels launched in a pass", lambda n: f"{n:,}", additive=True),
         _time(),
-        _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", duration.seconds_text),
-        _number("share", "% time", 3, "share of the whole model's time", duration.percent_text, additive=True),
+        _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", numbers.seconds_text),
+        _number("share", "% time", 3, "share of the whole model's time", numbers.percent, additive=True),
         _spread("forward", "forward", IF_MEASURED, "median seconds of the forward pass"),
         _spread("backward", "backward", IF_MEASURED, "median seconds of the backward pass"),
-        _number("macs", "MACs", 7, "multiply-accumulates", words.brief_count, additive=True),
-        _number("flops", "FLOPs", ON_REQUEST, "floating-point operations", words.brief_count, additive=True),
+        _number("macs", "MACs", 7, "multiply-accumulates", numbers.brief_count, additive=True),
+        _number("flops", "FLOPs", ON_REQUEST, "floating-point operations", numbers.brief_count, additive=True),
         _number(
             "moved",
             "moved",
             10,
             "bytes of inputs, weights and outputs, each once",
-            words.brief_decimal_bytes,
+            numbers.brief_decimal_bytes,
             additive=True,
         ),
         _rate("flops_per_second", unit, 7, f"floating-point operations per second, in {unit}", scale),
         _rate("bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s", GIGA),
-        _number("floor", "floor", 11, "least time that the ceilings allow", duration.seconds_text, additive=True),
+        _number("floor", "floor", 11, "least time that the ceilings allow", numbers.seconds_text, additive=True),
         _number(
-            "share_of_floor", "% floor", 5, "floor divided by time; 100 is all the ceilings allow", duration.floor_text
+            "share_of_floor",
+            "% floor",
+            5,
+            "floor divided by time; 100 is all the ceilings allow",
+            numbers.whole_percent,
         ),
         _text("bound", "bound by", 6, "the ceiling that sets the floor", attrgetter("bound")),
-        _number("warm", "warm", IF_MEASURED, "time alone, inputs in the cache", duration.seconds_text, additive=True),
+        _number("warm", "warm", IF_MEASURED, "time alone, inputs in the cache", numbers.seconds_text, additive=True),
         _number(
-            "cold", "cold", IF_MEASURED, "time alone, inputs not in the cache", duration.seconds_text, additive=True
+            "cold", "cold", IF_MEASURED, "time alone, inputs not in the cache", numbers.seconds_text, additive=True
         ),
         _text("kernel_names", "kernel names", ON_REQUEST, "the kernels' names", _kernel_names),
     )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from cnnstat import numbers
 from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
 from cnnstat.profile.samples import Samples
-from cnnstat.report import duration, words
-from cnnstat.report.facts import Fact, facts_page
-from cnnstat.report.glyphs import cut_start, printable
+from cnnstat.report.document import Fact
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
 from cnnstat.report.listing import Field, Listing
-from cnnstat.report.page import BLANK, Page, plain
-from cnnstat.report.summary import LISTED
+from cnnstat.report.subjects.analysis import LISTED
+from cnnstat.report.terminal_text import BLANK, Page, cut_start, plain, printable
 
 STYLES = {"slower": "red", "faster": "green", "new": "yellow", "gone": "yellow", "same": "dim"}
 
@@ -26,14 +26,14 @@ RULE = (
 
 def _shown(samples: Samples | None) -> str:
     """Return a time with what it scatters by."""
-    return "–" if samples is None else duration.samples_text(samples)
+    return "–" if samples is None else numbers.samples_text(samples)
 
 
 def _change(change: Change) -> str:
     """Return what a time grew by, with its sign."""
     if change.before is None or change.after is None:
         return "–"
-    return ("+" if change.seconds > 0 else "") + duration.seconds_text(change.seconds)
+    return ("+" if change.seconds > 0 else "") + numbers.seconds_text(change.seconds)
 
 
 def _percent(change: Change) -> str:
@@ -41,7 +41,7 @@ def _percent(change: Change) -> str:
     if change.ratio is None:
         return "–"
     share = change.ratio - 1
-    return ("+" if share > 0 else "") + duration.percent_text(share)
+    return ("+" if share > 0 else "") + numbers.percent(share)
 
 
 FIELDS = (
@@ -71,7 +71,7 @@ def csv(difference: Difference) -> str:
 
 def markdown(difference: Difference, shown: str) -> str:
     """Return the changes as a GitHub table, and what they rest on as a list."""
-    from cnnstat.report.markdown import escaped
+    from cnnstat.report.formats.markdown import escaped
 
     rest = "".join(f"- **{escaped(fact.label)}** {escaped(fact.text)}\n" for fact in facts(difference))
     return f"#### against {escaped(printable(shown))}\n\n{_listing(difference).markdown()}\n{rest}"
@@ -95,7 +95,7 @@ def facts(difference: Difference) -> Iterator[Fact]:
         names = [printable(change.name) for change in difference.layers if change.verdict is verdict]
         if names:
             more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-            yield Fact(verdict.value, f"{words.plural(len(names), 'layer')}: {', '.join(names[:LISTED])}{more}")
+            yield Fact(verdict.value, f"{numbers.plural(len(names), 'layer')}: {', '.join(names[:LISTED])}{more}")
     yield Fact("noise", RULE)
     if difference.conditions:
         told = "; ".join(f"{what} {before} → {after}" for what, before, after in difference.conditions)

@@ -9,8 +9,8 @@ from cnnstat.profile.record import document
 from cnnstat.profile.result import Profile
 from cnnstat.report import profile as pages
 from cnnstat.report import time_difference as changes
-from cnnstat.report.json import json_text
-from cnnstat.report.page import BLANK, Page, Verbatim, show
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.terminal_text import BLANK, Page, Verbatim, show
 from cnnstat.report.time_sheet import TimeView
 
 if TYPE_CHECKING:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from cnnstat import numbers
 from cnnstat.profile.record import document
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
-from cnnstat.report import duration, words
-from cnnstat.report.facts import Fact, facts_page
-from cnnstat.report.glyphs import padded, printable, widest
+from cnnstat.report.document import Fact
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import GAP
-from cnnstat.report.json import json_text
 from cnnstat.report.listing import Field, Listing
-from cnnstat.report.page import BLANK, Page, Verbatim, plain, show
+from cnnstat.report.terminal_text import BLANK, Page, Verbatim, padded, plain, printable, show, widest
 from cnnstat.report.time_columns import RATES
 from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
 
@@ -79,17 +79,17 @@ def fields(device: str) -> tuple[Field, ...]:
     scale, unit = RATES[device]
     return (
         Field("name", "network", lambda p: p.model, least=8, is_code=True),
-        Field("time", "time", lambda p: p.whole.plain.median, lambda p: duration.samples_text(p.whole.plain), "right"),
+        Field("time", "time", lambda p: p.whole.plain.median, lambda p: numbers.samples_text(p.whole.plain), "right"),
         Field("inputs_per_second", "inputs/s", inputs_per_second, lambda p: _rate(inputs_per_second(p)), "right"),
-        Field("macs", "MACs", _macs, lambda p: words.brief_count(_macs(p)), "right"),
+        Field("macs", "MACs", _macs, lambda p: numbers.brief_count(_macs(p)), "right"),
         Field(
             "flops_per_second",
             unit,
             flops_per_second,
-            lambda p: duration.rate_text(flops_per_second(p), scale),
+            lambda p: numbers.rate_text(flops_per_second(p), scale),
             "right",
         ),
-        Field("share_of_floor", "% floor", floor_share, lambda p: duration.floor_text(floor_share(p)), "right"),
+        Field("share_of_floor", "% floor", floor_share, lambda p: numbers.whole_percent(floor_share(p)), "right"),
         Field("drift", "% drift", _residual, residual_text, "right"),
         Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
     )
@@ -107,7 +107,7 @@ def inputs_per_second(profile: Profile) -> float:
 
 def _rate(rate: float) -> str:
     """Return a rate with three significant digits."""
-    return f"{rate:,.{duration.decimals_of(rate)}f}"
+    return f"{rate:,.{numbers.decimals_of(rate)}f}"
 
 
 def _macs(profile: Profile) -> int:
@@ -138,7 +138,7 @@ def _residual(profile: Profile) -> float:
 
 def residual_text(profile: Profile) -> str:
     """Return the drift in percent, with ! where the parts do not add up."""
-    return duration.percent_text(_residual(profile)) + "!" * (not profile.adds_up)
+    return numbers.percent(_residual(profile)) + "!" * (not profile.adds_up)
 
 
 def slowest(profile: Profile) -> LayerTime | None:

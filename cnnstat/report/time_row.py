@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from cnnstat.profile.result import LayerTime, Profile
 from cnnstat.profile.samples import Samples
-from cnnstat.report.row import block_of
+from cnnstat.report.table import block_of
 
 Number = TypeVar("Number", int, float)
 

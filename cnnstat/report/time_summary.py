@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cnnstat import numbers
+from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
-from cnnstat.report import duration, words
-from cnnstat.report.facts import Fact, glued
-from cnnstat.report.glyphs import printable
-from cnnstat.report.summary import LISTED
+from cnnstat.report import network_text
+from cnnstat.report.document import Fact, glued
+from cnnstat.report.subjects.analysis import LISTED
+from cnnstat.report.terminal_text import printable
 from cnnstat.report.time_columns import GIGA, RATES
-from cnnstat.units import binary_bytes
 
 YES = ("true", "yes", "on", "1")
 """How settings say that something is switched on."""
@@ -38,7 +39,7 @@ def heading(profile: Profile) -> str:
 def device_text(profile: Profile) -> str:
     """Return the device with what it calls itself, and its threads (`cpu, AMD EPYC 7763, 2 threads`)."""
     environment = profile.environment
-    threads = () if environment.threads is None else (words.plural(environment.threads, "thread"),)
+    threads = () if environment.threads is None else (numbers.plural(environment.threads, "thread"),)
     named = (environment.device_name,) if environment.device_name != environment.device else ()
     return printable(", ".join((environment.device, *named, *threads)))
 
@@ -47,7 +48,9 @@ def conditions_text(profile: Profile) -> str:
     """Return inputs, dtype and settings in one line."""
     environment, settings = profile.environment, profile.environment.settings
     has_several = len(profile.inputs) > 1
-    inputs = (f"{name + ' ' if has_several else ''}{words.shape_text(shape)}" for name, shape in profile.inputs.items())
+    inputs = (
+        f"{name + ' ' if has_several else ''}{network_text.shape_text(shape)}" for name, shape in profile.inputs.items()
+    )
     switched = (key.replace("_", " ") for key in ("tf32", "channels_last", "backward") if is_on(settings.get(key, "")))
     mode = settings.get("mode", "")
     versions = (f"{key} {value}" for key, value in environment.versions.items() if key in ("torch", "cuda"))
@@ -67,18 +70,18 @@ def parts(profile: Profile) -> tuple[Part, ...]:
     steps = "kernels" if is_cuda else "op calls"
     run = "CUDA-graph replays" if whole.replayed else "plain runs"
     found = (
-        ("layers", time_breakdown.layers, f"sum of the {words.plural(len(profile.layers), 'layer')} above"),
+        ("layers", time_breakdown.layers, f"sum of the {numbers.plural(len(profile.layers), 'layer')} above"),
         ("gaps", time_breakdown.idle, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
         ("unattributed", time_breakdown.unattributed, f"{steps} that belong to no layer"),
         ("drift", time_breakdown.residual, "left over: measured and plain runs differ"),
     )
-    total, times = duration.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in found])
+    total, times = numbers.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in found])
     lines = [
-        Part(name, time, duration.percent_text(time_breakdown.share(seconds)), meaning)
+        Part(name, time, numbers.percent(time_breakdown.share(seconds)), meaning)
         for (name, seconds, meaning), time in zip(found, times)
     ]
     samples = whole.plain
-    spread = duration.seconds_text(samples.spread)
+    spread = numbers.seconds_text(samples.spread)
     meaning = f"median of {samples.count:,} {run}, IQR {spread}" if samples.count > 1 else f"one of the {run}"
     return (*lines, Part("whole model", total, "100", meaning))
 
@@ -91,16 +94,14 @@ def misfit(profile: Profile) -> str:
     )
     said = []
     if abs(residual) > tolerance.residual:
-        said.append(
-            f"drift is {duration.percent_text(residual)} % of the whole (limit ±{100 * tolerance.residual:.0f} %)"
-        )
+        said.append(f"drift is {numbers.percent(residual)} % of the whole (limit ±{100 * tolerance.residual:.0f} %)")
     if rest > tolerance.unattributed:
         limit = f"{100 * tolerance.unattributed:.0f} %"
-        said.append(f"unattributed time is {duration.percent_text(rest)} % of the whole (limit {limit})")
+        said.append(f"unattributed time is {numbers.percent(rest)} % of the whole (limit {limit})")
     if -idle > tolerance.residual:
-        said.append(f"gaps are {duration.percent_text(idle)} %: layers take longer than the run they are part of")
+        said.append(f"gaps are {numbers.percent(idle)} %: layers take longer than the run they are part of")
     if profile.lost_kernels:
-        said.append(f"the tracer lost {words.plural(profile.lost_kernels, 'kernel')}")
+        said.append(f"the tracer lost {numbers.plural(profile.lost_kernels, 'kernel')}")
     return "; ".join(said)
 
 
@@ -148,20 +149,20 @@ def _whole(profile: Profile) -> Iterator[Fact]:
     batch = (next(iter(profile.inputs.values()), (1,)) or (1,))[0]
     if whole.plain.median:
         rate = batch / whole.plain.median
-        yield Fact("throughput", f"{rate:,.{duration.decimals_of(rate)}f} inputs a second at batch {batch:,}")
+        yield Fact("throughput", f"{rate:,.{numbers.decimals_of(rate)}f} inputs a second at batch {batch:,}")
     if profile.environment.kind != "cuda":
         if whole.eager.median != whole.plain.median:
-            said = f"{glued(duration.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
+            said = f"{glued(numbers.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
             yield Fact("eager", said)
         return
     if not whole.replayed:
         yield Fact("eager", "the model cannot be captured in a CUDA graph; the whole is its eager time", "yellow")
         return
     overhead = whole.eager.median - whole.plain.median
-    text = f"{glued(duration.samples_text(whole.eager))} as an ordinary call"
-    yield Fact("eager", f"{text}: {glued(duration.seconds_text(overhead))} more than its replay, CPU overhead")
+    text = f"{glued(numbers.samples_text(whole.eager))} as an ordinary call"
+    yield Fact("eager", f"{text}: {glued(numbers.seconds_text(overhead))} more than its replay, CPU overhead")
     if whole.enqueue is not None:
-        yield Fact("enqueue", f"{glued(duration.samples_text(whole.enqueue))} of CPU time to launch a pass")
+        yield Fact("enqueue", f"{glued(numbers.samples_text(whole.enqueue))} of CPU time to launch a pass")
         yield Fact("CPU-bound", *_pace(profile))
 
 
@@ -178,9 +179,9 @@ def roofline_text(profile: Profile) -> str:
     scale, unit = RATES[device]
     launch = "smallest kernel" if device == "cuda" else "smallest op call"
     rates = (
-        f"{duration.rate_text(roofline.flops, scale)} {unit}",
-        f"{duration.rate_text(roofline.bandwidth, GIGA)} GB/s",
-        f"{launch} {duration.seconds_text(roofline.launch)}",
+        f"{numbers.rate_text(roofline.flops, scale)} {unit}",
+        f"{numbers.rate_text(roofline.bandwidth, GIGA)} GB/s",
+        f"{launch} {numbers.seconds_text(roofline.launch)}",
     )
     return f"{', '.join(map(glued, rates))}; measured {printable(roofline.measured)[:10]} on this device"
 
@@ -210,7 +211,7 @@ def _memory(profile: Profile) -> Iterator[Fact]:
     if profile.peak_bytes is None:
         return
     expected = "" if predicted is None else f", {glued(binary_bytes(predicted))} predicted"
-    ratio = f" ({words.ratio_text(profile.peak_bytes / predicted)})" if predicted else ""
+    ratio = f" ({numbers.ratio_text(profile.peak_bytes / predicted)})" if predicted else ""
     yield Fact(
         "peak memory",
         f"{glued(binary_bytes(profile.peak_bytes))} measured{expected}{ratio}, parameters and inputs aside",

@@ -7,15 +7,16 @@ from collections.abc import Iterator, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from cnnstat.report import words
-from cnnstat.report.facts import Fact, facts_page, wrapped
-from cnnstat.report.glyphs import cut_start, printable
+from cnnstat import numbers
+from cnnstat.report import network_text
+from cnnstat.report.document import Fact
+from cnnstat.report.formats.json import json_text
+from cnnstat.report.formats.markdown import escaped
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
-from cnnstat.report.json import json_text
 from cnnstat.report.listing import Field, Listing
-from cnnstat.report.markdown import escaped
-from cnnstat.report.page import BLANK, Line, Page, Verbatim, plain, show
-from cnnstat.report.summary import heading, input_text
+from cnnstat.report.network_text import heading, input_text
+from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, cut_start, plain, printable, show, wrapped
 from cnnstat.report.verification_json import VERDICTS, counts, document
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def page(found: Verification, everything: bool, width: int) -> Page:
     lines += [plain(input_text(found.analysis)), BLANK, *_layers(found, notes, everything, width).lines]
     left_out = len(found.layers) - len(_shown(found, everything))
     if left_out:
-        said = f"{words.plural(left_out, 'layer')} without multiply-accumulates, on which all agree; --all shows them"
+        said = f"{numbers.plural(left_out, 'layer')} without multiply-accumulates, on which all agree; --all shows them"
         lines += [plain(line, "dim") for line in wrapped(said, width)]
     if found.fields:
         lines += [BLANK, *Listing(FIELD_FIELDS, found.fields).page(width).lines]
@@ -89,7 +90,7 @@ def _made(layer: LayerFinding) -> str:
     """Return the shapes that PyTorch made: `=` where they are ours, nothing where it made none."""
     if layer.made is None:
         return "–"
-    return SAME if layer.made == layer.shapes else words.shapes_text(layer.made)
+    return SAME if layer.made == layer.shapes else network_text.shapes_text(layer.made)
 
 
 LAYER_FIELDS = (
@@ -98,7 +99,7 @@ LAYER_FIELDS = (
     Field("macs", "MACs", attrgetter("macs"), lambda layer: f"{layer.macs:,}", "right"),
     Field("flop_counter", "FlopCounter", None, lambda layer: _said(layer, layer.flop_counter), "right"),  # type: ignore[arg-type]
     Field("fvcore", "fvcore", None, lambda layer: _said(layer, layer.fvcore), "right"),  # type: ignore[arg-type]
-    Field("output", "output", attrgetter("shapes"), lambda layer: words.shapes_text(layer.shapes), "right"),
+    Field("output", "output", attrgetter("shapes"), lambda layer: network_text.shapes_text(layer.shapes), "right"),
     Field("made", "made", None, _made, "right"),  # type: ignore[arg-type]
 )
 """The columns that people read."""
@@ -109,8 +110,8 @@ RAW = (
     Field("macs", "MACs", attrgetter("macs")),
     Field("flop_counter_macs", "", attrgetter("flop_counter.value")),
     Field("fvcore_macs", "", attrgetter("fvcore.value")),
-    Field("output_shapes", "", lambda layer: words.shapes_text(layer.shapes)),
-    Field("made_shapes", "", lambda layer: "" if layer.made is None else words.shapes_text(layer.made)),
+    Field("output_shapes", "", lambda layer: network_text.shapes_text(layer.shapes)),
+    Field("made_shapes", "", lambda layer: "" if layer.made is None else network_text.shapes_text(layer.made)),
     Field("verdict", "", lambda layer: layer.verdict.value),
     Field("reasons", "", lambda layer: "; ".join(layer.reasons)),
 )
@@ -132,7 +133,7 @@ class _Notes:
     def facts(self) -> Iterator[Fact]:
         """Yield what each number means."""
         for reason, count in self._layers.items():
-            yield Fact(f"[{self._numbers[reason]}]", f"{words.plural(count, 'layer')}: {printable(reason)}")
+            yield Fact(f"[{self._numbers[reason]}]", f"{numbers.plural(count, 'layer')}: {printable(reason)}")
 
 
 def _shown(found: Verification, everything: bool) -> Sequence[LayerFinding]:
@@ -177,7 +178,7 @@ def _box_text(box: Sequence[tuple[int, int]] | None) -> str:
     """Return an interval for each axis, or one if all are equal."""
     if box is None:
         return "–"
-    shown = [f"{words.number_text(lo)}…{words.number_text(hi)}" for lo, hi in box]
+    shown = [f"{network_text.number_text(lo)}…{network_text.number_text(hi)}" for lo, hi in box]
     return shown[0] if len(set(shown)) == 1 else " × ".join(shown)
 
 
@@ -200,8 +201,8 @@ def _field_verdict(field: FieldFinding) -> str:
 
 FIELD_FIELDS = (
     Field("layer", "receptive field of", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
-    Field("position", "at", attrgetter("position"), lambda f: words.axes_text(f.position, ", "), "right"),
-    Field("shape", "input", attrgetter("shape"), lambda f: words.axes_text(f.shape), "right"),
+    Field("position", "at", attrgetter("position"), lambda f: network_text.axes_text(f.position, ", "), "right"),
+    Field("shape", "input", attrgetter("shape"), lambda f: network_text.axes_text(f.shape), "right"),
     Field("ours", "cnnstat", attrgetter("ours"), _ours, "right"),
     Field("gradient", "gradient", attrgetter("gradient"), _reached, "right"),
     Field("verdict", "verdict", attrgetter("verdict"), _field_verdict, least=12),
@@ -242,12 +243,12 @@ def _result(found: Verification) -> Fact:
     """Return the verdict on the whole."""
     plural = {AGREES: "agree", SILENT: "without a witness"}
     listed = ", ".join(f"{count:,} {plural.get(verdict, verdict)}" for verdict, count in counts(found).items() if count)
-    layers = f"{words.plural(len(found.layers), 'layer')}: {listed}"
+    layers = f"{numbers.plural(len(found.layers), 'layer')}: {listed}"
     if found.exit_code == 0:
         return Fact("verified", layers, "green")
     if not found.is_witnessed:
         return Fact("not verified", f"{layers}; no witness could be heard", "red")
-    return Fact("not verified", f"{layers}; {words.plural(_unexplained(found), 'difference')} unexplained", "red")
+    return Fact("not verified", f"{layers}; {numbers.plural(_unexplained(found), 'difference')} unexplained", "red")
 
 
 def _unexplained(found: Verification) -> int:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.report.json import SCHEMA, model
+from cnnstat.report.document import SCHEMA
+from cnnstat.report.network_text import model_values
 
 if TYPE_CHECKING:
     from cnnstat.verify.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
@@ -18,7 +19,7 @@ def document(found: Verification) -> dict[str, Any]:
     """Return the findings as JSON-ready values; a count that a witness does not give is null."""
     return {
         "schema": SCHEMA,
-        "model": model(found.analysis),
+        "model": model_values(found.analysis),
         "verified": found.exit_code == 0,
         "verdicts": counts(found),
         "layers": [_layer(layer) for layer in found.layers],

@@ -7,11 +7,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.report import words
-from cnnstat.report.json import SCHEMA, json_text
+from cnnstat.numbers import binary_bytes, count
+from cnnstat.report import network_text
+from cnnstat.report.document import SCHEMA
+from cnnstat.report.formats.json import json_text
 from cnnstat.report.listing import Field, Listing
-from cnnstat.report.page import Verbatim, show
-from cnnstat.units import binary_bytes, count
+from cnnstat.report.terminal_text import Verbatim, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ def _field(analysis: Analysis) -> tuple[int, ...] | None:
 def _field_text(analysis: Analysis) -> str:
     """Return the size of the receptive field, or a dash."""
     size = _field(analysis)
-    return "–" if size is None else words.axes_text(size)
+    return "–" if size is None else network_text.axes_text(size)
 
 
 def _title(analysis: Analysis) -> str:
@@ -47,7 +48,7 @@ def _weighted_bytes(analysis: Analysis) -> int:
 FIELDS = (
     Field("name", "network", attrgetter("graph.name"), least=12, is_code=True),
     Field("title", "", _title, least=16),
-    Field("input", "input", _input, lambda a: words.shapes_text(_input(a)), "right", least=12),
+    Field("input", "input", _input, lambda a: network_text.shapes_text(_input(a)), "right", least=12),
     Field("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
     Field("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right"),
     Field(

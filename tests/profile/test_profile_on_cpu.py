@@ -13,6 +13,7 @@ from residual import residual  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
+from cnnstat.analysis.traffic import moved_bytes  # noqa: E402
 from cnnstat.profile import (  # noqa: E402
     interleaved,
     measure_roofline,
@@ -20,7 +21,6 @@ from cnnstat.profile import (  # noqa: E402
     run,
 )
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
-from cnnstat.profile.measurement import moved_bytes  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
 from cnnstat.profile.roofline import Roofline  # noqa: E402
 from cnnstat.profile.torch_settings import threads  # noqa: E402
@@ -140,19 +140,19 @@ def test_bytes_are_inputs_weights_and_outputs_each_once():
             return x * x
 
     square = cnnstat.analyze(Square(), (1, 100))
-    assert moved_bytes(square, 0) == 2 * 400
+    assert square.layers[0].moved_bytes == 2 * 400
     linear = cnnstat.analyze(nn.Linear(10, 20), (1, 10))
-    assert moved_bytes(linear, 0) == 4 * (10 + 10 * 20 + 20 + 20)
+    assert linear.layers[0].moved_bytes == 4 * (10 + 10 * 20 + 20 + 20)
     table = cnnstat.analyze(nn.Embedding(1000, 8), "2x3:int64")
-    assert moved_bytes(table, 0) == 8 * 6 + 2 * (4 * 2 * 3 * 8)
+    assert table.layers[0].moved_bytes == 8 * 6 + 2 * (4 * 2 * 3 * 8)
     shared = cnnstat.analyze(nn.Sequential(*[nn.Conv2d(2, 2, 1)] * 2), (1, 2, 4, 4))
-    assert moved_bytes(shared, 0) == moved_bytes(shared, 1) == 4 * (32 + 32 + 4 + 2)
+    assert shared.layers[0].moved_bytes == shared.layers[1].moved_bytes == 4 * (32 + 32 + 4 + 2)
 
 
 def test_dropout_moves_nothing_but_in_training():
     analysis = cnnstat.analyze(nn.Sequential(nn.Linear(4, 4), nn.Dropout(0.5)), (1, 4))
-    assert moved_bytes(analysis, 1) == 0
-    assert moved_bytes(analysis, 1, training=True) > 0
+    assert analysis.layers[1].moved_bytes == 0
+    assert moved_bytes(analysis.graph, analysis.values, training=True)[1] > 0
 
 
 def test_attention_says_that_its_fused_path_is_off():

@@ -13,7 +13,7 @@ from handmade_profiles import cpu_profile, gpu_profile, samples
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.record import MAX_BYTES, document, parse_profile, read_profile
 from cnnstat.profile.result import Profile
-from cnnstat.report.json import json_text
+from cnnstat.report.formats.json import json_text
 
 
 def everything() -> Profile:

@@ -10,6 +10,7 @@ from cnnstat import report
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
+from cnnstat.report.subjects.analysis import document
 
 zoo = cache(cnnstat.analyze)
 
@@ -59,7 +60,7 @@ def branches():
 def printed(analysis, view=None, format="table", width=80, **console):
     """What an analysis prints to a console that is no terminal."""
     out = io.StringIO()
-    report.write(analysis, view or report.View(), format, Console(file=out, width=width, **console))
+    report.write(document(analysis, view), format, Console(file=out, width=width, **console))
     return out.getvalue()
 
 

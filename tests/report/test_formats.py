@@ -14,7 +14,7 @@ from networks import branches, network, op, printed, zoo
 from cnnstat import report
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.report.sheet import View
+from cnnstat.report.subjects.analysis import AnalysisView as View
 
 HOSTILE = 'a|b`c`\n<script>alert("x")</script>,"q"&amp;'
 
@@ -32,7 +32,7 @@ def test_json_has_exactly_the_keys_of_the_contract():
     assert found["schema"] == "cnnstat/1"
     assert set(found["model"]) == {"name", "source", "inputs", "dtype"}
     assert set(found["totals"]) == {
-        "params", "trainable_params", "buffers", "macs", "flops", "layers", "memory", "receptive_field",
+        "params", "trainable_params", "buffers", "macs", "flops", "moved_bytes", "layers", "memory", "receptive_field",
     }  # fmt: skip
     assert set(found["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
@@ -40,8 +40,8 @@ def test_json_has_exactly_the_keys_of_the_contract():
     assert found["coverage"] == {"ops": len(found["layers"]), "uncounted": []}
     for layer in found["layers"]:
         assert set(layer) == {
-            "name", "op", "inputs", "input_shapes", "output_shape", "params", "macs", "flops", "output_bytes",
-            "receptive_field",
+            "name", "op", "inputs", "input_shapes", "output_shape", "params", "macs", "flops", "moved_bytes",
+            "output_bytes", "receptive_field",
         }  # fmt: skip
         assert layer["receptive_field"] is None or set(layer["receptive_field"]) == {"size", "stride", "start", "exact"}
 

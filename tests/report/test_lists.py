@@ -10,12 +10,23 @@ from hypothesis import strategies as st
 from networks import network, op, written, zoo
 from rich.cells import cell_len
 
-from cnnstat import report
+from cnnstat import numbers, report
 from cnnstat.analysis.published import PublishedRow
-from cnnstat.report import words
-from cnnstat.report.facts import Fact, facts_page, glued, wrapped
-from cnnstat.report.glyphs import cut_call, cut_end, cut_start, encodable, padded, printable, widest, width_of
+from cnnstat.report import network_text
+from cnnstat.report.document import Fact, glued
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
+from cnnstat.report.terminal_text import (
+    cut_call,
+    cut_end,
+    cut_start,
+    encodable,
+    padded,
+    printable,
+    widest,
+    width_of,
+    wrapped,
+)
 
 # The zoo -------------------------------------------------------------------------------------------------------------
 
@@ -163,14 +174,14 @@ def test_a_grid_never_cuts_numbers():
     [(0, "0"), (999, "999"), (1000, "1.00 K"), (9_995, "10.0 K"), (999_499, "999 K"), (999_500, "1.00 M")],
 )
 def test_brief_counts(number, text):
-    assert words.brief_count(number) == text
+    assert numbers.brief_count(number) == text
 
 
 @pytest.mark.parametrize(
     ("number", "text"), [(0, "0 B"), (1000, "0.98 KiB"), (2**20, "1.00 MiB"), (802_816, "784 KiB")]
 )
 def test_brief_bytes(number, text):
-    assert words.brief_bytes(number) == text
+    assert numbers.brief_bytes(number) == text
 
 
 @pytest.mark.parametrize(
@@ -178,18 +189,18 @@ def test_brief_bytes(number, text):
     [(None, "–"), (1, "1×"), (1.0, "1×"), (27.43, "27.4×"), (2.264, "2.26×"), (1234.5, "1,234×"), (0.0442, "0.0442×")],
 )
 def test_ratios(ratio, text):
-    assert words.ratio_text(ratio) == text
+    assert numbers.ratio_text(ratio) == text
 
 
 def test_shapes():
-    assert words.shape_text((64, 55, 55)) == "64×55×55"
-    assert words.shape_text(()) == "scalar"
-    assert words.shapes_text(((1, 2), (1, 2))) == "2 of 1×2"
-    assert words.point_text((-3, 0)) == "(−3, 0)" and words.point_text((1000, 1000)) == "1,000"
+    assert network_text.shape_text((64, 55, 55)) == "64×55×55"
+    assert network_text.shape_text(()) == "scalar"
+    assert network_text.shapes_text(((1, 2), (1, 2))) == "2 of 1×2"
+    assert network_text.point_text((-3, 0)) == "(−3, 0)" and network_text.point_text((1000, 1000)) == "1,000"
 
 
 def test_misaligned_strides_have_a_word():
-    assert words.axes_text((None, None)) == "misaligned"
+    assert network_text.axes_text((None, None)) == "misaligned"
 
 
 def test_a_network_without_a_name():

@@ -16,13 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from cnnstat import numbers
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.difference import compare_profiles
 from cnnstat.profile.record import parse_profile
 from cnnstat.profile.result import Profile, TimeBreakdown
-from cnnstat.report import duration, write_profile
-from cnnstat.report.glyphs import width_of
+from cnnstat.report import write_profile
 from cnnstat.report.profile import html, markdown, table, text
+from cnnstat.report.terminal_text import width_of
 from cnnstat.report.time_formats import Against
 from cnnstat.report.time_sheet import TimeView, time_sheet
 from cnnstat.report.time_summary import parts, summary
@@ -257,7 +258,7 @@ def titles(profile: Profile, width: int) -> list[str]:
     ],
 )
 def test_times_have_three_digits(seconds: float, shown: str) -> None:
-    assert duration.seconds_text(seconds) == shown
+    assert numbers.seconds_text(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -270,11 +271,11 @@ def test_times_have_three_digits(seconds: float, shown: str) -> None:
     ],
 )
 def test_scatter_is_in_the_unit_of_the_median(median: float, spread: float, shown: str) -> None:
-    assert duration.spread_text(median, spread) == shown
+    assert numbers.spread_text(median, spread) == shown
 
 
 @given(st.floats(-100, 100), st.floats(0, 100))
 def test_any_time_is_short(seconds: float, spread: float) -> None:
-    assert width_of(duration.seconds_text(seconds)) <= 9
-    assert "-" not in duration.seconds_text(seconds)
-    assert duration.spread_text(seconds, spread)
+    assert width_of(numbers.seconds_text(seconds)) <= 9
+    assert "-" not in numbers.seconds_text(seconds)
+    assert numbers.spread_text(seconds, spread)

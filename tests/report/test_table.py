@@ -9,7 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from cnnstat import report
-from cnnstat.report.sheet import View
+from cnnstat.report.subjects.analysis import AnalysisView as View
+from cnnstat.report.subjects.analysis import document
 
 NUMBER = re.compile(r"138,357,544|15,470,264,320")
 
@@ -77,7 +78,7 @@ def test_no_color_keeps_the_text(monkeypatch):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "cp437"])
 def test_other_encodings_keep_the_columns(encoding):
     buffer = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    report.write(zoo("vgg16"), View(), "table", Console(file=buffer, width=80))
+    report.write(document(zoo("vgg16")), "table", Console(file=buffer, width=80))
     buffer.flush()
     text = buffer.buffer.getvalue().decode(encoding)
     for ours, utf8 in zip(text.splitlines(), printed(zoo("vgg16")).splitlines()):

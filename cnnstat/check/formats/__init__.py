@@ -45,7 +45,7 @@ def render(result: CheckResult, format: str) -> str:
 
 def print_result(result: CheckResult, format: str, console: Console) -> None:
     """Print a result: the table in colour and as wide as the console, any other format as it is."""
-    from cnnstat.report.page import Verbatim, show
+    from cnnstat.report.terminal_text import Verbatim, show
 
     if format == "table":
         from cnnstat.check.formats.table import page

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from cnnstat.check.formats.text import conclusion, location, title
 from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
-from cnnstat.report.glyphs import printable
+from cnnstat.report.terminal_text import printable
 
 
 def render(result: CheckResult) -> str:

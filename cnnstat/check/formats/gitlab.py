@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnstat.check.formats.text import fingerprints, location
 from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
-from cnnstat.report.glyphs import printable
+from cnnstat.report.terminal_text import printable
 
 REPORTED = (Status.FAIL, Status.WARN, Status.UNVERIFIED)
 """Statuses that become an issue; a skipped limit would show up as new in every merge request."""

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from cnnstat.check.formats import text
 from cnnstat.check.result import CheckResult, LayerChange, ModelResult, Status, Verdict
-from cnnstat.report import markdown
-from cnnstat.report.glyphs import cut_end, cut_start, printable
+from cnnstat.report.formats import markdown
+from cnnstat.report.terminal_text import cut_end, cut_start, printable
 
 MARKER = "<!-- cnnstat-check -->"
 """First line of the comment; who posts it finds the comment of the last run by it."""

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 
 from cnnstat.check.formats import text
 from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
-from cnnstat.report.facts import Fact, facts_page
-from cnnstat.report.glyphs import cut_start, printable
+from cnnstat.report.document import Fact
+from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
-from cnnstat.report.page import BLANK, Line, Page, plain
+from cnnstat.report.terminal_text import BLANK, Line, Page, cut_start, plain, printable
 
 WIDTH = 80
 """Columns of a table that goes into a file."""

@@ -7,7 +7,7 @@ from hashlib import sha256
 
 from cnnstat.check.limits import METRICS, Metric, Unit
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
-from cnnstat.report.glyphs import printable
+from cnnstat.report.terminal_text import printable
 
 TITLES = {
     "params": "params",

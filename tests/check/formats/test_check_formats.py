@@ -20,7 +20,7 @@ from cnnstat.check.formats import FORMATS, print_result, render
 from cnnstat.check.formats.text import conclusion, fingerprints, growth_percent, limit, value
 from cnnstat.check.result import CheckResult
 from cnnstat.errors import CnnstatError
-from cnnstat.report.glyphs import printable
+from cnnstat.report.terminal_text import printable
 
 SUFFIXES = {"table": "txt", "json": "json", "markdown": "md", "summary": "summary.md", "github": "github.txt"}
 SUFFIXES |= {"gitlab": "gitlab.json", "junit": "xml", "sarif": "sarif"}

@@ -1,11 +1,15 @@
-"""Text that any terminal can show: untrusted names made printable, symbols an encoding lacks replaced, widths."""
+"""Text that any terminal can show: untrusted names made printable, missing symbols replaced, widths, styled lines."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
-STAND_INS = {
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+REPLACEMENTS = {
     "×": "x",
     "−": "-",
     "–": "-",
@@ -54,15 +58,15 @@ def printable(text: str) -> str:
 
 
 def encodable(text: str, encoding: str) -> str:
-    """Return `text` in characters of `encoding`, at the same width: `×` becomes `x`, what has no stand-in `?`."""
+    """Return `text` in characters of `encoding`, at the same width: `×` becomes `x`, what has no replacement `?`."""
     if text.isascii() or _fits(text, encoding):
         return text
-    return "".join(c if _fits(c, encoding) else _stand_in(c) for c in text)
+    return "".join(c if _fits(c, encoding) else _replacement(c) for c in text)
 
 
-def _stand_in(character: str) -> str:
+def _replacement(character: str) -> str:
     """Return ASCII of the same width: from the list, a plain form of the same letter (`₀`, `ˣ`), or `?`."""
-    plain = STAND_INS.get(character) or unicodedata.normalize("NFKD", character)[:1]
+    plain = REPLACEMENTS.get(character) or unicodedata.normalize("NFKD", character)[:1]
     return plain if plain.isascii() and width_of(character) == 1 else "?" * width_of(character)
 
 
@@ -86,11 +90,11 @@ def width_of(text: str) -> int:
 
 def widest(texts: Iterable[str]) -> int:
     """Return the columns that the widest text takes; 0 if there is none."""
-    found = tuple(texts)
-    together = "".join(found)
+    texts = tuple(texts)
+    together = "".join(texts)
     if together.isascii() or max(together) < FIRST_COMBINING:
-        return max(map(len, found), default=0)
-    return max(map(width_of, found))
+        return max(map(len, texts), default=0)
+    return max(map(width_of, texts))
 
 
 def padded(text: str, width: int, align: str) -> str:
@@ -130,3 +134,88 @@ def cut_call(text: str, width: int) -> str:
         return f"{text[:end]}, …)"
     kind, parenthesis, _ = text.partition("(")
     return f"{kind}(…)" if parenthesis and width_of(kind) <= width - 3 else cut_end(text, width)
+
+
+WIDEST = 110
+"""Lines of running text longer than this are hard to read, however wide the terminal is."""
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Return text in lines of at most `width` columns, broken at spaces; a longer word is cut."""
+    lines: list[str] = []
+    line, used = "", 0
+    for word in text.split(" "):
+        word = cut_end(word.replace("\N{NO-BREAK SPACE}", " "), width)
+        size = width_of(word)
+        if line and used + 1 + size > width:
+            lines.append(line)
+            line, used = word, size
+        else:
+            line, used = (f"{line} {word}", used + 1 + size) if line else (word, size)
+    return [*lines, line]
+
+
+Span = tuple[str, str]
+"""Text and its rich style, an empty string for none."""
+
+Line = Sequence[Span]
+"""One line of a page."""
+
+
+class Page:
+    """Lines of styled text; rich neither parses, wraps nor measures them, which is what makes reports fast."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self.lines = tuple(lines)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the lines in the console's encoding; no styles where it shows none."""
+        from rich.segment import Segment
+        from rich.style import Style
+
+        if console.color_system is None:
+            yield Segment(encodable(str(self), options.encoding))
+            return
+        for line in self.lines:
+            for text, style in line:
+                yield Segment(encodable(text, options.encoding), Style.parse(style) if style else None)
+            yield Segment.line()
+
+    def __str__(self) -> str:
+        """Return the text without styles, each line without spaces at its end."""
+        return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in self.lines)
+
+    @property
+    def width(self) -> int:
+        """Columns of the longest line."""
+        return max((sum(width_of(text) for text, _ in line) for line in self.lines), default=0)
+
+    def __add__(self, other: Page) -> Page:
+        """Return the lines of both, one page after the other."""
+        return Page((*self.lines, *other.lines))
+
+
+class Verbatim:
+    """Text for programs (JSON, CSV) that is written as it is."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the text as one segment, in the encoding of the console."""
+        from rich.segment import Segment
+
+        yield Segment(encodable(self.text, options.encoding))
+
+
+def show(content: Page | Verbatim, console: Console) -> None:
+    """Print a page or a text; a line longer than the console is wide runs over and is never cut."""
+    console.print(content, crop=False, end="")
+
+
+BLANK: Line = ()
+
+
+def plain(text: str, style: str = "") -> Line:
+    """Return a line of one span."""
+    return ((text, style),)

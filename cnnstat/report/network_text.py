@@ -1,12 +1,16 @@
-"""Words: shapes, receptive fields and numbers as reports write them."""
+"""Network text: a network's name, shapes and receptive fields as all reports write them, and its entry in JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.op import Shape
+from cnnstat.report.document import glued
+from cnnstat.report.terminal_text import printable
 
 MISALIGNED = "misaligned"
 GLOBAL_CONTEXT = "global context"
@@ -57,31 +61,6 @@ def point_text(numbers: Sequence[int]) -> str:
     return f"({shown})" if ", " in shown else shown
 
 
-def brief_count(number: int) -> str:
-    """Return a count with three significant digits (`118 M`)."""
-    return _brief(number, 1000, ("", "K", "M", "G", "T", "P", "E"))
-
-
-def brief_bytes(number: int) -> str:
-    """Return bytes in powers of 1024 with three significant digits (`3.06 MiB`)."""
-    return _brief(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"))
-
-
-def brief_decimal_bytes(number: int) -> str:
-    """Return bytes in powers of 1000 with three significant digits (`1.61 MB`)."""
-    return _brief(number, 1000, ("B", "kB", "MB", "GB", "TB", "PB", "EB"))
-
-
-def _brief(number: int, step: int, units: Sequence[str]) -> str:
-    """Return a number in the smallest unit that leaves at most three digits before the point."""
-    power = 0
-    while power < len(units) - 1 and number >= 999.5 * step**power:
-        power += 1
-    value = number / step**power
-    decimals = 0 if power == 0 or value >= 99.95 else 1 if value >= 9.995 else 2
-    return f"{value:.{decimals}f} {units[power]}".rstrip()
-
-
 def field_notes(field: ReceptiveField | None) -> tuple[str, ...]:
     """Return the words that restrict what a receptive field's figures say."""
     if field is None:
@@ -94,26 +73,49 @@ def field_notes(field: ReceptiveField | None) -> tuple[str, ...]:
     )
 
 
-def percent(share: float) -> str:
-    """Return a share in percent with one decimal (`12.3`); what is not there at all is `0`."""
-    return f"{100 * share:.1f}" if share else "0"
+def field_text(field: ReceptiveField) -> str:
+    """Return size, stride and start of a receptive field in words."""
+    figures = (
+        f"size {axes_text(field.size, ' × ')}",
+        f"stride {axes_text(field.stride, ' × ')}",
+        f"start {point_text(field.start)}",
+    )
+    return ", ".join(map(glued, figures))
 
 
-def exact_percent(share: Fraction) -> str:
-    """Return a share in percent; `none` and `all` only if that is exactly so."""
-    if share in (0, 1):
-        return "all" if share else "none"
-    return f"{min(99.9, max(0.1, float(100 * share))):.1f} %"
+def heading(analysis: Analysis) -> str:
+    """Return the network's name and title."""
+    graph = analysis.graph
+    title = graph.about.get("title", "")
+    name = graph.name or graph.source or "network"
+    return printable(f"{name}: {title}" if title and title != name else name)
 
 
-def ratio_text(ratio: float | None) -> str:
-    """Return a ratio with three significant digits (`27.4×`); `1×` only if it is exactly so."""
-    if ratio is None or ratio == 1:
-        return "–" if ratio is None else "1×"
-    decimals = 0 if ratio >= 100 else 1 if ratio >= 10 else 2
-    return f"{ratio:,.{decimals}f}×" if ratio >= 1 else f"{ratio:.3g}×"
+def input_text(analysis: Analysis) -> str:
+    """Return the shapes and dtypes of the inputs, and the dtype of everything else where it is another."""
+    graph = analysis.graph
+    inputs = (
+        f"{printable(i.name) + ' ' if len(graph.inputs) > 1 else ''}{shape_text(i.shape)} {i.dtype}"
+        for i in graph.inputs
+    )
+    model = "" if all(i.dtype == graph.dtype for i in graph.inputs) else f", model {graph.dtype}"
+    return f"input {', '.join(inputs)}{model}"
 
 
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun (`1 layer`, `21 layers`)."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
+def has_common_batch(analysis: Analysis) -> bool:
+    """Return whether the first axis of every tensor is the batch, so that tables can leave it out."""
+    batch = batch_of(analysis)
+    return all(shape and shape[0] == batch for shapes in analysis.values.outputs for shape in shapes)
+
+
+def batch_of(analysis: Analysis) -> int:
+    """Return the size of the first input's first axis."""
+    shape = analysis.graph.inputs[0].shape if analysis.graph.inputs else ()
+    return shape[0] if shape else 1
+
+
+def model_values(analysis: Analysis) -> dict[str, Any]:
+    """Return what was analyzed, for JSON."""
+    graph = analysis.graph
+    inputs = [list(i.shape) for i in graph.inputs]
+    return {"name": graph.name, "source": graph.source, "inputs": inputs, "dtype": graph.dtype}

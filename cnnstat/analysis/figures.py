@@ -1,0 +1,152 @@
+"""Figures: every number that cnnstat computes of a layer or a network, declared once.
+
+Columns of tables, keys of JSON, lines of comparisons, published figures and limits follow from FIGURES. A new figure
+is a pass that computes it, a field of `Layer` or `Totals` that holds it, and one entry here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import Any
+
+from cnnstat.numbers import Unit
+
+ON_REQUEST = 99
+"""Importance of a column that is shown only if asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number of a network, and of its layers where they have it.
+
+    key: its name in JSON, comparisons, published figures and limits.
+    title, name: what tables and limits call it, and what a line of a comparison does.
+    doc: one line that says what is counted; unit: how it is printed.
+    layer, total: where `Layer` and `Totals` hold it, empty where they do not; the last word is the key of a column
+        or of the layers in JSON.
+    adds_up: whether the layers' values add up to the total.
+    column: the head of its column if that is not the title; importance: how long a narrow terminal keeps the
+        column, 1 longest; share_importance: the same of its column of percentages, 0 for none.
+    usually: what it says nothing beside: `0`, or the key of a figure that it mostly equals.
+    is_part: whether it is only a part of another figure, which has no column, key or line of its own.
+    in_layers: whether JSON tells it of each layer.
+    scales_with_batch: whether it is proportional to the batch; published figures are for one input.
+    limit: the option that limits it, without dashes; bounds: the limits that it may have.
+    explained_by: the figure of a layer that shows which layers are to blame for a broken limit; its own if empty.
+    at_least: whether it is only a lower bound where a layer's work could not be counted.
+    """
+
+    key: str
+    title: str
+    name: str
+    doc: str
+    unit: Unit = Unit.COUNT
+    layer: str = ""
+    total: str = ""
+    adds_up: bool = True
+    column: str = ""
+    importance: int = ON_REQUEST
+    share_importance: int = 0
+    usually: str = ""
+    is_part: bool = False
+    in_layers: bool = True
+    scales_with_batch: bool = False
+    limit: str = ""
+    bounds: tuple[str, ...] = ("max", "min", "max_increase")
+    explained_by: str = ""
+    at_least: bool = False
+    of: Callable[[Any], int] = field(init=False, repr=False, compare=False)
+    """The value of a whole network, from its Totals."""
+    of_layer: Callable[[Any], int] = field(init=False, repr=False, compare=False)
+    """The value of one layer."""
+
+    def __post_init__(self) -> None:
+        """Prepare the look-up of attributes, which happens for every cell of a table."""
+        object.__setattr__(self, "of", attrgetter(self.total or self.key))
+        object.__setattr__(self, "of_layer", attrgetter(self.layer or self.key))
+
+
+FIGURES = (
+    Figure(
+        key="params", title="params", name="parameters", doc="parameters, frozen ones included",
+        layer="params", total="params", importance=2, share_importance=11, limit="max-params",
+    ),
+    Figure(
+        key="trainable_params", title="trainable", name="trainable parameters", doc="parameters that are learnt",
+        layer="trainable_params", total="trainable_params", importance=15, usually="params", in_layers=False,
+    ),
+    Figure(
+        key="buffers", title="buffers", name="buffers", doc="numbers that are stored but not learnt",
+        layer="buffers", total="buffers", importance=16, usually="0", in_layers=False,
+    ),
+    Figure(
+        key="macs", title="MACs", name="MACs",
+        doc="multiply-accumulates of convolutions, linear layers and matrix products",
+        layer="macs", total="macs", importance=3, share_importance=9, scales_with_batch=True, limit="max-macs",
+        at_least=True,
+    ),
+    Figure(
+        key="flops", title="FLOPs", name="FLOPs", doc="floating-point operations: 2 × MACs and everything else",
+        layer="flops", total="flops", importance=10, scales_with_batch=True, limit="max-flops", at_least=True,
+    ),
+    Figure(
+        key="moved_bytes", title="moved", name="bytes moved", unit=Unit.BYTES,
+        doc="bytes that one pass reads and writes: inputs, weights and outputs of every layer, each once",
+        layer="moved_bytes", total="moved_bytes", limit="max-moved-memory", at_least=True,
+    ),
+    Figure(key="layers", title="layers", name="layers", doc="calls of ops", unit=Unit.ITEMS, total="layers"),
+    Figure(
+        key="params_bytes", title="parameter memory", name="parameter memory", unit=Unit.BYTES,
+        doc="bytes of all parameters", total="memory.params_bytes",
+    ),
+    Figure(
+        key="activation_bytes", title="activations", name="outputs of all layers", unit=Unit.BYTES,
+        doc="bytes of all output tensors", layer="output_bytes", total="memory.activation_bytes", column="memory",
+        importance=6, scales_with_batch=True, limit="max-activation-memory",
+    ),
+    Figure(
+        key="weighted_activation_bytes", title="conv + fc memory", name="conv + linear outputs", unit=Unit.BYTES,
+        doc="bytes of the outputs of convolutions and linear layers", total="memory.weighted_activation_bytes",
+        scales_with_batch=True,
+    ),
+    Figure(
+        key="peak_inference_bytes", title="peak inference", name="peak of inference", unit=Unit.BYTES,
+        doc="most bytes of activations that inference holds at a time", total="memory.peak_inference_bytes",
+        adds_up=False, scales_with_batch=True, limit="max-peak-memory", explained_by="output_bytes",
+    ),
+    Figure(
+        key="training_bytes", title="training", name="training", unit=Unit.BYTES,
+        doc="bytes of a training step: parameters, gradients, optimizer state and saved tensors",
+        total="memory.training_bytes", adds_up=False, limit="max-training-memory", explained_by="output_bytes",
+        at_least=True,
+    ),
+    Figure(
+        key="buffers_bytes", title="buffer memory", name="buffers", unit=Unit.BYTES, doc="bytes of all buffers",
+        total="memory.buffers_bytes", is_part=True,
+    ),
+    Figure(
+        key="gradient_bytes", title="gradients", name="gradients", unit=Unit.BYTES,
+        doc="bytes of the gradients of all trainable parameters", total="memory.gradient_bytes", is_part=True,
+    ),
+    Figure(
+        key="optimizer_bytes", title="optimizer state", name="optimizer state", unit=Unit.BYTES,
+        doc="bytes that the optimizer keeps for each trainable parameter", total="memory.optimizer_bytes", is_part=True,
+    ),
+    Figure(
+        key="saved_bytes", title="kept for backward", name="kept for backward", unit=Unit.BYTES,
+        doc="bytes of the tensors that the backward pass needs", total="memory.saved_bytes", adds_up=False,
+        is_part=True,
+    ),
+)  # fmt: skip
+"""Every figure, in the order of columns and JSON."""
+
+LAYER_FIGURES = tuple(figure for figure in FIGURES if figure.layer)
+"""The figures of single layers."""
+
+TOTAL_FIGURES = tuple(figure for figure in FIGURES if figure.total and not figure.is_part)
+"""The figures of whole networks that have a key and a line of their own."""
+
+CONVENTION = "MACs are of convolutions, linear layers and matrix products; FLOPs are 2 × MACs and everything else"
+"""What is counted, in one line."""

@@ -1,0 +1,94 @@
+"""Document: what there is to say about one subject, without a format; every format renders any document.
+
+A subject is one file in subjects/ with a function that makes its document, for example of a list of networks:
+
+    def document(analyses: Sequence[Analysis]) -> Document:
+        table = Table(COLUMNS, analyses)
+        return Document(blocks=lambda: [table], data=lambda: {"schema": SCHEMA, "networks": table.objects()},
+                        listed=("networks",))
+
+    report.write(document(analyses), "markdown", console)
+
+A format is one file in formats/ with `render(document) -> str`, which names no subject and knows the four kinds of
+blocks, and one line in `cnnstat.report.FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from cnnstat.report.table import Table
+from cnnstat.report.terminal_text import Line
+
+SCHEMA = "cnnstat/1"
+"""Name and version of the JSON contract of all subjects that have none of their own."""
+
+
+class Fact(NamedTuple):
+    """A label and what is to be said; an empty label continues the fact above. Text keeps no-break spaces whole."""
+
+    label: str
+    text: str
+    style: str = ""
+
+
+def glued(text: str) -> str:
+    """Return text that is never wrapped inside."""
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Labelled statements, one below the other."""
+
+    facts: Sequence[Fact]
+
+
+class Chart(Protocol):
+    """Something drawn; formats that cannot draw leave it out."""
+
+    def lines(self, width: int) -> Sequence[Line]:
+        """Return the drawing in characters, fitted to a width."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph of text that is shown as it is; a terminal wraps it at spaces, in one style."""
+
+    text: str
+    style: str = ""
+
+
+Block = Table | Facts | Chart | Text
+
+
+def no_blocks() -> Sequence[Block]:
+    """Return no blocks."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One subject in any format.
+
+    title, subtitle: its heading, and one more line of it; empty for none.
+    blocks: makes the tables, facts, charts and texts, for formats that people read.
+    data: makes the values under the JSON contract; `listed` names the keys whose entries get a line each.
+    records: the table that programs get as CSV; None for the first table of the blocks.
+    caption: what is counted and how, for formats that leave facts out.
+    Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
+    """
+
+    title: str = ""
+    subtitle: str = ""
+    blocks: Callable[[], Iterable[Block]] = no_blocks
+    data: Callable[[], Mapping[str, Any]]
+    listed: tuple[str, ...] = ()
+    records: Table | None = None
+    caption: str = ""
+
+    def tables(self) -> list[Table]:
+        """Return the tables among the blocks."""
+        return [block for block in self.blocks() if isinstance(block, Table)]

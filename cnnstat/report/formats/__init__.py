@@ -1,0 +1,1 @@
+"""Formats: one file each, which renders any document and names no subject."""

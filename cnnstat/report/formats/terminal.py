@@ -1,0 +1,61 @@
+"""Terminal: a document as lines of styled text, fitted to a width."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from cnnstat.report.document import Block, Document, Fact, Facts, Text
+from cnnstat.report.table import Table
+from cnnstat.report.terminal_text import BLANK, WIDEST, Line, Page, plain, width_of, wrapped
+from cnnstat.report.text_table import table_lines
+
+
+def page(document: Document, width: int) -> Page:
+    """Return the heading and the blocks with blank lines between them, and last the footnotes."""
+    lines: list[Line] = [plain(line, "bold") for line in wrapped(document.title, width) if line]
+    lines += [plain(line) for line in wrapped(document.subtitle, width) if line]
+    footnotes: list[Fact] = []
+    for block in document.blocks():
+        part = _lines(block, width)
+        lines += [*([BLANK] if lines and part else []), *part]
+        footnotes += _footnotes(block)
+    if footnotes:
+        lines += [BLANK, *facts_page(footnotes, width).lines]
+    return Page(lines)
+
+
+def text(document: Document, width: int) -> str:
+    """Return the same as plain text."""
+    return str(page(document, width)).rstrip("\n")
+
+
+def facts_page(facts: Iterable[Fact], width: int) -> Page:
+    """Return the facts below each other: labels in one column, texts wrapped beside them."""
+    facts = tuple(facts)
+    indent = max((width_of(fact.label) for fact in facts), default=0) + 2
+    lines: list[Line] = []
+    for fact in facts:
+        label = fact.label
+        for line in wrapped(fact.text, max(20, min(width, WIDEST) - indent)):
+            lines.append(((label + " " * (indent - width_of(label)), "bold"), (line, fact.style)))
+            label = ""
+    return Page(lines)
+
+
+def _lines(block: Block, width: int) -> Sequence[Line]:
+    if isinstance(block, Table):
+        title = [plain(block.title, "bold"), BLANK] if block.title else []
+        return [*title, *table_lines(block, width)]
+    if isinstance(block, Facts):
+        return facts_page(block.facts, width).lines
+    if isinstance(block, Text):
+        return [plain(line, block.style) for line in wrapped(block.text, width)]
+    return block.lines(width)
+
+
+def _footnotes(block: Block) -> list[Fact]:
+    """Return the texts that a table shows numbers of."""
+    if not isinstance(block, Table):
+        return []
+    texts = (dict.fromkeys(map(column.cell, block.rows)) for column in block.columns if column.is_footnote)
+    return [Fact(f"[{number}]", note) for notes in texts for number, note in enumerate(notes, start=1)]

@@ -1,0 +1,1 @@
+"""Subjects: one file for each thing that is reported, which makes its document."""

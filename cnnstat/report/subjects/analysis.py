@@ -1,0 +1,367 @@
+"""Analysis: every layer of a network and its totals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from operator import attrgetter
+from typing import Any
+
+from cnnstat.analysis.analysis import Analysis, Layer, Totals
+from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, TOTAL_FIGURES, Figure
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
+from cnnstat.numbers import binary_bytes, count, percent, plural
+from cnnstat.report import network_text
+from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
+from cnnstat.report.network_text import batch_of, has_common_batch, heading, input_text, model_values
+from cnnstat.report.table import ON_REQUEST, Column, Group, Kind, Layout, Table, View, block_of, last, layered, summed
+from cnnstat.report.terminal_text import cut_call, cut_start, printable
+
+LISTED = 5
+"""Names that a list in the summary shows before it says how many more there are."""
+
+LAYOUT = Layout(
+    steps=(
+        ("name", 15), ("op", 17), ("params", None), ("name", 24), ("op", 26), ("macs", None), ("output_bytes", None),
+        ("name", 40), ("op", 44),
+    )
+)  # fmt: skip
+
+
+def document(analysis: Analysis, view: View | None = None) -> Document:
+    """Return the layers that a view shows, and the totals, which are always those of the whole network."""
+    view = view or AnalysisView()
+    table = layer_table(analysis, view)
+    return Document(
+        title=heading(analysis),
+        subtitle=input_text(analysis),
+        blocks=lambda: (table, Facts(tuple(summary(analysis, table.rows)))),
+        data=lambda: _values(analysis, table.rows, view.depth),
+        listed=("layers",),
+        records=table,
+        caption=f"{'At least, as layers are not counted: ' if analysis.uncounted else ''}{CONVENTION}",
+    )
+
+
+def layer_table(analysis: Analysis, view: View) -> Table:
+    """Return the table of layers as a view wants it."""
+    skipped = 1 if has_common_batch(analysis) else 0
+    columns = layer_columns(analysis.totals, analysis.graph.blocks, skipped, view.depth)
+    return layered(columns, analysis.layers, view, layout=LAYOUT)
+
+
+# Columns --------------------------------------------------------------------------------------------------------------
+
+
+def layer_columns(
+    totals: Totals | None = None, blocks: Any = None, skipped_axes: int = 0, depth: int | None = None
+) -> tuple[Column, ...]:
+    """Return every column of a table of layers, in the order in which tables show them.
+
+    totals: what shares are of; blocks: what folded blocks are called; skipped_axes: axes of shapes that text leaves
+    out, which is the batch; depth: to which names of inputs are folded.
+    """
+    blocks = blocks or {}
+
+    def inputs(group: Group[Layer]) -> str:
+        return ", ".join(_inputs(group, depth))
+
+    def shapes(group: Group[Layer]) -> str:
+        return network_text.shapes_text([shape[skipped_axes:] for shape in _input_shapes(group)])
+
+    def output(group: Group[Layer]) -> str:
+        return "" if group.is_sum else network_text.shape_text(group.items[-1].output_shape[skipped_axes:])
+
+    figures = [column for figure in LAYER_FIGURES for column in _figure_columns(figure, totals)]
+    return (
+        Column(
+            "name", "layer", attrgetter("name"), least=10, cut=cut_start, is_code=True, importance=1, style="cyan",
+            doc="path of the layer",
+        ),
+        Column(
+            "op", "operation", lambda group: _op(group, blocks), least=12, cut=cut_call, is_code=True, importance=4,
+            doc="the operation with its arguments",
+        ),
+        Column(
+            "kind", "kind", lambda group: _op_kind(group, blocks), least=8, is_code=True, importance=ON_REQUEST,
+            doc="the operation without arguments",
+        ),
+        Column(
+            "inputs", "inputs", inputs, least=12, is_code=True, importance=17,
+            informs=lambda group: len(_inputs(group, depth)) > 1, doc="layers that it reads",
+        ),
+        Column(
+            "input_shape", "input", _input_shapes, shapes, least=10, is_code=True, importance=8,
+            doc="shapes of the input tensors",
+        ),
+        Column(
+            "output_shape", "output", last(attrgetter("output_shape")), output, "right", importance=5,
+            doc="shape of the (first) output tensor",
+        ),
+        *figures,
+        Column(
+            "receptive_field", "RF", _field_size, _field_text, "right", importance=7,
+            doc="size of the receptive field, in input pixels",
+        ),
+        Column(
+            "rf_stride", "RF stride", lambda group: _of_field(group, "stride"), _stride_text, "right", importance=12,
+            doc="input pixels between neighbouring outputs",
+        ),
+        Column(
+            "rf_start", "RF start", lambda group: _of_field(group, "start"), _start_text, "right", importance=14,
+            doc="where the first output's receptive field begins",
+        ),
+        Column(
+            "rf_note", "RF note", _field_note, least=11, is_code=True, importance=13,
+            informs=lambda group: network_text.field_notes(_field(group)),
+            doc="what restricts the receptive field's figures",
+        ),
+    )  # fmt: skip
+
+
+def _figure_columns(figure: Figure, totals: Totals | None) -> Iterator[Column]:
+    """Yield the column of a figure, and that of its share of the total if it has one."""
+    key, value, unit = figure.layer, summed(figure.of_layer), figure.unit
+    usual = summed(attrgetter(figure.usually)) if figure.usually not in ("", "0") else None
+    yield Column(
+        key, figure.column or figure.title, value, lambda group: unit.exact(value(group)), "right",
+        brief=lambda group: unit.brief(value(group)), importance=figure.importance,
+        informs=None if usual is None else lambda group: value(group) != usual(group), doc=figure.doc,
+    )  # fmt: skip
+    if figure.share_importance:
+        whole = figure.of(totals) if totals else 0
+
+        def share(group: Group[Layer]) -> float:
+            return sum(figure.of_layer(layer) / whole for layer in group.items) if whole else 0.0
+
+        yield Column(
+            f"{key}_share", f"% {figure.title}", share, lambda group: percent(share(group)), "right",
+            importance=figure.share_importance, doc=f"share of all {figure.name}",
+        )  # fmt: skip
+
+
+def _op(group: Group[Layer], blocks: Any) -> str:
+    layers = plural(len(group.items), "layer")
+    if group.kind is Kind.BLOCK:
+        return f"{_op_kind(group, blocks)} ({layers})"
+    return str(group.items[0].op) if group.kind is Kind.LAYER else layers if group.kind is Kind.TOTAL else ""
+
+
+def _op_kind(group: Group[Layer], blocks: Any) -> str:
+    """Return the kind of an op, or what the network calls a folded block."""
+    if group.kind is Kind.BLOCK:
+        return str(blocks.get(group.name, "block"))
+    return "" if group.is_sum else group.items[0].op.kind
+
+
+def _inputs(group: Group[Layer], depth: int | None) -> tuple[str, ...]:
+    """Return the names that a group reads, as a folded table shows them."""
+    names = () if group.is_sum else group.items[0].inputs
+    return names if depth is None else tuple(block_of(name, depth)[0] for name in names)
+
+
+def _input_shapes(group: Group[Layer]) -> tuple[tuple[int, ...], ...]:
+    return () if group.is_sum else group.items[0].input_shapes
+
+
+def _field(group: Group[Layer]) -> ReceptiveField | None:
+    return None if group.is_sum else group.items[-1].receptive_field
+
+
+def _sees_whole_input(group: Group[Layer]) -> bool:
+    return not group.is_sum and group.items[-1].sees_whole_input
+
+
+def _of_field(group: Group[Layer], name: str) -> Any:
+    field = _field(group)
+    return None if field is None else getattr(field, name)
+
+
+def _field_size(group: Group[Layer]) -> tuple[int, ...] | str | None:
+    """Return the size of the receptive field, `whole input`, or None where there is none."""
+    if _sees_whole_input(group):
+        return network_text.WHOLE_INPUT
+    size: tuple[int, ...] | None = _of_field(group, "size")
+    return size
+
+
+def _field_text(group: Group[Layer]) -> str:
+    """Return the receptive field's size, with * where `rf_note` says more."""
+    if _sees_whole_input(group):
+        return "whole"
+    field = _field(group)
+    if field is None:
+        return "" if group.is_sum else "–"
+    return network_text.axes_text(field.size) + "*" * bool(network_text.field_notes(field))
+
+
+def _field_note(group: Group[Layer]) -> str:
+    """Return the words that go with the receptive field."""
+    if _sees_whole_input(group):
+        return network_text.WHOLE_INPUT
+    return ", ".join(network_text.field_notes(_field(group)))
+
+
+def _stride_text(group: Group[Layer]) -> str:
+    field = _field(group)
+    return network_text.axes_text(field.stride) if field else ""
+
+
+def _start_text(group: Group[Layer]) -> str:
+    field = _field(group)
+    return network_text.point_text(field.start) if field else ""
+
+
+class AnalysisView(View):
+    """What a user wants to see of an analysis."""
+
+    keys = tuple(column.key for column in layer_columns())
+
+
+# Summary --------------------------------------------------------------------------------------------------------------
+
+
+def summary(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
+    """Yield the totals in words, each with the convention it follows; `rows` are those that the table shows."""
+    yield from _work(analysis)
+    yield from _memory(analysis)
+    yield from _receptive_field(analysis, rows)
+    left_out = ", left out of the shapes above" if has_common_batch(analysis) else ""
+    yield Fact("batch", f"{batch_of(analysis):,}{left_out}")
+    names = analysis.uncounted
+    if names:
+        more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+        listed = ", ".join(map(printable, names[:LISTED]))
+        yield Fact("not counted", f"{listed}{more}; MACs and FLOPs are at least what is printed", "yellow")
+    for warning in analysis.warnings:
+        yield Fact("warning", printable(warning), "yellow")
+
+
+def _exact_and_short(number: int) -> str:
+    """Return a count in full, and with a suffix if it is long: `138,357,544 (138.4 M)`."""
+    return glued(f"{number:,}" if number < 10_000 else f"{number:,} ({count(number)})")
+
+
+def _work(analysis: Analysis) -> Iterator[Fact]:
+    totals = analysis.totals
+    at_least = "at least " if analysis.uncounted else ""
+    frozen = totals.params - totals.trainable_params
+    trainable = glued(f"{totals.trainable_params:,} trainable") if frozen else "all trainable" if totals.params else ""
+    buffers = glued(f"{totals.buffers:,} more in buffers") if totals.buffers else ""
+    yield Fact("parameters", ", ".join(filter(None, (_exact_and_short(totals.params), trainable, buffers))))
+    meaning = "multiply-accumulates of convolutions, linear layers and matrix products"
+    yield Fact("MACs", f"{at_least}{_exact_and_short(totals.macs)}: {meaning}")
+    parts = " + ".join(glued(f"{name} {count(part)}") for name, part in totals.flop_parts.items() if part)
+    yield Fact("FLOPs", f"{at_least}{_exact_and_short(totals.flops)}{' = ' * bool(parts)}{parts}")
+
+
+def _memory(analysis: Analysis) -> Iterator[Fact]:
+    memory = analysis.totals.memory
+    buffers = f", {glued(binary_bytes(memory.buffers_bytes))} more in buffers" if memory.buffers_bytes else ""
+    yield Fact("memory", f"{_bytes(memory.params_bytes)} parameters{buffers}")
+    yield Fact("", f"{_bytes(memory.activation_bytes)} outputs of all layers")
+    yield Fact("", f"{_bytes(memory.weighted_activation_bytes)} outputs of convolutions and linear layers only")
+    peak = "" if memory.peak_at is None else f", reached at {printable(analysis.graph.nodes[memory.peak_at].name)}"
+    yield Fact("", f"{_bytes(memory.peak_inference_bytes)} peak of inference: tensors alive at once{peak}")
+    parts = (
+        ("parameters", memory.params_bytes),
+        ("gradients", memory.gradient_bytes),
+        ("optimizer state", memory.optimizer_bytes),
+        ("kept for backward", memory.saved_bytes),
+    )
+    sums = " + ".join(glued(f"{name} {binary_bytes(part)}") for name, part in parts)
+    yield Fact("", f"{_bytes(memory.training_bytes)} training = {sums}")
+
+
+def _bytes(number: int) -> str:
+    """Return bytes in powers of 1024, as wide as the widest, so that the list of memory totals is aligned."""
+    return glued(f"{binary_bytes(number):>10}")
+
+
+def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
+    """Yield the network's receptive field, and what the notes on single layers mean."""
+    fields, field = analysis.fields, analysis.totals.receptive_field
+    if field is None or fields.total_at is None:
+        is_whole = any(map(_sees_whole_input, rows))
+        yield Fact("receptive field", network_text.WHOLE_INPUT if is_whole else "none: no input has spatial axes")
+        return
+    where = printable(analysis.graph.value_name(fields.total_at.value))
+    after = "" if fields.total_at in analysis.graph.outputs else ", the last map before the whole input is seen"
+    yield Fact("receptive field", f"{network_text.field_text(field)}, at {where}{after}")
+    notes = {note for row in rows for note in network_text.field_notes(_field(row))}
+    for note, meaning in network_text.NOTES.items():
+        if note in notes:
+            yield Fact("", f"* {note}{_since(field) if note == network_text.MISALIGNED else ''}: {meaning}")
+
+
+def _since(field: ReceptiveField) -> str:
+    """Return where strides first differed, if they differ in the network's own field."""
+    return f" from {printable(field.misaligned_at)} on" if field.misaligned_at else ""
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None) -> dict[str, Any]:
+    """Return totals and layers under the contract: integers raw, sizes in bytes; columns are always all."""
+    coverage: dict[str, Any] = {"ops": len(analysis.graph.nodes), "uncounted": list(analysis.uncounted)}
+    return {
+        "schema": SCHEMA,
+        "model": model_values(analysis),
+        "totals": total_values(analysis.totals),
+        "coverage": {**coverage, "notes": list(analysis.notes)} if analysis.notes else coverage,
+        "layers": [_row_values(row, analysis.graph.blocks, depth) for row in rows],
+    }
+
+
+def total_values(totals: Totals) -> dict[str, Any]:
+    """Return the figures of a whole network, those of its memory under `memory`."""
+    values: dict[str, Any] = {}
+    for figure in TOTAL_FIGURES:
+        *folders, key = figure.total.split(".")
+        place = values
+        for folder in folders:
+            place = place.setdefault(folder, {})
+        place[key] = figure.of(totals)
+    field = totals.receptive_field
+    return {**values, "receptive_field": None if field is None else _geometry(field)}
+
+
+def layer_values(layer: Layer) -> dict[str, Any]:
+    """Return the entry of one layer."""
+    return _row_values(Group(layer.name, (layer,)), {}, None)
+
+
+def _row_values(row: Group[Layer], blocks: Any, depth: int | None) -> dict[str, Any]:
+    """Return the entry of one layer, or of one folded block."""
+    field = _field(row)
+    figures = {f.layer: sum(map(f.of_layer, row.items)) for f in LAYER_FIGURES if f.in_layers}
+    return {
+        "name": row.name,
+        "op": _op_kind(row, blocks),
+        "inputs": list(_inputs(row, depth)),
+        "input_shapes": [list(shape) for shape in _input_shapes(row)],
+        "output_shape": list(row.items[-1].output_shape),
+        **figures,
+        "receptive_field": None if field is None else _field_values(field),
+    }
+
+
+def _geometry(field: ReceptiveField) -> dict[str, Any]:
+    """Return size, stride and start along each axis."""
+    return {"size": list(field.size), "stride": _strides(field.stride), "start": list(field.start)}
+
+
+def _strides(strides: Sequence[Fraction | None]) -> list[int | float | None]:
+    """Return strides as integers where they are whole; null where branches of different stride have met."""
+    return [None if s is None else int(s) if s.denominator == 1 else float(s) for s in strides]
+
+
+def _field_values(field: ReceptiveField) -> dict[str, Any]:
+    """Return the geometry and whether it is exact; what else restricts it only where it does."""
+    restrictions = {
+        **({} if field.aligned else {"aligned": False}),
+        **({} if field.centred else {"centred": False}),
+        **({"global_context": True} if field.global_context else {}),
+    }
+    return {**_geometry(field), "exact": field.exact, **restrictions}
