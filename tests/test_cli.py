@@ -152,7 +152,7 @@ def test_json_is_the_contract(run: Run) -> None:
     assert document["schema"] == "cnnstat/1"
     assert set(document["model"]) == {"name", "source", "inputs", "dtype"}
     assert set(document["totals"]) == {
-        "params", "trainable_params", "buffers", "macs", "flops", "layers", "memory", "receptive_field",
+        "params", "trainable_params", "buffers", "macs", "flops", "moved_bytes", "layers", "memory", "receptive_field",
     }  # fmt: skip
     assert set(document["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
@@ -167,6 +167,7 @@ def test_json_is_the_contract(run: Run) -> None:
         "params": 1792,
         "macs": 86704128,
         "flops": 2 * 86704128 + 64 * 224 * 224,
+        "moved_bytes": (3 * 224 * 224 + 1792 + 64 * 224 * 224) * 4,
         "output_bytes": 64 * 224 * 224 * 4,
         "receptive_field": {"size": [3, 3], "stride": [1, 1], "start": [-1, -1], "exact": True},
     }
