@@ -72,7 +72,6 @@ def _requested_or(tree: Tree, name: str, requested: Mapping[str, Any]) -> Any:
 
 
 def _uses(tree: Any, names: Container[str]) -> list[str]:
-    """Return the variables that a value is made of."""
     return [word for word in words_in(tree) if word in names] if isinstance(tree, Tree) else []
 
 

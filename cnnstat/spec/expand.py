@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 
 from cnnstat.errors import Location, SpecError, did_you_mean
@@ -142,16 +143,14 @@ class Expander:
         """Add a node and return its tensor; a node that reads something unknown is left out."""
         self._letters += len(name)
         if self._letters > _MAX_LETTERS:
-            message = (
-                f"the names of all layers have more than {_MAX_LETTERS:,} letters together by here; use shorter ones"
-            )
-            raise Abandoned(message, meta.location)
+            bound = f"more than {_MAX_LETTERS:,} letters together by here"
+            raise Abandoned(f"the names of all layers have {bound}; use shorter ones", meta.location)
         shares = None if meta.share is None else self._shared(meta.share, scope)
         self.values[name] = None
         is_frozen = self._is_frozen(meta, scope)
         known = tuple(source for source in sources if source is not None)
         if len(known) < len(sources):
-            return None
+            return None  # what it reads is at fault already; shapes made up for it would only raise more errors
         if SEVERAL_INPUTS in known:
             fail(meta.location, "the network has several inputs; say with from: which one this layer reads")
         self.nodes.append(Node(name, op, known, shares, not is_frozen, meta.location))
@@ -213,7 +212,6 @@ class Expander:
         return self._node(name, op, meta, ends, scope)
 
     def _sources(self, meta: Meta, scope: Scope, current: Tensor) -> list[Tensor]:
-        """Return the tensors an item reads: those behind `from:`, else the one before it."""
         if meta.reads is None:
             return [current]
         names = [(name, each.location) for each in meta.reads for name in scope.names(each)]
@@ -239,7 +237,6 @@ class Expander:
         return tensor if tensor is None or match["output"] is None else Edge(tensor.value, int(match["output"]))
 
     def _no_reference(self, name: str, scope: Scope) -> str:
-        """Return the message for a name that nothing before has."""
         near = (value[len(scope.path) :] for value in reversed(self.values) if value.startswith(scope.path))
         hint = did_you_mean(name, islice(near, _MAX_CANDIDATES))
         hint = hint or did_you_mean(name, islice(reversed(self.values), _MAX_CANDIDATES))
@@ -267,7 +264,12 @@ class Expander:
 
 def automatic_stem(op: Op) -> str:
     """Return the stem of automatic names: `conv` for Conv2d, `leakyrelu` for LeakyReLU."""
-    return op.short_name or _DIMENSION.sub("", op.kind).lower()
+    return op.short_name or _kind_stem(op.kind)
+
+
+@lru_cache(maxsize=1024)
+def _kind_stem(kind: str) -> str:
+    return _DIMENSION.sub("", kind).lower()
 
 
 def _check_unshared(meta: Meta) -> None:
@@ -279,7 +281,6 @@ def _check_unshared(meta: Meta) -> None:
 
 
 def _only(sources: list[Tensor], location: Location) -> Tensor:
-    """Return the single tensor that a block or group starts from."""
     if len(sources) != 1:
         fail(location, "a block or group starts from one tensor; read the others inside with from:")
     return sources[0]

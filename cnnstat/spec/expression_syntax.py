@@ -155,7 +155,6 @@ def _check_tree(tree: ast.expr, text: str) -> None:
 
 
 def _check_literal(node: ast.Constant) -> None:
-    """Raise ExpressionError unless a literal is a number of sane size, a text, a truth value or None."""
     if not isinstance(node.value, (int, float, str)) and node.value is not None:
         raise ExpressionError(f"{quoted(ast.unparse(node))} is not allowed in a spec", node.col_offset)
     bounded(node.value, node.col_offset)

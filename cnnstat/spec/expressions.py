@@ -10,7 +10,7 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from cnnstat.errors import did_you_mean
 from cnnstat.spec.expression_syntax import MAX_LENGTH, ExpressionError, bounded, count_elements, quoted
@@ -24,45 +24,14 @@ RESERVED = frozenset({*_WORDS, *_ENGLISH})
 _MISSING = object()
 
 
-class Variables(Mapping[str, Any]):
-    """Variables of one scope in front of those around it; nothing is copied, however often a scope is entered."""
+def is_number(value: Any) -> bool:
+    """Whether a value is a number; true and false are none, although Python counts them among the integers."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
-    __slots__ = ("_outer", "_own", "budget")
 
-    def __init__(self, own: Mapping[str, Any], outer: Variables | None = None, budget: Budget | None = None) -> None:
-        self._own = own
-        self._outer = outer
-        self.budget: Budget = outer.budget if outer is not None else budget or Budget()
-
-    def __getitem__(self, name: str) -> Any:
-        value = self.get(name, _MISSING)
-        if value is _MISSING:
-            raise KeyError(name)
-        return value
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return the value of a variable, the innermost of that name, or `default`."""
-        scope: Variables | None = self
-        while scope is not None:
-            if name in scope._own:
-                return scope._own[name]
-            scope = scope._outer
-        return default
-
-    def __contains__(self, name: object) -> bool:
-        scope: Variables | None = self
-        while scope is not None:
-            if name in scope._own:
-                return True
-            scope = scope._outer
-        return False
-
-    def __iter__(self) -> Iterator[str]:
-        names = {} if self._outer is None else dict.fromkeys(self._outer)
-        return iter(names | dict.fromkeys(self._own))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+def is_whole_number(value: Any, most: int) -> bool:
+    """Whether a value is a whole number from 0 to `most`."""
+    return is_number(value) and isinstance(value, int) and 0 <= value <= most
 
 
 def _multiply(left: Any, right: Any) -> Any:
@@ -77,7 +46,6 @@ def _multiply(left: Any, right: Any) -> Any:
 
 
 def _divide(left: Any, right: Any) -> Any:
-    """Return the quotient, as an integer where it is one."""
     if isinstance(left, int) and isinstance(right, int) and left % right == 0:
         return left // right
     return left / right
@@ -125,157 +93,199 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-def evaluate(node: ast.expr, variables: Variables, words: tuple[str, ...] = ()) -> Any:
-    """Return the value of a parsed expression; a bare word out of `words` that is no variable means itself.
+def refuse(node: ast.expr, message: str) -> NoReturn:
+    """Raise an ExpressionError at a node of the syntax tree."""
+    raise ExpressionError(message, node.col_offset) from None
 
-    Raises ExpressionError, and Abandoned when the budget of the variables is spent.
+
+class Variables(Mapping[str, Any]):
+    """Variables of one scope in front of those around it, and the values of expressions over them.
+
+    Nothing is copied, however often a scope is entered; `budget` bounds the work of all scopes of a spec together.
     """
-    if isinstance(node, ast.Constant):
-        return node.value
-    variables.budget.spend(1)
-    if isinstance(node, ast.Name):
-        return _name(node, variables, words)
-    handler = _HANDLERS.get(type(node))
-    if handler is None:
-        raise ExpressionError(f"{quoted(ast.unparse(node))} is not allowed in a spec", node.col_offset)
-    return handler(node, variables)
 
+    __slots__ = ("_outer", "_own", "budget")
 
-def _result(value: Any, node: ast.expr, variables: Variables) -> Any:
-    """Return a computed value unless it is too large; lists cost as many steps as they are long."""
-    if isinstance(value, list):
-        variables.budget.spend(count_elements(value))
-    return bounded(value, node.col_offset)
+    def __init__(self, own: Mapping[str, Any], outer: Variables | None = None, budget: Budget | None = None) -> None:
+        self._own = own
+        self._outer = outer
+        self.budget: Budget = outer.budget if outer is not None else budget or Budget()
 
-
-def _name(node: ast.Name, variables: Variables, words: tuple[str, ...]) -> Any:
-    """Return a variable, true, false and null as YAML writes them, or one of `words` as it stands."""
-    name = node.id
-    value = variables.get(name, _MISSING)
-    if value is not _MISSING:
+    def __getitem__(self, name: str) -> Any:
+        value = self.get(name, _MISSING)
+        if value is _MISSING:
+            raise KeyError(name)
         return value
-    if name in _WORDS:
-        return _WORDS[name]
-    if name in words:
-        return name
-    if name in _ENGLISH:
-        raise ExpressionError(f"there is no variable called {name}; write {_ENGLISH[name]}", node.col_offset)
-    known = (*words, *sorted(variables)[:12])
-    hint = did_you_mean(name, (*words, *variables)) or did_you_mean(name, ("true", "false", "null"))
-    hint = hint or (f"; known: {', '.join(known)}" if known else "; write a number, or set it under let:")
-    what = "word or variable" if words else "variable"
-    raise ExpressionError(f"there is no {what} called {name[:60]}{hint}", node.col_offset)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a variable, the innermost of that name, or `default`."""
+        scope: Variables | None = self
+        while scope is not None:
+            if name in scope._own:
+                return scope._own[name]
+            scope = scope._outer
+        return default
 
-def _list(node: ast.List | ast.Tuple, variables: Variables) -> Any:
-    return _result([evaluate(entry, variables) for entry in node.elts], node, variables)
+    def __contains__(self, name: object) -> bool:
+        scope: Variables | None = self
+        while scope is not None:
+            if name in scope._own:
+                return True
+            scope = scope._outer
+        return False
 
+    def __iter__(self) -> Iterator[str]:
+        names = {} if self._outer is None else dict.fromkeys(self._outer)
+        return iter(names | dict.fromkeys(self._own))
 
-def _binary(node: ast.BinOp, variables: Variables) -> Any:
-    """Return the result of + − * / // % **; lists can be joined with + and repeated with *."""
-    left, right = evaluate(node.left, variables), evaluate(node.right, variables)
-    if type(left) is int and type(right) is int:  # nearly always, and then there is nothing else to check
-        return bounded(_apply(node.op, left, right, node, variables), node.col_offset)
-    lists = isinstance(left, list) + isinstance(right, list)
-    if not (lists == 1 and isinstance(node.op, ast.Mult) or lists == 2 and isinstance(node.op, ast.Add)):
-        for operand, side in ((left, node.left), (right, node.right)):
-            if isinstance(operand, bool) or not isinstance(operand, (int, float)):
-                raise ExpressionError(f"cannot calculate with {_shown(operand)}", side.col_offset)
-    return _result(_apply(node.op, left, right, node, variables), node, variables)
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
+    # Evaluation ------------------------------------------------------------------------------------------------------
 
-def _apply(kind: ast.AST, left: Any, right: Any, node: ast.expr, variables: Variables) -> Any:
-    """Return the result of one whitelisted operator."""
-    function = OPERATORS.get(type(kind))
-    if function is None:
-        hint = "; a power is written **" if isinstance(kind, ast.BitXor) else ""
-        raise ExpressionError(f"{quoted(ast.unparse(node))} is not allowed in a spec{hint}", node.col_offset)
-    return _calculated(function, (left, right), node, variables)
+    def evaluate(self, node: ast.expr, words: tuple[str, ...] = ()) -> Any:
+        """Return the value of a parsed expression; a bare word out of `words` that is no variable means itself.
 
+        Raises ExpressionError, and Abandoned when the budget of the variables is spent.
+        """
+        if isinstance(node, ast.Constant):
+            return node.value
+        self.budget.spend(1)
+        if isinstance(node, ast.Name):
+            return self._name(node, words)
+        handler = _HANDLERS.get(type(node))
+        if handler is None:
+            refuse(node, f"{_text(node)} is not allowed in a spec")
+        return handler(self, node)
 
-def _calculated(function: Callable[..., Any], operands: tuple[Any, ...], node: ast.expr, variables: Variables) -> Any:
-    """Return what a function makes of its operands; raises ExpressionError where it cannot."""
-    for operand in operands:
-        if isinstance(operand, list):
-            variables.budget.spend(count_elements(operand))
-    try:
-        return function(*operands)
-    except ZeroDivisionError:
-        raise ExpressionError(f"division by zero in {quoted(ast.unparse(node))}", node.col_offset) from None
-    except OverflowError:
-        raise ExpressionError(f"{quoted(ast.unparse(node))} is too large a number", node.col_offset) from None
-    except (TypeError, ValueError, ArithmeticError):
-        raise ExpressionError(f"cannot calculate {quoted(ast.unparse(node))}", node.col_offset) from None
+    def _result(self, value: Any, node: ast.expr) -> Any:
+        """Return a computed value unless it is too large; lists cost as many steps as they are long."""
+        if isinstance(value, list):
+            self.budget.spend(count_elements(value))
+        return bounded(value, node.col_offset)
 
-
-def _unary(node: ast.UnaryOp, variables: Variables) -> Any:
-    """Return −x, +x or not x."""
-    value = evaluate(node.operand, variables)
-    if isinstance(node.op, ast.Not):
-        return not value
-    if isinstance(node.op, ast.Invert) or isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ExpressionError(f"cannot calculate {quoted(ast.unparse(node))}", node.col_offset)
-    return -value if isinstance(node.op, ast.USub) else value
-
-
-def _logical(node: ast.BoolOp, variables: Variables) -> Any:
-    """Return the result of and/or, evaluated from the left and only as far as needed."""
-    stops_at = isinstance(node.op, ast.Or)
-    value: Any = None
-    for operand in node.values:
-        value = evaluate(operand, variables)
-        if bool(value) is stops_at:
+    def _name(self, node: ast.Name, words: tuple[str, ...]) -> Any:
+        """Return a variable, true, false and null as YAML writes them, or one of `words` as it stands."""
+        name = node.id
+        value = self.get(name, _MISSING)
+        if value is not _MISSING:
             return value
-    return value
+        if name in _WORDS:
+            return _WORDS[name]
+        if name in words:
+            return name
+        if name in _ENGLISH:
+            refuse(node, f"there is no variable called {name}; write {_ENGLISH[name]}")
+        known = (*words, *sorted(self)[:12])
+        hint = did_you_mean(name, (*words, *self)) or did_you_mean(name, ("true", "false", "null"))
+        hint = hint or (f"; known: {', '.join(known)}" if known else "; write a number, or set it under let:")
+        what = "word or variable" if words else "variable"
+        refuse(node, f"there is no {what} called {name[:60]}{hint}")
+
+    def _list(self, node: ast.List | ast.Tuple) -> Any:
+        return self._result([self.evaluate(entry) for entry in node.elts], node)
+
+    def _binary(self, node: ast.BinOp) -> Any:
+        """Return the result of + − * / // % **; lists can be joined with + and repeated with *."""
+        left, right = self.evaluate(node.left), self.evaluate(node.right)
+        if type(left) is int and type(right) is int:  # nearly always, and then there is nothing else to check
+            return bounded(self._apply(node.op, left, right, node), node.col_offset)
+        lists = isinstance(left, list) + isinstance(right, list)
+        if not (lists == 1 and isinstance(node.op, ast.Mult) or lists == 2 and isinstance(node.op, ast.Add)):
+            for operand, side in ((left, node.left), (right, node.right)):
+                if not is_number(operand):
+                    refuse(side, f"cannot calculate with {_described(operand)}")
+        return self._result(self._apply(node.op, left, right, node), node)
+
+    def _apply(self, kind: ast.AST, left: Any, right: Any, node: ast.expr) -> Any:
+        """Return the result of one whitelisted operator."""
+        function = OPERATORS.get(type(kind))
+        if function is None:
+            hint = "; a power is written **" if isinstance(kind, ast.BitXor) else ""
+            refuse(node, f"{_text(node)} is not allowed in a spec{hint}")
+        return self._calculated(function, (left, right), node)
+
+    def _calculated(self, function: Callable[..., Any], operands: tuple[Any, ...], node: ast.expr) -> Any:
+        """Return what a function makes of its operands; raises ExpressionError where it cannot."""
+        for operand in operands:
+            if isinstance(operand, list):
+                self.budget.spend(count_elements(operand))
+        try:
+            return function(*operands)
+        except ZeroDivisionError:
+            refuse(node, f"division by zero in {_text(node)}")
+        except OverflowError:
+            refuse(node, f"{_text(node)} is too large a number")
+        except (TypeError, ValueError, ArithmeticError):
+            refuse(node, f"cannot calculate {_text(node)}")
+
+    def _unary(self, node: ast.UnaryOp) -> Any:
+        """Return −x, +x or not x."""
+        value = self.evaluate(node.operand)
+        if isinstance(node.op, ast.Not):
+            return not value
+        if isinstance(node.op, ast.Invert) or not is_number(value):
+            refuse(node, f"cannot calculate {_text(node)}")
+        return -value if isinstance(node.op, ast.USub) else value
+
+    def _logical(self, node: ast.BoolOp) -> Any:
+        """Return the result of and/or, evaluated from the left and only as far as needed."""
+        stops_at = isinstance(node.op, ast.Or)
+        value: Any = None
+        for operand in node.values:
+            value = self.evaluate(operand)
+            if bool(value) is stops_at:
+                return value
+        return value
+
+    def _comparison(self, node: ast.Compare) -> bool:
+        """Return the result of a chain of comparisons."""
+        left = self.evaluate(node.left)
+        for kind, right_node in zip(node.ops, node.comparators):
+            right = self.evaluate(right_node)
+            if not self._apply(kind, left, right, node):
+                return False
+            left = right
+        return True
+
+    def _conditional(self, node: ast.IfExp) -> Any:
+        return self.evaluate(node.body if self.evaluate(node.test) else node.orelse)
+
+    def _subscript(self, node: ast.Subscript) -> Any:
+        """Return one element of a list, or a slice of it."""
+        values = self.evaluate(node.value)
+        if not isinstance(values, list):
+            refuse(node, f"{_text(node.value)} is not a list")
+        if isinstance(node.slice, ast.Slice):
+            parts = (node.slice.lower, node.slice.upper, node.slice.step)
+            lower, upper, step = (None if part is None else self.evaluate(part) for part in parts)
+            if any(not isinstance(part, (int, type(None))) for part in (lower, upper, step)) or step == 0:
+                refuse(node.slice, "a slice takes whole numbers")
+            return self._result(values[lower:upper:step], node)
+        index = self.evaluate(node.slice)
+        if isinstance(index, bool) or not isinstance(index, int) or not -len(values) <= index < len(values):
+            extent = f"{_text(node.value)} has {len(values)} elements, [0] to [{len(values) - 1}]"
+            refuse(node.slice, f"{extent}, but not [{str(index)[:40]}]")
+        return values[index]
+
+    def _call(self, node: ast.Call) -> Any:
+        """Return the result of one of the few functions."""
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        if name not in FUNCTIONS or node.keywords:
+            known = ", ".join(FUNCTIONS)
+            refuse(node, f"{_text(node)}: only {known} can be called")
+        values = tuple(self.evaluate(argument) for argument in node.args)
+        for value, argument in zip(values, node.args):
+            if isinstance(value, str):
+                refuse(argument, f"{name} takes numbers, not {quoted(value)}")
+        return self._result(self._calculated(FUNCTIONS[name], values, node), node)
 
 
-def _comparison(node: ast.Compare, variables: Variables) -> bool:
-    """Return the result of a chain of comparisons."""
-    left = evaluate(node.left, variables)
-    for kind, right_node in zip(node.ops, node.comparators):
-        right = evaluate(right_node, variables)
-        if not _apply(kind, left, right, node, variables):
-            return False
-        left = right
-    return True
+def _text(node: ast.expr) -> str:
+    return quoted(ast.unparse(node))
 
 
-def _conditional(node: ast.IfExp, variables: Variables) -> Any:
-    return evaluate(node.body if evaluate(node.test, variables) else node.orelse, variables)
-
-
-def _subscript(node: ast.Subscript, variables: Variables) -> Any:
-    """Return one element of a list, or a slice of it."""
-    values = evaluate(node.value, variables)
-    if not isinstance(values, list):
-        raise ExpressionError(f"{quoted(ast.unparse(node.value))} is not a list", node.col_offset)
-    if isinstance(node.slice, ast.Slice):
-        parts = (node.slice.lower, node.slice.upper, node.slice.step)
-        lower, upper, step = (None if part is None else evaluate(part, variables) for part in parts)
-        if any(not isinstance(part, (int, type(None))) for part in (lower, upper, step)) or step == 0:
-            raise ExpressionError("a slice takes whole numbers", node.slice.col_offset)
-        return _result(values[lower:upper:step], node, variables)
-    index = evaluate(node.slice, variables)
-    if isinstance(index, bool) or not isinstance(index, int) or not -len(values) <= index < len(values):
-        shown = f"{quoted(ast.unparse(node.value))} has {len(values)} elements, [0] to [{len(values) - 1}]"
-        raise ExpressionError(f"{shown}, but not [{str(index)[:40]}]", node.slice.col_offset)
-    return values[index]
-
-
-def _call(node: ast.Call, variables: Variables) -> Any:
-    """Return the result of one of the few functions."""
-    name = node.func.id if isinstance(node.func, ast.Name) else ""
-    if name not in FUNCTIONS or node.keywords:
-        known = ", ".join(FUNCTIONS)
-        raise ExpressionError(f"{quoted(ast.unparse(node))}: only {known} can be called", node.col_offset)
-    values = tuple(evaluate(argument, variables) for argument in node.args)
-    for value, argument in zip(values, node.args):
-        if isinstance(value, str):
-            raise ExpressionError(f"{name} takes numbers, not {quoted(value)}", argument.col_offset)
-    return _result(_calculated(FUNCTIONS[name], values, node, variables), node, variables)
-
-
-def _shown(value: Any) -> str:
+def _described(value: Any) -> str:
     """Return a value for a message."""
     if isinstance(value, list):
         return "a list"
@@ -284,14 +294,14 @@ def _shown(value: Any) -> str:
     return quoted(str(value))
 
 
-_HANDLERS: dict[type[ast.AST], Callable[[Any, Variables], Any]] = {
-    ast.List: _list,
-    ast.Tuple: _list,
-    ast.BinOp: _binary,
-    ast.UnaryOp: _unary,
-    ast.BoolOp: _logical,
-    ast.Compare: _comparison,
-    ast.IfExp: _conditional,
-    ast.Subscript: _subscript,
-    ast.Call: _call,
+_HANDLERS: dict[type[ast.AST], Callable[[Variables, Any], Any]] = {
+    ast.List: Variables._list,
+    ast.Tuple: Variables._list,
+    ast.BinOp: Variables._binary,
+    ast.UnaryOp: Variables._unary,
+    ast.BoolOp: Variables._logical,
+    ast.Compare: Variables._comparison,
+    ast.IfExp: Variables._conditional,
+    ast.Subscript: Variables._subscript,
+    ast.Call: Variables._call,
 }

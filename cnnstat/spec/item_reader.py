@@ -127,7 +127,6 @@ class ItemReader:
         return Call(located, callee, scalar.text, names, positional, keywords)
 
     def _opaque(self, tree: Mapping, meta: Meta) -> Call:
-        """Return a call that is stated rather than modelled."""
         self.problems.extend(tree.unknown_keys((*COMMON_KEYS, *OPAQUE_KEYS)))
         overrides = {key: value for key, (_, value) in tree.entries.items() if key in OPAQUE_KEYS}
         return Call(meta._replace(overrides=overrides), OPAQUE_CALLEE, f"{OPAQUE_CALLEE} at {id(tree)}")
@@ -177,7 +176,6 @@ class ItemReader:
         return Join(call.meta, call, tuple(branches))
 
     def _branch(self, tree: Tree, label: Scalar | None = None) -> Group:
-        """Return one branch of a join; a label makes it a scope."""
         return Group(Meta(tree.location, None if label is None else template(label)), self.items(tree))
 
     def _single(self, key: Scalar, value: Tree, meta: Meta) -> Item:

@@ -68,7 +68,6 @@ def schema() -> Schema:
 
 
 def _refer(name: str, description: str = "") -> Schema:
-    """Return a reference to a definition."""
     reference = {"$ref": f"#/$defs/{name}"}
     return {"description": description, **reference} if description else reference
 
@@ -127,7 +126,6 @@ def _published() -> Schema:
 
 
 def _dtype(description: str) -> Schema:
-    """Return the schema of a dtype."""
     return {"description": description, "enum": list(DTYPE_BYTES)}
 
 
@@ -291,7 +289,6 @@ def _op(op: type[Op]) -> Schema:
 
 
 def _arguments(op: type[Op]) -> Schema:
-    """Return the schemas of an op's arguments by name."""
     return {f.name: _argument(f) for f in fields(op)}  # type: ignore[arg-type]  # every registered op is a dataclass
 
 

@@ -126,7 +126,6 @@ class LayerCount:
         return Size(layers, steps)
 
     def _deciding(self, items: tuple[Item, ...]) -> frozenset[str]:
-        """Return the words that decide the size of a list."""
         if id(items) not in self.deciding:
             self.deciding[id(items)] = frozenset(word for item in items for word in self._words(item))
         return self.deciding[id(items)]
@@ -151,13 +150,11 @@ class LayerCount:
             yield from self._deciding(group.items)
 
     def _join(self, join: Join, scope: Scope) -> Size:
-        """Return the size of all branches and the op that joins them."""
         sizes = [self._group(branch, scope) for branch in join.branches]
         return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
 
 
 def _steps(call: Call) -> int:
-    """Return the steps that a layer takes: one, and one for each name behind `from:`."""
     return 1 if call.meta.reads is None else 1 + len(call.meta.reads)
 
 

@@ -7,9 +7,10 @@ call that is no layer of the library.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, TypeVar
 
 from cnnstat.analysis.shapes import check_input_count
 from cnnstat.errors import CnnstatError, OpError, did_you_mean
@@ -18,6 +19,7 @@ from cnnstat.ir.window import MAX_PERIOD, WHOLE, AxisRule, Reads, Window
 from cnnstat.ops.opaque import Opaque
 from cnnstat.ops.traced import Applied, Tensors
 from cnnstat.spec import yaml_tree as yaml
+from cnnstat.spec.expressions import is_number, is_whole_number
 from cnnstat.spec.problems import fail
 from cnnstat.spec.scope import Scope
 from cnnstat.spec.yaml_tree import Scalar, Tree
@@ -34,6 +36,12 @@ OPAQUE_KEYS = (
 """Keys of an opaque call."""
 
 MAX_COUNT = 2**62
+MAX_SIZE = 2**40 - 1
+"""Largest size of an axis, so that products of a few sizes stay numbers that can be printed."""
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
 _CALL = re.compile(r"[\w.-]{1,100}\Z")
 _INPUT = re.compile(r"input(?:\[(\d{1,4})\])?\Z")
 
@@ -70,13 +78,13 @@ class LayerOverrides:
         parameters, frozen = self._tensors("parameters")
         return Opaque(
             function=self._function(),
-            inputs=None if "inputs" not in self.keys else tuple(self._shapes(self.keys["inputs"])),
+            inputs=self._each("inputs", self._shape),
             outputs=self._outputs(),
             work=self._count("macs"),
             flops=self._flops(),
-            family=Family(self._word("family", [family.value for family in Family], Family.OTHER.value)),
-            place=Storage(self._word("storage", [place.value for place in Storage], Storage.FRESH.value)),
-            reads=None if "reads" not in self.keys else tuple(map(self._reads, self._list(self.keys["reads"]))),
+            family=self._word("family", Family.OTHER),
+            place=self._word("storage", Storage.FRESH),
+            reads=self._each("reads", self._reads),
             modelled=self._flag("counted", True),
             counted_as_weighted=self._flag("weighted", False),
             result_dtypes=self._dtypes(),
@@ -98,7 +106,9 @@ class LayerOverrides:
             values.append(None)
             match = _INPUT.match(entry.text) if isinstance(entry, Scalar) else None
             if match is not None:
-                operands.append(self._input_number(entry, int(match[1] or 0), input_count))
+                if (number := int(match[1] or 0)) >= input_count:
+                    fail(entry.location, f"the layer has {input_count} inputs; input[0] is the first")
+                operands.append(number)
             elif isinstance(entry, yaml.Mapping):
                 learnt, _ = self._named_tensors(entry)
                 tensors += learnt
@@ -111,21 +121,15 @@ class LayerOverrides:
                 operands.append(())
         return tuple(operands), tuple(values), tuple(tensors)
 
-    def _input_number(self, entry: Tree, number: int, input_count: int) -> int:
-        if number >= input_count:
-            fail(entry.location, f"the layer has {input_count} inputs; input[0] is the first")
-        return number
-
     def _number(self, entry: Tree) -> float:
-        value = self.scope.value(entry)
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
+        value: float = self.scope.value(entry)
+        if not is_number(value):
             fail(entry.location, "an operand is input, input[1], a number, sizes, or {name: sizes} for a learnt tensor")
         return value
 
     # Tensors ---------------------------------------------------------------------------------------------------------
 
     def _tensors(self, key: str) -> tuple[Tensors, frozenset[str]]:
-        """Return the tensors under a key by name, and which of them are frozen."""
         tree = self.keys.get(key)
         if tree is None:
             return (), frozenset()
@@ -155,19 +159,19 @@ class LayerOverrides:
         if (one is None) == (several is None):
             place = one or self.keys[OPAQUE]
             fail(place.location, "an opaque call states either output: or outputs:, batch included")
-        return (self._shape(one),) if one is not None else tuple(self._shapes(several))
-
-    def _shapes(self, tree: Tree | None) -> Iterable[Shape]:
-        assert tree is not None
-        return map(self._shape, self._list(tree))
+        return (self._shape(one),) if one is not None else self._each("outputs", self._shape) or ()
 
     def _shape(self, tree: Tree) -> Shape:
         """Return the sizes of one tensor; raises SpecError."""
         sizes = self.scope.value(tree)
         sizes = sizes if isinstance(sizes, list) else [sizes]
-        if any(isinstance(size, bool) or not isinstance(size, int) or not 0 <= size < 2**40 for size in sizes):
+        if not all(is_whole_number(size, MAX_SIZE) for size in sizes):
             fail(tree.location, "sizes are whole numbers, batch included, as in [1, 64, 56, 56]")
         return tuple(sizes)
+
+    def _each(self, key: str, read: Callable[[Tree], T]) -> tuple[T, ...] | None:
+        """Return what the entries of the list under a key mean, or None where there is no such key."""
+        return None if key not in self.keys else tuple(map(read, self._list(self.keys[key])))
 
     def _list(self, tree: Tree) -> list[Tree]:
         return tree.items if isinstance(tree, yaml.Sequence) else fail(tree.location, "this takes a list")
@@ -180,15 +184,16 @@ class LayerOverrides:
             fail(tree.location, "opaque: takes the name of the call, of letters, digits, _, - and dots")
         return tree.text
 
-    def _word(self, key: str, words: list[str], default: str) -> str:
+    def _word(self, key: str, default: E) -> E:
         tree = self.keys.get(key)
         if tree is None:
             return default
+        words = [choice.value for choice in type(default)]
         text = tree.text if isinstance(tree, Scalar) else ""
         if text not in words:
             hint = did_you_mean(text, words) or f"; use one of {', '.join(words)}"
             fail(tree.location, f"there is no {key} {text[:60]}{hint}")
-        return text
+        return type(default)(text)
 
     def _flag(self, key: str, default: bool) -> bool:
         tree = self.keys.get(key)
@@ -208,28 +213,24 @@ class LayerOverrides:
         except CnnstatError as error:
             fail(tree.location, str(error))
 
-    def _count(self, key: str) -> int:
+    def _count(self, key: str, tree: Tree | None = None) -> int:
         """Return a number of operations, 0 unless written."""
-        return 0 if key not in self.keys else self._whole(self.keys[key], key)
-
-    def _whole(self, tree: Tree, key: str) -> int:
-        """Return a whole number that is not negative."""
-        value = self.scope.value(tree)
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
+        tree = tree or self.keys.get(key)
+        value = 0 if tree is None else self.scope.value(tree)
+        if tree is not None and not is_whole_number(value, MAX_COUNT):
             fail(tree.location, f"{key}: takes a whole number of operations, not negative")
-        return value
+        return int(value)
 
     def _flops(self) -> tuple[tuple[str, int], ...]:
         """Return operations beyond 2 × MACs by kind."""
         tree = self.keys.get("flops")
         if isinstance(tree, yaml.Mapping):
-            return tuple((kind, self._whole(count, "flops")) for kind, (_, count) in tree.entries.items())
-        return () if tree is None else (("other", self._whole(tree, "flops")),)
+            return tuple((kind, self._count("flops", count)) for kind, (_, count) in tree.entries.items())
+        return () if tree is None else (("other", self._count("flops")),)
 
     # Receptive fields ------------------------------------------------------------------------------------------------
 
     def _reads(self, tree: Tree) -> Reads:
-        """Return how the output axes read one input."""
         return tuple(map(self._axis, self._list(tree)))
 
     def _axis(self, tree: Tree) -> tuple[int, AxisRule] | None:
@@ -238,26 +239,20 @@ class LayerOverrides:
         if value is None:
             return None
         axis, *rest = value if isinstance(value, list) and value else [value]
-        if not _is_index(axis):
+        if not is_whole_number(axis, MAX_SIZE):
             fail(tree.location, "an axis is a number from 0, or null where the output axis comes from no single one")
         if not rest:
             return axis, Window((range(1),), 1)
         if rest == ["whole"]:
             return axis, WHOLE
         advance, *taps = rest
-        if not _is_index(advance) or not 1 <= len(taps) <= MAX_PERIOD or not all(map(_is_range, taps)):
+        if not is_whole_number(advance, MAX_SIZE) or not 1 <= len(taps) <= MAX_PERIOD or not all(map(_is_range, taps)):
             fail(tree.location, "an axis is written as 2, as [2, whole], or as [2, stride, [first, end, step]]")
         return axis, Window(tuple(range(*tap) for tap in taps), advance)
 
 
-def _is_index(value: Any) -> bool:
-    """Whether a value is a whole number that is not negative."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**40
-
-
 def _is_range(value: Any) -> bool:
-    """Whether a value is first, end and step of a range of sane size."""
     if not isinstance(value, list) or len(value) != 3 or any(type(number) is not int for number in value):
         return False
     first, end, step = value
-    return bool(step > 0 and max(abs(first), abs(end), step) < 2**40)
+    return bool(step > 0 and max(abs(first), abs(end), step) <= MAX_SIZE)

@@ -97,7 +97,6 @@ def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
 
 
 def _about(document: SpecDocument) -> dict[str, Any]:
-    """Return title, citation, notes and published figures."""
     texts = {"title": document.title, "cite": document.cite, "notes": document.notes}
     return {**{key: text for key, text in texts.items() if text}, "published": document.published}
 

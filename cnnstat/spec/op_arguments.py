@@ -92,7 +92,6 @@ def bind(callee: str, call: Call, scope: Scope) -> Op:
 
 
 def _too_many(op: type[Op], known: OpSignature) -> str:
-    """Return the message for too many positional arguments."""
     if not known.positional:
         return f"{op.__name__} takes no arguments without a name{_inferred(op)}; write {example(op)}"
     names = ", ".join(known.positional)

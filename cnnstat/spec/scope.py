@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from cnnstat.errors import Location, did_you_mean
 from cnnstat.spec.expression_syntax import ExpressionError, bounded, parse_expression
-from cnnstat.spec.expressions import Variables, evaluate
+from cnnstat.spec.expressions import Variables
 from cnnstat.spec.items import Block, Call, Group, Template, Value
 from cnnstat.spec.problems import Abandoned, Budget, fail
 from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
@@ -58,6 +58,8 @@ class Scope(Variables):
 
     def frozen(self, is_frozen: bool) -> Scope:
         """Return this scope with its layers frozen or not."""
+        if is_frozen == self.is_frozen:
+            return self
         scope = self._copy()
         scope.is_frozen = is_frozen
         return scope
@@ -90,9 +92,12 @@ class Scope(Variables):
 
     def _value(self, written: Value | Tree, words: tuple[str, ...], layers: Container[str]) -> Any:
         if isinstance(written, Value):
-            if not isinstance(written.written, Tree):
-                return self._evaluated(written.written, written, words, layers)
-            written = written.written
+            node = written.written
+            if isinstance(node, ast.Constant):
+                return node.value  # most arguments are plain numbers
+            if not isinstance(node, Tree):
+                return self._evaluated(node, written, words, layers)
+            written = node
         value = self._tree_value(written, words, layers)
         try:
             return bounded(value)
@@ -123,7 +128,7 @@ class Scope(Variables):
             head = node.func if isinstance(node, ast.Call) else node
             if isinstance(head, ast.Name) and head.id in layers and head.id not in self:
                 return ast.unparse(node)
-            return evaluate(node, self, words)
+            return self.evaluate(node, words)
         except ExpressionError as error:
             fail(written.place(error.offset), str(error))
         except Abandoned as stop:
@@ -204,7 +209,10 @@ class Scope(Variables):
 
     def name(self, template: Template) -> str:
         """Return a name with its expressions evaluated; raises SpecError."""
-        return "".join(part if isinstance(part, str) else self._text(part, template) for part in template.parts)
+        first = template.parts[0]
+        if len(template.parts) == 1 and isinstance(first, str):
+            return first
+        return "".join([part if isinstance(part, str) else self._text(part, template) for part in template.parts])
 
     def _text(self, node: ast.expr, template: Template) -> str:
         value = self._evaluated(node, template, (), _NO_LAYERS)

@@ -291,7 +291,6 @@ class _Builder:
         parent.entries[key.text] = (key, node)
 
     def _wants_key(self) -> bool:
-        """Whether the next node is the key of an open mapping."""
         return bool(self.open) and self.keys[-1] is None and isinstance(self.open[-1][0], Mapping)
 
     def _grow(self, size: int, event: Any) -> None:

@@ -18,7 +18,7 @@ from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.request import Request, parse_arguments, parse_input, parse_variables
 from cnnstat.spec.expression_syntax import MAX_LENGTH, MAX_MAGNITUDE, ExpressionError, parse_expression
-from cnnstat.spec.expressions import FUNCTIONS, evaluate
+from cnnstat.spec.expressions import FUNCTIONS
 from cnnstat.spec.load import parse_spec, read_spec
 from cnnstat.spec.scope import Scope
 
@@ -168,7 +168,7 @@ EXPRESSIONS = st.recursive(
 def test_expressions_have_a_bounded_value_or_an_error(text: str) -> None:
     variables = Scope({"n": 3, "xs": [1, 2, 3], "ys": [[4, 5], [6]]})
     try:
-        assert is_sane(evaluate(parse_expression(text), variables))
+        assert is_sane(variables.evaluate(parse_expression(text)))
     except ExpressionError as error:
         assert 0 <= error.offset <= len(text.encode())
 
@@ -186,7 +186,7 @@ def is_sane(value: object) -> bool:
 @given(st.text(max_size=60))
 def test_expressions_of_any_text(text: str) -> None:
     try:
-        evaluate(parse_expression(text), Scope({}))
+        Scope({}).evaluate(parse_expression(text))
     except ExpressionError:
         return
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from cnnstat.spec import expressions
 from cnnstat.spec.expression_syntax import MAX_LENGTH, ExpressionError, parse_expression
 from cnnstat.spec.problems import Abandoned, Budget
 from cnnstat.spec.scope import Scope
@@ -16,7 +15,7 @@ VARIABLES = {"width": 64, "half": 0.5, "depths": [3, 4, 6], "mode": "same", "fla
 
 
 def evaluate(text: str, scope: Scope) -> Any:
-    return expressions.evaluate(parse_expression(text), scope)
+    return scope.evaluate(parse_expression(text))
 
 
 @pytest.mark.parametrize(
@@ -164,10 +163,10 @@ def test_refused(text: str, message: str | None, offset: int | None) -> None:
 
 def test_words_mean_themselves_unless_a_variable_has_their_name() -> None:
     node = parse_expression("same")
-    assert expressions.evaluate(node, Scope({}), ("same", "valid")) == "same"
-    assert expressions.evaluate(node, Scope({"same": 3}), ("same", "valid")) == 3
+    assert Scope({}).evaluate(node, ("same", "valid")) == "same"
+    assert Scope({"same": 3}).evaluate(node, ("same", "valid")) == 3
     with pytest.raises(ExpressionError, match="there is no word or variable called vald; did you mean valid"):
-        expressions.evaluate(parse_expression("vald"), Scope({}), ("same", "valid"))
+        Scope({}).evaluate(parse_expression("vald"), ("same", "valid"))
 
 
 def test_lists_may_not_grow_without_bound() -> None:
