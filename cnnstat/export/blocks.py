@@ -9,8 +9,16 @@ from dataclasses import MISSING, dataclass, field
 
 from cnnstat import ops
 from cnnstat.export.entries import Argument, Call, Entry, shown
-from cnnstat.export.parameters import MOST_PARAMETERS, Parameters, parameters_of
-from cnnstat.export.template_slots import calls_within, changed, groups_within, slots_of, structure
+from cnnstat.export.template_slots import (
+    MOST_PARAMETERS,
+    Parameters,
+    calls_within,
+    changed,
+    groups_within,
+    parameters_of,
+    slots_of,
+    structure,
+)
 from cnnstat.spec.expressions import FUNCTIONS, RESERVED
 from cnnstat.spec.item_reader import ITEM_KEYS
 

@@ -1,4 +1,4 @@
-"""Scopes: every group of a graph with its children and the lines of its forward method."""
+"""The module tree: every group of a graph with its children and the lines of its forward method."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError
 from cnnstat.export.entries import Entry
 from cnnstat.export.outline import Unit, nodes_of
-from cnnstat.export.pytorch.constant_tables import Tables
-from cnnstat.export.pytorch.dense_lists import ARGUMENTS, LIST, collapsed, growing_run
-from cnnstat.export.pytorch.layers import function_call, layer_of, module_call
+from cnnstat.export.pytorch.layer_code import function_call, layer_of, module_call
+from cnnstat.export.pytorch.local_variables import (
+    ARGUMENTS,
+    LIST,
+    Step,
+    Variables,
+    assignment,
+    collapsed,
+    growing_run,
+    variable_name,
+)
 from cnnstat.export.pytorch.module_state import (
+    Tables,
     access_text,
     constant_label,
     is_attribute,
@@ -23,10 +32,22 @@ from cnnstat.export.pytorch.module_state import (
     stored_access,
 )
 from cnnstat.export.pytorch.recorded_code import Lines
-from cnnstat.export.pytorch.variables import Step, Variables, assignment, variable_name
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Applied, Recorded
+
+_NAMES = """
+T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules
+mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
+share_memory state_dict to to_empty train training type xpu zero_grad
+"""
+MODULE_NAMES = frozenset(_NAMES.split())
+"""Attributes of every module, which no child can be called."""
+
 
 UNUSED = "Unused"
 

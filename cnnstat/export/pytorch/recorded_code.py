@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cnnstat.export.pytorch.variables import variable_name
+from cnnstat.export.pytorch.local_variables import variable_name
 from cnnstat.ir.recorded_call import (
     ConstantNumber,
     InputNumber,
