@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -64,6 +64,15 @@ def call_of(op: Op) -> Call:
         Argument(f.name, getattr(op, f.name), f.default, f.default is MISSING and not f.kw_only) for f in declared
     )
     return Call(op.kind, tuple(arguments))
+
+
+def unused(name: str, taken: Container[str], separator: str = "_") -> str:
+    """Return a name, with a number behind it if it is taken."""
+    free, count = name, 1
+    while free in taken:
+        count += 1
+        free = f"{name}{separator}{count}"
+    return free
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from cnnstat.analysis.shapes import Values
-from cnnstat.export.entries import Entry, call_of, stated
+from cnnstat.export.entries import Entry, call_of, stated, unused
 from cnnstat.export.outline import Unit, outline, prefixes
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Op
@@ -121,12 +121,9 @@ def _variable(name: str) -> str:
 
 def _unique(name: str, taken: set[str]) -> str:
     """Return a name that is not taken, which it now is."""
-    found, count = name, 1
-    while found in taken:
-        count += 1
-        found = f"{name}_{count}"
-    taken.add(found)
-    return found
+    free = unused(name, taken)
+    taken.add(free)
+    return free
 
 
 def _printable(name: str) -> str:

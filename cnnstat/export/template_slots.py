@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Hashable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import MISSING, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from cnnstat.export.entries import Argument, Entry, Expression
+from cnnstat.export.entries import Argument, Call, Entry, Expression, unused
 
 NAMES = ("share",)
 """Keys that hold names of layers."""
@@ -176,7 +176,7 @@ class Parameters:
             yield parameter, parameter.values[group]
 
 
-def parameters_of(groups: list[list[Slot]], reserved: Container[str]) -> Parameters:
+def parameters_of(groups: list[list[Slot]], reserved: Collection[str]) -> Parameters:
     """Return the parameters that tell groups apart; `reserved` are names that they cannot have."""
     columns = [tuple(group[place].value for group in groups) for place in range(len(groups[0]))]
     slots = groups[0]
@@ -190,6 +190,43 @@ def parameters_of(groups: list[list[Slot]], reserved: Container[str]) -> Paramet
                 parameter.defaults.append(slots[place].default)
     _name(found, reserved)
     return Parameters(found, [w and Expression(_text(*w, slots[place])) for place, w in enumerate(which)])
+
+
+def sharing(groups: list[Entry], most: int, reserved: Collection[str]) -> Iterator[tuple[list[Entry], Parameters]]:
+    """Yield groups that can share a template, with its parameters: all, or with more than `most` only equal ones."""
+    slots = [slots_of(group) for group in groups]
+    parameters = parameters_of(slots, reserved)
+    if len(parameters.found) <= most:
+        yield groups, parameters
+        return
+    equal: dict[str, list[Entry]] = {}
+    for group, own in zip(groups, slots):
+        equal.setdefault(repr([slot.value for slot in own]), []).append(group)
+    for same in equal.values():
+        yield same, parameters_of([slots_of(same[0])] * len(same), ())
+
+
+def body_of(group: Entry, parameters: Parameters) -> list[Entry]:
+    """Return what is inside a group, with the parameters in place of their values."""
+    filled = iter(parameters.filled)
+
+    def fill(slot: Slot) -> Any:
+        expression = next(filled)
+        if expression is None:
+            return slot.value
+        return expression.text if slot.is_name else expression
+
+    return changed(group, fill)
+
+
+def call_groups(name: str, groups: list[Entry], parameters: Parameters, *, is_text: bool) -> Call:
+    """Turn each group into a call of the template of this name, and return the first; is_text: see `Argument`."""
+    for number, group in enumerate(groups):
+        values = parameters.values(number)
+        arguments = (Argument(p.name, v, p.default, p.default is MISSING, is_text) for p, v in values)
+        group.call, group.lists = Call(name, tuple(arguments)), None
+    assert groups[0].call is not None
+    return groups[0].call
 
 
 def _is_constant(values: tuple[Any, ...]) -> bool:
@@ -255,7 +292,7 @@ def _text(parameter: Parameter, factor: int, slot: Slot) -> str:
 # Names ---------------------------------------------------------------------------------------------------------------
 
 
-def _name(found: list[Parameter], reserved: Container[str]) -> None:
+def _name(found: list[Parameter], reserved: Collection[str]) -> None:
     """Name parameters after their arguments, and after their layers where that does not tell them apart."""
     short = [_short(parameter.slot) for parameter in found]
     taken: set[str] = set()
@@ -263,13 +300,8 @@ def _name(found: list[Parameter], reserved: Container[str]) -> None:
         if short.count(name) > 1:
             name = "_".join((*_words(parameter.slot.labels), name))
         name = _sound(name)
-        count = 1
-        unique = name
-        while unique in taken or unique in reserved:
-            count += 1
-            unique = f"{name}_{count}"
-        taken.add(unique)
-        parameter.name = unique
+        parameter.name = unused(name, {*taken, *reserved})
+        taken.add(parameter.name)
 
 
 def _short(slot: Slot) -> str:

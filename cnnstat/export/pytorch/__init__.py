@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.export.blocks import block_kind
-from cnnstat.export.entries import Argument, Call, Entry
+from cnnstat.export.entries import Argument, Entry, unused
 from cnnstat.export.outline import grouped
-from cnnstat.export.pytorch.layer_code import CUSTOM_MODULES, call_text, code_of, value_text
+from cnnstat.export.pytorch.layer_code import call_text, code_of, custom_modules, value_text
 from cnnstat.export.pytorch.module_state import IMPORTS, UNPACK, Tables, access_text, broken_scopes, is_attribute
 from cnnstat.export.pytorch.module_tree import MODULE_NAMES, Scope, Scopes
 from cnnstat.export.spec_names import with_sound_names
-from cnnstat.export.template_slots import MOST_PARAMETERS, Parameters, Slot, changed, parameters_of, slots_of, structure
+from cnnstat.export.template_slots import MOST_PARAMETERS, body_of, call_groups, sharing, structure
 from cnnstat.ir.graph import Graph, Input
 
 Instance = tuple[Entry, Scope]
@@ -57,46 +57,22 @@ class Classes:
 
     def _define(self, instances: list[Instance]) -> None:
         """Define a class for groups that work alike; where too much differs, one for each set of equal ones."""
-        slots = [slots_of(entry) for entry, _ in instances]
-        parameters = parameters_of(slots, {"self", "nn", "torch", "F"})
-        if len(parameters.found) <= MOST_PARAMETERS:
-            self._define_one(instances, parameters)
-            return
-        equal: dict[str, list[Instance]] = {}
-        for instance, own in zip(instances, slots):
-            equal.setdefault(repr([slot.value for slot in own]), []).append(instance)
-        for same in equal.values():
-            self._define_one(same, parameters_of([slots_of(same[0][0])] * len(same), ()))
-
-    def _define_one(self, instances: list[Instance], parameters: Parameters) -> None:
-        """Define one class, and make calls of its instances."""
-        filled = iter(parameters.filled)
-
-        def fill(slot: Slot) -> object:
-            expression = next(filled)
-            return slot.value if expression is None else expression
-
-        entry, scope = instances[0]
-        children = changed(entry, fill)
-        name = self._name(entry.path)
-        calls = []
-        for number in range(len(instances)):
-            found = parameters.values(number)
-            calls.append(Call(name, tuple(Argument(p.name, v, p.default, p.default is MISSING) for p, v in found)))
-        self.found.append(Class(name, calls[0].arguments, children, scope, [each.path for each, _ in instances]))
-        for (each, _), call in zip(instances, calls):
-            each.call, each.lists = call, None
+        scopes = {id(entry): scope for entry, scope in instances}
+        entries = [entry for entry, _ in instances]
+        for same, parameters in sharing(entries, MOST_PARAMETERS, {"self", "nn", "torch", "F"}):
+            children = body_of(same[0], parameters)
+            name = self._name(same[0].path)
+            arguments = call_groups(name, same, parameters, is_text=False).arguments
+            paths = [entry.path for entry in same]
+            self.found.append(Class(name, arguments, children, scopes[id(same[0])], paths))
 
     def _name(self, path: str) -> str:
         """Return a name for the class of a group that nothing else has."""
         kind = block_kind(path, self.kinds)
         name = kind[:1].upper() + kind[1:]
-        found, number = name, 1
-        while found in self.taken:
-            number += 1
-            found = f"{name}{number}"
-        self.taken.add(found)
-        return found
+        name = unused(name, self.taken, "")
+        self.taken.add(name)
+        return name
 
 
 def _holds(entry: Entry, groups: set[int]) -> bool:
@@ -133,12 +109,12 @@ def torch_text(graph: Graph, title: str) -> str:
     tables = Tables({"F", "Place"})
     scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
-    taken = {"Tensor", "F", "Place", *CUSTOM_MODULES}
+    taken = {"Tensor", "F", "Place", *custom_modules()}
     name = _network_name(graph.name, taken)
     found = Classes(sound.blocks, taken)
     found.define(scopes.known)
     classes = [*found.found, Class(name, (), root.children, root, [])]
-    imports, helpers = code_of(scopes.handmade & set(CUSTOM_MODULES))
+    imports, helpers = code_of(scopes.built & custom_modules())
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())

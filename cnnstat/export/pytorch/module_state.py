@@ -13,6 +13,7 @@ from typing import Any
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, OpError
+from cnnstat.export.entries import unused
 from cnnstat.export.outline import prefixes
 from cnnstat.export.pytorch.local_variables import variable_name
 from cnnstat.ir.graph import Graph, Node
@@ -193,13 +194,10 @@ class Tables:
                 return name
         word = "".join(c if c.isalnum() and c.isascii() else "_" for c in label.rpartition(".")[2]).strip("_").upper()
         name = word if word[:1].isalpha() else f"TABLE_{word}".rstrip("_")
-        found, count = name, 1
-        while found in self.taken:
-            count += 1
-            found = f"{name}_{count}"
-        self.taken.add(found)
-        self.found[found] = made
-        return found
+        name = unused(name, self.taken)
+        self.taken.add(name)
+        self.found[name] = made
+        return name
 
 
 def _sizes(shape: Shape) -> str:
