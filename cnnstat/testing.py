@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,10 +15,10 @@ from cnnstat.check.baseline import NO_BASELINE, Baseline, check_conditions, read
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.configuration_file import ConfigurationReader
 from cnnstat.check.limits import METRICS, read_limits
-from cnnstat.check.model_figures import ModelFigures, figures_of
+from cnnstat.check.model_figures import COMPUTED, ModelFigures, figures_of
 from cnnstat.check.result import Status
 from cnnstat.check.verdicts import Comparison, verdict
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Graph
 
 Shape = str | Sequence[int]
@@ -32,14 +33,6 @@ class BudgetWarning(UserWarning):
 def assert_budget(
     source: str | os.PathLike[str] | Graph,
     *,
-    params: Budget | None = None,
-    macs: Budget | None = None,
-    flops: Budget | None = None,
-    peak_inference_bytes: Budget | None = None,
-    training_bytes: Budget | None = None,
-    activation_bytes: Budget | None = None,
-    file_size: Budget | None = None,
-    receptive_field: Budget | None = None,
     input: Shape | None = None,
     inputs: Mapping[str, Shape] | None = None,
     batch: int | None = None,
@@ -48,28 +41,24 @@ def assert_budget(
     optimizer: str = "sgd",
     baseline: str | os.PathLike[str] | None = None,
     name: str | None = None,
+    **limits: Budget | None,
 ) -> None:
     """Raise AssertionError if a limit is broken or cannot be verified, in the words of `cnnstat check`.
 
-    A plain amount is the most that is allowed; for the receptive field it is the least.
+    limits: by metric, as in `params="5 M"`. A plain amount is the most that is allowed; for the receptive field it is
+        the least.
     baseline, name: file that `max_increase` counts from, and the model's name there (the source unless given).
     Raises CnnstatError if the model, a limit or the baseline is wrong. The other arguments are those of `cnnstat.load`.
     """
-    given: dict[str, Budget | None] = {
-        "params": params,
-        "macs": macs,
-        "flops": flops,
-        "peak_inference_bytes": peak_inference_bytes,
-        "training_bytes": training_bytes,
-        "activation_bytes": activation_bytes,
-        "file_size": file_size,
-        "receptive_field": receptive_field,
-    }
-    budgets = {metric: _table(metric, budget) for metric, budget in given.items() if budget is not None}
+    for unknown in limits.keys() - COMPUTED:
+        raise TypeError(
+            f"assert_budget() got an unexpected keyword argument {unknown!r}{did_you_mean(unknown, COMPUTED)}"
+        )
+    budgets = {metric: _table(metric, budget) for metric, budget in limits.items() if budget is not None}
     if not budgets:
         raise CnnstatError('assert_budget needs a limit, as in params="5 M"')
     reader = ConfigurationReader("assert_budget", budgets, {})
-    limits = read_limits(reader, ())
+    checked = read_limits(reader, ())
     if reader.problems:
         raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
     graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
@@ -78,7 +67,7 @@ def assert_budget(
     figures = figures_of(analyze_graph(graph, optimizer=optimizer), settings)
     before = _baseline(baseline, label, figures)
     comparison = Comparison(figures=figures, baseline=before.of(label), is_required=baseline is not None)
-    verdicts = [verdict(limit, comparison) for limit in limits]
+    verdicts = [verdict(limit, comparison) for limit in checked]
     for warned in (v for v in verdicts if v.status is Status.WARN):
         warnings.warn(f"{label}: {warned.message}", BudgetWarning, stacklevel=2)
     broken = [
@@ -86,6 +75,20 @@ def assert_budget(
     ]
     if broken:
         raise AssertionError("\n".join(f"{label}: {message}" for message in broken))
+
+
+def _signature() -> inspect.Signature:
+    """Return the signature with a keyword for each metric, for help() and editors that read it."""
+    parameters = dict(inspect.signature(assert_budget).parameters)
+    limits = parameters.pop("limits")
+    source, *others = parameters.values()
+    keyword = limits.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=None)
+    return inspect.Signature(
+        [source, *(keyword.replace(name=key) for key in COMPUTED), *others], return_annotation=None
+    )
+
+
+assert_budget.__signature__ = _signature()  # type: ignore[attr-defined]  # read by inspect
 
 
 def _table(metric: str, budget: Budget) -> Mapping[str, Any]:

@@ -33,7 +33,9 @@ class Figure:
     is_part: whether it is only a part of another figure, which has no column, key or line of its own.
     in_layers: whether JSON tells it of each layer.
     scales_with_batch: whether it is proportional to the batch; published figures are for one input.
-    limit: the option that limits it, without dashes; bounds: the limits that it may have.
+    limit: the option that limits it, without dashes; limit_help: the option's help; bounds: the limits that it may
+        have, the first of them set by the option.
+    description: one sentence for readers who do not know cnnstat. Both are made of `doc` where they are empty.
     explained_by: the figure of a layer that shows which layers are to blame for a broken limit; its own if empty.
     at_least: whether it is only a lower bound where a layer's work could not be counted.
     """
@@ -54,6 +56,8 @@ class Figure:
     in_layers: bool = True
     scales_with_batch: bool = False
     limit: str = ""
+    limit_help: str = ""
+    description: str = ""
     bounds: tuple[str, ...] = ("max", "min", "max_increase")
     explained_by: str = ""
     at_least: bool = False
@@ -63,7 +67,10 @@ class Figure:
     """The value of one layer."""
 
     def __post_init__(self) -> None:
-        """Prepare the look-up of attributes, which happens for every cell of a table."""
+        """Fill in texts, and prepare the look-up of attributes, which happens for every cell of a table."""
+        sentence = f"{self.doc[:1].upper()}{self.doc[1:]}."
+        object.__setattr__(self, "limit_help", self.limit_help or sentence)
+        object.__setattr__(self, "description", self.description or sentence)
         object.__setattr__(self, "of", attrgetter(self.total or self.key))
         object.__setattr__(self, "of_layer", attrgetter(self.layer or self.key))
 
@@ -72,6 +79,8 @@ FIGURES = (
     Figure(
         key="params", title="params", name="parameters", doc="parameters, frozen ones included",
         layer="params", total="params", importance=2, share_importance=11, limit="max-params",
+        limit_help="Parameters, as in 5M.",
+        description="Parameters: the elements of all trainable and frozen weights.",
     ),
     Figure(
         key="trainable_params", title="trainable", name="trainable parameters", doc="parameters that are learnt",
@@ -85,11 +94,14 @@ FIGURES = (
         key="macs", title="MACs", name="MACs",
         doc="multiply-accumulates of convolutions, linear layers and matrix products",
         layer="macs", total="macs", importance=3, share_importance=9, scales_with_batch=True, limit="max-macs",
-        at_least=True,
+        limit_help="Multiply-accumulates, as in 600M.", at_least=True,
+        description="Multiply-accumulates of convolutions, linear layers and matrix products in one forward pass.",
     ),
     Figure(
         key="flops", title="FLOPs", name="FLOPs", doc="floating-point operations: 2 × MACs and everything else",
         layer="flops", total="flops", importance=10, scales_with_batch=True, limit="max-flops", at_least=True,
+        limit_help="Floating-point operations, as in 1.2G.",
+        description="Floating-point operations of one forward pass: 2 × MACs and every other operation.",
     ),
     Figure(
         key="moved_bytes", title="moved", name="bytes moved", unit=Unit.BYTES,
@@ -105,6 +117,7 @@ FIGURES = (
         key="activation_bytes", title="activations", name="outputs of all layers", unit=Unit.BYTES,
         doc="bytes of all output tensors", layer="output_bytes", total="memory.activation_bytes", column="memory",
         importance=6, scales_with_batch=True, limit="max-activation-memory",
+        limit_help="All layers' outputs together.", description="Memory of the outputs of all layers.",
     ),
     Figure(
         key="weighted_activation_bytes", title="conv + fc memory", name="conv + linear outputs", unit=Unit.BYTES,
@@ -115,12 +128,15 @@ FIGURES = (
         key="peak_inference_bytes", title="peak inference", name="peak of inference", unit=Unit.BYTES,
         doc="most bytes of activations that inference holds at a time", total="memory.peak_inference_bytes",
         adds_up=False, scales_with_batch=True, limit="max-peak-memory", explained_by="output_bytes",
+        limit_help="Activations alive at once in inference, as in 16MiB.",
+        description="Most bytes of activations that inference holds at a time.",
     ),
     Figure(
         key="training_bytes", title="training", name="training", unit=Unit.BYTES,
         doc="bytes of a training step: parameters, gradients, optimizer state and saved tensors",
         total="memory.training_bytes", adds_up=False, limit="max-training-memory", explained_by="output_bytes",
-        at_least=True,
+        at_least=True, limit_help="Parameters, gradients, optimizer and saved tensors.",
+        description="Memory of one training step: parameters, gradients, optimizer state and saved tensors.",
     ),
     Figure(
         key="buffers_bytes", title="buffer memory", name="buffers", unit=Unit.BYTES, doc="bytes of all buffers",
@@ -139,6 +155,22 @@ FIGURES = (
         doc="bytes of the tensors that the backward pass needs", total="memory.saved_bytes", adds_up=False,
         is_part=True,
     ),
+    Figure(
+        key="file_size", title="file size", name="file size", unit=Unit.BYTES,
+        doc="bytes of the parameters and buffers that a state_dict stores", total="memory.file_size", is_part=True,
+        limit="max-file-size", explained_by="params",
+        limit_help="Parameters and buffers of a state_dict file, as in 20MB.",
+    ),
+    Figure(
+        key="receptive_field", title="receptive field", name="receptive field", unit=Unit.POSITIONS,
+        doc="input positions along the smaller axis that one position of the last feature map sees", adds_up=False,
+        limit="min-receptive-field", limit_help="Smaller side of the receptive field, as in 200.", bounds=("min",),
+    ),
+    Figure(
+        key="latency", title="latency", name="latency", unit=Unit.TIME, doc="time of one forward pass",
+        limit="max-latency", limit_help="Time of a forward pass, as in 5ms; a warning unless told otherwise.",
+        bounds=("max", "max_increase"),
+    ),
 )  # fmt: skip
 """Every figure, in the order of columns and JSON."""
 
@@ -147,6 +179,14 @@ LAYER_FIGURES = tuple(figure for figure in FIGURES if figure.layer)
 
 TOTAL_FIGURES = tuple(figure for figure in FIGURES if figure.total and not figure.is_part)
 """The figures of whole networks that have a key and a line of their own."""
+
+_UNITS = (Unit.COUNT, Unit.BYTES, Unit.POSITIONS, Unit.TIME)
+LIMITED_FIGURES = tuple(
+    sorted(
+        (figure for figure in FIGURES if figure.limit), key=lambda figure: (_UNITS.index(figure.unit), figure.adds_up)
+    )
+)
+"""The figures that can be limited: by unit, of one unit the peaks before the sums, which is their order in files."""
 
 CONVENTION = "MACs are of convolutions, linear layers and matrix products; FLOPs are 2 × MACs and everything else"
 """What is counted, in one line."""

@@ -50,6 +50,11 @@ class Memory:
         """Parameters + gradients + optimizer state + saved tensors."""
         return self.params_bytes + self.gradient_bytes + self.optimizer_bytes + self.saved_bytes
 
+    @property
+    def file_size(self) -> int:
+        """What a state_dict stores: parameters and buffers, without names and container."""
+        return self.params_bytes + self.buffers_bytes
+
 
 def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
     """Return the memory of a network; optimizer: `sgd`, `momentum` or `adam`.

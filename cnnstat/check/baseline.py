@@ -9,7 +9,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
-from cnnstat.check.limits import CONVENTION, METRICS
+from cnnstat.check.limits import CONVENTION, METRICS, exact_text
 from cnnstat.check.model_figures import LayerFigures, ModelFigures, from_json, to_json
 from cnnstat.check.result import LayerChange
 from cnnstat.errors import CnnstatError
@@ -146,7 +146,7 @@ def _total_changes(name: str, old: ModelFigures, new: ModelFigures) -> list[str]
     for key, metric in METRICS.items():
         before, after = old.totals.get(key), new.totals.get(key)
         if before != after:
-            texts = ["none" if n is None else metric.exact_text(n) for n in (before, after)]
+            texts = ["none" if n is None else exact_text(metric.unit, n) for n in (before, after)]
             growth = f" ({after - before:+,})" if before is not None and after is not None else ""
             lines.append(f"{name}: {key} {texts[0]} -> {texts[1]}{growth}")
     if not lines and to_json(old) != to_json(new):

@@ -17,9 +17,6 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.difference import compare_profiles
 from cnnstat.profile.samples import Samples, summarize
-from cnnstat.sources.load import named_model
-from cnnstat.sources.model import GraphReference, ModelReference
-from cnnstat.sources.request import Request
 
 ROUNDS = 40
 SECONDS = 15.0
@@ -100,18 +97,11 @@ def measure_rounds(
     from cnnstat.profile.torch_settings import threads
 
     target = choose_device(options.device)
-    references = [_reference(each, model) for each in pair or (source,) if each is not None]
+    sources = (source,) if pair is None else pair
     with threads(options.threads):
-        models = [prepare_model(reference, options, target) for reference in references]
+        models = [prepare_model(each, model.request, options, target) for each in sources if each is not None]
         times = time_passes(models, ROUNDS, SECONDS)
     return Rounds(after=times[0], before=None if pair is None else times[1], device=device_name(target))
-
-
-def _reference(source: str | Graph, model: ModelSettings) -> ModelReference:
-    """Return what is measured; a graph was loaded with the model's request before."""
-    if isinstance(source, str):
-        return named_model(source, model.request)
-    return GraphReference(source, Request(mode=model.request.mode))
 
 
 def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph | None) -> tuple[LayerShare, ...]:
@@ -120,11 +110,11 @@ def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph 
     from cnnstat.profile.options import Silent, make_options
 
     options = make_options(device=limit.device, threads=limit.threads, samples=PROFILED)
-    after = profile(_reference(source, model), options, Silent())
+    after = profile(source, model.request, options, Silent())
     if earlier is None:
         shares = [LayerShare(name=layer.name, value=round(1e9 * layer.seconds)) for layer in after.layers]
         return tuple(sorted(shares, key=lambda share: -share.value)[:MAX_LAYERS])
-    before = profile(_reference(earlier, model), options, Silent())
+    before = profile(earlier, model.request, options, Silent())
     changes = sorted(compare_profiles(before, after).layers, key=lambda change: -change.seconds)
     return tuple(
         LayerShare(
@@ -189,7 +179,7 @@ def _verdict(
 ) -> Verdict:  # fmt: skip
     """Return a verdict of this limit."""
     return Verdict(
-        metric=limit.metric.name,
+        metric=limit.metric.key,
         bound=limit.bound,
         status=status,
         limit=threshold,

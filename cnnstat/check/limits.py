@@ -6,14 +6,14 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from fractions import Fraction
 from typing import Any
 
+from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
 from cnnstat.check.configuration_file import ConfigurationReader, Keys
 from cnnstat.check.result import Place
 from cnnstat.errors import CnnstatError, did_you_mean
-from cnnstat.numbers import QuantityError, binary_bytes, count, decimal_bytes, parse_quantity
+from cnnstat.numbers import QuantityError, Unit, decimal_bytes, parse_quantity
 
 CONVENTION = (
     "cnnstat counting 1: MACs of convolutions, linear layers and matrix products; FLOPs = 2 × MACs + everything else; "
@@ -26,15 +26,10 @@ MAX_VALUE = 10**30
 """Largest amount that is accepted."""
 
 
-class Unit(Enum):
-    """What a metric counts."""
+METRICS = {figure.key: figure for figure in LIMITED_FIGURES}
+"""The figures that can be limited by their keys, in the order of results."""
 
-    COUNT = "count"
-    BYTES = "bytes"
-    POSITIONS = "positions"
-    TIME = "nanoseconds"
-
-
+_SYMBOLS = {Unit.BYTES: " B", Unit.TIME: " ns"}
 _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 _UNITS = {
     Unit.COUNT: ("k", "M", "G", "T", "million", "billion"),
@@ -54,70 +49,28 @@ _UNIT = re.compile(r"[\d.,_\s]+(?P<unit>[^\d\s].*)\Z")
 _TIME = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,9})?)\s*(?P<unit>\S+)\Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metric:
-    """A figure of a model that can be limited.
-
-    flag: the option that limits it. column: the figure of a layer that explains it, empty where none does.
-    by_coverage: whether it is only "at least" when the work of a layer could not be counted.
-    """
-
-    name: str
-    unit: Unit
-    flag: str
-    column: str = ""
-    bounds: tuple[str, ...] = ("max", "min", "max_increase")
-    by_coverage: bool = False
-
-    def text(self, value: int, like: str = "") -> str:
-        """Return a value in its largest unit; sizes in the family of units (MB or MiB) that `like` is written in."""
-        if self.unit is Unit.BYTES:
-            is_decimal = like.rstrip("%").rstrip().endswith("B") and "iB" not in like
-            return _without_zeros(decimal_bytes(value) if is_decimal else binary_bytes(value))
-        if self.unit is Unit.TIME:
-            from cnnstat.numbers import seconds_text
-
-            return _without_zeros(seconds_text(value / 1e9))
-        return f"{value:,}" if self.unit is Unit.POSITIONS else _without_zeros(count(value))
-
-    def exact_text(self, value: int) -> str:
-        """Return a value with all its digits."""
-        units = {Unit.BYTES: " B", Unit.TIME: " ns"}
-        return f"{value:,}{units.get(self.unit, '')}"
-
-    def distinct_texts(self, values: Iterable[int], like: str = "") -> list[str]:
-        """Return values in their largest unit, or with all digits if rounding would make different ones look equal."""
-        values = list(values)
-        texts = [self.text(value, like) for value in values]
-        are_distinct = len(set(texts)) == len(set(values))
-        return texts if are_distinct else [self.exact_text(value) for value in values]
+def column_of(metric: Figure) -> str:
+    """Return the figure of a layer that explains a metric, empty where none does."""
+    return metric.explained_by or metric.layer
 
 
-def _without_zeros(text: str) -> str:
-    return text.replace(".00 ", " ")
+def figure_text(unit: Unit, value: int, like: str = "") -> str:
+    """Return a value in its largest unit; sizes in the family of units (MB or MiB) that `like` is written in."""
+    is_decimal = unit is Unit.BYTES and like.rstrip("%").rstrip().endswith("B") and "iB" not in like
+    return (decimal_bytes(value) if is_decimal else unit.rounded(value)).replace(".00 ", " ")
 
 
-METRICS = {
-    metric.name: metric
-    for metric in (
-        Metric(name="params", unit=Unit.COUNT, flag="--max-params", column="params"),
-        Metric(name="macs", unit=Unit.COUNT, flag="--max-macs", column="macs", by_coverage=True),
-        Metric(name="flops", unit=Unit.COUNT, flag="--max-flops", column="flops", by_coverage=True),
-        Metric(name="peak_inference_bytes", unit=Unit.BYTES, flag="--max-peak-memory", column="output_bytes"),
-        Metric(
-            name="training_bytes",
-            unit=Unit.BYTES,
-            flag="--max-training-memory",
-            column="output_bytes",
-            by_coverage=True,
-        ),
-        Metric(name="activation_bytes", unit=Unit.BYTES, flag="--max-activation-memory", column="output_bytes"),
-        Metric(name="file_size", unit=Unit.BYTES, flag="--max-file-size", column="params"),
-        Metric(name="receptive_field", unit=Unit.POSITIONS, flag="--min-receptive-field", bounds=("min",)),
-        Metric(name="latency", unit=Unit.TIME, flag="--max-latency", bounds=("max", "max_increase")),
-    )
-}
-"""Every metric by its name, in the order of reports."""
+def exact_text(unit: Unit, value: int) -> str:
+    """Return a value with all its digits."""
+    return f"{value:,}{_SYMBOLS.get(unit, '')}"
+
+
+def distinct_texts(unit: Unit, values: Iterable[int], like: str = "") -> list[str]:
+    """Return values in their largest unit, or with all digits if rounding would make different ones look equal."""
+    values = list(values)
+    texts = [figure_text(unit, value, like) for value in values]
+    are_distinct = len(set(texts)) == len(set(values))
+    return texts if are_distinct else [exact_text(unit, value) for value in values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +161,7 @@ class Limit:
         of a CPU, PyTorch's choice if None.
     """
 
-    metric: Metric
+    metric: Figure
     bound: str
     amount: Amount
     tolerated: Amount | None = None
@@ -243,11 +196,11 @@ def read_limits(reader: ConfigurationReader, path: Keys) -> tuple[Limit, ...]:
     return tuple(limits)
 
 
-def _read_budget(reader: ConfigurationReader, path: Keys, metric: Metric, budget: Any) -> Iterator[Limit]:
+def _read_budget(reader: ConfigurationReader, path: Keys, metric: Figure, budget: Any) -> Iterator[Limit]:
     """Yield the limits of one metric."""
     if not isinstance(budget, Mapping):
         bound = metric.bounds[0]
-        reader.fault(path, f'{metric.name}: write {metric.name} = {{{bound} = "…"}}')
+        reader.fault(path, f'{metric.key}: write {metric.key} = {{{bound} = "…"}}')
         return
     known = (*metric.bounds, *(("min_delta",) if "max_increase" in metric.bounds else ()), "level")
     budget = reader.table(path, (*known, "device", "threads") if metric.unit is Unit.TIME else known)
@@ -261,7 +214,7 @@ def _read_budget(reader: ConfigurationReader, path: Keys, metric: Metric, budget
         if "max_increase" not in budget:
             reader.fault((*path, "min_delta"), "min_delta is the growth that max_increase overlooks; add max_increase")
     if not any(bound in budget for bound in metric.bounds):
-        reader.fault(path, f"budgets.{metric.name} has no limit; write {' or '.join(metric.bounds)}")
+        reader.fault(path, f"budgets.{metric.key} has no limit; write {' or '.join(metric.bounds)}")
     for bound in metric.bounds:
         place = (*path, bound)
         is_relative = bound == "max_increase"
@@ -275,7 +228,7 @@ def _read_budget(reader: ConfigurationReader, path: Keys, metric: Metric, budget
                 amount=amount,
                 tolerated=tolerated if is_relative else None,
                 is_blocking=level != "warn",
-                key=f"budgets.{metric.name}.{bound}",
+                key=f"budgets.{metric.key}.{bound}",
                 setting=reader.place(place) if reader.places else None,
                 device=device,
                 threads=threads,
@@ -296,20 +249,20 @@ def _read_device(reader: ConfigurationReader, path: Keys) -> str | None:
 
 
 def _read_amount(
-    reader: ConfigurationReader, path: Keys, metric: Metric, written: Any, *, may_be_share: bool
+    reader: ConfigurationReader, path: Keys, metric: Figure, written: Any, *, may_be_share: bool
 ) -> Amount | None:
     """Return one amount, or None after adding what is wrong with it."""
     try:
         return parse_amount(written, metric.unit, may_be_share=may_be_share)
     except CnnstatError as error:
-        reader.fault(path, f"{metric.name}.{path[-1]}: {error}")
+        reader.fault(path, f"{metric.key}.{path[-1]}: {error}")
         return None
 
 
 def flag_limit(name: str, bound: str, written: Any, flag: str = "") -> Limit:
     """Return the limit that an option such as `--max-params 5M` sets; raises CnnstatError."""
     metric = METRICS[name]
-    flag = flag or metric.flag
+    flag = flag or f"--{metric.limit}"
     try:
         amount = parse_amount(written, metric.unit, may_be_share=bound == "max_increase")
     except CnnstatError as error:
@@ -319,6 +272,6 @@ def flag_limit(name: str, bound: str, written: Any, flag: str = "") -> Limit:
 
 def overridden(limits: Iterable[Limit], stronger: Iterable[Limit]) -> tuple[Limit, ...]:
     """Return limits in the order of the metrics; where both have the same bound, the stronger one holds."""
-    by_bound = {(limit.metric.name, limit.bound): limit for limit in (*limits, *stronger)}
+    by_bound = {(limit.metric.key, limit.bound): limit for limit in (*limits, *stronger)}
     order = list(METRICS)
-    return tuple(sorted(by_bound.values(), key=lambda limit: order.index(limit.metric.name)))
+    return tuple(sorted(by_bound.values(), key=lambda limit: order.index(limit.metric.key)))

@@ -16,13 +16,16 @@ from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import METRICS
 from cnnstat.errors import CnnstatError, Location
 from cnnstat.ir.graph import Graph
+from cnnstat.numbers import Unit
 from cnnstat.sources.load import load_source
 from cnnstat.sources.request import InputShape, Request
 
 MAX_FIGURE = 10**30
 """Largest figure that is read from a file."""
 COLUMNS = ("params", "macs", "flops", "output_bytes")
-"""The figures of a layer."""
+"""The figures of a layer in a baseline file, whose form is fixed."""
+COMPUTED = tuple(key for key, metric in METRICS.items() if metric.unit is not Unit.TIME)
+"""The metrics that do not depend on a machine."""
 TIMEOUT = 600
 """Seconds that one analysis in a process of its own may take."""
 _PACKAGE = Path(__file__).resolve().parents[2]
@@ -51,7 +54,7 @@ class ModelFigures:
 
     inputs: dtype and shape of each input as text, the batch included. totals: by metric, None where there is no figure.
     uncounted: layers whose work could not be counted. peak_at: the layer at which memory peaks.
-    locations: where a spec writes each layer; graph: the model. Neither is part of the JSON form.
+    analysis: everything else that is known of the model; None, as in the JSON form, for a baseline from a file.
     """
 
     dtype: str
@@ -61,13 +64,28 @@ class ModelFigures:
     layers: tuple[LayerFigures, ...]
     uncounted: tuple[str, ...] = ()
     peak_at: str | None = None
-    locations: Mapping[str, Location] = field(default_factory=dict)
-    graph: Graph | None = field(default=None, compare=False, repr=False)
+    analysis: Analysis | None = field(default=None, compare=False, repr=False)
 
     @property
     def conditions(self) -> tuple[Any, ...]:
         """What must be equal for the figures of two models to be comparable."""
         return self.dtype, self.inputs, self.optimizer
+
+    @property
+    def graph(self) -> Graph | None:
+        """The graph of the model, if it is at hand."""
+        return None if self.analysis is None else self.analysis.graph
+
+    def column(self, key: str) -> tuple[int, ...]:
+        """Return a figure of every layer; empty if it is not known."""
+        if key in COLUMNS:
+            return tuple(getattr(row, key) for row in self.layers)
+        return () if self.analysis is None else tuple(getattr(layer, key) for layer in self.analysis.layers)
+
+    def location(self, layer: str) -> Location | None:
+        """Return where a spec writes a layer."""
+        nodes = () if self.graph is None else self.graph.nodes
+        return next((node.location for node in nodes if node.name == layer), None)
 
 
 def analyze_model(source: str, settings: ModelSettings) -> ModelFigures:
@@ -87,30 +105,18 @@ def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
         layers=tuple(LayerFigures(node.name, node.op.kind, *row) for node, *row in zip(graph.nodes, *columns)),
         uncounted=analysis.uncounted,
         peak_at=None if memory.peak_at is None else graph.nodes[memory.peak_at].name,
-        locations={node.name: node.location for node in graph.nodes if node.location is not None},
-        graph=graph,
+        analysis=analysis,
     )
 
 
 def _totals(analysis: Analysis) -> dict[str, int | None]:
-    """Return the totals by metric.
-
-    file_size is what a state_dict stores: parameters and buffers, without names and container. receptive_field is
-    that of the smaller side, None where it is only bounded or there is none.
-    """
-    memory, receptive_field = analysis.memory, analysis.fields.total
-    is_exact = receptive_field is not None and receptive_field.exact
-    totals = {
-        "params": sum(analysis.parameters.params),
-        "macs": sum(analysis.work.macs),
-        "flops": sum(analysis.work.flops),
-        "peak_inference_bytes": memory.peak_inference_bytes,
-        "training_bytes": memory.training_bytes,
-        "activation_bytes": memory.activation_bytes,
-        "file_size": memory.params_bytes + memory.buffers_bytes,
-        "receptive_field": min(receptive_field.size) if receptive_field is not None and is_exact else None,
-    }
-    return {name: totals.get(name) for name in METRICS if name != "latency"}
+    """Return the totals by metric; that of a receptive field is the size along its smaller axis."""
+    totals = analysis.totals
+    values: dict[str, int | None] = {key: METRICS[key].of(totals) for key in COMPUTED if METRICS[key].total}
+    field = totals.receptive_field
+    # a receptive field that is only bounded keeps no limit
+    values["receptive_field"] = min(field.size) if field is not None and field.exact else None
+    return {key: values[key] for key in COMPUTED}
 
 
 def to_json(figures: ModelFigures) -> dict[str, Any]:
@@ -129,7 +135,7 @@ def to_json(figures: ModelFigures) -> dict[str, Any]:
 def from_json(entry: Any) -> ModelFigures:
     """Return the figures in JSON values; raises ValueError, TypeError or KeyError where they are not some."""
     layers = tuple(LayerFigures(*row) for row in entry["layers"])
-    totals = {name: entry["totals"].get(name) for name in METRICS if name != "latency"}
+    totals = {key: entry["totals"][key] for key in COMPUTED if key in entry["totals"]}
     numbers = [number for row in layers for number in row[2:]] + [n for n in totals.values() if n is not None]
     texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
     texts += [*entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]

@@ -92,7 +92,8 @@ class ModelResult:
     """The verdicts on one model.
 
     source: what the user named. place: its file and the line of the layer that matters most; None if it has no file.
-    totals, baseline: figures by metric, None where a figure is not known; baseline is None without one.
+    totals, baseline: figures by metric, None where a figure is not known; baseline is None without one, and lacks the
+        metrics that its file was written without.
     changed_layers: layers that differ from the baseline, in execution order.
     notes: what a reader should know, one line each.
     """

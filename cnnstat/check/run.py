@@ -20,11 +20,12 @@ from cnnstat.check.baseline import (
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
 from cnnstat.check.configuration_file import ConfigurationError, path_from_here
 from cnnstat.check.git import Repository, find_repository, required
-from cnnstat.check.limits import CONVENTION, METRICS, Limit, Unit, flag_limit, overridden
+from cnnstat.check.limits import CONVENTION, METRICS, Limit, flag_limit, overridden
 from cnnstat.check.model_figures import ModelFigures, analyze_model
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, Location, Problem, did_you_mean
+from cnnstat.numbers import Unit
 from cnnstat.sources.request import Request
 
 NOTHING = (
@@ -289,7 +290,7 @@ def _place(
         return None
     path = file.file.resolve()
     broken = (v for v in verdicts if v.status in (Status.FAIL, Status.WARN) and v.layers)
-    location = next((figures.locations.get(v.layers[0].name) for v in broken), None)
+    location = next((figures.location(v.layers[0].name) for v in broken), None)
     is_here = location is not None and Path(location.file).resolve() == path
     line = location.line if location is not None and is_here else 1
     return Place(file=path.relative_to(root).as_posix(), line=line)

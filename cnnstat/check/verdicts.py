@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from cnnstat.check.baseline import Missing, layer_pairs
-from cnnstat.check.limits import Limit
-from cnnstat.check.model_figures import ModelFigures
+from cnnstat.check.limits import Limit, column_of, distinct_texts, figure_text
+from cnnstat.check.model_figures import COLUMNS, ModelFigures
 from cnnstat.check.result import LayerShare, Status, Verdict
 from cnnstat.numbers import count
 
@@ -38,7 +38,7 @@ class Comparison:
 
 def verdict(limit: Limit, comparison: Comparison) -> Verdict:
     """Return the verdict on one limit."""
-    name, before = limit.metric.name, comparison.before
+    name, before = limit.metric.key, comparison.before
     value = comparison.figures.totals.get(name)
     old = before.totals.get(name) if before else None
     status, message = _without_figure(limit, comparison, value, old)
@@ -51,7 +51,7 @@ def verdict(limit: Limit, comparison: Comparison) -> Verdict:
             layers, is_growth = layers_to_change(limit, comparison)
             detail = _layers_text(limit, layers, comparison.figures, is_growth)
             message = _broken_message(limit, value, threshold, old, detail)
-        elif limit.metric.by_coverage and limit.bound != "min" and comparison.figures.uncounted:
+        elif limit.metric.at_least and limit.bound != "min" and comparison.figures.uncounted:
             # a figure that is only "at least" may still break the limit
             status = Status.UNVERIFIED
             message = _incomplete_message(limit, value, comparison.figures.uncounted)
@@ -77,7 +77,7 @@ def _without_figure(
     limit: Limit, comparison: Comparison, value: int | None, old: int | None
 ) -> tuple[Status | None, str]:
     """Return status and message where a figure is missing; None where both are known."""
-    name = limit.metric.name
+    name = limit.metric.key
     if value is None:
         return Status.UNVERIFIED, f"{name}: {NO_FIGURE.get(name, 'could not be measured')}"
     if limit.bound != "max_increase":
@@ -88,7 +88,7 @@ def _without_figure(
         return (Status.UNVERIFIED if is_unverified else Status.SKIPPED), f"{name}: {reason}"
     if old is None:
         return Status.UNVERIFIED, f"{name}: the baseline has no figure to compare with"
-    if limit.metric.by_coverage and comparison.baseline.uncounted:
+    if limit.metric.at_least and comparison.baseline.uncounted:
         names = _first_names(comparison.baseline.uncounted)
         return Status.UNVERIFIED, f"{name}: the work of {names} could not be counted in the baseline"
     return None, ""
@@ -96,15 +96,16 @@ def _without_figure(
 
 def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerShare, ...], bool]:
     """Return the layers that grew most and True if there is a baseline and some did, else the largest and False."""
-    column = limit.metric.column
+    column = column_of(limit.metric)
     if not column or limit.bound == "min":
         return (), False
     figures, before = comparison.figures, comparison.before
-    grown = _grown_layers(column, figures, before) if before else []
+    # a baseline file holds only some figures of each layer
+    grown = _grown_layers(column, figures, before) if before and column in COLUMNS else []
     if grown:
         return tuple(grown[:MAX_LAYERS]), True
-    shares = [LayerShare(name=row.name, value=getattr(row, column)) for row in figures.layers]
-    if limit.metric.name == "peak_inference_bytes":
+    shares = [LayerShare(name=row.name, value=value) for row, value in zip(figures.layers, figures.column(column))]
+    if limit.metric.key == "peak_inference_bytes":
         return tuple(share for share in shares if share.value and share.name == figures.peak_at), False
     return tuple(sorted((s for s in shares if s.value), key=lambda share: -share.value)[:MAX_LAYERS]), False
 
@@ -125,9 +126,9 @@ def baseline_growth(
     """Return a verdict for each limited figure that the committed baseline raises, or drops, against an earlier one."""
     verdicts = []
     for limit in limits:
-        if limit.bound != "max_increase" or limit.metric.name == "latency":
+        if limit.bound != "max_increase" or limit.metric.key == "latency":
             continue
-        name = limit.metric.name
+        name = limit.metric.key
         before = then.totals.get(name) if isinstance(then, ModelFigures) else None
         after = now.totals.get(name) if isinstance(now, ModelFigures) else None
         if isinstance(then, Missing) and then.is_fault:
@@ -156,46 +157,46 @@ def baseline_growth(
 
 def _broken_message(limit: Limit, value: int, threshold: int, old: int | None, detail: str) -> str:
     """Return the line for a limit that is broken: by how much, where (`detail`), and what to do."""
-    metric, like = limit.metric, limit.amount.text
+    name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
     if limit.bound == "max_increase" and old is not None:
-        now, bound, before = metric.distinct_texts((value, threshold, old), like)
-        growth = f"+{metric.text(value - old, like)}" + (f" ({_percent(value, old)})" if old else "")
-        what = f"{metric.name} {now} > {bound}: {growth} against the baseline's {before}, {_allowed(limit)} allowed"
+        now, bound, before = distinct_texts(unit, (value, threshold, old), like)
+        growth = f"+{figure_text(unit, value - old, like)}" + (f" ({_percent(value, old)})" if old else "")
+        what = f"{name} {now} > {bound}: {growth} against the baseline's {before}, {_allowed(limit)} allowed"
     else:
-        now, bound = metric.distinct_texts((value, threshold), like)
-        is_rounded = metric.text(value, like) != metric.text(threshold, like)
+        now, bound = distinct_texts(unit, (value, threshold), like)
+        is_rounded = figure_text(unit, value, like) != figure_text(unit, threshold, like)
         share = f" ({_percent(value, threshold)})" if threshold else ""
-        over = f"{metric.text(abs(value - threshold), like)}{share}"
-        what = f"{metric.name} {now} {_SIGNS[limit.bound]} {like if is_rounded else bound} by {over}"
+        over = f"{figure_text(unit, abs(value - threshold), like)}{share}"
+        what = f"{name} {now} {_SIGNS[limit.bound]} {like if is_rounded else bound} by {over}"
     return f"{what}{detail}. {_remedy(limit)}"
 
 
 def _kept_message(limit: Limit, value: int, old: int | None) -> str:
     """Return the line for a limit that holds."""
-    metric, like = limit.metric, limit.amount.text
+    name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
     if limit.bound == "max_increase" and old is not None:
         growth = "unchanged" if value == old else _growth(value, old)
-        return f"{metric.name} {metric.text(value, like)}: {growth} against the baseline, {_allowed(limit)} allowed"
+        return f"{name} {figure_text(unit, value, like)}: {growth} against the baseline, {_allowed(limit)} allowed"
     sign = "≥" if limit.bound == "min" else "≤"
-    return f"{metric.name} {metric.text(value, like)} {sign} {like}"
+    return f"{name} {figure_text(unit, value, like)} {sign} {like}"
 
 
 def _incomplete_message(limit: Limit, value: int, uncounted: Sequence[str]) -> str:
     """Return the line for a figure that is only "at least"."""
     return (
-        f"{limit.metric.name} is at least {limit.metric.text(value, limit.amount.text)}, which keeps "
+        f"{limit.metric.key} is at least {figure_text(limit.metric.unit, value, limit.amount.text)}, which keeps "
         f"{limit.amount.text}, but the work of {_first_names(uncounted)} could not be counted"
     )
 
 
 def _grown_baseline_message(limit: Limit, before: int, after: int | None, label: str) -> str:
     """Return the line for a baseline file that was raised in the change that it should judge."""
-    metric = limit.metric
+    name, unit = limit.metric.key, limit.metric.unit
     if after is None:
-        return f"{metric.name}: this change removes {metric.text(before)} from {label}. Restore it"
-    old, new = metric.distinct_texts((before, after))
+        return f"{name}: this change removes {figure_text(unit, before)} from {label}. Restore it"
+    old, new = distinct_texts(unit, (before, after))
     return (
-        f"{metric.name}: this change raises the baseline itself, in {label}, from {old} to {new} "
+        f"{name}: this change raises the baseline itself, in {label}, from {old} to {new} "
         f"({_growth(after, before)}). Shrink the model, or raise the baseline in a change of its own"
     )
 
@@ -222,23 +223,23 @@ def _layers_text(limit: Limit, layers: Sequence[LayerShare], figures: ModelFigur
     """Return the layers to look at."""
     if not layers:
         return ""
-    metric, like = limit.metric, limit.amount.text
+    name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
 
     def text(number: int) -> str:
-        return f"{count(number)} parameters" if metric.name == "file_size" else metric.text(number, like)
+        return f"{count(number)} parameters" if name == "file_size" else figure_text(unit, number, like)
 
     if is_growth:
         return f"; largest growth {', '.join(f'{share.name} +{text(share.growth)}' for share in layers)}"
-    if metric.name == "peak_inference_bytes":
+    if name == "peak_inference_bytes":
         return f"; the peak is at {layers[0].name}"
-    total = sum(getattr(row, metric.column) for row in figures.layers)
+    total = sum(figures.column(column_of(limit.metric)))
     names = ", ".join(f"{share.name} {text(share.value)} ({share.value / total:.0%})" for share in layers)
     return f"; heaviest {'layer' if len(layers) == 1 else 'layers'} {names}"
 
 
 def _remedy(limit: Limit) -> str:
     if limit.bound == "min":
-        return f"Widen it or lower {limit.where}" if limit.metric.name == "receptive_field" else f"Lower {limit.where}"
+        return f"Widen it or lower {limit.where}" if limit.metric.key == "receptive_field" else f"Lower {limit.where}"
     return f"Shrink it or raise {limit.where}"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cnnstat import console
+from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
 from cnnstat.choices import CheckFormat, Mode, Optimizer
 from cnnstat.commands.options import (
     FLAG,
@@ -30,9 +31,28 @@ class CheckOptions(ModelOptions):
     optimizer: Annotated[Optimizer | None, OPTIMIZER] = None
 
 
-def limit_option(flag: str, said: str) -> Any:
-    """Return an option that sets a limit."""
-    return typer.Option(flag, help=said, metavar="AMOUNT", rich_help_panel="Limits")
+class _Amounts:
+    """What the options of limits share, whatever figures there are."""
+
+    def amounts(self) -> dict[str, str | None]:
+        """Return the amounts by figure."""
+        return {figure.key: getattr(self, _attribute(figure)) for figure in LIMITED_FIGURES}
+
+
+def _attribute(figure: Figure) -> str:
+    return figure.limit.replace("-", "_")
+
+
+def _limit_option(figure: Figure) -> tuple[str, Any, Any]:
+    """Return name, type and default of the option that limits a figure."""
+    option = typer.Option(f"--{figure.limit}", help=figure.limit_help, metavar="AMOUNT", rich_help_panel="Limits")
+    return _attribute(figure), Annotated[str | None, option], None
+
+
+if TYPE_CHECKING:
+    LimitOptions = _Amounts
+else:
+    LimitOptions = make_dataclass("LimitOptions", map(_limit_option, LIMITED_FIGURES), bases=(_Amounts,), frozen=True)
 
 
 def check(
@@ -42,27 +62,8 @@ def check(
             metavar="SOURCE", help="Networks; without any, all that are configured.", autocompletion=zoo_names
         ),
     ] = None,
-    max_params: Annotated[str | None, limit_option("--max-params", "Parameters, as in 5M.")] = None,
-    max_macs: Annotated[str | None, limit_option("--max-macs", "Multiply-accumulates, as in 600M.")] = None,
-    max_flops: Annotated[str | None, limit_option("--max-flops", "Floating-point operations, as in 1.2G.")] = None,
-    max_peak_memory: Annotated[
-        str | None, limit_option("--max-peak-memory", "Activations alive at once in inference, as in 16MiB.")
-    ] = None,
-    max_training_memory: Annotated[
-        str | None, limit_option("--max-training-memory", "Parameters, gradients, optimizer and saved tensors.")
-    ] = None,
-    max_activation_memory: Annotated[
-        str | None, limit_option("--max-activation-memory", "All layers' outputs together.")
-    ] = None,
-    max_file_size: Annotated[
-        str | None, limit_option("--max-file-size", "Parameters and buffers of a state_dict file, as in 20MB.")
-    ] = None,
-    min_receptive_field: Annotated[
-        str | None, limit_option("--min-receptive-field", "Smaller side of the receptive field, as in 200.")
-    ] = None,
-    max_latency: Annotated[
-        str | None, limit_option("--max-latency", "Time of a forward pass, as in 5ms; a warning unless told otherwise.")
-    ] = None,
+    *,
+    limits: LimitOptions,
     fail_on_latency: Annotated[
         bool,
         typer.Option(
@@ -75,7 +76,6 @@ def check(
             help="Growth against the baseline, as in params=2%.", metavar="METRIC=AMOUNT", rich_help_panel="Limits"
         ),
     ] = None,
-    *,
     model: CheckOptions,
     device: DeviceOption = None,
     threads: ThreadsOption = None,
@@ -114,20 +114,9 @@ def check(
         from cnnstat.profile.options import make_options
 
         make_options(device=device, threads=threads)
-    flags = {
-        "params": max_params,
-        "macs": max_macs,
-        "flops": max_flops,
-        "peak_inference_bytes": max_peak_memory,
-        "training_bytes": max_training_memory,
-        "activation_bytes": max_activation_memory,
-        "file_size": max_file_size,
-        "receptive_field": min_receptive_field,
-        "latency": max_latency,
-    }
     options = run.Options(
         sources=tuple(sources or ()),
-        limits=run.flag_limits(flags, max_increase or ()),
+        limits=run.flag_limits(limits.amounts(), max_increase or ()),
         request=model.request(),
         mode=model.mode,
         optimizer=model.optimizer,

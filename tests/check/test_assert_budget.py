@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from git_history import Command, spec
 
 import cnnstat
+from cnnstat.check.model_figures import COMPUTED
 from cnnstat.errors import CnnstatError
 from cnnstat.testing import BudgetWarning, assert_budget
 
 
 def test_what_holds_says_nothing(folder: Path) -> None:
-    assert_budget("vgg16", params="139 M", macs="16 G", receptive_field=212)
+    assert_budget("vgg16", params="139 M", macs="16 G", moved_bytes="1 GB", receptive_field=212)
     (folder / "tiny.yaml").write_text(spec(8))
     assert_budget(folder / "tiny.yaml", params=224, input=(3, 32, 32), batch=2, dtype="float16")
     assert_budget(cnnstat.load("lenet5"), params="100 k")
@@ -53,9 +55,21 @@ def test_growth_against_a_file(check: Command, folder: Path) -> None:
         ({"params": "5 X"}, "no unit X"),
         ({"params": {"mx": 5}}, "did you mean max?"),
         ({"receptive_field": {"max": 5}}, "unknown key max"),
+        ({"moved_bytes": "5 MX"}, "no unit MX"),
         ({"params": "5 M", "optimizer": "adamm"}, "did you mean adam?"),
     ],
 )
 def test_wrong_use_is_no_assertion(arguments: dict[str, object], said: str) -> None:
     with pytest.raises(CnnstatError, match=said.replace("?", r"\?")):
         assert_budget("vgg16", **arguments)  # type: ignore[arg-type]
+
+
+def test_every_metric_that_is_no_time_is_a_keyword() -> None:
+    parameters = inspect.signature(assert_budget).parameters
+    assert set(COMPUTED) <= set(parameters) and "limits" not in parameters and "latency" not in parameters
+    assert list(parameters)[: len(COMPUTED) + 1] == ["source", *COMPUTED]
+
+
+def test_an_unknown_keyword_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match=r"unexpected keyword argument 'parms'; did you mean params\?"):
+        assert_budget("vgg16", parms="5 M")

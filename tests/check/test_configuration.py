@@ -42,7 +42,7 @@ latency = {max_increase = "10%", device = "cuda", level = "warn"}
 def limits_of(folder: Path) -> dict[tuple[str, str], Any]:
     settings = find_settings(folder)
     assert settings is not None
-    return {(limit.metric.name, limit.bound): limit for limit in settings.models[0].limits}
+    return {(limit.metric.key, limit.bound): limit for limit in settings.models[0].limits}
 
 
 def test_every_key_is_read(folder: Path) -> None:

@@ -15,6 +15,7 @@ from git_history import Command, params, spec
 from cnnstat.check import latency, model_figures
 from cnnstat.check.formats import FORMATS
 from cnnstat.check.limits import Limit
+from cnnstat.check.model_figures import COMPUTED
 from cnnstat.check.result import LayerShare
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
@@ -123,17 +124,22 @@ def test_every_limit_has_an_option(check: Command, models: Path) -> None:
         "--max-flops": "flops",
         "--max-peak-memory": "peak_inference_bytes",
         "--max-training-memory": "training_bytes",
+        "--max-moved-memory": "moved_bytes",
         "--max-activation-memory": "activation_bytes",
         "--max-file-size": "file_size",
     }
     words = [word for flag in flags for word in (flag, "0")]
     report = json.loads(check("tiny.yaml", *words, "--min-receptive-field", "4", "-f", "json").out)
     verdicts = report["models"][0]["verdicts"]
-    assert [v["metric"] for v in verdicts] == [*flags.values(), "receptive_field"]
+    assert [v["metric"] for v in verdicts] == [*flags.values(), "receptive_field"] == [*COMPUTED]
     assert {v["status"] for v in verdicts} == {"fail"}
     figures = {v["metric"]: v["value"] for v in verdicts}
     assert figures["params"] == params(8) and figures["file_size"] == 4 * params(8)
     assert figures["receptive_field"] == 3 and figures["activation_bytes"] == 2 * 8 * 16 * 16 * 4
+    # the convolution reads the input and its weights and writes once; the ReLU reads that and writes as much
+    assert figures["moved_bytes"] == 4 * (3 * 16 * 16 + params(8) + 3 * 8 * 16 * 16)
+    (moved,) = (v for v in verdicts if v["metric"] == "moved_bytes")
+    assert [layer["name"] for layer in moved["layers"]] == ["relu1", "stem"]
 
 
 def test_a_limit_holds_up_to_its_last_number(check: Command, models: Path) -> None:

@@ -11,10 +11,11 @@ from cnnstat.check import latency
 from cnnstat.check.baseline import Missing
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.latency import Rounds, judge, latency_verdict
-from cnnstat.check.limits import METRICS, Limit, Unit, flag_limit, parse_amount
+from cnnstat.check.limits import METRICS, Limit, flag_limit, parse_amount
 from cnnstat.check.model_figures import ModelFigures
 from cnnstat.check.result import LayerShare, Status
 from cnnstat.check.verdicts import Comparison
+from cnnstat.numbers import Unit
 
 MS = 1_000_000
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from cnnstat.check.limits import METRICS, Unit, parse_amount
+from cnnstat.check.limits import distinct_texts, figure_text, parse_amount
 from cnnstat.errors import CnnstatError
+from cnnstat.numbers import Unit
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,6 @@ def test_what_is_no_amount_is_refused(written: Any, unit: Unit, said: str) -> No
 
 
 def test_sizes_are_shown_in_the_family_they_are_written_in() -> None:
-    file_size = METRICS["file_size"]
-    assert file_size.text(20_000_000, "20 MB") == "20 MB"
-    assert file_size.text(20 * 2**20, "20 MiB") == "20 MiB"
-    assert file_size.distinct_texts((20_000_001, 20_000_000), "20 MB") == ["20,000,001 B", "20,000,000 B"]
+    assert figure_text(Unit.BYTES, 20_000_000, "20 MB") == "20 MB"
+    assert figure_text(Unit.BYTES, 20 * 2**20, "20 MiB") == "20 MiB"
+    assert distinct_texts(Unit.BYTES, (20_000_001, 20_000_000), "20 MB") == ["20,000,001 B", "20,000,000 B"]

@@ -165,7 +165,7 @@ def _differences(model: ModelResult, baseline: Mapping[str, int | None]) -> str:
             _percent(baseline.get(metric), after),
         ]
         for metric, after in model.totals.items()
-        if baseline.get(metric) != after
+        if metric in baseline and baseline[metric] != after
     ]
     if not rows:
         return f"\n{_bold(model.name)}: every total is that of the baseline.\n"

@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from cnnstat import __version__
-from cnnstat.check.formats.text import DESCRIPTIONS, fingerprints, location, title
+from cnnstat.check.formats.text import fingerprints, location, title
+from cnnstat.check.limits import METRICS
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.report.terminal_text import printable
 
@@ -42,7 +43,7 @@ def _rule(metric: str) -> dict[str, Any]:
         "id": printable(f"cnnstat/{metric}"),
         "name": printable(metric),
         "shortDescription": {"text": f"Budget of {title(metric)}"},
-        "fullDescription": {"text": DESCRIPTIONS.get(metric, title(metric))},
+        "fullDescription": {"text": METRICS[metric].description if metric in METRICS else title(metric)},
         "help": {"text": f"Shrink the model, or change budgets.{printable(metric)} where the limit is written."},
         "defaultConfiguration": {"level": "error"},
     }

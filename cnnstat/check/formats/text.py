@@ -5,36 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import sha256
 
-from cnnstat.check.limits import METRICS, Metric, Unit
+from cnnstat.check.limits import METRICS, column_of, distinct_texts
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
+from cnnstat.numbers import Unit
 from cnnstat.report.terminal_text import printable
 
-TITLES = {
-    "params": "params",
-    "macs": "MACs",
-    "flops": "FLOPs",
-    "peak_inference_bytes": "peak inference",
-    "training_bytes": "training",
-    "activation_bytes": "activations",
-    "output_bytes": "output",
-    "file_size": "file size",
-    "receptive_field": "receptive field",
-    "latency": "latency",
-}
-"""What each metric is called in a table; a metric that is not here goes by its key."""
-
-DESCRIPTIONS = {
-    "params": "Parameters: the elements of all trainable and frozen weights.",
-    "macs": "Multiply-accumulates of convolutions, linear layers and matrix products in one forward pass.",
-    "flops": "Floating-point operations of one forward pass: 2 × MACs and every other operation.",
-    "peak_inference_bytes": "Most bytes of activations that inference holds at a time.",
-    "training_bytes": "Memory of one training step: parameters, gradients, optimizer state and saved tensors.",
-    "activation_bytes": "Memory of the outputs of all layers.",
-    "file_size": "Bytes of the parameters and buffers that a state_dict stores.",
-    "receptive_field": "Input positions along the smaller axis that one position of the last feature map sees.",
-    "latency": "Time of one forward pass.",
-}
-"""What each metric measures, in one sentence."""
+LAYER_TITLES = {"output_bytes": "output"}
+"""Titles of the figures of layers that are no metrics; any other goes by its key."""
 
 BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +", "baseline_growth": "baseline: "}
 """The sign of each kind of limit, put before the text that the user wrote."""
@@ -42,12 +19,12 @@ BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +", "baseline_growt
 
 def title(metric: str) -> str:
     """Return the title of a metric."""
-    return TITLES.get(metric, printable(metric))
+    return METRICS[metric].title if metric in METRICS else LAYER_TITLES.get(metric, printable(metric))
 
 
 def column(metric: str) -> str:
     """Return the figure of a layer that explains a metric."""
-    return _metric(metric).column or metric
+    return (column_of(METRICS[metric]) if metric in METRICS else "") or metric
 
 
 def figure(metric: str, value: int | None, apart_from: int | None = None, like: str = "") -> str:
@@ -59,13 +36,8 @@ def figure(metric: str, value: int | None, apart_from: int | None = None, like: 
     if value is None:
         return "–"
     others = [] if apart_from is None else [abs(apart_from)]
-    return "−" * (value < 0) + _metric(metric).distinct_texts([abs(value), *others], like)[0]
-
-
-def _metric(key: str) -> Metric:
-    """Return a metric, or the figure of a layer as one."""
-    unit = Unit.BYTES if key.endswith("_bytes") else Unit.COUNT
-    return METRICS.get(key) or Metric(name=key, unit=unit, flag="")
+    unit = METRICS[metric].unit if metric in METRICS else Unit.BYTES if metric.endswith("_bytes") else Unit.COUNT
+    return "−" * (value < 0) + distinct_texts(unit, [abs(value), *others], like)[0]
 
 
 def growth(metric: str, before: int | None, after: int | None) -> str:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cnnstat.export.entries import unused
-from cnnstat.export.pytorch.local_variables import variable_name
+from cnnstat.export.pytorch.variables import variable_name
 from cnnstat.ir.recorded_call import (
     ConstantNumber,
     InputNumber,
@@ -132,7 +131,11 @@ class Lines:
         }
         later |= {value.call for value in self.recorded.results if isinstance(value, ResultOf)}
         live = {own for each, own in self._names.items() if each in later or each not in here}
-        return unused(name, {*self.taken, *live}, "")
+        found, count = name, 1
+        while found in self.taken or found in live:
+            count += 1
+            found = f"{name}{count}"
+        return found
 
     def _behind(self, number: int) -> list[Any]:
         """Return what a call is given, and what the calls before it are given."""

@@ -21,6 +21,7 @@ from cnnstat.check import configuration as configured
 from cnnstat.check.configuration import load_settings
 from cnnstat.check.formats import FORMATS
 from cnnstat.check.limits import METRICS
+from cnnstat.numbers import Unit
 
 ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -37,6 +38,9 @@ layers:
   - Flatten
   - Linear(10)
 """
+
+
+UNITS = {Unit.COUNT: "count", Unit.BYTES: "bytes", Unit.POSITIONS: "positions", Unit.TIME: "time"}
 
 
 def blocks(language: str) -> list[str]:
@@ -113,8 +117,9 @@ class TestGuide:
     def test_every_key_option_and_format_is_told(self) -> None:
         words = set(re.findall(r"`([\w-]+)`", GUIDE))
         keys = {*configured.KEYS, *configured.MODEL_KEYS, *METRICS, "max", "min", "max_increase", "min_delta", "level"}
-        flags = {metric.flag for metric in METRICS.values() if metric.flag}
-        assert not {*keys, *flags, *FORMATS} - words
+        assert not {*keys, *FORMATS} - words
+        for metric in METRICS.values():
+            assert f"| `{metric.key}` | `--{metric.limit}` | {UNITS[metric.unit]} |" in GUIDE
 
     def test_examples_are_the_files(self) -> None:
         for path in EXAMPLES.iterdir():
