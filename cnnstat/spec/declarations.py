@@ -41,7 +41,7 @@ def document_scope(document: SpecDocument, requested: Mapping[str, Any]) -> Scop
             raise RequestError(f"there is no variable called {name[:60]} to set{hint}")
     if len(document.variables) > MAX_VARIABLES:
         fail(document.location, f"let: holds more than {MAX_VARIABLES:,} variables")
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = {}  # the scope's own: what is evaluated later sees what was evaluated before
     scope = Scope(values, frozenset((*ops.names(), *document.blocks)))
     trees = {name: _requested_or(tree, name, requested) for name, tree in document.variables.items()}
     uses = {name: _uses(tree, trees) for name, tree in trees.items()}

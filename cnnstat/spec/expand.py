@@ -12,10 +12,10 @@ from cnnstat.errors import Location, SpecError, did_you_mean
 from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Op
 from cnnstat.spec.item_reader import OPAQUE_CALLEE, ItemReader
-from cnnstat.spec.items import NAME, Block, Call, Choice, Faulty, Group, Item, Join, Meta, Template
+from cnnstat.spec.items import NAME, Block, Call, Faulty, Group, Item, Join, Meta, Template
 from cnnstat.spec.layer_overrides import LayerOverrides
 from cnnstat.spec.op_arguments import bind
-from cnnstat.spec.problems import Abandoned, Problems, fail
+from cnnstat.spec.problems import Abandoned, fail
 from cnnstat.spec.scope import Scope
 from cnnstat.spec.yaml_tree import Scalar
 
@@ -37,13 +37,11 @@ _MAX_LETTERS = 2**25
 class Expander:
     """Builds nodes.
 
-    broken_blocks: names of blocks that could not be read; whatever calls them is unknown, too.
-    values: the tensors that names stand for. labels: of each scope, the block it is or `group`.
+    arity: inputs of the network. values: the tensors that names stand for. labels: of each scope, the block it is or
+        `group`.
     """
 
     reader: ItemReader
-    broken_blocks: set[str]
-    problems: Problems
     arity: int
     values: dict[str, Tensor]
     nodes: list[Node] = field(default_factory=list)
@@ -64,18 +62,16 @@ class Expander:
             self._note_unknown(item.meta, scope)
             return None
         try:
-            if isinstance(item, Choice):
-                chosen = item.then if scope.holds(item.meta.condition) else item.otherwise
-                return self._group(chosen, scope, current)
-            if not scope.holds(item.meta.condition):
-                return current
-            if isinstance(item, Call):
-                return self._call(item, scope, current)
-            if isinstance(item, Group):
-                return self._group(item, scope, current)
-            return self._join(item, scope, current)
+            match scope.chosen(item):
+                case Call() as call:
+                    return self._call(call, scope, current)
+                case Group() as group:
+                    return self._group(group, scope, current)
+                case Join() as join:
+                    return self._join(join, scope, current)
+            return current
         except SpecError as error:
-            self.problems.extend(error.problems)
+            self.reader.problems.extend(error.problems)
             self._faulty.add(id(item))  # a repetition would only find the same fault again
             self._note_unknown(item.meta, scope)
             return None
@@ -93,12 +89,13 @@ class Expander:
         sources = self._sources(call.meta, scope, current)
         callee = scope.callee(call, self.reader.blocks)
         if callee != call.callee and "(" in callee:
+            # A variable or parameter may hold a whole call, such as act=LeakyReLU(0.1): it is read at this place.
             if call.positional or call.keywords:
                 fail(call.meta.location, f"{call.callee} stands for {callee[:60]}, arguments and all; give none here")
             place = call.meta.location
             call = self.reader.call(Scalar(place.file, place.line, place.column, callee, "|"), call.meta)
             callee = call.callee
-        if callee in self.broken_blocks:
+        if callee in self.reader.broken_blocks:
             self._note_unknown(call.meta, scope)
             return None
         if callee in self.reader.blocks:

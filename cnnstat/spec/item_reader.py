@@ -6,25 +6,11 @@ from cnnstat import ops
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean, nearest
 from cnnstat.ops.synonyms import layer_hint
 from cnnstat.spec.expression_syntax import parse_call, words_in
-from cnnstat.spec.items import (
-    Block,
-    Call,
-    Choice,
-    Faulty,
-    Group,
-    Item,
-    Join,
-    Meta,
-    Template,
-    Value,
-    is_label,
-    template,
-    templates,
-    variable_name,
-)  # fmt: skip
+from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template, Value, is_label, variable_name
 from cnnstat.spec.layer_overrides import OPAQUE, OPAQUE_KEYS, OPERAND_KEYS
 from cnnstat.spec.op_arguments import LayerLocation
-from cnnstat.spec.problems import Problems, fail, problem
+from cnnstat.spec.problems import fail, problem
+from cnnstat.spec.spec_document import SpecDocument
 from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
 
 JOINS = {"add": "Add", "concat": "Concat", "multiply": "Multiply"}
@@ -43,12 +29,13 @@ _BESIDE = ("reads", "share", "frozen", "condition", "overrides")
 
 
 class ItemReader:
-    """Reads items; `callables` are the names of ops and blocks, `problems` collects every fault."""
+    """Reads the items of a document; `callables` are the names of ops and blocks, `problems` collects every fault."""
 
-    def __init__(self, blocks: dict[str, Block], problems: Problems) -> None:
-        self.blocks = blocks
-        self.callables = frozenset((*ops.names(), *blocks))
-        self.problems = problems
+    def __init__(self, document: SpecDocument) -> None:
+        self.blocks = document.blocks
+        self.broken_blocks = document.broken_blocks
+        self.problems = document.problems
+        self.callables = frozenset((*ops.names(), *document.blocks))
         self._lists: dict[int, tuple[Item, ...]] = {}
 
     def layer_hint(self, name: str) -> str:
@@ -176,7 +163,7 @@ class ItemReader:
         return Join(call.meta, call, tuple(branches))
 
     def _branch(self, tree: Tree, label: Scalar | None = None) -> Group:
-        return Group(Meta(tree.location, None if label is None else template(label)), self.items(tree))
+        return Group(Meta(tree.location, None if label is None else Template.read(label)), self.items(tree))
 
     def _single(self, key: Scalar, value: Tree, meta: Meta) -> Item:
         """Return `Layer: arguments`, `layer: text`, `Layer(arguments):`, or `label: item`."""
@@ -190,7 +177,7 @@ class ItemReader:
         if meta.name is not None:
             hint = did_you_mean(key.text, ITEM_KEYS)
             fail(key.location, f"two names, {key.text[:60]} and name:; keep one{hint}")
-        label = template(key)
+        label = Template.read(key)
         if isinstance(value, Sequence):
             self._check_branches(key, value)
             return Group(meta._replace(name=label), self.items(value))
@@ -267,9 +254,9 @@ def _meta(tree: Mapping) -> Meta:
     frozen, condition = tree.get("frozen"), tree.get("if")
     return Meta(
         tree.location,
-        None if name is None else template(name),
-        None if reads is None else templates(reads),
-        None if share is None else template(share),
+        None if name is None else Template.read(name),
+        None if reads is None else Template.read_all(reads),
+        None if share is None else Template.read(share),
         None if frozen is None else Value(frozen),
         None if condition is None else Value(condition),
         {key: value for key, (_, value) in tree.entries.items() if key in OPERAND_KEYS} or None,
@@ -283,7 +270,7 @@ def _probable_name(tree: Tree) -> Template | None:
     labels = [key for name, (key, _) in tree.entries.items() if name not in COMMON_KEYS and is_label(name)]
     try:
         name = tree.get("name") or (labels[0] if len(labels) == 1 else None)
-        return None if name is None else template(name)
+        return None if name is None else Template.read(name)
     except SpecError:
         return None
 

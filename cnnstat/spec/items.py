@@ -49,8 +49,25 @@ class Template(NamedTuple):
     parts: tuple[str | ast.expr, ...]
     location: Location
 
+    @classmethod
+    def read(cls, tree: Tree) -> Template:
+        """Return the name that a YAML value is; raises SpecError."""
+        if not isinstance(tree, Scalar) or not tree.text or len(tree.text) > 200:
+            fail(tree.location, "a name is a short word")
+        # Splitting at a pattern with a group gives text and expressions by turns, beginning with text.
+        parts = (
+            parse_scalar(Scalar(tree.file, tree.line, tree.column, part, "|")) if index % 2 else part
+            for index, part in enumerate(_BRACES.split(tree.text))
+        )
+        return cls(tuple(parts), tree.location)
+
+    @classmethod
+    def read_all(cls, tree: Tree) -> tuple[Template, ...]:
+        """Return one name or a list of names."""
+        return tuple(map(cls.read, tree.items)) if isinstance(tree, Sequence) else (cls.read(tree),)
+
     def place(self, offset: int) -> Location:
-        """Return where the name stands; places inside it are not told apart."""
+        """Return where the name stands; the places of expressions in it are not known."""
         return self.location
 
 
@@ -145,23 +162,6 @@ def variable_name(tree: Tree) -> str:
     if name in ops.names():
         fail(tree.location, f"{name} is a layer; give the variable another name")
     return name
-
-
-def templates(tree: Tree) -> tuple[Template, ...]:
-    """Return one name or a list of names."""
-    return tuple(map(template, tree.items)) if isinstance(tree, Sequence) else (template(tree),)
-
-
-def template(tree: Tree) -> Template:
-    """Return a name that may hold expressions in braces."""
-    if not isinstance(tree, Scalar) or not tree.text or len(tree.text) > 200:
-        fail(tree.location, "a name is a short word")
-    # Splitting at a pattern with a group gives text and expressions by turns, beginning with text.
-    parts = (
-        parse_scalar(Scalar(tree.file, tree.line, tree.column, part, "|")) if index % 2 else part
-        for index, part in enumerate(_BRACES.split(tree.text))
-    )
-    return Template(tuple(parts), tree.location)
 
 
 def is_label(text: str) -> bool:

@@ -72,6 +72,10 @@ def _refer(name: str, description: str = "") -> Schema:
     return {"description": description, **reference} if description else reference
 
 
+def _typed(description: str, *types: str, **rules: Any) -> Schema:
+    return {"description": description, "type": list(types) if len(types) > 1 else types[0], **rules}
+
+
 def _closed(properties: Schema, **rules: Any) -> Schema:
     """Return a schema of mappings that have no other keys, but for what YAML split off a value."""
     split_off = {_CLOSE: {"type": "null"}}
@@ -85,25 +89,23 @@ def _document() -> Schema:
         "title": _refer("text", "One line that says what it is; `cnnstat list` shows it."),
         "cite": _refer("text", "Where the network is published."),
         "notes": _refer("text", "What a reader should know, over several lines if need be."),
-        "extends": {"description": "A network of the zoo or a .yaml file to start from.", "type": "string"},
+        "extends": _typed("A network of the zoo or a .yaml file to start from.", "string"),
         "dtype": _dtype("Dtype of weights and activations; float32 unless written."),
         "let": _named("value", "Variables for expressions; `--set name=value` changes them.", _NO_LAYER),
         "input": _refer("input", "Sizes of the input without the batch: [3, 224, 224]."),
-        "inputs": {
-            **_named("input", "Several inputs by name, each as in input:; layers read them with from:."),
-            "minProperties": 1,
-        },
+        "inputs": _named("input", "Several inputs by name, each as in input:; layers read them with from:.")
+        | {"minProperties": 1},
         "blocks": _named(
             "items", "Lists of layers by `name(parameter, parameter=default)`, to be called like layers.", _NO_LAYER
         ),
         "layers": _refer("items", "The network: layers, blocks, groups and branches one after the other."),
         "output": _refer("names", "Name of the layer that the network returns; the last one unless written."),
         "outputs": _refer("names", "Names of the layers that the network returns."),
-        "published": {
-            "description": "Figures as papers print them; `--published` shows them beside the exact ones.",
-            "type": "array",
-            "items": {"type": "object", **_closed(_published(), required=["figure", "value", "source"])},
-        },
+        "published": _typed(
+            "Figures as papers print them; `--published` shows them beside the exact ones.",
+            "array",
+            items={"type": "object", **_closed(_published(), required=["figure", "value", "source"])},
+        ),
     }
 
 
@@ -161,13 +163,15 @@ def _mapping() -> Schema:
     common = _common()
     choice = {"then": _refer("items", "Where the condition holds."), "else": _refer("items", "Where it does not.")}
     group: Schema = {
-        "repeat": {
-            "description": "How often, or a list of values to go through.",
-            "type": ["integer", "string", "array"],
-            "minimum": 0,
-            "items": _refer("value"),
-        },
-        "as": {"description": "The variable that counts from 0, or takes the values of the list.", "type": "string"},
+        "repeat": _typed(
+            "How often, or a list of values to go through.",
+            "integer",
+            "string",
+            "array",
+            minimum=0,
+            items=_refer("value"),
+        ),
+        "as": _typed("The variable that counts from 0, or takes the values of the list.", "string"),
         "layers": _refer("items", "The layers of the group."),
     }
     cases: list[tuple[tuple[str, ...], Schema]] = [
@@ -185,9 +189,9 @@ def _mapping() -> Schema:
 def _common() -> Schema:
     """Return the keys that may stand beside every item."""
     return {
-        "name": {"description": "Its name, perhaps with {expressions}.", "type": ["string", "number"]},
+        "name": _typed("Its name, perhaps with {expressions}.", "string", "number"),
         "from": _refer("names", "What it reads instead of the item before: a name, name[1], or a list of them."),
-        "share": {"description": "The layer whose weights it uses.", "type": ["string", "number"]},
+        "share": _typed("The layer whose weights it uses.", "string", "number"),
         "frozen": _refer("value", "Whether its weights are not trained."),
         "if": _refer("value", "A condition; the item is left out where it does not hold."),
     }
@@ -224,14 +228,10 @@ def _operand_keys() -> Schema:
     """Return the keys that may stand beside a single layer."""
     operand = {"type": ["string", "number", "array", "object"], "items": _refer("value")}
     return {
-        "operands": {
-            "description": "What it works on: input, numbers, sizes, tensors.",
-            "type": "array",
-            "items": operand,
-        },
-        "parameters": {"description": "Learnt tensors by name, instead of its usual ones.", "type": "object"},
-        "buffers": {"description": "Other stored tensors by name.", "type": "object"},
-        "dtype": {"description": "Dtype of its output, or a list.", "type": ["string", "array"]},
+        "operands": _typed("What it works on: input, numbers, sizes, tensors.", "array", items=operand),
+        "parameters": _typed("Learnt tensors by name, instead of its usual ones.", "object"),
+        "buffers": _typed("Other stored tensors by name.", "object"),
+        "dtype": _typed("Dtype of its output, or a list.", "string", "array"),
         "weight_macs": _refer("value", "Multiply-accumulates on its weights."),
         "weight_flops": _refer("value", "Other operations on its weights."),
     }
@@ -241,13 +241,13 @@ def _opaque_keys() -> Schema:
     """Return the keys of an opaque call."""
     stored = {key: rule for key, rule in _operand_keys().items() if key in ("parameters", "buffers", "dtype")}
     return {
-        OPAQUE: {"description": "What is called.", "type": "string"},
+        OPAQUE: _typed("What is called.", "string"),
         "inputs": _refer("value", "Shapes it holds for, batch included."),
         "output": _refer("value", "Shape it makes, batch included."),
         "outputs": _refer("value", "Shapes it makes, batch included."),
         **stored,
         "macs": _refer("value", "Multiply-accumulates."),
-        "flops": {"description": "Other operations, or a mapping by kind.", "type": ["integer", "string", "object"]},
+        "flops": _typed("Other operations, or a mapping by kind.", "integer", "string", "object"),
         "family": {"description": "The kind of work.", "enum": [family.value for family in Family]},
         "storage": {"description": "Where its output is.", "enum": [place.value for place in Storage]},
         "reads": _refer("value", "How the axes of its output read each input."),
@@ -300,6 +300,7 @@ def _argument(field: Field[Any]) -> Schema:
 
 def _or_expression(schema: Schema) -> Schema:
     """Return the schema that also takes an expression, which is a text, in the place of every value."""
+    # In lists, too, every entry may be an expression; a schema that took only whole texts would mark [2 * n, 3].
     choices = []
     for choice in schema.get("anyOf", [schema]):
         choices.append({**choice, "items": _or_expression(choice["items"])} if "items" in choice else choice)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cnnstat.errors import SpecError
 from cnnstat.spec.expression_syntax import words_in
 from cnnstat.spec.item_reader import ItemReader
-from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta
+from cnnstat.spec.items import Call, Choice, Group, Item, Join, Meta
 from cnnstat.spec.problems import Abandoned
 from cnnstat.spec.scope import MAX_LAYERS, Scope
 
@@ -74,16 +74,14 @@ class LayerCount:
         """Return the size of one item; what cannot be evaluated counts once and is reported later."""
         depth, active = self.depth, len(self.active)
         try:
-            if isinstance(item, Choice):
-                chosen = item.then if scope.holds(item.meta.condition) else item.otherwise
-                return self._group(chosen, scope)
-            if isinstance(item, Faulty) or not scope.holds(item.meta.condition):
-                return Size(0, 1)
-            if isinstance(item, Call):
-                return self._call(item, scope)
-            if isinstance(item, Group):
-                return self._group(item, scope)
-            return self._join(item, scope)
+            match scope.chosen(item):
+                case Call() as call:
+                    return self._call(call, scope)
+                case Group() as group:
+                    return self._group(group, scope)
+                case Join() as join:
+                    return self._join(join, scope)
+            return Size(0, 1)
         except SpecError:
             # The fault is reported when the item is expanded; here only the counters are put back.
             self.depth = depth

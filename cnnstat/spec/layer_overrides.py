@@ -56,6 +56,7 @@ class LayerOverrides:
     def applied(self, op: Op, input_count: int) -> Applied:
         """Return a layer with its operands; raises SpecError."""
         operands, values, tensors = self._operands(input_count)
+        # Operands take the place of inputs, so how many there are is known here first, before any shape.
         try:
             check_input_count(op, len(operands))
         except OpError as error:

@@ -14,7 +14,7 @@ from cnnstat.sources.request import Request
 from cnnstat.spec.declarations import document_scope, network_dtype, network_inputs
 from cnnstat.spec.expand import SEVERAL_INPUTS, Expander, Tensor
 from cnnstat.spec.item_reader import ItemReader
-from cnnstat.spec.items import templates
+from cnnstat.spec.items import Template
 from cnnstat.spec.layer_count import LayerCount
 from cnnstat.spec.problems import Abandoned, Problems, fail
 from cnnstat.spec.scope import Scope
@@ -65,14 +65,8 @@ def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
     scope = document_scope(document, request.variables)
     dtype = network_dtype(document, request)
     inputs = network_inputs(document, scope, dtype, request)
-    reader = ItemReader(document.blocks, document.problems)
-    expander = Expander(
-        reader=reader,
-        broken_blocks=document.broken_blocks,
-        problems=document.problems,
-        arity=len(inputs),
-        values={i.name: Edge(index) for index, i in enumerate(inputs)},
-    )
+    reader = ItemReader(document)
+    expander = Expander(reader, len(inputs), {i.name: Edge(index) for index, i in enumerate(inputs)})
     if document.layers is None:
         fail(document.location, "the spec has no layers:; write the list of layers")
     items = reader.items(document.layers)
@@ -106,7 +100,7 @@ def _outputs(document: SpecDocument, expander: Expander, scope: Scope, last: Ten
     if document.outputs is None:
         return [last]
     outputs: list[Tensor] = []
-    for template in templates(document.outputs):
+    for template in Template.read_all(document.outputs):
         try:
             outputs.append(expander.reference(template, scope))
         except SpecError as error:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from cnnstat.errors import Location, did_you_mean
 from cnnstat.spec.expression_syntax import ExpressionError, bounded, parse_expression
 from cnnstat.spec.expressions import Variables
-from cnnstat.spec.items import Block, Call, Group, Template, Value
+from cnnstat.spec.items import Block, Call, Choice, Group, Item, Template, Value
 from cnnstat.spec.problems import Abandoned, Budget, fail
 from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
 
@@ -152,6 +152,12 @@ class Scope(Variables):
     def holds(self, condition: Value | None) -> bool:
         """Return whether a condition is true; no condition is."""
         return condition is None or bool(self.value(condition))
+
+    def chosen(self, item: Item) -> Item | None:
+        """Return an item, of `if: then: else:` the half that holds, or nothing where a condition does not hold."""
+        if isinstance(item, Choice):
+            return item.then if self.holds(item.meta.condition) else item.otherwise
+        return item if self.holds(item.meta.condition) else None
 
     def repetitions(self, group: Group) -> Values[Any]:
         """Return the values that the group's variable takes, one for each repetition."""
