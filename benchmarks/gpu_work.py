@@ -25,7 +25,7 @@ from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.torch_settings import kernel_settings
-from cnnstat.sources.request import Request
+from cnnstat.sources.load import model_reference
 
 MODEL, BATCH, DTYPE = "resnet50", 64, "bfloat16"
 CATEGORIES = {
@@ -42,7 +42,7 @@ CATEGORIES = {
 def model_of(model: str, batch: int, dtype: str | None = None, backward: bool = False) -> RunnableModel:
     options = Options(device="cuda", dtype=dtype, backward=backward)
     mode = "train" if backward else "eval"
-    return prepare_model(model, Request(batch=batch, mode=mode), options, torch.device("cuda"))
+    return prepare_model(model_reference(model, batch=batch, mode=mode), options, torch.device("cuda"))
 
 
 def warmed(model: RunnableModel) -> Any:

@@ -34,7 +34,7 @@ from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.stopwatch import Stopwatch, break_down
 from cnnstat.pytorch import modules as torch_model
-from cnnstat.sources.request import Request
+from cnnstat.sources.load import model_reference
 
 LIMIT = 1.5
 """A pass that cnnstat looks at takes at most so many times as long as a plain one."""
@@ -94,9 +94,9 @@ def deepspeeds(model: nn.Module, x: torch.Tensor) -> Run:
 def ways(network: str, size: int) -> tuple[Callable[[], Any], dict[str, Run]]:
     """Return a plain pass, and all ways to look at one."""
     graph = cnnstat.load(network, (3, size, size))
-    spec = prepare_model(graph, Request(), Options(), torch.device("cpu"))
+    spec = prepare_model(model_reference(graph), Options(), torch.device("cpu"))
     (x,) = spec.arguments
-    module = prepare_model(torch_model.build(graph), Request(), Options(), torch.device("cpu"), input=(x,))
+    module = prepare_model(model_reference(torch_model.build(graph), (x,)), Options(), torch.device("cpu"))
     found = {"cnnstat, a spec": cnnstats(spec), "cnnstat, a PyTorch model": cnnstats(module)}
     found["torch.profiler"] = torch_profilers(spec.model, x)
     try:

@@ -181,11 +181,8 @@ def profile(
     need_torch()
     from cnnstat.profile import profile as measure
     from cnnstat.profile.options import Silent
-    from cnnstat.sources.pytorch import BuiltModule
 
-    model = model_reference(source, input, **options)
-    given = {"input": model.input, "inputs": model.inputs} if isinstance(model, BuiltModule) else {}
-    return measure(model.source, model.request, measurement, Silent(), **given)
+    return measure(model_reference(source, input, **options), measurement, Silent())
 
 
 @takes_options_of(analyze)

@@ -25,7 +25,6 @@ from cnnstat.commands import profiling
 from cnnstat.profile import options as profile_options
 from cnnstat.profile.record import read_profile
 from cnnstat.profile.result import Profile, TimeBreakdown
-from cnnstat.sources.load import load_source
 
 profiler = import_module("cnnstat.profile")
 
@@ -75,9 +74,9 @@ class Measured:
         self.asked: list[tuple[str, Any, Any, bool]] = []
         self.answer: Callable[[str], Profile] = lambda name: cpu_profile(model=name)
 
-    def profile(self, source: str, request: Any, options: Any, progress: Any, *, refresh: bool = False) -> Profile:
-        self.asked.append((source, request, options, refresh))
-        name = load_source(source, request).name
+    def profile(self, model: Any, options: Any, progress: Any, *, refresh: bool = False) -> Profile:
+        self.asked.append((model.source, model.request, options, refresh))
+        name = model.load().name
         progress.stage("measuring", 1)
         progress.step()
         return self.answer(name)

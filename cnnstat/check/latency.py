@@ -17,6 +17,9 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.difference import compare_profiles
 from cnnstat.profile.samples import Samples, summarize
+from cnnstat.sources.load import named_model
+from cnnstat.sources.model import GraphReference, ModelReference
+from cnnstat.sources.request import Request
 
 ROUNDS = 40
 SECONDS = 15.0
@@ -97,11 +100,18 @@ def measure_rounds(
     from cnnstat.profile.torch_settings import threads
 
     target = choose_device(options.device)
-    sources = (source,) if pair is None else pair
+    references = [_reference(each, model) for each in pair or (source,) if each is not None]
     with threads(options.threads):
-        models = [prepare_model(each, model.request, options, target) for each in sources if each is not None]
+        models = [prepare_model(reference, options, target) for reference in references]
         times = time_passes(models, ROUNDS, SECONDS)
     return Rounds(after=times[0], before=None if pair is None else times[1], device=device_name(target))
+
+
+def _reference(source: str | Graph, model: ModelSettings) -> ModelReference:
+    """Return what is measured; a graph was loaded with the model's request before."""
+    if isinstance(source, str):
+        return named_model(source, model.request)
+    return GraphReference(source, Request(mode=model.request.mode))
 
 
 def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph | None) -> tuple[LayerShare, ...]:
@@ -110,11 +120,11 @@ def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph 
     from cnnstat.profile.options import Silent, make_options
 
     options = make_options(device=limit.device, threads=limit.threads, samples=PROFILED)
-    after = profile(source, model.request, options, Silent())
+    after = profile(_reference(source, model), options, Silent())
     if earlier is None:
         shares = [LayerShare(name=layer.name, value=round(1e9 * layer.seconds)) for layer in after.layers]
         return tuple(sorted(shares, key=lambda share: -share.value)[:MAX_LAYERS])
-    before = profile(earlier, model.request, options, Silent())
+    before = profile(_reference(earlier, model), options, Silent())
     changes = sorted(compare_profiles(before, after).layers, key=lambda change: -change.seconds)
     return tuple(
         LayerShare(

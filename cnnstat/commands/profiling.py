@@ -17,6 +17,7 @@ from cnnstat.profile.options import Options, need_torch
 from cnnstat.profile.record import read_profile
 from cnnstat.profile.result import Profile
 from cnnstat.report.time_formats import Against
+from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 
 BRIEF = 10
@@ -64,7 +65,7 @@ def measure(source: str, request: Request, options: Options, *, refresh: bool = 
         from cnnstat.profile import profile
 
         with progress(source) as bar:
-            return profile(source, request, options, bar, refresh=refresh)
+            return profile(named_model(source, request), options, bar, refresh=refresh)
     except KeyboardInterrupt:
         print(f"cnnstat: stopped before {source} was measured", file=sys.stderr)
         raise

@@ -21,9 +21,7 @@ def export_graph(graph: Graph, to: str) -> str:
         from cnnstat.export.pytorch import torch_text
 
         return torch_text(graph, _title(graph))
-    from cnnstat.export.json import json_text
-    from cnnstat.export.spec import spec_text
-    from cnnstat.export.yaml import yaml_text
+    from cnnstat.export.spec_text import json_text, spec_text, yaml_text
 
     return spec_text(graph, json_text if to == "json" else lambda document: yaml_text(document, _title(graph)))
 

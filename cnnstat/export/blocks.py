@@ -8,9 +8,17 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 
 from cnnstat import ops
-from cnnstat.export.entries import Argument, Call, Entry, shown
-from cnnstat.export.parameters import MOST_PARAMETERS, Parameters, parameters_of
-from cnnstat.export.template_slots import calls_within, changed, groups_within, slots_of, structure
+from cnnstat.export.entries import Call, Entry, shown, unused
+from cnnstat.export.template_slots import (
+    MOST_PARAMETERS,
+    Parameters,
+    body_of,
+    call_groups,
+    calls_within,
+    groups_within,
+    sharing,
+    structure,
+)
 from cnnstat.spec.expressions import FUNCTIONS, RESERVED
 from cnnstat.spec.item_reader import ITEM_KEYS
 
@@ -70,39 +78,15 @@ class Blocks:
         size = calls_within(groups[0])
         if not _pays(len(groups), size):
             return
-        slots = [slots_of(group) for group in groups]
-        parameters = parameters_of(slots, self._reserved())
-        if len(parameters.found) <= min(MOST_PARAMETERS, 2 * size):
-            self._define(groups, parameters)
-            return
-        equal: dict[str, list[Entry]] = {}
-        for group, own in zip(groups, slots):
-            equal.setdefault(repr([slot.value for slot in own]), []).append(group)
-        for same in equal.values():
+        for same, parameters in sharing(groups, min(MOST_PARAMETERS, 2 * size), self._reserved()):
             if _pays(len(same), size):
-                self._define(same, parameters_of([slots_of(same[0])] * len(same), ()))
+                self._define(same, parameters)
 
     def _define(self, groups: list[Entry], parameters: Parameters) -> None:
         """Write a block, and call it in the place of each group."""
         name = self._name(groups)
-        filled = iter(parameters.filled)
-
-        def fill(slot: object) -> object:
-            expression = next(filled)
-            value = slot.value  # type: ignore[attr-defined]  # it is a Slot
-            if expression is None:
-                return value
-            return expression.text if slot.is_name else expression  # type: ignore[attr-defined]
-
-        body = changed(groups[0], fill)
-        calls = []
-        for number in range(len(groups)):
-            values = parameters.values(number)
-            arguments = (Argument(p.name, v, p.default, p.default is MISSING, True) for p, v in values)
-            calls.append(Call(name, tuple(arguments)))
-        self.bodies[_head(name, calls[0])] = body
-        for group, call in zip(groups, calls):
-            group.call, group.lists = call, None
+        body = body_of(groups[0], parameters)
+        self.bodies[_head(name, call_groups(name, groups, parameters, is_text=True))] = body
 
     def _reserved(self) -> set[str]:
         """Return names that no parameter can have."""
@@ -119,12 +103,9 @@ class Blocks:
         taken = {*ops.names(), *self.names, *self._labels, *ITEM_KEYS, *RESERVED, *FUNCTIONS}
         if name in taken and name not in self.names:
             name = f"{name[:1].upper()}{name[1:]}" if name[:1].islower() else f"{name}Block"
-        found, count = name, 1
-        while found in taken:
-            count += 1
-            found = f"{name}_{count}"
-        self.names.add(found)
-        return found
+        name = unused(name, taken)
+        self.names.add(name)
+        return name
 
 
 def block_kind(path: str, kinds: Mapping[str, str]) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import MISSING, dataclass, field, fields
+from collections.abc import Container, Iterator
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
-from cnnstat.ir.op import Op
+from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
+from cnnstat.ir.window import IDENTITY, Reads, Whole
+from cnnstat.ops.traced import Applied, Recorded, Tensors
 
 
 class Expression(NamedTuple):
@@ -64,6 +66,15 @@ def call_of(op: Op) -> Call:
     return Call(op.kind, tuple(arguments))
 
 
+def unused(name: str, taken: Container[str], separator: str = "_") -> str:
+    """Return a name, with a number behind it if it is taken."""
+    free, count = name, 1
+    while free in taken:
+        count += 1
+        free = f"{name}{separator}{count}"
+    return free
+
+
 @dataclass(slots=True, eq=False)
 class Entry:
     """An item: a layer or block (`call`), a group (one list), a join (`call` and its branches), or a repetition.
@@ -94,3 +105,114 @@ class Entry:
         """The entries directly within this one."""
         for entries in self.lists or ():
             yield from entries
+
+
+Keys = dict[str, Any]
+
+
+def stated(
+    op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int
+) -> tuple[Call | None, Keys]:
+    """Return the call of an op, None for one that is no layer of the library, and the keys that stand beside it.
+
+    scope: with a dot behind, where the layer stands; name: its own; names of its tensors leave both out.
+    inputs, dtypes: shapes and dtypes it reads; model: the model's dtype; count: how many tensors it makes.
+    """
+    within = f"{name}."
+    if any(tensor.startswith(within) for tensor, _ in (*getattr(op, "tensors", ()), *getattr(op, "stored", ()))):
+        scope = within
+    if isinstance(op, Applied):
+        usual = replace(op, result_dtypes=()).dtypes(dtypes, model, count)
+        return call_of(op.op), {**_applied(op, scope, len(inputs)), **_dtype(op.result_dtypes, usual)}
+    if isinstance(op, Recorded):
+        return None, {**_opaque(op, scope, inputs), **_dtype(op.result_dtypes, (model,) * len(op.outputs))}
+    return call_of(op), {}
+
+
+def _applied(op: Applied, scope: str, input_count: int) -> Keys:
+    """Return the keys of a layer with operands of its own."""
+    left = dict(op.tensors)
+    values = (*op.values, *(None,) * len(op.operands))
+    operands = [_operand(operand, value, left, op, scope) for operand, value in zip(op.operands, values)]
+    keys: Keys = {}
+    if operands != [_input(number) for number in range(input_count)]:
+        keys["operands"] = operands
+    keys.update(_tensors("parameters", tuple(left.items()), scope, op.frozen))
+    keys.update(_tensors("buffers", op.stored, scope))
+    if "operands" not in keys and "parameters" not in keys:
+        keys["parameters"] = {}
+    keys.update({"weight_macs": op.extra_macs} if op.extra_macs else {})
+    keys.update({"weight_flops": op.extra_flops} if op.extra_flops else {})
+    return keys
+
+
+def _operand(operand: int | Shape, value: float | None, left: dict[str, Shape], op: Applied, scope: str) -> Any:
+    """Return one operand; a learnt tensor of its very shape is taken for it, and out of `left`."""
+    if isinstance(operand, int):
+        return _input(operand)
+    if value is not None:
+        return value
+    names = [name for name, shape in left.items() if shape == operand and name not in op.frozen]
+    if len(names) != 1:
+        return list(operand)
+    del left[names[0]]
+    return {names[0].removeprefix(scope): list(operand)}
+
+
+def _input(number: int) -> str:
+    """Return how an input is called among operands."""
+    return f"input[{number}]" if number else "input"
+
+
+def _tensors(key: str, tensors: Tensors, scope: str, frozen: frozenset[str] = frozenset()) -> Keys:
+    """Return tensors by name."""
+    written = {
+        name.removeprefix(scope): {"shape": list(shape), "frozen": True} if name in frozen else list(shape)
+        for name, shape in tensors
+    }
+    return {key: written} if written else {}
+
+
+def _dtype(made: tuple[str, ...], usual: tuple[str, ...]) -> Keys:
+    """Return the dtype of what a call makes, where it is not the usual one."""
+    if not made or made == usual:
+        return {}
+    return {"dtype": made[0] if len(set(made)) == 1 else list(made)}
+
+
+def _opaque(op: Recorded, scope: str, inputs: Shapes) -> Keys:
+    """Return the keys of an opaque call."""
+    keys: Keys = {"opaque": op.function}
+    if inputs:
+        keys["inputs"] = list(map(list, inputs))
+    keys |= {"output": list(op.outputs[0])} if len(op.outputs) == 1 else {"outputs": list(map(list, op.outputs))}
+    keys |= _tensors("parameters", op.tensors, scope, op.frozen) | _tensors("buffers", op.stored, scope)
+    keys |= {"macs": op.work} if op.work else {}
+    keys |= {"flops": dict(op.flops)} if op.flops else {}
+    keys |= {"family": op.family.value} if op.family is not Family.OTHER else {}
+    keys |= {"storage": op.place.value} if op.place is not Storage.FRESH else {}
+    keys |= {"reads": list(map(_reads, op.reads))} if op.reads and _are_known(op, inputs) else {}
+    keys |= {"weighted": True} if op.counted_as_weighted else {}
+    keys |= {} if op.modelled else {"counted": False}
+    return keys
+
+
+def _are_known(op: Recorded, inputs: Shapes) -> bool:
+    """Whether it is known how the output reads the inputs, and anything comes of that."""
+    if op.reads is None or len(op.reads) != len(inputs) or not any(map(any, op.reads)):
+        return False
+    return len({len(shape) for shape in op.outputs}) == 1
+
+
+def _reads(reads: Reads) -> list[Any]:
+    """Return how the output axes read one input."""
+    written: list[Any] = []
+    for entry in reads:
+        if entry is None or entry[1] == IDENTITY:
+            written.append(entry and entry[0])
+        elif isinstance(entry[1], Whole):
+            written.append([entry[0], "whole"])
+        else:
+            taps = ([tap.start, tap.stop, tap.step] for tap in entry[1].taps)
+            written.append([entry[0], entry[1].advance, *taps])
+    return written

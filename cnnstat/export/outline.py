@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from cnnstat.ir.graph import Edge, Graph
+from cnnstat.spec.item_reader import JOINS as JOIN_OPS
 
-JOINS = {"Add": "add", "Concat": "concat", "Multiply": "multiply"}
-"""Ops that join branches, with the key that spells them."""
+JOINS = {op: key for key, op in JOIN_OPS.items()}
+"""Ops that join branches, with the key that a spec has for them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,12 +1,13 @@
-"""Slots: the places of an entry that may differ between two groups of the same structure."""
+"""Template slots: the places where groups of one structure differ, and the parameters that stand for them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import MISSING, replace
+import re
+from collections.abc import Callable, Collection, Hashable, Iterator
+from dataclasses import MISSING, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from cnnstat.export.entries import Argument, Entry
+from cnnstat.export.entries import Argument, Call, Entry, Expression, unused
 
 NAMES = ("share",)
 """Keys that hold names of layers."""
@@ -127,3 +128,199 @@ def groups_within(entries: list[Entry]) -> Iterator[Entry]:
 def calls_within(entry: Entry) -> int:
     """Return how many layers and blocks are called in an entry."""
     return (entry.call is not None) + sum(map(calls_within, entry.inner))
+
+
+MOST_PARAMETERS = 8
+"""More than these are harder to read than the groups themselves."""
+
+_CHANNEL_NAMES = """
+out_channels out_features groups num_groups num_channels hidden_size normalized_shape shape sections operands parameters
+buffers inputs output outputs
+"""
+_CHANNELS = frozenset(_CHANNEL_NAMES.split())
+"""Arguments and keys that hold channels, or sizes among which channels are."""
+_SHORT = {"out_channels": "channels", "out_features": "features"} | {
+    name: name for name in ("hidden_size", "groups", "in_channels", "in_features")
+}
+"""What parameters are called after an argument."""
+_ODD = re.compile(r"\W+")
+
+
+@dataclass
+class Parameter:
+    """A parameter of a block: its values, one for each group, and its default (MISSING where there is none)."""
+
+    values: tuple[Any, ...]
+    slot: Slot
+    defaults: list[Any] = field(default_factory=list)
+    name: str = ""
+
+    @property
+    def default(self) -> Any:
+        """The default that all its places share, if one of the groups has it."""
+        first = self.defaults[0]
+        is_shared = all(type(each) is type(first) and each == first for each in self.defaults)
+        return first if is_shared and first is not MISSING and first in self.values else MISSING
+
+
+@dataclass
+class Parameters:
+    """The parameters of a block, and what stands in each slot; None where the slot is the same in all groups."""
+
+    found: list[Parameter]
+    filled: list[Expression | None]
+
+    def values(self, group: int) -> Iterator[tuple[Parameter, Any]]:
+        """Yield each parameter with its value in one group, those without a default first."""
+        for parameter in sorted(self.found, key=lambda each: each.default is not MISSING):
+            yield parameter, parameter.values[group]
+
+
+def parameters_of(groups: list[list[Slot]], reserved: Collection[str]) -> Parameters:
+    """Return the parameters that tell groups apart; `reserved` are names that they cannot have."""
+    columns = [tuple(group[place].value for group in groups) for place in range(len(groups[0]))]
+    slots = groups[0]
+    found: list[Parameter] = []
+    which: list[tuple[Parameter, int] | None] = [None] * len(slots)
+    for place, values in enumerate(columns):
+        if not _is_constant(values):
+            parameter, factor = _parameter_for(values, slots[place], found)
+            which[place] = parameter, factor
+            if factor == 1:
+                parameter.defaults.append(slots[place].default)
+    _name(found, reserved)
+    return Parameters(found, [w and Expression(_text(*w, slots[place])) for place, w in enumerate(which)])
+
+
+def sharing(groups: list[Entry], most: int, reserved: Collection[str]) -> Iterator[tuple[list[Entry], Parameters]]:
+    """Yield groups that can share a template, with its parameters: all, or with more than `most` only equal ones."""
+    slots = [slots_of(group) for group in groups]
+    parameters = parameters_of(slots, reserved)
+    if len(parameters.found) <= most:
+        yield groups, parameters
+        return
+    equal: dict[str, list[Entry]] = {}
+    for group, own in zip(groups, slots):
+        equal.setdefault(repr([slot.value for slot in own]), []).append(group)
+    for same in equal.values():
+        yield same, parameters_of([slots_of(same[0])] * len(same), ())
+
+
+def body_of(group: Entry, parameters: Parameters) -> list[Entry]:
+    """Return what is inside a group, with the parameters in place of their values."""
+    filled = iter(parameters.filled)
+
+    def fill(slot: Slot) -> Any:
+        expression = next(filled)
+        if expression is None:
+            return slot.value
+        return expression.text if slot.is_name else expression
+
+    return changed(group, fill)
+
+
+def call_groups(name: str, groups: list[Entry], parameters: Parameters, *, is_text: bool) -> Call:
+    """Turn each group into a call of the template of this name, and return the first; is_text: see `Argument`."""
+    for number, group in enumerate(groups):
+        values = parameters.values(number)
+        arguments = (Argument(p.name, v, p.default, p.default is MISSING, is_text) for p, v in values)
+        group.call, group.lists = Call(name, tuple(arguments)), None
+    assert groups[0].call is not None
+    return groups[0].call
+
+
+def _is_constant(values: tuple[Any, ...]) -> bool:
+    """Whether all groups have the same value."""
+    return all(type(value) is type(values[0]) and value == values[0] for value in values)
+
+
+def _parameter_for(values: tuple[Any, ...], slot: Slot, found: list[Parameter]) -> tuple[Parameter, int]:
+    """Return the parameter behind a slot, which may be new, and what it is multiplied or (if negative) divided by."""
+    for parameter in found:
+        if not _are_alike(parameter.slot, slot):
+            continue
+        factor = _factor(parameter.values, values, slot)
+        if factor is not None:
+            if factor == 1 and _rank(slot) < _rank(parameter.slot):
+                parameter.slot = slot
+            return parameter, factor
+    found.append(Parameter(values, slot))
+    return found[-1], 1
+
+
+def _rank(slot: Slot) -> int:
+    """Return how well a slot names a parameter, the best first."""
+    order = ("channels", "features", "hidden_size", "groups")
+    name = _short(slot)
+    return order.index(name) if name in order else len(order) + (name == "size")
+
+
+def _are_alike(one: Slot, other: Slot) -> bool:
+    """Whether two slots mean the same sort of thing, so that equal values are no accident."""
+    return one.is_name == other.is_name and _nature(one) == _nature(other)
+
+
+def _nature(slot: Slot) -> str:
+    """Return what sort of thing a slot holds."""
+    if slot.field.partition(".")[0] in _CHANNELS or slot.field.endswith(("channels", "features", "size")):
+        return "kernel" if slot.field.endswith("kernel_size") else "channels"
+    return slot.field
+
+
+def _factor(base: tuple[Any, ...], values: tuple[Any, ...], slot: Slot) -> int | None:
+    """Return by what `base` is multiplied or (if negative) divided to make `values`; None if by no whole number."""
+    if values == base and all(type(a) is type(b) for a, b in zip(base, values)):
+        return 1
+    is_whole = all(type(value) is int and value > 0 for value in (*base, *values))
+    if not is_whole or _nature(slot) != "channels":
+        return None
+    factor, divisor = values[0] // base[0], base[0] // values[0]
+    if factor > 1 and all(b * factor == value for b, value in zip(base, values)):
+        return int(factor)
+    return -divisor if divisor > 1 and all(b == value * divisor for b, value in zip(base, values)) else None
+
+
+def _text(parameter: Parameter, factor: int, slot: Slot) -> str:
+    """Return what stands in a slot."""
+    if slot.is_name:
+        return f"{{{parameter.name}}}"
+    if factor < 0:
+        return f"{parameter.name} // {-factor}"
+    return parameter.name if factor == 1 else f"{factor} * {parameter.name}"
+
+
+# Names ---------------------------------------------------------------------------------------------------------------
+
+
+def _name(found: list[Parameter], reserved: Collection[str]) -> None:
+    """Name parameters after their arguments, and after their layers where that does not tell them apart."""
+    short = [_short(parameter.slot) for parameter in found]
+    taken: set[str] = set()
+    for parameter, name in zip(found, short):
+        if short.count(name) > 1:
+            name = "_".join((*_words(parameter.slot.labels), name))
+        name = _sound(name)
+        parameter.name = unused(name, {*taken, *reserved})
+        taken.add(parameter.name)
+
+
+def _short(slot: Slot) -> str:
+    """Return what a parameter is called if nothing else is called so."""
+    if slot.is_name:
+        return "source" if isinstance(slot.value, str) else "sources"
+    known = _SHORT.get(slot.field)
+    if known or _nature(slot) != "channels":
+        return known or slot.field
+    return next((end for end in ("channels", "features") if slot.field.endswith(end)), "size")
+
+
+def _words(labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return labels as parts of a variable's name; numbers alone say nothing."""
+    words = tuple(_ODD.sub("_", label).strip("_") for label in labels)
+    return words if any(not word.isdigit() for word in words) else ()
+
+
+def _sound(name: str) -> str:
+    """Return a name that a variable can have."""
+    sound = _ODD.sub("_", name)[:50]
+    return sound if sound[:1].isalpha() and sound.isascii() else f"value_{sound}".rstrip("_")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument
@@ -25,6 +26,11 @@ class _SideBySide(Weightless, NoArithmetic, NothingSaved, Op):
     input_count: ClassVar[tuple[int, int | None]] = (1, None)
 
     dim: int = argument(AXIS, "the axis along which the inputs follow one another", 1)
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a call with all inputs as one tuple."""
+        inputs = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+        return super().torch_code(callee, (inputs,), arguments)
 
 
 @register

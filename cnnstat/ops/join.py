@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import accumulate
 from typing import Any, ClassVar
 
@@ -92,6 +93,12 @@ class _ElementWise(Weightless, NoMacs, Op):
         """Return none: the inputs are all that PyTorch's functions take."""
         return {}
 
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return all inputs with the operator between them; without one, a call of each with the result before it."""
+        if self.operator:
+            return f" {self.operator} ".join(operands)
+        return reduce(lambda before, operand: f"{callee}({before}, {operand})", operands)
+
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the number of operations."""
         partial = [numel(shape) for shape in self.partial_results(inputs)]
@@ -133,6 +140,12 @@ class _Arithmetic(_ElementWise):
             raise OpError(f"inplace=true cannot write {result} into the first input's {first}; use inplace=false")
         return outputs
 
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return the same; in place, methods of the first input."""
+        if not self.inplace:
+            return super().torch_code(callee, operands, arguments)
+        return operands[0] + "".join(f".{callee.removeprefix('torch.')}_({other})" for other in operands[1:])
+
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
         """Return those of all joins, and one in place."""
@@ -173,6 +186,7 @@ class Add(NothingSaved, _Arithmetic):
 
     torch = "torch.add"
     operation = "additions"
+    operator = "+"
 
 
 @register
@@ -182,6 +196,7 @@ class Subtract(NothingSaved, _Arithmetic):
     torch = "torch.sub"
     input_count = (2, 2)
     operation = "subtractions"
+    operator = "-"
 
 
 @register
@@ -190,6 +205,7 @@ class Multiply(_SavesFactors, _Arithmetic):
 
     torch = "torch.mul"
     operation = "multiplications"
+    operator = "*"
 
     def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
         """Return that each factor is kept for the gradient of the other."""
@@ -203,6 +219,7 @@ class Divide(_SavesFactors, _Arithmetic):
     torch = "torch.div"
     input_count = (2, 2)
     operation = "divisions"
+    operator = "/"
 
     def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
         """Return that the dividend is kept for the divisor's gradient, the divisor for both."""

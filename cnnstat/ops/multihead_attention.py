@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
@@ -214,9 +214,18 @@ class MultiheadAttention(NoBuffers, Op):
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the features; need_weights is an argument of the call, not of the module."""
         sizes = self.sizes(inputs)
-        features = {"embed_dim": sizes.features, "kdim": sizes.key_features, "vdim": sizes.value_features}
-        written = {**super().torch_arguments(inputs), **features}
-        return {name: value for name, value in written.items() if name != "need_weights"}
+        others = {"kdim": sizes.key_features, "vdim": sizes.value_features}
+        fields = {"embed_dim": sizes.features, **super().torch_arguments(inputs), **others}
+        left_out = {"need_weights", *(name for name, size in others.items() if size == sizes.features)}
+        return {name: value for name, value in fields.items() if name not in left_out}
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a call with query, key and value."""
+        return f"{callee}({', '.join(_roles(operands))}, need_weights={self.need_weights})"
+
+    def torch_results(self, count: int) -> str:
+        """Return that PyTorch always gives a second result, None without weights."""
+        return "{0}, {1}" if count > 1 else "{0}, _"
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return weights, projections, scores and multiply-accumulates."""
@@ -255,10 +264,12 @@ class MultiheadAttention(NoBuffers, Op):
         )
 
 
+Each = TypeVar("Each")
+
 _RULES: dict[int, tuple[AxisRule, ...]] = {1: (WHOLE,), 2: (IDENTITY, WHOLE), 3: (IDENTITY, WHOLE, WHOLE)}
 """How a result reads the positions of each input, by the number of inputs: its own query, all keys and values."""
 
 
-def _roles(inputs: Shapes) -> Shapes:
-    """Return the shapes of query, key and value."""
+def _roles(inputs: Sequence[Each]) -> tuple[Each, Each, Each]:
+    """Return what stands for query, key and value."""
     return inputs[0], inputs[min(1, len(inputs) - 1)], inputs[-1]

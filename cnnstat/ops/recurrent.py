@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -248,6 +248,15 @@ class LSTM(_Gated):
     def projected(self) -> int:
         """Numbers that the state is projected to; 0 for no projection."""
         return self.proj_size
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a call with both states as one tuple."""
+        first, *states = operands
+        return f"{callee}({first}, ({', '.join(states)}))" if states else f"{callee}({first})"
+
+    def torch_results(self, count: int) -> str:
+        """Return all steps, and the last states as one tuple."""
+        return "{0}, ({1}, {2})"
 
     def states(self, sizes: Sizes) -> Shapes:
         """Return the shapes of state and cell."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, list_of
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, Reads
-from cnnstat.ops.view import AXES, AXIS, View, axis_index, axis_indices, rearranged
+from cnnstat.ops.view import AXES, AXIS, View, axis_index, axis_indices, method_code, rearranged
 
 
 class _Reordering(View):
@@ -28,6 +30,10 @@ class _Reordering(View):
         """Return the identity with the axis that each output axis comes from."""
         return (tuple((axis, IDENTITY) for axis in self.sources(inputs[0])),)
 
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a method of the input."""
+        return method_code(callee, operands[0], arguments.values())
+
 
 @register
 @dataclass(frozen=True, repr=False)
@@ -44,6 +50,10 @@ class Permute(_Reordering):
         if sorted(order) != list(range(rank)):
             raise OpError(f"dims={list(self.dims)} must name each of the {rank} axes 0 to {rank - 1} once")
         return order
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a method of the input."""
+        return method_code(callee, operands[0], self.dims)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the shapes before and after."""
@@ -130,6 +140,10 @@ class Unsqueeze(View):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the shapes before and after."""
         return rearranged(f"a new axis {self.dim}", inputs, outputs)
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a method of the input."""
+        return method_code(callee, operands[0], arguments.values())
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
@@ -236,6 +236,12 @@ class ResizeLike(_Resize):
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the size of the second input."""
         return {"size": inputs[1][2:], **super().torch_arguments(inputs)}
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a call with the size of the second input, whatever that is."""
+        first, like = operands
+        written = {name: value for name, value in arguments.items() if name != "size"}
+        return super().torch_code(callee, (first, f"{like}.shape[2:]"), written)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,6 +185,10 @@ class Reshape(_Reshaping):
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the shape with the batch in front."""
         return {"shape": (inputs[0][0], *self.shape)}
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return a method that keeps the batch, whatever its size."""
+        return f"{operands[0]}.reshape({', '.join((f'{operands[0]}.shape[0]', *map(str, self.shape)))})"
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the shapes before and after."""

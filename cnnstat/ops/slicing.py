@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +59,12 @@ class Slice(View):
         axis = axis_index(self.dim, len(inputs[0]))
         return {"index": (slice(None),) * axis + (slice(self.start, self.end, self.step),)}
 
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        """Return the input with its index in brackets."""
+        start, stop = self.start or "", "" if self.end is None else self.end
+        step = f":{self.step}" if self.step != 1 else ""
+        return f"{operands[0]}[{', '.join((*[':'] * (len(arguments['index']) - 1), f'{start}:{stop}{step}'))}]"
+
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the length of the range."""
         axis, taken = self._range(inputs[0])
@@ -91,6 +97,10 @@ class _Pieces(View):
         (shape,) = inputs
         axis = axis_index(self.dim, len(shape))
         return tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in self.sizes(shape[axis]))
+
+    def torch_results(self, count: int) -> str:
+        """Return a tuple, also of a single piece."""
+        return super().torch_results(count) + "," * (count == 1)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that each piece reads the input from its own start on."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind, any_of, integer, list_of
@@ -45,6 +46,11 @@ def shape_text(shape: Shape) -> str:
 def rearranged(symbols: str, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
     """Return the one line that explains an op that only rearranges: what it does, from which shape, to which."""
     return (Formula("output shape", symbols, shape_text(inputs[0]), shape_text(outputs[0])),)
+
+
+def method_code(callee: str, operand: str, arguments: Iterable[Any]) -> str:
+    """Return Python code of a function that reads better as a method of its one operand."""
+    return f"{operand}.{callee.removeprefix('torch.')}({', '.join(map(repr, arguments))})"
 
 
 @dataclass(frozen=True, repr=False)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cnnstat.analysis.analysis import analyze_graph
-from cnnstat.errors import CnnstatError, SourceError
+from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
 from cnnstat.profile.call_alignment import CallAlignment
@@ -23,42 +22,23 @@ from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.torch_settings import fused_attention
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
-from cnnstat.pytorch.runnable import Runnable, runnable_module, runnable_source
-from cnnstat.sources.load import is_torch, load_source
-from cnnstat.sources.request import Request, RequestError
+from cnnstat.pytorch.runnable import Runnable
+from cnnstat.sources.model import ModelReference, ModuleReference
 from cnnstat.units import check_dtype
 
 
-def prepare_model(
-    source: str | Graph | nn.Module,
-    request: Request,
-    options: Options,
-    device: torch.device,
-    *,
-    input: Any = None,
-    inputs: Any = None,
-) -> RunnableModel:
-    """Return a model that is ready to be measured on a device; a model that is given itself is left as it was.
+def prepare_model(model: ModelReference, options: Options, device: torch.device) -> RunnableModel:
+    """Return a model that is ready to be measured on a device; one that is handed over is left as it was.
 
-    source: a zoo name, a spec, a PyTorch model by name, a graph, or a torch.nn.Module, of which a copy is measured.
-    input, inputs: what a torch.nn.Module is called with, as `cnnstat.load` takes it.
     The dtype is that of the options, else of the request, else the model's own.
     Raises CnnstatError where the model cannot be built, run or followed.
     """
-    request = replace(request, dtype=_checked(options.dtype or request.dtype))
+    model = model.with_dtype(_checked(options.dtype or model.request.dtype))
     with same_random_numbers():
         torch.manual_seed(SEED)
-        if isinstance(source, nn.Module):
-            return _of_runnable(runnable_module(source, input, inputs, request, fill_randomly), options, device)
-        if input is not None or inputs is not None:
-            raise RequestError("input and inputs go with a torch.nn.Module; for a source by name the request says them")
-        if isinstance(source, str) and is_torch(source):
-            return _of_runnable(runnable_source(source, request, fill_randomly), options, device)
-        if not isinstance(source, (str, Graph)):
-            said = f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}"
-            raise SourceError(said)
-        graph = load_source(source, request) if isinstance(source, str) else source
-        return _of_graph(graph, request, options, device)
+        if isinstance(model, ModuleReference):
+            return _of_runnable(model.runnable(fill_randomly), options, device)
+        return _of_graph(model.load(), model.request.mode, options, device)
 
 
 def _checked(dtype: str | None) -> str | None:
@@ -68,16 +48,12 @@ def _checked(dtype: str | None) -> str | None:
     return dtype
 
 
-def _of_graph(graph: Graph, request: Request, options: Options, device: torch.device) -> RunnableModel:
-    """Return a subject of a module built from a layer graph."""
-    dtype = request.dtype or graph.dtype
-    if dtype != graph.dtype:
-        inputs = (replace(each, dtype=dtype) if "float" in each.dtype else each for each in graph.inputs)
-        graph = replace(graph, dtype=dtype, inputs=tuple(inputs))
+def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -> RunnableModel:
+    """Return the module that is built from a layer graph."""
     analysis = analyze_graph(graph)
-    network = build_network(graph, None, dtype)
+    network = build_network(graph, None, graph.dtype)
     fill_randomly(network)
-    network.train(request.mode == "train")
+    network.train(mode == "train")
     _place(network, device, options)
     sizes = _table_sizes(graph)
     tensors = [_input(each.shape, each.dtype, sizes.get(number)) for number, each in enumerate(graph.inputs)]
@@ -90,7 +66,7 @@ def _of_graph(graph: Graph, request: Request, options: Options, device: torch.de
         device=device,
         backward=options.backward,
     )
-    with _failing(graph.name):
+    with explained_failure(graph.name):
         _try(model)
     return model
 
@@ -121,7 +97,7 @@ def _of_runnable(runnable: Runnable, options: Options, device: torch.device) -> 
         backward=options.backward,
         notes=tuple(notes),
     )
-    with _failing(name):
+    with explained_failure(name):
         _try(model)
     return model
 
@@ -136,7 +112,7 @@ def _aligned_run(runnable: Runnable, options: Options, device: torch.device) -> 
         with torch.set_grad_enabled(options.backward):
             return runnable.model(*arguments, **keywords)
 
-    with _failing(runnable.graph.name), fused_attention(False):
+    with explained_failure(runnable.graph.name), fused_attention(False):
         return align_run(runnable.model, run, runnable.calls)
 
 
@@ -149,15 +125,15 @@ def _try(model: RunnableModel) -> None:
 
 
 @contextmanager
-def _failing(name: str) -> Iterator[None]:
+def explained_failure(name: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
     """Turn an error of the model into one line."""
     try:
         yield
     except CnnstatError:
         raise
-    except Exception as error:
-        said = " ".join(str(error).split())[:300]
-        raise CnnstatError(f"{name} does not run: {type(error).__name__}: {said}") from error
+    except errors as error:
+        text = " ".join(str(error).split())[:300]
+        raise CnnstatError(f"{name} does not run: {type(error).__name__}: {text}") from error
 
 
 def _mismatches(alignment: CallAlignment, graph: Graph) -> Iterator[str]:

@@ -261,11 +261,12 @@ def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inpu
     index: list[Any] = [slice(None)] * result.dim()
     for place, at in zip(places, position):
         index[place] = at
-    chosen = result[tuple(index)].sum()
+    chosen = result[tuple(index)]
     if not chosen.requires_grad:
         return None
     try:
-        gradients = torch.autograd.grad(chosen, inputs, retain_graph=True, allow_unused=True)
+        nan = torch.full_like(chosen, torch.nan)
+        gradients = torch.autograd.grad(chosen, inputs, nan, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         said = " ".join(str(error).split())[:160]
         raise FieldError(f"gradients do not come through it ({type(error).__name__}: {said})") from error

@@ -20,8 +20,9 @@ from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import tensors_in
 from cnnstat.pytorch.trace import trace_with
 from cnnstat.verify.checkpoints import without_checkpoints
+from cnnstat.verify.flop_counter import unfused
 from cnnstat.verify.forward_shapes import spec_inputs
-from cnnstat.verify.positive_network import PositiveMode, positively, unit
+from cnnstat.verify.nan_gradients import NanGradients, keep_saved_tensors, ones, run_function
 from cnnstat.verify.subject import Subject
 
 
@@ -51,9 +52,10 @@ def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
     # Weights are taken for ones, so that they need no memory; a PyTorch model may read its buffers' values.
     module = subject.module(real=subject.why_not_real == "" and subject.example is not None)
     try:
-        if isinstance(module, Network):
-            return _run_network(module, subject, edges, cut)
-        return _run_model(module, subject, edges, cut)
+        with unfused(), keep_saved_tensors():
+            if isinstance(module, Network):
+                return _run_network(module, subject, edges, cut)
+            return _run_model(module, subject, edges, cut)
     except FieldError:
         raise
     except Exception as error:
@@ -63,10 +65,12 @@ def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
 
 def _run_network(network: Network, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
     """Run the module of a spec, layer by layer."""
-    inputs = [t.requires_grad_() if t.is_floating_point() else t for t in spec_inputs(subject.graph, None)]
-    alive = {Edge(number): tensor for number, tensor in enumerate(inputs)}
+    tensors = spec_inputs(subject.graph, None)
+    alive = {Edge(number): tensor for number, tensor in enumerate(tensors)}
     kept: dict[Edge, Tensor] = {}
-    with torch.enable_grad(), PositiveMode():
+    with torch.enable_grad():
+        inputs = _leaves(tensors)
+    with torch.enable_grad(), NanGradients():
         for path, reads, makes, frees in network.steps:
             made = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
             for edge, tensor in zip(makes, made):
@@ -77,6 +81,15 @@ def _run_network(network: Network, subject: Subject, edges: Sequence[Edge], cut:
             if edges[-1] in kept:
                 break
     return Gradients(inputs, kept)
+
+
+def _leaves(inputs: list[Tensor]) -> list[Tensor]:
+    """Return the tensors that gradients are asked of; the inputs become copies, which the model may overwrite."""
+    leaves = [t.clone().requires_grad_() if t.is_floating_point() else t for t in inputs]
+    for tensor, leaf in zip(inputs, leaves):
+        if leaf is not tensor:
+            tensor.copy_(leaf)
+    return leaves
 
 
 class _Done(Exception):  # noqa: N818  # no error: it ends the run
@@ -100,7 +113,7 @@ class GradientRecorder(Recorder):
         kinds: tuple[str, ...],
     ) -> None:
         super().__init__(builder, stack, None)
-        self.inputs = [t.requires_grad_() if t.is_floating_point() else t for t in inputs]
+        self.inputs = _leaves(inputs)
         self.results: dict[Edge, Tensor] = {}
         self._edges = edges
         self._cut = cut
@@ -108,9 +121,9 @@ class GradientRecorder(Recorder):
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call makes, in ones that tell what was read."""
-        made = positively(function, arguments, keywords)
+        made = run_function(function, arguments, keywords)
         is_copied = function_name(function) == LAYOUT and self._comes_copy()
-        return unit(made) if is_copied and made is arguments[0] else made
+        return ones(made) if is_copied and made is arguments[0] else made
 
     def is_unchanged(self, name: str, first: Tensor, results: tuple[Tensor, ...]) -> bool:
         """Whether a call did nothing; a change of layout happens where the graph has it, as layouts here are others."""
@@ -141,7 +154,7 @@ class GradientRecorder(Recorder):
         """Return a copy of a tensor that will be cut off; the trace must not hear of it."""
         self.inner = []
         try:
-            return unit(tensor)
+            return ones(tensor)
         finally:
             self.inner = None
 

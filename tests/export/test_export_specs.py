@@ -11,8 +11,8 @@ from same_figures import figures, rows
 import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.export.document import document_of
-from cnnstat.export.yaml import yaml_text
+from cnnstat.export.spec_data import document_of
+from cnnstat.export.spec_text import yaml_text
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
 from cnnstat.sources import zoo

@@ -14,7 +14,7 @@ from same_figures import rows
 import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.export.pytorch.module_names import MODULE_NAMES
+from cnnstat.export.pytorch.module_tree import MODULE_NAMES
 from cnnstat.sources import zoo
 from cnnstat.spec.load import parse_spec
 

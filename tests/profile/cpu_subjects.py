@@ -14,15 +14,15 @@ from cnnstat.profile.options import Options  # noqa: E402
 from cnnstat.profile.prepare import prepare_model  # noqa: E402
 from cnnstat.profile.runnable_model import RunnableModel  # noqa: E402
 from cnnstat.pytorch.modules.network import Network, Step  # noqa: E402
-from cnnstat.sources.request import Request  # noqa: E402
+from cnnstat.sources.load import model_reference  # noqa: E402
 
 CPU = torch.device("cpu")
 
 
 def model_of(source, *shape, mode="eval", backward=False, **options):
-    """A subject on the CPU; shape: of the only input."""
-    given = {"input": tuple(shape)} if shape else {}
-    return prepare_model(source, Request(mode=mode), Options(backward=backward, **options), CPU, **given)
+    """A model on the CPU; shape: of the only input."""
+    reference = model_reference(source, tuple(shape) or None, mode=mode)
+    return prepare_model(reference, Options(backward=backward, **options), CPU)
 
 
 class Diary(Observer):

@@ -26,7 +26,7 @@ from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Environment, Profile
 from cnnstat.profile.roofline import Roofline
-from cnnstat.sources.request import Request
+from cnnstat.sources.load import model_reference
 
 COMPUTE = {
     "aten::mkldnn_convolution",
@@ -120,8 +120,8 @@ class MirroredGpu(FakeGpu):
 
 def profiled(source: Graph | str, backward: bool) -> Profile:
     options = Options(device="cpu", backward=backward, samples=3)
-    request = Request(mode="train" if backward else "eval")
-    model = prepare_model(source, request, options, torch.device("cpu"))
+    reference = model_reference(source, mode="train" if backward else "eval")
+    model = prepare_model(reference, options, torch.device("cpu"))
     found = measure_on(MirroredGpu(), model, options, Counting())
     environment = Environment(device="cuda", device_name="mirror", dtype="float32", versions={}, settings={})
     roofline = Roofline(flops=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")

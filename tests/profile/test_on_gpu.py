@@ -28,7 +28,7 @@ from cnnstat.profile.measure_roofline import measure_roofline
 from cnnstat.profile.options import Options, Silent
 from cnnstat.profile.result import Profile
 from cnnstat.profile.torch_settings import kernel_settings
-from cnnstat.sources.request import Request
+from cnnstat.sources.load import model_reference
 
 pytestmark = [
     pytest.mark.cuda,
@@ -43,8 +43,8 @@ OPTIONS = Options(device="cuda", samples=10)
 def profiled(
     source: Any, batch: int | None = None, options: Options = OPTIONS, mode: str = "eval", **keywords: Any
 ) -> Profile:
-    request = Request(batch=batch, mode=mode)
-    return cnnstat.profile.profile(source, request, options, Silent(), **keywords)
+    reference = model_reference(source, batch=batch, mode=mode, **keywords)
+    return cnnstat.profile.profile(reference, options, Silent())
 
 
 def works() -> None:

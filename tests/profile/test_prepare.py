@@ -16,7 +16,7 @@ from cnnstat.profile.device import choose_device  # noqa: E402
 from cnnstat.profile.options import Options  # noqa: E402
 from cnnstat.profile.prepare import prepare_model  # noqa: E402
 from cnnstat.profile.random_weights import fill_randomly  # noqa: E402
-from cnnstat.sources.request import Request  # noqa: E402
+from cnnstat.sources.load import model_reference  # noqa: E402
 
 
 class Model(nn.Module):
@@ -42,7 +42,7 @@ def test_a_given_model_is_left_as_it_was(mode):
     torch.manual_seed(5)
     random.seed(5)
     options = Options(backward=True, dtype="bfloat16", channels_last=True)
-    runnable = prepare_model(model, Request(mode=mode), options, CPU, input=(2, 3, 8, 8))
+    runnable = prepare_model(model_reference(model, (2, 3, 8, 8), mode=mode), options, CPU)
     runnable.train_step()
     assert torch.initial_seed() == 5
     assert model.training
@@ -65,14 +65,14 @@ def test_a_given_model_is_measured_with_its_own_weights():
 
 def test_given_inputs_are_used_as_they_are():
     given = torch.tensor([[3, 1, 2]])
-    runnable = prepare_model(nn.Embedding(9, 4), Request(), Options(), CPU, input=(given,))
+    runnable = prepare_model(model_reference(nn.Embedding(9, 4), (given,)), Options(), CPU)
     assert torch.equal(runnable.arguments[0], given)
     assert runnable.arguments[0] is not given
 
 
 def test_whole_numbers_are_places_of_the_table():
     model = nn.Sequential(nn.Embedding(50, 4), nn.Linear(4, 4))
-    runnable = prepare_model(model, Request(), Options(), CPU, input="64x20:int64")
+    runnable = prepare_model(model_reference(model, "64x20:int64"), Options(), CPU)
     numbers = runnable.arguments[0]
     assert 0 <= int(numbers.min()) < int(numbers.max()) < 50
     assert len(numbers.unique()) > 40
@@ -123,7 +123,7 @@ def test_the_same_numbers_every_time():
 
 
 def test_dtype_batch_and_memory_format_reach_the_model():
-    runnable = prepare_model("resnet18", Request(batch=2), Options(dtype="bfloat16", channels_last=True), CPU)
+    runnable = prepare_model(model_reference("resnet18", batch=2), Options(dtype="bfloat16", channels_last=True), CPU)
     (x,) = runnable.arguments
     assert x.shape == (2, 3, 224, 224)
     assert x.dtype == torch.bfloat16
@@ -136,7 +136,7 @@ def test_dtype_batch_and_memory_format_reach_the_model():
 
 def test_a_graph_can_be_measured_in_another_dtype():
     graph = cnnstat.load("lenet5")
-    runnable = prepare_model(graph, Request(), Options(dtype="bfloat16"), CPU)
+    runnable = prepare_model(model_reference(graph), Options(dtype="bfloat16"), CPU)
     assert runnable.run().dtype == torch.bfloat16
     assert runnable.analysis.graph.dtype == "bfloat16"
     assert graph.dtype == "float32"
@@ -144,7 +144,7 @@ def test_a_graph_can_be_measured_in_another_dtype():
 
 def test_lazy_modules_and_several_inputs():
     assert model_of(nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d()), 1, 3, 8, 8).run().shape == (1, 4, 6, 6)
-    bilinear = prepare_model(nn.Bilinear(3, 4, 5), Request(), Options(), CPU, input=((1, 3), (1, 4)))
+    bilinear = prepare_model(model_reference(nn.Bilinear(3, 4, 5), ((1, 3), (1, 4))), Options(), CPU)
     assert bilinear.run().shape == (1, 5)
 
 
@@ -170,13 +170,13 @@ class Unlike(nn.Module):
         ("lenet", None, {}, "lenet5"),
         ("lenet5", None, {"dtype": "int64"}, "floating-point"),
         ("lenet5", None, {"dtype": "float3"}, "float32"),
-        ("lenet5", (1, 3), {}, "torch.nn.Module"),
+        ("lenet5", (1, 3), {}, "input is 1×32×32"),
         (7, None, {}, "not int"),
     ],
 )
 def test_what_cannot_be_measured_is_said_in_one_line(source, given, options, message):
     with pytest.raises(CnnstatError, match=message) as caught:
-        prepare_model(source, Request(), Options(**options), CPU, input=given)
+        prepare_model(model_reference(source, given), Options(**options), CPU)
     assert "\n" not in str(caught.value)
 
 

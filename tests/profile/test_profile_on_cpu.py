@@ -24,7 +24,7 @@ from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
 from cnnstat.profile.roofline import Roofline  # noqa: E402
 from cnnstat.profile.torch_settings import threads  # noqa: E402
-from cnnstat.sources.request import Request  # noqa: E402
+from cnnstat.sources.load import model_reference  # noqa: E402
 
 LIMIT = 0.15
 
@@ -39,9 +39,9 @@ def known_ceilings(monkeypatch):
     monkeypatch.setattr(interleaved, "STEADY_SECONDS", 1.0)
 
 
-def measured(source, request=None, input=None, **options):
+def measured(source, input=None, mode="eval", **options):
     options = {"device": "cpu", "samples": 3, "threads": 1, **options}
-    return profile(source, request or Request(), Options(**options), Silent(), input=input)
+    return profile(model_reference(source, input, mode=mode), Options(**options), Silent())
 
 
 class Residual(nn.Module):
@@ -169,7 +169,7 @@ def test_training_mode_is_the_same_in_every_run_and_leaves_the_random_numbers_al
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    found = measured(model, Request(mode="train"), input=(4, 8), backward=True)
+    found = measured(model, (4, 8), "train", backward=True)
     assert torch.equal(torch.rand(1), expected)
     assert all(layer.backward is not None for layer in found.layers)
     assert found.environment.settings["mode"] == "train"
@@ -215,10 +215,8 @@ def test_a_model_by_name(tmp_path):
         "from torch import nn\n\nclass Net(nn.Sequential):\n    def __init__(self, width=4):\n"
         "        super().__init__(nn.Conv2d(3, width, 3), nn.ReLU())\n"
     )
-    request = Request(
-        inputs={"": cnnstat.sources.request.InputShape((1, 3, 8, 8))}, arguments={"width": 6}, dtype="bfloat16"
-    )
-    found = measured(f"{file}:Net", request)
+    model = model_reference(f"{file}:Net", (1, 3, 8, 8), arguments={"width": 6}, dtype="bfloat16")
+    found = profile(model, Options(device="cpu", samples=3, threads=1), Silent())
     assert [layer.name for layer in found.layers] == ["0", "1"]
     assert found.environment.dtype == "bfloat16"
     assert found.layers[0].macs == 6 * 3 * 9 * 36

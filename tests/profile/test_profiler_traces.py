@@ -26,7 +26,7 @@ from cnnstat.profile.cuda.profiler_session import RangeObserver, script
 from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.sources.request import Request
+from cnnstat.sources.load import model_reference
 
 
 class Ranges:
@@ -73,7 +73,7 @@ def rows_of(model: RunnableModel, *kinds: str) -> list[int]:
 
 def model_of(source: Any, backward: bool, **keywords: Any) -> RunnableModel:
     options = Options(device="cpu", backward=backward)
-    return prepare_model(source, Request(), options, torch.device("cpu"), **keywords)
+    return prepare_model(model_reference(source, **keywords), options, torch.device("cpu"))
 
 
 def test_forward_ops_of_a_network_are_their_rows(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import cnnstat  # noqa: E402
 from cnnstat.profile import interleaved, measure_roofline, profile, roofline  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
 from cnnstat.profile.roofline import Roofline  # noqa: E402
-from cnnstat.sources.request import Request  # noqa: E402
+from cnnstat.sources.load import model_reference  # noqa: E402
 
 LOW = Roofline(flops=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")
 HIGH = Roofline(flops=1e15, bandwidth=1e15, launch=1e-9, measured="2026-02-02T00:00:00+00:00")
@@ -28,7 +28,7 @@ def measured(monkeypatch):
 
 
 def profiled():
-    return profile("lenet5", Request(), Options(device="cpu", samples=3, threads=1), Silent())
+    return profile(model_reference("lenet5"), Options(device="cpu", samples=3, threads=1), Silent())
 
 
 def test_ceilings_of_a_busy_moment_are_raised_and_remembered(measured):

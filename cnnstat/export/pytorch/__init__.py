@@ -3,20 +3,82 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 
 from cnnstat.analysis.shapes import infer_shapes
-from cnnstat.export.entries import Argument, Entry
-from cnnstat.export.names import with_sound_names
+from cnnstat.export.blocks import block_kind
+from cnnstat.export.entries import Argument, Entry, unused
 from cnnstat.export.outline import grouped
-from cnnstat.export.pytorch.classes import Class, Classes
-from cnnstat.export.pytorch.constant_tables import IMPORTS, UNPACK, Tables
-from cnnstat.export.pytorch.custom_modules_code import code_of
-from cnnstat.export.pytorch.layers import CUSTOM_MODULES, call_text, value_text
-from cnnstat.export.pytorch.module_names import MODULE_NAMES
-from cnnstat.export.pytorch.module_state import access_text, broken_scopes, is_attribute
-from cnnstat.export.pytorch.module_tree import Scopes
+from cnnstat.export.pytorch.layer_code import call_text, code_of, custom_modules, value_text
+from cnnstat.export.pytorch.module_state import IMPORTS, UNPACK, Tables, access_text, broken_scopes, is_attribute
+from cnnstat.export.pytorch.module_tree import MODULE_NAMES, Scope, Scopes
+from cnnstat.export.spec_names import with_sound_names
+from cnnstat.export.template_slots import MOST_PARAMETERS, body_of, call_groups, sharing, structure
 from cnnstat.ir.graph import Graph, Input
+
+Instance = tuple[Entry, Scope]
+"""A group as its parent holds it, and how it works."""
+
+
+@dataclass(eq=False)
+class Class:
+    """A class of the file: what it is called, what its constructor takes, and a scope that shows how it works."""
+
+    name: str
+    parameters: tuple[Argument, ...]
+    children: list[Entry]
+    scope: Scope
+    paths: list[str]
+
+
+@dataclass
+class Classes:
+    """The classes found so far; kinds: what kind of module each scope is; taken: names that no class can have."""
+
+    kinds: Mapping[str, str]
+    taken: set[str]
+    found: list[Class] = field(default_factory=list)
+
+    def define(self, groups: list[Instance]) -> None:
+        """Define classes for all groups, those within others first, and make calls of the groups."""
+        left = list(groups)
+        while left:
+            waiting = {id(entry) for entry, _ in left}
+            ready = [each for each in left if not _holds(each[0], waiting)]
+            left = [each for each in left if _holds(each[0], waiting)]
+            alike: dict[Hashable, list[Instance]] = {}
+            for entry, scope in ready:
+                works = (tuple(scope.setup), tuple(scope.lines), tuple(scope.arguments))
+                alike.setdefault((structure(entry, is_outermost=True), works), []).append((entry, scope))
+            for instances in sorted(alike.values(), key=len, reverse=True):
+                self._define(instances)
+
+    def _define(self, instances: list[Instance]) -> None:
+        """Define a class for groups that work alike; where too much differs, one for each set of equal ones."""
+        scopes = {id(entry): scope for entry, scope in instances}
+        entries = [entry for entry, _ in instances]
+        for same, parameters in sharing(entries, MOST_PARAMETERS, {"self", "nn", "torch", "F"}):
+            children = body_of(same[0], parameters)
+            name = self._name(same[0].path)
+            arguments = call_groups(name, same, parameters, is_text=False).arguments
+            paths = [entry.path for entry in same]
+            self.found.append(Class(name, arguments, children, scopes[id(same[0])], paths))
+
+    def _name(self, path: str) -> str:
+        """Return a name for the class of a group that nothing else has."""
+        kind = block_kind(path, self.kinds)
+        name = kind[:1].upper() + kind[1:]
+        name = unused(name, self.taken, "")
+        self.taken.add(name)
+        return name
+
+
+def _holds(entry: Entry, groups: set[int]) -> bool:
+    """Whether a group holds others that still have to become instances of classes."""
+    return any(id(inner) in groups or _holds(inner, groups) for inner in entry.inner)
+
 
 _PLACE = '''def place(root, path, what, persistent=True):
     """Register a module, parameter or buffer under a dotted path."""
@@ -47,12 +109,12 @@ def torch_text(graph: Graph, title: str) -> str:
     tables = Tables({"F", "Place"})
     scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
-    taken = {"Tensor", "F", "Place", *CUSTOM_MODULES}
+    taken = {"Tensor", "F", "Place", *custom_modules()}
     name = _network_name(graph.name, taken)
     found = Classes(sound.blocks, taken)
     found.define(scopes.known)
     classes = [*found.found, Class(name, (), root.children, root, [])]
-    imports, helpers = code_of(scopes.handmade & set(CUSTOM_MODULES))
+    imports, helpers = code_of(scopes.built & custom_modules())
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())

@@ -1,4 +1,4 @@
-"""Scopes: every group of a graph with its children and the lines of its forward method."""
+"""The module tree: every group of a graph with its children and the lines of its forward method."""
 
 from __future__ import annotations
 
@@ -8,11 +8,20 @@ from dataclasses import dataclass, field
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError
 from cnnstat.export.entries import Entry
-from cnnstat.export.outline import Unit, nodes_of
-from cnnstat.export.pytorch.constant_tables import Tables
-from cnnstat.export.pytorch.dense_lists import ARGUMENTS, LIST, collapsed, growing_run
-from cnnstat.export.pytorch.layers import function_call, layer_of, module_call
+from cnnstat.export.outline import JOINS, Unit, nodes_of
+from cnnstat.export.pytorch.layer_code import constructor_of, function_call
+from cnnstat.export.pytorch.local_variables import (
+    ARGUMENTS,
+    LIST,
+    Step,
+    Variables,
+    assignment,
+    collapsed,
+    growing_run,
+    variable_name,
+)
 from cnnstat.export.pytorch.module_state import (
+    Tables,
     access_text,
     constant_label,
     is_attribute,
@@ -23,10 +32,22 @@ from cnnstat.export.pytorch.module_state import (
     stored_access,
 )
 from cnnstat.export.pytorch.recorded_code import Lines
-from cnnstat.export.pytorch.variables import Step, Variables, assignment, variable_name
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Applied, Recorded
+
+_NAMES = """
+T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
+extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half ipu load_state_dict modules
+mtia named_buffers named_children named_modules named_parameters parameters register_backward_hook register_buffer
+register_forward_hook register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ set_extra_state set_submodule
+share_memory state_dict to to_empty train training type xpu zero_grad
+"""
+MODULE_NAMES = frozenset(_NAMES.split())
+"""Attributes of every module, which no child can be called."""
+
 
 UNUSED = "Unused"
 
@@ -49,7 +70,7 @@ class Scope:
 class Scopes:
     """Turns the groups of a graph into scopes.
 
-    reserved: names that no child can have. tables: gets values of buffers and constants. handmade: the kinds of modules
+    reserved: names that no child can have. tables: gets values of buffers and constants. built: the kinds of modules
     that are built. known: all groups but those that are mere sequences.
     """
 
@@ -57,7 +78,7 @@ class Scopes:
     values: Values
     reserved: set[str]
     tables: Tables
-    handmade: set[str] = field(default_factory=set)
+    built: set[str] = field(default_factory=set)
     known: list[tuple[Entry, Scope]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -111,7 +132,7 @@ class Scopes:
     def _only_joins(self, scope: Scope, steps: Sequence[Step]) -> bool:
         """Whether a group takes any number of tensors, concatenates them, and needs them no more."""
         first = self.graph.nodes[steps[0].makes[0].value - self.graph.arity] if steps and steps[0].makes else None
-        if first is None or first.op.kind != "Concat" or first.recorded is not None:
+        if first is None or JOINS.get(first.op.kind) != "concat" or first.recorded is not None:
             return False
         return steps[0].reads == scope.reads and not any(set(step.reads) & set(scope.reads) for step in steps[1:])
 
@@ -158,11 +179,11 @@ class Scopes:
             names = operands_of(op, node.name, len(self.values.inputs[unit.node]))
             self._register(node, stated_tensors(op, names), scope, inside)
             op = op.op
-        layer = layer_of(op, inputs, len(makes))
-        if layer.constructor is not None:
-            self.handmade.add(layer.constructor.callee)
+        constructor = constructor_of(op, inputs)
+        if constructor is not None:
+            self.built.add(constructor.callee)
             if not self._is_called_again(unit.node):
-                entry = Entry(label=self._attribute(label), call=layer.constructor)
+                entry = Entry(label=self._attribute(label), call=constructor)
                 if not node.trainable and op.weights(inputs):
                     entry.keys["frozen"] = True
                 scope.children.append(entry)
@@ -170,7 +191,7 @@ class Scopes:
                     own, theirs = self._access(label), self._access(self.graph.nodes[node.shares].name[len(inside) :])
                     tied = (*op.weights(inputs), *op.buffers(inputs))
                     scope.setup += [f"{own}.{name} = {theirs}.{name}" for name in tied]
-        return Step(label, node.inputs, makes, layer.pattern)
+        return Step(label, node.inputs, makes, op.torch_results(len(makes)))
 
     def _register(self, node: Node, recorded: RecordedCalls, scope: Scope, inside: str) -> None:
         """Add what registers the stored tensors of a call, as far as no layer has them."""
@@ -242,12 +263,12 @@ class Scopes:
             shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
             reads = [self._operand(name, reads, inside) for name in names]
             op = op.op
-        if layer_of(op, shapes, 1).constructor is None:
+        if not op.is_torch_module:
             return function_call(op, reads, shapes)
         label = step.label
         if node.shares is not None and self._is_called_again(index):
             label = self.graph.nodes[node.shares].name[len(inside) :]
-        return module_call(op, self._access(label), reads)
+        return op.torch_code(self._access(label), reads, {})
 
     def _is_called_again(self, index: int) -> bool:
         """Whether a node calls the very module of the node whose weights it shares."""

@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cnnstat.export.pytorch.variables import variable_name
+from cnnstat.export.entries import unused
+from cnnstat.export.pytorch.local_variables import variable_name
 from cnnstat.ir.recorded_call import (
     ConstantNumber,
     InputNumber,
@@ -131,11 +132,7 @@ class Lines:
         }
         later |= {value.call for value in self.recorded.results if isinstance(value, ResultOf)}
         live = {own for each, own in self._names.items() if each in later or each not in here}
-        found, count = name, 1
-        while found in self.taken or found in live:
-            count += 1
-            found = f"{name}{count}"
-        return found
+        return unused(name, {*self.taken, *live}, "")
 
     def _behind(self, number: int) -> list[Any]:
         """Return what a call is given, and what the calls before it are given."""

@@ -10,9 +10,8 @@ from cnnstat import ops
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.export.blocks import Blocks
 from cnnstat.export.entries import Call, Entry, Expression
-from cnnstat.export.names import with_sound_names
-from cnnstat.export.naming_layout import Layout, lay_out
 from cnnstat.export.outline import JOINS
+from cnnstat.export.spec_names import Layout, lay_out, with_sound_names
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.spec.item_reader import ITEM_KEYS
 from cnnstat.spec.spec_document import MAX_PROSE
