@@ -11,12 +11,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnnstat.analysis.analysis import Analysis
+    from cnnstat.analysis.analysis import Analysis, Layer, Totals
     from cnnstat.analysis.comparison import Comparison
     from cnnstat.api import analyze, build, compare, export, load, profile, verify
-    from cnnstat.errors import CnnstatError, SpecError
+    from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.profile.result import Profile
+    from cnnstat.verify.findings import Verification
 
 __version__ = "0.1.0"
 
@@ -32,8 +33,14 @@ _HOMES = {
     "CnnstatError": "cnnstat.errors",
     "Comparison": "cnnstat.analysis.comparison",
     "Graph": "cnnstat.ir.graph",
+    "Layer": "cnnstat.analysis.analysis",
+    "ModelError": "cnnstat.errors",
     "Profile": "cnnstat.profile.result",
+    "RequestError": "cnnstat.errors",
+    "SourceError": "cnnstat.errors",
     "SpecError": "cnnstat.errors",
+    "Totals": "cnnstat.analysis.analysis",
+    "Verification": "cnnstat.verify.findings",
 }
 
 __all__ = [
@@ -41,8 +48,14 @@ __all__ = [
     "CnnstatError",
     "Comparison",
     "Graph",
+    "Layer",
+    "ModelError",
     "Profile",
+    "RequestError",
+    "SourceError",
     "SpecError",
+    "Totals",
+    "Verification",
     "__version__",
     "analyze",
     "build",
@@ -54,11 +67,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name from its home on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # where a type checker saw this, it would take every misspelt name for a public one
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name from its home on first use."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

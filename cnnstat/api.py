@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, compare_analyses
 from cnnstat.choices import Device, ExportFormat, Optimizer
-from cnnstat.errors import did_you_mean
+from cnnstat.errors import RequestError, did_you_mean
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.load import model_reference
-from cnnstat.sources.request import RequestError
 
 if TYPE_CHECKING:
     import torch

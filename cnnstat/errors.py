@@ -39,6 +39,14 @@ class SourceError(CnnstatError):
     """A SOURCE names no network, no file and no model."""
 
 
+class RequestError(CnnstatError):
+    """An option does not fit the model; the message says what to write instead."""
+
+
+class ModelError(CnnstatError):
+    """A PyTorch model cannot be built or run; the model's own error is the cause."""
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One fault of a spec: the place, and one line that says what is wrong and what to write instead."""
@@ -63,6 +71,10 @@ class SpecError(CnnstatError):
             sorted(first.values(), key=lambda p: ((w := p.location or nowhere).file, w.line, w.column))
         )
         super().__init__("\n".join(map(str, self.problems)))
+
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
+        # Pickle would call the class with the message, and a process pool would break on the error of one model.
+        return SpecError, (self.problems,)
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

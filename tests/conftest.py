@@ -1,10 +1,14 @@
-"""What all tests share: golden files, and the option that rewrites them."""
+"""What all tests share: which cnnstat is tested, golden files, and the option that rewrites them."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +19,30 @@ from hypothesis import settings
 settings.register_profile("unhurried", deadline=None)  # no test asserts an absolute time; machines are busy at times
 settings.load_profile("unhurried")
 
+CHECKOUT = str(Path(__file__).resolve().parent.parent)
+# Where cnnstat is not installed, tests and the processes that they start import it from the checkout, from any folder.
+if importlib.util.find_spec("cnnstat") is None:
+    sys.path.insert(0, CHECKOUT)
+if CHECKOUT in (str(Path(folder).resolve()) for folder in sys.path):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [CHECKOUT, os.environ.get("PYTHONPATH")]))
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-goldens", action="store_true", help="write what is printed now into tests/golden")
+
+
+@pytest.fixture(scope="session")
+def run_process() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run the command line as a process of its own."""
+
+    def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cnnstat", *arguments]
+        streams = {} if "stdout" in options else {"capture_output": True}
+        return subprocess.run(command, **{**streams, "text": True, "encoding": "utf-8", **options})
+
+    return run
 
 
 @pytest.fixture

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
+import pickle
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 import cnnstat
+from cnnstat import choices
+from cnnstat.analysis.memory import OPTIMIZER_STATES
+from cnnstat.sources.request import ModelOptions
 
 
 def test_the_shortest_way_in() -> None:
@@ -94,3 +100,49 @@ def test_unused_results_are_warned_about(tmp_path: Path) -> None:
     path = tmp_path / "net.yaml"
     path.write_text("input: [8, 8, 8]\nlayers:\n  - a: Conv2d(8, 3)\n  - {ReLU: , from: input}\n")
     assert cnnstat.analyze(path).warnings == ("nothing reads the output of a",)
+
+
+def test_options_of_a_model_are_the_same_everywhere() -> None:
+    options = list(inspect.signature(cnnstat.load).parameters)
+    assert options == ["source", "input", *get_type_hints(ModelOptions)]
+    for function in (cnnstat.analyze, cnnstat.build, cnnstat.export, cnnstat.profile, cnnstat.verify):
+        assert list(inspect.signature(function).parameters)[: len(options)] == options
+    compared = ["sources", *list(inspect.signature(cnnstat.analyze).parameters)[1:]]
+    assert list(inspect.signature(cnnstat.compare).parameters) == compared
+
+
+def test_an_unknown_option_is_refused_under_the_name_of_the_function() -> None:
+    with pytest.raises(TypeError, match=r"analyze\(\) got an unexpected keyword argument 'bacth'; did you mean batch?"):
+        cnnstat.analyze("vgg16", bacth=2)
+
+
+def test_words_of_options_are_those_that_are_understood() -> None:
+    assert set(get_args(choices.Optimizer)) == set(OPTIMIZER_STATES)
+    with pytest.raises(cnnstat.RequestError, match="mode='trian': write eval or train"):
+        cnnstat.analyze("vgg16", mode="trian")
+
+
+def test_type_checkers_see_misspelt_names_and_words(tmp_path: Path) -> None:
+    api = pytest.importorskip("mypy.api")
+    right = ["cnnstat.analyze('vgg16', (3, 224, 224), batch=2, mode='train').totals.macs", "cnnstat.ModelError"]
+    wrong = [
+        "cnnstat.analize('vgg16')",
+        "cnnstat.RequestErorr",
+        "cnnstat.analyze('vgg16', bacth=2)",
+        "cnnstat.analyze('vgg16', mode='trian')",
+        "cnnstat.compare('vgg16', 'alexnet', optimizer='adm')",
+        "cnnstat.export('vgg16', to='ymal')",
+    ]
+    path = tmp_path / "user.py"
+    path.write_text("\n".join(["import cnnstat", *right, *wrong]))
+    settings = tmp_path / "mypy.ini"
+    settings.write_text("[mypy]\nstrict = True\nfollow_imports = silent\n[mypy-torch.*]\nfollow_imports = skip\n")
+    out, *_ = api.run(["--config-file", str(settings), "--cache-dir", str(tmp_path / "cache"), str(path)])
+    lines = {int(line.split(":")[1]) for line in out.splitlines() if ": error: " in line}
+    assert lines == set(range(len(right) + 2, len(right) + len(wrong) + 2)), out
+
+
+def test_errors_of_specs_travel_between_processes() -> None:
+    with pytest.raises(cnnstat.SpecError) as raised:
+        cnnstat.load("no/such/file.yaml")
+    assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems

@@ -26,6 +26,7 @@ class Result(NamedTuple):
 
 
 Run = Callable[..., Result]
+Process = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
@@ -63,11 +64,9 @@ def test_tables_fit_the_width(run: Run, monkeypatch: pytest.MonkeyPatch, width: 
     assert max(map(len, run("analyze", network).out.splitlines())) <= width
 
 
-def test_a_pipe_gets_plain_text() -> None:
-    out = subprocess.run(
-        [sys.executable, "-m", "cnnstat", "analyze", "alexnet"], capture_output=True, check=True
-    ).stdout
-    assert b"\x1b" not in out and b"61,100,840" in out
+def test_a_pipe_gets_plain_text(run_process: Process) -> None:
+    out = run_process("analyze", "alexnet", check=True).stdout
+    assert "\x1b" not in out and "61,100,840" in out
 
 
 def test_a_closed_pipe_is_no_error() -> None:
@@ -77,10 +76,9 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
-def test_a_full_disk_is_one_line() -> None:
+def test_a_full_disk_is_one_line(run_process: Process) -> None:
     with Path("/dev/full").open("w") as full:
-        command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        done = run_process("analyze", "alexnet", stdout=full, stderr=subprocess.PIPE)
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["cnnstat: the output cannot be written: No space left on device"]
 
@@ -107,11 +105,9 @@ def test_shells_complete_names(words: str, found: str) -> None:
     assert found in done.stdout.split()
 
 
-def test_an_ascii_terminal_gets_all_figures() -> None:
+def test_an_ascii_terminal_gets_all_figures(run_process: Process) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-m", "cnnstat", "analyze", "alexnet"]
-    out = subprocess.run(command, capture_output=True, check=True, env=environment).stdout
-    assert b"61,100,840" in out
+    assert "61,100,840" in run_process("analyze", "alexnet", check=True, env=environment).stdout
 
 
 def test_input_with_and_without_the_batch_mean_the_same(run: Run) -> None:

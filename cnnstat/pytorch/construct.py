@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.errors import CnnstatError, ModelError, did_you_mean
 from cnnstat.pytorch.calls import function_name
-from cnnstat.pytorch.model_errors import ModelError, error_line
+from cnnstat.pytorch.model_errors import error_line
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnstat.errors import did_you_mean
+from cnnstat.errors import RequestError, did_you_mean
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.input_sizes import Batch, rank_of
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
-from cnnstat.sources.request import InputShape, Request, RequestError, parse_input
+from cnnstat.sources.request import InputShape, Request, parse_input
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from cnnstat.analysis.shapes import MAX_AXES
-from cnnstat.sources.request import InputShape, RequestError
+from cnnstat.errors import RequestError
+from cnnstat.sources.request import InputShape
 
 
 @dataclass(frozen=True, slots=True)

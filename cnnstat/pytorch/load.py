@@ -9,16 +9,16 @@ from typing import Any
 
 from torch import nn
 
-from cnnstat.errors import SourceError
+from cnnstat.errors import ModelError, RequestError, SourceError
 from cnnstat.garbage_collection import collector_paused
 from cnnstat.ir.graph import Graph
 from cnnstat.pytorch.construct import WAYS, construct
 from cnnstat.pytorch.example import Example, adapted, examples_of, nested
 from cnnstat.pytorch.input_sizes import default_inputs
 from cnnstat.pytorch.locate import Located, locate
-from cnnstat.pytorch.model_errors import ModelError, ValueNeededError, contained
+from cnnstat.pytorch.model_errors import ValueNeededError, contained
 from cnnstat.pytorch.trace import notes, trace
-from cnnstat.sources.request import Request, RequestError
+from cnnstat.sources.request import Request
 from cnnstat.units import check_dtype
 
 

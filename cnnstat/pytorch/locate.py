@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from cnnstat.errors import SourceError, did_you_mean
-from cnnstat.pytorch.model_errors import ModelError, error_line
+from cnnstat.errors import ModelError, SourceError, did_you_mean
+from cnnstat.pytorch.model_errors import error_line
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""

@@ -10,14 +10,10 @@ from pathlib import Path
 
 import torch
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import ModelError
 
 _HOMES = tuple(str(Path(file).parent) for file in (torch.__file__, sys.modules["cnnstat"].__file__ or "") if file)
 """Folders whose code is not the model's."""
-
-
-class ModelError(CnnstatError):
-    """A PyTorch model cannot be built or run; the model's own error is the cause."""
 
 
 class ValueNeededError(Exception):

@@ -9,11 +9,12 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnstat.errors import ModelError
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME, Call, CallRecord, function_name
 from cnnstat.pytorch.data_dependent_shapes import BOUNDED, is_exact
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.model_errors import ModelError, TracerError, ValueNeededError
+from cnnstat.pytorch.model_errors import TracerError, ValueNeededError
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
 from cnnstat.pytorch.operators import HigherOrderOperator, attention, custom_body, follow, is_attention, is_composite

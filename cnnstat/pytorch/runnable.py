@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnstat.errors import SourceError
+from cnnstat.errors import ModelError, RequestError, SourceError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
@@ -20,10 +20,9 @@ from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced,
 from cnnstat.pytorch.input_sizes import default_inputs
 from cnnstat.pytorch.load import example_from, traced_with_first_fit
 from cnnstat.pytorch.locate import locate
-from cnnstat.pytorch.model_errors import ModelError
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
-from cnnstat.sources.request import InputShape, Request, RequestError
+from cnnstat.sources.request import InputShape, Request
 
 Fill = Callable[[nn.Module], None]
 """Gives a model's parameters values."""

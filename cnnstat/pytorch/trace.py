@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import CnnstatError, ModelError
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.pytorch.assemble import UNUSED, assemble
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker, unlogged
-from cnnstat.pytorch.model_errors import ModelError, TracerError, ValueNeededError, error_line
+from cnnstat.pytorch.model_errors import TracerError, ValueNeededError, error_line
 from cnnstat.pytorch.model_isolation import preserved, substituted
 from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder

@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Any
 
 from cnnstat.choices import Mode
-from cnnstat.errors import SourceError, did_you_mean
+from cnnstat.errors import RequestError, SourceError, did_you_mean
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import GraphReference, ModelReference, NamedReference
 from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
-from cnnstat.sources.request import InputShape, Request, RequestError, check_mode, input_shape, parse_input
+from cnnstat.sources.request import InputShape, Request, check_mode, input_shape, parse_input
 from cnnstat.sources.spec import SpecReference
 
 KINDS: tuple[type[NamedReference], ...] = (PyTorchReference, SpecReference)

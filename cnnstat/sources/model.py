@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
+from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph
-from cnnstat.sources.request import InputShape, Request, RequestError
+from cnnstat.sources.request import InputShape, Request
 
 if TYPE_CHECKING:
     from torch import nn

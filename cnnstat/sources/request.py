@@ -11,15 +11,11 @@ from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.choices import Mode
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Input
 from cnnstat.units import check_dtype
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
-
-
-class RequestError(CnnstatError):
-    """An option does not fit the model; the message says what to write instead."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from cnnstat import ops
-from cnnstat.errors import CnnstatError, SpecError, did_you_mean
+from cnnstat.errors import CnnstatError, RequestError, SpecError, did_you_mean
 from cnnstat.ir.graph import Input
-from cnnstat.sources.request import DeclaredInput, Request, RequestError, input_shape, resolve_inputs
+from cnnstat.sources.request import DeclaredInput, Request, input_shape, resolve_inputs
 from cnnstat.spec import yaml_tree as yaml
 from cnnstat.spec.expression_syntax import ExpressionError, bounded, words_in
 from cnnstat.spec.expressions import RESERVED

@@ -1,7 +1,6 @@
 """`cnnstat export` as people call it."""
 
 import json
-import subprocess
 import sys
 from typing import NamedTuple
 
@@ -28,9 +27,8 @@ def run(monkeypatch, capfd):
     return call
 
 
-def test_without_options_it_prints_yaml():
-    command = [sys.executable, "-m", "cnnstat", "export", "vgg11"]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+def test_without_options_it_prints_yaml(run_process):
+    done = run_process("export", "vgg11")
     assert done.stdout == cnnstat.export("vgg11") and done.returncode == 0
     assert done.stdout.startswith(f"# Exported by cnnstat {cnnstat.__version__} from vgg11\nname: vgg11\n")
 

@@ -8,10 +8,10 @@ import pytest
 
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.analysis.shapes import infer_shapes
-from cnnstat.errors import CnnstatError, SpecError
+from cnnstat.errors import CnnstatError, RequestError, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
-from cnnstat.sources.request import InputShape, Request, RequestError
+from cnnstat.sources.request import InputShape, Request
 from cnnstat.spec.load import parse_spec, read_spec
 
 BLOCKS = """
