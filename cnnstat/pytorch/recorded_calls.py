@@ -283,7 +283,7 @@ def plain_value_again(value: Any, tensor: Any) -> Any:
 
 
 def described(stored: StoredTensor) -> Stored:
-    """Return a parameter or buffer as recorded calls name it; a buffer with its value, if it has one and is not large."""
+    """Return a parameter or buffer as recorded calls name it; a small buffer with its value, if it has one."""
     tensor = stored.tensor
     has_value = not stored.is_parameter and tensor.device.type != "meta" and tensor.numel() <= MOST_ELEMENTS
     return Stored(

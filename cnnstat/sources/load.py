@@ -77,8 +77,3 @@ def _shapes(input: Any, inputs: Any) -> dict[str, InputShape]:
 
 def _shape(shape: str | Sequence[int]) -> InputShape:
     return parse_input(shape)[1] if isinstance(shape, str) else input_shape(tuple(shape))
-
-
-def is_torch(text: str) -> bool:
-    """Whether a text means a PyTorch model; to be dropped once verify and profile take a ModelReference."""
-    return ":" in text and PyTorchReference.matches(text)

@@ -32,10 +32,13 @@ class PyTorchReference(NamedReference, ModuleReference):
             return text.endswith(".py")
         return not text.endswith(zoo.SUFFIXES) and not Path(text).exists()
 
-    def _load(self) -> Graph:
+    def _check_request(self) -> None:
         if ":" not in self.source:
             file = Path(self.source).name
             raise SourceError(f"{self.source[:100]}: name the class, function or model in it, as in {file}:Net")
+        super()._check_request()
+
+    def _load(self) -> Graph:
         try:
             from cnnstat.pytorch.load import load_torch_source
         except ModuleNotFoundError as error:
