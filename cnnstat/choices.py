@@ -19,7 +19,7 @@ ExportFormat = Literal["yaml", "json", "torch"]
 Format = Literal["table", "json", "csv", "markdown"]
 """Output formats."""
 
-PageFormat = Literal["table", "json", "csv", "markdown", "html"]
+PageFormat = Literal["table", "json", "csv", "markdown", "html", "latex"]
 """Output formats of what can also be a page of its own."""
 
 CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif"]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 import cnnstat
 from cnnstat import report
-from cnnstat.report.subjects import analysis
+from cnnstat.report.subjects import analysis, comparison
 
 FOLDER = Path(__file__).parent
 
@@ -30,7 +30,7 @@ def main() -> None:
     vgg16, alexnet = cnnstat.analyze("vgg16"), cnnstat.analyze("alexnet")
     draw("analyze", "cnnstat analyze vgg16", lambda out: report.write(analysis.document(vgg16), "table", out))
     both = cnnstat.compare(alexnet, vgg16)
-    draw("compare", "cnnstat compare alexnet vgg16", lambda out: report.write_comparison(both, "table", out))
+    draw("compare", "cnnstat compare alexnet vgg16", lambda out: report.write(comparison.document(both), "table", out))
     draw(
         "explain", "cnnstat explain alexnet conv1", lambda out: report.write_explanation(alexnet, "conv1", "table", out)
     )

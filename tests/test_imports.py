@@ -25,8 +25,8 @@ LEVELS = (
     {"cli"},
     {"__main__"},
 )
-RENDERING = {("analysis.comparison", "report"), ("profile.result", "report")}
-"""Comparisons and profiles print themselves: their methods import a report when they are called."""
+RENDERING = {("profile.result", "report")}
+"""Profiles print themselves: their methods import a report when they are called."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

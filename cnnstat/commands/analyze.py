@@ -50,7 +50,8 @@ def analyze(
     with console.open_output(output) as out:
         if published:
             from cnnstat.analysis.published import published_rows
+            from cnnstat.report.subjects import published as subject
 
-            report.write_published(analysis, published_rows(analysis), format, out)
+            report.write(subject.document(analysis, published_rows(analysis)), format, out)
         else:
             report.write(document(analysis, view), format, out)

@@ -41,6 +41,7 @@ def compare(
     """Set the totals of several networks side by side, and draw their layers as bars."""
     from cnnstat import report
     from cnnstat.analysis.comparison import compare_analyses
+    from cnnstat.report.subjects.comparison import document
 
     timing = {"device": device, "samples": samples, "threads": threads}
     analyses = [model.analyze(source, optimizer, strict_receptive_field) for source in sources]
@@ -49,7 +50,7 @@ def compare(
         raise CnnstatError(f"--{given[0]} is of measured times; add --profile")
     comparison = compare_analyses(analyses, profiles)
     with console.open_output(output) as out:
-        report.write_comparison(comparison, format, out)
+        report.write(document(comparison), format, out)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

@@ -151,7 +151,7 @@ DeviceOption = Annotated[
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.", metavar="N")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, json, csv or markdown.", metavar="FORMAT")]
 PageFormatOption = Annotated[
-    PageFormat, typer.Option("--format", "-f", help="table, json, csv, markdown or html.", metavar="FORMAT")
+    PageFormat, typer.Option("--format", "-f", help="table, json, csv, markdown, html or latex.", metavar="FORMAT")
 ]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
 ColumnsOption = Annotated[

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cnnstat.analysis.analysis import Analysis
-    from cnnstat.analysis.comparison import Comparison
-    from cnnstat.analysis.published import PublishedRow
     from cnnstat.profile.result import Profile
     from cnnstat.report.time_formats import Against
     from cnnstat.report.time_sheet import TimeView
@@ -30,6 +28,7 @@ FORMATS = {
     "csv": "cnnstat.report.formats.csv",
     "markdown": "cnnstat.report.formats.markdown",
     "html": "cnnstat.report.formats.html",
+    "latex": "cnnstat.report.formats.latex",
 }
 """What renders a document in each format, imported when it is asked for: a new format is one file and one line."""
 
@@ -39,20 +38,6 @@ def write(document: Document, format: str, console: Console) -> None:
     renderer = import_module(_known(format, FORMATS))
     content = renderer.page(document, console.width) if format == "table" else Verbatim(renderer.render(document))
     show(content, console)
-
-
-def write_published(analysis: Analysis, rows: Sequence[PublishedRow], format: str, console: Console) -> None:
-    """Print the published figures of one network beside the exact ones."""
-    from cnnstat.report import published
-
-    _known(format, published.FORMATS)(analysis, rows, console)
-
-
-def write_comparison(comparison: Comparison, format: str, console: Console) -> None:
-    """Print the totals of several networks side by side."""
-    from cnnstat.report import comparison as pages
-
-    _known(format, pages.FORMATS)(comparison, console)
 
 
 def write_profile(

@@ -59,6 +59,7 @@ class Column(NamedTuple):
     panel: columns of one number stay together where a table is too wide for a terminal; those of panel 0 are repeated
         with each.
     style, styles: rich style of all cells, and of those with a certain text.
+    terminal_title: its head in a terminal if that is another.
     """
 
     key: str
@@ -77,6 +78,7 @@ class Column(NamedTuple):
     panel: int = 0
     style: str = ""
     styles: Mapping[str, str] = MappingProxyType({})
+    terminal_title: str | None = None
     doc: str = ""
 
     def cell(self, row: Any) -> str:

@@ -30,7 +30,9 @@ class Candidate:
         self.rows = rows
         self.is_brief = column.brief is not None
         self.floor = column.least
-        self.title = column.title if column.least is not None else cut_end(column.title, LONGEST_TITLE)
+        self.align = "right" if column.is_footnote else column.align
+        title = column.title if column.terminal_title is None else column.terminal_title
+        self.title = title if column.least is not None else cut_end(title, LONGEST_TITLE)
 
     @cached_property
     def full(self) -> tuple[str, ...]:
@@ -248,7 +250,7 @@ def _row(
         column = candidate.column
         if index:
             spans.append((" " * GAP, ""))
-        cell = padded(text if floor is None else column.cut(text, width), width, column.align)
+        cell = padded(text if floor is None else column.cut(text, width), width, candidate.align)
         own = style or ("dim" if text in NOTHING else column.style)
         spans.append((cell, column.styles.get(text, own) if column.styles else own))
     return tuple(spans)

@@ -14,11 +14,12 @@ from cnnstat import report
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.errors import CnnstatError
-from cnnstat.report.chart import MEASURES, bar_text, bars, chart_number
+from cnnstat.report.bar_chart import MEASURES, bar_text, bars, chart_number
+from cnnstat.report.subjects.comparison import document
 
 
 def compared(*names, format="table", **console):
-    return written(report.write_comparison, compare_analyses([zoo(name) for name in names]), format, **console)
+    return written(report.write, document(compare_analyses([zoo(name) for name in names])), format, **console)
 
 
 def test_alexnet_and_vgg16(golden):
@@ -42,7 +43,7 @@ def test_a_ratio_to_nothing_is_none():
     nothing = network((1, 3, 8, 8), ("same", op("Identity"), "input"))
     comparison = compare_analyses([nothing, zoo("lenet5")])
     assert comparison.ratios[1]["macs"] is None
-    assert "–" in written(report.write_comparison, comparison, "table")
+    assert "–" in written(report.write, document(comparison), "table")
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,7 @@ def test_networks_of_one_name_have_headings_of_their_own(sources, headings, form
     graph = replace(network((1, 3, 8, 8), ("same", op("Identity"), "input")).graph, name="net")
     comparison = compare_analyses([analyze_graph(replace(graph, source=source)) for source in sources])
     assert comparison.headings == headings
-    printed = written(report.write_comparison, comparison, format)
+    printed = written(report.write, document(comparison), format)
     assert all(heading in printed for heading in headings)
 
 
@@ -138,7 +139,7 @@ def test_numbers_beside_bars(value, text):
 
 def test_charts_in_ascii():
     buffer = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    report.write_comparison(cnnstat.compare("alexnet", "vgg16"), "table", report_console(buffer))
+    report.write(document(cnnstat.compare("alexnet", "vgg16")), "table", report_console(buffer))
     buffer.flush()
     text = buffer.buffer.getvalue().decode()
     assert "######" in text and "?" not in text
@@ -152,7 +153,7 @@ def report_console(file):
 
 def test_a_network_without_weighted_layers_has_empty_charts():
     nothing = network((1, 3, 8, 8), ("same", op("ReLU"), "input"))
-    assert "total" in written(report.write_comparison, compare_analyses([nothing, branches()]), "table")
+    assert "total" in written(report.write, document(compare_analyses([nothing, branches()])), "table")
 
 
 def test_networks_of_one_name_are_told_apart_by_their_source():

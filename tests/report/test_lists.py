@@ -16,6 +16,7 @@ from cnnstat.report import network_text
 from cnnstat.report.document import Fact, glued
 from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
+from cnnstat.report.subjects.published import document as published_document
 from cnnstat.report.terminal_text import (
     cut_call,
     cut_end,
@@ -64,7 +65,7 @@ def row(**changes):
 
 
 def published(*rows, format="table", **console):
-    return written(report.write_published, zoo("vgg16"), rows, format, **console)
+    return written(report.write, published_document(zoo("vgg16"), rows), format, **console)
 
 
 def test_differences_come_with_their_cause_and_source():

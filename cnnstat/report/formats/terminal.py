@@ -10,12 +10,14 @@ from cnnstat.report.terminal_text import BLANK, WIDEST, Line, Page, plain, width
 from cnnstat.report.text_table import table_lines
 
 
-def page(document: Document, width: int) -> Page:
+def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
     """Return the heading and the blocks with blank lines between them, and last the footnotes."""
     lines: list[Line] = [plain(line, "bold") for line in wrapped(document.title, width) if line]
     lines += [plain(line) for line in wrapped(document.subtitle, width) if line]
     footnotes: list[Fact] = []
     for block in document.blocks():
+        if not (has_charts or isinstance(block, Table | Facts | Text)):
+            continue
         part = _lines(block, width)
         lines += [*([BLANK] if lines and part else []), *part]
         footnotes += _footnotes(block)
@@ -25,8 +27,8 @@ def page(document: Document, width: int) -> Page:
 
 
 def text(document: Document, width: int) -> str:
-    """Return the same as plain text."""
-    return str(page(document, width)).rstrip("\n")
+    """Return the same as plain text, without charts."""
+    return str(page(document, width, has_charts=False)).rstrip("\n")
 
 
 def facts_page(facts: Iterable[Fact], width: int) -> Page:

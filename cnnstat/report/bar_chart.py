@@ -12,9 +12,7 @@ from typing import NamedTuple
 from cnnstat.analysis.analysis import Analysis, Layer
 from cnnstat.report.table import block_of
 from cnnstat.report.terminal_text import (
-    BLANK,
     Line,
-    Page,
     cut_end,
     cut_start,
     padded,
@@ -59,16 +57,19 @@ MEASURES = (
 )
 
 
-def charts(
-    analyses: Sequence[Analysis], headings: Sequence[str], width: int, measures: Sequence[Measure] = MEASURES
-) -> Page:
-    """Return a chart of each measure with all networks on one scale, beside each other as far as they fit."""
-    abreast = max(1, min(len(analyses), (width + GAP) // (NARROWEST + GAP)))
-    room = (width - GAP * (abreast - 1)) // abreast
-    lines: list[Line] = []
-    for measure in measures:
-        lines += [*_chart(measure, analyses, headings, abreast, room), BLANK]
-    return Page(lines[:-1])
+class BarChart:
+    """One measure of several networks on one scale, beside each other as far as they fit."""
+
+    def __init__(self, analyses: Sequence[Analysis], headings: Sequence[str], measure: Measure) -> None:
+        self._analyses = analyses
+        self._headings = headings
+        self._measure = measure
+
+    def lines(self, width: int) -> list[Line]:
+        """Return a title, and the networks in groups of as many as fit a width."""
+        abreast = max(1, min(len(self._analyses), (width + GAP) // (NARROWEST + GAP)))
+        room = (width - GAP * (abreast - 1)) // abreast
+        return _chart(self._measure, self._analyses, self._headings, abreast, room)
 
 
 def bars(analysis: Analysis, measure: Measure) -> list[Bar]:

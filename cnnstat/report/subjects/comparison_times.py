@@ -1,21 +1,20 @@
-"""ComparisonTimes: measured times beside the counts of a comparison, where models were profiled."""
+"""Measured times in a comparison, where models were profiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from cnnstat import numbers
+from cnnstat.analysis.comparison import Comparison
 from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import Profile
-from cnnstat.report.chart import Measure
+from cnnstat.report.bar_chart import Measure
 from cnnstat.report.document import Fact
+from cnnstat.report.table import Column
 from cnnstat.report.time_columns import RATES
 from cnnstat.report.time_overview import floor_share, flops_per_second, inputs_per_second, residual_text
 from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
-
-if TYPE_CHECKING:
-    from cnnstat.analysis.comparison import Comparison
 
 
 class Line(NamedTuple):
@@ -29,8 +28,6 @@ class Line(NamedTuple):
 
 def lines(profiles: Sequence[Profile]) -> dict[str, Line]:
     """Return the figures worth a line, by key."""
-    if not profiles:
-        return {}
     scale, unit = RATES[profiles[0].environment.kind]
     found = {
         "seconds": Line(
@@ -66,11 +63,30 @@ def _bytes(number: int | None) -> str:
 
 def ratios(profiles: Sequence[Profile]) -> list[dict[str, float | None]]:
     """Return each model's figures divided by the first one's; None where either is missing or 0."""
-    found = lines(profiles)
-    return [
-        {key: _ratio(line, profile, profiles[0]) for key, line in found.items() if line.has_ratio}
-        for profile in profiles
-    ]
+    rows = lines(profiles).items()
+    return [{key: _ratio(line, each, profiles[0]) for key, line in rows if line.has_ratio} for each in profiles]
+
+
+def texts(profiles: Sequence[Profile]) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Yield title, texts and ratios of each line of the table."""
+    known = ratios(profiles)
+    for key, line in lines(profiles).items():
+        compared = (numbers.ratio_text(each[key]) if key in each else "" for each in known)
+        yield line.title, tuple(map(line.shown, profiles)), tuple(compared)
+
+
+def columns(profiles: Sequence[Profile]) -> list[Column]:
+    """Return the columns for programs, whose rows are the numbers of models."""
+    return [_column(key, line, profiles) for key, line in lines(profiles).items()]
+
+
+def _column(key: str, line: Line, profiles: Sequence[Profile]) -> Column:
+    return Column(key, key, lambda i: line.value(profiles[i]))
+
+
+def values(profiles: Sequence[Profile]) -> dict[str, Any]:
+    """Return the `cnnstat-profile/1` document of each model and the ratios of times."""
+    return {"profiles": [profile.to_dict() for profile in profiles], "time_ratios": ratios(profiles)}
 
 
 def _ratio(line: Line, profile: Profile, first: Profile) -> float | None:
@@ -81,8 +97,6 @@ def _ratio(line: Line, profile: Profile, first: Profile) -> float | None:
 
 def facts(profiles: Sequence[Profile]) -> tuple[Fact, ...]:
     """Return where and how times were measured, and which do not add up."""
-    if not profiles:
-        return ()
     _, _, rest = conditions_text(profiles[0]).partition(", ")
     wrong = ", ".join(profile.model for profile in profiles if not profile.adds_up)
     return (
@@ -95,9 +109,7 @@ def facts(profiles: Sequence[Profile]) -> tuple[Fact, ...]:
 
 
 def measures(comparison: Comparison) -> tuple[Measure, ...]:
-    """Return the chart of times; none without any."""
-    if not comparison.profiles:
-        return ()
+    """Return the chart of times."""
     nanoseconds: Mapping[int, int] = {
         id(layer): round(1e9 * times.seconds)
         for analysis, profile in zip(comparison.analyses, comparison.profiles)

@@ -1,0 +1,132 @@
+"""Comparison: totals of several networks side by side, with their ratios to the first, and their layers as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.comparison import Comparison
+from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
+from cnnstat.numbers import ratio_text
+from cnnstat.report.bar_chart import MEASURES, BarChart
+from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
+from cnnstat.report.network_text import axes_text, model_values, shape_text
+from cnnstat.report.subjects.analysis import total_values
+from cnnstat.report.table import Column, Table
+from cnnstat.report.terminal_text import printable
+
+CONVENTIONS = (
+    Fact("MACs", "multiply-accumulates of convolutions, linear layers and matrix products"),
+    Fact("FLOPs", "2 × MACs and every other floating-point operation of inference"),
+    Fact("memory", "MiB are 2^20 bytes; training is parameters, gradients, optimizer state and what backward needs"),
+)
+"""The conventions in force, said below every table."""
+
+
+class Line(NamedTuple):
+    """One line of the comparison: what it is called, and the text and the ratio of each network."""
+
+    title: str
+    texts: tuple[str, ...]
+    ratios: tuple[str, ...]
+
+
+def document(comparison: Comparison) -> Document:
+    """Return totals and ratios of all networks, and a chart for each kind of figure."""
+    times = _times(comparison)
+    return Document(
+        blocks=lambda: _blocks(comparison, times),
+        data=lambda: {
+            "schema": SCHEMA,
+            "models": [{"model": model_values(a), "totals": total_values(a.totals)} for a in comparison.analyses],
+            "ratios": [dict(ratios) for ratios in comparison.ratios],
+            **(times.values(comparison.profiles) if times else {}),
+        },
+        listed=("models", "ratios", "profiles", "time_ratios"),
+        records=_records(comparison, times),
+        caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
+    )
+
+
+def _times(comparison: Comparison) -> Any:
+    """Return the module that describes measured times where there are any: it imports the profiler's results."""
+    return import_module("cnnstat.report.subjects.comparison_times") if comparison.profiles else None
+
+
+def _blocks(comparison: Comparison, times: Any) -> Iterator[Block]:
+    yield Table(_columns(comparison), list(_lines(comparison, times)))
+    yield Facts((*CONVENTIONS, *(times.facts(comparison.profiles) if times else ())))
+    for measure in (*MEASURES, *(times.measures(comparison) if times else ())):
+        yield BarChart(comparison.analyses, comparison.headings, measure)
+
+
+def _columns(comparison: Comparison) -> list[Column]:
+    """Return the column of titles, the first network's, and two for each other network, which stay together."""
+    first, *others = map(printable, comparison.headings)
+    columns = [
+        Column("figure", "", attrgetter("title")),
+        Column("first", first, lambda line: line.texts[0], align="right", least=6),
+    ]
+    for panel, heading in enumerate(others, start=1):
+        columns += _network_columns(panel, heading)
+    return columns
+
+
+def _network_columns(panel: int, heading: str) -> tuple[Column, Column]:
+    """Return the figures of one network and their ratios to the first."""
+    return (
+        Column("figures", heading, lambda line: line.texts[panel], align="right", panel=panel),
+        Column("ratios", "ratio", lambda line: line.ratios[panel], align="right", panel=panel, terminal_title=""),
+    )
+
+
+def _lines(comparison: Comparison, times: Any) -> Iterator[Line]:
+    """Yield a line for each figure that says something, and for each measured time."""
+    analyses = comparison.analyses
+    yield Line("input", tuple(map(_inputs, analyses)), ("",) * len(analyses))
+    for figure in TOTAL_FIGURES:
+        if not _is_usual(figure, comparison.figures):
+            texts = (figure.unit.rounded(values[figure.key]) for values in comparison.figures)
+            ratios = (ratio_text(values[figure.key]) for values in comparison.ratios)
+            yield Line(figure.name, tuple(texts), tuple(ratios))
+    yield Line("receptive field", tuple(map(_field, analyses)), ("",) * len(analyses))
+    if times:
+        for title, texts, ratios in times.texts(comparison.profiles):
+            yield Line(title, texts, ratios)
+
+
+def _is_usual(figure: Figure, networks: Sequence[Mapping[str, int]]) -> bool:
+    """Return whether a figure says nothing of any network, as parameters that are all trainable."""
+    if not figure.usually:
+        return False
+    return all(values[figure.key] == values.get(figure.usually, 0) for values in networks)
+
+
+def _inputs(analysis: Analysis) -> str:
+    return ", ".join(shape_text(i.shape) for i in analysis.graph.inputs)
+
+
+def _field(analysis: Analysis) -> str:
+    field = analysis.totals.receptive_field
+    return "–" if field is None else axes_text(field.size)
+
+
+def _records(comparison: Comparison, times: Any) -> Table:
+    """Return one row a network: its figures, their ratios to the first network's, and measured times."""
+    keys = [figure.key for figure in TOTAL_FIGURES]
+    return Table(
+        (
+            Column("model", "model", lambda i: comparison.headings[i]),
+            *(_record_column(key, key, comparison.figures) for key in keys),
+            *(_record_column(f"{key}_ratio", key, comparison.ratios) for key in keys),
+            *(times.columns(comparison.profiles) if times else ()),
+        ),
+        range(len(comparison.analyses)),
+    )
+
+
+def _record_column(name: str, key: str, networks: Sequence[Mapping[str, Any]]) -> Column:
+    return Column(name, name, lambda i: networks[i][key])

@@ -1,0 +1,63 @@
+"""LaTeX: tables that compile with booktabs alone, whatever the names in them."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+from networks import branches, network, op, printed, written, zoo
+
+from cnnstat import report
+from cnnstat.analysis.comparison import compare_analyses
+from cnnstat.report.formats.latex import escaped
+from cnnstat.report.subjects.analysis import AnalysisView
+from cnnstat.report.subjects.comparison import document
+
+HOSTILE = "\\input{x}$&#_%~^{}\n\u202e|<>\"'`--日本é×\\\\"
+FRAME = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\n\\end{document}\n"
+
+
+def test_a_table_of_layers(golden):
+    golden("lenet5.tex", printed(zoo("lenet5"), format="latex"))
+
+
+def test_input_size_and_conventions_are_in_the_caption():
+    (caption,) = re.findall(r"\\caption\{.*\}", printed(zoo("vgg16"), format="latex"))
+    assert r"1$\times$3$\times$224$\times$224 float32" in caption
+    assert r"FLOPs are 2 $\times$ MACs and everything else" in caption
+
+
+def test_numbers_are_right_aligned_and_the_total_stands_under_a_rule():
+    text = printed(zoo("vgg16"), AnalysisView(columns=("name", "params", "macs")), "latex")
+    assert r"\begin{tabular}{lrr}" in text
+    assert "\\midrule\ntotal & 138,357,544 & 15,470,264,320 \\\\\n\\bottomrule" in text
+
+
+def test_hostile_names_stay_text():
+    text = escaped(HOSTILE)
+    assert text.startswith(r"\textbackslash{}input\{x\}\$\&\#\_\%\textasciitilde{}\textasciicircum{}\{\}")
+    assert "[U+202E]" in text and "é" in text and "[U+65E5]" in text and "--" not in text
+    analysis = network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"), name=HOSTILE)
+    for line in printed(analysis, format="latex").splitlines():
+        if not line.startswith("%"):
+            assert not re.search(r"(?<!\\)(\$(?!\\times)|#|%|_)", line.replace(r"\times$", r"\times"))
+
+
+def test_every_line_of_a_table_has_as_many_cells():
+    analysis = network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"))
+    lines = [line for line in printed(analysis, format="latex").splitlines() if line.endswith(r" \\")]
+    assert {len(re.findall(r"(?<!\\)&", line)) for line in lines} == {6}
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_it_compiles(tmp_path):
+    both = compare_analyses([zoo("alexnet"), network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"))])
+    tables = [
+        printed(branches(), format="latex"),
+        printed(network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"), name=HOSTILE), format="latex"),
+        written(report.write, document(both), "latex"),
+    ]
+    (tmp_path / "paper.tex").write_text(FRAME % "\n".join(tables), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert result.returncode == 0, result.stdout[-2000:]
