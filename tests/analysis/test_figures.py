@@ -1,4 +1,4 @@
-"""Figures: each number of a layer, of the totals and of their memory has its figure, and the figures keep their word."""
+"""Figures: each number of a layer, of the totals and of their memory has its figure, and figures hold."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from cnnstat.analysis.analysis import Layer, Totals
 from cnnstat.analysis.figures import FIGURES, LAYER_FIGURES, TOTAL_FIGURES
 from cnnstat.analysis.memory import Memory
 
-NETWORKS = ("lenet5", "resnet18", "unet", "googlenet")
+NETWORKS = ("lenet5", "resnet18", "unet", "c3d")
 
 
 def numbers(kind):
