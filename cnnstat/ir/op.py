@@ -273,6 +273,11 @@ def numel(shape: Shape) -> int:
     return math.prod(shape)
 
 
+def shape_text(shape: Shape) -> str:
+    """Return a shape as people write it, `1×64×56×56`."""
+    return "×".join(map(str, shape))
+
+
 TERMS = {"mac_terms": "macs", "flop_terms": "other_flops"}
 """Facets that can be stated as named factors, instead of as numbers."""
 

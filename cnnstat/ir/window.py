@@ -119,3 +119,12 @@ def adaptive(input_size: int, output_size: int) -> AxisRule:
     if bins > MAX_PERIOD:
         return WHOLE
     return Window(tuple(range(o * inputs // bins, -(-(o + 1) * inputs // bins)) for o in range(bins)), inputs)
+
+
+def aligned_reads(shape: tuple[int, ...], output: tuple[int, ...]) -> Reads:
+    """Return the identity on axes that broadcasting left alone, None on those it repeated or added."""
+    missing = len(output) - len(shape)
+    if missing < 0:
+        return (None,) * len(output)
+    pairs = enumerate(zip(shape, output[missing:]))
+    return (*(None,) * missing, *((axis, IDENTITY) if size == made else None for axis, (size, made) in pairs))

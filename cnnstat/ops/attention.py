@@ -10,11 +10,10 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import Weightless
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
-from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
+from cnnstat.ir.window import IDENTITY, WHOLE, Reads, aligned_reads
 from cnnstat.ops.join import broadcast
-from cnnstat.ops.matmul import batch_reads, is_copied
-from cnnstat.ops.view import shape_text
+from cnnstat.ops.matmul import is_copied
 
 SOFTMAX = ("compare", "subtract", "exp", "add", "divide")
 """What the softmax does with each score."""
@@ -129,9 +128,9 @@ class ScaledDotProductAttention(Weightless, Op):
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that a position reads its own query and the whole of keys and values."""
         batch = outputs[0][:-2]
-        query, key, value = (batch_reads(own, batch) for own in (shape[:-2] for shape in inputs[:3]))
+        query, key, value = (aligned_reads(own, batch) for own in (shape[:-2] for shape in inputs[:3]))
         rank_k, rank_v = len(inputs[1]), len(inputs[2])
-        masks = ((*batch_reads(mask[:-1], outputs[0][:-1]), None) for mask in inputs[3:])
+        masks = ((*aligned_reads(mask[:-1], outputs[0][:-1]), None) for mask in inputs[3:])
         return (
             (*query, (len(inputs[0]) - 2, IDENTITY), None),
             (*key, (rank_k - 2, WHOLE), None),

@@ -13,7 +13,7 @@ from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, Reads
 from cnnstat.ops.join import without_batch
-from cnnstat.ops.view import AXIS, axis_index
+from cnnstat.ops.shape import AXIS, axis_index
 
 AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "channels", "length"), 4: ("batch", "channels", "height", "width")}
 

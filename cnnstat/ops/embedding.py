@@ -9,9 +9,8 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
 from cnnstat.ir.facets import NoBuffers, NoMacs
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Reads
-from cnnstat.ops.view import shape_text
 
 
 @register

@@ -12,9 +12,8 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register
-from cnnstat.ir.window import IDENTITY, Reads
-from cnnstat.ops.view import shape_text
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
+from cnnstat.ir.window import Reads, aligned_reads
 
 
 def broadcast(first: Shape, second: Shape) -> Shape | None:
@@ -45,15 +44,6 @@ def _remedy(first: Shape, second: Shape) -> str:
     if broadcast(first[2:], second[2:]) is not None:
         return f"give both {first[1]} channels, or project the shortcut with a 1×1 convolution"
     return "give them equal channels and stride, or project the shortcut"
-
-
-def _aligned(shape: Shape, joined: Shape) -> Reads:
-    """Return how a broadcast result reads one of its inputs: None for axes that were repeated."""
-    missing = len(joined) - len(shape)
-    own = (
-        (axis, IDENTITY) if size == result else None for axis, (size, result) in enumerate(zip(shape, joined[missing:]))
-    )
-    return (None,) * missing + tuple(own)
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,7 +77,7 @@ class _ElementWise(Weightless, NoMacs, Op):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the identity, aligned at the last axis; an axis that is broadcast reads no axis of its own."""
-        return tuple(_aligned(shape, outputs[0]) for shape in inputs)
+        return tuple(aligned_reads(shape, outputs[0]) for shape in inputs)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return none: the inputs are all that PyTorch's functions take."""

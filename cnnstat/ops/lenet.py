@@ -12,7 +12,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, per_axis
 from cnnstat.ir.facets import Biased, NoBuffers, NoMacs
 from cnnstat.ir.formula import Formula, Terms, product
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import Reads
 from cnnstat.ops.linear import leading
 from cnnstat.ops.spatial import (
@@ -24,7 +24,6 @@ from cnnstat.ops.spatial import (
     stride_argument,
     window_argument,
 )
-from cnnstat.ops.view import shape_text
 
 LENET5_TABLE = (
     *((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5)),

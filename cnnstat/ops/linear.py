@@ -10,9 +10,20 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer
 from cnnstat.ir.facets import Biased
 from cnnstat.ir.formula import Factor, Formula, Terms, product
-from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import (
+    NOTHING_SAVED,
+    Example,
+    Family,
+    Linearity,
+    Op,
+    Saved,
+    Shape,
+    Shapes,
+    numel,
+    register,
+    shape_text,
+)
 from cnnstat.ir.window import IDENTITY, Reads
-from cnnstat.ops.view import shape_text
 
 
 def leading(shape: Shape) -> Reads:

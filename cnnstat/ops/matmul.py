@@ -10,10 +10,9 @@ from typing import Any
 from cnnstat.errors import OpError
 from cnnstat.ir.facets import Weightless
 from cnnstat.ir.formula import Formula, Terms, product
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
-from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
+from cnnstat.ir.window import IDENTITY, Reads, aligned_reads
 from cnnstat.ops.join import broadcast
-from cnnstat.ops.view import shape_text
 
 
 def is_copied(own: Shape, batch: Shape) -> bool:
@@ -80,8 +79,8 @@ class MatMul(Weightless, Op):
         rows = ((len(left), IDENTITY),) * has_rows
         columns = ((len(right) + 1, IDENTITY),) * has_columns
         return (
-            (*batch_reads(tuple(left), batch), *rows, *(None,) * has_columns),
-            (*batch_reads(tuple(right), batch), *(None,) * has_rows, *columns),
+            (*aligned_reads(tuple(left), batch), *rows, *(None,) * has_columns),
+            (*aligned_reads(tuple(right), batch), *(None,) * has_rows, *columns),
         )
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -133,10 +132,3 @@ class MatMul(Weightless, Op):
             ((4,), (2, 4, 3)),
         )
         return tuple(Example(cls(), pair) for pair in pairs)
-
-
-def batch_reads(own: Shape, batch: Shape) -> Reads:
-    """Return how the batch axes of the result read those of one input: None for axes that were repeated."""
-    missing = len(batch) - len(own)
-    same = ((a, IDENTITY) if size == result else None for a, (size, result) in enumerate(zip(own, batch[missing:])))
-    return (*(None,) * missing, *same)

@@ -10,10 +10,9 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
 from cnnstat.ir.facets import NoBuffers
 from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, NOTHING, WHOLE, AxisRule, Reads
 from cnnstat.ops.attention import SOFTMAX
-from cnnstat.ops.view import shape_text
 
 
 class Sizes(NamedTuple):

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Shapes
+from cnnstat.ir.op import Shapes, shape_text
 from cnnstat.ir.window import Reads
 from cnnstat.ops.traced import Recorded
-from cnnstat.ops.view import shape_text
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

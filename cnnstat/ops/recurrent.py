@@ -10,9 +10,8 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, choice, integer, number
 from cnnstat.ir.facets import NoBuffers
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
-from cnnstat.ops.view import shape_text
 
 MAX_LAYERS = 1000
 """Most layers of one recurrent op; each has weights of its own that are listed by name."""

@@ -10,7 +10,7 @@ from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
-from cnnstat.ops.view import AXES, axis_indices
+from cnnstat.ops.shape import AXES, axis_indices
 
 
 @dataclass(frozen=True, repr=False)

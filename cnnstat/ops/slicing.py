@@ -9,10 +9,10 @@ from typing import Any
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, axes, integer, optional, per_axis
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Shape, Shapes, register
+from cnnstat.ir.op import Example, Shape, Shapes, register, shape_text
 from cnnstat.ir.window import IDENTITY, NOTHING, AxisRule, Reads, sliding
+from cnnstat.ops.shape import AXIS, View, axis_index
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS
-from cnnstat.ops.view import AXIS, View, axis_index, shape_text
 
 
 def _read_along(axis: int, rule: AxisRule, rank: int) -> tuple[Reads, ...]:

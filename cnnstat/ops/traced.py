@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, numel
-from cnnstat.ir.window import IDENTITY, Reads
-from cnnstat.ops.view import shape_text
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, shape_text
+from cnnstat.ir.window import Reads
 
 Tensors = tuple[tuple[str, Shape], ...]
 """Named tensors with their shapes."""
@@ -130,6 +130,31 @@ class Applied(_Traced):
         if self.result_dtypes:
             return (*self.result_dtypes, *self.result_dtypes[-1:] * count)[:count]
         return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
+
+    def operand_names(self, input_count: int) -> tuple[int | float | str, ...]:
+        """Return each operand: the number of an input, a value, or the name of a learnt tensor.
+
+        Raises OpError where an operand, or a weight, is computed in a way that the graph does not tell.
+        """
+        left: dict[str, Shape] = dict(self.tensors)
+        values = (*self.values, *(None,) * len(self.operands))
+        found: list[int | float | str] = []
+        for operand, value in zip(self.operands, values):
+            if isinstance(operand, int):
+                found.append(operand)
+            elif value is not None:
+                found.append(float(value))
+            else:
+                names = [name for name, shape in left.items() if shape == operand]
+                if len(names) != 1:
+                    raise OpError("one of its operands is computed beforehand, the graph does not tell how")
+                found.append(names[0])
+                del left[names[0]]
+        if self.extra_macs or self.extra_flops or any(number not in found for number in range(input_count)):
+            raise OpError("its weights are computed beforehand, the graph does not tell how")
+        if left and any(isinstance(each, (float, str)) for each in found):
+            raise OpError(f"it has {', '.join(left)} beside its operands, the graph does not tell what for")
+        return tuple(found)
 
     def _operands(self, inputs: Shapes) -> Shapes:
         """Return the shapes that the op itself reads."""
@@ -267,17 +292,3 @@ class Recorded(_Traced):
         lines = [Formula("MACs", "measured", f"{self.work}", self.work)] if self.work else []
         lines += [Formula(f"{part} FLOPs", "measured", f"{count}", count) for part, count in self.flops]
         return shape, *lines
-
-
-def aligned_reads(shape: Shape, output: Shape) -> Reads:
-    """Return the identity on axes that broadcasting left alone, None on those it repeated or added."""
-    missing = len(output) - len(shape)
-    if missing < 0:
-        return (None,) * len(output)
-    pairs = enumerate(zip(shape, output[missing:]))
-    return (*(None,) * missing, *((axis, IDENTITY) if size == made else None for axis, (size, made) in pairs))
-
-
-def count_elements(shapes: Shapes) -> int:
-    """Return the number of elements of several tensors."""
-    return sum(map(numel, shapes))

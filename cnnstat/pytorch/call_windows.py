@@ -9,8 +9,18 @@ from typing import Any
 import torch
 
 from cnnstat.ir.op import Shape, Shapes
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, WHOLE, Reads, Window, nearest, sliding, transposed
-from cnnstat.ops.traced import aligned_reads
+from cnnstat.ir.window import (
+    IDENTITY,
+    MAX_PERIOD,
+    NOTHING,
+    WHOLE,
+    Reads,
+    Window,
+    aligned_reads,
+    nearest,
+    sliding,
+    transposed,
+)
 from cnnstat.pytorch.aten_flops import Work
 from cnnstat.pytorch.calls import Call, words
 

@@ -9,8 +9,8 @@ import torch
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.ir.recorded_call import InputNumber, NotRecorded, RecordedCalls
-from cnnstat.ir.window import Reads
-from cnnstat.ops.traced import Recorded, aligned_reads
+from cnnstat.ir.window import Reads, aligned_reads
+from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.call_windows import region_of, write_reads
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall

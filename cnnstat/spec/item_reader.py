@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnnstat import ops
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean, nearest
-from cnnstat.ops.synonyms import layer_hint
+from cnnstat.ops import layer_hint
 from cnnstat.spec.expression_syntax import parse_call, words_in
 from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template, Value, is_label, variable_name
 from cnnstat.spec.layer_overrides import OPAQUE, OPAQUE_KEYS, OPERAND_KEYS

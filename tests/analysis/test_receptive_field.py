@@ -13,10 +13,9 @@ from cnnstat.ops.join import Add
 from cnnstat.ops.padding import ConstantPad1d
 from cnnstat.ops.pool import AvgPool2d, MaxPool2d
 from cnnstat.ops.rectifier import ReLU
-from cnnstat.ops.reorder import Permute
+from cnnstat.ops.reorder import Permute, PixelShuffle
 from cnnstat.ops.resize import ResizeLike
 from cnnstat.ops.shape import Flatten
-from cnnstat.ops.shuffle import PixelShuffle
 from cnnstat.ops.slicing import CropLike, Slice
 from cnnstat.ops.softmax import Softmax
 

@@ -6,9 +6,8 @@ from cnnstat.errors import OpError
 from cnnstat.ir.op import Linearity, Storage
 from cnnstat.ir.window import IDENTITY, WHOLE
 from cnnstat.ops.reduction import Max, Mean, Sum
-from cnnstat.ops.reorder import Permute, Squeeze, Transpose, Unsqueeze
+from cnnstat.ops.reorder import ChannelShuffle, Permute, PixelShuffle, PixelUnshuffle, Squeeze, Transpose, Unsqueeze
 from cnnstat.ops.shape import Flatten, Identity, Reshape, Unflatten, regrouped
-from cnnstat.ops.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from cnnstat.ops.slicing import CenterCrop, Chunk, Crop, CropLike, Slice, Split
 
 torch = pytest.importorskip("torch")
@@ -29,7 +28,7 @@ from hypothesis import assume, given, settings  # noqa: E402  # hypothesis may b
 from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing
 
 unhurried = settings(deadline=None)
-EXAMPLES = family_examples("shape", "reorder", "shuffle", "slicing", "reduction")
+EXAMPLES = family_examples("shape", "reorder", "slicing", "reduction")
 IMAGE = ((2, 6, 5, 4),)
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
 axis = st.integers(-6, 6)

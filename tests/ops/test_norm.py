@@ -6,8 +6,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.op import Linearity
 from cnnstat.ir.window import IDENTITY, WHOLE
 from cnnstat.ops import lookup
-from cnnstat.ops.layer_norm import GroupNorm, LayerNorm, RMSNorm
-from cnnstat.ops.local_response_norm import LocalResponseNorm
+from cnnstat.ops.layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from cnnstat.ops.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm2d
 
 torch = pytest.importorskip("torch")
@@ -23,7 +22,7 @@ from torch_oracle import (  # noqa: E402  # imports torch
     twin,
 )
 
-EXAMPLES = family_examples("norm", "layer_norm", "local_response_norm")
+EXAMPLES = family_examples("norm", "layer_norm")
 MAP = ((2, 6, 5, 4),)
 
 

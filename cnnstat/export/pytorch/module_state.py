@@ -19,7 +19,6 @@ from cnnstat.export.pytorch.local_variables import variable_name
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Shape, numel
 from cnnstat.ir.recorded_call import RecordedCalls, Stored
-from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 
 
@@ -132,7 +131,7 @@ def broken_scopes(graph: Graph) -> set[str]:
 def operands_of(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
     """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
     try:
-        return operand_names(op, input_count)
+        return op.operand_names(input_count)
     except OpError as error:
         raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None
 

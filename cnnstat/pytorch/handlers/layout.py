@@ -7,10 +7,10 @@ from typing import Any
 import torch
 
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ir.window import IDENTITY, Reads, Window, sliding
-from cnnstat.ops import reorder, shape, shuffle, slicing
+from cnnstat.ir.window import IDENTITY, Reads, Window, aligned_reads, sliding
+from cnnstat.ops import reorder, shape, slicing
 from cnnstat.ops.shape import regrouped
-from cnnstat.ops.traced import Recorded, aligned_reads
+from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.call_windows import reads_of, write_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.tensors import shape_of
@@ -229,7 +229,7 @@ def _plain(name: str) -> str:
 
 def _channel_shuffle(call: Call) -> Match:
     """channel_shuffle(input, groups)."""
-    return Match(shuffle.ChannelShuffle(call.get(1, "groups")), (_subject(call),))
+    return Match(reorder.ChannelShuffle(call.get(1, "groups")), (_subject(call),))
 
 
 _VIEWS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnstat.ops import layer_norm, norm
-from cnnstat.ops.local_response_norm import LocalResponseNorm
+from cnnstat.ops.layer_norm import LocalResponseNorm
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers.values import short
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnstat.ops import padding, shuffle
+from cnnstat.ops import padding, reorder
 from cnnstat.ops.resize import Upsample
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers.values import short
@@ -54,8 +54,8 @@ HANDLERS: dict[str, Handler] = {
     "F.interpolate": _interpolate,
     "F.upsample": _interpolate,
     "pad": _pad,
-    "pixel_shuffle": _one_integer(shuffle.PixelShuffle, "upscale_factor"),
-    "pixel_unshuffle": _one_integer(shuffle.PixelUnshuffle, "downscale_factor"),
-    "channel_shuffle": _one_integer(shuffle.ChannelShuffle, "groups"),
-    "native_channel_shuffle": _one_integer(shuffle.ChannelShuffle, "groups"),
+    "pixel_shuffle": _one_integer(reorder.PixelShuffle, "upscale_factor"),
+    "pixel_unshuffle": _one_integer(reorder.PixelUnshuffle, "downscale_factor"),
+    "channel_shuffle": _one_integer(reorder.ChannelShuffle, "groups"),
+    "native_channel_shuffle": _one_integer(reorder.ChannelShuffle, "groups"),
 }

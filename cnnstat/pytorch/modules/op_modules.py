@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes, Storage
-from cnnstat.ops.operands import operand_names
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.modules.custom_modules import CUSTOM_MODULES
 from cnnstat.pytorch.modules.recorded_module import SCALE, Home, module_at
@@ -67,7 +66,7 @@ def traced_module(op: Op, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module
 
 def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
     """Return the module of an op with operands of its own."""
-    operands = operand_names(op, len(inputs))
+    operands = op.operand_names(len(inputs))
     shapes = tuple(inputs[operand] if isinstance(operand, int) else operand for operand in op.operands)
     layer = make(op.op, shapes)
     return layer if operands == tuple(range(len(inputs))) else WithOperands(layer, operands)
