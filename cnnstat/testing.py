@@ -5,12 +5,11 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import analyze_graph
-from cnnstat.api import load
 from cnnstat.check.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.configuration_file import ConfigurationReader
@@ -18,10 +17,13 @@ from cnnstat.check.limits import METRICS, read_limits
 from cnnstat.check.model_figures import COMPUTED, ModelFigures, figures_of
 from cnnstat.check.result import Status
 from cnnstat.check.verdicts import Comparison, verdict
+from cnnstat.choices import Mode, Optimizer
 from cnnstat.errors import CnnstatError, did_you_mean
-from cnnstat.ir.graph import Graph
+from cnnstat.sources.load import model_reference
 
-Shape = str | Sequence[int]
+if TYPE_CHECKING:
+    from cnnstat.api import Source
+
 Budget = int | str | Mapping[str, Any]
 """An amount (`"5 M"`), or what a configuration writes: `{"max": "5 M", "max_increase": "2%"}`."""
 
@@ -31,14 +33,17 @@ class BudgetWarning(UserWarning):
 
 
 def assert_budget(
-    source: str | os.PathLike[str] | Graph,
+    source: Source,
     *,
-    input: Shape | None = None,
-    inputs: Mapping[str, Shape] | None = None,
+    input: Any = None,
+    inputs: Any = None,
     batch: int | None = None,
     dtype: str | None = None,
     variables: Mapping[str, Any] | None = None,
-    optimizer: str = "sgd",
+    arguments: Mapping[str, Any] | None = None,
+    mode: Mode = "eval",
+    optimizer: Optimizer = "sgd",
+    strict_receptive_field: bool = False,
     baseline: str | os.PathLike[str] | None = None,
     name: str | None = None,
     **limits: Budget | None,
@@ -48,7 +53,8 @@ def assert_budget(
     limits: by metric, as in `params="5 M"`. A plain amount is the most that is allowed; for the receptive field it is
         the least.
     baseline, name: file that `max_increase` counts from, and the model's name there (the source unless given).
-    Raises CnnstatError if the model, a limit or the baseline is wrong. The other arguments are those of `cnnstat.load`.
+    Raises CnnstatError if the model, a limit or the baseline is wrong. The other arguments are those of
+    `cnnstat.analyze`.
     """
     for unknown in limits.keys() - COMPUTED:
         raise TypeError(
@@ -61,10 +67,12 @@ def assert_budget(
     checked = read_limits(reader, ())
     if reader.problems:
         raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
-    graph = load(source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables)
-    label = name or (graph.name if isinstance(source, Graph) else Path(source).as_posix())
+    model = model_reference(
+        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
+    )
+    label = name or Path(model.label).as_posix()
     settings = ModelSettings(source=label, name=label, optimizer=optimizer)
-    figures = figures_of(analyze_graph(graph, optimizer=optimizer), settings)
+    figures = figures_of(analyze_graph(model.load(), optimizer=optimizer, strict=strict_receptive_field), settings)
     before = _baseline(baseline, label, figures)
     comparison = Comparison(figures=figures, baseline=before.of(label), is_required=baseline is not None)
     verdicts = [verdict(limit, comparison) for limit in checked]

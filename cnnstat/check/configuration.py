@@ -19,7 +19,20 @@ from cnnstat.units import check_dtype
 
 NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
-MODEL_KEYS = ("source", "name", "input", "inputs", "batch", "dtype", "set", "arguments", "mode", "optimizer", "budgets")
+MODEL_KEYS = (
+    "source",
+    "name",
+    "input",
+    "inputs",
+    "batch",
+    "dtype",
+    "set",
+    "arguments",
+    "mode",
+    "optimizer",
+    "strict_receptive_field",
+    "budgets",
+)
 MODES = ("eval", "train")
 MAX_DOUBLE_WILDCARDS = 2
 """Most `**` in one source; each more multiplies the folders that are walked."""
@@ -31,13 +44,15 @@ class ModelSettings:
     """One model to check.
 
     source: as the user wrote it, with a path from the folder of the configuration. name: what reports and baselines
-        call it. request, optimizer: how it is analyzed. limits: what must hold. setting: where it is listed.
+        call it. request, optimizer, strict_receptive_field: how it is analyzed. limits: what must hold. setting: where
+        it is listed.
     """
 
     source: str
     name: str
     request: Request = field(default_factory=Request)
     optimizer: str = "sgd"
+    strict_receptive_field: bool = False
     limits: tuple[Limit, ...] = ()
     setting: Place | None = None
 
@@ -164,6 +179,7 @@ def _read_models(
             name=name or source,
             request=_read_request(reader, path, table),
             optimizer=reader.choice((*path, "optimizer"), tuple(OPTIMIZER_STATES)) if "optimizer" in table else "sgd",
+            strict_receptive_field=reader.flag((*path, "strict_receptive_field")),
             limits=overridden(limits, own),
             setting=reader.place((*path, "source")),
         )

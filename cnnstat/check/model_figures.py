@@ -90,7 +90,8 @@ class ModelFigures:
 
 def analyze_model(source: str, settings: ModelSettings) -> ModelFigures:
     """Return the figures of a source under the settings of a model; raises CnnstatError."""
-    return figures_of(analyze_graph(load_source(source, settings.request), optimizer=settings.optimizer), settings)
+    graph, strict = load_source(source, settings.request), settings.strict_receptive_field
+    return figures_of(analyze_graph(graph, optimizer=settings.optimizer, strict=strict), settings)
 
 
 def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
@@ -209,6 +210,7 @@ def _settings_to_json(settings: ModelSettings) -> dict[str, Any]:
         "arguments": dict(request.arguments),
         "mode": request.mode,
         "optimizer": settings.optimizer,
+        "strict_receptive_field": settings.strict_receptive_field,
     }
 
 
@@ -216,7 +218,8 @@ def _settings_from_json(message: dict[str, Any]) -> ModelSettings:
     shapes = {name: InputShape(tuple(sizes), dtype) for name, (sizes, dtype) in message["inputs"].items()}
     changes = {key: message[key] for key in ("batch", "dtype", "variables", "arguments", "mode")}
     request = Request(inputs=shapes, **changes)
-    return ModelSettings(source="", name="", request=request, optimizer=message["optimizer"])
+    analysis = {key: message[key] for key in ("optimizer", "strict_receptive_field")}
+    return ModelSettings(source="", name="", request=request, **analysis)
 
 
 def _is_below(path: Path, folder: Path) -> bool:

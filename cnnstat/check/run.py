@@ -48,6 +48,7 @@ class Options:
     request: Request = field(default_factory=Request)
     mode: str | None = None
     optimizer: str | None = None
+    strict_receptive_field: bool = False
     config: Path | None = None
     baseline: str | None = None
     baseline_ref: str | None = None
@@ -189,7 +190,13 @@ def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
         else limit
         for limit in overridden(model.limits, options.limits)
     )
-    return replace(model, request=request, limits=limits, optimizer=options.optimizer or model.optimizer)
+    return replace(
+        model,
+        request=request,
+        limits=limits,
+        optimizer=options.optimizer or model.optimizer,
+        strict_receptive_field=options.strict_receptive_field or model.strict_receptive_field,
+    )
 
 
 def _model_error(model: ModelSettings, message: str) -> CnnstatError:

@@ -18,6 +18,7 @@ from cnnstat.commands.options import (
     OPTIMIZER,
     DeviceOption,
     ModelOptions,
+    StrictOption,
     ThreadsOption,
     zoo_names,
 )
@@ -29,6 +30,7 @@ class CheckOptions(ModelOptions):
 
     mode: Annotated[Mode | None, MODE] = None  # type: ignore[assignment]  # the same option, without a default
     optimizer: Annotated[Optimizer | None, OPTIMIZER] = None
+    strict_receptive_field: StrictOption = False
 
 
 class _Amounts:
@@ -120,6 +122,7 @@ def check(
         request=model.request(),
         mode=model.mode,
         optimizer=model.optimizer,
+        strict_receptive_field=model.strict_receptive_field,
         config=config,
         baseline=baseline,
         baseline_ref=baseline_ref,

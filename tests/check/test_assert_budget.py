@@ -73,3 +73,33 @@ def test_every_metric_that_is_no_time_is_a_keyword() -> None:
 def test_an_unknown_keyword_is_a_type_error() -> None:
     with pytest.raises(TypeError, match=r"unexpected keyword argument 'parms'; did you mean params\?"):
         assert_budget("vgg16", parms="5 M")
+
+
+GATED = """input: [3, 16, 16]
+layers:
+  - Conv2d(8, 3)
+  - multiply: [[], [AdaptiveAvgPool2d(1), Conv2d(8, 1), Sigmoid]]
+  - Conv2d(8, 3)
+"""
+
+
+def test_the_strict_receptive_field_can_be_limited(tmp_path: Path) -> None:
+    (tmp_path / "gated.yaml").write_text(GATED)
+    assert_budget(tmp_path / "gated.yaml", receptive_field=5)
+    with pytest.raises(AssertionError, match="receptive_field 3 < 5"):
+        assert_budget(tmp_path / "gated.yaml", receptive_field=5, strict_receptive_field=True)
+
+
+def test_modules_are_sources_and_take_every_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch")
+    assert_budget(torch.nn.Linear(3, 4), params=16, input=(2, 3))
+    with pytest.raises(AssertionError, match=r"Linear: params 16 > 15"):
+        assert_budget(torch.nn.Linear(3, 4), params=15, input=(2, 3))
+    code = "from torch import nn\ndef net(width):\n    return nn.Sequential(nn.Linear(3, width), nn.Dropout(0.5))\n"
+    (tmp_path / "assert_budget_net.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    source = "assert_budget_net.py:net"
+    assert_budget(source, params=20, input="1x3", arguments={"width": 5})
+    assert_budget(source, training_bytes={"max": 10**6}, input="1x3", arguments={"width": 5}, mode="train")
+    with pytest.raises(AssertionError, match="params 20 > 19"):
+        assert_budget(source, params=19, input="1x3", arguments={"width": 5})

@@ -283,3 +283,16 @@ def test_errors_are_of_our_own_kind(folder: Path) -> None:
     (folder / "cnnstat.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(CnnstatError, match="UTF-8"):
         find_settings(folder)
+
+
+def test_the_strict_receptive_field_is_an_option_and_a_key(check: Command, folder: Path) -> None:
+    gated = (
+        "input: [3, 16, 16]\nlayers: [Conv2d(8, 3), multiply: [[], [AdaptiveAvgPool2d(1), Sigmoid]], Conv2d(8, 3)]\n"
+    )
+    (folder / "gated.yaml").write_text(gated)
+    limit = ["gated.yaml", "--min-receptive-field", "5"]
+    assert check(*limit).code == 0 and check(*limit, "--strict-receptive-field").code == 1
+    (folder / "cnnstat.toml").write_text(
+        '[[check.models]]\nsource = "gated.yaml"\nstrict_receptive_field = true\nbudgets.receptive_field.min = 5\n'
+    )
+    assert check().code == 1
