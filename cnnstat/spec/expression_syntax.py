@@ -195,7 +195,9 @@ def _call_parts(text: str) -> CallParts:
 
 
 def words_in(written: ast.expr | Tree) -> tuple[str, ...]:
-    """Return the words that a YAML value mentions."""
+    """Return the words that an expression or YAML value mentions."""
+    if isinstance(written, ast.expr):
+        return _words(written)
     if isinstance(written, Sequence):
         return tuple(name for item in written.items for name in words_in(item))
     if not isinstance(written, Scalar) or not isinstance(written.value, str):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cnnstat.errors import SpecError
 from cnnstat.spec.expression_syntax import words_in
 from cnnstat.spec.item_reader import ItemReader
-from cnnstat.spec.items import Call, Choice, Group, Item, Join, Meta
+from cnnstat.spec.items import Block, Call, Choice, Group, Item, Join, Meta
 from cnnstat.spec.problems import Abandoned
 from cnnstat.spec.scope import MAX_LAYERS, Scope
 
@@ -22,6 +22,8 @@ MAX_STEPS = 5 * MAX_LAYERS
 """Most items to go through, those included that add no layer, and names behind `from:`."""
 MAX_LISTS = 150_000
 """Most lists that are gone through while counting."""
+MAX_EXAMINED = 3
+"""Most blocks within blocks whose bodies are searched for the arguments that decide a size."""
 
 
 class Size(NamedTuple):
@@ -34,8 +36,9 @@ class Size(NamedTuple):
 class LayerCount:
     """Counts layers; raises Abandoned where a spec has too many or a block calls itself.
 
-    known: sizes of blocks by their arguments. deciding: the words that the size of each list depends on. active: the
-    blocks that are being counted.
+    known: sizes of blocks by their arguments. deciding: the words that the size of each list depends on. examined: the
+    blocks that are being searched for such words. active: the blocks that are being counted. faults: items that could
+    not be evaluated.
     """
 
     def __init__(self, reader: ItemReader) -> None:
@@ -43,9 +46,11 @@ class LayerCount:
         self.blocks = reader.blocks
         self.known: dict[Hashable, Size] = {}
         self.deciding: dict[int, frozenset[str]] = {}
+        self.examined: set[str] = set()
         self.active: list[str] = []
         self.depth = 0
         self.lists = 0
+        self.faults = 0
 
     def items(self, items: tuple[Item, ...], scope: Scope) -> Size:
         """Return the size of a list."""
@@ -84,6 +89,7 @@ class LayerCount:
             return Size(0, 1)
         except SpecError:
             # The fault is reported when the item is expanded; here only the counters are put back.
+            self.faults += 1
             self.depth = depth
             del self.active[active:]
             return Size(1, 1)
@@ -112,10 +118,12 @@ class LayerCount:
         # Where the variable decides nothing, one repetition is counted and multiplied: nested repeats of 100,000 would
         # otherwise take the time that the bound is there to save.
         if values and (group.variable is None or group.variable not in self._deciding(group.items)):
-            size = self.items(group.items, scope)
-            layers, steps = len(values) * size.layers, len(values) * size.steps
-            _check(layers, steps, group.meta)
-            return Size(layers, steps)
+            faults = self.faults
+            size = self.items(group.items, next(scope.rounds(group, values)))
+            if group.variable is None or self.faults == faults:  # a fault of one round tells nothing of the others
+                layers, steps = len(values) * size.layers, len(values) * size.steps
+                _check(layers, steps, group.meta)
+                return Size(layers, steps)
         layers, steps = 0, 1
         for inner in scope.rounds(group, values):
             size = self.items(group.items, inner)
@@ -124,6 +132,7 @@ class LayerCount:
         return Size(layers, steps)
 
     def _deciding(self, items: tuple[Item, ...]) -> frozenset[str]:
+        """Return the words that the size of a list may depend on."""
         if id(items) not in self.deciding:
             self.deciding[id(items)] = frozenset(word for item in items for word in self._words(item))
         return self.deciding[id(items)]
@@ -132,8 +141,10 @@ class LayerCount:
         """Yield the words that decide the size of an item: of conditions, repeats and arguments of blocks."""
         if item.meta.condition is not None:
             yield from words_in(item.meta.condition.written)
-        if isinstance(item, Call) and (item.callee in self.blocks or item.callee not in self.reader.callables):
-            yield item.callee
+        if isinstance(item, Call) and item.callee in self.blocks:
+            yield from self._argument_words(item, self.blocks[item.callee])
+        elif isinstance(item, Call) and item.callee not in self.reader.callables:
+            yield item.callee  # a variable, which may hold the name of a block
             yield from item.names
         groups: tuple[Group, ...] = ()
         if isinstance(item, Group):
@@ -146,6 +157,23 @@ class LayerCount:
             if group.repeat is not None:
                 yield from words_in(group.repeat.written)
             yield from self._deciding(group.items)
+
+    def _argument_words(self, call: Call, block: Block) -> Iterator[str]:
+        """Yield the words of those arguments that the size of a block may depend on: depths, and seldom widths."""
+        if block.name in self.examined or len(self.examined) == MAX_EXAMINED:
+            # Too many words only cost time; one too few would let a network through that fills the memory.
+            yield from call.names
+            return
+        self.examined.add(block.name)
+        deciding = set(self._deciding(self.reader.items(block.body)))
+        self.examined.discard(block.name)
+        for _, default in block.parameters:  # which may mention other parameters
+            if default is not None:
+                deciding.update(words_in(default.written))
+        names = [name for name, _ in block.parameters]
+        for name, value in (*zip(names, call.positional), *call.keywords):
+            if name in deciding:
+                yield from words_in(value.written)
 
     def _join(self, join: Join, scope: Scope) -> Size:
         sizes = [self._group(branch, scope) for branch in join.branches]
