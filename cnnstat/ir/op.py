@@ -108,6 +108,13 @@ class Op:
     """Its derivative (`f′(x) = 1 if x > 0, else 0`); empty for every other op."""
     flop_part: ClassVar[str] = ""
     """The kind of its FLOPs beyond 2 × MACs, where it states them as `flop_terms`."""
+    calls: ClassVar[Mapping[str, str]] = {}
+    """PyTorch functions that are this op, with their arguments in order: `{"elu": "input, alpha, inplace"}`.
+
+    A name that is a field of the op is that field (`dim=0`: where the function has another default than the field);
+    weight, bias, running_mean and running_var are its tensors; a name with a `_` in front is passed over; the others
+    are what the op reads. An op that a call cannot be told from its arguments has a handler in `pytorch/handlers`.
+    """
     operator: ClassVar[str] = ""
     """Python's operator for it (`+`); empty where there is none."""
 
@@ -231,6 +238,14 @@ class Op:
     def torch_results(self, count: int) -> str:
         """Return how PyTorch nests `count` results, as the target of an assignment: `{0}, {1}`."""
         return ", ".join(f"{{{number}}}" for number in range(count))
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments that the weights of a call tell by their shapes; `arguments` has the others.
+
+        Raises OpError where no op has such weights.
+        """
+        return {}
 
     def curve(self, x: float) -> float | None:
         """Return an activation's value at x, to be plotted; None where no single number decides the output."""

@@ -134,6 +134,7 @@ class Sigmoid(_Logistic):
     """Logistic function, from 0 to 1: negate, exp, add, divide."""
 
     torch = "torch.nn.Sigmoid"
+    calls = {"sigmoid": "input"}
 
 
 @register
@@ -142,6 +143,7 @@ class Logistic(_Logistic):
 
     # Its twin is not nn.Sigmoid, so that a traced module has one name to be read as.
     torch = "torch.special.expit"
+    calls = {"special_expit": "input"}
 
 
 @register
@@ -149,6 +151,7 @@ class Tanh(KeepsOutput):
     """Hyperbolic tangent, from −1 to 1: tanh."""
 
     torch = "torch.nn.Tanh"
+    calls = {"tanh": "input"}
     equation = "f(x) = tanh(x) = (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ)"
     derivative = "f′(x) = 1 − f(x)²"
     steps = ("tanh",)
@@ -185,6 +188,7 @@ class Arctan(Activation):
     """Inverse tangent, from −π/2 to π/2: atan."""
 
     torch = "torch.atan"
+    calls = {"atan": "input", "arctan": "input"}
     equation = "f(x) = arctan(x)"
     derivative = "f′(x) = 1 / (1 + x²)"
     steps = ("atan",)
@@ -199,6 +203,7 @@ class Softsign(Activation):
     """Squashing with tails that flatten slowly, from −1 to 1: absolute, add, divide."""
 
     torch = "torch.nn.Softsign"
+    calls = {"softsign": "input"}
     equation = "f(x) = x / (1 + |x|)"
     derivative = "f′(x) = 1 / (1 + |x|)²"
     steps = ("absolute", "add", "divide")
@@ -217,6 +222,7 @@ class LogSigmoid(Activation):
     """Logarithm of the logistic function: negate, exp, add, log, negate."""
 
     torch = "torch.nn.LogSigmoid"
+    calls = {"log_sigmoid": "input", "logsigmoid": "input"}
     equation = "f(x) = ln(1 / (1 + e⁻ˣ)) = −ln(1 + e⁻ˣ)"
     derivative = "f′(x) = 1 / (1 + eˣ)"
     steps = ("negate", "exp", "add", "log", "negate")
@@ -235,6 +241,7 @@ class Hardsigmoid(OnlyInplace):
     """Logistic function in three straight pieces (MobileNetV3): add, compare, compare, divide."""
 
     torch = "torch.nn.Hardsigmoid"
+    calls = {"hardsigmoid": "input, inplace"}
     equation = "f(x) = min(max(x + 3, 0), 6) / 6"
     derivative = "f′(x) = 1/6 if −3 < x < 3, else 0"
     steps = ("add", "compare", "compare", "divide")

@@ -86,6 +86,8 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
 class _AdaptiveAvgPool(_AdaptivePool):
     """Mean of each bin."""
 
+    calls = {"adaptive_avg_pool{n}d": "input, output_size"}
+
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return one operation a number read: K − 1 additions and one division for a bin of K."""
         return {"pooling": self._taps(inputs, outputs)}
@@ -103,6 +105,10 @@ class _AdaptiveAvgPool(_AdaptivePool):
 @dataclass(frozen=True, repr=False)
 class _AdaptiveMaxPool(MaybeIndices, _AdaptivePool):
     """Largest number of each bin."""
+
+    calls = dict.fromkeys(
+        ("adaptive_max_pool{n}d", "adaptive_max_pool{n}d_with_indices"), "input, output_size, return_indices"
+    )
 
     return_indices: bool = argument(FLAG, "whether a second output says where each maximum was", False)
 

@@ -56,6 +56,7 @@ class ScaledDotProductAttention(Weightless, Op):
     family = Family.ATTENTION
     flop_part = "attention"
     torch = "torch.nn.functional.scaled_dot_product_attention"
+    calls = {"scaled_dot_product_attention": "query, key, value, attn_mask, dropout_p, is_causal, scale, enable_gqa"}
     input_count = (3, 4)
     feature_axis = -1
     short_name = "attention"

@@ -50,6 +50,11 @@ class _Convolution(Spatial, Biased, Op):
         """The filter's size along each axis."""
         return axes(self.kernel_size, self.spatial, "kernel_size")
 
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return filters and kernel, from C_out × C_in/groups × kernel."""
+        return {"out_channels": weights["weight"][0], "kernel_size": weights["weight"][2:]}
+
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the input channels."""
         return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}
@@ -72,6 +77,7 @@ class _Conv(_Convolution):
     """Convolution: every output is the dot product of one filter with one patch of the input."""
 
     short_name: ClassVar[str] = "conv"
+    calls = {"conv{n}d": "input, weight, bias, stride, padding, dilation, groups"}
 
     padding: int | tuple[int, ...] | str = argument(
         any_of(per_axis(0), choice("same", "valid")), "zeros added on both sides, or same, or valid", 0
@@ -197,12 +203,19 @@ class _ConvTranspose(_Convolution):
     """Transposed convolution: every input adds one scaled copy of the filter to the output."""
 
     short_name: ClassVar[str] = "upconv"
+    calls = {"conv_transpose{n}d": "input, weight, bias, stride, padding, output_padding, groups, dilation"}
 
     padding: int | tuple[int, ...] = argument(per_axis(0), "pixels cut off on both sides of the output", 0)
     output_padding: int | tuple[int, ...] = argument(per_axis(0), "pixels added at the end of the output", 0)
     groups: int = argument(integer(1), "blocks of channels that do not see each other", 1)
     bias: bool = argument(FLAG, "whether one number a filter is added", True)
     dilation: int | tuple[int, ...] = argument(per_axis(1), "distance between the filter's taps", 1)
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return filters and kernel, from C_in × C_out/groups × kernel."""
+        shape = weights["weight"]
+        return {"out_channels": shape[1] * arguments.get("groups", 1), "kernel_size": shape[2:]}
 
     def _geometry(self) -> list[tuple[int, int, int, int, int]]:
         """Return (kernel, stride, padding, dilation, output_padding) of each axis."""

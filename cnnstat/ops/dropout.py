@@ -91,6 +91,7 @@ class Dropout(_Dropout):
     """Zeroing of single elements (Srivastava et al. 2014); free in inference."""
 
     torch = "torch.nn.Dropout"
+    calls = {"dropout": "input, p"}
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
         """Return one boolean an element, as PyTorch's fused kernel on a GPU draws it.
@@ -119,6 +120,7 @@ class Dropout1d(_FeatureDropout):
     """Zeroing of whole channels of a sequence (Tompson et al. 2014); free in inference."""
 
     torch = "torch.nn.Dropout1d"
+    calls = {"dropout1d": "input, p"}
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape."""
@@ -142,6 +144,7 @@ class Dropout2d(_FeatureDropout):
     """
 
     torch = "torch.nn.Dropout2d"
+    calls = {"dropout2d": "input, p", "feature_dropout": "input, p"}
 
 
 @register
@@ -149,6 +152,7 @@ class Dropout3d(_FeatureDropout):
     """Zeroing of whole channels of a volume (Tompson et al. 2014); free in inference."""
 
     torch = "torch.nn.Dropout3d"
+    calls = {"dropout3d": "input, p"}
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape."""
@@ -179,6 +183,7 @@ class AlphaDropout(_AlphaDropout):
     """Dropout for networks of SELU (Klambauer et al. 2017); free in inference."""
 
     torch = "torch.nn.AlphaDropout"
+    calls = {"alpha_dropout": "input, p"}
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
         """Return one number an element."""
@@ -190,6 +195,7 @@ class FeatureAlphaDropout(_AlphaDropout, _FeatureDropout):
     """AlphaDropout of whole channels; free in inference."""
 
     torch = "torch.nn.FeatureAlphaDropout"
+    calls = {"feature_alpha_dropout": "input, p"}
 
 
 @register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
@@ -24,6 +25,7 @@ class Embedding(NoBuffers, NoMacs, Op):
 
     family = Family.EMBEDDING
     torch = "torch.nn.Embedding"
+    calls = {"F.embedding": "input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse"}
     feature_axis = -1
 
     num_embeddings: int = argument(integer(1), "number of vectors in the table")
@@ -33,6 +35,11 @@ class Embedding(NoBuffers, NoMacs, Op):
     norm_type: float = argument(number(), "p of the p-norm that max_norm means", 2.0)
     scale_grad_by_freq: bool = argument(FLAG, "whether gradients are divided by how often a number occurs", False)
     sparse: bool = argument(FLAG, "whether the gradient holds the looked-up vectors only", False)
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the sizes of the table."""
+        return dict(zip(("num_embeddings", "embedding_dim"), weights["weight"]))
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape with embedding_dim as a further last axis."""

@@ -12,12 +12,18 @@ from cnnstat.ir.facets import NoMacs, SameShape, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, Reads, sliding
-from cnnstat.ops.norm import Normalization, scale_and_shift, without_default_bias
+from cnnstat.ops.norm import Normalization, learnt, scale_and_shift, without_default_bias
 
 SHAPE = any_of(integer(1), list_of(integer(1)))
 """The sizes of the last axes: one number, or a list."""
 NEAR = 1000
 """How far from a number of groups that does not divide the channels one is looked for that does."""
+
+
+def _shape_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the sizes that a call normalizes over as a spec writes them."""
+    sizes = tuple(arguments["normalized_shape"])
+    return {"normalized_shape": sizes[0] if len(sizes) == 1 else sizes}
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,10 +65,16 @@ class LayerNorm(_ByLastAxes):
     """Layer norm (Ba et al. 2016, arXiv:1607.06450) over the last axes."""
 
     torch = "torch.nn.LayerNorm"
+    calls = {"layer_norm": "input, normalized_shape, weight, bias, eps"}
 
     eps: float = argument(number(0), "added to the variance", 1e-5)
     elementwise_affine: bool = argument(FLAG, "whether a scale and a shift an element are learnt", True)
     bias: bool = argument(FLAG, "whether elementwise_affine learns the shift too", True)
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is learnt, and the shape as one number where it is one."""
+        return {**_shape_of(arguments), **learnt("elementwise_affine", weights)}
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return one scale and one shift for each normalized element."""
@@ -89,12 +101,18 @@ class RMSNorm(_ByLastAxes):
     """
 
     torch = "torch.nn.RMSNorm"
+    calls = {"rms_norm": "input, normalized_shape, weight, eps"}
     element_steps = ("multiply", "add", "multiply")
     statistic_steps = ("divide", "add", "sqrt", "divide")
     statistic_numbers = 1
 
     eps: float | None = argument(optional(number(0)), "added to the mean square; null for the dtype's own", None)
     elementwise_affine: bool = argument(FLAG, "whether a scale an element is learnt", True)
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return whether a scale is learnt, and the shape as one number where it is one."""
+        return {**_shape_of(arguments), "elementwise_affine": "weight" in weights}
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return one scale for each normalized element."""
@@ -126,12 +144,18 @@ class GroupNorm(Normalization):
     """Group norm (Wu & He 2018, arXiv:1803.08494) over space and a group of channels."""
 
     torch = "torch.nn.GroupNorm"
+    calls = {"group_norm": "input, num_groups, weight, bias, eps"}
     inferred = ("num_channels",)
 
     num_groups: int = argument(integer(1), "groups that the channels are split into")
     eps: float = argument(number(0), "added to the variance", 1e-5)
     affine: bool = argument(FLAG, "whether a scale and a shift a channel are learnt", True)
     bias: bool = argument(FLAG, "whether affine learns the shift too", True, keyword_only=True)
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is learnt."""
+        return learnt("affine", weights)
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape."""
@@ -193,6 +217,7 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
 
     family: ClassVar[Family] = Family.NORMALIZATION
     torch: ClassVar[str] = "torch.nn.LocalResponseNorm"
+    calls = {"F.local_response_norm": "input, size, alpha, beta, k"}
     short_name: ClassVar[str] = "norm"
     flop_part: ClassVar[str] = "normalization"
 

@@ -43,6 +43,11 @@ class _FullyConnected(Biased, Op):
     out_features: int = argument(integer(1), "number of outputs at each position")
     bias: bool = argument(FLAG, "whether one number an output feature is added", True)
 
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the outputs, which are the rows of the weight."""
+        return {"out_features": weights["weight"][0]}
+
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
         """Return the additions of the bias, one an output."""
         return super().other_flops(inputs, outputs)
@@ -61,6 +66,7 @@ class Linear(_FullyConnected):
     """Fully connected layer y = Wx + b of the last axis, at every position of the axes before it."""
 
     torch = "torch.nn.Linear"
+    calls = {"linear": "input, weight, bias"}
     inferred = ("in_features",)
 
     @property
@@ -121,6 +127,7 @@ class Bilinear(_FullyConnected):
     """
 
     torch = "torch.nn.Bilinear"
+    calls = {"bilinear": "input1, input2, weight, bias"}
     inferred = ("in1_features", "in2_features")
     input_count = (2, 2)
     short_name = ""

@@ -113,6 +113,13 @@ def scale_and_shift(shape: Shape, weight: bool, bias: bool) -> Mapping[str, Shap
     return {"weight": shape, "bias": shape} if bias else {"weight": shape}
 
 
+def learnt(switch: str, weights: Mapping[str, Shape]) -> dict[str, Any]:
+    """Return which of scale and shift a norm has; raises OpError for a shift alone. switch: the argument for both."""
+    if "bias" in weights and "weight" not in weights:
+        raise OpError("no norm learns a shift without a scale")
+    return {switch: "weight" in weights, "bias": "bias" in weights or "weight" not in weights}
+
+
 def without_default_bias(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments less `bias` where it is true: older PyTorch does not know it."""
     return {name: value for name, value in arguments.items() if name != "bias" or not value}
@@ -136,6 +143,11 @@ class _ByChannel(Spatial, Normalization):
         FLAG, "whether inference uses statistics stored in training", True, keyword_only=True
     )
     bias: bool = argument(FLAG, "whether affine learns the shift too", True, keyword_only=True)
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is learnt, and whether there are running statistics."""
+        return {**learnt("affine", weights), "track_running_stats": {"running_mean", "running_var"} <= weights.keys()}
 
     @property
     def is_fixed(self) -> bool:

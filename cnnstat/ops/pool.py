@@ -103,6 +103,11 @@ class MaybeIndices(Op):
 class _MaxPool(MaybeIndices, _Pool):
     """Largest number of each window; K numbers take K − 1 comparisons, those on padding counted."""
 
+    calls = dict.fromkeys(
+        ("max_pool{n}d", "max_pool{n}d_with_indices"),
+        "input, kernel_size, stride, padding, dilation, ceil_mode, return_indices",
+    )
+
     operations = "comparisons"
 
     kernel_size: int | tuple[int, ...] = window_argument()
@@ -150,6 +155,8 @@ class MaxPool3d(_MaxPool, spatial=3):
 class _AvgPool(_Pool):
     """Mean of each window; K numbers take K − 1 additions and one division, those on padding counted."""
 
+    calls = {"avg_pool{n}d": "input, kernel_size, stride, padding, ceil_mode, count_include_pad"}
+
     operations = "K − 1 additions and one division an output"
 
     kernel_size: int | tuple[int, ...] = window_argument()
@@ -186,6 +193,8 @@ class AvgPool1d(_AvgPool, spatial=1):
 class _AvgPoolWithDivisor(_AvgPool):
     """Mean of each window, or its sum divided by a number of one's own."""
 
+    calls = {"avg_pool{n}d": "input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override"}
+
     divisor_override: int | None = argument(
         optional(integer()), "what the sum is divided by; null for the number of values", None
     )
@@ -212,6 +221,8 @@ class AvgPool3d(_AvgPoolWithDivisor, spatial=3):
 @dataclass(frozen=True, repr=False)
 class _LPPool(_Pool):
     """Root of a sum of powers, (Σ x^p)^(1/p)."""
+
+    calls = {"lp_pool{n}d": "input, norm_type, kernel_size, stride, ceil_mode"}
 
     operations = "one power an input; K − 1 additions and one root an output"
 

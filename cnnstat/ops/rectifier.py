@@ -10,7 +10,7 @@ from typing import Any
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind, argument, choice, integer, number
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Saved, Shape, Shapes, register
+from cnnstat.ir.op import Example, Saved, Shape, Shapes, numel, register
 from cnnstat.ops.activation import Activation, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
 
 
@@ -42,6 +42,7 @@ class ReLU(OnlyInplace):
     """Rectified linear unit (Nair & Hinton 2010): compare."""
 
     torch = "torch.nn.ReLU"
+    calls = {"relu": "input, inplace"}
     equation = "f(x) = max(0, x)"
     derivative = "f′(x) = 1 if x > 0, else 0"
     steps = ("compare",)
@@ -60,6 +61,7 @@ class ReLU6(OnlyInplace):
     """Rectifier clipped at 6 (MobileNet): compare, compare."""
 
     torch = "torch.nn.ReLU6"
+    calls = {"relu6": "input, inplace"}
     equation = "f(x) = min(max(0, x), 6)"
     derivative = "f′(x) = 1 if 0 < x < 6, else 0"
     steps = ("compare", "compare")
@@ -75,6 +77,7 @@ class LeakyReLU(_OutputWhenOverwritten):
     """Rectifier with a small slope below 0 (Maas et al. 2013): compare, multiply."""
 
     torch = "torch.nn.LeakyReLU"
+    calls = {"leaky_relu": "input, negative_slope, inplace"}
     equation = "f(x) = x if x > 0, else negative_slope·x"
     derivative = "f′(x) = 1 if x > 0, else negative_slope"
     steps = ("compare", "multiply")
@@ -93,6 +96,7 @@ class PReLU(Activation):
     """Rectifier with a learnt slope below 0 (He et al. 2015, arXiv:1502.01852): compare, multiply."""
 
     torch = "torch.nn.PReLU"
+    calls = {"prelu": "input, weight"}
     equation = "f(x) = x if x > 0, else a·x, with a learnt"
     derivative = "f′(x) = 1 if x > 0, else a; ∂f/∂a = 0 if x > 0, else x"
     steps = ("compare", "multiply")
@@ -107,6 +111,11 @@ class PReLU(Activation):
             wanted = "1" if channels == 1 else f"1 or {channels}"
             raise OpError(f"num_parameters={self.num_parameters} does not fit {channels} channels; use {wanted}")
         return inputs
+
+    @classmethod
+    def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the number of slopes."""
+        return {"num_parameters": numel(weights["weight"])}
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return the slopes."""
@@ -133,6 +142,7 @@ class ELU(_OutputWhenOverwritten):
     """Exponential linear unit (Clevert et al. 2015): compare, exp, subtract, multiply."""
 
     torch = "torch.nn.ELU"
+    calls = {"elu": "input, alpha, inplace"}
     equation = "f(x) = x if x > 0, else α·(eˣ − 1)"
     derivative = "f′(x) = 1 if x > 0, else α·eˣ"
     steps = ("compare", "exp", "subtract", "multiply")
@@ -151,6 +161,7 @@ class CELU(_OutputWhenOverwritten):
     """ELU with a slope that does not jump at 0 (Barron 2017): compare, divide, exp, subtract, multiply."""
 
     torch = "torch.nn.CELU"
+    calls = {"celu": "input, alpha, inplace"}
     equation = "f(x) = x if x > 0, else α·(e^(x/α) − 1)"
     derivative = "f′(x) = 1 if x > 0, else e^(x/α)"
     steps = ("compare", "divide", "exp", "subtract", "multiply")
@@ -168,6 +179,7 @@ class SELU(_OutputWhenOverwritten, OnlyInplace):
     """ELU scaled so that variance 1 stays 1 (Klambauer et al. 2017): compare, exp, subtract, multiply."""
 
     torch = "torch.nn.SELU"
+    calls = {"selu": "input, inplace"}
     equation = "f(x) = λ·x if x > 0, else λα·(eˣ − 1), with λ = 1.0507 and α = 1.6733"
     derivative = "f′(x) = λ if x > 0, else λα·eˣ"
     steps = ("compare", "exp", "subtract", "multiply")
@@ -184,6 +196,7 @@ class Softplus(Activation):
     """Smooth rectifier, whose slope is the logistic function: multiply, compare, exp, add, log, divide."""
 
     torch = "torch.nn.Softplus"
+    calls = {"softplus": "input, beta, threshold"}
     equation = "f(x) = ln(1 + e^(β·x)) / β, or x where β·x > threshold"
     derivative = "f′(x) = 1 / (1 + e^(−β·x))"
     steps = ("multiply", "compare", "exp", "add", "log", "divide")
@@ -206,6 +219,7 @@ class GELU(Activation):
     """
 
     torch = "torch.nn.GELU"
+    calls = {"gelu": "input, approximate"}
     equation = "f(x) = x·Φ(x) = ½x·(1 + erf(x/√2))"
     derivative = "f′(x) = Φ(x) + x·φ(x), with φ the normal density"
     steps = ("multiply", "erf", "add", "multiply", "multiply")
@@ -235,6 +249,7 @@ class SiLU(OnlyInplace):
     """Sigmoid linear unit, also called swish (Elfwing et al. 2017): negate, exp, add, divide."""
 
     torch = "torch.nn.SiLU"
+    calls = {"silu": "input, inplace"}
     equation = "f(x) = x·σ(x) = x / (1 + e⁻ˣ)"
     derivative = "f′(x) = σ(x)·(1 + x·(1 − σ(x)))"
     steps = ("negate", "exp", "add", "divide")
@@ -249,6 +264,7 @@ class Mish(OnlyInplace):
     """Self-gated smooth rectifier (Misra 2019): exp, add, log, tanh, multiply."""
 
     torch = "torch.nn.Mish"
+    calls = {"mish": "input, inplace"}
     equation = "f(x) = x·tanh(ln(1 + eˣ))"
     derivative = "f′(x) = t + x·σ(x)·(1 − t²), with t = tanh(ln(1 + eˣ))"
     steps = ("exp", "add", "log", "tanh", "multiply")
@@ -263,6 +279,7 @@ class Hardswish(OnlyInplace):
     """SiLU in pieces without exponentials (MobileNetV3): add, compare, compare, multiply, divide."""
 
     torch = "torch.nn.Hardswish"
+    calls = {"hardswish": "input, inplace"}
     equation = "f(x) = x·min(max(x + 3, 0), 6) / 6"
     derivative = "f′(x) = 0 if x < −3, 1 if x > 3, else x/3 + ½"
     steps = ("add", "compare", "compare", "multiply", "divide")

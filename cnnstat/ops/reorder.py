@@ -128,6 +128,7 @@ class Unsqueeze(View):
     """Puts in an axis of size one."""
 
     torch = "torch.unsqueeze"
+    calls = {"unsqueeze": "input, dim", "aten.unsqueeze": "input, dim"}
     dim: int = argument(AXIS, "the place of the new axis")
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -168,6 +169,7 @@ class ChannelShuffle(SameShape, _Shuffle):
     """Interleaves groups of channels (ShuffleNet, arXiv:1707.01083)."""
 
     torch = "torch.nn.ChannelShuffle"
+    calls = {"channel_shuffle": "input, groups", "native_channel_shuffle": "input, groups"}
     groups: int = argument(integer(1), "blocks of channels that are interleaved")
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -207,6 +209,7 @@ class PixelShuffle(_Shuffle):
     """Spreads r² channels over an r × r patch each: sub-pixel convolution (arXiv:1609.05158)."""
 
     torch = "torch.nn.PixelShuffle"
+    calls = {"pixel_shuffle": "input, upscale_factor"}
     upscale_factor: int = argument(integer(1), "how many times larger height and width become")
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -247,6 +250,7 @@ class PixelUnshuffle(_Shuffle):
     """Gathers every r × r patch into r² channels: space to depth."""
 
     torch = "torch.nn.PixelUnshuffle"
+    calls = {"pixel_unshuffle": "input, downscale_factor"}
     downscale_factor: int = argument(integer(1), "how many times smaller height and width become")
 
     def output(self, inputs: Shapes) -> Shapes:

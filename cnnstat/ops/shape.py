@@ -153,6 +153,7 @@ class Flatten(_Reshaping):
     """Merges axes into one, all but the batch unless told otherwise. Counted as a view, see `View`."""
 
     torch = "torch.nn.Flatten"
+    calls = {"flatten": "input, start_dim=0, end_dim", "ravel": "input, start_dim=0"}
     start_dim: int = argument(AXIS, "first axis that is merged", 1)
     end_dim: int = argument(AXIS, "last axis that is merged", -1)
 

@@ -158,6 +158,7 @@ class Chunk(_Pieces):
     """Cuts one axis into so many pieces of equal size; each is an output of its own."""
 
     torch = "torch.chunk"
+    calls = {"chunk": "input, chunks, dim=0"}
     chunks: int = argument(integer(1), "number of pieces; PyTorch makes fewer where the axis does not divide")
     dim: int = argument(AXIS, "the axis that is cut", 1)
 

@@ -70,6 +70,7 @@ class Softmax(_Softmax):
     """
 
     torch = "torch.nn.Softmax"
+    calls = {"softmax": "input, dim"}
     equation = "fᵢ(x) = e^xᵢ / Σⱼ e^xⱼ"
     derivative = "∂fᵢ/∂xⱼ = fᵢ·(1 − fᵢ) if i = j, else −fᵢ·fⱼ"
     steps = ("compare", "subtract", "exp", "add", "divide")
@@ -80,6 +81,7 @@ class LogSoftmax(_Softmax):
     """Logarithm of the softmax, no curve: compare, subtract, exp, add, subtract, and one log a vector."""
 
     torch = "torch.nn.LogSoftmax"
+    calls = {"log_softmax": "input, dim"}
     equation = "fᵢ(x) = xᵢ − ln Σⱼ e^xⱼ"
     derivative = "∂fᵢ/∂xⱼ = 1 − e^fᵢ if i = j, else −e^fⱼ"
     steps = ("compare", "subtract", "exp", "add", "subtract")
@@ -101,6 +103,7 @@ class GLU(Activation):
     """Gated linear unit (Dauphin et al. 2016), halves an axis, no curve: negate, exp, add, divide, multiply."""
 
     torch = "torch.nn.GLU"
+    calls = {"glu": "input, dim"}
     equation = "f(a, b) = a·σ(b), with a and b the halves of dim"
     derivative = "∂f/∂a = σ(b), ∂f/∂b = a·σ(b)·(1 − σ(b))"
     steps = ("negate", "exp", "add", "divide", "multiply")

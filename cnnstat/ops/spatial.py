@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
@@ -20,13 +20,15 @@ class Spatial:
 
     spatial: ClassVar[int]
     torch: ClassVar[str]
+    calls: ClassVar[Mapping[str, str]]
 
     def __init_subclass__(cls, spatial: int | None = None) -> None:
-        """Name PyTorch's module, which is called as the op."""
+        """Name PyTorch's module, which is called as the op, and its functions: `conv{n}d` for n axes."""
         super().__init_subclass__()
         if spatial is not None:
             cls.spatial = spatial
             cls.torch = f"torch.nn.{cls.__name__}"
+            cls.calls = {name.format(n=spatial): arguments for name, arguments in cls.calls.items()}
 
 
 class Slide(NamedTuple):

@@ -283,7 +283,7 @@ def plain_value_again(value: Any, tensor: Any) -> Any:
 
 
 def described(stored: StoredTensor) -> Stored:
-    """Return a parameter or buffer as recorded calls name it; a small buffer with its value, if it has one."""
+    """Return a parameter or buffer as recorded calls name it; a buffer with its value, if that is known and small."""
     tensor = stored.tensor
     has_value = not stored.is_parameter and tensor.device.type != "meta" and tensor.numel() <= MOST_ELEMENTS
     return Stored(

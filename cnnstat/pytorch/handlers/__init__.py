@@ -1,39 +1,27 @@
-"""Calls as ops of the library, one file a family; the first file that knows a call's name decides."""
+"""Calls as ops of the library: those that an op's class names itself, and the irregular ones, one file a kind."""
 
 from __future__ import annotations
 
+from cnnstat.ir.op import Op
+from cnnstat.ops import lookup, names
 from cnnstat.pytorch.calls import Handler, words
-from cnnstat.pytorch.handlers import (
-    activation,
-    attention,
-    cnnstat_modules,
-    conv,
-    join,
-    layout,
-    linear,
-    lookup,
-    norm,
-    pool,
-    recurrent,
-    resize,
-)
+from cnnstat.pytorch.handlers import arithmetic, layers, layout, recurrent
+from cnnstat.pytorch.handlers.from_op import handler_from
+
+IRREGULAR = (layers.HANDLERS, arithmetic.HANDLERS, layout.HANDLERS, recurrent.HANDLERS)
+"""Handlers of calls that are more than the arguments of one op; a test says that no name has two."""
+
+
+def handlers_of(op: type[Op]) -> dict[str, Handler]:
+    """Return the handlers of the functions that an op's class names."""
+    return {name: handler_from(op, text) for name, text in op.calls.items()}
+
 
 HANDLERS: dict[str, Handler] = {
-    **conv.HANDLERS,
-    **linear.HANDLERS,
-    **norm.HANDLERS,
-    **activation.HANDLERS,
-    **pool.HANDLERS,
-    **resize.HANDLERS,
-    **join.HANDLERS,
-    **layout.HANDLERS,
-    **lookup.HANDLERS,
-    **attention.HANDLERS,
-    **recurrent.HANDLERS,
-    **cnnstat_modules.HANDLERS,
+    **{name: handler for op in map(lookup, names()) for name, handler in handlers_of(op).items()},
+    **{name: handler for handlers in IRREGULAR for name, handler in handlers.items()},
 }
 """What turns a call of each name into an op; a handler returns None for a call that the op does not cover."""
-
 
 _SAME_ARGUMENTS = words(
     """

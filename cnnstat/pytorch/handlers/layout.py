@@ -33,12 +33,6 @@ def _outputs(call: Call) -> Shapes:
     return tuple(map(shape_of, call.results))
 
 
-def _flatten(call: Call) -> Match:
-    """flatten(input, start_dim, end_dim)."""
-    op = shape.Flatten(call.get(1, "start_dim", 0), call.get(2, "end_dim", -1))
-    return Match(op, (_subject(call),))
-
-
 def _reshape(call: Call) -> Match:
     """View and reshape: as Flatten or Reshape where the batch stays, else as a plain view."""
     x = _subject(call)
@@ -85,16 +79,6 @@ def _squeeze(call: Call) -> Match:
     if dim is None:
         dim = tuple(axis for axis, size in enumerate(x.shape) if size == 1)
     return Match(reorder.Squeeze(dim if isinstance(dim, int) else tuple(dim)), (x,))
-
-
-def _unsqueeze(call: Call) -> Match:
-    """unsqueeze(dim)."""
-    return Match(reorder.Unsqueeze(call.get(1, "dim")), (_subject(call),))
-
-
-def _chunk(call: Call) -> Match:
-    """chunk(chunks, dim)."""
-    return Match(slicing.Chunk(call.get(1, "chunks"), call.get(2, "dim", 0)), (_subject(call),))
 
 
 def _split(call: Call) -> Match | None:
@@ -227,11 +211,6 @@ def _plain(name: str) -> str:
     return name.removeprefix("aten.").removeprefix("F.").removesuffix(".get").removesuffix("_")
 
 
-def _channel_shuffle(call: Call) -> Match:
-    """channel_shuffle(input, groups)."""
-    return Match(reorder.ChannelShuffle(call.get(1, "groups")), (_subject(call),))
-
-
 _VIEWS = (
     "unbind",
     "tensor_split",
@@ -247,8 +226,6 @@ _VIEWS = (
 _COPIES = ("contiguous", "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool")
 
 HANDLERS: dict[str, Handler] = {
-    "flatten": _flatten,
-    "ravel": _flatten,
     **dict.fromkeys(("view", "reshape", "view_as", "reshape_as", "aten.view", "aten._unsafe_view"), _reshape),
     "unflatten": _unflatten,
     **dict.fromkeys(("permute", "aten.permute"), _permute),
@@ -256,8 +233,6 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("transpose", "swapaxes", "swapdims", "aten.transpose"), _transpose),
     **dict.fromkeys(("T.get", "t", "mT.get", "aten.t"), _last_two),
     "squeeze": _squeeze,
-    **dict.fromkeys(("unsqueeze", "aten.unsqueeze"), _unsqueeze),
-    "chunk": _chunk,
     "split": _split,
     "split_with_sizes": _split,
     "narrow": _narrow,
@@ -265,5 +240,4 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(_VIEWS, _view),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to", "aten.expand"), _expand),
     **dict.fromkeys((*_COPIES, "aten.clone", "aten._to_copy"), _copy),
-    "native_channel_shuffle": _channel_shuffle,
 }

@@ -1,4 +1,4 @@
-"""Joins of two tensors element by element, concatenation and stacking."""
+"""Arithmetic: joins of two tensors element by element, concatenation, matrix products, reductions over axes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from cnnstat.ops import concat, join
+from cnnstat.ops import concat, join, reduction
+from cnnstat.ops.matmul import MatMul
 from cnnstat.pytorch.calls import Call, Handler, Match
 
 
@@ -39,6 +40,29 @@ def _concat(op: Any) -> Handler:
     return handle
 
 
+def _matmul(call: Call) -> Match:
+    """matmul, mm, bmm, mv and the operator @."""
+    first = call.get(0, "input")
+    second = next(v for v in (*call.arguments[1:2], *map(call.keywords.get, ("other", "mat2", "vec"))) if v is not None)
+    return Match(MatMul(), (second, first) if call.name == "rmatmul" else (first, second))
+
+
+def _reduction(op: Any) -> Handler:
+    """Return the handler of a reduction to one tensor over axes that are named, or over all."""
+
+    def handle(call: Call) -> Match | None:
+        x = call.get(0, "input", call.keywords.get("self"))
+        dim = call.get(1, "dim", call.keywords.get("axis"))
+        if isinstance(dim, bool) or len(call.results) != 1 or not x.dim():
+            return None
+        if not isinstance(dim, (int, list, tuple)) or dim == () or dim == []:
+            dim = tuple(range(x.dim()))
+        keepdim = bool(call.get(2, "keepdim", call.keywords.get("keepdims", False)))
+        return Match(op(dim if isinstance(dim, int) else tuple(dim), keepdim=keepdim), (x,))
+
+    return handle
+
+
 HANDLERS: dict[str, Handler] = {
     "add": _binary(join.Add),
     "sub": _binary(join.Subtract),
@@ -51,4 +75,8 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("cat", "concat", "concatenate", "aten.cat"), _concat(concat.Concat)),
     **dict.fromkeys(("stack", "aten.stack"), _concat(concat.Stack)),
     **{f"aten.{name}": _binary(op) for name, op in (("add", join.Add), ("mul", join.Multiply), ("sub", join.Subtract))},
+    **dict.fromkeys(("matmul", "rmatmul", "mm", "bmm", "mv", "aten.mm", "aten.bmm", "aten.mv"), _matmul),
+    "mean": _reduction(reduction.Mean),
+    "sum": _reduction(reduction.Sum),
+    "amax": _reduction(reduction.Max),
 }

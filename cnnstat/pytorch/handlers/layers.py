@@ -1,0 +1,190 @@
+"""Layers whose calls say more, or less, than the arguments of one op: rank, mode or module decide which op it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.errors import OpError
+from cnnstat.ir.op import Op
+from cnnstat.ops import activation, conv, lenet, lookup, norm, padding, rectifier
+from cnnstat.ops.multihead_attention import MultiheadAttention
+from cnnstat.ops.resize import Upsample
+from cnnstat.pytorch.calls import Call, Handler, Match
+from cnnstat.pytorch.handlers.from_op import match_of, parameters_of, per_axis, values_of
+from cnnstat.pytorch.tensors import shape_of
+
+_CONVOLUTIONS: dict[bool, tuple[type[Op], ...]] = {
+    False: (conv.Conv1d, conv.Conv2d, conv.Conv3d),
+    True: (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d),
+}
+_CONVOLUTION = parameters_of("input, weight, bias, stride, padding, dilation, _transposed, output_padding, groups")
+
+
+def _convolution(call: Call) -> Match:
+    """aten::convolution, of any rank, transposed or not."""
+    is_transposed = bool(call.arguments[6])
+    op = _CONVOLUTIONS[is_transposed][call.arguments[1].dim() - 3]
+    values = values_of(call, _CONVOLUTION)
+    if not is_transposed:
+        del values["output_padding"]
+    return match_of(op, values, call)
+
+
+_BATCH: dict[int, type[Op]] = {2: norm.BatchNorm1d, 3: norm.BatchNorm1d, 4: norm.BatchNorm2d, 5: norm.BatchNorm3d}
+_INSTANCE: dict[int, type[Op]] = {3: norm.InstanceNorm1d, 4: norm.InstanceNorm2d, 5: norm.InstanceNorm3d}
+
+
+def _by_rank(ops: dict[int, type[Op]], text: str) -> Handler:
+    """Return the handler of a norm by channel, of which the rank of the input decides the op."""
+    parameters = parameters_of(text)
+
+    def handle(call: Call) -> Match | None:
+        op = ops.get(call.get(0, "input").dim())
+        if op is None:
+            return None
+        # In inference the call is given no momentum; only the module knows it.
+        values = {**values_of(call, parameters), "momentum": getattr(call.where.module, "momentum", 0.1)}
+        return match_of(op, values, call)
+
+    return handle
+
+
+def _hardtanh(call: Call) -> Match:
+    """hardtanh(input, min_val, max_val, inplace), which is how nn.ReLU6 calls itself."""
+    low, high = call.get(1, "min_val", -1.0), call.get(2, "max_val", 1.0)
+    inplace = call.inplace
+    op: Any = rectifier.ReLU6(inplace=inplace) if (low, high) == (0, 6) else activation.Hardtanh(low, high, inplace)
+    return Match(op, (call.get(0, "input"),))
+
+
+_INTERPOLATE = parameters_of("input, size, scale_factor, mode, align_corners, recompute_scale_factor")
+
+
+def _interpolate(call: Call) -> Match | None:
+    """F.interpolate(input, size, scale_factor, mode, align_corners, recompute_scale_factor, antialias)."""
+    if call.get(6, "antialias", False):
+        return None
+    values = values_of(call, _INTERPOLATE)
+    scale = values.get("scale_factor")
+    if isinstance(scale, (list, tuple)):
+        values["scale_factor"] = scale[0] if len(set(scale)) == 1 else tuple(scale)
+    return match_of(Upsample, values, call)
+
+
+_PADS = {"reflect": "ReflectionPad", "replicate": "ReplicationPad", "circular": "CircularPad"}
+
+
+def _pad(call: Call) -> Match | None:
+    """F.pad(input, pad, mode, value), where it pads the axes behind batch and channels, all of them or the last."""
+    x, amounts, mode = call.get(0, "input"), tuple(map(int, call.get(1, "pad"))), call.get(2, "mode", "constant")
+    value, spatial = call.get(3, "value"), x.dim() - 2
+    if not 1 <= spatial <= 3 or len(amounts) > 2 * spatial:
+        return None
+    sizes = per_axis(amounts + (0,) * (2 * spatial - len(amounts)))
+    if mode == "constant" and value:
+        return Match(getattr(padding, f"ConstantPad{spatial}d")(sizes, value), (x,))
+    op: Any = getattr(padding, f"{_PADS.get(mode, 'ZeroPad') if mode != 'constant' else 'ZeroPad'}{spatial}d")
+    return Match(op(sizes), (x,))
+
+
+_ATTENTION_PLACES = (
+    "query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight", "in_proj_bias", "bias_k", "bias_v",
+    "add_zero_attn", "dropout_p", "out_proj_weight", "out_proj_bias", "training", "key_padding_mask", "need_weights",
+    "attn_mask", "use_separate_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight", "static_k", "static_v",
+    "average_attn_weights", "is_causal",
+)  # fmt: skip
+
+
+def _multi_head_attention(call: Call) -> Match | None:
+    """F.multi_head_attention_forward; None for what the op does not cover: fixed keys."""
+    given: dict[str, Any] = {name: call.get(place, name) for place, name in enumerate(_ATTENTION_PLACES)}
+    if given["static_k"] is not None or given["static_v"] is not None:
+        return None
+    query, key, value = given["query"], given["key"], given["value"]
+    reads = (query,) if key is query and value is query else (query, key) if value is key else (query, key, value)
+    is_separate = bool(given["use_separate_proj_weight"])
+    op = MultiheadAttention(
+        given["num_heads"],
+        dropout=given["dropout_p"],
+        bias=given["in_proj_bias"] is not None,
+        add_bias_kv=given["bias_k"] is not None,
+        add_zero_attn=bool(given["add_zero_attn"]),
+        kdim=int(key.shape[-1]) if is_separate else None,
+        vdim=int(value.shape[-1]) if is_separate else None,
+        batch_first=False,
+        need_weights=len(call.results) == 2,
+    )
+    projections = ("q_proj_weight", "k_proj_weight", "v_proj_weight") if is_separate else ("in_proj_weight",)
+    weights = {name: given[name] for name in (*projections, "in_proj_bias", "bias_k", "bias_v")}
+    out = {"out_proj.weight": given["out_proj_weight"], "out_proj.bias": given["out_proj_bias"]}
+    masks = _masks(given)
+    sizes = op.sizes(tuple(map(shape_of, reads)))
+    # A mask is one addition a score; two masks are added to each other first.
+    flops = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
+    return Match(op, reads, {**weights, **out}, also=masks, flops=flops)
+
+
+def _masks(given: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    """Return the masks that scores are added to; a causal one that the fused product makes itself is none."""
+    padding, mask = given["key_padding_mask"], given["attn_mask"]
+    if given["is_causal"] and padding is None and not given["need_weights"]:
+        return ()
+    return tuple(each for each in (mask, padding) if each is not None)
+
+
+def _table(layer: Any) -> Op:
+    """Return the op of a convolution with a connection table."""
+    rows: list[list[int]] = [[] for _ in range(layer.out_channels)]
+    for row, column in layer.pairs:
+        rows[row].append(column)
+    return lenet.ConnectionTableConv2d(
+        layer.out_channels,
+        per_axis(layer.weight.shape[1:]),
+        tuple(map(tuple, rows)),
+        stride=per_axis(layer.stride),
+        padding=per_axis(layer.padding),
+        bias=layer.bias is not None,
+    )
+
+
+_FROM_LAYERS: dict[str, Callable[[Any], Op]] = {
+    "ConnectionTableConv2d": _table,
+    "EuclideanRBF": lambda layer: lenet.EuclideanRBF(
+        int(layer.weight.shape[0]), isinstance(layer.weight, nn.Parameter)
+    ),
+}
+"""Ops of the layers that keep their arguments otherwise than under the op's names."""
+
+
+def _cnnstat_layer(call: Call) -> Match | None:
+    """One of the modules that cnnstat makes itself, seen as one call: its attributes are the arguments of its op."""
+    layer, *tensors = call.arguments
+    kind = type(layer).__name__
+    try:
+        op = lookup(kind)
+    except OpError:
+        return None
+    make = _FROM_LAYERS.get(kind)
+    made = make(layer) if make else op(**{f.name: per_axis(getattr(layer, f.name)) for f in fields(op)})  # type: ignore[arg-type]
+    stored = {name: getattr(layer, name) for name in ("weight", "bias") if getattr(layer, name, None) is not None}
+    return Match(made, tuple(tensors), stored)
+
+
+_F_NORM = "input, running_mean, running_var, weight, bias, _training, _momentum, eps"
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("aten.convolution", "aten._convolution"), _convolution),
+    "F.batch_norm": _by_rank(_BATCH, _F_NORM),
+    "batch_norm": _by_rank(_BATCH, "input, weight, bias, running_mean, running_var, _training, _momentum, eps"),
+    "F.instance_norm": _by_rank(_INSTANCE, _F_NORM),
+    "hardtanh": _hardtanh,
+    **dict.fromkeys(("F.interpolate", "F.upsample"), _interpolate),
+    "pad": _pad,
+    "F.multi_head_attention_forward": _multi_head_attention,
+    "cnnstat_layer": _cnnstat_layer,
+}
