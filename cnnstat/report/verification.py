@@ -1,4 +1,4 @@
-"""Verification: our figures beside those of the witnesses, layer by layer, with the reason of each difference."""
+"""Verification: our figures beside those of the references, layer by layer, with the reason of each difference."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from cnnstat.report.verification_json import VERDICTS, counts, document
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.verify.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
+    from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verification
 
-AGREES, _, SILENT, UNEXPLAINED = VERDICTS
+AGREES, _, NO_REFERENCE, UNEXPLAINED = VERDICTS
 SAME = "="
 """What stands for a figure that equals ours."""
 
@@ -45,7 +45,7 @@ def page(found: Verification, everything: bool, width: int) -> Page:
         lines += [plain(line, "dim") for line in wrapped(said, width)]
     if found.fields:
         lines += [BLANK, *Listing(FIELD_FIELDS, found.fields).page(width).lines]
-    facts = [*_totals(found), *notes.facts(), *_witnesses(found), _result(found)]
+    facts = [*_totals(found), *notes.facts(), *_references(found), _result(found)]
     return Page([*lines, BLANK, *facts_page(facts, width).lines])
 
 
@@ -67,7 +67,7 @@ def print_markdown(found: Verification, everything: bool, console: Console) -> N
     parts.append(Listing(fields, _shown(found, everything)).markdown())
     if found.fields:
         parts.append(Listing(FIELD_FIELDS, found.fields).markdown())
-    facts = [*_totals(found), *notes.facts(), *_witnesses(found), _result(found)]
+    facts = [*_totals(found), *notes.facts(), *_references(found), _result(found)]
     parts.append("".join(f"- **{escaped(fact.label)}** {escaped(fact.text)}\n" for fact in facts))
     show(Verbatim("\n".join(parts)), console)
 
@@ -79,11 +79,11 @@ FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown
 # Layers ---------------------------------------------------------------------------------------------------------------
 
 
-def _said(layer: LayerFinding, testimony: Testimony) -> str:
-    """Return a witness's count: `=` where it is ours, `–` where there is none."""
-    if testimony.value is None:
+def _said(layer: LayerFinding, reference: ReferenceCount) -> str:
+    """Return a reference's count: `=` where it is ours, `–` where there is none."""
+    if reference.value is None:
         return "–"
-    return SAME if testimony.value == layer.macs else f"{testimony.value:,}"
+    return SAME if reference.value == layer.macs else f"{reference.value:,}"
 
 
 def _made(layer: LayerFinding) -> str:
@@ -165,9 +165,9 @@ def _sums(found: Verification) -> dict[str, str]:
     sums = {"layer": "total", "macs": f"{found.analysis.totals.macs:,}"}
     keys = {"FlopCounterMode": "flop_counter", "fvcore": "fvcore"}
     for total in found.totals:
-        if total.figure == "MACs" and total.witness in keys and total.theirs.value is not None:
+        if total.figure == "MACs" and total.reference in keys and total.theirs.value is not None:
             is_same = total.theirs.value == total.ours
-            sums[keys[total.witness]] = SAME if is_same else f"{total.theirs.value:,}"
+            sums[keys[total.reference]] = SAME if is_same else f"{total.theirs.value:,}"
     return sums
 
 
@@ -216,11 +216,11 @@ FIELD_FIELDS = (
 def _totals(found: Verification) -> Iterator[Fact]:
     """Yield the figures of the whole network that are not in the table."""
     for total in found.totals:
-        if total.figure == "MACs" and total.witness in ("FlopCounterMode", "fvcore") and not _is_bad(total):
+        if total.figure == "MACs" and total.reference in ("FlopCounterMode", "fvcore") and not _is_bad(total):
             continue
         theirs = "nothing" if total.theirs.value is None else f"{total.theirs.value:,}"
-        equal = f"{total.ours:,}, and so says {total.witness}"
-        differs = f"{total.ours:,}, {total.witness} says {theirs}: {'; '.join(total.theirs.reasons)}"
+        equal = f"{total.ours:,}, and so says {total.reference}"
+        differs = f"{total.ours:,}, {total.reference} says {theirs}: {'; '.join(total.theirs.reasons)}"
         text = equal if total.theirs.value == total.ours else f"{total.theirs.verdict.value}: {differs}"
         yield Fact(total.figure, printable(text), "red" if _is_bad(total) else "")
 
@@ -230,23 +230,23 @@ def _is_bad(total: TotalFinding) -> bool:
     return total.theirs.verdict.value == UNEXPLAINED
 
 
-def _witnesses(found: Verification) -> Iterator[Fact]:
-    """Yield each witness: what it counts, or why it could not be heard."""
-    for witness in found.witnesses:
-        said = f"no witness: {witness.silence}" if witness.silence else witness.convention
-        yield Fact(witness.name, printable(said), "yellow" if witness.silence else "")
+def _references(found: Verification) -> Iterator[Fact]:
+    """Yield each reference: what it counts, or why it did not run."""
+    for reference in found.references:
+        said = f"no witness: {reference.problem}" if reference.problem else reference.convention
+        yield Fact(reference.name, printable(said), "yellow" if reference.problem else "")
     for note in found.notes:
         yield Fact("note", printable(note), "yellow")
 
 
 def _result(found: Verification) -> Fact:
     """Return the verdict on the whole."""
-    plural = {AGREES: "agree", SILENT: "without a witness"}
+    plural = {AGREES: "agree", NO_REFERENCE: "without a witness"}
     listed = ", ".join(f"{count:,} {plural.get(verdict, verdict)}" for verdict, count in counts(found).items() if count)
     layers = f"{numbers.plural(len(found.layers), 'layer')}: {listed}"
     if found.exit_code == 0:
         return Fact("verified", layers, "green")
-    if not found.is_witnessed:
+    if not found.has_reference:
         return Fact("not verified", f"{layers}; no witness could be heard", "red")
     return Fact("not verified", f"{layers}; {numbers.plural(_unexplained(found), 'difference')} unexplained", "red")
 

@@ -9,14 +9,14 @@ from cnnstat.report.document import SCHEMA
 from cnnstat.report.network_text import model_values
 
 if TYPE_CHECKING:
-    from cnnstat.verify.findings import FieldFinding, LayerFinding, Testimony, TotalFinding, Verification
+    from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verification
 
 VERDICTS = ("agrees", "explained", "no witness", "unexplained")
-"""The words for how a figure stands to that of a witness."""
+"""The words for how a figure compares with that of a reference."""
 
 
 def document(found: Verification) -> dict[str, Any]:
-    """Return the findings as JSON-ready values; a count that a witness does not give is null."""
+    """Return the findings as JSON-ready values; a count that a reference does not give is null."""
     return {
         "schema": SCHEMA,
         "model": model_values(found.analysis),
@@ -26,8 +26,8 @@ def document(found: Verification) -> dict[str, Any]:
         "totals": [_total(total) for total in found.totals],
         "receptive_fields": [_field(field) for field in found.fields],
         "witnesses": [
-            {"name": w.name, "convention": w.convention, "heard": not w.silence, "reason": w.silence}
-            for w in found.witnesses
+            {"name": w.name, "convention": w.convention, "heard": not w.problem, "reason": w.problem}
+            for w in found.references
         ],
         "notes": list(found.notes),
     }
@@ -36,13 +36,13 @@ def document(found: Verification) -> dict[str, Any]:
 def _layer(layer: LayerFinding) -> dict[str, Any]:
     """Return one layer for JSON."""
 
-    def said(testimony: Testimony) -> dict[str, Any]:
-        value = testimony.value
+    def said(reference: ReferenceCount) -> dict[str, Any]:
+        value = reference.value
         return {
             "macs": value,
             "difference": None if value is None else value - layer.macs,
-            "verdict": testimony.verdict.value,
-            "reasons": list(testimony.reasons),
+            "verdict": reference.verdict.value,
+            "reasons": list(reference.reasons),
         }
 
     return {
@@ -77,7 +77,7 @@ def _total(total: TotalFinding) -> dict[str, Any]:
     """Return one figure for JSON."""
     return {
         "figure": total.figure,
-        "witness": total.witness,
+        "witness": total.reference,
         "ours": total.ours,
         "theirs": total.theirs.value,
         "verdict": total.theirs.verdict.value,

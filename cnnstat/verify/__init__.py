@@ -1,4 +1,4 @@
-"""Verification: a network's counts, shapes and receptive fields held against independent witnesses."""
+"""Verification: a network's counts, shapes and receptive fields compared with independent references."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 
 def verify(model: ModelReference, *, may_run: bool = True) -> Verification:
-    """Return what the witnesses say of a model; a module that was handed over is left as it was.
+    """Compare a model with every reference; a module that was handed over is left as it was.
 
     may_run: whether the network may be run for real; otherwise PyTorch's meta kernels say the shapes.
     Raises the errors of `cnnstat.load`, and CnnstatError where PyTorch is missing.
     """
     graph = model.load()
     _need_torch()
-    from cnnstat.verify.compare import verify_subject
-    from cnnstat.verify.subject import subject_of
+    from cnnstat.verify.compare import verify_model
+    from cnnstat.verify.model_under_test import model_under_test
 
-    return verify_subject(subject_of(model, graph, may_run=may_run))
+    return verify_model(model_under_test(model, graph, may_run=may_run))
 
 
 def _need_torch() -> None:
@@ -32,5 +32,5 @@ def _need_torch() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        said = "verify needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-        raise CnnstatError(said) from None
+        message = "verify needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
+        raise CnnstatError(message) from None

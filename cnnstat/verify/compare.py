@@ -1,4 +1,4 @@
-"""The verification of one subject: every witness is heard, and every layer held against them."""
+"""The verification of one model: every layer is compared with every reference."""
 
 from __future__ import annotations
 
@@ -10,60 +10,68 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Shape
 from cnnstat.verify import flop_counter, fvcore_count
-from cnnstat.verify.alignment import aligned
-from cnnstat.verify.findings import SILENT, LayerFinding, Testimony, TotalFinding, Verdict, Verification, Witness
-from cnnstat.verify.forward_shapes import Pass, Run, forward_pass
+from cnnstat.verify.findings import (
+    NO_REFERENCE,
+    LayerFinding,
+    Reference,
+    ReferenceCount,
+    TotalFinding,
+    Verdict,
+    Verification,
+)
+from cnnstat.verify.forward_pass import Pass, Run, forward_pass, fused_flop_count
+from cnnstat.verify.fvcore_alignment import aligned
 from cnnstat.verify.fvcore_count import FvcoreError, Operation, fvcore_operations
-from cnnstat.verify.gradient_field import check_fields
-from cnnstat.verify.known_differences import Call, flop_counter_testimony, fvcore_testimony
-from cnnstat.verify.subject import Subject
+from cnnstat.verify.known_differences import Call, flop_counter_reference, fvcore_reference
+from cnnstat.verify.model_under_test import ModelUnderTest
+from cnnstat.verify.receptive_field_check import check_fields
 
 
 class PassError(Exception):
     """Why a network could not be run at all."""
 
 
-def verify_subject(subject: Subject) -> Verification:
-    """Return everything the witnesses say of a network; raises CnnstatError where no module can be built of it."""
+def verify_model(model: ModelUnderTest) -> Verification:
+    """Compare a network with every reference; raises CnnstatError where no module can be built of it."""
     notes: list[str] = []
     try:
-        run = _run(subject, notes)
-        silence = ""
+        run = _run(model, notes)
+        problem = ""
     except PassError as error:
-        run, silence = None, str(error)
-    operations, why_no_fvcore = _heard_fvcore(subject)
-    calls = _calls(subject)
-    fvcore, outside = _fvcore(subject.graph, calls, run, operations)
-    layers = tuple(_layer(subject, number, call, run, fvcore[number]) for number, call in enumerate(calls))
-    fields, field_notes = check_fields(subject)
+        run, problem = None, str(error)
+    operations, why_no_fvcore = _fvcore_operations(model)
+    calls = _calls(model)
+    fvcore, outside = _fvcore(model.graph, calls, run, operations)
+    layers = tuple(_layer(model, number, call, run, fvcore[number]) for number, call in enumerate(calls))
+    fields, field_notes = check_fields(model)
     return Verification(
-        analysis=subject.analysis,
+        analysis=model.analysis,
         layers=layers,
-        totals=tuple(_totals(subject, run, layers, outside)),
+        totals=tuple(_totals(model, run, layers, outside)),
         fields=fields,
-        witnesses=(
-            Witness("FlopCounterMode", flop_counter.CONVENTION, silence),
-            Witness("fvcore", fvcore_count.CONVENTION, why_no_fvcore or silence),
-            Witness("forward pass", _how(run), silence),
+        references=(
+            Reference("FlopCounterMode", flop_counter.CONVENTION, problem),
+            Reference("fvcore", fvcore_count.CONVENTION, why_no_fvcore or problem),
+            Reference("forward pass", _how(run), problem),
         ),
         notes=(*notes, *field_notes),
     )
 
 
-def _run(subject: Subject, notes: list[str]) -> Pass:
+def _run(model: ModelUnderTest, notes: list[str]) -> Pass:
     """Return a forward pass of the same layers as the graph, for real if that is affordable; raises PassError."""
-    problem = subject.why_not_real
+    problem = model.why_not_real
     for real in (True, False):
         if real and problem:
             continue
         try:
-            run = forward_pass(subject, real=real)
+            run = forward_pass(model, real=real)
         except CnnstatError:
             raise
         except Exception as error:
-            problem = _said(error)
+            problem = _message(error)
             continue
-        if run.names != tuple(node.name for node in subject.graph.nodes):
+        if run.names != tuple(node.name for node in model.graph.nodes):
             problem = "it calls other layers than the trace did"
             continue
         if not real:
@@ -72,7 +80,7 @@ def _run(subject: Subject, notes: list[str]) -> Pass:
     raise PassError(f"could not run: {problem}")
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """Return what an error says, on one line."""
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:200])))
 
@@ -82,41 +90,41 @@ def _how(run: Pass | None) -> str:
     return "on random values" if run is not None and run.is_real else "on shapes alone, by PyTorch's meta kernels"
 
 
-def _heard_fvcore(subject: Subject) -> tuple[tuple[Operation, ...], str]:
-    """Return what fvcore saw, and why it could not be heard, if so."""
+def _fvcore_operations(model: ModelUnderTest) -> tuple[tuple[Operation, ...], str]:
+    """Return what fvcore saw, and why it did not run, if so."""
     try:
-        return fvcore_operations(subject), ""
+        return fvcore_operations(model), ""
     except FvcoreError as error:
         return (), str(error)
 
 
-def _calls(subject: Subject) -> list[Call]:
+def _calls(model: ModelUnderTest) -> list[Call]:
     """Return the nodes with their shapes and our counts."""
-    analysis = subject.analysis
+    analysis = model.analysis
     rows = zip(analysis.graph.nodes, analysis.values.inputs, analysis.work.macs)
     return [Call(node.op, inputs, macs) for node, inputs, macs in rows]
 
 
 def _fvcore(
     graph: Graph, calls: Sequence[Call], run: Pass | None, operations: tuple[Operation, ...]
-) -> tuple[list[Testimony], int]:
+) -> tuple[list[ReferenceCount], int]:
     """Return what fvcore says of each node, and what it counts outside all of them."""
     if run is None or not operations:
-        return [SILENT] * len(calls), 0
+        return [NO_REFERENCE] * len(calls), 0
     groups, homeless = aligned(run.runs, operations)
     used = _used(graph)
-    said = [SILENT] * len(calls)
+    counts = [NO_REFERENCE] * len(calls)
     for members, owned in groups:
         is_used = any(number in used for number in members)
-        testimony = fvcore_testimony([calls[number] for number in members], owned, is_used=is_used)
+        reference = fvcore_reference([calls[number] for number in members], owned, is_used=is_used)
         first, *others = members
-        said[first] = testimony
+        counts[first] = reference
         if others:
             together = f"fvcore's count of {graph.nodes[first].name} is that of {len(members)} calls in its module"
-            said[first] = Testimony(testimony.value, testimony.verdict, (*testimony.reasons, together))
+            counts[first] = ReferenceCount(reference.value, reference.verdict, (*reference.reasons, together))
         for number in others:
-            said[number] = Testimony(None, Verdict.UNWITNESSED)
-    return said, sum(each.counted or 0 for each in homeless)
+            counts[number] = ReferenceCount(None, Verdict.NO_REFERENCE)
+    return counts, sum(each.counted or 0 for each in homeless)
 
 
 def _used(graph: Graph) -> set[int]:
@@ -130,45 +138,47 @@ def _used(graph: Graph) -> set[int]:
     return used
 
 
-def _layer(subject: Subject, number: int, call: Call, run: Pass | None, fvcore: Testimony) -> LayerFinding:
+def _layer(model: ModelUnderTest, number: int, call: Call, run: Pass | None, fvcore: ReferenceCount) -> LayerFinding:
     """Return the finding about one node."""
-    analysis = subject.analysis
+    analysis = model.analysis
     node = analysis.graph.nodes[number]
     shapes = analysis.values.outputs[analysis.graph.arity + number]
     dtypes = analysis.values.dtypes[analysis.graph.arity + number]
     own = run.runs[number] if run is not None else None
-    is_heard = own is not None and own.shapes is not None
+    has_run = own is not None and own.shapes is not None
     return LayerFinding(
         layer=node.name,
         op=node.op.kind,
         macs=call.macs,
-        flop_counter=flop_counter_testimony(call, own.evidence)
-        if own is not None and (is_heard or call.macs)
-        else SILENT,
+        flop_counter=flop_counter_reference(call, own.evidence)
+        if own is not None and (has_run or call.macs)
+        else NO_REFERENCE,
         fvcore=fvcore,
         shapes=shapes,
         made=own.shapes if own is not None else None,
-        shape=_shape_testimony(shapes, dtypes, own),
+        shape=_shape_reference(shapes, dtypes, own),
     )
 
 
-def _shape_testimony(shapes: tuple[Shape, ...], dtypes: tuple[str, ...], run: Run | None) -> Testimony:
+def _shape_reference(shapes: tuple[Shape, ...], dtypes: tuple[str, ...], run: Run | None) -> ReferenceCount:
     """Return what the forward pass says of the shapes and dtypes of one node's results."""
     if run is None or run.shapes is None:
-        return SILENT
+        return NO_REFERENCE
     if run.shapes != shapes:
-        made = ", ".join("×".join(map(str, shape)) or "a number" for shape in run.shapes)
-        return Testimony(None, Verdict.UNEXPLAINED, (f"PyTorch makes {made}",))
+        shapes_text = ", ".join("×".join(map(str, shape)) or "a number" for shape in run.shapes)
+        return ReferenceCount(None, Verdict.UNEXPLAINED, (f"PyTorch makes {shapes_text}",))
     if run.dtypes != dtypes:
-        said = f"PyTorch makes {', '.join(run.dtypes)}, cnnstat says {', '.join(dtypes)}"
-        return Testimony(None, Verdict.UNEXPLAINED, (said,))
-    return Testimony(None, Verdict.AGREES)
+        reason = f"PyTorch makes {', '.join(run.dtypes)}, cnnstat says {', '.join(dtypes)}"
+        return ReferenceCount(None, Verdict.UNEXPLAINED, (reason,))
+    return ReferenceCount(None, Verdict.AGREES)
 
 
-def _totals(subject: Subject, run: Pass | None, layers: Sequence[LayerFinding], outside: int) -> Iterable[TotalFinding]:
+def _totals(
+    model: ModelUnderTest, run: Pass | None, layers: Sequence[LayerFinding], outside: int
+) -> Iterable[TotalFinding]:
     """Yield the figures of the whole network."""
-    totals = subject.analysis.totals
-    module = subject.module(real=subject.why_not_real == "")
+    totals = model.analysis.totals
+    module = model.module(real=model.why_not_real == "")
     for figure, ours, tensors in (
         ("parameters", totals.params, list(module.parameters())),
         ("trainable parameters", totals.trainable_params, [p for p in module.parameters() if p.requires_grad]),
@@ -177,63 +187,68 @@ def _totals(subject: Subject, run: Pass | None, layers: Sequence[LayerFinding], 
         theirs = sum(tensor.numel() for tensor in tensors)
         verdict = Verdict.AGREES if ours == theirs else Verdict.UNEXPLAINED
         reasons = () if ours == theirs else (f"the module's {figure} are others",)
-        yield TotalFinding(figure=figure, witness="PyTorch", ours=ours, theirs=Testimony(theirs, verdict, reasons))
+        yield TotalFinding(
+            figure=figure, reference="PyTorch", ours=ours, theirs=ReferenceCount(theirs, verdict, reasons)
+        )
     if run is not None:
         yield _sum("FlopCounterMode", totals.macs, [layer.flop_counter for layer in layers], run.outside)
-        natural = _natural(subject, run)
-        if natural is not None:
-            yield natural
+        fused = _fused_total(model, run)
+        if fused is not None:
+            yield fused
     if any(layer.fvcore.value is not None for layer in layers):
         yield _sum("fvcore", totals.macs, [layer.fvcore for layer in layers], outside)
 
 
-def _sum(witness: str, ours: int, said: Sequence[Testimony], outside: int) -> TotalFinding:
+def _sum(reference: str, ours: int, counts: Sequence[ReferenceCount], outside: int) -> TotalFinding:
     """Return the finding on the sum of all multiply-accumulates."""
-    theirs = sum(each.value or 0 for each in said) + outside
+    theirs = sum(each.value or 0 for each in counts) + outside
     if outside:
-        reasons: tuple[str, ...] = (f"{witness} counts {outside:,} outside all layers",)
+        reasons: tuple[str, ...] = (f"{reference} counts {outside:,} outside all layers",)
         return TotalFinding(
-            figure="MACs", witness=witness, ours=ours, theirs=Testimony(theirs, Verdict.UNEXPLAINED, reasons)
+            figure="MACs", reference=reference, ours=ours, theirs=ReferenceCount(theirs, Verdict.UNEXPLAINED, reasons)
         )
     if theirs == ours:
-        return TotalFinding(figure="MACs", witness=witness, ours=ours, theirs=Testimony(theirs))
-    gravest = (Verdict.UNEXPLAINED, Verdict.UNWITNESSED, Verdict.EXPLAINED)
-    verdict = next((v for v in gravest if any(each.verdict is v and _differs(each) for each in said)), gravest[0])
+        return TotalFinding(figure="MACs", reference=reference, ours=ours, theirs=ReferenceCount(theirs))
+    worst_first = (Verdict.UNEXPLAINED, Verdict.NO_REFERENCE, Verdict.EXPLAINED)
+    verdict = next(
+        (v for v in worst_first if any(each.verdict is v and _differs(each) for each in counts)), worst_first[0]
+    )
     return TotalFinding(
-        figure="MACs", witness=witness, ours=ours, theirs=Testimony(theirs, verdict, ("the layers' differences above",))
+        figure="MACs",
+        reference=reference,
+        ours=ours,
+        theirs=ReferenceCount(theirs, verdict, ("the layers' differences above",)),
     )
 
 
-def _differs(testimony: Testimony) -> bool:
-    """Whether a testimony is about a figure of its own."""
-    return bool(testimony.reasons)
+def _differs(reference: ReferenceCount) -> bool:
+    """Whether a reference is about a figure of its own."""
+    return bool(reference.reasons)
 
 
-def _natural(subject: Subject, run: Pass) -> TotalFinding | None:
-    """Return what FlopCounterMode says where no one else listens, if that is less because PyTorch fuses attention."""
-    if not run.is_real or subject.example is None or not _has_attention(subject.module(real=True), run):
+def _fused_total(model: ModelUnderTest, run: Pass) -> TotalFinding | None:
+    """Return what FlopCounterMode says where no recorder is active, if that is less because PyTorch fuses attention."""
+    if not run.is_real or model.example is None or not _has_attention(model.module(real=True), run):
         return None
-    from cnnstat.verify.fused_flops import alone
-
-    ours = subject.analysis.totals.macs
+    ours = model.analysis.totals.macs
     try:
-        found = alone(subject)
+        fused = fused_flop_count(model)
     except Exception as error:
-        said = Testimony(None, Verdict.UNWITNESSED, (f"it could not run: {_said(error)}",))
-        return TotalFinding(figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=said)
-    listened = run.outside + sum(each.evidence.macs for each in run.runs)
-    if found.macs == listened:
+        count = ReferenceCount(None, Verdict.NO_REFERENCE, (f"it could not run: {_message(error)}",))
+        return TotalFinding(figure="MACs", reference="FlopCounterMode alone", ours=ours, theirs=count)
+    unfused_macs = run.outside + sum(each.evidence.macs for each in run.runs)
+    if fused.macs == unfused_macs:
         return None
     unfused = [part for each in run.runs for part in each.evidence.unseen]
-    missing = sum(part.macs or 0 for part in found.unseen) - sum(part.macs or 0 for part in unfused)
-    names = dict.fromkeys(part.function for part in found.unseen if part not in unfused)
-    if found.macs + missing == listened:
+    missing = sum(part.macs or 0 for part in fused.unseen) - sum(part.macs or 0 for part in unfused)
+    names = dict.fromkeys(part.function for part in fused.unseen if part not in unfused)
+    if fused.macs + missing == unfused_macs:
         reason = f"alone, FlopCounterMode does not see into PyTorch's fused attention ({', '.join(names)})"
-        said = Testimony(found.macs, Verdict.EXPLAINED, (reason,))
+        count = ReferenceCount(fused.macs, Verdict.EXPLAINED, (reason,))
     else:
         reason = "alone, FlopCounterMode counts differently, for no known reason"
-        said = Testimony(found.macs, Verdict.UNEXPLAINED, (reason,))
-    return TotalFinding(figure="MACs", witness="FlopCounterMode alone", ours=ours, theirs=said)
+        count = ReferenceCount(fused.macs, Verdict.UNEXPLAINED, (reason,))
+    return TotalFinding(figure="MACs", reference="FlopCounterMode alone", ours=ours, theirs=count)
 
 
 def _has_attention(module: nn.Module, run: Pass) -> bool:

@@ -1,4 +1,4 @@
-"""Findings: what cnnstat says of a network beside what its witnesses say, with the reason of each difference."""
+"""Findings: what cnnstat computes beside what its references compute, with the reason of each difference."""
 
 from __future__ import annotations
 
@@ -14,68 +14,68 @@ Box = tuple[tuple[int, int], ...]
 
 
 class Verdict(str, Enum):
-    """How a figure of cnnstat stands to that of a witness, the worst last."""
+    """How a figure of cnnstat compares with that of a reference, the worst last."""
 
     AGREES = "agrees"
     EXPLAINED = "explained"
-    UNWITNESSED = "no witness"
+    NO_REFERENCE = "no witness"
     UNEXPLAINED = "unexplained"
 
 
 @dataclass(frozen=True, slots=True)
-class Testimony:
-    """What one witness says of one figure; value is None where it says nothing, and the reasons say why."""
+class ReferenceCount:
+    """One figure of one reference; value is None where it has none, and the reasons say why."""
 
     value: int | None
     verdict: Verdict = Verdict.AGREES
     reasons: tuple[str, ...] = ()
 
 
-SILENT = Testimony(None, Verdict.UNWITNESSED)
-"""A witness that could not be heard at all."""
+NO_REFERENCE = ReferenceCount(None, Verdict.NO_REFERENCE)
+"""No figure, as the reference did not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerFinding:
-    """One op call: our multiply-accumulates and shapes, and what the witnesses counted and saw.
+    """One op call: our multiply-accumulates and shapes, and those of the references.
 
-    flop_counter, fvcore: multiply-accumulates as the witnesses count them.
+    flop_counter, fvcore: multiply-accumulates as the references count them.
     shapes, made: our output shapes, and those of the forward pass (None if it had none for this call).
     """
 
     layer: str
     op: str
     macs: int
-    flop_counter: Testimony
-    fvcore: Testimony
+    flop_counter: ReferenceCount
+    fvcore: ReferenceCount
     shapes: tuple[Shape, ...]
     made: tuple[Shape, ...] | None
-    shape: Testimony
+    shape: ReferenceCount
 
     @property
-    def testimonies(self) -> tuple[Testimony, ...]:
-        """What all witnesses say."""
+    def references(self) -> tuple[ReferenceCount, ...]:
+        """The figures of all references."""
         return self.flop_counter, self.fvcore, self.shape
 
     @property
     def verdict(self) -> Verdict:
-        """The worst of the verdicts on counts and shapes; a witness that is silent takes nothing from the others."""
-        return worst(testimony.verdict for testimony in self.testimonies)
+        """The worst verdict on counts and shapes; a reference without a figure takes nothing from the others."""
+        return worst(reference.verdict for reference in self.references)
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why figures differ, or why there is no witness."""
-        return tuple(dict.fromkeys(reason for testimony in self.testimonies for reason in testimony.reasons))
+        """Why figures differ, or why there is no reference."""
+        return tuple(dict.fromkeys(reason for reference in self.references for reason in reference.reasons))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TotalFinding:
-    """One figure of the whole network beside a witness's."""
+    """One figure of the whole network beside a reference's."""
 
     figure: str
-    witness: str
+    reference: str
     ours: int
-    theirs: Testimony
+    theirs: ReferenceCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class FieldFinding:
     position: the output position; shape: the input sizes of this check, without batch and channels.
     ours: the interval of each spatial axis, padding counted; None where cnnstat says "whole input".
     gradient: the box that the gradient reaches; None if it reaches nothing.
-    clipped: whether a border of the input cut the field short, so that its size is not witnessed on some side.
+    clipped: whether a border of the input cut the field short, so that its size is not verified on some side.
     """
 
     layer: str
@@ -99,12 +99,12 @@ class FieldFinding:
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
-    """A witness, the convention it counts by, and why it could not be heard, if so."""
+class Reference:
+    """A reference, the convention it counts by, and why it did not run, if so."""
 
     name: str
     convention: str
-    silence: str = ""
+    problem: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,13 +115,13 @@ class Verification:
     layers: tuple[LayerFinding, ...]
     totals: tuple[TotalFinding, ...]
     fields: tuple[FieldFinding, ...]
-    witnesses: tuple[Witness, ...]
+    references: tuple[Reference, ...]
     notes: tuple[str, ...] = field(default_factory=tuple)
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield every single verdict."""
         for layer in self.layers:
-            yield from (testimony.verdict for testimony in layer.testimonies)
+            yield from (reference.verdict for reference in layer.references)
         yield from (total.theirs.verdict for total in self.totals)
         yield from (each.verdict for each in self.fields)
 
@@ -132,20 +132,20 @@ class Verification:
         return [*rows, *(each.verdict for each in self.fields)].count(verdict)
 
     @property
-    def is_witnessed(self) -> bool:
-        """Whether any witness was heard on counts or shapes."""
-        heard = (Verdict.AGREES, Verdict.EXPLAINED)
-        return any(t.verdict in heard for layer in self.layers for t in layer.testimonies)
+    def has_reference(self) -> bool:
+        """Whether any reference has counts or shapes."""
+        verified = (Verdict.AGREES, Verdict.EXPLAINED)
+        return any(t.verdict in verified for layer in self.layers for t in layer.references)
 
     @property
     def exit_code(self) -> int:
-        """0 where all differences are explained; 3 where one is not, or nothing was witnessed."""
-        return 3 if self.count(Verdict.UNEXPLAINED) or not self.is_witnessed else 0
+        """0 where all differences are explained; 3 where one is not, or there was no reference."""
+        return 3 if self.count(Verdict.UNEXPLAINED) or not self.has_reference else 0
 
 
-_ORDER = (Verdict.UNWITNESSED, Verdict.AGREES, Verdict.EXPLAINED, Verdict.UNEXPLAINED)
+_ORDER = (Verdict.NO_REFERENCE, Verdict.AGREES, Verdict.EXPLAINED, Verdict.UNEXPLAINED)
 
 
 def worst(verdicts: Iterator[Verdict]) -> Verdict:
-    """Return the gravest verdict; silence counts only where every witness is silent."""
+    """Return the worst verdict; `no witness` counts only where no reference has a figure."""
     return max(verdicts, key=_ORDER.index)

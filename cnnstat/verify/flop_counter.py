@@ -1,4 +1,4 @@
-"""PyTorch's FlopCounterMode as a witness: what it counts for each call, and what it has no formula for."""
+"""PyTorch's FlopCounterMode as a reference: what it counts for each call, and what it has no formula for."""
 
 from __future__ import annotations
 
@@ -94,12 +94,12 @@ def evidence(macs: int, inner: Inner) -> Evidence:
 
 def _unseen(inner: Inner) -> Iterator[Unseen]:
     """Yield the products that FlopCounterMode passes over."""
-    for function, arguments, _, made in inner:
+    for function, arguments, _, result in inner:
         if function._overloadpacket in flop_registry:
             continue
         namespace, _, name = function._schema.name.partition("::")
         if name in FORMULAS:
-            yield Unseen(f"{namespace}.{name}", FORMULAS[name](arguments, made))
+            yield Unseen(f"{namespace}.{name}", FORMULAS[name](arguments, result))
         elif namespace not in ("aten", "prim", "prims"):
             yield Unseen(f"{namespace}.{name}", None)
 
@@ -116,22 +116,22 @@ def _sizes(inner: Inner) -> tuple[int, int]:
     return filters, summed
 
 
-def _attention(arguments: tuple[Any, ...], made: Any) -> int:
+def _attention(arguments: tuple[Any, ...], result: Any) -> int:
     """QKᵀ and AV: every query meets every key twice, over the features of keys and of values."""
     query, key, value = arguments[:3]
     return int(math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
 
 
-def _fused_attention(arguments: tuple[Any, ...], made: Any) -> int:
+def _fused_attention(arguments: tuple[Any, ...], result: Any) -> int:
     """Four projections of every position, and both products of each position with each."""
     batch, length, features = _padded(arguments[0])
     return int(batch * length * features * (4 * features + 2 * length))
 
 
-def _fused_encoder(arguments: tuple[Any, ...], made: Any) -> int:
+def _fused_encoder(arguments: tuple[Any, ...], result: Any) -> int:
     """Attention, and both linear layers of a Transformer encoder's layer."""
     batch, length, _ = _padded(arguments[0])
-    return _fused_attention(arguments, made) + batch * length * int(arguments[14].numel() + arguments[16].numel())
+    return _fused_attention(arguments, result) + batch * length * int(arguments[14].numel() + arguments[16].numel())
 
 
 def _padded(x: Any) -> tuple[int, int, int]:
@@ -145,26 +145,26 @@ def _rows(first: Any, second: Any) -> int:
     return int(first.numel() * second.shape[-1])
 
 
-def _recurrent_layer(arguments: tuple[Any, ...], made: Any) -> int:
+def _recurrent_layer(arguments: tuple[Any, ...], result: Any) -> int:
     """Both weight matrices of all gates, once for every step of every sequence."""
     steps = math.prod(arguments[0].shape[:-1])
     return int(steps * (arguments[1].numel() + arguments[2].numel()))
 
 
-def _fused_recurrent(arguments: tuple[Any, ...], made: Any) -> int:
+def _fused_recurrent(arguments: tuple[Any, ...], result: Any) -> int:
     """All weight matrices, once for every step of every sequence."""
     weights = next(item for item in arguments if isinstance(item, (list, tuple)) and len(item) > 2)
     return int(math.prod(arguments[0].shape[:-1]) * sum(w.numel() for w in weights if w.dim() == 2))
 
 
-def _deformable(arguments: tuple[Any, ...], made: Any) -> int:
+def _deformable(arguments: tuple[Any, ...], result: Any) -> int:
     """A convolution's count: every output sums its group's kernel."""
-    return int(made.numel() * math.prod(arguments[1].shape[1:]))
+    return int(result.numel() * math.prod(arguments[1].shape[1:]))
 
 
-def _trilinear(arguments: tuple[Any, ...], made: Any) -> int:
+def _trilinear(arguments: tuple[Any, ...], result: Any) -> int:
     """The three factors are expanded to one common shape, each element of which is one term of the sum."""
-    # On shapes alone: an operation on tensors here would be heard as the model's.
+    # On shapes alone: an operation on tensors here would be counted as the model's.
     first, weight, second, *expands = arguments[:6]
     shapes = []
     for tensor, axes in zip((first, weight, second), expands):
@@ -176,13 +176,13 @@ def _trilinear(arguments: tuple[Any, ...], made: Any) -> int:
 
 
 FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
-    "mv": lambda arguments, made: arguments[0].numel(),
-    "addmv": lambda arguments, made: arguments[1].numel(),
-    "addmv_": lambda arguments, made: arguments[1].numel(),
-    **dict.fromkeys(("addmm_", "baddbmm_", "addbmm", "addbmm_"), lambda arguments, made: _rows(*arguments[1:3])),
-    **dict.fromkeys(("_int_mm", "_grouped_mm"), lambda arguments, made: _rows(*arguments[:2])),
-    "dot": lambda arguments, made: arguments[0].numel(),
-    "vdot": lambda arguments, made: arguments[0].numel(),
+    "mv": lambda arguments, result: arguments[0].numel(),
+    "addmv": lambda arguments, result: arguments[1].numel(),
+    "addmv_": lambda arguments, result: arguments[1].numel(),
+    **dict.fromkeys(("addmm_", "baddbmm_", "addbmm", "addbmm_"), lambda arguments, result: _rows(*arguments[1:3])),
+    **dict.fromkeys(("_int_mm", "_grouped_mm"), lambda arguments, result: _rows(*arguments[:2])),
+    "dot": lambda arguments, result: arguments[0].numel(),
+    "vdot": lambda arguments, result: arguments[0].numel(),
     "_trilinear": _trilinear,
     "mkldnn_rnn_layer": _recurrent_layer,
     "lstm": _fused_recurrent,
@@ -190,7 +190,7 @@ FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
     "rnn_tanh": _fused_recurrent,
     "rnn_relu": _fused_recurrent,
     "deform_conv2d": _deformable,
-    "affine_grid_generator": lambda arguments, made: made.numel() * (made.shape[-1] + 1),
+    "affine_grid_generator": lambda arguments, result: result.numel() * (result.shape[-1] + 1),
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_fused_attention_overrideable": _attention,
     "_native_multi_head_attention": _fused_attention,
@@ -210,9 +210,9 @@ class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one operation and keep it."""
-        made = func(*args, **(kwargs or {}))
-        self.inner.append((func, args, kwargs or {}, made))
-        return made
+        result = func(*args, **(kwargs or {}))
+        self.inner.append((func, args, kwargs or {}, result))
+        return result
 
 
 @contextmanager
@@ -227,7 +227,7 @@ def fused_evidence(run: Callable[[], Any]) -> Evidence:
     tally = _Tally()
     with FlopMeter() as meter, tally:
         run()
-        return tally.found + Evidence(meter.macs())
+        return tally.total + Evidence(meter.macs())
 
 
 class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
@@ -235,15 +235,15 @@ class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in 
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.found: Evidence = Evidence()
+        self.total: Evidence = Evidence()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one operation and note its facts."""
-        made = func(*args, **(kwargs or {}))
-        self.found += evidence(0, [(func, args, kwargs or {}, made)])
-        return made
+        result = func(*args, **(kwargs or {}))
+        self.total += evidence(0, [(func, args, kwargs or {}, result)])
+        return result
 
 
 @contextmanager

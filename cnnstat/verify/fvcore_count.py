@@ -1,4 +1,4 @@
-"""fvcore's FlopCountAnalysis as a witness: every operation of its trace, with its module and both counts."""
+"""fvcore's FlopCountAnalysis as a reference: every operation of its trace, with its module and both counts."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import nn
 
 from cnnstat.pytorch.calls import words
 from cnnstat.pytorch.example import ExampleTensors
-from cnnstat.verify.forward_shapes import spec_inputs
-from cnnstat.verify.subject import Subject
+from cnnstat.verify.forward_pass import spec_inputs
+from cnnstat.verify.model_under_test import ModelUnderTest
 
 CONVENTION = "multiply-accumulates of products, and its own estimates for norms, resizing and adaptive pooling"
 
@@ -33,7 +33,7 @@ PRODUCTS = words(
 
 
 class FvcoreError(Exception):
-    """Why fvcore could not be heard."""
+    """Why fvcore did not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class Operation:
         return self.kind in PRODUCTS
 
 
-def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
-    """Return what fvcore sees, in order; raises FvcoreError where it cannot be heard.
+def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
+    """Return what fvcore sees, in order; raises FvcoreError where it cannot run.
 
     It needs a model in memory and positional arguments.
     """
@@ -69,26 +69,26 @@ def fvcore_operations(subject: Subject) -> tuple[Operation, ...]:
             from fvcore.nn import FlopCountAnalysis
     except ImportError:
         raise FvcoreError("fvcore is not installed; pip install fvcore") from None
-    if subject.why_not_real:
-        raise FvcoreError(f"it needs a real forward pass: {subject.why_not_real}")
-    module = subject.module(real=True)
+    if model.why_not_real:
+        raise FvcoreError(f"it needs a real forward pass: {model.why_not_real}")
+    module = model.module(real=True)
     from cnnstat.pytorch.model_isolation import preserved, substituted
     from cnnstat.pytorch.module_stack import modules_of
 
     with preserved(modules_of(module)), substituted(modules_of(module), None), torch.no_grad(), _quiet():
-        module.train(subject.mode == "train")
-        heard: list[Operation] = []
+        module.train(model.mode == "train")
+        operations: list[Operation] = []
         try:
-            analysis = FlopCountAnalysis(module, _arguments(subject, module))
-            analysis.set_op_handle(**_listeners(analysis, heard))
+            analysis = FlopCountAnalysis(module, _arguments(model, module))
+            analysis.set_op_handle(**_handles(analysis, operations))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             analysis.total()
         except FvcoreError:
             raise
         except Exception as error:
-            said = " ".join(str(error).split())[:160]
-            raise FvcoreError(f"could not run: {type(error).__name__}{': ' * bool(said)}{said}") from error
-    return (*heard, *_foreign(analysis._analyze().unsupported_ops))
+            message = " ".join(str(error).split())[:160]
+            raise FvcoreError(f"could not run: {type(error).__name__}{': ' * bool(message)}{message}") from error
+    return (*operations, *_foreign(analysis._analyze().unsupported_ops))
 
 
 def _foreign(unsupported: Mapping[str, Mapping[str, int]]) -> Iterator[Operation]:
@@ -110,16 +110,16 @@ def _handled() -> frozenset[str]:
     return frozenset((*(f"aten::{kind}" for kind in PRODUCTS), "torchvision::deform_conv2d"))
 
 
-def _arguments(subject: Subject, module: nn.Module) -> tuple[Any, ...]:
+def _arguments(model: ModelUnderTest, module: nn.Module) -> tuple[Any, ...]:
     """Return the arguments of the forward pass, in order."""
-    if subject.example is None:
-        return tuple(spec_inputs(subject.graph, None))
-    dtype = getattr(torch, subject.graph.dtype)
-    made = ExampleTensors(subject.example, module, dtype, None)
-    if not made.keywords:
-        return made.arguments
+    if model.example is None:
+        return tuple(spec_inputs(model.graph, None))
+    dtype = getattr(torch, model.graph.dtype)
+    values = ExampleTensors(model.example, module, dtype, None)
+    if not values.keywords:
+        return values.arguments
     try:
-        bound = inspect.signature(module.forward).bind(*made.arguments, **made.keywords)
+        bound = inspect.signature(module.forward).bind(*values.arguments, **values.keywords)
     except (TypeError, ValueError):
         raise FvcoreError("could not run: it takes no keyword arguments") from None
     if bound.kwargs:
@@ -141,23 +141,23 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _listeners(analysis: Any, heard: list[Operation]) -> dict[str, Callable[..., Any]]:
+def _handles(analysis: Any, operations: list[Operation]) -> dict[str, Callable[..., Any]]:
     """Return a handle for each operation that fvcore counts or that is a product: fvcore's own, and a note of it."""
     own = dict(analysis._op_handles)
     kinds = {*own, *_handled()}
-    return {kind: _listener(kind.partition("::")[2], own.get(kind), heard) for kind in kinds}
+    return {kind: _noting_handle(kind.partition("::")[2], own.get(kind), operations) for kind in kinds}
 
 
-def _listener(kind: str, handle: Callable[..., Any] | None, heard: list[Operation]) -> Callable[..., Any]:
-    """Return fvcore's handle with a note of what it said."""
+def _noting_handle(kind: str, handle: Callable[..., Any] | None, operations: list[Operation]) -> Callable[..., Any]:
+    """Return fvcore's handle that also notes the operation."""
 
     def listen(inputs: list[Any], outputs: list[Any]) -> Any:
-        said = handle(inputs, outputs) if handle is not None else 0
-        counted = None if handle is None else int(sum(said.values()) if hasattr(said, "values") else said)
+        count = handle(inputs, outputs) if handle is not None else 0
+        counted = None if handle is None else int(sum(count.values()) if hasattr(count, "values") else count)
         scope = outputs[0].node().scopeName().split("/")[-1]
         sizes = math.prod(_shape(inputs[0]) or (0,)), math.prod(_shape(outputs[0]) or (0,))
-        heard.append(Operation(scope, kind, counted, _product(kind, inputs, outputs, counted), *sizes))
-        return said
+        operations.append(Operation(scope, kind, counted, _product(kind, inputs, outputs, counted), *sizes))
+        return count
 
     return listen
 

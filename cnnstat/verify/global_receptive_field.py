@@ -1,4 +1,4 @@
-"""Gradients as a witness of "whole input": what reads all of a local feature map reaches all that the map reads."""
+"""Gradients as a reference for "whole input": what reads all of a local feature map reaches all that the map reads."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def positions(analysis: Analysis, edge: Edge) -> tuple[tuple[int, ...], tuple[in
     number = edge.value - analysis.graph.arity
     outputs: tuple[Shape, ...] = analysis.values.outputs[edge.value]
     reads = analysis.graph.nodes[number].op.window(analysis.values.inputs[number], outputs)
-    kept = {place for axes in reads for place, entry in enumerate(axes) if entry and not isinstance(entry[1], Whole)}
-    places = tuple(place for place in range(len(outputs[0])) if place not in kept)
+    own = {place for axes in reads for place, entry in enumerate(axes) if entry and not isinstance(entry[1], Whole)}
+    places = tuple(place for place in range(len(outputs[0])) if place not in own)
     return places, tuple((outputs[0][place] - 1) // 2 for place in places)
 
 

@@ -1,4 +1,4 @@
-"""Reasons: the conventions and gaps of the witnesses, each with the number that it accounts for.
+"""Known differences: the conventions and gaps of the references, each with the number that it accounts for.
 
 A difference is explained only where the reasons account for it to the last multiply-accumulate.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cnnstat.ir.op import Op, Shapes, numel
-from cnnstat.verify.findings import Testimony, Verdict
+from cnnstat.verify.findings import ReferenceCount, Verdict
 from cnnstat.verify.flop_counter import Evidence
 from cnnstat.verify.fvcore_count import Operation
 
@@ -46,77 +46,82 @@ class Call(NamedTuple):
     macs: int
 
 
-def flop_counter_testimony(call: Call, found: Evidence) -> Testimony:
-    """Return what FlopCounterMode says of one call, and why it says so."""
-    if found.macs == call.macs:
-        return _silent_together(call, found)
-    unseen = tuple(dict.fromkeys(part.function for part in found.unseen))
-    known = [part.macs for part in found.unseen if part.macs is not None]
-    if known and len(known) == len(found.unseen) and found.macs + sum(known) == call.macs:
+def flop_counter_reference(call: Call, evidence: Evidence) -> ReferenceCount:
+    """Return FlopCounterMode's count of one call, and why it differs."""
+    if evidence.macs == call.macs:
+        return _equal_count(call, evidence)
+    unseen = tuple(dict.fromkeys(part.function for part in evidence.unseen))
+    known = [part.macs for part in evidence.unseen if part.macs is not None]
+    if known and len(known) == len(evidence.unseen) and evidence.macs + sum(known) == call.macs:
         reason = f"FlopCounterMode has no formula for {_listed(unseen)}"
-        return Testimony(found.macs, Verdict.EXPLAINED, (reason,))
-    if found.macs == 0 and found.summed == call.macs:
+        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (reason,))
+    if evidence.macs == 0 and evidence.summed == call.macs:
         reason = "the products are written out element by element and summed, which FlopCounterMode does not count"
-        return Testimony(0, Verdict.EXPLAINED, (reason,))
-    if _is_sparse(call, found):
+        return ReferenceCount(0, Verdict.EXPLAINED, (reason,))
+    if _is_sparse(call, evidence):
         reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
-        return Testimony(found.macs, Verdict.EXPLAINED, (reason,))
-    if unseen and len(known) < len(found.unseen):
+        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (reason,))
+    if unseen and len(known) < len(evidence.unseen):
         reason = f"FlopCounterMode has no formula for {_listed(unseen)}, and neither has cnnstat"
-        return Testimony(found.macs, Verdict.UNWITNESSED, (reason,))
-    return Testimony(found.macs, Verdict.UNEXPLAINED, ("FlopCounterMode counts differently, for no known reason",))
+        return ReferenceCount(evidence.macs, Verdict.NO_REFERENCE, (reason,))
+    return ReferenceCount(
+        evidence.macs, Verdict.UNEXPLAINED, ("FlopCounterMode counts differently, for no known reason",)
+    )
 
 
-def _silent_together(call: Call, found: Evidence) -> Testimony:
-    """Return the testimony of a count that is equal; an op that nobody counts is not witnessed."""
-    if call.op.modelled or not any(part.macs is None for part in found.unseen):
-        return Testimony(found.macs)
-    names = _listed(dict.fromkeys(part.function for part in found.unseen))
-    return Testimony(None, Verdict.UNWITNESSED, (f"nobody has a formula for {names}",))
+def _equal_count(call: Call, evidence: Evidence) -> ReferenceCount:
+    """Return the reference of a count that is equal; an op that nobody counts has no reference."""
+    if call.op.modelled or not any(part.macs is None for part in evidence.unseen):
+        return ReferenceCount(evidence.macs)
+    names = _listed(dict.fromkeys(part.function for part in evidence.unseen))
+    return ReferenceCount(None, Verdict.NO_REFERENCE, (f"nobody has a formula for {names}",))
 
 
-def _is_sparse(call: Call, found: Evidence) -> bool:
+def _is_sparse(call: Call, evidence: Evidence) -> bool:
     """Whether the op stores fewer filter elements than PyTorch convolves with, by the ratio of the counts."""
     stored = numel(call.op.weights(call.inputs).get("weight", ()))
-    return 0 < stored < found.filters and found.macs * stored == call.macs * found.filters
+    return 0 < stored < evidence.filters and evidence.macs * stored == call.macs * evidence.filters
 
 
-def fvcore_testimony(calls: Iterable[Call], operations: Iterable[Operation], *, is_used: bool = True) -> Testimony:
-    """Return what fvcore says of one or more calls that are one group to it.
+def fvcore_reference(calls: Iterable[Call], operations: Iterable[Operation], *, is_used: bool = True) -> ReferenceCount:
+    """Return fvcore's count of one or more calls that are one group to it.
 
     is_used: whether a result of the network depends on them; fvcore's trace drops what is not used.
     """
     calls, operations = tuple(calls), tuple(operations)
     ours, theirs = sum(call.macs for call in calls), sum(each.counted or 0 for each in operations)
     if not operations and not is_used and ours:
-        return Testimony(0, Verdict.EXPLAINED, ("nothing uses the result, and fvcore's trace leaves such calls out",))
+        return ReferenceCount(
+            0, Verdict.EXPLAINED, ("nothing uses the result, and fvcore's trace leaves such calls out",)
+        )
     reasons, accounted = [], theirs
     for each in operations:
-        said = _why(each)
-        if said is not None:
-            reasons.append(said[0])
-            accounted += said[1]
+        if (difference := _why(each)) is not None:
+            reasons.append(difference[0])
+            accounted += difference[1]
     if accounted == ours:
         verdict = Verdict.EXPLAINED if theirs != ours else Verdict.AGREES
-        return Testimony(theirs, verdict, tuple(dict.fromkeys(reasons)) if theirs != ours else ())
+        return ReferenceCount(theirs, verdict, tuple(dict.fromkeys(reasons)) if theirs != ours else ())
     return _unaccounted(calls, operations, ours, theirs)
 
 
-def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], ours: int, theirs: int) -> Testimony:
-    """Return the testimony of a difference that no single operation accounts for."""
+def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], ours: int, theirs: int) -> ReferenceCount:
+    """Return the reference of a difference that no single operation accounts for."""
     (first, *others) = calls
     if not others and theirs == 0 and isinstance(products := _written_out(first, operations), str):
-        return Testimony(0, Verdict.EXPLAINED, (products,))
+        return ReferenceCount(0, Verdict.EXPLAINED, (products,))
     stored = numel(first.op.weights(first.inputs).get("weight", ()))
     if not others and first.op.torch == "" and stored and theirs > ours > 0 and theirs * stored % ours == 0:
         dense = theirs * stored // ours
         if any(each.kind == "_convolution" for each in operations) and dense > stored:
             reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
-            return Testimony(theirs, Verdict.EXPLAINED, (reason,))
+            return ReferenceCount(theirs, Verdict.EXPLAINED, (reason,))
     unknown = _listed(dict.fromkeys(each.kind for each in operations if each.product is None))
     if unknown:
-        return Testimony(theirs, Verdict.UNWITNESSED, (f"fvcore does not know {unknown}, nor how much it would be",))
-    return Testimony(theirs, Verdict.UNEXPLAINED, ("fvcore counts differently, for no known reason",))
+        return ReferenceCount(
+            theirs, Verdict.NO_REFERENCE, (f"fvcore does not know {unknown}, nor how much it would be",)
+        )
+    return ReferenceCount(theirs, Verdict.UNEXPLAINED, ("fvcore counts differently, for no known reason",))
 
 
 def _written_out(call: Call, operations: tuple[Operation, ...]) -> str | None:

@@ -9,6 +9,6 @@ pytest.importorskip("torch")
 
 @pytest.fixture(autouse=True)
 def _cheap_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    from cnnstat.verify import gradient_field
+    from cnnstat.verify import receptive_field_check
 
-    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 16 * 2**20)
+    monkeypatch.setattr(receptive_field_check, "MAX_FIELD_BYTES", 16 * 2**20)

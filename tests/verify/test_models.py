@@ -56,7 +56,7 @@ def layer(found, name):
 
 
 def total(found, witness):
-    return next(t for t in found.totals if t.figure == "MACs" and t.witness == witness).theirs
+    return next(t for t in found.totals if t.figure == "MACs" and t.reference == witness).theirs
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -74,7 +74,7 @@ def test_shapes_alone_are_witness_enough(name):
 
 def test_a_path_that_values_decide_is_not_witnessed_on_shapes_alone():
     found = verify("Decided", run=False)
-    assert (found.exit_code, found.is_witnessed) == (3, False)
+    assert (found.exit_code, found.has_reference) == (3, False)
 
 
 def test_the_model_is_left_as_it_was():
@@ -129,7 +129,7 @@ def test_fused_kernels_that_flop_counter_has_no_formula_for_are_named():
         found = cnnstat.verify(models.Scaled(), shape)
         assert found.exit_code == 0
         assert layer(found, "scaled_dot_product_attention").flop_counter.value == found.analysis.totals.macs
-        alone = next((t.theirs for t in found.totals if t.witness == "FlopCounterMode alone"), None)
+        alone = next((t.theirs for t in found.totals if t.reference == "FlopCounterMode alone"), None)
         assert alone is None or (alone.value == 0 and "scaled_dot_product" in alone.reasons[0])
 
 
@@ -162,12 +162,12 @@ def test_one_sequence_costs_what_a_batch_of_one_costs():
 
 
 def test_a_failure_of_flop_counter_alone_is_told(monkeypatch):
-    from cnnstat.verify import fused_flops
+    from cnnstat.verify import forward_pass
 
     def fail(run):
         raise RuntimeError("it cannot")
 
-    monkeypatch.setattr(fused_flops, "fused_evidence", fail)
+    monkeypatch.setattr(forward_pass, "fused_evidence", fail)
     found = verify("Attention")
     alone = total(found, "FlopCounterMode alone")
     assert (alone.value, alone.verdict.value) == (None, "no witness")
@@ -222,7 +222,7 @@ def test_without_fvcore_the_others_are_heard(monkeypatch):
     monkeypatch.setitem(sys.modules, "fvcore.nn", None)
     found = verify("Shared")
     assert found.exit_code == 0
-    assert [w.silence for w in found.witnesses] == ["", "fvcore is not installed; pip install fvcore", ""]
+    assert [w.problem for w in found.references] == ["", "fvcore is not installed; pip install fvcore", ""]
 
 
 @pytest.mark.parametrize("run", [True, False])
@@ -266,19 +266,19 @@ def test_calls_that_do_something_only_sometimes_keep_their_place(name):
 
 
 def test_memory_is_that_of_the_layers_up_to_the_last_local_one(monkeypatch):
-    from cnnstat.verify import gradient_field
+    from cnnstat.verify import receptive_field_check
 
-    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 * 4)
+    monkeypatch.setattr(receptive_field_check, "MAX_FIELD_BYTES", 8 * 64 * 4)
     fields = verify("Rigid").fields
     assert [field.gradient for field in fields] == [((12, 15), (12, 15)), ((16, 19), (16, 19))]
 
 
 def test_a_network_of_one_size_may_take_four_times_as_much(monkeypatch):
-    from cnnstat.verify import gradient_field
+    from cnnstat.verify import receptive_field_check
 
-    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64)
+    monkeypatch.setattr(receptive_field_check, "MAX_FIELD_BYTES", 8 * 64)
     assert verify("Rigid").fields
-    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 8 * 64 - 1)
+    monkeypatch.setattr(receptive_field_check, "MAX_FIELD_BYTES", 8 * 64 - 1)
     (note,) = verify("Rigid").notes
     assert note.startswith("receptive field not checked: its tensors take 0 MiB with an input of 1×3×32×32")
 

@@ -159,8 +159,8 @@ def test_a_pass_with_other_layers_than_the_trace_is_no_witness():
             return self.layer(x) if len(calls) == 1 else self.layer(self.layer(x))
 
     found = cnnstat.verify(Moody(), (1, 4))
-    assert (found.exit_code, found.is_witnessed) == (3, False)
-    assert found.witnesses[0].silence == "could not run: it calls other layers than the trace did"
+    assert (found.exit_code, found.has_reference) == (3, False)
+    assert found.references[0].problem == "could not run: it calls other layers than the trace did"
 
 
 def test_a_custom_operation_that_nobody_counts_is_said():

@@ -18,9 +18,9 @@ FIELDS = (*SMALL, "alexnet", "resnet18", "unet")
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_zoo(name, monkeypatch):
-    from cnnstat.verify import gradient_field
+    from cnnstat.verify import receptive_field_check
 
-    monkeypatch.setattr(gradient_field, "MAX_FIELD_BYTES", 128 * 2**20 if name in FIELDS else 0)
+    monkeypatch.setattr(receptive_field_check, "MAX_FIELD_BYTES", 128 * 2**20 if name in FIELDS else 0)
     found = cnnstat.verify(name, run=name in SMALL)
     assert found.exit_code == 0
     assert all(layer.flop_counter.value is not None and layer.made == layer.shapes for layer in found.layers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cnnstat.verify.forward_shapes import Run
+from cnnstat.verify.forward_pass import Run
 from cnnstat.verify.fvcore_count import Operation
 
 KINDS = {
@@ -82,7 +82,7 @@ def _split(members: list[int], operations: list[Operation], runs: Sequence[Run])
                 left.remove(each)
     if left:
         return [Group(tuple(members), tuple(operations))]
-    return [Group((number,), tuple(found)) for number, found in own.items()]
+    return [Group((number,), tuple(theirs)) for number, theirs in own.items()]
 
 
 def _kinds(function: str) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Subject: the network under test, with its analysis and everything needed to run it."""
+"""ModelUnderTest: the network under test, with its analysis and everything needed to run it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_REAL_MACS = 100 * 10**9
 
 
 @dataclass(eq=False)
-class Subject:
+class ModelUnderTest:
     """A network: its analysis, and how to get a module and arguments for it.
 
     build: returns the module with its initial weights (True) or without memory (False).
@@ -38,7 +38,7 @@ class Subject:
     example: Example | None = None
     dtype: str | None = None
     mode: str = "eval"
-    resized: Callable[[Mapping[str, tuple[int, ...]]], Subject] | None = None
+    resized: Callable[[Mapping[str, tuple[int, ...]]], ModelUnderTest] | None = None
     may_run: bool = True
     _modules: dict[bool, nn.Module] = field(default_factory=dict)
 
@@ -65,8 +65,8 @@ class Subject:
         if needed > MAX_REAL_BYTES:
             return f"it needs {needed / 2**30:.1f} GiB, and the limit is {MAX_REAL_BYTES // 2**30} GiB"
         if self.analysis.totals.macs > MAX_REAL_MACS:
-            said = f"{self.analysis.totals.macs / 1e9:,.0f} G multiply-accumulates"
-            return f"it takes {said}, and the limit is {MAX_REAL_MACS // 10**9} G"
+            macs = f"{self.analysis.totals.macs / 1e9:,.0f} G multiply-accumulates"
+            return f"it takes {macs}, and the limit is {MAX_REAL_MACS // 10**9} G"
         if any("upper bound" in note for note in self.analysis.warnings):
             return "values decide how much this model keeps, and the counts are those of keeping everything"
         if self.example is not None and self._is_without_memory():
@@ -91,47 +91,47 @@ def _quiet_and_seeded() -> Iterator[None]:
         yield
 
 
-def subject_of(model: ModelReference, graph: Graph, *, may_run: bool) -> Subject:
-    """Return the subject of a model whose graph is known: its own module, else the one that is built from its graph."""
+def model_under_test(model: ModelReference, graph: Graph, *, may_run: bool) -> ModelUnderTest:
+    """Return what is needed to verify a model: its graph, and its own module or one that is built from the graph."""
     if isinstance(model, ModuleReference):
         return _own_module(model, graph, may_run)
     return _built_module(model, graph, may_run)
 
 
-def _built_module(model: ModelReference, graph: Graph, may_run: bool) -> Subject:
-    """Return the subject of a model that is only a graph, which cnnstat.build can make a module of."""
+def _built_module(model: ModelReference, graph: Graph, may_run: bool) -> ModelUnderTest:
+    """Return what is needed to verify a model that is only a graph, which cnnstat.build can make a module of."""
     mode = model.request.mode
 
     def build(is_real: bool) -> Network:
         network = build_network(graph, None if is_real else "meta", None)
         return network.train(mode == "train")
 
-    def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
+    def resized(sizes: Mapping[str, tuple[int, ...]]) -> ModelUnderTest:
         other = model.with_inputs({name: InputShape(shape) for name, shape in sizes.items()})
         return _built_module(other, other.load(), may_run)
 
-    return Subject(analyze_graph(graph), build, None, None, mode, resized if model.can_change_inputs else None, may_run)
+    return ModelUnderTest(
+        analyze_graph(graph), build, None, None, mode, resized if model.can_change_inputs else None, may_run
+    )
 
 
-def _own_module(model: ModuleReference, graph: Graph, may_run: bool) -> Subject:
-    """Return the subject of a PyTorch model."""
+def _own_module(model: ModuleReference, graph: Graph, may_run: bool) -> ModelUnderTest:
+    """Return what is needed to verify a PyTorch model."""
     example = as_traced(model.examples(), graph)
     dtype, mode = model.request.dtype, model.request.mode
 
     def build(is_real: bool) -> nn.Module:
         return model.build(initialized=is_real)
 
-    subject = Subject(analyze_graph(graph), build, example, dtype, mode, None, may_run)
+    tested = ModelUnderTest(analyze_graph(graph), build, example, dtype, mode, None, may_run)
 
-    def resized(sizes: Mapping[str, tuple[int, ...]]) -> Subject:
+    def resized(sizes: Mapping[str, tuple[int, ...]]) -> ModelUnderTest:
         from cnnstat.pytorch.trace import trace
 
         other = with_sizes(example, graph, sizes)
-        module = subject.module(real=subject.why_not_real == "")
+        module = tested.module(real=tested.why_not_real == "")
         retraced = trace(module, other, name=graph.name, source=graph.source, dtype=dtype, mode=mode, may_run=False)
-        return replace(
-            subject, analysis=analyze_graph(retraced), example=other, resized=None, _modules=subject._modules
-        )
+        return replace(tested, analysis=analyze_graph(retraced), example=other, resized=None, _modules=tested._modules)
 
-    subject.resized = resized
-    return subject
+    tested.resized = resized
+    return tested

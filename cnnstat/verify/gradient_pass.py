@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 from torch import Tensor
+from torch.utils import checkpoint
 
 from cnnstat.ir.graph import Edge
 from cnnstat.pytorch.builder import Builder
@@ -19,11 +22,10 @@ from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import tensors_in
 from cnnstat.pytorch.trace import trace_with
-from cnnstat.verify.checkpoints import without_checkpoints
 from cnnstat.verify.flop_counter import unfused
-from cnnstat.verify.forward_shapes import spec_inputs
+from cnnstat.verify.forward_pass import spec_inputs
+from cnnstat.verify.model_under_test import ModelUnderTest
 from cnnstat.verify.nan_gradients import NanGradients, keep_saved_tensors, ones, run_function
-from cnnstat.verify.subject import Subject
 
 
 class FieldError(Exception):
@@ -37,12 +39,12 @@ class Gradients(NamedTuple):
     results: dict[Edge, Tensor]
 
 
-def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
+def run_with_gradients(model: ModelUnderTest, edges: Sequence[Edge]) -> Gradients:
     """Run the network so that gradients tell what is read; raises FieldError where it cannot be.
 
     Where a gate with global context stands beside a local field, what has seen everything is left out.
     """
-    analysis = subject.analysis
+    analysis = model.analysis
     cut = frozenset[int]()
     if any(field.global_context for edge in edges if (field := analysis.fields.of(*edge)) is not None):
         nodes = range(analysis.graph.arity, edges[-1].value)
@@ -50,37 +52,37 @@ def run_with_gradients(subject: Subject, edges: Sequence[Edge]) -> Gradients:
         local = {value for value in nodes if any(analysis.fields.traces[value][0].tracks)}
         cut = frozenset(value for value in nodes if value not in local and analysis.fields.sees_whole_input(value))
     # Weights are taken for ones, so that they need no memory; a PyTorch model may read its buffers' values.
-    module = subject.module(real=subject.why_not_real == "" and subject.example is not None)
+    module = model.module(real=model.why_not_real == "" and model.example is not None)
     try:
         with unfused(), keep_saved_tensors():
             if isinstance(module, Network):
-                return _run_network(module, subject, edges, cut)
-            return _run_model(module, subject, edges, cut)
+                return _run_network(module, model, edges, cut)
+            return _run_model(module, model, edges, cut)
     except FieldError:
         raise
     except Exception as error:
-        said = " ".join(str(error).split())[:160]
-        raise FieldError(f"gradients cannot be followed through it ({type(error).__name__}: {said})") from error
+        message = " ".join(str(error).split())[:160]
+        raise FieldError(f"gradients cannot be followed through it ({type(error).__name__}: {message})") from error
 
 
-def _run_network(network: Network, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
+def _run_network(network: Network, model: ModelUnderTest, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
     """Run the module of a spec, layer by layer."""
-    tensors = spec_inputs(subject.graph, None)
+    tensors = spec_inputs(model.graph, None)
     alive = {Edge(number): tensor for number, tensor in enumerate(tensors)}
-    kept: dict[Edge, Tensor] = {}
+    results: dict[Edge, Tensor] = {}
     with torch.enable_grad():
         inputs = _leaves(tensors)
     with torch.enable_grad(), NanGradients():
         for path, reads, makes, frees in network.steps:
-            made = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
-            for edge, tensor in zip(makes, made):
+            outputs = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
+            for edge, tensor in zip(makes, outputs):
                 alive[edge] = tensor.detach() if edge.value in cut else tensor
-                kept.update({edge: tensor} if edge in edges else {})
+                results.update({edge: tensor} if edge in edges else {})
             for edge in frees:
                 del alive[edge]
-            if edges[-1] in kept:
+            if edges[-1] in results:
                 break
-    return Gradients(inputs, kept)
+    return Gradients(inputs, results)
 
 
 def _leaves(inputs: list[Tensor]) -> list[Tensor]:
@@ -121,9 +123,9 @@ class GradientRecorder(Recorder):
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call makes, in ones that tell what was read."""
-        made = run_function(function, arguments, keywords)
+        result = run_function(function, arguments, keywords)
         is_copied = function_name(function) == LAYOUT and self._comes_copy()
-        return ones(made) if is_copied and made is arguments[0] else made
+        return ones(result) if is_copied and result is arguments[0] else result
 
     def is_unchanged(self, name: str, first: Tensor, results: tuple[Tensor, ...]) -> bool:
         """Whether a call did nothing; a change of layout happens where the graph has it, as layouts here are others."""
@@ -151,7 +153,7 @@ class GradientRecorder(Recorder):
             raise _Done
 
     def _kept(self, tensor: Tensor) -> Tensor:
-        """Return a copy of a tensor that will be cut off; the trace must not hear of it."""
+        """Return a copy of a tensor that will be cut off; the trace must not record it."""
         self.inner = []
         try:
             return ones(tensor)
@@ -159,20 +161,48 @@ class GradientRecorder(Recorder):
             self.inner = None
 
 
-def _run_model(module: Any, subject: Subject, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
+def _run_model(module: Any, model: ModelUnderTest, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
     """Run a PyTorch model; raises FieldError where this run has other layers than the graph."""
     recorders: list[GradientRecorder] = []
-    kinds = tuple(node.op.kind for node in subject.graph.nodes)
+    kinds = tuple(node.op.kind for node in model.graph.nodes)
 
     def listen(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
         recorders.append(GradientRecorder(builder, stack, inputs, edges, cut, kinds))
         return recorders[0]
 
-    assert subject.example is not None
-    with without_checkpoints(), contextlib.suppress(_Done):
-        trace_with(module, subject.example, listen, dtype=None, mode=subject.mode, real=True, gradients=True)
-    made = recorders[0].builder.nodes
-    is_same = tuple(draft.op.kind for draft in made) == kinds[: len(made)]
+    assert model.example is not None
+    with without_checkpoints(), suppress(_Done):
+        trace_with(module, model.example, listen, dtype=None, mode=model.mode, real=True, gradients=True)
+    calls = recorders[0].builder.nodes
+    is_same = tuple(draft.op.kind for draft in calls) == kinds[: len(calls)]
     if len(recorders[0].results) < len(edges) or not is_same:
         raise FieldError("run with gradients, it does not call the same layers")
     return Gradients(recorders[0].inputs, recorders[0].results)
+
+
+# Activation checkpoints, which would run parts again on the way back --------------------------------------------------
+
+
+def _followed(*arguments: Any, **keywords: Any) -> Iterator[None]:
+    """Do nothing before and after a checkpointed part."""
+    yield
+
+
+def _called(function: Callable[..., Any], preserve: bool, *arguments: Any) -> Any:
+    """Return what a checkpointed part makes."""
+    return function(*arguments)
+
+
+@contextmanager
+def without_checkpoints() -> Iterator[None]:
+    """Let checkpointed parts run as if they were not, whatever name a model knows `checkpoint` by.
+
+    What PyTorch does before and after such a part has other names in other releases; where none is known, gradients
+    that do not come through are told of.
+    """
+    inner = [name for name in vars(checkpoint) if name.startswith("_checkpoint_without_reentrant_generator")]
+    with ExitStack() as stack:
+        for name in inner:
+            stack.enter_context(patch.object(checkpoint, name, _followed))
+        stack.enter_context(patch.object(checkpoint, "CheckpointFunction", SimpleNamespace(apply=_called)))
+        yield

@@ -1,4 +1,4 @@
-"""Gradients as a witness of receptive fields: where a position of a feature map really reads the input."""
+"""Gradients as a reference for receptive fields: where a position of a feature map really reads the input."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge
 from cnnstat.verify.findings import Box, FieldFinding, Verdict
 from cnnstat.verify.global_receptive_field import positions, whole_edges, whole_finding
-from cnnstat.verify.gradient_run import FieldError, run_with_gradients
-from cnnstat.verify.subject import Subject
+from cnnstat.verify.gradient_pass import FieldError, run_with_gradients
+from cnnstat.verify.model_under_test import ModelUnderTest
 
 MAX_FIELD_BYTES = 256 * 2**20
 """Outputs of all layers up to the last that is checked, in the largest pass that gradients are followed through."""
@@ -40,34 +40,34 @@ class TooLargeError(FieldError):
     """The run with gradients would take too much memory."""
 
 
-def check_fields(subject: Subject) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
+def check_fields(model: ModelUnderTest) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
     """Return the findings on some layers' receptive fields, and what could not be checked and why."""
-    analysis = subject.analysis
+    analysis = model.analysis
     if not any(spatial_axes(source.shape, source.dtype) for source in analysis.graph.inputs):
         return (), ()
     if any(source.dtype.startswith(("int", "uint", "bool")) for source in analysis.graph.inputs):
         return (), ("receptive field not checked: gradients do not reach whole numbers",)
     if analysis.fields.total is None:
         return (), ("receptive field not checked: every layer sees the whole input",)
-    found: list[FieldFinding] = []
+    findings: list[FieldFinding] = []
     reasons: dict[object, str] = {}
     for sizes, limit in _attempts(analysis):
         try:
-            part = _checked(subject, sizes, limit)
+            part = _checked(model, sizes, limit)
         except FieldError as error:
             reasons.setdefault(str(error) if type(error) is FieldError else type(error), str(error))
             continue
-        found += part
-        if sizes is None or _is_short(analysis, sizes) or _covers_axes(found):
+        findings += part
+        if sizes is None or _is_short(analysis, sizes) or _covers_axes(findings):
             break
-    if not found:
+    if not findings:
         return (), (f"receptive field not checked: {'; '.join(reasons.values())}",)
-    return tuple(dict.fromkeys(found)), ()
+    return tuple(dict.fromkeys(findings)), ()
 
 
-def _covers_axes(found: Sequence[FieldFinding]) -> bool:
+def _covers_axes(findings: Sequence[FieldFinding]) -> bool:
     """Whether the deepest layer's field lay wholly inside the input along every axis, in one run or another."""
-    local = [each for each in found if each.ours is not None]
+    local = [each for each in findings if each.ours is not None]
     last = [each for each in local if each.layer == local[-1].layer]
     return bool(local) and all(
         any(each.ours[axis][0] >= 0 and each.ours[axis][1] < each.shape[axis] for each in last if each.ours)
@@ -138,35 +138,35 @@ def _one_long(longs: tuple[int, ...], declared: Sequence[int], axis: int) -> tup
     )
 
 
-def _checked(subject: Subject, sizes: Mapping[str, tuple[int, ...]] | None, limit: int) -> list[FieldFinding]:
+def _checked(model: ModelUnderTest, sizes: Mapping[str, tuple[int, ...]] | None, limit: int) -> list[FieldFinding]:
     """Return the findings at some input sizes; raises FieldError where the network does not take them.
 
     limit: bytes that all layers' outputs may take.
     """
     if sizes is not None:
         try:
-            assert subject.resized is not None
-            subject = subject.resized(sizes)
+            assert model.resized is not None
+            model = model.resized(sizes)
         except (CnnstatError, AssertionError, RuntimeError, ValueError, TypeError) as error:
-            said = shorten(" ".join(str(error).split()), 160, placeholder=" …")
-            raise InputSizeError(f"the model takes no other input sizes ({said})") from error
-    needed = _needed_bytes(subject.analysis)
+            message = shorten(" ".join(str(error).split()), 160, placeholder=" …")
+            raise InputSizeError(f"the model takes no other input sizes ({message})") from error
+    needed = _needed_bytes(model.analysis)
     if needed > limit:
-        shapes = " and ".join("×".join(map(str, source.shape)) for source in subject.graph.inputs)
-        said = f"with an input of {shapes}; the limit is {limit // 2**20} MiB"
-        raise TooLargeError(f"its tensors take {needed / 2**20:,.0f} MiB {said}")
-    analysis = subject.analysis
-    run = run_with_gradients(subject, edges := _edges(analysis))
+        shapes = " and ".join("×".join(map(str, source.shape)) for source in model.graph.inputs)
+        condition = f"with an input of {shapes}; the limit is {limit // 2**20} MiB"
+        raise TooLargeError(f"its tensors take {needed / 2**20:,.0f} MiB {condition}")
+    analysis = model.analysis
+    run = run_with_gradients(model, edges := _edges(analysis))
     total = analysis.fields.total_at
     assert total is not None
     rank = len(analysis.fields.followed(*total) or ())
     inputs = [t for t, s in zip(run.inputs, analysis.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
     local = [edge for edge in edges if analysis.fields.followed(*edge) is not None]
-    found = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
+    findings = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
     for edge in (edge for edge in edges if edge not in local):
         box = reached(run.results[edge], *positions(analysis, edge), inputs)
-        found.append(whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:])))
-    return found
+        findings.append(whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:])))
+    return findings
 
 
 # Layers and positions -------------------------------------------------------------------------------------------------
@@ -268,8 +268,8 @@ def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inpu
         nan = torch.full_like(chosen, torch.nan)
         gradients = torch.autograd.grad(chosen, inputs, nan, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:160]
-        raise FieldError(f"gradients do not come through it ({type(error).__name__}: {said})") from error
+        message = " ".join(str(error).split())[:160]
+        raise FieldError(f"gradients do not come through it ({type(error).__name__}: {message})") from error
     masks = [g.ne(0).flatten(0, 1).any(0) for g in gradients if g is not None]
     masks = [mask for mask in masks if mask.any()]
     if not masks:

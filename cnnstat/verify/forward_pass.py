@@ -1,7 +1,8 @@
-"""A forward pass as a witness: what every node of the graph came from, its shapes, and what was dispatched."""
+"""A forward pass as a reference: what every node of the graph came from, its shapes, and what was dispatched."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,15 +14,17 @@ from cnnstat.ir.graph import Edge, Graph
 from cnnstat.ir.op import Shape
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import FIRST_ONLY, function_name
+from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.module_stack import ModuleStack
+from cnnstat.pytorch.model_isolation import preserved
+from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.modules.network import Network
 from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
 from cnnstat.pytorch.trace import trace_with
-from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence, unfused
-from cnnstat.verify.subject import Subject
+from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence, fused_evidence, unfused
+from cnnstat.verify.model_under_test import ModelUnderTest
 
 
 @dataclass(slots=True)
@@ -52,15 +55,15 @@ class Pass:
     is_real: bool
 
 
-def forward_pass(subject: Subject, *, real: bool) -> Pass:
+def forward_pass(model: ModelUnderTest, *, real: bool) -> Pass:
     """Run a network, on random values or on shapes alone, under FlopCounterMode; the model's errors come through."""
     with unfused():
-        if isinstance(module := subject.module(real=real), Network):
-            return _network_pass(module, subject.graph, real)
-        return _model_pass(module, subject, real)
+        if isinstance(module := model.module(real=real), Network):
+            return _network_pass(module, model.graph, real)
+        return _model_pass(module, model, real)
 
 
-def _model_pass(module: nn.Module, subject: Subject, real: bool) -> Pass:
+def _model_pass(module: nn.Module, model: ModelUnderTest, real: bool) -> Pass:
     """Run a PyTorch model."""
     recorders: list[CountingRecorder] = []
     with FlopMeter() as meter:
@@ -69,8 +72,8 @@ def _model_pass(module: nn.Module, subject: Subject, real: bool) -> Pass:
             recorders.append(CountingRecorder(builder, stack, faker, meter))
             return recorders[0]
 
-        assert subject.example is not None
-        graph = trace_with(module, subject.example, listen, dtype=subject.dtype, mode=subject.mode, real=real)
+        assert model.example is not None
+        graph = trace_with(module, model.example, listen, dtype=model.dtype, mode=model.mode, real=real)
     recorder = recorders[0]
     names = tuple(node.name for node in graph.nodes)
     runs = recorder.finished(graph)
@@ -93,7 +96,7 @@ class CountingRecorder(Recorder):
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
     ) -> None:
         """Record a call, and give its count to the node it became, or to the first node that uses its result."""
-        found = evidence(self._meter.macs(), inner)
+        evidence_of_call = evidence(self._meter.macs(), inner)
         works = list(self.builder.ownership.works)
         super().record(function, arguments, keywords, made, inner)
         after = self.builder.ownership.works
@@ -101,7 +104,7 @@ class CountingRecorder(Recorder):
             self.runs.append(Run(draft.where.path, draft.function))
             for number, (before, now) in enumerate(zip(works, after)):
                 if before != now:
-                    found += self._on_weights.pop(number, Evidence())
+                    evidence_of_call += self._on_weights.pop(number, Evidence())
         name = function_name(function)
         results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(made))
         if name in FIRST_ONLY:
@@ -109,11 +112,11 @@ class CountingRecorder(Recorder):
         if self._is_new(results):
             run = self.runs[-1]
             run.shapes, run.dtypes = tuple(map(shape_of, results)), tuple(map(dtype_of, results))
-            run.evidence += found
+            run.evidence += evidence_of_call
         elif len(after) > len(works):
-            self._on_weights[len(after) - 1] = found
+            self._on_weights[len(after) - 1] = evidence_of_call
         else:
-            self.outside += found.macs
+            self.outside += evidence_of_call.macs
 
     def finished(self, graph: Graph) -> tuple[Run, ...]:
         """Return the runs of all nodes of the pass; the last ones hold the tensors and the work that no call uses."""
@@ -140,20 +143,31 @@ def _network_pass(network: Network, graph: Graph, is_real: bool) -> Pass:
     with torch.no_grad(), FlopMeter() as meter:
         for path, reads, makes, frees in network.steps:
             with dispatched() as inner:
-                made = tuple(results_of(network.get_submodule(path)(*(alive[edge] for edge in reads))))
-            alive.update(zip(makes, made))
+                results = tuple(results_of(network.get_submodule(path)(*(alive[edge] for edge in reads))))
+            alive.update(zip(makes, results))
             for edge in frees:
                 del alive[edge]
-            shapes, dtypes = tuple(map(shape_of, made)), tuple(map(dtype_of, made))
+            shapes, dtypes = tuple(map(shape_of, results)), tuple(map(dtype_of, results))
             runs.append(Run(path, "", shapes, dtypes, evidence(meter.macs(), inner)))
     return Pass(tuple(node.name for node in graph.nodes), tuple(runs), 0, is_real)
 
 
 def spec_inputs(graph: Graph, device: str | None) -> list[torch.Tensor]:
     """Return small random values (zeros for whole numbers) of the shapes that a graph takes."""
-    made = []
+    tensors = []
     for source in graph.inputs:
         dtype = getattr(torch, source.dtype)
         values: Callable[..., torch.Tensor] = torch.rand if dtype.is_floating_point else torch.zeros
-        made.append(values(source.shape, dtype=dtype, device=device))
-    return made
+        tensors.append(values(source.shape, dtype=dtype, device=device))
+    return tensors
+
+
+def fused_flop_count(model: ModelUnderTest) -> Evidence:
+    """Return what FlopCounterMode counts and passes over as people run it: no recorder is active, so PyTorch fuses."""
+    module, example = model.module(real=True), model.example
+    assert example is not None
+    with preserved(modules_of(module)), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module.train(model.mode == "train")
+        values = ExampleTensors(example, module, getattr(torch, model.graph.dtype), None)
+        return fused_evidence(lambda: module(*values.arguments, **values.keywords))
