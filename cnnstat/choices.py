@@ -22,5 +22,5 @@ Format = Literal["table", "json", "csv", "markdown"]
 PageFormat = Literal["table", "json", "csv", "markdown", "html", "latex"]
 """Output formats of what can also be a page of its own."""
 
-CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif"]
+CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex"]
 """Output formats of `cnnstat check`."""

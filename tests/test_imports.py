@@ -25,8 +25,8 @@ LEVELS = (
     {"cli"},
     {"__main__"},
 )
-RENDERING = {("profile.result", "report")}
-"""Profiles print themselves: their methods import a report when they are called."""
+RENDERING = {("profile.result", "report"), ("report.subjects.check", "check")}
+"""Profiles print themselves when that is asked for; the document of a check is made of its verdicts."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

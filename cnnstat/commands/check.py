@@ -99,7 +99,10 @@ def check(
     format: Annotated[
         CheckFormat,
         typer.Option(
-            "--format", "-f", help="table, json, markdown, summary, github, gitlab, junit or sarif.", metavar="FORMAT"
+            "--format",
+            "-f",
+            help="table, json, markdown, summary, github, gitlab, junit, sarif or latex.",
+            metavar="FORMAT",
         ),
     ] = "table",
     output: Annotated[
@@ -140,7 +143,7 @@ def check(
     formats.write_outputs(result, outputs, format)
     if format == "table":
         with console.open_output(None) as out:
-            formats.print_result(result, format, out)
+            formats.print_table(result, out)
     else:  # no other format needs rich, which takes longer to import than twenty specs to check
         sys.stdout.write(formats.render(result, format))
     raise typer.Exit(0 if exit_zero else result.exit_code)

@@ -136,10 +136,12 @@ class Layout:
     steps: what width is spent on, in this order: a text column gets up to so many characters, a number is written in
         full (None). Without steps every column gets its natural width and the widest ones are cut to fit.
     draw: sets the table as something else than a grid, for a width.
+    indent: columns by which the table stands to the right, directly below the block that it belongs to.
     """
 
     steps: Sequence[tuple[str, int | None]] = ()
     draw: Callable[[int], Sequence[Line]] | None = None
+    indent: int = 0
 
 
 GRID = Layout()

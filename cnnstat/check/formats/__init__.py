@@ -14,8 +14,7 @@ from cnnstat.errors import CnnstatError, did_you_mean
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORMATS = {
-    "table": "cnnstat.check.formats.table:render",
+VERDICT_FORMATS = {
     "json": "cnnstat.check.formats.json:render",
     "markdown": "cnnstat.check.formats.markdown:render",
     "summary": "cnnstat.check.formats.markdown:render_summary",
@@ -24,7 +23,11 @@ FORMATS = {
     "junit": "cnnstat.check.formats.junit:render",
     "sarif": "cnnstat.check.formats.sarif:render",
 }
-"""The function that renders a result in each format, imported when it is needed: a new format is a file and a line."""
+"""The function that renders a result, imported when it is needed: a new format is a file and a line."""
+FORMATS = ("table", *VERDICT_FORMATS, "latex")
+"""Every format; those that are not of verdicts render a document, see `cnnstat.report.formats`."""
+WIDTH = 80
+"""Columns of a table that goes into a file."""
 
 
 class Output(NamedTuple):
@@ -39,20 +42,21 @@ def render(result: CheckResult, format: str) -> str:
     if format not in FORMATS:
         hint = did_you_mean(format, FORMATS)
         raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(FORMATS)}")
-    module, _, function = FORMATS[format].partition(":")
-    return cast("Callable[[CheckResult], str]", getattr(import_module(module), function))(result)
+    if format in VERDICT_FORMATS:
+        module, _, function = VERDICT_FORMATS[format].partition(":")
+        return cast("Callable[[CheckResult], str]", getattr(import_module(module), function))(result)
+    from cnnstat.report.formats import latex, terminal
+    from cnnstat.report.subjects.check import document
+
+    return str(terminal.page(document(result), WIDTH)) if format == "table" else latex.render(document(result))
 
 
-def print_result(result: CheckResult, format: str, console: Console) -> None:
-    """Print a result: the table in colour and as wide as the console, any other format as it is."""
-    from cnnstat.report.terminal_text import Verbatim, show
+def print_table(result: CheckResult, console: Console) -> None:
+    """Print the table, in colour and as wide as the console."""
+    from cnnstat import report
+    from cnnstat.report.subjects.check import document
 
-    if format == "table":
-        from cnnstat.check.formats.table import page
-
-        show(page(result, console.width), console)
-    else:
-        show(Verbatim(render(result, format)), console)
+    report.write(document(result), "table", console)
 
 
 def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:

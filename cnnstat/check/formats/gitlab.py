@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cnnstat.check.formats.text import fingerprints, location
 from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
+from cnnstat.check.text import fingerprints, location
 from cnnstat.report.terminal_text import printable
 
 REPORTED = (Status.FAIL, Status.WARN, Status.UNVERIFIED)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from cnnstat.check.formats.text import located
 from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
+from cnnstat.check.text import located
 from cnnstat.report.terminal_text import printable
 
 EPOCH = "1970-01-01T00:00:00"

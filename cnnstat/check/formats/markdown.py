@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
-from cnnstat.check.formats import text
+from cnnstat.check import text
 from cnnstat.check.result import CheckResult, LayerChange, ModelResult, Status, Verdict
 from cnnstat.report.formats import markdown
 from cnnstat.report.terminal_text import cut_end, cut_start, printable
@@ -207,7 +207,7 @@ def _foot(result: CheckResult) -> str:
     """Return the origin of the limits and figures."""
     facts = [f"Limits from {markup(result.configuration)}"]
     facts += [f"baseline {markup(result.baseline)}"] if result.baseline is not None else []
-    notes = [*result.notes, *(f"{model.name}: {note}" for model in result.models for note in model.notes)]
+    notes = text.notes(result)
     lines = "".join(f"- {markup(note, MAX_MESSAGE)}\n" for note in notes[:MAX_NOTES])
     origin = f"{'; '.join(facts)}. {markup(result.convention, MAX_MESSAGE)}"
     return f"<sub>{origin}</sub>\n" + (f"\n{lines}" if lines else "")

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import quote
 
 from cnnstat import __version__
-from cnnstat.check.formats.text import fingerprints, location, title
 from cnnstat.check.limits import METRICS
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
+from cnnstat.check.text import fingerprints, location, title
 from cnnstat.report.terminal_text import printable
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -19,7 +19,8 @@ def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
         if not (has_charts or isinstance(block, Table | Facts | Text)):
             continue
         part = _lines(block, width)
-        lines += [*([BLANK] if lines and part else []), *part]
+        is_attached = isinstance(block, Table) and block.layout.indent
+        lines += [*([BLANK] if lines and part and not is_attached else []), *part]
         footnotes += _footnotes(block)
     if footnotes:
         lines += [BLANK, *facts_page(footnotes, width).lines]
@@ -47,7 +48,9 @@ def facts_page(facts: Iterable[Fact], width: int) -> Page:
 def _lines(block: Block, width: int) -> Sequence[Line]:
     if isinstance(block, Table):
         title = [plain(block.title, "bold"), BLANK] if block.title else []
-        return [*title, *table_lines(block, width)]
+        margin = " " * block.layout.indent
+        rows = table_lines(block, width - len(margin))
+        return [*title, *([((margin, ""), *line) for line in rows] if margin else rows)]
     if isinstance(block, Facts):
         return facts_page(block.facts, width).lines
     if isinstance(block, Text):

@@ -16,14 +16,14 @@ from check_reports import EXIT_CODES, FAIL, NASTY, PASS, REPORTS, SKIPPED, UNVER
 from markdown_it import MarkdownIt
 from rich.console import Console
 
-from cnnstat.check.formats import FORMATS, print_result, render
-from cnnstat.check.formats.text import conclusion, fingerprints, growth_percent, limit, value
+from cnnstat.check.formats import FORMATS, print_table, render
 from cnnstat.check.result import CheckResult
+from cnnstat.check.text import conclusion, fingerprints, growth_percent, limit, value
 from cnnstat.errors import CnnstatError
 from cnnstat.report.terminal_text import printable
 
 SUFFIXES = {"table": "txt", "json": "json", "markdown": "md", "summary": "summary.md", "github": "github.txt"}
-SUFFIXES |= {"gitlab": "gitlab.json", "junit": "xml", "sarif": "sarif"}
+SUFFIXES |= {"gitlab": "gitlab.json", "junit": "xml", "sarif": "sarif", "latex": "tex"}
 ALL = {**REPORTS, "hostile": hostile()}
 
 
@@ -93,14 +93,12 @@ class TestTable:
 
     def test_a_terminal_gets_colours_and_its_own_width(self) -> None:
         out = io.StringIO()
-        print_result(
-            REPORTS["fail"], "table", Console(file=out, width=120, force_terminal=True, color_system="standard")
-        )
+        print_table(REPORTS["fail"], Console(file=out, width=120, force_terminal=True, color_system="standard"))
         assert "\x1b[1;31mFAIL" in out.getvalue()
 
     def test_a_file_gets_the_same_text_without(self) -> None:
         out = io.StringIO()
-        print_result(REPORTS["fail"], "table", Console(file=out, width=80, color_system=None))
+        print_table(REPORTS["fail"], Console(file=out, width=80, color_system=None))
         assert out.getvalue() == render(REPORTS["fail"], "table")
 
     def test_layers_that_break_two_limits_are_shown_once(self) -> None:

@@ -1,4 +1,4 @@
-"""Text of figures, limits, verdicts and places, the same in every format of `cnnstat check`."""
+"""Text of figures, limits, verdicts and places, the same in every format of a check's result."""
 
 from __future__ import annotations
 
@@ -79,6 +79,11 @@ def located(model: ModelResult, verdict: Verdict) -> str:
     """Return the message on one printable line behind its place, or behind the model's name if there is none."""
     where = str(model.place) if model.place else model.name
     return printable(f"{where}: {verdict.message}")
+
+
+def notes(result: CheckResult) -> list[str]:
+    """Return the notes on the run, then those on each model behind its name."""
+    return [*result.notes, *(f"{model.name}: {note}" for model in result.models for note in model.notes)]
 
 
 OUTCOMES = {

@@ -1,0 +1,144 @@
+"""Check: every limit with its figure, then what is broken and by which layers, then the origin of the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from cnnstat.check import text
+from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict
+from cnnstat.report.document import Block, Document, Fact, Facts, Text
+from cnnstat.report.table import Column, Layout, Table
+from cnnstat.report.terminal_text import cut_start, printable
+
+STATUSES = {
+    Status.PASS: ("ok", "green"),
+    Status.FAIL: ("FAIL", "bold red"),
+    Status.WARN: ("warn", "yellow"),
+    Status.SKIPPED: ("skipped", "dim"),
+    Status.UNVERIFIED: ("unverified", "bold magenta"),
+}
+"""The word and the style of each status."""
+
+CONCLUSIONS = {0: "bold green", 1: "bold red", 3: "bold magenta"}
+"""The style of the last line by exit code."""
+
+MAX_SKIPPED = 3
+"""Skipped limits whose messages are shown."""
+
+
+class LimitRow(NamedTuple):
+    """One limit as texts; a model is named once."""
+
+    model: str
+    what: str
+    limit: str
+    value: str
+    change: str
+    verdict: str
+
+
+def document(result: CheckResult) -> Document:
+    """Return the verdicts on all limits."""
+    return Document(
+        blocks=lambda: _blocks(result),
+        data=lambda: _data(result),
+        caption=printable(f"{text.conclusion(result)}. {result.convention}"),
+    )
+
+
+def _data(result: CheckResult) -> dict[str, Any]:
+    """Return the values under the `cnnstat-check/1` contract."""
+    from cnnstat.check.formats import json
+
+    return json.document(result)
+
+
+def _blocks(result: CheckResult) -> Iterator[Block]:
+    yield _limits(result)
+    yield from _broken(result)
+    yield Facts(tuple(_origin(result)))
+    yield Text(text.conclusion(result), CONCLUSIONS[result.exit_code])
+
+
+def _limits(result: CheckResult) -> Table:
+    """Return one row for each limit; the change only where there is a baseline."""
+    has_change = any(verdict.baseline is not None for verdict in result.verdicts)
+    columns = [
+        Column("model", "model", lambda row: row.model, least=8, cut=cut_start),
+        Column("what", "what", lambda row: row.what, least=8),
+        Column("limit", "limit", lambda row: row.limit, least=9),
+        Column("value", "value", lambda row: row.value, align="right"),
+        *[Column("change", "change", lambda row: row.change, align="right")] * has_change,
+        Column("verdict", "verdict", lambda row: row.verdict, styles=dict(STATUSES.values())),
+    ]
+    return Table(columns, tuple(_limit_rows(result)), is_chosen=True)
+
+
+def _limit_rows(result: CheckResult) -> Iterator[LimitRow]:
+    for model in result.models:
+        name = model.name
+        for verdict in model.verdicts:
+            change = text.growth_percent(verdict.baseline, verdict.value)
+            what, word = text.title(verdict.metric), STATUSES[verdict.status][0]
+            yield LimitRow(name, what, text.limit(verdict), text.value(verdict), change, word)
+            name = ""
+        if not model.verdicts:
+            # columns in which no cell has a text would be left out
+            yield LimitRow(name, "no limits", *" " * 4)
+
+
+def _broken(result: CheckResult) -> Iterator[Block]:
+    """Yield the message of each limit that does not hold, with the layers that weigh or grew most.
+
+    Skipped limits come last and only so many of them: most often one missing baseline is the cause of all.
+    """
+    seen = set()
+    for model, verdict in result.pairs:
+        if verdict.status in (Status.PASS, Status.SKIPPED):
+            continue
+        yield Facts((_message(model, verdict),))
+        # two limits of one metric are broken by the same layers, which are shown once
+        key = (model.name, text.column(verdict.metric), verdict.layers)
+        if verdict.layers and key not in seen:
+            yield _layers(verdict)
+        seen.add(key)
+    skipped = [_message(model, verdict) for model, verdict in result.pairs if verdict.status is Status.SKIPPED]
+    if skipped:
+        more = [Fact("", f"… and {len(skipped) - MAX_SKIPPED:,} more")] * (len(skipped) > MAX_SKIPPED)
+        yield Facts((*skipped[:MAX_SKIPPED], *more))
+
+
+def _message(model: ModelResult, verdict: Verdict) -> Fact:
+    """Return the message on one limit behind its status."""
+    word, style = STATUSES[verdict.status]
+    return Fact(word, text.located(model, verdict), style)
+
+
+def _layers(verdict: Verdict) -> Table:
+    """Return the layers of one verdict; the baseline only where there is one."""
+    metric = text.column(verdict.metric)
+
+    def growth(share: LayerShare) -> str:
+        return text.growth(metric, share.baseline or 0, share.value)
+
+    columns = [
+        Column("layer", "layer", lambda share: share.name, least=12, cut=cut_start),
+        Column("value", text.title(metric), lambda share: text.figure(metric, share.value), align="right"),
+    ]
+    if any(share.baseline is not None for share in verdict.layers):
+        columns += [
+            Column("baseline", "baseline", lambda share: text.figure(metric, share.baseline), align="right"),
+            Column("growth", "growth", growth, align="right"),
+        ]
+    return Table(columns, verdict.layers, layout=Layout(indent=2))
+
+
+def _origin(result: CheckResult) -> Iterator[Fact]:
+    """Yield the origin of the limits and figures, and the notes."""
+    yield Fact("limits", f"from {printable(result.configuration)}")
+    if result.baseline is not None:
+        yield Fact("baseline", printable(result.baseline))
+    yield Fact("counting", printable(result.convention))
+    for note in text.notes(result):
+        yield Fact("note", printable(note))
