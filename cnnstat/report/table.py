@@ -21,7 +21,7 @@ leaves out. Columns say what a group has, mostly with `summed`, and `layered` ma
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
@@ -83,14 +83,19 @@ class Column(NamedTuple):
 
     def cell(self, row: Any) -> str:
         """Return the text of a row, printable whatever it holds."""
-        if self.text is not None:
-            return printable(self.text(row))
-        value = self.value(row)
-        return "" if value is None else printable(str(value))
+        return printable((self.text or self._plain)(row))
 
-    def brief_cell(self, row: Any) -> str:
-        """Return the text for narrow terminals."""
-        return self.cell(row) if self.brief is None else printable(self.brief(row))
+    def cells(self, rows: Iterable[Any]) -> tuple[str, ...]:
+        """Return the texts of rows."""
+        return tuple(map(printable, map(self.text or self._plain, rows)))
+
+    def brief_cells(self, rows: Iterable[Any]) -> tuple[str, ...]:
+        """Return the texts for narrow terminals."""
+        return tuple(map(printable, map(self.brief or self.text or self._plain, rows)))
+
+    def _plain(self, row: Any) -> str:
+        value = self.value(row)
+        return "" if value is None else str(value)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +198,9 @@ class Kind(Enum):
     TOTAL = "total"
 
 
+_SUMS = (Kind.REST, Kind.TOTAL)
+
+
 @dataclass(frozen=True, slots=True)
 class Group(Generic[Item]):
     """The layers of one row: one, those of a folded block, or a sum of layers that have nothing in common."""
@@ -204,7 +212,7 @@ class Group(Generic[Item]):
     @property
     def is_sum(self) -> bool:
         """Whether its layers have nothing in common, so that it has no shape, receptive field or the like."""
-        return self.kind in (Kind.REST, Kind.TOTAL)
+        return self.kind in _SUMS
 
 
 def summed(value: Callable[[Any], Any]) -> Callable[[Group[Any]], Any]:

@@ -39,12 +39,12 @@ class Candidate:
         """The texts in full."""
         if self.column.is_footnote:
             return tuple(f"[{number}]" for number in footnote_numbers(self.column, self.rows))
-        return tuple(map(self.column.cell, self.rows))
+        return self.column.cells(self.rows)
 
     @cached_property
     def brief(self) -> tuple[str, ...]:
         """The texts with suffixes."""
-        return self.full if self.column.brief is None else tuple(map(self.column.brief_cell, self.rows))
+        return self.full if self.column.brief is None else self.column.brief_cells(self.rows)
 
     @cached_property
     def _full_width(self) -> int:
@@ -72,7 +72,7 @@ class Candidate:
 
 def footnote_numbers(column: Column, rows: Sequence[Any]) -> list[int]:
     """Return for each row the number of its text, counted from 1 in the order in which texts come first."""
-    texts = [column.cell(row) for row in rows]
+    texts = column.cells(rows)
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
     return [numbers[text] for text in texts]
 

@@ -132,7 +132,7 @@ def _figure_columns(figure: Figure, totals: Totals | None) -> Iterator[Column]:
         whole = figure.of(totals) if totals else 0
 
         def share(group: Group[Layer]) -> float:
-            return sum(figure.of_layer(layer) / whole for layer in group.items) if whole else 0.0
+            return float(value(group) / whole) if whole else 0.0
 
         yield Column(
             f"{key}_share", f"% {figure.title}", share, lambda group: percent(share(group)), "right",
