@@ -4,7 +4,7 @@ import pytest
 
 import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
-from cnnstat.analysis.published import FIGURES, published_rows
+from cnnstat.analysis.published import PUBLISHED, published_rows
 from cnnstat.errors import SpecError
 from cnnstat.numbers import QuantityError, parse_quantity
 from cnnstat.sources.request import Request
@@ -212,7 +212,7 @@ def test_training_memory_is_that_of_the_batch_in_hand():
     assert found.value == analysis.memory.training_bytes
 
 
-@pytest.mark.parametrize("figure", [name for name, figure in FIGURES.items() if figure.is_per_image])
+@pytest.mark.parametrize("figure", [name for name, figure in PUBLISHED.items() if figure.is_per_image])
 def test_figures_are_those_of_one_image(figure):
     entry = f"figure: {figure}, value: 1"
     assert rows(entry, request=Request(batch=8)) == rows(entry)

@@ -8,9 +8,10 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.figures import TOTAL_FIGURES, Figure
 from cnnstat.errors import CnnstatError, Problem, SpecError, did_you_mean
 from cnnstat.ir.op import Family, Shapes, numel
-from cnnstat.numbers import parse_quantity
+from cnnstat.numbers import Unit, parse_quantity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +70,6 @@ class _Part(NamedTuple):
     def outputs(self, index: int) -> Shapes:
         """Return the shapes that a node makes."""
         return self.analysis.values.outputs[self.analysis.graph.arity + index]
-
-
-def _total(part: _Part, name: str) -> int:
-    """Return a memory total; raises CnnstatError for a single layer, which has none."""
-    if not part.is_whole:
-        raise CnnstatError(f"{name} is a figure of the whole network; leave layer: out")
-    size: int = getattr(part.analysis.memory, name)
-    return size
 
 
 def _receptive_field(part: _Part) -> int:
@@ -140,7 +133,7 @@ def _convolutions(part: _Part) -> int:
     return part.each(lambda i: nodes[i].op.family is Family.CONVOLUTION)
 
 
-class Figure(NamedTuple):
+class Published(NamedTuple):
     """A figure that can be published: how it is counted, whether in bytes, and whether it grows with the batch."""
 
     count: Callable[[_Part], int]
@@ -148,24 +141,31 @@ class Figure(NamedTuple):
     is_per_image: bool = True
 
 
-FIGURES: Mapping[str, Figure] = {
-    "params": Figure(lambda p: p.each(p.analysis.parameters.params.__getitem__), is_per_image=False),
-    "trainable_params": Figure(lambda p: p.each(p.analysis.parameters.trainable.__getitem__), is_per_image=False),
-    "weights": Figure(_weights, is_per_image=False),
-    "macs": Figure(lambda p: p.each(p.analysis.work.macs.__getitem__)),
-    "flops": Figure(lambda p: p.each(p.analysis.work.flops.__getitem__)),
-    "connections": Figure(_connections),
-    "neurons": Figure(_neurons),
-    "inputs": Figure(_inputs),
-    "outputs": Figure(_outputs),
-    "activation_bytes": Figure(lambda p: p.each(p.analysis.memory.output_bytes.__getitem__), is_bytes=True),
-    "weighted_activation_bytes": Figure(_weighted_bytes, is_bytes=True),
-    "peak_inference_bytes": Figure(lambda p: _total(p, "peak_inference_bytes"), is_bytes=True),
-    "training_bytes": Figure(lambda p: _total(p, "training_bytes"), is_bytes=True, is_per_image=False),
-    "receptive_field": Figure(_receptive_field, is_per_image=False),
-    "convolutions": Figure(_convolutions, is_per_image=False),
+def _published(figure: Figure) -> Published:
+    """Return one of cnnstat's own figures as one that can be published."""
+
+    def count(part: _Part) -> int:
+        if part.is_whole:
+            return figure.of(part.analysis.totals)
+        if not figure.layer:
+            raise CnnstatError(f"{figure.key} is a figure of the whole network; leave layer: out")
+        return part.each(lambda index: figure.of_layer(part.analysis.layers[index]))
+
+    return Published(count, figure.unit is Unit.BYTES, figure.scales_with_batch)
+
+
+PUBLISHED: Mapping[str, Published] = {
+    **{figure.key: _published(figure) for figure in TOTAL_FIGURES},
+    "weights": Published(_weights, is_per_image=False),
+    "connections": Published(_connections),
+    "neurons": Published(_neurons),
+    "inputs": Published(_inputs),
+    "outputs": Published(_outputs),
+    "weighted_activation_bytes": Published(_weighted_bytes, is_bytes=True),
+    "receptive_field": Published(_receptive_field, is_per_image=False),
+    "convolutions": Published(_convolutions, is_per_image=False),
 }
-"""What `figure:` may say."""
+"""What `figure:` may say: every figure of a network, and what only papers count."""
 
 
 def published_rows(analysis: Analysis) -> tuple[PublishedRow, ...]:
@@ -188,10 +188,10 @@ def published_rows(analysis: Analysis) -> tuple[PublishedRow, ...]:
 def _row(analysis: Analysis, entry: Mapping[str, Any]) -> PublishedRow:
     """Return one entry beside the exact figure; raises CnnstatError."""
     name, layer, means = entry["figure"], entry.get("layer", ""), entry.get("means", "")
-    if name not in FIGURES:
-        hint = did_you_mean(name, FIGURES) or f"; known: {', '.join(FIGURES)}"
+    if name not in PUBLISHED:
+        hint = did_you_mean(name, PUBLISHED) or f"; known: {', '.join(PUBLISHED)}"
         raise CnnstatError(f"there is no figure called {name[:60]}{hint}")
-    figure = FIGURES[name]
+    figure = PUBLISHED[name]
     printed = parse_quantity(means or entry["value"], is_bytes=figure.is_bytes)
     part = _part(analysis, layer)
     value = Fraction(figure.count(part), part.batch if figure.is_per_image else 1)

@@ -13,7 +13,7 @@ from dataclasses import MISSING, Field, fields
 from typing import Any
 
 from cnnstat import ops
-from cnnstat.analysis.published import FIGURES
+from cnnstat.analysis.published import PUBLISHED
 from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.spec.item_reader import JOINS
 from cnnstat.spec.layer_overrides import OPAQUE
@@ -118,7 +118,7 @@ def _named(definition: str, description: str, rules: Schema | None = None) -> Sc
 def _published() -> Schema:
     """Return the keys of a published figure."""
     return {
-        "figure": {"description": "What is counted.", "enum": list(FIGURES)},
+        "figure": {"description": "What is counted.", "enum": list(PUBLISHED)},
         "layer": _refer("text", "The layer or block it is about; the whole network unless written."),
         "value": _refer("text", "The figure as it is printed."),
         "means": _refer("text", "The figure without ambiguity, such as 48.6 MiB where 48.6 MB is printed."),

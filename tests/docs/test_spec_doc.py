@@ -10,7 +10,7 @@ import pytest
 
 import cnnstat
 from cnnstat import cli, ops
-from cnnstat.analysis.published import FIGURES
+from cnnstat.analysis.published import PUBLISHED
 from cnnstat.errors import SpecError
 from cnnstat.spec.expressions import FUNCTIONS
 from cnnstat.spec.item_reader import COMMON_KEYS
@@ -60,7 +60,7 @@ def test_variables_can_be_set_as_shown(tmp_path: Path) -> None:
     assert analysis.layers[1].op.kind == "Identity"
 
 
-@pytest.mark.parametrize("word", [*KEYS, *COMMON_KEYS, *FIGURE_KEYS, *FIGURES, *FUNCTIONS])
+@pytest.mark.parametrize("word", [*KEYS, *COMMON_KEYS, *FIGURE_KEYS, *PUBLISHED, *FUNCTIONS])
 def test_every_word_of_the_language_is_there(word: str) -> None:
     assert re.search(rf"\b{word}\b", TEXT)
 
