@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import torch
 from torch.overrides import handle_torch_function, has_torch_function
@@ -51,11 +50,15 @@ def without_loops_over_boxes() -> Iterator[None]:
     """
     boxes = sys.modules.get("torchvision.ops.boxes")
     at_once = getattr(boxes, "_batched_nms_coordinate_trick", None)
-    with ExitStack() as stack:
-        if hasattr(boxes, "_batched_nms_vanilla") and at_once is not None:
-            stack.enter_context(patch.object(boxes, "_batched_nms_vanilla", at_once))
-        for place, name, replacement in _REPLACED:
-            module = sys.modules.get(place)
+    replacements = [(sys.modules.get(place), name, function) for place, name, function in _REPLACED]
+    if at_once is not None:
+        replacements.append((boxes, "_batched_nms_vanilla", at_once))
+    originals = [(module, name, getattr(module, name)) for module, name, _ in replacements if hasattr(module, name)]
+    try:
+        for module, name, function in replacements:
             if hasattr(module, name):
-                stack.enter_context(patch.object(module, name, replacement))
+                setattr(module, name, function)
         yield
+    finally:
+        for module, name, function in originals:
+            setattr(module, name, function)
