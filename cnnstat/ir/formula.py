@@ -34,7 +34,13 @@ def product(*factors: Factor) -> Terms:
 
 def value_of(terms: Terms) -> int:
     """Return the number that a sum of products amounts to."""
-    return sum(math.prod(n if isinstance(n, int) else math.prod(n) for _, n in factors) for factors in terms)
+    total = 0
+    for factors in terms:  # loops, as this runs for each layer of a network
+        value = 1
+        for _, number in factors:
+            value *= math.prod(number) if isinstance(number, tuple) else number
+        total += value
+    return total
 
 
 def number_text(number: int | tuple[int, ...]) -> str:
