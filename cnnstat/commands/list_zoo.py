@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from cnnstat import console
-from cnnstat.commands.options import FormatOption, OutputOption
+from cnnstat.commands.options import OutputOption, PageFormatOption
 
 
-def list_zoo(format: FormatOption = "table", output: OutputOption = None) -> None:
+def list_zoo(format: PageFormatOption = "table", output: OutputOption = None) -> None:
     """List the networks of the zoo with their titles and totals."""
     from cnnstat import api, report
+    from cnnstat.report.subjects.zoo import document
     from cnnstat.sources import zoo
 
     analyses = [api.analyze(name) for name in zoo.names()]
     with console.open_output(output) as out:
-        report.write_zoo(analyses, format, out)
+        report.write(document(analyses), format, out)

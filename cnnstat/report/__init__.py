@@ -5,7 +5,6 @@ Every function takes the name of a format and a console, and raises CnnstatError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -61,13 +60,6 @@ def write_verification(found: Verification, everything: bool, format: str, conso
     from cnnstat.report import verification
 
     _known(format, verification.FORMATS)(found, everything, console)
-
-
-def write_zoo(analyses: Sequence[Analysis], format: str, console: Console) -> None:
-    """Print the networks of the zoo."""
-    from cnnstat.report import zoo
-
-    _known(format, zoo.FORMATS)(analyses, console)
 
 
 def write_ops(name: str | None, format: str, console: Console) -> None:

@@ -17,6 +17,7 @@ from cnnstat.report.document import Fact, glued
 from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import Track, grid
 from cnnstat.report.subjects.published import document as published_document
+from cnnstat.report.subjects.zoo import document
 from cnnstat.report.terminal_text import (
     cut_call,
     cut_end,
@@ -35,7 +36,7 @@ NETWORKS = ("alexnet", "c3d", "faster_rcnn", "m5", "vgg16")
 
 
 def listed(format="table", **console):
-    return written(report.write_zoo, [zoo(name) for name in NETWORKS], format, **console)
+    return written(report.write, document([zoo(name) for name in NETWORKS]), format, **console)
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -43,6 +44,13 @@ def test_the_list_fits(width):
     text = listed(width=width)
     assert all(name in text for name in NETWORKS)
     assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_the_list_as_latex_has_every_network_and_the_convention():
+    text = listed("latex")
+    assert all(name.replace("_", r"\_") in text for name in NETWORKS)
+    assert text.count(r"\\") == len(NETWORKS) + 1
+    assert "MACs" in text.partition("\\end{tabular}")[0] and r"\toprule" in text and r"\caption{" in text
 
 
 def test_the_list_in_other_formats():

@@ -1,0 +1,71 @@
+"""Zoo: the networks that ship with cnnstat, with their totals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import attrgetter
+
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.figures import CONVENTION
+from cnnstat.numbers import binary_bytes, count
+from cnnstat.report import network_text
+from cnnstat.report.document import SCHEMA, Document
+from cnnstat.report.table import Column, Layout, Table
+from cnnstat.report.terminal_text import Line
+from cnnstat.report.text_table import table_lines
+
+
+def _input(analysis: Analysis) -> tuple[tuple[int, ...], ...]:
+    """Return the shapes of the inputs without the batch."""
+    return tuple(i.shape[1:] for i in analysis.graph.inputs)
+
+
+def _field(analysis: Analysis) -> tuple[int, ...] | None:
+    field = analysis.totals.receptive_field
+    return None if field is None else field.size
+
+
+def _field_text(analysis: Analysis) -> str:
+    size = _field(analysis)
+    return "–" if size is None else network_text.axes_text(size)
+
+
+def _title(analysis: Analysis) -> str:
+    return str(analysis.graph.about.get("title", ""))
+
+
+def _weighted_bytes(analysis: Analysis) -> int:
+    return analysis.totals.memory.weighted_activation_bytes
+
+
+COLUMNS = (
+    Column("name", "network", attrgetter("graph.name"), least=12, is_code=True),
+    Column("title", "", _title, least=16),
+    Column("input", "input", _input, lambda a: network_text.shapes_text(_input(a)), "right", least=12),
+    Column("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
+    Column("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right", importance=3),
+    Column(
+        "weighted_activation_bytes", "conv + fc memory", _weighted_bytes,
+        lambda a: binary_bytes(_weighted_bytes(a)), "right", importance=4,
+    ),
+    Column("receptive_field", "RF", _field, _field_text, "right", importance=5),
+)  # fmt: skip
+"""The columns of the list; a narrow terminal leaves them out from the right."""
+
+
+def document(analyses: Sequence[Analysis]) -> Document:
+    """Return the list of networks."""
+    table = Table(COLUMNS, analyses, layout=Layout(draw=lambda width: _lines(analyses, width)))
+    return Document(
+        blocks=lambda: (table,),
+        data=lambda: {"schema": SCHEMA, "networks": table.objects()},
+        listed=("networks",),
+        caption=f"Networks that ship with cnnstat. {CONVENTION}",
+    )
+
+
+def _lines(analyses: Sequence[Analysis], width: int) -> list[Line]:
+    """Return the list in a terminal: titles keep some room at the cost of many inputs, which few networks have."""
+    least = max(16, min(24, width // 3))
+    columns = [column._replace(least=least) if column.key == "title" else column for column in COLUMNS]
+    return table_lines(Table(columns, analyses), width)
