@@ -67,13 +67,11 @@ def published(library, name):
 def checked(library, name):
     """One model as a row: its status, our figures, the witness's, and what was said."""
     import cnnstat
-    from cnnstat.pytorch.load import load_torch_source
-    from cnnstat.sources.request import Request
 
     row = {"library": library, "name": name}
     started = time.perf_counter()
     try:
-        graph = load_torch_source(f"{library}:{name}", Request(arguments=arguments_of(library, name)))
+        graph = cnnstat.load(f"{library}:{name}", arguments=arguments_of(library, name))
         analysis = cnnstat.analyze(graph)
     except Exception as error:
         return {**row, "status": "failed", "reason": f"{type(error).__name__}: {error}"}
@@ -121,7 +119,7 @@ def _counted(library, name, on_meta):
 
     from cnnstat.pytorch.construct import construct
     from cnnstat.pytorch.input_sizes import default_inputs
-    from cnnstat.pytorch.locate import locate
+    from cnnstat.sources.python_code import locate
 
     located = locate(f"{library}:{name}")
     arguments = {**dict(located.fixed), **arguments_of(library, name)}

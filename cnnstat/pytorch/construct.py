@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from cnnstat.errors import CnnstatError, ModelError, did_you_mean
+from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.model_errors import error_line
 from cnnstat.pytorch.model_isolation import same_random_numbers
@@ -25,6 +26,36 @@ MIN_META_ELEMENTS = 4096
 
 WAYS = ("without memory for large tensors", "without initializing", "as the model builds itself")
 """How a model is built; each way is tried where the one before fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCode:
+    """Code that gives a model: a class or function that makes one, or the model itself.
+
+    source: how it was named. library: `torchvision`, `timm`, or empty; name: what the model is called there.
+    fixed: arguments that every model of the library is built with.
+    """
+
+    source: str
+    factory: Callable[..., Any] | None
+    model: Any
+    name: str
+    library: str = ""
+    fixed: tuple[tuple[str, Any], ...] = ()
+
+    def build(self, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
+        """Return the model, and which of `WAYS` made it; raises SourceError, RequestError or ModelError."""
+        if self.factory is None:
+            if arguments:
+                raise RequestError(f"{self.source}: is a model already; only a class or function takes --arg")
+            return self.model, WAYS[first_way]
+        model, way = construct(self.factory, {**dict(self.fixed), **arguments}, self.name, first_way)
+        if isinstance(model, nn.Module):
+            return model, way
+        if inspect.isclass(self.factory):
+            raise SourceError(f"{self.name} is a class, but no torch.nn.Module")
+        article = "nothing" if model is None else f"a {type(model).__name__}"
+        raise SourceError(f"{self.name} returns {article}; name a function that returns one torch.nn.Module")
 
 
 def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str, first_way: int = 0) -> tuple[Any, str]:

@@ -1,21 +1,19 @@
-"""PyTorch sources and modules to layer graphs."""
+"""PyTorch models to layer graphs: modules, and the code that gives them."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from cnnstat.errors import ModelError, RequestError, SourceError
+from cnnstat.errors import ModelError, RequestError
 from cnnstat.garbage_collection import collector_paused
 from cnnstat.ir.graph import Graph
-from cnnstat.pytorch.construct import WAYS, construct
+from cnnstat.pytorch.construct import WAYS, ModelCode
 from cnnstat.pytorch.example import Example, adapted, examples_of, nested
 from cnnstat.pytorch.input_sizes import default_inputs
-from cnnstat.pytorch.locate import Located, locate
 from cnnstat.pytorch.model_errors import ValueNeededError, contained
 from cnnstat.pytorch.trace import notes, trace
 from cnnstat.sources.request import Request
@@ -23,16 +21,11 @@ from cnnstat.units import check_dtype
 
 
 @collector_paused()
-def load_torch_source(source: str, request: Request) -> Graph:
-    """Return the graph of `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `package.module:NAME`.
-
-    Raises SourceError, RequestError or ModelError.
-    """
-    if request.variables:
-        raise RequestError("--set gives variables of a spec; the arguments of a PyTorch model are given by --arg")
+def load_code(code: ModelCode, request: Request) -> Graph:
+    """Return the graph of a model that code gives; raises SourceError, RequestError or ModelError."""
     _check(request)
-    with contained(source):
-        return _loaded(source, request)
+    with contained(code.source):
+        return _loaded(code, request)
 
 
 def _check(request: Request) -> None:
@@ -43,25 +36,21 @@ def _check(request: Request) -> None:
         raise RequestError("--batch must be at least 1")
 
 
-def _loaded(source: str, request: Request) -> Graph:
-    """Return the graph of a source."""
-    located = locate(source)
-    if located.model is not None and request.arguments:
-        raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
+def _loaded(code: ModelCode, request: Request) -> Graph:
     first_way = 1 if request.keeps_values else 0
-    model, way = _built(located, request.arguments, first_way)
-    examples = examples_of(model, request, default_inputs(model, located.library, located.name))
+    model, way = code.build(request.arguments, first_way)
+    examples = examples_of(model, request, default_inputs(model, code.library, code.name))
     options: dict[str, Any] = {
-        "name": located.name, "source": source, "dtype": request.dtype, "mode": request.mode
+        "name": code.name, "source": code.source, "dtype": request.dtype, "mode": request.mode
     }  # fmt: skip
     try:
         graph = traced_with_first_fit(lambda example: trace(model, example, may_run=False, **options), examples)
     except ModelError as failed:
         # Values are needed: the model has to have memory, and weights that mean something.
         examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
-        model, way = _built(located, request.arguments, len(WAYS) - 1)
+        model, way = code.build(request.arguments, len(WAYS) - 1)
         graph = traced_with_first_fit(lambda example: trace(model, example, **options), examples)
-    if way != WAYS[first_way] and located.factory is not None:
+    if way != WAYS[first_way] and code.factory is not None:
         said = (*notes(graph), f"the model was built {way}")
         graph = replace(graph, about={**graph.about, "notes_torch": said})
     return graph
@@ -93,66 +82,40 @@ def traced_with_first_fit(attempt: Callable[[Example], Graph], examples: tuple[E
     raise first
 
 
-def build_torch_source(source: str, request: Request, *, initialized: bool) -> tuple[nn.Module, tuple[Example, ...]]:
-    """Return the model that a source names, and what the arguments of its forward pass may be, the likeliest first.
+def build_code(code: ModelCode, request: Request, *, initialized: bool) -> tuple[nn.Module, tuple[Example, ...]]:
+    """Return the model that code gives, and what the arguments of its forward pass may be, the likeliest first.
 
     initialized: whether with the weights it starts with; otherwise without memory for large tensors.
     Raises SourceError, RequestError or ModelError.
     """
-    located = locate(source)
-    model, _ = _built(located, request.arguments, len(WAYS) - 1 if initialized else 0)
-    return model, examples_of(model, request, default_inputs(model, located.library, located.name))
+    model, _ = code.build(request.arguments, len(WAYS) - 1 if initialized else 0)
+    return model, examples_of(model, request, default_inputs(model, code.library, code.name))
 
 
-def module_examples(model: nn.Module, input: Any = None, inputs: Any = None) -> tuple[Example, ...]:
+def module_examples(
+    model: nn.Module, input: Any = None, inputs: Any = None, request: Request | None = None
+) -> tuple[Example, ...]:
     """Return what the arguments of a forward pass may be as `load_module` reads them; raises RequestError."""
     if input is None and inputs is None:
-        return examples_of(model, Request(), None)
+        return examples_of(model, request or Request(), None)
     return adapted(example_from(input, inputs), model)
 
 
-def _built(located: Located, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
-    """Return the model, and how it was built."""
-    if located.factory is None:
-        return located.model, WAYS[first_way]
-    fixed = {name: value for name, value in located.fixed if name not in arguments}
-    made, way = construct(located.factory, {**fixed, **arguments}, located.name, first_way)
-    if isinstance(made, nn.Module):
-        return made, way
-    if inspect.isclass(located.factory):
-        raise SourceError(f"{located.name} is a class, but no torch.nn.Module")
-    article = "nothing" if made is None else f"a {type(made).__name__}"
-    raise SourceError(f"{located.name} returns {article}; name a function that returns one torch.nn.Module")
-
-
 @collector_paused()
-def load_module(
-    model: Any,
-    input: Any = None,
-    inputs: Any = None,
-    *,
-    batch: int | None = None,
-    dtype: str | None = None,
-    mode: str = "eval",
-) -> Graph:
+def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> Graph:
     """Return the graph of a model that is already built; it is left as it was.
 
     input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
         is one argument, a tuple of several is several. inputs: arguments by name.
     Raises RequestError or ModelError.
     """
-    if not isinstance(model, nn.Module):
-        raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(model).__name__}")
-    _check(Request(batch=batch, dtype=dtype))
+    _check(request)
+    if request.batch is not None and (input is not None or inputs is not None):
+        raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
     name = type(model).__name__
-    if input is None and inputs is None:
-        examples = examples_of(model, Request(batch=batch), None)
-    else:
-        if batch is not None:
-            raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
-        examples = adapted(example_from(input, inputs), model)
     return traced_with_first_fit(
-        lambda example: trace(model, example, name=name, source=name, dtype=dtype, mode=mode), examples
+        lambda example: trace(model, example, name=name, source=name, dtype=request.dtype, mode=request.mode),
+        module_examples(model, input, inputs, request),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,15 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnnstat.errors import ModelError, RequestError, SourceError
+from cnnstat.errors import ModelError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
-from cnnstat.pytorch.construct import construct
-from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced, examples_of
+from cnnstat.pytorch.construct import ModelCode
+from cnnstat.pytorch.example import Example, ExampleTensors, as_traced, examples_of
 from cnnstat.pytorch.input_sizes import default_inputs
-from cnnstat.pytorch.load import example_from, traced_with_first_fit
-from cnnstat.pytorch.locate import locate
+from cnnstat.pytorch.load import module_examples, traced_with_first_fit
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
 from cnnstat.sources.request import InputShape, Request
@@ -55,27 +53,20 @@ class Runnable:
         return replace(self, graph=replace(graph, inputs=inputs), calls=tuple(calls), for_real=True)
 
 
-def runnable_source(source: str, request: Request, fill: Fill) -> Runnable:
-    """Return the model that a source with a colon names, with parameters from `fill` unless it is built already.
+def runnable_code(code: ModelCode, request: Request, fill: Fill) -> Runnable:
+    """Return the model that code gives, with parameters from `fill` unless it is built already.
 
-    Raises SourceError, RequestError or ModelError, as `load_torch_source` does.
+    Raises SourceError, RequestError or ModelError, as `load_code` does.
     """
-    if request.variables:
-        raise RequestError("--set gives variables of a spec; the arguments of a PyTorch model are given by --arg")
-    located = locate(source)
-    if located.factory is None:
-        if request.arguments:
-            raise RequestError(f"{source}: is a model already; only a class or function takes --arg")
-        model = own_copy(located.model, located.name)
+    # Way 1 gives every tensor memory, which `fill` then writes to.
+    model, _ = code.build(request.arguments, 1)
+    if code.factory is None:
+        model = own_copy(model, code.name)
     else:
-        fixed = {name: value for name, value in located.fixed if name not in request.arguments}
-        model, _ = construct(located.factory, {**fixed, **request.arguments}, located.name, 1)
-        if inspect.isfunction(model) or not isinstance(model, nn.Module):
-            raise SourceError(f"{located.name} gives no torch.nn.Module, but {type(model).__name__}")
         model = getattr(model, "_orig_mod", model)
         fill(model)
-    examples = examples_of(model, request, default_inputs(model, located.library, located.name))
-    return _runnable(model, examples, located.name, source, request)
+    examples = examples_of(model, request, default_inputs(model, code.library, code.name))
+    return _runnable(model, examples, code.name, code.source, request)
 
 
 def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request, fill: Fill) -> Runnable:
@@ -88,11 +79,7 @@ def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request,
     if any(tensor.device.type == "meta" for tensor in (*copied.parameters(), *copied.buffers())):
         copied = copied.to_empty(device="cpu")
         fill(copied)
-    if input is None and inputs is None:
-        examples = examples_of(copied, request, None)
-    else:
-        examples = adapted(example_from(input, inputs), copied)
-    return _runnable(copied, examples, name, name, request)
+    return _runnable(copied, module_examples(copied, input, inputs, request), name, name, request)
 
 
 def own_copy(model: nn.Module, name: str) -> nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from cnnstat.sources.model import ModuleReference, NamedReference
 if TYPE_CHECKING:
     from torch import nn
 
+    from cnnstat.pytorch.construct import ModelCode
     from cnnstat.pytorch.example import Example
     from cnnstat.pytorch.runnable import Fill, Runnable
 
@@ -38,35 +40,45 @@ class PyTorchReference(NamedReference, ModuleReference):
             raise SourceError(f"{self.source[:100]}: name the class, function or model in it, as in {file}:Net")
         super()._check_request()
 
-    def _load(self) -> Graph:
+    @cached_property
+    def code(self) -> ModelCode:
+        """The class, function or model that the text names; raises SourceError, where PyTorch is missing too."""
+        self._check_request()
         try:
-            from cnnstat.pytorch.load import load_torch_source
+            from cnnstat.sources.python_code import locate
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-            raise SourceError(
-                f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-            ) from None
-        return load_torch_source(self.source, self.request)
+            said = f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
+            raise SourceError(said) from None
+        from cnnstat.pytorch.model_errors import contained
+
+        with contained(self.source):
+            return locate(self.source)
+
+    def _load(self) -> Graph:
+        code = self.code
+        from cnnstat.pytorch.load import load_code
+
+        return load_code(code, self.request)
 
     def build(self, *, initialized: bool) -> nn.Module:
         """Return a module that its class or function makes, or the model that the text names."""
-        from cnnstat.pytorch.load import build_torch_source
+        from cnnstat.pytorch.load import build_code
 
-        return build_torch_source(self.source, self.request, initialized=initialized)[0]
+        return build_code(self.code, self.request, initialized=initialized)[0]
 
     def examples(self) -> tuple[Example, ...]:
         """Return the arguments that the request, or else the library, says."""
-        from cnnstat.pytorch.load import build_torch_source
+        from cnnstat.pytorch.load import build_code
 
-        return build_torch_source(self.source, self.request, initialized=False)[1]
+        return build_code(self.code, self.request, initialized=False)[1]
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a new module with parameters from `fill`, or a copy of the model that the text names."""
-        from cnnstat.pytorch.runnable import runnable_source
+        from cnnstat.pytorch.runnable import runnable_code
 
-        self._check_request()
-        return runnable_source(self.source, self.request, fill)
+        return runnable_code(self.code, self.request, fill)
 
 
 _BUILT = "variables and arguments go with a source by name; this model is built already"
@@ -93,10 +105,7 @@ class BuiltModule(ModuleReference):
     def _load(self) -> Graph:
         from cnnstat.pytorch.load import load_module
 
-        request = self.request
-        return load_module(
-            self.source, self.input, self.inputs, batch=request.batch, dtype=request.dtype, mode=request.mode
-        )
+        return load_module(self.source, self.input, self.inputs, self.request)
 
     def build(self, *, initialized: bool) -> nn.Module:
         """Return the module itself."""

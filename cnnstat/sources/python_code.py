@@ -1,4 +1,4 @@
-"""SOURCE with a colon: which class, function or object it names, and how to build a model from it."""
+"""SOURCE with a colon: which class, function or model in Python code it names."""
 
 from __future__ import annotations
 
@@ -6,35 +6,19 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from cnnstat.errors import ModelError, SourceError, did_you_mean
+from cnnstat.pytorch.construct import ModelCode
 from cnnstat.pytorch.model_errors import error_line
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A model's class or factory, or the model itself.
-
-    library: `torchvision`, `timm`, or empty; name: what the model is called there.
-    fixed: arguments that every model of the library is built with.
-    """
-
-    factory: Callable[..., Any] | None
-    model: Any
-    name: str
-    library: str = ""
-    fixed: tuple[tuple[str, Any], ...] = ()
-
-
-def locate(source: str) -> Located:
+def locate(source: str) -> ModelCode:
     """Return what `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `module:NAME` means; raises SourceError."""
     place, _, name = source.rpartition(":")
     if not place or not name:
@@ -48,8 +32,8 @@ def locate(source: str) -> Located:
     if inspect.isclass(found) or not _is_model(found):
         if not callable(found):
             raise SourceError(f"{source[:100]}: {name} is no class, function or model, but {type(found).__name__}")
-        return Located(found, None, name)
-    return Located(None, found, name)
+        return ModelCode(source, found, None, name)
+    return ModelCode(source, None, found, name)
 
 
 def _is_model(value: Any) -> bool:
@@ -72,7 +56,7 @@ def _package(name: str) -> ModuleType:
         raise SourceError(f"{name} cannot be imported: {error_line(error)}{hint}") from error
 
 
-def _torchvision(name: str) -> Located:
+def _torchvision(name: str) -> ModelCode:
     """Return a model of torchvision.models, those for segmentation, detection, video and optical flow included."""
     _package("torchvision")
     models = _package("torchvision.models")
@@ -82,10 +66,10 @@ def _torchvision(name: str) -> Located:
     builder = models.get_model_builder(name)
     parameters = inspect.signature(builder).parameters
     fixed = tuple((option, None) for option in ("weights", "weights_backbone") if option in parameters)
-    return Located(builder, None, name, "torchvision", fixed)
+    return ModelCode(f"torchvision:{name}", builder, None, name, "torchvision", fixed)
 
 
-def _timm(name: str) -> Located:
+def _timm(name: str) -> ModelCode:
     """Return a model of timm."""
     timm = _package("timm")
     plain = name.partition(".")[0]
@@ -96,7 +80,7 @@ def _timm(name: str) -> Located:
     def build(**arguments: Any) -> Any:
         return timm.create_model(name, pretrained=False, **arguments)
 
-    return Located(build, None, name, "timm")
+    return ModelCode(f"timm:{name}", build, None, name, "timm")
 
 
 def _hint(name: str, known: list[str]) -> str:
