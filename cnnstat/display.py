@@ -8,6 +8,7 @@ from typing import Any
 SUBJECTS = {
     "Analysis": "cnnstat.report.subjects.analysis",
     "Comparison": "cnnstat.report.subjects.comparison",
+    "Profile": "cnnstat.report.subjects.profile",
 }
 """The module whose `document` describes a result, by the name of the result's class.
 

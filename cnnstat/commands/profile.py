@@ -79,9 +79,9 @@ def profile(
     from cnnstat import report
     from cnnstat.commands import profiling
     from cnnstat.profile.options import SAMPLES, make_options
-    from cnnstat.report.time_sheet import TimeView
+    from cnnstat.report.subjects.profile import ProfileView, document
 
-    view = TimeView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
+    view = ProfileView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     many = SAMPLES if source is not None else profiling.BRIEF
     options = make_options(
         device=device, dtype=model.dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
@@ -104,5 +104,5 @@ def profile(
     found = profiling.measure(source, request, options, refresh=refresh_ceilings)
     against = profiling.compare(earlier, found, baseline)
     with console.open_output(output) as out:
-        report.write_profile(found, view, format, out, against)
+        report.write(document(found, view, against), format, out)
     raise typer.Exit(profiling.exit_code(found, against, strict))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnstat import console
+from cnnstat import console, report
 from cnnstat.commands.options import INTERRUPTED
 from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
@@ -16,7 +16,7 @@ from cnnstat.profile.difference import compare_profiles
 from cnnstat.profile.options import Options, need_torch
 from cnnstat.profile.record import read_profile
 from cnnstat.profile.result import Profile
-from cnnstat.report.time_formats import Against
+from cnnstat.report.subjects.profile import Against
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 
@@ -82,25 +82,31 @@ def exit_code(found: Profile, against: Against | None, strict: bool) -> int:
 def profile_zoo(request: Request, options: Options, format: str, output: Path | None, strict: bool) -> int:
     """Print one line for each of the zoo's main networks as it is measured; return the exit code.
 
-    The machine's ceilings are measured anew and kept. After Ctrl-C what was measured stays.
+    The machine's roofline is measured anew and kept. After Ctrl-C what was measured stays.
     """
-    from cnnstat.report.time_overview import overview
+    from cnnstat.report.subjects.profile_overview import document, overview
     from cnnstat.sources import zoo
 
     names = [name for name in MAIN if name in zoo.names()]
     codes = []
+    profiles: list[Profile] = []
     with console.open_output(output) as out:
-        lines = overview(format, names, out)
+        lines = overview(names, out)
         try:
             for name in names:
-                found = measure(name, request, options, refresh=name == names[0])
-                codes.append(exit_code(found, None, strict))
-                lines.add(found)
-                if not found.complete:
+                profile = measure(name, request, options, refresh=name == names[0])
+                codes.append(exit_code(profile, None, strict))
+                profiles.append(profile)
+                if format == "table":
+                    lines.add(profile)
+                if not profile.complete:
                     break
         except KeyboardInterrupt:
             codes.append(INTERRUPTED)
-        lines.finish(_cache_file())
+        if format == "table":
+            lines.finish(_cache_file())
+        else:
+            report.write(document(profiles), format, out)
     return max(codes, default=0)
 
 

@@ -24,7 +24,7 @@ BOUNDS: Mapping[str, Bound] = {"compute": "compute", "memory": "memory", "latenc
 Value = TypeVar("Value")
 
 
-def document(profile: Profile) -> dict[str, Any]:
+def to_json(profile: Profile) -> dict[str, Any]:
     """Return everything a profile says as JSON-ready values: times in seconds, sizes in bytes, rates per second."""
     environment, roofline, breakdown, whole = (
         profile.environment,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from cnnstat.display import Displayed
 from cnnstat.profile.roofline import Bound, Roofline
 from cnnstat.profile.samples import Samples
 
@@ -169,8 +170,8 @@ class Whole:
         return self.enqueue is not None and self.enqueue.median > 0.8 * self.plain.median
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Profile(Displayed):
     """The measured times of one model.
 
     peak_bytes, predicted_peak_bytes: most bytes alive in a pass beside parameters and inputs, measured and
@@ -215,21 +216,3 @@ class Profile:
     def adds_up(self) -> bool:
         """Whether the remainders stay within the stated limits and no kernel was lost."""
         return self.time_breakdown.holds(*self.tolerance) and not self.lost_kernels
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything under the `cnnstat-profile/1` JSON contract."""
-        from cnnstat.profile.record import document
-
-        return document(self)
-
-    def __repr__(self) -> str:
-        """The table of layers and the identity, as `cnnstat profile` prints it at 100 columns."""
-        from cnnstat.report.profile import text
-
-        return text(self, width=100)
-
-    def _repr_html_(self) -> str:
-        """The table for notebooks."""
-        from cnnstat.report.profile import html
-
-        return html(self)

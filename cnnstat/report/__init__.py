@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cnnstat.analysis.analysis import Analysis
-    from cnnstat.profile.result import Profile
-    from cnnstat.report.time_formats import Against
-    from cnnstat.report.time_sheet import TimeView
     from cnnstat.verify.findings import Verification
 
 FORMATS = {
@@ -37,15 +34,6 @@ def write(document: Document, format: str, console: Console) -> None:
     renderer = import_module(_known(format, FORMATS))
     content = renderer.page(document, console.width) if format == "table" else Verbatim(renderer.render(document))
     show(content, console)
-
-
-def write_profile(
-    profile: Profile, view: TimeView, format: str, console: Console, against: Against | None = None
-) -> None:
-    """Print the measured times of one network, and what changed since an earlier profile."""
-    from cnnstat.report import time_formats
-
-    _known(format, time_formats.FORMATS)(profile, view, against, console)
 
 
 def write_explanation(analysis: Analysis, layer: str, format: str, console: Console) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from cnnstat import cli
-from cnnstat.report.time_columns import ON_REQUEST, time_columns
+from cnnstat.report.subjects.profile import layer_columns
+from cnnstat.report.table import ON_REQUEST
 
 DOC = (Path(__file__).resolve().parents[2] / "docs" / "profile.md").read_text(encoding="utf-8")
 SHARED = {"--help", "--traceback", "--no-tf32"}
@@ -25,7 +26,7 @@ def test_every_column_is_told(device: str) -> None:
     rows = re.findall(r"^\| ([^|]+) \|", DOC, re.MULTILINE)
     told = {title.strip() for row in rows for title in row.split(",")}
     own = {"operation", "forward", "backward", "warm", "cold"}  # explained by the options that bring them
-    shown = {column.title for column in time_columns(device) if column.importance < ON_REQUEST}
+    shown = {column.title for column in layer_columns(device=device) if column.importance < ON_REQUEST}
     assert shown - own <= told
 
 

@@ -11,7 +11,7 @@ import pytest
 from handmade_profiles import cpu_profile, gpu_profile, samples
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.record import MAX_BYTES, document, parse_profile, read_profile
+from cnnstat.profile.record import MAX_BYTES, parse_profile, read_profile, to_json
 from cnnstat.profile.result import Profile
 from cnnstat.report.formats.json import json_text
 
@@ -25,14 +25,14 @@ def everything() -> Profile:
 
 @pytest.mark.parametrize("profile", [cpu_profile(), gpu_profile(), everything()], ids=["cpu", "gpu", "everything"])
 def test_json_keeps_everything(profile: Profile) -> None:
-    text = json_text(document(profile), "layers")
+    text = json_text(to_json(profile), "layers")
     again = parse_profile(text, "profile.json")
     for field in Profile.__dataclass_fields__:
         assert getattr(again, field) == getattr(profile, field), field
 
 
 def test_the_contract() -> None:
-    found = document(cpu_profile())
+    found = to_json(cpu_profile())
     assert found["schema"] == "cnnstat-profile/1"
     assert found["model"] == {
         "name": "tiny",
@@ -47,7 +47,7 @@ def test_the_contract() -> None:
 
 
 def changed(*path: Any, value: Any) -> str:
-    found: Any = json.loads(json.dumps(document(cpu_profile())))
+    found: Any = json.loads(json.dumps(to_json(cpu_profile())))
     inside = found
     for key in path[:-1]:
         inside = inside[key]
@@ -103,5 +103,5 @@ def test_files(tmp_path: Path) -> None:
         file.truncate(MAX_BYTES + 1)
     with pytest.raises(CnnstatError, match="larger than 64 MiB"):
         read_profile(path)
-    path.write_text(json.dumps(document(cpu_profile())))
+    path.write_text(json.dumps(to_json(cpu_profile())))
     assert read_profile(path).layers == cpu_profile().layers

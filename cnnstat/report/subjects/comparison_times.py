@@ -11,10 +11,9 @@ from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import Profile
 from cnnstat.report.bar_chart import Measure
 from cnnstat.report.document import Fact
+from cnnstat.report.profile_text import RATES, conditions_text, device_text, roofline_text
+from cnnstat.report.subjects.profile_overview import floor_share, flops_per_second, inputs_per_second, residual_text
 from cnnstat.report.table import Column
-from cnnstat.report.time_columns import RATES
-from cnnstat.report.time_overview import floor_share, flops_per_second, inputs_per_second, residual_text
-from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
 
 
 class Line(NamedTuple):

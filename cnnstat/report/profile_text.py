@@ -1,4 +1,4 @@
-"""TimeSummary: what stands around a table of measured times: how it was measured, the identity, what to make of it."""
+"""Profile text: what stands around a table of measured times: how it was measured, the time breakdown, the facts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
 from cnnstat.report import network_text
 from cnnstat.report.document import Fact, glued
-from cnnstat.report.subjects.analysis import LISTED
 from cnnstat.report.terminal_text import printable
-from cnnstat.report.time_columns import GIGA, RATES
+
+RATES = {"cuda": (1e12, "TFLOP/s"), "cpu": (1e9, "GFLOP/s"), "mps": (1e9, "GFLOP/s")}
+"""Unit of the rate of work by kind of device."""
+
+GIGA = 1e9
 
 YES = ("true", "yes", "on", "1")
 """How settings say that something is switched on."""
+
+LISTED = 5
+"""Names that a list shows before it says how many more there are."""
 
 NOISY = 0.2
 """Interquartile range of the whole, as a share of its median, from which a profile is called noisy."""
 
 
-class Part(NamedTuple):
+class TimePart(NamedTuple):
     """One line of the identity, as text."""
 
     name: str
@@ -63,7 +69,7 @@ def is_on(setting: str) -> bool:
     return setting.lower() in YES
 
 
-def parts(profile: Profile) -> tuple[Part, ...]:
+def time_parts(profile: Profile) -> tuple[TimePart, ...]:
     """Return the identity line by line: layers, gaps, what belongs to none, drift, and the whole they add up to."""
     time_breakdown, whole = profile.time_breakdown, profile.whole
     is_cuda = profile.environment.kind == "cuda"
@@ -77,13 +83,13 @@ def parts(profile: Profile) -> tuple[Part, ...]:
     )
     total, times = numbers.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in found])
     lines = [
-        Part(name, time, numbers.percent(time_breakdown.share(seconds)), meaning)
+        TimePart(name, time, numbers.percent(time_breakdown.share(seconds)), meaning)
         for (name, seconds, meaning), time in zip(found, times)
     ]
     samples = whole.plain
     spread = numbers.seconds_text(samples.spread)
     meaning = f"median of {samples.count:,} {run}, IQR {spread}" if samples.count > 1 else f"one of the {run}"
-    return (*lines, Part("whole model", total, "100", meaning))
+    return (*lines, TimePart("whole model", total, "100", meaning))
 
 
 def misfit(profile: Profile) -> str:

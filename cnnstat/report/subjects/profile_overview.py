@@ -1,4 +1,4 @@
-"""TimeOverview: several networks' measured times, one line each, printed as they come."""
+"""Profile overview: several networks' measured times, one line each, printed as they come."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat import numbers
-from cnnstat.profile.record import document
+from cnnstat.profile.record import to_json
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
-from cnnstat.report.document import Fact
-from cnnstat.report.formats.json import json_text
+from cnnstat.report.document import Document, Fact
 from cnnstat.report.formats.terminal import facts_page
 from cnnstat.report.grid import GAP
-from cnnstat.report.listing import Field, Listing
-from cnnstat.report.terminal_text import BLANK, Page, Verbatim, padded, plain, printable, show, widest
-from cnnstat.report.time_columns import RATES
-from cnnstat.report.time_summary import conditions_text, device_text, roofline_text
+from cnnstat.report.profile_text import RATES, conditions_text, device_text, roofline_text
+from cnnstat.report.table import Column, Table
+from cnnstat.report.terminal_text import BLANK, Page, padded, plain, printable, show, widest
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,52 +44,34 @@ class Overview(NamedTuple):
     finish: Callable[[str], None]
 
 
-def overview(format: str, names: Sequence[str], console: Console) -> Overview:
-    """Return how several profiles are printed; a table comes line by line, all else in the end."""
-    if format == "table":
-        return _table(names, console)
-    found: list[Profile] = []
-    return Overview(found.append, lambda _: show(Verbatim(FORMATS[format](found)), console))
+def document(profiles: Sequence[Profile]) -> Document:
+    """Return the figures of all profiles."""
+    table = Table(fields(profiles[0].environment.kind if profiles else "cpu"), profiles)
+    return Document(
+        blocks=lambda: [table],
+        data=lambda: {"schema": SCHEMA, "profiles": [to_json(profile) for profile in profiles]},
+        listed=("profiles",),
+    )
 
 
-def to_json(profiles: Sequence[Profile]) -> str:
-    """Return the documents of all profiles, one line each."""
-    return json_text({"schema": SCHEMA, "profiles": [document(profile) for profile in profiles]}, "profiles")
-
-
-def csv(profiles: Sequence[Profile]) -> str:
-    """Return the figures of all profiles as CSV."""
-    return Listing(fields("cpu"), profiles).csv()
-
-
-def markdown(profiles: Sequence[Profile]) -> str:
-    """Return the figures of all profiles as a GitHub table."""
-    device = profiles[0].environment.kind if profiles else "cpu"
-    return Listing(fields(device), profiles).markdown()
-
-
-FORMATS = {"json": to_json, "csv": csv, "markdown": markdown}
-"""What returns the text of each format that is printed at once."""
-
-
-def fields(device: str) -> tuple[Field, ...]:
+def fields(device: str) -> tuple[Column, ...]:
     """Return what is told of each network; the device decides the unit of rates."""
     scale, unit = RATES[device]
     return (
-        Field("name", "network", lambda p: p.model, least=8, is_code=True),
-        Field("time", "time", lambda p: p.whole.plain.median, lambda p: numbers.samples_text(p.whole.plain), "right"),
-        Field("inputs_per_second", "inputs/s", inputs_per_second, lambda p: _rate(inputs_per_second(p)), "right"),
-        Field("macs", "MACs", _macs, lambda p: numbers.brief_count(_macs(p)), "right"),
-        Field(
+        Column("name", "network", lambda p: p.model, least=8, is_code=True),
+        Column("time", "time", lambda p: p.whole.plain.median, lambda p: numbers.samples_text(p.whole.plain), "right"),
+        Column("inputs_per_second", "inputs/s", inputs_per_second, lambda p: _rate(inputs_per_second(p)), "right"),
+        Column("macs", "MACs", _macs, lambda p: numbers.brief_count(_macs(p)), "right"),
+        Column(
             "flops_per_second",
             unit,
             flops_per_second,
             lambda p: numbers.rate_text(flops_per_second(p), scale),
             "right",
         ),
-        Field("share_of_floor", "% floor", floor_share, lambda p: numbers.whole_percent(floor_share(p)), "right"),
-        Field("drift", "% drift", _residual, residual_text, "right"),
-        Field("slowest", "slowest layer", _slowest_name, _slowest, least=8),
+        Column("share_of_floor", "% floor", floor_share, lambda p: numbers.whole_percent(floor_share(p)), "right"),
+        Column("drift", "% drift", _residual, residual_text, "right"),
+        Column("slowest", "slowest layer", _slowest_name, _slowest, least=8),
     )
 
 
@@ -158,13 +138,13 @@ def _slowest(profile: Profile) -> str:
     return f"{layer.name} ({100 * profile.time_breakdown.share(layer.seconds):.0f} %)" if layer else "–"
 
 
-def _table(names: Sequence[str], console: Console) -> Overview:
-    """Return how a table is printed line by line."""
-    found: list[Profile] = []
+def overview(names: Sequence[str], console: Console) -> Overview:
+    """Return how a table is printed line by line; `names` are those to come."""
+    profiles: list[Profile] = []
     kept = {key: width for key, width in WIDTHS.items() if key != DROPPED or console.width >= ROOMY}
     widths = {**kept, "name": widest(("network", *names))}
 
-    def line(texts: Sequence[str], columns: Sequence[Field]) -> str:
+    def line(texts: Sequence[str], columns: Sequence[Column]) -> str:
         cells = [padded(text, widths[field.key], field.align) for text, field in zip(texts, columns[:-1])]
         left = max(8, console.width - sum(widths.values()) - GAP * len(widths))
         return (" " * GAP).join([*cells, columns[-1].cut(texts[-1], left)]).rstrip()
@@ -172,16 +152,16 @@ def _table(names: Sequence[str], console: Console) -> Overview:
     def add(profile: Profile) -> None:
         device = profile.environment.kind
         columns = [field for field in fields(device) if field.key in widths or field.key == "slowest"]
-        if not found:
+        if not profiles:
             titles = line([field.title for field in columns], columns)
             head = [plain(device_text(profile), "bold"), plain(_common(profile)), BLANK, plain(titles, "bold")]
             show(Page([*head, plain("─" * min(console.width, len(titles) + 12), "dim")]), console)
-        found.append(profile)
-        show(Page([plain(line([field.text(profile) for field in columns], columns))]), console)
+        profiles.append(profile)
+        show(Page([plain(line([field.cell(profile) for field in columns], columns))]), console)
 
     def finish(saved: str) -> None:
-        if found:
-            show(Page([BLANK]) + facts_page(_facts(found, saved), console.width), console)
+        if profiles:
+            show(Page([BLANK]) + facts_page(_facts(profiles, saved), console.width), console)
 
     return Overview(add, finish)
 

@@ -1,0 +1,366 @@
+"""Profile: measured times layer by layer, the time breakdown, and what changed since an earlier profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from cnnstat import numbers
+from cnnstat.numbers import plural
+from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
+from cnnstat.profile.record import to_json
+from cnnstat.profile.result import LayerTime, Profile
+from cnnstat.profile.samples import Samples
+from cnnstat.report.document import Document, Fact, Facts
+from cnnstat.report.profile_text import GIGA, LISTED, RATES, conditions_text, heading, summary, time_parts
+from cnnstat.report.table import MAIN, ON_REQUEST, Column, Group, Kind, Layout, Table, View, layered, summed
+from cnnstat.report.terminal_text import cut_start, printable
+
+IF_MEASURED = 4
+"""Importance of columns that --backward and --isolate ask for: shown at any width, if they were measured."""
+
+LAYOUT = Layout(steps=(("name", 16), ("time", None), ("name", 28), ("kind", 14), ("name", 44)))
+
+PART_COLUMNS = (
+    Column("part", "part", attrgetter("name")),
+    Column("time", "time", attrgetter("time"), align="right"),
+    Column("share", "%", attrgetter("share"), align="right"),
+    Column("meaning", "what it is", attrgetter("meaning"), least=12),
+)
+
+STYLES = {"slower": "red", "faster": "green", "new": "yellow", "gone": "yellow", "same": "dim"}
+
+RULE = (
+    "a time has changed only if the quartile ranges do not meet and the medians are over "
+    f"{1e6 * LEAST_SECONDS:.1f} µs and {100 * LEAST_SHARE:.0f} % apart; all else is noise"
+)
+"""By which a change is told from noise."""
+
+Row = Group[LayerTime]
+
+
+class Against(NamedTuple):
+    """What changed since an earlier profile, and what that one is called."""
+
+    difference: Difference
+    label: str
+
+
+def document(profile: Profile, view: View | None = None, against: Against | None = None) -> Document:
+    """Return the layers that a view shows, what the whole model's time is made of, and what changed."""
+    view = view or ProfileView()
+    table = layer_table(profile, view)
+    changes = () if against is None else tuple(_change_blocks(*against))
+    *parts, whole = time_parts(profile)
+    return Document(
+        title=heading(profile),
+        subtitle=conditions_text(profile),
+        blocks=lambda: (table, Table(PART_COLUMNS, parts, total=whole), Facts(summary(profile)), *changes),
+        data=lambda: to_json(profile) if against is None else {**to_json(profile), "difference": _changes(*against)},
+        listed=("layers",),
+        records=layered(layer_columns(profile), profile.layers, view)
+        if against is None
+        else _change_records(against.difference),
+        caption="Median times of one pass; bounds by the rates measured on this device.",
+    )
+
+
+def layer_table(profile: Profile, view: View) -> Table:
+    """Return the table of layers as a view wants it; unless chosen, without the columns that were not measured."""
+    columns = layer_columns(profile)
+    table = layered(columns, profile.layers, view, layout=LAYOUT, total="sum")
+    if table.is_chosen:
+        return table
+    measured = (c for c in columns if c.importance != IF_MEASURED or _says_something(c, table.all_rows))
+    shown = [c._replace(on_pages=c.importance <= MAIN or _is_for_gpus(c, table.rows)) for c in measured]
+    return replace(table, columns=shown)
+
+
+def _says_something(column: Column, rows: Sequence[Row]) -> bool:
+    return any(map(column.informs or column.value, rows))
+
+
+def _is_for_gpus(column: Column, rows: Sequence[Row]) -> bool:
+    """Whether pages show a column too that is no main one: the kernels and rates of a GPU."""
+    return column.importance <= MAIN + 2 and _says_something(column, rows)
+
+
+# Columns --------------------------------------------------------------------------------------------------------------
+
+
+def layer_columns(profile: Profile | None = None, device: str = "cpu") -> tuple[Column, ...]:
+    """Return every column, in the order in which tables show them; the device decides the unit of rates."""
+    scale, unit = RATES[profile.environment.kind if profile else device]
+    whole = profile.time_breakdown.whole if profile else 0.0
+
+    def share(row: Row) -> float:
+        return sum(layer.seconds / whole for layer in row.items) if whole else 0.0
+
+    flops_rate, bytes_rate = _rate(attrgetter("flops")), _rate(attrgetter("moved"))
+    return (
+        Column(
+            "name", "layer", attrgetter("name"), _name, least=10, cut=cut_start, is_code=True, importance=1,
+            style="cyan", doc="path of the layer, with its calls if it is called several times",
+        ),
+        _text("kind", "operation", 13, "the operation without arguments", _kind, least=8),
+        _number("calls", "calls", ON_REQUEST, "how often it is called in a pass", _calls, _integer),
+        _number("kernels", "kernels", 8, "GPU kernels launched in a pass", _sum(attrgetter("kernels")), _integer),
+        Column(
+            "time", "time", _seconds, _time, "right", brief=lambda row: numbers.seconds_text(_seconds(row)),
+            importance=2, doc="median seconds of a pass, all calls together",
+        ),
+        _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", _spread, numbers.seconds_text),
+        _number("share", "% time", 3, "share of the whole model's time", share, numbers.percent),
+        _direction("forward", "median seconds of the forward pass"),
+        _direction("backward", "median seconds of the backward pass"),
+        _number("macs", "MACs", 7, "multiply-accumulates", summed(attrgetter("macs")), numbers.brief_count),
+        _number(
+            "flops", "FLOPs", ON_REQUEST, "floating-point operations", summed(attrgetter("flops")), numbers.brief_count
+        ),
+        _number(
+            "moved", "moved", 10, "bytes of inputs, weights and outputs, each once", summed(attrgetter("moved")),
+            numbers.brief_decimal_bytes,
+        ),
+        _number(
+            "flops_per_second", unit, 7, f"floating-point operations per second, in {unit}", flops_rate,
+            lambda rate: numbers.rate_text(rate, scale),
+        ),
+        _number(
+            "bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s", bytes_rate,
+            lambda rate: numbers.rate_text(rate, GIGA),
+        ),
+        _number("floor", "floor", 11, "least time that the ceilings allow", _bound_seconds, numbers.seconds_text),
+        _number(
+            "share_of_floor", "% floor", 5, "floor divided by time; 100 is all the ceilings allow", _share_of_bound,
+            numbers.whole_percent,
+        ),
+        _text("bound", "bound by", 6, "the ceiling that sets the floor", _bound),
+        _number(
+            "warm", "warm", IF_MEASURED, "time alone, inputs in the cache", _sum(_median("warm")), numbers.seconds_text
+        ),
+        _number(
+            "cold", "cold", IF_MEASURED, "time alone, inputs not in the cache", _sum(_median("cold")),
+            numbers.seconds_text,
+        ),
+        _text("kernel_names", "kernel names", ON_REQUEST, "the kernels' names", _kernel_names, least=8),
+    )  # fmt: skip
+
+
+def _text(
+    key: str, title: str, importance: int, doc: str, value: Callable[[Row], str], least: int | None = None
+) -> Column:
+    """Return a column of text; names may be cut, and are code."""
+    return Column(key, title, value, least=least, is_code=least is not None, importance=importance, doc=doc)
+
+
+def _number(
+    key: str, title: str, importance: int, doc: str, value: Callable[[Row], Any], text: Callable[[Any], str]
+) -> Column:
+    """Return a column of numbers; what was not measured is a dash."""
+
+    def shown(row: Row) -> str:
+        number = value(row)
+        return "–" if number is None else text(number)
+
+    return Column(
+        key, title, value, shown, "right", importance=importance, informs=lambda row: value(row) is not None, doc=doc
+    )
+
+
+def _direction(name: str, doc: str) -> Column:
+    """Return the column of one direction, which says something only if both were measured."""
+    value = summed(_median(name)) if name == "forward" else _sum(_median(name))
+
+    def text(row: Row) -> str:
+        seconds = value(row)
+        if seconds is None:
+            return "–"
+        only = None if row.kind is not Kind.LAYER else getattr(row.items[0], name)
+        return numbers.seconds_text(seconds) if only is None else numbers.samples_text(only)
+
+    both = _sum(_median("backward"))
+    return Column(
+        name, name, value, text, "right", importance=IF_MEASURED, informs=lambda row: both(row) is not None, doc=doc
+    )
+
+
+def _sum(value: Callable[[LayerTime], Any]) -> Callable[[Row], Any]:
+    """Return the function that adds up what the layers of a row have; None where none has anything."""
+
+    def total(row: Row) -> Any:
+        values = [each for each in map(value, row.items) if each is not None]
+        return sum(values) if values else None
+
+    return total
+
+
+def _median(name: str) -> Callable[[LayerTime], float | None]:
+    def median(layer: LayerTime) -> float | None:
+        samples = getattr(layer, name)
+        return samples.median if samples else None
+
+    return median
+
+
+def _integer(number: int) -> str:
+    return f"{number:,}"
+
+
+def _name(row: Row) -> str:
+    return f"{row.name} ×{_calls(row)}" if _calls(row) > 1 else row.name
+
+
+def _kind(row: Row) -> str:
+    if row.kind is Kind.LAYER:
+        return row.items[0].kind
+    layers = plural(len(row.items), "layer")
+    return layers if row.kind is Kind.TOTAL else f"({layers})"
+
+
+def _calls(row: Row) -> int:
+    """Return how often a layer is called; 1 for several layers, which are not called as such."""
+    return row.items[0].calls if row.kind is Kind.LAYER else 1
+
+
+def _kernel_names(row: Row) -> str:
+    return ", ".join(row.items[0].kernel_names) if row.kind is Kind.LAYER else ""
+
+
+def _seconds(row: Row) -> float:
+    return sum(layer.seconds for layer in row.items)
+
+
+def _samples(row: Row) -> Samples | None:
+    """Return what a time scatters by; None for sums and where the backward pass is included."""
+    is_single = row.kind is Kind.LAYER and row.items[0].backward is None
+    return row.items[0].forward if is_single else None
+
+
+def _time(row: Row) -> str:
+    samples = _samples(row)
+    return numbers.samples_text(samples) if samples else numbers.seconds_text(_seconds(row))
+
+
+def _spread(row: Row) -> float | None:
+    samples = _samples(row)
+    return samples.spread if samples else None
+
+
+def _forward(row: Row) -> float:
+    return sum(layer.forward.median for layer in row.items)
+
+
+def _rate(work: Callable[[LayerTime], int]) -> Callable[[Row], float]:
+    """Return the function that divides work by the time of the forward pass; 0 where it took none."""
+
+    def rate(row: Row) -> float:
+        seconds = _forward(row)
+        return sum(map(work, row.items)) / seconds if seconds else 0.0
+
+    return rate
+
+
+def _bound_seconds(row: Row) -> float:
+    return sum((layer.bound_seconds for layer in row.items if layer.forward.median), 0.0)
+
+
+def _share_of_bound(row: Row) -> float | None:
+    """Return the bound divided by the time; None where there is no bound, or the forward pass took no time."""
+    bound, seconds = _bound_seconds(row), _forward(row)
+    return bound / seconds if bound and seconds else None
+
+
+def _bound(row: Row) -> str:
+    """Return what sets the bound; a dash where nothing does, empty for sums."""
+    if row.kind is not Kind.LAYER:
+        return ""
+    layer = row.items[0]
+    return layer.bound if layer.bound and layer.forward.median else "–"
+
+
+class ProfileView(View):
+    """What a user wants to see of a profile."""
+
+    keys = tuple(column.key for column in layer_columns())
+
+
+# Changes since an earlier profile -------------------------------------------------------------------------------------
+
+
+def _change_columns() -> tuple[Column, ...]:
+    return (
+        Column("name", "layer", attrgetter("name"), least=10, cut=cut_start, is_code=True),
+        Column("before", "before", lambda c: c.before and c.before.median, lambda c: _time_text(c.before), "right"),
+        Column("after", "after", lambda c: c.after and c.after.median, lambda c: _time_text(c.after), "right"),
+        Column("change", "change", attrgetter("seconds"), _change_text, "right"),
+        Column("ratio", "%", attrgetter("ratio"), _percent, "right"),
+        Column("verdict", "verdict", attrgetter("verdict.value"), styles=STYLES),
+    )
+
+
+def _change_blocks(difference: Difference, label: str) -> Iterator[Table | Facts]:
+    """Yield the changes as a table, and what they rest on."""
+    title = f"against {printable(label)}"
+    yield Table(_change_columns(), difference.layers, total=difference.whole, title=title)
+    yield Facts(tuple(change_facts(difference)))
+
+
+def _change_records(difference: Difference) -> Table:
+    return Table(_change_columns(), (*difference.layers, difference.whole))
+
+
+def _changes(difference: Difference, label: str) -> dict[str, Any]:
+    """Return the changes as JSON-ready values, in seconds."""
+    return {
+        "baseline": label,
+        "conditions": [{"what": w, "before": b, "after": a} for w, b, a in difference.conditions],
+        "whole": _change_values(difference.whole),
+        "eager": _change_values(difference.eager),
+        "layers": [_change_values(change) for change in difference.layers],
+    }
+
+
+def _change_values(change: Change) -> dict[str, Any]:
+    return {"op": change.kind, **{column.key: column.value(change) for column in _change_columns()}}
+
+
+def change_facts(difference: Difference) -> Iterator[Fact]:
+    """Yield what changed in words, how it is told from noise, and what was not alike when it was measured."""
+    yield Fact("outcome", _outcome(difference.whole), STYLES[difference.whole.verdict.value])
+    for verdict in (Verdict.SLOWER, Verdict.FASTER, Verdict.NEW, Verdict.GONE):
+        names = [printable(change.name) for change in difference.layers if change.verdict is verdict]
+        if names:
+            more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+            yield Fact(verdict.value, f"{plural(len(names), 'layer')}: {', '.join(names[:LISTED])}{more}")
+    yield Fact("noise", RULE)
+    if difference.conditions:
+        changes = "; ".join(f"{what} {before} → {after}" for what, before, after in difference.conditions)
+        yield Fact("not alike", f"{printable(changes)}; the changes are of these as well", "bold yellow")
+
+
+def _outcome(whole: Change) -> str:
+    if whole.verdict is Verdict.SAME:
+        return f"the model takes as long as before, within noise ({_percent(whole)} %)"
+    times = f"{_time_text(whole.before)} → {_time_text(whole.after)}"
+    return f"the model is {whole.verdict.value}: {times} ({_percent(whole)} %)"
+
+
+def _time_text(samples: Samples | None) -> str:
+    return "–" if samples is None else numbers.samples_text(samples)
+
+
+def _change_text(change: Change) -> str:
+    """Return what a time grew by, with its sign."""
+    if change.before is None or change.after is None:
+        return "–"
+    return ("+" if change.seconds > 0 else "") + numbers.seconds_text(change.seconds)
+
+
+def _percent(change: Change) -> str:
+    """Return the same in percent of the earlier time."""
+    if change.ratio is None:
+        return "–"
+    share = change.ratio - 1
+    return ("+" if share > 0 else "") + numbers.percent(share)
