@@ -19,9 +19,9 @@ from cnnstat.report.formats.csv import csv_text
 from cnnstat.report.formats.json import json_text
 from cnnstat.report.formats.markdown import code, escaped, markdown_table
 from cnnstat.report.formats.terminal import facts_page
-from cnnstat.report.network_text import field_text, heading, model_values
+from cnnstat.report.network_json import layer_values, model_values
+from cnnstat.report.network_text import field_text, heading
 from cnnstat.report.recurrence import why_none
-from cnnstat.report.subjects.analysis import layer_values
 from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, plain, printable, show, width_of, wrapped
 
 if TYPE_CHECKING:

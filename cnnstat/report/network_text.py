@@ -1,10 +1,9 @@
-"""Network text: a network's name, shapes and receptive fields as all reports write them, and its entry in JSON."""
+"""Network text: a network's name, shapes and receptive fields as all reports write them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
@@ -112,10 +111,3 @@ def batch_of(analysis: Analysis) -> int:
     """Return the size of the first input's first axis."""
     shape = analysis.graph.inputs[0].shape if analysis.graph.inputs else ()
     return shape[0] if shape else 1
-
-
-def model_values(analysis: Analysis) -> dict[str, Any]:
-    """Return what was analyzed, for JSON."""
-    graph = analysis.graph
-    inputs = [list(i.shape) for i in graph.inputs]
-    return {"name": graph.name, "source": graph.source, "inputs": inputs, "dtype": graph.dtype}

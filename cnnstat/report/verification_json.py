@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.report.document import SCHEMA
-from cnnstat.report.network_text import model_values
+from cnnstat.report.network_json import model_values
 
 if TYPE_CHECKING:
     from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verification

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
-from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, TOTAL_FIGURES, Figure
+from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, Figure
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.numbers import binary_bytes, count, percent, plural
 from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
-from cnnstat.report.network_text import batch_of, has_common_batch, heading, input_text, model_values
+from cnnstat.report.network_json import model_values, row_values, total_values
+from cnnstat.report.network_text import batch_of, has_common_batch, heading, input_text
 from cnnstat.report.table import ON_REQUEST, Column, Group, Kind, Layout, Table, View, block_of, last, layered, summed
 from cnnstat.report.terminal_text import cut_call, cut_start, printable
 
@@ -104,11 +104,11 @@ def layer_columns(
             doc="size of the receptive field, in input pixels",
         ),
         Column(
-            "rf_stride", "RF stride", lambda group: _of_field(group, "stride"), _stride_text, "right", importance=12,
+            "rf_stride", "RF stride", *_of_field(attrgetter("stride"), network_text.axes_text), "right", importance=12,
             doc="input pixels between neighbouring outputs",
         ),
         Column(
-            "rf_start", "RF start", lambda group: _of_field(group, "start"), _start_text, "right", importance=14,
+            "rf_start", "RF start", *_of_field(attrgetter("start"), network_text.point_text), "right", importance=14,
             doc="where the first output's receptive field begins",
         ),
         Column(
@@ -172,17 +172,24 @@ def _sees_whole_input(group: Group[Layer]) -> bool:
     return not group.is_sum and group.items[-1].sees_whole_input
 
 
-def _of_field(group: Group[Layer], name: str) -> Any:
-    field = _field(group)
-    return None if field is None else getattr(field, name)
+def _of_field(
+    value: Callable[[ReceptiveField], Any], text: Callable[[Any], str]
+) -> tuple[Callable[[Group[Layer]], Any], Callable[[Group[Layer]], str]]:
+    """Return the functions for the raw value and the text of a property of receptive fields."""
+
+    def raw(group: Group[Layer]) -> Any:
+        field = _field(group)
+        return None if field is None else value(field)
+
+    return raw, lambda group: "" if raw(group) is None else text(raw(group))
 
 
 def _field_size(group: Group[Layer]) -> tuple[int, ...] | str | None:
     """Return the size of the receptive field, `whole input`, or None where there is none."""
     if _sees_whole_input(group):
         return network_text.WHOLE_INPUT
-    size: tuple[int, ...] | None = _of_field(group, "size")
-    return size
+    field = _field(group)
+    return None if field is None else field.size
 
 
 def _field_text(group: Group[Layer]) -> str:
@@ -200,16 +207,6 @@ def _field_note(group: Group[Layer]) -> str:
     if _sees_whole_input(group):
         return network_text.WHOLE_INPUT
     return ", ".join(network_text.field_notes(_field(group)))
-
-
-def _stride_text(group: Group[Layer]) -> str:
-    field = _field(group)
-    return network_text.axes_text(field.stride) if field else ""
-
-
-def _start_text(group: Group[Layer]) -> str:
-    field = _field(group)
-    return network_text.point_text(field.start) if field else ""
 
 
 class AnalysisView(View):
@@ -299,69 +296,14 @@ def _since(field: ReceptiveField) -> str:
     return f" from {printable(field.misaligned_at)} on" if field.misaligned_at else ""
 
 
-# JSON -----------------------------------------------------------------------------------------------------------------
-
-
 def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None) -> dict[str, Any]:
     """Return totals and layers under the contract: integers raw, sizes in bytes; columns are always all."""
     coverage: dict[str, Any] = {"ops": len(analysis.graph.nodes), "uncounted": list(analysis.uncounted)}
+    blocks = analysis.graph.blocks
     return {
         "schema": SCHEMA,
         "model": model_values(analysis),
         "totals": total_values(analysis.totals),
         "coverage": {**coverage, "notes": list(analysis.notes)} if analysis.notes else coverage,
-        "layers": [_row_values(row, analysis.graph.blocks, depth) for row in rows],
+        "layers": [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows],
     }
-
-
-def total_values(totals: Totals) -> dict[str, Any]:
-    """Return the figures of a whole network, those of its memory under `memory`."""
-    values: dict[str, Any] = {}
-    for figure in TOTAL_FIGURES:
-        *folders, key = figure.total.split(".")
-        place = values
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[key] = figure.of(totals)
-    field = totals.receptive_field
-    return {**values, "receptive_field": None if field is None else _geometry(field)}
-
-
-def layer_values(layer: Layer) -> dict[str, Any]:
-    """Return the entry of one layer."""
-    return _row_values(Group(layer.name, (layer,)), {}, None)
-
-
-def _row_values(row: Group[Layer], blocks: Any, depth: int | None) -> dict[str, Any]:
-    """Return the entry of one layer, or of one folded block."""
-    field = _field(row)
-    figures = {f.layer: sum(map(f.of_layer, row.items)) for f in LAYER_FIGURES if f.in_layers}
-    return {
-        "name": row.name,
-        "op": _op_kind(row, blocks),
-        "inputs": list(_inputs(row, depth)),
-        "input_shapes": [list(shape) for shape in _input_shapes(row)],
-        "output_shape": list(row.items[-1].output_shape),
-        **figures,
-        "receptive_field": None if field is None else _field_values(field),
-    }
-
-
-def _geometry(field: ReceptiveField) -> dict[str, Any]:
-    """Return size, stride and start along each axis."""
-    return {"size": list(field.size), "stride": _strides(field.stride), "start": list(field.start)}
-
-
-def _strides(strides: Sequence[Fraction | None]) -> list[int | float | None]:
-    """Return strides as integers where they are whole; null where branches of different stride have met."""
-    return [None if s is None else int(s) if s.denominator == 1 else float(s) for s in strides]
-
-
-def _field_values(field: ReceptiveField) -> dict[str, Any]:
-    """Return the geometry and whether it is exact; what else restricts it only where it does."""
-    restrictions = {
-        **({} if field.aligned else {"aligned": False}),
-        **({} if field.centred else {"centred": False}),
-        **({"global_context": True} if field.global_context else {}),
-    }
-    return {**_geometry(field), "exact": field.exact, **restrictions}
