@@ -55,8 +55,7 @@ def latency_verdict(limit: Limit, source: str, model: ModelSettings, comparison:
     graph, baseline = comparison.figures.graph, comparison.baseline
     earlier = comparison.before.graph if comparison.before else None
     if is_relative and isinstance(baseline, Missing):
-        is_unverified = comparison.is_required or baseline.is_fault
-        return _unmeasured(limit, baseline.reason, Status.UNVERIFIED if is_unverified else Status.SKIPPED)
+        return _unmeasured(limit, baseline.reason, comparison.missing_status)
     if is_relative and (earlier is None or graph is None):
         return _unmeasured(limit, NO_TIMES)
     try:
@@ -82,8 +81,8 @@ def judge(limit: Limit, rounds: Rounds, layers: tuple[LayerShare, ...] = ()) -> 
         message = _broken_message(limit, after, before, layers)
     else:
         message = _kept_message(limit, after, before, over, len(rounds.after))
-    status = (Status.FAIL if limit.is_blocking else Status.WARN) if is_broken else Status.PASS
-    return _verdict(limit, status, f"{message}; measured on {rounds.device}", threshold, value, old, layers)
+    status, message = limit.broken if is_broken else Status.PASS, f"{message}; measured on {rounds.device}"
+    return limit.verdict(status, message, threshold=threshold, value=value, baseline=old, layers=layers)
 
 
 def measure_rounds(
@@ -180,24 +179,4 @@ def _kept_message(limit: Limit, after: Samples, before: Samples | None, over: in
 def _unmeasured(limit: Limit, reason: str, status: Status = Status.UNVERIFIED) -> Verdict:
     """Return the verdict on a limit that could not be measured, or has nothing to be compared with."""
     threshold = None if limit.bound == "max_increase" else limit.threshold(None)
-    return _verdict(limit, status, f"latency: {reason}", threshold, None, None, ())
-
-
-def _verdict(
-    limit: Limit, status: Status, message: str, threshold: int | None, value: int | None, old: int | None,
-    layers: tuple[LayerShare, ...],
-) -> Verdict:  # fmt: skip
-    """Return a verdict of this limit."""
-    return Verdict(
-        metric=limit.metric.key,
-        bound=limit.bound,
-        status=status,
-        limit=threshold,
-        limit_text=limit.amount.text,
-        value=value,
-        baseline=old,
-        message=message,
-        layers=layers,
-        setting=limit.setting,
-        blocking=limit.is_blocking,
-    )
+    return limit.verdict(status, f"latency: {reason}", threshold=threshold, value=None, baseline=None)

@@ -11,7 +11,7 @@ from typing import Any
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
 from cnnstat.check.configuration_file import ConfigurationReader, Keys
-from cnnstat.check.result import Place
+from cnnstat.check.result import LayerShare, Place, Status, Verdict
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.numbers import QuantityError, Unit, decimal_bytes, parse_quantity
 
@@ -186,6 +186,30 @@ class Limit:
     def where(self) -> str:
         """What to change, and where it is written."""
         return f"{self.key} at {self.setting}" if self.setting else self.key
+
+    def verdict(
+        self, status: Status, message: str, *, threshold: int | None, value: int | None, baseline: int | None,
+        layers: tuple[LayerShare, ...] = (), bound: str = "", text: str = "",
+    ) -> Verdict:  # fmt: skip
+        """Return a verdict on this limit; bound, text: where it is not the limit itself that is judged."""
+        return Verdict(
+            metric=self.metric.key,
+            bound=bound or self.bound,
+            status=status,
+            limit=threshold,
+            limit_text=text or self.amount.text,
+            value=value,
+            baseline=baseline,
+            message=message,
+            layers=layers,
+            setting=self.setting,
+            blocking=self.is_blocking,
+        )
+
+    @property
+    def broken(self) -> Status:
+        """The status of a broken limit."""
+        return Status.FAIL if self.is_blocking else Status.WARN
 
 
 def read_limits(reader: ConfigurationReader, path: Keys) -> tuple[Limit, ...]:

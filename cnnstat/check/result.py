@@ -1,10 +1,19 @@
-"""The result of a check: one verdict for each limit of each model. Every format prints this and nothing else."""
+"""The result of a check, which is all that formats see: one verdict for each limit of each model; and its JSON form.
+
+The order of fields is that of the JSON contract.
+"""
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from typing import Any
+
+SCHEMA = "cnnstat-check/1"
+"""Name and version of the JSON contract."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +28,7 @@ class Place:
         return f"{self.file}:{self.line}"
 
 
-class Status(Enum):
+class Status(str, Enum):
     """Outcome of one limit.
 
     SKIPPED: it is relative, and there is no baseline. UNVERIFIED: the figure or the baseline it needs is not known.
@@ -77,6 +86,7 @@ class Verdict:
     metric: str
     bound: str
     status: Status
+    blocking: bool = True
     limit: int | None
     limit_text: str
     value: int | None
@@ -84,7 +94,6 @@ class Verdict:
     message: str
     layers: tuple[LayerShare, ...] = ()
     setting: Place | None = None
-    blocking: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,11 +110,11 @@ class ModelResult:
     name: str
     source: str
     place: Place | None
+    notes: tuple[str, ...] = ()
     verdicts: tuple[Verdict, ...]
     totals: Mapping[str, int | None]
     baseline: Mapping[str, int | None] | None = None
     changed_layers: tuple[LayerChange, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,3 +146,23 @@ class CheckResult:
         """1 if a limit is broken, else 3 if one could not be verified, else 0; warnings and skipped limits are 0."""
         statuses = {verdict.status for verdict in self.verdicts if verdict.blocking}
         return 1 if Status.FAIL in statuses else 3 if Status.UNVERIFIED in statuses else 0
+
+
+def json_text(result: CheckResult) -> str:
+    """Return the document as text, in ASCII throughout and the same from run to run."""
+    return json.dumps(to_json(result), indent=2, allow_nan=False) + "\n"
+
+
+def to_json(result: CheckResult) -> dict[str, Any]:
+    """Return the result as JSON-ready values under the contract: integers raw, sizes in bytes."""
+    numbers = Counter(verdict.status for verdict in result.verdicts)
+    return {
+        "schema": SCHEMA,
+        "exit_code": result.exit_code,
+        "verdicts": {status.value: numbers[status] for status in Status},
+        "configuration": result.configuration,
+        "baseline": result.baseline,
+        "convention": result.convention,
+        "notes": list(result.notes),
+        "models": [asdict(model) for model in result.models],
+    }

@@ -19,7 +19,7 @@ from cnnstat.check.baseline import (
 )
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
 from cnnstat.check.configuration_file import ConfigurationError, path_from_here
-from cnnstat.check.git import Repository, find_repository, required
+from cnnstat.check.git import Repository, find_repository, git_baseline, growth_base, required
 from cnnstat.check.limits import CONVENTION, METRICS, Limit, flag_limit, overridden
 from cnnstat.check.model_figures import ModelFigures, analyze_model
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
@@ -81,7 +81,8 @@ def check(options: Options) -> CheckResult:
             raise _model_error(model, f"{model.name[:100]} has no limit; {wanted}")
     repository = find_repository(Path.cwd())
     baseline = _baseline(settings, models, repository)
-    earlier = _earlier_baseline(settings, baseline, repository) if settings.fail_on_baseline_growth else None
+    is_guarded = settings.fail_on_baseline_growth
+    earlier = with_renames(growth_base(settings, repository), baseline) if is_guarded else None
     results = [_model_result(model, settings, baseline, earlier, repository) for model in models]
     configuration = settings.origin if settings.models or settings.limits else "command line"
     is_both = options.limits and configuration != "command line"
@@ -214,20 +215,10 @@ def _baseline(settings: Settings, models: Iterable[ModelSettings], repository: R
         return read_baseline(path, path_from_here(path))
     if settings.baseline_ref is None:
         return NO_BASELINE
-    from cnnstat.check.git_baseline import git_baseline
-
     return git_baseline(required(repository), settings.baseline_ref, settings, models)
 
 
-def _earlier_baseline(settings: Settings, baseline: Baseline, repository: Repository | None) -> Baseline:
-    """Return the committed baseline as it was before this change, under the names that models have today."""
-    from cnnstat.check.git_baseline import growth_base
-
-    return with_renames(growth_base(settings, repository), baseline)
-
-
 def _figures(model: ModelSettings, file: ModelFile) -> ModelFigures:
-    """Return the figures of a model."""
     if file.file is not None and model.setting is not None and not file.file.exists():
         message = f"{model.name[:100]}: there is no such file; if it was deleted or moved, change this entry"
         raise _model_error(model, message)

@@ -35,63 +35,50 @@ class Comparison:
         """The baseline, if there is one."""
         return self.baseline if isinstance(self.baseline, ModelFigures) else None
 
+    @property
+    def missing_status(self) -> Status:
+        """The status of a relative limit if there is no baseline."""
+        is_fault = isinstance(self.baseline, Missing) and self.baseline.is_fault
+        return Status.UNVERIFIED if self.is_required or is_fault else Status.SKIPPED
+
 
 def verdict(limit: Limit, comparison: Comparison) -> Verdict:
     """Return the verdict on one limit."""
-    name, before = limit.metric.key, comparison.before
-    value = comparison.figures.totals.get(name)
+    name, figures, before = limit.metric.key, comparison.figures, comparison.before
+    value = figures.totals.get(name)
     old = before.totals.get(name) if before else None
-    status, message = _without_figure(limit, comparison, value, old)
     threshold = None if limit.bound == "max_increase" and old is None else limit.threshold(old)
     layers: tuple[LayerShare, ...] = ()
-    if status is None and value is not None and threshold is not None:
-        is_broken = value < threshold if limit.bound == "min" else value > threshold
-        if is_broken:
-            status = Status.FAIL if limit.is_blocking else Status.WARN
-            layers, is_growth = layers_to_change(limit, comparison)
-            detail = _layers_text(limit, layers, comparison.figures, is_growth)
-            message = _broken_message(limit, value, threshold, old, detail)
-        elif limit.metric.at_least and limit.bound != "min" and comparison.figures.uncounted:
-            # a figure that is only "at least" may still break the limit
-            status = Status.UNVERIFIED
-            message = _incomplete_message(limit, value, comparison.figures.uncounted)
-        else:
-            status = Status.PASS
-            message = _kept_message(limit, value, old)
-    return Verdict(
-        metric=name,
-        bound=limit.bound,
-        status=status or Status.UNVERIFIED,
-        limit=threshold,
-        limit_text=limit.amount.text,
-        value=value,
-        baseline=old,
-        message=message,
-        layers=layers,
-        setting=limit.setting,
-        blocking=limit.is_blocking,
-    )
-
-
-def _without_figure(
-    limit: Limit, comparison: Comparison, value: int | None, old: int | None
-) -> tuple[Status | None, str]:
-    """Return status and message where a figure is missing; None where both are known."""
-    name = limit.metric.key
     if value is None:
-        return Status.UNVERIFIED, f"{name}: {NO_FIGURE.get(name, 'could not be measured')}"
-    if limit.bound != "max_increase":
-        return None, ""
+        status, message = Status.UNVERIFIED, f"{name}: {NO_FIGURE.get(name, 'could not be measured')}"
+    elif threshold is None or (limit.bound == "max_increase" and _uncounted_before(limit, comparison)):
+        status, message = _without_baseline(limit, comparison)
+    elif value < threshold if limit.bound == "min" else value > threshold:
+        layers, is_growth = layers_to_change(limit, comparison)
+        status = limit.broken
+        message = _broken_message(limit, value, threshold, old, _layers_text(limit, layers, figures, is_growth))
+    elif limit.metric.at_least and limit.bound != "min" and figures.uncounted:
+        # a figure that is only "at least" may still break the limit
+        status, message = Status.UNVERIFIED, _incomplete_message(limit, value, figures.uncounted)
+    else:
+        status, message = Status.PASS, _kept_message(limit, value, old)
+    return limit.verdict(status, message, threshold=threshold, value=value, baseline=old, layers=layers)
+
+
+def _uncounted_before(limit: Limit, comparison: Comparison) -> tuple[str, ...]:
+    """Return the layers whose work is missing in the baseline's figure."""
+    return comparison.before.uncounted if comparison.before and limit.metric.at_least else ()
+
+
+def _without_baseline(limit: Limit, comparison: Comparison) -> tuple[Status, str]:
+    """Return status and message of a relative limit that has no complete figure to count from."""
+    name = limit.metric.key
     if isinstance(comparison.baseline, Missing):
-        is_unverified = comparison.is_required or comparison.baseline.is_fault
-        reason = comparison.baseline.reason
-        return (Status.UNVERIFIED if is_unverified else Status.SKIPPED), f"{name}: {reason}"
-    if old is None:
+        return comparison.missing_status, f"{name}: {comparison.baseline.reason}"
+    if comparison.baseline.totals.get(name) is None:
         return Status.UNVERIFIED, f"{name}: the baseline has no figure to compare with"
-    if limit.metric.at_least and comparison.baseline.uncounted:
-        names = _first_names(comparison.baseline.uncounted)
-        return Status.UNVERIFIED, f"{name}: the work of {names} could not be counted in the baseline"
-    return None, ""
+    names = _first_names(comparison.baseline.uncounted)
+    return Status.UNVERIFIED, f"{name}: the work of {names} could not be counted in the baseline"
 
 
 def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerShare, ...], bool]:
@@ -136,20 +123,16 @@ def baseline_growth(
         elif before is None or (after is not None and after <= before):
             continue
         else:
-            status = Status.FAIL if limit.is_blocking else Status.WARN
-            message = _grown_baseline_message(limit, before, after, label)
+            status, message = limit.broken, _grown_baseline_message(limit, before, after, label)
         verdicts.append(
-            Verdict(
-                metric=name,
-                bound="baseline_growth",
-                status=status,
-                limit=before,
-                limit_text="no growth",
+            limit.verdict(
+                status,
+                message,
+                threshold=before,
                 value=after,
                 baseline=before,
-                message=message,
-                setting=limit.setting,
-                blocking=limit.is_blocking,
+                bound="baseline_growth",
+                text="no growth",
             )
         )
     return verdicts

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VERDICT_FORMATS = {
-    "json": "cnnstat.check.formats.json:render",
+    "json": "cnnstat.check.result:json_text",
     "markdown": "cnnstat.check.formats.markdown:render",
     "summary": "cnnstat.check.formats.markdown:render_summary",
     "github": "cnnstat.check.formats.github:render",

@@ -108,7 +108,6 @@ def _bold(name: str) -> str:
 
 
 def _percent(before: int | None, after: int | None) -> str:
-    """Return a relative difference."""
     return markdown.escaped(text.growth_percent(before, after))
 
 
@@ -119,12 +118,10 @@ def _icon(result: CheckResult) -> str:
 
 
 def _size(markup: str) -> int:
-    """Return bytes in UTF-8."""
     return len(markup.encode("utf-8", "replace"))
 
 
 def _more(what: str) -> str:
-    """Return a line that says what is not shown."""
     return f"\n*… {what}; `--format json` has everything.*\n"
 
 
@@ -189,7 +186,6 @@ def _changed(model: ModelResult) -> str:
 
 
 def _change(change: LayerChange, metrics: list[str]) -> list[str]:
-    """Return the row of one layer."""
     kind = "new" if change.before is None else "removed" if change.after is None else ""
     op = f"{change.op}, {kind}" if kind else change.op
     return [name_of(change.name), markup(op), *(_step(change, metric) for metric in metrics)]

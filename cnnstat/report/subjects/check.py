@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cnnstat.check import text
-from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict
+from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict, to_json
 from cnnstat.report.document import Block, Document, Fact, Facts, Text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import cut_start, printable
@@ -42,16 +42,9 @@ def document(result: CheckResult) -> Document:
     """Return the verdicts on all limits."""
     return Document(
         blocks=lambda: _blocks(result),
-        data=lambda: _data(result),
+        data=lambda: to_json(result),
         caption=printable(f"{text.conclusion(result)}. {result.convention}"),
     )
-
-
-def _data(result: CheckResult) -> dict[str, Any]:
-    """Return the values under the `cnnstat-check/1` contract."""
-    from cnnstat.check.formats import json
-
-    return json.document(result)
 
 
 def _blocks(result: CheckResult) -> Iterator[Block]:
