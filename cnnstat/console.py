@@ -1,4 +1,4 @@
-"""The terminal: where output goes and how errors are said."""
+"""The terminal: where output goes and how errors are printed."""
 
 from __future__ import annotations
 
@@ -89,15 +89,15 @@ def report_unexpected(error: Exception) -> int:
     if message is None:
         if os.environ.get("CNNSTAT_TRACEBACK"):
             raise error
-        said = f"internal error, please report it ({type(error).__name__}: {error}); CNNSTAT_TRACEBACK=1 shows where"
-        print(_printable(f"cnnstat: {said}"), file=sys.stderr)
+        line = f"internal error, please report it ({type(error).__name__}: {error}); CNNSTAT_TRACEBACK=1 shows where"
+        print(_printable(f"cnnstat: {line}"), file=sys.stderr)
         return 2
     if not message():  # no arguments at all: the help is already printed
         return 2
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "cnnstat"
-    said = message().replace("Value error, ", "")  # what pydantic puts before typer's own message
-    print(_printable(f"{command}: {said} (`{command} --help` shows how)"), file=sys.stderr)
+    line = message().replace("Value error, ", "")  # what pydantic puts before typer's own message
+    print(_printable(f"{command}: {line} (`{command} --help` shows how)"), file=sys.stderr)
     return int(getattr(error, "exit_code", 2))
 
 

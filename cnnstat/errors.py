@@ -79,8 +79,8 @@ class SpecError(CnnstatError):
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean X?` for the candidate nearest to `word`, or an empty string."""
-    found = nearest(word, candidates)
-    return f"; did you mean {found}?" if found else ""
+    near = nearest(word, candidates)
+    return f"; did you mean {near}?" if near else ""
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:

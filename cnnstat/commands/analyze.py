@@ -8,7 +8,6 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
-    FLAG,
     ColumnsOption,
     ModelOptions,
     OptimizerOption,
@@ -16,6 +15,7 @@ from cnnstat.commands.options import (
     PageFormatOption,
     SourceArgument,
     StrictOption,
+    flag,
     split_keys,
 )
 from cnnstat.errors import CnnstatError
@@ -32,9 +32,7 @@ def analyze(
     columns: ColumnsOption = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
     top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
-    published: Annotated[
-        bool, typer.Option("--published", help="Set published figures beside the exact ones.", metavar=FLAG)
-    ] = False,
+    published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
     format: PageFormatOption = "table",
     output: OutputOption = None,
 ) -> None:
@@ -42,9 +40,9 @@ def analyze(
     from cnnstat import report
     from cnnstat.report.subjects.analysis import AnalysisView, document
 
-    shown = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
-    if published and (given := [name for name, value in shown.items() if value is not None]):
-        raise CnnstatError(f"{given[0]} is of the table of layers, and --published shows another; leave one out")
+    table_options = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
+    if published and (names := [name for name, value in table_options.items() if value is not None]):
+        raise CnnstatError(f"{names[0]} is of the table of layers, and --published shows another; leave one out")
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     analysis = model.analyze(source, optimizer, strict_receptive_field)
     with console.open_output(output) as out:

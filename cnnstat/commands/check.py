@@ -13,13 +13,13 @@ from cnnstat import console
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
 from cnnstat.choices import CheckFormat, Mode, Optimizer
 from cnnstat.commands.options import (
-    FLAG,
     MODE,
     OPTIMIZER,
     DeviceOption,
     ModelOptions,
     StrictOption,
     ThreadsOption,
+    flag,
     zoo_names,
 )
 
@@ -67,10 +67,7 @@ def check(
     *,
     limits: LimitOptions,
     fail_on_latency: Annotated[
-        bool,
-        typer.Option(
-            "--fail-on-latency", help="Let times decide the exit code too.", metavar=FLAG, rich_help_panel="Limits"
-        ),
+        bool, flag("--fail-on-latency", "Let times decide the exit code too.", rich_help_panel="Limits")
     ] = False,
     max_increase: Annotated[
         list[str] | None,
@@ -85,16 +82,13 @@ def check(
     baseline: Annotated[str | None, typer.Option(help="Baseline file to compare with.", metavar="FILE")] = None,
     baseline_ref: Annotated[str | None, typer.Option(help="Git ref to compare with.", metavar="REF")] = None,
     require_baseline: Annotated[
-        bool, typer.Option("--require-baseline", help="A growth limit without a baseline is exit code 3.", metavar=FLAG)
+        bool, flag("--require-baseline", "A growth limit without a baseline is exit code 3.")
     ] = False,
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Write the baseline file and print what changed.", metavar=FLAG)
+        bool, flag("--update-baseline", "Write the baseline file and print what changed.")
     ] = False,
     fail_on_baseline_growth: Annotated[
-        bool,
-        typer.Option(
-            "--fail-on-baseline-growth", help="Fail if this change raises the baseline file itself.", metavar=FLAG
-        ),
+        bool, flag("--fail-on-baseline-growth", "Fail if this change raises the baseline file itself.")
     ] = False,
     format: Annotated[
         CheckFormat,
@@ -108,9 +102,7 @@ def check(
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="Write a file too.", metavar="FORMAT:PATH")
     ] = None,
-    exit_zero: Annotated[
-        bool, typer.Option("--exit-zero", help="Report broken limits, but exit with 0.", metavar=FLAG)
-    ] = False,
+    exit_zero: Annotated[bool, flag("--exit-zero", "Report broken limits, but exit with 0.")] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
     from cnnstat.check import formats, run

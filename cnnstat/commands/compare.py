@@ -9,7 +9,6 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
-    FLAG,
     DeviceOption,
     ModelOptions,
     OptimizerOption,
@@ -17,6 +16,7 @@ from cnnstat.commands.options import (
     PageFormatOption,
     StrictOption,
     ThreadsOption,
+    flag,
     zoo_names,
 )
 from cnnstat.errors import CnnstatError
@@ -29,7 +29,7 @@ def compare(
     model: ModelOptions,
     optimizer: OptimizerOption = "sgd",
     strict_receptive_field: StrictOption = False,
-    profile: Annotated[bool, typer.Option("--profile", help="Measure the models' times too.", metavar=FLAG)] = False,
+    profile: Annotated[bool, flag("--profile", "Measure the models' times too.")] = False,
     device: DeviceOption = None,
     samples: Annotated[
         int | None, typer.Option(help="With --profile: measurements of everything (30).", metavar="N")
@@ -46,8 +46,8 @@ def compare(
     timing = {"device": device, "samples": samples, "threads": threads}
     analyses = [model.analyze(source, optimizer, strict_receptive_field) for source in sources]
     profiles = _profiles(sources, model.request(), timing) if profile else ()
-    if not profile and (given := [name for name, value in timing.items() if value is not None]):
-        raise CnnstatError(f"--{given[0]} is of measured times; add --profile")
+    if not profile and (names := [name for name, value in timing.items() if value is not None]):
+        raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
     comparison = compare_analyses(analyses, profiles)
     with console.open_output(output) as out:
         report.write(document(comparison), format, out)
@@ -58,11 +58,11 @@ def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -
     from cnnstat.commands.profiling import measure
     from cnnstat.profile.options import make_options
 
-    given = {name: value for name, value in timing.items() if value is not None}
-    options = make_options(dtype=request.dtype, **given)
-    found = []
+    asked_for = {name: value for name, value in timing.items() if value is not None}
+    options = make_options(dtype=request.dtype, **asked_for)
+    profiles = []
     for source in sources:
-        found.append(measure(source, request, options))
-        if not found[-1].complete:
+        profiles.append(measure(source, request, options))
+        if not profiles[-1].complete:
             raise KeyboardInterrupt
-    return found
+    return profiles

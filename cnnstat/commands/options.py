@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
-FLAG = ""
-"""What a flag takes, for its help: nothing, where typer would write its type."""
+
+def flag(name: str, help: str, **others: Any) -> Any:
+    """Return an option that takes no value; its help says so by an empty word, where typer would write its type."""
+    return typer.Option(name, help=help, metavar="", **others)
 
 
 def model_option(*names: str, help: str, metavar: str, **others: Any) -> Any:
@@ -64,7 +66,7 @@ class ModelOptions:
         model_option(
             "--traceback",
             help="Show a PyTorch model's own error too.",
-            metavar=FLAG,
+            metavar="",
             callback=console.show_tracebacks,
             is_eager=True,
         ),
@@ -108,10 +110,10 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name]
             )
 
-    def run(**given: Any) -> Any:
+    def run(**arguments: Any) -> Any:
         for name, kind in groups.items():
-            given[name] = kind(**{field.name: given.pop(field.name) for field in fields(kind)})
-        return command(**given)
+            arguments[name] = kind(**{field.name: arguments.pop(field.name) for field in fields(kind)})
+        return command(**arguments)
 
     run.__doc__ = command.__doc__
     run.__annotations__ = {name: option.annotation for name, option in options.items()}
@@ -138,11 +140,7 @@ SourceArgument = Annotated[
 OptimizerOption = Annotated[Optimizer, OPTIMIZER]
 StrictOption = Annotated[
     bool,
-    typer.Option(
-        "--strict-receptive-field",
-        help="Let a gate with global context (squeeze-excite) count as seeing everything.",
-        metavar=FLAG,
-    ),
+    flag("--strict-receptive-field", "Let a gate with global context (squeeze-excite) count as seeing everything."),
 ]
 DeviceOption = Annotated[
     str | None,

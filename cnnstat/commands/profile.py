@@ -9,13 +9,13 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
-    FLAG,
     ColumnsOption,
     DeviceOption,
     FormatOption,
     ModelOptions,
     OutputOption,
     ThreadsOption,
+    flag,
     split_keys,
     zoo_names,
 )
@@ -34,27 +34,20 @@ def profile(
     device: DeviceOption = None,
     model: ModelOptions,
     channels_last: Annotated[
-        bool, typer.Option("--channels-last", help="Lay four-dimensional tensors out with channels last.", metavar=FLAG)
+        bool, flag("--channels-last", "Lay four-dimensional tensors out with channels last.")
     ] = False,
-    backward: Annotated[bool, typer.Option("--backward", help="Measure the backward pass too.", metavar=FLAG)] = False,
-    tf32: Annotated[
-        bool, typer.Option("--tf32/--no-tf32", help="Let float32 products run in TF32.", metavar=FLAG)
-    ] = False,
+    backward: Annotated[bool, flag("--backward", "Measure the backward pass too.")] = False,
+    tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let float32 products run in TF32.")] = False,
     isolate: Annotated[
-        bool,
-        typer.Option(
-            "--isolate", help="Measure every layer alone too, with inputs in the cache and not.", metavar=FLAG
-        ),
+        bool, flag("--isolate", "Measure every layer alone too, with inputs in the cache and not.")
     ] = False,
-    energy: Annotated[
-        bool, typer.Option("--energy", help="Ask the GPU for the energy of a pass.", metavar=FLAG)
-    ] = False,
+    energy: Annotated[bool, flag("--energy", "Ask the GPU for the energy of a pass.")] = False,
     samples: Annotated[
         int | None, typer.Option(help="Measurements of everything, at least (30; 10 without SOURCE).", metavar="N")
     ] = None,
     threads: ThreadsOption = None,
     refresh_ceilings: Annotated[
-        bool, typer.Option("--refresh-ceilings", help="Measure anew what this machine can do at best.", metavar=FLAG)
+        bool, flag("--refresh-ceilings", "Measure anew what this machine can do at best.")
     ] = False,
     baseline: Annotated[
         Path | None, typer.Option(help="JSON of an earlier profile to compare with.", metavar="FILE")
@@ -67,10 +60,7 @@ def profile(
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as time.", metavar="KEY")] = None,
     top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
     strict: Annotated[
-        bool,
-        typer.Option(
-            "--strict", help="Exit with 3 if the parts do not add up, or the baseline is not alike.", metavar=FLAG
-        ),
+        bool, flag("--strict", "Exit with 3 if the parts do not add up, or the baseline is not alike.")
     ] = False,
     format: FormatOption = "table",
     output: OutputOption = None,
@@ -101,8 +91,8 @@ def profile(
         profiling.need_source({**only, "--columns": columns, "--sort": sort, "--top": top})
         raise typer.Exit(profiling.profile_zoo(request, options, format, output, strict))
     earlier = profiling.read_baseline(baseline)
-    found = profiling.measure(source, request, options, refresh=refresh_ceilings)
-    against = profiling.compare(earlier, found, baseline)
+    result = profiling.measure(source, request, options, refresh=refresh_ceilings)
+    against = profiling.compare(earlier, result, baseline)
     with console.open_output(output) as out:
-        report.write(document(found, view, against), format, out)
-    raise typer.Exit(profiling.exit_code(found, against, strict))
+        report.write(document(result, view, against), format, out)
+    raise typer.Exit(profiling.exit_code(result, against, strict))

@@ -38,9 +38,9 @@ def check_files(paths: Mapping[str, Path | None]) -> None:
             raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
 
 
-def need_source(given: Mapping[str, Any]) -> None:
+def need_source(options: Mapping[str, Any]) -> None:
     """Raise CnnstatError if an option was given that only goes with one SOURCE."""
-    for option, value in given.items():
+    for option, value in options.items():
         if value is not None:
             raise CnnstatError(f"{option} needs a SOURCE, as in `cnnstat profile alexnet {option} …`")
 
@@ -50,9 +50,9 @@ def read_baseline(path: Path | None) -> Profile | None:
     return None if path is None else read_profile(path)
 
 
-def compare(earlier: Profile | None, found: Profile, path: Path | None) -> Against | None:
+def compare(earlier: Profile | None, result: Profile, path: Path | None) -> Against | None:
     """Return what changed since an earlier profile; raises CnnstatError if it is of another model."""
-    return None if earlier is None else Against(compare_profiles(earlier, found, str(path)), str(path))
+    return None if earlier is None else Against(compare_profiles(earlier, result, str(path)), str(path))
 
 
 def measure(source: str, request: Request, options: Options, *, refresh: bool = False) -> Profile:
@@ -71,12 +71,12 @@ def measure(source: str, request: Request, options: Options, *, refresh: bool = 
         raise
 
 
-def exit_code(found: Profile, against: Against | None, strict: bool) -> int:
+def exit_code(result: Profile, against: Against | None, strict: bool) -> int:
     """Return 130 after Ctrl-C; with --strict 3 if the parts do not add up or the two were not measured alike."""
-    if not found.complete:
+    if not result.complete:
         return INTERRUPTED
     is_alike = against is None or not against.difference.conditions
-    return 3 if strict and not (found.adds_up and is_alike) else 0
+    return 3 if strict and not (result.adds_up and is_alike) else 0
 
 
 def profile_zoo(request: Request, options: Options, format: str, output: Path | None, strict: bool) -> int:

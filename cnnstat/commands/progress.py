@@ -23,8 +23,8 @@ class Bar:
 
     def stage(self, title: str, steps: int) -> None:
         """Start the bar again for another stage."""
-        said = f"{self._name}: {title}" if self._name else title
-        self._bars.reset(self._task, total=steps, description=said)
+        description = f"{self._name}: {title}" if self._name else title
+        self._bars.reset(self._task, total=steps, description=description)
 
     def step(self) -> None:
         """Move the bar on."""

@@ -8,21 +8,19 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
-    FLAG,
     FormatOption,
     ModelOptions,
     OutputOption,
     SourceArgument,
+    flag,
 )
 
 
 def verify(
     source: SourceArgument,
     model: ModelOptions,
-    all: Annotated[bool, typer.Option("--all", help="Show the layers without work too.", metavar=FLAG)] = False,
-    no_run: Annotated[
-        bool, typer.Option("--no-run", help="Let PyTorch work out shapes only: no memory, and no fvcore.", metavar=FLAG)
-    ] = False,
+    all: Annotated[bool, flag("--all", "Show the layers without work too.")] = False,
+    no_run: Annotated[bool, flag("--no-run", "Let PyTorch work out shapes only: no memory, and no fvcore.")] = False,
     format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:

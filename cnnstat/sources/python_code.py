@@ -28,12 +28,12 @@ def locate(source: str) -> ModelCode:
     if place == "timm":
         return _timm(name)
     module = _file(place) if place.endswith(".py") or "/" in place else _module(place)
-    found = _attribute(module, name, place)
-    if inspect.isclass(found) or not _is_model(found):
-        if not callable(found):
-            raise SourceError(f"{source[:100]}: {name} is no class, function or model, but {type(found).__name__}")
-        return ModelCode(source, found, None, name)
-    return ModelCode(source, None, found, name)
+    value = _attribute(module, name, place)
+    if inspect.isclass(value) or not _is_model(value):
+        if not callable(value):
+            raise SourceError(f"{source[:100]}: {name} is no class, function or model, but {type(value).__name__}")
+        return ModelCode(source, value, None, name)
+    return ModelCode(source, None, value, name)
 
 
 def _is_model(value: Any) -> bool:
@@ -139,15 +139,15 @@ def _packaged(path: Path) -> ModuleType:
 
 def _attribute(module: ModuleType, name: str, place: str) -> Any:
     """Return what a dotted name means in a module; raises SourceError with the nearest right one."""
-    found: Any = module
+    value: Any = module
     for part in name.split("."):
-        known = [word for word in vars(found) if not word.startswith("_")] if hasattr(found, "__dict__") else []
-        if not hasattr(found, part):
-            callables = [word for word in known if callable(getattr(found, word))]
+        known = [word for word in vars(value) if not word.startswith("_")] if hasattr(value, "__dict__") else []
+        if not hasattr(value, part):
+            callables = [word for word in known if callable(getattr(value, word))]
             hint = did_you_mean(part, callables) or (f"; it has {', '.join(callables[:8])}" if callables else "")
             raise SourceError(f"{place[:100]} has no {part[:60]}{hint}")
-        found = getattr(found, part)
-    return found
+        value = getattr(value, part)
+    return value
 
 
 def _torch_version() -> str:

@@ -49,8 +49,8 @@ class PyTorchReference(NamedReference, ModuleReference):
         except ModuleNotFoundError as error:
             if error.name != "torch":
                 raise
-            said = f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-            raise SourceError(said) from None
+            message = f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
+            raise SourceError(message) from None
         from cnnstat.pytorch.model_errors import contained
 
         with contained(self.source):

@@ -78,8 +78,8 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
     for text in texts:
         name, shape = parse_input(text)
         if name in inputs:
-            said = f"{name} is given twice" if name else "write name=sizes to tell several inputs apart"
-            raise RequestError(f"--input {text[:60]}: {said}")
+            fault = f"{name} is given twice" if name else "write name=sizes to tell several inputs apart"
+            raise RequestError(f"--input {text[:60]}: {fault}")
         inputs[name] = shape
     return inputs
 
@@ -124,39 +124,41 @@ def resolve_inputs(declared: Sequence[DeclaredInput], request: Request) -> tuple
     return tuple(_resolved(each, requested.get(each.name), request) for each in declared)
 
 
-def _resolved(declared: DeclaredInput, wanted: InputShape | None, request: Request) -> Input:
+def _resolved(declared: DeclaredInput, requested: InputShape | None, request: Request) -> Input:
     """Return one input with the request applied."""
     name, sizes, dtype, own_batch = declared
     if request.batch is not None and request.batch < 1:
         raise RequestError("--batch must be at least 1")
     if own_batch is None:
-        return _whole(declared, wanted)
+        return _whole(declared, requested)
     batch = own_batch if request.batch is None else request.batch
-    if wanted is None:
+    if requested is None:
         return Input(name, (batch, *sizes), dtype)
-    own = wanted.dtype or dtype
-    if len(wanted.sizes) == len(sizes):
-        return Input(name, (batch, *wanted.sizes), own)
-    if len(wanted.sizes) != len(sizes) + 1:
-        shown = "×".join(map(str, sizes))
+    own = requested.dtype or dtype
+    if len(requested.sizes) == len(sizes):
+        return Input(name, (batch, *requested.sizes), own)
+    if len(requested.sizes) != len(sizes) + 1:
+        declared_sizes = "×".join(map(str, sizes))
         raise RequestError(
-            f"--input {'x'.join(map(str, wanted.sizes))}: {name} is {shown} ({len(sizes)} sizes, or "
+            f"--input {'x'.join(map(str, requested.sizes))}: {name} is {declared_sizes} ({len(sizes)} sizes, or "
             f"{len(sizes) + 1} with the batch in front)"
         )
-    if request.batch is not None and request.batch != wanted.sizes[0]:
-        raise RequestError(f"--input has a batch of {wanted.sizes[0]}, but --batch says {request.batch}; keep one")
-    return Input(name, wanted.sizes, own)
+    if request.batch is not None and request.batch != requested.sizes[0]:
+        raise RequestError(f"--input has a batch of {requested.sizes[0]}, but --batch says {request.batch}; keep one")
+    return Input(name, requested.sizes, own)
 
 
-def _whole(declared: DeclaredInput, wanted: InputShape | None) -> Input:
+def _whole(declared: DeclaredInput, requested: InputShape | None) -> Input:
     """Return an input without a batch axis, with the shape that is asked for."""
     name, sizes, dtype, _ = declared
-    if wanted is None:
+    if requested is None:
         return Input(name, sizes, dtype)
-    if len(wanted.sizes) != len(sizes):
-        shown = "x".join(map(str, sizes)) or "a single number"
-        raise RequestError(f"--input {'x'.join(map(str, wanted.sizes))}: {name} is {shown}, and has no batch")
-    return Input(name, wanted.sizes, wanted.dtype or dtype)
+    if len(requested.sizes) != len(sizes):
+        declared_sizes = "x".join(map(str, sizes)) or "a single number"
+        raise RequestError(
+            f"--input {'x'.join(map(str, requested.sizes))}: {name} is {declared_sizes}, and has no batch"
+        )
+    return Input(name, requested.sizes, requested.dtype or dtype)
 
 
 def parse_variables(texts: Sequence[str]) -> dict[str, str]:
