@@ -25,8 +25,10 @@ LEVELS = (
     {"cli"},
     {"__main__"},
 )
-RENDERING = {("profile.result", "report"), ("report.subjects.check", "check")}
-"""Profiles print themselves when that is asked for; the document of a check is made of its verdicts."""
+RENDERING = {
+    ("profile.result", "report"), ("report.subjects.check", "check"), ("report.subjects.verification", "verify"),
+}  # fmt: skip
+"""Profiles print themselves when that is asked for; documents are made of the verdicts of a check or a verification."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -29,10 +29,11 @@ def verify(
     Exits with 3 where a difference is left that nothing explains.
     """
     from cnnstat import report
+    from cnnstat.report.subjects.verification import document
     from cnnstat.sources.load import named_model
     from cnnstat.verify import verify as verify_model
 
     verification = verify_model(named_model(source, model.request()), may_run=not no_run)
     with console.open_output(output) as out:
-        report.write_verification(verification, all, format, out)
+        report.write(document(verification, all), format, out)
     raise typer.Exit(verification.exit_code)

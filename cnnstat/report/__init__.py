@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from cnnstat.analysis.analysis import Analysis
-    from cnnstat.verify.findings import Verification
 
 FORMATS = {
     "table": "cnnstat.report.formats.terminal",
@@ -41,13 +40,6 @@ def write_explanation(analysis: Analysis, layer: str, format: str, console: Cons
     from cnnstat.report import explain
 
     _known(format, explain.FORMATS)(analysis, layer, console)
-
-
-def write_verification(found: Verification, everything: bool, format: str, console: Console) -> None:
-    """Print figures beside those of the witnesses; `everything` also shows layers without work."""
-    from cnnstat.report import verification
-
-    _known(format, verification.FORMATS)(found, everything, console)
 
 
 def write_ops(name: str | None, format: str, console: Console) -> None:

@@ -186,18 +186,19 @@ def test_a_model_that_does_not_run(run, model):
     assert "does not run on this input" in result.err
 
 
-@pytest.mark.parametrize("format", ["table", "markdown", "csv", "json"])
+@pytest.mark.parametrize("format", ["table", "markdown", "csv", "json", "html", "latex"])
 def test_hostile_names_stay_text(format):
     from rich.console import Console
 
     from cnnstat import report, verify
     from cnnstat.ir.graph import Edge, Graph, Input, Node
+    from cnnstat.report.subjects.verification import document
 
     name = "a|b\x1b[31m\n`<b>"
     node = Node(name, conv.Conv2d(2, 3), (Edge(0),))
     graph = Graph(name=name, inputs=(Input("x", (1, 1, 8, 8), "float32"),), nodes=(node,), outputs=(Edge(1),))
     out = io.StringIO()
-    report.write_verification(verify(graph), True, format, Console(file=out, width=100))
+    report.write(document(verify(graph), everything=True), format, Console(file=out, width=100))
     assert "\x1b" not in out.getvalue() or format == "csv"
     if format in ("table", "markdown"):
         assert out.getvalue().count("\n`<b>") == 0

@@ -1,0 +1,326 @@
+"""Verification: our figures beside those of the references, layer by layer, with the reason of each difference."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from operator import attrgetter
+from typing import Any
+
+from cnnstat import numbers
+from cnnstat.report import network_text
+from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
+from cnnstat.report.network_json import model_values
+from cnnstat.report.network_text import heading, input_text
+from cnnstat.report.table import Column, Layout, Table
+from cnnstat.report.terminal_text import Line, cut_start, plain, printable, wrapped
+from cnnstat.report.text_table import table_lines
+from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verdict, Verification
+
+AGREES, NO_REFERENCE, UNEXPLAINED = (v.value for v in (Verdict.AGREES, Verdict.NO_REFERENCE, Verdict.UNEXPLAINED))
+
+SAME = "="
+"""What stands for a figure that equals ours."""
+
+
+def document(verification: Verification, everything: bool = False) -> Document:
+    """Return the layers, receptive fields, totals and references, and what the notes mean.
+
+    everything: whether tables also show the layers without work on which all agree; JSON and CSV always have all.
+    """
+    return Document(
+        title=heading(verification.analysis),
+        subtitle=input_text(verification.analysis),
+        blocks=lambda: _blocks(verification, everything),
+        data=lambda: _values(verification),
+        listed=("layers", "totals", "receptive_fields", "witnesses"),
+        records=Table(RAW, verification.layers),
+    )
+
+
+def _blocks(verification: Verification, everything: bool) -> Iterator[Block]:
+    notes = _Notes(verification)
+    yield _layer_table(verification, notes, everything)
+    if verification.fields:
+        yield Table(FIELD_COLUMNS, verification.fields)
+    yield Facts((*_totals(verification), *notes.facts(), *_references(verification), _result(verification)))
+
+
+# Layers ---------------------------------------------------------------------------------------------------------------
+
+
+def _count_text(layer: LayerFinding, reference: ReferenceCount) -> str:
+    """Return a reference's count: `=` where it is ours, `–` where there is none."""
+    if reference.value is None:
+        return "–"
+    return SAME if reference.value == layer.macs else f"{reference.value:,}"
+
+
+def _flop_counter(layer: LayerFinding) -> str:
+    return _count_text(layer, layer.flop_counter)
+
+
+def _fvcore(layer: LayerFinding) -> str:
+    return _count_text(layer, layer.fvcore)
+
+
+def _made(layer: LayerFinding) -> str:
+    """Return the shapes that PyTorch made: `=` where they are ours, nothing where it made none."""
+    if layer.made is None:
+        return "–"
+    return SAME if layer.made == layer.shapes else network_text.shapes_text(layer.made)
+
+
+LAYER_COLUMNS = (
+    Column("layer", "layer", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
+    Column("op", "op", attrgetter("op"), is_code=True, importance=3),
+    Column("macs", "MACs", attrgetter("macs"), lambda layer: f"{layer.macs:,}", "right"),
+    Column(
+        "flop_counter",
+        "FlopCounter",
+        attrgetter("flop_counter.value"),
+        lambda layer: _count_text(layer, layer.flop_counter),
+        "right",
+    ),
+    Column("fvcore", "fvcore", attrgetter("fvcore.value"), _fvcore, "right"),
+    Column(
+        "output",
+        "output",
+        attrgetter("shapes"),
+        lambda layer: network_text.shapes_text(layer.shapes),
+        "right",
+        importance=4,
+    ),
+    Column("made", "made", attrgetter("made"), _made, "right"),
+)
+"""The columns that people read."""
+
+RAW = (
+    Column("layer", "layer", attrgetter("layer")),
+    Column("op", "op", attrgetter("op")),
+    Column("macs", "MACs", attrgetter("macs")),
+    Column("flop_counter_macs", "", attrgetter("flop_counter.value")),
+    Column("fvcore_macs", "", attrgetter("fvcore.value")),
+    Column("output_shapes", "", lambda layer: network_text.shapes_text(layer.shapes)),
+    Column("made_shapes", "", lambda layer: "" if layer.made is None else network_text.shapes_text(layer.made)),
+    Column("verdict", "", lambda layer: layer.verdict.value),
+    Column("reasons", "", lambda layer: "; ".join(layer.reasons)),
+)
+"""The columns for programs."""
+
+
+def _layer_table(verification: Verification, notes: _Notes, everything: bool) -> Table:
+    """Return the layers with work, or with anything to say about them; or all. A terminal also gets their sums."""
+    rows = verification.layers
+    if not everything:
+        rows = tuple(layer for layer in rows if layer.macs or layer.reasons or layer.verdict.value != AGREES)
+    columns = (*LAYER_COLUMNS, Column("verdict", "verdict", attrgetter("verdict"), notes.verdict))
+    says_nothing = {"made"} if all(_made(layer) in (SAME, "–") for layer in rows) else set()
+    sums = _sums(verification)
+
+    def cell(column: Column) -> Column:
+        """Return a column that knows the row of sums."""
+        return column._replace(text=lambda row: sums.get(column.key, "") if row is sums else column.cell(row))
+
+    def draw(width: int) -> list[Line]:
+        table = Table([cell(column) for column in columns if column.key not in says_nothing], rows, total=sums)
+        left_out = numbers.plural(len(verification.layers) - len(rows), "layer")
+        note = f"{left_out} without multiply-accumulates, on which all agree; --all shows them"
+        notes = wrapped(note, width) if len(rows) < len(verification.layers) else []
+        return [*table_lines(table, width), *(plain(line, "dim") for line in notes)]
+
+    return Table(columns, rows, layout=Layout(draw=draw))
+
+
+class _Notes:
+    """Numbers for the reasons, in the order of the layers."""
+
+    def __init__(self, verification: Verification) -> None:
+        self._layers: Counter[str] = Counter(reason for layer in verification.layers for reason in layer.reasons)
+        self._numbers = {reason: number for number, reason in enumerate(self._layers, start=1)}
+
+    def verdict(self, layer: LayerFinding) -> str:
+        """Return the verdict on a layer, with the numbers of its reasons."""
+        numbers = "".join(f" [{self._numbers[reason]}]" for reason in layer.reasons)
+        return f"{layer.verdict.value}{numbers}"
+
+    def facts(self) -> Iterator[Fact]:
+        """Yield what each number means."""
+        for reason, count in self._layers.items():
+            yield Fact(f"[{self._numbers[reason]}]", f"{numbers.plural(count, 'layer')}: {printable(reason)}")
+
+
+def _sums(verification: Verification) -> dict[str, str]:
+    """Return the last line of the table: the sums of all layers' multiply-accumulates."""
+    sums = {"layer": "total", "macs": f"{verification.analysis.totals.macs:,}"}
+    keys = {"FlopCounterMode": "flop_counter", "fvcore": "fvcore"}
+    for total in verification.totals:
+        if total.figure == "MACs" and total.reference in keys and total.theirs.value is not None:
+            is_same = total.theirs.value == total.ours
+            sums[keys[total.reference]] = SAME if is_same else f"{total.theirs.value:,}"
+    return sums
+
+
+# Receptive fields -----------------------------------------------------------------------------------------------------
+
+
+def _box_text(box: Sequence[tuple[int, int]] | None) -> str:
+    """Return an interval for each axis, or one if all are equal."""
+    if box is None:
+        return "–"
+    intervals = [f"{network_text.number_text(lo)}…{network_text.number_text(hi)}" for lo, hi in box]
+    return intervals[0] if len(set(intervals)) == 1 else " × ".join(intervals)
+
+
+def _reached(field: FieldFinding) -> str:
+    """Return where the gradient reaches: `=` where that is our field."""
+    ours = tuple((0, length - 1) for length in field.shape) if field.ours is None else field.ours
+    return SAME if field.gradient == ours else _box_text(field.gradient)
+
+
+def _ours(field: FieldFinding) -> str:
+    """Return our field of a position."""
+    return "whole input" if field.ours is None else _box_text(field.ours)
+
+
+def _field_verdict(field: FieldFinding) -> str:
+    """Return the verdict with its reason."""
+    text = ": ".join(filter(None, (field.verdict.value, field.reason)))
+    return f"{text} (clipped by the border)" if field.clipped and field.verdict.value == AGREES else text
+
+
+FIELD_COLUMNS = (
+    Column("layer", "receptive field of", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
+    Column("position", "at", attrgetter("position"), lambda f: network_text.axes_text(f.position, ", "), "right"),
+    Column("shape", "input", attrgetter("shape"), lambda f: network_text.axes_text(f.shape), "right"),
+    Column("ours", "cnnstat", attrgetter("ours"), _ours, "right"),
+    Column("gradient", "gradient", attrgetter("gradient"), _reached, "right"),
+    Column("verdict", "verdict", attrgetter("verdict"), _field_verdict, least=12),
+)
+"""The columns of receptive fields; positions count from 0, and intervals name the first and last input read."""
+
+
+# The rest -------------------------------------------------------------------------------------------------------------
+
+
+def _totals(verification: Verification) -> Iterator[Fact]:
+    """Yield the figures of the whole network that are not in the table."""
+    for total in verification.totals:
+        if total.figure == "MACs" and total.reference in ("FlopCounterMode", "fvcore") and not _is_bad(total):
+            continue
+        theirs = "nothing" if total.theirs.value is None else f"{total.theirs.value:,}"
+        equal = f"{total.ours:,}, and so says {total.reference}"
+        differs = f"{total.ours:,}, {total.reference} says {theirs}: {'; '.join(total.theirs.reasons)}"
+        text = equal if total.theirs.value == total.ours else f"{total.theirs.verdict.value}: {differs}"
+        yield Fact(total.figure, printable(text), "red" if _is_bad(total) else "")
+
+
+def _is_bad(total: TotalFinding) -> bool:
+    """Whether a total differs for no known reason."""
+    return total.theirs.verdict is Verdict.UNEXPLAINED
+
+
+def _references(verification: Verification) -> Iterator[Fact]:
+    """Yield each reference: what it counts, or why it did not run."""
+    for reference in verification.references:
+        text = f"no witness: {reference.problem}" if reference.problem else reference.convention
+        yield Fact(reference.name, printable(text), "yellow" if reference.problem else "")
+    for note in verification.notes:
+        yield Fact("note", printable(note), "yellow")
+
+
+def _result(verification: Verification) -> Fact:
+    """Return the verdict on the whole."""
+    plural = {AGREES: "agree", NO_REFERENCE: "without a witness"}
+    listed = ", ".join(
+        f"{count:,} {plural.get(verdict, verdict)}" for verdict, count in _verdict_counts(verification).items() if count
+    )
+    layers = f"{numbers.plural(len(verification.layers), 'layer')}: {listed}"
+    if verification.exit_code == 0:
+        return Fact("verified", layers, "green")
+    if not verification.has_reference:
+        return Fact("not verified", f"{layers}; no witness could be heard", "red")
+    return Fact(
+        "not verified", f"{layers}; {numbers.plural(_unexplained(verification), 'difference')} unexplained", "red"
+    )
+
+
+def _unexplained(verification: Verification) -> int:
+    """Return how many differences have no reason."""
+    return sum(verdict.value == UNEXPLAINED for verdict in verification.verdicts())
+
+
+# JSON -----------------------------------------------------------------------------------------------------------------
+
+
+def _values(verification: Verification) -> dict[str, Any]:
+    """Return the findings under the contract; a count that a reference does not give is null."""
+    return {
+        "schema": SCHEMA,
+        "model": model_values(verification.analysis),
+        "verified": verification.exit_code == 0,
+        "verdicts": _verdict_counts(verification),
+        "layers": [_layer_values(layer) for layer in verification.layers],
+        "totals": [_total_values(total) for total in verification.totals],
+        "receptive_fields": [_field_values(field) for field in verification.fields],
+        "witnesses": [
+            {"name": r.name, "convention": r.convention, "heard": not r.problem, "reason": r.problem}
+            for r in verification.references
+        ],
+        "notes": list(verification.notes),
+    }
+
+
+def _layer_values(layer: LayerFinding) -> dict[str, Any]:
+
+    def count(reference: ReferenceCount) -> dict[str, Any]:
+        value = reference.value
+        return {
+            "macs": value,
+            "difference": None if value is None else value - layer.macs,
+            "verdict": reference.verdict.value,
+            "reasons": list(reference.reasons),
+        }
+
+    return {
+        "name": layer.layer,
+        "op": layer.op,
+        "macs": layer.macs,
+        "flop_counter": count(layer.flop_counter),
+        "fvcore": count(layer.fvcore),
+        "output_shapes": [list(shape) for shape in layer.shapes],
+        "made_shapes": None if layer.made is None else [list(shape) for shape in layer.made],
+        "shape_verdict": layer.shape.verdict.value,
+        "verdict": layer.verdict.value,
+        "reasons": list(layer.reasons),
+    }
+
+
+def _field_values(field: FieldFinding) -> dict[str, Any]:
+    return {
+        "layer": field.layer,
+        "position": list(field.position),
+        "input": list(field.shape),
+        "field": None if field.ours is None else [list(pair) for pair in field.ours],
+        "gradient": None if field.gradient is None else [list(pair) for pair in field.gradient],
+        "clipped": field.clipped,
+        "verdict": field.verdict.value,
+        "reason": field.reason,
+    }
+
+
+def _total_values(total: TotalFinding) -> dict[str, Any]:
+    return {
+        "figure": total.figure,
+        "witness": total.reference,
+        "ours": total.ours,
+        "theirs": total.theirs.value,
+        "verdict": total.theirs.verdict.value,
+        "reasons": list(total.theirs.reasons),
+    }
+
+
+def _verdict_counts(verification: Verification) -> dict[str, int]:
+    """Return how many layers have each verdict."""
+    counts = Counter(layer.verdict.value for layer in verification.layers)
+    return {verdict: counts[verdict] for verdict in (each.value for each in Verdict)}
