@@ -5,11 +5,14 @@ import shutil
 import subprocess
 
 import pytest
+from handmade_profiles import gpu_profile
 from networks import branches, network, op, printed, written, zoo
 
 from cnnstat import report
 from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.report.formats.latex import escaped
+from cnnstat.report.subjects import profile
+from cnnstat.report.subjects import zoo as zoo_list
 from cnnstat.report.subjects.analysis import AnalysisView
 from cnnstat.report.subjects.comparison import document
 
@@ -56,6 +59,8 @@ def test_it_compiles(tmp_path):
         printed(branches(), format="latex"),
         printed(network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"), name=HOSTILE), format="latex"),
         written(report.write, document(both), "latex"),
+        written(report.write, zoo_list.document([zoo("lenet5"), zoo("c3d")]), "latex"),
+        written(report.write, profile.document(gpu_profile(model=HOSTILE)), "latex"),
     ]
     (tmp_path / "paper.tex").write_text(FRAME % "\n".join(tables), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]

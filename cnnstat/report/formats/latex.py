@@ -56,11 +56,11 @@ ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0327"
 def render(document: Document) -> str:
     """Return one table environment for each table, the first with heading and conventions as its caption."""
     blocks = list(document.blocks())
-    caption = ". ".join(filter(None, (document.title, document.subtitle, document.caption)))
+    caption = _sentences(document.title, document.subtitle, document.caption)
     parts = [r"% \usepackage{booktabs}" + "\n"]
     for block in blocks:
         if isinstance(block, Table):
-            parts.append(_table(block, ". ".join(filter(None, (block.title, caption)))))
+            parts.append(_table(block, _sentences(block.title, caption)))
             caption = ""
         else:
             parts.append(_comments(block))
@@ -74,6 +74,11 @@ def escaped(text: str) -> str:
     return "".join(SYMBOLS.get(c) or (c if c.isascii() or _is_accented(c) else f"[U+{ord(c):04X}]") for c in text)
 
 
+def _sentences(*parts: str) -> str:
+    """Return what is not empty as sentences."""
+    return " ".join(f"{part.rstrip('.')}." for part in parts if part)
+
+
 def _is_accented(character: str) -> bool:
     letter, *accents = list(unicodedata.normalize("NFD", character))
     return letter.isascii() and letter.isalpha() and len(accents) == 1 and accents[0] in ACCENTS
@@ -82,7 +87,7 @@ def _is_accented(character: str) -> bool:
 def _table(table: Table, caption: str) -> str:
     columns = table.page_columns
     lines = [r"\begin{table}", r"\centering"]
-    lines += [rf"\caption{{{escaped(caption)}.}}"] if caption else []
+    lines += [rf"\caption{{{escaped(caption)}}}"] if caption else []
     lines += [rf"\begin{{tabular}}{{{''.join('r' if c.align == 'right' else 'l' for c in columns)}}}", r"\toprule"]
     lines += [_row([column.title for column in columns]), r"\midrule"]
     lines += [_row([column.cell(row) for column in columns]) for row in table.all_rows]
