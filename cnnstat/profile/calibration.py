@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from cnnstat.ir.graph import Edge
-from cnnstat.profile.call_alignment import AlignedCall, CallAlignment
-from cnnstat.profile.call_instrumentation import CallInstrumentation
 from cnnstat.profile.device import Clock
 from cnnstat.profile.instrumentation import Instrumentation, NetworkInstrumentation, Observer
 from cnnstat.profile.runnable_model import RunnableModel
@@ -46,7 +44,7 @@ def calibrate(model: RunnableModel, clock: Clock) -> Costs:
     x = torch.rand(1, device=model.device)
     hook_inside, hook_outside = _hooks(x, clock) if model.backward else (0.0, 0.0)
     hooks = Costs(hook_inside=hook_inside, hook_outside=hook_outside)
-    if not isinstance(model.instrumentation, CallInstrumentation):
+    if isinstance(model.instrumentation, NetworkInstrumentation):
         inside, following, outside = _marks(*_network_chain(), x, clock)
         return replace(hooks, mark_inside=inside, mark_outside=outside, following=following)
     below = model.instrumentation.below
@@ -72,21 +70,25 @@ def _network_chain() -> tuple[nn.Module, Instrumentation]:
     return network, NetworkInstrumentation(network)
 
 
-def _call_chain(function: Callable[[Tensor], Any], row: int | None, below: bool) -> tuple[nn.Module, Instrumentation]:
+def _call_chain(
+    function: Callable[[Tensor], Any], row: int | None, below: bool, length: int = LENGTH
+) -> tuple[nn.Module, Instrumentation]:
     """Return a module that makes the same call many times, and marks that take its time or let it pass."""
-    model = _Chain(function)
+    from cnnstat.profile.call_alignment import AlignedCall, CallAlignment
+    from cnnstat.profile.call_instrumentation import CallInstrumentation
+
+    model = _Chain(function, length)
     alignment = (
         CallAlignment(passing=frozenset((function,)), calls=())
         if row is None
-        else CallAlignment((AlignedCall(function, row, True),) * LENGTH)
+        else CallAlignment((AlignedCall(function, row, True),) * length)
     )
     return model, CallInstrumentation(model, alignment, below)
 
 
 def _following_nothing(below: bool, x: Tensor, clock: Clock) -> float:
     """Return the nanoseconds that following a run adds to one that calls nothing."""
-    model = _Chain(torch.neg, 0)
-    instrumentation = CallInstrumentation(model, CallAlignment(()), below)
+    model, instrumentation = _call_chain(torch.neg, None, below, 0)
     plain, followed = [], []
     with torch.no_grad():
         for _ in range(ROUNDS):

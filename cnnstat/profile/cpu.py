@@ -14,12 +14,10 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.calibration import calibrate
-from cnnstat.profile.chrome_trace import write_timeline
 from cnnstat.profile.device import Clock, device_clock
 from cnnstat.profile.instrumentation import UNATTRIBUTED, Observer
 from cnnstat.profile.interleaved import interleave, until_steady, warm_up, without_garbage_collection
-from cnnstat.profile.isolation import MAX_BYTES, ClockIsolation, IsolatedTimes, isolate, read_bytes
-from cnnstat.profile.measurement import Measurement, RowTimes
+from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.random_weights import SEED
 from cnnstat.profile.result import Whole
@@ -54,6 +52,8 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
 def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
     """Write the trace, where one is asked for; returns what goes wrong, for that must not cost the measurement."""
     if path is not None and watch is not None:
+        from cnnstat.profile.chrome_trace import write_timeline
+
         try:
             write_timeline(watch, model.analysis, path)
         except CnnstatError as error:
@@ -71,6 +71,8 @@ def _isolated(model: RunnableModel, options: Options, progress: Progress, clock:
     """Return the times of layers alone, if they are asked for."""
     if not options.isolate:
         return IsolatedTimes()
+    from cnnstat.profile.isolation import MAX_BYTES, ClockIsolation, isolate, read_bytes
+
     try:
         calls = model.capture()
         size = sum(map(read_bytes, calls))

@@ -56,10 +56,12 @@ class Instrumentation(Protocol):
 
     counts: how often each row is called in a run.
     passed_over: calls of a run that are looked at and let pass.
-    diverged: how many marked runs took another path than the first one.
+    diverged: how many observed runs took another path than the first one.
+    below: whether calls below Python are looked at, which costs time in every operation.
     """
 
     diverged: int
+    below: bool
 
     @property
     def counts(self) -> Mapping[int, int]:
@@ -97,6 +99,7 @@ class NetworkInstrumentation:
 
     diverged = 0
     passed_over = 0
+    below = False
 
     def __init__(self, network: Network) -> None:
         self._network = network

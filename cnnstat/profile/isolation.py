@@ -10,7 +10,7 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -21,6 +21,7 @@ from cnnstat.profile.cuda.gpu import CaptureError, Gpu, on_the_gpu
 from cnnstat.profile.device import Clock, last_level_cache_bytes
 from cnnstat.profile.instrumentation import LayerCall, copied
 from cnnstat.profile.interleaved import Enough, interleave, rounds, until_steady
+from cnnstat.profile.measurement import IsolatedTimes
 from cnnstat.profile.options import Progress
 from cnnstat.pytorch.tensors import tensors_in
 
@@ -40,16 +41,6 @@ _GRAPH_RUNS = 32
 
 _LEAST_SECONDS = 0.002
 """Time between two events: less than elsewhere, for there are two measurements a layer."""
-
-
-@dataclass(frozen=True, slots=True)
-class IsolatedTimes:
-    """Seconds of each row alone, all its calls added up, one entry for each visit."""
-
-    warm: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    cold: dict[int, tuple[float, ...]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    complete: bool = True
 
 
 class Visit(NamedTuple):

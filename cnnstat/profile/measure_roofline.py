@@ -15,8 +15,6 @@ from typing import Protocol
 
 import torch
 
-from cnnstat.errors import CnnstatError
-from cnnstat.profile.cuda.gpu import CaptureError, Gpu, on_the_gpu
 from cnnstat.profile.device import Clock, device_clock, last_level_cache_bytes
 from cnnstat.profile.options import Progress
 from cnnstat.profile.result import ABOVE_ROOFLINE, Environment, LayerTime
@@ -24,7 +22,6 @@ from cnnstat.profile.roofline import Bound, Roofline, read_roofline, write_roofl
 from cnnstat.profile.torch_settings import kernel_settings
 
 CPU_SIDES: tuple[int, ...] = (256, 512, 1024, 2048, 4096)
-GPU_SIDES: tuple[int, ...] = (2048, 4096, 8192, 16384)
 """Side lengths of the matrices; larger ones are left out once a product takes long."""
 
 PATIENCE = 0.5
@@ -33,13 +30,7 @@ PATIENCE = 0.5
 CPU_TRIES = 10
 
 SMALL_CALLS = 1000
-"""Calls of the smallest op that are timed together; one-element kernels in one CUDA graph."""
-
-GPU_PATIENCE = 0.03
-"""Seconds of a product on a GPU after which larger ones would show nothing new."""
-
-GPU_TRIES = 7
-"""Samples of each; the best counts, for a roofline is what the machine can do."""
+"""Calls of the smallest op that are timed together."""
 
 BETTER = 1.05
 """A short trial must beat a rate by so much for all of them to be measured again."""
@@ -106,6 +97,7 @@ def measure_roofline(environment: Environment, device: torch.device) -> Roofline
     dtype: torch.dtype = getattr(torch, environment.dtype)
     if device.type != "cuda":
         return measure_on(ClockTimed(device, device_clock(device)), dtype)
+    from cnnstat.profile.cuda.gpu import EventTimed
     from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
 
     with explained(), kernel_settings(environment.settings["tf32"] == "true"):
@@ -204,48 +196,6 @@ class ClockTimed:
             run()
             times.append(max(1, self._clock() - begin) / 1e9)
         return times
-
-
-class EventTimed:
-    """A GPU, by its events."""
-
-    def __init__(self, gpu: Gpu, device: torch.device) -> None:
-        self.device = device
-        self.sides = GPU_SIDES
-        self.patience = GPU_PATIENCE
-        self._gpu = gpu
-
-    def best(self, run: Callable[[], object]) -> float:
-        """Return the shortest of several samples."""
-        sample = on_the_gpu(self._gpu, run)
-        return min(sample() for _ in range(GPU_TRIES))
-
-    def has_room(self, size: int) -> bool:
-        """Whether half of the free memory is enough."""
-        return size <= self._gpu.free_bytes() // 2
-
-    def copy_sizes(self) -> Iterator[int]:
-        """Yield sizes much larger than the L2 cache, as far as there is memory."""
-        for caches in (16, 64):
-            yield min(max(caches * self._gpu.l2_bytes, 2**28), self._gpu.free_bytes() // 4)
-
-    def other_products(self, dtype: torch.dtype) -> Iterator[tuple[int, Callable[[], object]]]:
-        """Nothing: large products of matrices are what a GPU does best."""
-        yield from ()
-
-    def smallest(self, dtype: torch.dtype) -> float:
-        """Return the seconds from one smallest kernel to the next in a CUDA graph."""
-        number = torch.randn(1, device=self.device)
-
-        def kernels() -> None:
-            for _ in range(SMALL_CALLS):
-                number.neg_()
-
-        try:
-            replay = self._gpu.capture(kernels)
-        except CaptureError as error:
-            raise CnnstatError(f"this GPU records no CUDA graphs ({error}); update its driver") from error
-        return self.best(replay) / SMALL_CALLS
 
 
 def remeasure_roofline(

@@ -35,13 +35,23 @@ class RowTimes:
     kernel_names: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class IsolatedTimes:
+    """Seconds of each row alone, all its calls added up, one entry for each visit."""
+
+    warm: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    cold: dict[int, tuple[float, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    complete: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measurement:
     """All times of one model; seconds.
 
     rows: by the index of the node in the graph; a row that is missing did not run.
     whole: one pass without instrumentation.
-    gaps: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
+    idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
     clocks: MHz and watts, as `Environment.clocks` has them.
     """
@@ -95,7 +105,7 @@ def assemble(
 
 
 def with_roofline(profile: Profile, roofline: Roofline, note: str) -> Profile:
-    """Return a profile with its floors by other ceilings, and a note of that."""
+    """Return a profile with its bounds by another roofline, and a note of that."""
     layers = tuple(
         replace(layer, bound_seconds=bound_seconds, bound=bound) if layer.bound is not None else layer
         for layer in profile.layers
@@ -123,7 +133,7 @@ def predicted_peak(model: RunnableModel) -> int:
 def _layer(
     model: RunnableModel, row: int, times: RowTimes, roofline: Roofline, moved_by_row: Sequence[int]
 ) -> LayerTime:
-    """Return one row; what never runs by itself, or neither computes nor moves anything, has no floor."""
+    """Return one row; what never runs by itself, or neither computes nor moves anything, has no bound."""
     layer = model.analysis.layers[row]
     moved = moved_by_row[row] if times.calls else 0
     flops = layer.flops if times.calls else 0

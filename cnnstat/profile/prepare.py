@@ -1,28 +1,20 @@
-"""From a source to a subject: built, filled with random numbers, moved to the device, and held against its graph."""
+"""A model made ready to be measured: built, filled with random numbers and moved to the device."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Family
-from cnnstat.profile.call_alignment import CallAlignment
-from cnnstat.profile.call_instrumentation import CallInstrumentation, align_run
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.options import Options
 from cnnstat.profile.random_weights import SEED, fill_randomly
-from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.torch_settings import fused_attention
+from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
-from cnnstat.pytorch.runnable import Runnable
 from cnnstat.sources.model import ModelReference, ModuleReference
 from cnnstat.units import check_dtype
 
@@ -37,7 +29,9 @@ def prepare_model(model: ModelReference, options: Options, device: torch.device)
     with same_random_numbers():
         torch.manual_seed(SEED)
         if isinstance(model, ModuleReference):
-            return _of_runnable(model.runnable(fill_randomly), options, device)
+            from cnnstat.profile.traced_model import prepare_traced  # the tracer is large
+
+            return prepare_traced(model.runnable(fill_randomly), options, device)
         return _of_graph(model.load(), model.request.mode, options, device)
 
 
@@ -54,12 +48,12 @@ def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -
     network = build_network(graph, None, graph.dtype)
     fill_randomly(network)
     network.train(mode == "train")
-    _place(network, device, options)
+    place(network, device, options)
     sizes = _table_sizes(graph)
     tensors = [_input(each.shape, each.dtype, sizes.get(number)) for number, each in enumerate(graph.inputs)]
     model = RunnableModel(
         module=network,
-        arguments=tuple(_moved(tensor, device, options) for tensor in tensors),
+        arguments=tuple(moved(tensor, device, options) for tensor in tensors),
         keywords={},
         analysis=analysis,
         instrumentation=NetworkInstrumentation(network),
@@ -67,111 +61,8 @@ def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -
         backward=options.backward,
     )
     with explained_failure(graph.name):
-        _try(model)
+        check_run(model)
     return model
-
-
-def _of_runnable(runnable: Runnable, options: Options, device: torch.device) -> RunnableModel:
-    """Return a subject of a PyTorch model, after a first run that is held against the trace."""
-    notes: list[str] = []
-    name = runnable.graph.name
-    alignment, below = _aligned_run(runnable, options, device)
-    if not alignment.is_exact and not runnable.for_real:
-        # The trace on shapes alone took another path, or assumed upper bounds.
-        runnable.model.cpu()
-        runnable = runnable.traced_for_real()
-        alignment, below = _aligned_run(runnable, options, device)
-        notes.append("layers are those of a real run on this input: the trace on shapes alone has others")
-    notes += _mismatches(alignment, runnable.graph)
-    if below:
-        notes.append("some ops run below Python and are followed there, which makes every op slower")
-    arguments, keywords = _moved((runnable.arguments, runnable.keywords), device, options)
-    instrumentation = CallInstrumentation(runnable.model, alignment, below)
-    model = RunnableModel(
-        module=runnable.model,
-        arguments=arguments,
-        keywords=keywords,
-        analysis=analyze_graph(runnable.graph),
-        instrumentation=instrumentation,
-        device=device,
-        backward=options.backward,
-        notes=tuple(notes),
-    )
-    with explained_failure(name):
-        _try(model)
-    return model
-
-
-def _aligned_run(runnable: Runnable, options: Options, device: torch.device) -> tuple[CallAlignment, bool]:
-    """Return the plan of a model's runs on a device."""
-    _place(runnable.model, device, options)
-    arguments, keywords = _moved((runnable.arguments, runnable.keywords), device, options)
-    runnable.model.train(runnable.mode == "train")
-
-    def run() -> Any:
-        with torch.set_grad_enabled(options.backward):
-            return runnable.model(*arguments, **keywords)
-
-    with explained_failure(runnable.graph.name), fused_attention(False):
-        return align_run(runnable.model, run, runnable.calls)
-
-
-def _try(model: RunnableModel) -> None:
-    """Run once; raises whatever the model raises."""
-    result = model.run()
-    if model.backward:
-        model.run_backward(result)
-        model.clear_gradients()
-
-
-@contextmanager
-def explained_failure(name: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
-    """Turn an error of the model into one line."""
-    try:
-        yield
-    except CnnstatError:
-        raise
-    except errors as error:
-        text = " ".join(str(error).split())[:300]
-        raise CnnstatError(f"{name} does not run: {type(error).__name__}: {text}") from error
-
-
-def _mismatches(alignment: CallAlignment, graph: Graph) -> Iterator[str]:
-    """Yield what of a run does not fit the graph."""
-    if alignment.missed:
-        paths = sorted({path or graph.name for path in alignment.missed})
-        yield f"{len(alignment.missed)} op calls are not in the graph and count as unattributed: in {_some(paths)}"
-    if alignment.lost:
-        yield f"the graph has layers that did not run: {_some([graph.nodes[row].name for row in alignment.lost])}"
-    if alignment.resized:
-        yield f"layers ran on other sizes than counted: {_some([graph.nodes[row].name for row in alignment.resized])}"
-
-
-def _some(names: list[str]) -> str:
-    """Return the first few of many names."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _place(model: nn.Module, device: torch.device, options: Options) -> None:
-    """Move a model to the device, in the memory format asked for."""
-    if options.channels_last:
-        # Stubs of PyTorch disagree from release to release on whether a module can be moved to a memory format.
-        to: Any = model.to
-        to(memory_format=torch.channels_last)
-    model.to(device)
-
-
-def _moved(value: Any, device: torch.device, options: Options) -> Any:
-    """Return nested inputs on the device."""
-    if isinstance(value, Tensor):
-        is_image = options.channels_last and value.dim() == 4
-        return value.to(device, memory_format=torch.channels_last if is_image else torch.preserve_format)
-    if isinstance(value, dict):
-        return {name: _moved(item, device, options) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [_moved(item, device, options) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
 
 
 def _table_sizes(graph: Graph) -> dict[int, int]:

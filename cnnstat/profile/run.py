@@ -12,9 +12,9 @@ from cnnstat.profile.device import choose_device, environment
 from cnnstat.profile.measure_roofline import find_roofline, remeasure_roofline
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.prepare import explained_failure, prepare_model
+from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Profile
-from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.runnable_model import RunnableModel, explained_failure
 from cnnstat.profile.torch_settings import fused_attention, threads
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.sources.model import ModelReference, NamedReference

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.device import synchronizer
 from cnnstat.profile.instrumentation import Instrumentation, LayerCall, Observer
+from cnnstat.profile.options import Options
 from cnnstat.pytorch.tensors import tensors_in
 
 
@@ -85,3 +86,45 @@ class RunnableModel:
         wait = synchronizer(self.device)
         if wait is not None:
             wait()
+
+
+def check_run(model: RunnableModel) -> None:
+    """Run once; raises whatever the model raises."""
+    result = model.run()
+    if model.backward:
+        model.run_backward(result)
+        model.clear_gradients()
+
+
+@contextmanager
+def explained_failure(name: str, errors: tuple[type[Exception], ...] = (Exception,)) -> Iterator[None]:
+    """Turn an error of the model into one line."""
+    try:
+        yield
+    except CnnstatError:
+        raise
+    except errors as error:
+        text = " ".join(str(error).split())[:300]
+        raise CnnstatError(f"{name} does not run: {type(error).__name__}: {text}") from error
+
+
+def place(model: nn.Module, device: torch.device, options: Options) -> None:
+    """Move a model to the device, in the memory format asked for."""
+    if options.channels_last:
+        # Stubs of PyTorch disagree from release to release on whether a module can be moved to a memory format.
+        to: Any = model.to
+        to(memory_format=torch.channels_last)
+    model.to(device)
+
+
+def moved(value: Any, device: torch.device, options: Options) -> Any:
+    """Return nested inputs on the device."""
+    if isinstance(value, Tensor):
+        is_image = options.channels_last and value.dim() == 4
+        return value.to(device, memory_format=torch.channels_last if is_image else torch.preserve_format)
+    if isinstance(value, dict):
+        return {name: moved(item, device, options) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [moved(item, device, options) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

@@ -18,14 +18,14 @@ from fake_gpu import Counting, FakeGpu
 import cnnstat
 from cnnstat.errors import CnnstatError
 from cnnstat.profile import device, measure_roofline
+from cnnstat.profile.cuda import gpu as gpu_timing
 from cnnstat.profile.cuda import nvml
-from cnnstat.profile.cuda.gpu import repeats_for
+from cnnstat.profile.cuda.gpu import EventTimed, repeats_for
 from cnnstat.profile.cuda.nvml import driver_version, joules_per_run
 from cnnstat.profile.cuda.torch_gpu import explained
 from cnnstat.profile.instrumentation import LayerCall
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
-from cnnstat.profile.measure_roofline import EventTimed
 from cnnstat.profile.options import Options
 from cnnstat.profile.torch_settings import kernel_settings
 
@@ -221,7 +221,7 @@ class Timed(FakeGpu):
 
 
 def test_products_count_two_operations_and_end_when_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure_roofline, "GPU_SIDES", (8, 16, 32))
+    monkeypatch.setattr(gpu_timing, "GPU_SIDES", (8, 16, 32))
     cpu = torch.device("cpu")
     found = list(measure_roofline.product_rates(EventTimed(Timed(0.001), cpu), torch.float32))
     assert found == pytest.approx([2 * side**3 / 0.001 for side in (8, 16, 32)])

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import torch
+
+from cnnstat.errors import CnnstatError
 
 Run = Callable[[], object]
 """Puts the work of one pass on the GPU; does not wait for it."""
@@ -142,3 +146,58 @@ def capture_passes(gpu: Gpu, run: Run) -> Graph:
     except CaptureError:
         return Graph(replay, 1)
     return Graph(longer, passes)
+
+
+GPU_SIDES: tuple[int, ...] = (2048, 4096, 8192, 16384)
+"""Side lengths of the matrices whose products show what a GPU can do."""
+
+GPU_PATIENCE = 0.03
+"""Seconds of a product on a GPU after which larger ones would show nothing new."""
+
+GPU_TRIES = 7
+"""Samples of each; the best counts, for a roofline is what the machine can do."""
+
+SMALL_KERNELS = 1000
+"""One-element kernels in the graph that shows what a kernel costs at least."""
+
+
+class EventTimed:
+    """A GPU, by its events."""
+
+    def __init__(self, gpu: Gpu, device: torch.device) -> None:
+        self.device = device
+        self.sides = GPU_SIDES
+        self.patience = GPU_PATIENCE
+        self._gpu = gpu
+
+    def best(self, run: Callable[[], object]) -> float:
+        """Return the shortest of several samples."""
+        sample = on_the_gpu(self._gpu, run)
+        return min(sample() for _ in range(GPU_TRIES))
+
+    def has_room(self, size: int) -> bool:
+        """Whether half of the free memory is enough."""
+        return size <= self._gpu.free_bytes() // 2
+
+    def copy_sizes(self) -> Iterator[int]:
+        """Yield sizes much larger than the L2 cache, as far as there is memory."""
+        for caches in (16, 64):
+            yield min(max(caches * self._gpu.l2_bytes, 2**28), self._gpu.free_bytes() // 4)
+
+    def other_products(self, dtype: torch.dtype) -> Iterator[tuple[int, Callable[[], object]]]:
+        """Nothing: large products of matrices are what a GPU does best."""
+        yield from ()
+
+    def smallest(self, dtype: torch.dtype) -> float:
+        """Return the seconds from one smallest kernel to the next in a CUDA graph."""
+        number = torch.randn(1, device=self.device)
+
+        def kernels() -> None:
+            for _ in range(SMALL_KERNELS):
+                number.neg_()
+
+        try:
+            replay = self._gpu.capture(kernels)
+        except CaptureError as error:
+            raise CnnstatError(f"this GPU records no CUDA graphs ({error}); update its driver") from error
+        return self.best(replay) / SMALL_KERNELS

@@ -27,8 +27,8 @@ from cnnstat.profile.cuda.nvml import joules_per_run
 from cnnstat.profile.cuda.profiler_session import Traced, kernels_of, traced
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
 from cnnstat.profile.interleaved import interleaved_samples, rounds
-from cnnstat.profile.isolation import GraphIsolation, IsolatedTimes, isolate
-from cnnstat.profile.measurement import Measurement, RowTimes
+from cnnstat.profile.isolation import GraphIsolation, isolate
+from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.result import Whole
 from cnnstat.profile.runnable_model import RunnableModel
