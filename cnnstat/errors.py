@@ -95,3 +95,10 @@ def nearest(word: str, candidates: Iterable[str]) -> str:
     likeness = {each: round(difflib.SequenceMatcher(None, each, folded).ratio(), 6) for each in close}
     close.sort(key=lambda each: (sorted(each) != letters, -likeness[each], not each.endswith("2d")))
     return by_folded[close[0]] if close else ""
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters, line ends and direction marks written as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

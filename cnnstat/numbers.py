@@ -78,6 +78,18 @@ def brief_decimal_bytes(number: int) -> str:
     return _brief(number, 1000, _DECIMAL)
 
 
+MISALIGNED = "misaligned"
+"""What stands for the stride of branches that have different ones."""
+
+
+def number_text(number: Fraction | float | None) -> str:
+    """Return an exact number with a real minus sign and thousands separators; None is `misaligned`."""
+    if number is None:
+        return MISALIGNED
+    text = f"{number:,}" if isinstance(number, int) else str(number)
+    return text.replace("-", "−")
+
+
 def plural(number: int, noun: str) -> str:
     """Return a count with its noun (`1 layer`, `21 layers`)."""
     return f"{number:,} {noun}{'s' * (number != 1)}"

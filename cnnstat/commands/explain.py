@@ -22,7 +22,8 @@ def explain(
 ) -> None:
     """Write out the arithmetic of one layer with its numbers put in."""
     from cnnstat import report
+    from cnnstat.report.subjects.explanation import document
 
     analysis = model.analyze(source, strict_receptive_field=strict_receptive_field)
     with console.open_output(output) as out:
-        report.write_explanation(analysis, layer, format, out)
+        report.write(document(analysis, layer), format, out)

@@ -15,7 +15,6 @@ from cnnstat.report.terminal_text import Verbatim, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from cnnstat.analysis.analysis import Analysis
 
 FORMATS = {
     "table": "cnnstat.report.formats.terminal",
@@ -33,13 +32,6 @@ def write(document: Document, format: str, console: Console) -> None:
     renderer = import_module(_known(format, FORMATS))
     content = renderer.page(document, console.width) if format == "table" else Verbatim(renderer.render(document))
     show(content, console)
-
-
-def write_explanation(analysis: Analysis, layer: str, format: str, console: Console) -> None:
-    """Print the arithmetic of one layer; raises CnnstatError if there is no such layer."""
-    from cnnstat.report import explain
-
-    _known(format, explain.FORMATS)(analysis, layer, console)
 
 
 def write_ops(name: str | None, format: str, console: Console) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from cnnstat.ir.formula import Formula
-from cnnstat.report.terminal_text import WIDEST, Line, Page, Span, padded, width_of, wrapped
+from cnnstat.report.table import Column, Layout, Table
+from cnnstat.report.terminal_text import WIDEST, Line, Span, padded, plain, width_of, wrapped
 
 INDENT = 2
 """Spaces before every line."""
 
 
-def arithmetic_page(formulas: Sequence[Formula], width: int, label_width: int = 0) -> Page:
+def arithmetic_lines(formulas: Sequence[Formula], width: int, label_width: int = 0) -> list[Line]:
     """Return one line a formula, its three parts in columns; below each other where that is too wide.
 
     label_width: least width of the column of quantities, to align several pages.
@@ -32,7 +34,7 @@ def arithmetic_page(formulas: Sequence[Formula], width: int, label_width: int = 
         rest = " " * (INDENT + label + 2)
         room = max(20, min(width, WIDEST) - len(rest))
         lines += [((rest + text, "italic"),) for text in wrapped(formula.note, room) if formula.note]
-    return Page(lines)
+    return lines
 
 
 def value_text(value: Any) -> str:
@@ -64,3 +66,20 @@ def _unaligned(formula: Formula, head: Span, width: int) -> list[Line]:
     if indent + sum(width_of(text) + 1 for text, _ in parts) - 1 <= width:
         return [(head, *(span for text, style in parts for span in ((text, style), (" ", ""))))]
     return [(head, parts[0]), *(((" " * indent, ""), part) for part in parts[1:])]
+
+
+def formula_table(title: str, formulas: Sequence[Formula], label_width: int = 0) -> Table:
+    """Return formulas under a title as a table, which a terminal sets as arithmetic."""
+    columns = (
+        Column("quantity", title, attrgetter("quantity")),
+        Column("symbols", "formula", attrgetter("symbols"), is_code=True),
+        Column("numbers", "numbers", attrgetter("numbers"), is_code=True),
+        Column("value", "value", attrgetter("value"), lambda formula: value_text(formula.value), "right"),
+        Column("note", "", attrgetter("note")),
+    )
+
+    def draw(width: int) -> list[Line]:
+        heading = [plain(title, "bold")] if title else []
+        return [*heading, *arithmetic_lines(formulas, width, label_width)]
+
+    return Table(columns, formulas, layout=Layout(draw=draw))

@@ -41,9 +41,13 @@ def glued(text: str) -> str:
 
 @dataclass(frozen=True)
 class Facts:
-    """Labelled statements, one below the other."""
+    """Labelled statements, one below the other.
+
+    is_attached: whether a terminal sets them right below what comes before them.
+    """
 
     facts: Sequence[Fact]
+    is_attached: bool = False
 
 
 class Chart(Protocol):

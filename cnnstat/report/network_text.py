@@ -8,10 +8,11 @@ from fractions import Fraction
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.op import Shape
+from cnnstat.numbers import MISALIGNED as MISALIGNED  # reports take both from here
+from cnnstat.numbers import number_text as number_text
 from cnnstat.report.document import glued
 from cnnstat.report.terminal_text import printable
 
-MISALIGNED = "misaligned"
 GLOBAL_CONTEXT = "global context"
 NOT_CENTRED = "not centred"
 BOUND = "bound"
@@ -38,14 +39,6 @@ def shapes_text(shapes: Sequence[Shape]) -> str:
     if len(shapes) > 1 and len(set(shapes)) == 1:
         return f"{len(shapes)} of {shape_text(shapes[0])}"
     return ", ".join(map(shape_text, shapes))
-
-
-def number_text(number: Fraction | float | None) -> str:
-    """Return an exact number with a real minus sign and thousands separators; None is `misaligned`."""
-    if number is None:
-        return MISALIGNED
-    text = f"{number:,}" if isinstance(number, int) else str(number)
-    return text.replace("-", "−")
 
 
 def axes_text(numbers: Sequence[Fraction | int | None], joint: str = "×") -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnstat.ops import names
 from cnnstat.report import network_text
-from cnnstat.report.arithmetic import arithmetic_page, value_text
+from cnnstat.report.arithmetic import arithmetic_lines, value_text
 from cnnstat.report.document import SCHEMA, Fact
 from cnnstat.report.formats.json import json_text
 from cnnstat.report.formats.markdown import code, escaped, markdown_table
@@ -127,7 +127,7 @@ def page(about: Reference, width: int) -> Page:
     lines += facts_page(_facts(about), width).lines
     if about.arguments:
         lines += [BLANK, *_arguments(about, width)]
-    lines += [BLANK, plain(f"example: {_example(about)}", "bold"), *arithmetic_page(about.formulas, width).lines]
+    lines += [BLANK, plain(f"example: {_example(about)}", "bold"), *arithmetic_lines(about.formulas, width)]
     lines += [BLANK, plain("how it is counted", "bold")]
     lines += facts_page((Fact(f"  {label}", text) for label, text in about.conventions.items()), width).lines
     if about.has_curve():

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cnnstat.errors import printable as printable  # reports take it from here
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -48,13 +50,6 @@ REPLACEMENTS = {
 
 FIRST_COMBINING = "\u0300"
 """Up to here every printable character takes one column."""
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters, line ends and direction marks written as escapes."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def encodable(text: str, encoding: str) -> str:

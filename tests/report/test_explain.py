@@ -12,14 +12,15 @@ from networks import branches, network, op, written, zoo
 
 from cnnstat import ops, report
 from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.analysis.explanation import Explanation
+from cnnstat.analysis.layer_lookup import find_layer
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
-from cnnstat.report.explanation import Explanation
-from cnnstat.report.find import find_layer
+from cnnstat.report.subjects.explanation import document
 
 
 def explained(analysis, name, format="table", **console):
-    return written(report.write_explanation, analysis, name, format, **console)
+    return written(report.write, document(analysis, name), format, **console)
 
 
 def value_of(numbers):

@@ -19,7 +19,7 @@ def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
         if not (has_charts or isinstance(block, Table | Facts | Text)):
             continue
         part = _lines(block, width)
-        is_attached = isinstance(block, Table) and block.layout.indent
+        is_attached = block.layout.indent if isinstance(block, Table) else getattr(block, "is_attached", False)
         lines += [*([BLANK] if lines and part and not is_attached else []), *part]
         footnotes += _footnotes(block)
     if footnotes:

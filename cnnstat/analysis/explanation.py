@@ -1,19 +1,86 @@
-"""Recurrence: how the receptive field of a layer follows from those of the layers it reads."""
+"""Explanation: what there is to know about one layer, and how its receptive field follows from those before it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import cached_property
 from typing import NamedTuple
 
 from cnnstat import numbers
-from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.analysis import Analysis, Layer
+from cnnstat.analysis.layer_lookup import find_layer
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
+from cnnstat.analysis.receptive_field.gridding import covered_fraction
+from cnnstat.errors import printable
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.graph import Edge
+from cnnstat.ir.graph import Edge, Node
+from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, AxisRule, Window
-from cnnstat.report import network_text
-from cnnstat.report.terminal_text import printable
+from cnnstat.numbers import number_text
+
+
+class Explanation:
+    """Everything there is to say about one layer; `name` is what `find_layer` understands."""
+
+    def __init__(self, analysis: Analysis, name: str) -> None:
+        self.analysis = analysis
+        self.index = find_layer(analysis.graph, name)
+        self.value = analysis.graph.arity + self.index
+
+    @cached_property
+    def node(self) -> Node:
+        """The op call."""
+        return self.analysis.graph.nodes[self.index]
+
+    @cached_property
+    def layer(self) -> Layer:
+        """What the passes found about it."""
+        return self.analysis.layers[self.index]
+
+    @cached_property
+    def formulas(self) -> tuple[Formula, ...]:
+        """The op's own arithmetic."""
+        return self.node.op.formulas(self.layer.input_shapes, self.layer.output_shapes)
+
+    @cached_property
+    def weights(self) -> Mapping[str, Shape]:
+        """The learnable tensors that the op uses."""
+        return self.node.op.weights(self.layer.input_shapes)
+
+    @cached_property
+    def buffers(self) -> Mapping[str, Shape]:
+        """The tensors that it stores and does not learn."""
+        return self.node.op.buffers(self.layer.input_shapes)
+
+    @cached_property
+    def flop_parts(self) -> dict[str, int]:
+        """What its FLOPs consist of."""
+        others = self.node.op.other_flops(self.layer.input_shapes, self.layer.output_shapes)
+        return {**({"2 × MACs": 2 * self.layer.macs} if self.layer.macs else {}), **others}
+
+    @cached_property
+    def steps(self) -> tuple[AxisSteps, ...]:
+        """How its receptive field comes about; empty if it has none."""
+        return recurrence(self.analysis, self.index)
+
+    @cached_property
+    def inside_share(self) -> Fraction | None:
+        """Share of its positions whose field lies wholly inside the input."""
+        return self.analysis.fields.inside_share(self.value)
+
+    @cached_property
+    def covered(self) -> tuple[Fraction, ...] | None:
+        """Share of its field that it really reads, along each axis."""
+        return covered_fraction(self.analysis.fields, self.value)
+
+    @cached_property
+    def shared_with(self) -> str | None:
+        """The layer that owns its weights, if it is another one."""
+        return None if self.node.shares is None else self.analysis.graph.nodes[self.node.shares].name
+
+
+# The receptive field -------------------------------------------------------------------------------------------------
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 
@@ -62,21 +129,6 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
     return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
 
 
-def why_none(analysis: Analysis, index: int) -> str:
-    """Return in words why a layer has no receptive field of its own."""
-    fields, node = analysis.fields, analysis.graph.nodes[index]
-    value = analysis.graph.arity + index
-    if not fields.sees_whole_input(value) and fields.is_lost(value):
-        return "none: its elements have no positions any more; each sees no more than what it was made of"
-    if not fields.sees_whole_input(value):
-        return "none: it depends on no input that has spatial axes"
-    before = [edge for edge in node.inputs if fields.sees_whole_input(*edge)]
-    if before:
-        name = printable(analysis.graph.value_name(before[0].value))
-        return f"{network_text.WHOLE_INPUT}: {name} has already seen all of it"
-    return f"{network_text.WHOLE_INPUT}: every output reads all positions"
-
-
 def _along(field: ReceptiveField, axis: int) -> AxisField:
     """Return a receptive field along one axis."""
     return AxisField(field.size[axis], field.stride[axis], field.start[axis])
@@ -86,13 +138,13 @@ def _sources(analysis: Analysis, index: int, place: int, axis: int) -> tuple[Sou
     """Return the inputs that axis `place` of a node's output reads along axis number `axis` of the network's input."""
     node, inputs = analysis.graph.nodes[index], analysis.values.inputs[index]
     reads = node.op.window(inputs, analysis.values.outputs[analysis.graph.arity + index])
-    found = []
+    sources = []
     for edge, axes in zip(node.inputs, reads):
         entry = axes[place]
         name = printable(analysis.graph.value_name(edge.value))
         before = None if entry is None else _field_of(analysis, edge, axis)
-        found.append(Source(name, before, None if entry is None else entry[1]))
-    return tuple(found)
+        sources.append(Source(name, before, None if entry is None else entry[1]))
+    return tuple(sources)
 
 
 def _field_of(analysis: Analysis, edge: Edge, axis: int) -> AxisField | None:
@@ -132,17 +184,17 @@ def _unchanged(after: AxisField, note: str) -> tuple[Formula, ...]:
 
 def _value(stride: Fraction | None) -> int | str:
     """Return a stride as an integer where it is one, as a fraction or a word where it is not."""
-    return int(stride) if stride is not None and stride.denominator == 1 else network_text.number_text(stride)
+    return int(stride) if stride is not None and stride.denominator == 1 else number_text(stride)
 
 
 def _slide(before: AxisField, window: Window, after: AxisField) -> tuple[Formula, ...]:
     """Return the recurrence of a sliding window: convolution, pooling, padding, cropping."""
     taps, jump = window.taps[0], before.stride or Fraction(0)
-    extent, padding, step = taps[-1] - taps[0] + 1, -taps[0], network_text.number_text(jump)
+    extent, padding, step = taps[-1] - taps[0] + 1, -taps[0], number_text(jump)
     size, start = before.size + (extent - 1) * jump, before.start - padding * jump
     dilated = f"extent = D(K − 1) + 1 = {taps.step}·({len(taps)} − 1) + 1 = {extent}" if taps.step > 1 else ""
     size_numbers = f"{before.size} + ({extent} − 1)·{step}"
-    start_numbers = f"{network_text.number_text(before.start)} − {_signed(padding)}·{step}"
+    start_numbers = f"{number_text(before.start)} − {_signed(padding)}·{step}"
     return (
         _exactly("size", "size₀ + (extent − 1)·stride₀", size_numbers, size, after.size, dilated),
         Formula("stride", "stride₀·S", f"{step}·{window.advance}", _value(after.stride)),
@@ -155,7 +207,7 @@ def _exactly(quantity: str, symbols: str, numbers: str, by_formula: Fraction, va
     if by_formula == value:
         return Formula(quantity, symbols, numbers, value, note)
     reason = "does not hold here: neighbouring outputs before it reach unequally far"
-    why = f"{numbers} = {network_text.number_text(by_formula)} {reason}"
+    why = f"{numbers} = {number_text(by_formula)} {reason}"
     return Formula(quantity, symbols, "", value, "; ".join(filter(None, (note, why))))
 
 
@@ -166,15 +218,13 @@ def _periodic(before: AxisField, window: Window, after: AxisField) -> tuple[Form
     moves = (
         f"a period of {numbers.plural(window.period, 'output')} moves on by {numbers.plural(window.advance, 'input')}"
     )
-    moved = f"{network_text.number_text(before.stride)}·{window.advance}/{window.period}"
+    moved = f"{number_text(before.stride)}·{window.advance}/{window.period}"
     stride = Formula("stride", "stride₀·inputs/outputs of a period", moved, _value(after.stride))
     size_note = f"each output reads {each}; {moves}"
     return (
         Formula("size", f"the longest of a period, from {before.size} before", "", after.size, size_note),
         stride if before.stride is not None else _unchanged(after, "")[1],
-        Formula(
-            "start", f"that of the first output, from {network_text.number_text(before.start)} before", "", after.start
-        ),
+        Formula("start", f"that of the first output, from {number_text(before.start)} before", "", after.start),
     )
 
 
@@ -195,7 +245,7 @@ def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
     first = min((field.start for _, field in branches), default=after.start)
     last = max((field.end for _, field in branches), default=after.end)
     is_sum = after.stride is not None and last - first + 1 == after.size
-    size = f"{network_text.number_text(last)} − {_signed(first)} + 1" if is_sum else ""
+    size = f"{number_text(last)} − {_signed(first)} + 1" if is_sum else ""
     misaligned = "branches of different stride meet: the size is that of the centre output"
     return (
         *(_branch_line(name, field) for name, field in branches),
@@ -207,10 +257,10 @@ def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
 
 def _branch_line(name: str, field: AxisField) -> Formula:
     """Return the line of one branch: stride, first and last input of its first output, and size."""
-    ends = f"{network_text.number_text(field.start)} … {network_text.number_text(field.end)}"
-    return Formula(f"from {name}", f"stride {network_text.number_text(field.stride)}", ends, f"size {field.size:,}")
+    ends = f"{number_text(field.start)} … {number_text(field.end)}"
+    return Formula(f"from {name}", f"stride {number_text(field.stride)}", ends, f"size {field.size:,}")
 
 
 def _signed(number: int) -> str:
     """Return a number for a place after an operator: negative ones in parentheses."""
-    return f"({network_text.number_text(number)})" if number < 0 else network_text.number_text(number)
+    return f"({number_text(number)})" if number < 0 else number_text(number)

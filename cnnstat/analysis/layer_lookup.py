@@ -1,13 +1,12 @@
-"""Find: the layer that a user means by a name, a part of it, a kind with a number, or a row number."""
+"""Layer lookup: the layer that a user means by a name, a part of it, a kind with a number, or a row number."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import CnnstatError, printable
 from cnnstat.ir.graph import Graph
-from cnnstat.report.terminal_text import printable
 
 LISTED = 4
 """Names that an error lists before it says how many more there are."""
@@ -48,12 +47,12 @@ def _beginning(names: Sequence[str], wanted: str) -> list[int]:
 
 def _nth(graph: Graph, kind: str, number: int) -> int:
     """Return the node that is number `number` of a kind; raises CnnstatError if there are not that many."""
-    found = [i for i, node in enumerate(graph.nodes) if node.op.kind.lower() == kind.lower()]
-    if not 1 <= number <= len(found):
+    alike = [i for i, node in enumerate(graph.nodes) if node.op.kind.lower() == kind.lower()]
+    if not 1 <= number <= len(alike):
         kinds = ", ".join(sorted({node.op.kind for node in graph.nodes}))
-        known = f"{len(found)} {kind[:40]}" if found else f"no {printable(kind[:40])}, only {kinds}"
+        known = f"{len(alike)} {kind[:40]}" if alike else f"no {printable(kind[:40])}, only {kinds}"
         raise CnnstatError(f"{printable(graph.name)} has {known}")
-    return found[number - 1]
+    return alike[number - 1]
 
 
 def _row(graph: Graph, number: int) -> int:
