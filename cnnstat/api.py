@@ -109,11 +109,7 @@ def analyze(
 
 @takes_options_of(model_reference)
 def build(
-    source: Source,
-    input: Any = None,
-    *,
-    device: str | torch.device | None = None,
-    **options: Unpack[ModelOptions],
+    source: Source, input: Any = None, *, device: str | torch.device | None = None, **options: Unpack[ModelOptions]
 ) -> torch.nn.Module:
     """Return a model as a working PyTorch module, with fresh weights that are called as the layers are.
 
@@ -128,13 +124,7 @@ def build(
 
 
 @takes_options_of(model_reference)
-def export(
-    source: Source,
-    input: Any = None,
-    *,
-    to: ExportFormat = "yaml",
-    **options: Unpack[ModelOptions],
-) -> str:
+def export(source: Source, input: Any = None, *, to: ExportFormat = "yaml", **options: Unpack[ModelOptions]) -> str:
     """Return a model as text: a spec that analyzes to the same figures, or a PyTorch file that needs nothing else.
 
     to: `"yaml"` or `"json"` for a spec, `"torch"` for PyTorch.

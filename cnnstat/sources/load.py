@@ -16,7 +16,7 @@ from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
 from cnnstat.sources.request import InputShape, Request, check_mode, input_shape, parse_input
 from cnnstat.sources.spec import SpecReference
 
-KINDS: tuple[type[NamedReference], ...] = (PyTorchReference, SpecReference)
+KINDS: tuple[type[NamedReference], ...] = (SpecReference, PyTorchReference)
 """Kinds of models that a text can name; the first that matches has it."""
 
 

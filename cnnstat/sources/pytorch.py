@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import SourceError
 from cnnstat.ir.graph import Graph
-from cnnstat.sources import zoo
 from cnnstat.sources.model import ModuleReference, NamedReference
 
 if TYPE_CHECKING:
@@ -27,12 +26,8 @@ class PyTorchReference(NamedReference, ModuleReference):
 
     @classmethod
     def matches(cls, text: str) -> bool:
-        """Whether a text has a colon as `file.py:Class` does, or is a Python file; a path as `C:\\net.yaml` is none."""
-        if "\0" in text or len(text) >= 4096:
-            return False
-        if ":" not in text:
-            return text.endswith(".py")
-        return not text.endswith(zoo.SUFFIXES) and not Path(text).exists()
+        """Whether a text has a colon as `file.py:Class` does, or is a Python file."""
+        return "\0" not in text and (":" in text or text.endswith(".py"))
 
     def _check_request(self) -> None:
         if ":" not in self.source:

@@ -20,13 +20,14 @@ class SpecReference(NamedReference):
 
     @classmethod
     def matches(cls, text: str) -> bool:
-        """Whether a text is a name in the zoo, `-`, or looks like a path."""
+        """Whether a text is a name in the zoo, `-`, or looks like a path; `C:\\net` does where it exists."""
         if text == STDIN or text in zoo.names():
             return True
-        if not text.strip() or "\0" in text:
+        if not text.strip() or "\0" in text or text.endswith(".py"):
             return False
-        looks_like_path = text.endswith(zoo.SUFFIXES) or "/" in text or os.sep in text
-        return looks_like_path or (len(text) < 256 and Path(text).exists())
+        if text.endswith(zoo.SUFFIXES) or (len(text) < 256 and Path(text).exists()):
+            return True
+        return ":" not in text and ("/" in text or os.sep in text)
 
     @classmethod
     def suggestions(cls) -> tuple[str, ...]:
