@@ -36,9 +36,12 @@ def write(document: Document, format: str, console: Console) -> None:
 
 def write_ops(name: str | None, format: str, console: Console) -> None:
     """Print every op, or the page of one; raises OpError if there is no such op."""
-    from cnnstat.report import ops
+    from cnnstat.report.subjects import ops
 
-    _known(format, ops.FORMATS)(name, console)
+    if name is None:
+        write(ops.document(), format, console)
+    else:
+        _known(format, ops.PAGE_FORMATS)(name, console)
 
 
 def _known(format: str, formats: Any) -> Any:

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.ops import names
 from cnnstat.report import network_text
-from cnnstat.report.arithmetic import arithmetic_lines, value_text
-from cnnstat.report.document import SCHEMA, Fact
+from cnnstat.report.arithmetic import arithmetic_lines, formula_table
+from cnnstat.report.document import SCHEMA, Document, Fact
+from cnnstat.report.formats import csv
 from cnnstat.report.formats.json import json_text
-from cnnstat.report.formats.markdown import code, escaped, markdown_table
+from cnnstat.report.formats.markdown import code, escaped, table_text
 from cnnstat.report.formats.terminal import facts_page
-from cnnstat.report.listing import Field, Listing
 from cnnstat.report.op_reference import Reference
 from cnnstat.report.plot import PLOT_WIDTH, plot, slope
+from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, cut_end, plain, show, width_of, wrapped
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-FIELDS = (
-    Field("family", "family", attrgetter("op.family.value")),
-    Field("name", "op", attrgetter("name"), is_code=True),
-    Field("summary", "what it does", attrgetter("summary"), least=24),
-    Field("torch", "PyTorch", attrgetter("op.torch"), least=12, is_code=True),
+COLUMNS = (
+    Column("family", "family", attrgetter("op.family.value")),
+    Column("name", "op", attrgetter("name"), is_code=True),
+    Column("summary", "what it does", attrgetter("summary"), least=24),
+    Column("torch", "PyTorch", attrgetter("op.torch"), least=12, is_code=True),
 )
 """The columns of the list."""
 
@@ -34,56 +35,65 @@ WIDE = 110
 """Columns from which the list names the PyTorch twins."""
 
 ARGUMENTS = (
-    Field("name", "argument", attrgetter("name"), is_code=True),
-    Field("default", "default", attrgetter("default_text"), is_code=True),
-    Field("allowed", "values", attrgetter("allowed"), least=16),
-    Field("doc", "meaning", attrgetter("doc"), least=20),
+    Column("name", "argument", attrgetter("name"), is_code=True),
+    Column("default", "default", attrgetter("default_text"), is_code=True),
+    Column("allowed", "values", attrgetter("allowed"), least=16),
+    Column("doc", "meaning", attrgetter("doc"), least=20),
 )
 """The columns of an op's arguments."""
 
 
-def print_table(name: str | None, console: Console) -> None:
-    """Print the list of ops, or the page of one."""
-    show(overview(console.width) if name is None else page(Reference(name), console.width), console)
+def document() -> Document:
+    """Return the list of every op."""
+    ops = references()
+    table = Table(COLUMNS, ops, layout=Layout(draw=lambda width: _overview(ops, width)))
+    return Document(
+        blocks=lambda: (table,),
+        data=lambda: {"schema": SCHEMA, "ops": list(map(values, ops))},
+        listed=("ops",),
+        records=table,
+    )
 
 
-def print_json(name: str | None, console: Console) -> None:
+def print_table(name: str, console: Console) -> None:
+    """Print the page of an op."""
+    show(page(Reference(name), console.width), console)
+
+
+def print_json(name: str, console: Console) -> None:
     """Print the same as JSON."""
-    if name is None:
-        show(Verbatim(json_text({"schema": SCHEMA, "ops": list(map(document, references()))}, "ops")), console)
-    else:
-        show(Verbatim(json_text({"schema": SCHEMA, **document(Reference(name))}, "arguments", "formulas")), console)
+    show(Verbatim(json_text({"schema": SCHEMA, **values(Reference(name))}, "arguments", "formulas")), console)
 
 
-def print_csv(name: str | None, console: Console) -> None:
-    """Print the list of ops, or the arguments of one."""
-    listing: Listing[Any] = Listing(FIELDS, references())
-    show(Verbatim((listing if name is None else Listing(ARGUMENTS, Reference(name).arguments)).csv()), console)
+def print_csv(name: str, console: Console) -> None:
+    """Print the arguments of an op."""
+    arguments = Table(ARGUMENTS, Reference(name).arguments)
+    show(Verbatim(csv.render(Document(data=dict, records=arguments))), console)
 
 
-def print_markdown(name: str | None, console: Console) -> None:
-    """Print the list of ops, or the page of one."""
-    show(Verbatim(Listing(FIELDS, references()).markdown() if name is None else markdown(Reference(name))), console)
+def print_markdown(name: str, console: Console) -> None:
+    """Print the page of an op."""
+    show(Verbatim(markdown(Reference(name))), console)
 
 
-FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
-"""The functions that print ops, by the name of the format."""
+# The page of an op has a text of its own in each format, as its signature, docstring and example mix text with code.
+PAGE_FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
+"""The functions that print the page of an op, by the name of the format."""
 
 
 def references() -> tuple[Reference, ...]:
     """Return every op, family after family, in the order in which these come first."""
-    found = tuple(map(Reference, names()))
-    families = list(dict.fromkeys(about.op.family for about in found))
-    return tuple(sorted(found, key=lambda about: families.index(about.op.family)))
+    ops = tuple(map(Reference, names()))
+    families = list(dict.fromkeys(about.op.family for about in ops))
+    return tuple(sorted(ops, key=lambda about: families.index(about.op.family)))
 
 
-def overview(width: int) -> Page:
+def _overview(ops: Sequence[Reference], width: int) -> list[Line]:
     """Return all ops below the names of their families; where there is room with their PyTorch twins."""
-    found = references()
-    label = max(len(about.name) for about in found)
-    twin = max(len(about.op.torch) for about in found) if width >= WIDE else 0
+    label = max(len(about.name) for about in ops)
+    twin = max(len(about.op.torch) for about in ops) if width >= WIDE else 0
     lines: list[Line] = []
-    for family, group in groupby(found, key=lambda about: about.op.family):
+    for family, group in groupby(ops, key=lambda about: about.op.family):
         lines += [*((BLANK,) if lines else ()), plain(family.value, "bold")]
         for about in group:
             summary = cut_end(about.summary, max(10, width - label - twin - 6))
@@ -91,10 +101,10 @@ def overview(width: int) -> Page:
             if twin:
                 spans.append((" " * (width - label - twin - 4 - width_of(summary)) + about.op.torch, "dim"))
             lines.append(tuple(spans))
-    return Page([*lines, BLANK, plain("cnnstat ops NAME shows arguments and formulas of one")])
+    return [*lines, BLANK, plain("cnnstat ops NAME shows arguments and formulas of one")]
 
 
-def document(about: Reference) -> dict[str, Any]:
+def values(about: Reference) -> dict[str, Any]:
     """Return everything about one op as JSON-ready values."""
     return {
         "name": about.name,
@@ -175,17 +185,13 @@ def _plots(about: Reference, width: int) -> list[Line]:
 
 def markdown(about: Reference) -> str:
     """Return the page of one op as Markdown."""
-    formulas = (
-        [escaped(f.quantity), code(f.symbols), code(f.numbers), escaped(value_text(f.value)), escaped(f.note)]
-        for f in about.formulas
-    )
     parts = (
         f"### {escaped(about.name)}\n\n{code(about.signature)}\n\n{escaped(about.text)}\n",
         "".join(f"- **{fact.label}** {escaped(fact.text)}\n" for fact in _facts(about)),
-        Listing(ARGUMENTS, about.arguments).markdown() if about.arguments else "",
+        table_text(Table(ARGUMENTS, about.arguments)) if about.arguments else "",
         f"Example: {code(str(about.example.op))} of {escaped(network_text.shapes_text(about.example.inputs))} "
         f"gives {escaped(network_text.shapes_text(about.outputs))}\n",
-        markdown_table(["", "formula", "numbers", "value", ""], ["left", "left", "left", "right", "left"], formulas),
+        table_text(formula_table("", about.formulas)),
         "".join(f"- **{label}** {escaped(text)}\n" for label, text in about.conventions.items()),
     )
     return "\n".join(part for part in parts if part)
