@@ -13,7 +13,7 @@ from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.module_stack import ModuleCall, Modules
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
-from cnnstat.pytorch.recorded_calls import Log, described
+from cnnstat.pytorch.recorded_calls import ConstantCalls, described
 from cnnstat.pytorch.tensor_origins import NodeDraft
 
 _GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
@@ -46,7 +46,9 @@ def assemble(
     )
 
 
-def _recorded(draft: NodeDraft, name: str, before: list[Node], log: Log) -> RecordedCalls | NotRecorded | None:
+def _recorded(
+    draft: NodeDraft, name: str, before: list[Node], log: ConstantCalls
+) -> RecordedCalls | NotRecorded | None:
     """Return how a node is made again, where its op, as a module of this name, would not be the same."""
     if draft.recorded is not None or draft.call is None:
         return draft.recorded
@@ -63,9 +65,9 @@ def _at_home(nodes: list[Node], builder: Builder) -> list[Node]:
     for index, (node, draft) in enumerate(zip(nodes, builder.nodes)):
         if node.recorded is None or draft.recorded is not None or node.shares is not None:
             continue
-        found = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
-        if len(found) == 1:
-            homes[index] = found.pop()
+        result = {full.removesuffix(f".{own}") for own, full in draft.own if full.endswith(f".{own}")}
+        if len(result) == 1:
+            homes[index] = result.pop()
     if not homes:
         return nodes
     paths = {prefix for node in nodes for prefix in (node.name, *_above(node.name))}
@@ -108,12 +110,12 @@ class _Names:
 
     def unique(self, name: str) -> str:
         """Return a name with a number behind it if it is taken."""
-        found, count = name, 1
-        while found in self._taken:
+        result, count = name, 1
+        while result in self._taken:
             count += 1
-            found = f"{name}_{count}"
-        self._taken.add(found)
-        return found
+            result = f"{name}_{count}"
+        self._taken.add(result)
+        return result
 
 
 def _is_layer(where: ModuleCall) -> bool:
@@ -167,9 +169,7 @@ def _unused_op(owned: OwnedTensors) -> Recorded:
         outputs=((0,),),
         result_dtypes=("float32",),
         family=Family.OTHER,
-        tensors=owned.tensors,
-        stored=owned.stored,
-        frozen=owned.frozen,
+        **owned.fields,
     )
 
 

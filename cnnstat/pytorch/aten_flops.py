@@ -87,7 +87,6 @@ class _Rule(NamedTuple):
 
 
 def _per_result(kind: str, category: str, steps: Mapping[str, int]) -> dict[str, _Rule]:
-    """Return rules for operations of some steps for each element of the first result."""
     return {
         name: _Rule(kind, category, lambda operands, results, _, n=n: n * sum(map(numel, results[:1])))  # type: ignore[misc]
         for name, n in steps.items()
@@ -95,7 +94,6 @@ def _per_result(kind: str, category: str, steps: Mapping[str, int]) -> dict[str,
 
 
 def _per_operand(category: str, steps: Mapping[str, int]) -> dict[str, _Rule]:
-    """Return rules for reductions of some steps for each element of the first operand."""
     return {
         name: _Rule("reduction", category, lambda operands, results, _, n=n: n * sum(map(numel, operands[:1])))  # type: ignore[misc]
         for name, n in steps.items()
@@ -126,7 +124,6 @@ def _distances(operands: list[Shape], result: Shape) -> int:
 
 
 def _cubed(operands: list[Shape]) -> int:
-    """Return n³ for every matrix of a batch."""
     return numel(operands[0]) * operands[0][-1]
 
 
@@ -247,7 +244,6 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
 
 
 def _base_name(function: Any) -> str:
-    """Return the name of a dispatched operation without namespace and overload."""
     return str(function._schema.name.split("::")[-1])
 
 
@@ -319,7 +315,6 @@ def _products(
 
 
 def _registry() -> dict[Any, Callable[..., int]]:
-    """Return PyTorch's own table of products."""
     from torch.utils.flop_counter import flop_registry
 
     table: dict[Any, Callable[..., int]] = flop_registry

@@ -52,13 +52,11 @@ class Builder(TensorOrigins):
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
 
     def _handler(self, call: Call) -> Handler | None:
-        """Return what turns a call into an op."""
         if call.name == "setitem":
             return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
         return handler_of(call.name)
 
     def _is_made(self, read: Any) -> bool:
-        """Whether an operand is known to depend on the model's inputs."""
         origin = self.origins.known(read) if isinstance(read, torch.Tensor) else None
         return origin is not None and origin.edge is not None
 
@@ -101,13 +99,11 @@ class Builder(TensorOrigins):
             result_dtypes=(dtype_of(tensor),),
             work=macs,
             flops=(("element-wise", flops),) if flops else (),
-            tensors=owned.tensors,
-            stored=owned.stored,
-            frozen=owned.frozen,
+            **owned.fields,
         )
-        made = self._append(op, (), where, "stored", owned)
+        result = self._append(op, (), where, "stored", owned)
         self.nodes[-1].recorded = self.log.recompute(tensor)
-        return made
+        return result
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
@@ -135,9 +131,7 @@ class Builder(TensorOrigins):
                 extra_macs=macs,
                 extra_flops=flops,
                 result_dtypes=dtypes,
-                tensors=owned.tensors,
-                stored=owned.stored,
-                frozen=owned.frozen,
+                **owned.fields,
             )
         self._finish(call, op, gathered, owned)
         self._note_recorded(call, gathered, direct, is_plain and gathered.is_exact)
@@ -163,18 +157,16 @@ class Builder(TensorOrigins):
             reads = kept if len(kept) == len(gathered.edges) else None
         owned = self.ownership.take((*direct, *gathered.keys))
         macs, flops = self.ownership.take_works(gathered.works)
-        made = replace(
+        result = replace(
             op,
             result_dtypes=tuple(map(dtype_of, call.results)),
             place=op.place if gathered.operands[:1] == [0] else Storage.FRESH,
             reads=reads,
             work=op.work + macs,
             flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
-            tensors=owned.tensors,
-            stored=owned.stored,
-            frozen=owned.frozen,
+            **owned.fields,
         )
-        self._finish(call, made, gathered, owned)
+        self._finish(call, result, gathered, owned)
         self.nodes[-1].recorded = self.log.recorded(call, gathered.tensors)
         return True
 
@@ -242,7 +234,6 @@ class Builder(TensorOrigins):
         return match.reads[: len(match.reads) - match.optional]
 
     def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
-        """Whether a tensor is a parameter or buffer rather than computed from one."""
         (key,) = origin.keys
         return not origin.works and shape_of(self.ownership.tensors[key].tensor) == shape_of(tensor)
 

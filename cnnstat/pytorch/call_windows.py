@@ -82,7 +82,7 @@ _OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ expo
 def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
     """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
     is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
-    if any(len(made) != len(outputs[0]) for made in outputs):
+    if any(len(result) != len(outputs[0]) for result in outputs):
         return None
     if not work.is_pointwise and not is_changed:
         try:
@@ -114,10 +114,10 @@ def _axes(name: str, call: Call, rank: int) -> frozenset[int] | None:
     if place is None:
         return None
     keyword = next((word for word in ("dim", "dims", "axis") if word in call.keywords), "dim")
-    given = call.get(place, keyword)
-    if given is None or isinstance(given, bool):
-        given = _DEFAULT_AXES.get(name)
-    numbers = given if isinstance(given, (list, tuple)) else (given,)
+    values = call.get(place, keyword)
+    if values is None or isinstance(values, bool):
+        values = _DEFAULT_AXES.get(name)
+    numbers = values if isinstance(values, (list, tuple)) else (values,)
     if not numbers or not all(type(number) is int for number in numbers):
         return None
     return frozenset(number % rank for number in numbers) if rank else None
@@ -140,8 +140,8 @@ def _einsum(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | 
     terms = left.split(",")
     if len(terms) != len(shapes):
         return None
-    made = _letters(result, len(outputs[0]))
-    return tuple(_term_reads(_letters(term, len(shape)), made) for term, shape in zip(terms, shapes))
+    output = _letters(result, len(outputs[0]))
+    return tuple(_term_reads(_letters(term, len(shape)), output) for term, shape in zip(terms, shapes))
 
 
 def _letters(term: str, rank: int) -> list[str]:
@@ -153,9 +153,8 @@ def _letters(term: str, rank: int) -> list[str]:
     return [*before, *(str(number) for number in range(hidden, 0, -1)), *after]
 
 
-def _term_reads(term: list[str], made: list[str]) -> Reads:
-    """Return how the axes of a result read those of one factor."""
-    return tuple((term.index(letter), IDENTITY) if letter in term else None for letter in made)
+def _term_reads(term: list[str], result: list[str]) -> Reads:
+    return tuple((term.index(letter), IDENTITY) if letter in term else None for letter in result)
 
 
 def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -173,7 +172,6 @@ def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:
-    """Return a number for each of some axes."""
     return () if value is None or value == [] else (value,) * count if isinstance(value, int) else tuple(value)
 
 
@@ -274,5 +272,4 @@ def _kept(part: range, size: int) -> Window:
 
 
 def _only(place: int) -> range:
-    """Return one position."""
     return range(place, place + 1)

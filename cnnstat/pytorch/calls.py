@@ -84,7 +84,7 @@ class Call:
     overwritten: the tensor that was changed in place.
     inner: what it dispatched to, as (op, arguments, keyword arguments, result).
     match: the op it is, if that is known already.
-    function, made: what was called, and what it returned, as it was returned.
+    function, returned: what was called, and what it returned, as it was returned.
     is_bounded: whether values decide how much it returns, and all there can be was assumed.
     """
 
@@ -98,7 +98,7 @@ class Call:
     match: Match | None = None
     function: Any = None
     is_bounded: bool = False
-    made: Any = None
+    returned: Any = None
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or name."""

@@ -75,8 +75,8 @@ def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str,
             if _is_fetching(error):
                 # The other ways would wait for the same network.
                 raise ModelError(f"{name} cannot be built: {error_line(error)}{_without_weights(factory)}") from error
-    said = "" if reason is None else error_line(reason)
-    raise ModelError(f"{name} cannot be built: {said}") from reason
+    message = "" if reason is None else error_line(reason)
+    raise ModelError(f"{name} cannot be built: {message}") from reason
 
 
 _FETCHING = (
@@ -142,7 +142,6 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
 
 @contextmanager
 def _sparing() -> Iterator[None]:
-    """Initialize nothing and make large tensors on the meta device."""
     with _uninitialized(), _LargeToMeta():
         yield
 
@@ -168,7 +167,6 @@ def _uninitialized() -> Iterator[None]:
 
 
 def _same_tensor(tensor, *arguments, **keywords):  # type: ignore[no-untyped-def]  # its code stands in for others'
-    """Return the tensor."""
     return tensor
 
 
@@ -199,14 +197,12 @@ class _LargeToMeta(TorchFunctionMode):
 
 
 def _on_meta(value: Any) -> Any:
-    """Return a nested value with its tensors on the meta device."""
     if isinstance(value, torch.Tensor):
         return value.to("meta")
     return type(value)(map(_on_meta, value)) if type(value) in (list, tuple) else value
 
 
 def _elements(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:
-    """Return how many elements the arguments of a factory ask for."""
     size = arguments or (keywords.get("size", ()),)
     if len(size) == 1 and isinstance(size[0], (list, tuple)):
         size = tuple(size[0])

@@ -28,7 +28,6 @@ def _kept(faker: Faker, mask: torch.Tensor) -> int:
 
 
 def _nonzero(faker: Faker, x: torch.Tensor) -> torch.Tensor:
-    """All places."""
     return faker.empty((x.numel(), x.dim()), torch.int64)
 
 
@@ -50,13 +49,11 @@ def _index(faker: Faker, x: torch.Tensor, indices: list[torch.Tensor | None]) ->
 
 
 def _unique(faker: Faker, x: torch.Tensor, *rest: Any, **options: Any) -> tuple[torch.Tensor, ...]:
-    """All different."""
     numbers = (faker.empty((x.numel(),), torch.int64) for _ in range(2))
     return faker.empty((x.numel(),), x.dtype), *numbers
 
 
 def _nms(faker: Faker, boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
-    """All boxes."""
     return faker.empty((int(boxes.shape[0]),), torch.int64)
 
 

@@ -54,11 +54,11 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
 
 def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Return examples without repetitions."""
-    found: list[Example] = []
+    result: list[Example] = []
     for example in examples:
-        if example not in found:
-            found.append(example)
-    return tuple(found)
+        if example not in result:
+            result.append(example)
+    return tuple(result)
 
 
 def nested(value: Any) -> Any:
@@ -135,19 +135,19 @@ def _batched(example: Example, batch: int | None) -> Example:
 def _parameters(model: nn.Module) -> list[str]:
     """Return the names of the arguments of a model's forward pass."""
     try:
-        given = inspect.signature(model.forward).parameters.values()
+        values = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
         return []
-    return [p.name for p in given if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    return [p.name for p in values if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def _needs_anything(model: nn.Module) -> bool:
     """Whether the forward pass has arguments without a default, or its signature is not known."""
     try:
-        given = inspect.signature(model.forward).parameters.values()
+        values = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
         return True
-    return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in given)
+    return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in values)
 
 
 def misnamed(model: nn.Module, example: Example) -> str:
@@ -163,10 +163,10 @@ def misnamed(model: nn.Module, example: Example) -> str:
 def _takes_anything(model: nn.Module) -> bool:
     """Whether the forward pass takes keyword arguments of any name, or its signature is not known."""
     try:
-        given = inspect.signature(model.forward).parameters.values()
+        values = inspect.signature(model.forward).parameters.values()
     except (TypeError, ValueError):
         return True
-    return any(p.kind is p.VAR_KEYWORD for p in given)
+    return any(p.kind is p.VAR_KEYWORD for p in values)
 
 
 def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:
@@ -191,10 +191,10 @@ def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ..
 
 def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:
     """Return the example among several readings that has the shapes of a trace's inputs."""
-    made = Counter(source.shape for source in graph.inputs)
+    result = Counter(source.shape for source in graph.inputs)
 
     def fits(example: Example) -> bool:
-        return Counter(each.sizes for each in _shapes_in((example.arguments, dict(example.keywords)))) <= made
+        return Counter(each.sizes for each in _shapes_in((example.arguments, dict(example.keywords)))) <= result
 
     return next(filter(fits, examples), examples[0])
 
@@ -232,12 +232,12 @@ class ExampleTensors:
         """Return a copy of a data class or another object with tensors among its attributes; others as they are."""
         if isinstance(value, (type, nn.Module)) or next(tensors_in(value), None) is None:
             return value
-        made = copy.copy(value)
+        result = copy.copy(value)
         for name, item in vars(value).items():
             if isinstance(item, (torch.Tensor, list, tuple, dict)):
                 # Data classes may be frozen.
-                object.__setattr__(made, name, self._make(item, f"{label}.{name}"))
-        return made
+                object.__setattr__(result, name, self._make(item, f"{label}.{name}"))
+        return result
 
     def _tensor(self, value: InputShape | torch.Tensor) -> torch.Tensor:
         """Return one tensor: fake, or with small random values (zeros for whole numbers)."""

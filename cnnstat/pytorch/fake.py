@@ -62,12 +62,12 @@ class Faker:
             first = FakeTensor(self.mode, empty, device)
             self._states[device] = dict(vars(first))
             return first
-        made = torch.Tensor._make_subclass(
+        result = torch.Tensor._make_subclass(
             FakeTensor, empty, False, dispatch_device=True, device_for_backend_keys=device
         )
-        torch._C._set_throw_on_mutable_data_ptr(made)
-        vars(made).update(state)
-        return made
+        torch._C._set_throw_on_mutable_data_ptr(result)
+        vars(result).update(state)
+        return result
 
     def fake_of(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return the fake twin of a tensor, always the same one."""

@@ -42,7 +42,6 @@ class Batch:
         return InputShape((self.asked or 1, *shape.sizes), shape.dtype)
 
     def _image(self, shape: InputShape) -> InputShape:
-        """Return a shape with a batch in front if it has the axes of one image."""
         return self._batched(shape) if len(shape.sizes) == self.rank and not _is_whole(shape) else shape
 
     def _likely(self, shape: InputShape) -> InputShape:
@@ -68,7 +67,6 @@ class Batch:
         return self._batched(shape)
 
     def _batched(self, shape: InputShape) -> InputShape:
-        """Return a shape with the batch in front."""
         return InputShape((1 if self.asked is None else self.asked, *shape.sizes), shape.dtype)
 
 
@@ -100,7 +98,6 @@ def _images(*sizes: int) -> tuple[Any, ...]:
 
 
 def _timm(model: nn.Module) -> tuple[Any, ...]:
-    """Return the size of a timm model's configuration."""
     config: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
     size = config.get("input_size") or (3, 224, 224)
     fixed = getattr(getattr(model, "patch_embed", None), "img_size", None)
@@ -135,7 +132,6 @@ def _detection_size(model: nn.Module) -> tuple[int, int, int]:
 
 
 def _preset(name: str) -> Any:
-    """Return the options of the preprocessing of a model's first weights."""
     from torchvision import models
 
     weights = list(models.get_model_weights(name))
@@ -143,11 +139,9 @@ def _preset(name: str) -> Any:
 
 
 def _crop_size(name: str) -> Any:
-    """Return the size that images are cropped to."""
     crop = _preset(name).get("crop_size", 224)
     return crop[0] if isinstance(crop, (list, tuple)) and len(crop) == 1 else crop
 
 
 def _frames(model: nn.Module, name: str) -> int:
-    """Return how many frames a video model takes."""
     return int(getattr(model, "temporal_size", 0) or 16)

@@ -29,7 +29,6 @@ def load_code(code: ModelCode, request: Request) -> Graph:
 
 
 def _check(request: Request) -> None:
-    """Raise an error where the dtype or the batch cannot be."""
     if request.dtype is not None:
         check_dtype(request.dtype)
     if request.batch is not None and request.batch < 1:
@@ -74,10 +73,10 @@ def traced_with_first_fit(attempt: Callable[[Example], Graph], examples: tuple[E
         if first is None:
             return graph
         read = ", ".join(f"{each.name}={'x'.join(map(str, each.shape))}" for each in graph.inputs)
-        said = (
+        message = (
             f"the sizes are read as {read}, as the model only runs so; written with their batch they are unmistakable"
         )
-        return replace(graph, about={**graph.about, "notes_torch": (*notes(graph), said)})
+        return replace(graph, about={**graph.about, "notes_torch": (*notes(graph), message)})
     assert first is not None
     raise first
 
@@ -121,9 +120,9 @@ def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> 
 
 def example_from(input: Any, inputs: Any) -> Example:
     """Return the arguments of a forward pass as given in Python."""
-    made = nested(input)
-    is_several = isinstance(made, tuple) and not hasattr(made, "_fields")
-    arguments = () if input is None else made if is_several else (made,)
+    result = nested(input)
+    is_several = isinstance(result, tuple) and not hasattr(result, "_fields")
+    arguments = () if input is None else result if is_several else (result,)
     if inputs is None:
         return Example(arguments)
     if isinstance(inputs, Mapping):

@@ -36,17 +36,17 @@ def contained(source: str) -> Iterator[None]:
 
 def error_line(error: BaseException) -> str:
     """Return an error in one line, with the last place in the model's own code."""
-    said = " ".join(str(error).split())[:300]
+    message = " ".join(str(error).split())[:300]
     place = _place(error)
-    what = type(error).__name__ + (f": {said}" if said else "")
-    return what + (f" ({place})" if place and place not in said else "")
+    what = type(error).__name__ + (f": {message}" if message else "")
+    return what + (f" ({place})" if place and place not in message else "")
 
 
 def _place(error: BaseException) -> str:
     """Return the innermost file and line outside of PyTorch and cnnstat, such as `nets.py:12`."""
-    found = ""
+    result = ""
     for frame, line in traceback.walk_tb(error.__traceback__):
         file = frame.f_code.co_filename
         if not file.startswith(("<", *_HOMES)) and "importlib" not in file:
-            found = f"{Path(file).name}:{line}"
-    return found
+            result = f"{Path(file).name}:{line}"
+    return result

@@ -100,8 +100,8 @@ def _own_generators(modules: Modules) -> list[torch.Generator]:
 def own_classes(modules: Modules) -> set[type]:
     """Return the classes of modules that are not PyTorch's own."""
     kinds = {type(module) for _, module in modules}
-    found = {cls for kind in kinds for cls in kind.__mro__}
-    return {cls for cls in found if not (cls.__module__ or "").startswith(("torch.", "builtins", "abc", "typing"))}
+    result = {cls for kind in kinds for cls in kind.__mro__}
+    return {cls for cls in result if not (cls.__module__ or "").startswith(("torch.", "builtins", "abc", "typing"))}
 
 
 def _put_back_class(cls: type, kept: dict[str, Any]) -> None:
@@ -164,9 +164,9 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
     nested = NestedState((module for _, module in modules), stand_ins.plain)
     changed: list[tuple[dict[str, Any], str, Any]] = []
 
-    def swap(table: dict[str, Any], name: str, made: Any) -> None:
+    def swap(table: dict[str, Any], name: str, result: Any) -> None:
         changed.append((table, name, table[name]))
-        table[name] = made
+        table[name] = result
 
     open_modules = [module for _, module in modules if not isinstance(module, torch.jit.ScriptModule)]
     try:
@@ -179,9 +179,9 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
         for module in open_modules:
             own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
             for name, value in own:
-                made = value if type(value) in _WITHOUT_TENSORS else nested.replaced(value)
-                if made is not value:
-                    swap(vars(module), name, made)
+                result = value if type(value) in _WITHOUT_TENSORS else nested.replaced(value)
+                if result is not value:
+                    swap(vars(module), name, result)
         for cls in own_classes(modules):
             nested.add_class(cls)
         yield pairs
@@ -219,12 +219,10 @@ class _StandIns:
         return self.pairs[id(tensor)][1]
 
     def _of_weight(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return what stands for a weight of a module that the model keeps outside its tree."""
         return _stand_in(tensor, True, self._faker)
 
 
 def _stays_real(buffer: torch.Tensor) -> bool:
-    """Whether a buffer keeps its values."""
     limit = MAX_REAL_FLOATS if buffer.is_floating_point() else MAX_REAL_NUMBERS
     # How much a sparse tensor holds is not in its shape.
     return buffer.device.type != "meta" and (buffer.numel() <= limit or buffer.layout is not torch.strided)

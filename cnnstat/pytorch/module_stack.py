@@ -19,7 +19,7 @@ Modules = list[tuple[str, nn.Module]]
 
 def modules_of(model: nn.Module) -> Modules:
     """Return every module once, the outer before the inner, with its path."""
-    found: Modules = []
+    result: Modules = []
     seen: set[int] = set()
     waiting = [("", model)]
     while waiting:
@@ -27,12 +27,12 @@ def modules_of(model: nn.Module) -> Modules:
         if id(module) in seen:
             continue
         seen.add(id(module))
-        found.append((path, module))
+        result.append((path, module))
         if module._modules:
             prefix = f"{path}." if path else ""
             inner = [(prefix + name, child) for name, child in module._modules.items() if child is not None]
             waiting += reversed(inner)
-    return found
+    return result
 
 
 def tensors_of(modules: Modules) -> Iterator[tuple[str, torch.Tensor, bool]]:
@@ -91,7 +91,6 @@ class ModuleStack:
         return known
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
-        """Note that a module's forward begins."""
         self.current.inner += 1
         self.calls.append(ModuleCall(self.path_of(module), module, self.current))
 

@@ -74,23 +74,23 @@ class NestedState:
         """Return a tuple with stand-ins; the same one if nothing in it has to be."""
         if _SIMPLE.issuperset(map(type, value)):
             return value
-        made = [self.replaced(item, depth + 1) for item in value]
-        if all(new is old for new, old in zip(made, value)):
+        result = [self.replaced(item, depth + 1) for item in value]
+        if all(new is old for new, old in zip(result, value)):
             return value
-        return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
+        return type(value)(*result) if hasattr(value, "_fields") else type(value)(result)
 
     def _look_into(self, table: Any, depth: int) -> None:
         """Keep a container's content, and put stand-ins in the places of its tensors."""
         content: Any = dict(table) if isinstance(table, dict) else list(table)
-        made: Any = (
+        result: Any = (
             {key: self.replaced(item, depth + 1) for key, item in content.items()}
             if isinstance(table, dict)
             else [self.replaced(item, depth + 1) for item in content]
         )
         self._kept.append((table, content))
         # Tensors in a set are left alone: they have no place.
-        if not isinstance(table, set) and not _is_same(table, made):
-            _fill(table, made)
+        if not isinstance(table, set) and not _is_same(table, result):
+            _fill(table, result)
 
 
 def _has_state(value: Any) -> bool:

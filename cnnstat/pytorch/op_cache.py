@@ -38,16 +38,16 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     first = operands[0]
     if _overwrites(call):
         call.overwritten = first
-    found = _found(call, operands)
-    if found is None:
+    candidate = _found(call, operands)
+    if candidate is None:
         return None
-    match, made = found
+    match, result = candidate
     if match.op.storage is Storage.VIEW:
         # A tensor that has the shape already is returned as it is.
-        return None if made == shape_of(first) else (faker.viewed(first, made), match)
+        return None if result == shape_of(first) else (faker.viewed(first, result), match)
     if call.overwritten is None:
-        return faker.empty(made, first.dtype), match
-    is_same = made == shape_of(first) and match.op.storage is Storage.IN_PLACE
+        return faker.empty(result, first.dtype), match
+    is_same = result == shape_of(first) and match.op.storage is Storage.IN_PLACE
     return (first, match) if is_same else None
 
 
@@ -65,16 +65,15 @@ def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | No
         shapes = _shapes(match)
         if not _fits(match, shapes):
             return None
-        (made,) = match.op.output(shapes)
+        (result,) = match.op.output(shapes)
     except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
         return None
     if key is not None:
-        remember(key, operands, match, made)
-    return match, made
+        remember(key, operands, match, result)
+    return match, result
 
 
 def _has_fixed_arguments(call: Call) -> bool:
-    """Whether an argument that would change what a call does has its plain value."""
     if call.name not in _FIXED:
         return True
     place, name, value = _FIXED[call.name]
@@ -93,7 +92,6 @@ def _are_plain(tensors: list[torch.Tensor], faker: Faker) -> bool:
 
 
 def _overwrites(call: Call) -> bool:
-    """Whether a call works in place."""
     if call.name.endswith("_"):
         return True
     is_second = len(call.arguments) == 2 and call.arguments[1] is True
@@ -101,7 +99,6 @@ def _overwrites(call: Call) -> bool:
 
 
 def _shapes(match: Match) -> Shapes:
-    """Return the shapes that an op reads."""
     return tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in match.reads)
 
 
@@ -132,14 +129,14 @@ Key = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A match with operand numbers in place of tensors; made: the shape of the result."""
+    """A match with operand numbers in place of tensors; shape: of the result."""
 
     op: Op
     reads: tuple[tuple[int | None, Any], ...]
     weights: tuple[tuple[str, int | None], ...]
     optional: int
     flops: int
-    made: Shape
+    shape: Shape
 
 
 _known: dict[Key, _Known] = {}
@@ -184,10 +181,10 @@ def recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None
         return None
     reads = tuple(value if number is None else operands[number] for number, value in known.reads)
     weights = {name: None if number is None else operands[number] for name, number in known.weights}
-    return Match(known.op, reads, weights, known.optional, flops=known.flops), known.made
+    return Match(known.op, reads, weights, known.optional, flops=known.flops), known.shape
 
 
-def remember(key: Key, operands: list[torch.Tensor], match: Match, made: Shape) -> None:
+def remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape) -> None:
     """Keep what a call is, unless it reads tensors that are not among its operands."""
     numbers: dict[int, int] = {id(tensor): number for number, tensor in enumerate(operands)}
     tensors = [value for value in (*match.reads, *match.weights.values()) if isinstance(value, torch.Tensor)]
@@ -199,4 +196,4 @@ def remember(key: Key, operands: list[torch.Tensor], match: Match, made: Shape) 
         (numbers[id(value)], None) if isinstance(value, torch.Tensor) else (None, value) for value in match.reads
     )
     weights = tuple((name, None if tensor is None else numbers[id(tensor)]) for name, tensor in match.weights.items())
-    _known[key] = _Known(match.op, reads, weights, match.optional, match.flops, made)
+    _known[key] = _Known(match.op, reads, weights, match.optional, match.flops, result)

@@ -69,8 +69,8 @@ def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
     """Return the operand whose memory the first result uses."""
     if call.overwritten is not None:
         return call.overwritten
-    made = storage_key(call.results[0])
-    return next((tensor for tensor in operands if made and storage_key(tensor) == made), None)
+    result = storage_key(call.results[0])
+    return next((tensor for tensor in operands if result and storage_key(tensor) == result), None)
 
 
 def display_name(name: str) -> str:

@@ -45,8 +45,8 @@ def _while_loop(goes_on: Callable[..., Any], body: Callable[..., Any], carried: 
 
 def _map(function: Callable[..., Any], sequences: Any, others: Any = ()) -> Any:
     """torch.map: one pass for each element of the first axis; tensors in, tensors out."""
-    made = [function(*(s[number] for s in sequences), *others) for number in range(len(sequences[0]))]
-    return tuple(torch.stack(parts) for parts in zip(*made))
+    result = [function(*(s[number] for s in sequences), *others) for number in range(len(sequences[0]))]
+    return tuple(torch.stack(parts) for parts in zip(*result))
 
 
 _FOLLOWED: dict[str, Callable[..., Any]] = {"cond": _cond, "while_loop": _while_loop, "map_impl": _map}
@@ -74,7 +74,7 @@ def attention(
     """
     query, key, value, change, mask = arguments[:5]
     with _disable_current_modes(), nullcontext() if faker is None else faker.mode:
-        made = function(*arguments, **keywords)
+        result = function(*arguments, **keywords)
     shapes = tuple(map(shape_of, (query, key, value)))
     op = ScaledDotProductAttention(enable_gqa=query.shape[1] != key.shape[1])
     outputs = op.output(shapes)
@@ -82,17 +82,16 @@ def attention(
     flops = sum(op.other_flops(shapes, outputs).values()) + scores * (_name(mask[-1]) != "noop_mask")
     recorded = Recorded(
         function="flex_attention",
-        outputs=tuple(map(shape_of, made)),
+        outputs=tuple(map(shape_of, result)),
         work=op.macs(shapes, outputs),
         flops=(("attention", flops),),
         family=Family.ATTENTION,
         modelled=_name(change) == "_identity",
     )
-    return tuple(made), Match(recorded, (query, key, value))
+    return tuple(result), Match(recorded, (query, key, value))
 
 
 def _name(function: Any) -> str:
-    """Return a function's name."""
     return str(getattr(function, "__name__", ""))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -38,6 +39,11 @@ class OwnedTensors:
     trainable: bool = True
     shares: int | None = None
     is_plain: bool = True
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The tensors as fields of a traced op."""
+        return {"tensors": self.tensors, "stored": self.stored, "frozen": self.frozen}
 
 
 _NO_NAMES: Mapping[int, str] = {}

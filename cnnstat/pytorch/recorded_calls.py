@@ -41,60 +41,65 @@ _LIKE = {"expand_as": "expand", "view_as": "view", "reshape_as": "reshape", "typ
 
 
 @dataclass(slots=True, eq=False)
-class _Kept:
+class _ConstantCall:
     """A call on stored tensors and constants: its arguments with tensors in them, and what it returned."""
 
     function: str
     arguments: tuple[Any, ...]
     keywords: tuple[tuple[str, Any], ...]
-    made: Any
+    returned: Any
     problem: str = ""
 
 
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor."""
     return tensor
 
 
-def _written(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...], str]:
+def _written(call: Call) -> _ConstantCall:
     """Return a call as plain values with tensors in them, and what keeps it from being made again, if anything."""
     if call.is_bounded:
-        return "", (), (), f"how much {call.name} keeps depends on values, so that no shape behind it is fixed"
+        return _unwritten(call, f"how much {call.name} keeps depends on values, so that no shape behind it is fixed")
     if call.name in _LIKE and len(call.results) == 1:
         return _like(call)
     path = None if call.function is None else path_of(call.function)
     if path is None or path.endswith(".set"):
-        return "", (), (), f"PyTorch has no function {call.name} to call again"
+        return _unwritten(call, f"PyTorch has no function {call.name} to call again")
     try:
         arguments = tuple(plain_value(value, _itself) for value in call.arguments)
-        given = own_keywords(call.function, call.keywords)
-        keywords = tuple((name, plain_value(value, _itself)) for name, value in given.items())
+        keywords = own_keywords(call.function, call.keywords).items()
+        return _ConstantCall(
+            path, arguments, tuple((name, plain_value(value, _itself)) for name, value in keywords), call.returned
+        )
     except NotPlainError as error:
-        return "", (), (), f"{call.name} cannot be called again: {error}"
-    return path, arguments, keywords, ""
+        return _unwritten(call, f"{call.name} cannot be called again: {error}")
 
 
-def _like(call: Call) -> tuple[str, tuple[Any, ...], tuple[tuple[str, Any], ...], str]:
+def _unwritten(call: Call, problem: str) -> _ConstantCall:
+    return _ConstantCall("", (), (), call.returned, problem)
+
+
+def _like(call: Call) -> _ConstantCall:
     """Return a call that takes a tensor for its shape or dtype only, with that shape or dtype instead."""
-    name, made = _LIKE[call.name], call.results[0]
+    name, result = _LIKE[call.name], call.results[0]
     x = call.get(0, "input", call.keywords.get("self"))
     if name == "to":
-        return "Tensor.to", (x, TorchName(str(made.dtype).removeprefix("torch."))), (), ""
-    kept = made.dim() - x.dim()
+        return _ConstantCall("Tensor.to", (x, TorchName(str(result.dtype).removeprefix("torch."))), (), call.returned)
+    # An axis that was repeated stays free, so that the call also fits another batch.
+    new_axes = result.dim() - x.dim()
     sizes = tuple(
-        -1 if name == "expand" and axis >= kept and size == x.shape[axis - kept] else size
-        for axis, size in enumerate(shape_of(made))
+        -1 if name == "expand" and axis >= new_axes and size == x.shape[axis - new_axes] else size
+        for axis, size in enumerate(shape_of(result))
     )
-    return f"Tensor.{name}", (x, *sizes), (), ""
+    return _ConstantCall(f"Tensor.{name}", (x, *sizes), (), call.returned)
 
 
-class Log:
+class ConstantCalls:
     """The calls of a trace that do not depend on the model's inputs; tensors are kept, so that an id means one."""
 
     def __init__(self) -> None:
-        self.calls: list[_Kept] = []
+        self.calls: list[_ConstantCall] = []
         self.stored: dict[int, StoredTensor] = {}
-        self.made: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self.results: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.writes: dict[int, list[int]] = {}
         self.fills: Counter[int] = Counter()
         self._kept: list[torch.Tensor] = []
@@ -114,15 +119,15 @@ class Log:
         number = len(self.calls)
         plain = call.name.removeprefix("aten.")
         operands = list(operands_in((*call.arguments, *call.keywords.values())))
-        if plain in _FILLS and isinstance(call.made, torch.Tensor):
+        if plain in _FILLS and isinstance(call.returned, torch.Tensor):
             self.calls.append(_filled(call, _FILLS[plain]))
         else:
-            self.calls.append(_Kept(*_written(call)[:3], call.made, _written(call)[3]))
-        given = {id(tensor) for tensor in operands}
-        for path, tensor in _places(call.made):
+            self.calls.append(_written(call))
+        values = {id(tensor) for tensor in operands}
+        for path, tensor in _places(call.returned):
             self._kept.append(tensor)
-            if id(tensor) not in given:
-                self.made.setdefault(id(tensor), (number, path))
+            if id(tensor) not in values:
+                self.results.setdefault(id(tensor), (number, path))
         if call.overwritten is not None or call.name == "setitem":
             target = call.overwritten if call.overwritten is not None else call.arguments[0]
             self.writes.setdefault(storage_key(target), []).append(number)
@@ -131,10 +136,9 @@ class Log:
         self, call: Call, inputs: Sequence[torch.Tensor], until: int | None = None
     ) -> RecordedCalls | NotRecorded:
         """Return how to make a call again that reads these inputs; until: how many calls had been made before."""
-        function, arguments, keywords, problem = _written(call)
-        if problem:
-            return NotRecorded(problem)
-        last = _Kept(function, arguments, keywords, call.made)
+        last = _written(call)
+        if last.problem:
+            return NotRecorded(last.problem)
         return self._recorded(last, call.results, inputs, until)
 
     def recompute(self, tensor: torch.Tensor) -> RecordedCalls | NotRecorded:
@@ -143,12 +147,16 @@ class Log:
 
     def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to fill a constant with the node's input, which was written into a view of it."""
-        if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.made.keys():
+        if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.results.keys():
             return NotRecorded("it is a view of memory that is written to in several places")
         return _Maker(self, (), len(self.calls)).filled(tensor, view)
 
     def _recorded(
-        self, last: _Kept | None, results: Iterable[torch.Tensor], inputs: Sequence[torch.Tensor], until: int | None
+        self,
+        last: _ConstantCall | None,
+        results: Iterable[torch.Tensor],
+        inputs: Sequence[torch.Tensor],
+        until: int | None,
     ) -> RecordedCalls | NotRecorded:
         """Return the calls behind results, the last one included."""
         maker = _Maker(self, inputs, len(self.calls) if until is None else until)
@@ -158,23 +166,23 @@ class Log:
             return NotRecorded(str(error))
 
 
-def _filled(call: Call, name: str) -> _Kept:
+def _filled(call: Call, name: str) -> _ConstantCall:
     """Return a factory with the shape and dtype that it took from another tensor."""
-    made = call.made
+    result = call.returned
     value: tuple[Any, ...] = ()
     if name == "full":
         place = 1 if call.name.endswith("full_like") else 2
         value = (plain_value(call.get(place, "fill_value"), _itself),)
-    keywords = (("dtype", TorchName(str(made.dtype).removeprefix("torch."))), ("device", OwnDevice()))
-    return _Kept(f"torch.{name}", (shape_of(made), *value), keywords, made)
+    keywords = (("dtype", TorchName(str(result.dtype).removeprefix("torch."))), ("device", OwnDevice()))
+    return _ConstantCall(f"torch.{name}", (shape_of(result), *value), keywords, result)
 
 
-def _places(made: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, ...], torch.Tensor]]:
+def _places(result: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, ...], torch.Tensor]]:
     """Yield the tensors in what a call returned, with their places."""
-    if isinstance(made, torch.Tensor):
-        yield path, made
-    elif isinstance(made, (list, tuple)):
-        for number, each in enumerate(made):
+    if isinstance(result, torch.Tensor):
+        yield path, result
+    elif isinstance(result, (list, tuple)):
+        for number, each in enumerate(result):
             yield from _places(each, (*path, number))
 
 
@@ -182,7 +190,7 @@ def _places(made: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, 
 class _Maker:
     """Works out the calls behind a tensor: first which it takes, then the calls with references in place of tensors."""
 
-    log: Log
+    log: ConstantCalls
     inputs: Sequence[torch.Tensor]
     until: int
     stored: dict[str, Stored] = field(default_factory=dict)
@@ -194,17 +202,17 @@ class _Maker:
         self._places: dict[int, int] = {}
         self._known: dict[int, ConstantNumber] = {}
 
-    def recorded(self, last: _Kept | None, results: tuple[torch.Tensor, ...]) -> RecordedCalls:
+    def recorded(self, last: _ConstantCall | None, results: tuple[torch.Tensor, ...]) -> RecordedCalls:
         """Return the recorded; raises NotPlainError."""
-        given = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
-        numbers = sorted(self._needed(given))
+        values = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
+        numbers = sorted(self._needed(values))
         self._places = {number: place for place, number in enumerate(numbers)}
         kept = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
         calls = tuple(self._call(each) for each in kept)
-        own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.made)}
-        operands = {id(tensor) for tensor in given}
-        made = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
-        return RecordedCalls(calls, made, tuple(self.stored.values()), tuple(self.constants))
+        own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.returned)}
+        operands = {id(tensor) for tensor in values}
+        result = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
+        return RecordedCalls(calls, result, tuple(self.stored.values()), tuple(self.constants))
 
     def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return the recorded that makes a tensor and writes the node's input into a view of it."""
@@ -234,7 +242,7 @@ class _Maker:
                 if writes:
                     raise NotPlainError(f"{self.log.stored[id(tensor)].name} is changed while the model runs")
                 continue
-            place = self.log.made.get(id(tensor))
+            place = self.log.results.get(id(tensor))
             if place is None or place[0] >= self.until:
                 continue
             for number in (place[0], *writes):
@@ -244,7 +252,7 @@ class _Maker:
                     waiting += operands_in((kept.arguments, [value for _, value in kept.keywords]))
         return needed
 
-    def _call(self, kept: _Kept) -> RecordedCall:
+    def _call(self, kept: _ConstantCall) -> RecordedCall:
         """Return a call with stand-ins."""
         if kept.problem:
             raise NotPlainError(kept.problem)
@@ -259,7 +267,7 @@ class _Maker:
             return InputNumber(self._numbers[id(tensor)])
         if self.log.is_stored(tensor):
             return self._stored(self.log.stored[id(tensor)])
-        place = self.log.made.get(id(tensor))
+        place = self.log.results.get(id(tensor))
         if place is not None and place[0] in self._places:
             return ResultOf(self._places[place[0]], place[1])
         if id(tensor) not in self._known:

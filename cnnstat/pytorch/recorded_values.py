@@ -42,16 +42,15 @@ def _path_of(function: Callable[..., Any]) -> str | None:
         home, *parts = path.split(".")
         root: Any = {"Tensor": torch.Tensor, "torch": torch, "F": functional}[home]
         try:
-            found = reduce(getattr, parts, root)
+            result = reduce(getattr, parts, root)
         except AttributeError:
             continue
-        if found is function and not isinstance(found, ModuleType):
+        if result is function and not isinstance(result, ModuleType):
             return path
     return None
 
 
 def _candidates(name: str) -> list[str]:
-    """Return the paths that a function may have."""
     parts = [f"torch.{part}.{name.removeprefix(part + '_')}" for part in _PARTS if name.startswith(f"{part}_")]
     return [f"Tensor.{name}", f"Tensor.__{name}__", *parts, f"F.{name}", f"torch.{name}"]
 
@@ -88,9 +87,9 @@ def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
     if isinstance(value, torch.device):
         return OwnDevice()
     if isinstance(value, (tuple, list)):
-        made = tuple(plain_value(each, tensor) for each in value)
+        result = tuple(plain_value(each, tensor) for each in value)
         # A list of numbers indexes, a tuple of numbers means one axis each.
-        return list(made) if type(value) is list else made
+        return list(result) if type(value) is list else result
     if isinstance(value, (int, float)):
         return plain_value(int(value) if isinstance(value, int) else float(value), tensor)
     item = getattr(value, "item", None)

@@ -47,14 +47,14 @@ class Recorder:
         return function(*arguments, **keywords)
 
     def record(
-        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, inner: Inner
     ) -> None:
         """Record a call that has returned."""
         name = function_name(function)
-        results = results_of(name, arguments, made)
+        results = results_of(name, arguments, result)
         if not results:
             self.builder.log.note(
-                Call(name, arguments, keywords, (), None, self.stack.current, function=function, made=made)
+                Call(name, arguments, keywords, (), None, self.stack.current, function=function, returned=result)
             )
             return
         if name in FIRST_ONLY:
@@ -63,7 +63,7 @@ class Recorder:
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
-        call.inner, call.function, call.made = inner, function, made
+        call.inner, call.function, call.returned = inner, function, result
         call.is_bounded, self.is_bounded = self.is_bounded, False
         plain = name.removeprefix("F.")
         if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
@@ -105,13 +105,13 @@ def _heard(call: Call, before: int, after: int) -> CallRecord:
     )
 
 
-def results_of(name: str, arguments: tuple[Any, ...], made: Any) -> tuple[torch.Tensor, ...]:
+def results_of(name: str, arguments: tuple[Any, ...], result: Any) -> tuple[torch.Tensor, ...]:
     """Return the tensors that a call made or changed; none for a call that a trace passes over."""
     if name in ("setitem", "data.set"):
         return (arguments[0],)
     if name in FACTORIES:
         return ()
-    return (made,) if isinstance(made, torch.Tensor) else tuple(tensors_in(made))
+    return (result,) if isinstance(result, torch.Tensor) else tuple(tensors_in(result))
 
 
 def _overwritten(
@@ -132,13 +132,13 @@ def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, .
     """Whether a call that may do nothing did nothing."""
     if len(results) != 1 or name not in MAYBE_SAME or (name == "flatten" and results[0] is not first):
         return False
-    made = results[0]
-    if made is first:
+    result = results[0]
+    if result is first:
         return name != "flatten"
-    if made.shape != first.shape or made.dtype != first.dtype or made.layout is not torch.strided:
+    if result.shape != first.shape or result.dtype != first.dtype or result.layout is not torch.strided:
         return False
-    is_there = made.untyped_storage()._cdata == first.untyped_storage()._cdata
-    return bool(is_there and made.storage_offset() == first.storage_offset() and made.stride() == first.stride())
+    is_there = result.untyped_storage()._cdata == first.untyped_storage()._cdata
+    return bool(is_there and result.storage_offset() == first.storage_offset() and result.stride() == first.stride())
 
 
 class FunctionMode(TorchFunctionMode):
@@ -162,20 +162,20 @@ class FunctionMode(TorchFunctionMode):
         if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
             call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
             try:
-                found = shortcut(call, recorder.faker)
+                candidate = shortcut(call, recorder.faker)
             finally:
                 recorder.inner = None
-            if found is not None:
-                call.results, call.match, call.made = (found[0],), found[1], found[0]
+            if candidate is not None:
+                call.results, call.match, call.returned = (candidate[0],), candidate[1], candidate[0]
                 recorder.note(recorder.builder.record, call)
-                return found[0]
+                return candidate[0]
             recorder.inner = inner
         try:
-            made = recorder.run(func, args, keywords)
+            result = recorder.run(func, args, keywords)
         finally:
             recorder.inner = None
-        recorder.record(func, args, keywords, made, inner)
-        return made
+        recorder.record(func, args, keywords, result, inner)
+        return result
 
     def _operator(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Run an operator that takes functions; what these call is recorded."""
@@ -183,10 +183,10 @@ class FunctionMode(TorchFunctionMode):
         if not is_attention(func):
             with self:
                 return follow(func, args, keywords)
-        made, match = attention(func, args, keywords, recorder.faker)
-        call = Call("flex_attention", args, keywords, made, None, recorder.stack.current, match=match)
+        result, match = attention(func, args, keywords, recorder.faker)
+        call = Call("flex_attention", args, keywords, result, None, recorder.stack.current, match=match)
         recorder.note(recorder.builder.record, call)
-        return made
+        return result
 
 
 def is_transformed() -> bool:
@@ -212,24 +212,24 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         inner: Inner = []
         recorder.inner = inner
         try:
-            made = self._part(func, args, keywords, inner)
+            result = self._part(func, args, keywords, inner)
         finally:
             recorder.inner = None
-        recorder.record(func, args, keywords, made, inner)
-        return made
+        recorder.record(func, args, keywords, result, inner)
+        return result
 
     def _part(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner) -> Any:
         """Run one operation and note it, or the operations that it is made of."""
         if is_composite(func):
             # Without autograd (inference mode, custom operations) it comes here in one piece.
             with self:
-                made = func.decompose(*args, **keywords)
-            if made is not NotImplemented:
-                return made
+                result = func.decompose(*args, **keywords)
+            if result is not NotImplemented:
+                return result
         body = custom_body(func)
-        made = self._run(func, args, keywords) if body is None else self._run_body(body, func, args, keywords, inner)
-        inner.append((func, args, keywords, made))
-        return made
+        result = self._run(func, args, keywords) if body is None else self._run_body(body, func, args, keywords, inner)
+        inner.append((func, args, keywords, result))
+        return result
 
     def _run_body(
         self, body: Callable[..., Any], func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner
@@ -258,12 +258,12 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         if not any(is_fake):
             return func(*args, **keywords)
         bound = BOUNDED.get(func._schema.name)
-        found = bound(faker, *args, **keywords) if bound is not None else None
-        if found is not None:
+        result = bound(faker, *args, **keywords) if bound is not None else None
+        if result is not None:
             if not is_exact(func._schema.name, args, faker):
                 self._recorder.is_bounded = True
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
-            return found
+            return result
         if all(is_fake):
             return func(*args, **keywords)
         return _run_on_fakes(faker, func, args, keywords)
@@ -282,5 +282,5 @@ def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict
             return type(value)(map(swap, value))
         return value
 
-    made = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
-    return fakes.get(id(made), made) if isinstance(made, torch.Tensor) else made
+    result = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
+    return fakes.get(id(result), result) if isinstance(result, torch.Tensor) else result

@@ -89,15 +89,15 @@ def own_copy(model: nn.Module, name: str) -> nn.Module:
     """
     model = getattr(model, "_orig_mod", model)
     computed = (v for m in model.modules() for v in vars(m).values() if isinstance(v, Tensor) and not v.is_leaf)
-    made: dict[int, Tensor] = {id(tensor): tensor.detach().clone() for tensor in computed}
+    result: dict[int, Tensor] = {id(tensor): tensor.detach().clone() for tensor in computed}
     lazy = (buffer for buffer in model.buffers() if nn.parameter.is_lazy(buffer))
-    made |= {id(buffer): nn.parameter.UninitializedBuffer() for buffer in lazy}
+    result |= {id(buffer): nn.parameter.UninitializedBuffer() for buffer in lazy}
     try:
-        copied = copy.deepcopy(model, made)
+        copied = copy.deepcopy(model, result)
     except Exception as error:
-        said = " ".join(str(error).split())[:200]
+        message = " ".join(str(error).split())[:200]
         raise ModelError(
-            f"{name} cannot be copied, and it is to be left as it is: {type(error).__name__}: {said}"
+            f"{name} cannot be copied, and it is to be left as it is: {type(error).__name__}: {message}"
         ) from error
     for parameter in copied.parameters():
         if not nn.parameter.is_lazy(parameter):
@@ -114,19 +114,19 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
         _materialize(model, example)
     if dtype is not None:
         model.to(dtype)
-    made = ExampleTensors(example, model, dtype or main_dtype(modules_of(model)), None)
+    result = ExampleTensors(example, model, dtype or main_dtype(modules_of(model)), None)
     if dtype is not None:
-        _convert(made, dtype)
+        _convert(result, dtype)
     calls: list[CallRecord] = []
-    fixed = Example(made.arguments, made.keywords)
+    fixed = Example(result.arguments, result.keywords)
     graph = trace(model, fixed, name=name, source=source, dtype=request.dtype, mode=request.mode, calls=calls)
-    graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, made.inputs)))
+    graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, result.inputs)))
     for_real = any("run for real" in note for note in notes(graph))
     if not for_real:
         was_given = [isinstance(item, Tensor) for item in _items((example.arguments, dict(example.keywords)))]
-        _look_up_anything(graph, [None if given else t for t, given in zip(made.tensors, was_given)])
+        _look_up_anything(graph, [None if values else t for t, values in zip(result.tensors, was_given)])
     return Runnable(
-        model, made.arguments, made.keywords, tuple(made.tensors), graph, tuple(calls), request.mode, for_real
+        model, result.arguments, result.keywords, tuple(result.tensors), graph, tuple(calls), request.mode, for_real
     )
 
 
@@ -146,15 +146,13 @@ def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -
 
 
 def _materialize(model: nn.Module, example: Example) -> None:
-    """Give lazy modules their sizes by running them once."""
-    made = ExampleTensors(example, model, torch.get_default_dtype(), None)
+    result = ExampleTensors(example, model, torch.get_default_dtype(), None)
     with torch.no_grad():
-        model(*made.arguments, **made.keywords)
+        model(*result.arguments, **result.keywords)
 
 
-def _convert(made: ExampleTensors, dtype: torch.dtype) -> None:
-    """Give floating-point inputs that came as tensors the dtype asked for."""
-    for tensor in made.tensors:
+def _convert(result: ExampleTensors, dtype: torch.dtype) -> None:
+    for tensor in result.tensors:
         if tensor.is_floating_point() and tensor.dtype != dtype:
             tensor.data = tensor.data.to(dtype)
 

@@ -15,7 +15,7 @@ from cnnstat.pytorch.call_windows import region_of, write_reads
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors, ParameterOwnership, StoredTensor
-from cnnstat.pytorch.recorded_calls import Log
+from cnnstat.pytorch.recorded_calls import ConstantCalls
 from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 
 NO_KEYS: frozenset[int] = frozenset()
@@ -104,7 +104,7 @@ class TensorOrigins:
         self.origins = OriginTable()
         self.nodes: list[NodeDraft] = []
         self.ownership = ParameterOwnership()
-        self.log = Log()
+        self.log = ConstantCalls()
         self.uncounted: set[str] = set()
         self.dtype = dtype
         self.arity = arity
@@ -139,11 +139,11 @@ class TensorOrigins:
 
     def _viewed(self, tensor: torch.Tensor, base: Origin, where: ModuleCall) -> Origin:
         """Return the origin of a view that was made where the trace does not see."""
-        made, edge = shape_of(tensor), base.edge
+        result, edge = shape_of(tensor), base.edge
         if edge is not None:
             op = Recorded(
                 function="view",
-                outputs=(made,),
+                outputs=(result,),
                 result_dtypes=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.VIEW,
@@ -157,16 +157,16 @@ class TensorOrigins:
 
     def _rewritten(self, tensor: torch.Tensor, before: Origin, writer: Origin, where: ModuleCall) -> Origin:
         """Return the origin of a tensor that was changed through another view of its memory."""
-        made, change = shape_of(tensor), shape_of(writer.tensor)
-        if writer.edge is None or (before.edge is None and change == made):
+        result, change = shape_of(tensor), shape_of(writer.tensor)
+        if writer.edge is None or (before.edge is None and change == result):
             origin = replace(writer, tensor=tensor, edge=writer.edge or before.edge)
-        elif change == made:
+        elif change == result:
             origin = replace(writer, tensor=tensor)
         else:
             edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
             op = Recorded(
                 function="write",
-                outputs=(made,),
+                outputs=(result,),
                 result_dtypes=(dtype_of(tensor),),
                 family=Family.LAYOUT,
                 place=Storage.IN_PLACE if before.edge is not None else Storage.FRESH,
@@ -202,16 +202,18 @@ class TensorOrigins:
 
 def _viewed_reads(tensor: torch.Tensor, base: torch.Tensor) -> tuple[Reads, ...] | None:
     """Return how a tensor reads another in the same memory, of which only this much is known; None if it is not."""
-    made, before = shape_of(tensor), shape_of(base)
-    if made[-len(before) :] == before:
-        return (aligned_reads(before, made),)
+    result, before = shape_of(tensor), shape_of(base)
+    if result[-len(before) :] == before:
+        return (aligned_reads(before, result),)
     # A constant, a part of which was written over.
     return _written(tensor, base, is_new=True) if region_of(base, tensor) is not None else None
 
 
 def _written(tensor: torch.Tensor, part: torch.Tensor, *, is_new: bool) -> tuple[Reads, ...]:
     """Return how a tensor reads what it was before a part of it changed, unless it `is_new`, and that part."""
-    made, region = shape_of(tensor), region_of(part, tensor)
-    known = write_reads(made, region, list(range(len(made))), shape_of(part), is_new) if region is not None else None
-    reads = known or (aligned_reads(made, made), aligned_reads(shape_of(part), made))
+    result, region = shape_of(tensor), region_of(part, tensor)
+    known = (
+        write_reads(result, region, list(range(len(result))), shape_of(part), is_new) if region is not None else None
+    )
+    reads = known or (aligned_reads(result, result), aligned_reads(shape_of(part), result))
     return reads[1:] if is_new else reads

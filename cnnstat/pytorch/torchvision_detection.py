@@ -17,8 +17,10 @@ UNCOUNTED = frozenset(("heatmaps_to_keypoints", "paste_masks_in_image"))
 def heatmaps_to_keypoints(maps: torch.Tensor, rois: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return keypoints and their scores as torchvision's function of this name makes them, in shape only."""
     if has_torch_function((maps, rois)):
-        made: tuple[torch.Tensor, torch.Tensor] = handle_torch_function(heatmaps_to_keypoints, (maps, rois), maps, rois)
-        return made
+        result: tuple[torch.Tensor, torch.Tensor] = handle_torch_function(
+            heatmaps_to_keypoints, (maps, rois), maps, rois
+        )
+        return result
     count, kinds = maps.shape[:2]
     return maps.new_zeros((count, kinds, 3)), maps.new_zeros((count, kinds))
 
@@ -28,10 +30,10 @@ def paste_masks_in_image(
 ) -> torch.Tensor:
     """Return masks of the size of the image as torchvision's function of this name makes them, in shape only."""
     if has_torch_function((masks, boxes)):
-        made: torch.Tensor = handle_torch_function(
+        result: torch.Tensor = handle_torch_function(
             paste_masks_in_image, (masks, boxes), masks, boxes, img_shape, padding=padding
         )
-        return made
+        return result
     return masks.new_zeros((masks.shape[0], 1, *img_shape))
 
 

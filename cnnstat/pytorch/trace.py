@@ -34,7 +34,6 @@ MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor
 
 
 def _plain_recorder(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
-    """Return the recorder that only makes a graph."""
     return Recorder(builder, stack, faker)
 
 
@@ -83,24 +82,24 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, way: PassOpti
     dtype = way.dtype or main_dtype(modules)
     with preserved(modules), torch.set_grad_enabled(way.gradients), _quiet(), substituted(modules, faker) as pairs:
         has_mode = _set_mode(modules, way.mode == "train")
-        made = ExampleTensors(example, model, dtype, faker)
-        builder = Builder(len(made.tensors), str(dtype).removeprefix("torch."))
+        output = ExampleTensors(example, model, dtype, faker)
+        builder = Builder(len(output.tensors), str(dtype).removeprefix("torch."))
         _store(builder, modules, pairs)
-        for number, tensor in enumerate(made.tensors):
+        for number, tensor in enumerate(output.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = ModuleStack(modules)
-        recorder = way.listen(builder, stack, faker, made.tensors)
+        recorder = way.listen(builder, stack, faker, output.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
-            result = model(*made.arguments, **made.keywords)
+            result = model(*output.arguments, **output.keywords)
             if isinstance(result, Iterator):
                 result = tuple(result)
         outputs = tuple(_output_edges(builder, result, stack))
-        graph = assemble(builder, modules, tuple(made.inputs), outputs, name=way.name, source=way.source)
-    said = (*_bound_notes(recorder), *_unused_notes(graph))
+        graph = assemble(builder, modules, tuple(output.inputs), outputs, name=way.name, source=way.source)
+    message = (*_bound_notes(recorder), *_unused_notes(graph))
     if not has_mode:
-        said = (*said, f"the model cannot be set to {way.mode} mode: it is counted as it was exported")
-    return replace(graph, about={"notes_torch": said} if said else {})
+        message = (*message, f"the model cannot be set to {way.mode} mode: it is counted as it was exported")
+    return replace(graph, about={"notes_torch": message} if message else {})
 
 
 @contextlib.contextmanager
@@ -164,13 +163,13 @@ def _output_edges(builder: Builder, result: Any, stack: ModuleStack) -> Iterator
 
 def _bound_notes(recorder: Recorder) -> list[str]:
     """Return what was assumed where values decide how much there is, and what work on weights is not counted."""
-    said = []
+    message = []
     if recorder.bounded:
         names = ", ".join(sorted(recorder.bounded))
-        said.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")
+        message.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")
     if recorder.builder.uncounted:
-        said.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
-    return said
+        message.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
+    return message
 
 
 def _unused_notes(graph: Graph) -> list[str]:
@@ -239,15 +238,15 @@ def trace_for_real(
 
 
 def _lazy_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of a model whose tensors get their shapes in the first pass."""
     lazy = [buffer for buffer in model.buffers() if nn.parameter.is_lazy(buffer)]
     return copy.deepcopy(model, {id(buffer): nn.parameter.UninitializedBuffer() for buffer in lazy})
 
 
 def _real_note(reason: Exception) -> str:
-    """Return what to say of a result that comes from a real forward pass."""
-    said = "its path depends on values" if isinstance(reason, ValueNeededError) else "it does not run on shapes alone"
-    return f"the model was run for real on random values, because {said}: the result holds for this input"
+    message = (
+        "its path depends on values" if isinstance(reason, ValueNeededError) else "it does not run on shapes alone"
+    )
+    return f"the model was run for real on random values, because {message}: the result holds for this input"
 
 
 def _can_run(model: nn.Module) -> bool:
@@ -274,10 +273,10 @@ def _failed(error: Exception, name: str, hint: str = "") -> CnnstatError:
 
 def _remedy(error: Exception) -> str:
     """Return what to write instead, where the model's own error does not say it."""
-    said = str(error)
-    if "indices" in said and "Float" in said:
+    message = str(error)
+    if "indices" in message and "Float" in message:
         return "; numbers of words or classes are integers: write --input 1x128:int64"
-    if "more than 1 value per channel" in said:
+    if "more than 1 value per channel" in message:
         return "; batch norm in training needs several numbers for each channel: write --batch 2, or --mode eval"
     return ""
 

@@ -37,7 +37,6 @@ def locate(source: str) -> ModelCode:
 
 
 def _is_model(value: Any) -> bool:
-    """Whether a value is a model that is already built."""
     import torch
 
     return isinstance(value, torch.nn.Module)
@@ -151,7 +150,6 @@ def _attribute(module: ModuleType, name: str, place: str) -> Any:
 
 
 def _torch_version() -> str:
-    """Return the version of PyTorch."""
     import torch
 
     return str(torch.__version__)

@@ -48,12 +48,12 @@ _ATEN = {
 
 def handler_of(name: str) -> Handler | None:
     """Return the handler of a call: by its full name, or by that of the function behind `F.`, `aten.` and `_`."""
-    found = HANDLERS.get(name)
-    if found is None and name.startswith("aten."):
+    result = HANDLERS.get(name)
+    if result is None and name.startswith("aten."):
         plain = name.removeprefix("aten.").removesuffix("_")
         plain = _ATEN.get(plain, plain)
         return HANDLERS.get(plain) if plain in _SAME_ARGUMENTS else None
-    if found is None:
+    if result is None:
         plain = name.removeprefix("F.")
-        found = HANDLERS.get(plain) or HANDLERS.get(plain.removesuffix("_"))
-    return found
+        result = HANDLERS.get(plain) or HANDLERS.get(plain.removesuffix("_"))
+    return result

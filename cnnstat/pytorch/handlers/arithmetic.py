@@ -20,8 +20,8 @@ def _binary(op: Any, *, reverse: bool = False, can_overwrite: bool = True) -> Ha
             isinstance(read, (complex, str)) or read is None for read in reads
         ):
             return None
-        made = op(inplace=True) if can_overwrite and call.inplace else op()
-        return Match(made, reads[::-1] if reverse else reads)
+        result = op(inplace=True) if can_overwrite and call.inplace else op()
+        return Match(result, reads[::-1] if reverse else reads)
 
     return handle
 

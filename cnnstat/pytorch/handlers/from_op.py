@@ -92,7 +92,6 @@ _FIELDS: dict[type[Op], frozenset[str]] = {}
 
 
 def _fields_of(op: type[Op]) -> frozenset[str]:
-    """Return the names of an op's arguments."""
     if op not in _FIELDS:
         _FIELDS[op] = frozenset(field.name for field in fields(op))  # type: ignore[arg-type]  # ops are data classes
     return _FIELDS[op]

@@ -102,37 +102,37 @@ _ATTENTION_PLACES = (
 
 def _multi_head_attention(call: Call) -> Match | None:
     """F.multi_head_attention_forward; None for what the op does not cover: fixed keys."""
-    given: dict[str, Any] = {name: call.get(place, name) for place, name in enumerate(_ATTENTION_PLACES)}
-    if given["static_k"] is not None or given["static_v"] is not None:
+    values: dict[str, Any] = {name: call.get(place, name) for place, name in enumerate(_ATTENTION_PLACES)}
+    if values["static_k"] is not None or values["static_v"] is not None:
         return None
-    query, key, value = given["query"], given["key"], given["value"]
+    query, key, value = values["query"], values["key"], values["value"]
     reads = (query,) if key is query and value is query else (query, key) if value is key else (query, key, value)
-    is_separate = bool(given["use_separate_proj_weight"])
+    is_separate = bool(values["use_separate_proj_weight"])
     op = MultiheadAttention(
-        given["num_heads"],
-        dropout=given["dropout_p"],
-        bias=given["in_proj_bias"] is not None,
-        add_bias_kv=given["bias_k"] is not None,
-        add_zero_attn=bool(given["add_zero_attn"]),
+        values["num_heads"],
+        dropout=values["dropout_p"],
+        bias=values["in_proj_bias"] is not None,
+        add_bias_kv=values["bias_k"] is not None,
+        add_zero_attn=bool(values["add_zero_attn"]),
         kdim=int(key.shape[-1]) if is_separate else None,
         vdim=int(value.shape[-1]) if is_separate else None,
         batch_first=False,
         need_weights=len(call.results) == 2,
     )
     projections = ("q_proj_weight", "k_proj_weight", "v_proj_weight") if is_separate else ("in_proj_weight",)
-    weights = {name: given[name] for name in (*projections, "in_proj_bias", "bias_k", "bias_v")}
-    out = {"out_proj.weight": given["out_proj_weight"], "out_proj.bias": given["out_proj_bias"]}
-    masks = _masks(given)
+    weights = {name: values[name] for name in (*projections, "in_proj_bias", "bias_k", "bias_v")}
+    out = {"out_proj.weight": values["out_proj_weight"], "out_proj.bias": values["out_proj_bias"]}
+    masks = _masks(values)
     sizes = op.sizes(tuple(map(shape_of, reads)))
     # A mask is one addition a score; two masks are added to each other first.
     flops = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
     return Match(op, reads, {**weights, **out}, also=masks, flops=flops)
 
 
-def _masks(given: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+def _masks(values: dict[str, Any]) -> tuple[torch.Tensor, ...]:
     """Return the masks that scores are added to; a causal one that the fused product makes itself is none."""
-    padding, mask = given["key_padding_mask"], given["attn_mask"]
-    if given["is_causal"] and padding is None and not given["need_weights"]:
+    padding, mask = values["key_padding_mask"], values["attn_mask"]
+    if values["is_causal"] and padding is None and not values["need_weights"]:
         return ()
     return tuple(each for each in (mask, padding) if each is not None)
 
@@ -170,9 +170,9 @@ def _cnnstat_layer(call: Call) -> Match | None:
     except OpError:
         return None
     make = _FROM_LAYERS.get(kind)
-    made = make(layer) if make else op(**{f.name: per_axis(getattr(layer, f.name)) for f in fields(op)})  # type: ignore[arg-type]
+    result = make(layer) if make else op(**{f.name: per_axis(getattr(layer, f.name)) for f in fields(op)})  # type: ignore[arg-type]
     stored = {name: getattr(layer, name) for name in ("weight", "bias") if getattr(layer, name, None) is not None}
-    return Match(made, tuple(tensors), stored)
+    return Match(result, tuple(tensors), stored)
 
 
 _F_NORM = "input, running_mean, running_var, weight, bias, _training, _momentum, eps"

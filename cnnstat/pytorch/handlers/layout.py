@@ -23,13 +23,11 @@ def moved(name: str, outputs: Shapes, reads: Reads | None, place: Storage = Stor
 
 
 def _subject(call: Call) -> torch.Tensor:
-    """Return the tensor that a call works on."""
-    found: torch.Tensor = call.get(0, "input", call.keywords.get("self", call.keywords.get("tensor")))
-    return found
+    result: torch.Tensor = call.get(0, "input", call.keywords.get("self", call.keywords.get("tensor")))
+    return result
 
 
 def _outputs(call: Call) -> Shapes:
-    """Return the shapes a call made."""
     return tuple(map(shape_of, call.results))
 
 
@@ -52,8 +50,8 @@ def _unflatten(call: Call) -> Match | None:
 
 def _permute(call: Call) -> Match:
     """permute(dims) with the axes as a list or one after the other."""
-    given = call.keywords.get("dims", call.arguments[1:])
-    dims = given[0] if len(given) == 1 and isinstance(given[0], (list, tuple)) else given
+    values = call.keywords.get("dims", call.arguments[1:])
+    dims = values[0] if len(values) == 1 and isinstance(values[0], (list, tuple)) else values
     return Match(reorder.Permute(tuple(map(int, dims))), (_subject(call),))
 
 
@@ -85,25 +83,25 @@ def _split(call: Call) -> Match | None:
     """split(split_size_or_sections, dim)."""
     names = ("split_size_or_sections", "split_size", "split_sizes")
     sections = call.get(1, next((n for n in names if n in call.keywords), ""))
-    made = sections if isinstance(sections, int) else tuple(map(int, sections))
-    if made == 0 or (isinstance(made, tuple) and 0 in made):
+    result = sections if isinstance(sections, int) else tuple(map(int, sections))
+    if result == 0 or (isinstance(result, tuple) and 0 in result):
         return None
-    return Match(slicing.Split(made, call.get(2, "dim", 0)), (_subject(call),))
+    return Match(slicing.Split(result, call.get(2, "dim", 0)), (_subject(call),))
 
 
 def _view(call: Call) -> Match:
     """Other views, such as unbind and select."""
     x, outputs = _subject(call), _outputs(call)
-    found = reads_of(call, (shape_of(x),), outputs)
-    return Match(moved(_plain(call.name), outputs, found[0] if found else None), (x,))
+    result = reads_of(call, (shape_of(x),), outputs)
+    return Match(moved(_plain(call.name), outputs, result[0] if result else None), (x,))
 
 
 def _movedim(call: Call) -> Match:
     """movedim(source, destination)."""
     x = _subject(call)
     sources, places = (
-        [int(axis) % x.dim() for axis in (given if isinstance(given, (list, tuple)) else (given,))]
-        for given in (call.get(1, "source"), call.get(2, "destination"))
+        [int(axis) % x.dim() for axis in (values if isinstance(values, (list, tuple)) else (values,))]
+        for values in (call.get(1, "source"), call.get(2, "destination"))
     )
     moves = dict(zip(places, sources))
     others = iter(axis for axis in range(x.dim()) if axis not in sources)
@@ -113,8 +111,8 @@ def _movedim(call: Call) -> Match:
 def _expand(call: Call) -> Match:
     """Expand and its relatives: axes of size one are repeated without a copy."""
     x = _subject(call)
-    (made,) = _outputs(call)
-    return Match(moved(_plain(call.name), (made,), aligned_reads(shape_of(x), made)), (x,))
+    (result,) = _outputs(call)
+    return Match(moved(_plain(call.name), (result,), aligned_reads(shape_of(x), result)), (x,))
 
 
 def _copy(call: Call) -> Match:
@@ -141,16 +139,16 @@ def _item(call: Call) -> Match | None:
     if any(isinstance(part, bool) or not isinstance(part, (int, slice, type(None), type(...))) for part in parts):
         return None
     taken = expanded(parts, x.dim())
-    (made,) = _outputs(call)
+    (result,) = _outputs(call)
     reads = _item_reads(taken, shape_of(x))
-    if reads is None or len(reads) != len(made) or 0 in made:
-        return Match(moved("getitem", (made,), None), (x,))
+    if reads is None or len(reads) != len(result) or 0 in result:
+        return Match(moved("getitem", (result,), None), (x,))
     cut = [axis for axis, part in enumerate(taken) if part != slice(None)]
     if len(cut) == 1 and isinstance(part := taken[cut[0]], slice) and len(taken) == x.dim():
         bounds = part.indices(x.shape[cut[0]])
         end = None if bounds[1] >= x.shape[cut[0]] else bounds[1]
         return Match(slicing.Slice(cut[0], bounds[0], end, bounds[2]), (x,))
-    return Match(moved("getitem", (made,), reads), (x,))
+    return Match(moved("getitem", (result,), reads), (x,))
 
 
 def assigned(call: Call, *, over_constant: bool) -> Match | None:
@@ -173,7 +171,6 @@ def assigned(call: Call, *, over_constant: bool) -> Match | None:
 
 
 def _positions(part: Any, size: int) -> range:
-    """Return the positions that a slice or a number means."""
     if isinstance(part, slice):
         return range(*part.indices(size))
     place = part + size if part < 0 else part
@@ -207,7 +204,6 @@ def _item_reads(taken: list[Any], shape: Shape) -> Reads | None:
 
 
 def _plain(name: str) -> str:
-    """Return a function's name without where it comes from."""
     return name.removeprefix("aten.").removeprefix("F.").removesuffix(".get").removesuffix("_")
 
 

@@ -21,8 +21,8 @@ def _layer(call: Call) -> Match | None:
     is_packed = isinstance(call.arguments[1], torch.Tensor) and isinstance(call.arguments[3], (list, tuple))
     start = 2 if is_packed else 1
     x, states, weights = call.arguments[0], call.arguments[start], call.arguments[start + 1]
-    given = {name: call.get(start + 2 + place, name, False) for place, name in enumerate(_OPTIONS)}
-    op, names = _op(call.name, weights, given)
+    values = {name: call.get(start + 2 + place, name, False) for place, name in enumerate(_OPTIONS)}
+    op, names = _op(call.name, weights, values)
     reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
     named = dict(zip(names, weights))
     if not is_packed:
@@ -32,16 +32,16 @@ def _layer(call: Call) -> Match | None:
     return Match(_counted(op.kind, op, steps, call), reads, named, optional=len(reads) - 1)
 
 
-def _op(name: str, weights: Any, given: dict[str, Any]) -> tuple[Any, list[str]]:
+def _op(name: str, weights: Any, values: dict[str, Any]) -> tuple[Any, list[str]]:
     """Return the op of a layer, and the names of its weights in the order of the call."""
     kind: Any = {"lstm": LSTM, "gru": GRU}.get(name, RNN)
-    bias, layers, both = bool(given["has_biases"]), int(given["num_layers"]), bool(given["bidirectional"])
+    bias, layers, both = bool(values["has_biases"]), int(values["num_layers"]), bool(values["bidirectional"])
     hidden = int(weights[0].shape[0]) // kind.gates
     options: dict[str, Any] = {
         "num_layers": layers,
         "bias": bias,
-        "batch_first": bool(given["batch_first"]),
-        "dropout": float(given["dropout"]),
+        "batch_first": bool(values["batch_first"]),
+        "dropout": float(values["dropout"]),
         "bidirectional": both,
     }
     parts = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if bias else [])]
@@ -86,8 +86,8 @@ def _quantized(call: Call) -> Match:
     first = states[0] if isinstance(states, (list, tuple)) else states
     kind = call.name.removeprefix("quantized_")
     gates = {"lstm": LSTM.gates, "gru": GRU.gates}[kind]
-    given = {name: call.get(3 + place, name, False) for place, name in enumerate(_OPTIONS)}
-    op, _ = _op(kind, [first.new_empty((gates * int(first.shape[-1]), 1))], given)
+    values = {name: call.get(3 + place, name, False) for place, name in enumerate(_OPTIONS)}
+    op, _ = _op(kind, [first.new_empty((gates * int(first.shape[-1]), 1))], values)
     reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
     return Match(_counted(call.name, op, (shape_of(x),), call), reads, optional=len(reads) - 1)
 

@@ -26,7 +26,6 @@ class Scope(nn.Module):
         self._label = label
 
     def _get_name(self) -> str:
-        """The name of the block."""
         return self._label
 
 
@@ -86,16 +85,16 @@ class Network(Scope):
         """Return the inputs in order; raises TypeError where one is missing or too many."""
         rest = self._inputs[len(tensors) :]
         if len(tensors) + len(rest) > len(self._inputs) or set(rest) != set(named):
-            given = ", ".join((*(f"{len(tensors)} in order",) * bool(tensors), *named)) or "none"
-            raise TypeError(f"{self._get_name()} takes the inputs {', '.join(self._inputs)}, but got {given}")
+            values = ", ".join((*(f"{len(tensors)} in order",) * bool(tensors), *named)) or "none"
+            raise TypeError(f"{self._get_name()} takes the inputs {', '.join(self._inputs)}, but got {values}")
         return [*tensors, *(named[name] for name in rest)]
 
     def run(self, alive: dict[Edge, Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs; empties `alive`, which holds the inputs, so that they too are freed once read."""
         for path, reads, makes, frees in self._steps:
-            made = self.get_submodule(path)(*(alive[edge] for edge in reads))
-            alive.update(zip(makes, tensors_in(made)))
-            del made
+            result = self.get_submodule(path)(*(alive[edge] for edge in reads))
+            alive.update(zip(makes, tensors_in(result)))
+            del result
             for edge in frees:
                 del alive[edge]
         outputs = tuple(alive[edge] for edge in self._outputs)
@@ -143,10 +142,10 @@ def _device(device: str | torch.device) -> torch.device:
 
 def _torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """Return PyTorch's dtype of that name; raises CnnstatError where a module cannot have it."""
-    found = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype) or not (found.is_floating_point or found.is_complex):
+    result = dtype if isinstance(dtype, torch.dtype) else getattr(torch, dtype, None)
+    if not isinstance(result, torch.dtype) or not (result.is_floating_point or result.is_complex):
         raise CnnstatError(f"dtype={dtype}: modules compute with floating-point numbers; use float32 or float16")
-    return found
+    return result
 
 
 def _layers(graph: Graph, values: Values) -> dict[str, nn.Module]:
@@ -185,7 +184,6 @@ def _layer(node: Node, inputs: Shapes) -> nn.Module:
 
 
 def _is_same(node: Node, inputs: Shapes, owner: Node, theirs: Shapes) -> bool:
-    """Whether a node that shares the weights of another can call its very module."""
     if node.recorded is not None or owner.recorded is not None:
         return False
     return node.op == owner.op and module_arguments(node.op, inputs) == module_arguments(owner.op, theirs)
@@ -203,15 +201,17 @@ def _tie(layer: nn.Module, owner: nn.Module) -> None:
 
 def _steps(graph: Graph, values: Values, paths: list[str]) -> tuple[Step, ...]:
     """Return the op calls, with what each may free."""
-    made = [tuple(Edge(value, output) for output in range(len(shapes))) for value, shapes in enumerate(values.outputs)]
-    last = {edge: 0 for edges in made[: graph.arity] for edge in edges}
+    result = [
+        tuple(Edge(value, output) for output in range(len(shapes))) for value, shapes in enumerate(values.outputs)
+    ]
+    last = {edge: 0 for edges in result[: graph.arity] for edge in edges}
     for index, node in enumerate(graph.nodes):
-        last.update(dict.fromkeys((*made[graph.arity + index], *node.inputs), index))
+        last.update(dict.fromkeys((*result[graph.arity + index], *node.inputs), index))
     frees: list[list[Edge]] = [[] for _ in graph.nodes]
     for edge, index in last.items():
         if edge not in graph.outputs and graph.nodes:
             frees[index].append(edge)
     return tuple(
         Step(path, node.inputs, makes, tuple(free))
-        for path, node, makes, free in zip(paths, graph.nodes, made[graph.arity :], frees)
+        for path, node, makes, free in zip(paths, graph.nodes, result[graph.arity :], frees)
     )

@@ -65,7 +65,6 @@ def traced_module(op: Op, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module
 
 
 def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
-    """Return the module of an op with operands of its own."""
     operands = op.operand_names(len(inputs))
     shapes = tuple(inputs[operand] if isinstance(operand, int) else operand for operand in op.operands)
     layer = make(op.op, shapes)
@@ -139,16 +138,16 @@ def module_of(op: Op, inputs: Shapes) -> nn.Module:
     """Return the module of an op for these input shapes; raises OpError where there is none."""
     if isinstance(op, (Applied, Recorded)):
         return traced_module(op, inputs, module_of)
-    made = CUSTOM_MODULES.get(type(op).__name__) or _twin(op)
+    result = CUSTOM_MODULES.get(type(op).__name__) or _twin(op)
     arguments = module_arguments(op, inputs)
-    if isinstance(made, type) and issubclass(made, nn.Module):
+    if isinstance(result, type) and issubclass(result, nn.Module):
         try:
-            return made(**arguments)
+            return result(**arguments)
         except TypeError as error:
             # Older releases lack arguments that newer ones have, as norms lack bias.
             raise OpError(f"PyTorch {torch.__version__} cannot build it: {error}") from None
     in_place = _TAKES_TWO.get(op.torch) if op.storage is Storage.IN_PLACE else None
-    return Function(op.torch, in_place or made, arguments)
+    return Function(op.torch, in_place or result, arguments)
 
 
 def module_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
@@ -159,13 +158,13 @@ def module_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
 
 def _twin(op: Op) -> Any:
     """Return the class or function that an op names; raises OpError where PyTorch has none."""
-    found: Any = None
+    result: Any = None
     if op.torch:
         package, *names = op.torch.split(".")
         try:
-            found = reduce(getattr, names, import_module(package))
+            result = reduce(getattr, names, import_module(package))
         except (ImportError, AttributeError):
-            found = None
-    if found is None:
+            result = None
+    if result is None:
         raise OpError(f"PyTorch {torch.__version__} has no {op.torch or 'module'} to build it from")
-    return found
+    return result

@@ -39,8 +39,8 @@ class Home:
     @property
     def tensor(self) -> Tensor:
         """The tensor as it is now."""
-        found: Tensor = getattr(self.module, self.name)
-        return found
+        result: Tensor = getattr(self.module, self.name)
+        return result
 
 
 class RecordedModule(nn.Module):
@@ -56,12 +56,12 @@ class RecordedModule(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Any:
         """Return what the calls make."""
-        made: list[Any] = []
+        output: list[Any] = []
         for function, call in zip(self._functions, self._recorded.calls):
-            arguments = [self._value(argument, tensors, made) for argument in call.arguments]
-            keywords = {name: self._value(value, tensors, made) for name, value in call.keywords}
-            made.append(function(*arguments, **keywords))
-        return tuple(self._value(result, tensors, made) for result in self._recorded.results)
+            arguments = [self._value(argument, tensors, output) for argument in call.arguments]
+            keywords = {name: self._value(value, tensors, output) for name, value in call.keywords}
+            output.append(function(*arguments, **keywords))
+        return tuple(self._value(result, tensors, output) for result in self._recorded.results)
 
     def bind(self, homes: Mapping[str, Home]) -> None:
         """Take note of where the stored tensors are that the calls read."""
@@ -71,12 +71,12 @@ class RecordedModule(nn.Module):
         """The functions that are called."""
         return ", ".join(call.function for call in self._recorded.calls)
 
-    def _value(self, value: Any, tensors: tuple[Tensor, ...], made: list[Any]) -> Any:
+    def _value(self, value: Any, tensors: tuple[Tensor, ...], result: list[Any]) -> Any:
         """Return an argument."""
         if isinstance(value, InputNumber):
             return tensors[value.number]
         if isinstance(value, ResultOf):
-            return reduce(lambda whole, place: whole[place], value.path, made[value.call])
+            return reduce(lambda whole, place: whole[place], value.path, result[value.call])
         if isinstance(value, StoredName):
             return self._homes[value.name].tensor
         if isinstance(value, ConstantNumber):
@@ -86,13 +86,12 @@ class RecordedModule(nn.Module):
         if isinstance(value, OwnDevice):
             return self._device(tensors)
         if isinstance(value, SliceOf):
-            return slice(*(self._value(part, tensors, made) for part in (value.start, value.stop, value.step)))
+            return slice(*(self._value(part, tensors, result) for part in (value.start, value.stop, value.step)))
         if isinstance(value, (tuple, list)):
-            return type(value)(self._value(each, tensors, made) for each in value)
+            return type(value)(self._value(each, tensors, result) for each in value)
         return value
 
     def _device(self, tensors: tuple[Tensor, ...]) -> torch.device:
-        """Return the device of what the calls read."""
         stored = (home.tensor for home in self._homes.values())
         return next((tensor.device for tensor in (*tensors, *stored, *self.buffers())), torch.device("cpu"))
 
@@ -106,10 +105,10 @@ def function_of(path: str) -> Callable[..., Any]:
     try:
         if parts[0] == "torchvision":
             import_module("torchvision")
-        found = reduce(getattr, parts, root)
+        result = reduce(getattr, parts, root)
     except (AttributeError, ImportError):
         raise OpError(f"PyTorch {torch.__version__} has no {path.removesuffix('.default')} to call") from None
-    function: Callable[..., Any] = found
+    function: Callable[..., Any] = result
     return function
 
 
@@ -143,9 +142,9 @@ def _add(home: nn.Module, name: str, stored: Stored) -> None:
     """Register one tensor: a parameter with random values, a buffer with its own, or zeros where they are not known."""
     dtype = getattr(torch, stored.dtype)
     if not stored.is_parameter:
-        made = torch.zeros(stored.shape, dtype=dtype) if stored.value is None else torch.clone(stored.value)
+        result = torch.zeros(stored.shape, dtype=dtype) if stored.value is None else torch.clone(stored.value)
         device = torch.empty(0).device
-        home.register_buffer(name, made.to(device), persistent=stored.is_persistent)
+        home.register_buffer(name, result.to(device), persistent=stored.is_persistent)
         return
     is_floating = dtype.is_floating_point or dtype.is_complex
     values = torch.randn(stored.shape) * SCALE if is_floating else torch.zeros(stored.shape, dtype=dtype)
