@@ -87,9 +87,9 @@ class Op:
 
     family: ClassVar[Family]
     torch: ClassVar[str]
-    """The PyTorch twin (`torch.nn.Conv2d`, `torch.cat`), or an empty string where PyTorch has none."""
+    """The PyTorch module or function (`torch.nn.Conv2d`, `torch.cat`), or an empty string where PyTorch has none."""
     inferred: ClassVar[tuple[str, ...]] = ()
-    """Arguments of the PyTorch twin that are not written because the graph knows them (`in_channels`)."""
+    """Arguments of the PyTorch module that are not written because the graph knows them (`in_channels`)."""
     counted_as_weighted: ClassVar[bool] = False
     """Whether its output belongs to the classic "conv + linear outputs" memory figure."""
     modelled: ClassVar[bool] = True
@@ -218,7 +218,7 @@ class Op:
         return self.storage
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the keyword arguments that build the PyTorch twin for these inputs."""
+        """Return the keyword arguments that build the PyTorch module for these inputs."""
         return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
     @property
@@ -241,7 +241,7 @@ class Op:
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the arguments that the weights of a call tell by their shapes; `arguments` has the others.
+        """Return the arguments that follow from the shapes of a call's weights; `arguments` has the others.
 
         Raises OpError where no op has such weights.
         """

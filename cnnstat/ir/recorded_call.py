@@ -1,7 +1,7 @@
 """Recorded calls: what a node computes, as the calls that were recorded of it, so that they can be made again.
 
-A call's arguments are plain values and stand-ins: for what the node reads, for stored tensors, for results of earlier
-calls, and for what only PyTorch has a value of.
+A call's arguments are plain values and references: to what the node reads, to stored tensors, to results of earlier
+calls, and to what only PyTorch has a value of.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class InputNumber:
-    """Stands for an input of the node."""
+    """Refers to an input of the node."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class ResultOf:
-    """Stands for a result of an earlier call; path: where in what it returned, empty for a single tensor."""
+    """Refers to a result of an earlier call; path: where in what it returned, empty for a single tensor."""
 
     call: int
     path: tuple[int, ...] = ()
@@ -28,21 +28,21 @@ class ResultOf:
 
 @dataclass(frozen=True, slots=True)
 class StoredName:
-    """Stands for a parameter or buffer, by its full name."""
+    """Refers to a parameter or buffer, by its full name."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class ConstantNumber:
-    """Stands for a constant of the recorded."""
+    """Refers to a constant of the recorded calls."""
 
     number: int
 
 
 @dataclass(frozen=True, slots=True)
 class SliceOf:
-    """Stands for a slice."""
+    """A slice, whose bounds may be references."""
 
     start: Any
     stop: Any
@@ -51,14 +51,14 @@ class SliceOf:
 
 @dataclass(frozen=True, slots=True)
 class TorchName:
-    """Stands for something that PyTorch calls so: a dtype, a layout, a memory format."""
+    """Refers to something that PyTorch calls so: a dtype, a layout, a memory format."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class OwnDevice:
-    """Stands for the device that the computation runs on."""
+    """Refers to the device that the computation runs on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class NotRecorded:
 
 
 def leaves(value: Any) -> Iterator[Any]:
-    """Yield the plain values and stand-ins of an argument."""
+    """Yield the plain values and references of an argument."""
     if isinstance(value, SliceOf):
         yield from leaves((value.start, value.stop, value.step))
     elif isinstance(value, (tuple, list)):
@@ -129,6 +129,6 @@ def leaves(value: Any) -> Iterator[Any]:
 
 
 def values_of(call: RecordedCall) -> Iterator[Any]:
-    """Yield the plain values and stand-ins of a call."""
+    """Yield the plain values and references of a call."""
     yield from leaves(call.arguments)
     yield from leaves(tuple(value for _, value in call.keywords))

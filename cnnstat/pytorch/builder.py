@@ -41,6 +41,7 @@ class Builder(TensorOrigins):
             return
         handler = self._handler(call) if call.match is None else None
         match = matched(handler, call) if handler else call.match
+        # Nodes are what depends on the inputs; work on weights alone is counted where its result is first used.
         if any(origin.edge is not None for origin in origins) or self._is_stored_layer(match):
             if match is None or not self._emit(call, match):
                 self._emit_measured(call, operands)
@@ -109,12 +110,14 @@ class Builder(TensorOrigins):
         """Add a node for an op of the library; False where the op is not true to the trace."""
         gathered = self._gather(self._needed(match, call.where), call.where)
         direct = self._weights(match, gathered, call.where)
+        # Masks are read, but are no operands of the op.
         for tensor in match.also:
             gathered.add_other(self.resolve(tensor, call.where), tensor)
         if isinstance(match.op, Recorded):
             return self._emit_recorded(call, match.op, gathered, direct.values())
         outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
         shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
+        # The op's shapes have to be those of the trace; a match from the op cache or FlexAttention is known to fit.
         if call.match is None and not _makes(match.op, shapes, outputs):
             return False
         self._add_own_buffers(match.op, shapes, call.where, direct)
@@ -122,6 +125,7 @@ class Builder(TensorOrigins):
         op = match.op
         macs, flops = self.ownership.take_works(gathered.works)
         flops += match.flops
+        # An op alone says all if it reads just the node's inputs, owns just its own weights and has the usual dtypes.
         is_plain = gathered.is_plain and owned.is_plain and not (macs or flops)
         if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
@@ -153,8 +157,8 @@ class Builder(TensorOrigins):
         reads = op.reads
         if reads is not None:
             # Constants have no input that could be read.
-            kept = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
-            reads = kept if len(kept) == len(gathered.edges) else None
+            own = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
+            reads = own if len(own) == len(gathered.edges) else None
         owned = self.ownership.take((*direct, *gathered.keys))
         macs, flops = self.ownership.take_works(gathered.works)
         result = replace(

@@ -202,6 +202,7 @@ def region_of(view: torch.Tensor, base: torch.Tensor) -> Region | None:
     """Return the part of a tensor that a view of it with as many axes shows; None for any other view."""
     if view.dim() != base.dim() or 0 in view.shape or view.dtype != base.dtype:
         return None
+    # The offset of a view is a sum of starts × strides: taken apart from the largest stride down.
     rest = int(view.storage_offset() - base.storage_offset())
     starts, steps = [0] * base.dim(), [1] * base.dim()
     strides = [int(stride) for stride in base.stride()]
@@ -230,6 +231,7 @@ def write_reads(
     """
     if not all(region) or any(part.step < 1 for part in region):
         return None
+    # Where a write covers an axis completely, nothing is left along it of what was there before.
     cut = [axis for axis, part in enumerate(region) if len(part) < shape[axis]]
     # Along a single axis, what is written over is read nowhere; along several, some rows and columns keep it.
     exact = not over_constant and len(cut) == 1 and shape[cut[0]] <= MAX_PERIOD

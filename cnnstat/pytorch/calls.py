@@ -139,7 +139,7 @@ class CallRecord:
 
     path: the module it was called from; shapes: of the tensors it returned.
     node: the node that is this call; None where it has none (work on weights, constants, another name for a tensor).
-    below: whether it was heard below Python only.
+    below: whether only the dispatch mode saw it, below Python.
     operands, results: the tensors it was given and returned, by which calls follow from one another.
     """
 

@@ -27,7 +27,7 @@ def unlogged() -> Iterator[None]:
 
 
 class Faker:
-    """Makes fake fakes of tensors; equal tensors have one twin."""
+    """Makes fake tensors in place of real ones, always the same one for the same tensor."""
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -70,7 +70,7 @@ class Faker:
         return result
 
     def fake_of(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the fake twin of a tensor, always the same one."""
+        """Return the fake tensor for a tensor, always the same one."""
         if isinstance(tensor, FakeTensor):
             return tensor
         known = self._fakes.get(id(tensor))
@@ -88,7 +88,7 @@ class Faker:
         return self._wrapped(empty, _CPU if device == _META else device)
 
     def converted(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the twin of a parameter or buffer, in the dtype asked for if it is a floating-point one."""
+        """Return the fake tensor for a parameter or buffer, in the dtype asked for if it is a floating-point one."""
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
             return self.fake_of(tensor)
         return self.empty(tuple(tensor.shape), self._dtype)

@@ -59,7 +59,7 @@ def traced_with_first_fit(attempt: Callable[[Example], Graph], examples: tuple[E
     """Return the graph for the first reading of the input's sizes with which the model runs.
 
     A note says so where it is not the likeliest. Raises the ModelError of the likeliest where there is none, or where
-    values are needed, which tells nothing of the sizes.
+    values are needed, which says nothing about the sizes.
     """
     first: ModelError | None = None
     for example in examples:

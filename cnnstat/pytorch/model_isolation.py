@@ -22,9 +22,9 @@ _CONTAINERS = frozenset((list, dict, set, OrderedDict))
 @contextmanager
 def preserved(modules: Modules) -> Iterator[None]:
     """Leave a model as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
-    kept = [_Kept(module) for _, module in modules]
+    snapshots = [_Snapshot(module) for _, module in modules]
     classes = [(cls, dict(vars(cls))) for cls in own_classes(modules)]
-    scripted = [_Scripted(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
+    scripted = [_ScriptedSnapshot(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
     own = [(generator, generator.get_state()) for generator in _own_generators(modules)]
     generators, dtype = _generators(), torch.get_default_dtype()
     try:
@@ -34,15 +34,15 @@ def preserved(modules: Modules) -> Iterator[None]:
             generator.set_state(state)
         torch.set_default_dtype(dtype)
         for script in scripted:
-            script.put_back()
-        for module in kept:
-            module.put_back()
+            script.restore()
+        for module in snapshots:
+            module.restore()
         for cls, attributes in classes:
-            _put_back_class(cls, attributes)
-        _put_back_generators(generators)
+            _restore_class(cls, attributes)
+        _restore_generators(generators)
 
 
-class _Kept:
+class _Snapshot:
     """The class and attributes of a module, with the content of those that are containers."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -53,7 +53,7 @@ class _Kept:
             (value, value.copy() if value else ()) for value in vars(module).values() if type(value) in _CONTAINERS
         ]
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Set all as they were."""
         if self._module.__class__ is not self._class:
             object.__setattr__(self._module, "__class__", self._class)
@@ -68,7 +68,7 @@ class _Kept:
                 value.extend(content) if isinstance(value, list) else value.update(content)
 
 
-class _Scripted:
+class _ScriptedSnapshot:
     """The mode and buffers of a ScriptModule, which are not kept in Python."""
 
     def __init__(self, module: nn.Module) -> None:
@@ -77,7 +77,7 @@ class _Scripted:
         self._training = getattr(module, "training", None)
         self._buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers(recurse=False)]
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Set both as they were."""
         if self._training is not None:
             self._module.training = self._training
@@ -104,11 +104,11 @@ def own_classes(modules: Modules) -> set[type]:
     return {cls for cls in result if not (cls.__module__ or "").startswith(("torch.", "builtins", "abc", "typing"))}
 
 
-def _put_back_class(cls: type, kept: dict[str, Any]) -> None:
+def _restore_class(cls: type, attributes: dict[str, Any]) -> None:
     """Give a class its former attributes."""
-    for name in [name for name in vars(cls) if name not in kept]:
+    for name in [name for name in vars(cls) if name not in attributes]:
         delattr(cls, name)
-    for name, value in kept.items():
+    for name, value in attributes.items():
         if vars(cls).get(name) is not value and name not in ("__dict__", "__weakref__", "__abstractmethods__"):
             setattr(cls, name, value)
 
@@ -120,7 +120,7 @@ def _generators() -> tuple[Any, Any, Any, Any]:
     return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
 
 
-def _put_back_generators(states: tuple[Any, Any, Any, Any]) -> None:
+def _restore_generators(states: tuple[Any, Any, Any, Any]) -> None:
     """Set the random generators to former states."""
     torch.set_rng_state(states[0])
     random.setstate(states[1])
@@ -137,7 +137,7 @@ def same_random_numbers() -> Iterator[None]:
     try:
         yield
     finally:
-        _put_back_generators(states)
+        _restore_generators(states)
 
 
 MAX_REAL_NUMBERS = 1024
@@ -155,13 +155,13 @@ _WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))
 
 @contextmanager
 def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
-    """Put stand-ins into a model for the time of a trace; yields pairs of the real tensor and what stands for it.
+    """Put substitutes into a model for the time of a trace; yields pairs of the real tensor and the substitute of it.
 
     Parameters and large buffers become fake; small buffers, and tensors that attributes hold at any depth, are copied.
     Without a faker, everything is copied. Modules whose tensors are not kept in Python (ScriptModules) are left alone.
     """
-    stand_ins = _StandIns(faker)
-    nested = NestedState((module for _, module in modules), stand_ins.plain)
+    substitutes = _Substitutes(faker)
+    nested = NestedState((module for _, module in modules), substitutes.plain)
     changed: list[tuple[dict[str, Any], str, Any]] = []
 
     def swap(table: dict[str, Any], name: str, result: Any) -> None:
@@ -174,8 +174,8 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
             for table, is_parameter in ((module._parameters, True), (module._buffers, False)):
                 for name, tensor in list(table.items()):
                     if tensor is not None and not nn.parameter.is_lazy(tensor):
-                        swap(table, name, stand_ins.of(tensor, is_parameter))
-        pairs = list(stand_ins.pairs.values())
+                        swap(table, name, substitutes.of(tensor, is_parameter))
+        pairs = list(substitutes.pairs.values())
         for module in open_modules:
             own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
             for name, value in own:
@@ -188,21 +188,21 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
     finally:
         for table, name, value in reversed(changed):
             table[name] = value
-        nested.put_back()
+        nested.restore()
 
 
-class _StandIns:
-    """Makes stand-ins; one tensor, or one container, has one of them wherever it appears."""
+class _Substitutes:
+    """Makes substitutes; one tensor, or one container, has one of them wherever it appears."""
 
     def __init__(self, faker: Faker | None) -> None:
         self._faker = faker
         self.pairs: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def of(self, tensor: torch.Tensor, is_parameter: bool) -> torch.Tensor:
-        """Return what stands for a parameter or buffer."""
+        """Return the substitute of a parameter or buffer."""
         pair = self.pairs.get(id(tensor))
         if pair is None:
-            pair = self.pairs[id(tensor)] = (tensor, _stand_in(tensor, is_parameter, self._faker))
+            pair = self.pairs[id(tensor)] = (tensor, _substitute(tensor, is_parameter, self._faker))
         return pair[1]
 
     def plain(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -219,7 +219,7 @@ class _StandIns:
         return self.pairs[id(tensor)][1]
 
     def _of_weight(self, tensor: torch.Tensor) -> torch.Tensor:
-        return _stand_in(tensor, True, self._faker)
+        return _substitute(tensor, True, self._faker)
 
 
 def _stays_real(buffer: torch.Tensor) -> bool:
@@ -228,8 +228,8 @@ def _stays_real(buffer: torch.Tensor) -> bool:
     return buffer.device.type != "meta" and (buffer.numel() <= limit or buffer.layout is not torch.strided)
 
 
-def _stand_in(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
-    """Return what stands for a parameter or a buffer."""
+def _substitute(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
+    """Return the substitute of a parameter or a buffer."""
     if faker is None or (not is_parameter and _stays_real(tensor)):
         copied = tensor.detach().clone()
         return nn.Parameter(copied, tensor.requires_grad) if is_parameter else copied

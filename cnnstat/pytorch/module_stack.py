@@ -96,6 +96,7 @@ class ModuleStack:
 
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         """Note that a module's forward has ended, with or without an error."""
+        # A forward that raised may have left inner calls behind; they end with it.
         for place in range(len(self.calls) - 1, 0, -1):
             if self.calls[place].module is module:
                 del self.calls[place:]

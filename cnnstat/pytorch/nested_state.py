@@ -1,4 +1,4 @@
-"""What modules hold beside parameters and buffers: containers and objects of any depth, kept and put back."""
+"""Nested module state: containers and objects that modules hold, of any depth, with snapshot and restore."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ _FOREIGN = (sys.stdlib_module_names | {"torch", "numpy"}) - {"__main__"}
 
 
 class NestedState:
-    """The containers and objects below some values; tensors in them are stood in for until `put_back`."""
+    """The containers and objects below some values; tensors in them have substitutes until `restore`."""
 
-    def __init__(self, modules: Iterable[nn.Module], stand_in: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._stand_in = stand_in
+    def __init__(self, modules: Iterable[nn.Module], substitute: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._substitute = substitute
         self._seen: dict[int, Any] = {id(module): module for module in modules}
         self._limit = len(self._seen) + MAX_COUNT
         self._kept: list[tuple[Any, Any]] = []
         self._caches: list[tuple[Any, int]] = []
 
     def replaced(self, value: Any, depth: int = 0) -> Any:
-        """Return what stands for a value: containers and objects are themselves, with stand-ins for their tensors."""
+        """Return the substitute of a value: containers and objects are themselves, but their tensors are replaced."""
         if type(value) in _SIMPLE:
             return value
         if isinstance(value, torch.Tensor):
-            return self._stand_in(value)
+            return self._substitute(value)
         if isinstance(value, tuple):
             return self._tuple(value, depth)
         if id(value) not in self._seen and depth < MAX_DEPTH and len(self._seen) < self._limit:
@@ -61,7 +61,7 @@ class NestedState:
             elif isinstance(value, _KINDS) and not name.startswith("__"):
                 self.replaced(value)
 
-    def put_back(self) -> None:
+    def restore(self) -> None:
         """Give all of them their former content."""
         for table, content in self._kept:
             if not _is_same(table, content):
@@ -71,7 +71,7 @@ class NestedState:
                 cache.cache_clear()
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
-        """Return a tuple with stand-ins; the same one if nothing in it has to be."""
+        """Return a tuple with substitutes; the same one if nothing in it has to be."""
         if _SIMPLE.issuperset(map(type, value)):
             return value
         result = [self.replaced(item, depth + 1) for item in value]
@@ -80,7 +80,7 @@ class NestedState:
         return type(value)(*result) if hasattr(value, "_fields") else type(value)(result)
 
     def _look_into(self, table: Any, depth: int) -> None:
-        """Keep a container's content, and put stand-ins in the places of its tensors."""
+        """Keep a container's content, and put substitutes in the places of its tensors."""
         content: Any = dict(table) if isinstance(table, dict) else list(table)
         result: Any = (
             {key: self.replaced(item, depth + 1) for key, item in content.items()}

@@ -53,6 +53,7 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
 
 def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
     """Return what a call is and the shape of what it makes; None where no op of the library says it."""
+    # First the cache; a call that is new to it is worked out by its handler and its op.
     key = key_of(call, operands)
     known = None if key is None else recall(key, operands)
     if known is not None:

@@ -1,4 +1,4 @@
-"""What is computed from stored tensors and constants, kept call by call, and how each node can be computed again."""
+"""Recorded calls: what is computed from stored tensors and constants, and how each node can be computed again."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ class ConstantCalls:
         self.fills: Counter[int] = Counter()
         self._kept: list[torch.Tensor] = []
 
-    def store(self, stored: StoredTensor, *stand_ins: torch.Tensor) -> None:
-        """Make a parameter or buffer known, with what stands for it."""
-        for tensor in stand_ins:
+    def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
+        """Make a parameter or buffer known, with the tensors that are it in the trace."""
+        for tensor in aliases:
             self.stored[id(tensor)] = stored
             self._kept.append(tensor)
 
@@ -207,8 +207,8 @@ class _Maker:
         values = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
         numbers = sorted(self._needed(values))
         self._places = {number: place for place, number in enumerate(numbers)}
-        kept = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
-        calls = tuple(self._call(each) for each in kept)
+        needed = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
+        calls = tuple(self._call(each) for each in needed)
         own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.returned)}
         operands = {id(tensor) for tensor in values}
         result = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
@@ -248,21 +248,21 @@ class _Maker:
             for number in (place[0], *writes):
                 if number not in needed:
                     needed.add(number)
-                    kept = self.log.calls[number]
-                    waiting += operands_in((kept.arguments, [value for _, value in kept.keywords]))
+                    call = self.log.calls[number]
+                    waiting += operands_in((call.arguments, [value for _, value in call.keywords]))
         return needed
 
-    def _call(self, kept: _ConstantCall) -> RecordedCall:
-        """Return a call with stand-ins."""
-        if kept.problem:
-            raise NotPlainError(kept.problem)
-        keywords = tuple((name, plain_value_again(value, self._ref)) for name, value in kept.keywords)
+    def _call(self, call: _ConstantCall) -> RecordedCall:
+        """Return a call with references in place of tensors."""
+        if call.problem:
+            raise NotPlainError(call.problem)
+        keywords = tuple((name, plain_value_again(value, self._ref)) for name, value in call.keywords)
         return RecordedCall(
-            kept.function, tuple(plain_value_again(value, self._ref) for value in kept.arguments), keywords
+            call.function, tuple(plain_value_again(value, self._ref) for value in call.arguments), keywords
         )
 
     def _ref(self, tensor: torch.Tensor) -> Any:
-        """Return what stands for a tensor."""
+        """Return the reference to a tensor."""
         if id(tensor) in self._numbers:
             return InputNumber(self._numbers[id(tensor)])
         if self.log.is_stored(tensor):

@@ -1,4 +1,4 @@
-"""Calls as plain values: the names of functions by which they are found again, and arguments with stand-ins."""
+"""Calls as plain values: names by which functions are found again, and arguments with references to tensors."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def own_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> dict
 
 
 def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
-    """Return an argument as plain values and stand-ins; raises NotPlainError.
+    """Return an argument as plain values and references; raises NotPlainError.
 
-    tensor: returns what stands for a tensor.
+    tensor: returns the reference to a tensor.
     """
     if isinstance(value, torch.Tensor):
         return tensor(value)

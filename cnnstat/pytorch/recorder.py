@@ -1,4 +1,4 @@
-"""The trace: a function mode hears what is called, a dispatch mode below it what that comes to."""
+"""The recorder: a function mode records what Python calls, a dispatch mode below it what that dispatches to."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
 class Recorder:
-    """Listens to the calls of one forward pass and hands them to the builder; `calls`, if given, gets them too.
+    """Hands the calls of one forward pass to the builder; `calls`, if there is such a list, gets a record of each.
 
     takes_shortcuts: whether calls whose result the ops know need not run.
     """
@@ -43,7 +43,7 @@ class Recorder:
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return what a call from Python makes; a listener may let something else run in its place."""
+        """Return what a call from Python makes; a subclass may let something else run in its place."""
         return function(*arguments, **keywords)
 
     def record(
@@ -58,25 +58,28 @@ class Recorder:
             )
             return
         if name in FIRST_ONLY:
+            # No layer reads the others, and a node with outputs that nothing reads would be counted in memory.
             results = results[:1]
         first = next(operands_in(arguments), None)
         call = Call(
             name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
         )
         call.inner, call.function, call.returned = inner, function, result
+        # The dispatch mode sets it while the call runs; it belongs to this call alone.
         call.is_bounded, self.is_bounded = self.is_bounded, False
         plain = name.removeprefix("F.")
+        # A call that returns its input makes no node: the result is another name of that tensor.
         if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
         else:
             self.note(self.builder.record, call)
 
     def is_unchanged(self, name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
-        """Whether a call that may do nothing did nothing; a listener that changes what runs may know better."""
+        """Whether a call that may do nothing did nothing; a subclass that changes what runs may know better."""
         return _is_unchanged(name, first, results)
 
     def note(self, action: Callable[..., None], call: Call, *arguments: Any) -> None:
-        """Let the builder do something with a call; its own faults are kept apart from the model's."""
+        """Let the builder do something with a call; its own errors are TracerErrors, for which no model is to blame."""
         before = len(self.builder.nodes)
         # What the builder itself asks of tensors is no call of the model.
         self.inner = []
@@ -89,11 +92,11 @@ class Recorder:
         finally:
             self.inner = None
         if self.calls is not None:
-            self.calls.append(_heard(call, before, len(self.builder.nodes)))
+            self.calls.append(_record_of(call, before, len(self.builder.nodes)))
 
 
-def _heard(call: Call, before: int, after: int) -> CallRecord:
-    """Return what is kept of a call that made these nodes; the last is itself, those before it are views it reads."""
+def _record_of(call: Call, before: int, after: int) -> CallRecord:
+    """Return the record of a call that made these nodes; the last is itself, those before it are views it reads."""
     return CallRecord(
         name=call.name,
         path=call.where.path,
@@ -142,7 +145,7 @@ def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, .
 
 
 class FunctionMode(TorchFunctionMode):
-    """Hears every call of a PyTorch function or method from Python."""
+    """Records every call of a PyTorch function or method from Python."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()
@@ -153,6 +156,7 @@ class FunctionMode(TorchFunctionMode):
     ) -> Any:
         """Run and record one call; what it calls itself is part of it."""
         recorder, keywords = self._recorder, kwargs or {}
+        # Within a recorded call everything is a part of it; within vmap, tensors have lost one of their axes.
         if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
         if isinstance(func, HigherOrderOperator):
@@ -162,13 +166,14 @@ class FunctionMode(TorchFunctionMode):
         if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
             call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
             try:
-                candidate = shortcut(call, recorder.faker)
+                cached = shortcut(call, recorder.faker)
             finally:
                 recorder.inner = None
-            if candidate is not None:
-                call.results, call.match, call.returned = (candidate[0],), candidate[1], candidate[0]
+            if cached is not None:
+                result, call.match = cached
+                call.results, call.returned = (result,), result
                 recorder.note(recorder.builder.record, call)
-                return candidate[0]
+                return result
             recorder.inner = inner
         try:
             result = recorder.run(func, args, keywords)
@@ -195,7 +200,7 @@ def is_transformed() -> bool:
 
 
 class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
-    """Hears what runs below Python: the parts of a recorded call, or calls that no one heard above."""
+    """Records what runs below Python: the parts of a recorded call, or calls that the function mode does not see."""
 
     def __init__(self, recorder: Recorder) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -208,7 +213,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None:
             return self._part(func, args, keywords, recorder.inner)
-        # The function mode must not hear this operation a second time.
+        # With `inner` set, the function mode does not record this operation a second time.
         inner: Inner = []
         recorder.inner = inner
         try:
@@ -234,7 +239,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
     def _run_body(
         self, body: Callable[..., Any], func: Any, args: tuple[Any, ...], keywords: dict[str, Any], inner: Inner
     ) -> Any:
-        """Run the Python function behind a custom operation, so that its inner operations are heard."""
+        """Run the Python function behind a custom operation, so that its inner operations are recorded."""
         before = len(inner)
         try:
             with self:
@@ -275,9 +280,9 @@ def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict
 
     def swap(value: Any) -> Any:
         if isinstance(value, torch.Tensor) and not faker.is_fake(value):
-            twin = faker.fake_of(value)
-            fakes[id(twin)] = value
-            return twin
+            fake = faker.fake_of(value)
+            fakes[id(fake)] = value
+            return fake
         if isinstance(value, (list, tuple)):
             return type(value)(map(swap, value))
         return value

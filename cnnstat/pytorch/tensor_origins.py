@@ -110,14 +110,14 @@ class TensorOrigins:
         self.arity = arity
 
     def store(
-        self, name: str, tensor: torch.Tensor, stand_in: torch.Tensor, is_parameter: bool, is_persistent: bool = True
+        self, name: str, tensor: torch.Tensor, substitute: torch.Tensor, is_parameter: bool, is_persistent: bool = True
     ) -> None:
-        """Make a parameter or buffer known, together with what stands for it in the trace."""
+        """Make a parameter or buffer known, together with its substitute in the trace."""
         key = len(self.ownership.tensors)
         stored = StoredTensor(name, tensor, is_parameter, is_persistent)
         self.ownership.tensors.append(stored)
-        self.log.store(stored, tensor, stand_in)
-        for each in (tensor, stand_in):
+        self.log.store(stored, tensor, substitute)
+        for each in (tensor, substitute):
             self.origins.note(Origin(each, None, frozenset((key,))))
 
     def resolve(self, tensor: torch.Tensor, where: ModuleCall) -> Origin | None:
@@ -127,6 +127,7 @@ class TensorOrigins:
         """
         origin = self.origins.known(tensor)
         if origin is None:
+            # Made where the trace does not see; memory it shares with a known tensor says where it comes from.
             origin = self.origins.neighbour(tensor)
             if origin is None:
                 return None
@@ -134,6 +135,7 @@ class TensorOrigins:
                 return self._viewed(tensor, origin, where)
             origin = replace(origin, tensor=tensor)
             self.origins.note(origin)
+        # The last writer into a storage wins, through whichever view it wrote.
         writer = self.origins.written_since(origin)
         return origin if writer is None else self._rewritten(tensor, origin, writer, where)
 

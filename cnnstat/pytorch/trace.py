@@ -30,7 +30,7 @@ from cnnstat.pytorch.tensors import results_in
 from cnnstat.pytorch.torchvision_detection import without_loops_over_boxes
 
 MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor]], Recorder]
-"""What makes the recorder of a pass, from the builder, the call stack, the faker and the input tensors."""
+"""What makes the recorder of a pass, from the builder, the module stack, the faker and the input tensors."""
 
 
 def _plain_recorder(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
@@ -41,11 +41,12 @@ def recording_into(calls: list[CallRecord] | None) -> MakeRecorder:
     """Return what makes recorders that put every call of their own pass, and of none before it, into a list."""
     if calls is None:
         return _plain_recorder
-    kept = calls
+    records = calls
 
     def make(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
-        kept.clear()
-        return Recorder(builder, stack, faker, kept)
+        # A pass that fails on fake tensors is made again for real.
+        records.clear()
+        return Recorder(builder, stack, faker, records)
 
     return make
 
@@ -58,48 +59,49 @@ class PassOptions:
     name: str
     source: str
     mode: str
-    listen: MakeRecorder = _plain_recorder
+    make_recorder: MakeRecorder = _plain_recorder
     gradients: bool = False
 
 
-def traced(model: nn.Module, example: Example, faker: Faker | None, way: PassOptions) -> Graph:
+def traced(model: nn.Module, example: Example, faker: Faker | None, options: PassOptions) -> Graph:
     """Return the graph of one pass, on fake tensors if there is a faker."""
     had_compiler = "torch._dynamo" in sys.modules
     try:
-        return _pass(model, example, faker, way)
+        return _pass(model, example, faker, options)
     except TracerError:
         raise
     except Exception:
         if had_compiler or "torch._dynamo" not in sys.modules:
             raise
         # torch.cond and FlexAttention load the compiler and compile themselves; it can be held back from now on.
-        return _pass(model, example, faker, way)
+        return _pass(model, example, faker, options)
 
 
-def _pass(model: nn.Module, example: Example, faker: Faker | None, way: PassOptions) -> Graph:
+def _pass(model: nn.Module, example: Example, faker: Faker | None, options: PassOptions) -> Graph:
     """Return the graph of one pass, whatever PyTorch's compiler does."""
     modules = modules_of(model)
-    dtype = way.dtype or main_dtype(modules)
-    with preserved(modules), torch.set_grad_enabled(way.gradients), _quiet(), substituted(modules, faker) as pairs:
-        has_mode = _set_mode(modules, way.mode == "train")
-        output = ExampleTensors(example, model, dtype, faker)
-        builder = Builder(len(output.tensors), str(dtype).removeprefix("torch."))
+    dtype = options.dtype or main_dtype(modules)
+    with preserved(modules), torch.set_grad_enabled(options.gradients), _quiet(), substituted(modules, faker) as pairs:
+        has_mode = _set_mode(modules, options.mode == "train")
+        inputs = ExampleTensors(example, model, dtype, faker)
+        builder = Builder(len(inputs.tensors), str(dtype).removeprefix("torch."))
         _store(builder, modules, pairs)
-        for number, tensor in enumerate(output.tensors):
+        for number, tensor in enumerate(inputs.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = ModuleStack(modules)
-        recorder = way.listen(builder, stack, faker, output.tensors)
+        recorder = options.make_recorder(builder, stack, faker, inputs.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
+        # The function mode is innermost, so that it sees a call first; what that dispatches to comes to the other.
         with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
-            result = model(*output.arguments, **output.keywords)
+            result = model(*inputs.arguments, **inputs.keywords)
             if isinstance(result, Iterator):
                 result = tuple(result)
         outputs = tuple(_output_edges(builder, result, stack))
-        graph = assemble(builder, modules, tuple(output.inputs), outputs, name=way.name, source=way.source)
-    message = (*_bound_notes(recorder), *_unused_notes(graph))
+        graph = assemble(builder, modules, tuple(inputs.inputs), outputs, name=options.name, source=options.source)
+    messages = (*_bound_notes(recorder), *_unused_notes(graph))
     if not has_mode:
-        message = (*message, f"the model cannot be set to {way.mode} mode: it is counted as it was exported")
-    return replace(graph, about={"notes_torch": message} if message else {})
+        messages = (*messages, f"the model cannot be set to {options.mode} mode: it is counted as it was exported")
+    return replace(graph, about={"notes_torch": messages} if messages else {})
 
 
 @contextlib.contextmanager
@@ -143,14 +145,14 @@ def _is_in_mode(module: nn.Module, training: bool) -> bool:
 
 
 def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
-    """Make all parameters and buffers known to the builder; pairs: real tensors and what stands for them."""
-    real = {id(stand_in): tensor for tensor, stand_in in pairs}
+    """Make all parameters and buffers known to the builder; pairs: real tensors and their substitutes."""
+    real = {id(substitute): tensor for tensor, substitute in pairs}
     seen: set[int] = set()
     passing = passing_buffers(modules)
-    for name, stand_in, is_parameter in tensors_of(modules):
-        if id(stand_in) not in seen:
-            seen.add(id(stand_in))
-            builder.store(name, real.get(id(stand_in), stand_in), stand_in, is_parameter, name not in passing)
+    for name, substitute, is_parameter in tensors_of(modules):
+        if id(substitute) not in seen:
+            seen.add(id(substitute))
+            builder.store(name, real.get(id(substitute), substitute), substitute, is_parameter, name not in passing)
 
 
 def _output_edges(builder: Builder, result: Any, stack: ModuleStack) -> Iterator[Edge]:
@@ -207,9 +209,9 @@ def trace(
     if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(modules_of(model))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
-    way = PassOptions(kind, name, source, mode, recording_into(calls))
+    options = PassOptions(kind, name, source, mode, recording_into(calls))
     try:
-        return traced(model, example, Faker(kind), way)
+        return traced(model, example, Faker(kind), options)
     except TracerError:
         raise
     except Exception as error:
@@ -218,7 +220,7 @@ def trace(
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
-        graph = traced(real, example, None, way)
+        graph = traced(real, example, None, options)
     except Exception as error:
         raise _failed(error, name, misnamed(model, example)) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
@@ -284,7 +286,7 @@ def _remedy(error: Exception) -> str:
 def trace_with(
     model: nn.Module,
     example: Example,
-    listen: MakeRecorder,
+    make_recorder: MakeRecorder,
     *,
     dtype: str | None,
     mode: str,
@@ -293,7 +295,7 @@ def trace_with(
 ) -> Graph:
     """Trace a model once more with a recorder of the caller's, who wants to see what each node came from.
 
-    listen: makes the recorder from the builder, the call stack, the faker and the input tensors.
+    make_recorder: makes the recorder from the builder, the module stack, the faker and the input tensors.
     real: whether on random values instead of fake tensors; gradients: whether autograd follows the pass.
     The model's own errors come through as they are; a lazy model must have been run before.
     """
@@ -301,7 +303,9 @@ def trace_with(
     kind = None if dtype is None else getattr(torch, dtype)
     if real and kind is not None and any(p.is_floating_point() and p.dtype != kind for p in model.parameters()):
         model = copy.deepcopy(model).to(kind)
-    return traced(model, example, None if real else Faker(kind), PassOptions(kind, "", "", mode, listen, gradients))
+    return traced(
+        model, example, None if real else Faker(kind), PassOptions(kind, "", "", mode, make_recorder, gradients)
+    )
 
 
 def notes(graph: Graph) -> tuple[str, ...]:
