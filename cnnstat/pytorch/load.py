@@ -50,8 +50,8 @@ def _loaded(code: ModelCode, request: Request) -> Graph:
         model, way = code.build(request.arguments, len(WAYS) - 1)
         graph = traced_with_first_fit(lambda example: trace(model, example, **options), examples)
     if way != WAYS[first_way] and code.factory is not None:
-        said = (*notes(graph), f"the model was built {way}")
-        graph = replace(graph, about={**graph.about, "notes_torch": said})
+        messages = (*notes(graph), f"the model was built {way}")
+        graph = replace(graph, about={**graph.about, "notes_torch": messages})
     return graph
 
 
