@@ -1,1 +1,1 @@
-"""Budgets: limits on a model's figures, absolute and against a baseline, and what a check of them found."""
+"""Checks: limits on the figures of a model, absolute and against a baseline, and the verdicts on them."""

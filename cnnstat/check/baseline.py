@@ -215,7 +215,7 @@ def _matched(old: list[LayerFigures], new: list[LayerFigures]) -> Iterator[Layer
     for number, row in enumerate(new):
         if row.name in partners:
             matches[number] = partners.pop(row.name)
-    rest = list(partners.values())
+    rest = list(partners.values())  # layers that were renamed, or removed
     for number, row in enumerate(new):
         same = next((r for r in rest if r.op == row.op), None) if number not in matches else None
         if same is not None:

@@ -23,16 +23,8 @@ FETCH = (
 )
 TIMEOUT = 600
 """Seconds that one git command may take."""
-_SETTINGS = frozenset(
-    (
-        "GIT_CONFIG_GLOBAL",
-        "GIT_CONFIG_SYSTEM",
-        "GIT_CONFIG_NOSYSTEM",
-        "GIT_CONFIG_COUNT",
-        "GIT_EXEC_PATH",
-        "GIT_SSL_NO_VERIFY",
-    )
-)
+_CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_COUNT")
+_SETTINGS = frozenset((*_CONFIG, "GIT_EXEC_PATH", "GIT_SSL_NO_VERIFY"))
 """Variables of git that say how it is set up rather than which repository is meant."""
 
 
@@ -66,6 +58,7 @@ class Repository:
 
     def parents(self, commit: str) -> tuple[str, ...]:
         """Return the parents that a commit names, whether or not this clone has them."""
+        # `rev-parse HEAD^2` fails in a shallow clone, where the commit itself still names its parents
         text = self.run("cat-file", "commit", commit).partition("\n\n")[0]
         return tuple(line.split()[1] for line in text.splitlines() if line.startswith("parent "))
 
@@ -122,6 +115,7 @@ def required(repository: Repository | None) -> Repository:
 
 def _git(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run git in a folder; the repository that a hook of another one points to is ignored."""
+    # inside a hook GIT_DIR and the like point to the repository that runs it
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in _SETTINGS}
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false", "-C", str(folder), *arguments]
@@ -152,6 +146,7 @@ def find_base(repository: Repository, ref: str) -> Base:
     head = repository.commit("HEAD")
     if head is None:
         raise CnnstatError("the repository has no commit yet; there is nothing to compare with")
+    # CI systems check out the pull request alone: the target branch exists only as a remote one
     target = repository.commit(ref) or repository.commit(f"origin/{ref}")
     parents = repository.parents(head)
     if len(parents) > 1 and (target is None or target == head or repository.is_ancestor(parents[0], target)):
@@ -284,6 +279,7 @@ def growth_base(settings: Settings, repository: Repository | None) -> Baseline:
         none = Missing(reason=f"{inside} is new since {base.label}")
         return Baseline(label=base.label, models={}, otherwise=none, notes=base.notes)
     try:
+        # a file of another version cannot be compared with, which must not read as "no growth"
         baseline = parse_baseline(text, f"{inside} in {base.label}")
     except CnnstatError as error:
         fault = Missing(reason=f"growth of the baseline cannot be told: {error}", is_fault=True)

@@ -163,6 +163,7 @@ def analyze_in_subprocess(source: str, settings: ModelSettings, folder: Path, in
     instead_of: the folder whose code must not be what is imported, because `folder` holds another commit of it.
     """
     paths = [str(_PACKAGE), *(path for path in sys.path if path and not _is_below(Path(path), Path.cwd()))]
+    # PYTHONSAFEPATH keeps the current folder out: cnnstat itself must not come from the other commit
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
     command = [sys.executable, "-c", _CODE, str(folder), str(instead_of)]
     message = json.dumps({"source": source, **_settings_to_json(settings)}, default=str)

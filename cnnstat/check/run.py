@@ -145,6 +145,7 @@ def select_models(options: Options) -> tuple[Settings, list[ModelSettings]]:
     models = [m for source in options.sources for m in _models_of(source, settings)] or list(settings.models)
     if not models:
         raise CnnstatError(NOTHING)
+    # a source that is named twice, or by name and by path, is one model
     unique = {model.name: model for model in models}
     return settings, [_with_options(model, options) for model in unique.values()]
 

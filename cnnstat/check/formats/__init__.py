@@ -77,6 +77,7 @@ def write_outputs(result: CheckResult, outputs: Iterable[Output], printed: str) 
     for output in outputs:
         _write(output.path, render(result, output.format), "w")
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    # whoever prints annotations wants the table too, and GitHub shows it under the job
     if summary and "github" in (printed, *(output.format for output in outputs)):
         _write(Path(summary), render(result, "summary"), "a")
 

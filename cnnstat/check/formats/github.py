@@ -35,6 +35,7 @@ def escaped_data(text: str) -> str:
 
 def escaped_property(text: str) -> str:
     """Return the value of a property in which nothing ends the value."""
+    # in a property a colon or comma would begin the next one
     return escaped_data(text).replace(":", "%3A").replace(",", "%2C")
 
 

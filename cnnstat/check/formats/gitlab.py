@@ -29,6 +29,7 @@ def _issue(model: ModelResult, verdict: Verdict, fingerprint: str) -> dict[str, 
         "fingerprint": fingerprint,
         "severity": "minor" if is_minor else "major",
         "location": {
+            # GitLab requires a path; a model of a library has none
             "path": _relative(place.file if place else model.source),
             "lines": {"begin": place.line if place else 1},
         },

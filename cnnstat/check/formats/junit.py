@@ -57,6 +57,7 @@ def _suite(result: CheckResult, model: ModelResult, index: int) -> ElementTree.E
 def _case(model: ModelResult, verdict: Verdict) -> ElementTree.Element:
     """Return one limit, named without figures so that a test keeps its history when the limit changes."""
     name = printable(f"{verdict.metric}.{verdict.bound}")
+    # Jenkins shows "package.class" as two levels: the program and the model
     case = ElementTree.Element("testcase", {"name": name, "classname": f"cnnstat.{_name(model)}", "time": "0"})
     message = printable(verdict.message)
     if verdict.status is Status.SKIPPED:
