@@ -117,6 +117,17 @@ def test_other_conditions_are_a_mismatch(check: Command, measured: Path, options
     assert result.code == 2 and said in result.err and "--update-baseline" in result.err
 
 
+def test_a_baseline_of_before_a_figure_existed_serves_all_others(check: Command, measured: Path) -> None:
+    path = measured / "baseline.json"
+    document = json.loads(path.read_text())
+    del document["models"]["tiny.yaml"]["totals"]["moved_bytes"]
+    path.write_text(json.dumps(document))
+    assert check().code == 0 and "moved" not in check("-f", "markdown").out
+    result = check("--max-increase", "moved_bytes=0%")
+    assert result.code == 3 and "moved_bytes: the baseline has no figure to compare with" in result.out
+    assert "moved_bytes none -> " in check("--update-baseline").out
+
+
 def changed(document: Any, **values: Any) -> str:
     return json.dumps({**document, **values})
 
