@@ -38,7 +38,9 @@ class Candidate:
     def full(self) -> tuple[str, ...]:
         """The texts in full."""
         if self.column.is_footnote:
-            return tuple(f"[{number}]" for number in footnote_numbers(self.column, self.rows))
+            texts = self.column.cells(self.rows)
+            labels = {text: f"[{number}]" for number, text in enumerate(footnotes(self.column, self.rows), start=1)}
+            return tuple(labels.get(text, "") for text in texts)
         return self.column.cells(self.rows)
 
     @cached_property
@@ -70,11 +72,9 @@ class Candidate:
         return self.natural if self.floor is None else min(self.natural, self.floor)
 
 
-def footnote_numbers(column: Column, rows: Sequence[Any]) -> list[int]:
-    """Return for each row the number of its text, counted from 1 in the order in which texts come first."""
-    texts = column.cells(rows)
-    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts), start=1)}
-    return [numbers[text] for text in texts]
+def footnotes(column: Column, rows: Sequence[Any]) -> list[str]:
+    """Return the texts of a column that a terminal numbers from 1, each once, in the order in which they come."""
+    return [text for text in dict.fromkeys(column.cells(rows)) if text]
 
 
 def table_lines(table: Table, width: int) -> list[Line]:

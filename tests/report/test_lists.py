@@ -15,7 +15,6 @@ from cnnstat.analysis.published import PublishedRow
 from cnnstat.report import network_text
 from cnnstat.report.document import Fact, glued
 from cnnstat.report.formats.terminal import facts_page
-from cnnstat.report.grid import Track, grid
 from cnnstat.report.subjects.published import document as published_document
 from cnnstat.report.subjects.zoo import document
 from cnnstat.report.terminal_text import (
@@ -165,17 +164,6 @@ def test_numbers_stay_with_their_units():
 def test_facts_are_aligned():
     text = str(facts_page([Fact("a", "one two"), Fact("", "three"), Fact("longer", "four")], 40))
     assert text == "a       one two\n        three\nlonger  four\n"
-
-
-def test_a_grid_cuts_the_widest_column_first():
-    tracks = [Track(title="a", least=3), Track(title="b", align="right"), Track(title="c", least=3)]
-    lines = str(grid(tracks, [("abcdefgh", "12345", "wxyz")], 16)).splitlines()
-    assert lines[-1] == "ab…  12345  wxyz"
-
-
-def test_a_grid_never_cuts_numbers():
-    tracks = [Track(title="a", least=2), Track(title="b", align="right")]
-    assert "1234567890" in str(grid(tracks, [("abcdef", "1234567890")], 4))
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,23 @@ from collections.abc import Iterable, Sequence
 from cnnstat.report.document import Block, Document, Fact, Facts, Text
 from cnnstat.report.table import Table
 from cnnstat.report.terminal_text import BLANK, WIDEST, Line, Page, plain, width_of, wrapped
-from cnnstat.report.text_table import table_lines
+from cnnstat.report.text_table import footnotes, table_lines
 
 
 def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
     """Return the heading and the blocks with blank lines between them, and last the footnotes."""
     lines: list[Line] = [plain(line, "bold") for line in wrapped(document.title, width) if line]
     lines += [plain(line) for line in wrapped(document.subtitle, width) if line]
-    footnotes: list[Fact] = []
+    notes: list[Fact] = []
     for block in document.blocks():
         if not (has_charts or isinstance(block, Table | Facts | Text)):
             continue
         part = _lines(block, width)
         is_attached = block.layout.indent if isinstance(block, Table) else getattr(block, "is_attached", False)
         lines += [*([BLANK] if lines and part and not is_attached else []), *part]
-        footnotes += _footnotes(block)
-    if footnotes:
-        lines += [BLANK, *facts_page(footnotes, width).lines]
+        notes += _footnotes(block)
+    if notes:
+        lines += [BLANK, *facts_page(notes, width).lines]
     return Page(lines)
 
 
@@ -62,5 +62,5 @@ def _footnotes(block: Block) -> list[Fact]:
     """Return the texts that a table shows numbers of."""
     if not isinstance(block, Table):
         return []
-    texts = (dict.fromkeys(map(column.cell, block.rows)) for column in block.columns if column.is_footnote)
-    return [Fact(f"[{number}]", note) for notes in texts for number, note in enumerate(notes, start=1)]
+    notes = (footnotes(column, block.rows) for column in block.columns if column.is_footnote)
+    return [Fact(f"[{number}]", text) for texts in notes for number, text in enumerate(texts, start=1)]
