@@ -19,7 +19,7 @@ import torch  # found only now
 from cnnstat.profile.cuda.gpu import Graph, capture_passes
 from cnnstat.profile.cuda.measure import one_pass
 from cnnstat.profile.cuda.nvml import driver_version
-from cnnstat.profile.cuda.profiler_session import script, traced
+from cnnstat.profile.cuda.profiler_session import profile_passes, script
 from cnnstat.profile.cuda.torch_gpu import TorchGpu
 from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import prepare_model
@@ -59,7 +59,7 @@ def kernels(file: str) -> None:
     gpu = TorchGpu(model.device)
     with kernel_settings(False), gpu.active():
         run = warmed(model)
-        found = traced(gpu, model, run, capture_passes(gpu, run), 20)
+        found = profile_passes(gpu, model, run, capture_passes(gpu, run), 20)
     times = zip(*([piece.kernel for piece in one.pieces] for one in found.passes))
     listed = [
         (each[0].name, statistics.median(kernel.end - kernel.start for kernel in each))

@@ -1,4 +1,4 @@
-"""Calibration: what a mark costs here, measured on chains of calls that do next to nothing."""
+"""Calibration: what the instrumentation costs here, measured on chains of calls that do next to nothing."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class _Chain(nn.Module):
 
 
 def calibrate(model: RunnableModel, clock: Clock) -> Costs:
-    """Return what marks of a subject's kind cost on its device, in nanoseconds."""
+    """Return what the instrumentation of a model costs on its device, in nanoseconds."""
     x = torch.rand(1, device=model.device)
     hook_inside, hook_outside = _hooks(x, clock) if model.backward else (0.0, 0.0)
     hooks = Costs(hook_inside=hook_inside, hook_outside=hook_outside)
@@ -140,11 +140,11 @@ def _hooks(x: Tensor, clock: Clock) -> tuple[float, float]:
 def _backward_time(x: Tensor, clock: Clock, watch: BackwardStopwatch | None) -> int:
     """Return the nanoseconds of the backward pass of a chain of small calls."""
     leaf = x.detach().clone().requires_grad_()
-    made = leaf
+    result = leaf
     for _ in range(LENGTH):
-        made = torch.neg(made)
+        result = torch.neg(result)
     if watch is not None:
-        watch.returned(0, made)
+        watch.returned(0, result)
     begin = clock()
-    torch.autograd.backward(made, torch.ones_like(made))
+    torch.autograd.backward(result, torch.ones_like(result))
     return clock() - begin

@@ -1,4 +1,4 @@
-"""The plan of a run: which row every call of it belongs to, found by holding a first run against the trace."""
+"""Call alignment: which row every call of a run belongs to, by aligning the calls of a first run with the trace."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class AlignedCall(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CallAlignment:
-    """What to do with the calls of a run; the last three tell how far the run fits the trace.
+    """What to do with the calls of a run; the last three say how far the run fits the trace.
 
     calls: in order, those of every function that makes a row at least once.
     passing: all other functions; passed_over: how many calls belong to no row and are let pass.
@@ -56,11 +56,11 @@ class CallAlignment:
         return not (self.missed or self.lost or self.resized)
 
 
-def align_calls(events: Sequence[Event], heard: Sequence[CallRecord]) -> CallAlignment:
-    """Hold the calls of a run against those of the trace: by name, module and sizes, in order."""
-    owners = _owners(heard)
+def align_calls(events: Sequence[Event], trace: Sequence[CallRecord]) -> CallAlignment:
+    """Align the calls of a run with those of the trace: by name, module and sizes, in order."""
+    owners = _owners(trace)
     seen = [number for number, event in enumerate(events) if event.shapes is not None]
-    partner = _aligned([events[number] for number in seen], heard)
+    partner = _aligned([events[number] for number in seen], trace)
     rows: dict[int, tuple[int, bool]] = {}
     missed, resized = [], []
     for place, number in enumerate(seen):
@@ -69,16 +69,16 @@ def align_calls(events: Sequence[Event], heard: Sequence[CallRecord]) -> CallAli
             rows[number] = UNATTRIBUTED, False
             missed.append(events[number].path)
             continue
-        call = heard[match]
+        call = trace[match]
         rows[number] = owners[match], call.node is not None
         if call.node is not None and call.shapes != events[number].shapes:
             resized.append(call.node)
-    found = set(partner.values())
-    lost = [call.node for number, call in enumerate(heard) if call.node is not None and number not in found]
+    matched = set(partner.values())
+    lost = [call.node for number, call in enumerate(trace) if call.node is not None and number not in matched]
     making = {events[number].function for number in rows}
-    kept = [number for number, event in enumerate(events) if event.function in making]
+    listed = [number for number, event in enumerate(events) if event.function in making]
     return CallAlignment(
-        calls=tuple(AlignedCall(events[number].function, *rows.get(number, (None, False))) for number in kept),
+        calls=tuple(AlignedCall(events[number].function, *rows.get(number, (None, False))) for number in listed),
         passing=frozenset(event.function for event in events) - making,
         passed_over=len(events) - len(rows),
         missed=tuple(missed),
@@ -87,12 +87,12 @@ def align_calls(events: Sequence[Event], heard: Sequence[CallRecord]) -> CallAli
     )
 
 
-def _owners(heard: Sequence[CallRecord]) -> list[int]:
+def _owners(trace: Sequence[CallRecord]) -> list[int]:
     """Return the row of each traced call; work on weights and constants goes to the first row that uses its result."""
-    owners = [UNATTRIBUTED if call.node is None else call.node for call in heard]
+    owners = [UNATTRIBUTED if call.node is None else call.node for call in trace]
     makers: dict[int, int] = {}
     sources: list[list[int]] = []
-    for number, call in enumerate(heard):
+    for number, call in enumerate(trace):
         sources.append([makers[id(operand)] for operand in call.operands if id(operand) in makers])
         makers.update((id(result), number) for result in call.results)
         waiting = list(sources[number]) if call.node is not None else []
@@ -104,11 +104,11 @@ def _owners(heard: Sequence[CallRecord]) -> list[int]:
     return owners
 
 
-def _aligned(events: Sequence[Event], heard: Sequence[CallRecord]) -> dict[int, int]:
+def _aligned(events: Sequence[Event], trace: Sequence[CallRecord]) -> dict[int, int]:
     """Return which traced call each call of a run is: in order, sizes and all; else by name and module in order."""
     partner: dict[int, int] = {}
     ran: list[Any] = [(event.name, event.path, event.shapes) for event in events]
-    traced: list[Any] = [(call.name, call.path, call.shapes) for call in heard]
+    traced: list[Any] = [(call.name, call.path, call.shapes) for call in trace]
     _match(ran, traced, 0, 0, partner)
     if len(partner) < max(len(ran), len(traced)):
         _match_rest([key[:2] for key in ran], [key[:2] for key in traced], partner)
@@ -133,7 +133,6 @@ def _match(ran: list[Any], traced: list[Any], first: int, start: int, partner: d
 
 
 def _match_rest(ran: list[Any], traced: list[Any], partner: dict[int, int]) -> None:
-    """Pair what is left between two pairs, by name and module."""
     fixed = [(-1, -1), *sorted(partner.items()), (len(ran), len(traced))]
     for (left, start), (right, stop) in zip(fixed, fixed[1:]):
         if right - left > 1 and stop - start > 1:

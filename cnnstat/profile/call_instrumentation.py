@@ -1,4 +1,4 @@
-"""Marks of a traced PyTorch model: a function mode sees the calls that the trace saw, and a plan tells their rows."""
+"""Call instrumentation: a function mode intercepts the calls of a traced model; their alignment knows the rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.profile.call_alignment import AlignedCall, CallAlignment, Event, align_calls
-from cnnstat.profile.instrumentation import UNATTRIBUTED, LayerCall, Observer, copied
+from cnnstat.profile.instrumentation import UNATTRIBUTED, LayerCall, Observer, copied, observed
 from cnnstat.pytorch.calls import CallRecord, function_name
 from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.recorder import is_transformed, results_of
@@ -40,8 +40,8 @@ class _Calls:
             self.is_inside = False
 
 
-class _Functions(TorchFunctionMode):
-    """Hears calls from Python."""
+class _FunctionCalls(TorchFunctionMode):
+    """Intercepts calls from Python."""
 
     def __init__(self, calls: _Calls) -> None:
         super().__init__()
@@ -54,8 +54,8 @@ class _Functions(TorchFunctionMode):
         return self._calls.run(func, args, kwargs or {})
 
 
-class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
-    """Hears what no one heard above, as in scripted modules."""
+class _DispatchedCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    """Intercepts calls below Python, as in scripted modules."""
 
     def __init__(self, calls: _Calls) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -69,18 +69,18 @@ class _Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untype
 
 
 @contextmanager
-def listening(handler: Handler, below: bool) -> Iterator[None]:
+def intercepted_calls(handler: Handler, below: bool) -> Iterator[None]:
     """Hand every call of this thread to a handler; `below`: those that are not seen from Python too."""
     calls = _Calls(handler)
     with ExitStack() as stack:
         if below:
-            stack.enter_context(_Dispatched(calls))
-        stack.enter_context(_Functions(calls))
+            stack.enter_context(_DispatchedCalls(calls))
+        stack.enter_context(_FunctionCalls(calls))
         yield
 
 
 class CallInstrumentation:
-    """Marks by the plan of a first run.
+    """Instrumentation by the alignment of a first run.
 
     diverged: how many runs since have not followed it; the calls behind the first other one belong to no row.
     below: whether calls below Python are looked at, which costs time in every operation.
@@ -101,11 +101,11 @@ class CallInstrumentation:
 
     @contextmanager
     def observing(self, observer: Observer) -> Iterator[None]:
-        """While active, every run tells the observer."""
+        """While active, the observer is informed in every run."""
         calls, passing = self.alignment.calls, self.alignment.passing
         end = len(calls)
 
-        runs = _Runs(self._model, self._start, self._finish)
+        runs = _ModelRuns(self._model, self._start, self._finish)
 
         def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             place = self._place
@@ -117,9 +117,9 @@ class CallInstrumentation:
                 return self._strange(observer, function, arguments, keywords)
             if aligned.row is None:
                 return function(*arguments, **keywords)
-            return _observed(observer, aligned.row, self._count(aligned), function, arguments, keywords)
+            return observed(observer, aligned.row, self._count(aligned), function, arguments, keywords)
 
-        with runs.following(), listening(handle, self.below):
+        with runs.following(), intercepted_calls(handle, self.below):
             yield
 
     def _count(self, aligned: AlignedCall) -> int:
@@ -133,17 +133,17 @@ class CallInstrumentation:
     def _strange(
         self, observer: Observer, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
-        """Run a call that does not follow the plan: it belongs to no row, nor do those behind it."""
+        """Run a call that does not follow the alignment: it belongs to no row, nor do those behind it."""
         if not self._is_lost:
             self._is_lost = True
             self.diverged += 1
-        return _observed(observer, UNATTRIBUTED, 0, function, arguments, keywords)
+        return observed(observer, UNATTRIBUTED, 0, function, arguments, keywords)
 
     @contextmanager
-    def capturing(self, found: list[LayerCall]) -> Iterator[None]:
-        """While active, a run puts its computations into `found`."""
+    def capturing(self, into: list[LayerCall]) -> Iterator[None]:
+        """While active, a run puts its computations into `into`."""
         stored = {id(tensor) for tensor in (*self._model.parameters(), *self._model.buffers())}
-        runs = _Runs(self._model, self._start)
+        runs = _ModelRuns(self._model, self._start)
 
         def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
             if not runs.depth or function in self.alignment.passing:
@@ -151,43 +151,23 @@ class CallInstrumentation:
             aligned = self.alignment.calls[self._place] if self._place < len(self.alignment.calls) else None
             self._place += 1
             if aligned is not None and aligned.function == function and aligned.row not in (None, UNATTRIBUTED):
-                kept = copied((arguments, keywords), stored)
-                found.append(LayerCall(aligned.row or 0, function, *kept))
+                copies = copied((arguments, keywords), stored)
+                into.append(LayerCall(aligned.row or 0, function, *copies))
             return function(*arguments, **keywords)
 
-        with runs.following(), listening(handle, self.below):
+        with runs.following(), intercepted_calls(handle, self.below):
             yield
 
     def _start(self) -> None:
-        """Begin the plan anew."""
         self._place, self._is_lost = 0, False
         self._before.clear()
 
     def _finish(self) -> None:
-        """A run that ends before its plan does has not followed it either."""
         if not self._is_lost and any(aligned.row is not None for aligned in self.alignment.calls[self._place :]):
             self.diverged += 1
 
 
-def _observed(
-    observer: Observer,
-    row: int,
-    call: int,
-    function: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
-) -> Any:
-    """Run a call between two marks."""
-    observer.enter(row, call)
-    try:
-        made = function(*arguments, **keywords)
-    finally:
-        observer.leave(row, call)
-    observer.returned(row, made)
-    return made
-
-
-class _Runs:
+class _ModelRuns:
     """Follows the runs of a model: `depth` is 0 outside, and above 1 where a model calls itself."""
 
     def __init__(self, model: nn.Module, start: Callable[[], None], finish: Callable[[], None] | None = None) -> None:
@@ -218,26 +198,26 @@ class _Runs:
             after.remove()
 
 
-def align_run(model: nn.Module, run: Callable[[], Any], heard: Sequence[CallRecord]) -> tuple[CallAlignment, bool]:
-    """Run a model once and hold its calls against the trace; returns the plan, and whether to look below Python."""
-    below = any(call.below for call in heard)
+def align_run(model: nn.Module, run: Callable[[], Any], trace: Sequence[CallRecord]) -> tuple[CallAlignment, bool]:
+    """Run a model once and align its calls with the trace; returns whether to look below Python, too."""
+    below = any(call.below for call in trace)
     events: list[Event] = []
     stack = ModuleStack(modules_of(model))
-    runs = _Runs(model, events.clear)
+    runs = _ModelRuns(model, events.clear)
     no_results: tuple[Tensor, ...] = ()
 
     def handle(function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         path, results = stack.current.path, no_results
         name = function_name(function)
         try:
-            made = function(*arguments, **keywords)
-            results = results_of(name, arguments, made)
+            result = function(*arguments, **keywords)
+            results = results_of(name, arguments, result)
         finally:
             # A call that fails is an event too: the model may go on without it.
             if runs.depth:
                 events.append(Event(function, name, path, tuple(map(shape_of, results)) if results else None))
-        return made
+        return result
 
-    with runs.following(), stack.following(), listening(handle, below):
+    with runs.following(), stack.following(), intercepted_calls(handle, below):
         run()
-    return align_calls(events, heard), below
+    return align_calls(events, trace), below

@@ -28,7 +28,7 @@ from cnnstat.profile.torch_settings import fused_attention, has_fused_attention
 
 
 def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
-    """Return the times of a subject; `clock` tells nanoseconds, by default once the device has done its work.
+    """Return the times of a model; `clock` tells nanoseconds, by default once the device has done its work.
 
     Plain and instrumented runs take turns, so that what slows the machine down slows both. What the marks cost is
     measured before and taken off. After Ctrl-C the complete rounds are returned.
@@ -45,8 +45,8 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
             is_enough = until_steady(options.samples, runs.plain_times)
             done, complete = interleave(ways, is_enough, progress, "measuring", options.samples)
         isolated = _isolated(model, options, progress, clock) if complete else IsolatedTimes()
-    found = runs.measurement(done, complete and isolated.complete, isolated, options)
-    return replace(found, notes=(*found.notes, *_written(runs.watch, model, options.trace)))
+    measurement = runs.measurement(done, complete and isolated.complete, isolated, options)
+    return replace(measurement, notes=(*measurement.notes, *_written(runs.watch, model, options.trace)))
 
 
 def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
@@ -62,7 +62,6 @@ def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -
 
 
 def _nothing(run: Callable[[], None]) -> float:
-    """Run something whose time is not asked for."""
     run()
     return 0.0
 
@@ -199,8 +198,8 @@ class _Runs:
             return False
         for times in (self.plain_times, self.followed_times, self.ordinary_times):
             times[:] = [times[place] for place in inlier_places(times)]
-        kept = inlier_places([each.span for each in self.passes])
-        self.passes[:] = [self.passes[place] for place in kept]
+        inliers = inlier_places([each.span for each in self.passes])
+        self.passes[:] = [self.passes[place] for place in inliers]
         return True
 
     def measurement(self, done: int, complete: bool, isolated: IsolatedTimes, options: Options) -> Measurement:
@@ -209,7 +208,7 @@ class _Runs:
             raise CnnstatError("the model takes another path in every run: its layers cannot be told apart")
         is_busy = self._keep(done)
         following = self._following()
-        found = [
+        breakdowns = [
             break_down(
                 watch.laps,
                 watch.backward_laps,
@@ -222,42 +221,42 @@ class _Runs:
         ]
         ordinary = self.ordinary_times or self.plain_times
         return Measurement(
-            rows=self._rows(found, isolated),
+            rows=self._rows(breakdowns, isolated),
             whole=Whole(plain=summarize(self.plain_times), eager=summarize(ordinary)),
-            idle=median(each.idle for each in found),
-            unattributed=median(each.unattributed for each in found),
+            idle=median(each.idle for each in breakdowns),
+            unattributed=median(each.unattributed for each in breakdowns),
             complete=complete,
-            notes=(*self._busy(is_busy, done), *self._notes(found, done, options), *isolated.notes),
+            notes=(*self._busy(is_busy, done), *self._notes(breakdowns, done, options), *isolated.notes),
         )
 
-    def _rows(self, found: list[Breakdown], isolated: IsolatedTimes) -> dict[int, RowTimes]:
+    def _rows(self, breakdowns: list[Breakdown], isolated: IsolatedTimes) -> dict[int, RowTimes]:
         """Return the times of each row that ran."""
         counts = self.model.instrumentation.counts
         return {
             row: RowTimes(
-                forward=tuple(each.forward.get(row, 0.0) for each in found),
-                backward=tuple(each.backward.get(row, 0.0) for each in found) if self.model.backward else None,
+                forward=tuple(each.forward.get(row, 0.0) for each in breakdowns),
+                backward=tuple(each.backward.get(row, 0.0) for each in breakdowns) if self.model.backward else None,
                 warm=isolated.warm.get(row),
                 cold=isolated.cold.get(row),
                 calls=counts.get(row, 0),
             )
-            for row in sorted({row for each in found for row in (*each.forward, *each.backward)})
+            for row in sorted({row for each in breakdowns for row in (*each.forward, *each.backward)})
         }
 
     def _busy(self, is_busy: bool, done: int) -> list[str]:
         """Return that the machine was busy, where it was."""
         notes = []
         if is_busy:
-            kept = len(self.plain_times)
-            notes.append(f"this machine was busy: times are of the {kept:,} least disturbed of {done:,} runs")
+            count = len(self.plain_times)
+            notes.append(f"this machine was busy: times are of the {count:,} least disturbed of {done:,} runs")
         share = self.computed / (self.lasted or 1)
         if self.model.device.type == "cpu" and share < WAITING:
             notes.append(f"for {100 * (1 - share):.0f} % of the runs' time this process waited while others computed")
         return notes
 
-    def _notes(self, found: list[Breakdown], done: int, options: Options) -> list[str]:
+    def _notes(self, breakdowns: list[Breakdown], done: int, options: Options) -> list[str]:
         """Return what a reader must know of the measurement."""
-        cost = median(each.instrumentation for each in found)
+        cost = median(each.instrumentation for each in breakdowns)
         notes = [f"instrumented runs are {cost * 1e6:,.0f} µs slower by their marks, which is taken off"]
         if options.energy:
             notes.append("energy is not measured: only NVIDIA GPUs tell it")

@@ -87,7 +87,7 @@ _CACHE_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def last_level_cache_bytes(folder: Path = _CACHE_FOLDER) -> int:
-    """Return the bytes of the largest cache of the first core, as Linux tells it."""
+    """Return the bytes of the largest cache of the first core, as Linux reports it."""
     sizes = []
     with contextlib.suppress(OSError, ValueError, KeyError):
         for file in folder.glob("index*/size"):
@@ -122,7 +122,6 @@ def environment(graph: Graph, options: Options, device: torch.device, mode: str)
 
 
 def _text(value: bool) -> str:
-    """Return a setting as text."""
     return "true" if value else "false"
 
 
@@ -135,14 +134,14 @@ def device_name(device: torch.device) -> str:
 
 
 def cpu_name(cpu_info: Path = _CPU_INFO) -> str:
-    """Return the model of the CPU, as Linux tells it, else as Python does."""
+    """Return the model of the CPU, as Linux reports it, else as Python does."""
     try:
         text = cpu_info.read_text(encoding="utf-8", errors="replace")
     except OSError:
         text = ""
-    found = re.search(r"^(?:model name|Model|cpu model|Hardware)\s*:\s*(\S.*)$", text, re.MULTILINE)
-    said = found[1].strip() if found else platform.processor() or platform.machine()
-    return " ".join(said.split()) or "unknown CPU"
+    match = re.search(r"^(?:model name|Model|cpu model|Hardware)\s*:\s*(\S.*)$", text, re.MULTILINE)
+    name = match[1].strip() if match else platform.processor() or platform.machine()
+    return " ".join(name.split()) or "unknown CPU"
 
 
 def _versions(device: torch.device) -> dict[str, str]:

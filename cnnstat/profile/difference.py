@@ -114,7 +114,6 @@ def total(layer: LayerTime) -> Samples:
 
 
 def _conditions(before: Profile, after: Profile) -> Iterator[tuple[str, str, str]]:
-    """Yield what differs about how the two were measured."""
     old, new = conditions(before), conditions(after)
     for key in dict.fromkeys((*ORDER, *old, *new)):
         if old.get(key, "none") != new.get(key, "none"):

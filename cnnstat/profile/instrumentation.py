@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cnnstat.ir.graph import Edge
 from cnnstat.pytorch.modules.network import Network, tensors_in
@@ -22,7 +22,7 @@ UNATTRIBUTED = -1
 
 
 class Observer:
-    """Told of every op call of a marked run; measures nothing itself.
+    """Is informed of every op call of an observed run; measures nothing itself.
 
     row: index of the node in the graph, or UNATTRIBUTED; call: how often the row was called before in this run.
     """
@@ -34,7 +34,7 @@ class Observer:
         """It has ended, with or without an error."""
 
     def returned(self, row: int, result: Any) -> None:
-        """What it returned; told after `leave`."""
+        """What it returned; comes after `leave`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,13 +69,31 @@ class Instrumentation(Protocol):
 
     @property
     def passed_over(self) -> int:
-        """Calls that belong to no row and are not told of."""
+        """Calls that belong to no row and are not observed."""
 
     def observing(self, observer: Observer) -> AbstractContextManager[None]:
-        """While active, every run of the model tells the observer."""
+        """While active, the observer is informed in every run of the model."""
 
-    def capturing(self, found: list[LayerCall]) -> AbstractContextManager[None]:
+    def capturing(self, into: list[LayerCall]) -> AbstractContextManager[None]:
         """While active, a run of the model puts its computations there."""
+
+
+def observed(
+    observer: Observer,
+    row: int,
+    call: int,
+    function: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: Mapping[str, Any] = {},  # read only
+) -> Any:
+    """Run a computation of a row while an observer is informed of it."""
+    observer.enter(row, call)
+    try:
+        result = function(*arguments, **keywords)
+    finally:
+        observer.leave(row, call)
+    observer.returned(row, result)
+    return result
 
 
 def copied(value: Any, stored: set[int]) -> Any:
@@ -92,7 +110,7 @@ def copied(value: Any, stored: set[int]) -> Any:
 
 
 class NetworkInstrumentation:
-    """Runs the steps of a network, and tells an observer where there is one.
+    """Runs the steps of a network, and informs an observer where there is one.
 
     The network finds its modules once instead of in every run, so that a plain run is as fast as it can be.
     """
@@ -116,10 +134,10 @@ class NetworkInstrumentation:
             arguments = [alive[edge] for edge in reads]
             if self._captured is not None:
                 self._captured.append(LayerCall(row, module, copied(tuple(arguments), set()), {}))
-            made = module(*arguments) if observer is None else _observed(observer, row, module, arguments)
+            result = module(*arguments) if observer is None else observed(observer, row, 0, module, tuple(arguments))
             del arguments
-            alive.update(zip(makes, tensors_in(made)))
-            del made
+            alive.update(zip(makes, tensors_in(result)))
+            del result
             for edge in frees:
                 del alive[edge]
         outputs = tuple(alive[edge] for edge in network._outputs)
@@ -128,7 +146,7 @@ class NetworkInstrumentation:
 
     @contextmanager
     def observing(self, observer: Observer) -> Iterator[None]:
-        """While active, every run tells the observer."""
+        """While active, the observer is informed in every run."""
         self._observer = observer
         try:
             yield
@@ -136,21 +154,10 @@ class NetworkInstrumentation:
             self._observer = None
 
     @contextmanager
-    def capturing(self, found: list[LayerCall]) -> Iterator[None]:
-        """While active, a run puts its computations into `found`."""
-        self._captured = found
+    def capturing(self, into: list[LayerCall]) -> Iterator[None]:
+        """While active, a run puts its computations into `into`."""
+        self._captured = into
         try:
             yield
         finally:
             self._captured = None
-
-
-def _observed(observer: Observer, row: int, module: nn.Module, arguments: list[Tensor]) -> Any:
-    """Call a module between two marks."""
-    observer.enter(row, 0)
-    try:
-        made = module(*arguments)
-    finally:
-        observer.leave(row, 0)
-    observer.returned(row, made)
-    return made

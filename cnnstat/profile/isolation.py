@@ -232,6 +232,5 @@ def _weight_bytes(call: LayerCall) -> int:
 
 
 def _module_of(call: LayerCall) -> nn.Module | None:
-    """Return the module that a call runs, if it is one or a method of one."""
     owner = getattr(call.function, "__self__", call.function)
     return owner if isinstance(owner, nn.Module) else None

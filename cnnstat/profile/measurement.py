@@ -115,7 +115,6 @@ def with_roofline(profile: Profile, roofline: Roofline, note: str) -> Profile:
 
 
 def _of_trace(analysis: Analysis) -> tuple[str, ...]:
-    """Return what a traced graph rests on."""
     return tuple(analysis.graph.about.get("notes_torch", ()))
 
 

@@ -98,7 +98,6 @@ def check_device(device: str) -> None:
 
 
 def _check_range(option: str, number: int, most: int) -> None:
-    """Raise CnnstatError if a number is none that can be meant."""
     if not 1 <= number <= most:
         raise CnnstatError(f"{option} {number}: must be from 1 to {most:,}")
 

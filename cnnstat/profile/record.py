@@ -81,7 +81,6 @@ def to_json(profile: Profile) -> dict[str, Any]:
 
 
 def _samples(samples: Samples | None) -> dict[str, Any] | None:
-    """Return repeated measurements."""
     if samples is None:
         return None
     return {"median": samples.median, "lower": samples.lower, "upper": samples.upper, "count": samples.count}
@@ -127,27 +126,27 @@ def read_profile(path: Path) -> Profile:
 REMEDY = "`cnnstat profile SOURCE --format json --output FILE`"
 
 
-def parse_profile(text: str, shown: str) -> Profile:
+def parse_profile(text: str, label: str) -> Profile:
     """Return the profile in a JSON text, which messages call `shown`; raises CnnstatError if it holds none."""
     try:
-        found = json.loads(text)
+        saved = json.loads(text)
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CnnstatError(f"{shown}{place}: not valid JSON; write a profile with {REMEDY}") from None
-    schema = found.get("schema") if isinstance(found, dict) else None
+        raise CnnstatError(f"{label}{place}: not valid JSON; write a profile with {REMEDY}") from None
+    schema = saved.get("schema") if isinstance(saved, dict) else None
     if schema != SCHEMA:
-        said = f"its schema is {str(schema)[:40]}" if schema else "it has no schema"
-        raise CnnstatError(f"{shown}: {said}, this version reads {SCHEMA}; write a profile with {REMEDY}")
+        problem = f"its schema is {str(schema)[:40]}" if schema else "it has no schema"
+        raise CnnstatError(f"{label}: {problem}, this version reads {SCHEMA}; write a profile with {REMEDY}")
     try:
-        return _profile(found)
+        return _profile(saved)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        said = f"{type(error).__name__}: {error}"[:100]
-        raise CnnstatError(f"{shown}: damaged ({said}); write it again with {REMEDY}") from None
+        problem = f"{type(error).__name__}: {error}"[:100]
+        raise CnnstatError(f"{label}: damaged ({problem}); write it again with {REMEDY}") from None
 
 
-def _profile(found: Mapping[str, Any]) -> Profile:
+def _profile(saved: Mapping[str, Any]) -> Profile:
     """Return the profile in JSON values; raises what fits the fault where they are not one."""
-    model, around, best, breakdown = (found[key] for key in ("model", "environment", "ceilings", "identity"))
+    model, around, best, breakdown = (saved[key] for key in ("model", "environment", "ceilings", "identity"))
     environment = Environment(
         device=_device(around["device"]),
         device_name=_text(around["device_name"]),
@@ -168,20 +167,20 @@ def _profile(found: Mapping[str, Any]) -> Profile:
             launch=_number(best["launch"]),
             measured=_text(best["measured"]),
         ),
-        layers=tuple(map(_read_layer, found["layers"])),
-        whole=_read_whole(found["whole"]),
+        layers=tuple(map(_read_layer, saved["layers"])),
+        whole=_read_whole(saved["whole"]),
         time_breakdown=TimeBreakdown(
             whole=_number(breakdown["whole"]),
             layers=_number(breakdown["layers"]),
             idle=_number(breakdown["gaps"]),
             unattributed=_number(breakdown["unattributed"]),
         ),
-        peak_bytes=_optional(_whole, found["peak_bytes"]),
-        predicted_peak_bytes=_optional(_whole, found["predicted_peak_bytes"]),
-        joules=_optional(_number, found["joules"]),
-        lost_kernels=_whole(found["lost_kernels"]),
-        complete=_flag(found["complete"]),
-        notes=tuple(map(_text, found["notes"])),
+        peak_bytes=_optional(_whole, saved["peak_bytes"]),
+        predicted_peak_bytes=_optional(_whole, saved["predicted_peak_bytes"]),
+        joules=_optional(_number, saved["joules"]),
+        lost_kernels=_whole(saved["lost_kernels"]),
+        complete=_flag(saved["complete"]),
+        notes=tuple(map(_text, saved["notes"])),
     )
 
 
@@ -217,7 +216,6 @@ def _read_layer(entry: Mapping[str, Any]) -> LayerTime:
 
 
 def _read_samples(entry: Mapping[str, Any]) -> Samples:
-    """Return repeated measurements."""
     return Samples(_number(entry["median"]), _number(entry["lower"]), _number(entry["upper"]), _whole(entry["count"]))
 
 
@@ -227,58 +225,49 @@ def _optional(read: Callable[[Any], Value], value: Any) -> Value | None:
 
 
 def _number(value: Any) -> float:
-    """Return a finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise ValueError(f"{str(value)[:40]} is no number")
     return float(value)
 
 
 def _positive(value: Any) -> float:
-    """Return a number above 0, by which others can be divided."""
     if _number(value) <= 0:
         raise ValueError(f"{value} is not above 0")
     return float(value)
 
 
 def _whole(value: Any) -> int:
-    """Return an integer."""
     if type(value) is not int:
         raise ValueError(f"{str(value)[:40]} is no integer")
     return value
 
 
 def _flag(value: Any) -> bool:
-    """Return a truth value."""
     if not isinstance(value, bool):
         raise ValueError(f"{str(value)[:40]} is neither true nor false")
     return value
 
 
 def _text(value: Any) -> str:
-    """Return a text."""
     if not isinstance(value, str):
         raise ValueError(f"{str(value)[:40]} is no text")
     return value
 
 
 def _texts(values: Mapping[Any, Any]) -> dict[str, str]:
-    """Return texts by name."""
     return {_text(name): _text(value) for name, value in values.items()}
 
 
 def _device(value: Any) -> str:
-    """Return a device of a known kind."""
     _one_of(_text(value).partition(":")[0], TOLERANCES)
     return str(value)
 
 
 def _bound(value: Any) -> Bound:
-    """Return what sets a floor."""
     return BOUNDS[_one_of(value, BOUNDS)]
 
 
 def _one_of(value: Any, known: Mapping[str, Any]) -> str:
-    """Return one of several words."""
     if value not in known:
         raise ValueError(f"{str(value)[:40]} is none of {', '.join(known)}")
     return str(value)

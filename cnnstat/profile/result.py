@@ -13,11 +13,11 @@ from cnnstat.profile.samples import Samples
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeBreakdown:
-    """whole = layers + gaps + unattributed + drift, in seconds.
+    """whole = layers + idle + unattributed + residual, in seconds.
 
     whole: one run measured without any instrumentation (on CUDA: a replay of the CUDA graph).
     layers: sum of the layers' median times.
-    gaps: time inside the instrumented run in which nothing computed.
+    idle: time inside the instrumented run in which nothing computed.
     unattributed: time of kernels or op calls that belong to no layer.
     """
 
@@ -42,7 +42,7 @@ class TimeBreakdown:
         return self.whole - self.layers - self.idle - self.unattributed
 
     def holds(self, residual: float, unattributed: float) -> bool:
-        """Whether both remainders stay within these shares of the whole, and no gap is negative by more than drift."""
+        """Whether both remainders stay within these shares of the whole; negative idle time counts as residual."""
         is_near = abs(self.residual) <= residual * self.whole and -self.idle <= residual * self.whole
         return is_near and self.unattributed <= unattributed * self.whole
 
@@ -63,7 +63,7 @@ TOLERANCES = {"cuda": Tolerance(0.03, 0.01), "cpu": Tolerance(0.15, 0.15), "mps"
 
 
 ABOVE_ROOFLINE = 1.005
-"""Share of the floor from which a layer is said to beat it."""
+"""Share of the bound from which a layer counts as above the roofline."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ class Environment:
     versions: of cnnstat, python, torch, cuda, cudnn, driver: those there are.
     threads: of PyTorch's CPU ops; None on a GPU.
     settings: dtype, batch, tf32, channels_last, backward, mode, as strings.
-    clocks: MHz of the GPU's SM and memory before and after, where NVML tells; power limit in W.
+    clocks: MHz of the GPU's SM and memory before and after, where NVML reports them; power limit in W.
     """
 
     device: str
@@ -98,7 +98,7 @@ class LayerTime:
     forward, backward: seconds of all its calls in one pass; backward is None where only the forward pass ran.
     kernels: GPU kernels launched in one pass; None on a CPU.
     moved: bytes of inputs, weights and outputs, each once.
-    floor, bound: least seconds by this machine's ceilings, and which ceiling it is, for the forward pass; 0 and None
+    bound_seconds, bound: least seconds by this machine's roofline, and what sets them, of the forward pass; 0 and None
         for what neither moves nor computes anything, such as a view.
     warm, cold: seconds of the layer alone (`--isolate`) with inputs in the cache and not.
     """
@@ -146,7 +146,7 @@ class LayerTime:
 
     @property
     def share_of_bound(self) -> float:
-        """Floor divided by time: 1 is as fast as the ceilings allow, above 1 beats them (cache, Winograd, FFT)."""
+        """Bound divided by time: 1 is as fast as the roofline allows, above 1 is faster (cache, Winograd, FFT)."""
         return self.bound_seconds / self.forward.median if self.forward.median else 0.0
 
 
@@ -154,7 +154,7 @@ class LayerTime:
 class Whole:
     """The model as a whole, uninstrumented; seconds of one pass.
 
-    plain: what the identity explains: CUDA-graph replay, or on a CPU the plain run.
+    plain: what the time breakdown explains: CUDA-graph replay, or on a CPU the plain run.
     eager: wall time of an ordinary call; enqueue: time the CPU needs to launch it (CUDA only).
     replayed: whether `plain` is a CUDA-graph replay (False where the model cannot be captured).
     """
@@ -209,7 +209,7 @@ class Profile(Displayed):
 
     @property
     def tolerance(self) -> Tolerance:
-        """The stated limits on the remainders of the identity on this kind of device."""
+        """The stated limits on the remainders of the time breakdown on this kind of device."""
         return TOLERANCES[self.environment.kind]
 
     @property

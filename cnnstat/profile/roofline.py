@@ -51,7 +51,7 @@ FOLDER_VARIABLE = "CNNSTAT_CACHE"
 
 
 def cache_file() -> Path:
-    """Return where ceilings are kept: `ceilings.json` in $CNNSTAT_CACHE, else in the platform's folder for caches."""
+    """Return where rooflines are kept: `ceilings.json` in $CNNSTAT_CACHE, else in the platform's folder for caches."""
     return _folder() / "ceilings.json"
 
 
@@ -66,8 +66,8 @@ def _folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "cnnstat" / "Cache"
     # The specification has relative paths ignored (XDG Base Directory, version 0.8).
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(given) if Path(given).is_absolute() else home / ".cache") / "cnnstat"
+    xdg_folder = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(xdg_folder) if Path(xdg_folder).is_absolute() else home / ".cache") / "cnnstat"
 
 
 def read_roofline(key: Mapping[str, str]) -> Roofline | None:
@@ -118,16 +118,16 @@ def _entries() -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def _roofline(found: Any) -> Roofline | None:
-    """Return ceilings as they were written; None where a figure is missing or cannot be."""
-    if not isinstance(found, dict):
+def _roofline(entry: Any) -> Roofline | None:
+    """Return a roofline as it was written; None where a figure is missing or cannot be."""
+    if not isinstance(entry, dict):
         return None
-    rates = [found.get(name) for name in ("flops", "bandwidth", "launch")]
+    rates = [entry.get(name) for name in ("flops", "bandwidth", "launch")]
     sound = [float(rate) for rate in rates if isinstance(rate, (int, float)) and 0 < rate < 1e30]
     if len(sound) < len(rates):
         return None
     flops, bandwidth, launch = sound
-    return Roofline(flops=flops, bandwidth=bandwidth, launch=launch, measured=str(found.get("measured", "")))
+    return Roofline(flops=flops, bandwidth=bandwidth, launch=launch, measured=str(entry.get("measured", "")))
 
 
 def _replace(path: Path, text: str) -> None:

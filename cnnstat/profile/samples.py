@@ -49,8 +49,8 @@ def has_outliers(times: Sequence[float]) -> bool:
     """Whether runs that do the same take times that lie far apart, or most take far longer than the quickest."""
     if len(times) <= LEAST:
         return False
-    found = summarize(times)
-    return found.spread > NOISY * found.median or found.median > NEAR * min(times)
+    samples = summarize(times)
+    return samples.spread > NOISY * samples.median or samples.median > NEAR * min(times)
 
 
 def inlier_places(times: Sequence[float]) -> list[int]:

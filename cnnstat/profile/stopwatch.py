@@ -103,13 +103,12 @@ class BackwardStopwatch(Stopwatch):
         self._known.clear()
 
     def _begin_step(self, gradients: Any) -> None:
-        """Note the time."""
         self._step_begin = self._clock()
 
     def _ender(self, row: int) -> Callable[[Any, Any], None]:
         """Return what notes the time when a step of a row has ended."""
 
-        def end(made: Any, given: Any) -> None:
+        def end(inputs_gradient: Any, outputs_gradient: Any) -> None:
             self.backward_laps.append(Lap(row, self._step_begin, self._clock()))
 
         return end

@@ -18,7 +18,7 @@ from cnnstat.pytorch.runnable import Runnable
 
 
 def prepare_traced(runnable: Runnable, options: Options, device: torch.device) -> RunnableModel:
-    """Return a subject of a PyTorch model, after a first run that is held against the trace."""
+    """Return a model of a PyTorch model, after a first run that is held against the trace."""
     notes: list[str] = []
     name = runnable.graph.name
     alignment, below = _aligned_run(runnable, options, device)

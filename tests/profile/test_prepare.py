@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import CPU, model_of  # noqa: E402
+from cpu_models import CPU, model_of  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import model_of  # noqa: E402
+from cpu_models import model_of  # noqa: E402
 from residual import residual  # noqa: E402
 from torch import nn  # noqa: E402
 

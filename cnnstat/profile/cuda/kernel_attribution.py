@@ -17,9 +17,9 @@ from cnnstat.profile.cuda.replay_alignment import Match, match
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """span = sum of busy + gaps, in whole nanoseconds.
+    """span = sum of busy + idle, in whole nanoseconds.
 
-    busy: of each kernel, in the order in which they were given; gaps: time in which no kernel ran.
+    busy: of each kernel, in the order in which they were given; idle: time in which no kernel ran.
     span: from the start of the first kernel to the end of the last.
     """
 
@@ -77,7 +77,7 @@ class Pass:
     """One pass, in nanoseconds.
 
     pieces: its kernels in order of their launch.
-    forward, backward: by row; unattributed: of kernels that belong to no row; gaps: time in which nothing ran.
+    forward, backward: by row; unattributed: of kernels that belong to no row; idle: time in which nothing ran.
     """
 
     pieces: tuple[Piece, ...]
@@ -113,7 +113,7 @@ def attribute(trace: Trace) -> Attribution:
     pass_ranges = [step for step in trace.pass_ranges if step.kind == "eager"]
     launched = _launches_of(pass_ranges, trace.launches)
     calls = _calls(trace, pass_ranges)
-    found = []
+    recorded = []
     lost = 0
     for launches in launched:
         missing = sum(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
@@ -123,12 +123,12 @@ def attribute(trace: Trace) -> Attribution:
             for kernel in work.get(launch.correlation, ())
         )
         lost += missing
-        found.append(None if missing or _is_misdated(launches, work) else pieces)
-    kept, missing = _of_usual_length(found)
+        recorded.append(None if missing or _is_misdated(launches, work) else pieces)
+    whole, missing = _of_usual_length(recorded)
     return Attribution(
-        passes=tuple(map(_divide, kept)),
-        recorded=len(found),
-        rejected=len(found) - len(kept),
+        passes=tuple(map(_divide, whole)),
+        recorded=len(recorded),
+        rejected=len(recorded) - len(whole),
         lost=lost + missing,
         calls=calls,
     )
@@ -143,14 +143,14 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     """
     work = _by_correlation(trace.kernels)
     pass_ranges = [step for step in trace.pass_ranges if step.kind == "replay"]
-    found = [_replayed(launches, work) for launches in _launches_of(pass_ranges, trace.launches)]
-    kept, lost = _of_usual_length(found)
-    lost += sum(len(kept[0] if kept else ordinary.pieces * passes) for pieces in found if pieces is None)
+    recorded = [_replayed(launches, work) for launches in _launches_of(pass_ranges, trace.launches)]
+    whole, lost = _of_usual_length(recorded)
+    lost += sum(len(whole[0] if whole else ordinary.pieces * passes) for pieces in recorded if pieces is None)
     reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
     matches: dict[tuple[Signature, ...], Match] = {}
     graphs = {launch.correlation for launch in trace.launches if launch.kind == "graph"}
     divided = []
-    for pieces in kept:
+    for pieces in whole:
         inside = [piece.kernel for piece in pieces if piece.kernel.correlation in graphs]
         beside = tuple(piece for piece in pieces if piece.kernel.correlation not in graphs)
         for kernels, until in _passes_in(inside, passes):
@@ -161,11 +161,11 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
             beside = ()
     return Attribution(
         passes=tuple(divided),
-        recorded=len(found),
-        rejected=len(found) - (len(kept) if divided else 0),
+        recorded=len(recorded),
+        rejected=len(recorded) - (len(whole) if divided else 0),
         lost=lost,
         calls=calls,
-        match=max(matches.values(), key=lambda found: found.unmatched, default=None),
+        match=max(matches.values(), key=lambda recorded: recorded.unmatched, default=None),
     )
 
 
@@ -194,7 +194,6 @@ def _replayed(launches: Sequence[Launch], work: Mapping[int, Sequence[Kernel]]) 
 
 
 def _by_correlation(kernels: Iterable[Kernel]) -> dict[int, list[Kernel]]:
-    """Return what each launch made run."""
     work: dict[int, list[Kernel]] = {}
     for kernel in kernels:
         work.setdefault(kernel.correlation, []).append(kernel)
@@ -204,12 +203,12 @@ def _by_correlation(kernels: Iterable[Kernel]) -> dict[int, list[Kernel]]:
 def _launches_of(pass_ranges: Sequence[PassRange], launches: Iterable[Launch]) -> list[list[Launch]]:
     """Return the launches of each pass, on whatever thread, in order of time."""
     starts = [step.start for step in pass_ranges]
-    found: list[list[Launch]] = [[] for _ in pass_ranges]
+    by_range: list[list[Launch]] = [[] for _ in pass_ranges]
     for launch in launches:
         place = bisect_right(starts, launch.start) - 1
         if place >= 0 and launch.start <= pass_ranges[place].end:
-            found[place].append(launch)
-    return found
+            by_range[place].append(launch)
+    return by_range
 
 
 def _calls(trace: Trace, pass_ranges: Sequence[PassRange]) -> dict[int, int]:
@@ -235,13 +234,12 @@ def _is_misdated(launches: Iterable[Launch], work: Mapping[int, Sequence[Kernel]
 
 def _in_order(kernels: Sequence[Kernel]) -> list[Kernel]:
     """Return the kernels of a graph in order of capture: that of its nodes, or of the starts where no node is told."""
-    told = len({kernel.node for kernel in kernels}) == len(kernels) and all(kernel.node for kernel in kernels)
-    return sorted(kernels, key=lambda kernel: (kernel.node if told else kernel.start, kernel.start))
+    has_nodes = len({kernel.node for kernel in kernels}) == len(kernels) and all(kernel.node for kernel in kernels)
+    return sorted(kernels, key=lambda kernel: (kernel.node if has_nodes else kernel.start, kernel.start))
 
 
-def _of_usual_length(found: Iterable[tuple[Piece, ...] | None]) -> tuple[list[tuple[Piece, ...]], int]:
-    """Return the passes that have the most usual number of kernels (the larger of two), and how many others lack."""
-    whole = [pieces for pieces in found if pieces]
+def _of_usual_length(recorded: Iterable[tuple[Piece, ...] | None]) -> tuple[list[tuple[Piece, ...]], int]:
+    whole = [pieces for pieces in recorded if pieces]
     counts = Counter(map(len, whole))
     usual = max(counts, key=lambda length: (counts[length], length), default=0)
     return [pieces for pieces in whole if len(pieces) == usual], sum(max(0, usual - len(pieces)) for pieces in whole)

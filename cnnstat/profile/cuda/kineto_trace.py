@@ -129,8 +129,8 @@ def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:
         record = _record(event) if event.get("ph") == "X" else None
         if record is not None:
             records[type(record)].append(record)
-    for found in records.values():
-        found.sort(key=lambda record: (record.start, -record.end))
+    for of_kind in records.values():
+        of_kind.sort(key=lambda record: (record.start, -record.end))
     return Trace(
         kernels=tuple(records[Kernel]),
         launches=_distinct(records[Launch], {kernel.correlation for kernel in records[Kernel]}),
@@ -174,8 +174,8 @@ def _shape(arguments: Mapping[str, Any]) -> tuple[int, ...]:
 
 
 def _launch(event: Mapping[str, Any]) -> Launch | None:
-    found = _LAUNCH.match(str(event["name"]))
-    kind = found and next((kind for kind in ("graph", "kernel", "memory") if found[kind]), None)
+    match = _LAUNCH.match(str(event["name"]))
+    kind = match and next((kind for kind in ("graph", "kernel", "memory") if match[kind]), None)
     arguments = event.get("args", {})
     if not kind or "correlation" not in arguments:
         return None
@@ -209,17 +209,17 @@ def _range(event: Mapping[str, Any]) -> LayerRange | PassRange | None:
     """Return the mark or step that an annotation of the program's is, if it is one of ours."""
     name, thread = str(event["name"]), int(event.get("tid", 0))
     start, end = _interval(event)
-    if found := _LAYER_RANGE.fullmatch(name):
-        return LayerRange(row=int(found[1]), call=int(found[2]), start=start, end=end, thread=thread)
-    if found := _PASS_RANGE.fullmatch(name):
-        return PassRange(kind=found[1], index=int(found[2]), start=start, end=end, thread=thread)
+    if match := _LAYER_RANGE.fullmatch(name):
+        return LayerRange(row=int(match[1]), call=int(match[2]), start=start, end=end, thread=thread)
+    if match := _PASS_RANGE.fullmatch(name):
+        return PassRange(kind=match[1], index=int(match[2]), start=start, end=end, thread=thread)
     return None
 
 
 def read_layer_range(name: str) -> int | None:
     """Return the row that the name of a mark says; None for any other name."""
-    found = _LAYER_RANGE.fullmatch(name)
-    return int(found[1]) if found else None
+    match = _LAYER_RANGE.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def _interval(event: Mapping[str, Any]) -> tuple[int, int]:
@@ -243,18 +243,18 @@ def _distinct(launches: Iterable[Launch], working: Container[int]) -> tuple[Laun
 
     The two share a correlation, or only one of them has that of the kernel; working: the kernels' correlations.
     """
-    found: dict[int, Launch] = {}
+    distinct: dict[int, Launch] = {}
     outer: dict[int, Launch] = {}
     for launch in launches:
         around = outer.get(launch.thread)
-        if launch.correlation in found:
+        if launch.correlation in distinct:
             continue
         if launch.kind == "kernel" and around is not None and launch.end <= around.end:
             if launch.correlation not in working:
                 continue
             if around.correlation not in working:
-                found.pop(around.correlation, None)
+                distinct.pop(around.correlation, None)
         elif launch.kind == "kernel":
             outer[launch.thread] = launch
-        found[launch.correlation] = launch
-    return tuple(found.values())
+        distinct[launch.correlation] = launch
+    return tuple(distinct.values())

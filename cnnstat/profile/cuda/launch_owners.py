@@ -36,7 +36,9 @@ class LaunchOwners:
     """Tells the row of every launch of one trace."""
 
     def __init__(self, trace: Trace) -> None:
-        self._operations = {found.external_id: found for found in trace.operations if found.external_id is not None}
+        self._operations = {
+            operation.external_id: operation for operation in trace.operations if operation.external_id is not None
+        }
         self._timelines = _timelines(trace)
 
     def owner(self, launch: Launch) -> Owner | None:
@@ -50,13 +52,12 @@ class LaunchOwners:
         """Return the op that a launch names, if it can be that one."""
         if launch.operation is None or launch.operation == launch.correlation:
             return None
-        found = self._operations.get(launch.operation)
-        if found is None or not found.start - _SKEW <= launch.start <= found.end + _SKEW:
+        operation = self._operations.get(launch.operation)
+        if operation is None or not operation.start - _SKEW <= launch.start <= operation.end + _SKEW:
             return None
-        return found
+        return operation
 
     def _at(self, thread: int, time: int) -> Owner | None:
-        """Return the owner of a moment of a thread."""
         timeline = self._timelines.get(thread)
         return timeline.at(time) if timeline else None
 
@@ -119,19 +120,19 @@ def _cuts(ranges: Iterable[_Range], makers: dict[int, int]) -> list[tuple[int, O
             # A child that two clocks let outlive its parent must not make time run backwards.
             cuts.append((max(end, cuts[-1][0]), open_ranges[-1][1] if open_ranges else None))
 
-    for found in sorted(ranges, key=lambda found: (found.start, -found.end)):
-        close(found.start)
+    for each in sorted(ranges, key=lambda each: (each.start, -each.end)):
+        close(each.start)
         inside = bool(open_ranges) and open_ranges[-1][2]
-        backward = inside or found.row is None
-        if found.row is not None:
-            owner = Owner(found.row, backward) if found.row >= 0 else None
-        elif found.accumulates:
+        backward = inside or each.row is None
+        if each.row is not None:
+            owner = Owner(each.row, backward) if each.row >= 0 else None
+        elif each.accumulates:
             # The engine runs it right after the node whose gradient it adds, so that it is that one's.
             owner = latest
         else:
-            row = makers.get(found.sequence) if found.sequence is not None else None
+            row = makers.get(each.sequence) if each.sequence is not None else None
             latest = owner = None if row is None else Owner(row, True)
-        open_ranges.append((found.end, owner, backward))
-        cuts.append((found.start, owner))
+        open_ranges.append((each.end, owner, backward))
+        cuts.append((each.start, owner))
     close(max((end for end, _, _ in open_ranges), default=0))
     return cuts

@@ -24,7 +24,7 @@ from cnnstat.profile.cuda.gpu import (
 )
 from cnnstat.profile.cuda.kineto_trace import read_layer_range
 from cnnstat.profile.cuda.nvml import joules_per_run
-from cnnstat.profile.cuda.profiler_session import Traced, kernels_of, traced
+from cnnstat.profile.cuda.profiler_session import ProfiledPasses, kernels_of, profile_passes
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
@@ -46,7 +46,7 @@ _SHOWN = 2
 
 
 def measure_cuda(model: RunnableModel, options: Options, progress: Progress) -> Measurement:
-    """Return the times of a subject that lies on a GPU; changes of PyTorch's switches are undone.
+    """Return the times of a model that lies on a GPU; changes of PyTorch's switches are undone.
 
     Raises CnnstatError where memory runs out, the GPU fails, or the profiler loses kernels of every pass.
     Once a round is complete, an interrupt ends the measurement early; before that it is raised.
@@ -58,12 +58,12 @@ def measure_cuda(model: RunnableModel, options: Options, progress: Progress) -> 
 
 
 def measure_on(gpu: Gpu, model: RunnableModel, options: Options, progress: Progress) -> Measurement:
-    """Return the times of a subject on a GPU that is ready, see `measure_cuda`."""
+    """Return the times of a model on a GPU that is ready, see `measure_cuda`."""
     return _Measuring(gpu, model, options, progress).measurement()
 
 
 def one_pass(model: RunnableModel) -> Run:
-    """Return one pass of a subject: forward, and backward where it is asked for, on gradients that are new."""
+    """Return one pass of a model: forward, and backward where it is asked for, on gradients that are new."""
     if not model.backward:
         return model.run
 
@@ -106,20 +106,20 @@ class _Measuring:
         joules = self._joules(graph or Graph(run, 1), whole)
         passes = self.options.samples if self.complete else min(_AFTER_INTERRUPT, self.options.samples)
         self.progress.stage("profiling", 1)
-        found = traced(gpu, self.model, run, graph, passes)
+        profiled = profile_passes(gpu, self.model, run, graph, passes)
         self.progress.step()
-        self._write(found)
+        self._write(profiled)
         return Measurement(
-            rows=self._rows(found, isolated),
+            rows=self._rows(profiled, isolated),
             whole=whole,
-            idle=median(one.idle for one in found.passes) / 1e9,
-            unattributed=median(one.unattributed for one in found.passes) / 1e9,
+            idle=median(one.idle for one in profiled.passes) / 1e9,
+            unattributed=median(one.unattributed for one in profiled.passes) / 1e9,
             peak_bytes=peak,
             joules=joules,
             # Passes that lost a kernel are left out, so that none is missing in what is reported.
             lost_kernels=0,
             complete=self.complete,
-            notes=(*self.notes, *found.notes),
+            notes=(*self.notes, *profiled.notes),
             clocks=_clocks(before, after),
         )
 
@@ -184,38 +184,39 @@ class _Measuring:
             return None
         return joules / graph.passes
 
-    def _rows(self, found: Traced, isolated: IsolatedTimes) -> dict[int, RowTimes]:
+    def _rows(self, profiled: ProfiledPasses, isolated: IsolatedTimes) -> dict[int, RowTimes]:
         """Return the times of every row that ran."""
-        kernels = kernels_of(found.passes[0])
-        ran = {row for one in found.passes for row in (*one.forward, *one.backward)}
+        kernels = kernels_of(profiled.passes[0])
+        ran = {row for one in profiled.passes for row in (*one.forward, *one.backward)}
         rows = {}
-        for row in sorted(ran | set(found.attribution.calls)):
+        for row in sorted(ran | set(profiled.attribution.calls)):
             count, names = kernels.get(row, (0, ()))
-            backward = tuple(one.backward.get(row, 0) / 1e9 for one in found.passes)
+            backward = tuple(one.backward.get(row, 0) / 1e9 for one in profiled.passes)
             rows[row] = RowTimes(
-                forward=tuple(one.forward.get(row, 0) / 1e9 for one in found.passes),
+                forward=tuple(one.forward.get(row, 0) / 1e9 for one in profiled.passes),
                 backward=backward if self.model.backward else None,
                 warm=isolated.warm.get(row),
                 cold=isolated.cold.get(row),
-                calls=found.attribution.calls.get(row, 0),
+                calls=profiled.attribution.calls.get(row, 0),
                 kernels=count,
                 kernel_names=names,
             )
         return rows
 
-    def _write(self, found: Traced) -> None:
+    def _write(self, profiled: ProfiledPasses) -> None:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
         if self.options.trace is None:
             return
         names = [node.name for node in self.model.analysis.graph.nodes]
         try:
-            write_trace(self.options.trace, slices_of(found.passes[:_SHOWN], names), _renamed(found.events, names))
+            write_trace(
+                self.options.trace, slices_of(profiled.passes[:_SHOWN], names), _renamed(profiled.events, names)
+            )
         except CnnstatError as error:
             self.notes.append(str(error))
 
 
 def _renamed(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
-    """Return the events with the layers' names on their ranges."""
     layer_ranges = [(event, read_layer_range(str(event.get("name", "")))) for event in events]
     return [event if row is None or row < 0 else {**event, "name": names[row]} for event, row in layer_ranges]
 
@@ -223,6 +224,10 @@ def _renamed(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, A
 def _clocks(before: Mapping[str, float], after: Mapping[str, float]) -> dict[str, float]:
     """Return clocks before and after the rounds, and the power limit."""
     limit = {name: value for name, value in before.items() if name == "power_limit_W"}
-    told = (("before", before), ("after", after))
-    clocks = {f"{name}_{moment}": value for moment, found in told for name, value in found.items() if name not in limit}
+    clocks = {
+        f"{name}_{moment}": value
+        for moment, values in (("before", before), ("after", after))
+        for name, value in values.items()
+        if name not in limit
+    }
     return {**clocks, **limit}

@@ -52,7 +52,6 @@ class Nvml:
         return self._read("nvmlDeviceGetPowerManagementLimit", (), ctypes.c_uint(), 1e-3)
 
     def _read(self, name: str, arguments: tuple[int, ...], value: Any, unit: float) -> float | None:
-        """Return what a function that takes the device writes to its last argument."""
         if self._device is None or not self._call(name, self._device, *arguments, ctypes.byref(value)):
             return None
         return float(value.value) * unit

@@ -33,9 +33,9 @@ class RangeObserver(Observer):
 
     def enter(self, row: int, call: int) -> None:
         """Open a range."""
-        found = self._gpu.range(LAYER_RANGE.format(row=row, call=call))
-        found.__enter__()
-        self._open.append(found)
+        context = self._gpu.range(LAYER_RANGE.format(row=row, call=call))
+        context.__enter__()
+        self._open.append(context)
 
     def leave(self, row: int, call: int) -> None:
         """Close it."""
@@ -43,7 +43,7 @@ class RangeObserver(Observer):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Traced:
+class ProfiledPasses:
     """What a session of the profiler found.
 
     events: the trace as it came; attribution: of the replays, or of ordinary passes where there is no graph.
@@ -60,13 +60,13 @@ class Traced:
 
 
 class Observable(Protocol):
-    """What a session needs of a subject."""
+    """What a session needs of a model."""
 
     def observing(self, observer: Observer) -> AbstractContextManager[None]:
         """While active, every run tells the observer of the rows."""
 
 
-def traced(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> Traced:
+def profile_passes(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> ProfiledPasses:
     """Return the kernels of so many passes by row, fewer where kernels were lost.
 
     run: an ordinary pass; graph: its CUDA graph, if there is one.
@@ -74,9 +74,9 @@ def traced(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: i
     """
     for _ in range(_SESSIONS):
         events = gpu.record(lambda: script(gpu, model, run, graph, passes))
-        found = _read(events, graph, passes)
-        if found is not None:
-            return found
+        result = _read(events, graph, passes)
+        if result is not None:
+            return result
     raise CnnstatError(
         "torch.profiler reported no pass with all of its kernels; run again, let no other profiler (nsys, ncu, DCGM) "
         "use the GPU meanwhile, or use a PyTorch built for another CUDA version (CUPTI of 12.6 to 13.0 loses kernels)"
@@ -98,27 +98,28 @@ def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: i
             graph.replay()
 
 
-def _read(events: list[dict[str, Any]], graph: Graph | None, passes: int) -> Traced | None:
+def _read(events: list[dict[str, Any]], graph: Graph | None, passes: int) -> ProfiledPasses | None:
     """Return what a session found; None where it has no whole pass of a kind that is needed."""
     trace = read_trace(events)
     ordinary = attribute(trace)
     if not ordinary.passes:
         return None
-    found = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes) if graph else ordinary
-    if not found.passes:
+    attribution = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes) if graph else ordinary
+    if not attribution.passes:
         return None
-    kept = replace(found, passes=found.passes[:passes])
-    return Traced(events=events, attribution=kept, notes=tuple(_notes(kept)))
+    wanted = replace(attribution, passes=attribution.passes[:passes])
+    return ProfiledPasses(events=events, attribution=wanted, notes=tuple(_notes(wanted)))
 
 
-def _notes(found: Attribution) -> list[str]:
+def _notes(attribution: Attribution) -> list[str]:
     """Return what a reader must know of how the kernels were found."""
     notes = []
-    if found.rejected:
+    if attribution.rejected:
         notes.append(
-            f"{found.rejected} of {found.recorded} profiled passes left out: the profiler lost {found.lost} kernels"
+            f"{attribution.rejected} of {attribution.recorded} profiled passes left out: "
+            f"the profiler lost {attribution.lost} kernels"
         )
-    match = found.match
+    match = attribution.match
     if match is not None and match.placed:
         notes.append(f"{match.placed} kernels differ between graph and ordinary pass; told by their neighbours' layer")
     if match is not None and match.unmatched:
@@ -126,10 +127,10 @@ def _notes(found: Attribution) -> list[str]:
     return notes
 
 
-def kernels_of(found: Pass) -> Mapping[int, tuple[int, tuple[str, ...]]]:
+def kernels_of(one_pass: Pass) -> Mapping[int, tuple[int, tuple[str, ...]]]:
     """Return for each row how many kernels it ran in a pass, and their names in order, each once."""
     names: dict[int, list[str]] = {}
-    for piece in found.pieces:
+    for piece in one_pass.pieces:
         if piece.owner is not None:
             names.setdefault(piece.owner.row, []).append(piece.kernel.name)
     return {row: (len(listed), tuple(dict.fromkeys(listed))) for row, listed in names.items()}

@@ -171,8 +171,8 @@ class TorchGpu:
 
     def range(self, name: str) -> AbstractContextManager[object]:
         """A range of that name in the trace."""
-        found: AbstractContextManager[object] = torch.profiler.record_function(name)
-        return found
+        context: AbstractContextManager[object] = torch.profiler.record_function(name)
+        return context
 
     def peak_bytes(self, run: Run) -> int:
         """Return the most memory that is allocated at once during a run, over what was before it."""
@@ -197,12 +197,12 @@ class TorchGpu:
 
     def clocks(self) -> Mapping[str, float]:
         """Return `sm_MHz` and `memory_MHz` now, and `power_limit_W`; those that NVML tells."""
-        told = {
+        readings = {
             "sm_MHz": self._nvml.sm_megahertz(),
             "memory_MHz": self._nvml.memory_megahertz(),
             "power_limit_W": self._nvml.power_limit(),
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in readings.items() if value is not None}
 
     def joules(self) -> float | None:
         """Return the energy used since the driver was loaded; None where NVML does not tell."""

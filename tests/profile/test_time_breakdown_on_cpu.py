@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import FakeClock, model_of, timed_subject  # noqa: E402
+from cpu_models import FakeClock, model_of, timed_model  # noqa: E402
 
 from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile import calibration, interleaved, isolation  # noqa: E402
@@ -50,7 +50,7 @@ def test_costs_are_taken_off_and_nothing_is_lost(span):
 def test_layers_take_what_the_clock_says():
     clock = FakeClock()
     times = [5_000, 70_000, 1_000, 300]
-    found = measure_cpu(timed_subject(clock, times, gap=900), Options(samples=4), Silent(), clock)
+    found = measure_cpu(timed_model(clock, times, gap=900), Options(samples=4), Silent(), clock)
     assert [found.rows[row].forward for row in range(4)] == [(pytest.approx(time * 1e-9),) * 4 for time in times]
     assert found.idle == pytest.approx(900e-9)
     assert found.unattributed == 0
@@ -61,7 +61,7 @@ def test_layers_take_what_the_clock_says():
 def test_the_cost_of_reading_the_clock_is_taken_off():
     clock = FakeClock(tick=50)
     times = [5_000, 70_000, 1_000, 300]
-    found = measure_cpu(timed_subject(clock, times), Options(samples=4), Silent(), clock)
+    found = measure_cpu(timed_model(clock, times), Options(samples=4), Silent(), clock)
     layers = sum(row.forward[0] for row in found.rows.values())
     assert layers == pytest.approx(sum(times) * 1e-9, abs=5e-9)
     assert found.whole.plain.median - layers - found.idle == pytest.approx(0, abs=60e-9)
@@ -84,7 +84,7 @@ class Interrupted(Silent):
 
 def test_complete_rounds_survive_an_interrupt():
     clock = FakeClock()
-    found = measure_cpu(timed_subject(clock, [500, 600]), Options(samples=9), Interrupted("measuring", 3), clock)
+    found = measure_cpu(timed_model(clock, [500, 600]), Options(samples=9), Interrupted("measuring", 3), clock)
     assert not found.complete
     assert {len(row.forward) for row in found.rows.values()} == {3}
     assert found.whole.plain.count == 3
@@ -94,12 +94,12 @@ def test_complete_rounds_survive_an_interrupt():
 def test_an_interrupt_before_the_first_round_is_an_interrupt():
     clock = FakeClock()
     with pytest.raises(KeyboardInterrupt):
-        measure_cpu(timed_subject(clock, [500]), Options(samples=9), Interrupted("warm-up", 1), clock)
+        measure_cpu(timed_model(clock, [500]), Options(samples=9), Interrupted("warm-up", 1), clock)
 
 
 def test_an_interrupt_within_a_round_drops_that_round():
     clock = FakeClock()
-    model = timed_subject(clock, [500, 600])
+    model = timed_model(clock, [500, 600])
     runs = 0
 
     def stop(module, inputs):

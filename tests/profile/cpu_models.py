@@ -78,7 +78,7 @@ class Takes(torch.nn.Module):
         return x * 1.0
 
 
-def timed_subject(clock, times, gap=0):
+def timed_model(clock, times, gap=0):
     """A network of layers that take these times, with a gap before each, on a spec's graph of as many layers."""
 
     import cnnstat

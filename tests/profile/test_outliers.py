@@ -4,7 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from cpu_subjects import FakeClock, timed_subject  # noqa: E402
+from cpu_models import FakeClock, timed_model  # noqa: E402
 
 from cnnstat.profile import calibration, interleaved  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
@@ -33,7 +33,7 @@ def test_layers_add_up_where_most_runs_are_interrupted(monkeypatch):
     monkeypatch.setattr(calibration, "ROUNDS", 3)
     clock = FakeClock()
     times = [500_000, 300_000, 700_000, 400_000]
-    model = timed_subject(clock, times)
+    model = timed_model(clock, times)
     runs = 0
 
     def preempt(module, inputs):
