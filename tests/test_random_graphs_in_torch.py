@@ -17,7 +17,7 @@ from cnnstat.ops import lookup, names
 from cnnstat.pytorch.modules import build
 
 torch = pytest.importorskip("torch")
-from module_oracle import (  # noqa: E402  # imports torch
+from oracles.modules import (  # noqa: E402  # imports torch
     kept_by,
     kept_elsewhere,
     layers_of,

@@ -7,7 +7,7 @@ from cnnstat.pytorch.modules import build
 from cnnstat.sources import zoo
 
 torch = pytest.importorskip("torch")
-from module_oracle import kept_by, kept_elsewhere, macs_of, made_by, peak_of, said_of  # noqa: E402  # imports torch
+from oracles.modules import kept_by, kept_elsewhere, macs_of, made_by, peak_of, said_of  # noqa: E402  # imports torch
 
 NAMES = [pytest.param(name, id=name) for name in zoo.names()]
 

@@ -161,7 +161,7 @@ def check_summary(fields, value, positions):
 def gradient_hulls(graph, values, edge, position):
     """For each axis, the first and last input position with a gradient from one output, all weights positive."""
     torch = pytest.importorskip("torch")
-    from torch_interpreter import Interpreter
+    from oracles.interpreter import Interpreter
 
     module = Interpreter(graph, values).double()
     for parameter in module.parameters():

@@ -35,19 +35,13 @@ def images(batch=1):
 def kept_by_torch(graph, values):
     """Bytes of the storages that autograd keeps in training, without parameters and buffers."""
     torch = pytest.importorskip("torch")
-    from torch_interpreter import Interpreter
+    from oracles.interpreter import Interpreter
+    from oracles.saved_tensors import saved_storages
 
     module = Interpreter(graph, values).train()
-    owned = {t.untyped_storage().data_ptr() for t in (*module.parameters(), *module.buffers())}
-    kept = []
     inputs = [torch.rand(source.shape) for source in graph.inputs]
-    hooks = torch.autograd.graph.saved_tensors_hooks(
-        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
-    )
-    with hooks:
-        module(*inputs)
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in kept}
-    return sum(size for pointer, size in storages.items() if pointer not in owned)
+    _, storages = saved_storages(lambda: module(*inputs), (*module.parameters(), *module.buffers()))
+    return sum(storages.values())
 
 
 def residual(builder, stride, in_place):

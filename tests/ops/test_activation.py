@@ -17,10 +17,12 @@ from cnnstat.ops.softmax import GLU, LogSoftmax, Softmax
 torch = pytest.importorskip("torch")
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing, as torch may
-from torch_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
+    between_flat_parts,
+    check_all_arithmetic,
     check_example,
-    check_formulas,
-    family_examples,
+    examples_of,
+    in_inference,
     kept_by_op,
     kept_by_torch,
     support_by_op,
@@ -30,7 +32,7 @@ from torch_oracle import (  # noqa: E402  # imports torch
 
 FILES = ("activation", "rectifier", "softmax")
 NAMES = [name for file in FILES for name in FAMILIES[file]]
-EXAMPLES = family_examples(*FILES)
+EXAMPLES = examples_of(*FILES)
 WITHOUT_TWIN = {
     "BinaryStep": lambda op: lambda x: (x >= 0).to(x.dtype),
     "ScaledTanh": lambda op: lambda x: op.amplitude * torch.tanh(op.slope * x),
@@ -47,15 +49,15 @@ def torch_function(op, inputs):
 def test_examples_are_pytorchs(op, inputs):
     if op.torch:
         check_example(op, inputs)
-    check_formulas(op, inputs)
+    check_all_arithmetic(op, inputs)
 
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
 def test_saved_is_what_autograd_keeps(op, inputs):
     if op.kind == "BinaryStep":
-        assert kept_by_op(op, inputs) == (False, False, 0)
+        assert kept_by_op(op, inputs) == ((), (), 0)
     else:
-        assert kept_by_op(op, inputs) == kept_by_torch(torch_function(op, inputs), inputs[0])
+        assert kept_by_op(op, inputs) == kept_by_torch(torch_function(op, inputs), inputs)
 
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
@@ -71,7 +73,9 @@ def test_window_is_where_the_gradient_is(op, inputs):
         pytest.skip("has no gradient")
     (output,) = op.output(inputs)
     for position in ((0,) * len(output), tuple(size - 1 for size in output)):
-        assert support_by_op(op, inputs, position) == support_by_torch(torch_function(op, inputs), inputs[0], position)
+        assert support_by_op(op, inputs, position) == support_by_torch(
+            in_inference(torch_function(op, inputs)), [between_flat_parts(inputs[0])], position
+        )
 
 
 NUMBERS = st.floats(-3, 3)

@@ -9,7 +9,7 @@ from cnnstat.ops.attention import ScaledDotProductAttention
 from cnnstat.ops.multihead_attention import MultiheadAttention
 
 torch = pytest.importorskip("torch")
-from autograd_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
     check_formulas,
     examples_of,
     kept_by_op,

@@ -15,16 +15,16 @@ from cnnstat.ops.dropout import (
 )
 
 torch = pytest.importorskip("torch")
-from torch_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
+    check_all_arithmetic,
     check_example,
-    check_formulas,
-    family_examples,
+    examples_of,
     kept_by_op,
     kept_by_torch,
     twin,
 )
 
-EXAMPLES = [example for example in family_examples("dropout") if example.values[0].kind != "StochasticDepth"]
+EXAMPLES = [example for example in examples_of("dropout") if example.values[0].kind != "StochasticDepth"]
 MAP = ((2, 6, 5, 4),)
 
 
@@ -53,7 +53,7 @@ def test_training_is_in_place_where_pytorch_overwrites(op, inputs):
 def test_saved_is_what_autograd_keeps(op, inputs):
     is_fused_on_a_gpu = op.kind == "Dropout" and 0 < op.p < 1 and not op.inplace
     module = (lambda x: torch.native_dropout(x, op.p, True)[0]) if is_fused_on_a_gpu else twin(op, inputs).train()
-    assert kept_by_op(op, inputs) == kept_by_torch(module, inputs[0])
+    assert kept_by_op(op, inputs) == kept_by_torch(module, inputs)
 
 
 def test_noise_in_bytes():
@@ -80,12 +80,12 @@ def test_stochastic_depth_is_torchvisions(example):
         pytest.skip("torchvision cannot be imported")
     x = torch.rand(example.inputs[0])
     assert module.eval()(x) is x
-    assert kept_by_op(*example) == kept_by_torch(module.train(), example.inputs[0])
+    assert kept_by_op(*example) == kept_by_torch(module.train(), example.inputs)
 
 
 @pytest.mark.parametrize("example", StochasticDepth.examples(), ids=lambda example: str(example.op))
 def test_stochastic_depth_explains_itself(example):
-    check_formulas(*example)
+    check_all_arithmetic(*example)
     assert example.op.training_storage is (Storage.FRESH if example.op.p else Storage.VIEW)
 
 

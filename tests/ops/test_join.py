@@ -10,20 +10,20 @@ from cnnstat.ops.join import Add, Divide, Maximum, Minimum, Multiply, Subtract, 
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("hypothesis")
-from call_oracle import (  # noqa: E402  # imports torch
+from hypothesis import assume, given, settings  # noqa: E402  # hypothesis may be missing
+from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing
+from oracles.calls import (  # noqa: E402  # imports torch
     assert_explained,
     assert_reads_as_torch,
     build,
     diagonal,
     evaluated,
-    family_examples,
+    examples_of,
     kept_by_op,
     kept_by_torch,
     shapes_by_op,
     shapes_by_torch,
 )
-from hypothesis import assume, given, settings  # noqa: E402  # hypothesis may be missing
-from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing
 
 unhurried = settings(deadline=None)
 CHAINS = (Add, Multiply, Maximum, Minimum)
@@ -32,7 +32,7 @@ IN_PLACE = (Add, Multiply, Subtract, Divide)
 MAP = (1, 64, 56, 56)
 
 
-@pytest.mark.parametrize(("op", "inputs"), family_examples("join", "concat"))
+@pytest.mark.parametrize(("op", "inputs"), examples_of("join", "concat"))
 class TestExamples:
     def test_shapes(self, op, inputs):
         assert shapes_by_torch(op, inputs) == op.output(inputs)

@@ -12,23 +12,23 @@ from cnnstat.ops.slicing import CenterCrop, Chunk, Crop, CropLike, Slice, Split
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("hypothesis")
-from call_oracle import (  # noqa: E402  # imports torch
+from hypothesis import assume, given, settings  # noqa: E402  # hypothesis may be missing
+from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing
+from oracles.calls import (  # noqa: E402  # imports torch
     assert_explained,
     assert_reads_as_torch,
     build,
     diagonal,
-    family_examples,
+    examples_of,
     kept_by_op,
     kept_by_torch,
     shapes_by_op,
     shapes_by_torch,
     shapes_of,
 )
-from hypothesis import assume, given, settings  # noqa: E402  # hypothesis may be missing
-from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing
 
 unhurried = settings(deadline=None)
-EXAMPLES = family_examples("shape", "reorder", "slicing", "reduction")
+EXAMPLES = examples_of("shape", "reorder", "slicing", "reduction")
 IMAGE = ((2, 6, 5, 4),)
 shapes = st.lists(st.integers(1, 5), min_size=1, max_size=5).map(tuple)
 axis = st.integers(-6, 6)

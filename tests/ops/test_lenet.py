@@ -9,7 +9,7 @@ from cnnstat.ir.op import numel
 from cnnstat.ops.lenet import LENET5_TABLE, ConnectionTableConv2d, EuclideanRBF, TrainableSubsampling2d
 
 torch = pytest.importorskip("torch")
-from autograd_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
     check_formulas,
     examples_of,
     kept_by_op,

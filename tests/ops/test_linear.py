@@ -13,7 +13,7 @@ from cnnstat.ops.linear import Bilinear, Linear
 from cnnstat.ops.matmul import MatMul
 
 torch = pytest.importorskip("torch")
-from autograd_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
     check_formulas,
     examples_of,
     kept_by_op,

@@ -12,9 +12,11 @@ from cnnstat.ops.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm
 torch = pytest.importorskip("torch")
 hypothesis = pytest.importorskip("hypothesis")
 from hypothesis import strategies as st  # noqa: E402  # hypothesis may be missing, as torch may
-from torch_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
+    between_flat_parts,
     check_example,
-    family_examples,
+    examples_of,
+    in_inference,
     kept_by_op,
     kept_by_torch,
     support_by_op,
@@ -22,7 +24,7 @@ from torch_oracle import (  # noqa: E402  # imports torch
     twin,
 )
 
-EXAMPLES = family_examples("norm", "layer_norm")
+EXAMPLES = examples_of("norm", "layer_norm")
 MAP = ((2, 6, 5, 4),)
 
 
@@ -33,14 +35,14 @@ def test_examples_are_pytorchs(op, inputs):
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
 def test_saved_is_what_autograd_keeps(op, inputs):
-    assert kept_by_op(op, inputs) == kept_by_torch(twin(op, inputs).train(), inputs[0])
+    assert kept_by_op(op, inputs) == kept_by_torch(twin(op, inputs).train(), inputs)
 
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
 def test_window_is_where_the_gradient_is(op, inputs):
     for position in ((0,) * len(inputs[0]), tuple(size - 1 for size in inputs[0])):
         named = support_by_op(op, inputs, position)
-        found = support_by_torch(twin(op, inputs), inputs[0], position)
+        found = support_by_torch(in_inference(twin(op, inputs)), [between_flat_parts(inputs[0])], position)
         if op.kind == "GroupNorm":
             # A window is one rule for all outputs, so it names all channels where an output reads its own group.
             assert found[1] <= named[1]

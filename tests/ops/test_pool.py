@@ -13,16 +13,16 @@ from cnnstat.ops.adaptive_pool import AdaptiveAvgPool2d, AdaptiveMaxPool1d, Glob
 from cnnstat.ops.pool import AvgPool2d, LPPool1d, LPPool2d, MaxPool2d
 
 torch = pytest.importorskip("torch")
-from autograd_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
     check_formulas,
     examples_of,
-    flat,
     kept_by_op,
     kept_by_torch,
     ones,
     shapes_of,
     support_by_op,
     support_by_torch,
+    tensors_in,
     twin,
 )
 
@@ -54,7 +54,7 @@ def pools(draw):
 
 @pytest.mark.parametrize(("op", "inputs"), EXAMPLES)
 def test_examples_are_pytorchs(op, inputs):
-    made = flat(twin(op, inputs)(torch.ones(inputs[0])))
+    made = tensors_in(twin(op, inputs)(torch.ones(inputs[0])))
     assert op.output(inputs) == tuple(tuple(tensor.shape) for tensor in made)
     assert op.dtypes(("float32",), "float32", len(made)) == tuple(str(tensor.dtype)[6:] for tensor in made)
     assert op.weights(inputs) == op.buffers(inputs) == {}
@@ -102,7 +102,7 @@ def test_windows_of_maxima_are_what_can_win(op, inputs):
     (n, c, *space) = inputs[0]
     x = torch.zeros(numel(space), 1, *space)
     x.view(numel(space), -1).fill_diagonal_(1)
-    won = flat(module(x))[0]
+    won = tensors_in(module(x))[0]
     for position in itertools.islice(probes(shape), 30):
         winners = won[(slice(None), 0, *position[2:])].reshape(space).nonzero().tolist()
         taps = support_by_op(op, inputs, position)[2:]

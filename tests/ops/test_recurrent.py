@@ -10,10 +10,9 @@ from cnnstat.ops import lookup
 from cnnstat.ops.recurrent import GRU, LSTM, RNN
 
 torch = pytest.importorskip("torch")
-from autograd_oracle import (  # noqa: E402  # imports torch
+from oracles.calls import (  # noqa: E402  # imports torch
     check_formulas,
     examples_of,
-    flat,
     kept_by_op,
     kept_by_torch,
     macs_by_torch,
@@ -22,6 +21,7 @@ from autograd_oracle import (  # noqa: E402  # imports torch
     shapes_of,
     support_by_op,
     support_by_torch,
+    tensors_in,
     twin,
 )
 
@@ -99,7 +99,7 @@ def test_the_last_step_reads_the_whole_sequence_and_the_first_state(op):
         theirs = support_by_torch(function, ones(inputs), position, which)
         ours = support_by_op(op, inputs, position, which)
         assert ours[:2] == theirs[:2] if which == 0 else ours[1] == theirs[1]
-    last = flat(function(*(tensors := ones(inputs))))[1]
+    last = tensors_in(function(*(tensors := ones(inputs))))[1]
     last[0, 2].sum().backward()
     batch = 0 if op.batch_first else 1
     by_torch = set(tensors[0].grad.nonzero()[:, batch].tolist())

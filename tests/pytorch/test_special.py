@@ -10,7 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
 
-from counted import counted_macs  # noqa: E402  # needs torch
+from oracles.flop_counter import counted_macs  # noqa: E402  # needs torch
 
 import cnnstat  # noqa: E402
 

@@ -13,7 +13,9 @@ torch = pytest.importorskip("torch")
 
 from torch.multiprocessing.reductions import StorageWeakRef  # noqa: E402  # only where there is a torch
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from oracles.flop_counter import macs_of_run  # noqa: E402  # imports torch
+from oracles.saved_tensors import saved_storages, storage_of  # noqa: E402  # imports torch
 
 
 def inputs_of(graph, device="meta"):
@@ -26,11 +28,6 @@ def tensors_in(result):
     if isinstance(result, torch.Tensor):
         return (result,)
     return tuple(itertools.chain.from_iterable(map(tensors_in, result or ())))
-
-
-def storage_of(tensor):
-    """What tells storages apart on the meta device too, where data pointers are all 0."""
-    return tensor.untyped_storage()._cdata
 
 
 # What every node makes -----------------------------------------------------------------------------------------------
@@ -74,11 +71,7 @@ def made_by(module, graph):
     def note(_, __, made):
         tensors.append([(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for tensor in made])
 
-    with FlopCounterMode(display=False) as counter:
-        run_hooked(module, inputs_of(graph), note)
-    macs, odd = divmod(counter.get_total_flops(), 2)
-    assert not odd
-    return Made(tensors, macs)
+    return Made(tensors, macs_of_run(lambda: run_hooked(module, inputs_of(graph), note)))
 
 
 def said_of(graph, values):
@@ -177,15 +170,10 @@ def peak_of(graph):
 
 def kept_by(graph):
     """The bytes that a pass in training keeps for its backward pass, parameters and buffers left out."""
-    kept = []
     device = real_device(graph)
-    module = build(graph, device=device)
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        results = module.train()(*inputs_of(graph, device))
-    storages = {storage_of(tensor): tensor.untyped_storage().nbytes() for tensor in kept}
-    for owned in (*module.parameters(), *module.buffers()):
-        storages.pop(storage_of(owned), None)
-    del results
+    module = build(graph, device=device).train()
+    inputs = inputs_of(graph, device)
+    _, storages = saved_storages(lambda: module(*inputs), (*module.parameters(), *module.buffers()))
     return sum(storages.values())
 
 

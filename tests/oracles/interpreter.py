@@ -4,10 +4,7 @@ import functools
 
 import torch
 
-
-def torch_object(name):
-    """The class or function that a dotted name means."""
-    return functools.reduce(getattr, name.split(".")[1:], torch)
+from oracles.calls import torch_object
 
 
 class Interpreter(torch.nn.Module):
