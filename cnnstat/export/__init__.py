@@ -27,7 +27,6 @@ def export_graph(graph: Graph, to: str) -> str:
 
 
 def _title(graph: Graph) -> str:
-    """Return the line that says where a file comes from."""
     from cnnstat import __version__
 
     source = f" from {graph.source}" if graph.source else ""

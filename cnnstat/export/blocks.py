@@ -83,13 +83,11 @@ class Blocks:
                 self._define(same, parameters)
 
     def _define(self, groups: list[Entry], parameters: Parameters) -> None:
-        """Write a block, and call it in the place of each group."""
         name = self._name(groups)
         body = body_of(groups[0], parameters)
         self.bodies[_head(name, call_groups(name, groups, parameters, is_text=True))] = body
 
     def _reserved(self) -> set[str]:
-        """Return names that no parameter can have."""
         return {*ops.names(), *RESERVED, *FUNCTIONS, *self.names, "i", "input"}
 
     def _name(self, groups: list[Entry]) -> str:
@@ -134,7 +132,6 @@ def _telling_words(entries: list[Entry]) -> list[str]:
 
 
 def _leaves(entries: list[Entry]) -> Iterator[Entry]:
-    """Yield the layers and blocks that are called, those that join branches left out."""
     for entry in entries:
         if entry.lists is None:
             yield entry
@@ -157,15 +154,14 @@ def _head(name: str, call: Call) -> str:
 
 def _labels(entries: list[Entry]) -> list[str]:
     """Return all labels, those inside included."""
-    found = []
+    labels = []
     for entry in entries:
-        found += [entry.label] if entry.label is not None else []
-        found += _labels(list(entry.inner))
-    return found
+        labels += [entry.label] if entry.label is not None else []
+        labels += _labels(list(entry.inner))
+    return labels
 
 
 def _called(entries: list[Entry]) -> Iterator[str]:
-    """Yield the names of all layers and blocks that are called."""
     for entry in entries:
         yield from _called(list(entry.inner))
         if entry.call is not None:
@@ -173,7 +169,6 @@ def _called(entries: list[Entry]) -> Iterator[str]:
 
 
 def _height(group: Entry) -> int:
-    """Return how many groups are nested in one, itself included."""
     deepest = max((_height(inner) for inner in group.inner), default=0)
     return deepest + group.is_group
 
@@ -187,7 +182,6 @@ def _camel(path: str) -> str:
 
 
 def _capital(word: str) -> str:
-    """Return a word with its first letter a capital."""
     return word[:1].upper() + word[1:]
 
 
@@ -218,13 +212,11 @@ def _continues(first: Entry, entry: Entry, distance: int) -> bool:
 
 
 def _numbered(label: str | None) -> tuple[str, int | None]:
-    """Return a label without its number, and that number."""
     match = re.fullmatch(r"(.*?)(0|[1-9]\d{0,8})", label or "")
     return (match[1], int(match[2])) if match else ("", None)
 
 
 def _repeated(entry: Entry, times: int) -> Entry:
-    """Return the repetition of an entry."""
     stem, number = _numbered(entry.label)
     counter = "{i}" if number == 0 else f"{{i + {number}}}"
     single = Entry(label=f"{stem}{counter}", call=entry.call)

@@ -160,7 +160,6 @@ def _operand(operand: int | Shape, value: float | None, left: dict[str, Shape], 
 
 
 def _input(number: int) -> str:
-    """Return how an input is called among operands."""
     return f"input[{number}]" if number else "input"
 
 
@@ -173,11 +172,11 @@ def _tensors(key: str, tensors: Tensors, scope: str, frozen: frozenset[str] = fr
     return {key: written} if written else {}
 
 
-def _dtype(made: tuple[str, ...], usual: tuple[str, ...]) -> Keys:
+def _dtype(dtypes: tuple[str, ...], usual: tuple[str, ...]) -> Keys:
     """Return the dtype of what a call makes, where it is not the usual one."""
-    if not made or made == usual:
+    if not dtypes or dtypes == usual:
         return {}
-    return {"dtype": made[0] if len(set(made)) == 1 else list(made)}
+    return {"dtype": dtypes[0] if len(set(dtypes)) == 1 else list(dtypes)}
 
 
 def _opaque(op: Recorded, scope: str, inputs: Shapes) -> Keys:

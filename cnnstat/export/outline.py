@@ -52,17 +52,17 @@ def grouped(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
 def _scopes(graph: Graph) -> set[str]:
     """Return the prefixes of names under which nodes stand together, once, and nothing else is called so."""
     taken = {node.name for node in graph.nodes} | {each.name for each in graph.inputs}
-    found: set[str] = set()
+    scopes: set[str] = set()
     refused: set[str] = set(taken)
     before: list[str] = []
     for node in graph.nodes:
         own = list(prefixes(node.name))
         for prefix in own:
-            if prefix in found and prefix not in before:
+            if prefix in scopes and prefix not in before:
                 refused.add(prefix)
-            found.add(prefix)
+            scopes.add(prefix)
         before = own
-    return found - refused
+    return scopes - refused
 
 
 def prefixes(name: str) -> Iterator[str]:
@@ -99,14 +99,12 @@ def _grouped(graph: Graph, nodes: Iterable[int], scopes: Collection[str], inside
 
 
 def _layer(graph: Graph, index: int) -> Unit:
-    """Return the unit of one node."""
     reads = graph.nodes[index].inputs
     start = reads[0] if len(reads) == 1 else None
     return Unit(Edge(graph.arity + index), frozenset(reads), node=index, start=start)
 
 
 def _group(scope: str, units: Iterable[Unit]) -> Unit:
-    """Return the unit of a scope."""
     inner = tuple(units)
     return Unit(inner[-1].out, _touched(inner), scope=scope, lists=(inner,))
 
@@ -151,9 +149,9 @@ def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[
             inner = _joined(graph, unit.lists[0], unit.primary or current)
             done.append(_group(unit.scope, inner))
         elif unit.node is not None and graph.nodes[unit.node].op.kind in JOINS and _is_plain(graph, unit.node):
-            found = _branches(graph.nodes[unit.node].inputs, done, tensors)
-            done[found.first :] = [_join(unit, found, done) if found.lists else unit]
-            del tensors[found.first + 1 :]
+            branches = _branches(graph.nodes[unit.node].inputs, done, tensors)
+            done[branches.first :] = [_join(unit, branches, done) if branches.lists else unit]
+            del tensors[branches.first + 1 :]
         else:
             done.append(unit)
         current = done[-1].out
@@ -176,11 +174,10 @@ class _Branches:
     lists: tuple[tuple[int, int], ...] = ()
 
 
-def _join(unit: Unit, found: _Branches, done: list[Unit]) -> Unit:
-    """Return the unit of a joining layer with its branches."""
-    lists = tuple(tuple(done[first:end]) for first, end in found.lists)
-    inner = [*done[found.first :], unit]
-    return Unit(unit.out, _touched(inner), node=unit.node, lists=lists, start=found.start)
+def _join(unit: Unit, branches: _Branches, done: list[Unit]) -> Unit:
+    lists = tuple(tuple(done[first:end]) for first, end in branches.lists)
+    inner = [*done[branches.first :], unit]
+    return Unit(unit.out, _touched(inner), node=unit.node, lists=lists, start=branches.start)
 
 
 def _branches(reads: tuple[Edge, ...], done: list[Unit], tensors: list[Edge | None]) -> _Branches:

@@ -76,18 +76,18 @@ def _head(graph: Graph) -> Data:
     return data
 
 
-def _input(given: Input, graph: Graph) -> Any:
+def _input(declared: Input, graph: Graph) -> Any:
     """Return sizes, dtype and batch of an input; what has no batch in common with the others is written whole."""
     batches = {each.shape[:1] for each in graph.inputs}
-    is_common = len(batches) == 1 and given.shape != ()
-    batch = given.shape[0] if given.shape else None
-    dtype = {"dtype": given.dtype} if given.dtype != graph.dtype else {}
-    if len(given.shape) > 1 and batch == 1:
-        sizes = list(given.shape[1:])
+    is_common = len(batches) == 1 and declared.shape != ()
+    batch = declared.shape[0] if declared.shape else None
+    dtype = {"dtype": declared.dtype} if declared.dtype != graph.dtype else {}
+    if len(declared.shape) > 1 and batch == 1:
+        sizes = list(declared.shape[1:])
         return {"shape": sizes, **dtype} if dtype else sizes
-    if is_common and len(given.shape) > 1 and batch:
-        return {"shape": list(given.shape[1:]), **dtype, "batch": batch}
-    return {"shape": list(given.shape), **dtype, "batch": None}
+    if is_common and len(declared.shape) > 1 and batch:
+        return {"shape": list(declared.shape[1:]), **dtype, "batch": batch}
+    return {"shape": list(declared.shape), **dtype, "batch": None}
 
 
 def _outputs(layout: Layout) -> Data:
@@ -148,7 +148,6 @@ class _Writer:
         return self._named(entry.label, "layer", str(entry.call), beside)
 
     def _inner(self, entry: Entry) -> list[Any]:
-        """Return the items of a group."""
         assert entry.lists is not None
         return self.items(entry.lists[0])
 
@@ -176,7 +175,6 @@ class _Writer:
 
 
 def _reads(entry: Entry) -> Data:
-    """Return what an item reads."""
     if entry.reads is None:
         return {}
     return {"from": entry.reads[0] if len(entry.reads) == 1 else list(entry.reads)}

@@ -59,15 +59,14 @@ class Names:
     def reference(self, edge: Edge, scope: str, with_number: bool) -> tuple[str, str]:
         """Return the shortest name of a tensor as seen from a scope, and in full; raises Shadowed where it has none."""
         names = self._of[Edge(edge.value)]
-        found = [(name, full) for full in names for name in _seen_from(full, scope)]
-        found = [(name, full) for name, full in found if self._resolved(name, scope) == full]
-        if not found:
+        candidates = [(name, full) for full in names for name in _seen_from(full, scope)]
+        candidates = [(name, full) for name, full in candidates if self._resolved(name, scope) == full]
+        if not candidates:
             raise Shadowed(scope.rstrip("."))
-        name, full = min(found, key=lambda both: (both[0].count("."), len(both[0])))
+        name, full = min(candidates, key=lambda both: (both[0].count("."), len(both[0])))
         return f"{name}[{edge.output}]" if edge.output or with_number else name, full
 
     def _resolved(self, name: str, scope: str) -> str:
-        """Return the full name that a name means in a scope."""
         path = scope
         while path and f"{path}{name}" not in self._tensors:
             path = path[: path.rfind(".", 0, -1) + 1]
@@ -114,20 +113,17 @@ def _sound(name: str) -> str:
 
 
 def _variable(name: str) -> str:
-    """Return a name as inputs have them."""
     sound = _NO_VARIABLE.sub("_", name)[:LONGEST_INPUT]
     return sound if sound.isidentifier() and sound.isascii() else f"input_{sound}".rstrip("_")[:LONGEST_INPUT]
 
 
 def _unique(name: str, taken: set[str]) -> str:
-    """Return a name that is not taken, which it now is."""
     free = unused(name, taken)
     taken.add(free)
     return free
 
 
 def _printable(name: str) -> str:
-    """Return a name fit for a comment."""
     return "".join(c if c.isprintable() else "?" for c in name)[:LONGEST_NAME]
 
 
@@ -211,8 +207,8 @@ class _Writer:
     def _layer(self, index: int, node: Node, scope: str) -> Entry:
         """Return the entry of a node without its name."""
         inputs, dtypes = self.values.inputs[index], tuple(self.values.dtypes[v][o] for v, o in node.inputs)
-        made = len(self.values.outputs[self.graph.arity + index])
-        call, keys = stated(node.op, scope, node.name, inputs, dtypes, self.graph.dtype, made)
+        count = len(self.values.outputs[self.graph.arity + index])
+        call, keys = stated(node.op, scope, node.name, inputs, dtypes, self.graph.dtype, count)
         if "opaque" in keys:
             keys["opaque"] = _CALL.sub("_", keys["opaque"])[:100]
         learns = node.trainable if node.op.weights(inputs) else None
@@ -238,7 +234,6 @@ class _Writer:
         return entry
 
     def _reference(self, edge: Edge, scope: str) -> str:
-        """Return a name for a tensor."""
         name, full = self._names.reference(edge, scope, edge.value in self._several)
         self.referenced.add(full)
         return name

@@ -24,24 +24,24 @@ def spec_text(graph: Graph, render: Render) -> str:
     whose figures no spec can have, SpecError where an op of the graph refuses its inputs.
     """
     wanted = analyze_graph(graph)
-    said = ""
+    difference = ""
     for with_blocks in (True, False):
         document = document_of(graph, with_blocks=with_blocks)
         text = render(document)
         try:
-            said = _difference(wanted, analyze_graph(parse_spec(text, file="<export>")))
+            difference = _difference(wanted, analyze_graph(parse_spec(text, file="<export>")))
         except CnnstatError as error:
-            said = str(error).partition("\n")[0]
-        if not said:
+            difference = str(error).partition("\n")[0]
+        if not difference:
             return text
-    raise CnnstatError(f"{graph.name} cannot be written as a spec that means the same: {said}")
+    raise CnnstatError(f"{graph.name} cannot be written as a spec that means the same: {difference}")
 
 
-def _difference(wanted: Analysis, found: Analysis) -> str:
+def _difference(wanted: Analysis, reread: Analysis) -> str:
     """Return what two analyses do not agree in, names of layers apart; an empty text if nothing."""
-    if len(wanted.layers) != len(found.layers):
-        return f"it has {len(found.layers)} layers instead of {len(wanted.layers)}"
-    for one, other in zip(wanted.layers, found.layers):
+    if len(wanted.layers) != len(reread.layers):
+        return f"it has {len(reread.layers)} layers instead of {len(wanted.layers)}"
+    for one, other in zip(wanted.layers, reread.layers):
         for figure in (
             "input_shapes",
             "output_shapes",
@@ -55,9 +55,9 @@ def _difference(wanted: Analysis, found: Analysis) -> str:
         ):
             if getattr(one, figure) != getattr(other, figure):
                 return f"{figure} of {one.name} ({one.op.kind})"
-    if wanted.memory != found.memory:
+    if wanted.memory != reread.memory:
         return "its memory"
-    return "" if wanted.graph.outputs == found.graph.outputs else "what it returns"
+    return "" if wanted.graph.outputs == reread.graph.outputs else "what it returns"
 
 
 def json_text(document: Document) -> str:
@@ -93,7 +93,6 @@ def yaml_text(document: Document, title: str = "") -> str:
 
 
 def _comment(text: str) -> list[str]:
-    """Return a text as comment lines."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return textwrap.wrap(printable, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
 
@@ -114,7 +113,6 @@ def _top(key: str, value: Any) -> list[str]:
 
 
 def _block(head: str, body: list[Any]) -> list[str]:
-    """Return the lines of one block."""
     key = head.removesuffix("()")
     return [f"  {key}:", *_items(body, 4)]
 
@@ -138,7 +136,6 @@ def _prose(key: str, text: str) -> list[str]:
 
 
 def _items(items: list[Any], indent: int) -> list[str]:
-    """Return the lines of a list of items."""
     return [line for item in items for line in _item(item, indent)]
 
 
@@ -159,7 +156,6 @@ def _item(item: Any, indent: int) -> list[str]:
 
 
 def _entry(key: str, value: Any, indent: int) -> list[str]:
-    """Return the lines of one key of an item."""
     margin = " " * indent
     if isinstance(value, list) and value and _is_list_of_items(key, value):
         return [f"{margin}{scalar(key)}:", *_items(value, indent + 2)]
@@ -167,7 +163,6 @@ def _entry(key: str, value: Any, indent: int) -> list[str]:
 
 
 def _is_list_of_items(key: str, value: list[Any]) -> bool:
-    """Whether a list holds items rather than values."""
     return key in _LISTS or key not in _VALUES
 
 
@@ -178,7 +173,6 @@ _VALUES = (
 
 
 def _holds_items(item: Data) -> bool:
-    """Whether an item has a list of items within it."""
     return any(isinstance(value, list) and _is_list_of_items(key, value) for key, value in item.items())
 
 

@@ -57,20 +57,19 @@ def _frame(value: Any) -> Hashable:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def slots_of(entry: Entry) -> list[Slot]:
     """Return the slots of a group, always in the same order."""
-    found: list[Slot] = []
+    slots: list[Slot] = []
 
     def note(slot: Slot) -> Any:
-        found.append(slot)
+        slots.append(slot)
         return slot.value
 
     changed(entry, note)
-    return found
+    return slots
 
 
 def changed(entry: Entry, change: Change) -> list[Entry]:
@@ -167,12 +166,12 @@ class Parameter:
 class Parameters:
     """The parameters of a block, and what stands in each slot; None where the slot is the same in all groups."""
 
-    found: list[Parameter]
+    distinct: list[Parameter]
     filled: list[Expression | None]
 
     def values(self, group: int) -> Iterator[tuple[Parameter, Any]]:
         """Yield each parameter with its value in one group, those without a default first."""
-        for parameter in sorted(self.found, key=lambda each: each.default is not MISSING):
+        for parameter in sorted(self.distinct, key=lambda each: each.default is not MISSING):
             yield parameter, parameter.values[group]
 
 
@@ -180,23 +179,23 @@ def parameters_of(groups: list[list[Slot]], reserved: Collection[str]) -> Parame
     """Return the parameters that tell groups apart; `reserved` are names that they cannot have."""
     columns = [tuple(group[place].value for group in groups) for place in range(len(groups[0]))]
     slots = groups[0]
-    found: list[Parameter] = []
+    distinct: list[Parameter] = []
     which: list[tuple[Parameter, int] | None] = [None] * len(slots)
     for place, values in enumerate(columns):
         if not _is_constant(values):
-            parameter, factor = _parameter_for(values, slots[place], found)
+            parameter, factor = _parameter_for(values, slots[place], distinct)
             which[place] = parameter, factor
             if factor == 1:
                 parameter.defaults.append(slots[place].default)
-    _name(found, reserved)
-    return Parameters(found, [w and Expression(_text(*w, slots[place])) for place, w in enumerate(which)])
+    _name(distinct, reserved)
+    return Parameters(distinct, [w and Expression(_text(*w, slots[place])) for place, w in enumerate(which)])
 
 
 def sharing(groups: list[Entry], most: int, reserved: Collection[str]) -> Iterator[tuple[list[Entry], Parameters]]:
     """Yield groups that can share a template, with its parameters: all, or with more than `most` only equal ones."""
     slots = [slots_of(group) for group in groups]
     parameters = parameters_of(slots, reserved)
-    if len(parameters.found) <= most:
+    if len(parameters.distinct) <= most:
         yield groups, parameters
         return
     equal: dict[str, list[Entry]] = {}
@@ -230,13 +229,12 @@ def call_groups(name: str, groups: list[Entry], parameters: Parameters, *, is_te
 
 
 def _is_constant(values: tuple[Any, ...]) -> bool:
-    """Whether all groups have the same value."""
     return all(type(value) is type(values[0]) and value == values[0] for value in values)
 
 
-def _parameter_for(values: tuple[Any, ...], slot: Slot, found: list[Parameter]) -> tuple[Parameter, int]:
+def _parameter_for(values: tuple[Any, ...], slot: Slot, distinct: list[Parameter]) -> tuple[Parameter, int]:
     """Return the parameter behind a slot, which may be new, and what it is multiplied or (if negative) divided by."""
-    for parameter in found:
+    for parameter in distinct:
         if not _are_alike(parameter.slot, slot):
             continue
         factor = _factor(parameter.values, values, slot)
@@ -244,8 +242,8 @@ def _parameter_for(values: tuple[Any, ...], slot: Slot, found: list[Parameter]) 
             if factor == 1 and _rank(slot) < _rank(parameter.slot):
                 parameter.slot = slot
             return parameter, factor
-    found.append(Parameter(values, slot))
-    return found[-1], 1
+    distinct.append(Parameter(values, slot))
+    return distinct[-1], 1
 
 
 def _rank(slot: Slot) -> int:
@@ -261,7 +259,6 @@ def _are_alike(one: Slot, other: Slot) -> bool:
 
 
 def _nature(slot: Slot) -> str:
-    """Return what sort of thing a slot holds."""
     if slot.field.partition(".")[0] in _CHANNELS or slot.field.endswith(("channels", "features", "size")):
         return "kernel" if slot.field.endswith("kernel_size") else "channels"
     return slot.field
@@ -292,11 +289,11 @@ def _text(parameter: Parameter, factor: int, slot: Slot) -> str:
 # Names ---------------------------------------------------------------------------------------------------------------
 
 
-def _name(found: list[Parameter], reserved: Collection[str]) -> None:
+def _name(parameters: list[Parameter], reserved: Collection[str]) -> None:
     """Name parameters after their arguments, and after their layers where that does not tell them apart."""
-    short = [_short(parameter.slot) for parameter in found]
+    short = [_short(parameter.slot) for parameter in parameters]
     taken: set[str] = set()
-    for parameter, name in zip(found, short):
+    for parameter, name in zip(parameters, short):
         if short.count(name) > 1:
             name = "_".join((*_words(parameter.slot.labels), name))
         name = _sound(name)
@@ -321,6 +318,5 @@ def _words(labels: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _sound(name: str) -> str:
-    """Return a name that a variable can have."""
     sound = _ODD.sub("_", name)[:50]
     return sound if sound[:1].isalpha() and sound.isascii() else f"value_{sound}".rstrip("_")

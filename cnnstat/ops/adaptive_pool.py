@@ -39,7 +39,6 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
     )
 
     def _sizes(self, space: Shape) -> Shape:
-        """Return the output size along each axis."""
         wanted: tuple[int | None, ...] = axes(self.output_size, self.spatial, "output_size")
         return tuple(length if size is None else size for size, length in zip(wanted, space))
 
@@ -59,7 +58,6 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
         return {**super().torch_arguments(inputs), "output_size": self._sizes(inputs[0][2:])[0]}
 
     def _taps(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return how many numbers all bins of all channels read together."""
         along = (taps_of_bins(i, o) for i, o in zip(inputs[0][2:], outputs[0][2:]))
         return math.prod(outputs[0][:2]) * math.prod(along)
 

@@ -109,12 +109,10 @@ class Stack(_SideBySide):
 
 
 def _without(shape: Shape, axis: int) -> Shape:
-    """Return all sizes but one."""
     return shape[:axis] + shape[axis + 1 :]
 
 
 def _axis_name(axis: int, rank: int) -> str:
-    """Return what an axis is called."""
     return AXIS_NAMES[rank][axis] if rank in AXIS_NAMES else f"axis {axis}"
 
 

@@ -155,8 +155,8 @@ class _Conv(_Convolution):
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return the same; reflecting and replicating keep an input only for its own gradient."""
-        kept = self.saved(inputs, outputs)
-        return kept if needs[0] or not kept.extra else Saved(extra=kept.extra)
+        saved = self.saved(inputs, outputs)
+        return saved if needs[0] or not saved.extra else Saved(extra=saved.extra)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return output size, weights, dot-product length and multiply-accumulates."""

@@ -49,13 +49,15 @@ class _Noise(NoArithmetic, Weightless, Pointwise, SameShape, Op):
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return that inference costs nothing, and the noise that training keeps."""
         free = Formula("FLOPs", "0", "0", 0, "inference passes the input through")
-        kept = sum(count for count, _ in self.saved(inputs, outputs).extra)
+        elements = sum(count for count, _ in self.saved(inputs, outputs).extra)
         dtype = self.noise(inputs[0])[1] or "the model's dtype"
         sizes = "·".join(map(str, inputs[0]))
-        over = numel(inputs[0]) // kept if kept else 0
+        over = numel(inputs[0]) // elements if elements else 0
         if not over:
             return (free,)
-        return free, Formula("training noise", "elements / elements dropped together", f"{sizes} / {over}", kept, dtype)
+        return free, Formula(
+            "training noise", "elements / elements dropped together", f"{sizes} / {over}", elements, dtype
+        )
 
 
 @dataclass(frozen=True, repr=False)

@@ -155,19 +155,19 @@ class _SavesFactors(_ElementWise):
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return the same, less what no gradient needs."""
-        kept: list[int] = []
+        saved_inputs: list[int] = []
         extra: list[tuple[int, str | None]] = []
         lefts = (inputs[0], *self.partial_results(inputs))
         needs_left = needs[0]
         for number, needs_right in enumerate(needs[1:], start=1):
             keeps_left, keeps_right = self.kept_of_two(needs_left, needs_right)
             if keeps_left and number == 1 and self.storage is Storage.FRESH:
-                kept.append(0)
+                saved_inputs.append(0)
             elif keeps_left:
                 extra.append((numel(lefts[number - 1]), None))
-            kept += [number] * keeps_right
+            saved_inputs += [number] * keeps_right
             needs_left = needs_left or needs_right
-        return Saved(inputs=tuple(kept), extra=tuple(extra))
+        return Saved(inputs=tuple(saved_inputs), extra=tuple(extra))
 
 
 @register

@@ -124,9 +124,9 @@ class RMSNorm(_ByLastAxes):
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return the first two if the input needs a gradient, and the last if the weight is learnt."""
-        kept = super().saved(inputs, outputs) if needs[0] else Saved()
+        saved = super().saved(inputs, outputs) if needs[0] else Saved()
         scaled = ((numel(inputs[0]), None),) if self.elementwise_affine and learns else ()
-        return Saved(inputs=kept.inputs, extra=(*kept.extra, *scaled))
+        return Saved(inputs=saved.inputs, extra=(*saved.extra, *scaled))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

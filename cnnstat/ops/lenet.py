@@ -87,8 +87,8 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return the input if it needs a gradient, and the sums if the coefficients are learnt."""
-        kept = self.saved(inputs, outputs)
-        return Saved(inputs=kept.inputs * needs[0], extra=kept.extra * learns)
+        saved = self.saved(inputs, outputs)
+        return Saved(inputs=saved.inputs * needs[0], extra=saved.extra * learns)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the number of maps."""

@@ -94,10 +94,10 @@ class MatMul(Weightless, Op):
     def _kept(self, inputs: Shapes, is_kept: tuple[bool, ...]) -> Saved:
         """Return those of both factors, or of their copies, that are kept."""
         copies = zip(range(2), self._copies(inputs), is_kept)
-        kept = [(i, copied) for i, copied, keeps in copies if keeps]
+        factors = [(i, copied) for i, copied, keeps in copies if keeps]
         return Saved(
-            inputs=tuple(i for i, copied in kept if not copied),
-            extra=tuple((copied, None) for _, copied in kept if copied),
+            inputs=tuple(i for i, copied in factors if not copied),
+            extra=tuple((copied, None) for _, copied in factors if copied),
         )
 
     def _copies(self, inputs: Shapes) -> tuple[int, int]:

@@ -142,7 +142,6 @@ class MultiheadAttention(NoBuffers, Op):
         return {**({"bias": projected} if self.bias else {}), "attention": attention}
 
     def _scores(self, sizes: Sizes) -> int:
-        """Return the scores of all heads."""
         return sizes.batch * self.num_heads * sizes.queries * sizes.scored
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
@@ -180,9 +179,9 @@ class MultiheadAttention(NoBuffers, Op):
         is_fused = not self.need_weights and self.dropout == 0
         times = 3 if self.dropout else 1
         scores = (n * self.num_heads * queries, "float32") if is_fused else (times * self._scores(sizes), None)
-        kept, copies = self._kept_inputs(inputs, sizes)
+        saved_inputs, copies = self._kept_inputs(inputs, sizes)
         projections = self._kept_projections(inputs, sizes, is_fused)
-        return Saved(inputs=kept, extra=((copies + projections + n * queries * e, None), scores))
+        return Saved(inputs=saved_inputs, extra=((copies + projections + n * queries * e, None), scores))
 
     def _kept_inputs(self, inputs: Shapes, sizes: Sizes) -> tuple[tuple[int, ...], int]:
         """Return the inputs that are kept themselves, and the elements of the transposed copies of the others."""

@@ -96,7 +96,6 @@ class Normalization(NoMacs, SameShape, Op):
         )
 
     def _tensors(self, inputs: Shapes) -> tuple[tuple[str, Mapping[str, Shape]], ...]:
-        """Return the stored tensors by kind."""
         return ("weights", self.weights(inputs)), ("buffers", self.buffers(inputs))
 
     @staticmethod

@@ -24,8 +24,8 @@ class Opaque(Recorded):
     def output(self, inputs: Shapes) -> Shapes:
         """Return the stated shapes; raises OpError for inputs they do not hold for."""
         if self.inputs is not None and inputs != self.inputs:
-            held, given = (", ".join(map(shape_text, shapes)) or "none" for shapes in (self.inputs, inputs))
-            raise OpError(f"inputs={held} is what it is stated for, but it gets {given}; state it for these")
+            held, actual = (", ".join(map(shape_text, shapes)) or "none" for shapes in (self.inputs, inputs))
+            raise OpError(f"inputs={held} is what it is stated for, but it gets {actual}; state it for these")
         if self.reads is not None:
             self._check_reads(self.reads, inputs)
         return self.outputs

@@ -32,11 +32,11 @@ class _Padding(Spatial, Weightless, NoArithmetic, Op):
     def sides(self) -> Sequence[tuple[int, int]]:
         """The padding before and after each spatial axis; PyTorch writes the last axis first."""
         count = 2 * self.spatial
-        given = (self.padding,) * count if isinstance(self.padding, int) else self.padding
-        if len(given) != count:
+        amounts = (self.padding,) * count if isinstance(self.padding, int) else self.padding
+        if len(amounts) != count:
             words = ", ".join(("left", "right", "top", "bottom", "front", "back")[:count])
-            raise OpError(f"padding={list(given)} has {len(given)} values; write one, or {count}: {words}")
-        return [given[i : i + 2] for i in range(count - 2, -1, -2)]  # type: ignore[misc]  # slices of two are pairs
+            raise OpError(f"padding={list(amounts)} has {len(amounts)} values; write one, or {count}: {words}")
+        return [amounts[i : i + 2] for i in range(count - 2, -1, -2)]  # type: ignore[misc]  # slices of two are pairs
 
     def output(self, inputs: Shapes) -> Shapes:
         """Return batch × channels × (before + size + after)."""

@@ -73,9 +73,9 @@ class _Recurrent(NoBuffers, Op):
         sizes = self.sizes(inputs)
         states = self.states(sizes)
         if inputs[1:] not in ((), states):
-            wanted, given = (" and ".join(map(shape_text, shapes)) for shapes in (states, inputs[1:]))
+            wanted, actual = (" and ".join(map(shape_text, shapes)) for shapes in (states, inputs[1:]))
             raise OpError(
-                f"starts from a state of {wanted}, but gets {given}; change it, or leave it out to start from 0"
+                f"starts from a state of {wanted}, but gets {actual}; change it, or leave it out to start from 0"
             )
         return ((*inputs[0][:2], sizes.directions * sizes.state), *states)
 
@@ -141,12 +141,12 @@ class _Recurrent(NoBuffers, Op):
         is_copied = self.batch_first and min(inputs[0][:2]) > 1
         copies = sizes.directions * numel(inputs[0]) if is_copied else 0
         between = (self.num_layers - 1) * numel(outputs[0]) * (2 if self.dropout else 1)
-        given = sum(map(numel, inputs[1:]))
+        state_elements = sum(map(numel, inputs[1:]))
         runs = sizes.batch * sizes.directions * self.num_layers
         vectors = sizes.steps * (self.kept + (self.projected > 0)) + self.kept_at_the_end
         stepwise = runs * (vectors * self.hidden_size + sizes.steps * sizes.state)
-        kept = (() if is_copied else (0,)) + tuple(range(1, len(inputs)))
-        return Saved(inputs=kept, extra=((copies + between + stepwise - given, None),))
+        saved_inputs = (() if is_copied else (0,)) + tuple(range(1, len(inputs)))
+        return Saved(inputs=saved_inputs, extra=((copies + between + stepwise - state_elements, None),))
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields and the input features."""

@@ -25,7 +25,6 @@ class _Reduction(Weightless, NoMacs, Op):
     keepdim: bool = argument(FLAG, "whether reduced axes stay, with size 1", False)
 
     def _reduced(self, shape: Shape) -> tuple[int, ...]:
-        """Return the reduced axes as numbers from 0."""
         return axis_indices(self.dim, len(shape))
 
     def output(self, inputs: Shapes) -> Shapes:

@@ -136,7 +136,6 @@ class _Resize(Weightless, NoMacs, Op):
 
 
 def _size_formula(name: str, symbol: str, axis: Resizing) -> Formula:
-    """Return how the size of one axis comes about."""
     if axis.scale is None:
         return Formula(f"output {name}", "size", f"{axis.size}", axis.size, f"from {axis.length}")
     return Formula(f"output {name}", f"⌊{symbol}·scale⌋", f"⌊{axis.length}·{axis.scale}⌋", axis.size)
@@ -183,13 +182,12 @@ class Upsample(_Resize):
         """Return the factor of each axis."""
         if isinstance(self.scale_factor, tuple):
             if len(self.scale_factor) != spatial:
-                given = list(self.scale_factor)
-                raise OpError(f"scale_factor={given} has {len(given)} values; write one, or {spatial}")
+                factors = list(self.scale_factor)
+                raise OpError(f"scale_factor={factors} has {len(factors)} values; write one, or {spatial}")
             return self.scale_factor
         return (self.scale_factor or 0.0,) * spatial
 
     def _scaled(self, length: int, scale: float) -> Resizing:
-        """Return how one axis is resized by a factor."""
         return Resizing(length, math.floor(length * scale), None if self.recompute_scale_factor else scale)
 
     @classmethod

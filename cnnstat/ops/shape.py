@@ -33,11 +33,11 @@ def axis_index(dim: int, rank: int, name: str = "dim") -> int:
 
 def axis_indices(dim: int | tuple[int, ...], rank: int) -> tuple[int, ...]:
     """Return one or more axes as numbers from 0; raises OpError if one does not exist or is named twice."""
-    given = (dim,) if isinstance(dim, int) else dim
-    found = tuple(axis_index(d, rank) for d in given)
-    if len(set(found)) < len(found):
-        raise OpError(f"dim={list(given)} names an axis twice; name each once")
-    return found
+    dims = (dim,) if isinstance(dim, int) else dim
+    indices = tuple(axis_index(d, rank) for d in dims)
+    if len(set(indices)) < len(indices):
+        raise OpError(f"dim={list(dims)} names an axis twice; name each once")
+    return indices
 
 
 def rearranged(symbols: str, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:

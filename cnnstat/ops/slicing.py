@@ -172,16 +172,15 @@ class Chunk(_Pieces):
         return (Example(cls(2), ((2, 6, 5, 4),)), Example(cls(5, dim=2), ((1, 3, 8, 4),)))
 
 
-def _equal_pieces(length: int, size: int, given: str) -> tuple[int, ...]:
+def _equal_pieces(length: int, size: int, argument: str) -> tuple[int, ...]:
     """Return as many pieces of `size` as fit into `length`, and the rest."""
     full, rest = divmod(length, size)
     if full + bool(rest) > MAX_PIECES:
-        raise OpError(f"{given} makes {full + bool(rest)} pieces of {length} entries; make at most {MAX_PIECES}")
+        raise OpError(f"{argument} makes {full + bool(rest)} pieces of {length} entries; make at most {MAX_PIECES}")
     return (size,) * full + (rest,) * (rest > 0)
 
 
 def _space(shape: Shape, kind: str) -> Shape:
-    """Return the spatial sizes; raises OpError unless there are one to three."""
     if len(shape) - 2 not in AXIS_NAMES:
         raise OpError(f"{kind} takes batch×channels×space, not {shape_text(shape)}; reshape the input first")
     return shape[2:]

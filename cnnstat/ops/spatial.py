@@ -86,7 +86,6 @@ def channels_and_space(shape: Shape, spatial: int, kind: str) -> tuple[int, int,
 
 
 def _rank_hint(shape: Shape, kind: str) -> str:
-    """Return what to write instead for an input of the wrong rank."""
     spatial = len(shape) - 2
     if spatial in AXIS_NAMES:
         return f"use {kind[:-2]}{spatial}d, or reshape the input first"

@@ -107,8 +107,8 @@ class Applied(_Traced):
 
     def __str__(self) -> str:
         """The op, and the numbers it is given."""
-        given = [f"{value:g}" for value in self.values if value is not None]
-        return f"{self.op} by {', '.join(given)}" if given else str(self.op)
+        numbers = [f"{value:g}" for value in self.values if value is not None]
+        return f"{self.op} by {', '.join(numbers)}" if numbers else str(self.op)
 
     @property
     def linearity(self) -> Linearity:
@@ -138,26 +138,25 @@ class Applied(_Traced):
         """
         left: dict[str, Shape] = dict(self.tensors)
         values = (*self.values, *(None,) * len(self.operands))
-        found: list[int | float | str] = []
+        sources: list[int | float | str] = []
         for operand, value in zip(self.operands, values):
             if isinstance(operand, int):
-                found.append(operand)
+                sources.append(operand)
             elif value is not None:
-                found.append(float(value))
+                sources.append(float(value))
             else:
                 names = [name for name, shape in left.items() if shape == operand]
                 if len(names) != 1:
                     raise OpError("one of its operands is computed beforehand, the graph does not tell how")
-                found.append(names[0])
+                sources.append(names[0])
                 del left[names[0]]
-        if self.extra_macs or self.extra_flops or any(number not in found for number in range(input_count)):
+        if self.extra_macs or self.extra_flops or any(number not in sources for number in range(input_count)):
             raise OpError("its weights are computed beforehand, the graph does not tell how")
-        if left and any(isinstance(each, (float, str)) for each in found):
+        if left and any(isinstance(each, (float, str)) for each in sources):
             raise OpError(f"it has {', '.join(left)} beside its operands, the graph does not tell what for")
-        return tuple(found)
+        return tuple(sources)
 
     def _operands(self, inputs: Shapes) -> Shapes:
-        """Return the shapes that the op itself reads."""
         return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -178,11 +177,11 @@ class Applied(_Traced):
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the op's reads of the node's inputs; inputs that became weights are read as a whole."""
         reads = self.op.window(self._operands(inputs), outputs, index)
-        found: list[Reads] = [(None,) * len(outputs[index])] * len(inputs)
+        by_input: list[Reads] = [(None,) * len(outputs[index])] * len(inputs)
         for operand, read in zip(self.operands, reads):
             if isinstance(operand, int):
-                found[operand] = read
-        return tuple(found)
+                by_input[operand] = read
+        return tuple(by_input)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return what the op keeps, constants left out."""
@@ -199,10 +198,10 @@ class Applied(_Traced):
         # Weights may be results of other calls.
         return self._own(self.op.saved_for(self._operands(inputs), outputs, known, learns or any(needs)))
 
-    def _own(self, kept: Saved) -> Saved:
+    def _own(self, saved: Saved) -> Saved:
         """Return what is kept with the numbers of the node's inputs for those of the operands, others left out."""
-        numbers = (self.operands[i] for i in kept.inputs)
-        return Saved(tuple(n for n in numbers if isinstance(n, int)), kept.outputs, kept.extra)
+        numbers = (self.operands[i] for i in saved.inputs)
+        return Saved(tuple(n for n in numbers if isinstance(n, int)), saved.outputs, saved.extra)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the op's arguments."""

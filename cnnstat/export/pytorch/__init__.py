@@ -39,7 +39,7 @@ class Classes:
 
     kinds: Mapping[str, str]
     taken: set[str]
-    found: list[Class] = field(default_factory=list)
+    defined: list[Class] = field(default_factory=list)
 
     def define(self, groups: list[Instance]) -> None:
         """Define classes for all groups, those within others first, and make calls of the groups."""
@@ -64,7 +64,7 @@ class Classes:
             name = self._name(same[0].path)
             arguments = call_groups(name, same, parameters, is_text=False).arguments
             paths = [entry.path for entry in same]
-            self.found.append(Class(name, arguments, children, scopes[id(same[0])], paths))
+            self.defined.append(Class(name, arguments, children, scopes[id(same[0])], paths))
 
     def _name(self, path: str) -> str:
         """Return a name for the class of a group that nothing else has."""
@@ -111,17 +111,17 @@ def torch_text(graph: Graph, title: str) -> str:
     root = scopes.root(grouped(sound, broken_scopes(sound)))
     taken = {"Tensor", "F", "Place", *custom_modules()}
     name = _network_name(graph.name, taken)
-    found = Classes(sound.blocks, taken)
-    found.define(scopes.known)
-    classes = [*found.found, Class(name, (), root.children, root, [])]
+    definitions = Classes(sound.blocks, taken)
+    definitions.define(scopes.known)
+    classes = [*definitions.defined, Class(name, (), root.children, root, [])]
     imports, helpers = code_of(scopes.built & custom_modules())
     bodies = [*helpers, *(_class_text(each, sound, remarks) for each in classes)]
     if any("place(self" in body for body in bodies):
         bodies.insert(0, _PLACE.rstrip())
     if any("OrderedDict(" in body for body in bodies):
         imports = ["from collections import OrderedDict", *imports]
-    if tables.found:
-        bodies[:0] = [UNPACK.rstrip(), "\n".join(f"{table} = {made}" for table, made in tables.found.items())]
+    if tables.texts:
+        bodies[:0] = [UNPACK.rstrip(), "\n".join(f"{table} = {text}" for table, text in tables.texts.items())]
         imports = [*IMPORTS, *imports]
     bodies.append(_demo(name, sound))
     tensor = "Tensor, " * ("from torch import Tensor" in imports)
@@ -143,23 +143,21 @@ def torch_text(graph: Graph, title: str) -> str:
 def _network_name(name: str, taken: set[str]) -> str:
     """Return a name for the class of the network."""
     words = re.findall(r"[A-Za-z0-9]+", name)
-    found = "".join(word[:1].upper() + word[1:] for word in words)
-    found = found if found[:1].isalpha() else f"Network{found}"
-    while found in taken:
-        found += "_"
-    taken.add(found)
-    return found
+    class_name = "".join(word[:1].upper() + word[1:] for word in words)
+    class_name = class_name if class_name[:1].isalpha() else f"Network{class_name}"
+    while class_name in taken:
+        class_name += "_"
+    taken.add(class_name)
+    return class_name
 
 
 def _docstring(graph: Graph, title: str) -> str:
-    """Return what the file says about itself."""
     texts = [str(graph.about.get(key, "")) for key in ("title", "cite")]
-    said = [" ".join(text.split()) for text in (*filter(None, texts), title)]
-    return "\n\n".join(_safe(text) + "." * (not text.endswith(".")) for text in said)
+    paragraphs = [" ".join(text.split()) for text in (*filter(None, texts), title)]
+    return "\n\n".join(_safe(text) + "." * (not text.endswith(".")) for text in paragraphs)
 
 
 def _safe(text: str) -> str:
-    """Return a text fit for a docstring."""
     return "".join(c if c.isprintable() else " " for c in text).replace("\\", "/").replace('"""', "'''").rstrip('"')
 
 
@@ -168,8 +166,8 @@ def _safe(text: str) -> str:
 
 def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
     """Return the text of one class."""
-    said = _uses(each.paths) if each.paths else "The network."
-    lines = [f"class {each.name}(nn.Module):", f'{_INDENT}"""{said}"""', ""]
+    summary = _uses(each.paths) if each.paths else "The network."
+    lines = [f"class {each.name}(nn.Module):", f'{_INDENT}"""{summary}"""', ""]
     lines += [f"{_INDENT}# {_safe(remark)}" for remark in remarks if not each.paths]
     taken = ", ".join(("self", *map(_parameter_text, each.parameters)))
     lines += [f"{_INDENT}def __init__({taken}):", f"{_INDENT * 2}super().__init__()"]
@@ -183,12 +181,11 @@ def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
 
 def _uses(paths: list[str]) -> str:
     """Return where a class is used, as far as a line reaches."""
-    shown = next(n for n in range(4, 0, -1) if n == 1 or sum(map(len, paths[:n])) < LONGEST_LINE - 30)
-    return f"Used as {', '.join(paths[:shown])}{', …' if len(paths) > shown else '.'}"
+    count = next(n for n in range(4, 0, -1) if n == 1 or sum(map(len, paths[:n])) < LONGEST_LINE - 30)
+    return f"Used as {', '.join(paths[:count])}{', …' if len(paths) > count else '.'}"
 
 
 def _parameter_text(parameter: Argument) -> str:
-    """Return a parameter of a constructor."""
     return parameter.name if parameter.is_positional else f"{parameter.name}={value_text(parameter.default)}"
 
 
@@ -237,25 +234,23 @@ def _named_sequence(labels: list[str], texts: list[str], margin: str) -> str:
 
 def _with_runs(texts: list[str]) -> list[str]:
     """Return the members of a sequence, runs of equal ones as comprehensions."""
-    found: list[str] = []
+    members: list[str] = []
     for text, run in groupby(texts):
         count = len(list(run))
         is_long = count >= SHORTEST_RUN and "\n" not in text
-        found += [f"*({text} for _ in range({count}))"] if is_long else [text] * count
-    return found
+        members += [f"*({text} for _ in range({count}))"] if is_long else [text] * count
+    return members
 
 
 def _demo(name: str, graph: Graph) -> str:
-    """Return what the file does when it is run."""
-    given = ", ".join(map(_example, graph.inputs))
+    examples = ", ".join(map(_example, graph.inputs))
     result = "[tuple(y.shape) for y in model({})]" if len(graph.outputs) != 1 else "tuple(model({}).shape)"
-    lines = ["model = " + f"{name}().eval()", "with torch.no_grad():", f"{_INDENT}print({result.format(given)})"]
+    lines = ["model = " + f"{name}().eval()", "with torch.no_grad():", f"{_INDENT}print({result.format(examples)})"]
     return "\n".join(('if __name__ == "__main__":', *(f"{_INDENT}{line}" for line in lines)))
 
 
-def _example(given: Input) -> str:
-    """Return an example of an input."""
-    sizes = ", ".join(map(str, given.shape))
-    if not given.dtype.startswith(("float", "bfloat")):
-        return f"torch.zeros(({sizes}{',' * (len(given.shape) == 1)}), dtype=torch.{given.dtype})"
-    return f"torch.rand({sizes or '()'}" + (f", dtype=torch.{given.dtype})" if given.dtype != "float32" else ")")
+def _example(declared: Input) -> str:
+    sizes = ", ".join(map(str, declared.shape))
+    if not declared.dtype.startswith(("float", "bfloat")):
+        return f"torch.zeros(({sizes}{',' * (len(declared.shape) == 1)}), dtype=torch.{declared.dtype})"
+    return f"torch.rand({sizes or '()'}" + (f", dtype=torch.{declared.dtype})" if declared.dtype != "float32" else ")")

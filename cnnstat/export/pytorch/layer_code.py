@@ -94,13 +94,13 @@ def _definitions() -> dict[str, str]:
     path = Path(cnnstat.__file__).parent / "pytorch" / "modules" / "custom_modules.py"
     # What a trace needs has no place in a file that stands alone.
     source = path.read_text(encoding="utf-8").replace("    @one_call\n", "")
-    found = {}
+    sources = {}
     for node in ast.parse(source).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
-            found[node.name] = ast.get_source_segment(source, node) or ""
+            sources[node.name] = ast.get_source_segment(source, node) or ""
         elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = ast.get_source_segment(source, node) or ""
-    return found
+            sources[node.targets[0].id] = ast.get_source_segment(source, node) or ""
+    return sources
 
 
 def code_of(names: Iterable[str]) -> tuple[list[str], list[str]]:

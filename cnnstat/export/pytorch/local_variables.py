@@ -29,11 +29,11 @@ class Step(NamedTuple):
 class Variables:
     """Gives tensors names, step by step; lists: the lists that tensors are members of, with how many there are."""
 
-    def __init__(self, steps: Sequence[Step], results: Sequence[Edge], given: dict[Edge, str]) -> None:
+    def __init__(self, steps: Sequence[Step], results: Sequence[Edge], arguments: dict[Edge, str]) -> None:
         self._steps = steps
         self._last = {edge: place for place, step in enumerate(steps) for edge in step.reads}
         self._last.update(dict.fromkeys(results, len(steps)))
-        self._names = dict(given)
+        self._names = dict(arguments)
         self._place = -1
         self.lists: dict[str, int] = {}
 

@@ -53,8 +53,8 @@ def register_stored(
                 yield registration(label, _stored_text(each, tables), each.is_persistent)
         for number, constant in enumerate(recorded.constants):
             label = constant_label(node, number)
-            made = tables.text(constant.value, constant.shape, constant.dtype, label)
-            yield registration(label, made, False)
+            value = tables.text(constant.value, constant.shape, constant.dtype, label)
+            yield registration(label, value, False)
     except OpError as error:
         raise CnnstatError(f"{node.name} ({node.op.kind}): {error}; export it to yaml instead") from None
 
@@ -73,12 +73,12 @@ def _stored_text(stored: Stored, tables: Tables) -> str:
     return f"nn.Parameter(torch.randn({sizes}) * 0.02{'' if stored.is_learnt else ', requires_grad=False'})"
 
 
-def registration(label: str, made: str, is_persistent: bool = True) -> str:
+def registration(label: str, value: str, is_persistent: bool = True) -> str:
     """Return the line that registers a parameter or buffer."""
-    is_parameter, passing = made.startswith("nn.Parameter("), "" if is_persistent else ", persistent=False"
+    is_parameter, passing = value.startswith("nn.Parameter("), "" if is_persistent else ", persistent=False"
     if is_attribute(label):
-        return f"self.{label} = {made}" if is_parameter else f'self.register_buffer("{label}", {made}{passing})'
-    return f'place(self, "{label}", {made}{passing})'
+        return f"self.{label} = {value}" if is_parameter else f'self.register_buffer("{label}", {value}{passing})'
+    return f'place(self, "{label}", {value}{passing})'
 
 
 def stored_access(label: str, kind: str) -> str:
@@ -157,7 +157,7 @@ class Tables:
     """The packed tables of a file by name; taken: names that none of them can have."""
 
     taken: set[str]
-    found: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
 
     def text(self, value: Any, shape: Shape, dtype: str, label: str, *, is_weight: bool = False) -> str:
         """Return the expression that makes a tensor; raises OpError where it is too large for a file.
@@ -183,29 +183,27 @@ class Tables:
         if len(packed) > LONGEST_PACKED:
             raise OpError(f"{label} holds {len(numbers)} numbers, too many to write into a file")
         lines = "".join(f'    "{line}"\n' for line in wrap(packed, _WIDTH, break_on_hyphens=False))
-        made = f'unpack(\n    "{code}", torch.{dtype}, {_sizes(shape)},\n{lines})'
-        return self._name(label, made)
+        unpacking = f'unpack(\n    "{code}", torch.{dtype}, {_sizes(shape)},\n{lines})'
+        return self._name(label, unpacking)
 
-    def _name(self, label: str, made: str) -> str:
+    def _name(self, label: str, unpacking: str) -> str:
         """Return the name of a table, the same for equal ones."""
-        for name, text in self.found.items():
-            if text == made:
+        for name, text in self.texts.items():
+            if text == unpacking:
                 return name
         word = "".join(c if c.isalnum() and c.isascii() else "_" for c in label.rpartition(".")[2]).strip("_").upper()
         name = word if word[:1].isalpha() else f"TABLE_{word}".rstrip("_")
         name = unused(name, self.taken)
         self.taken.add(name)
-        self.found[name] = made
+        self.texts[name] = unpacking
         return name
 
 
 def _sizes(shape: Shape) -> str:
-    """Return a shape as Python text."""
     return f"({shape[0]},)" if len(shape) == 1 else f"({', '.join(map(str, shape))})"
 
 
 def _number(value: Any) -> str:
-    """Return a number as Python text."""
     return f'float("{value}")' if value in (float("inf"), -float("inf")) or value != value else repr(value)
 
 

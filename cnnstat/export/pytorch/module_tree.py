@@ -140,12 +140,14 @@ class Scopes:
         """Add a group as a child, and return the step that calls it."""
         nodes = list(nodes_of(unit))
         first, last = nodes[0], nodes[-1]
-        made = {
+        results_within = {
             Edge(self.graph.arity + n, k) for n in nodes for k in range(len(self.values.outputs[self.graph.arity + n]))
         }
-        reads = tuple(dict.fromkeys(e for n in nodes for e in self.graph.nodes[n].inputs if e not in made))
+        reads = tuple(dict.fromkeys(e for n in nodes for e in self.graph.nodes[n].inputs if e not in results_within))
         results = set(self.graph.outputs)
-        makes = tuple(e for e in sorted(made, reverse=True) if e in results or self._readers.get(e, first) > last)
+        makes = tuple(
+            e for e in sorted(results_within, reverse=True) if e in results or self._readers.get(e, first) > last
+        )
         inner = self._scope(unit.lists[0], unit.scope, reads, makes)
         entry = Entry(label=self._attribute(unit.scope[len(inside) :]), lists=[inner.children], path=unit.scope)
         scope.children.append(entry)
@@ -280,7 +282,6 @@ class Scopes:
         return owner.op == node.op and owner.op.torch_arguments(theirs) == node.op.torch_arguments(own)
 
     def _operand(self, name: int | float | str, reads: list[str], inside: str) -> str:
-        """Return the text of an operand."""
         if isinstance(name, str):
             return self._access(name.removeprefix(inside))
         return reads[name] if isinstance(name, int) else repr(name)
@@ -317,5 +318,4 @@ class Scopes:
         return ".".join(f"{part}_" if part in self.reserved else part for part in label.split("."))
 
     def _access(self, label: str) -> str:
-        """Return how a child is reached."""
         return access_text(self._attribute(label))

@@ -103,7 +103,6 @@ class Lines:
         self._bind(number, text)
 
     def _bind(self, number: int, text: str) -> None:
-        """Give the result of a call a name."""
         self._names[number] = self._name(number)
         self.lines.append(f"{self._names[number]} = {text}")
 
@@ -136,10 +135,10 @@ class Lines:
 
     def _behind(self, number: int) -> list[Any]:
         """Return what a call is given, and what the calls before it are given."""
-        found: list[Any] = []
+        values: list[Any] = []
         for value in values_of(self.recorded.calls[number]):
-            found += self._behind(value.call) if isinstance(value, ResultOf) else [value]
-        return found
+            values += self._behind(value.call) if isinstance(value, ResultOf) else [value]
+        return values
 
     # Texts -----------------------------------------------------------------------------------------------------------
 
@@ -171,17 +170,14 @@ class Lines:
         return f"{receiver}.{name}({self._arguments(rest, call.keywords)})"
 
     def _arguments(self, arguments: Sequence[Any], keywords: tuple[tuple[str, Any], ...]) -> str:
-        """Return arguments between commas."""
         written = [self._value(value).text for value in arguments]
         return ", ".join((*written, *(f"{name}={self._value(value).text}" for name, value in keywords)))
 
     def _index(self, index: Any) -> str:
-        """Return what stands between brackets."""
         parts = index if isinstance(index, tuple) and index else (index,)
         return ", ".join(self._slice(part) if isinstance(part, SliceOf) else self._value(part).text for part in parts)
 
     def _slice(self, part: SliceOf) -> str:
-        """Return a slice as an index has it."""
         start, stop, step = ("" if v is None else self._value(v).text for v in (part.start, part.stop, part.step))
         return f"{start}:{stop}" + (f":{step}" if step not in ("", "1") else "")
 
