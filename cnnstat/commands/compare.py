@@ -58,8 +58,7 @@ def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -
     from cnnstat.commands.profiling import measure
     from cnnstat.profile.options import make_options
 
-    asked_for = {name: value for name, value in timing.items() if value is not None}
-    options = make_options(dtype=request.dtype, **asked_for)
+    options = make_options(dtype=request.dtype, **{key: value for key, value in timing.items() if value is not None})
     profiles = []
     for source in sources:
         profiles.append(measure(source, request, options))

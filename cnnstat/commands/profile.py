@@ -68,8 +68,10 @@ def profile(
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat import report
     from cnnstat.commands import profiling
+    from cnnstat.profile.difference import compare_profiles
     from cnnstat.profile.options import SAMPLES, make_options
-    from cnnstat.report.subjects.profile import ProfileView, document
+    from cnnstat.profile.record import read_profile
+    from cnnstat.report.subjects.profile import Against, ProfileView, document
 
     view = ProfileView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     many = SAMPLES if source is not None else profiling.BRIEF
@@ -80,19 +82,14 @@ def profile(
     request = model.request()
     profiling.check_files({"--output": output, "--trace": trace})
     if source is None:
-        only = {
-            "--baseline": baseline,
-            "--trace": trace,
-            "--input": model.input,
-            "--set": model.set,
-            "--arg": model.arg,
-            "--depth": depth,
-        }
-        profiling.need_source({**only, "--columns": columns, "--sort": sort, "--top": top})
+        profiling.need_source({
+            "--baseline": baseline, "--trace": trace, "--input": model.input, "--set": model.set, "--arg": model.arg,
+            "--depth": depth, "--columns": columns, "--sort": sort, "--top": top,
+        })  # fmt: skip
         raise typer.Exit(profiling.profile_zoo(request, options, format, output, strict))
-    earlier = profiling.read_baseline(baseline)
+    earlier = None if baseline is None else read_profile(baseline)
     result = profiling.measure(source, request, options, refresh=refresh_ceilings)
-    against = profiling.compare(earlier, result, baseline)
+    against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
     with console.open_output(output) as out:
         report.write(document(result, view, against), format, out)
     raise typer.Exit(profiling.exit_code(result, against, strict))

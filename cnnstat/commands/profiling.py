@@ -12,9 +12,7 @@ from cnnstat import console, report
 from cnnstat.commands.options import INTERRUPTED
 from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.difference import compare_profiles
 from cnnstat.profile.options import Options, need_torch
-from cnnstat.profile.record import read_profile
 from cnnstat.profile.result import Profile
 from cnnstat.report.subjects.profile import Against
 from cnnstat.sources.load import named_model
@@ -43,16 +41,6 @@ def need_source(options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if value is not None:
             raise CnnstatError(f"{option} needs a SOURCE, as in `cnnstat profile alexnet {option} …`")
-
-
-def read_baseline(path: Path | None) -> Profile | None:
-    """Return the earlier profile; raises CnnstatError."""
-    return None if path is None else read_profile(path)
-
-
-def compare(earlier: Profile | None, result: Profile, path: Path | None) -> Against | None:
-    """Return what changed since an earlier profile; raises CnnstatError if it is of another model."""
-    return None if earlier is None else Against(compare_profiles(earlier, result, str(path)), str(path))
 
 
 def measure(source: str, request: Request, options: Options, *, refresh: bool = False) -> Profile:
@@ -84,6 +72,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
 
     The machine's roofline is measured anew and kept. After Ctrl-C what was measured stays.
     """
+    from cnnstat.profile.roofline import cache_file
     from cnnstat.report.subjects.profile_overview import document, overview
     from cnnstat.sources import zoo
 
@@ -104,14 +93,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
         except KeyboardInterrupt:
             codes.append(INTERRUPTED)
         if format == "table":
-            lines.finish(_cache_file())
+            lines.finish(str(cache_file()))
         else:
             report.write(document(profiles), format, out)
     return max(codes, default=0)
-
-
-def _cache_file() -> str:
-    """Return where the machine's ceilings are kept."""
-    from cnnstat.profile.roofline import cache_file
-
-    return str(cache_file())

@@ -23,8 +23,7 @@ class Bar:
 
     def stage(self, title: str, steps: int) -> None:
         """Start the bar again for another stage."""
-        description = f"{self._name}: {title}" if self._name else title
-        self._bars.reset(self._task, total=steps, description=description)
+        self._bars.reset(self._task, total=steps, description=f"{self._name}: {title}" if self._name else title)
 
     def step(self) -> None:
         """Move the bar on."""
