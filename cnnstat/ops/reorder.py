@@ -75,6 +75,7 @@ class Transpose(_Reordering):
     """Lets two axes change places."""
 
     torch = "torch.transpose"
+    calls = dict.fromkeys(("transpose", "swapaxes", "swapdims", "aten.transpose"), "input, dim0, dim1")
     dim0: int = argument(AXIS, "one axis")
     dim1: int = argument(AXIS, "the other axis")
 

@@ -108,82 +108,82 @@ class Builder(TensorOrigins):
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
-        gathered = self._gather(self._needed(match, call.where), call.where)
-        direct = self._weights(match, gathered, call.where)
+        operands = self._gather(self._needed(match, call.where), call.where)
+        direct = self._weights(match, operands, call.where)
         # Masks are read, but are no operands of the op.
         for tensor in match.also:
-            gathered.add_other(self.resolve(tensor, call.where), tensor)
+            operands.add_other(self.resolve(tensor, call.where), tensor)
         if isinstance(match.op, Recorded):
-            return self._emit_recorded(call, match.op, gathered, direct.values())
+            return self._emit_recorded(call, match.op, operands, direct.values())
         outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
-        shapes = tuple(gathered.shapes[o] if isinstance(o, int) else o for o in gathered.operands)
+        shapes = tuple(operands.shapes[o] if isinstance(o, int) else o for o in operands.entries)
         # The op's shapes have to be those of the trace; a match from the op cache or FlexAttention is known to fit.
         if call.match is None and not _makes(match.op, shapes, outputs):
             return False
         self._add_own_buffers(match.op, shapes, call.where, direct)
-        owned = self.ownership.take_for(match.op, shapes, direct, gathered.keys)
+        owned = self.ownership.take_for(match.op, shapes, direct, operands.keys)
         op = match.op
-        macs, flops = self.ownership.take_works(gathered.works)
+        macs, flops = self.ownership.take_works(operands.works)
         flops += match.flops
         # An op alone says all if it reads just the node's inputs, owns just its own weights and has the usual dtypes.
-        is_plain = gathered.is_plain and owned.is_plain and not (macs or flops)
-        if not is_plain or op.dtypes(tuple(gathered.dtypes), self.dtype, len(outputs)) != dtypes:
+        is_plain = operands.is_plain and owned.is_plain and not (macs or flops)
+        if not is_plain or op.dtypes(tuple(operands.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
                 op=op,
-                operands=tuple(gathered.operands),
-                values=tuple(gathered.values),
+                operands=tuple(operands.entries),
+                values=tuple(operands.values),
                 extra_macs=macs,
                 extra_flops=flops,
                 result_dtypes=dtypes,
                 **owned.fields,
             )
-        self._finish(call, op, gathered, owned)
-        self._note_recorded(call, gathered, direct, is_plain and gathered.is_exact)
+        self._finish(call, op, operands, owned)
+        self._note_recorded(call, operands, direct, is_plain and operands.is_exact)
         return True
 
-    def _note_recorded(self, call: Call, gathered: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
+    def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
         draft = self.nodes[-1]
         if not is_plain or not _says_all(call):
-            draft.recorded = self.log.recorded(call, gathered.tensors)
+            draft.recorded = self.log.recorded(call, operands.tensors)
         elif direct:
             draft.own = tuple((name, self.ownership.tensors[key].name) for name, key in direct.items())
-            draft.call = (call, gathered.tensors, len(self.log.calls))
+            draft.call = (call, operands.tensors, len(self.log.calls))
 
-    def _emit_recorded(self, call: Call, op: Recorded, gathered: Operands, direct: Iterable[int] = ()) -> bool:
+    def _emit_recorded(self, call: Call, op: Recorded, operands: Operands, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""
         if op.outputs != tuple(map(shape_of, call.results)):
             return False
         reads = op.reads
         if reads is not None:
             # Constants have no input that could be read.
-            own = tuple(read for read, operand in zip(reads, gathered.operands) if isinstance(operand, int))
-            reads = own if len(own) == len(gathered.edges) else None
-        owned = self.ownership.take((*direct, *gathered.keys))
-        macs, flops = self.ownership.take_works(gathered.works)
+            own = tuple(read for read, operand in zip(reads, operands.entries) if isinstance(operand, int))
+            reads = own if len(own) == len(operands.edges) else None
+        owned = self.ownership.take((*direct, *operands.keys))
+        macs, flops = self.ownership.take_works(operands.works)
         result = replace(
             op,
             result_dtypes=tuple(map(dtype_of, call.results)),
-            place=op.place if gathered.operands[:1] == [0] else Storage.FRESH,
+            place=op.place if operands.entries[:1] == [0] else Storage.FRESH,
             reads=reads,
             work=op.work + macs,
             flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
             **owned.fields,
         )
-        self._finish(call, result, gathered, owned)
-        self.nodes[-1].recorded = self.log.recorded(call, gathered.tensors)
+        self._finish(call, result, operands, owned)
+        self.nodes[-1].recorded = self.log.recorded(call, operands.tensors)
         return True
 
-    def _emit_measured(self, call: Call, operands: list[torch.Tensor]) -> None:
+    def _emit_measured(self, call: Call, tensors: list[torch.Tensor]) -> None:
         """Add a node for a call that no op covers: its shapes as traced, its work as dispatched."""
-        alias = aliased(call, operands)
+        alias = aliased(call, tensors)
         if alias is not None:
-            operands = [alias, *(tensor for tensor in operands if tensor is not alias)]
-        gathered = self._gather(operands, call.where)
+            tensors = [alias, *(tensor for tensor in tensors if tensor is not alias)]
+        operands = self._gather(tensors, call.where)
         work = work_of(call.inner)
         outputs = tuple(map(shape_of, call.results))
         in_place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
-        shapes = tuple(shape_of(tensor) for tensor in operands)
+        shapes = tuple(shape_of(tensor) for tensor in tensors)
         op = Recorded(
             function=display_name(call.name),
             outputs=outputs,
@@ -195,37 +195,37 @@ class Builder(TensorOrigins):
             modelled=not work.unknown and call.name not in UNCOUNTED and (call.name in PRODUCTS or not work.macs),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
-        self._emit_recorded(call, op, gathered)
+        self._emit_recorded(call, op, operands)
 
     # Operands --------------------------------------------------------------------------------------------------------
 
     def _gather(self, reads: Iterable[Any], where: ModuleCall) -> Operands:
         """Return the edges of what a call reads, and what its other operands are."""
-        gathered = Operands()
+        operands = Operands()
         for read in reads:
             is_tensor = isinstance(read, torch.Tensor)
             origin = self.resolve(read, where) if is_tensor else None
-            gathered.values.append(None if is_tensor else float(read))
+            operands.values.append(None if is_tensor else float(read))
             if origin is not None and origin.edge is not None:
-                gathered.operands.append(len(gathered.edges))
-                gathered.add_edge(origin.edge, read)
+                operands.entries.append(len(operands.edges))
+                operands.add_edge(origin.edge, read)
                 continue
-            gathered.operands.append(shape_of(read) if is_tensor else ())
-            gathered.add_stored(origin)
-        return gathered
+            operands.entries.append(shape_of(read) if is_tensor else ())
+            operands.add_stored(origin)
+        return operands
 
-    def _weights(self, match: Match, gathered: Operands, where: ModuleCall) -> dict[str, int]:
-        """Return the stored tensors that are weights themselves; what other weights come from is gathered."""
+    def _weights(self, match: Match, operands: Operands, where: ModuleCall) -> dict[str, int]:
+        """Return the stored tensors that are weights themselves; what others come from is added to `operands`."""
         direct: dict[str, int] = {}
         for name, tensor in match.weights.items():
             origin = None if tensor is None else self.resolve(tensor, where)
             if tensor is None or origin is None:
                 continue
-            gathered.is_exact &= self.log.is_stored(tensor)
+            operands.is_exact &= self.log.is_stored(tensor)
             if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
                 (direct[name],) = origin.keys
             else:
-                gathered.add_other(origin, tensor)
+                operands.add_other(origin, tensor)
         return direct
 
     def _needed(self, match: Match, where: ModuleCall) -> tuple[Any, ...]:
@@ -249,11 +249,11 @@ class Builder(TensorOrigins):
             if origin is not None and len(origin.keys) == 1:
                 (direct[name],) = origin.keys
 
-    def _finish(self, call: Call, op: Op, gathered: Operands, owned: OwnedTensors) -> None:
+    def _finish(self, call: Call, op: Op, operands: Operands, owned: OwnedTensors) -> None:
         """Add the node of a call and note its results."""
         if call.overwritten is not None:
             self.log.fills[storage_key(call.overwritten)] += 1
-        value, _ = self._append(op, tuple(gathered.edges), call.where, display_name(call.name), owned)
+        value, _ = self._append(op, tuple(operands.edges), call.where, display_name(call.name), owned)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
 

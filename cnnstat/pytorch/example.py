@@ -132,22 +132,30 @@ def _batched(example: Example, batch: int | None) -> Example:
     return Example(tuple(map(repeated, example.arguments)), {k: repeated(v) for k, v in example.keywords.items()})
 
 
+def _signature(model: nn.Module) -> tuple[inspect.Parameter, ...] | None:
+    """Return the arguments of a model's forward pass; None where they are not known."""
+    try:
+        return tuple(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
 def _parameters(model: nn.Module) -> list[str]:
     """Return the names of the arguments of a model's forward pass."""
-    try:
-        values = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return []
-    return [p.name for p in values if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in _signature(model) or () if p.kind not in kinds]
 
 
 def _needs_anything(model: nn.Module) -> bool:
     """Whether the forward pass has arguments without a default, or its signature is not known."""
-    try:
-        values = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in values)
+    signature = _signature(model)
+    return signature is None or any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in signature)
+
+
+def _takes_anything(model: nn.Module) -> bool:
+    """Whether the forward pass takes keyword arguments of any name, or its signature is not known."""
+    signature = _signature(model)
+    return signature is None or any(p.kind is p.VAR_KEYWORD for p in signature)
 
 
 def misnamed(model: nn.Module, example: Example) -> str:
@@ -158,15 +166,6 @@ def misnamed(model: nn.Module, example: Example) -> str:
         return ""
     near = did_you_mean(unknown, names) or f"; it names {', '.join(names[:8])}"
     return f"; {unknown} is not among the inputs that it names{near}"
-
-
-def _takes_anything(model: nn.Module) -> bool:
-    """Whether the forward pass takes keyword arguments of any name, or its signature is not known."""
-    try:
-        values = inspect.signature(model.forward).parameters.values()
-    except (TypeError, ValueError):
-        return True
-    return any(p.kind is p.VAR_KEYWORD for p in values)
 
 
 def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:

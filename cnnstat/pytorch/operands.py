@@ -16,8 +16,9 @@ from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 
 @dataclass(slots=True)
 class Operands:
-    """What a call reads: edges, an entry for each operand of its op, and what its stored operands bring along.
+    """What a call reads, and what its stored operands are computed from.
 
+    entries: for each operand of its op the number of its edge, or the shape of one that is stored or constant.
     is_exact: whether the weights of its op are stored tensors themselves.
     """
 
@@ -25,7 +26,7 @@ class Operands:
     dtypes: list[str] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
     tensors: list[torch.Tensor] = field(default_factory=list)
-    operands: list[int | Shape] = field(default_factory=list)
+    entries: list[int | Shape] = field(default_factory=list)
     values: list[float | None] = field(default_factory=list)
     keys: frozenset[int] = NO_KEYS
     works: frozenset[int] = NO_KEYS
@@ -34,7 +35,7 @@ class Operands:
     @property
     def is_plain(self) -> bool:
         """Whether the operands are the node's inputs, in order, and nothing else."""
-        return self.operands == list(range(len(self.edges)))
+        return self.entries == list(range(len(self.edges)))
 
     def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
         """Add an input of the node."""

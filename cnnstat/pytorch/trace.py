@@ -33,19 +33,13 @@ MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor
 """What makes the recorder of a pass, from the builder, the module stack, the faker and the input tensors."""
 
 
-def _plain_recorder(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
-    return Recorder(builder, stack, faker)
-
-
-def recording_into(calls: list[CallRecord] | None) -> MakeRecorder:
+def recording_into(records: list[CallRecord] | None = None) -> MakeRecorder:
     """Return what makes recorders that put every call of their own pass, and of none before it, into a list."""
-    if calls is None:
-        return _plain_recorder
-    records = calls
 
     def make(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
-        # A pass that fails on fake tensors is made again for real.
-        records.clear()
+        if records is not None:
+            # A pass that fails on fake tensors is made again for real.
+            records.clear()
         return Recorder(builder, stack, faker, records)
 
     return make
@@ -59,7 +53,7 @@ class PassOptions:
     name: str
     source: str
     mode: str
-    make_recorder: MakeRecorder = _plain_recorder
+    make_recorder: MakeRecorder
     gradients: bool = False
 
 

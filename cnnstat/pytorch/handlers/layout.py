@@ -55,14 +55,6 @@ def _permute(call: Call) -> Match:
     return Match(reorder.Permute(tuple(map(int, dims))), (_subject(call),))
 
 
-def _transpose(call: Call) -> Match | None:
-    """transpose(dim0, dim1)."""
-    first, second = call.get(1, "dim0"), call.get(2, "dim1")
-    if not isinstance(first, int) or not isinstance(second, int):
-        return None
-    return Match(reorder.Transpose(first, second), (_subject(call),))
-
-
 def _last_two(call: Call) -> Match | None:
     """T, t() and mT: the last two axes swapped."""
     x = _subject(call)
@@ -226,7 +218,6 @@ HANDLERS: dict[str, Handler] = {
     "unflatten": _unflatten,
     **dict.fromkeys(("permute", "aten.permute"), _permute),
     **dict.fromkeys(("movedim", "moveaxis"), _movedim),
-    **dict.fromkeys(("transpose", "swapaxes", "swapdims", "aten.transpose"), _transpose),
     **dict.fromkeys(("T.get", "t", "mT.get", "aten.t"), _last_two),
     "squeeze": _squeeze,
     "split": _split,
