@@ -256,4 +256,4 @@ def seconds(layers):
 
 def test_time_is_linear_in_the_graph():
     seconds(300)
-    assert seconds(30_000) < 40 * seconds(3_000) + 0.5
+    assert seconds(30_000) < 40 * min(seconds(3_000) for _ in range(3))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from computing_time import ends_soon
 from git_history import Command, History, params, spec
 
 from cnnstat.check.configuration import find_settings
@@ -199,12 +199,10 @@ def alias_bomb(levels: int, width: int, key: str) -> str:
 )
 def test_faults_made_to_take_long(folder: Path, name: str, text: str, said: str) -> None:
     (folder / name).write_text(text)
-    start = time.process_time()
-    with pytest.raises(CnnstatError) as caught:
+    with ends_soon(), pytest.raises(CnnstatError) as caught:
         find_settings(folder)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 50
-    assert time.process_time() - start < 5  # five times what it may take, for busy machines
 
 
 def test_all_faults_are_told_at_once(check: Command, folder: Path) -> None:
