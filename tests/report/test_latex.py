@@ -11,7 +11,7 @@ from networks import branches, network, op, printed, written, zoo
 from cnnstat import report
 from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.report.formats.latex import escaped
-from cnnstat.report.subjects import profile
+from cnnstat.report.subjects import explanation, profile
 from cnnstat.report.subjects import zoo as zoo_list
 from cnnstat.report.subjects.analysis import AnalysisView
 from cnnstat.report.subjects.comparison import document
@@ -46,6 +46,10 @@ def test_hostile_names_stay_text():
             assert not re.search(r"(?<!\\)(\$(?!\\times)|#|%|_)", line.replace(r"\times$", r"\times"))
 
 
+def test_symbols_of_formulas_have_their_commands():
+    assert escaped("⌊H₀²⌋ ≤ 2·π") == r"$\lfloor$H$_0$$^2$$\rfloor$ $\leq$ 2$\cdot$[U+03C0]"
+
+
 def test_every_line_of_a_table_has_as_many_cells():
     analysis = network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"))
     lines = [line for line in printed(analysis, format="latex").splitlines() if line.endswith(r" \\")]
@@ -60,6 +64,7 @@ def test_it_compiles(tmp_path):
         printed(network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"), name=HOSTILE), format="latex"),
         written(report.write, document(both), "latex"),
         written(report.write, zoo_list.document([zoo("lenet5"), zoo("c3d")]), "latex"),
+        written(report.write, explanation.document(zoo("alexnet"), "conv1"), "latex"),
         written(report.write, profile.document(gpu_profile(model=HOSTILE)), "latex"),
     ]
     (tmp_path / "paper.tex").write_text(FRAME % "\n".join(tables), encoding="utf-8")

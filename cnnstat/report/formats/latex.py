@@ -46,6 +46,13 @@ SYMBOLS = {
     "σ": r"$\sigma$",
     "Σ": r"$\Sigma$",
     "Π": r"$\Pi$",
+    "Φ": r"$\Phi$",
+    "φ": r"$\varphi$",
+    "′": "$'$",
+    "⌊": r"$\lfloor$",
+    "⌋": r"$\rfloor$",
+    "⌈": r"$\lceil$",
+    "⌉": r"$\rceil$",
 }
 """What LaTeX would take for a command, or lacks in its standard fonts."""
 
@@ -71,7 +78,15 @@ def escaped(text: str) -> str:
     """Return text that LaTeX sets as it is; a character that no standard font has is written as its number."""
     # Two hyphens in a row would be set as a dash.
     text = text.replace("--", "-\N{ZERO WIDTH SPACE}-")
-    return "".join(SYMBOLS.get(c) or (c if c.isascii() or _is_accented(c) else f"[U+{ord(c):04X}]") for c in text)
+    return "".join(SYMBOLS.get(c) or (c if c.isascii() or _is_accented(c) else _written(c)) for c in text)
+
+
+def _written(character: str) -> str:
+    """Return a raised or lowered letter as one, and any other character by its number."""
+    style, _, code = unicodedata.decomposition(character).partition(" ")
+    if style in ("<sub>", "<super>") and int(code, 16) < 128:
+        return f"${'_' if style == '<sub>' else '^'}{chr(int(code, 16))}$"
+    return f"[U+{ord(character):04X}]"
 
 
 def _sentences(*parts: str) -> str:
