@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from cnnstat.ir.graph import Graph
     from cnnstat.profile.result import Profile
     from cnnstat.verify.findings import Verification
-
-__version__ = "0.1.0"
+    from cnnstat.version import __version__
 
 _HOMES = {
     "analyze": "cnnstat.api",
@@ -41,6 +40,7 @@ _HOMES = {
     "SpecError": "cnnstat.errors",
     "Totals": "cnnstat.analysis.analysis",
     "Verification": "cnnstat.verify.findings",
+    "__version__": "cnnstat.version",
 }
 
 __all__ = [

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
-    {"errors", "choices"},
+    {"errors", "choices", "version"},
     {"units", "numbers", "display", "garbage_collection"},
     {"ir"},
     {"ops", "analysis"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Graph
+from cnnstat.version import __version__
 
 FORMATS = {"yaml": (".yaml", ".yml"), "json": (".json",), "torch": (".py",)}
 """What a graph can be exported to, with the endings of such files."""
@@ -27,8 +28,6 @@ def export_graph(graph: Graph, to: str) -> str:
 
 
 def _title(graph: Graph) -> str:
-    from cnnstat import __version__
-
     source = f" from {graph.source}" if graph.source else ""
     return f"Exported by cnnstat {__version__}{source}"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-import cnnstat
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.options import Options
 from cnnstat.profile.result import Environment
+from cnnstat.version import __version__
 
 KINDS = ("cpu", "cuda", "mps")
 """What can be profiled on."""
@@ -147,7 +147,7 @@ def cpu_name(cpu_info: Path = _CPU_INFO) -> str:
 def _versions(device: torch.device) -> dict[str, str]:
     """Return the versions of all that takes part."""
     versions = {
-        "cnnstat": cnnstat.__version__,
+        "cnnstat": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }

@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import cnnstat
 from cnnstat import ops
 from cnnstat.export.entries import Argument, Call, Expression
 from cnnstat.ir.op import Op, Shapes
@@ -91,7 +90,7 @@ _IMPORTS = {
 @cache
 def _definitions() -> dict[str, str]:
     """Return the source of everything that is defined at the top of the file of handmade modules."""
-    path = Path(cnnstat.__file__).parent / "pytorch" / "modules" / "custom_modules.py"
+    path = Path(__file__).parents[2] / "pytorch" / "modules" / "custom_modules.py"
     # What a trace needs has no place in a file that stands alone.
     source = path.read_text(encoding="utf-8").replace("    @one_call\n", "")
     sources = {}
