@@ -9,42 +9,44 @@ from importlib import import_module
 from cnnstat.errors import OpError, did_you_mean
 from cnnstat.ir.op import Op
 
-_OPS = {
-    "conv": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
-    "activation": "BinaryStep Sigmoid Logistic Tanh ScaledTanh Arctan Softsign LogSigmoid Hardsigmoid Hardtanh",
-    "rectifier": "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU Softplus GELU SiLU Mish Hardswish",
-    "softmax": "Softmax LogSoftmax GLU",
-    "norm": "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d",
-    "layer_norm": "LayerNorm RMSNorm GroupNorm LocalResponseNorm",
-    "dropout": "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout StochasticDepth",
-    "shape": "Identity Flatten Unflatten Reshape",
-    "reorder": "Permute Transpose Squeeze Unsqueeze ChannelShuffle PixelShuffle PixelUnshuffle",
-    "slicing": "Slice Split Chunk Crop CenterCrop CropLike",
-    "reduction": "Mean Sum Max",
-    "join": "Add Subtract Multiply Divide Maximum Minimum",
-    "concat": "Concat Stack",
-    "resize": "Upsample ResizeLike",
-    "padding": (
-        "ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ConstantPad3d ReflectionPad1d ReflectionPad2d "
-        "ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d CircularPad1d CircularPad2d "
-        "CircularPad3d"
-    ),
-    "pool": "MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d LPPool3d",
-    "adaptive_pool": (
-        "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d "
-        "AdaptiveMaxPool3d GlobalAvgPool GlobalMaxPool"
-    ),
-    "linear": "Linear Bilinear",
-    "matmul": "MatMul",
-    "embedding": "Embedding",
-    "lenet": "TrainableSubsampling2d ConnectionTableConv2d EuclideanRBF",
-    "attention": "ScaledDotProductAttention",
-    "multihead_attention": "MultiheadAttention",
-    "recurrent": "RNN LSTM GRU",
+FAMILIES = {
+    family: tuple(names.split())
+    for family, names in {
+        "conv": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
+        "activation": "BinaryStep Sigmoid Logistic Tanh ScaledTanh Arctan Softsign LogSigmoid Hardsigmoid Hardtanh",
+        "rectifier": "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU Softplus GELU SiLU Mish Hardswish",
+        "softmax": "Softmax LogSoftmax GLU",
+        "norm": "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d",
+        "layer_norm": "LayerNorm RMSNorm GroupNorm LocalResponseNorm",
+        "dropout": "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout StochasticDepth",
+        "shape": "Identity Flatten Unflatten Reshape",
+        "reorder": "Permute Transpose Squeeze Unsqueeze ChannelShuffle PixelShuffle PixelUnshuffle",
+        "slicing": "Slice Split Chunk Crop CenterCrop CropLike",
+        "reduction": "Mean Sum Max",
+        "join": "Add Subtract Multiply Divide Maximum Minimum",
+        "concat": "Concat Stack",
+        "resize": "Upsample ResizeLike",
+        "padding": (
+            "ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ConstantPad3d ReflectionPad1d ReflectionPad2d "
+            "ReflectionPad3d ReplicationPad1d ReplicationPad2d ReplicationPad3d CircularPad1d CircularPad2d "
+            "CircularPad3d"
+        ),
+        "pool": "MaxPool1d MaxPool2d MaxPool3d AvgPool1d AvgPool2d AvgPool3d LPPool1d LPPool2d LPPool3d",
+        "adaptive_pool": (
+            "AdaptiveAvgPool1d AdaptiveAvgPool2d AdaptiveAvgPool3d AdaptiveMaxPool1d AdaptiveMaxPool2d "
+            "AdaptiveMaxPool3d GlobalAvgPool GlobalMaxPool"
+        ),
+        "linear": "Linear Bilinear",
+        "matmul": "MatMul",
+        "embedding": "Embedding",
+        "lenet": "TrainableSubsampling2d ConnectionTableConv2d EuclideanRBF",
+        "attention": "ScaledDotProductAttention",
+        "multihead_attention": "MultiheadAttention",
+        "recurrent": "RNN LSTM GRU",
+    }.items()
 }
 """The ops of each file of this package: adding an op is one class there and its name here."""
 
-FAMILIES = {family: tuple(names.split()) for family, names in _OPS.items()}
 _FILES = {name: family for family, names in FAMILIES.items() for name in names}
 
 
