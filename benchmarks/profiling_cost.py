@@ -98,9 +98,9 @@ def ways(network: str, size: int) -> tuple[Callable[[], Any], dict[str, Run]]:
     (x,) = spec.arguments
     module = prepare_model(model_reference(torch_model.build(graph), (x,)), Options(), torch.device("cpu"))
     found = {"cnnstat, a spec": cnnstats(spec), "cnnstat, a PyTorch model": cnnstats(module)}
-    found["torch.profiler"] = torch_profilers(spec.model, x)
+    found["torch.profiler"] = torch_profilers(spec.module, x)
     try:
-        found["DeepSpeed flops profiler"] = deepspeeds(module.model, x)
+        found["DeepSpeed flops profiler"] = deepspeeds(module.module, x)
     except ImportError as error:
         print(f"DeepSpeed is left out: {error}", file=sys.stderr)
     return spec.run, found

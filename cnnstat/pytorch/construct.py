@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.model_errors import error_line
-from cnnstat.pytorch.model_isolation import same_random_numbers
+from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 
 MIN_META_ELEMENTS = 4096

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from torch import nn
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import NestedState
+from cnnstat.pytorch.random_generators import generators, restore_generators
 
 _CONTAINERS = frozenset((list, dict, set, OrderedDict))
 
@@ -26,7 +25,7 @@ def preserved(modules: Modules) -> Iterator[None]:
     classes = [(cls, dict(vars(cls))) for cls in own_classes(modules)]
     scripted = [_ScriptedSnapshot(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
     own = [(generator, generator.get_state()) for generator in _own_generators(modules)]
-    generators, dtype = _generators(), torch.get_default_dtype()
+    states, dtype = generators(), torch.get_default_dtype()
     try:
         yield
     finally:
@@ -39,7 +38,7 @@ def preserved(modules: Modules) -> Iterator[None]:
             module.restore()
         for cls, attributes in classes:
             _restore_class(cls, attributes)
-        _restore_generators(generators)
+        restore_generators(states)
 
 
 class _Snapshot:
@@ -111,33 +110,6 @@ def _restore_class(cls: type, attributes: dict[str, Any]) -> None:
     for name, value in attributes.items():
         if vars(cls).get(name) is not value and name not in ("__dict__", "__weakref__", "__abstractmethods__"):
             setattr(cls, name, value)
-
-
-def _generators() -> tuple[Any, Any, Any, Any]:
-    """Return the states of PyTorch's, Python's and (where they are in use) NumPy's and CUDA's random generators."""
-    numpy = sys.modules.get("numpy")
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # in PyTorch
-    return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
-
-
-def _restore_generators(states: tuple[Any, Any, Any, Any]) -> None:
-    """Set the random generators to former states."""
-    torch.set_rng_state(states[0])
-    random.setstate(states[1])
-    if states[2] is not None:
-        sys.modules["numpy"].random.set_state(states[2])
-    if states[3] is not None:
-        torch.cuda.set_rng_state_all(states[3])
-
-
-@contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """Leave the random generators as they were."""
-    states = _generators()
-    try:
-        yield
-    finally:
-        _restore_generators(states)
 
 
 MAX_REAL_NUMBERS = 1024

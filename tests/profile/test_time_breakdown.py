@@ -65,3 +65,11 @@ def test_the_cpu_sets_the_pace_above_four_fifths() -> None:
     whole = gpu_profile().whole
     assert whole.cpu_bound and whole.enqueue is not None
     assert not replace(whole, enqueue=replace(whole.enqueue, median=79 * US)).cpu_bound
+
+
+def test_the_names_of_the_json_contract_stay_readable_from_python() -> None:
+    profile = gpu_profile()
+    assert profile.identity.drift == profile.time_breakdown.residual and profile.identity.gaps == 2e-6
+    assert profile.ceilings == profile.roofline
+    layer = profile.layers[0]
+    assert (layer.floor, layer.share_of_floor) == (layer.bound_seconds, layer.share_of_bound)
