@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from cnnstat.errors import CnnstatError
 
@@ -255,8 +254,7 @@ class QuantityError(CnnstatError):
     """A text is no number, or its unit does not fit."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(NamedTuple):
     """A printed number.
 
     number: what is printed before the unit; decimals: its digits behind the point.

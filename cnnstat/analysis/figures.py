@@ -7,9 +7,8 @@ is a pass that computes it, a field of `Layer` or `Totals` that holds it, and on
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnstat.numbers import Unit
 
@@ -17,8 +16,7 @@ ON_REQUEST = 99
 """Importance of a column that is shown only if asked for."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figure:
+class Figure(NamedTuple):
     """One number of a network, and of its layers where they have it.
 
     key: its name in JSON, comparisons, published figures and limits.
@@ -61,18 +59,21 @@ class Figure:
     bounds: tuple[str, ...] = ("max", "min", "max_increase")
     explained_by: str = ""
     at_least: bool = False
-    of: Callable[[Any], int] = field(init=False, repr=False, compare=False)
-    """The value of a whole network, from its Totals."""
-    of_layer: Callable[[Any], int] = field(init=False, repr=False, compare=False)
-    """The value of one layer."""
 
-    def __post_init__(self) -> None:
-        """Fill in texts, and prepare the look-up of attributes, which happens for every cell of a table."""
-        sentence = f"{self.doc[:1].upper()}{self.doc[1:]}."
-        object.__setattr__(self, "limit_help", self.limit_help or sentence)
-        object.__setattr__(self, "description", self.description or sentence)
-        object.__setattr__(self, "of", attrgetter(self.total or self.key))
-        object.__setattr__(self, "of_layer", attrgetter(self.layer or self.key))
+    @property
+    def sentence(self) -> str:
+        """What is counted, as a sentence."""
+        return f"{self.doc[:1].upper()}{self.doc[1:]}."
+
+    @property
+    def of(self) -> Callable[[Any], int]:
+        """The function that reads it off the totals of a network."""
+        return attrgetter(self.total)
+
+    @property
+    def of_layer(self) -> Callable[[Any], int]:
+        """The function that reads it off a layer."""
+        return attrgetter(self.layer)
 
 
 FIGURES = (

@@ -16,7 +16,6 @@ blocks, and one line in `cnnstat.report.FORMATS`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from cnnstat.report.table import Table
@@ -39,8 +38,7 @@ def glued(text: str) -> str:
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """Labelled statements, one below the other.
 
     is_attached: whether a terminal sets them right below what comes before them.
@@ -57,8 +55,7 @@ class Chart(Protocol):
         """Return the drawing in characters, fitted to a width."""
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A paragraph of text that is shown as it is; a terminal wraps it at spaces, in one style."""
 
     text: str
@@ -73,8 +70,7 @@ def no_blocks() -> Sequence[Block]:
     return ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Document:
+class Document(NamedTuple):
     """One subject in any format.
 
     title, subtitle: its heading, and one more line of it; empty for none.
@@ -85,10 +81,10 @@ class Document:
     Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
     """
 
+    data: Callable[[], Mapping[str, Any]]
     title: str = ""
     subtitle: str = ""
     blocks: Callable[[], Iterable[Block]] = no_blocks
-    data: Callable[[], Mapping[str, Any]]
     listed: tuple[str, ...] = ()
     records: Table | None = None
     caption: str = ""

@@ -134,8 +134,7 @@ def check_column(key: str, known: Collection[str]) -> None:
         raise CnnstatError(f"there is no column {key[:40]}{did_you_mean(key, known)}; known: {', '.join(known)}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
+class Layout(NamedTuple):
     """How a terminal sets a table.
 
     steps: what width is spent on, in this order: a text column gets up to so many characters, a number is written in
@@ -152,8 +151,7 @@ class Layout:
 GRID = Layout()
 
 
-@dataclass(frozen=True)
-class Table:
+class Table(NamedTuple):
     """Rows under columns.
 
     rest, total: rows that sum up what is not shown, and everything; None for none.
@@ -201,13 +199,15 @@ class Kind(Enum):
 _SUMS = (Kind.REST, Kind.TOTAL)
 
 
-@dataclass(frozen=True, slots=True)
 class Group(Generic[Item]):
     """The layers of one row: one, those of a folded block, or a sum of layers that have nothing in common."""
 
-    name: str
-    items: tuple[Item, ...]
-    kind: Kind = Kind.LAYER
+    __slots__ = ("items", "kind", "name")
+
+    def __init__(self, name: str, items: tuple[Item, ...], kind: Kind = Kind.LAYER) -> None:
+        self.name = name
+        self.items = items
+        self.kind = kind
 
     @property
     def is_sum(self) -> bool:

@@ -43,10 +43,16 @@ def _rule(metric: str) -> dict[str, Any]:
         "id": printable(f"cnnstat/{metric}"),
         "name": printable(metric),
         "shortDescription": {"text": f"Budget of {title(metric)}"},
-        "fullDescription": {"text": METRICS[metric].description if metric in METRICS else title(metric)},
+        "fullDescription": {"text": _description(metric)},
         "help": {"text": f"Shrink the model, or change budgets.{printable(metric)} where the limit is written."},
         "defaultConfiguration": {"level": "error"},
     }
+
+
+def _description(metric: str) -> str:
+    if metric not in METRICS:
+        return title(metric)
+    return METRICS[metric].description or METRICS[metric].sentence
 
 
 def _results(result: CheckResult, metrics: list[str]) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -75,7 +74,7 @@ def layer_table(profile: Profile, view: View) -> Table:
         return table
     measured = (c for c in columns if c.importance != IF_MEASURED or _says_something(c, table.all_rows))
     shown = [c._replace(on_pages=c.importance <= MAIN or _is_for_gpus(c, table.rows)) for c in measured]
-    return replace(table, columns=shown)
+    return table._replace(columns=shown)
 
 
 def _says_something(column: Column, rows: Sequence[Row]) -> bool:
