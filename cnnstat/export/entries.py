@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ir.window import IDENTITY, Reads, Whole
+from cnnstat.ir.window import IDENTITY, Piece, Reads, RowMajor, Window
 from cnnstat.ops.traced import Applied, Recorded, Tensors
 
 
@@ -198,20 +198,26 @@ def _opaque(op: Recorded, scope: str, inputs: Shapes) -> Keys:
 
 def _are_known(op: Recorded, inputs: Shapes) -> bool:
     """Whether it is known how the output reads the inputs, and anything comes of that."""
-    if op.reads is None or len(op.reads) != len(inputs) or not any(map(any, op.reads)):
+    if op.reads is None or len(op.reads) != len(inputs):
+        return False
+    if not any(isinstance(reads, RowMajor) or any(reads) for reads in op.reads):
         return False
     return len({len(shape) for shape in op.outputs}) == 1
 
 
-def _reads(reads: Reads) -> list[Any]:
+def _reads(reads: Reads) -> list[Any] | str:
     """Return how the output axes read one input."""
+    if isinstance(reads, RowMajor):
+        return "row_major"
     written: list[Any] = []
     for entry in reads:
         if entry is None or entry[1] == IDENTITY:
             written.append(entry and entry[0])
-        elif isinstance(entry[1], Whole):
-            written.append([entry[0], "whole"])
-        else:
+        elif isinstance(entry[1], Window):
             taps = ([tap.start, tap.stop, tap.step] for tap in entry[1].taps)
             written.append([entry[0], entry[1].advance, *taps])
+        elif isinstance(entry[1], Piece):
+            written.append([entry[0], "piece", entry[1].start])
+        else:
+            written.append([entry[0], type(entry[1]).__name__.lower()])
     return written

@@ -34,8 +34,22 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
+class Piece:
+    """Output index i reads input index i − start, if there is one: an input of a concatenation along this axis."""
+
+    start: int
+
+
 class Whole:
-    """Every output reads the whole axis: global pooling, attention, a norm over positions."""
+    """Every output reads the whole axis: global pooling, attention over positions."""
+
+
+class Statistic:
+    """Output index i reads input index i, and statistics of the whole axis: a norm over positions."""
+
+
+class Unfollowed:
+    """Outputs read the axis by no rule that is followed: a resize by 4099/4097, say."""
 
 
 IDENTITY = Window((range(1),), 1)
@@ -45,12 +59,29 @@ NOTHING = Window((range(0),), 1)
 """No output reads anything: an input of which only the size matters."""
 
 WHOLE = Whole()
+STATISTIC = Statistic()
+UNFOLLOWED = Unfollowed()
 
-AxisRule = Window | Whole
+AxisRule = Window | Piece | Whole | Statistic | Unfollowed
 """How one output axis reads the input axis it comes from."""
 
 Reads = tuple[tuple[int, AxisRule] | None, ...]
-"""For each output axis: the input axis it comes from and the rule, or None where it comes from no single axis."""
+"""For each output axis: the input axis it comes from and the rule, or None where it comes from no single axis.
+
+An input axis that no output axis names is read as a whole, as a sum over it does.
+"""
+
+
+class Unknown(tuple[None, ...]):
+    """Reads of an op of which nothing is known: any output may read any input."""
+
+    __slots__ = ()
+
+
+class RowMajor(tuple[tuple[int, AxisRule] | None, ...]):
+    """Reads of elements that keep their row-major order under another shape: an axis that stays names itself."""
+
+    __slots__ = ()
 
 
 def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Window:
@@ -58,10 +89,10 @@ def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -
     return Window((range(-padding, dilation * (kernel - 1) - padding + 1, dilation),), stride)
 
 
-def transposed(kernel: int, stride: int, padding: int, dilation: int) -> Window | Whole:
+def transposed(kernel: int, stride: int, padding: int, dilation: int) -> AxisRule:
     """Return the window of a transposed convolution: output o reads i wherever o = i·stride − padding + dilation·j."""
     if stride > MAX_PERIOD:
-        return WHOLE
+        return UNFOLLOWED
     return Window(tuple(_transposed_taps(r, kernel, stride, padding, dilation) for r in range(stride)), 1)
 
 
@@ -86,7 +117,7 @@ def nearest(scale: Fraction, offset: Fraction = Fraction(0)) -> AxisRule:
     PyTorch's `nearest` has offset 0, its `nearest-exact` ½, the centre of the output pixel.
     """
     if scale.denominator > MAX_PERIOD:
-        return WHOLE
+        return UNFOLLOWED
     # In integers, as below: fractions would take most of the time of a whole analysis.
     unit, whole = offset.denominator, scale.denominator * offset.denominator
     sources = ((r * unit + offset.numerator) * scale.numerator // whole for r in range(scale.denominator))
@@ -101,7 +132,7 @@ def interpolated(scale: Fraction, half_width: int, align_corners: bool) -> AxisR
     """
     inputs, outputs = scale.numerator, scale.denominator
     if outputs > MAX_PERIOD:
-        return WHOLE
+        return UNFOLLOWED
     offset = 0 if align_corners else inputs - outputs
     taps = []
     for r in range(outputs):
@@ -117,7 +148,7 @@ def adaptive(input_size: int, output_size: int) -> AxisRule:
     shared = math.gcd(input_size, output_size)
     inputs, bins = input_size // shared, output_size // shared
     if bins > MAX_PERIOD:
-        return WHOLE
+        return UNFOLLOWED
     return Window(tuple(range(o * inputs // bins, -(-(o + 1) * inputs // bins)) for o in range(bins)), inputs)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
@@ -11,7 +12,7 @@ from cnnstat.ir.argument import argument
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, register
-from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ir.window import IDENTITY, Piece, Reads
 from cnnstat.ops.join import without_batch
 from cnnstat.ops.shape import AXIS, axis_index
 
@@ -50,13 +51,12 @@ class Concat(_SideBySide):
         return ((*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :]),)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on all axes but that of the concatenation.
-
-        There an output reads one of the inputs only, which one depends on its place, so no rule holds for all.
-        """
+        """Return the identity on all axes but that of the concatenation, where each input is one piece."""
         axis = axis_index(self.dim, len(inputs[0]))
-        reads: Reads = tuple(None if a == axis else (a, IDENTITY) for a in range(len(inputs[0])))
-        return (reads,) * len(inputs)
+        starts = accumulate((shape[axis] for shape in inputs[:-1]), initial=0)
+        return tuple(
+            tuple((a, Piece(start) if a == axis else IDENTITY) for a in range(len(inputs[0]))) for start in starts
+        )
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         """Return the sum of the sizes."""

@@ -11,7 +11,7 @@ from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import NoMacs, SameShape
 from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
-from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ir.window import IDENTITY, STATISTIC, Reads
 from cnnstat.ops.spatial import Spatial, channels_and_space
 
 
@@ -69,10 +69,10 @@ class Normalization(NoMacs, SameShape, Op):
         )
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity with fixed statistics; else every output reads all of the axes its statistic covers."""
+        """Return the identity, with statistics of the axes that they cover where they are not fixed."""
         (shape,) = inputs
-        whole = () if self.is_fixed else self.normalized_axes(shape)
-        return (tuple((axis, WHOLE if axis in whole else IDENTITY) for axis in range(len(shape))),)
+        covered = () if self.is_fixed else self.normalized_axes(shape)
+        return (tuple((axis, STATISTIC if axis in covered else IDENTITY) for axis in range(len(shape))),)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input and its statistics, mean and 1/deviation each."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Shapes, shape_text
-from cnnstat.ir.window import Reads
+from cnnstat.ir.op import Shapes, numel, shape_text
+from cnnstat.ir.window import Reads, RowMajor
 from cnnstat.ops.traced import Recorded
 
 
@@ -35,6 +35,8 @@ class Opaque(Recorded):
         if len(reads) != len(inputs):
             raise OpError(f"reads={len(reads)} entries, but there are {len(inputs)} inputs; write one for each")
         for read, shape in zip(reads, inputs):
+            if isinstance(read, RowMajor) and numel(shape) != numel(self.outputs[0]):
+                raise OpError(f"reads=row_major keeps all elements, but {shape_text(shape)} has others; write null")
             axes = [entry[0] for entry in read if entry is not None]
             if any(axis >= len(shape) for axis in axes):
                 raise OpError(f"reads={max(axes)} is no axis of {shape_text(shape)}; they count from 0")

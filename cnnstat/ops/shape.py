@@ -12,7 +12,7 @@ from cnnstat.ir.argument import Kind, any_of, argument, integer, list_of
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, Pointwise, SameShape, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Shape, Shapes, Storage, register, shape_text
-from cnnstat.ir.window import IDENTITY, Reads
+from cnnstat.ir.window import IDENTITY, Reads, RowMajor
 
 AXIS_LETTERS = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
 """What the axes of a tensor are called, by their number."""
@@ -84,15 +84,12 @@ def filled(sizes: Shape, elements: int, name: str, source: Shape) -> Shape:
 
 
 def regrouped(source: Shape, target: Shape) -> Reads:
-    """Return how the axes of a reshaped tensor read those of the original: an axis kept whole reads itself.
-
-    Axes that are merged or split read no single axis.
-    """
+    """Return how the axes of a reshaped tensor read those of the original: one that stays as it is names itself."""
     reads: list[tuple[int, Any] | None] = [None] * len(target)
     for sources, targets in _runs(source, target):
         if len(sources) == len(targets) == 1:
             reads[targets[0]] = (sources[0], IDENTITY)
-    return tuple(reads)
+    return RowMajor(reads)
 
 
 def _runs(source: Shape, target: Shape) -> Iterator[tuple[range, range]]:

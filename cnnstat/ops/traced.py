@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, shape_text
-from cnnstat.ir.window import Reads
+from cnnstat.ir.window import Reads, RowMajor, Unknown
+from cnnstat.ops.shape import regrouped
 
 Tensors = tuple[tuple[str, Shape], ...]
 """Named tensors with their shapes."""
@@ -230,7 +231,7 @@ class Recorded(_Traced):
     outputs: the shapes it made.
     work: its multiply-accumulates.
     flops: its other operations by kind.
-    reads: how the outputs read each input; None where it is not known, so that everything counts as read.
+    reads: how the outputs read each input; None where it is not known.
     modelled: whether its work is known.
     """
 
@@ -271,10 +272,15 @@ class Recorded(_Traced):
         return dict(self.flops)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the known reads, or that everything is read."""
-        if self.reads is not None and all(len(reads) == len(outputs[index]) for reads in self.reads):
-            return self.reads
-        return ((None,) * len(outputs[index]),) * len(inputs)
+        """Return the known reads, or that nothing is known of them."""
+        if self.reads is not None and all(
+            isinstance(reads, RowMajor) or len(reads) == len(outputs[index]) for reads in self.reads
+        ):
+            return tuple(
+                regrouped(shape, outputs[index]) if isinstance(reads, RowMajor) else reads
+                for reads, shape in zip(self.reads, inputs)
+            )
+        return (Unknown((None,) * len(outputs[index])),) * len(inputs)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the inputs of a call that computes, and nothing of one that only moves data."""

@@ -6,6 +6,7 @@ import pytest
 from computing_time import ends_soon
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.errors import SpecError
 from cnnstat.ir.window import transposed
 from cnnstat.spec.load import parse_spec
@@ -26,11 +27,11 @@ def test_a_few_long_periods_are_followed_exactly() -> None:
     assert field is not None and field.size[0] >= 3
 
 
-def test_thousands_of_long_periods_count_as_seeing_everything() -> None:
+def test_thousands_of_long_periods_are_not_followed() -> None:
     pools = "[AdaptiveAvgPool2d(4095 - i), AdaptiveAvgPool2d(4096)]"
     analysis = analyzed(f"input: [1, 4096, 4096]\nlayers:\n- repeat: 100\n  as: i\n  layers: {pools}\n")
     assert analysis.layers[-1].receptive_field is None
-    assert analysis.fields.sees_whole_input(analysis.graph.arity + 199)
+    assert analysis.fields.extent(analysis.graph.arity + 199) is Extent.NOT_FOLLOWED
 
 
 def test_weight_tensors_are_bounded() -> None:

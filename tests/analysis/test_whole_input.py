@@ -3,6 +3,7 @@
 import pytest
 from graph_builder import Builder, fields_of, gated, total
 
+from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.ir.graph import Edge
 from cnnstat.ops.adaptive_pool import AdaptiveAvgPool2d
 from cnnstat.ops.attention import ScaledDotProductAttention
@@ -44,12 +45,12 @@ def test_a_mean_over_space_sees_everything(kept):
     assert fields_of(builder).sees_whole_input(2)
 
 
-def test_softmax_over_space_sees_everything():
+def test_softmax_over_an_axis_sees_all_of_it_and_leaves_the_other_local():
     builder = Builder((1, 4, 16, 16))
     builder.chain(Conv2d(4, 3), Softmax(3))
     fields = fields_of(builder)
-    assert fields.sees_whole_input(2)
-    assert fields.total_at == Edge(1)
+    assert (fields.of(2).size, fields.of(2).whole) == ((3, 16), (False, True))
+    assert fields.total_at == Edge(2)
 
 
 def test_a_sum_of_a_map_and_its_transpose_has_no_local_field():
@@ -57,7 +58,7 @@ def test_a_sum_of_a_map_and_its_transpose_has_no_local_field():
     builder.add(Permute((0, 1, 3, 2)))
     builder.add(Add(), Edge(0), builder.last)
     fields = fields_of(builder)
-    assert fields.sees_whole_input(2)
+    assert (fields.extent(2), fields.of(2)) == (Extent.NOT_FOLLOWED, None)
 
 
 def test_attention_by_hand_and_by_one_op_see_every_position():
@@ -71,7 +72,9 @@ def test_attention_by_hand_and_by_one_op_see_every_position():
     beside = builder.add(Add(), tokens, mixed)
     fields = fields_of(builder)
     assert fields.of(tokens.value).size == (1,)
-    assert [fields.sees_whole_input(edge.value) for edge in (scores, weights, mixed, fused)] == [True] * 4
+    # A score depends on its query's and its key's position; the weights on all keys.
+    assert fields.extent(scores.value) is Extent.NOT_FOLLOWED
+    assert [fields.sees_whole_input(edge.value) for edge in (weights, mixed, fused)] == [True] * 3
     assert fields.of(beside.value).size == (1,)
     assert fields.of(beside.value).global_context
 
@@ -90,12 +93,13 @@ def test_outputs_of_a_split_are_traced_each():
     assert [fields.of(2, output).start for output in range(3)] == [(-1,), (3,), (7,)]
 
 
-def test_a_flattened_map_has_lost_its_positions_but_only_a_linear_layer_mixes_them():
+def test_each_element_of_a_flattened_map_has_its_field_until_a_linear_layer_mixes_them():
     builder = Builder((1, 4, 16, 16))
     builder.chain(Conv2d(4, 3), Flatten(), ReLU(), Linear(10), ReLU())
     fields = fields_of(builder)
     assert fields.total.size == (3, 3)
-    assert [fields.of(value) for value in (2, 3, 4, 5)] == [None] * 4
+    assert [fields.of(value).size for value in (1, 2, 3)] == [(3, 3)] * 3
+    assert [fields.of(value) for value in (4, 5)] == [None] * 2
     assert [fields.sees_whole_input(value) for value in range(1, 6)] == [False, False, False, True, True]
 
 

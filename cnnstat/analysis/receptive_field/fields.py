@@ -3,16 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple
 
-from cnnstat.analysis.receptive_field.global_context import mixed_values
+from cnnstat.analysis.receptive_field.coordinates import Coordinate, plain, united
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
 from cnnstat.analysis.receptive_field.intervals import INPUT, Field
 from cnnstat.analysis.shapes import Values
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shape, Shapes
-from cnnstat.ir.window import Reads
+from cnnstat.ir.window import (
+    IDENTITY,
+    STATISTIC,
+    UNFOLLOWED,
+    WHOLE,
+    AxisRule,
+    Piece,
+    Reads,
+    RowMajor,
+    Unknown,
+    Window,
+    sliding,
+)
+
+
+class Extent(Enum):
+    """How much of the input an element of a tensor depends on."""
+
+    LOCAL = "local"
+    WHOLE = "whole input"
+    NOT_FOLLOWED = "not followed"
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,15 +44,19 @@ class ReceptiveField:
     size: inputs it spans, padding included: the largest over all outputs; if not aligned, that of the centre output.
     stride: inputs between the fields of neighbouring outputs; None along an axis that is not aligned.
     start: where the first output's field begins; negative in the padding.
+    whole: True along an axis that is read as a whole while others are local: there the size is the input's and the
+        stride 0. Empty where all axes are local.
     exact: False where the field is only bounded.
     aligned: False where branches of different stride were merged; misaligned_at names the first such merge.
     centred: False where branches of different centre were merged, because their padding differs.
-    global_context: whether a gate (squeeze-excite, attention beside a shortcut) adds the whole input to it.
+    global_context: whether a gate (squeeze-excite, attention beside a shortcut) or statistics over space add the whole
+        input to it.
     """
 
     size: tuple[int, ...]
     stride: tuple[Fraction | None, ...]
     start: tuple[int, ...]
+    whole: tuple[bool, ...] = ()
     exact: bool = True
     aligned: bool = True
     centred: bool = True
@@ -51,12 +77,22 @@ class Trace(NamedTuple):
     tracked: axes of the tensor that have a track.
     whole: input axes of which every element depends on everything.
     context: input axes followed locally although a gate has seen them whole.
+    coordinates: where views have split or merged followed axes, or lost them, all that is followed; then no axis has a
+        track of its own.
     """
 
     tracks: tuple[Track | None, ...]
     tracked: int
     whole: int = 0
     context: int = 0
+    coordinates: tuple[Coordinate, ...] = ()
+
+    def followed_by(self, shape: Shape) -> tuple[Coordinate, ...]:
+        """Return all that is followed as coordinates; shape: that of the tensor."""
+        if self.coordinates:
+            return self.coordinates
+        tracks = enumerate(self.tracks)
+        return tuple(plain(track.axis, track.field, place, shape[place]) for place, track in tracks if track)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -64,8 +100,6 @@ class ReceptiveFields:
     """The receptive field of every tensor of a graph.
 
     traces: for each value, the trace of each of its outputs.
-    mixed: for each value, whether any of its elements depends on the whole input: what is only brought into another
-        order (flattened, say) has lost its positions, yet each of its elements sees no more than before.
     systems: numbers of the input axes, those of inputs with equally many spatial axes together.
     lengths: extent of each input axis.
     total_at: the last feature map with spatial extent before any whole-input op.
@@ -74,7 +108,6 @@ class ReceptiveFields:
     graph: Graph
     values: Values
     traces: tuple[tuple[Trace, ...], ...]
-    mixed: tuple[bool, ...]
     systems: tuple[range, ...]
     lengths: tuple[int, ...]
     total_at: Edge | None
@@ -85,44 +118,53 @@ class ReceptiveFields:
         return None if self.total_at is None else self.of(*self.total_at)
 
     def of(self, value: int, output: int = 0) -> ReceptiveField | None:
-        """Return the receptive field of a tensor; None if it sees the whole input, or no input with spatial axes."""
-        followed = self.followed(value, output)
-        if followed is None:
+        """Return the receptive field of a tensor; None unless it is local along an axis, see `extent`."""
+        local = self._local(value, output)
+        if local is None:
             return None
-        trace, shape = self.traces[value][output], self.values.outputs[value][output]
-        fields = [field for _, (_, field) in followed]
-        axes = sum(1 << track.axis for _, track in followed)
-        misaligned_at = next((f.misaligned_at for f in fields if f.misaligned_at is not None), None)
+        trace = self.traces[value][output]
+        fields = [coordinate.field for coordinate in local.values() if coordinate is not None]
+        known = [field for field in fields if field is not None]
+        misaligned_at = next((f.misaligned_at for f in known if f.misaligned_at is not None), None)
+        axes = sum(1 << axis for axis, coordinate in local.items() if coordinate is not None)
+        parts = [(axis, None if c is None else c.field, 0 if c is None else c.extent) for axis, c in local.items()]
+        is_whole = tuple(field is None for _, field, _ in parts)
         return ReceptiveField(
-            size=tuple(field.size(shape[place]) for place, (_, field) in followed),
-            stride=tuple(field.stride for field in fields),
-            start=tuple(field.at_or_after(0)[0] for field in fields),
-            exact=all(field.is_exact for field in fields),
+            size=tuple(self.lengths[axis] if field is None else field.size(extent) for axis, field, extent in parts),
+            stride=tuple(Fraction(0) if field is None else field.stride for _, field, _ in parts),
+            start=tuple(0 if field is None else field.at_or_after(0)[0] for _, field, _ in parts),
+            whole=is_whole if any(is_whole) else (),
+            exact=all(field.is_exact for field in known),
             aligned=misaligned_at is None,
-            centred=all(field.centred for field in fields),
-            # What is whole beside a local field belongs to inputs of another rank.
-            global_context=bool(trace.context & axes or trace.whole),
+            centred=all(field.centred for field in known),
+            # What is whole beside a local field belongs to inputs of another rank, or to another axis.
+            global_context=bool(trace.context & axes or trace.whole & ~sum(1 << axis for axis in local)),
             misaligned_at=misaligned_at,
         )
 
-    def sees_whole_input(self, value: int, output: int = 0) -> bool:
-        """Return whether a tensor has no receptive field because each element depends on the whole input."""
-        return self.mixed[value] and self.is_lost(value, output)
-
-    def is_lost(self, value: int, output: int = 0) -> bool:
-        """Return whether the positions that a tensor depends on are followed no more."""
+    def extent(self, value: int, output: int = 0) -> Extent:
+        """Return how much of the input each element of a tensor depends on."""
+        if self._local(value, output) is not None:
+            return Extent.LOCAL
         trace = self.traces[value][output]
-        return bool(trace.whole or trace.tracked) and self.followed(value, output) is None
+        if trace.tracked or trace.coordinates:
+            return Extent.NOT_FOLLOWED
+        return Extent.WHOLE if trace.whole else Extent.NONE
+
+    def sees_whole_input(self, value: int, output: int = 0) -> bool:
+        """Return whether each element of a tensor depends on the whole input."""
+        return self.extent(value, output) is Extent.WHOLE
 
     def inside_share(self, value: int, output: int = 0) -> Fraction | None:
         """Return the share of positions whose field lies wholly inside the input; None where there is no field."""
-        followed = self.followed(value, output)
-        if followed is None:
+        local = self._local(value, output)
+        if local is None:
             return None
         share = Fraction(1)
-        for place, (axis, field) in followed:
-            extent = self.values.outputs[value][output][place]
-            share *= Fraction(field.count_inside(extent, self.lengths[axis]), extent)
+        for axis, coordinate in local.items():
+            if coordinate is not None and coordinate.field is not None:
+                extent = coordinate.extent
+                share *= Fraction(coordinate.field.count_inside(extent, self.lengths[axis]), extent)
         return share
 
     def followed(self, value: int, output: int = 0) -> tuple[tuple[int, Track], ...] | None:
@@ -132,19 +174,35 @@ class ReceptiveFields:
             if track is not None:
                 places.setdefault(track.axis, []).append((place, track))
         for system in self.systems:
-            found = [places.get(axis, []) for axis in system]
-            if all(len(entries) == 1 for entries in found):
-                return tuple(entries[0] for entries in found)
+            entries = [places.get(axis, []) for axis in system]
+            if all(len(entry) == 1 for entry in entries):
+                return tuple(entry[0] for entry in entries)
+        return None
+
+    def _local(self, value: int, output: int) -> dict[int, Coordinate | None] | None:
+        """Return the coordinate of each input axis of one system, None where it is whole; None if not even one is."""
+        trace = self.traces[value][output]
+        if not trace.tracked and not trace.coordinates:
+            return None
+        by_axis: dict[int, list[Coordinate]] = {}
+        for coordinate in trace.followed_by(self.values.outputs[value][output]):
+            by_axis.setdefault(coordinate.axis, []).append(coordinate)
+        for system in self.systems:
+            own = [by_axis.get(axis, ()) for axis in system]
+            alone = [entries[0] if len(entries) == 1 and entries[0].field is not None else None for entries in own]
+            is_whole = [not entries and bool(trace.whole >> axis & 1) for axis, entries in zip(system, own)]
+            if any(alone) and all(one or whole for one, whole in zip(alone, is_whole)):
+                return dict(zip(system, alone))
         return None
 
 
 def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> ReceptiveFields:
     """Return the receptive field of every tensor; takes time linear in the graph.
 
-    strict: a branch that has seen the whole input makes what it is merged with see it too. Otherwise the merged map
-    keeps its local field and is marked `global_context`.
+    strict: a branch that has seen the whole input makes what it is merged with see it too, and statistics over space
+    see it. Otherwise the map keeps its local field and is marked `global_context`.
     """
-    systems, lengths, traces = _coordinates(graph)
+    systems, lengths, traces = _input_traces(graph)
     walk = _Walk(strict)
     for node, shapes, outputs in zip(graph.nodes, values.inputs, values.outputs[graph.arity :]):
         sources = [traces[value][output] for value, output in node.inputs]
@@ -153,16 +211,14 @@ def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> R
         graph=graph,
         values=values,
         traces=tuple(traces),
-        mixed=(),
         systems=systems,
         lengths=lengths,
         total_at=None,
     )
-    is_lost = [any(fields.is_lost(value, output) for output in range(len(t))) for value, t in enumerate(traces)]
-    return replace(fields, total_at=_last_local(fields), mixed=mixed_values(graph, values, is_lost))
+    return replace(fields, total_at=_last_local(fields))
 
 
-def _coordinates(graph: Graph) -> tuple[tuple[range, ...], tuple[int, ...], list[tuple[Trace, ...]]]:
+def _input_traces(graph: Graph) -> tuple[tuple[range, ...], tuple[int, ...], list[tuple[Trace, ...]]]:
     """Return the systems of input axes, their extents, and the traces of the inputs."""
     systems: dict[int, range] = {}
     lengths: list[int] = []
@@ -196,71 +252,219 @@ class _Walk:
     def trace(self, node: Node, sources: list[Trace], inputs: Shapes, outputs: Shapes, index: int) -> Trace:
         """Return the trace of output `index` of a node from those of its inputs."""
         whole = incoming = context = tracked = local = 0
+        is_plain = True
         for source in sources:
             incoming |= source.whole
             context |= source.context
             tracked |= source.tracked
-        if not tracked:
+            is_plain = is_plain and not source.coordinates
+        if not tracked and is_plain:
             return Trace((None,) * len(outputs[index]), 0, incoming)
-        if self._algebra.is_spent:
-            seen = {1 << track.axis for source in sources for track in source.tracks if track is not None}
-            return Trace((None,) * len(outputs[index]), 0, incoming | sum(seen))
-        found: list[Track | None] = [None] * len(outputs[index])
         reads = node.op.window(inputs, outputs, index)
+        if not is_plain or not self._is_plain(reads, sources, inputs) or self._algebra.is_spent:
+            return self._trace_coordinates(node, sources, reads, inputs, outputs[index])
+        tracks: list[Track | None] = [None] * len(outputs[index])
         for source, axes, shape in zip(sources, reads, inputs):
             if source.tracked:
-                contracted, repeated = self._follow(found, source, axes, shape, outputs[index], node.name)
+                contracted, repeated, statistic = self._follow(tracks, source, axes, shape, outputs[index], node.name)
                 whole |= contracted
                 incoming |= repeated
+                context |= statistic
         tracked = 0
-        for place, track in enumerate(found):
+        for place, track in enumerate(tracks):
             if track is not None:
                 tracked |= 1 << place
                 local |= 1 << track.axis
         if whole or incoming:
             local = 0 if self._strict else local & ~whole
-            found = [track if track is not None and local >> track.axis & 1 else None for track in found]
-            tracked = sum(1 << place for place, track in enumerate(found) if track is not None)
+            tracks = [track if track is not None and local >> track.axis & 1 else None for track in tracks]
+            tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
             whole |= incoming
-        return Trace(tuple(found), tracked, whole & ~local, (context | whole) & local)
+        return Trace(tuple(tracks), tracked, whole & ~local, (context | whole) & local)
+
+    def _is_plain(self, reads: tuple[Reads, ...], sources: list[Trace], inputs: Shapes) -> bool:
+        """Return whether every followed axis is read by a rule of its own and meets no other one."""
+        targets: dict[int, int] = {}
+        for source, axes, shape in zip(sources, reads, inputs):
+            if not source.tracked:
+                continue
+            if type(axes) is Unknown:
+                return False
+            named = 0
+            for place, entry in enumerate(axes):
+                if entry is None or (track := source.tracks[entry[0]]) is None:
+                    continue
+                if entry[1] is UNFOLLOWED or targets.setdefault(place, track.axis) != track.axis:
+                    return False
+                named |= 1 << entry[0]
+            missed = source.tracked & ~named
+            is_split = type(axes) is RowMajor and any(missed >> p & 1 and n > 1 for p, n in enumerate(shape))
+            if missed and is_split:
+                return False
+        return True
 
     def _follow(
-        self, found: list[Track | None], source: Trace, axes: Reads, shape: Shape, joined: Shape, where: str
-    ) -> tuple[int, int]:
-        """Add what the output axes follow in one input to `found`.
+        self, tracks: list[Track | None], source: Trace, axes: Reads, shape: Shape, joined: Shape, where: str
+    ) -> tuple[int, int, int]:
+        """Add what the output axes follow in one input to `tracks`.
 
-        Returns the input axes that are seen whole, and those behind axes of size 1 that were repeated (a gate that was
-        pooled by a fixed kernel, say).
+        Returns the input axes that are seen whole, those behind axes of size 1 that were repeated (a gate that was
+        pooled by a fixed kernel, say), and those of which statistics are read.
         """
-        whole = repeated = 0
-        unread, tracks, read = source.tracked, source.tracks, self._algebra.read
+        whole = repeated = statistic = 0
+        unread, sources, read = source.tracked, source.tracks, self._algebra.read
         for place, entry in enumerate(axes):
-            if entry is None or (track := tracks[entry[0]]) is None:
+            if entry is None or (track := sources[entry[0]]) is None:
                 continue
             unread &= ~(1 << entry[0])
-            field = read(track.field, entry[1])
-            before = found[place]
+            rule, merge = entry[1], self._algebra.merge
+            if rule is STATISTIC:
+                if self._strict:
+                    whole |= 1 << track.axis
+                    continue
+                statistic |= 1 << track.axis
+                rule = IDENTITY
+            elif rule is WHOLE:
+                whole |= 1 << track.axis
+                continue
+            elif type(rule) is Piece:
+                rule, merge = sliding(1, 1, rule.start), self._algebra.beside
+            assert type(rule) is Window
+            field = read(track.field, rule)
+            before = tracks[place]
             if field is None:
+                # Strides beyond all bounds: no axis is long enough for a second step.
                 whole |= 1 << track.axis
             elif before is None:
                 if field.components:
-                    found[place] = track if field is track.field else Track(track.axis, field)
-            elif before.axis == track.axis:
-                found[place] = Track(track.axis, self._algebra.merge(before.field, field, joined[place], where))
+                    tracks[place] = track if field is track.field else Track(track.axis, field)
             else:
-                whole |= 1 << track.axis | 1 << before.axis
+                tracks[place] = Track(track.axis, merge(before.field, field, joined[place], where))
         if unread:
-            missed = [(place, track.axis) for place, track in enumerate(tracks) if track and unread >> place & 1]
+            missed = [(place, track.axis) for place, track in enumerate(sources) if track and unread >> place & 1]
             whole |= sum({1 << axis for place, axis in missed if shape[place] > 1})
             repeated |= sum({1 << axis for place, axis in missed if shape[place] == 1})
-        return whole, repeated
+        return whole, repeated, statistic
+
+    def _trace_coordinates(
+        self, node: Node, sources: list[Trace], reads: tuple[Reads, ...], inputs: Shapes, output: Shape
+    ) -> Trace:
+        """Return the same where axes are split, merged or lost: coordinate by coordinate."""
+        whole = incoming = context = statistic = 0
+        by_axis: dict[int, list[Coordinate]] = {}
+        for source, axes, shape in zip(sources, reads, inputs):
+            incoming |= source.whole
+            context |= source.context
+            for coordinate in source.followed_by(shape):
+                carried, has_statistic = self._carried(coordinate, axes, shape, output)
+                bit = 1 << coordinate.axis
+                statistic |= bit if has_statistic else 0
+                if carried is not None:
+                    by_axis.setdefault(coordinate.axis, []).append(carried)
+                elif coordinate.field is not None and coordinate.extent == 1:
+                    incoming |= bit
+                else:
+                    whole |= bit
+        if self._strict:
+            whole |= statistic | incoming
+        kept: list[Coordinate] = []
+        for axis, coordinates in by_axis.items():
+            if not whole >> axis & 1:
+                kept += united(coordinates, self._algebra, node.name)
+        local = 0
+        for coordinate in kept:
+            local |= 1 << coordinate.axis
+        return self._plainest(kept, output, (whole | incoming) & ~local, (context | incoming | statistic) & local)
+
+    def _carried(
+        self, coordinate: Coordinate, axes: Reads, shape: Shape, output: Shape
+    ) -> tuple[Coordinate | None, bool]:
+        """Return a coordinate behind an op, None where all of it is read, and whether statistics of it are read."""
+        everywhere = sum(1 << place for place, size in enumerate(output) if size > 1) or 1
+        if type(axes) is Unknown or self._algebra.is_spent:
+            return coordinate.unfollowed(everywhere), False
+        if type(axes) is RowMajor:
+            reshaped = coordinate.reshaped(shape, output)
+            return (reshaped if reshaped.digits or reshaped.lost else None), False
+        targets: dict[int, list[tuple[int, AxisRule]]] = {}
+        for target, entry in enumerate(axes):
+            if entry is not None:
+                targets.setdefault(entry[0], []).append((target, entry[1]))
+        if coordinate.field is None:
+            return _lost_behind(coordinate, targets, shape), False
+        result, has_statistic = coordinate, False
+        moves: dict[int, int] = {}
+        # What is summed over goes first: the rest of its digits may then be an axis that a window can slide along.
+        places = sorted({d.place for d in coordinate.digits}, key=lambda place: bool(targets.get(place)))
+        for place in places:
+            ways = targets.get(place, [])
+            if not ways or any(rule is WHOLE for _, rule in ways):
+                result = result.without(place, self._algebra)
+                continue
+            target, rule = ways[0]
+            if rule is STATISTIC:
+                has_statistic, rule = True, IDENTITY
+            if type(rule) is Piece:
+                rule = sliding(1, 1, rule.start)
+            if len(ways) > 1 or type(rule) is not Window:
+                return coordinate.unfollowed(everywhere), has_statistic
+            if rule != IDENTITY and result.field is not None:
+                result = result.through(place, rule, shape[place], output[target], self._algebra)
+            if result.field is None:
+                return coordinate.unfollowed(everywhere), has_statistic
+            moves[place] = target
+        if result.field is None:
+            return coordinate.unfollowed(everywhere), has_statistic
+        if not result.digits:
+            return None, has_statistic
+        return result._replace(digits=tuple(d._replace(place=moves[d.place]) for d in result.digits)), has_statistic
+
+    def _plainest(self, coordinates: list[Coordinate], output: Shape, whole: int, context: int) -> Trace:
+        """Return a trace with tracks where each coordinate is one axis of the tensor, else with coordinates."""
+        filled = [
+            c.filled(output[c.digits[0].place], self._algebra) if _has_axis_alone(c, coordinates) else c
+            for c in coordinates
+        ]
+        tracks: list[Track | None] = [None] * len(output)
+        nothing = tuple(tracks)
+        for coordinate in filled:
+            if coordinate.field is None or len(coordinate.digits) != 1:
+                return Trace(nothing, 0, whole, context, tuple(filled))
+            (digit,) = coordinate.digits
+            if digit != (digit.place, 1, output[digit.place], 1) or tracks[digit.place] is not None:
+                return Trace(nothing, 0, whole, context, tuple(filled))
+            tracks[digit.place] = Track(coordinate.axis, coordinate.field)
+        tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
+        return Trace(tuple(tracks), tracked, whole, context)
+
+
+def _has_axis_alone(coordinate: Coordinate, others: list[Coordinate]) -> bool:
+    """Return whether the tensor axis of a coordinate's heaviest digit holds no digit of another one."""
+    if not coordinate.digits:
+        return False
+    bit = 1 << coordinate.digits[0].place
+    return not any(other.places & bit for other in others if other is not coordinate)
+
+
+def _lost_behind(
+    coordinate: Coordinate, targets: dict[int, list[tuple[int, AxisRule]]], shape: Shape
+) -> Coordinate | None:
+    """Return where positions that are lost are behind an op; None where it reads all axes that they may be on."""
+    lost = 0
+    for place, size in enumerate(shape):
+        if coordinate.lost >> place & 1 and size > 1:
+            for target, rule in targets.get(place, ()):
+                lost |= 1 << target if rule is not WHOLE else 0
+    return coordinate.unfollowed(lost) if lost else None
 
 
 def _last_local(fields: ReceptiveFields) -> Edge | None:
     """Return the tensor whose field is the network's: its result, or the last map before a whole-input op."""
     graph = fields.graph
-    local = [edge for edge in graph.outputs if edge.value >= graph.arity and fields.followed(*edge) is not None]
-    return max(local) if local else _last_map(fields)
+    results = [edge for edge in graph.outputs if edge.value >= graph.arity]
+    local = [edge for edge in results if fields.followed(*edge) is not None]
+    partly = [edge for edge in results if fields.traces[edge.value][edge.output].tracked and fields.of(*edge)]
+    return max(local or partly, default=None) or _last_map(fields)
 
 
 def _last_map(fields: ReceptiveFields) -> Edge | None:

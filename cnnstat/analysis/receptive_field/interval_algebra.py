@@ -11,7 +11,7 @@ from fractions import Fraction
 from itertools import chain
 
 from cnnstat.analysis.receptive_field.intervals import NOTHING, Component, Field, Interval, Number, bounded, hull, line
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, AxisRule, Whole, Window
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window
 
 MAX_COMPONENTS = 16
 """Most strides that a misaligned field keeps apart."""
@@ -20,7 +20,7 @@ MAX_WORK = 2**20
 """Most steps that periods longer than 1 may cost in one graph; a decoder of hundreds of layers takes a few thousand."""
 
 MAX_TAPS = 2**18
-"""Most periods that all windows of one graph may have together; what comes behind counts as reading everything."""
+"""Most periods that all windows of one graph may have together; what comes behind is not followed."""
 
 MAX_STRIDE = 2**64
 """Largest numerator or denominator of a stride; no axis is long enough for a second step of that size."""
@@ -33,7 +33,7 @@ class Algebra:
         self._memo: dict[tuple[int, Window], tuple[Field, Field | None]] = {}
         self._work = 0
         self._taps = 0
-        self._last_read: tuple[Field, AxisRule, Field | None] = (NOTHING, IDENTITY, NOTHING)
+        self._last_read: tuple[Field, Window, Field | None] = (NOTHING, IDENTITY, NOTHING)
         self._last_merge: tuple[Field, Field, int, str, Field] = (NOTHING, NOTHING, 0, "", NOTHING)
 
     @property
@@ -41,12 +41,10 @@ class Algebra:
         """Whether the graph has more long periods than are followed."""
         return self._taps > MAX_TAPS
 
-    def read(self, field: Field, rule: AxisRule) -> Field | None:
-        """Return the field of an axis that reads, by `rule`, an axis with `field`; None where that is everything."""
+    def read(self, field: Field, rule: Window) -> Field | None:
+        """Return the field of an axis that reads an axis with `field` through a window; None if it is not followed."""
         if rule is IDENTITY:
             return field
-        if isinstance(rule, Whole):
-            return None
         if field is not self._last_read[0] or rule != self._last_read[1]:
             # Height follows width: most questions are asked twice in a row.
             self._last_read = (field, rule, self._read(field, rule))
@@ -102,6 +100,14 @@ class Algebra:
             return True
         self._work += steps
         return period <= MAX_PERIOD and self._work <= MAX_WORK
+
+    def beside(self, first: Field, second: Field, extent: int, where: str) -> Field:
+        """Return the field of an axis on which two pieces lie one behind the other; a bound unless they are alike."""
+        if first == second:
+            return first
+        merged = self.merge(first, second, extent, where)
+        # Each output belongs to one of the pieces, so that the hull over both is more than it reads.
+        return merged._replace(components=tuple(map(bounded, merged.components)))
 
     def merge(self, first: Field, second: Field, extent: int, where: str) -> Field:
         """Return the union of two branches that meet at node `where`, on an axis of `extent` outputs."""

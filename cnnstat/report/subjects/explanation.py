@@ -10,6 +10,7 @@ from typing import Any
 from cnnstat import numbers
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.explanation import Explanation
+from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.errors import Location
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Shape, Storage, numel
@@ -176,8 +177,8 @@ def _why_none(analysis: Analysis, index: int) -> str:
     """Return in words why a layer has no receptive field of its own."""
     fields, node = analysis.fields, analysis.graph.nodes[index]
     value = analysis.graph.arity + index
-    if not fields.sees_whole_input(value) and fields.is_lost(value):
-        return "none: its elements have no positions any more; each sees no more than what it was made of"
+    if fields.extent(value) is Extent.NOT_FOLLOWED:
+        return "not followed: at most the whole input"
     if not fields.sees_whole_input(value):
         return "none: it depends on no input that has spatial axes"
     before = [edge for edge in node.inputs if fields.sees_whole_input(*edge)]

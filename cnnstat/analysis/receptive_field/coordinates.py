@@ -1,0 +1,250 @@
+"""Coordinates: how a tensor's positions follow an input axis where views have split, merged or reordered its axes.
+
+A map of 56×56 cut into windows of 7×7 is a tensor of 64 × 49 × C: its rows are spread over two axes, as the digits of a
+number are. A coordinate keeps these digits, so that attention inside windows, space-to-depth and a map flattened to
+tokens stay exact, and the way back gives the rows again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cnnstat.analysis.receptive_field.interval_algebra import Algebra
+from cnnstat.analysis.receptive_field.intervals import Field
+from cnnstat.ir.op import Shape
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window
+
+MAX_COORDINATES = 4
+"""Most coordinates of one input axis in one tensor; scores of attention have two, one of queries and one of keys."""
+
+
+class Digit(NamedTuple):
+    """One digit of an index: `(i // unit) % extent` for index i of tensor axis `place`, each step worth `weight`."""
+
+    place: int
+    unit: int
+    extent: int
+    weight: int
+
+
+class Coordinate(NamedTuple):
+    """How a tensor follows one input axis: index o = Σ weight · digit depends on the inputs of `field` at o.
+
+    digits: heaviest first; the weights are those of a mixed radix, so that o counts 0, 1, 2, … without gaps.
+    field: None where the positions are somewhere on the axes of `lost` (a bit mask) and cannot be followed further.
+    """
+
+    axis: int
+    field: Field | None
+    digits: tuple[Digit, ...] = ()
+    lost: int = 0
+
+    @property
+    def extent(self) -> int:
+        """Number of different indices o."""
+        return math.prod(digit.extent for digit in self.digits)
+
+    @property
+    def places(self) -> int:
+        """Tensor axes that hold its digits, as a bit mask."""
+        mask = self.lost
+        for digit in self.digits:
+            mask |= 1 << digit.place
+        return mask
+
+    def unfollowed(self, places: int | None = None) -> Coordinate:
+        """Return the same with its positions lost, on its own axes or on others."""
+        return Coordinate(self.axis, None, (), self.places if places is None else places)
+
+    def without(self, place: int, algebra: Algebra) -> Coordinate:
+        """Return what remains where an op reads all of tensor axis `place`: every index of its digits at once."""
+        rest, field = self, self.field
+        for digit in self.digits:
+            if digit.place != place or field is None:
+                continue
+            weight = next(other.weight for other in rest.digits if other[:3] == digit[:3])
+            kept = tuple(
+                other._replace(weight=other.weight // digit.extent) if other.weight > weight else other
+                for other in rest.digits
+                if other[:3] != digit[:3]
+            )
+            field = _read(field, _spanning(weight, digit.extent), algebra)
+            rest = Coordinate(self.axis, field, kept)
+        return rest if field is not None else self.unfollowed(self.places & ~(1 << place))
+
+    def moved(self, place: int, target: int) -> Coordinate:
+        """Return the same with the digits of one tensor axis on another."""
+        return self._replace(digits=tuple(d._replace(place=target) if d.place == place else d for d in self.digits))
+
+    def through(self, place: int, window: Window, length: int, size: int, algebra: Algebra) -> Coordinate:
+        """Return the coordinate behind a window along tensor axis `place`, which had `length` indices and has `size`.
+
+        Exact where the axis is the heaviest digit, alone: neighbours of a position outside its window of attention, or
+        of a map flattened to a row, have no rule of one axis.
+        """
+        first, *rest = self.digits
+        is_alone = first == Digit(place, 1, length, first.weight) and all(digit.place != place for digit in rest)
+        if not is_alone or len(window.taps) * first.weight > MAX_PERIOD or self.field is None:
+            return self.unfollowed()
+        weight = first.weight
+        taps = [
+            range(t.start * weight + low, t.start * weight + low + len(t) * t.step * weight, t.step * weight)
+            for t in window.taps
+            for low in range(weight)
+        ]
+        field = algebra.read(self.field, Window(tuple(taps), window.advance * weight))
+        if field is None:
+            return self.unfollowed()
+        return Coordinate(self.axis, field, (first._replace(extent=size), *rest))
+
+    def reshaped(self, before: Shape, after: Shape) -> Coordinate:
+        """Return the same where the elements keep their row-major order under another shape."""
+        old, new = _strides(before), _strides(after)
+        if self.field is None:
+            spans = [(old[p], old[p] * before[p]) for p in range(len(before)) if self.lost >> p & 1]
+            places = [
+                place
+                for place, (step, size) in enumerate(zip(new, after))
+                if any(max(low, step) < min(high, step * size) for low, high in spans)
+            ]
+            return self.unfollowed(sum(1 << place for place in places))
+        digits: list[Digit] = []
+        for place, unit, extent, weight in self.digits:
+            low = unit * old[place]
+            high, covered = low * extent, 1
+            for target in range(len(after) - 1, -1, -1):
+                start, end = max(low, new[target]), min(high, new[target] * after[target])
+                if start >= end:
+                    continue
+                if start % low or start % new[target] or end % start or start != low * covered:
+                    return self.unfollowed(self._overlapping(old, new, after))
+                digits.append(Digit(target, start // new[target], end // start, weight * covered))
+                covered *= end // start
+            if covered != extent:
+                return self.unfollowed(self._overlapping(old, new, after))
+        return self._replace(digits=_joined(digits))
+
+    def _overlapping(self, old: Sequence[int], new: Sequence[int], after: Shape) -> int:
+        """Return the axes of a new shape that hold some of its digits, as a bit mask."""
+        spans = [(unit * old[place], unit * old[place] * extent) for place, unit, extent, _ in self.digits]
+        return sum(
+            1 << target
+            for target, (step, size) in enumerate(zip(new, after))
+            if any(max(low, step) < min(high, step * size) for low, high in spans)
+        )
+
+    def filled(self, size: int, algebra: Algebra) -> Coordinate:
+        """Return the same with one digit that is the index of its tensor axis, which has `size` indices.
+
+        That is so of a map behind depth-to-space: its rows are counted by two digits of which only one is followed.
+        """
+        first = self.digits[0]
+        places = {digit.place for digit in self.digits}
+        # Digits above the heaviest one would repeat the pattern; nothing but what is below it belongs to one period.
+        if len(places) > 1 or self.field is None or first.unit * first.extent != size or first.unit > MAX_PERIOD:
+            return self
+        if first == Digit(first.place, 1, size, 1):
+            return self
+        rest = self.digits[1:]
+        indices = (sum((i // d.unit) % d.extent * d.weight for d in rest) for i in range(first.unit))
+        field = algebra.read(self.field, Window(tuple(range(o, o + 1) for o in indices), first.weight))
+        return self.unfollowed() if field is None else Coordinate(self.axis, field, (Digit(first.place, 1, size, 1),))
+
+    def lifted(self, finer: Coordinate, algebra: Algebra) -> Coordinate | None:
+        """Return the same on the digits of `finer`, which has all of its own; None where it has not."""
+        own = {digit[:3]: digit.weight for digit in self.digits}
+        result, weight = self, 1
+        for digit in reversed(finer.digits):
+            if digit[:3] not in own:
+                if result.field is None or weight * digit.extent > MAX_PERIOD:
+                    return None
+                field = algebra.read(result.field, _repeating(weight, digit.extent))
+                if field is None:
+                    return None
+                result = result._replace(field=field)
+            weight *= digit.extent
+        kept = [digit[:3] for digit in finer.digits if digit[:3] in own]
+        if kept != [digit[:3] for digit in self.digits]:
+            return None
+        return result._replace(digits=finer.digits)
+
+
+def plain(axis: int, field: Field, place: int, size: int) -> Coordinate:
+    """Return the coordinate of a tensor axis whose index is that of the input axis."""
+    return Coordinate(axis, field, (Digit(place, 1, size, 1),))
+
+
+def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> list[Coordinate]:
+    """Return the coordinates of one input axis that one tensor has from several sources, as few as say the same."""
+    if any(coordinate.field is None for coordinate in coordinates):
+        lost = 0
+        for coordinate in coordinates:
+            lost |= coordinate.places
+        return [coordinates[0].unfollowed(lost)]
+    result: list[Coordinate] = []
+    for coordinate in sorted(coordinates, key=lambda c: -len(c.digits)):
+        for number, finer in enumerate(result):
+            same = coordinate.lifted(finer, algebra)
+            if same is not None and same.field is not None and finer.field is not None:
+                field = algebra.merge(finer.field, same.field, finer.extent, where)
+                result[number] = finer._replace(field=field)
+                break
+        else:
+            result.append(coordinate)
+    if len(result) > MAX_COORDINATES:
+        lost = 0
+        for coordinate in result:
+            lost |= coordinate.places
+        return [result[0].unfollowed(lost)]
+    return result
+
+
+def _read(field: Field, window: Window | None, algebra: Algebra) -> Field | None:
+    """Return a field read through a window; None where either is too much to follow."""
+    return None if window is None else algebra.read(field, window)
+
+
+def _spanning(weight: int, extent: int) -> Window | None:
+    """Return the window by which an index without one digit reads all values of that digit."""
+    if weight > MAX_PERIOD:
+        return None
+    return Window(tuple(range(low, low + weight * extent, weight) for low in range(weight)), weight * extent)
+
+
+def _repeating(weight: int, extent: int) -> Window:
+    """Return the window by which an index with a digit more reads one without it."""
+    if weight * extent == 1:
+        return IDENTITY
+    return Window(tuple(range(low, low + 1) for _ in range(extent) for low in range(weight)), weight)
+
+
+def _strides(shape: Shape) -> list[int]:
+    """Return how many elements one step along each axis passes in row-major order."""
+    strides = [1] * len(shape)
+    for place in range(len(shape) - 2, -1, -1):
+        strides[place] = strides[place + 1] * shape[place + 1]
+    return strides
+
+
+def _joined(digits: Sequence[Digit]) -> tuple[Digit, ...]:
+    """Return digits, heaviest first, those that are neighbours on one axis as one."""
+    joined: list[Digit] = []
+    for digit in sorted(digits, key=lambda d: d.weight):
+        below = joined[-1] if joined else None
+        if (
+            below is not None
+            and below.place == digit.place
+            and digit.unit == below.unit * below.extent
+            and digit.weight == below.weight * below.extent
+        ):
+            joined[-1] = below._replace(extent=below.extent * digit.extent)
+        else:
+            joined.append(digit)
+    return tuple(reversed(joined))
+
+
+def digits_by_place(coordinates: Mapping[int, Sequence[Coordinate]]) -> set[int]:
+    """Return the tensor axes that hold digits of any coordinate."""
+    return {digit.place for each in coordinates.values() for coordinate in each for digit in coordinate.digits}
