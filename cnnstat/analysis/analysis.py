@@ -10,7 +10,7 @@ from cnnstat.analysis.flops import Work, count_work
 from cnnstat.analysis.lint import lint
 from cnnstat.analysis.memory import Memory, check_optimizer, memory
 from cnnstat.analysis.params import Parameters, count_parameters
-from cnnstat.analysis.receptive_field.fields import ReceptiveField, ReceptiveFields, receptive_fields
+from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields, receptive_fields
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.analysis.traffic import moved_bytes
 from cnnstat.display import Displayed
@@ -22,7 +22,7 @@ from cnnstat.ir.op import Op, Shape, Shapes
 class Layer:
     """The figures of one op call; shapes include the batch, sizes are in bytes.
 
-    sees_whole_input: whether there is no receptive field because every output depends on the whole input.
+    field_extent: how much of the input each element depends on; there is a receptive field if that is local.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Layer:
     moved_bytes: int
     output_bytes: int
     receptive_field: ReceptiveField | None
-    sees_whole_input: bool
+    field_extent: Extent
 
     @property
     def output_shape(self) -> Shape:
@@ -119,7 +119,7 @@ class Analysis(Displayed):
             moved_bytes=self.moved_bytes[index],
             output_bytes=self.memory.output_bytes[index],
             receptive_field=field,
-            sees_whole_input=field is None and self.fields.sees_whole_input(value),
+            field_extent=self.fields.extent(value),
         )
 
     @cached_property

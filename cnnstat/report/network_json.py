@@ -48,6 +48,7 @@ def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Lay
         "output_shape": list(last.output_shape),
         **{f.layer: sum(map(f.of_layer, layers)) for f in LAYER_FIGURES if f.in_layers},
         "receptive_field": None if field is None else _field_values(field),
+        "receptive_field_extent": last.field_extent.value,
     }
 
 
@@ -67,5 +68,6 @@ def _field_values(field: ReceptiveField) -> dict[str, Any]:
         **({} if field.aligned else {"aligned": False}),
         **({} if field.centred else {"centred": False}),
         **({"global_context": True} if field.global_context else {}),
+        **({"whole": list(field.whole)} if field.whole else {}),
     }
     return {**_geometry(field), "exact": field.exact, **restrictions}

@@ -20,7 +20,7 @@ WHOLE_INPUT = "whole input"
 
 NOTES = {
     MISALIGNED: "branches of different stride meet; the size is that of the centre output",
-    GLOBAL_CONTEXT: "a gate has seen the whole input beside it",
+    GLOBAL_CONTEXT: "a gate or statistics over space have seen the whole input beside it",
     NOT_CENTRED: "branches of different centre meet, their padding differs",
     BOUND: "at most this size",
 }
@@ -65,10 +65,17 @@ def field_notes(field: ReceptiveField | None) -> tuple[str, ...]:
     )
 
 
+def size_text(field: ReceptiveField, joint: str = "×") -> str:
+    """Return the size of a receptive field along each axis, `whole` where the axis is read as a whole."""
+    if not field.whole:
+        return axes_text(field.size, joint)
+    return joint.join("whole" if is_whole else f"{size:,}" for size, is_whole in zip(field.size, field.whole))
+
+
 def field_text(field: ReceptiveField) -> str:
     """Return size, stride and start of a receptive field in words."""
     figures = (
-        f"size {axes_text(field.size, ' × ')}",
+        f"size {size_text(field, ' × ')}",
         f"stride {axes_text(field.stride, ' × ')}",
         f"start {point_text(field.start)}",
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
 from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, Figure
-from cnnstat.analysis.receptive_field.fields import ReceptiveField
+from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import binary_bytes, count, percent, plural
 from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
@@ -26,6 +26,10 @@ LAYOUT = Layout(
         ("name", 40), ("op", 44),
     )
 )  # fmt: skip
+
+
+SHORT_EXTENTS = {Extent.WHOLE: "whole", Extent.NOT_FOLLOWED: "?"}
+"""What a cell says where there is no receptive field of a size."""
 
 
 def document(analysis: Analysis, view: View | None = None) -> Document:
@@ -168,8 +172,8 @@ def _field(group: Group[Layer]) -> ReceptiveField | None:
     return None if group.is_sum else group.items[-1].receptive_field
 
 
-def _sees_whole_input(group: Group[Layer]) -> bool:
-    return not group.is_sum and group.items[-1].sees_whole_input
+def _extent(group: Group[Layer]) -> Extent:
+    return Extent.NONE if group.is_sum else group.items[-1].field_extent
 
 
 def _of_field(
@@ -185,27 +189,27 @@ def _of_field(
 
 
 def _field_size(group: Group[Layer]) -> tuple[int, ...] | str | None:
-    """Return the size of the receptive field, `whole input`, or None where there is none."""
-    if _sees_whole_input(group):
-        return network_text.WHOLE_INPUT
+    """Return the size of the receptive field, `whole input`, `not followed`, or None where there is none."""
+    if _extent(group) in SHORT_EXTENTS:
+        return _extent(group).value
     field = _field(group)
     return None if field is None else field.size
 
 
 def _field_text(group: Group[Layer]) -> str:
     """Return the receptive field's size, with * where `rf_note` says more."""
-    if _sees_whole_input(group):
-        return "whole"
+    if _extent(group) in SHORT_EXTENTS:
+        return SHORT_EXTENTS[_extent(group)]
     field = _field(group)
     if field is None:
         return "" if group.is_sum else "–"
-    return network_text.axes_text(field.size) + "*" * bool(network_text.field_notes(field))
+    return network_text.size_text(field) + "*" * bool(network_text.field_notes(field))
 
 
 def _field_note(group: Group[Layer]) -> str:
     """Return the words that go with the receptive field."""
-    if _sees_whole_input(group):
-        return network_text.WHOLE_INPUT
+    if _extent(group) in SHORT_EXTENTS:
+        return _extent(group).value
     return ", ".join(network_text.field_notes(_field(group)))
 
 
@@ -279,8 +283,10 @@ def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterat
     """Yield the network's receptive field, and what the notes on single layers mean."""
     fields, field = analysis.fields, analysis.totals.receptive_field
     if field is None or fields.total_at is None:
-        is_whole = any(map(_sees_whole_input, rows))
-        yield Fact("receptive field", network_text.WHOLE_INPUT if is_whole else "none: no input has spatial axes")
+        extents = set(map(_extent, rows))
+        known = next((extent.value for extent in SHORT_EXTENTS if extent in extents), "none: no input has spatial axes")
+        yield Fact("receptive field", known)
+        yield from _not_followed(rows)
         return
     where = printable(analysis.graph.value_name(fields.total_at.value))
     after = "" if fields.total_at in analysis.graph.outputs else ", the last map before the whole input is seen"
@@ -289,6 +295,15 @@ def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterat
     for note, meaning in network_text.NOTES.items():
         if note in notes:
             yield Fact("", f"* {note}{_since(field) if note == network_text.MISALIGNED else ''}: {meaning}")
+    yield from _not_followed(rows)
+
+
+def _not_followed(rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
+    if any(_extent(row) is Extent.NOT_FOLLOWED for row in rows):
+        mark = SHORT_EXTENTS[Extent.NOT_FOLLOWED]
+        yield Fact(
+            "", f"{mark} {Extent.NOT_FOLLOWED.value}: at most the whole input; an op reads by no known rule"
+        )
 
 
 def _since(field: ReceptiveField) -> str:
