@@ -29,7 +29,7 @@ _AXIS_PLACES = {
         words(
             """
             var std var_mean std_mean max min amin any all argmax argmin prod nansum nanmean nanmedian logsumexp median
-            mode count_nonzero cumsum cumprod cummax cummin logcumsumexp flip index_select gather index_add
+            mode count_nonzero cumsum cumprod cummax cummin logcumsumexp index_select gather index_add
             index_copy index_fill softmin unbind tensor_split aminmax
             """
         ),
@@ -38,7 +38,7 @@ _AXIS_PLACES = {
     **dict.fromkeys(
         words(
             """
-            normalize norm linalg_norm linalg_vector_norm roll topk kthvalue cosine_similarity take_along_dim diff
+            normalize norm linalg_norm linalg_vector_norm topk kthvalue cosine_similarity take_along_dim diff
             fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn
             """
         ),
@@ -109,14 +109,14 @@ def mixed_reads(shape: Shape, output: Shape, axes: frozenset[int]) -> Reads | No
 
 
 def _axes(name: str, call: Call, rank: int) -> frozenset[int] | None:
-    """Return the axes that a call mixes; None where it mixes all, or is not known."""
+    """Return the axes that a call mixes, all where it names none; None where that is not known."""
     place = _AXIS_PLACES.get(name)
     if place is None:
         return None
     keyword = next((word for word in ("dim", "dims", "axis") if word in call.keywords), "dim")
     values = call.get(place, keyword)
     if values is None or isinstance(values, bool):
-        values = _DEFAULT_AXES.get(name)
+        values = _DEFAULT_AXES.get(name, tuple(range(rank)))
     numbers = values if isinstance(values, (list, tuple)) else (values,)
     if not numbers or not all(type(number) is int for number in numbers):
         return None
@@ -157,6 +157,26 @@ def _term_reads(term: list[str], result: list[str]) -> Reads:
     return tuple((term.index(letter), IDENTITY) if letter in term else None for letter in result)
 
 
+def _rolled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Positions moved on along some axes; the ends that come in again on the other side count as borders."""
+    dims = call.get(2, "dims")
+    if dims is None or dims == ():
+        return None
+    rank = len(shapes[0])
+    shifts = _each(call.get(1, "shifts"), 1)
+    moved = {dim % rank: shift for dim, shift in zip(_each(dims, 1), shifts)}
+    return (tuple((axis, sliding(1, 1, moved.get(axis, 0))) for axis in range(rank)),)
+
+
+def _flipped(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Positions counted from the other end along some axes."""
+    (shape,) = shapes
+    dims = call.get(1, "dims")
+    turned = {dim % len(shape) for dim in ((dims,) if isinstance(dims, int) else dims)}
+    rules = (Window((range(size - 1, size),), -1) if axis in turned else IDENTITY for axis, size in enumerate(shape))
+    return (tuple(enumerate(rules)),)
+
+
 def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
     """Unpooling: a value goes to some place of the window it was the largest of."""
     spatial = int(call.name[-2])
@@ -188,6 +208,8 @@ def _repeated(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
 _SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] = {
     "pad": _padded,
     "einsum": _einsum,
+    "roll": _rolled,
+    "flip": _flipped,
     **{f"max_unpool{spatial}d": _unpooled for spatial in (1, 2, 3)},
     "repeat_interleave": _repeated,
 }

@@ -301,9 +301,7 @@ def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterat
 def _not_followed(rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
     if any(_extent(row) is Extent.NOT_FOLLOWED for row in rows):
         mark = SHORT_EXTENTS[Extent.NOT_FOLLOWED]
-        yield Fact(
-            "", f"{mark} {Extent.NOT_FOLLOWED.value}: at most the whole input; an op reads by no known rule"
-        )
+        yield Fact("", f"{mark} {Extent.NOT_FOLLOWED.value}: at most the whole input; an op reads by no known rule")
 
 
 def _since(field: ReceptiveField) -> str:

@@ -169,8 +169,10 @@ def _field(about: Explanation) -> Iterator[Fact]:
 def _is_larger(about: Explanation) -> bool:
     """Return whether the field is longer than the input along an axis."""
     fields = about.analysis.fields
-    field, followed = fields.of(about.value), fields.followed(about.value) or ()
-    return field is not None and any(n > fields.lengths[track.axis] for n, (_, track) in zip(field.size, followed))
+    field, followed = fields.of(about.value), fields.followed(about.value)
+    if field is None or followed is None:
+        return False
+    return any(size > fields.lengths[track.axis] for size, (_, track) in zip(field.size, followed))
 
 
 def _why_none(analysis: Analysis, index: int) -> str:
