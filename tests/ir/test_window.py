@@ -9,6 +9,7 @@ from cnnstat.ir.window import (
     IDENTITY,
     MAX_PERIOD,
     NOTHING,
+    UNFOLLOWED,
     WHOLE,
     Window,
     adaptive,
@@ -124,8 +125,8 @@ def test_identity_reads_itself_and_nothing_reads_nothing():
         adaptive(4099, 4097),
     ],
 )
-def test_a_period_too_long_to_keep_counts_as_the_whole_axis(rule):
-    assert rule is WHOLE
+def test_a_period_too_long_to_keep_is_not_followed(rule):
+    assert rule is UNFOLLOWED
 
 
 def test_doubling_repeats_every_pixel_twice():

@@ -13,7 +13,7 @@ import pytest
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Storage, register
-from cnnstat.ir.window import IDENTITY, WHOLE, Window
+from cnnstat.ir.window import IDENTITY, AxisRule
 from cnnstat.ops import FAMILIES, lookup, names
 from cnnstat.spec.load import parse_spec
 
@@ -115,7 +115,7 @@ class TestExample:
                 entries = [entry for entry in reads if entry is not None]
                 assert all(0 <= axis < len(source) for axis, _ in entries)
                 assert len({axis for axis, _ in entries}) == len(entries)
-                assert all(rule is WHOLE or isinstance(rule, Window) for _, rule in entries)
+                assert all(isinstance(rule, AxisRule) for _, rule in entries)
 
     def test_memory_exists(self, op, inputs):
         outputs = op.output(inputs)

@@ -4,7 +4,7 @@ import pytest
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Linearity
-from cnnstat.ir.window import IDENTITY, WHOLE
+from cnnstat.ir.window import IDENTITY, STATISTIC
 from cnnstat.ops import lookup
 from cnnstat.ops.layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
 from cnnstat.ops.norm import BatchNorm1d, BatchNorm2d, BatchNorm3d, InstanceNorm2d
@@ -133,14 +133,14 @@ def test_fixed_statistics_are_affine_and_local():
         assert op.window(MAP, MAP)[0] == tuple((axis, IDENTITY) for axis in range(4))
 
 
-def test_own_statistics_see_all_of_space():
+def test_own_statistics_are_of_all_of_space():
     for op in (BatchNorm2d(track_running_stats=False), InstanceNorm2d(), GroupNorm(3), LayerNorm((6, 5, 4))):
         assert op.linearity is Linearity.NONE
-        assert op.window(MAP, MAP)[0][2:] == ((2, WHOLE), (3, WHOLE))
+        assert op.window(MAP, MAP)[0][2:] == ((2, STATISTIC), (3, STATISTIC))
 
 
 def test_layer_norm_with_channels_last_is_local():
-    assert LayerNorm(4).window(MAP, MAP)[0] == ((0, IDENTITY), (1, IDENTITY), (2, IDENTITY), (3, WHOLE))
+    assert LayerNorm(4).window(MAP, MAP)[0] == ((0, IDENTITY), (1, IDENTITY), (2, IDENTITY), (3, STATISTIC))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ import pytest
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Storage, numel
-from cnnstat.ir.window import WHOLE
+from cnnstat.ir.window import STATISTIC, UNFOLLOWED, WHOLE, Piece
+
+ALL_OF_AN_AXIS = (WHOLE, STATISTIC, UNFOLLOWED)
+"""Rules by which an output may read every index of an axis."""
 from cnnstat.ops import FAMILIES, lookup
 
 torch = pytest.importorskip("torch")
@@ -154,7 +157,7 @@ def support_by_op(op, inputs, position, which=0, index=0):
     """For each axis of one input the indices that the output at `position` reads, by the op's windows."""
     support = [set(range(size)) for size in inputs[which]]
     for place, read in zip(position, op.window(inputs, op.output(inputs), index)[which]):
-        if read is not None and read[1] is not WHOLE:
+        if read is not None and read[1] not in ALL_OF_AN_AXIS:
             axis, rule = read
             support[axis] &= indices_read(rule, place)
     return support
@@ -214,12 +217,14 @@ def _read(reads, shape, position):
         if entry is None:
             continue
         axis, rule = entry
-        found[axis] = set(range(shape[axis])) if rule is WHOLE else indices_read(rule, output)
+        found[axis] = set(range(shape[axis])) if rule in ALL_OF_AN_AXIS else indices_read(rule, output)
     return found
 
 
 def indices_read(window, output):
-    """The inputs that one output reads through a window."""
+    """The inputs that one output reads through a window, or of a piece, which may lie elsewhere."""
+    if isinstance(window, Piece):
+        return {output - window.start}
     periods, residue = divmod(output, window.period)
     return {tap + periods * window.advance for tap in window.taps[residue]}
 
