@@ -118,8 +118,10 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
     """Return the steps of each axis of node `index`, equal axes together; empty if it has no receptive field."""
     value = analysis.graph.arity + index
     field, followed = analysis.fields.of(value), analysis.fields.followed(value)
-    if field is None or followed is None:
+    if field is None:
         return ()
+    if followed is None:
+        return _renamed(field)
     names = AXIS_NAMES.get(len(followed), tuple(f"axis {i + 1}" for i in range(len(followed))))
     steps: dict[tuple[AxisField, tuple[Formula, ...]], list[str]] = {}
     for axis, (place, _) in enumerate(followed):
@@ -127,6 +129,16 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
         sources = _sources(analysis, index, place, axis)
         steps.setdefault((after, _formulas(sources, after)), []).append(names[axis])
     return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
+
+
+def _renamed(field: ReceptiveField) -> tuple[AxisSteps, ...]:
+    """Return the steps of a layer whose positions are spread over axes by views."""
+    names = AXIS_NAMES.get(len(field.size), tuple(f"axis {i + 1}" for i in range(len(field.size))))
+    note = "views have given its positions other names, which changes no field"
+    return tuple(
+        AxisSteps((name,), _along(field, axis), (Formula("size", "of each position", "", field.size[axis], note),))
+        for axis, name in enumerate(names)
+    )
 
 
 def _along(field: ReceptiveField, axis: int) -> AxisField:

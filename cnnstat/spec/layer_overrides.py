@@ -15,7 +15,17 @@ from typing import Any, TypeVar
 from cnnstat.analysis.shapes import check_input_count
 from cnnstat.errors import CnnstatError, OpError, did_you_mean
 from cnnstat.ir.op import Family, Op, Shape, Storage
-from cnnstat.ir.window import MAX_PERIOD, WHOLE, AxisRule, Reads, Window
+from cnnstat.ir.window import (
+    MAX_PERIOD,
+    STATISTIC,
+    UNFOLLOWED,
+    WHOLE,
+    AxisRule,
+    Piece,
+    Reads,
+    RowMajor,
+    Window,
+)
 from cnnstat.ops.opaque import Opaque
 from cnnstat.ops.traced import Applied, Tensors
 from cnnstat.spec import yaml_tree as yaml
@@ -44,6 +54,9 @@ E = TypeVar("E", bound=Enum)
 
 _CALL = re.compile(r"[\w.-]{1,100}\Z")
 _INPUT = re.compile(r"input(?:\[(\d{1,4})\])?\Z")
+
+RULES: dict[str, AxisRule] = {"whole": WHOLE, "statistic": STATISTIC, "unfollowed": UNFOLLOWED}
+"""Rules of an axis that are one word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,11 +245,13 @@ class LayerOverrides:
     # Receptive fields ------------------------------------------------------------------------------------------------
 
     def _reads(self, tree: Tree) -> Reads:
+        if isinstance(tree, yaml.Scalar) and self.scope.value(tree, ("row_major",)) == "row_major":
+            return RowMajor()
         return tuple(map(self._axis, self._list(tree)))
 
     def _axis(self, tree: Tree) -> tuple[int, AxisRule] | None:
         """Return the rule of one axis: `null`, `2`, `[2, whole]`, or `[2, advance, [first, end, step], …]`."""
-        value = self.scope.value(tree, ("whole",))
+        value = self.scope.value(tree, (*RULES, "piece"))
         if value is None:
             return None
         axis, *rest = value if isinstance(value, list) and value else [value]
@@ -244,8 +259,10 @@ class LayerOverrides:
             fail(tree.location, "an axis is a number from 0, or null where the output axis comes from no single one")
         if not rest:
             return axis, Window((range(1),), 1)
-        if rest == ["whole"]:
-            return axis, WHOLE
+        if len(rest) == 1 and rest[0] in RULES:
+            return axis, RULES[rest[0]]
+        if len(rest) == 2 and rest[0] == "piece" and is_whole_number(rest[1], MAX_SIZE):
+            return axis, Piece(rest[1])
         advance, *taps = rest
         if not is_whole_number(advance, MAX_SIZE) or not 1 <= len(taps) <= MAX_PERIOD or not all(map(_is_range, taps)):
             fail(tree.location, "an axis is written as 2, as [2, whole], or as [2, stride, [first, end, step]]")

@@ -49,7 +49,7 @@ def run_with_gradients(model: ModelUnderTest, edges: Sequence[Edge]) -> Gradient
     if any(field.global_context for edge in edges if (field := analysis.fields.of(*edge)) is not None):
         nodes = range(analysis.graph.arity, edges[-1].value)
         # A tensor that is local along one axis still belongs to the field along that one.
-        local = {value for value in nodes if any(analysis.fields.traces[value][0].tracks)}
+        local = {value for value in nodes if (trace := analysis.fields.traces[value][0]).tracked or trace.coordinates}
         cut = frozenset(value for value in nodes if value not in local and analysis.fields.sees_whole_input(value))
     # Weights are taken for ones, so that they need no memory; a PyTorch model may read its buffers' values.
     module = model.module(real=model.why_not_real == "" and model.example is not None)

@@ -101,13 +101,9 @@ def _linear(function: Any, input: Tensor, weight: Tensor, bias: Any = None) -> T
     return input.sum(-1, keepdim=True).expand(*input.shape[:-1], weight.shape[0]).clone()
 
 
-def _batch_norm(function: Any, input: Tensor, mean: Any = None, var: Any = None, *rest: Any, **options: Any) -> Tensor:
-    """Take the statistics that are kept, as inference does, in either mode."""
-    mean, var = options.get("running_mean", mean), options.get("running_var", var)
-    if mean is not None:
-        return input.clone()
-    result: Tensor = function(input, None, None, None, None, True)
-    return result
+def _norm(function: Any, input: Tensor, *rest: Any, **options: Any) -> Tensor:
+    """Leave out statistics of each example: beside a local field they are global context."""
+    return input.clone()
 
 
 def _variance(function: Any, x: Tensor, dim: Any = None, *rest: Any, keepdim: bool = False, **options: Any) -> Tensor:
@@ -164,7 +160,7 @@ DERIVATIVES: dict[str, Callable[..., Any]] = {
     **{f"max_pool{n}d{indices}": _max_pool for n in (1, 2, 3) for indices in ("", "_with_indices")},
     **{f"adaptive_max_pool{n}d{indices}": _adaptive_max_pool for n in (1, 2, 3) for indices in ("", "_with_indices")},
     **dict.fromkeys(("interpolate", "upsample"), _interpolate),
-    **dict.fromkeys(("batch_norm", "instance_norm"), _batch_norm),
+    **dict.fromkeys(("batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm"), _norm),
     **dict.fromkeys(("var", "std"), _variance),
     "linear": _linear,
     "div": _quotient,

@@ -48,9 +48,9 @@ class TestExamples:
 
 
 def assert_reads_of_concerned(op, inputs):
-    """Outputs read what the window says; of a concatenation, which reads one input only, along one input's part."""
+    """Outputs read what the window says; of a stack, which reads one input only, along one input's part."""
     (shape,) = op.output(inputs)
-    if isinstance(op, Concat | Stack):
+    if isinstance(op, Stack):
         together = build(op, inputs)
         op_axis = op.dim % len(shape)
         function = lambda *xs: together(*xs).sum(op_axis, keepdim=True)  # noqa: E731  # every input is read then

@@ -11,9 +11,6 @@ import pytest
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Storage, numel
 from cnnstat.ir.window import STATISTIC, UNFOLLOWED, WHOLE, Piece
-
-ALL_OF_AN_AXIS = (WHOLE, STATISTIC, UNFOLLOWED)
-"""Rules by which an output may read every index of an axis."""
 from cnnstat.ops import FAMILIES, lookup
 
 torch = pytest.importorskip("torch")
@@ -153,6 +150,10 @@ def kept_by_op(op, inputs):
 # Reads ----------------------------------------------------------------------------------------------------------------
 
 
+ALL_OF_AN_AXIS = (WHOLE, STATISTIC, UNFOLLOWED)
+"""Rules by which an output may read every index of an axis."""
+
+
 def support_by_op(op, inputs, position, which=0, index=0):
     """For each axis of one input the indices that the output at `position` reads, by the op's windows."""
     support = [set(range(size)) for size in inputs[which]]
@@ -217,6 +218,8 @@ def _read(reads, shape, position):
         if entry is None:
             continue
         axis, rule = entry
+        if isinstance(rule, Piece) and not 0 <= output - rule.start < shape[axis]:
+            return [set()] * len(shape)
         found[axis] = set(range(shape[axis])) if rule in ALL_OF_AN_AXIS else indices_read(rule, output)
     return found
 

@@ -85,7 +85,7 @@ def test_branches_are_united():
     [
         ("gate.pool", "whole input: every output reads all positions"),
         ("gate.fc", "whole input: gate.pool has already seen all of it"),
-        ("gate.multiply", "global context: a gate has seen the whole input beside it"),
+        ("gate.multiply", "global context: a gate or statistics over space have seen the whole input beside it"),
         ("merge", "misaligned: branches of different stride meet"),
         ("up", "a period of 2 outputs moves on by 1 input"),
         ("merge", "none of its outputs have a field wholly inside the input"),
@@ -195,6 +195,7 @@ def test_a_layer_that_is_not_there(wanted, message):
     assert "\x1b" not in str(error.value)
 
 
-def test_a_flattened_map_has_no_positions():
+def test_each_element_of_a_flattened_map_has_its_field():
     text = explained(zoo("vgg16"), "flatten")
-    assert "receptive field  none: its elements have no positions any more" in text
+    assert "receptive field  size 212, stride 32, start −90" in text
+    assert "views have given its positions other names" in " ".join(text.split())

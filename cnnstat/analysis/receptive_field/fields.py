@@ -369,8 +369,11 @@ class _Walk:
             whole |= statistic | incoming
         kept: list[Coordinate] = []
         for axis, coordinates in by_axis.items():
+            spread = [coordinate for coordinate in coordinates if coordinate.digits or coordinate.field is None]
+            if spread and len(spread) < len(coordinates):
+                incoming |= 1 << axis  # a single position beside a map: a gate that was pooled by a fixed kernel, say
             if not whole >> axis & 1:
-                kept += united(coordinates, self._algebra, node.name)
+                kept += united(spread or coordinates, self._algebra, node.name)
         local = 0
         for coordinate in kept:
             local |= 1 << coordinate.axis
@@ -385,11 +388,18 @@ class _Walk:
             return coordinate.unfollowed(everywhere), False
         if type(axes) is RowMajor:
             reshaped = coordinate.reshaped(shape, output)
-            return (reshaped if reshaped.digits or reshaped.lost else None), False
+            return reshaped, False
         targets: dict[int, list[tuple[int, AxisRule]]] = {}
         for target, entry in enumerate(axes):
             if entry is not None:
                 targets.setdefault(entry[0], []).append((target, entry[1]))
+        if not coordinate.digits and coordinate.field is not None:
+            # A single position, of no axis any more: what sums over others has seen it beside them.
+            sums = any(
+                size > 1 and all(rule is WHOLE for _, rule in targets.get(place, ()))
+                for place, size in enumerate(shape[1:], start=1)
+            )
+            return (None if sums else coordinate), False
         if coordinate.field is None:
             return _lost_behind(coordinate, targets, shape), False
         result, has_statistic = coordinate, False
