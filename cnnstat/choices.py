@@ -16,11 +16,8 @@ Device = Literal["cpu", "mps", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "
 ExportFormat = Literal["yaml", "json", "torch"]
 """What a network can be exported to."""
 
-Format = Literal["table", "json", "csv", "markdown"]
+Format = Literal["table", "json", "csv", "markdown", "html", "latex"]
 """Output formats."""
-
-PageFormat = Literal["table", "json", "csv", "markdown", "html", "latex"]
-"""Output formats of what can also be a page of its own."""
 
 CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex"]
 """Output formats of `cnnstat check`."""

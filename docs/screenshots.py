@@ -10,7 +10,7 @@ from rich.console import Console
 
 import cnnstat
 from cnnstat import report
-from cnnstat.report.subjects import analysis, comparison
+from cnnstat.report.subjects import analysis, comparison, explanation, ops
 
 FOLDER = Path(__file__).parent
 
@@ -32,9 +32,11 @@ def main() -> None:
     both = cnnstat.compare(alexnet, vgg16)
     draw("compare", "cnnstat compare alexnet vgg16", lambda out: report.write(comparison.document(both), "table", out))
     draw(
-        "explain", "cnnstat explain alexnet conv1", lambda out: report.write_explanation(alexnet, "conv1", "table", out)
+        "explain",
+        "cnnstat explain alexnet conv1",
+        lambda out: report.write(explanation.document(alexnet, "conv1"), "table", out),
     )
-    draw("ops", "cnnstat ops ELU", lambda out: report.write_ops("ELU", "table", out))
+    draw("ops", "cnnstat ops ELU", lambda out: report.write(ops.document("ELU"), "table", out))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import typer
 from cnnstat import console
 from cnnstat.commands.options import (
     ColumnsOption,
+    FormatOption,
     ModelOptions,
     OptimizerOption,
     OutputOption,
-    PageFormatOption,
     SourceArgument,
     StrictOption,
     flag,
@@ -33,7 +33,7 @@ def analyze(
     sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
     top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
-    format: PageFormatOption = "table",
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Show every layer of a network and its totals."""

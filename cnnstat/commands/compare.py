@@ -10,10 +10,10 @@ import typer
 from cnnstat import console
 from cnnstat.commands.options import (
     DeviceOption,
+    FormatOption,
     ModelOptions,
     OptimizerOption,
     OutputOption,
-    PageFormatOption,
     StrictOption,
     ThreadsOption,
     flag,
@@ -35,7 +35,7 @@ def compare(
         int | None, typer.Option(help="With --profile: measurements of everything (30).", metavar="N")
     ] = None,
     threads: ThreadsOption = None,
-    format: PageFormatOption = "table",
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""

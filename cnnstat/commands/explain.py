@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import ModelOptions, OutputOption, PageFormatOption, SourceArgument, StrictOption
+from cnnstat.commands.options import FormatOption, ModelOptions, OutputOption, SourceArgument, StrictOption
 
 
 def explain(
@@ -17,7 +17,7 @@ def explain(
     ],
     model: ModelOptions,
     strict_receptive_field: StrictOption = False,
-    format: PageFormatOption = "table",
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Write out the arithmetic of one layer with its numbers put in."""

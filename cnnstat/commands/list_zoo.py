@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cnnstat import console
-from cnnstat.commands.options import OutputOption, PageFormatOption
+from cnnstat.commands.options import FormatOption, OutputOption
 
 
-def list_zoo(format: PageFormatOption = "table", output: OutputOption = None) -> None:
+def list_zoo(format: FormatOption = "table", output: OutputOption = None) -> None:
     """List the networks of the zoo with their titles and totals."""
     from cnnstat import api, report
     from cnnstat.report.subjects.zoo import document

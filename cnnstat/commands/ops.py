@@ -26,6 +26,7 @@ def ops(
 ) -> None:
     """Show every op, or one with its arguments, formulas and (for activations) plot."""
     from cnnstat import report
+    from cnnstat.report.subjects.ops import document
 
     with console.open_output(output) as out:
-        report.write_ops(name, format, out)
+        report.write(document(name), format, out)

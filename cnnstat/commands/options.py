@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from cnnstat import console
-from cnnstat.choices import Format, Mode, Optimizer, PageFormat
+from cnnstat.choices import Format, Mode, Optimizer
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
@@ -147,9 +147,8 @@ DeviceOption = Annotated[
     typer.Option(help="cuda, cuda:1, cpu or mps; CUDA where there is a GPU, else the CPU.", metavar="DEVICE"),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.", metavar="N")]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="table, json, csv or markdown.", metavar="FORMAT")]
-PageFormatOption = Annotated[
-    PageFormat, typer.Option("--format", "-f", help="table, json, csv, markdown, html or latex.", metavar="FORMAT")
+FormatOption = Annotated[
+    Format, typer.Option("--format", "-f", help="table, json, csv, markdown, html or latex.", metavar="FORMAT")
 ]
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
 ColumnsOption = Annotated[

@@ -11,9 +11,9 @@ from cnnstat import console
 from cnnstat.commands.options import (
     ColumnsOption,
     DeviceOption,
+    FormatOption,
     ModelOptions,
     OutputOption,
-    PageFormatOption,
     ThreadsOption,
     flag,
     split_keys,
@@ -62,7 +62,7 @@ def profile(
     strict: Annotated[
         bool, flag("--strict", "Exit with 3 if the parts do not add up, or the baseline is not alike.")
     ] = False,
-    format: PageFormatOption = "table",
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""

@@ -8,9 +8,9 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import (
+    FormatOption,
     ModelOptions,
     OutputOption,
-    PageFormatOption,
     SourceArgument,
     flag,
 )
@@ -21,7 +21,7 @@ def verify(
     model: ModelOptions,
     all: Annotated[bool, flag("--all", "Show the layers without work too.")] = False,
     no_run: Annotated[bool, flag("--no-run", "Let PyTorch work out shapes only: no memory, and no fvcore.")] = False,
-    format: PageFormatOption = "table",
+    format: FormatOption = "table",
     output: OutputOption = None,
 ) -> None:
     """Hold counts, shapes and receptive fields against fvcore, FlopCounterMode, a forward pass and gradients.

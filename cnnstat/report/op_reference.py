@@ -67,16 +67,16 @@ class Reference:
     @cached_property
     def summary(self) -> str:
         """First line of the docstring."""
-        return self.text.partition("\n")[0]
+        return inspect.cleandoc(self.op.__doc__ or "").partition("\n")[0]
 
     @cached_property
-    def text(self) -> str:
-        """The whole docstring."""
-        return inspect.cleandoc(self.op.__doc__ or "")
+    def paragraphs(self) -> list[str]:
+        """The paragraphs of the docstring, a line each."""
+        return [" ".join(text.split()) for text in inspect.cleandoc(self.op.__doc__ or "").split("\n\n")]
 
     @cached_property
-    def twin(self) -> str:
-        """The PyTorch twin, and the arguments that it takes and a spec does not write."""
+    def module(self) -> str:
+        """The PyTorch module, and the arguments that it takes and a spec does not write."""
         if not self.op.torch:
             return "none"
         inferred = ", ".join(self.op.inferred)

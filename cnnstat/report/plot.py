@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
-from cnnstat.report.terminal_text import Line
+from cnnstat.report.terminal_text import BLANK, Line
 
 REACH = 4.0
 """Plots go from x = −4 to x = 4."""
@@ -22,6 +23,19 @@ _DOTS = ((0x01, 0x02, 0x04, 0x40), (0x08, 0x10, 0x20, 0x80))
 """Bits of a braille character, by column and row."""
 
 Curve = Callable[[float], float]
+
+
+class Plots(NamedTuple):
+    """A function and its derivative, beside each other if they fit."""
+
+    curve: Curve
+
+    def lines(self, width: int) -> list[Line]:
+        """Return both drawings."""
+        function, derivative = plot(self.curve, "f(x)"), plot(slope(self.curve), "f′(x)", "magenta")
+        if width < 2 * PLOT_WIDTH + 3:
+            return [*function, BLANK, *derivative]
+        return [(*left, ("   ", ""), *right) for left, right in zip(function, derivative)]
 
 
 def plot(curve: Curve, title: str, style: str = "cyan") -> list[Line]:

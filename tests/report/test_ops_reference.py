@@ -13,10 +13,11 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import any_of, choice, integer, list_of, number, optional, per_axis
 from cnnstat.report.op_reference import Reference, allowed_values
 from cnnstat.report.plot import HEIGHT, PLOT_WIDTH, plot, slope
+from cnnstat.report.subjects.ops import document
 
 
 def reference(name, format="table", **console):
-    return written(report.write_ops, name, format, **console)
+    return written(report.write, document(name), format, **console)
 
 
 @pytest.mark.parametrize("name", ["Conv2d", "ELU"])
@@ -69,11 +70,11 @@ def test_a_misspelt_op_is_named():
         reference("Conv2dd")
 
 
-def test_signature_and_twin():
+def test_signature_and_module():
     conv = Reference("Conv2d")
     assert conv.signature.startswith("Conv2d(out_channels, kernel_size, stride=1, padding=0")
     assert conv.signature.endswith("bias=true, padding_mode=zeros)")
-    assert conv.twin == "torch.nn.Conv2d, in_channels known from the input"
+    assert conv.module == "torch.nn.Conv2d, in_channels known from the input"
     assert Reference("Identity").signature == "Identity"
 
 
@@ -123,5 +124,5 @@ def test_slope(x, value):
 
 
 def test_each_family_is_listed_once():
-    heads = [line for line in written(report.write_ops, None, "table", width=80).splitlines() if line[:1].strip()]
+    heads = [line for line in reference(None).splitlines() if line[:1].strip()]
     assert len(heads) == len(set(heads)) and {"convolution", "pooling", "element-wise"} <= set(heads)

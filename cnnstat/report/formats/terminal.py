@@ -47,7 +47,8 @@ def facts_page(facts: Iterable[Fact], width: int) -> Page:
 
 def _lines(block: Block, width: int) -> Sequence[Line]:
     if isinstance(block, Table):
-        title = [plain(block.title, "bold"), BLANK] if block.title else []
+        title = [plain(line, "bold") for line in wrapped(block.title, width)] if block.title else []
+        title += [BLANK] if title and block.layout.draw is None else []
         margin = " " * block.layout.indent
         rows = table_lines(block, width - len(margin))
         return [*title, *([((margin, ""), *line) for line in rows] if margin else rows)]

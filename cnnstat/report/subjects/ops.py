@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cnnstat.ops import names
 from cnnstat.report import network_text
-from cnnstat.report.arithmetic import arithmetic_lines, formula_table
-from cnnstat.report.document import SCHEMA, Document, Fact
-from cnnstat.report.formats import csv
-from cnnstat.report.formats.json import json_text
-from cnnstat.report.formats.markdown import code, escaped, table_text
-from cnnstat.report.formats.terminal import facts_page
-from cnnstat.report.op_reference import Reference
-from cnnstat.report.plot import PLOT_WIDTH, plot, slope
+from cnnstat.report.arithmetic import formula_table
+from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
+from cnnstat.report.op_reference import Argument, Reference
+from cnnstat.report.plot import Plots
 from cnnstat.report.table import Column, Layout, Table
-from cnnstat.report.terminal_text import BLANK, Line, Page, Verbatim, cut_end, plain, show, width_of, wrapped
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from cnnstat.report.terminal_text import BLANK, WIDEST, Line, cut_end, plain, width_of, wrapped
 
 COLUMNS = (
     Column("family", "family", attrgetter("op.family.value")),
@@ -32,7 +25,7 @@ COLUMNS = (
 """The columns of the list."""
 
 WIDE = 110
-"""Columns from which the list names the PyTorch twins."""
+"""Columns from which the list names the modules of PyTorch."""
 
 ARGUMENTS = (
     Column("name", "argument", attrgetter("name"), is_code=True),
@@ -43,42 +36,45 @@ ARGUMENTS = (
 """The columns of an op's arguments."""
 
 
-def document() -> Document:
-    """Return the list of every op."""
+def document(name: str | None = None) -> Document:
+    """Return the page of an op, or the list of all; raises OpError if there is no such op."""
+    return _overview() if name is None else _page(Reference(name))
+
+
+def _overview() -> Document:
     ops = references()
-    table = Table(COLUMNS, ops, layout=Layout(draw=lambda width: _overview(ops, width)))
+    table = Table(COLUMNS, ops, layout=Layout(draw=lambda width: _families(ops, width)))
     return Document(
         blocks=lambda: (table,),
         data=lambda: {"schema": SCHEMA, "ops": list(map(values, ops))},
         listed=("ops",),
         records=table,
+        caption="Ops of the spec language",
     )
 
 
-def print_table(name: str, console: Console) -> None:
-    """Print the page of an op."""
-    show(page(Reference(name), console.width), console)
+def _page(about: Reference) -> Document:
+    return Document(
+        title=about.signature,
+        subtitle=about.paragraphs[0],
+        blocks=lambda: _blocks(about),
+        data=lambda: {"schema": SCHEMA, **values(about)},
+        listed=("arguments", "formulas"),
+        records=Table(ARGUMENTS, about.arguments),
+    )
 
 
-def print_json(name: str, console: Console) -> None:
-    """Print the same as JSON."""
-    show(Verbatim(json_text({"schema": SCHEMA, **values(Reference(name))}, "arguments", "formulas")), console)
-
-
-def print_csv(name: str, console: Console) -> None:
-    """Print the arguments of an op."""
-    arguments = Table(ARGUMENTS, Reference(name).arguments)
-    show(Verbatim(csv.render(Document(data=dict, records=arguments))), console)
-
-
-def print_markdown(name: str, console: Console) -> None:
-    """Print the page of an op."""
-    show(Verbatim(markdown(Reference(name))), console)
-
-
-# The page of an op has a text of its own in each format, as its signature, docstring and example mix text with code.
-PAGE_FORMATS = {"table": print_table, "json": print_json, "csv": print_csv, "markdown": print_markdown}
-"""The functions that print the page of an op, by the name of the format."""
+def _blocks(about: Reference) -> Iterator[Block]:
+    yield from map(Text, about.paragraphs[1:])
+    yield Facts(tuple(_facts(about)), is_attached=len(about.paragraphs) == 1)
+    if about.arguments:
+        layout = Layout(draw=lambda width: _arguments(about.arguments, width))
+        yield Table(ARGUMENTS, about.arguments, title="arguments", layout=layout)
+    yield formula_table("", about.formulas)._replace(title=f"example: {_example(about)}")
+    yield Text("how it is counted", "bold")
+    yield Facts(tuple(Fact(label, text) for label, text in about.conventions.items()), is_attached=True)
+    if about.has_curve():
+        yield Plots(about.curve)
 
 
 def references() -> tuple[Reference, ...]:
@@ -88,18 +84,18 @@ def references() -> tuple[Reference, ...]:
     return tuple(sorted(ops, key=lambda about: families.index(about.op.family)))
 
 
-def _overview(ops: Sequence[Reference], width: int) -> list[Line]:
-    """Return all ops below the names of their families; where there is room with their PyTorch twins."""
+def _families(ops: Sequence[Reference], width: int) -> list[Line]:
+    """Return all ops below the names of their families; where there is room with the modules of PyTorch."""
     label = max(len(about.name) for about in ops)
-    twin = max(len(about.op.torch) for about in ops) if width >= WIDE else 0
+    module = max(len(about.op.torch) for about in ops) if width >= WIDE else 0
     lines: list[Line] = []
     for family, group in groupby(ops, key=lambda about: about.op.family):
         lines += [*((BLANK,) if lines else ()), plain(family.value, "bold")]
         for about in group:
-            summary = cut_end(about.summary, max(10, width - label - twin - 6))
+            summary = cut_end(about.summary, max(10, width - label - module - 6))
             spans = [(f"  {about.name.ljust(label)}  ", "cyan"), (summary, "")]
-            if twin:
-                spans.append((" " * (width - label - twin - 4 - width_of(summary)) + about.op.torch, "dim"))
+            if module:
+                spans.append((" " * (width - label - module - 4 - width_of(summary)) + about.op.torch, "dim"))
             lines.append(tuple(spans))
     return [*lines, BLANK, plain("cnnstat ops NAME shows arguments and formulas of one")]
 
@@ -129,41 +125,24 @@ def values(about: Reference) -> dict[str, Any]:
     }
 
 
-def page(about: Reference, width: int) -> Page:
-    """Return the page of one op, fitted to a width."""
-    lines: list[Line] = [plain(line, "bold") for line in wrapped(about.signature, width)]
-    for paragraph in about.text.split("\n\n"):
-        lines += [plain(line) for line in wrapped(" ".join(paragraph.split()), min(width, 110))]
-    lines += facts_page(_facts(about), width).lines
-    if about.arguments:
-        lines += [BLANK, *_arguments(about, width)]
-    lines += [BLANK, plain(f"example: {_example(about)}", "bold"), *arithmetic_lines(about.formulas, width)]
-    lines += [BLANK, plain("how it is counted", "bold")]
-    lines += facts_page((Fact(f"  {label}", text) for label, text in about.conventions.items()), width).lines
-    if about.has_curve():
-        lines += [BLANK, *_plots(about, width)]
-    return Page(lines)
-
-
 def _facts(about: Reference) -> Iterator[Fact]:
-    """Yield what an activation computes, and the PyTorch twin."""
+    """Yield what an activation computes, and the module of PyTorch."""
     if about.op.equation:
         yield Fact("equation", about.op.equation)
         yield Fact("derivative", about.op.derivative)
-    yield Fact("PyTorch", about.twin)
+    yield Fact("PyTorch", about.module)
 
 
-def _arguments(about: Reference, width: int) -> list[Line]:
+def _arguments(arguments: Sequence[Argument], width: int) -> list[Line]:
     """Return the arguments: name and default, and indented below each its meaning and values."""
-    label = max(len(a.name) for a in about.arguments)
-    default = max(len(a.default_text) for a in about.arguments)
-    lines: list[Line] = [plain("arguments", "bold")]
-    for argument in about.arguments:
+    label = max(len(argument.name) for argument in arguments)
+    default = max(len(argument.default_text) for argument in arguments)
+    lines: list[Line] = []
+    for argument in arguments:
         head = f"  {argument.name.ljust(label)}  {argument.default_text.ljust(default)}  "
-        first, *more = wrapped(
-            f"{argument.doc} ({argument.allowed})".replace("≥ ", "≥\N{NO-BREAK SPACE}"),
-            max(20, min(width, 110) - len(head)),
-        )
+        # A line never ends between ≥ and its number.
+        meaning = f"{argument.doc} ({argument.allowed})".replace("≥ ", "≥\N{NO-BREAK SPACE}")
+        first, *more = wrapped(meaning, max(20, min(width, WIDEST) - len(head)))
         lines.append(((head, "cyan"), (first, "")))
         lines += [plain(" " * len(head) + line) for line in more]
     return lines
@@ -173,25 +152,3 @@ def _example(about: Reference) -> str:
     """Return the example as a call with its shapes."""
     inputs = network_text.shapes_text(about.example.inputs)
     return f"{about.example.op} of {inputs} gives {network_text.shapes_text(about.outputs)}"
-
-
-def _plots(about: Reference, width: int) -> list[Line]:
-    """Return the plots of an activation and its derivative, beside each other if they fit."""
-    function, derivative = plot(about.curve, "f(x)"), plot(slope(about.curve), "f′(x)", "magenta")
-    if width < 2 * PLOT_WIDTH + 3:
-        return [*function, BLANK, *derivative]
-    return [(*left, ("   ", ""), *right) for left, right in zip(function, derivative)]
-
-
-def markdown(about: Reference) -> str:
-    """Return the page of one op as Markdown."""
-    parts = (
-        f"### {escaped(about.name)}\n\n{code(about.signature)}\n\n{escaped(about.text)}\n",
-        "".join(f"- **{fact.label}** {escaped(fact.text)}\n" for fact in _facts(about)),
-        table_text(Table(ARGUMENTS, about.arguments)) if about.arguments else "",
-        f"Example: {code(str(about.example.op))} of {escaped(network_text.shapes_text(about.example.inputs))} "
-        f"gives {escaped(network_text.shapes_text(about.outputs))}\n",
-        table_text(formula_table("", about.formulas)),
-        "".join(f"- **{label}** {escaped(text)}\n" for label, text in about.conventions.items()),
-    )
-    return "\n".join(part for part in parts if part)
