@@ -13,8 +13,8 @@ from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.options import Options
 from cnnstat.profile.random_weights import SEED, fill_randomly
 from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
+from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
-from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference
 from cnnstat.units import check_dtype
 

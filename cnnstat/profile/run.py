@@ -16,7 +16,7 @@ from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Profile
 from cnnstat.profile.runnable_model import RunnableModel, explained_failure
 from cnnstat.profile.torch_settings import fused_attention, threads
-from cnnstat.pytorch.random_generators import same_random_numbers
+from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.sources.model import ModelReference, NamedReference
 
 

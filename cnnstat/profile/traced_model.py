@@ -14,7 +14,7 @@ from cnnstat.profile.call_instrumentation import CallInstrumentation, align_run
 from cnnstat.profile.options import Options
 from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
 from cnnstat.profile.torch_settings import fused_attention
-from cnnstat.pytorch.runnable import Runnable
+from cnnstat.pytorch.load import Runnable
 
 
 def prepare_traced(runnable: Runnable, options: Options, device: torch.device) -> RunnableModel:

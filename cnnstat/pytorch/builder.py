@@ -20,11 +20,10 @@ from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.operands import Operands, aliased, display_name, matched
+from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
-from cnnstat.pytorch.tensor_origins import Origin, TensorOrigins
+from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
 from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
-from cnnstat.pytorch.torchvision_detection import UNCOUNTED
 
 
 class Builder(TensorOrigins):
@@ -270,3 +269,25 @@ def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:
         return op.output(shapes) == outputs
     except OpError:
         return False
+
+
+def matched(handler: Handler, call: Call) -> Match | None:
+    """Return the op of a call; None where its arguments are not those of an op of the library."""
+    try:
+        return handler(call)
+    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
+        return None
+
+
+def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
+    """Return the operand whose memory the first result uses."""
+    if call.overwritten is not None:
+        return call.overwritten
+    result = storage_key(call.results[0])
+    return next((tensor for tensor in operands if result and storage_key(tensor) == result), None)
+
+
+def display_name(name: str) -> str:
+    """Return a function's name for people."""
+    plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")
+    return plain.strip("_") or plain

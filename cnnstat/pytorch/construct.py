@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -17,12 +20,12 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name
-from cnnstat.pytorch.model_errors import error_line
-from cnnstat.pytorch.random_generators import same_random_numbers
+from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 
 MIN_META_ELEMENTS = 4096
 """Tensors from this size on are made without memory."""
+
 
 WAYS = ("without memory for large tensors", "without initializing", "as the model builds itself")
 """How a model is built; each way is tried where the one before fails."""
@@ -207,3 +210,35 @@ def _elements(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> int:
     if len(size) == 1 and isinstance(size[0], (list, tuple)):
         size = tuple(size[0])
     return math.prod(size) if all(isinstance(length, int) for length in size) else 0
+
+
+_HOMES = tuple(str(Path(file).parent) for file in (torch.__file__, sys.modules["cnnstat"].__file__ or "") if file)
+"""Folders whose code is not the model's."""
+
+
+@contextmanager
+def contained(source: str) -> Iterator[None]:
+    """Let code of a model neither write to standard output, where a report goes, nor end the program."""
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    except SystemExit as left:
+        raise ModelError(f"{source[:200]}: its code ends the program (sys.exit, code {left.code})") from left
+
+
+def error_line(error: BaseException) -> str:
+    """Return an error in one line, with the last place in the model's own code."""
+    message = " ".join(str(error).split())[:300]
+    place = _place(error)
+    what = type(error).__name__ + (f": {message}" if message else "")
+    return what + (f" ({place})" if place and place not in message else "")
+
+
+def _place(error: BaseException) -> str:
+    """Return the innermost file and line outside of PyTorch and cnnstat, such as `nets.py:12`."""
+    result = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        if not file.startswith(("<", *_HOMES)) and "importlib" not in file:
+            result = f"{Path(file).name}:{line}"
+    return result

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +15,34 @@ from torch import nn
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import NestedState
-from cnnstat.pytorch.random_generators import generators, restore_generators
+
+
+def generators() -> tuple[Any, Any, Any, Any]:
+    """Return the states of PyTorch's, Python's and (where they are in use) NumPy's and CUDA's random generators."""
+    numpy = sys.modules.get("numpy")
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # in PyTorch
+    return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
+
+
+def restore_generators(states: tuple[Any, Any, Any, Any]) -> None:
+    """Set the random generators to former states."""
+    torch.set_rng_state(states[0])
+    random.setstate(states[1])
+    if states[2] is not None:
+        sys.modules["numpy"].random.set_state(states[2])
+    if states[3] is not None:
+        torch.cuda.set_rng_state_all(states[3])
+
+
+@contextmanager
+def same_random_numbers() -> Iterator[None]:
+    """Leave the random generators as they were."""
+    states = generators()
+    try:
+        yield
+    finally:
+        restore_generators(states)
+
 
 _CONTAINERS = frozenset((list, dict, set, OrderedDict))
 
@@ -115,11 +144,14 @@ def _restore_class(cls: type, attributes: dict[str, Any]) -> None:
 MAX_REAL_NUMBERS = 1024
 """Integer buffers up to this size stay real, so that models can read them (`.tolist()`)."""
 
+
 MAX_REAL_FLOATS = 16
 """The same for floating-point buffers: scales and flags."""
 
+
 _OWN = frozenset(vars(nn.Module()))
 """Attributes that every module has."""
+
 
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))
 """Kinds of attributes that need no look."""

@@ -23,9 +23,8 @@ from cnnstat.ir.recorded_call import (
     StoredName,
     TorchName,
 )
-from cnnstat.pytorch.calls import Call
+from cnnstat.pytorch.calls import Call, NotPlainError, own_keywords, path_of, plain_value
 from cnnstat.pytorch.parameter_ownership import StoredTensor
-from cnnstat.pytorch.recorded_values import NotPlainError, own_keywords, path_of, plain_value
 from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key
 
 MOST_ELEMENTS = 2**20

@@ -12,15 +12,30 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from cnnstat.errors import ModelError
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME, Call, CallRecord, function_name
-from cnnstat.pytorch.data_dependent_shapes import BOUNDED, is_exact
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.model_errors import TracerError, ValueNeededError
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
-from cnnstat.pytorch.operators import HigherOrderOperator, attention, custom_body, follow, is_attention, is_composite
+from cnnstat.pytorch.operators import (
+    BOUNDED,
+    HigherOrderOperator,
+    attention,
+    custom_body,
+    follow,
+    is_attention,
+    is_composite,
+    is_exact,
+)
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
+
+
+class ValueNeededError(Exception):
+    """The values of a tensor are asked for, and a fake tensor has none."""
+
+
+class TracerError(Exception):
+    """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
 
 
 class Recorder:

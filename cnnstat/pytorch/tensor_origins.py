@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Family, Op, Storage
+from cnnstat.ir.op import Family, Op, Shape, Storage
 from cnnstat.ir.recorded_call import InputNumber, NotRecorded, RecordedCalls
 from cnnstat.ir.window import Reads, aligned_reads
 from cnnstat.ops.traced import Recorded
@@ -75,6 +75,50 @@ class OriginTable:
     def __contains__(self, tensor: torch.Tensor) -> bool:
         """Whether this very tensor object was noted."""
         return id(tensor) in self._of
+
+
+@dataclass(slots=True)
+class Operands:
+    """What a call reads, and what its stored operands are computed from.
+
+    entries: for each operand of its op the number of its edge, or the shape of one that is stored or constant.
+    is_exact: whether the weights of its op are stored tensors themselves.
+    """
+
+    edges: list[Edge] = field(default_factory=list)
+    dtypes: list[str] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
+    tensors: list[torch.Tensor] = field(default_factory=list)
+    entries: list[int | Shape] = field(default_factory=list)
+    values: list[float | None] = field(default_factory=list)
+    keys: frozenset[int] = NO_KEYS
+    works: frozenset[int] = NO_KEYS
+    is_exact: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the operands are the node's inputs, in order, and nothing else."""
+        return self.entries == list(range(len(self.edges)))
+
+    def add_edge(self, edge: Edge, tensor: torch.Tensor) -> None:
+        """Add an input of the node."""
+        self.edges.append(edge)
+        self.dtypes.append(dtype_of(tensor))
+        self.shapes.append(shape_of(tensor))
+        self.tensors.append(tensor)
+
+    def add_other(self, origin: Origin | None, tensor: torch.Tensor) -> None:
+        """Add a tensor that is no operand of the op."""
+        if origin is not None and origin.edge is not None:
+            self.add_edge(origin.edge, tensor)
+        else:
+            self.add_stored(origin)
+
+    def add_stored(self, origin: Origin | None) -> None:
+        """Add what an operand is computed from."""
+        if origin is not None:
+            self.keys |= origin.keys
+            self.works |= origin.works
 
 
 @dataclass(slots=True, eq=False)

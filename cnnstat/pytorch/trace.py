@@ -19,15 +19,15 @@ from cnnstat.ir.graph import Edge, Graph
 from cnnstat.pytorch.assemble import UNUSED, assemble
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import CallRecord
+from cnnstat.pytorch.construct import error_line
 from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker, unlogged
-from cnnstat.pytorch.model_errors import TracerError, ValueNeededError, error_line
 from cnnstat.pytorch.model_isolation import preserved, substituted
 from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
-from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder
+from cnnstat.pytorch.operators import without_loops_over_boxes
+from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
 from cnnstat.pytorch.tensor_origins import Origin
 from cnnstat.pytorch.tensors import results_in
-from cnnstat.pytorch.torchvision_detection import without_loops_over_boxes
 
 MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor]], Recorder]
 """What makes the recorder of a pass, from the builder, the module stack, the faker and the input tensors."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cnnstat.pytorch.example import Example
-    from cnnstat.pytorch.runnable import Fill, Runnable
+    from cnnstat.pytorch.load import Fill, Runnable
 
 Reference = TypeVar("Reference", bound="ModelReference")
 

@@ -11,8 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from cnnstat.errors import ModelError, SourceError, did_you_mean
-from cnnstat.pytorch.construct import ModelCode
-from cnnstat.pytorch.model_errors import error_line
+from cnnstat.pytorch.construct import ModelCode, error_line
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cnnstat.pytorch.construct import ModelCode
     from cnnstat.pytorch.example import Example
-    from cnnstat.pytorch.runnable import Fill, Runnable
+    from cnnstat.pytorch.load import Fill, Runnable
 
 
 class PyTorchReference(NamedReference, ModuleReference):
@@ -46,7 +46,7 @@ class PyTorchReference(NamedReference, ModuleReference):
                 raise
             message = f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
             raise SourceError(message) from None
-        from cnnstat.pytorch.model_errors import contained
+        from cnnstat.pytorch.construct import contained
 
         with contained(self.source):
             return locate(self.source)
@@ -71,7 +71,7 @@ class PyTorchReference(NamedReference, ModuleReference):
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a new module with parameters from `fill`, or a copy of the model that the text names."""
-        from cnnstat.pytorch.runnable import runnable_code
+        from cnnstat.pytorch.load import runnable_code
 
         return runnable_code(self.code, self.request, fill)
 
@@ -114,7 +114,7 @@ class BuiltModule(ModuleReference):
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a copy of the module; `fill` gives it parameters only where it has no memory."""
-        from cnnstat.pytorch.runnable import runnable_module
+        from cnnstat.pytorch.load import runnable_module
 
         self._check_request()
         return runnable_module(self.source, self.input, self.inputs, self.request, fill)

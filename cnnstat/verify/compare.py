@@ -20,8 +20,7 @@ from cnnstat.verify.findings import (
     Verification,
 )
 from cnnstat.verify.forward_pass import Pass, Run, forward_pass, fused_flop_count
-from cnnstat.verify.fvcore_alignment import aligned
-from cnnstat.verify.fvcore_count import FvcoreError, Operation, fvcore_operations
+from cnnstat.verify.fvcore_count import FvcoreError, Operation, aligned, fvcore_operations
 from cnnstat.verify.known_differences import Call, flop_counter_reference, fvcore_reference
 from cnnstat.verify.model_under_test import ModelUnderTest
 from cnnstat.verify.receptive_field_check import check_fields

@@ -83,7 +83,7 @@ def _quiet_and_seeded() -> Iterator[None]:
     """Build with the same weights each time, and leave the caller's random numbers as they were."""
     import warnings
 
-    from cnnstat.pytorch.random_generators import same_random_numbers
+    from cnnstat.pytorch.model_isolation import same_random_numbers
 
     with same_random_numbers(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

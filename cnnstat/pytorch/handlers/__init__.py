@@ -5,10 +5,10 @@ from __future__ import annotations
 from cnnstat.ir.op import Op
 from cnnstat.ops import lookup, names
 from cnnstat.pytorch.calls import Handler, words
-from cnnstat.pytorch.handlers import arithmetic, layers, layout, recurrent
+from cnnstat.pytorch.handlers import arithmetic, layers, layout
 from cnnstat.pytorch.handlers.from_op import handler_from
 
-IRREGULAR = (layers.HANDLERS, arithmetic.HANDLERS, layout.HANDLERS, recurrent.HANDLERS)
+IRREGULAR = (layers.HANDLERS, arithmetic.HANDLERS, layout.HANDLERS)
 """Handlers of calls that are more than the arguments of one op; a test says that no name has two."""
 
 

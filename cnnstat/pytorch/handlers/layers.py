@@ -1,4 +1,4 @@
-"""Layers whose calls say more, or less, than the arguments of one op: rank, mode or module decide which op it is."""
+"""Layers whose calls are not the arguments of one op: rank, mode or module decide which; recurrent layers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from torch import nn
 
 from cnnstat.errors import OpError
-from cnnstat.ir.op import Op
+from cnnstat.ir.op import Family, Op, Shapes, numel
 from cnnstat.ops import activation, conv, lenet, lookup, norm, padding, rectifier
 from cnnstat.ops.multihead_attention import MultiheadAttention
+from cnnstat.ops.recurrent import GRU, LSTM, RNN
 from cnnstat.ops.resize import Upsample
+from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers.from_op import match_of, parameters_of, per_axis, values_of
 from cnnstat.pytorch.tensors import shape_of
@@ -22,6 +24,8 @@ _CONVOLUTIONS: dict[bool, tuple[type[Op], ...]] = {
     False: (conv.Conv1d, conv.Conv2d, conv.Conv3d),
     True: (conv.ConvTranspose1d, conv.ConvTranspose2d, conv.ConvTranspose3d),
 }
+
+
 _CONVOLUTION = parameters_of("input, weight, bias, stride, padding, dilation, _transposed, output_padding, groups")
 
 
@@ -36,6 +40,8 @@ def _convolution(call: Call) -> Match:
 
 
 _BATCH: dict[int, type[Op]] = {2: norm.BatchNorm1d, 3: norm.BatchNorm1d, 4: norm.BatchNorm2d, 5: norm.BatchNorm3d}
+
+
 _INSTANCE: dict[int, type[Op]] = {3: norm.InstanceNorm1d, 4: norm.InstanceNorm2d, 5: norm.InstanceNorm3d}
 
 
@@ -177,6 +183,90 @@ def _cnnstat_layer(call: Call) -> Match | None:
 
 _F_NORM = "input, running_mean, running_var, weight, bias, _training, _momentum, eps"
 
+
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+
+
+_RECURRENT_OPTIONS = ("has_biases", "num_layers", "dropout", "train", "bidirectional", "batch_first")
+"""Arguments behind the weights; there is no batch_first for packed sequences."""
+
+
+def _recurrent_layer(call: Call) -> Match | None:
+    """lstm, gru, rnn_tanh, rnn_relu: (input, hidden, weights, …), packed (data, sizes, hidden, weights, …)."""
+    is_packed = isinstance(call.arguments[1], torch.Tensor) and isinstance(call.arguments[3], (list, tuple))
+    start = 2 if is_packed else 1
+    x, states, weights = call.arguments[0], call.arguments[start], call.arguments[start + 1]
+    values = {name: call.get(start + 2 + place, name, False) for place, name in enumerate(_RECURRENT_OPTIONS)}
+    op, names = _recurrent_op(call.name, weights, values)
+    reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
+    named = dict(zip(names, weights))
+    if not is_packed:
+        return Match(op, reads, named, optional=len(reads) - 1)
+    # Every step of every sequence works once, as if all were steps of one sequence.
+    steps = ((1, *shape_of(x)),)
+    return Match(_counted(op.kind, op, steps, call), reads, named, optional=len(reads) - 1)
+
+
+def _recurrent_op(name: str, weights: Any, values: dict[str, Any]) -> tuple[Any, list[str]]:
+    """Return the op of a layer, and the names of its weights in the order of the call."""
+    kind: Any = {"lstm": LSTM, "gru": GRU}.get(name, RNN)
+    bias, layers, both = bool(values["has_biases"]), int(values["num_layers"]), bool(values["bidirectional"])
+    hidden = int(weights[0].shape[0]) // kind.gates
+    options: dict[str, Any] = {
+        "num_layers": layers,
+        "bias": bias,
+        "batch_first": bool(values["batch_first"]),
+        "dropout": float(values["dropout"]),
+        "bidirectional": both,
+    }
+    parts = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if bias else [])]
+    if len(weights) > len(parts) * layers * (1 + both):
+        parts.append("weight_hr")
+        options["proj_size"] = int(weights[len(parts) - 1].shape[0])
+    if kind is RNN:
+        options["nonlinearity"] = name.removeprefix("rnn_")
+    places = [f"l{layer}{side}" for layer in range(layers) for side in ("", "_reverse")[: 1 + both]]
+    return kind(hidden, **options), [f"{part}_{place}" for place in places for part in parts]
+
+
+def _counted(function: str, op: Op, inputs: Shapes, call: Call) -> Recorded:
+    """Return a call that works as much as an op on these inputs, but has other shapes."""
+    outputs = op.output(inputs)
+    return Recorded(
+        function=function,
+        outputs=tuple(map(shape_of, call.results)),
+        work=op.macs(inputs, outputs),
+        flops=tuple(op.other_flops(inputs, outputs).items()),
+        family=Family.RECURRENT,
+    )
+
+
+def _recurrent_cell(call: Call) -> Match:
+    """lstm_cell, gru_cell, rnn_tanh_cell, rnn_relu_cell: (input, hidden, w_ih, w_hh, b_ih, b_hh)."""
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    weights = {name: call.get(place, name) for place, name in enumerate(names, start=2)}
+    x, states = call.get(0, "input"), call.get(1, "hx")
+    kind = call.name.removesuffix("_cell")
+    options = {"has_biases": weights["bias_ih"] is not None, "num_layers": 1, "bidirectional": False, "dropout": 0}
+    op, _ = _recurrent_op(kind, [weights["weight_ih"]], {**options, "batch_first": True})
+    shown = {"lstm": "LSTMCell", "gru": "GRUCell"}.get(kind, "RNNCell")
+    reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
+    inputs = ((numel(shape_of(x)[:-1]), 1, int(x.shape[-1])),)
+    return Match(_counted(shown, op, inputs, call), reads, weights, optional=len(reads) - 1)
+
+
+def _quantized_layer(call: Call) -> Match:
+    """quantized_lstm, quantized_gru: (input, hidden, packed weights, …), whose weights are no tensors."""
+    x, states = call.arguments[0], call.arguments[1]
+    first = states[0] if isinstance(states, (list, tuple)) else states
+    kind = call.name.removeprefix("quantized_")
+    gates = {"lstm": LSTM.gates, "gru": GRU.gates}[kind]
+    values = {name: call.get(3 + place, name, False) for place, name in enumerate(_RECURRENT_OPTIONS)}
+    op, _ = _recurrent_op(kind, [first.new_empty((gates * int(first.shape[-1]), 1))], values)
+    reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
+    return Match(_counted(call.name, op, (shape_of(x),), call), reads, optional=len(reads) - 1)
+
+
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("aten.convolution", "aten._convolution"), _convolution),
     "F.batch_norm": _by_rank(_BATCH, _F_NORM),
@@ -187,4 +277,7 @@ HANDLERS: dict[str, Handler] = {
     "pad": _pad,
     "F.multi_head_attention_forward": _multi_head_attention,
     "cnnstat_layer": _cnnstat_layer,
+    **dict.fromkeys(_RECURRENT, _recurrent_layer),
+    **{f"{kind}_cell": _recurrent_cell for kind in _RECURRENT},
+    **dict.fromkeys(("quantized_lstm", "quantized_gru"), _quantized_layer),
 }

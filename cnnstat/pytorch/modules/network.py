@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -13,9 +13,22 @@ from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
-from cnnstat.ir.recorded_call import NotRecorded
-from cnnstat.pytorch.modules.op_modules import Unused, module_arguments, module_of, register_operands
-from cnnstat.pytorch.modules.recorded_module import RecordedModule, register, stored_of, valueless
+from cnnstat.ir.recorded_call import (
+    NotRecorded,
+    RecordedCalls,
+    Stored,
+)
+from cnnstat.pytorch.modules.op_modules import (
+    SCALE,
+    Home,
+    RecordedModule,
+    Unused,
+    module_arguments,
+    module_at,
+    module_of,
+    register_operands,
+    valueless,
+)
 
 
 class Scope(nn.Module):
@@ -215,3 +228,36 @@ def _steps(graph: Graph, values: Values, paths: list[str]) -> tuple[Step, ...]:
         Step(path, node.inputs, makes, tuple(free))
         for path, node, makes, free in zip(paths, graph.nodes, result[graph.arity :], frees)
     )
+
+
+def register(root: nn.Module, scope: Callable[[str], nn.Module], stored: Iterable[Stored]) -> dict[str, Home]:
+    """Register stored tensors under their names, as far as nothing is there yet, and return where each is."""
+    homes: dict[str, Home] = {}
+    for each in stored:
+        path, _, own = each.name.rpartition(".")
+        home = module_at(root, scope, path)
+        if own not in home._parameters and own not in home._buffers:
+            while hasattr(home, own):
+                own += "_"
+            _add(home, own, each)
+        homes[each.name] = Home(home, own)
+    return homes
+
+
+def _add(home: nn.Module, name: str, stored: Stored) -> None:
+    """Register one tensor: a parameter with random values, a buffer with its own, or zeros where they are not known."""
+    dtype = getattr(torch, stored.dtype)
+    if not stored.is_parameter:
+        result = torch.zeros(stored.shape, dtype=dtype) if stored.value is None else torch.clone(stored.value)
+        device = torch.empty(0).device
+        home.register_buffer(name, result.to(device), persistent=stored.is_persistent)
+        return
+    is_floating = dtype.is_floating_point or dtype.is_complex
+    values = torch.randn(stored.shape) * SCALE if is_floating else torch.zeros(stored.shape, dtype=dtype)
+    home.register_parameter(name, nn.Parameter(values, requires_grad=stored.is_learnt and is_floating))
+
+
+def stored_of(nodes: Iterable[Node]) -> Mapping[str, Stored]:
+    """Return the stored tensors of the recorded calls of some nodes by name."""
+    calls = (node.recorded for node in nodes if isinstance(node.recorded, RecordedCalls))
+    return {stored.name: stored for recorded in calls for stored in recorded.stored}
