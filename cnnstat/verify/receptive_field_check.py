@@ -14,6 +14,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.receptive_field.fields import spatial_axes
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge
+from cnnstat.ir.window import Window
 from cnnstat.verify.findings import Box, FieldFinding, Verdict
 from cnnstat.verify.global_receptive_field import positions, whole_edges, whole_finding
 from cnnstat.verify.gradient_pass import FieldError, run_with_gradients
@@ -159,9 +160,10 @@ def _checked(model: ModelUnderTest, sizes: Mapping[str, tuple[int, ...]] | None,
     run = run_with_gradients(model, edges := _edges(analysis))
     total = analysis.fields.total_at
     assert total is not None
-    rank = len(analysis.fields.followed(*total) or ())
+    field = analysis.fields.of(*total)
+    rank = len(field.size) if field else 0
     inputs = [t for t, s in zip(run.inputs, analysis.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
-    local = [edge for edge in edges if analysis.fields.followed(*edge) is not None]
+    local = [edge for edge in edges if analysis.fields.of(*edge) is not None]
     findings = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
     for edge in (edge for edge in edges if edge not in local):
         box = reached(run.results[edge], *positions(analysis, edge), inputs)
@@ -189,23 +191,33 @@ def _edges(analysis: Analysis) -> list[Edge]:
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:
     """Yield the findings on a feature map at its centre and one step on, where a period of 2 would show."""
-    followed = analysis.fields.followed(*edge)
-    assert followed is not None
+    coordinates = analysis.fields.coordinates(*edge)
+    assert coordinates is not None
     name = analysis.graph.value_name(edge.value)
     shape = tuple(inputs[0].shape[2:])
-    centre = [(result.shape[place] - 1) // 2 for place, _ in followed]
-    steps = [min(at + 1, result.shape[place] - 1) for at, (place, _) in zip(centre, followed)]
+    # One axis of the input may be spread over several of the tensor, and an axis may be read as a whole.
+    local = [coordinate for coordinate in coordinates.values() if coordinate is not None]
+    places = sorted({digit.place for coordinate in local for digit in coordinate.digits})
+    centre = [(result.shape[place] - 1) // 2 for place in places]
+    steps = [min(at + 1, result.shape[place] - 1) for at, place in zip(centre, places)]
+    is_exact = all(coordinate.field is not None and coordinate.field.is_exact for coordinate in local)
     for position in dict.fromkeys((tuple(centre), tuple(steps))):
-        intervals = [track.field.at(index) for index, (_, track) in zip(position, followed)]
+        indices = dict(zip(places, position))
+        intervals = [
+            (0, length - 1) if c is None else c.field and c.field.at(c.number(indices))
+            for c, length in zip(coordinates.values(), shape)
+        ]
         if any(interval is None for interval in intervals):
             continue
         ours: Box = tuple(interval for interval in intervals if interval is not None)
-        box = reached(result, [place for place, _ in followed], position, inputs)
-        is_exact = all(track.field.is_exact for _, track in followed)
+        box = reached(result, places, position, inputs)
         verdict, reason = _judged(ours, box, shape, is_exact)
         if verdict is Verdict.UNEXPLAINED and (mixer := _mixer(analysis, edge)) and _contains(box, ours, shape):
             verdict = Verdict.EXPLAINED
             reason = f"cnnstat takes {mixer} for seeing the whole input beside this field; the gradient lies between"
+        if verdict is Verdict.UNEXPLAINED and _is_brought_round(analysis, edge, ours, box, shape):
+            verdict = Verdict.EXPLAINED
+            reason = "the field passes a border, where a layer before brings the other end of the map in"
         clipped = any(lo < 0 or hi >= length for (lo, hi), length in zip(ours, shape))
         yield FieldFinding(
             layer=name, position=position, shape=shape, ours=ours, gradient=box, clipped=clipped,
@@ -246,6 +258,30 @@ def _mixer(analysis: Analysis, edge: Edge) -> str:
         if any(trace.tracked and (trace.context | trace.whole) & ~known for trace in fields.traces[value]):
             return graph.value_name(value)
     return ""
+
+
+def _is_brought_round(analysis: Analysis, edge: Edge, ours: Box, box: Box | None, shape: Sequence[int]) -> bool:
+    """Whether a gradient is further than a field only where that passes a border behind a layer that rolls positions.
+
+    cnnstat takes the ends that come in on the other side for borders.
+    """
+    graph, values = analysis.graph, analysis.values
+    sides = zip(box or (), ours, shape)
+    if box is None or any(
+        (first < max(lo, 0) or last > min(hi, length - 1)) and lo >= 0 and hi < length
+        for (first, last), (lo, hi), length in sides
+    ):
+        return False
+    for number in range(edge.value - graph.arity + 1):
+        inputs, outputs = values.inputs[number], values.outputs[graph.arity + number]
+        for shape_before, axes in zip(inputs, graph.nodes[number].op.window(inputs, outputs)):
+            for place, entry in enumerate(axes):
+                if entry is None or not isinstance(entry[1], Window) or entry[1].advance != 1:
+                    continue
+                is_moved = entry[1].period == 1 and len(entry[1].taps[0]) == 1 and entry[1].taps[0][0] != 0
+                if is_moved and shape_before[entry[0]] == outputs[0][place] > 1:
+                    return True
+    return False
 
 
 def _contains(box: Box | None, ours: Box, shape: Sequence[int]) -> bool:

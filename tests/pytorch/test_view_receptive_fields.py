@@ -247,3 +247,34 @@ def test_an_encoder_decoder_with_instance_norm_has_the_field_of_its_convolutions
     normed = extent_of(network(nn.InstanceNorm2d), 64, 64)[1]
     assert normed.size == plain.size == (13, 13)
     assert (normed.global_context, plain.global_context) == (True, False)
+
+
+class ShiftedWindows(Windows):
+    """Windows moved on by half their size, as every second block of Swin has them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        half = self.size // 2
+        y = self.before(x).roll((-half, -half), (2, 3)).permute(0, 2, 3, 1)
+        (n, h, w, c), k = y.shape, self.size
+        y = y.view(n, h // k, k, w // k, k, c).permute(0, 1, 3, 2, 4, 5).reshape(-1, k * k, c)
+        query, key, value = self.qkv(y).chunk(3, -1)
+        y = (query @ key.transpose(1, 2)).softmax(-1) @ value
+        y = y.view(n, h // k, w // k, k, k, c).permute(0, 1, 3, 2, 4, 5).reshape(n, h, w, c)
+        return self.after(y.permute(0, 3, 1, 2).roll((half, half), (2, 3)))
+
+
+def test_rolled_positions_are_followed_inside_the_map() -> None:
+    extent, field = extent_of(ShiftedWindows(), 24, 24)
+    # A window and the convolution before it, over the phases of the one behind: 4 + 4 rows and one more on either side.
+    assert (extent, field.size, field.exact) == (Extent.LOCAL, (10, 10), True)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"),
+    [(SpaceToDepthAndBack(), 24), (Windows(), 24), (ShiftedWindows(), 24), (Tokens(), 16), (RowsAsChannels(), 16)],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else str(value),
+)
+def test_verify_follows_the_same_positions(model: nn.Module, size: int) -> None:
+    found = cnnstat.verify(model, (1, 2, size, size))
+    assert found.exit_code == 0
+    assert [field.layer for field in found.fields]

@@ -54,6 +54,10 @@ class Coordinate(NamedTuple):
             mask |= 1 << digit.place
         return mask
 
+    def number(self, position: Mapping[int, int]) -> int:
+        """Return the index o of a position, which is given by tensor axis."""
+        return sum((position[place] // unit) % extent * weight for place, unit, extent, weight in self.digits)
+
     def unfollowed(self, places: int | None = None) -> Coordinate:
         """Return the same with its positions lost, on its own axes or on others."""
         return Coordinate(self.axis, None, (), self.places if places is None else places)

@@ -119,7 +119,7 @@ class ReceptiveFields:
 
     def of(self, value: int, output: int = 0) -> ReceptiveField | None:
         """Return the receptive field of a tensor; None unless it is local along an axis, see `extent`."""
-        local = self._local(value, output)
+        local = self.coordinates(value, output)
         if local is None:
             return None
         trace = self.traces[value][output]
@@ -144,7 +144,7 @@ class ReceptiveFields:
 
     def extent(self, value: int, output: int = 0) -> Extent:
         """Return how much of the input each element of a tensor depends on."""
-        if self._local(value, output) is not None:
+        if self.coordinates(value, output) is not None:
             return Extent.LOCAL
         trace = self.traces[value][output]
         if trace.tracked or trace.coordinates:
@@ -157,7 +157,7 @@ class ReceptiveFields:
 
     def inside_share(self, value: int, output: int = 0) -> Fraction | None:
         """Return the share of positions whose field lies wholly inside the input; None where there is no field."""
-        local = self._local(value, output)
+        local = self.coordinates(value, output)
         if local is None:
             return None
         share = Fraction(1)
@@ -179,7 +179,7 @@ class ReceptiveFields:
                 return tuple(entry[0] for entry in entries)
         return None
 
-    def _local(self, value: int, output: int) -> dict[int, Coordinate | None] | None:
+    def coordinates(self, value: int, output: int = 0) -> dict[int, Coordinate | None] | None:
         """Return the coordinate of each input axis of one system, None where it is whole; None if not even one is."""
         trace = self.traces[value][output]
         if not trace.tracked and not trace.coordinates:
