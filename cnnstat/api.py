@@ -161,7 +161,8 @@ def profile(
     The other arguments and the errors are those of `load`; a module is copied and left as it was. Raises CnnstatError
     too where PyTorch or the device is missing.
     """
-    from cnnstat.profile.options import make_options, need_torch
+    from cnnstat.profile import need_torch
+    from cnnstat.profile.options import make_options
 
     measurement = make_options(
         device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,

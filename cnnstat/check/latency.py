@@ -89,7 +89,8 @@ def measure_rounds(
     source: str, model: ModelSettings, limit: Limit, pair: tuple[Graph | None, Graph | None] | None
 ) -> Rounds:
     """Return the rounds of a source, or of a pair of graphs (this one and the baseline's); raises CnnstatError."""
-    from cnnstat.profile.options import make_options, need_torch
+    from cnnstat.profile import need_torch
+    from cnnstat.profile.options import make_options
 
     options = make_options(device=limit.device, threads=limit.threads)
     need_torch()

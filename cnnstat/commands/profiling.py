@@ -12,7 +12,8 @@ from cnnstat import console, report
 from cnnstat.commands.options import INTERRUPTED
 from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.options import Options, need_torch
+from cnnstat.profile import need_torch
+from cnnstat.profile.options import Options
 from cnnstat.profile.result import Profile
 from cnnstat.report.subjects.profile import Against
 from cnnstat.sources.load import named_model

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
+
+from cnnstat.errors import CnnstatError
 
 if TYPE_CHECKING:
     from cnnstat.profile.options import Options, Progress
@@ -20,3 +27,34 @@ def profile(model: ModelReference, options: Options, progress: Progress, *, refr
     from cnnstat.profile.run import run_profile
 
     return run_profile(model, options, progress, refresh=refresh)
+
+
+@contextmanager
+def _patient() -> Iterator[None]:
+    """Keep Ctrl-C back until the end: in the midst of PyTorch's import it may be lost, or crash the process."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler or current_thread() is not main_thread():
+        yield
+        return
+    pressed: list[int] = []
+    signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if pressed:
+        raise KeyboardInterrupt
+
+
+def need_torch() -> None:
+    """Import PyTorch; raises CnnstatError with what to install where it is missing."""
+    # Kineto prints a line on stderr for every session unless this stands before PyTorch is imported.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    try:
+        with _patient():
+            import torch  # noqa: F401
+
+            import cnnstat.profile.run  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise CnnstatError("measuring needs PyTorch, which is not installed; pip install 'cnnstat[torch]'") from None

@@ -315,7 +315,7 @@ def test_without_pytorch_the_remedy_is_said(run: Run, monkeypatch: pytest.Monkey
 
 class TestFromPython:
     def test_options_reach_the_measuring(self, measured: Measured, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(profile_options, "need_torch", lambda: None)
+        monkeypatch.setattr(profiler, "need_torch", lambda: None)
         found = cnnstat.profile("lenet5", batch=4, device="cpu", samples=3)
         assert found == cpu_profile(model="lenet5")
         ((source, request, options, _),) = measured.asked
@@ -391,7 +391,7 @@ class TestRealRuns:
 def test_ctrl_c_waits_until_pytorch_is_imported() -> None:
     before = signal.getsignal(signal.SIGINT)
     reached = []
-    with pytest.raises(KeyboardInterrupt), profile_options._patient():
+    with pytest.raises(KeyboardInterrupt), profiler._patient():
         signal.raise_signal(signal.SIGINT)
         reached.append("the end of the import")
     assert reached and signal.getsignal(signal.SIGINT) is before
