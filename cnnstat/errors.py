@@ -83,17 +83,17 @@ def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
-def nearest(word: str, candidates: Iterable[str]) -> str:
-    """Return the candidate that is spelt most like `word`, or an empty string if none is like it."""
+def nearest(word: str, candidates: Iterable[str], likeness: float = 0.6) -> str:
+    """Return the candidate that is spelt most like `word`, or an empty string if none is so like it (0 to 1)."""
     by_folded = {candidate.lower(): candidate for candidate in candidates}
     folded = word.lower()[:80]
-    close = difflib.get_close_matches(folded, by_folded, n=8, cutoff=0.6)
+    close = difflib.get_close_matches(folded, by_folded, n=8, cutoff=likeness)
     letters = sorted(folded)
     close += [each for each in by_folded if len(each) == len(folded) and sorted(each) == letters and each not in close]
     # Swapped letters are the commonest slip: `vgg61` means vgg16 rather than vgg19. Of Conv1d, Conv2d and Conv3d, which
     # are equally near to `Conv`, images are the commonest.
-    likeness = {each: round(difflib.SequenceMatcher(None, each, folded).ratio(), 6) for each in close}
-    close.sort(key=lambda each: (sorted(each) != letters, -likeness[each], not each.endswith("2d")))
+    ratios = {each: round(difflib.SequenceMatcher(None, each, folded).ratio(), 6) for each in close}
+    close.sort(key=lambda each: (sorted(each) != letters, -ratios[each], not each.endswith("2d")))
     return by_folded[close[0]] if close else ""
 
 

@@ -239,7 +239,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
     dtype = reader.text((*path, "dtype"))
     if dtype is not None:
         try:
-            check_dtype(dtype)
+            dtype = check_dtype(dtype)
         except CnnstatError as error:
             reader.fault((*path, "dtype"), str(error))
     return Request(

@@ -37,9 +37,10 @@ def prepare_model(model: ModelReference, options: Options, device: torch.device)
 
 def _checked(dtype: str | None) -> str | None:
     """Return a dtype's name; raises CnnstatError where there is none, or models cannot compute in it."""
-    if dtype is not None and not getattr(torch, check_dtype(dtype)).is_floating_point:
+    name = None if dtype is None else check_dtype(dtype)
+    if name is not None and not getattr(torch, name).is_floating_point:
         raise CnnstatError(f"--dtype {dtype}: models compute with floating-point numbers; use float32 or bfloat16")
-    return dtype
+    return name
 
 
 def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -> RunnableModel:

@@ -6,15 +6,20 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cnnstat.choices import Mode
-from cnnstat.errors import RequestError, SourceError, did_you_mean
+from cnnstat.errors import RequestError, SourceError, nearest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import GraphReference, ModelReference, NamedReference
 from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
 from cnnstat.sources.request import InputShape, Request, check_mode, input_shape, parse_input
-from cnnstat.sources.spec import SpecReference
+from cnnstat.sources import zoo
+from cnnstat.sources.spec import STDIN, SpecReference
+
+ALIKE = 0.75
+"""How alike two names must be for `did you mean`: lenet5 is not what googlenet means."""
 
 KINDS: tuple[type[NamedReference], ...] = (SpecReference, PyTorchReference)
 """Kinds of models that a text can name; the first that matches has it."""
@@ -22,14 +27,44 @@ KINDS: tuple[type[NamedReference], ...] = (SpecReference, PyTorchReference)
 
 def named_model(text: str, request: Request) -> ModelReference:
     """Return the model that a text names; raises SourceError with the nearest name where it is of no kind."""
+    text = _as_meant(text)
     for kind in KINDS:
         if kind.matches(text):
             return kind(text, request)
     if not text.strip():
         raise SourceError("SOURCE is empty; name a network of the zoo (`cnnstat list`) or a .yaml file")
-    names = [name for kind in KINDS for name in kind.suggestions()]
-    hint = did_you_mean(text, names) or "; `cnnstat list` shows the zoo"
-    raise SourceError(f"{text[:100]}: no network of the zoo and no .yaml file{hint}")
+    raise SourceError(_unknown(text))
+
+
+def _as_meant(text: str) -> str:
+    """Return a SOURCE in cnnstat's own spelling; raises SourceError for files and places of other tools."""
+    zoo_names = zoo.names()
+    if text in zoo_names or text == STDIN or not text.strip() or "\0" in text:
+        return text
+    is_file = len(text) < 256 and Path(text).exists()
+    if is_file and Path(text).suffix in (*zoo.SUFFIXES, ".py"):
+        return text
+    from cnnstat.sources.foreign_file import described
+    from cnnstat.sources.spellings import respelled
+
+    name = text if is_file else respelled(text, zoo_names)
+    if ":" not in name and len(name) < 256 and (other := described(name)):
+        raise SourceError(f"{text[:100]} is {other}")
+    return name
+
+
+def _unknown(text: str) -> str:
+    """Return why a text names no model, with the model that may be meant, in whatever library."""
+    from cnnstat.sources.spellings import library_models, same_name
+
+    what = f"{text[:100]}: no network of the zoo and no .yaml file"
+    if other := same_name(text):
+        return f"{what}; {other} is one"
+    libraries = {each.partition(":")[2]: each for each in reversed(library_models())}
+    near = nearest(text, (*zoo.names(), *libraries), ALIKE)
+    if near:
+        return f"{what}; did you mean {near if near in zoo.names() else libraries[near]}?"
+    return f"{what}; `cnnstat list` shows the zoo, and torchvision:NAME or timm:NAME is a model of these libraries"
 
 
 def load_source(text: str, request: Request) -> Graph:

@@ -78,11 +78,6 @@ class NamedReference(ModelReference):
     def matches(cls, text: str) -> bool:
         """Whether a text names, or is meant to name, a model of this kind."""
 
-    @classmethod
-    def suggestions(cls) -> tuple[str, ...]:
-        """Return names of models of this kind, for `did you mean`."""
-        return ()
-
     @property
     def label(self) -> str:
         """The text itself."""

@@ -12,9 +12,7 @@ from typing import Any
 
 from cnnstat.errors import ModelError, SourceError, did_you_mean
 from cnnstat.pytorch.construct import ModelCode, error_line
-
-LIBRARIES = ("torchvision", "timm")
-"""Libraries of models that have a short form."""
+from cnnstat.sources.spellings import LIBRARIES
 
 
 def locate(source: str) -> ModelCode:

@@ -13,7 +13,7 @@ from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.choices import Mode
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Input
-from cnnstat.units import check_dtype
+from cnnstat.units import check_dtype, dtype_name
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
 
@@ -44,6 +44,11 @@ class Request:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eval"
     keeps_values: bool = False
+
+    def __post_init__(self) -> None:
+        """Give the dtype its main name; whether there is one of that name is seen where the model is loaded."""
+        if isinstance(self.dtype, str):
+            object.__setattr__(self, "dtype", dtype_name(self.dtype))
 
 
 class ModelOptions(TypedDict, total=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cnnstat.errors import SourceError, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.model import NamedReference
@@ -29,11 +30,6 @@ class SpecReference(NamedReference):
             return True
         return ":" not in text and ("/" in text or os.sep in text)
 
-    @classmethod
-    def suggestions(cls) -> tuple[str, ...]:
-        """Return the names of the zoo."""
-        return zoo.names()
-
     @property
     def can_change_inputs(self) -> bool:
         """Whether the spec can be read again."""
@@ -48,4 +44,11 @@ class SpecReference(NamedReference):
             return parse_spec(read_stdin(), self.request, file="stdin", find=zoo.find)
         if text in zoo.names():
             return read_spec(zoo.path(text), self.request, zoo.find, source=text, file=f"{text}.yaml")
-        return read_spec(Path(text), self.request, zoo.find, source=text)
+        try:
+            return read_spec(Path(text), self.request, zoo.find, source=text)
+        except SpecError:
+            from cnnstat.sources.foreign_file import described
+
+            if other := described(text):
+                raise SourceError(f"{text[:100]} is {other}") from None
+            raise

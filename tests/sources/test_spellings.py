@@ -1,0 +1,94 @@
+"""Names as people write them, the hints for names that mean nothing, and other names of dtypes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import cnnstat
+from cnnstat.errors import SourceError
+from cnnstat.sources import zoo
+from cnnstat.sources.load import named_model
+from cnnstat.sources.request import Request
+from cnnstat.sources.spellings import library_models, respelled
+from cnnstat.units import check_dtype
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("ResNet50", "resnet50"),
+        ("resnet-50", "resnet50"),
+        ("VGG 16", "vgg16"),
+        ("VGG-16-BN", "vgg16_bn"),
+        ("lenet5 1998", "lenet5_1998"),
+        ("torchvision.models.resnet9", "torchvision:resnet9"),
+        ("torchvision.models.detection.ssd300_vgg16", "torchvision:ssd300_vgg16"),
+        ("torchvision/resnet9", "torchvision:resnet9"),
+        ("torchvision.resnet9", "torchvision:resnet9"),
+        ("timm/resnet50d", "timm:resnet50d"),
+        ("timm.resnet50d", "timm:resnet50d"),
+        ("timm/resnet50.a1_in1k", "timm:resnet50.a1_in1k"),
+        ("timm.models.resnet50d", "timm:resnet50d"),
+        ("model.py::Net", "model.py:Net"),
+        ("torchvision:resnet18", "torchvision:resnet18"),
+        ("package.module:Net", "package.module:Net"),
+        ("nets/mine.yaml", "nets/mine.yaml"),
+    ],
+)
+def test_a_name_as_people_write_it_is_the_model_that_it_means(written: str, meant: str) -> None:
+    assert respelled(written, zoo.names()) == meant
+
+
+def test_no_two_networks_of_the_zoo_are_told_apart_by_hyphens_or_case_alone() -> None:
+    for name in zoo.names():
+        assert named_model(name.replace("_", "-").upper(), Request()).source == name
+
+
+@pytest.mark.parametrize("text", ["hf:microsoft/resnet-50", "hf-hub:timm/resnet50", "https://example.org/net.onnx"])
+def test_nothing_is_loaded_from_the_network(text: str) -> None:
+    with pytest.raises(SourceError, match=f"{text}: nothing is loaded from the network; .*file"):
+        named_model(text, Request())
+
+
+def test_a_name_of_a_library_is_named_with_the_library() -> None:
+    pytest.importorskip("torchvision")
+    with pytest.raises(SourceError, match="no network of the zoo and no .yaml file; torchvision:googlenet is one"):
+        cnnstat.analyze("googlenet")
+    with pytest.raises(SourceError, match=r"did you mean torchvision:mobilenet_v2\?"):
+        cnnstat.analyze("moblienet_v2")
+
+
+def test_the_models_of_a_library_are_read_from_its_text() -> None:
+    torchvision = pytest.importorskip("torchvision")
+    known = {name for name in library_models() if name.startswith("torchvision:")}
+    listed = {f"torchvision:{name}" for name in torchvision.models.list_models() if "quantized" not in name}
+    assert len(known & listed) >= 0.9 * len(listed)
+
+
+@pytest.mark.parametrize(("written", "hint"), [("vgg61", "did you mean vgg16"), ("lenet", "did you mean lenet5")])
+def test_names_that_are_nearly_right_get_the_nearest(written: str, hint: str) -> None:
+    with pytest.raises(SourceError, match=hint):
+        named_model(written, Request())
+
+
+def test_unlike_names_get_no_guess() -> None:
+    with pytest.raises(SourceError, match="`cnnstat list` shows the zoo"):
+        named_model("frobnicate", Request())
+
+
+def test_a_file_of_the_folder_comes_before_another_spelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ResNet50").write_text("input: [3, 8, 8]\nlayers: [ReLU]\n")
+    monkeypatch.chdir(tmp_path)
+    assert named_model("ResNet50", Request()).source == "ResNet50"
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("fp16", "float16"), ("half", "float16"), ("bf16", "bfloat16"), ("float", "float32"), ("FP32", "float32"),
+     ("torch.float16", "float16"), ("double", "float64"), ("float16", "float16")],
+)  # fmt: skip
+def test_dtypes_have_the_names_that_people_use(written: str, name: str) -> None:
+    assert check_dtype(written) == name
+    assert cnnstat.load("lenet5", dtype=written).dtype == name
