@@ -12,10 +12,10 @@ from typing import Any
 from cnnstat.choices import Mode
 from cnnstat.errors import RequestError, SourceError, nearest
 from cnnstat.ir.graph import Graph
+from cnnstat.sources import zoo
 from cnnstat.sources.model import GraphReference, ModelReference, NamedReference
 from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
 from cnnstat.sources.request import InputShape, Request, check_mode, input_shape, parse_input
-from cnnstat.sources import zoo
 from cnnstat.sources.spec import STDIN, SpecReference
 
 ALIKE = 0.75
