@@ -166,6 +166,7 @@ def test_json_is_the_contract(run: Run) -> None:
         "moved_bytes": (3 * 224 * 224 + 1792 + 64 * 224 * 224) * 4,
         "output_bytes": 64 * 224 * 224 * 4,
         "receptive_field": {"size": [3, 3], "stride": [1, 1], "start": [-1, -1], "exact": True},
+        "receptive_field_extent": "local",
     }
     assert document["layers"][-1]["receptive_field"] is None
 

@@ -101,7 +101,7 @@ WRONG = [
     ("input: [3]\nlayers: [ReLU]\nblocks: {2d(a): [ReLU]}", "2d(a)"),
     ("input: [3]\nlayers: [ReLU]\nblocks: {ReLU(n): [GELU]}", "should not be valid"),
     ("input: [3]\nlayers: [ReLU]\nlet: {ReLU: 1}", "should not be valid"),
-    ("inputs: {}\nlayers: [ReLU]", "non-empty"),
+    ("inputs: {}\nlayers: [ReLU]", "$.inputs"),
     ("input: [3]\nlayers: [ReLU]\npublished: [{figure: params, value: '3'}]", "'source'"),
 ]
 
