@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import _disable_current_modes
 
 from cnnstat.ir.op import Family, Shape, numel
 from cnnstat.pytorch.calls import Call, words
+from cnnstat.pytorch.products import dispatched_macs
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
-
-QUANTIZED_NAMESPACES = ("quantized", "_quantized", "onednn")
 
 MOVES = words(
     """
@@ -229,7 +227,7 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
     kinds: set[str] = set()
     for function, arguments, keywords, result in dispatched:
         name = _base_name(function)
-        product = _products(function, name, arguments, keywords, result)
+        product = dispatched_macs(function, arguments, keywords, result)
         if product is not None:
             macs += product
             if name in _ADDED:
@@ -290,107 +288,3 @@ def family_of(call: Call, work: Work) -> Family:
     if work.only_moves:
         return Family.LAYOUT
     return Family.ELEMENTWISE if work.is_pointwise else Family.OTHER
-
-
-# Products: multiply-accumulates that PyTorch's own counter does not know, or counts otherwise. ------------------------
-
-
-def _products(
-    function: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any
-) -> int | None:
-    """Return the multiply-accumulates of a product; None for other operations."""
-    special = _quantized_macs(function, arguments, result)
-    special = _sparse_macs(name, arguments, result) if special is None else special
-    if special is not None:
-        return special
-    packet = function._overloadpacket
-    if name in _ADDED and name.endswith("_"):
-        name = name.removesuffix("_")
-        packet = getattr(torch.ops.aten, name)
-    if name in _OWN_COUNTS:
-        return _OWN_COUNTS[name](arguments, result)
-    formula = _registry().get(packet)
-    # PyTorch's formulas count each multiply-accumulate twice.
-    return None if formula is None else int(formula(*arguments, **keywords, out_val=result)) // 2
-
-
-def _registry() -> dict[Any, Callable[..., int]]:
-    from torch.utils.flop_counter import flop_registry
-
-    table: dict[Any, Callable[..., int]] = flop_registry
-    return table
-
-
-def _vector_product(arguments: tuple[Any, ...], result: Any) -> int:
-    """Return the multiply-accumulates of mv and dot: one for each element of the larger operand."""
-    return max(numel(shape_of(tensor)) for tensor in operands_in(arguments))
-
-
-def _batch_product(arguments: tuple[Any, ...], result: Any) -> int:
-    """Return the multiply-accumulates of addbmm: those of all products that it adds up."""
-    first, second = (shape_of(tensor) for tensor in list(operands_in(arguments))[1:3])
-    return numel(first) * second[-1]
-
-
-def _deformable(arguments: tuple[Any, ...], result: Any) -> int:
-    """Return the multiply-accumulates of a deformable convolution: those of the convolution (arXiv:1703.06211)."""
-    return int(numel(shape_of(result)) * numel(shape_of(arguments[1])[1:]))
-
-
-def _rows_product(arguments: tuple[Any, ...], result: Any) -> int:
-    """Return the multiply-accumulates of rows that each meet one of several matrices, or the only one."""
-    return numel(shape_of(arguments[0])) * shape_of(arguments[1])[-1]
-
-
-def _grid(arguments: tuple[Any, ...], result: Any) -> int:
-    """Return the multiply-accumulates of an affine grid: every point of a base grid by its sample's matrix."""
-    shape = shape_of(result)
-    return numel(shape) * (shape[-1] + 1)
-
-
-def _attention(arguments: tuple[Any, ...], result: Any) -> int:
-    """Return the multiply-accumulates of fused attention: QKᵀ and AV."""
-    query, key, value = map(shape_of, arguments[:3])
-    return numel(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-_OWN_COUNTS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
-    **dict.fromkeys(("mv", "dot", "vdot"), _vector_product),
-    "addmv": lambda arguments, result: _vector_product(arguments[1:3], result),
-    "addbmm": _batch_product,
-    "deform_conv2d": _deformable,
-    **dict.fromkeys(("_int_mm", "_grouped_mm"), _rows_product),
-    "affine_grid_generator": _grid,
-    "_scaled_dot_product_flash_attention_for_cpu": _attention,
-    "_scaled_dot_product_fused_attention_overrideable": _attention,
-}
-
-
-def _quantized_macs(function: Any, arguments: tuple[Any, ...], result: Any) -> int | None:
-    """Return the multiply-accumulates of a quantized convolution or linear layer; None for other operations."""
-    name = str(function._schema.name.split("::")[-1])
-    if function.namespace not in QUANTIZED_NAMESPACES or not isinstance(result, torch.Tensor):
-        return None
-    if name.startswith(("linear", "qlinear")):
-        return numel(shape_of(result)) * int(arguments[0].shape[-1])
-    kind = next((kind for kind in ("conv1d", "conv2d", "conv3d") if name.startswith(kind)), None)
-    unpack = None if kind is None else getattr(torch.ops.quantized, f"{kind}_unpack")
-    if unpack is None:
-        return None
-    with _disable_current_modes():
-        weight = unpack(arguments[1])[0]
-    return numel(shape_of(result)) * numel(shape_of(weight)[1:])
-
-
-def _sparse_macs(name: str, arguments: tuple[Any, ...], result: Any) -> int | None:
-    """Return the multiply-accumulates of a product with a sparse matrix: its elements × the columns of the other."""
-    if name.strip("_") not in ("mm", "addmm", "sparse_mm", "sparse_addmm", "mv", "addmv", "bmm"):
-        return None
-    factors = list(operands_in(arguments))[-2:]
-    sparse = [tensor for tensor in factors if tensor.layout is not torch.strided]
-    if len(sparse) != 1 or not isinstance(result, torch.Tensor) or result.layout is not torch.strided:
-        return None
-    (other,) = (tensor for tensor in factors if tensor is not sparse[0])
-    side = (-1 if sparse[0] is factors[0] else -2) if other.dim() > 1 else None
-    with _disable_current_modes():
-        return int(sparse[0]._nnz()) * (1 if side is None else int(other.shape[side]))

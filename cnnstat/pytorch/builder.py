@@ -83,7 +83,6 @@ class Builder(TensorOrigins):
         return match.op.family is Family.EMBEDDING or not any(map(self._is_known, match.reads))
 
     def _is_known(self, read: Any) -> bool:
-        """Whether an operand is, or is computed from, an input or a stored tensor."""
         return isinstance(read, torch.Tensor) and (read in self.origins or self.origins.neighbour(read) is not None)
 
     def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:

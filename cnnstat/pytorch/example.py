@@ -141,7 +141,6 @@ def _signature(model: nn.Module) -> tuple[inspect.Parameter, ...] | None:
 
 
 def _parameters(model: nn.Module) -> list[str]:
-    """Return the names of the arguments of a model's forward pass."""
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [p.name for p in _signature(model) or () if p.kind not in kinds]
 

@@ -93,7 +93,6 @@ def default_inputs(model: nn.Module, library: str, name: str) -> tuple[Any, ...]
 
 
 def _images(*sizes: int) -> tuple[Any, ...]:
-    """Return one image, or one video."""
     return (InputShape((1, *sizes)),)
 
 

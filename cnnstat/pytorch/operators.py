@@ -19,9 +19,9 @@ from cnnstat.errors import CnnstatError
 from cnnstat.ir.op import Family
 from cnnstat.ops.attention import ScaledDotProductAttention
 from cnnstat.ops.traced import Recorded
-from cnnstat.pytorch.aten_flops import QUANTIZED_NAMESPACES
 from cnnstat.pytorch.calls import Match
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.products import QUANTIZED_NAMESPACES
 from cnnstat.pytorch.tensors import shape_of
 
 _BUILT_IN = ("aten", "prims", "prim", "torchvision", *QUANTIZED_NAMESPACES)

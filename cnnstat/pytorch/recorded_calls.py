@@ -196,7 +196,6 @@ class _Maker:
     constants: list[Constant] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Number the inputs."""
         self._numbers = {id(tensor): number for number, tensor in reversed(list(enumerate(self.inputs)))}
         self._places: dict[int, int] = {}
         self._known: dict[int, ConstantNumber] = {}
@@ -275,7 +274,6 @@ class _Maker:
         return self._known[id(tensor)]
 
     def _stored(self, stored: StoredTensor) -> StoredName:
-        """Return the name of a stored tensor, which is noted."""
         self.stored.setdefault(stored.name, described(stored))
         return StoredName(stored.name)
 

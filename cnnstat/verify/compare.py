@@ -80,17 +80,14 @@ def _run(model: ModelUnderTest, notes: list[str]) -> Pass:
 
 
 def _message(error: Exception) -> str:
-    """Return what an error says, on one line."""
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:200])))
 
 
 def _how(run: Pass | None) -> str:
-    """Return what kind of forward pass it was."""
     return "on random values" if run is not None and run.is_real else "on shapes alone, by PyTorch's meta kernels"
 
 
 def _fvcore_operations(model: ModelUnderTest) -> tuple[tuple[Operation, ...], str]:
-    """Return what fvcore saw, and why it did not run, if so."""
     try:
         return fvcore_operations(model), ""
     except FvcoreError as error:
@@ -98,7 +95,6 @@ def _fvcore_operations(model: ModelUnderTest) -> tuple[tuple[Operation, ...], st
 
 
 def _calls(model: ModelUnderTest) -> list[Call]:
-    """Return the nodes with their shapes and our counts."""
     analysis = model.analysis
     rows = zip(analysis.graph.nodes, analysis.values.inputs, analysis.work.macs)
     return [Call(node.op, inputs, macs) for node, inputs, macs in rows]
@@ -221,7 +217,6 @@ def _sum(reference: str, ours: int, counts: Sequence[ReferenceCount], outside: i
 
 
 def _differs(reference: ReferenceCount) -> bool:
-    """Whether a reference is about a figure of its own."""
     return bool(reference.reasons)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +11,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
+
+from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of
+from cnnstat.pytorch.tensors import operands_in, shape_of
 
 CONVENTION = "its FLOPs / 2: products that PyTorch has a formula for, no bias, no norm, no activation"
 
@@ -98,8 +100,9 @@ def _unseen(inner: Inner) -> Iterator[Unseen]:
         if function._overloadpacket in flop_registry:
             continue
         namespace, _, name = function._schema.name.partition("::")
-        if name in FORMULAS:
-            yield Unseen(f"{namespace}.{name}", FORMULAS[name](arguments, result))
+        first = next(operands_in((result,)), None)
+        if name in DEFINITIONS and first is not None:
+            yield Unseen(f"{namespace}.{name}", defined_macs(name, operands_of(arguments), shape_of(first)))
         elif namespace not in ("aten", "prim", "prims"):
             yield Unseen(f"{namespace}.{name}", None)
 
@@ -114,89 +117,6 @@ def _sizes(inner: Inner) -> tuple[int, int]:
         elif name == "sum":
             summed += arguments[0].numel()
     return filters, summed
-
-
-def _attention(arguments: tuple[Any, ...], result: Any) -> int:
-    """QKᵀ and AV: every query meets every key twice, over the features of keys and of values."""
-    query, key, value = arguments[:3]
-    return int(math.prod(query.shape[:-1]) * key.shape[-2] * (query.shape[-1] + value.shape[-1]))
-
-
-def _fused_attention(arguments: tuple[Any, ...], result: Any) -> int:
-    """Four projections of every position, and both products of each position with each."""
-    batch, length, features = _padded(arguments[0])
-    return int(batch * length * features * (4 * features + 2 * length))
-
-
-def _fused_encoder(arguments: tuple[Any, ...], result: Any) -> int:
-    """Attention, and both linear layers of a Transformer encoder's layer."""
-    batch, length, _ = _padded(arguments[0])
-    return _fused_attention(arguments, result) + batch * length * int(arguments[14].numel() + arguments[16].numel())
-
-
-def _padded(x: Any) -> tuple[int, int, int]:
-    """Return batch, length and features; sequences of several lengths (nested tensors) count as long as the longest."""
-    batch, length, features = torch.nested.to_padded_tensor(x, 0.0).shape if x.is_nested else x.shape
-    return batch, length, features
-
-
-def _rows(first: Any, second: Any) -> int:
-    """Every element of the first factor meets each column of its matrix in the second."""
-    return int(first.numel() * second.shape[-1])
-
-
-def _recurrent_layer(arguments: tuple[Any, ...], result: Any) -> int:
-    """Both weight matrices of all gates, once for every step of every sequence."""
-    steps = math.prod(arguments[0].shape[:-1])
-    return int(steps * (arguments[1].numel() + arguments[2].numel()))
-
-
-def _fused_recurrent(arguments: tuple[Any, ...], result: Any) -> int:
-    """All weight matrices, once for every step of every sequence."""
-    weights = next(item for item in arguments if isinstance(item, (list, tuple)) and len(item) > 2)
-    return int(math.prod(arguments[0].shape[:-1]) * sum(w.numel() for w in weights if w.dim() == 2))
-
-
-def _deformable(arguments: tuple[Any, ...], result: Any) -> int:
-    """A convolution's count: every output sums its group's kernel."""
-    return int(result.numel() * math.prod(arguments[1].shape[1:]))
-
-
-def _trilinear(arguments: tuple[Any, ...], result: Any) -> int:
-    """The three factors are expanded to one common shape, each element of which is one term of the sum."""
-    # On shapes alone: an operation on tensors here would be counted as the model's.
-    first, weight, second, *expands = arguments[:6]
-    shapes = []
-    for tensor, axes in zip((first, weight, second), expands):
-        sizes = list(map(int, tensor.shape))
-        for axis in axes:
-            sizes.insert(axis, 1)
-        shapes.append(sizes)
-    return math.prod(map(max, *shapes))
-
-
-FORMULAS: dict[str, Callable[[tuple[Any, ...], Any], int]] = {
-    "mv": lambda arguments, result: arguments[0].numel(),
-    "addmv": lambda arguments, result: arguments[1].numel(),
-    "addmv_": lambda arguments, result: arguments[1].numel(),
-    **dict.fromkeys(("addmm_", "baddbmm_", "addbmm", "addbmm_"), lambda arguments, result: _rows(*arguments[1:3])),
-    **dict.fromkeys(("_int_mm", "_grouped_mm"), lambda arguments, result: _rows(*arguments[:2])),
-    "dot": lambda arguments, result: arguments[0].numel(),
-    "vdot": lambda arguments, result: arguments[0].numel(),
-    "_trilinear": _trilinear,
-    "mkldnn_rnn_layer": _recurrent_layer,
-    "lstm": _fused_recurrent,
-    "gru": _fused_recurrent,
-    "rnn_tanh": _fused_recurrent,
-    "rnn_relu": _fused_recurrent,
-    "deform_conv2d": _deformable,
-    "affine_grid_generator": lambda arguments, result: result.numel() * (result.shape[-1] + 1),
-    "_scaled_dot_product_flash_attention_for_cpu": _attention,
-    "_scaled_dot_product_fused_attention_overrideable": _attention,
-    "_native_multi_head_attention": _fused_attention,
-    "_transformer_encoder_layer_fwd": _fused_encoder,
-}
-"""Multiply-accumulates of operations that (some releases of) FlopCounterMode have no formula for, by definition."""
 
 
 class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch

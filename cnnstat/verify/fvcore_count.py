@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -17,6 +16,7 @@ from torch import nn
 
 from cnnstat.pytorch.calls import words
 from cnnstat.pytorch.example import ExampleTensors
+from cnnstat.pytorch.products import DEFINITIONS, defined_macs
 from cnnstat.verify.forward_pass import Run, spec_inputs
 from cnnstat.verify.model_under_test import ModelUnderTest
 
@@ -102,12 +102,10 @@ def _foreign(unsupported: Mapping[str, Mapping[str, int]]) -> Iterator[Operation
 
 
 def _is_in(path: str, scope: str) -> bool:
-    """Whether a module lies within another."""
     return not scope or path.startswith(f"{scope}.")
 
 
 def _handled() -> frozenset[str]:
-    """Return the full names of the products."""
     return frozenset((*(f"aten::{kind}" for kind in PRODUCTS), "torchvision::deform_conv2d"))
 
 
@@ -164,7 +162,6 @@ def _noting_handle(kind: str, handle: Callable[..., Any] | None, operations: lis
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
-    """Return the sizes of a value of the trace; None for what is no tensor."""
     return tuple(value.type().sizes()) if value.isCompleteTensor() else None
 
 
@@ -172,101 +169,19 @@ def _product(kind: str, inputs: list[Any], outputs: list[Any], counted: int | No
     """Return the multiply-accumulates of an operation by definition; None where they cannot be told."""
     if kind not in PRODUCTS:
         return 0
-    try:
-        return int(_DEFINITIONS[kind](inputs, outputs)) if kind in _DEFINITIONS else counted
-    except (TypeError, IndexError, ValueError, StopIteration):
-        return None
+    if kind not in DEFINITIONS:
+        return counted
+    result = _shape(outputs[0])
+    return None if result is None else defined_macs(kind, [_operand(value) for value in inputs], result)
 
 
-def _sizes(value: Any) -> tuple[int, ...]:
-    """Return the sizes of a tensor of the trace."""
-    shape = _shape(value)
-    if shape is None:
-        raise TypeError("no tensor")
-    return shape
-
-
-def _convolution(inputs: list[Any], outputs: list[Any]) -> int:
-    """Elements of the filter for each position of the output, or of the input if it is transposed."""
-    filters, is_transposed = _sizes(inputs[1]), bool(inputs[6].toIValue())
-    positions = _sizes(inputs[0] if is_transposed else outputs[0])[2:]
-    return _sizes(inputs[0])[0] * math.prod(filters) * math.prod(positions)
-
-
-def _contracted(first: int, second: int) -> Callable[[list[Any], list[Any]], int]:
-    """Every element of the result, or every result of a product with a vector, sums the last axis of the first."""
-
-    def count(inputs: list[Any], outputs: list[Any]) -> int:
-        left, right = _sizes(inputs[first]), _sizes(inputs[second])
-        rows = math.prod(left[-2:-1])
-        columns = right[-1] if len(right) > 1 else 1
-        batch = zip_longest(reversed(left[:-2]), reversed(right[:-2]), fillvalue=1)
-        return math.prod(max(pair) for pair in batch) * rows * left[-1] * columns
-
-    return count
-
-
-def _attention(inputs: list[Any], outputs: list[Any]) -> int:
-    """QKᵀ and AV."""
-    query, key, value = map(_sizes, inputs[:3])
-    return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
-
-
-def _einsum(inputs: list[Any], outputs: list[Any]) -> int:
-    """Every combination of the indices of two factors, which is how one batched matrix product computes it."""
-    letters = inputs[0].toIValue().replace(" ", "").partition("->")[0].split(",")
-    factors = list(inputs[1].node().inputs())
-    if len(factors) != 2:
-        raise ValueError("more than one product")
-    sizes = {letter: size for text, each in zip(letters, factors) for letter, size in zip(text, _sizes(each))}
-    return math.prod(sizes.values())
-
-
-def _fused_attention(inputs: list[Any], outputs: list[Any]) -> int:
-    """Four projections, and both products of each position with each."""
-    batch, length, features = _sizes(inputs[0])
-    return batch * length * features * (4 * features + 2 * length)
-
-
-def _fused_encoder(inputs: list[Any], outputs: list[Any]) -> int:
-    """Attention and both linear layers of a Transformer encoder's layer."""
-    positions = math.prod(_sizes(inputs[0])[:-1])
-    return _fused_attention(inputs, outputs) + positions * sum(math.prod(_sizes(inputs[n])) for n in (14, 16))
-
-
-def _recurrent(inputs: list[Any], outputs: list[Any]) -> int:
-    """All weight matrices, once for every step of every sequence."""
-    lists = [value for value in inputs if value.node().kind() == "prim::ListConstruct"]
-    weights = [_sizes(value) for value in list(lists[-1].node().inputs())]
-    return math.prod(_sizes(inputs[0])[:-1]) * sum(math.prod(w) for w in weights if len(w) == 2)
-
-
-_DEFINITIONS: dict[str, Callable[[list[Any], list[Any]], int]] = {
-    "_convolution": _convolution,
-    "_convolution_mode": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[1])[1:]),
-    "einsum": _einsum,
-    "_native_multi_head_attention": _fused_attention,
-    "_transformer_encoder_layer_fwd": _fused_encoder,
-    "linear": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * _sizes(inputs[1])[-1],
-    "mm": _contracted(0, 1),
-    "bmm": _contracted(0, 1),
-    "matmul": _contracted(0, 1),
-    "mv": _contracted(0, 1),
-    "dot": _contracted(0, 1),
-    "vdot": _contracted(0, 1),
-    **dict.fromkeys(
-        ("addmm", "addmm_", "baddbmm", "baddbmm_", "addbmm", "addbmm_", "addmv", "addmv_"), _contracted(1, 2)
-    ),
-    "bilinear": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[2])[1:]),
-    "scaled_dot_product_attention": _attention,
-    "lstm": _recurrent,
-    "gru": _recurrent,
-    "rnn_tanh": _recurrent,
-    "rnn_relu": _recurrent,
-    "affine_grid_generator": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * (_sizes(outputs[0])[-1] + 1),
-    "deform_conv2d": lambda inputs, outputs: math.prod(_sizes(outputs[0])) * math.prod(_sizes(inputs[1])[1:]),
-}
-"""Multiply-accumulates by definition, from the shapes in the trace."""
+def _operand(value: Any) -> Any:
+    """Return an argument of the trace as a shape, a list of arguments, or a constant."""
+    if value.isCompleteTensor():
+        return _shape(value)
+    if value.node().kind() == "prim::ListConstruct":
+        return [_operand(item) for item in value.node().inputs()]
+    return value.toIValue()
 
 
 KINDS = {
@@ -317,12 +232,10 @@ def aligned(runs: Sequence[Run], operations: Iterable[Operation]) -> tuple[list[
 
 
 def _outermost(path: str, fused: set[str]) -> str:
-    """Return the fused module that a path lies in, or the path itself."""
     return next((p for p in reversed(list(_upwards(path))) if p in fused), path)
 
 
 def _upwards(path: str) -> Iterable[str]:
-    """Yield a path and all above it."""
     while path:
         yield path
         path = path.rpartition(".")[0]
@@ -348,5 +261,4 @@ def _split(members: list[int], operations: list[Operation], runs: Sequence[Run])
 
 
 def _kinds(function: str) -> tuple[str, ...]:
-    """Return what fvcore's trace may call a function."""
     return KINDS.get(function, (function,))

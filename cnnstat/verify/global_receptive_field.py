@@ -68,13 +68,11 @@ def _inside(intervals: Sequence[tuple[int, int]], length: int) -> tuple[int, int
 
 
 def _clipped(intervals: Sequence[tuple[int, int]], length: int) -> tuple[int, int]:
-    """Return the part of the hull of intervals that lies inside an axis."""
     lows, highs = zip(*intervals)
     return max(min(lows), 0), min(max(highs), length - 1)
 
 
 def _hull(boxes: Sequence[Box]) -> Box:
-    """Return the smallest box around some."""
     return tuple((min(lo for lo, _ in sides), max(hi for _, hi in sides)) for sides in zip(*boxes))
 
 

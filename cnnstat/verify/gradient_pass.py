@@ -132,7 +132,6 @@ class GradientRecorder(Recorder):
         return not self._comes_copy() if name == LAYOUT else super().is_unchanged(name, first, results)
 
     def _comes_copy(self) -> bool:
-        """Whether the graph's next node copies a tensor into another layout."""
         return self._kinds[len(self.builder.nodes) :][:1] == (LAYOUT,)
 
     def record(
@@ -189,7 +188,6 @@ def _followed(*arguments: Any, **keywords: Any) -> Iterator[None]:
 
 
 def _called(function: Callable[..., Any], preserve: bool, *arguments: Any) -> Any:
-    """Return what a checkpointed part makes."""
     return function(*arguments)
 
 

@@ -170,5 +170,4 @@ def _rounded(each: Operation) -> tuple[str, int] | None:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """Return names for a sentence."""
     return ", ".join(names)

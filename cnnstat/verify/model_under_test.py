@@ -74,7 +74,6 @@ class ModelUnderTest:
         return ""
 
     def _is_without_memory(self) -> bool:
-        """Whether a given module lies on the meta device."""
         return any(tensor.device.type == "meta" for tensor in self.module(real=True).parameters())
 
 

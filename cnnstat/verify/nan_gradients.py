@@ -137,13 +137,11 @@ def _max_pool(
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:
-    """Return one number for each axis."""
     numbers = (value,) if isinstance(value, int) else tuple(value)
     return numbers * count if len(numbers) == 1 else numbers
 
 
 def _adaptive_max_pool(function: Any, input: Tensor, output_size: Any, return_indices: bool = False) -> Any:
-    """Average the same bins."""
     average = getattr(torch.nn.functional, f"adaptive_avg_pool{function_name(function).partition('pool')[2][0]}d")
     result = average(input, output_size)
     has_indices = return_indices or "indices" in function_name(function)

@@ -132,7 +132,6 @@ def _rounded(length: int, declared: int) -> int:
 
 
 def _one_long(longs: tuple[int, ...], declared: Sequence[int], axis: int) -> tuple[int, ...]:
-    """Return sizes with one long axis."""
     return tuple(
         long if place == axis else min(size, max(SHORT, math.gcd(size, 64)))
         for place, (long, size) in enumerate(zip(longs, declared))
@@ -285,7 +284,6 @@ def _is_brought_round(analysis: Analysis, edge: Edge, ours: Box, box: Box | None
 
 
 def _contains(box: Box | None, ours: Box, shape: Sequence[int]) -> bool:
-    """Whether a box contains the part of a field that lies inside the input."""
     sides = zip(box or (), ours, shape)
     return box is not None and all(
         first <= max(lo, 0) and last >= min(hi, length - 1) for (first, last), (lo, hi), length in sides

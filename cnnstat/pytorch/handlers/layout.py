@@ -43,7 +43,6 @@ def _reshape(call: Call) -> Match:
 
 
 def _unflatten(call: Call) -> Match | None:
-    """unflatten(input, dim, sizes)."""
     dim = call.get(1, "dim")
     return Match(shape.Unflatten(dim, tuple(map(int, call.get(2, "sizes")))), (_subject(call),))
 

@@ -99,14 +99,12 @@ class Slice(nn.Module):
 
 
 def _box(x: Tensor, corners: Sequence[int], sizes: Sequence[int]) -> Tensor:
-    """Return a box of the spatial axes."""
     for axis, (first, size) in enumerate(zip(corners, sizes), start=2):
         x = x.narrow(axis, first, size)
     return x
 
 
 def _each(value: int | Sequence[int], x: Tensor) -> Sequence[int]:
-    """Return one number for each spatial axis."""
     return (value,) * (x.dim() - 2) if isinstance(value, int) else value
 
 
