@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cnnstat import __version__, console
+from cnnstat import console
 
 COMMANDS = {
     "analyze": "analyze:analyze",
@@ -77,6 +77,8 @@ def root(
 ) -> None:
     """Analyze CNN architectures: shapes, parameters, MACs, memory and receptive fields, layer by layer."""
     if version:
+        from cnnstat.version import __version__
+
         print(f"cnnstat {__version__}")
         raise typer.Exit
 

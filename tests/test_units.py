@@ -3,8 +3,8 @@
 import pytest
 
 from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import DTYPE_BYTES, check_dtype, dtype_bytes
 from cnnstat.numbers import binary_bytes, count, decimal_bytes
-from cnnstat.units import DTYPE_BYTES, check_dtype, dtype_bytes
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from cnnstat.analysis.flops import Work, count_work
+from cnnstat.analysis.counts import Parameters, Work, count_parameters, count_work, moved_bytes
 from cnnstat.analysis.lint import lint
 from cnnstat.analysis.memory import Memory, check_optimizer, memory
-from cnnstat.analysis.params import Parameters, count_parameters
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields, receptive_fields
 from cnnstat.analysis.shapes import Values, infer_shapes
-from cnnstat.analysis.traffic import moved_bytes
 from cnnstat.display import Displayed
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Op, Shape, Shapes

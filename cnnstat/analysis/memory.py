@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
-from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.graph import Edge, Graph, dtype_bytes
 from cnnstat.ir.op import Shape, Storage, numel
-from cnnstat.units import dtype_bytes
 
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
 """Numbers that an optimizer keeps for each trainable parameter, in the parameters' dtype.

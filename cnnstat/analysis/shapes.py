@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError, Problem, SpecError
-from cnnstat.garbage_collection import collector_paused
-from cnnstat.ir.graph import Graph, Node
+from cnnstat.ir.graph import Graph, Node, collector_paused
 from cnnstat.ir.op import Op, Shape, Shapes
 
 MAX_ELEMENTS = 2**62

@@ -13,9 +13,9 @@ from cnnstat.check.configuration_file import ConfigurationReader, Keys, path_fro
 from cnnstat.check.limits import Limit, overridden, read_limits
 from cnnstat.check.result import Place
 from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import check_dtype
 from cnnstat.sources import zoo
 from cnnstat.sources.request import InputShape, Request, input_shape, parse_input
-from cnnstat.units import check_dtype
 
 NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")

@@ -12,10 +12,10 @@ from typing import Any
 
 from cnnstat.check.result import Place
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean
+from cnnstat.spec.tree import Mapping as TreeMapping
+from cnnstat.spec.tree import Scalar, Tree
+from cnnstat.spec.tree import Sequence as TreeSequence
 from cnnstat.spec.yaml_file import parse, read_text
-from cnnstat.spec.yaml_tree import Mapping as TreeMapping
-from cnnstat.spec.yaml_tree import Scalar, Tree
-from cnnstat.spec.yaml_tree import Sequence as TreeSequence
 
 MAX_FAULTS = 50
 """Most faults reported at once, as for specs."""

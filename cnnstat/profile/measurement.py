@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.counts import moved_bytes
 from cnnstat.analysis.memory import peak_beside_inputs
-from cnnstat.analysis.traffic import moved_bytes
 from cnnstat.profile.result import Environment, LayerTime, Profile, TimeBreakdown, Whole
 from cnnstat.profile.roofline import Roofline
 from cnnstat.profile.runnable_model import RunnableModel

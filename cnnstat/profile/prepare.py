@@ -7,7 +7,7 @@ from torch import Tensor
 
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
-from cnnstat.ir.graph import Graph
+from cnnstat.ir.graph import Graph, check_dtype
 from cnnstat.ir.op import Family
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.options import Options
@@ -16,7 +16,6 @@ from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_f
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
 from cnnstat.sources.model import ModelReference, ModuleReference
-from cnnstat.units import check_dtype
 
 
 def prepare_model(model: ModelReference, options: Options, device: torch.device) -> RunnableModel:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnstat.errors import ModelError, RequestError
-from cnnstat.garbage_collection import collector_paused
-from cnnstat.ir.graph import Graph
+from cnnstat.ir.graph import Graph, check_dtype, collector_paused
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import WAYS, ModelCode, contained
@@ -22,7 +21,6 @@ from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.recorder import ValueNeededError
 from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
 from cnnstat.sources.request import InputShape, Request
-from cnnstat.units import check_dtype
 
 
 @collector_paused()

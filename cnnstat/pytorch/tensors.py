@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from cnnstat.ir.graph import DTYPE_BYTES
 from cnnstat.ir.op import Shape
-from cnnstat.units import DTYPE_BYTES
 
 _DTYPE_NAMES: dict[torch.dtype, str] = {}
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,27 @@ from cnnstat.errors import RequestError, SourceError, nearest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.model import GraphReference, ModelReference, NamedReference
-from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
 from cnnstat.sources.request import InputShape, Request, check_mode, input_shape, parse_input
-from cnnstat.sources.spec import STDIN, SpecReference
+from cnnstat.sources.spec import STDIN
 
 ALIKE = 0.75
 """How alike two names must be for `did you mean`: lenet5 is not what googlenet means."""
 
-KINDS: tuple[type[NamedReference], ...] = (SpecReference, PyTorchReference)
-"""Kinds of models that a text can name; the first that matches has it."""
+KINDS = ("spec.SpecReference", "pytorch.PyTorchReference")
+"""Kinds of models that a text can name: files of this package and their classes; the first that matches has it."""
+
+
+def kinds() -> Iterator[type[NamedReference]]:
+    """Yield the kinds of models that a text can name; each is imported when it comes to its turn."""
+    for kind in KINDS:
+        file, name = kind.split(".")
+        yield getattr(import_module(f"cnnstat.sources.{file}"), name)
 
 
 def named_model(text: str, request: Request) -> ModelReference:
     """Return the model that a text names; raises SourceError with the nearest name where it is of no kind."""
     text = _as_meant(text)
-    for kind in KINDS:
+    for kind in kinds():
         if kind.matches(text):
             return kind(text, request)
     if not text.strip():
@@ -97,6 +104,8 @@ def model_reference(
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):
         raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}")
+    from cnnstat.sources.pytorch import BuiltModule
+
     return BuiltModule(source, request, input, inputs)
 
 

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, TypedDict, get_args
 from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.choices import Mode
 from cnnstat.errors import RequestError
-from cnnstat.ir.graph import Input
-from cnnstat.units import check_dtype, dtype_name
+from cnnstat.ir.graph import Input, check_dtype, dtype_name
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
 

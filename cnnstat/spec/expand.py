@@ -13,11 +13,8 @@ from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Op
 from cnnstat.spec.item_reader import OPAQUE_CALLEE, ItemReader
 from cnnstat.spec.items import NAME, Block, Call, Faulty, Group, Item, Join, Meta, Template
-from cnnstat.spec.layer_overrides import LayerOverrides
-from cnnstat.spec.op_arguments import bind
-from cnnstat.spec.problems import Abandoned, fail
-from cnnstat.spec.scope import Scope
-from cnnstat.spec.yaml_tree import Scalar
+from cnnstat.spec.scope import Scope, bind
+from cnnstat.spec.tree import Abandoned, Scalar, fail
 
 Tensor = Edge | None
 """What flows from item to item; None where an error leaves it unknown, so that no second error follows from it."""
@@ -108,6 +105,9 @@ class Expander:
         """Return the op of a call, with what the spec states beside its arguments."""
         if call.meta.overrides is None:
             return self._bound(callee, call, scope)
+        # Seldom needed, and it brings the ops of traced layers with it.
+        from cnnstat.spec.layer_overrides import LayerOverrides
+
         overrides = LayerOverrides(call.meta.overrides, scope)
         if callee == OPAQUE_CALLEE:
             return overrides.opaque()

@@ -10,8 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from cnnstat.errors import CnnstatError
-from cnnstat.spec.problems import fail
-from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
+from cnnstat.spec.tree import Abandoned, Scalar, Sequence, Tree, fail
 
 MAX_MAGNITUDE = 2**62
 """Largest number."""
@@ -25,6 +24,8 @@ MAX_BRACKETS = 30
 """Deepest brackets within brackets; Python's parser is safe well beyond that."""
 MAX_NESTING = 120
 """Deepest syntax tree that is walked."""
+MAX_EVALUATIONS = 3_000_000
+"""Most steps of evaluation for one spec; 100,000 layers with ten numbers each take a million."""
 
 _BRACKETS = re.compile(r"'[^']*'|\"[^\"]*\"|([(\[{])|([)\]}])")
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
@@ -46,6 +47,21 @@ class ExpressionError(CnnstatError):
     def __init__(self, message: str, offset: int = 0) -> None:
         super().__init__(message)
         self.offset = offset
+
+
+class Budget:
+    """Steps that may still be taken."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, steps: int = MAX_EVALUATIONS) -> None:
+        self.left = steps
+
+    def spend(self, steps: int) -> None:
+        """Take steps; raises Abandoned when none are left."""
+        self.left -= steps
+        if self.left < 0:
+            raise Abandoned("the spec takes too long to evaluate; use smaller lists, or fewer repeats and expressions")
 
 
 def quoted(text: str) -> str:

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 from cnnstat.errors import did_you_mean
-from cnnstat.spec.expression_syntax import MAX_LENGTH, ExpressionError, bounded, count_elements, quoted
-from cnnstat.spec.problems import Budget
+from cnnstat.spec.expression_syntax import MAX_LENGTH, Budget, ExpressionError, bounded, count_elements, quoted
 
 _ENGLISH = {"yes": "true", "on": "true", "no": "false", "off": "false", "nil": "null", "TRUE": "true", "FALSE": "false"}
 _WORDS: dict[str, Any] = {"true": True, "false": False, "null": None, "none": None}

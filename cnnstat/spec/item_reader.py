@@ -6,12 +6,24 @@ from cnnstat import ops
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean, nearest
 from cnnstat.ops import layer_hint
 from cnnstat.spec.expression_syntax import parse_call, words_in
-from cnnstat.spec.items import Call, Choice, Faulty, Group, Item, Join, Meta, Template, Value, is_label, variable_name
-from cnnstat.spec.layer_overrides import OPAQUE, OPAQUE_KEYS, OPERAND_KEYS
-from cnnstat.spec.op_arguments import LayerLocation
-from cnnstat.spec.problems import fail, problem
+from cnnstat.spec.items import (
+    OPAQUE,
+    OPERAND_KEYS,
+    Call,
+    Choice,
+    Faulty,
+    Group,
+    Item,
+    Join,
+    LayerLocation,
+    Meta,
+    Template,
+    Value,
+    is_label,
+    variable_name,
+)
 from cnnstat.spec.spec_document import SpecDocument
-from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
+from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree, fail, problem
 
 JOINS = {"add": "Add", "concat": "Concat", "multiply": "Multiply"}
 """Keys that run parallel branches and join them, with the op that joins."""
@@ -114,6 +126,8 @@ class ItemReader:
         return Call(located, callee, scalar.text, names, positional, keywords)
 
     def _opaque(self, tree: Mapping, meta: Meta) -> Call:
+        from cnnstat.spec.layer_overrides import OPAQUE_KEYS  # seldom needed; it brings the ops of traced layers
+
         self.problems.extend(tree.unknown_keys((*COMMON_KEYS, *OPAQUE_KEYS)))
         overrides = {key: value for key, (_, value) in tree.entries.items() if key in OPAQUE_KEYS}
         return Call(meta._replace(overrides=overrides), OPAQUE_CALLEE, f"{OPAQUE_CALLEE} at {id(tree)}")

@@ -1,4 +1,4 @@
-"""Items: what may stand in a list of layers, as written, with names and blocks; nothing is evaluated yet."""
+"""Items: what may stand in a list of layers, as written, with names, blocks and the arguments that ops take."""
 
 from __future__ import annotations
 
@@ -6,16 +6,24 @@ import ast
 import re
 import unicodedata
 from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from typing import NamedTuple
 
 from cnnstat import ops
-from cnnstat.errors import Location
+from cnnstat.errors import Location, OpError
+from cnnstat.ir.argument import Kind
+from cnnstat.ir.op import Op
 from cnnstat.spec.expression_syntax import parse_scalar
-from cnnstat.spec.problems import fail
-from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
+from cnnstat.spec.tree import Scalar, Sequence, Tree, fail
 
 NAME = re.compile(r"(?=.{1,200}\Z)[\w-]{1,100}(?:\.[\w-]{1,100})*\Z")
 """What a name looks like; with dots it stands inside a scope that is written elsewhere."""
+
+OPAQUE = "opaque"
+"""The key that states a call."""
+OPERAND_KEYS = ("operands", "parameters", "buffers", "dtype", "weight_macs", "weight_flops")
+"""Keys that may stand beside a single layer."""
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
@@ -167,3 +175,51 @@ def variable_name(tree: Tree) -> str:
 def is_label(text: str) -> bool:
     """Whether a text is a name, perhaps with expressions in braces."""
     return bool(NAME.match(_BRACES.sub("", text) or "x"))
+
+
+# Layers -------------------------------------------------------------------------------------------------------------
+
+
+class OpSignature(NamedTuple):
+    """An op's positional arguments, the kinds of all its arguments, and those without a default."""
+
+    positional: tuple[str, ...]
+    kinds: dict[str, Kind]
+    required: tuple[str, ...]
+
+
+@cache
+def op_signature(name: str) -> OpSignature:
+    """Return the signature of an op; raises OpError if there is none of that name."""
+    declared = fields(ops.lookup(name))  # type: ignore[arg-type]  # every registered op is a dataclass
+    return OpSignature(
+        tuple(f.name for f in declared if not f.kw_only),
+        {f.name: f.metadata["kind"] for f in declared},
+        tuple(f.name for f in declared if f.default is MISSING),
+    )
+
+
+def example(op: type[Op]) -> str:
+    """Return a call of the op as one would write it."""
+    return str(op.examples()[0].op)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LayerLocation(Location):
+    """Where a layer stands, and where each of its arguments does."""
+
+    callee: str
+    positional: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+
+    def argument(self, name: str) -> Location:
+        """Return where the argument `name` is written, or the place of the layer if it is not."""
+        for keyword, value in self.keywords:
+            if keyword == name:
+                return value.location
+        try:
+            names, _, _ = op_signature(self.callee)
+        except OpError:
+            return self
+        index = names.index(name) if name in names else len(names)
+        return self.positional[index].location if index < len(self.positional) else self

@@ -14,11 +14,10 @@ from typing import Any
 
 from cnnstat import ops
 from cnnstat.analysis.published import PUBLISHED
+from cnnstat.ir.graph import DTYPE_BYTES
 from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.spec.item_reader import JOINS
-from cnnstat.spec.layer_overrides import OPAQUE
-from cnnstat.spec.op_arguments import op_signature
-from cnnstat.units import DTYPE_BYTES
+from cnnstat.spec.items import OPAQUE, op_signature
 
 Schema = dict[str, Any]
 

@@ -13,8 +13,8 @@ from cnnstat.errors import SpecError
 from cnnstat.spec.expression_syntax import words_in
 from cnnstat.spec.item_reader import ItemReader
 from cnnstat.spec.items import Block, Call, Choice, Group, Item, Join, Meta
-from cnnstat.spec.problems import Abandoned
 from cnnstat.spec.scope import MAX_LAYERS, Scope
+from cnnstat.spec.tree import Abandoned
 
 MAX_DEPTH = 100
 """Deepest nesting of lists within blocks within lists."""

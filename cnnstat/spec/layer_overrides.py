@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from cnnstat.analysis.shapes import check_input_count
 from cnnstat.errors import CnnstatError, OpError, did_you_mean
+from cnnstat.ir.graph import check_dtype
 from cnnstat.ir.op import Family, Op, Shape, Storage
 from cnnstat.ir.window import (
     MAX_PERIOD,
@@ -28,17 +29,12 @@ from cnnstat.ir.window import (
 )
 from cnnstat.ops.opaque import Opaque
 from cnnstat.ops.traced import Applied, Tensors
-from cnnstat.spec import yaml_tree as yaml
+from cnnstat.spec import tree as yaml
 from cnnstat.spec.expressions import is_number, is_whole_number
-from cnnstat.spec.problems import fail
+from cnnstat.spec.items import OPAQUE
 from cnnstat.spec.scope import Scope
-from cnnstat.spec.yaml_tree import Scalar, Tree
-from cnnstat.units import check_dtype
+from cnnstat.spec.tree import Scalar, Tree, fail
 
-OPAQUE = "opaque"
-"""The key that states a call."""
-OPERAND_KEYS = ("operands", "parameters", "buffers", "dtype", "weight_macs", "weight_flops")
-"""Keys that may stand beside a single layer."""
 OPAQUE_KEYS = (
     OPAQUE, "inputs", "output", "outputs", "parameters", "buffers", "dtype", "macs", "flops", "family", "storage",
     "reads", "weighted", "counted",

@@ -7,12 +7,13 @@ from collections.abc import Container, Hashable, Iterator, Mapping
 from collections.abc import Sequence as Values
 from typing import Any, Protocol
 
-from cnnstat.errors import Location, did_you_mean
-from cnnstat.spec.expression_syntax import ExpressionError, bounded, parse_expression
+from cnnstat import ops
+from cnnstat.errors import Location, OpError, did_you_mean
+from cnnstat.ir.op import Op
+from cnnstat.spec.expression_syntax import Budget, ExpressionError, bounded, parse_expression
 from cnnstat.spec.expressions import Variables
-from cnnstat.spec.items import Block, Call, Choice, Group, Item, Template, Value
-from cnnstat.spec.problems import Abandoned, Budget, fail
-from cnnstat.spec.yaml_tree import Scalar, Sequence, Tree
+from cnnstat.spec.items import Block, Call, Choice, Group, Item, OpSignature, Template, Value, example, op_signature
+from cnnstat.spec.tree import Abandoned, Scalar, Sequence, Tree, fail
 
 MAX_LAYERS = 120_000
 """Most layers of one network; enough for any real one, few enough to be refused at once."""
@@ -237,3 +238,55 @@ class Scope(Variables):
                     fail(template.location, "a list behind from: holds names in quotes, as in ['conv1', 'conv2']")
                 return [str(name) for name in value]
         return [self.name(template)]
+
+
+def bind(callee: str, call: Call, scope: Scope) -> Op:
+    """Return the op called `callee` with a call's arguments; raises SpecError where they do not fit."""
+    op, known = ops.lookup(callee), op_signature(callee)
+    written = call.positional
+    arguments: dict[str, Any] = {}
+    if len(written) > len(known.positional):
+        if len(known.positional) != 1:
+            fail(written[len(known.positional)].location, _too_many(op, known))
+        # Permute(0, 2, 3, 1): the only argument may be a list, written without its brackets.
+        arguments[known.positional[0]] = [scope.value(value) for value in written]
+        written = ()
+    for name, value in (*zip(known.positional, written), *call.keywords):
+        if name not in known.kinds:
+            fail(value.location, f"{callee} {_unknown(op, name, known)}")
+        if name in arguments:
+            hint = _inferred(op) if name in known.positional[1 : len(written)] else ""
+            fail(value.location, f"{callee}: {name} is given twice{hint or '; keep one'}")
+        arguments[name] = scope.value(value, known.kinds[name].words)
+    missing = [name for name in known.required if name not in arguments]
+    if missing:
+        fail(call.meta.location, f"{callee} needs {' and '.join(missing)}; write {example(op)}")
+    try:
+        return op(**arguments)
+    except OpError as error:
+        name = str(error).partition("=")[0]
+        # A count where something else belongs is most often PyTorch's order, in_channels first.
+        is_shifted = name in known.positional[1 : len(written)] and type(arguments[name]) is int and arguments[name] > 0
+        place: Location = call.meta.location.argument(name)
+        fail(place, f"{callee}: {error}{_inferred(op) if is_shifted else ''}")
+
+
+def _too_many(op: type[Op], known: OpSignature) -> str:
+    if not known.positional:
+        return f"{op.__name__} takes no arguments without a name{_inferred(op)}; write {example(op)}"
+    names = ", ".join(known.positional)
+    return f"{op.__name__} takes at most {len(known.positional)} arguments without a name: {names}{_inferred(op)}"
+
+
+def _unknown(op: type[Op], name: str, known: OpSignature) -> str:
+    """Return the message for an argument that the op does not have."""
+    if name in op.inferred:
+        return f"takes no {name}: the graph knows it; leave it out"
+    hint = did_you_mean(name, known.kinds)
+    if not hint:
+        hint = f"; it takes {', '.join(known.kinds)}" if known.kinds else "; it takes none"
+    return f"has no argument {name[:60]}{hint}"
+
+
+def _inferred(op: type[Op]) -> str:
+    return f"; {' and '.join(op.inferred)} is not written, the graph knows it" if op.inferred else ""

@@ -13,9 +13,8 @@ from cnnstat.errors import CnnstatError, Location, SpecError
 from cnnstat.spec import SUFFIXES
 from cnnstat.spec.expression_syntax import parse_scalar
 from cnnstat.spec.items import Block, Value, identifier, variable_name
-from cnnstat.spec.problems import Problems, fail
+from cnnstat.spec.tree import Mapping, Problems, Scalar, Sequence, Tree, fail
 from cnnstat.spec.yaml_file import Finder, parse, read_text
-from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",

@@ -17,8 +17,7 @@ import yaml
 
 from cnnstat.errors import CnnstatError, Location, SpecError, nearest
 from cnnstat.spec import SUFFIXES
-from cnnstat.spec.problems import fail, problem
-from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
+from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree, fail, problem
 
 Finder = Callable[[str, Path], Path]
 """Maps what stands behind `extends:` and the directory of the spec to a path, or raises CnnstatError."""

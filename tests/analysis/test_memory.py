@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cnnstat.analysis.memory import memory
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import CnnstatError
-from cnnstat.ir.graph import Edge
+from cnnstat.ir.graph import DTYPE_BYTES, Edge
 from cnnstat.ir.op import Storage
 from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv2d
@@ -22,7 +22,6 @@ from cnnstat.ops.pool import MaxPool2d
 from cnnstat.ops.rectifier import ReLU
 from cnnstat.ops.shape import Flatten, Identity
 from cnnstat.ops.slicing import Chunk, Slice
-from cnnstat.units import DTYPE_BYTES
 
 
 def memory_of(builder, *outputs, optimizer="sgd"):

@@ -13,7 +13,7 @@ from residual import residual  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
-from cnnstat.analysis.traffic import moved_bytes  # noqa: E402
+from cnnstat.analysis.counts import moved_bytes  # noqa: E402
 from cnnstat.profile import (  # noqa: E402
     interleaved,
     measure_roofline,

@@ -8,8 +8,8 @@ from graph_strategy import CNN_OPS, Pool, graphs, single_calls
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from cnnstat.analysis.counts import count_parameters
 from cnnstat.analysis.memory import memory
-from cnnstat.analysis.params import count_parameters
 from cnnstat.analysis.receptive_field.fields import receptive_fields
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.ir.op import Family, numel

@@ -10,7 +10,7 @@ import pytest
 
 import cnnstat
 from cnnstat.errors import RequestError, SourceError
-from cnnstat.sources.load import KINDS, load_source, model_reference, named_model
+from cnnstat.sources.load import kinds, load_source, model_reference, named_model
 from cnnstat.sources.model import GraphReference, ModuleReference
 from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
 from cnnstat.sources.request import InputShape, Request
@@ -69,7 +69,7 @@ def test_each_kind_refuses_what_it_does_not_take() -> None:
         load_source("vgg16", Request(arguments={"classes": 10}))
     with pytest.raises(RequestError, match="given by --arg"):
         load_source("torchvision:resnet18", Request(variables={"classes": 10}))
-    for kind in KINDS:
+    for kind in kinds():
         assert all(hasattr(Request(), name) for name in kind.refused)
 
 

@@ -8,11 +8,11 @@ import pytest
 
 import cnnstat
 from cnnstat.errors import SourceError
+from cnnstat.ir.graph import check_dtype
 from cnnstat.sources import zoo
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 from cnnstat.sources.spellings import library_models, respelled
-from cnnstat.units import check_dtype
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cnnstat.spec.expression_syntax import MAX_LENGTH, ExpressionError, parse_expression
-from cnnstat.spec.problems import Abandoned, Budget
+from cnnstat.spec.expression_syntax import MAX_LENGTH, Budget, ExpressionError, parse_expression
 from cnnstat.spec.scope import Scope
+from cnnstat.spec.tree import Abandoned
 
 VARIABLES = {"width": 64, "half": 0.5, "depths": [3, 4, 6], "mode": "same", "flag": True, "nothing": None, "größe": 7}
 

@@ -6,12 +6,11 @@ import pytest
 
 from cnnstat.errors import SpecError
 from cnnstat.sources import zoo
-from cnnstat.spec.declarations import document_scope
 from cnnstat.spec.item_reader import ItemReader
 from cnnstat.spec.layer_count import LayerCount
-from cnnstat.spec.load import parse_spec
-from cnnstat.spec.problems import Problems
+from cnnstat.spec.load import document_scope, parse_spec
 from cnnstat.spec.spec_document import parse_document
+from cnnstat.spec.tree import Problems
 
 
 def counted(text: str) -> int:

@@ -10,8 +10,8 @@ import yaml
 
 from cnnstat.errors import SpecError
 from cnnstat.spec import yaml_file
+from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree
 from cnnstat.spec.yaml_file import parse, read_text
-from cnnstat.spec.yaml_tree import Mapping, Scalar, Sequence, Tree
 
 
 def plain(tree: Tree) -> Any:

@@ -13,6 +13,7 @@ from cnnstat.analysis.explanation import Explanation
 from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.errors import Location
 from cnnstat.ir.formula import Formula
+from cnnstat.ir.graph import dtype_bytes
 from cnnstat.ir.op import Shape, Storage, numel
 from cnnstat.numbers import binary_bytes
 from cnnstat.report import network_text
@@ -22,7 +23,6 @@ from cnnstat.report.network_json import layer_values, model_values
 from cnnstat.report.network_text import field_text, heading
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable, width_of
-from cnnstat.units import dtype_bytes
 
 STORAGE_WORDS = {
     Storage.FRESH: "",

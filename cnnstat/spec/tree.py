@@ -1,14 +1,57 @@
-"""YAML trees: scalars, lists and mappings that know where in the file they stand."""
+"""Trees: what YAML holds, with the place in the file where it stands, and the faults that are found there."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
-from cnnstat.errors import Location, Problem, did_you_mean
-from cnnstat.spec.problems import problem
+from cnnstat.errors import Location, Problem, SpecError, did_you_mean
+
+MAX_PROBLEMS = 50
+"""Most faults reported at once; whoever has made more mends these first."""
+
+
+class Abandoned(Exception):  # noqa: N818  # not an error of its own: it carries one past every handler of SpecError
+    """Reading further would take too long or tell nothing new; `location` may be filled in on the way out."""
+
+    def __init__(self, message: str = "", location: Location | None = None) -> None:
+        super().__init__(message)
+        self.location = location
+
+
+class Problems:
+    """The faults of a spec so far; raises Abandoned once there are enough."""
+
+    def __init__(self) -> None:
+        self.faults: list[Problem] = []
+
+    def extend(self, problems: Iterable[Problem]) -> None:
+        """Add faults."""
+        for each in problems:
+            self.faults.append(each)
+            if len(self.faults) >= MAX_PROBLEMS:
+                raise Abandoned
+
+    def add(self, location: Location, message: str) -> None:
+        """Add one fault."""
+        self.extend([problem(location, message)])
+
+    def error(self) -> SpecError:
+        """Return all faults as one error."""
+        return SpecError(self.faults)
+
+
+def problem(location: Location, message: str) -> Problem:
+    """Return a problem whose message is one line, whatever text of the spec it quotes."""
+    return Problem(location, " ".join(message.split()))
+
+
+def fail(location: Location, message: str) -> NoReturn:
+    """Raise a SpecError with one problem."""
+    raise SpecError([problem(location, message)])
+
 
 # YAML 1.1 also reads 017 as octal, 12:30 as base 60 and yes as true; here these stay texts, so that nothing surprises.
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9_]{0,39})\Z")
