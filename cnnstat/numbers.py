@@ -6,12 +6,14 @@ Integers stay exact inside; rounding happens here and nowhere else.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from cnnstat.errors import CnnstatError
+
+Value = TypeVar("Value")
 
 _COUNTS = ("", "K", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -87,6 +89,11 @@ def number_text(number: Fraction | float | None) -> str:
         return MISALIGNED
     text = f"{number:,}" if isinstance(number, int) else str(number)
     return text.replace("-", "−")
+
+
+def or_dash(value: Value | None, text: Callable[[Value], str]) -> str:
+    """Return the text of a value, a dash where there is none."""
+    return "–" if value is None else text(value)
 
 
 def plural(number: int, noun: str) -> str:
@@ -241,7 +248,7 @@ _NUMBER = (
     r"(?P<words>.*)\Z"
 )
 _BYTES = r"(?P<prefix>[kKMGTP]?)(?P<binary>i?)B\Z"
-_WORK = r"(?P<prefix>[kKMGTP]?)(?:flops?|macs?|madds?|mult-?adds?|ops)\Z"
+_WORK = r"(?P<prefix>[kKMGTP]?)(?:(?:flop|mac|madd|mult-?add)s?|ops)\Z"
 _SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 _POWERS = {0: "", 3: "K", 6: "M", 9: "G", 12: "T", 15: "P"}
 _SCALES = {"k": 3, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12, "P": 15}

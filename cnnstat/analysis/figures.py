@@ -29,7 +29,9 @@ class Figure(NamedTuple):
         column, 1 longest; share_importance: the same of its column of percentages, 0 for none.
     usually: what it says nothing beside: `0`, or the key of a figure that it mostly equals.
     is_part: whether it is only a part of another figure, which has no column, key or line of its own.
-    in_layers: whether JSON tells it of each layer.
+    in_layers: whether JSON has it for each layer.
+    in_baseline: whether baseline files have it for each layer; their form is fixed.
+    parts: where `Totals` hold its parts by name, if it is a sum of several kinds.
     scales_with_batch: whether it is proportional to the batch; published figures are for one input.
     limit: the option that limits it, without dashes; limit_help: the option's help; bounds: the limits that it may
         have, the first of them set by the option.
@@ -52,6 +54,8 @@ class Figure(NamedTuple):
     usually: str = ""
     is_part: bool = False
     in_layers: bool = True
+    in_baseline: bool = False
+    parts: str = ""
     scales_with_batch: bool = False
     limit: str = ""
     limit_help: str = ""
@@ -79,7 +83,7 @@ class Figure(NamedTuple):
 FIGURES = (
     Figure(
         key="params", title="params", name="parameters", doc="parameters, frozen ones included",
-        layer="params", total="params", importance=2, share_importance=11, limit="max-params",
+        layer="params", total="params", importance=2, share_importance=11, in_baseline=True, limit="max-params",
         limit_help="Parameters, as in 5M.",
         description="Parameters: the elements of all trainable and frozen weights.",
     ),
@@ -94,14 +98,14 @@ FIGURES = (
     Figure(
         key="macs", title="MACs", name="MACs",
         doc="multiply-accumulates of convolutions, linear layers and matrix products",
-        layer="macs", total="macs", importance=3, share_importance=9, scales_with_batch=True, limit="max-macs",
-        limit_help="Multiply-accumulates, as in 600M.", at_least=True,
+        layer="macs", total="macs", importance=3, share_importance=9, in_baseline=True, scales_with_batch=True,
+        limit="max-macs", limit_help="Multiply-accumulates, as in 600M.", at_least=True,
         description="Multiply-accumulates of convolutions, linear layers and matrix products in one forward pass.",
     ),
     Figure(
         key="flops", title="FLOPs", name="FLOPs", doc="floating-point operations: 2 × MACs and everything else",
-        layer="flops", total="flops", importance=10, scales_with_batch=True, limit="max-flops", at_least=True,
-        limit_help="Floating-point operations, as in 1.2G.",
+        layer="flops", total="flops", importance=10, in_baseline=True, parts="flop_parts", scales_with_batch=True,
+        limit="max-flops", at_least=True, limit_help="Floating-point operations, as in 1.2G.",
         description="Floating-point operations of one forward pass: 2 × MACs and every other operation.",
     ),
     Figure(
@@ -117,7 +121,7 @@ FIGURES = (
     Figure(
         key="activation_bytes", title="activations", name="outputs of all layers", unit=Unit.BYTES,
         doc="bytes of all output tensors", layer="output_bytes", total="memory.activation_bytes", column="memory",
-        importance=6, scales_with_batch=True, limit="max-activation-memory",
+        importance=6, in_baseline=True, scales_with_batch=True, limit="max-activation-memory",
         limit_help="All layers' outputs together.", description="Memory of the outputs of all layers.",
     ),
     Figure(
@@ -174,6 +178,9 @@ FIGURES = (
     ),
 )  # fmt: skip
 """Every figure, in the order of columns and JSON."""
+
+WORK_FIGURES = tuple(figure for figure in FIGURES if figure.layer and figure.unit is Unit.COUNT and figure.at_least)
+"""The figures that say how much is computed: where a layer's work is not known, they are only lower bounds."""
 
 LAYER_FIGURES = tuple(figure for figure in FIGURES if figure.layer)
 """The figures of single layers."""

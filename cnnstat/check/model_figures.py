@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import METRICS
 from cnnstat.errors import CnnstatError, Location
@@ -22,7 +24,7 @@ from cnnstat.sources.request import InputShape, Request
 
 MAX_FIGURE = 10**30
 """Largest figure that is read from a file."""
-COLUMNS = ("params", "macs", "flops", "output_bytes")
+COLUMNS = tuple(figure.layer for figure in LAYER_FIGURES if figure.in_baseline)
 """The figures of a layer in a baseline file, whose form is fixed."""
 COMPUTED = tuple(key for key, metric in METRICS.items() if metric.unit is not Unit.TIME)
 """The metrics that do not depend on a machine."""
@@ -33,19 +35,16 @@ _CODE = "from cnnstat.check.model_figures import main; main()"
 
 
 class LayerFigures(NamedTuple):
-    """One layer: its name, the op's kind and its figures."""
+    """One layer: its name, the op's kind and its figures, in the order of COLUMNS."""
 
     name: str
     op: str
-    params: int
-    macs: int
-    flops: int
-    output_bytes: int
+    numbers: tuple[int, ...]
 
     @property
     def figures(self) -> dict[str, int]:
         """The figures by name."""
-        return dict(zip(COLUMNS, self[2:]))
+        return dict(zip(COLUMNS, self.numbers, strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +78,7 @@ class ModelFigures:
     def column(self, key: str) -> tuple[int, ...]:
         """Return a figure of every layer; empty if it is not known."""
         if key in COLUMNS:
-            return tuple(getattr(row, key) for row in self.layers)
+            return tuple(row.figures[key] for row in self.layers)
         return () if self.analysis is None else tuple(getattr(layer, key) for layer in self.analysis.layers)
 
     def location(self, layer: str) -> Location | None:
@@ -96,16 +95,16 @@ def analyze_model(source: str, settings: ModelSettings) -> ModelFigures:
 
 def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
     """Return the figures of an analysis."""
-    graph, memory = analysis.graph, analysis.memory
-    columns = (analysis.parameters.params, analysis.work.macs, analysis.work.flops, memory.output_bytes)
+    graph, peak_at = analysis.graph, analysis.memory.peak_at
+    columns = attrgetter(*COLUMNS)
     return ModelFigures(
         dtype=graph.dtype,
         optimizer=settings.optimizer,
         inputs=tuple(f"{i.name}={'x'.join(map(str, i.shape))}:{i.dtype}" for i in graph.inputs),
         totals=_totals(analysis),
-        layers=tuple(LayerFigures(node.name, node.op.kind, *row) for node, *row in zip(graph.nodes, *columns)),
+        layers=tuple(LayerFigures(layer.name, layer.op.kind, columns(layer)) for layer in analysis.layers),
         uncounted=analysis.uncounted,
-        peak_at=None if memory.peak_at is None else graph.nodes[memory.peak_at].name,
+        peak_at=None if peak_at is None else graph.nodes[peak_at].name,
         analysis=analysis,
     )
 
@@ -129,15 +128,17 @@ def to_json(figures: ModelFigures) -> dict[str, Any]:
         "totals": dict(figures.totals),
         "uncounted": list(figures.uncounted),
         "peak_at": figures.peak_at,
-        "layers": [list(row) for row in figures.layers],
+        "layers": [[row.name, row.op, *row.numbers] for row in figures.layers],
     }
 
 
 def from_json(entry: Any) -> ModelFigures:
     """Return the figures in JSON values; raises ValueError, TypeError or KeyError where they are not some."""
-    layers = tuple(LayerFigures(*row) for row in entry["layers"])
+    layers = tuple(LayerFigures(name, op, tuple(numbers)) for name, op, *numbers in entry["layers"])
+    if any(len(row.numbers) != len(COLUMNS) for row in layers):
+        raise ValueError("a layer has too few or too many figures")
     totals = {key: entry["totals"][key] for key in COMPUTED if key in entry["totals"]}
-    numbers = [number for row in layers for number in row[2:]] + [n for n in totals.values() if n is not None]
+    numbers = [number for row in layers for number in row.numbers] + [n for n in totals.values() if n is not None]
     texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
     texts += [*entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
     if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):

@@ -59,7 +59,7 @@ class LayerShare:
 class LayerChange:
     """A layer that differs from the baseline; a side is None where the layer does not exist.
 
-    op: the op's kind, as `Conv2d`. before, after: figures by metric (params, macs, flops, output_bytes).
+    op: the op's kind, as `Conv2d`. before, after: the figures of a baseline file by metric.
     """
 
     name: str
@@ -72,8 +72,8 @@ class LayerChange:
 class Verdict:
     """One limit of one model.
 
-    metric: params, macs, flops, peak_inference_bytes, training_bytes, activation_bytes, file_size, receptive_field
-        or latency. bound: `max`, `min`, `max_increase`, or `baseline_growth`: the baseline file itself must not grow.
+    metric: the key of a limited figure.
+    bound: `max`, `min`, `max_increase`, or `baseline_growth`: the baseline file itself must not grow.
     limit: in base units; for `max_increase` the baseline with the growth that is allowed; None without a baseline.
     limit_text: as the user wrote it.
     value: the figure of the model; None where there is none. baseline: the figure of the baseline.

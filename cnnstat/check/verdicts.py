@@ -100,7 +100,7 @@ def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerS
 def _grown_layers(column: str, figures: ModelFigures, before: ModelFigures) -> list[LayerShare]:
     """Return the layers that grew, most first."""
     shares = [
-        LayerShare(name=new.name, value=getattr(new, column), baseline=None if old is None else getattr(old, column))
+        LayerShare(name=new.name, value=new.figures[column], baseline=None if old is None else old.figures[column])
         for old, new in layer_pairs(before.layers, figures.layers)
         if new is not None
     ]

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.errors import CnnstatError
 from cnnstat.export.spec_data import Data, Document, document_of
 from cnnstat.ir.graph import Graph
@@ -42,17 +43,7 @@ def _difference(wanted: Analysis, reread: Analysis) -> str:
     if len(wanted.layers) != len(reread.layers):
         return f"it has {len(reread.layers)} layers instead of {len(wanted.layers)}"
     for one, other in zip(wanted.layers, reread.layers):
-        for figure in (
-            "input_shapes",
-            "output_shapes",
-            "params",
-            "trainable_params",
-            "buffers",
-            "macs",
-            "flops",
-            "output_bytes",
-            "receptive_field",
-        ):
+        for figure in ("input_shapes", "output_shapes", *(f.layer for f in LAYER_FIGURES), "receptive_field"):
             if getattr(one, figure) != getattr(other, figure):
                 return f"{figure} of {one.name} ({one.op.kind})"
     if wanted.memory != reread.memory:
@@ -167,7 +158,7 @@ def _is_list_of_items(key: str, value: list[Any]) -> bool:
 
 
 _VALUES = (
-    "from", "operands", "parameters", "buffers", "dtype", "inputs", "output", "outputs", "reads", "flops", "dim",
+    "from", "operands", "parameters", "buffers", "dtype", "inputs", "output", "outputs", "reads", "dim",
 )  # fmt: skip
 """Keys of items whose lists hold values."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -127,12 +127,12 @@ class LayerTime:
     @property
     def flops_per_second(self) -> float:
         """Achieved floating-point operations per second of the forward pass; 0 where it took no time."""
-        return self.flops / self.forward.median if self.forward.median else 0.0
+        return flops_per_second((self,))
 
     @property
     def bytes_per_second(self) -> float:
         """Achieved bytes per second of the forward pass; 0 where it took no time."""
-        return self.moved / self.forward.median if self.forward.median else 0.0
+        return bytes_per_second((self,))
 
     @property
     def floor(self) -> float:
@@ -216,3 +216,45 @@ class Profile(Displayed):
     def adds_up(self) -> bool:
         """Whether the remainders stay within the stated limits and no kernel was lost."""
         return self.time_breakdown.holds(*self.tolerance) and not self.lost_kernels
+
+    @property
+    def batch(self) -> int:
+        """Size of the first axis of the first input."""
+        return (next(iter(self.inputs.values()), (1,)) or (1,))[0]
+
+    @property
+    def inputs_per_second(self) -> float:
+        """How many inputs the whole model takes in a second; 0 if it took no time."""
+        return self.batch / self.whole.plain.median if self.whole.plain.median else 0.0
+
+    @property
+    def flops_per_second(self) -> float:
+        """Floating-point operations per second of all layers' forward passes."""
+        return flops_per_second(self.layers)
+
+    @property
+    def share_of_bound(self) -> float:
+        """Sum of the layers' bounds divided by the sum of their times."""
+        return bound_of(self.layers) / (forward_seconds(self.layers) or 1.0)
+
+
+def forward_seconds(layers: Iterable[LayerTime]) -> float:
+    """Return the seconds of the forward passes of layers."""
+    return sum(layer.forward.median for layer in layers)
+
+
+def bound_of(layers: Iterable[LayerTime]) -> float:
+    """Return the least seconds that the roofline allows the layers that took any time."""
+    return sum((layer.bound_seconds for layer in layers if layer.forward.median), 0.0)
+
+
+def flops_per_second(layers: Collection[LayerTime]) -> float:
+    """Return the floating-point operations per second of the forward passes of layers; 0 where these took no time."""
+    seconds = forward_seconds(layers)
+    return sum(layer.flops for layer in layers) / seconds if seconds else 0.0
+
+
+def bytes_per_second(layers: Collection[LayerTime]) -> float:
+    """Return the bytes moved per second in the forward passes of layers; 0 where these took no time."""
+    seconds = forward_seconds(layers)
+    return sum(layer.moved for layer in layers) / seconds if seconds else 0.0

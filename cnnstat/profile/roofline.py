@@ -33,6 +33,11 @@ class Roofline:
     launch: float
     measured: str
 
+    @property
+    def flops_per_second(self) -> float:
+        """The name of `flops` in JSON."""
+        return self.flops
+
     def bound(self, flops: float, moved: float) -> tuple[float, Bound]:
         """Return the least seconds that work of `flops` operations over `moved` bytes takes, and what sets it."""
         bounds: dict[Bound, float] = {

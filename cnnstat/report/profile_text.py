@@ -152,10 +152,9 @@ def _scatter(profile: Profile) -> Iterator[Fact]:
 def _whole(profile: Profile) -> Iterator[Fact]:
     """Yield throughput, and on a GPU what the CPU has to do with it."""
     whole = profile.whole
-    batch = (next(iter(profile.inputs.values()), (1,)) or (1,))[0]
     if whole.plain.median:
-        rate = batch / whole.plain.median
-        yield Fact("throughput", f"{rate:,.{numbers.decimals_of(rate)}f} inputs a second at batch {batch:,}")
+        rate = numbers.rate_text(profile.inputs_per_second, 1)
+        yield Fact("throughput", f"{rate} inputs a second at batch {profile.batch:,}")
     if profile.environment.kind != "cuda":
         if whole.eager.median != whole.plain.median:
             said = f"{glued(numbers.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
@@ -185,7 +184,7 @@ def roofline_text(profile: Profile) -> str:
     scale, unit = RATES[device]
     launch = "smallest kernel" if device == "cuda" else "smallest op call"
     rates = (
-        f"{numbers.rate_text(roofline.flops, scale)} {unit}",
+        f"{numbers.rate_text(roofline.flops_per_second, scale)} {unit}",
         f"{numbers.rate_text(roofline.bandwidth, GIGA)} GB/s",
         f"{launch} {numbers.seconds_text(roofline.launch)}",
     )

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
-from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, Figure
+from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, WORK_FIGURES, Figure
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import binary_bytes, count, percent, plural
 from cnnstat.report import network_text
@@ -250,10 +250,11 @@ def _work(analysis: Analysis) -> Iterator[Fact]:
     trainable = glued(f"{totals.trainable_params:,} trainable") if frozen else "all trainable" if totals.params else ""
     buffers = glued(f"{totals.buffers:,} more in buffers") if totals.buffers else ""
     yield Fact("parameters", ", ".join(filter(None, (_exact_and_short(totals.params), trainable, buffers))))
-    meaning = "multiply-accumulates of convolutions, linear layers and matrix products"
-    yield Fact("MACs", f"{at_least}{_exact_and_short(totals.macs)}: {meaning}")
-    parts = " + ".join(glued(f"{name} {count(part)}") for name, part in totals.flop_parts.items() if part)
-    yield Fact("FLOPs", f"{at_least}{_exact_and_short(totals.flops)}{' = ' * bool(parts)}{parts}")
+    for figure in WORK_FIGURES:
+        parts = getattr(totals, figure.parts).items() if figure.parts else ()
+        sums = " + ".join(glued(f"{name} {count(part)}") for name, part in parts if part)
+        meaning = f" = {sums}" if sums else "" if figure.parts else f": {figure.doc}"
+        yield Fact(figure.name, f"{at_least}{_exact_and_short(figure.of(totals))}{meaning}")
 
 
 def _memory(analysis: Analysis) -> Iterator[Fact]:

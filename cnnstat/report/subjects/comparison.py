@@ -11,7 +11,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.comparison import Comparison
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
 from cnnstat.numbers import ratio_text
-from cnnstat.report.bar_chart import MEASURES, BarChart
+from cnnstat.report.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
 from cnnstat.report.network_json import model_values, total_values
 from cnnstat.report.network_text import axes_text, shape_text
@@ -25,6 +25,9 @@ CONVENTIONS = (
 )
 """The conventions in force, said below every table."""
 
+DRIFT = "drift"
+"""The measured figure without a ratio: a remainder near 0, of either sign."""
+
 
 class Line(NamedTuple):
     """One line of the comparison: what it is called, and the text and the ratio of each network."""
@@ -36,31 +39,71 @@ class Line(NamedTuple):
 
 def document(comparison: Comparison) -> Document:
     """Return totals and ratios of all networks, and a chart for each kind of figure."""
-    times = _times(comparison)
+    columns = _measured(comparison)
     return Document(
-        blocks=lambda: _blocks(comparison, times),
-        data=lambda: {
-            "schema": SCHEMA,
-            "models": [{"model": model_values(a), "totals": total_values(a.totals)} for a in comparison.analyses],
-            "ratios": [dict(ratios) for ratios in comparison.ratios],
-            **(times.values(comparison.profiles) if times else {}),
-        },
+        blocks=lambda: _blocks(comparison, columns),
+        data=lambda: _values(comparison, columns),
         listed=("models", "ratios", "profiles", "time_ratios"),
-        records=_records(comparison, times),
+        records=_records(comparison, columns),
         caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
     )
 
 
-def _times(comparison: Comparison) -> Any:
-    """Return the module that describes measured times where there are any: it imports the profiler's results."""
-    return import_module("cnnstat.report.subjects.comparison_times") if comparison.profiles else None
+def _values(comparison: Comparison, columns: Sequence[Column]) -> dict[str, Any]:
+    times = {
+        "profiles": [profile.to_dict() for profile in comparison.profiles],
+        "time_ratios": _time_ratios(comparison.profiles, columns),
+    }
+    return {
+        "schema": SCHEMA,
+        "models": [{"model": model_values(a), "totals": total_values(a.totals)} for a in comparison.analyses],
+        "ratios": [dict(ratios) for ratios in comparison.ratios],
+        **(times if comparison.profiles else {}),
+    }
 
 
-def _blocks(comparison: Comparison, times: Any) -> Iterator[Block]:
-    yield Table(_columns(comparison), list(_lines(comparison, times)))
-    yield Facts((*CONVENTIONS, *(times.facts(comparison.profiles) if times else ())))
-    for measure in (*MEASURES, *(times.measures(comparison) if times else ())):
+def _blocks(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Block]:
+    has_times = bool(comparison.profiles)
+    yield Table(_columns(comparison), list(_lines(comparison, columns)))
+    yield Facts((*CONVENTIONS, *(_overview().compared_facts(comparison.profiles) if has_times else ())))
+    for measure in (*MEASURES, *([_time_measure(comparison)] if has_times else ())):
         yield BarChart(comparison.analyses, comparison.headings, measure)
+
+
+# Measured times -------------------------------------------------------------------------------------------------------
+
+
+def _overview() -> Any:
+    """Return the module that describes profiles; it imports results that only a comparison with times needs."""
+    return import_module("cnnstat.report.subjects.profile_overview")
+
+
+def _measured(comparison: Comparison) -> Sequence[Column]:
+    """Return the columns of measured figures, whose rows are profiles."""
+    columns: Sequence[Column] = _overview().compared(comparison.profiles) if comparison.profiles else ()
+    return columns
+
+
+def _time_ratios(profiles: Sequence[Any], columns: Sequence[Column]) -> list[dict[str, float | None]]:
+    """Return each model's figures divided by the first one's; drift, a remainder, has no ratio."""
+    return [{c.key: _ratio(c.value(p), c.value(profiles[0])) for c in columns if c.key != DRIFT} for p in profiles]
+
+
+def _ratio(value: float | None, base: float | None) -> float | None:
+    return value / base if value is not None and base else None
+
+
+def _time_measure(comparison: Comparison) -> Measure:
+    """Return what the chart of times shows."""
+    nanoseconds: Mapping[int, int] = {
+        id(layer): round(1e9 * times.seconds)
+        for analysis, profile in zip(comparison.analyses, comparison.profiles)
+        for layer, times in zip(analysis.layers, profile.layers)
+    }
+    return Measure("time", lambda layer: nanoseconds.get(id(layer), 0), ((10**6, "ms"), (10**3, "µs")))
+
+
+# The table ------------------------------------------------------------------------------------------------------------
 
 
 def _columns(comparison: Comparison) -> list[Column]:
@@ -83,7 +126,7 @@ def _network_columns(panel: int, heading: str) -> tuple[Column, Column]:
     )
 
 
-def _lines(comparison: Comparison, times: Any) -> Iterator[Line]:
+def _lines(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Line]:
     """Yield a line for each figure that says something, and for each measured time."""
     analyses = comparison.analyses
     yield Line("input", tuple(map(_inputs, analyses)), ("",) * len(analyses))
@@ -93,9 +136,10 @@ def _lines(comparison: Comparison, times: Any) -> Iterator[Line]:
             ratios = (ratio_text(values[figure.key]) for values in comparison.ratios)
             yield Line(figure.name, tuple(texts), tuple(ratios))
     yield Line("receptive field", tuple(map(_field, analyses)), ("",) * len(analyses))
-    if times:
-        for title, texts, ratios in times.texts(comparison.profiles):
-            yield Line(title, texts, ratios)
+    time_ratios = _time_ratios(comparison.profiles, columns)
+    for column in columns:
+        shown = (ratio_text(ratios[column.key]) if column.key in ratios else "" for ratios in time_ratios)
+        yield Line(column.title, column.cells(comparison.profiles), tuple(shown))
 
 
 def _is_usual(figure: Figure, networks: Sequence[Mapping[str, int]]) -> bool:
@@ -114,7 +158,7 @@ def _field(analysis: Analysis) -> str:
     return "–" if field is None else axes_text(field.size)
 
 
-def _records(comparison: Comparison, times: Any) -> Table:
+def _records(comparison: Comparison, columns: Sequence[Column]) -> Table:
     """Return one row a network: its figures, their ratios to the first network's, and measured times."""
     keys = [figure.key for figure in TOTAL_FIGURES]
     return Table(
@@ -122,7 +166,7 @@ def _records(comparison: Comparison, times: Any) -> Table:
             Column("model", "model", lambda i: comparison.headings[i]),
             *(_record_column(key, key, comparison.figures) for key in keys),
             *(_record_column(f"{key}_ratio", key, comparison.ratios) for key in keys),
-            *(times.columns(comparison.profiles) if times else ()),
+            *(_time_column(column, comparison.profiles) for column in columns),
         ),
         range(len(comparison.analyses)),
     )
@@ -130,3 +174,7 @@ def _records(comparison: Comparison, times: Any) -> Table:
 
 def _record_column(name: str, key: str, networks: Sequence[Mapping[str, Any]]) -> Column:
     return Column(name, name, lambda i: networks[i][key])
+
+
+def _time_column(column: Column, profiles: Sequence[Any]) -> Column:
+    return Column(column.key, column.key, lambda i: column.value(profiles[i]))

@@ -128,7 +128,7 @@ def _flops(about: Explanation) -> Formula:
     parts = {name: part for name, part in about.flop_parts.items() if part}
     if not parts:
         return Formula("FLOPs", "nothing is computed", "", 0)
-    return Formula("FLOPs", " + ".join(parts), " + ".join(f"{part:,}" for part in parts.values()), about.layer.flops)
+    return Formula("FLOPs", " + ".join(parts), " + ".join(f"{part:,}" for part in parts.values()), sum(parts.values()))
 
 
 def _place(about: Explanation) -> Iterator[Fact]:

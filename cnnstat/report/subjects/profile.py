@@ -7,10 +7,18 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cnnstat import numbers
+from cnnstat.analysis.figures import WORK_FIGURES, Figure
 from cnnstat.numbers import plural
 from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
 from cnnstat.profile.record import to_json
-from cnnstat.profile.result import LayerTime, Profile
+from cnnstat.profile.result import (
+    LayerTime,
+    Profile,
+    bound_of,
+    bytes_per_second,
+    flops_per_second,
+    forward_seconds,
+)
 from cnnstat.profile.samples import Samples
 from cnnstat.report.document import Document, Fact, Facts
 from cnnstat.report.profile_text import GIGA, LISTED, RATES, conditions_text, heading, summary, time_parts
@@ -97,7 +105,7 @@ def layer_columns(profile: Profile | None = None, device: str = "cpu") -> tuple[
     def share(row: Row) -> float:
         return sum(layer.seconds / whole for layer in row.items) if whole else 0.0
 
-    flops_rate, bytes_rate = _rate(attrgetter("flops")), _rate(attrgetter("moved"))
+    seconds = numbers.seconds_text
     return (
         Column(
             "name", "layer", attrgetter("name"), _name, least=10, cut=cut_start, is_code=True, importance=1,
@@ -107,42 +115,34 @@ def layer_columns(profile: Profile | None = None, device: str = "cpu") -> tuple[
         _number("calls", "calls", ON_REQUEST, "how often it is called in a pass", _calls, _integer),
         _number("kernels", "kernels", 8, "GPU kernels launched in a pass", _sum(attrgetter("kernels")), _integer),
         Column(
-            "time", "time", _seconds, _time, "right", brief=lambda row: numbers.seconds_text(_seconds(row)),
-            importance=2, doc="median seconds of a pass, all calls together",
+            "time", "time", _seconds, _time, "right", brief=lambda row: seconds(_seconds(row)), importance=2,
+            doc="median seconds of a pass, all calls together",
         ),
-        _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", _spread, numbers.seconds_text),
+        _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", _spread, seconds),
         _number("share", "% time", 3, "share of the whole model's time", share, numbers.percent),
         _direction("forward", "median seconds of the forward pass"),
         _direction("backward", "median seconds of the backward pass"),
-        _number("macs", "MACs", 7, "multiply-accumulates", summed(attrgetter("macs")), numbers.brief_count),
-        _number(
-            "flops", "FLOPs", ON_REQUEST, "floating-point operations", summed(attrgetter("flops")), numbers.brief_count
-        ),
+        *map(_work, WORK_FIGURES),
         _number(
             "moved", "moved", 10, "bytes of inputs, weights and outputs, each once", summed(attrgetter("moved")),
             numbers.brief_decimal_bytes,
         ),
         _number(
-            "flops_per_second", unit, 7, f"floating-point operations per second, in {unit}", flops_rate,
-            lambda rate: numbers.rate_text(rate, scale),
+            "flops_per_second", unit, 7, f"floating-point operations per second, in {unit}",
+            lambda row: flops_per_second(row.items), lambda rate: numbers.rate_text(rate, scale),
         ),
         _number(
-            "bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s", bytes_rate,
-            lambda rate: numbers.rate_text(rate, GIGA),
+            "bytes_per_second", "GB/s", 8, "bytes moved per second, in GB/s",
+            lambda row: bytes_per_second(row.items), lambda rate: numbers.rate_text(rate, GIGA),
         ),
-        _number("floor", "floor", 11, "least time that the ceilings allow", _bound_seconds, numbers.seconds_text),
+        _number("floor", "floor", 11, "least time that the ceilings allow", _bound_seconds, seconds),
         _number(
             "share_of_floor", "% floor", 5, "floor divided by time; 100 is all the ceilings allow", _share_of_bound,
             numbers.whole_percent,
         ),
         _text("bound", "bound by", 6, "the ceiling that sets the floor", _bound),
-        _number(
-            "warm", "warm", IF_MEASURED, "time alone, inputs in the cache", _sum(_median("warm")), numbers.seconds_text
-        ),
-        _number(
-            "cold", "cold", IF_MEASURED, "time alone, inputs not in the cache", _sum(_median("cold")),
-            numbers.seconds_text,
-        ),
+        _number("warm", "warm", IF_MEASURED, "time alone, inputs in the cache", _sum(_median("warm")), seconds),
+        _number("cold", "cold", IF_MEASURED, "time alone, inputs not in the cache", _sum(_median("cold")), seconds),
         _text("kernel_names", "kernel names", ON_REQUEST, "the kernels' names", _kernel_names, least=8),
     )  # fmt: skip
 
@@ -158,14 +158,16 @@ def _number(
     key: str, title: str, importance: int, doc: str, value: Callable[[Row], Any], text: Callable[[Any], str]
 ) -> Column:
     """Return a column of numbers; what was not measured is a dash."""
-
-    def shown(row: Row) -> str:
-        number = value(row)
-        return "–" if number is None else text(number)
-
     return Column(
-        key, title, value, shown, "right", importance=importance, informs=lambda row: value(row) is not None, doc=doc
-    )
+        key, title, value, lambda row: numbers.or_dash(value(row), text), "right", importance=importance,
+        informs=lambda row: value(row) is not None, doc=doc,
+    )  # fmt: skip
+
+
+def _work(figure: Figure) -> Column:
+    """Return the column of a figure that says how much is computed; a layer's time has it under the same name."""
+    importance = MAIN if figure.share_importance else ON_REQUEST
+    return _number(figure.layer, figure.title, importance, figure.doc, summed(figure.of_layer), numbers.brief_count)
 
 
 def _direction(name: str, doc: str) -> Column:
@@ -173,26 +175,18 @@ def _direction(name: str, doc: str) -> Column:
     value = summed(_median(name)) if name == "forward" else _sum(_median(name))
 
     def text(row: Row) -> str:
-        seconds = value(row)
-        if seconds is None:
-            return "–"
-        only = None if row.kind is not Kind.LAYER else getattr(row.items[0], name)
-        return numbers.seconds_text(seconds) if only is None else numbers.samples_text(only)
+        samples = getattr(row.items[0], name) if row.kind is Kind.LAYER else None
+        return numbers.samples_text(samples) if samples else numbers.or_dash(value(row), numbers.seconds_text)
 
     both = _sum(_median("backward"))
-    return Column(
-        name, name, value, text, "right", importance=IF_MEASURED, informs=lambda row: both(row) is not None, doc=doc
+    return _number(name, name, IF_MEASURED, doc, value, str)._replace(
+        text=text, informs=lambda row: both(row) is not None
     )
 
 
 def _sum(value: Callable[[LayerTime], Any]) -> Callable[[Row], Any]:
     """Return the function that adds up what the layers of a row have; None where none has anything."""
-
-    def total(row: Row) -> Any:
-        values = [each for each in map(value, row.items) if each is not None]
-        return sum(values) if values else None
-
-    return total
+    return lambda row: summed(value)(row) if row.items else None
 
 
 def _median(name: str) -> Callable[[LayerTime], float | None]:
@@ -247,27 +241,13 @@ def _spread(row: Row) -> float | None:
     return samples.spread if samples else None
 
 
-def _forward(row: Row) -> float:
-    return sum(layer.forward.median for layer in row.items)
-
-
-def _rate(work: Callable[[LayerTime], int]) -> Callable[[Row], float]:
-    """Return the function that divides work by the time of the forward pass; 0 where it took none."""
-
-    def rate(row: Row) -> float:
-        seconds = _forward(row)
-        return sum(map(work, row.items)) / seconds if seconds else 0.0
-
-    return rate
-
-
 def _bound_seconds(row: Row) -> float:
-    return sum((layer.bound_seconds for layer in row.items if layer.forward.median), 0.0)
+    return bound_of(row.items)
 
 
 def _share_of_bound(row: Row) -> float | None:
     """Return the bound divided by the time; None where there is no bound, or the forward pass took no time."""
-    bound, seconds = _bound_seconds(row), _forward(row)
+    bound, seconds = bound_of(row.items), forward_seconds(row.items)
     return bound / seconds if bound and seconds else None
 
 
@@ -291,12 +271,22 @@ class ProfileView(View):
 def _change_columns() -> tuple[Column, ...]:
     return (
         Column("name", "layer", attrgetter("name"), least=10, cut=cut_start, is_code=True),
-        Column("before", "before", lambda c: c.before and c.before.median, lambda c: _time_text(c.before), "right"),
-        Column("after", "after", lambda c: c.after and c.after.median, lambda c: _time_text(c.after), "right"),
+        *(_side(name) for name in ("before", "after")),
         Column("change", "change", attrgetter("seconds"), _change_text, "right"),
         Column("ratio", "%", attrgetter("ratio"), _percent, "right"),
         Column("verdict", "verdict", attrgetter("verdict.value"), styles=STYLES),
     )
+
+
+def _side(name: str) -> Column:
+    """Return the column of the earlier or the later time of a layer, which a new or a removed one does not have."""
+    samples: Callable[[Change], Samples | None] = attrgetter(name)
+
+    def median(change: Change) -> float | None:
+        times = samples(change)
+        return None if times is None else times.median
+
+    return Column(name, name, median, lambda change: _time_text(samples(change)), "right")
 
 
 def _change_blocks(difference: Difference, label: str) -> Iterator[Table | Facts]:
@@ -347,7 +337,7 @@ def _outcome(whole: Change) -> str:
 
 
 def _time_text(samples: Samples | None) -> str:
-    return "–" if samples is None else numbers.samples_text(samples)
+    return numbers.or_dash(samples, numbers.samples_text)
 
 
 def _change_text(change: Change) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat import numbers
@@ -21,15 +22,7 @@ if TYPE_CHECKING:
 SCHEMA = "cnnstat-profiles/1"
 """Name and version of the JSON contract of several profiles."""
 
-WIDTHS = {
-    "name": 0,
-    "time": 15,
-    "inputs_per_second": 9,
-    "macs": 7,
-    "flops_per_second": 7,
-    "share_of_floor": 7,
-    "drift": 7,
-}
+WIDTHS = {"time": 15, "inputs_per_second": 9, "macs": 7, "flops_per_second": 7, "share_of_floor": 7, "drift": 7}
 """Columns of fields whose texts are not known before they are printed; the last field takes what is left."""
 
 DROPPED = "inputs_per_second"
@@ -55,86 +48,94 @@ def document(profiles: Sequence[Profile]) -> Document:
 
 
 def fields(device: str) -> tuple[Column, ...]:
-    """Return what is told of each network; the device decides the unit of rates."""
+    """Return the columns of the overview; the device decides the unit of rates."""
     scale, unit = RATES[device]
     return (
-        Column("name", "network", lambda p: p.model, least=8, is_code=True),
-        Column("time", "time", lambda p: p.whole.plain.median, lambda p: numbers.samples_text(p.whole.plain), "right"),
-        Column("inputs_per_second", "inputs/s", inputs_per_second, lambda p: _rate(inputs_per_second(p)), "right"),
+        Column("name", "network", attrgetter("model"), least=8, is_code=True),
+        Column("time", "time", attrgetter("whole.plain.median"), _samples("whole.plain"), "right"),
+        Column(
+            "inputs_per_second", "inputs/s", attrgetter("inputs_per_second"),
+            lambda p: numbers.rate_text(p.inputs_per_second, 1), "right",
+        ),
         Column("macs", "MACs", _macs, lambda p: numbers.brief_count(_macs(p)), "right"),
         Column(
-            "flops_per_second",
-            unit,
-            flops_per_second,
-            lambda p: numbers.rate_text(flops_per_second(p), scale),
-            "right",
+            "flops_per_second", unit, attrgetter("flops_per_second"),
+            lambda p: numbers.rate_text(p.flops_per_second, scale), "right",
         ),
-        Column("share_of_floor", "% floor", floor_share, lambda p: numbers.whole_percent(floor_share(p)), "right"),
-        Column("drift", "% drift", _residual, residual_text, "right"),
+        Column(
+            "share_of_floor", "% floor", attrgetter("share_of_bound"),
+            lambda p: numbers.whole_percent(p.share_of_bound), "right",
+        ),
+        # ! where the parts do not add up
+        Column("drift", "% drift", _residual, lambda p: numbers.percent(_residual(p)) + "!" * (not p.adds_up), "right"),
         Column("slowest", "slowest layer", _slowest_name, _slowest, least=8),
+    )  # fmt: skip
+
+
+def compared(profiles: Sequence[Profile]) -> list[Column]:
+    """Return the figures that a comparison of profiles has, those that were measured of any."""
+    by_key = {column.key: column for column in fields(profiles[0].environment.kind)}
+    columns = (
+        Column("seconds", "time of a pass", attrgetter("whole.plain.median"), _samples("whole.plain")),
+        Column("eager_seconds", "as an ordinary call", _eager, _samples("whole.eager")),
+        by_key["inputs_per_second"]._replace(title="inputs a second"),
+        by_key["flops_per_second"],
+        by_key["share_of_floor"],
+        Column(
+            "peak_bytes", "peak measured", attrgetter("peak_bytes"),
+            lambda p: numbers.or_dash(p.peak_bytes, numbers.binary_bytes),
+        ),
+        Column(
+            "joules", "energy of a pass", attrgetter("joules"), lambda p: numbers.or_dash(p.joules, "{:.3g} J".format)
+        ),
+        by_key["drift"],
+    )  # fmt: skip
+    return [column for column in columns if any(column.value(profile) is not None for profile in profiles)]
+
+
+def compared_facts(profiles: Sequence[Profile]) -> tuple[Fact, ...]:
+    """Return where and how the times of a comparison were measured, and which do not add up."""
+    _, _, rest = conditions_text(profiles[0]).partition(", ")
+    wrong = ", ".join(profile.model for profile in profiles if not profile.adds_up)
+    how = f"on {device_text(profiles[0])}, {rest}: medians ± interquartile ranges, one model after the other"
+    return (
+        Fact("times", how),
+        Fact("ceilings", roofline_text(profiles[0])),
+        *([Fact("does not add up", f"{wrong}: see `cnnstat profile`", "bold red")] if wrong else []),
     )
 
 
-def batch_of(profile: Profile) -> int:
-    """Return the first axis of the first input."""
-    return (next(iter(profile.inputs.values()), (1,)) or (1,))[0]
-
-
-def inputs_per_second(profile: Profile) -> float:
-    """Return how many inputs the whole model takes in a second; 0 if it took no time."""
-    return batch_of(profile) / profile.whole.plain.median if profile.whole.plain.median else 0.0
-
-
-def _rate(rate: float) -> str:
-    """Return a rate with three significant digits."""
-    return f"{rate:,.{numbers.decimals_of(rate)}f}"
+def _samples(path: str) -> Callable[[Profile], str]:
+    samples = attrgetter(path)
+    return lambda profile: numbers.samples_text(samples(profile))
 
 
 def _macs(profile: Profile) -> int:
-    """Return the multiply-accumulates of a forward pass."""
     return sum(layer.macs for layer in profile.layers)
 
 
-def _forward(profile: Profile) -> float:
-    """Return the seconds of all layers' forward passes."""
-    return sum(layer.forward.median for layer in profile.layers)
-
-
-def flops_per_second(profile: Profile) -> float:
-    """Return the floating-point operations per second of all layers' forward passes."""
-    return sum(layer.flops for layer in profile.layers) / (_forward(profile) or 1.0)
-
-
-def floor_share(profile: Profile) -> float:
-    """Return the sum of the layers' floors by the sum of their times."""
-    floors = (layer.bound_seconds for layer in profile.layers if layer.forward.median)
-    return sum(floors) / (_forward(profile) or 1.0)
+def _eager(profile: Profile) -> float | None:
+    """Return the time of an ordinary call where it is another than what the time breakdown explains."""
+    whole = profile.whole
+    return whole.eager.median if whole.replayed or whole.eager.median != whole.plain.median else None
 
 
 def _residual(profile: Profile) -> float:
-    """Return the drift as a share of the whole."""
     return profile.time_breakdown.share(profile.time_breakdown.residual)
 
 
-def residual_text(profile: Profile) -> str:
-    """Return the drift in percent, with ! where the parts do not add up."""
-    return numbers.percent(_residual(profile)) + "!" * (not profile.adds_up)
-
-
-def slowest(profile: Profile) -> LayerTime | None:
-    """Return the layer that takes most time."""
+def _slowest_layer(profile: Profile) -> LayerTime | None:
     return max(profile.layers, key=lambda layer: layer.seconds, default=None)
 
 
 def _slowest_name(profile: Profile) -> str:
-    """Return the name of the slowest layer."""
-    layer = slowest(profile)
+    layer = _slowest_layer(profile)
     return layer.name if layer else ""
 
 
 def _slowest(profile: Profile) -> str:
     """Return the slowest layer with its share of the time."""
-    layer = slowest(profile)
+    layer = _slowest_layer(profile)
     return f"{layer.name} ({100 * profile.time_breakdown.share(layer.seconds):.0f} %)" if layer else "–"
 
 
@@ -142,7 +143,7 @@ def overview(names: Sequence[str], console: Console) -> Overview:
     """Return how a table is printed line by line; `names` are those to come."""
     profiles: list[Profile] = []
     kept = {key: width for key, width in WIDTHS.items() if key != DROPPED or console.width >= ROOMY}
-    widths = {**kept, "name": widest(("network", *names))}
+    widths = {"name": widest(("network", *names)), **kept}
 
     def line(texts: Sequence[str], columns: Sequence[Column]) -> str:
         cells = [padded(text, widths[field.key], field.align) for text, field in zip(texts, columns[:-1])]
@@ -169,12 +170,12 @@ def overview(names: Sequence[str], console: Console) -> Overview:
 def _common(profile: Profile) -> str:
     """Return how all networks were measured."""
     _, _, rest = conditions_text(profile).partition(", ")
-    return f"batch {batch_of(profile):,}, {rest}"
+    return f"batch {profile.batch:,}, {rest}"
 
 
 def _beaten(profiles: Sequence[Profile]) -> str:
     """Return what it means that layers are faster than the ceilings allow; nothing where none are."""
-    is_beaten = any(floor_share(profile) > ABOVE_ROOFLINE for profile in profiles)
+    is_beaten = any(profile.share_of_bound > ABOVE_ROOFLINE for profile in profiles)
     return "; above 100 %: served from cache, or Winograd or FFT needs fewer operations" * is_beaten
 
 
