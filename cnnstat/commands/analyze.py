@@ -16,6 +16,7 @@ from cnnstat.commands.options import (
     SourceArgument,
     StrictOption,
     flag,
+    output_format,
     split_keys,
 )
 from cnnstat.errors import CnnstatError
@@ -33,7 +34,7 @@ def analyze(
     sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
     top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
-    format: FormatOption = "table",
+    format: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Show every layer of a network and its totals."""
@@ -50,6 +51,6 @@ def analyze(
             from cnnstat.analysis.published import published_rows
             from cnnstat.report.subjects import published as subject
 
-            report.write(subject.document(analysis, published_rows(analysis)), format, out)
+            report.write(subject.document(analysis, published_rows(analysis)), output_format(format, output), out)
         else:
-            report.write(document(analysis, view), format, out)
+            report.write(document(analysis, view), output_format(format, output), out)

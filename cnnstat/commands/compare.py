@@ -17,6 +17,7 @@ from cnnstat.commands.options import (
     StrictOption,
     ThreadsOption,
     flag,
+    output_format,
     zoo_names,
 )
 from cnnstat.errors import CnnstatError
@@ -35,7 +36,7 @@ def compare(
         int | None, typer.Option(help="With --profile: measurements of everything (30).", metavar="N")
     ] = None,
     threads: ThreadsOption = None,
-    format: FormatOption = "table",
+    format: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""
@@ -50,7 +51,7 @@ def compare(
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
     comparison = compare_analyses(analyses, profiles)
     with console.open_output(output) as out:
-        report.write(document(comparison), format, out)
+        report.write(document(comparison), output_format(format, output), out)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

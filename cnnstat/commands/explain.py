@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import FormatOption, ModelOptions, OutputOption, SourceArgument, StrictOption
+from cnnstat.commands.options import (
+    FormatOption,
+    ModelOptions,
+    OutputOption,
+    SourceArgument,
+    StrictOption,
+    output_format,
+)
 
 
 def explain(
@@ -17,7 +24,7 @@ def explain(
     ],
     model: ModelOptions,
     strict_receptive_field: StrictOption = False,
-    format: FormatOption = "table",
+    format: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Write out the arithmetic of one layer with its numbers put in."""
@@ -26,4 +33,4 @@ def explain(
 
     analysis = model.analyze(source, strict_receptive_field=strict_receptive_field)
     with console.open_output(output) as out:
-        report.write(document(analysis, layer), format, out)
+        report.write(document(analysis, layer), output_format(format, output), out)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from cnnstat import console
-from cnnstat.commands.options import FormatOption, OutputOption
+from cnnstat.commands.options import FormatOption, OutputOption, output_format
 
 
-def list_zoo(format: FormatOption = "table", output: OutputOption = None) -> None:
+def list_zoo(format: FormatOption = None, output: OutputOption = None) -> None:
     """List the networks of the zoo with their titles and totals."""
     from cnnstat import api, report
     from cnnstat.report.subjects.zoo import document
@@ -14,4 +14,4 @@ def list_zoo(format: FormatOption = "table", output: OutputOption = None) -> Non
 
     analyses = [api.analyze(name) for name in zoo.names()]
     with console.open_output(output) as out:
-        report.write(document(analyses), format, out)
+        report.write(document(analyses), output_format(format, output), out)

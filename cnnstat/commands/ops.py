@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import FormatOption, OutputOption
+from cnnstat.commands.options import FormatOption, OutputOption, output_format
 
 
 def op_names(incomplete: str) -> list[str]:
@@ -21,7 +21,7 @@ def ops(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="An op; without one, all are listed.", autocompletion=op_names)
     ] = None,
-    format: FormatOption = "table",
+    format: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Show every op, or one with its arguments, formulas and (for activations) plot."""
@@ -29,4 +29,4 @@ def ops(
     from cnnstat.report.subjects.ops import document
 
     with console.open_output(output) as out:
-        report.write(document(name), format, out)
+        report.write(document(name), output_format(format, output), out)

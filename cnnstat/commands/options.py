@@ -12,6 +12,7 @@ import typer
 
 from cnnstat import console
 from cnnstat.choices import Format, Mode, Optimizer
+from cnnstat.errors import CnnstatError
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
@@ -148,12 +149,34 @@ DeviceOption = Annotated[
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.", metavar="N")]
 FormatOption = Annotated[
-    Format, typer.Option("--format", "-f", help="table, json, csv, markdown, html or latex.", metavar="FORMAT")
-]
+    Format | None,
+    typer.Option(
+        "--format", "-f", help="table, json, csv, markdown, html or latex; else as FILE ends, or table.",
+        metavar="FORMAT",
+    ),
+]  # fmt: skip
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
 ColumnsOption = Annotated[
     str | None, typer.Option("--columns", help="Columns to show, separated by commas.", metavar="KEY,…")
 ]
+
+
+SUFFIXES: dict[str, Format] = {
+    ".txt": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".html": "html",
+    ".htm": "html", ".tex": "latex",
+}  # fmt: skip
+"""The format that the ending of an output file asks for."""
+
+NOT_WRITTEN = (".pdf", ".png", ".svg", ".xlsx", ".xml", ".yaml", ".yml", ".tsv", ".ipynb")
+"""Endings of files that would not hold what they promise."""
+
+
+def output_format(format: Format | None, output: Path | None) -> Format:
+    """Return the format that is asked for, by its name or by the ending of the output file; table for any other."""
+    suffix = "" if output is None else output.suffix.lower()
+    if format is None and suffix in NOT_WRITTEN:
+        raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}")
+    return format or SUFFIXES.get(suffix, "table")
 
 
 def split_keys(columns: str | None) -> tuple[str, ...] | None:

@@ -16,6 +16,7 @@ from cnnstat.commands.options import (
     OutputOption,
     ThreadsOption,
     flag,
+    output_format,
     split_keys,
     zoo_names,
 )
@@ -62,7 +63,7 @@ def profile(
     strict: Annotated[
         bool, flag("--strict", "Exit with 3 if the parts do not add up, or the baseline is not alike.")
     ] = False,
-    format: FormatOption = "table",
+    format: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
@@ -79,6 +80,7 @@ def profile(
         device=device, dtype=model.dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
         energy=energy, samples=many if samples is None else samples, threads=threads, trace=trace,
     )  # fmt: skip
+    chosen = output_format(format, output)
     request = model.request()
     profiling.check_files({"--output": output, "--trace": trace})
     if source is None:
@@ -86,10 +88,10 @@ def profile(
             "--baseline": baseline, "--trace": trace, "--input": model.input, "--set": model.set, "--arg": model.arg,
             "--depth": depth, "--columns": columns, "--sort": sort, "--top": top,
         })  # fmt: skip
-        raise typer.Exit(profiling.profile_zoo(request, options, format, output, strict))
+        raise typer.Exit(profiling.profile_zoo(request, options, chosen, output, strict))
     earlier = None if baseline is None else read_profile(baseline)
     result = profiling.measure(source, request, options, refresh=refresh_ceilings)
     against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
     with console.open_output(output) as out:
-        report.write(document(result, view, against), format, out)
+        report.write(document(result, view, against), chosen, out)
     raise typer.Exit(profiling.exit_code(result, against, strict))

@@ -13,6 +13,7 @@ from cnnstat.commands.options import (
     OutputOption,
     SourceArgument,
     flag,
+    output_format,
 )
 
 
@@ -21,7 +22,7 @@ def verify(
     model: ModelOptions,
     all: Annotated[bool, flag("--all", "Show the layers without work too.")] = False,
     no_run: Annotated[bool, flag("--no-run", "Let PyTorch work out shapes only: no memory, and no fvcore.")] = False,
-    format: FormatOption = "table",
+    format: FormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """Hold counts, shapes and receptive fields against fvcore, FlopCounterMode, a forward pass and gradients.
@@ -35,5 +36,5 @@ def verify(
 
     verification = verify_model(named_model(source, model.request()), may_run=not no_run)
     with console.open_output(output) as out:
-        report.write(document(verification, all), format, out)
+        report.write(document(verification, all), output_format(format, output), out)
     raise typer.Exit(verification.exit_code)

@@ -138,9 +138,19 @@ class Op:
 
     def __str__(self) -> str:
         """The op as a spec writes it: arguments that differ from their defaults."""
+        return self._written()
+
+    @property
+    def compact(self) -> str:
+        """The op for a narrow table, without what changes neither shapes nor the reading of an input."""
+        return self._written(left_out=("bias", "inplace", "eps", "momentum"))
+
+    def _written(self, left_out: Sequence[str] = ()) -> str:
         written = []
         for f in fields(self):  # type: ignore[arg-type]  # every registered op is a dataclass
             value = getattr(self, f.name)
+            if f.name in left_out:
+                continue
             if f.default is MISSING:
                 written.append(_shown(value))
             elif value != f.default or type(value) is not type(f.default):

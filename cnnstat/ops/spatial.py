@@ -6,13 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, optional, per_axis
+from cnnstat.ir.argument import argument, axes, optional, per_axis
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 AXIS_SYMBOLS = {1: "L", 2: "HW", 3: "DHW"}
+
+
+_USUAL: Mapping[str, int] = {"stride": 1, "padding": 0, "output_padding": 0, "dilation": 1, "groups": 1}
+LETTERS = {"stride": "s", "padding": "p", "output_padding": "o", "dilation": "d", "groups": "g"}
+"""How narrow tables abbreviate the arguments of a sliding window."""
+
+
+def _is(value: Any, usual: int) -> bool:
+    return value == usual or (isinstance(value, tuple) and set(value) == {usual})
+
+
+def _sizes_text(value: Any) -> str:
+    """Return one number, or one for each axis where they differ; a word as it is (`same`)."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return "×".join(map(str, value if len(set(value)) > 1 else value[:1]))
 
 
 class Spatial:
@@ -29,6 +45,21 @@ class Spatial:
             cls.spatial = spatial
             cls.torch = f"torch.nn.{cls.__name__}"
             cls.calls = {name.format(n=spatial): arguments for name, arguments in cls.calls.items()}
+
+    @property
+    def compact(self) -> str:
+        """The op for a narrow table; a sliding window as `Conv2d 3×3 s2 p1 g64`: what is usual is left out."""
+        kernel = getattr(self, "kernel_size", None)
+        if kernel is None:
+            short: str = super().compact  # type: ignore[misc]  # that of Op
+            return short
+        step = getattr(self, "stride", 1)
+        values = {"stride": kernel if step is None else step}
+        values |= {name: getattr(self, name, usual) for name, usual in _USUAL.items() if name != "stride"}
+        parts = [LETTERS[name] + _sizes_text(value) for name, value in values.items() if not _is(value, _USUAL[name])]
+        parts += ["ceil"] * bool(getattr(self, "ceil_mode", False))
+        size = "×".join(map(str, axes(kernel, self.spatial, "kernel_size")))
+        return " ".join((type(self).__name__, size, *parts))
 
 
 class Slide(NamedTuple):

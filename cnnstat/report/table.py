@@ -60,6 +60,7 @@ class Column(NamedTuple):
         with each.
     style, styles: rich style of all cells, and of those with a certain text.
     terminal_title: its head in a terminal if that is another.
+    legend: says, below the table, what abbreviations in its brief texts mean; empty for nothing.
     """
 
     key: str
@@ -79,6 +80,7 @@ class Column(NamedTuple):
     style: str = ""
     styles: Mapping[str, str] = MappingProxyType({})
     terminal_title: str | None = None
+    legend: Callable[[Sequence[str]], str] | None = None
     doc: str = ""
 
     def cell(self, row: Any) -> str:

@@ -91,7 +91,15 @@ def table_lines(table: Table, width: int) -> list[Line]:
         return _grid(columns, [c.column.least for c in columns], width, has_total)
     columns = _all(candidates, width) if table.is_chosen else _best(candidates, table.layout.steps, width)
     floors = [None if c.column.least is None else c.width for c in columns]
-    return _grid(columns, floors, width, has_total)
+    return [*_grid(columns, floors, width, has_total), *_legends(columns)]
+
+
+def _legends(columns: Sequence[Candidate]) -> Iterator[Line]:
+    """Yield what the abbreviations of brief texts mean."""
+    for candidate in columns:
+        legend = candidate.column.legend
+        if candidate.is_brief and legend is not None and (text := legend(candidate.texts)):
+            yield ((text, "dim"),)
 
 
 def span_of(widths: Sequence[int]) -> int:
@@ -122,7 +130,8 @@ def _drop(columns: list[Candidate], width: int) -> None:
 def _all(columns: list[Candidate], width: int) -> list[Candidate]:
     """Return exactly these columns, numbers in full if they fit."""
     for candidate in sorted(columns, key=lambda c: c.column.importance):
-        _write_in_full(columns, candidate, width)
+        if candidate.column.brief is not None:
+            _write_in_full(columns, candidate, width)
     for candidate in columns:
         _widen(columns, candidate, width, width)
     return columns
@@ -153,11 +162,11 @@ def _best(
 
 
 def _write_in_full(columns: Sequence[Candidate], candidate: Candidate, width: int) -> None:
-    """Write the numbers of a column in full if the table still fits."""
-    before = candidate.is_brief
-    candidate.is_brief = False
+    """Write a column in full and uncut if the table still fits."""
+    before = candidate.is_brief, candidate.floor
+    candidate.is_brief, candidate.floor = False, None
     if span_of([c.width for c in columns]) > width:
-        candidate.is_brief = before
+        candidate.is_brief, candidate.floor = before
 
 
 def _widen(columns: Sequence[Candidate], candidate: Candidate, floor: int, width: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from operator import attrgetter
 from typing import Any
 
@@ -10,6 +11,7 @@ from cnnstat.analysis.analysis import Analysis, Layer, Totals
 from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, WORK_FIGURES, Figure
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import binary_bytes, count, percent, plural
+from cnnstat.ops.spatial import LETTERS
 from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
 from cnnstat.report.network_json import model_values, row_values, total_values
@@ -22,8 +24,8 @@ LISTED = 5
 
 LAYOUT = Layout(
     steps=(
-        ("name", 15), ("op", 17), ("params", None), ("name", 24), ("op", 26), ("macs", None), ("output_bytes", None),
-        ("name", 40), ("op", 44),
+        ("name", 15), ("op", 20), ("params", None), ("name", 24), ("op", 26), ("macs", None), ("output_bytes", None),
+        ("name", 40), ("op", 44), ("op", None),
     )
 )  # fmt: skip
 
@@ -84,6 +86,7 @@ def layer_columns(
         ),
         Column(
             "op", "operation", lambda group: _op(group, blocks), least=12, cut=cut_call, is_code=True, importance=4,
+            brief=lambda group: _op(group, blocks, is_brief=True), legend=_abbreviations,
             doc="the operation with its arguments",
         ),
         Column(
@@ -144,11 +147,24 @@ def _figure_columns(figure: Figure, totals: Totals | None) -> Iterator[Column]:
         )  # fmt: skip
 
 
-def _op(group: Group[Layer], blocks: Any) -> str:
+def _op(group: Group[Layer], blocks: Any, *, is_brief: bool = False) -> str:
     layers = plural(len(group.items), "layer")
     if group.kind is Kind.BLOCK:
         return f"{_op_kind(group, blocks)} ({layers})"
-    return str(group.items[0].op) if group.kind is Kind.LAYER else layers if group.kind is Kind.TOTAL else ""
+    if group.kind is not Kind.LAYER:
+        return layers if group.kind is Kind.TOTAL else ""
+    op = group.items[0].op
+    return op.compact if is_brief else str(op)
+
+
+_ABBREVIATED = {letter: name.replace("_", " ") for name, letter in LETTERS.items()}
+_ABBREVIATION = re.compile(rf" ([{''.join(_ABBREVIATED)}])(?=\d|same|valid)")
+
+
+def _abbreviations(texts: Sequence[str]) -> str:
+    """Return what the letters mean that operations are abbreviated with: `s stride, p padding`."""
+    used = {letter for text in texts for letter in _ABBREVIATION.findall(text)}
+    return ", ".join(f"{letter} {name}" for letter, name in _ABBREVIATED.items() if letter in used)
 
 
 def _op_kind(group: Group[Layer], blocks: Any) -> str:
@@ -283,26 +299,36 @@ def _bytes(number: int) -> str:
 def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
     """Yield the network's receptive field, and what the notes on single layers mean."""
     fields, field = analysis.fields, analysis.totals.receptive_field
+    extents = set(map(_extent, rows))
     if field is None or fields.total_at is None:
-        extents = set(map(_extent, rows))
         known = next((extent.value for extent in SHORT_EXTENTS if extent in extents), "none: no input has spatial axes")
         yield Fact("receptive field", known)
-        yield from _not_followed(rows)
+        yield from _extents(extents)
         return
     where = printable(analysis.graph.value_name(fields.total_at.value))
-    after = "" if fields.total_at in analysis.graph.outputs else ", the last map before the whole input is seen"
+    ends = any(layer.field_extent is Extent.WHOLE for layer in analysis.layers)
+    last_map = ", the last map before the whole input is seen" if ends else ", the last map that has one"
+    after = "" if fields.total_at in analysis.graph.outputs else last_map
     yield Fact("receptive field", f"{network_text.field_text(field)}, at {where}{after}")
+    yield Fact("", "start: input position where the field of the first output begins; below 0 is padding")
     notes = {note for row in rows for note in network_text.field_notes(_field(row))}
     for note, meaning in network_text.NOTES.items():
         if note in notes:
             yield Fact("", f"* {note}{_since(field) if note == network_text.MISALIGNED else ''}: {meaning}")
-    yield from _not_followed(rows)
+    yield from _extents(extents)
 
 
-def _not_followed(rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
-    if any(_extent(row) is Extent.NOT_FOLLOWED for row in rows):
-        mark = SHORT_EXTENTS[Extent.NOT_FOLLOWED]
-        yield Fact("", f"{mark} {Extent.NOT_FOLLOWED.value}: at most the whole input; an op reads by no known rule")
+MEANINGS = {
+    Extent.WHOLE: "whole: every output depends on the whole input",
+    Extent.NONE: "–: depends on no input that has spatial axes",
+    Extent.NOT_FOLLOWED: "? not followed: at most the whole input; an op reads by no known rule",
+}
+"""What the words and signs in the column of receptive fields mean."""
+
+
+def _extents(extents: Collection[Extent]) -> Iterator[Fact]:
+    """Yield what words and signs in the rows mean."""
+    yield from (Fact("", text) for extent, text in MEANINGS.items() if extent in extents)
 
 
 def _since(field: ReceptiveField) -> str:
