@@ -54,8 +54,49 @@ def load_command(name: str) -> Any:
 
     module, function = COMMANDS[name].split(":")
     single = typer.Typer(add_completion=False, context_settings=HELP_FLAGS)
-    single.command(name)(flattened(getattr(import_module(f"cnnstat.commands.{module}"), function)))
-    return typer.main.get_command(single)
+    examples = "\n\n".join(("Examples:", *(f"  cnnstat {line}" for line in EXAMPLES[name])))
+    single.command(name, epilog=examples)(flattened(getattr(import_module(f"cnnstat.commands.{module}"), function)))
+    return _without_types(typer.main.get_command(single))
+
+
+def _without_types(command: Any) -> Any:
+    """Return a command whose help names no Python types (`--help <bool>`, `SOURCE <str>`)."""
+    get_help_option = command.get_help_option
+
+    def help_option(context: Any) -> Any:
+        option = get_help_option(context)
+        if option is not None:
+            option.metavar = ""
+        return option
+
+    command.get_help_option = help_option
+    for parameter in command.params:
+        if parameter.param_type_name == "argument":
+            parameter.display_type_rich = lambda **_: None
+        elif parameter.metavar is None and parameter.is_flag:
+            parameter.metavar = ""
+    return command
+
+
+EXAMPLES = {
+    "analyze": (
+        "analyze vgg16",
+        "analyze resnet50 --depth 2 --sort macs",
+        "analyze torchvision:resnet18 --input 3x64x64",
+        "analyze vgg16 -o vgg16.csv",
+        "analyze alexnet --published",
+    ),
+    "compare": ("compare alexnet vgg16", "compare resnet18 resnet34 resnet50 -o table.md"),
+    "explain": ("explain alexnet conv1", "explain resnet50 layer1.0.conv2", "explain vgg16 12"),
+    "profile": ("profile resnet18 --device cpu", "profile resnet18 --top 10 --sort time"),
+    "verify": ("verify resnet18", "verify torchvision:mobilenet_v2 --all"),
+    "export": ("export vgg16 -o vgg16.py", "export torchvision:resnet18 --to yaml"),
+    "check": ("check vgg16 --max-params 150M", "check --config cnnstat.toml -o junit:report.xml"),
+    "list": ("list", "list --format json"),
+    "ops": ("ops Conv2d", "ops pool", "ops sigmoid tanh ReLU LeakyReLU"),
+    "schema": ("schema > cnnstat.schema.json",),
+}
+"""What the help of each command ends with."""
 
 
 HELP_FLAGS = {"help_option_names": ["-h", "--help"]}
@@ -91,7 +132,7 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 100)
     console.prepare_streams()
     try:
-        code = typer.main.get_command(app).main(prog_name="cnnstat", standalone_mode=False)
+        code = _without_types(typer.main.get_command(app)).main(prog_name="cnnstat", standalone_mode=False)
         sys.stdout.flush()
     except CnnstatError as error:
         code = console.report_error(error)

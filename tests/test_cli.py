@@ -252,7 +252,7 @@ def test_every_command_has_every_format(run: Run, command: list[str], format: st
         (["compare", "vgg16", "vgg61"], "vgg16"),
         (["explain", "vgg16", "conv9_9"], "conv"),
         (["explain", "vgg16"], "LAYER"),
-        (["ops", "Conv2D"], "did you mean Conv2d?"),
+        (["ops", "Con2d"], "did you mean Conv2d?"),
     ],
 )
 def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], said: str) -> None:

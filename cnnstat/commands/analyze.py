@@ -15,6 +15,7 @@ from cnnstat.commands.options import (
     OutputOption,
     SourceArgument,
     StrictOption,
+    column_keys,
     flag,
     output_format,
     split_keys,
@@ -31,7 +32,9 @@ def analyze(
         int | None, typer.Option(help="Fold blocks below this depth of names; totals never change.", metavar="N")
     ] = None,
     columns: ColumnsOption = None,
-    sort: Annotated[str | None, typer.Option(help="Column to sort by.", metavar="KEY")] = None,
+    sort: Annotated[
+        str | None, typer.Option(help="Column to sort by.", metavar="KEY", autocompletion=column_keys)
+    ] = None,
     top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
     format: FormatOption = None,
@@ -44,6 +47,7 @@ def analyze(
     table_options = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
     if published and (names := [name for name, value in table_options.items() if value is not None]):
         raise CnnstatError(f"{names[0]} is of the table of layers, and --published shows another; leave one out")
+    chosen = output_format(format, output)
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     analysis = model.analyze(source, optimizer, strict_receptive_field)
     with console.open_output(output) as out:
@@ -51,6 +55,6 @@ def analyze(
             from cnnstat.analysis.published import published_rows
             from cnnstat.report.subjects import published as subject
 
-            report.write(subject.document(analysis, published_rows(analysis)), output_format(format, output), out)
+            report.write(subject.document(analysis, published_rows(analysis)), chosen, out)
         else:
-            report.write(document(analysis, view), output_format(format, output), out)
+            report.write(document(analysis, view), chosen, out)

@@ -44,6 +44,7 @@ def compare(
     from cnnstat.analysis.comparison import compare_analyses
     from cnnstat.report.subjects.comparison import document
 
+    chosen = output_format(format, output)
     timing = {"device": device, "samples": samples, "threads": threads}
     analyses = [model.analyze(source, optimizer, strict_receptive_field) for source in sources]
     profiles = _profiles(sources, model.request(), timing) if profile else ()
@@ -51,7 +52,7 @@ def compare(
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
     comparison = compare_analyses(analyses, profiles)
     with console.open_output(output) as out:
-        report.write(document(comparison), output_format(format, output), out)
+        report.write(document(comparison), chosen, out)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from cnnstat.commands.options import (
     OutputOption,
     SourceArgument,
     StrictOption,
+    layer_names,
     output_format,
 )
 
@@ -20,7 +21,12 @@ from cnnstat.commands.options import (
 def explain(
     source: SourceArgument,
     layer: Annotated[
-        str, typer.Argument(metavar="LAYER", help="Name of a layer, the end of its name, or its row number.")
+        str,
+        typer.Argument(
+            metavar="LAYER",
+            help="Name of a layer, the end of its name, or its row number.",
+            autocompletion=layer_names,
+        ),
     ],
     model: ModelOptions,
     strict_receptive_field: StrictOption = False,

@@ -11,15 +11,20 @@ from cnnstat.commands.options import FormatOption, OutputOption, output_format
 
 
 def op_names(incomplete: str) -> list[str]:
-    """Return the ops that begin so, for the shell's completion."""
+    """Return the ops that begin so in any case, for the shell's completion."""
     from cnnstat.ops import names
 
-    return [name for name in names() if name.startswith(incomplete)]
+    return [name for name in names() if name.lower().startswith(incomplete.lower())]
 
 
 def ops(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="An op; without one, all are listed.", autocompletion=op_names)
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME",
+            help="An op, or part of its name, as in pool; without one, all. Several activations share a plot.",
+            autocompletion=op_names,
+        ),
     ] = None,
     format: FormatOption = None,
     output: OutputOption = None,
@@ -29,4 +34,4 @@ def ops(
     from cnnstat.report.subjects.ops import document
 
     with console.open_output(output) as out:
-        report.write(document(name), output_format(format, output), out)
+        report.write(document(*(name or ())), output_format(format, output), out)

@@ -36,6 +36,13 @@ MODE = model_option("--mode", help="Mode a PyTorch model runs in: eval or train.
 OPTIMIZER = typer.Option(help="Whose state training memory includes: sgd, momentum or adam.", metavar="NAME")
 
 
+def _dtype_names(incomplete: str) -> list[str]:
+    """Return the dtypes that begin so, for the shell's completion."""
+    from cnnstat.units import DTYPE_BYTES
+
+    return [name for name in DTYPE_BYTES if name.startswith(incomplete)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """What is to be changed about a model."""
@@ -51,7 +58,12 @@ class ModelOptions:
     batch: Annotated[int | None, model_option("--batch", help="Batch size (1 unless given).", metavar="N")] = None
     dtype: Annotated[
         str | None,
-        model_option("--dtype", help="Dtype of weights and activations, such as float16.", metavar="DTYPE"),
+        model_option(
+            "--dtype",
+            help="Dtype of weights and activations, such as float16.",
+            metavar="DTYPE",
+            autocompletion=_dtype_names,
+        ),
     ] = None
     set: Annotated[
         list[str] | None,
@@ -129,6 +141,31 @@ def zoo_names(incomplete: str) -> list[str]:
     return [name for name in zoo.names() if name.startswith(incomplete)]
 
 
+def layer_names(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Return the layers of the network before it that begin so, for the shell's completion; no model's code runs."""
+    from cnnstat.sources import zoo
+
+    source = str((ctx.params or {}).get("source") or "")
+    if source not in zoo.names() and not source.endswith(zoo.SUFFIXES):
+        return []
+    from cnnstat.sources.load import load_source
+    from cnnstat.sources.request import Request
+
+    try:
+        names = [node.name for node in load_source(source, Request()).nodes]
+    except CnnstatError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
+def column_keys(incomplete: str) -> list[str]:
+    """Return the columns of layers that begin as the last of a comma-separated list, for the shell's completion."""
+    from cnnstat.report.subjects.analysis import AnalysisView
+
+    chosen, comma, last = incomplete.rpartition(",")
+    return [f"{chosen}{comma}{key}" for key in AnalysisView.keys if key.startswith(last)]
+
+
 SourceArgument = Annotated[
     str,
     typer.Argument(
@@ -157,7 +194,10 @@ FormatOption = Annotated[
 ]  # fmt: skip
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
 ColumnsOption = Annotated[
-    str | None, typer.Option("--columns", help="Columns to show, separated by commas.", metavar="KEY,…")
+    str | None,
+    typer.Option(
+        "--columns", help="Columns to show, separated by commas.", metavar="KEY,…", autocompletion=column_keys
+    ),
 ]
 
 

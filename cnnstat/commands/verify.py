@@ -34,7 +34,8 @@ def verify(
     from cnnstat.sources.load import named_model
     from cnnstat.verify import verify as verify_model
 
+    chosen = output_format(format, output)
     verification = verify_model(named_model(source, model.request()), may_run=not no_run)
     with console.open_output(output) as out:
-        report.write(document(verification, all), output_format(format, output), out)
+        report.write(document(verification, all), chosen, out)
     raise typer.Exit(verification.exit_code)

@@ -87,6 +87,22 @@ def lookup(name: str) -> type[Op]:
     return op
 
 
+def search(text: str) -> tuple[str, ...]:
+    """Return the ops that a text means: by name in any case, by another library's name, or by a part of the name.
+
+    Raises OpError with the nearest right name if there is none.
+    """
+    folded = text.strip().lower().replace("_", "").replace("-", "").replace(" ", "")
+    same = [name for name in _FILES if name.lower() == folded]
+    synonym = _SYNONYMS.get(folded, "")
+    parts = [name for name in _FILES if folded and folded in name.lower()]
+    if synonym in _FILES and len(parts) < 2:
+        parts = [synonym]
+    if not (same or parts):
+        lookup(text)  # raises
+    return tuple(same or parts)
+
+
 def layer_hint(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean X?` for the op or block that a word means or is spelt like, or an empty string."""
     known = _SYNONYMS.get(word.lower().replace("_", ""))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from cnnstat.report.terminal_text import BLANK, Line
@@ -36,6 +36,46 @@ class Plots(NamedTuple):
         if width < 2 * PLOT_WIDTH + 3:
             return [*function, BLANK, *derivative]
         return [(*left, ("   ", ""), *right) for left, right in zip(function, derivative)]
+
+
+STYLES = ("cyan", "magenta", "yellow", "green", "blue", "red")
+MARKS = "●○▲△■□◆◇"
+"""What the curves of a common plot are drawn with, one after the other."""
+
+
+class CurvesPlot(NamedTuple):
+    """Several functions in one drawing, each with a mark and a colour of its own."""
+
+    curves: Mapping[str, Curve]
+
+    def lines(self, width: int) -> list[Line]:
+        """Return the drawing, and below it which mark is whose; of curves that meet in a cell the first is seen."""
+        columns, rows = min(2 * WIDTH, max(WIDTH, width - MARGIN - 1)), 2 * HEIGHT + 1
+        columns -= columns % 2
+        xs = [-REACH + (i + 0.5) * 2 * REACH / columns for i in range(columns)]
+        values = {name: [_at(curve, x) for x in xs] for name, curve in self.curves.items()}
+        low, high = _limits([value for each in values.values() for value in each])
+        cells: dict[tuple[int, int], int] = {}
+        for number, name in reversed(list(enumerate(values))):
+            cells |= {(_row(value, low, high, rows), x): number for x, value in enumerate(values[name])}
+        zero_row = _row(0, low, high, rows)
+        lines: list[Line] = []
+        for row in range(rows):
+            label = "0" if row == zero_row else f"{high if row == 0 else low:g}" if row in (0, rows - 1) else ""
+            spans = [(f"{label.replace('-', '−'):>{MARGIN}} ", "dim")]
+            for x in range(columns):
+                at = cells.get((row, x))
+                axis = _character(0, row == zero_row, x == columns // 2)
+                spans.append((axis, "") if at is None else (MARKS[at % len(MARKS)], STYLES[at % len(STYLES)]))
+            lines.append(tuple(spans))
+        ends = f"−{REACH:g}".ljust(columns // 2) + "0".ljust(columns // 2 - 1) + f"{REACH:g}"
+        lines.append(((" " * (MARGIN + 1) + ends, "dim"),))
+        names = [(f"{MARKS[i % len(MARKS)]} {name}  ", STYLES[i % len(STYLES)]) for i, name in enumerate(values)]
+        return [*lines, ((" " * (MARGIN + 1), ""), *names)]
+
+
+def _row(value: float, low: float, high: float, rows: int) -> int:
+    return max(0, min(rows - 1, round((high - value) / (high - low) * (rows - 1))))
 
 
 def plot(curve: Curve, title: str, style: str = "cyan") -> list[Line]:

@@ -159,6 +159,7 @@ class Table(NamedTuple):
     rest, total: rows that sum up what is not shown, and everything; None for none.
     is_chosen: whether the user chose the columns, so that all are shown.
     title: what stands above it, if anything.
+    hint: what a terminal says below it about other ways to see it.
     """
 
     columns: Sequence[Column]
@@ -168,6 +169,7 @@ class Table(NamedTuple):
     is_chosen: bool = False
     title: str = ""
     layout: Layout = GRID
+    hint: str = ""
 
     @property
     def all_rows(self) -> tuple[Any, ...]:

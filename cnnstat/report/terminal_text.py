@@ -31,6 +31,7 @@ REPLACEMENTS = {
     **dict.fromkeys("▍▎▏", "."),
     **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "*"),
     "\u2800": " ",
+    **dict(zip("●○▲△■□◆◇", "*o^v#+@%")),
     "′": "'",
     "√": "V",
     "∂": "d",

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from cnnstat.report.table import ALWAYS, MAIN, ON_REQUEST, Column, Table
-from cnnstat.report.terminal_text import Line, Span, cut_end, padded, widest
+from cnnstat.report.terminal_text import Line, Span, cut_end, padded, widest, wrapped
 
 GAP = 2
 """Spaces between two columns."""
@@ -91,7 +91,8 @@ def table_lines(table: Table, width: int) -> list[Line]:
         return _grid(columns, [c.column.least for c in columns], width, has_total)
     columns = _all(candidates, width) if table.is_chosen else _best(candidates, table.layout.steps, width)
     floors = [None if c.column.least is None else c.width for c in columns]
-    return [*_grid(columns, floors, width, has_total), *_legends(columns)]
+    hint: list[Line] = [((line, "dim"),) for line in wrapped(table.hint, width) if line]
+    return [*_grid(columns, floors, width, has_total), *_legends(columns), *hint]
 
 
 def _legends(columns: Sequence[Candidate]) -> Iterator[Line]:

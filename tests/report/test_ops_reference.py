@@ -17,7 +17,7 @@ from cnnstat.report.subjects.ops import document
 
 
 def reference(name, format="table", **console):
-    return written(report.write, document(name), format, **console)
+    return written(report.write, document(*([] if name is None else [name])), format, **console)
 
 
 @pytest.mark.parametrize("name", ["Conv2d", "ELU"])

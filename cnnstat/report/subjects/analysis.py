@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
@@ -53,7 +54,21 @@ def layer_table(analysis: Analysis, view: View) -> Table:
     """Return the table of layers as a view wants it."""
     skipped = 1 if has_common_batch(analysis) else 0
     columns = layer_columns(analysis.totals, analysis.graph.blocks, skipped, view.depth)
-    return layered(columns, analysis.layers, view, layout=LAYOUT)
+    table = layered(columns, analysis.layers, view, layout=LAYOUT)
+    is_long = view.depth is None and view.top is None and len(table.rows) > MANY
+    return table._replace(hint=_fewer_rows(analysis.layers)) if is_long else table
+
+
+MANY = 100
+"""Rows from which it is said how to see fewer."""
+
+
+def _fewer_rows(layers: Sequence[Layer]) -> str:
+    """Return how a long table is folded: at the deepest level of names that leaves few rows."""
+    folded = {depth: len(list(groupby(block_of(layer.name, depth) for layer in layers))) for depth in (3, 2, 1)}
+    depth = next((depth for depth, number in folded.items() if number <= MANY), None)
+    fold = "" if depth is None else f"--depth {depth} folds them into {folded[depth]}, "
+    return f"{len(layers):,} rows: {fold}--sort macs --top 20 shows the largest"
 
 
 # Columns --------------------------------------------------------------------------------------------------------------

@@ -7,12 +7,12 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
-from cnnstat.ops import names
+from cnnstat.ops import names, search
 from cnnstat.report import network_text
 from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
 from cnnstat.report.op_reference import Argument, Reference
-from cnnstat.report.plot import Plots
+from cnnstat.report.plot import CurvesPlot, Plots
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import BLANK, WIDEST, Line, cut_end, plain, width_of, wrapped
 
@@ -36,16 +36,22 @@ ARGUMENTS = (
 """The columns of an op's arguments."""
 
 
-def document(name: str | None = None) -> Document:
-    """Return the page of an op, or the list of all; raises OpError if there is no such op."""
-    return _overview() if name is None else _page(Reference(name))
+def document(*texts: str) -> Document:
+    """Return the page of an op, the list of those that have a text in their names, or the list of all.
+
+    Several texts give the plots of these activations in one, or the list of the ops. Raises OpError if there is none.
+    """
+    found = tuple(dict.fromkeys(name for text in texts for name in search(text)))
+    if len(found) == 1:
+        return _page(Reference(found[0]))
+    ops = tuple(about for about in references() if about.name in found or not texts)
+    return _overview(ops, has_curves=len(texts) > 1 and all(about.has_curve() for about in ops))
 
 
-def _overview() -> Document:
-    ops = references()
+def _overview(ops: Sequence[Reference], *, has_curves: bool = False) -> Document:
     table = Table(COLUMNS, ops, layout=Layout(draw=lambda width: _families(ops, width)))
     return Document(
-        blocks=lambda: (table,),
+        blocks=lambda: (table, CurvesPlot({about.name: about.curve for about in ops})) if has_curves else (table,),
         data=lambda: {"schema": SCHEMA, "ops": list(map(values, ops))},
         listed=("ops",),
         records=table,

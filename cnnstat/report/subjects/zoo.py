@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.figures import CONVENTION
-from cnnstat.numbers import binary_bytes, count
+from cnnstat.numbers import binary_bytes, brief_count, count
 from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Document
 from cnnstat.report.table import Column, Layout, Table
@@ -41,7 +41,7 @@ def _weighted_bytes(analysis: Analysis) -> int:
 COLUMNS = (
     Column("name", "network", attrgetter("graph.name"), least=12, is_code=True),
     Column("title", "", _title, least=16),
-    Column("input", "input", _input, lambda a: network_text.shapes_text(_input(a)), "right", least=12),
+    Column("input", "input", _input, lambda a: network_text.shapes_text(_input(a)), "right"),
     Column("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
     Column("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right", importance=3),
     Column(
@@ -65,7 +65,26 @@ def document(analyses: Sequence[Analysis]) -> Document:
 
 
 def _lines(analyses: Sequence[Analysis], width: int) -> list[Line]:
-    """Return the list in a terminal: titles keep some room at the cost of many inputs, which few networks have."""
-    least = max(16, min(24, width // 3))
-    columns = [column._replace(least=least) if column.key == "title" else column for column in COLUMNS]
+    """Return the list in a terminal; a narrow one shows the first input alone and shorter numbers, for the titles."""
+    columns: Sequence[Column] = COLUMNS
+    if width < ROOMY:
+        short = {"input": _first_input, "params": _short(attrgetter("totals.params")), "macs": _short(_macs)}
+        columns = tuple(c._replace(text=short[c.key]) if c.key in short else c for c in COLUMNS)
+        least = min(32, max(16, width - 48))
+        columns = tuple(c._replace(least=least) if c.key == "title" else c for c in columns)
     return table_lines(Table(columns, analyses), width)
+
+
+ROOMY = 140
+"""Columns from which everything is written out."""
+
+_macs = attrgetter("totals.macs")
+
+
+def _short(value: Callable[[Analysis], int]) -> Callable[[Analysis], str]:
+    return lambda analysis: brief_count(value(analysis))
+
+
+def _first_input(analysis: Analysis) -> str:
+    first, *others = _input(analysis)
+    return network_text.shape_text(first) + ", …" * bool(others)
