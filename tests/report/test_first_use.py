@@ -18,10 +18,10 @@ from cnnstat import cli, ops, report
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.cli import COMMANDS, EXAMPLES
 from cnnstat.ir.op import Op
-from cnnstat.sources.load import load_source
-from cnnstat.sources.request import Request
 from cnnstat.report.subjects import analysis as subject
 from cnnstat.report.subjects.ops import document as ops_document
+from cnnstat.sources.load import load_source
+from cnnstat.sources.request import Request
 
 
 def op(kind: str, *arguments: Any, **keywords: Any) -> Op:
