@@ -52,7 +52,7 @@ def table(name: str, width: int = 80, **view: Any) -> str:
         (op("ReLU", inplace=True), "ReLU"),
         (op("Linear", 10, bias=False), "Linear(10)"),
         (op("BatchNorm2d", eps=0.001), "BatchNorm2d"),
-        (op("LeakyReLU", 0.2, inplace=True), "LeakyReLU(0.2)"),
+        (op("LeakyReLU", 0.2, inplace=True), "LeakyReLU(negative_slope=0.2)"),
     ],
 )
 def test_compact_operations_say_kernel_stride_padding_and_groups_first(full: Op, compact: str) -> None:
@@ -207,7 +207,7 @@ def test_the_examples_of_the_help_work(run: Run, tmp_path: Path, monkeypatch: py
         ("cnnstat analyze vgg16 --columns name,par", ["name,params", "name,params_share"]),
         ("cnnstat analyze vgg16 --sort macs_", ["macs_share"]),
         ("cnnstat analyze vgg16 --format mark", ["markdown"]),
-        ("cnnstat ops maxpool2", ["MaxPool2d"]),
+        ("cnnstat ops MaxPool2", ["MaxPool2d"]),
     ],
 )
 def test_shells_complete_layers_columns_dtypes_and_formats(line: str, wanted: list[str]) -> None:
