@@ -69,6 +69,14 @@ class NothingSaved:
         return NOTHING_SAVED
 
 
+class SavesInput:
+    """Mixin for ops whose backward pass reads their one input again."""
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input."""
+        return Saved(inputs=(0,))
+
+
 class Pointwise:
     """Mixin for ops whose output element depends on the input element at the same place only."""
 

@@ -80,9 +80,15 @@ class Example(NamedTuple):
 class Op:
     """One operation: a frozen dataclass whose fields are its arguments, under PyTorch's names.
 
+    A facet is one fact about an op, stated as a method or a class variable; all of them are documented here, and an op
+    adds a docstring of its own only for a formula, a rule or a source. (`cnnstat ops NAME` prints those of weights,
+    MACs, other FLOPs and what training keeps.) For `Linear(10)` on an input of 2×84:
+    `output` is ((2, 10),), `weights` {"weight": (10, 84), "bias": (10,)}, `buffers` {}, `macs` 2·10·84 = 1680,
+    `other_flops` {"bias": 20}, `saved` the input, and `window` the batch axis alone.
+
     Shapes always include the batch as axis 0. Facets that take `inputs` and `outputs` get the shapes of all input and
-    output tensors. Every facet is stated by the class or by one of its families; `register` refuses an op that leaves
-    one out, so a forgotten facet never reads as "free".
+    output tensors. Every facet is stated by the class or by one of its families (`ir/facets`); `register` refuses an op
+    that leaves one out, so a forgotten facet never reads as "free".
     """
 
     family: ClassVar[Family]
@@ -117,6 +123,10 @@ class Op:
     """
     operator: ClassVar[str] = ""
     """Python's operator for it (`+`); empty where there is none."""
+    takes_list: ClassVar[bool] = False
+    """Whether its PyTorch function takes all inputs as one list (`torch.cat`)."""
+    takes_two: ClassVar[bool] = False
+    """Whether its PyTorch function takes two inputs, so that more are joined from left to right (`torch.add`)."""
 
     def __post_init__(self) -> None:
         """Check and normalize every argument; raises OpError that names the argument."""
@@ -160,7 +170,11 @@ class Op:
     # Facets ----------------------------------------------------------------------------------------------------------
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the output shapes, or raise OpError that names the argument to change."""
+        """Return the output shapes, one for each result.
+
+        Every rule that inputs and arguments must keep is checked here, and here alone: the other facets are asked only
+        for inputs that passed. Raises OpError that names the argument to change, and what to.
+        """
         raise AssertionError(f"{self.kind} states no output")
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
@@ -169,11 +183,11 @@ class Op:
         return (own,) * count
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return the learnable tensors, named as PyTorch names them, with their shapes."""
+        """Return the learnable tensors with their shapes, under the names they have in the PyTorch module's state."""
         raise AssertionError(f"{self.kind} states no weights")
 
     def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return the tensors that are stored but not learnt."""
+        """Return the tensors that are stored but not learnt (running statistics), under their names in PyTorch."""
         raise AssertionError(f"{self.kind} states no buffers")
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
@@ -185,7 +199,10 @@ class Op:
         raise AssertionError(f"{self.kind} states no macs")
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return the floating-point operations of inference beyond 2 × MACs, by kind (`bias`, `activation`, …)."""
+        """Return the floating-point operations of inference beyond 2 × MACs, by kind (`bias`, `activation`, …).
+
+        Every elementary operation of an element counts 1, a comparison and a logarithm too.
+        """
         return {self.flop_part: value_of(self.flop_terms(inputs, outputs))}
 
     def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
@@ -197,11 +214,14 @@ class Op:
         return self.macs(inputs, outputs) + self.other_flops(inputs, outputs).get("bias", 0)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return for each input how the axes of output `index` read it."""
+        """Return for each input how the axes of output `index` read it: for each output axis, an input axis and a rule.
+
+        None stands for an output axis that belongs to no single input axis, such as the features of a linear layer.
+        """
         raise AssertionError(f"{self.kind} states no window")
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return what training keeps for the backward pass."""
+        """Return what training keeps for the backward pass: what PyTorch's autograd keeps, not what would suffice."""
         raise AssertionError(f"{self.kind} states no saved tensors")
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
@@ -228,8 +248,12 @@ class Op:
         return self.storage
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the keyword arguments that build the PyTorch module for these inputs."""
-        return {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        """Return the keyword arguments that build the PyTorch module for these inputs: `inferred` ones, and all fields.
+
+        An inferred argument is the number of channels or features of the input at the same place.
+        """
+        inferred = {name: shape[self.feature_axis] for name, shape in zip(self.inferred, inputs)}
+        return inferred | {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
 
     @property
     def is_torch_module(self) -> bool:
@@ -262,12 +286,18 @@ class Op:
         return None
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the arithmetic of output size and work, in symbols and numbers."""
+        """Return the arithmetic of output size, weights and work, in symbols and numbers, as `explain` prints it.
+
+        Tests compute every line's numbers and hold them against the facets.
+        """
         raise AssertionError(f"{self.kind} states no formulas")
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return example calls; the contract tests hold each of them against PyTorch."""
+        """Return example calls that cover the arguments; the contract tests hold each of them against PyTorch.
+
+        The first is the one that `ops` and error messages show.
+        """
         raise AssertionError(f"{cls.__name__} gives no examples")
 
 

@@ -159,3 +159,8 @@ def aligned_reads(shape: tuple[int, ...], output: tuple[int, ...]) -> Reads:
         return (None,) * len(output)
     pairs = enumerate(zip(shape, output[missing:]))
     return (*(None,) * missing, *((axis, IDENTITY) if size == made else None for axis, (size, made) in pairs))
+
+
+def reads_along(axis: int, rule: AxisRule, rank: int) -> Reads:
+    """Return the reads of an input of `rank` axes: `rule` along one axis and the identity along the others."""
+    return tuple((a, rule if a == axis else IDENTITY) for a in range(rank))

@@ -41,13 +41,11 @@ class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
         return Saved(inputs=(0,))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the operations, with the function and the steps of one element as a note."""
         note = f"{self.equation}: {', '.join(self.element_steps())}"
         return (Formula.of("activation FLOPs", self.flop_terms(inputs, outputs), note),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a feature map and a vector."""
         return Example(cls(), ((2, 6, 5, 4),)), Example(cls(), ((3, 7),))
 
 
@@ -66,7 +64,6 @@ class MayOverwrite(Activation):
 
     @property
     def storage(self) -> Storage:
-        """In place if asked for."""
         return Storage.IN_PLACE if self.inplace else Storage.FRESH
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -75,7 +72,6 @@ class MayOverwrite(Activation):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a feature map, a vector and an overwritten input."""
         overwriting: Any = cls
         return *super().examples(), Example(overwriting(inplace=True), ((2, 6, 5, 4),))
 
@@ -113,7 +109,6 @@ class BinaryStep(Activation):
         return NOTHING_SAVED
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return 1.0 if x >= 0 else 0.0
 
 
@@ -125,7 +120,6 @@ class _Logistic(KeepsOutput):
     steps = ("negate", "exp", "add", "divide")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return logistic(x)
 
 
@@ -157,7 +151,6 @@ class Tanh(KeepsOutput):
     steps = ("tanh",)
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return math.tanh(x)
 
 
@@ -179,7 +172,6 @@ class ScaledTanh(Activation):
         return Saved(extra=((numel(inputs[0]), None),))
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return self.amplitude * math.tanh(self.slope * x)
 
 
@@ -194,7 +186,6 @@ class Arctan(Activation):
     steps = ("atan",)
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return math.atan(x)
 
 
@@ -213,7 +204,6 @@ class Softsign(Activation):
         return Saved(inputs=(0,), extra=((numel(inputs[0]), None),))
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x / (1 + abs(x))
 
 
@@ -232,7 +222,6 @@ class LogSigmoid(Activation):
         return Saved(inputs=(0,), extra=((numel(inputs[0]), None),))
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return -softplus(-x)
 
 
@@ -247,7 +236,6 @@ class Hardsigmoid(OnlyInplace):
     steps = ("add", "compare", "compare", "divide")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return min(max(x + 3, 0.0), 6.0) / 6
 
 
@@ -266,11 +254,9 @@ class Hardtanh(MayOverwrite):
     inplace: bool = inplace_argument()
 
     def __post_init__(self) -> None:
-        """Check that the interval is not empty."""
         super().__post_init__()
         if self.min_val >= self.max_val:
             raise OpError(f"min_val={self.min_val} must be smaller than max_val={self.max_val}")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return min(max(x, self.min_val), self.max_val)

@@ -11,10 +11,10 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, integer, list_of, optional
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, product
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
 from cnnstat.ops.pool import NO_WEIGHTS, MaybeIndices
-from cnnstat.ops.spatial import AXIS_NAMES, Spatial, channels_and_space, spatial_reads
+from cnnstat.ops.spatial import AXIS_NAMES, Spatial, channels_and_space, spatial_ops, spatial_reads
 
 
 def taps_of_bins(size: int, bins: int) -> int:
@@ -43,7 +43,6 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
         return tuple(length if size is None else size for size, length in zip(wanted, space))
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return batch × channels × output_size."""
         batch, channels, space = channels_and_space(inputs[0], self.spatial, self.kind)
         return ((batch, channels, *self._sizes(space)),)
 
@@ -62,7 +61,6 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
         return math.prod(outputs[0][:2]) * math.prod(along)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return output size, how much the bins read, and the work."""
         bins = [(i, o, math.gcd(i, o)) for i, o in zip(inputs[0][2:], outputs[0][2:])]
         sizes = (
             Formula(f"output {name}", "output_size", f"{o}", o, f"{i} in {o} bins of up to {-(-(i + o - g) // o)}")
@@ -79,6 +77,18 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
             Formula("FLOPs", *flops, work),
         )
 
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        space = (12, 9, 7)[: cls.spatial]
+        return (
+            Example(cls(1), ((2, 6, *space),)),
+            Example(cls((4, 3, 7)[: cls.spatial]), ((1, 4, *space),)),
+            Example(cls(5), ((2, 3, *space),)),
+            Example(cls((2, None, 3)[: cls.spatial]), ((2, 3, *space),)),
+            Example(cls((None, 1, None)[: cls.spatial]), ((2, 3, *space),)),
+            Example(cls(8), ((1, 2, *(5, 7, 8)[: cls.spatial]),)),
+        )
+
 
 @dataclass(frozen=True, repr=False)
 class _AdaptiveAvgPool(_AdaptivePool):
@@ -93,11 +103,6 @@ class _AdaptiveAvgPool(_AdaptivePool):
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input; nothing where every axis becomes 1, which PyTorch computes as a mean."""
         return Saved() if set(outputs[0][2:]) == {1} else Saved(inputs=(0,))
-
-    @classmethod
-    def examples(cls) -> tuple[Example, ...]:
-        """Return one bin, bins that divide the input, that overlap, and more bins than pixels."""
-        return _examples(cls)
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,51 +121,15 @@ class _AdaptiveMaxPool(MaybeIndices, _AdaptivePool):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return one bin, bins that divide the input, that overlap, more than pixels, and indices."""
-        return (*_examples(cls), Example(cls(3, return_indices=True), ((1, 2, *(9, 8, 7)[: cls.spatial]),)))
+        return (*super().examples(), Example(cls(3, return_indices=True), ((1, 2, *(9, 8, 7)[: cls.spatial]),)))
 
 
-def _examples(cls: type[_AdaptiveAvgPool] | type[_AdaptiveMaxPool]) -> tuple[Example, ...]:
-    """Return one bin, bins that divide the input, bins that overlap, a kept axis, and more bins than pixels."""
-    space = (12, 9, 7)[: cls.spatial]
-    return (
-        Example(cls(1), ((2, 6, *space),)),
-        Example(cls((4, 3, 7)[: cls.spatial]), ((1, 4, *space),)),
-        Example(cls(5), ((2, 3, *space),)),
-        Example(cls((2, None, 3)[: cls.spatial]), ((2, 3, *space),)),
-        Example(cls((None, 1, None)[: cls.spatial]), ((2, 3, *space),)),
-        Example(cls(8), ((1, 2, *(5, 7, 8)[: cls.spatial]),)),
-    )
-
-
-@register
-class AdaptiveAvgPool1d(_AdaptiveAvgPool, spatial=1):
-    """Mean of each of output_size bins of a sequence; one operation a number read."""
-
-
-@register
-class AdaptiveAvgPool2d(_AdaptiveAvgPool, spatial=2):
-    """Mean of each of output_size bins of an image; one operation a number read."""
-
-
-@register
-class AdaptiveAvgPool3d(_AdaptiveAvgPool, spatial=3):
-    """Mean of each of output_size bins of a volume; one operation a number read."""
-
-
-@register
-class AdaptiveMaxPool1d(_AdaptiveMaxPool, spatial=1):
-    """Maximum of each of output_size bins of a sequence; K − 1 comparisons for a bin of K."""
-
-
-@register
-class AdaptiveMaxPool2d(_AdaptiveMaxPool, spatial=2):
-    """Maximum of each of output_size bins of an image; K − 1 comparisons for a bin of K."""
-
-
-@register
-class AdaptiveMaxPool3d(_AdaptiveMaxPool, spatial=3):
-    """Maximum of each of output_size bins of a volume; K − 1 comparisons for a bin of K."""
+AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveAvgPool3d = spatial_ops(
+    _AdaptiveAvgPool, "Mean of each of output_size bins of {field}; one operation a number read."
+)
+AdaptiveMaxPool1d, AdaptiveMaxPool2d, AdaptiveMaxPool3d = spatial_ops(
+    _AdaptiveMaxPool, "Maximum of each of output_size bins of {field}; K − 1 comparisons for a bin of K."
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -172,29 +141,24 @@ class _GlobalPool(Weightless, NoMacs, Op):
     short_name: ClassVar[str] = "pool"
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return batch × channels × 1 for every spatial axis."""
         (shape,) = inputs
         if len(shape) < 3:
-            sizes = "×".join(map(str, shape))
-            raise OpError(f"{self.kind} takes batch×channels×space, but its input is {sizes}; leave the layer out")
+            text = shape_text(shape)
+            raise OpError(f"{self.kind} takes batch×channels×space, but its input is {text}; leave the layer out")
         return ((*shape[:2], *(1,) * (len(shape) - 2)),)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return that the whole of every spatial axis is read."""
         return spatial_reads([WHOLE if size > 1 else IDENTITY for size in inputs[0][2:]], mixes_channels=False)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the spatial axes, which stay."""
         return {"dim": tuple(range(2, len(inputs[0]))), "keepdim": True}
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return how many positions become one, and the work."""
         positions = Formula.of("K", product(("positions", inputs[0][2:])))
         return positions, NO_WEIGHTS, Formula.of("FLOPs", self.flop_terms(inputs, outputs))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a sequence, an image, a volume, and a map of one pixel."""
         return tuple(Example(cls(), ((2, 6, *space),)) for space in ((9,), (7, 5), (4, 3, 5), (1, 1), (1, 4)))
 
 

@@ -82,7 +82,6 @@ class ScaledDotProductAttention(Weightless, Op):
         return Sizes(pairs, _joined(pairs, third), queries, keys, key_length, value_length)
 
     def _heads(self, inputs: Shapes) -> Shapes:
-        """Return the axes before the last two of query, key and value, with shared heads repeated."""
         first, *others = (shape[:-2] for shape in inputs[:3])
         if not self.enable_gqa:
             return first, *others
@@ -97,7 +96,6 @@ class ScaledDotProductAttention(Weightless, Op):
         return first, *((*own[:-1], first[-1]) for own in others)
 
     def _check_mask(self, masks: Shapes, scores: Shape) -> None:
-        """Raise OpError unless a mask fits the scores and is the only one."""
         for mask in masks:
             if self.is_causal:
                 raise OpError(
@@ -110,7 +108,6 @@ class ScaledDotProductAttention(Weightless, Op):
                 )
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return … × L × Eᵥ."""
         sizes = self.sizes(inputs)
         return ((*sizes.batch, sizes.queries, sizes.value_length),)
 
@@ -127,7 +124,6 @@ class ScaledDotProductAttention(Weightless, Op):
         return product(("scores", self.sizes(inputs).scores), ("operations", 1 + len(SOFTMAX) + len(inputs[3:])))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return that a position reads its own query and the whole of keys and values."""
         batch = outputs[0][:-2]
         query, key, value = (aligned_reads(own, batch) for own in (shape[:-2] for shape in inputs[:3]))
         rank_k, rank_v = len(inputs[1]), len(inputs[2])
@@ -174,14 +170,12 @@ class ScaledDotProductAttention(Weightless, Op):
         return Saved(inputs=(2,) if keeps_value else (), extra=tuple((count, None) for count in extra))
 
     def _is_fused(self, inputs: Shapes) -> bool:
-        """Return whether PyTorch's fused kernel takes these inputs."""
         query, key, value = inputs[:3]
         has_same_heads = key[:-2] == value[:-2] and (self.enable_gqa or query[:-2] == key[:-2])
         has_plain_shapes = len(query) == 4 and query[0] == key[0] and key[-1] == value[-1]
         return self.dropout_p == 0 and has_same_heads and has_plain_shapes and all(len(m) in (2, 4) for m in inputs[3:])
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return scores, multiply-accumulates and the work of the softmax."""
         sizes = self.sizes(inputs)
         note = f"scale, {', '.join(SOFTMAX)}{', mask' * len(inputs[3:])}"
         heads: tuple[Factor, ...] = (("N·H", sizes.pairs),) if sizes.pairs else ()
@@ -194,7 +188,6 @@ class ScaledDotProductAttention(Weightless, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return self- and cross-attention, a causal and a masked one, shared heads, and dropout."""
         query, key, value = (2, 6, 5, 8), (2, 6, 7, 8), (2, 6, 7, 4)
         return (
             Example(cls(), (query, query, query)),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, per_axis
-from cnnstat.ir.facets import Biased
+from cnnstat.ir.facets import Biased, SavesInput
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, register
 from cnnstat.ir.window import Reads, transposed
@@ -17,11 +17,12 @@ from cnnstat.ops.spatial import (
     AXIS_NAMES,
     AXIS_SYMBOLS,
     Slide,
-    Spatial,
+    Sliding,
     channels_and_space,
     kernel_letters,
     slide_formulas,
     slide_over,
+    spatial_ops,
     spatial_reads,
 )
 
@@ -34,30 +35,22 @@ def check_groups(groups: int, channels: int, which: str) -> None:
 
 
 @dataclass(frozen=True, repr=False)
-class _Convolution(Spatial, Biased, Op):
+class _Convolution(Sliding, Biased, Op):
     """What all convolutions share: weight and bias, and how many multiplications they take."""
 
     family: ClassVar[Family] = Family.CONVOLUTION
     counted_as_weighted: ClassVar[bool] = True
     inferred: ClassVar[tuple[str, ...]] = ("in_channels",)
+    mixes_channels: ClassVar[bool] = True
 
     out_channels: int = argument(integer(1), "number of filters, the channels of the output")
     kernel_size: int | tuple[int, ...] = argument(per_axis(1), "size of the filter, one number or one for each axis")
     stride: int | tuple[int, ...] = argument(per_axis(1), "step of the filter", 1)
 
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        """The filter's size along each axis."""
-        return axes(self.kernel_size, self.spatial, "kernel_size")
-
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return filters and kernel, from C_out × C_in/groups × kernel."""
         return {"out_channels": weights["weight"][0], "kernel_size": weights["weight"][2:]}
-
-    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the input channels."""
-        return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}
 
     def _check_groups(self, groups: int, channels: int) -> None:
         check_groups(groups, channels, "input")
@@ -65,7 +58,6 @@ class _Convolution(Spatial, Biased, Op):
             raise OpError(f"groups={groups} does not divide out_channels={self.out_channels}")
 
     def _filter(self, letter: str, channels: int, groups: int) -> Factor:
-        """Return one filter: its channels, those of one group, and its kernel."""
         if groups == 1:
             return f"{letter}·{kernel_letters(self.spatial)}", (channels, *self.kernel)
         per_group = Written(channels // groups, f"{channels}/{groups}")
@@ -117,7 +109,6 @@ class _Conv(_Convolution):
         return ((batch, self.out_channels, *slide_over(space, slides)),)
 
     def _check_padding(self, slides: tuple[Slide, ...], space: Shape) -> None:
-        """Raise OpError where there is less input than reflected or wrapped padding needs."""
         spare = 1 if self.padding_mode == "reflect" else 0
         for slide, length in zip(slides, space):
             if max(slide.before, slide.after) > length - spare:
@@ -134,10 +125,6 @@ class _Conv(_Convolution):
         """Return outputs × length of the dot product; taps that fall on padding count, as is the custom."""
         per_group = inputs[0][1] // self.groups
         return product(("outputs", outputs[0]), ("dot product", per_group * math.prod(self.kernel)))
-
-    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return kernel, stride, padding and dilation of each axis."""
-        return spatial_reads([slide.window for slide in self.slides], mixes_channels=True)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, or the padded copy of it that PyTorch makes where it cannot pad on the fly.
@@ -159,7 +146,6 @@ class _Conv(_Convolution):
         return saved if needs[0] or not saved.extra else Saved(extra=saved.extra)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return output size, weights, dot-product length and multiply-accumulates."""
         dot_product = self._filter("C_in", inputs[0][1], self.groups)
         return (
             *slide_formulas(inputs[0][2:], self.slides, outputs[0][2:]),
@@ -171,7 +157,6 @@ class _Conv(_Convolution):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return plain, strided, dilated, grouped, same-padded and reflected convolutions."""
         space = (13, 11, 9)[: cls.spatial]
         return (
             Example(cls(8, 3), ((1, 6, *space),)),
@@ -199,7 +184,7 @@ class Conv3d(_Conv, spatial=3):
 
 
 @dataclass(frozen=True, repr=False)
-class _ConvTranspose(_Convolution):
+class _ConvTranspose(SavesInput, _Convolution):
     """Transposed convolution: every input adds one scaled copy of the filter to the output."""
 
     short_name: ClassVar[str] = "upconv"
@@ -218,7 +203,6 @@ class _ConvTranspose(_Convolution):
         return {"out_channels": shape[1] * arguments.get("groups", 1), "kernel_size": shape[2:]}
 
     def _geometry(self) -> list[tuple[int, int, int, int, int]]:
-        """Return (kernel, stride, padding, dilation, output_padding) of each axis."""
         names = ("kernel_size", "stride", "padding", "dilation", "output_padding")
         return list(zip(*(axes(getattr(self, name), self.spatial, name) for name in names)))
 
@@ -244,15 +228,9 @@ class _ConvTranspose(_Convolution):
         return product(("inputs", inputs[0]), self._filter("C_out", self.out_channels, self.groups))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the transposed window of each axis."""
         return spatial_reads([transposed(k, s, p, d) for k, s, p, d, _ in self._geometry()], mixes_channels=True)
 
-    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return the input."""
-        return Saved(inputs=(0,))
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return output size, weights and multiply-accumulates."""
         names, symbols = AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial]
         axes = zip(names, symbols, inputs[0][2:], self._geometry(), outputs[0][2:])
         weights = product(("C_in", inputs[0][1]), self._filter("C_out", self.out_channels, self.groups))
@@ -273,7 +251,6 @@ class _ConvTranspose(_Convolution):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return plain, strided, overlapping, gapped and grouped transposed convolutions."""
         space = (7, 6, 5)[: cls.spatial]
         return (
             Example(cls(4, 2, stride=2), ((1, 8, *space),)),
@@ -283,16 +260,6 @@ class _ConvTranspose(_Convolution):
         )
 
 
-@register
-class ConvTranspose1d(_ConvTranspose, spatial=1):
-    """Transposed convolution over a sequence: batch × channels × length."""
-
-
-@register
-class ConvTranspose2d(_ConvTranspose, spatial=2):
-    """Transposed convolution over an image: batch × channels × height × width."""
-
-
-@register
-class ConvTranspose3d(_ConvTranspose, spatial=3):
-    """Transposed convolution over a volume: batch × channels × depth × height × width."""
+ConvTranspose1d, ConvTranspose2d, ConvTranspose3d = spatial_ops(
+    _ConvTranspose, "Transposed convolution over {field}: {layout}."
+)

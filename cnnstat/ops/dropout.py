@@ -34,12 +34,10 @@ class _Noise(NoArithmetic, Weightless, Pointwise, SameShape, Op):
 
     @property
     def storage(self) -> Storage:
-        """A view, as inference returns the input itself."""
         return Storage.VIEW
 
     @property
     def training_storage(self) -> Storage:
-        """A fresh tensor, unless nothing is ever dropped."""
         return Storage.FRESH if self.share else Storage.VIEW
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -47,7 +45,6 @@ class _Noise(NoArithmetic, Weightless, Pointwise, SameShape, Op):
         return Saved(extra=(self.noise(inputs[0]),)) if self.share else NOTHING_SAVED
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return that inference costs nothing, and the noise that training keeps."""
         free = Formula("FLOPs", "0", "0", 0, "inference passes the input through")
         elements = sum(count for count, _ in self.saved(inputs, outputs).extra)
         dtype = self.noise(inputs[0])[1] or "the model's dtype"
@@ -64,17 +61,17 @@ class _Noise(NoArithmetic, Weightless, Pointwise, SameShape, Op):
 class _Dropout(_Noise):
     """Noise that zeroes a share of the input and scales up the rest."""
 
+    example: ClassVar[Shape] = (2, 6, 5, 4)
+
     p: float = argument(number(0, 1), "probability of being zeroed", 0.5)
     inplace: bool = argument(FLAG, "whether training overwrites the input", False)
 
     @property
     def share(self) -> float:
-        """The probability of being zeroed."""
         return self.p
 
     @property
     def training_storage(self) -> Storage:
-        """In place if asked for."""
         return Storage.IN_PLACE if self.inplace and self.p else super().training_storage
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -83,9 +80,7 @@ class _Dropout(_Noise):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a feature map, an overwritten one, and dropping of nothing and of everything."""
-        shape = (2, 6, 5, 4)
-        return tuple(Example(op, (shape,)) for op in (cls(), cls(0.2, inplace=True), cls(0.0), cls(1)))
+        return tuple(Example(op, (cls.example,)) for op in (cls(), cls(0.2, inplace=True), cls(0.0), cls(1)))
 
 
 @register
@@ -107,13 +102,11 @@ class _FeatureDropout(_Dropout):
     """Dropout of whole channels."""
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         if len(inputs[0]) < 2:
             raise OpError(f"{self.kind} takes batch×channels×…; use Dropout, or reshape the input first")
         return inputs
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
-        """Return one number for each channel of each image."""
         return shape[0] * shape[1], None
 
 
@@ -123,19 +116,14 @@ class Dropout1d(_FeatureDropout):
 
     torch = "torch.nn.Dropout1d"
     calls = {"dropout1d": "input, p"}
+    example = (2, 6, 5)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         if len(inputs[0]) != 3:
             sizes = "×".join(map(str, inputs[0]))
             instead = "Dropout2d" if len(inputs[0]) > 3 else "Dropout"
             raise OpError(f"Dropout1d takes batch×channels×length, but its input is {sizes}; use {instead}")
         return inputs
-
-    @classmethod
-    def examples(cls) -> tuple[Example, ...]:
-        """Return a sequence, an overwritten one, and dropping of nothing and of everything."""
-        return tuple(Example(op, ((2, 6, 5),)) for op in (cls(), cls(0.2, inplace=True), cls(0.0), cls(1)))
 
 
 @register
@@ -155,20 +143,15 @@ class Dropout3d(_FeatureDropout):
 
     torch = "torch.nn.Dropout3d"
     calls = {"dropout3d": "input, p"}
+    example = (2, 6, 5, 4, 3)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         outputs = super().output(inputs)
         if len(inputs[0]) != 5:
             raise OpError(
                 "Dropout3d would take the batch for channels, as PyTorch does unless there are five axes; use Dropout2d"
             )
         return outputs
-
-    @classmethod
-    def examples(cls) -> tuple[Example, ...]:
-        """Return a volume, an overwritten one, and dropping of nothing and of everything."""
-        return tuple(Example(op, ((2, 6, 5, 4, 3),)) for op in (cls(), cls(0.2, inplace=True), cls(0.0), cls(1)))
 
 
 class _AlphaDropout(_Dropout):
@@ -188,7 +171,6 @@ class AlphaDropout(_AlphaDropout):
     calls = {"alpha_dropout": "input, p"}
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
-        """Return one number an element."""
         return numel(shape), None
 
 
@@ -212,14 +194,11 @@ class StochasticDepth(_Noise):
 
     @property
     def share(self) -> float:
-        """The probability that the branch is skipped."""
         return self.p
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
-        """Return one number an image, or a single one."""
         return (shape[0] if self.mode == "row" else 1), None
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return skipping by image, by batch, and never."""
         return tuple(Example(op, ((2, 6, 5, 4),)) for op in (cls(0.2), cls(0.2, "batch"), cls(0.0), cls(1, "row")))

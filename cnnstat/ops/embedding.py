@@ -38,11 +38,9 @@ class Embedding(NoBuffers, NoMacs, Op):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the sizes of the table."""
         return dict(zip(("num_embeddings", "embedding_dim"), weights["weight"]))
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape with embedding_dim as a further last axis."""
         rows = self.num_embeddings
         if self.padding_idx is not None and not -rows <= self.padding_idx < rows:
             raise OpError(f"padding_idx={self.padding_idx} is not in the table; use {-rows} to {rows - 1}, or null")
@@ -61,7 +59,6 @@ class Embedding(NoBuffers, NoMacs, Op):
         return product(("lookups", numel(inputs[0])), ("(3D + 2)", Written(3 * length + 2, f"(3·{length} + 2)")))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on every axis of the numbers; the vector's axis reads none."""
         return ((*((axis, IDENTITY) for axis in range(len(inputs[0]))), None),)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -69,7 +66,6 @@ class Embedding(NoBuffers, NoMacs, Op):
         return Saved(inputs=(0,))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the size of the table and of the result."""
         length: Factor = ("D", self.embedding_dim)
         scaling = Formula.of("FLOPs", self._scaling(inputs), "norm of each vector, compared with max_norm, and scaling")
         return (
@@ -80,7 +76,6 @@ class Embedding(NoBuffers, NoMacs, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return sentences, single numbers, and a table with bounded vectors."""
         return (
             Example(cls(100, 16), ((2, 9),)),
             Example(cls(10, 4, padding_idx=-1), ((3,),)),

@@ -1,4 +1,4 @@
-"""Ops that join branches element by element: addition, subtraction, multiplication, division, maximum, minimum."""
+"""Ops that join branches: element by element, or side by side along an axis they have or a new one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument
-from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
+from cnnstat.ir.facets import NoArithmetic, NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
-from cnnstat.ir.window import Reads, aligned_reads
+from cnnstat.ir.window import IDENTITY, Piece, Reads, aligned_reads, reads_along
+from cnnstat.ops.shape import AXIS, axis_index
+
+AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "channels", "length"), 4: ("batch", "channels", "height", "width")}
 
 
 def broadcast(first: Shape, second: Shape) -> Shape | None:
@@ -52,6 +55,7 @@ class _ElementWise(Weightless, NoMacs, Op):
 
     family: ClassVar[Family] = Family.ELEMENTWISE
     input_count: ClassVar[tuple[int, int | None]] = (2, None)
+    takes_two: ClassVar[bool] = True
     operation: ClassVar[str]
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -80,7 +84,6 @@ class _ElementWise(Weightless, NoMacs, Op):
         return tuple(aligned_reads(shape, outputs[0]) for shape in inputs)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return none: the inputs are all that PyTorch's functions take."""
         return {}
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
@@ -90,7 +93,6 @@ class _ElementWise(Weightless, NoMacs, Op):
         return reduce(lambda before, operand: f"{callee}({before}, {operand})", operands)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the number of operations."""
         partial = [numel(shape) for shape in self.partial_results(inputs)]
         if len(set(partial)) == 1:
             symbols, numbers = "(n − 1) · outputs", f"{len(partial)} · {partial[0]}"
@@ -100,7 +102,6 @@ class _ElementWise(Weightless, NoMacs, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return two equal maps, a gate on each side, other ranks, and where possible three maps."""
         image = (2, 6, 5, 4)
         two = (
             Example(cls(), (image, image)),
@@ -119,11 +120,9 @@ class _Arithmetic(_ElementWise):
 
     @property
     def storage(self) -> Storage:
-        """In place of the first input if asked for."""
         return Storage.IN_PLACE if self.inplace else Storage.FRESH
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the shape that all inputs broadcast to; in place it must be the first input's."""
         outputs = super().output(inputs)
         if self.inplace and outputs[0] != inputs[0]:
             first, result = without_batch(inputs[0], outputs[0])
@@ -131,14 +130,12 @@ class _Arithmetic(_ElementWise):
         return outputs
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return the same; in place, methods of the first input."""
         if not self.inplace:
             return super().torch_code(callee, operands, arguments)
         return operands[0] + "".join(f".{callee.removeprefix('torch.')}_({other})" for other in operands[1:])
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return those of all joins, and one in place."""
         return (*super().examples(), Example(cls(inplace=True), ((2, 6, 5, 4), (2, 6, 5, 4))))
 
 
@@ -230,3 +227,103 @@ class Minimum(_SavesFactors):
 
     torch = "torch.minimum"
     operation = "comparisons"
+
+
+@dataclass(frozen=True, repr=False)
+class _SideBySide(Weightless, NoArithmetic, NothingSaved, Op):
+    """What both share: every input is copied into its place of the output."""
+
+    family: ClassVar[Family] = Family.LAYOUT
+    input_count: ClassVar[tuple[int, int | None]] = (1, None)
+    takes_list: ClassVar[bool] = True
+
+    dim: int = argument(AXIS, "the axis along which the inputs follow one another", 1)
+
+    def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
+        inputs = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+        return super().torch_code(callee, (inputs,), arguments)
+
+
+@register
+class Concat(_SideBySide):
+    """Puts its inputs one behind another along an axis they have; DenseNet, Inception and U-Net join channels so."""
+
+    torch = "torch.cat"
+
+    def output(self, inputs: Shapes) -> Shapes:
+        """Return the sum of the sizes along the axis; all other sizes must agree."""
+        first, *others = inputs
+        axis = axis_index(self.dim, len(first))
+        for number, shape in enumerate(others, start=2):
+            if len(shape) != len(first) or _without(shape, axis) != _without(first, axis):
+                a, b = without_batch(first, shape)
+                raise OpError(f"branch 1 gives {a}, branch {number} gives {b}; {_remedy_along(first, shape, axis)}")
+        return ((*first[:axis], sum(shape[axis] for shape in inputs), *first[axis + 1 :]),)
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return the identity on all axes but that of the concatenation, where each input is one piece."""
+        axis = axis_index(self.dim, len(inputs[0]))
+        starts = accumulate((shape[axis] for shape in inputs[:-1]), initial=0)
+        return tuple(reads_along(axis, Piece(start), len(inputs[0])) for start in starts)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        axis = axis_index(self.dim, len(inputs[0]))
+        name = _axis_name(axis, len(inputs[0]))
+        numbers = " + ".join(str(shape[axis]) for shape in inputs)
+        return (Formula(f"output {name}", "Σ size of the inputs", numbers, outputs[0][axis]),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        return (
+            Example(cls(), ((2, 6, 5, 4), (2, 3, 5, 4), (2, 1, 5, 4))),
+            Example(cls(), ((2, 6, 5, 4),)),
+            Example(cls(-2), ((1, 3, 2, 4), (1, 3, 5, 4))),
+            Example(cls(1), ((2, 1, 8), (2, 16, 8))),
+        )
+
+
+@register
+class Stack(_SideBySide):
+    """Puts its inputs one behind another along a new axis."""
+
+    torch = "torch.stack"
+
+    def output(self, inputs: Shapes) -> Shapes:
+        first, *others = inputs
+        axis = axis_index(self.dim, len(first) + 1)
+        for number, shape in enumerate(others, start=2):
+            if shape != first:
+                a, b = without_batch(first, shape)
+                raise OpError(f"branch 1 gives {a}, branch {number} gives {b}; give them equal shapes, or use Concat")
+        return ((*first[:axis], len(inputs), *first[axis:]),)
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        new = axis_index(self.dim, len(outputs[0]))
+        reads = tuple(None if a == new else (a - (a > new), IDENTITY) for a in range(len(outputs[0])))
+        return (reads,) * len(inputs)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        return (Formula(f"output axis {self.dim}", "number of inputs", f"{len(inputs)}", len(inputs)),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        return (Example(cls(), ((2, 6, 5), (2, 6, 5))), Example(cls(-1), ((1, 4), (1, 4), (1, 4))))
+
+
+def _without(shape: Shape, axis: int) -> Shape:
+    return shape[:axis] + shape[axis + 1 :]
+
+
+def _axis_name(axis: int, rank: int) -> str:
+    return AXIS_NAMES[rank][axis] if rank in AXIS_NAMES else f"axis {axis}"
+
+
+def _remedy_along(first: Shape, shape: Shape, axis: int) -> str:
+    """Return what to change so that two branches fit side by side."""
+    if len(first) != len(shape):
+        return "give them equally many axes (Flatten, Reshape or Unsqueeze)"
+    differing = [a for a, (one, other) in enumerate(zip(first, shape)) if one != other and a != axis]
+    names = " and ".join(_axis_name(a, len(first)) for a in differing)
+    if min(differing) < 2:
+        return f"give them equal {names}, or concatenate along another axis than dim={axis}"
+    return f"give them equal {names}: equal stride and padding, or CropLike or ResizeLike on one of them"

@@ -11,7 +11,7 @@ from cnnstat.ir.argument import FLAG, any_of, argument, integer, list_of, number
 from cnnstat.ir.facets import NoMacs, SameShape, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
-from cnnstat.ir.window import IDENTITY, Reads, sliding
+from cnnstat.ir.window import Reads, reads_along, sliding
 from cnnstat.ops.norm import Normalization, learnt, scale_and_shift, without_default_bias
 
 SHAPE = any_of(integer(1), list_of(integer(1)))
@@ -34,11 +34,9 @@ class _ByLastAxes(Normalization):
 
     @property
     def sizes(self) -> Shape:
-        """The sizes of the normalized axes."""
         return (self.normalized_shape,) if isinstance(self.normalized_shape, int) else self.normalized_shape
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         (shape,) = inputs
         count = len(self.sizes)
         if shape[-count:] == self.sizes:
@@ -51,11 +49,9 @@ class _ByLastAxes(Normalization):
         )
 
     def statistics(self, shape: Shape) -> int:
-        """Return one statistic for each position of the other axes."""
         return numel(shape) // numel(self.sizes)
 
     def normalized_axes(self, shape: Shape) -> tuple[int, ...]:
-        """Return the last axes."""
         return tuple(range(len(shape) - len(self.sizes), len(shape)))
 
 
@@ -73,7 +69,6 @@ class LayerNorm(_ByLastAxes):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is learnt, and the shape as one number where it is one."""
         return {**_shape_of(arguments), **learnt("elementwise_affine", weights)}
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
@@ -82,7 +77,6 @@ class LayerNorm(_ByLastAxes):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return tokens, feature maps with their channels last, and whole feature maps."""
         return (
             Example(cls(8), ((2, 5, 8),)),
             Example(cls((4,), 1e-6), ((2, 6, 5, 4),)),
@@ -111,7 +105,6 @@ class RMSNorm(_ByLastAxes):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return whether a scale is learnt, and the shape as one number where it is one."""
         return {**_shape_of(arguments), "elementwise_affine": "weight" in weights}
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
@@ -130,7 +123,6 @@ class RMSNorm(_ByLastAxes):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return tokens, whole feature maps, and a norm that learns nothing."""
         return (
             Example(cls(8), ((2, 5, 8),)),
             Example(cls((6, 5, 4), 1e-6), ((2, 6, 5, 4),)),
@@ -154,11 +146,9 @@ class GroupNorm(Normalization):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is learnt."""
         return learnt("affine", weights)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         (shape,) = inputs
         sizes = "×".join(map(str, shape))
         if len(shape) < 2:
@@ -181,11 +171,9 @@ class GroupNorm(Normalization):
         return f"use {below}" + (f" or {above}" if above else "")
 
     def statistics(self, shape: Shape) -> int:
-        """Return one statistic for each group of each image."""
         return shape[0] * self.num_groups
 
     def normalized_axes(self, shape: Shape) -> tuple[int, ...]:
-        """Return channels and space."""
         return tuple(range(1, len(shape)))
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
@@ -193,12 +181,10 @@ class GroupNorm(Normalization):
         return scale_and_shift((inputs[0][1],), self.affine, self.bias)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the channels."""
-        return without_default_bias({"num_channels": inputs[0][1], **super().torch_arguments(inputs)})
+        return without_default_bias(super().torch_arguments(inputs))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return groups, one group, as many groups as channels, and vectors."""
         return (
             Example(cls(3), ((2, 6, 5, 4),)),
             Example(cls(1, 1e-6, False), ((2, 6, 5),)),
@@ -227,7 +213,6 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
     k: float = argument(number(), "added to the weighted mean square", 1.0)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         if len(inputs[0]) < 3:
             sizes = "×".join(map(str, inputs[0]))
             raise OpError(
@@ -244,9 +229,8 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
         return product(("(size + 6)", Written(self.size + 6, f"({self.size} + 6)")), ("outputs", outputs[0]))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return `size` neighbours on the channel axis and the identity in space."""
         neighbours = sliding(self.size, padding=self.size // 2)
-        return (tuple((axis, neighbours if axis == 1 else IDENTITY) for axis in range(len(inputs[0]))),)
+        return (reads_along(1, neighbours, len(inputs[0])),)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input, its padded squares, the base of the power, and the power."""
@@ -255,13 +239,11 @@ class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
         return Saved(inputs=(0,), extra=((elements + padding, None), (elements, None), (elements, None)))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the operations."""
         note = "square, size − 1 additions, multiply, add k, power (3), divide"
         return (Formula.of("normalization FLOPs", self.flop_terms(inputs, outputs), note),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return odd and even neighbourhoods of images, and of a sequence."""
         return (
             Example(cls(5, 5e-4, 0.75, 2.0), ((2, 6, 5, 4),)),
             Example(cls(2), ((1, 6, 5),)),

@@ -10,17 +10,18 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, per_axis
-from cnnstat.ir.facets import Biased, NoBuffers, NoMacs
+from cnnstat.ir.facets import Biased, SavesInput
 from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import Reads
 from cnnstat.ops.linear import leading
+from cnnstat.ops.pool import Pool
 from cnnstat.ops.spatial import (
     Slide,
+    Sliding,
     channels_and_space,
     slide_formulas,
     slide_over,
-    spatial_reads,
     stride_argument,
     window_argument,
 )
@@ -35,35 +36,20 @@ LENET5_TABLE = (
 
 @register
 @dataclass(frozen=True, repr=False)
-class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
+class TrainableSubsampling2d(Pool):
     """Sum of each window × one learnt coefficient a map + one learnt bias a map: S2 and S4 of LeNet-5.
 
     A window of K numbers takes K − 1 additions and one multiplication, and one addition for the bias.
     """
 
-    family = Family.POOLING
+    spatial = 2
     torch = ""
     inferred = ("in_channels",)
     short_name = "subsampling"
+    ceil_mode = False
 
     kernel_size: int | tuple[int, ...] = window_argument()
     stride: int | tuple[int, ...] | None = stride_argument()
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        """The window's size along each axis."""
-        return axes(self.kernel_size, 2, "kernel_size")
-
-    @property
-    def slides(self) -> tuple[Slide, ...]:
-        """The sliding window along each axis; without a stride, windows lie side by side."""
-        stride = self.kernel_size if self.stride is None else self.stride
-        return tuple(map(Slide, self.kernel, axes(stride, 2, "stride")))
-
-    def output(self, inputs: Shapes) -> Shapes:
-        """Return batch × channels × sizes by ⌊(W − K) / S⌋ + 1."""
-        batch, channels, space = channels_and_space(inputs[0], 2, self.kind)
-        return ((batch, channels, *slide_over(space, self.slides)),)
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return one coefficient and one bias for each map."""
@@ -77,10 +63,6 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
         """Return outputs × (K + 1): each output reads its window and its bias."""
         return numel(outputs[0]) * (math.prod(self.kernel) + 1)
 
-    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return kernel and stride of each axis."""
-        return spatial_reads([slide.window for slide in self.slides], mixes_channels=False)
-
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input and the sums, which the gradient of the coefficients multiplies."""
         return Saved(inputs=(0,), extra=((numel(outputs[0]), None),))
@@ -90,12 +72,7 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
         saved = self.saved(inputs, outputs)
         return Saved(inputs=saved.inputs * needs[0], extra=saved.extra * learns)
 
-    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the number of maps."""
-        return {"in_channels": inputs[0][1], **super().torch_arguments(inputs)}
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return output size, weights and connections."""
         maps, count = inputs[0][1], numel(outputs[0])
         kernel = "·".join(map(str, self.kernel))
         connections = self.connections(inputs, outputs)
@@ -109,7 +86,6 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return S2 and S4 of LeNet-5, and overlapping windows."""
         return (
             Example(cls(2), ((1, 6, 28, 28),)),
             Example(cls(2), ((1, 16, 10, 10),)),
@@ -119,13 +95,15 @@ class TrainableSubsampling2d(NoBuffers, NoMacs, Op):
 
 @register
 @dataclass(frozen=True, repr=False)
-class ConnectionTableConv2d(Biased, Op):
+class ConnectionTableConv2d(Sliding, Biased, SavesInput, Op):
     """Convolution in which each output map reads input maps of its own choice: C3 of LeNet-5.
 
     There is one kernel for each pair of maps that the table connects, in the table's order.
     """
 
     family = Family.CONVOLUTION
+    spatial = 2
+    mixes_channels = True
     torch = ""
     inferred = ("in_channels",)
     counted_as_weighted = True
@@ -143,22 +121,14 @@ class ConnectionTableConv2d(Biased, Op):
 
     @property
     def rows(self) -> tuple[tuple[int, ...], ...]:
-        """For each output map the input maps it reads."""
         return LENET5_TABLE if isinstance(self.table, str) else self.table
 
     @property
     def pairs(self) -> int:
-        """Number of pairs of maps that are connected."""
         return sum(map(len, self.rows))
 
     @property
-    def kernel(self) -> tuple[int, ...]:
-        """The filter's size along each axis."""
-        return axes(self.kernel_size, 2, "kernel_size")
-
-    @property
     def slides(self) -> tuple[Slide, ...]:
-        """The sliding window along each axis."""
         strides, paddings = axes(self.stride, 2, "stride"), axes(self.padding, 2, "padding")
         return tuple(Slide(k, s, p, p) for k, s, p in zip(self.kernel, strides, paddings))
 
@@ -169,7 +139,6 @@ class ConnectionTableConv2d(Biased, Op):
         return ((batch, self.out_channels, *slide_over(space, self.slides)),)
 
     def _check_table(self, channels: int) -> None:
-        """Raise OpError unless the table connects existing maps, each pair once."""
         if len(self.rows) != self.out_channels:
             rows = len(self.rows)
             raise OpError(
@@ -194,21 +163,11 @@ class ConnectionTableConv2d(Biased, Op):
         batch, _, *sizes = outputs[0]
         return product(("positions", (batch, *sizes)), ("pairs", self.pairs), ("K_H·K_W", self.kernel))
 
-    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return kernel, stride and padding of each axis."""
-        return spatial_reads([slide.window for slide in self.slides], mixes_channels=True)
-
-    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return the input."""
-        return Saved(inputs=(0,))
-
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the input maps; the table says how many output maps there are."""
-        written = {"in_channels": inputs[0][1], **super().torch_arguments(inputs), "table": self.rows}
+        written = {**super().torch_arguments(inputs), "table": self.rows}
         return {name: value for name, value in written.items() if name != "out_channels"}
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return output size, weights, multiply-accumulates and connections."""
         c_out = self.out_channels
         macs, count = self.macs(inputs, outputs), numel(outputs[0])
         connections = Formula("connections", "MACs + outputs", f"{macs} + {count}", macs + count, "the bias is one too")
@@ -223,7 +182,6 @@ class ConnectionTableConv2d(Biased, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return C3 of LeNet-5, and a small table with stride and padding."""
         return (
             Example(cls(16, 5, "lenet5"), ((1, 6, 14, 14),)),
             Example(cls(3, (3, 2), ((0, 1), (2,), (0, 2)), stride=2, padding=1, bias=False), ((2, 3, 9, 8),)),
@@ -250,7 +208,6 @@ class EuclideanRBF(Op):
     trainable: bool = argument(FLAG, "whether the centres are learnt", False)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape with out_features as the last axis."""
         (shape,) = inputs
         if len(shape) < 2:
             raise OpError(f"EuclideanRBF takes batch×features, but its input is {shape_text(shape)}; reshape it first")
@@ -261,7 +218,6 @@ class EuclideanRBF(Op):
         return {"weight": (self.out_features, inputs[0][-1])} if self.trainable else {}
 
     def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return the centres if they are not learnt."""
         return {} if self.trainable else {"weight": (self.out_features, inputs[0][-1])}
 
     def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
@@ -273,19 +229,13 @@ class EuclideanRBF(Op):
         return {"element-wise": numel(outputs[0]) * inputs[0][-1]}
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on all axes but the last, which every output reads as a whole."""
         return (leading(inputs[0]),)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the differences, one a connection, whose double is the gradient."""
         return Saved(extra=((numel(outputs[0]) * inputs[0][-1], None),))
 
-    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the input features."""
-        return {"in_features": inputs[0][-1], **super().torch_arguments(inputs)}
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return centres, connections and multiply-accumulates."""
         connections = self.mac_terms(inputs, outputs)
         centres = product(("F_out", self.out_features), ("F_in", inputs[0][-1]))
         return (
@@ -298,5 +248,4 @@ class EuclideanRBF(Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return LeNet-5's digits, and learnt centres."""
         return Example(cls(10), ((1, 84),)), Example(cls(4, trainable=True), ((2, 7, 5),))

@@ -10,19 +10,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer
 from cnnstat.ir.facets import Biased
 from cnnstat.ir.formula import Factor, Formula, Terms, product
-from cnnstat.ir.op import (
-    NOTHING_SAVED,
-    Example,
-    Family,
-    Linearity,
-    Op,
-    Saved,
-    Shape,
-    Shapes,
-    numel,
-    register,
-    shape_text,
-)
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Reads
 
 
@@ -45,7 +33,6 @@ class _FullyConnected(Biased, Op):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the outputs, which are the rows of the weight."""
         return {"out_features": weights["weight"][0]}
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
@@ -53,7 +40,6 @@ class _FullyConnected(Biased, Op):
         return super().other_flops(inputs, outputs)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on all axes but the last, which every output reads as a whole."""
         return tuple(map(leading, inputs))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -75,7 +61,6 @@ class Linear(_FullyConnected):
         return Linearity.DENSE
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape with out_features as the last axis."""
         (shape,) = inputs
         if len(shape) < 2:
             raise OpError(f"Linear takes batch×features, but its input has one axis of {shape[0]}; reshape it first")
@@ -83,7 +68,7 @@ class Linear(_FullyConnected):
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return the input if the weight is learnt; frozen, only the weight is needed."""
-        return self.saved(inputs, outputs) if learns else NOTHING_SAVED
+        return self.saved(inputs, outputs) if learns else Saved()
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return F_out × F_in, and the bias."""
@@ -96,12 +81,7 @@ class Linear(_FullyConnected):
     def _weight_factors(self, inputs: Shapes) -> tuple[Factor, Factor]:
         return ("F_out", self.out_features), ("F_in", inputs[0][-1])
 
-    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the input features."""
-        return {"in_features": inputs[0][-1], **super().torch_arguments(inputs)}
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return weights and multiply-accumulates."""
         return (
             Formula.of("weights", product(*self._weight_factors(inputs))),
             *self._bias_formula("F_out", self.out_features),
@@ -110,7 +90,6 @@ class Linear(_FullyConnected):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a classifier, one without bias, and maps at every token and every pixel."""
         return (
             Example(cls(10), ((2, 84),)),
             Example(cls(5, bias=False), ((3, 7),)),
@@ -133,7 +112,6 @@ class Bilinear(_FullyConnected):
     short_name = ""
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the inputs' common axes and out_features."""
         first, second = inputs
         if len(first) < 2 or first[:-1] != second[:-1]:
             raise OpError(
@@ -162,13 +140,7 @@ class Bilinear(_FullyConnected):
         """Return each input if the weight is learnt, or the other input needs a gradient."""
         return Saved(inputs=tuple(i for i, other in ((0, needs[1]), (1, needs[0])) if learns or other))
 
-    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the features of both inputs."""
-        features = {"in1_features": inputs[0][-1], "in2_features": inputs[1][-1]}
-        return {**features, **super().torch_arguments(inputs)}
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return weights, products and multiply-accumulates."""
         pairs: Factor = ("F₁·F₂", (inputs[0][-1], inputs[1][-1]))
         return (
             Formula.of("weights", product(("F_out", self.out_features), pairs)),
@@ -179,5 +151,4 @@ class Bilinear(_FullyConnected):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return two vectors, and two sequences without bias."""
         return Example(cls(5), ((3, 4), (3, 6))), Example(cls(2, bias=False), ((2, 7, 4), (2, 7, 3)))

@@ -35,14 +35,12 @@ class MatMul(Weightless, Op):
     input_count = (2, 2)
 
     def _matrices(self, inputs: Shapes) -> tuple[Shape, Shape]:
-        """Return both shapes with at least two axes."""
         first, second = inputs
         if not first or not second:
             raise OpError("MatMul multiplies matrices, but gets a single number; use Multiply")
         return (1, *first) if len(first) == 1 else first, (*second, 1) if len(second) == 1 else second
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the broadcast batch axes, M and N."""
         (*left, m, k), (*right, other, n) = self._matrices(inputs)
         if k != other:
             raise OpError(
@@ -68,11 +66,9 @@ class MatMul(Weightless, Op):
         return {}
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return the product of all operands."""
         return " @ ".join(operands)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on batch axes, on rows of the first and on columns of the second input."""
         (*left, _, _), (*right, _, _) = self._matrices(inputs)
         has_rows, has_columns = len(inputs[0]) > 1, len(inputs[1]) > 1
         batch = outputs[0][: len(outputs[0]) - has_rows - has_columns]
@@ -116,12 +112,10 @@ class MatMul(Weightless, Op):
         return self._kept(inputs, needs[::-1])
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the multiply-accumulates."""
         return (Formula.of("MACs", self.mac_terms(inputs, outputs), "K is the length of a dot product"),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return attention scores, repeated and single matrices on either side, and vectors."""
         pairs = (
             ((2, 3, 5, 8), (2, 3, 8, 7)),
             ((2, 5, 4), (4, 6)),

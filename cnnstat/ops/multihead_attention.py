@@ -67,7 +67,6 @@ class MultiheadAttention(NoBuffers, Op):
     )
 
     def _ordered(self, shape: Shape) -> Shape:
-        """Return a shape as batch, positions, features; raises OpError if it has another number of axes."""
         if len(shape) not in (2, 3):
             raise OpError(f"takes batch×positions×features, but its input is {shape_text(shape)}; reshape it first")
         if len(shape) == 2:
@@ -162,7 +161,6 @@ class MultiheadAttention(NoBuffers, Op):
         return ((reads(rules[0])), *(keys, reads(NOTHING, NOTHING))[: len(inputs) - 1])
 
     def _window_of_one(self, inputs: Shapes, index: int) -> tuple[Reads, ...]:
-        """Return the same for one sequence without a batch."""
         rules = _RULES[len(inputs)]
         if index == 0:
             return tuple(((0, rule), None) for rule in rules)
@@ -210,15 +208,13 @@ class MultiheadAttention(NoBuffers, Op):
         return n * e * (queries + keys) + unscaled_keys + scaled_keys
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the features; need_weights is an argument of the call, not of the module."""
         sizes = self.sizes(inputs)
         others = {"kdim": sizes.key_features, "vdim": sizes.value_features}
-        fields = {"embed_dim": sizes.features, **super().torch_arguments(inputs), **others}
+        fields = {**super().torch_arguments(inputs), **others}
         left_out = {"need_weights", *(name for name, size in others.items() if size == sizes.features)}
         return {name: value for name, value in fields.items() if name not in left_out}
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return a call with query, key and value."""
         return f"{callee}({', '.join(_roles(operands))}, need_weights={self.need_weights})"
 
     def torch_results(self, count: int) -> str:
@@ -226,7 +222,6 @@ class MultiheadAttention(NoBuffers, Op):
         return "{0}, {1}" if count > 1 else "{0}, _"
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return weights, projections, scores and multiply-accumulates."""
         n, queries, _, scored, e, key_features, value_features = self.sizes(inputs)
         into, products, out = self._products(inputs)
         rows = Written(2 * e + key_features + value_features, f"({e} + {key_features} + {value_features} + {e})")
@@ -250,7 +245,6 @@ class MultiheadAttention(NoBuffers, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return self- and cross-attention, other key features, appended keys, weights, and positions first."""
         query, memory = (2, 5, 12), (2, 7, 12)
         return (
             Example(cls(3), (query,)),

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
-from cnnstat.ir.facets import NoMacs, SameShape
+from cnnstat.ir.facets import NoBuffers, NoMacs, SameShape
 from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, STATISTIC, Reads
-from cnnstat.ops.spatial import Spatial, channels_and_space
+from cnnstat.ops.spatial import Spatial, channels_and_space, spatial_ops
 
 
 @dataclass(frozen=True, repr=False)
-class Normalization(NoMacs, SameShape, Op):
+class Normalization(NoBuffers, NoMacs, SameShape, Op):
     """Subtracts a mean, divides by a deviation, then scales and shifts by what was learnt.
 
     With the input's own statistics the work is one operation for each of `element_steps`, the weight and the bias an
@@ -48,12 +48,7 @@ class Normalization(NoMacs, SameShape, Op):
 
     @property
     def linearity(self) -> Linearity:
-        """Affine where the statistics are fixed."""
         return Linearity.AFFINE if self.is_fixed else Linearity.NONE
-
-    def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return no tensors."""
-        return {}
 
     def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return 2 an element (one scale, one shift, whatever is learnt) with fixed statistics.
@@ -69,7 +64,6 @@ class Normalization(NoMacs, SameShape, Op):
         )
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity, with statistics of the axes that they cover where they are not fixed."""
         (shape,) = inputs
         covered = () if self.is_fixed else self.normalized_axes(shape)
         return (tuple((axis, STATISTIC if axis in covered else IDENTITY) for axis in range(len(shape))),)
@@ -79,7 +73,6 @@ class Normalization(NoMacs, SameShape, Op):
         return Saved(inputs=(0,), extra=((self.statistic_numbers * self.statistics(inputs[0]), None),))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return weights, buffers, statistics and operations."""
         terms = self.flop_terms(inputs, outputs)
         stored = tuple(self._stored(kind, named) for kind, named in self._tensors(inputs) if named)
         if self.is_fixed:
@@ -100,7 +93,6 @@ class Normalization(NoMacs, SameShape, Op):
 
     @staticmethod
     def _stored(kind: str, tensors: Mapping[str, Shape]) -> Formula:
-        """Return the number of stored values: the sum over tensors."""
         sizes = [numel(shape) for shape in tensors.values()]
         return Formula(kind, " + ".join(tensors), " + ".join(map(str, sizes)), sum(sizes))
 
@@ -145,16 +137,13 @@ class _ByChannel(Spatial, Normalization):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what is learnt, and whether there are running statistics."""
         return {**learnt("affine", weights), "track_running_stats": {"running_mean", "running_var"} <= weights.keys()}
 
     @property
     def is_fixed(self) -> bool:
-        """Whether inference uses the running statistics."""
         return self.track_running_stats
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         (shape,) = inputs
         channels_and_space(shape, self.spatial, self.kind)
         if not self.is_fixed and numel(shape) == self.statistics(shape):
@@ -176,12 +165,10 @@ class _ByChannel(Spatial, Normalization):
         return {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the channels."""
-        return without_default_bias({"num_features": inputs[0][1], **super().torch_arguments(inputs)})
+        return without_default_bias(super().torch_arguments(inputs))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return the norm with and without learnt values and running statistics."""
         shape = (2, 6, *(5, 4, 3)[: cls.spatial])
         return (
             Example(cls(), (shape,)),
@@ -195,7 +182,6 @@ class _BatchNorm(_ByChannel):
     """Normalization of a channel over batch and space, in inference by running statistics."""
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         if len(inputs[0]) == 2 and self.spatial > 1:
             raise OpError(
                 f"{self.kind} takes feature maps, but its input is {'×'.join(map(str, inputs[0]))}; use BatchNorm1d"
@@ -203,11 +189,9 @@ class _BatchNorm(_ByChannel):
         return super().output(inputs)
 
     def statistics(self, shape: Shape) -> int:
-        """Return one statistic a channel."""
         return shape[1]
 
     def normalized_axes(self, shape: Shape) -> tuple[int, ...]:
-        """Return batch and space."""
         return 0, *range(2, len(shape))
 
 
@@ -216,25 +200,18 @@ class BatchNorm1d(_BatchNorm, spatial=1):
     """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of batch × channels, with or without a length."""
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         (shape,) = inputs
         super().output((shape if len(shape) != 2 else (*shape, 1),))
         return inputs
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return sequences and vectors."""
         return *super().examples(), Example(cls(), ((3, 7),)), Example(cls(track_running_stats=False), ((3, 7),))
 
 
-@register
-class BatchNorm2d(_BatchNorm, spatial=2):
-    """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of batch × channels × height × width."""
-
-
-@register
-class BatchNorm3d(_BatchNorm, spatial=3):
-    """Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of batch × channels × depth × height × width."""
+BatchNorm2d, BatchNorm3d = spatial_ops(
+    _BatchNorm, "Batch norm (Ioffe & Szegedy 2015, arXiv:1502.03167) of {layout}.", (2, 3)
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -247,11 +224,9 @@ class _InstanceNorm(_ByChannel):
     )
 
     def statistics(self, shape: Shape) -> int:
-        """Return one statistic for each channel of each image."""
         return shape[0] * shape[1]
 
     def normalized_axes(self, shape: Shape) -> tuple[int, ...]:
-        """Return space."""
         return tuple(range(2, len(shape)))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -260,16 +235,6 @@ class _InstanceNorm(_ByChannel):
         return Saved(inputs=(0,), extra=((repeated * self.statistics(inputs[0]), None),))
 
 
-@register
-class InstanceNorm1d(_InstanceNorm, spatial=1):
-    """Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of batch × channels × length."""
-
-
-@register
-class InstanceNorm2d(_InstanceNorm, spatial=2):
-    """Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of batch × channels × height × width."""
-
-
-@register
-class InstanceNorm3d(_InstanceNorm, spatial=3):
-    """Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of batch × channels × depth × height × width."""
+InstanceNorm1d, InstanceNorm2d, InstanceNorm3d = spatial_ops(
+    _InstanceNorm, "Instance norm (Ulyanov et al. 2016, arXiv:1607.08022) of {layout}."
+)

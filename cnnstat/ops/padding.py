@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import any_of, argument, integer, list_of, number
-from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
+from cnnstat.ir.facets import NoArithmetic, NothingSaved, SavesInput, Weightless
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, register
+from cnnstat.ir.op import Example, Family, Op, Shapes
 from cnnstat.ir.window import Reads, sliding
-from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, Spatial, channels_and_space, spatial_reads
+from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, Spatial, channels_and_space, spatial_ops, spatial_reads
 
 
 @dataclass(frozen=True, repr=False)
@@ -56,7 +56,6 @@ class _Padding(Spatial, Weightless, NoArithmetic, Op):
         return spatial_reads([sliding(1, padding=before) for before, _ in self.sides], mixes_channels=False)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the sums of input and padding."""
         lines = zip(AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial], inputs[0][2:], self.sides, outputs[0][2:])
         return tuple(
             Formula(f"output {name}", f"{symbol} + P₁ + P₂", f"{length}{_signed(before)}{_signed(after)}", size)
@@ -65,7 +64,6 @@ class _Padding(Spatial, Weightless, NoArithmetic, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return equal padding, padding that differs from side to side, and negative padding."""
         space = (5, 6, 7)[-cls.spatial :]
         sides = (1, 2, 0, 3, 2, 1)[: 2 * cls.spatial]
         cut = (-1, 1, 0, -2, 1, 1)[: 2 * cls.spatial]
@@ -89,27 +87,18 @@ class _ConstantPad(NothingSaved, _Padding):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return the examples of all paddings with a value."""
         space = (5, 6, 7)[-cls.spatial :]
         sides = (1, -2, 0, 3, 2, 1)[: 2 * cls.spatial]
         return (Example(cls(2, 0.5), ((2, 3, *space),)), Example(cls(sides, -1), ((1, 2, *space),)))
 
 
-class _SavesInput(_Padding):
-    """Padding whose backward pass looks at its input again."""
-
-    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return the input."""
-        return Saved(inputs=(0,))
-
-
-class _ReflectionPad(_SavesInput):
+class _ReflectionPad(SavesInput, _Padding):
     """Padding with the mirror image, the border pixel not repeated."""
 
     spare: ClassVar[int | None] = 1
 
 
-class _ReplicationPad(_SavesInput):
+class _ReplicationPad(SavesInput, _Padding):
     """Padding with the border pixel."""
 
 
@@ -119,76 +108,14 @@ class _CircularPad(NothingSaved, _Padding):
     spare: ClassVar[int | None] = 0
 
 
-@register
-class ZeroPad1d(_ZeroPad, spatial=1):
-    """Pads a sequence with zeros."""
-
-
-@register
-class ZeroPad2d(_ZeroPad, spatial=2):
-    """Pads an image with zeros."""
-
-
-@register
-class ZeroPad3d(_ZeroPad, spatial=3):
-    """Pads a volume with zeros."""
-
-
-@register
-class ConstantPad1d(_ConstantPad, spatial=1):
-    """Pads a sequence with one value."""
-
-
-@register
-class ConstantPad2d(_ConstantPad, spatial=2):
-    """Pads an image with one value."""
-
-
-@register
-class ConstantPad3d(_ConstantPad, spatial=3):
-    """Pads a volume with one value."""
-
-
-@register
-class ReflectionPad1d(_ReflectionPad, spatial=1):
-    """Pads a sequence with its mirror image; the border itself is not repeated."""
-
-
-@register
-class ReflectionPad2d(_ReflectionPad, spatial=2):
-    """Pads an image with its mirror image; the border itself is not repeated."""
-
-
-@register
-class ReflectionPad3d(_ReflectionPad, spatial=3):
-    """Pads a volume with its mirror image; the border itself is not repeated."""
-
-
-@register
-class ReplicationPad1d(_ReplicationPad, spatial=1):
-    """Pads a sequence with its border pixel."""
-
-
-@register
-class ReplicationPad2d(_ReplicationPad, spatial=2):
-    """Pads an image with its border pixel."""
-
-
-@register
-class ReplicationPad3d(_ReplicationPad, spatial=3):
-    """Pads a volume with its border pixel."""
-
-
-@register
-class CircularPad1d(_CircularPad, spatial=1):
-    """Pads a sequence with the pixels of its other side."""
-
-
-@register
-class CircularPad2d(_CircularPad, spatial=2):
-    """Pads an image with the pixels of its other side."""
-
-
-@register
-class CircularPad3d(_CircularPad, spatial=3):
-    """Pads a volume with the pixels of its other side."""
+ZeroPad1d, ZeroPad2d, ZeroPad3d = spatial_ops(_ZeroPad, "Pads {field} with zeros.")
+ConstantPad1d, ConstantPad2d, ConstantPad3d = spatial_ops(_ConstantPad, "Pads {field} with one value.")
+ReflectionPad1d, ReflectionPad2d, ReflectionPad3d = spatial_ops(
+    _ReflectionPad, "Pads {field} with its mirror image; the border itself is not repeated."
+)
+ReplicationPad1d, ReplicationPad2d, ReplicationPad3d = spatial_ops(
+    _ReplicationPad, "Pads {field} with its border pixel."
+)
+CircularPad1d, CircularPad2d, CircularPad3d = spatial_ops(
+    _CircularPad, "Pads {field} with the pixels of its other side."
+)

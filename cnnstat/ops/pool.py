@@ -11,14 +11,13 @@ from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional,
 from cnnstat.ir.facets import NoMacs, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, number_text, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
-from cnnstat.ir.window import Reads
 from cnnstat.ops.spatial import (
     Slide,
-    Spatial,
+    Sliding,
     channels_and_space,
     slide_formulas,
     slide_over,
-    spatial_reads,
+    spatial_ops,
     stride_argument,
     window_argument,
 )
@@ -27,25 +26,20 @@ NO_WEIGHTS = Formula("weights", "none", "0", 0, "pooling has nothing to learn")
 """What `explain` says about the parameters of a pooling layer."""
 
 
-class _Pool(Spatial, Weightless, NoMacs, Op):
+class Pool(Sliding, Weightless, NoMacs, Op):
     """What all pools of a sliding window share."""
 
     family: ClassVar[Family] = Family.POOLING
     flop_part: ClassVar[str] = "pooling"
+    mixes_channels: ClassVar[bool] = False
     short_name: ClassVar[str] = "pool"
     operations: ClassVar[str]
     """What is computed for an output."""
     needs_full_windows: ClassVar[bool] = False
     """Whether PyTorch refuses a kernel larger than the input even where padding would make room."""
 
-    kernel_size: int | tuple[int, ...]
     stride: int | tuple[int, ...] | None
     ceil_mode: bool
-
-    @property
-    def kernel(self) -> tuple[int, ...]:
-        """The window's size along each axis."""
-        return axes(self.kernel_size, self.spatial, "kernel_size")
 
     @property
     def slides(self) -> tuple[Slide, ...]:
@@ -69,12 +63,7 @@ class _Pool(Spatial, Weightless, NoMacs, Op):
                 )
         return ((batch, channels, *slide_over(space, slides, self.ceil_mode)),)
 
-    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return kernel, stride, padding and dilation of each axis."""
-        return spatial_reads([slide.window for slide in self.slides], mixes_channels=False)
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return output size and work."""
         sizes = slide_formulas(inputs[0][2:], self.slides, outputs[0][2:], self.ceil_mode)
         return (*sizes, NO_WEIGHTS, Formula.of("FLOPs", self.flop_terms(inputs, outputs), self.operations))
 
@@ -85,11 +74,9 @@ class MaybeIndices(Op):
     return_indices: bool
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the shape of the maxima, and if asked for that of their indices."""
         return super().output(inputs) * (1 + self.return_indices)
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
-        """Return the model's dtype, and int64 for indices."""
         return (model, "int64")[:count]
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
@@ -100,7 +87,7 @@ class MaybeIndices(Op):
 
 
 @dataclass(frozen=True, repr=False)
-class _MaxPool(MaybeIndices, _Pool):
+class _MaxPool(MaybeIndices, Pool):
     """Largest number of each window; K numbers take K − 1 comparisons, those on padding counted."""
 
     calls = dict.fromkeys(
@@ -125,7 +112,6 @@ class _MaxPool(MaybeIndices, _Pool):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return side-by-side, overlapping, dilated and rounded-up pools, and one with indices."""
         space = (13, 11, 9)[: cls.spatial]
         return (
             Example(cls(2), ((2, 6, *space),)),
@@ -136,23 +122,13 @@ class _MaxPool(MaybeIndices, _Pool):
         )
 
 
-@register
-class MaxPool1d(_MaxPool, spatial=1):
-    """Maximum of each window of a sequence, K − 1 comparisons an output."""
-
-
-@register
-class MaxPool2d(_MaxPool, spatial=2):
-    """Maximum of each window of an image, K − 1 comparisons an output."""
-
-
-@register
-class MaxPool3d(_MaxPool, spatial=3):
-    """Maximum of each window of a volume, K − 1 comparisons an output."""
+MaxPool1d, MaxPool2d, MaxPool3d = spatial_ops(
+    _MaxPool, "Maximum of each window of {field}, K − 1 comparisons an output."
+)
 
 
 @dataclass(frozen=True, repr=False)
-class _AvgPool(_Pool):
+class _AvgPool(Pool):
     """Mean of each window; K numbers take K − 1 additions and one division, those on padding counted."""
 
     calls = {"avg_pool{n}d": "input, kernel_size, stride, padding, ceil_mode, count_include_pad"}
@@ -175,7 +151,6 @@ class _AvgPool(_Pool):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return side-by-side, overlapping, padded and rounded-up pools."""
         space = (13, 11, 9)[: cls.spatial]
         return (
             Example(cls(2), ((2, 6, *space),)),
@@ -219,7 +194,7 @@ class AvgPool3d(_AvgPoolWithDivisor, spatial=3):
 
 
 @dataclass(frozen=True, repr=False)
-class _LPPool(_Pool):
+class _LPPool(Pool):
     """Root of a sum of powers, (Σ x^p)^(1/p)."""
 
     calls = {"lp_pool{n}d": "input, norm_type, kernel_size, stride, ceil_mode"}
@@ -252,7 +227,6 @@ class _LPPool(_Pool):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return Euclidean, fractional and rounded-up pools."""
         space = (13, 11, 9)[: cls.spatial]
         return (
             Example(cls(2, 2), ((2, 6, *space),)),

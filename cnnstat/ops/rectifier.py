@@ -52,7 +52,6 @@ class ReLU(OnlyInplace):
         return Saved(outputs=(0,))
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return max(0.0, x)
 
 
@@ -67,7 +66,6 @@ class ReLU6(OnlyInplace):
     steps = ("compare", "compare")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return min(max(0.0, x), 6.0)
 
 
@@ -86,7 +84,6 @@ class LeakyReLU(_OutputWhenOverwritten):
     inplace: bool = inplace_argument()
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x if x > 0 else self.negative_slope * x
 
 
@@ -105,7 +102,6 @@ class PReLU(Activation):
     init: float = argument(number(), "slope before training", 0.25)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         channels = inputs[0][1] if len(inputs[0]) > 1 else 1
         if self.num_parameters not in (1, channels):
             wanted = "1" if channels == 1 else f"1 or {channels}"
@@ -114,7 +110,6 @@ class PReLU(Activation):
 
     @classmethod
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the number of slopes."""
         return {"num_parameters": numel(weights["weight"])}
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
@@ -122,17 +117,14 @@ class PReLU(Activation):
         return {"weight": (self.num_parameters,)}
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return weights and operations."""
         slopes = Formula("weights", "num_parameters", f"{self.num_parameters}", self.num_parameters)
         return slopes, *super().formulas(inputs, outputs)
 
     def curve(self, x: float) -> float:
-        """Return f(x) with the slope that training starts from."""
         return x if x > 0 else self.init * x
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return one slope for all channels and one for each."""
         return *super().examples(), Example(cls(6, init=0.1), ((2, 6, 5, 4),))
 
 
@@ -151,7 +143,6 @@ class ELU(_OutputWhenOverwritten):
     inplace: bool = inplace_argument()
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x if x > 0 else self.alpha * math.expm1(x)
 
 
@@ -170,7 +161,6 @@ class CELU(_OutputWhenOverwritten):
     inplace: bool = inplace_argument()
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x if x > 0 else self.alpha * math.expm1(x / self.alpha)
 
 
@@ -185,7 +175,6 @@ class SELU(_OutputWhenOverwritten, OnlyInplace):
     steps = ("compare", "exp", "subtract", "multiply")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         scale, alpha = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
         return scale * x if x > 0 else scale * alpha * math.expm1(x)
 
@@ -205,7 +194,6 @@ class Softplus(Activation):
     threshold: float = argument(number(), "β·x above which f(x) = x", 20.0)
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         scaled = self.beta * x
         return x if scaled > self.threshold else softplus(scaled) / self.beta
 
@@ -227,20 +215,17 @@ class GELU(Activation):
     approximate: str = argument(choice("none", "tanh"), "none, or tanh(√(2/π)·(x + 0.044715·x³)) for the erf", "none")
 
     def element_steps(self) -> tuple[str, ...]:
-        """Return the steps of the exact function or of its approximation."""
         if self.approximate == "none":
             return self.steps
         return "multiply", "multiply", "multiply", "add", "multiply", "tanh", "add", "multiply", "multiply"
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         if self.approximate == "none":
             return 0.5 * x * math.erfc(-x / math.sqrt(2))
         return 0.5 * x * (1 + math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return the exact and the approximate function."""
         return *super().examples(), Example(cls("tanh"), ((2, 6, 5, 4),))
 
 
@@ -255,7 +240,6 @@ class SiLU(OnlyInplace):
     steps = ("negate", "exp", "add", "divide")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x * logistic(x)
 
 
@@ -270,7 +254,6 @@ class Mish(OnlyInplace):
     steps = ("exp", "add", "log", "tanh", "multiply")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x * math.tanh(softplus(x))
 
 
@@ -285,5 +268,4 @@ class Hardswish(OnlyInplace):
     steps = ("add", "compare", "compare", "multiply", "divide")
 
     def curve(self, x: float) -> float:
-        """Return f(x)."""
         return x * min(max(x + 3, 0.0), 6.0) / 6

@@ -69,7 +69,6 @@ class _Recurrent(NoBuffers, Op):
         return ((self.num_layers * sizes.directions, sizes.batch, sizes.state),)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the last layer's states at every step, directions side by side, and all layers' last states."""
         sizes = self.sizes(inputs)
         states = self.states(sizes)
         if inputs[1:] not in ((), states):
@@ -80,7 +79,6 @@ class _Recurrent(NoBuffers, Op):
         return ((*inputs[0][:2], sizes.directions * sizes.state), *states)
 
     def _matrices(self, inputs: Shapes) -> Iterator[tuple[str, Shape]]:
-        """Yield the name and shape of each matrix."""
         sizes = self.sizes(inputs)
         rows = self.gates * self.hidden_size
         for layer in range(self.num_layers):
@@ -148,12 +146,7 @@ class _Recurrent(NoBuffers, Op):
         saved_inputs = (() if is_copied else (0,)) + tuple(range(1, len(inputs)))
         return Saved(inputs=saved_inputs, extra=((copies + between + stepwise - state_elements, None),))
 
-    def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the input features."""
-        return {"input_size": inputs[0][-1], **super().torch_arguments(inputs)}
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return weights, multiply-accumulates and the work of the gates."""
         _, _, features, directions, state = sizes = self.sizes(inputs)
         further = self.num_layers - 1
         layers: Factor = ("layers", self.num_layers)
@@ -204,7 +197,6 @@ class RNN(_Recurrent):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a plain layer, a deep one in both directions, and one that starts from a given state."""
         return (
             Example(cls(7), ((2, 4, 5),)),
             Example(cls(6, 2, "relu", bidirectional=True), ((2, 4, 5),)),
@@ -245,26 +237,21 @@ class LSTM(_Gated):
 
     @property
     def projected(self) -> int:
-        """Numbers that the state is projected to; 0 for no projection."""
         return self.proj_size
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return a call with both states as one tuple."""
         first, *states = operands
         return f"{callee}({first}, ({', '.join(states)}))" if states else f"{callee}({first})"
 
     def torch_results(self, count: int) -> str:
-        """Return all steps, and the last states as one tuple."""
         return "{0}, ({1}, {2})"
 
     def states(self, sizes: Sizes) -> Shapes:
-        """Return the shapes of state and cell."""
         (state,) = super().states(sizes)
         return state, (*state[:2], self.hidden_size)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a plain layer, a deep one in both directions, a projected one, and one that starts from a state."""
         return (
             Example(cls(7), ((2, 4, 5),)),
             Example(cls(6, 2, dropout=0.5, bidirectional=True), ((2, 4, 5),)),
@@ -290,7 +277,6 @@ class GRU(_Gated):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a plain layer, a deep one in both directions, and one that starts from a given state."""
         return (
             Example(cls(7), ((2, 4, 5),)),
             Example(cls(6, 2, bidirectional=True), ((2, 4, 5),)),

@@ -28,7 +28,6 @@ class _Reduction(Weightless, NoMacs, Op):
         return axis_indices(self.dim, len(shape))
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the sizes of the other axes, and 1 for the reduced ones if they stay."""
         (shape,) = inputs
         reduced = self._reduced(shape)
         sizes = ((axis, 1 if axis in reduced else size) for axis, size in enumerate(shape))
@@ -41,13 +40,11 @@ class _Reduction(Weightless, NoMacs, Op):
         return product(("outputs", numel(outputs[0])), each)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return that reduced axes that stay read the whole axis; those that go are read by no output axis."""
         reduced = self._reduced(inputs[0])
         axes = (axis for axis in range(len(inputs[0])) if self.keepdim or axis not in reduced)
         return (tuple((axis, WHOLE if axis in reduced else IDENTITY) for axis in axes),)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return how many numbers become one, and the operations that takes."""
         sizes = tuple(inputs[0][axis] for axis in self._reduced(inputs[0]))
         return (
             Formula.of("numbers that become one", product(("n = Π reduced sizes", sizes))),
@@ -56,7 +53,6 @@ class _Reduction(Weightless, NoMacs, Op):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return global pooling with and without its axes, and a mean over tokens."""
         return (
             Example(cls((2, 3)), ((2, 6, 5, 4),)),
             Example(cls((-2, -1), keepdim=True), ((2, 6, 5, 4),)),

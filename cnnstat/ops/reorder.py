@@ -26,16 +26,13 @@ class _Reordering(View):
         raise AssertionError(f"{self.kind} states no sources")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the sizes in their new order."""
         (shape,) = inputs
         return (tuple(shape[axis] for axis in self.sources(shape)),)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity with the axis that each output axis comes from."""
         return (tuple((axis, IDENTITY) for axis in self.sources(inputs[0])),)
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return a method of the input."""
         return method_code(callee, operands[0], arguments.values())
 
 
@@ -48,7 +45,6 @@ class Permute(_Reordering):
     dims: tuple[int, ...] = argument(list_of(AXIS), "the input axis that each output axis is, the batch's 0 included")
 
     def sources(self, shape: Shape) -> tuple[int, ...]:
-        """Return `dims` as numbers from 0."""
         rank = len(shape)
         order = tuple(axis + rank if axis < 0 else axis for axis in self.dims)
         if sorted(order) != list(range(rank)):
@@ -56,16 +52,13 @@ class Permute(_Reordering):
         return order
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return a method of the input."""
         return method_code(callee, operands[0], self.dims)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shapes before and after."""
         return rearranged(f"axes in the order {list(self.dims)}", inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return channels last, and a sequence with its batch in second place."""
         return (Example(cls((0, 2, 3, 1)), ((2, 6, 5, 4),)), Example(cls((1, 0, -1)), ((2, 7, 3),)))
 
 
@@ -80,19 +73,16 @@ class Transpose(_Reordering):
     dim1: int = argument(AXIS, "the other axis")
 
     def sources(self, shape: Shape) -> tuple[int, ...]:
-        """Return all axes with the two swapped."""
         rank = len(shape)
         first, second = axis_index(self.dim0, rank, "dim0"), axis_index(self.dim1, rank, "dim1")
         swapped = {first: second, second: first}
         return tuple(swapped.get(axis, axis) for axis in range(rank))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shapes before and after."""
         return rearranged(f"axes {self.dim0} and {self.dim1} swapped", inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return tokens made from channels, and the last two axes swapped."""
         return (Example(cls(1, 2), ((2, 6, 20),)), Example(cls(-1, -2), ((1, 3, 5, 4),)))
 
 
@@ -105,17 +95,14 @@ class Squeeze(_Reordering):
     dim: int | tuple[int, ...] = argument(AXES, "the axis or axes to drop")
 
     def sources(self, shape: Shape) -> tuple[int, ...]:
-        """Return the axes that stay."""
         dropped = axis_indices(self.dim, len(shape))
         return tuple(axis for axis, size in enumerate(shape) if size != 1 or axis not in dropped)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shapes before and after."""
         return rearranged("without the axes of size 1", inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return one axis, two axes, and an axis that is longer than one."""
         return (
             Example(cls(-1), ((2, 6, 5, 1),)),
             Example(cls((2, 3)), ((2, 6, 1, 1),)),
@@ -133,27 +120,22 @@ class Unsqueeze(View):
     dim: int = argument(AXIS, "the place of the new axis")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's sizes with a 1 among them."""
         (shape,) = inputs
         axis = axis_index(self.dim, len(shape) + 1)
         return ((*shape[:axis], 1, *shape[axis:]),)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on all but the new axis."""
         new = axis_index(self.dim, len(outputs[0]))
         return (tuple(None if a == new else (a - (a > new), IDENTITY) for a in range(len(outputs[0]))),)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shapes before and after."""
         return rearranged(f"a new axis {self.dim}", inputs, outputs)
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return a method of the input."""
         return method_code(callee, operands[0], arguments.values())
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a new last axis and a new axis in front of the channels."""
         return (Example(cls(-1), ((2, 6, 5),)), Example(cls(1), ((2, 5, 4),)))
 
 
@@ -174,7 +156,6 @@ class ChannelShuffle(SameShape, _Shuffle):
     groups: int = argument(integer(1), "blocks of channels that are interleaved")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         (shape,) = inputs
         if len(shape) < 3:
             raise OpError(f"ChannelShuffle takes batch×channels×space, not {shape_text(shape)}; unflatten it first")
@@ -182,18 +163,15 @@ class ChannelShuffle(SameShape, _Shuffle):
         return inputs
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on all axes but the channels."""
         return spatial_reads([IDENTITY] * (len(inputs[0]) - 2), mixes_channels=True)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return where a channel goes."""
         (_, c, *_), g = inputs[0], self.groups
         line = Formula("channel order", "(G × C/G)ᵀ", f"({g} × {c // g})ᵀ", f"{c // g} × {g}")
         return (*rearranged("the input's", inputs, outputs), line)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return two and three groups, of maps and of sequences."""
         return (Example(cls(2), ((2, 6, 5, 4),)), Example(cls(3), ((1, 6, 7),)))
 
 
@@ -230,7 +208,6 @@ class PixelShuffle(_Shuffle):
         return spatial_reads([rule, rule], mixes_channels=True)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return channels, height and width."""
         (_, c, h, w), (_, c_out, h_out, w_out) = inputs[0], outputs[0]
         r = self.upscale_factor
         return (
@@ -241,7 +218,6 @@ class PixelShuffle(_Shuffle):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return enlargements by two and three."""
         return (Example(cls(2), ((2, 8, 5, 4),)), Example(cls(3), ((1, 9, 3, 4),)))
 
 
@@ -268,7 +244,6 @@ class PixelUnshuffle(_Shuffle):
         return spatial_reads([rule, rule], mixes_channels=True)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return channels, height and width."""
         (_, c, h, w), (_, c_out, h_out, w_out) = inputs[0], outputs[0]
         r = self.downscale_factor
         return (
@@ -279,5 +254,4 @@ class PixelUnshuffle(_Shuffle):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return reductions by two and three."""
         return (Example(cls(2), ((2, 3, 6, 4),)), Example(cls(3), ((1, 2, 3, 6),)))

@@ -71,7 +71,6 @@ class _Resize(Weightless, NoMacs, Op):
     align_corners: bool | None
 
     def axes(self, inputs: Shapes) -> tuple[Resizing, ...]:
-        """Return how each spatial axis is resized."""
         raise AssertionError(f"{self.kind} states no axes")
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -84,7 +83,6 @@ class _Resize(Weightless, NoMacs, Op):
         return ((*shape[:2], *sizes),)
 
     def _check_mode(self, spatial: int, shape: Shape) -> None:
-        """Raise OpError unless mode and align_corners go with each other and with the number of axes."""
         if spatial not in AXIS_NAMES:
             raise OpError(f"{self.kind} takes batch×channels×space, not {shape_text(shape)}; reshape the input first")
         if self.mode in FREE_MODES:
@@ -126,7 +124,6 @@ class _Resize(Weightless, NoMacs, Op):
         return Saved(inputs=(0,)) if is_pooled else NOTHING_SAVED
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the output sizes and the operations."""
         spatial = len(inputs[0]) - 2
         sizes = (
             _size_formula(name, symbol, axis)
@@ -166,7 +163,6 @@ class Upsample(_Resize):
     )
 
     def axes(self, inputs: Shapes) -> tuple[Resizing, ...]:
-        """Return how each axis is resized; sizes are rounded down."""
         space = inputs[0][2:]
         if (self.size is None) == (self.scale_factor is None):
             raise OpError("write either size or scale_factor")
@@ -179,7 +175,6 @@ class Upsample(_Resize):
         return tuple(self._scaled(length, scale) for length, scale in zip(space, self._scales(len(space))))
 
     def _scales(self, spatial: int) -> tuple[float, ...]:
-        """Return the factor of each axis."""
         if isinstance(self.scale_factor, tuple):
             if len(self.scale_factor) != spatial:
                 factors = list(self.scale_factor)
@@ -192,7 +187,6 @@ class Upsample(_Resize):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return every mode, factors and sizes, in one to three axes."""
         image, volume, sequence = ((2, 3, 5, 4),), ((1, 2, 3, 4, 5),), ((2, 3, 9),)
         return (
             Example(cls(scale_factor=2), image),
@@ -224,25 +218,21 @@ class ResizeLike(_Resize):
     )
 
     def axes(self, inputs: Shapes) -> tuple[Resizing, ...]:
-        """Return the sizes of both inputs, axis by axis."""
         shape, like = inputs
         if len(shape) != len(like):
             raise OpError(f"the inputs {shape_text(shape)} and {shape_text(like)} must have equally many spatial axes")
         return tuple(Resizing(length, size, None) for length, size in zip(shape[2:], like[2:]))
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields and the size of the second input."""
         return {"size": inputs[1][2:], **super().torch_arguments(inputs)}
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return a call with the size of the second input, whatever that is."""
         first, like = operands
         written = {name: value for name, value in arguments.items() if name != "size"}
         return super().torch_code(callee, (first, f"{like}.shape[2:]"), written)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a top-down path, and a segmentation map brought to the size of the image."""
         return (
             Example(cls(), ((2, 3, 5, 4), (2, 7, 10, 8))),
             Example(cls("bilinear", False), ((1, 5, 4, 4), (1, 3, 9, 11))),

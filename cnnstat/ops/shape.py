@@ -62,7 +62,6 @@ class View(Weightless, NoArithmetic, NothingSaved, Op):
 
     @property
     def storage(self) -> Storage:
-        """A view of the input."""
         return Storage.VIEW
 
 
@@ -118,21 +117,17 @@ class Identity(SameShape, Pointwise, View):
     derivative = "f′(x) = 1"
 
     def curve(self, x: float) -> float:
-        """Return x."""
         return x
 
     @property
     def linearity(self) -> Linearity:
-        """Scales by one."""
         return Linearity.AFFINE
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return that nothing changes."""
         return rearranged("the input's", inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return an image and a vector."""
         return (Example(cls(), ((2, 3, 5, 4),)), Example(cls(), ((1, 10),)))
 
 
@@ -140,7 +135,6 @@ class _Reshaping(View):
     """What all ops share whose output is the input's elements, in order, under another shape."""
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on axes that stay whole and None on those that are merged or split."""
         return (regrouped(inputs[0], outputs[0]),)
 
 
@@ -155,7 +149,6 @@ class Flatten(_Reshaping):
     end_dim: int = argument(AXIS, "last axis that is merged", -1)
 
     def _span(self, rank: int) -> tuple[int, int]:
-        """Return the first merged axis and the one behind the last."""
         start = axis_index(self.start_dim, rank, "start_dim")
         end = axis_index(self.end_dim, rank, "end_dim")
         if start > end:
@@ -163,13 +156,11 @@ class Flatten(_Reshaping):
         return start, end + 1
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the product of the merged axes between the others."""
         (shape,) = inputs
         start, end = self._span(len(shape))
         return ((*shape[:start], math.prod(shape[start:end]), *shape[end:]),)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the product of the merged sizes."""
         (shape,) = inputs
         start, end = self._span(len(shape))
         letters = AXIS_LETTERS.get(len(shape), "")[start:end]
@@ -178,7 +169,6 @@ class Flatten(_Reshaping):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return the classifier's flatten, one that keeps channels, and one that merges batch and channels."""
         return (
             Example(cls(), ((2, 6, 5, 4),)),
             Example(cls(2), ((2, 6, 5, 4),)),
@@ -198,19 +188,16 @@ class Unflatten(_Reshaping):
     unflattened_size: tuple[int, ...] = argument(SIZES, "the sizes it is split into; one may be -1")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the new axes in the place of the old one."""
         (shape,) = inputs
         axis = axis_index(self.dim, len(shape))
         sizes = filled(self.unflattened_size, shape[axis], "unflattened_size", (shape[axis],))
         return ((*shape[:axis], *sizes, *shape[axis + 1 :]),)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shapes before and after."""
         return rearranged(f"axis {self.dim} split into {list(self.unflattened_size)}", inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a generator's first map, and channels split into groups."""
         return (
             Example(cls(1, (8, 4, 4)), ((2, 128),)),
             Example(cls(1, (2, -1)), ((1, 6, 5, 4),)),
@@ -227,12 +214,10 @@ class Reshape(_Reshaping):
     shape: tuple[int, ...] = argument(SIZES, "the new sizes, without the batch; one may be -1")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return batch × shape."""
         batch, *rest = inputs[0]
         return ((batch, *filled(self.shape, math.prod(rest), "shape", tuple(rest))),)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the shape with the batch in front."""
         return {"shape": (inputs[0][0], *self.shape)}
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
@@ -240,12 +225,10 @@ class Reshape(_Reshaping):
         return f"{operands[0]}.reshape({', '.join((f'{operands[0]}.shape[0]', *map(str, self.shape)))})"
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shapes before and after."""
         return rearranged(f"N × {shape_text(self.shape)}", inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a map made from a vector, grouped channels, and a vector made from a map."""
         return (
             Example(cls((8, 4, 4)), ((2, 128),)),
             Example(cls((2, 3, 5, 4)), ((2, 6, 5, 4),)),

@@ -10,14 +10,9 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, axes, integer, optional, per_axis
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Shape, Shapes, register, shape_text
-from cnnstat.ir.window import IDENTITY, NOTHING, AxisRule, Reads, sliding
+from cnnstat.ir.window import IDENTITY, NOTHING, Reads, reads_along, sliding
 from cnnstat.ops.shape import AXIS, View, axis_index
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS
-
-
-def _read_along(axis: int, rule: AxisRule, rank: int) -> tuple[Reads, ...]:
-    """Return the reads of one input: `rule` along `axis` and the identity elsewhere."""
-    return (tuple((a, rule if a == axis else IDENTITY) for a in range(rank)),)
 
 
 @register
@@ -32,7 +27,6 @@ class Slice(View):
     step: int = argument(integer(1), "distance between the indices taken", 1)
 
     def _range(self, shape: Shape) -> tuple[int, range]:
-        """Return the axis and the indices taken."""
         axis = axis_index(self.dim, len(shape))
         taken = range(*slice(self.start, self.end, self.step).indices(shape[axis]))
         if not taken:
@@ -52,28 +46,24 @@ class Slice(View):
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that output o reads input start + o·step."""
         axis, taken = self._range(inputs[0])
-        return _read_along(axis, sliding(1, self.step, -taken.start), len(inputs[0]))
+        return (reads_along(axis, sliding(1, self.step, -taken.start), len(inputs[0])),)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the index."""
         axis = axis_index(self.dim, len(inputs[0]))
         return {"index": (slice(None),) * axis + (slice(self.start, self.end, self.step),)}
 
     def torch_code(self, callee: str, operands: Sequence[str], arguments: Mapping[str, Any]) -> str:
-        """Return the input with its index in brackets."""
         start, stop = self.start or "", "" if self.end is None else self.end
         step = f":{self.step}" if self.step != 1 else ""
         return f"{operands[0]}[{', '.join((*[':'] * (len(arguments['index']) - 1), f'{start}:{stop}{step}'))}]"
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the length of the range."""
         axis, taken = self._range(inputs[0])
         numbers = f"⌈({taken.stop} − {taken.start}) / {taken.step}⌉"
         return (Formula(f"output axis {axis}", "⌈(end − start) / step⌉", numbers, len(taken)),)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return half of the channels, a border cut off, every second row, and the first token."""
         return (
             Example(cls(1, 0, 3), ((2, 6, 5, 4),)),
             Example(cls(2, 1, -1), ((2, 6, 5, 4),)),
@@ -93,23 +83,19 @@ class _Pieces(View):
         raise AssertionError(f"{self.kind} states no sizes")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return one shape for each piece."""
         (shape,) = inputs
         axis = axis_index(self.dim, len(shape))
         return tuple((*shape[:axis], size, *shape[axis + 1 :]) for size in self.sizes(shape[axis]))
 
     def torch_results(self, count: int) -> str:
-        """Return a tuple, also of a single piece."""
         return super().torch_results(count) + "," * (count == 1)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return that each piece reads the input from its own start on."""
         axis = axis_index(self.dim, len(inputs[0]))
         start = sum(shape[axis] for shape in outputs[:index])
-        return _read_along(axis, sliding(1, padding=-start), len(inputs[0]))
+        return (reads_along(axis, sliding(1, padding=-start), len(inputs[0])),)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the sizes of the pieces."""
         axis = axis_index(self.dim, len(inputs[0]))
         pieces = " + ".join(str(shape[axis]) for shape in outputs[:8]) + " + …" * (len(outputs) > 8)
         return (Formula(f"axis {axis} of the pieces", "Σ size", pieces, inputs[0][axis]),)
@@ -129,7 +115,6 @@ class Split(_Pieces):
     dim: int = argument(AXIS, "the axis that is cut", 1)
 
     def sizes(self, length: int) -> tuple[int, ...]:
-        """Return the given sizes, or as many equal ones as fit and the rest."""
         if isinstance(self.sections, int):
             return _equal_pieces(length, self.sections, f"sections={self.sections}")
         if sum(self.sections) != length:
@@ -139,12 +124,10 @@ class Split(_Pieces):
         return self.sections
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the fields under the names of torch.split."""
         return {"split_size_or_sections": self.sections, "dim": self.dim}
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return halves, halves with a rest, and given sizes."""
         return (
             Example(cls(3), ((2, 6, 5, 4),)),
             Example(cls(4, dim=-1), ((1, 6, 10),)),
@@ -168,7 +151,6 @@ class Chunk(_Pieces):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return halves, and five pieces of eight entries, of which PyTorch makes four."""
         return (Example(cls(2), ((2, 6, 5, 4),)), Example(cls(5, dim=2), ((1, 3, 8, 4),)))
 
 
@@ -194,7 +176,6 @@ class _Cropping(View):
         raise AssertionError(f"{self.kind} states no box")
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return batch × channels × the sizes of the box."""
         space = _space(inputs[0], self.kind)
         taken = self.box(inputs)
         for name, length, indices in zip(AXIS_NAMES[len(space)], space, taken):
@@ -211,7 +192,6 @@ class _Cropping(View):
         return (own, *(unread for _ in inputs[1:]))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the first and the last index of each axis."""
         names = AXIS_NAMES[len(inputs[0]) - 2]
         symbols = AXIS_SYMBOLS[len(names)]
         return tuple(
@@ -232,14 +212,12 @@ class Crop(_Cropping):
     offset: int | tuple[int, ...] = argument(per_axis(0), "first index taken, one number or one for each axis", 0)
 
     def box(self, inputs: Shapes) -> Sequence[range]:
-        """Return offset to offset + size."""
         count = len(inputs[0]) - 2
         corners = zip(axes(self.offset, count, "offset"), axes(self.size, count, "size"))
         return [range(first, first + size) for first, size in corners]
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return the top left corner, and boxes inside a map and a sequence."""
         return (
             Example(cls(3), ((2, 6, 5, 4),)),
             Example(cls((2, 3), (3, 1)), ((1, 2, 5, 4),)),
@@ -262,13 +240,11 @@ class CenterCrop(_Cropping):
     size: int | tuple[int, ...] = argument(per_axis(1), "size of the box, one number or one for each spatial axis")
 
     def box(self, inputs: Shapes) -> Sequence[range]:
-        """Return `size` indices from the middle of each axis."""
         space = inputs[0][2:]
         return [_centred(length, size) for length, size in zip(space, axes(self.size, len(space), "size"))]
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return even and odd borders."""
         return (Example(cls(3), ((2, 6, 5, 4),)), Example(cls((2, 5, 1)), ((1, 2, 6, 5, 4),)))
 
 
@@ -280,7 +256,6 @@ class CropLike(_Cropping):
     input_count = (2, 2)
 
     def box(self, inputs: Shapes) -> Sequence[range]:
-        """Return the middle of each axis."""
         shape, like = inputs
         if len(shape) != len(like):
             raise OpError(f"the inputs {shape_text(shape)} and {shape_text(like)} must have equally many spatial axes")
@@ -288,7 +263,6 @@ class CropLike(_Cropping):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return a skip connection with an odd border and one that fits."""
         return (
             Example(cls(), ((2, 6, 9, 8), (2, 3, 4, 4))),
             Example(cls(), ((1, 2, 7), (1, 5, 7))),

@@ -9,7 +9,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, optional
 from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Shape, Shapes, numel, register
-from cnnstat.ir.window import IDENTITY, WHOLE, AxisRule, Reads, Window
+from cnnstat.ir.window import WHOLE, Reads, Window, reads_along
 from cnnstat.ops.activation import Activation, KeepsOutput
 
 
@@ -18,11 +18,6 @@ def _axis(dim: int, shape: Shape) -> int:
     if not -len(shape) <= dim < len(shape):
         raise OpError(f"dim={dim} names no axis of {'×'.join(map(str, shape))}; use {-len(shape)} to {len(shape) - 1}")
     return dim % len(shape)
-
-
-def _reads(shape: Shape, axis: int, rule: AxisRule) -> tuple[Reads, ...]:
-    """Return `rule` on one axis and the identity on the others."""
-    return (tuple((a, rule if a == axis else IDENTITY) for a in range(len(shape))),)
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,18 +29,15 @@ class _Softmax(KeepsOutput):
     )
 
     def axis(self, shape: Shape) -> int:
-        """Return the axis that sums to 1, counted from 0."""
         guess = 0 if len(shape) in (1, 3) else 1
         return _axis(guess if self.dim is None else self.dim, shape)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape."""
         self.axis(inputs[0])
         return inputs
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return that every output reads the whole of `dim`."""
-        return _reads(inputs[0], self.axis(inputs[0]), WHOLE)
+        return (reads_along(self.axis(inputs[0]), WHOLE, len(inputs[0])),)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the axis by number, as leaving it out is deprecated."""
@@ -53,7 +45,6 @@ class _Softmax(KeepsOutput):
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return classes, channels, and an axis that is left to PyTorch's guess."""
         return (
             Example(cls(), ((3, 7),)),
             Example(cls(1), ((2, 6, 5, 4),)),
@@ -92,7 +83,6 @@ class LogSoftmax(_Softmax):
         return super().flop_terms(inputs, outputs) + product(("vectors", numel(shape) // shape[self.axis(shape)]))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the operations; every vector adds one logarithm."""
         (line,) = super().formulas(inputs, outputs)
         return (line._replace(note=f"{line.note}, and one log a vector"),)
 
@@ -111,7 +101,6 @@ class GLU(Activation):
     dim: int = argument(integer(), "the axis that is halved", -1)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the input's shape with half of `dim`."""
         (shape,) = inputs
         axis = _axis(self.dim, shape)
         if shape[axis] % 2:
@@ -122,15 +111,13 @@ class GLU(Activation):
         """Return that output i reads elements i and i + half of `dim`."""
         axis = _axis(self.dim, inputs[0])
         half = inputs[0][axis] // 2
-        return _reads(inputs[0], axis, Window((range(0, half + 1, half),), 1))
+        return (reads_along(axis, Window((range(0, half + 1, half),), 1), len(inputs[0])),)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the halved axis and the operations."""
         size = inputs[0][_axis(self.dim, inputs[0])]
         halved = Formula(f"size of dim {self.dim}", "elements / 2", f"{size} / 2", size // 2)
         return halved, *super().formulas(inputs, outputs)
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return halved features, channels and rows."""
         return Example(cls(), ((3, 8),)), Example(cls(1), ((2, 6, 5, 4),)), Example(cls(-2), ((2, 3, 6, 5),))

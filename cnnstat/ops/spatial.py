@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from operator import methodcaller
+from types import new_class
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, axes, optional, per_axis
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Shape
+from cnnstat.ir.op import Shape, Shapes, register
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -62,6 +64,23 @@ class Spatial:
         return " ".join((type(self).__name__, size, *parts))
 
 
+SpatialType = TypeVar("SpatialType", bound=Spatial)
+_FIELDS = {1: "a sequence", 2: "an image", 3: "a volume"}
+
+
+def spatial_ops(base: type[SpatialType], doc: str, kinds: tuple[int, ...] = (1, 2, 3)) -> Iterator[type[SpatialType]]:
+    """Yield the registered op of each number of spatial axes: from `_MaxPool` these are `MaxPool1d`, `MaxPool2d` etc.
+
+    doc: their docstring, with `{field}` for what they work on (a sequence, an image, a volume) and `{layout}` for its
+    axes.
+    """
+    for spatial in kinds:
+        layout = " × ".join(("batch", "channels", *AXIS_NAMES[spatial]))
+        own = {"__doc__": doc.format(field=_FIELDS[spatial], layout=layout), "__module__": base.__module__}
+        name = f"{base.__name__.removeprefix('_')}{spatial}d"
+        yield register(new_class(name, (base,), {"spatial": spatial}, methodcaller("update", own)))
+
+
 class Slide(NamedTuple):
     """A window that slides along one axis; `before` and `after` are the padding on either side."""
 
@@ -91,6 +110,28 @@ class Slide(NamedTuple):
             return span // self.stride + 1
         size = -(-span // self.stride) + 1
         return size - 1 if (size - 1) * self.stride >= length + self.before else size
+
+
+class Sliding(Spatial):
+    """Mixin for ops whose window slides over every spatial axis; each states its `slides`."""
+
+    mixes_channels: ClassVar[bool]
+    """Whether an output reads all channels."""
+    kernel_size: int | tuple[int, ...]
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The window's size along each axis."""
+        return axes(self.kernel_size, self.spatial, "kernel_size")
+
+    @property
+    def slides(self) -> tuple[Slide, ...]:
+        """The sliding window along each axis."""
+        raise AssertionError(f"{type(self).__name__} states no slides")
+
+    def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
+        """Return kernel, stride, padding and dilation of each axis."""
+        return spatial_reads([slide.window for slide in self.slides], self.mixes_channels)
 
 
 def window_argument() -> Any:

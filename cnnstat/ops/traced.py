@@ -1,17 +1,18 @@
-"""Ops of traced models: an op with operands that are no inputs, and a call that is known by its measured effect only.
+"""Calls that no op of the library alone is: an op with operands that are no inputs, and calls known by their effect.
 
-Neither can be written in a spec; the PyTorch frontend makes them where an op of the library alone would not be true.
+A trace makes them where an op of the library would not be true; a spec writes the last, `Opaque`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, shape_text
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, numel, shape_text
 from cnnstat.ir.window import Reads, RowMajor, Unknown
 from cnnstat.ops.shape import regrouped
 
@@ -43,20 +44,16 @@ class _Traced(Op):
         """Accept everything: the values come from a trace, not from a person."""
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return the learnt tensors of this call."""
         return dict(self.tensors)
 
     def buffers(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return the other stored tensors of this call."""
         return dict(self.stored)
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
-        """Return the dtypes that the trace saw."""
         return self.result_dtypes
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        """Return none: only a trace makes these ops."""
         return ()
 
 
@@ -76,58 +73,23 @@ class Applied(_Traced):
     extra_macs: int = 0
     extra_flops: int = 0
 
-    @property
-    def family(self) -> Family:  # type: ignore[override]  # a class variable of other ops
-        """The family of the op."""
-        return self.op.family
-
-    @property
-    def counted_as_weighted(self) -> bool:  # type: ignore[override]
-        """As the op."""
-        return self.op.counted_as_weighted
-
-    @property
-    def feature_axis(self) -> int:  # type: ignore[override]
-        """As the op."""
-        return self.op.feature_axis
-
-    @property
-    def equation(self) -> str:  # type: ignore[override]
-        """As the op."""
-        return self.op.equation
-
-    @property
-    def derivative(self) -> str:  # type: ignore[override]
-        """As the op."""
-        return self.op.derivative
-
-    @property
-    def kind(self) -> str:
-        """The name of the op."""
-        return self.op.kind
-
     def __str__(self) -> str:
-        """The op, and the numbers it is given."""
         numbers = [f"{value:g}" for value in self.values if value is not None]
         return f"{self.op} by {', '.join(numbers)}" if numbers else str(self.op)
 
     @property
     def linearity(self) -> Linearity:
-        """As the op, unless its weights are computed."""
         return self.op.linearity if not self.extra_macs else Linearity.NONE
 
     @property
     def storage(self) -> Storage:
-        """As the op, if what it works on is the node's first input."""
         return self.op.storage if self.operands[:1] == (0,) else Storage.FRESH
 
     @property
     def training_storage(self) -> Storage:
-        """As the op, if what it works on is the node's first input."""
         return self.op.training_storage if self.operands[:1] == (0,) else Storage.FRESH
 
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
-        """Return the dtypes that the trace saw, or else the op's."""
         if self.result_dtypes:
             return (*self.result_dtypes, *self.result_dtypes[-1:] * count)[:count]
         return self.op.dtypes(tuple(inputs[o] if isinstance(o, int) else model for o in self.operands), model, count)
@@ -161,15 +123,12 @@ class Applied(_Traced):
         return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the op's output shapes."""
         return self.op.output(self._operands(inputs))
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return the op's multiply-accumulates and those on its weights."""
         return self.op.macs(self._operands(inputs), outputs) + self.extra_macs
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return the op's other operations and those on its weights."""
         own = dict(self.op.other_flops(self._operands(inputs), outputs))
         if self.extra_flops:
             own["element-wise"] = own.get("element-wise", 0) + self.extra_flops
@@ -185,7 +144,6 @@ class Applied(_Traced):
         return tuple(by_input)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return what the op keeps, constants left out."""
         return self._own(self.op.saved(self._operands(inputs), outputs))
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
@@ -205,15 +163,12 @@ class Applied(_Traced):
         return Saved(tuple(n for n in numbers if isinstance(n, int)), saved.outputs, saved.extra)
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
-        """Return the op's arguments."""
         return self.op.torch_arguments(self._operands(inputs))
 
     def curve(self, x: float) -> float | None:
-        """Return the op's curve."""
         return self.op.curve(x)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the op's arithmetic, and the work on its weights."""
         lines = self.op.formulas(self._operands(inputs), outputs)
         macs, flops = self.extra_macs, self.extra_flops
         further = (
@@ -221,6 +176,11 @@ class Applied(_Traced):
             Formula("further FLOPs", "measured", f"{flops}", flops, "on the weights before the call, or for a mask"),
         )
         return *lines, *(line for line in further if line.value)
+
+
+for _name in ("family", "counted_as_weighted", "feature_axis", "equation", "derivative", "kind"):
+    # These are the same for every operand, so an applied op answers as its op does.
+    setattr(Applied, _name, property(attrgetter(f"op.{_name}")))
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -247,32 +207,25 @@ class Recorded(_Traced):
 
     @property
     def kind(self) -> str:
-        """The function's name."""
         return self.function
 
     def __str__(self) -> str:
-        """The function's name."""
         return self.function
 
     @property
     def storage(self) -> Storage:
-        """Where the trace saw the first output."""
         return self.place
 
     def output(self, inputs: Shapes) -> Shapes:
-        """Return the shapes that the trace saw."""
         return self.outputs
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        """Return the multiply-accumulates of what the call dispatched to."""
         return self.work
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        """Return the other operations that are known."""
         return dict(self.flops)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the known reads, or that nothing is known of them."""
         if self.reads is not None and all(
             isinstance(reads, RowMajor) or len(reads) == len(outputs[index]) for reads in self.reads
         ):
@@ -283,12 +236,10 @@ class Recorded(_Traced):
         return (Unknown((None,) * len(outputs[index])),) * len(inputs)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        """Return the inputs of a call that computes, and nothing of one that only moves data."""
         moves = self.family is Family.LAYOUT
         return Saved() if moves else Saved(inputs=tuple(range(len(inputs))))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
-        """Return the shape, and the work as far as it is known."""
         shapes = ", ".join(map(shape_text, outputs))
         shape = Formula("output shape", "as traced", shapes, shapes)
         if not self.modelled:
@@ -297,3 +248,45 @@ class Recorded(_Traced):
         lines = [Formula("MACs", "measured", f"{self.work}", self.work)] if self.work else []
         lines += [Formula(f"{part} FLOPs", "measured", f"{count}", count) for part, count in self.flops]
         return shape, *lines
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Opaque(Recorded):
+    """A call that is stated rather than modelled: its shapes, what it stores, and its work.
+
+    inputs: the shapes it holds for, batch included, since none of its figures can follow others; None for any.
+    """
+
+    inputs: Shapes | None = None
+
+    def output(self, inputs: Shapes) -> Shapes:
+        if self.inputs is not None and inputs != self.inputs:
+            held, actual = (", ".join(map(shape_text, shapes)) or "none" for shapes in (self.inputs, inputs))
+            raise OpError(f"inputs={held} is what it is stated for, but it gets {actual}; state it for these")
+        if self.reads is not None:
+            self._check_reads(self.reads, inputs)
+        return self.outputs
+
+    def _check_reads(self, reads: tuple[Reads, ...], inputs: Shapes) -> None:
+        if len(reads) != len(inputs):
+            raise OpError(f"reads={len(reads)} entries, but there are {len(inputs)} inputs; write one for each")
+        for read, shape in zip(reads, inputs):
+            if isinstance(read, RowMajor) and numel(shape) != numel(self.outputs[0]):
+                raise OpError(f"reads=row_major keeps all elements, but {shape_text(shape)} has others; write null")
+            axes = [entry[0] for entry in read if entry is not None]
+            if any(axis >= len(shape) for axis in axes):
+                raise OpError(f"reads={max(axes)} is no axis of {shape_text(shape)}; they count from 0")
+
+    def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
+        return (*self.result_dtypes, *(self.result_dtypes[-1:] or (model,)) * count)[:count]
+
+    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        return dict(self.flops)
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        shapes = ", ".join(map(shape_text, outputs))
+        lines = [Formula("output shape", "as stated", shapes, shapes)]
+        if self.work:
+            lines.append(Formula("MACs", "as stated", f"{self.work}", self.work))
+        lines += [Formula(f"{part} FLOPs", "as stated", f"{count}", count) for part, count in self.flops]
+        return tuple(lines)

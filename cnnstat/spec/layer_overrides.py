@@ -27,8 +27,7 @@ from cnnstat.ir.window import (
     RowMajor,
     Window,
 )
-from cnnstat.ops.opaque import Opaque
-from cnnstat.ops.traced import Applied, Tensors
+from cnnstat.ops.traced import Applied, Opaque, Tensors
 from cnnstat.spec import tree as yaml
 from cnnstat.spec.expressions import is_number, is_whole_number
 from cnnstat.spec.items import OPAQUE

@@ -3,9 +3,8 @@
 from cnnstat.analysis.receptive_field.fields import receptive_fields
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.ir.graph import Edge, Graph, Input, Node
-from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv2d
-from cnnstat.ops.join import Add, Multiply
+from cnnstat.ops.join import Add, Concat, Multiply
 from cnnstat.ops.pool import AvgPool2d, MaxPool2d
 
 

@@ -13,9 +13,8 @@ from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import DTYPE_BYTES, Edge
 from cnnstat.ir.op import Storage
-from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv2d
-from cnnstat.ops.join import Add
+from cnnstat.ops.join import Add, Concat
 from cnnstat.ops.linear import Linear
 from cnnstat.ops.norm import BatchNorm2d
 from cnnstat.ops.pool import MaxPool2d

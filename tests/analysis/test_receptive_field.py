@@ -7,9 +7,8 @@ from graph_builder import VGG, Builder, alexnet_features, fields_of, resnet_feat
 
 from cnnstat.ir.graph import Edge
 from cnnstat.ops.adaptive_pool import AdaptiveAvgPool2d
-from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv1d, Conv2d, Conv3d, ConvTranspose2d
-from cnnstat.ops.join import Add
+from cnnstat.ops.join import Add, Concat
 from cnnstat.ops.padding import ConstantPad1d
 from cnnstat.ops.pool import AvgPool2d, MaxPool2d
 from cnnstat.ops.rectifier import ReLU

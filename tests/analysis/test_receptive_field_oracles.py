@@ -12,9 +12,8 @@ from cnnstat.analysis.receptive_field.fields import receptive_fields
 from cnnstat.analysis.receptive_field.gridding import covered_fraction
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import numel
-from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
-from cnnstat.ops.join import Add
+from cnnstat.ops.join import Add, Concat
 from cnnstat.ops.padding import ConstantPad1d
 from cnnstat.ops.pool import AvgPool1d, AvgPool2d, MaxPool1d
 from cnnstat.ops.rectifier import ReLU

@@ -6,10 +6,9 @@ from graph_builder import Builder
 from cnnstat.analysis.memory import memory
 from cnnstat.ops.activation import Sigmoid
 from cnnstat.ops.adaptive_pool import AdaptiveAvgPool2d
-from cnnstat.ops.concat import Concat
 from cnnstat.ops.conv import Conv2d, ConvTranspose2d
 from cnnstat.ops.dropout import Dropout
-from cnnstat.ops.join import Add, Multiply
+from cnnstat.ops.join import Add, Concat, Multiply
 from cnnstat.ops.linear import Linear
 from cnnstat.ops.norm import BatchNorm2d
 from cnnstat.ops.pool import AvgPool2d, MaxPool2d

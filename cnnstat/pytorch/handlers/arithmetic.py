@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from cnnstat.ops import concat, join, reduction
+from cnnstat.ops import join, reduction
 from cnnstat.ops.matmul import MatMul
 from cnnstat.pytorch.calls import Call, Handler, Match
 
@@ -72,8 +72,8 @@ HANDLERS: dict[str, Handler] = {
     "rdiv": _binary(join.Divide, reverse=True, can_overwrite=False),
     "maximum": _binary(join.Maximum, can_overwrite=False),
     "minimum": _binary(join.Minimum, can_overwrite=False),
-    **dict.fromkeys(("cat", "concat", "concatenate", "aten.cat"), _concat(concat.Concat)),
-    **dict.fromkeys(("stack", "aten.stack"), _concat(concat.Stack)),
+    **dict.fromkeys(("cat", "concat", "concatenate", "aten.cat"), _concat(join.Concat)),
+    **dict.fromkeys(("stack", "aten.stack"), _concat(join.Stack)),
     **{f"aten.{name}": _binary(op) for name, op in (("add", join.Add), ("mul", join.Multiply), ("sub", join.Subtract))},
     **dict.fromkeys(("matmul", "rmatmul", "mm", "bmm", "mv", "aten.mm", "aten.bmm", "aten.mv"), _matmul),
     "mean": _reduction(reduction.Mean),

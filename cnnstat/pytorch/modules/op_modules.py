@@ -219,41 +219,26 @@ def _registered(root: nn.Module, scope: Callable[[str], nn.Module], name: str, s
     return Home(home, own)
 
 
-_TAKES_A_LIST = ("torch.cat", "torch.stack")
-"""Functions that take all tensors as one list."""
-
-
-_TAKES_TWO = {
-    "torch.add": torch.Tensor.add_,
-    "torch.sub": torch.Tensor.sub_,
-    "torch.mul": torch.Tensor.mul_,
-    "torch.div": torch.Tensor.div_,
-    "torch.maximum": None,
-    "torch.minimum": None,
-}
-"""Functions of two tensors, which take more from left to right, and how each works in place."""
-
-
 class Function(nn.Module):
     """A function with its arguments as a layer: takes its input tensors."""
 
-    def __init__(self, name: str, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
+    def __init__(self, op: Op, function: Callable[..., Any], arguments: dict[str, Any]) -> None:
         super().__init__()
-        self._name = name
+        self._op = op
         self._function = function
         self._arguments = arguments
 
     def forward(self, *tensors: Tensor) -> Any:
         """Return what the function does."""
-        if self._name in _TAKES_A_LIST:
+        if self._op.takes_list:
             return self._function(tensors, **self._arguments)
-        if self._name in _TAKES_TWO:
+        if self._op.takes_two:
             return reduce(self._function, tensors)
         return self._function(*tensors, **self._arguments)
 
     def extra_repr(self) -> str:
         """The function's name and arguments."""
-        return ", ".join((self._name, *(f"{name}={value}" for name, value in self._arguments.items())))
+        return ", ".join((self._op.torch, *(f"{name}={value}" for name, value in self._arguments.items())))
 
 
 def module_of(op: Op, inputs: Shapes) -> nn.Module:
@@ -268,8 +253,9 @@ def module_of(op: Op, inputs: Shapes) -> nn.Module:
         except TypeError as error:
             # Older releases lack arguments that newer ones have, as norms lack bias.
             raise OpError(f"PyTorch {torch.__version__} cannot build it: {error}") from None
-    in_place = _TAKES_TWO.get(op.torch) if op.storage is Storage.IN_PLACE else None
-    return Function(op.torch, in_place or result, arguments)
+    if op.takes_two and op.storage is Storage.IN_PLACE:
+        result = getattr(torch.Tensor, f"{op.torch.removeprefix('torch.')}_")
+    return Function(op, result, arguments)
 
 
 def module_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
