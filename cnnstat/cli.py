@@ -26,9 +26,9 @@ COMMANDS = {
     "verify": "verify:verify",
     "export": "export:export",
     "check": "check:check",
-    "list": "list_zoo:list_zoo",
-    "ops": "ops:ops",
-    "schema": "schema:schema",
+    "list": "reference:list_zoo",
+    "ops": "reference:ops",
+    "schema": "reference:schema",
 }
 """Where under cnnstat.commands each command's function is, in the order of `cnnstat --help`."""
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnstat.errors import CnnstatError, SpecError
+from cnnstat.errors import CnnstatError, SpecError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,10 +73,10 @@ def report_error(error: CnnstatError) -> int:
         lines += [f"… and {more} more"] * (more > 0)
     else:
         lines = [f"cnnstat: {error}"]
-    print(*(_printable(line) for line in lines), sep="\n", file=sys.stderr)
+    print(*(printable(line) for line in lines), sep="\n", file=sys.stderr)
     if "traceback" in _shown and error.__cause__ is not None:
         cause = "".join(traceback.format_exception(error.__cause__))
-        print(*map(_printable, cause.splitlines()), sep="\n", file=sys.stderr)
+        print(*map(printable, cause.splitlines()), sep="\n", file=sys.stderr)
     return 2
 
 
@@ -90,17 +90,12 @@ def report_unexpected(error: Exception) -> int:
         if os.environ.get("CNNSTAT_TRACEBACK"):
             raise error
         line = f"internal error, please report it ({type(error).__name__}: {error}); CNNSTAT_TRACEBACK=1 shows where"
-        print(_printable(f"cnnstat: {line}"), file=sys.stderr)
+        print(printable(f"cnnstat: {line}"), file=sys.stderr)
         return 2
     if not message():  # no arguments at all: the help is already printed
         return 2
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "cnnstat"
     line = message().replace("Value error, ", "")  # what pydantic puts before typer's own message
-    print(_printable(f"{command}: {line} (`{command} --help` shows how)"), file=sys.stderr)
+    print(printable(f"{command}: {line} (`{command} --help` shows how)"), file=sys.stderr)
     return int(getattr(error, "exit_code", 2))
-
-
-def _printable(text: str) -> str:
-    """Return a line with control characters escaped, so that no input can steer the terminal."""
-    return "".join(c if c.isprintable() or c == " " else c.encode("unicode_escape").decode() for c in text)

@@ -310,7 +310,6 @@ def parse_quantity(text: str, *, is_bytes: bool = False) -> Quantity:
 
 
 def _unit(scale: int) -> str:
-    """Return the letter of a power of ten, or the power itself."""
     power = len(str(scale)) - 1
     return _POWERS.get(power, f"× 10^{power}")
 

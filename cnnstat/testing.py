@@ -100,7 +100,6 @@ assert_budget.__signature__ = _signature()  # type: ignore[attr-defined]  # read
 
 
 def _table(metric: str, budget: Budget) -> Mapping[str, Any]:
-    """Return what a configuration would write for one budget."""
     return budget if isinstance(budget, Mapping) else {METRICS[metric].bounds[0]: budget}
 
 

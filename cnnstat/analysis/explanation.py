@@ -142,7 +142,6 @@ def _renamed(field: ReceptiveField) -> tuple[AxisSteps, ...]:
 
 
 def _along(field: ReceptiveField, axis: int) -> AxisField:
-    """Return a receptive field along one axis."""
     return AxisField(field.size[axis], field.stride[axis], field.start[axis])
 
 
@@ -166,7 +165,6 @@ def _field_of(analysis: Analysis, edge: Edge, axis: int) -> AxisField | None:
 
 
 def _formulas(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
-    """Return the lines that lead to `after`."""
     local = [source for source in sources if source.before is not None and isinstance(source.rule, Window)]
     if len(local) == 1:
         return _step(local[0], after)
@@ -186,7 +184,6 @@ def _step(source: Source, after: AxisField) -> tuple[Formula, ...]:
 
 
 def _unchanged(after: AxisField, note: str) -> tuple[Formula, ...]:
-    """Return size, stride and start as they were before."""
     return (
         Formula("size", "size₀", "", after.size),
         Formula("stride", "stride₀", "", _value(after.stride)),
@@ -274,5 +271,4 @@ def _branch_line(name: str, field: AxisField) -> Formula:
 
 
 def _signed(number: int) -> str:
-    """Return a number for a place after an operator: negative ones in parentheses."""
     return f"({number_text(number)})" if number < 0 else number_text(number)

@@ -41,12 +41,10 @@ def _ending(names: Sequence[str], wanted: str) -> list[int]:
 
 
 def _beginning(names: Sequence[str], wanted: str) -> list[int]:
-    """Return the names that begin with `wanted`."""
     return [] if wanted.isdecimal() else [i for i, name in enumerate(names) if wanted and name.startswith(wanted)]
 
 
 def _nth(graph: Graph, kind: str, number: int) -> int:
-    """Return the node that is number `number` of a kind; raises CnnstatError if there are not that many."""
     alike = [i for i, node in enumerate(graph.nodes) if node.op.kind.lower() == kind.lower()]
     if not 1 <= number <= len(alike):
         kinds = ", ".join(sorted({node.op.kind for node in graph.nodes}))
@@ -56,7 +54,6 @@ def _nth(graph: Graph, kind: str, number: int) -> int:
 
 
 def _row(graph: Graph, number: int) -> int:
-    """Return the node in row `number`; raises CnnstatError if there are not that many."""
     if not 1 <= number <= len(graph.nodes):
         raise CnnstatError(f"{printable(graph.name)} has {len(graph.nodes)} layers, so no layer {number}")
     return number - 1
@@ -72,6 +69,5 @@ def _hint(names: Sequence[str], wanted: str) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     return ", ".join(map(printable, names[:LISTED])) + more

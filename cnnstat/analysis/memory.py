@@ -104,7 +104,6 @@ def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[i
 
 
 def _tensor_bytes(tensors: Mapping[str, Shape], dtype: str) -> int:
-    """Return the bytes of named tensors."""
     return sum(
         numel(shape) * dtype_bytes(_BUFFER_DTYPES.get(name.rpartition(".")[2], dtype))
         for name, shape in tensors.items()
@@ -190,5 +189,4 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
 
 
 def _is_float(dtype: str) -> bool:
-    """Return whether gradients can flow through a dtype."""
     return dtype.startswith(("float", "bfloat", "complex"))

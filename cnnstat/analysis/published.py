@@ -98,7 +98,6 @@ def _inputs(part: _Part) -> int:
 
 
 def _neurons(part: _Part) -> int:
-    """Return the outputs of convolutions and linear layers."""
     nodes = part.analysis.graph.nodes
     return part.each(lambda i: sum(map(numel, part.outputs(i))) if nodes[i].op.counted_as_weighted else 0)
 
@@ -122,13 +121,11 @@ def _weights(part: _Part) -> int:
 
 
 def _weighted_bytes(part: _Part) -> int:
-    """Return the bytes that convolutions and linear layers put out."""
     nodes, sizes = part.analysis.graph.nodes, part.analysis.memory.output_bytes
     return part.each(lambda i: sizes[i] if nodes[i].op.counted_as_weighted else 0)
 
 
 def _convolutions(part: _Part) -> int:
-    """Return the number of convolutions, transposed ones included."""
     nodes = part.analysis.graph.nodes
     return part.each(lambda i: nodes[i].op.family is Family.CONVOLUTION)
 

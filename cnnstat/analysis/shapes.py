@@ -137,7 +137,6 @@ def _sharing_problems(graph: Graph, inputs: list[Shapes]) -> list[Problem]:
 
 
 def _listed(weights: Mapping[str, Shape]) -> str:
-    """Return tensors with their shapes for a message."""
     return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in weights.items()) or "none"
 
 

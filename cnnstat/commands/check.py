@@ -46,7 +46,6 @@ def _attribute(figure: Figure) -> str:
 
 
 def _limit_option(figure: Figure) -> tuple[str, Any, Any]:
-    """Return name, type and default of the option that limits a figure."""
     help = figure.limit_help or figure.sentence
     option = typer.Option(f"--{figure.limit}", help=help, metavar="AMOUNT", rich_help_panel="Limits")
     return _attribute(figure), Annotated[str | None, option], None

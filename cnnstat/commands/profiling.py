@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat import console, report
 from cnnstat.commands.options import INTERRUPTED
-from cnnstat.commands.progress import progress
 from cnnstat.errors import CnnstatError
 from cnnstat.profile import need_torch
-from cnnstat.profile.options import Options
+from cnnstat.profile.options import Options, Progress, Silent
 from cnnstat.profile.result import Profile
 from cnnstat.report.subjects.profile import Against
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
+
+if TYPE_CHECKING:
+    import rich.progress
+
 
 BRIEF = 10
 """Samples of a network where many are profiled."""
@@ -98,3 +102,44 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
         else:
             report.write(document(profiles), format, out)
     return max(codes, default=0)
+
+
+# Progress, on stderr and only in a terminal ---------------------------------------------------------------------------
+
+
+class Bar:
+    """One bar for the stage that is running, with the time left."""
+
+    def __init__(self, bars: rich.progress.Progress, name: str) -> None:
+        self._bars = bars
+        self._name = name
+        self._task = bars.add_task(name, total=None)
+
+    def stage(self, title: str, steps: int) -> None:
+        """Start the bar again for another stage."""
+        self._bars.reset(self._task, total=steps, description=f"{self._name}: {title}" if self._name else title)
+
+    def step(self) -> None:
+        """Move the bar on."""
+        self._bars.advance(self._task)
+
+
+@contextmanager
+def progress(name: str) -> Iterator[Progress]:
+    """Yield a progress bar that disappears at the end; what draws nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield Silent()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        yield Bar(bars, name)

@@ -61,7 +61,6 @@ def number(minimum: float | None = None, maximum: float | None = None) -> Kind:
 
 
 def _boolean(value: Any) -> bool:
-    """Return `value` if it is true or false."""
     if not isinstance(value, bool):
         raise ValueError("true or false")
     return value
@@ -119,7 +118,6 @@ def optional(kind: Kind) -> Kind:
 
 
 def _null(value: Any) -> None:
-    """Return None if `value` is None."""
     if value is not None:
         raise ValueError("null")
 

@@ -316,7 +316,6 @@ _ARGUMENTS: dict[type, tuple[tuple[str, Kind, Any], ...]] = {}
 
 
 def _arguments(cls: type) -> tuple[tuple[str, Kind, Any], ...]:
-    """Return (name, kind, default) of each argument of an op class."""
     if cls not in _ARGUMENTS:
         declared = fields(cls)
         _ARGUMENTS[cls] = tuple((f.name, f.metadata["kind"], f.default) for f in declared)

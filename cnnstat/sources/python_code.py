@@ -80,7 +80,6 @@ def _timm(name: str) -> ModelCode:
 
 
 def _hint(name: str, known: list[str]) -> str:
-    """Return the nearest name of a list, or some that begin alike."""
     return did_you_mean(name, known) or f"; it has {len(known)}, among them {', '.join(known[:3])}"
 
 

@@ -219,7 +219,6 @@ class Variables(Mapping[str, Any]):
             refuse(node, f"cannot calculate {_text(node)}")
 
     def _unary(self, node: ast.UnaryOp) -> Any:
-        """Return −x, +x or not x."""
         value = self.evaluate(node.operand)
         if isinstance(node.op, ast.Not):
             return not value
@@ -285,7 +284,6 @@ def _text(node: ast.expr) -> str:
 
 
 def _described(value: Any) -> str:
-    """Return a value for a message."""
     if isinstance(value, list):
         return "a list"
     if value is None or isinstance(value, bool):

@@ -133,7 +133,6 @@ class ItemReader:
         return Call(meta._replace(overrides=overrides), OPAQUE_CALLEE, f"{OPAQUE_CALLEE} at {id(tree)}")
 
     def _choice(self, tree: Mapping, meta: Meta) -> Choice:
-        """Return `if: … then: … else: …`."""
         self.problems.extend(tree.unknown_keys((*COMMON_KEYS, "then", "else")))
         if meta.condition is None:
             fail(tree.location, "then: and else: need if: with a condition")
@@ -254,7 +253,6 @@ class ItemReader:
 def _written_as_mapping(
     key: Scalar, callee: str, positional: tuple[Value, ...], keywords: tuple[tuple[str, Value], ...], meta: Meta
 ) -> Call:
-    """Return a call whose arguments are YAML values."""
     names: dict[str, None] = {}
     for value in (*positional, *(v for _, v in keywords)):
         names.update(dict.fromkeys(words_in(value.written)))

@@ -82,7 +82,6 @@ def _closed(properties: Schema, **rules: Any) -> Schema:
 
 
 def _document() -> Schema:
-    """Return the keys of a spec."""
     return {
         "name": _refer("text", "Name of the network; the file's unless written."),
         "title": _refer("text", "One line that says what it is; `cnnstat list` shows it."),
@@ -115,7 +114,6 @@ def _named(definition: str, description: str, rules: Schema | None = None) -> Sc
 
 
 def _published() -> Schema:
-    """Return the keys of a published figure."""
     return {
         "figure": {"description": "What is counted.", "enum": list(PUBLISHED)},
         "layer": _refer("text", "The layer or block it is about; the whole network unless written."),
@@ -186,7 +184,6 @@ def _mapping() -> Schema:
 
 
 def _common() -> Schema:
-    """Return the keys that may stand beside every item."""
     return {
         "name": _typed("Its name, perhaps with {expressions}.", "string", "number"),
         "from": _refer("names", "What it reads instead of the item before: a name, name[1], or a list of them."),
@@ -224,7 +221,6 @@ def _single(common: Schema) -> Schema:
 
 
 def _operand_keys() -> Schema:
-    """Return the keys that may stand beside a single layer."""
     operand = {"type": ["string", "number", "array", "object"], "items": _refer("value")}
     return {
         "operands": _typed("What it works on: input, numbers, sizes, tensors.", "array", items=operand),
@@ -237,7 +233,6 @@ def _operand_keys() -> Schema:
 
 
 def _opaque_keys() -> Schema:
-    """Return the keys of an opaque call."""
     stored = {key: rule for key, rule in _operand_keys().items() if key in ("parameters", "buffers", "dtype")}
     return {
         OPAQUE: _typed("What is called.", "string"),
@@ -292,7 +287,6 @@ def _arguments(op: type[Op]) -> Schema:
 
 
 def _argument(field: Field[Any]) -> Schema:
-    """Return the schema of one argument, with its reference text and default."""
     default = {} if field.default is MISSING else {"default": field.default}
     return {"description": field.metadata["doc"], **_or_expression(field.metadata["kind"].schema), **default}
 

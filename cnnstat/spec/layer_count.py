@@ -185,7 +185,6 @@ def _steps(call: Call) -> int:
 
 
 def _check(layers: int, steps: int, meta: Meta) -> None:
-    """Raise Abandoned if there are too many layers."""
     if layers > MAX_LAYERS:
         raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", meta.location)
     if steps > MAX_STEPS:

@@ -163,7 +163,6 @@ class LayerOverrides:
         return tuple(tensors), frozenset(frozen)
 
     def _outputs(self) -> tuple[Shape, ...]:
-        """Return the shapes of `output:` or `outputs:`."""
         one, several = self.keys.get("output"), self.keys.get("outputs")
         if (one is None) == (several is None):
             place = one or self.keys[OPAQUE]
@@ -171,7 +170,6 @@ class LayerOverrides:
         return (self._shape(one),) if one is not None else self._each("outputs", self._shape) or ()
 
     def _shape(self, tree: Tree) -> Shape:
-        """Return the sizes of one tensor; raises SpecError."""
         sizes = self.scope.value(tree)
         sizes = sizes if isinstance(sizes, list) else [sizes]
         if not all(is_whole_number(size, MAX_SIZE) for size in sizes):

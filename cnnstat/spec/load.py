@@ -195,7 +195,6 @@ def network_dtype(document: SpecDocument, request: Request) -> str:
 
 
 def _checked_dtype(tree: Tree) -> str:
-    """Return the dtype that a word means; raises SpecError."""
     if not isinstance(tree, Scalar):
         fail(tree.location, "dtype: takes a word, as in float16")
     try:

@@ -279,7 +279,6 @@ def _too_many(op: type[Op], known: OpSignature) -> str:
 
 
 def _unknown(op: type[Op], name: str, known: OpSignature) -> str:
-    """Return the message for an argument that the op does not have."""
     if name in op.inferred:
         return f"takes no {name}: the graph knows it; leave it out"
     hint = did_you_mean(name, known.kinds)

@@ -111,7 +111,6 @@ def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple
 
 
 def _prose(tree: Tree, key: str) -> str:
-    """Return a text as one line."""
     if not isinstance(tree, Scalar) or len(tree.text) > MAX_PROSE:
         fail(tree.location, f"{key}: takes a text of at most {MAX_PROSE} characters; put it into quotes")
     return " ".join(tree.text.split())

@@ -221,7 +221,6 @@ def _line_through(bounds: Component, window: Window) -> Component:
 
 
 def _same_stride(first: Component, second: Component) -> bool:
-    """Return whether two components move on by the same number of inputs for each output."""
     return first.advance * len(second.lo) == second.advance * len(first.lo)
 
 

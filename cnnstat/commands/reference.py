@@ -1,4 +1,4 @@
-"""`cnnstat ops`: the ops of the spec language."""
+"""`cnnstat list`, `ops` and `schema`: what cnnstat knows, without a model of the user's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ import typer
 
 from cnnstat import console
 from cnnstat.commands.options import FormatOption, OutputOption, output_format
+
+
+def list_zoo(format: FormatOption = None, output: OutputOption = None) -> None:
+    """List the networks of the zoo with their titles and totals."""
+    from cnnstat import api, report
+    from cnnstat.report.subjects.zoo import document
+    from cnnstat.sources import zoo
+
+    analyses = [api.analyze(name) for name in zoo.names()]
+    with console.open_output(output) as out:
+        report.write(document(analyses), output_format(format, output), out)
 
 
 def op_names(incomplete: str) -> list[str]:
@@ -35,3 +46,13 @@ def ops(
 
     with console.open_output(output) as out:
         report.write(document(*(name or ())), output_format(format, output), out)
+
+
+def schema(output: OutputOption = None) -> None:
+    """Print the JSON Schema of the spec language, for editors."""
+    import json
+
+    from cnnstat.spec.json_schema import schema as spec_schema
+
+    with console.open_output(output) as out:
+        out.file.write(json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n")
