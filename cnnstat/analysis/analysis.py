@@ -9,7 +9,8 @@ from functools import cached_property
 from cnnstat.analysis.counts import Parameters, Work, count_parameters, count_work, moved_bytes
 from cnnstat.analysis.lint import lint
 from cnnstat.analysis.memory import Memory, check_optimizer, memory
-from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields, receptive_fields
+from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
+from cnnstat.analysis.receptive_field.propagation import receptive_fields
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed
 from cnnstat.ir.graph import Graph

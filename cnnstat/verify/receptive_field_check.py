@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.analysis.receptive_field.fields import spatial_axes
+from cnnstat.analysis.receptive_field.propagation import spatial_axes
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.window import Window

@@ -1,6 +1,6 @@
 """Builds small layer graphs for the tests of the passes, and the networks whose receptive fields are published."""
 
-from cnnstat.analysis.receptive_field.fields import receptive_fields
+from cnnstat.analysis.receptive_field.propagation import receptive_fields
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops.conv import Conv2d

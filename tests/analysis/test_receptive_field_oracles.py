@@ -8,8 +8,8 @@ from graph_builder import Builder, unet
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cnnstat.analysis.receptive_field.fields import receptive_fields
 from cnnstat.analysis.receptive_field.gridding import covered_fraction
+from cnnstat.analysis.receptive_field.propagation import receptive_fields
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import numel
 from cnnstat.ops.conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cnnstat.analysis.counts import count_parameters
 from cnnstat.analysis.memory import memory
-from cnnstat.analysis.receptive_field.fields import receptive_fields
+from cnnstat.analysis.receptive_field.propagation import receptive_fields
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.ir.op import Family, numel
 from cnnstat.ops import lookup, names

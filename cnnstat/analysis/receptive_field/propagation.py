@@ -1,0 +1,328 @@
+"""The pass that carries receptive fields through a graph, from the inputs of each node to its outputs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cnnstat.analysis.receptive_field.coordinates import Coordinate, united
+from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track
+from cnnstat.analysis.receptive_field.interval_algebra import Algebra
+from cnnstat.analysis.receptive_field.intervals import INPUT
+from cnnstat.analysis.shapes import Values
+from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.op import Shape, Shapes
+from cnnstat.ir.window import (
+    IDENTITY,
+    STATISTIC,
+    UNFOLLOWED,
+    WHOLE,
+    AxisRule,
+    Piece,
+    Reads,
+    RowMajor,
+    Unknown,
+    Window,
+    sliding,
+)
+
+
+def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> ReceptiveFields:
+    """Return the receptive field of every tensor; takes time linear in the graph.
+
+    strict: a branch that has seen the whole input makes what it is merged with see it too, and statistics over space
+    see it. Otherwise the map keeps its local field and is marked `global_context`.
+    """
+    systems, lengths, traces = _input_traces(graph)
+    walk = _Walk(strict)
+    for node, shapes, outputs in zip(graph.nodes, values.inputs, values.outputs[graph.arity :]):
+        sources = [traces[value][output] for value, output in node.inputs]
+        traces.append(tuple(walk.trace(node, sources, shapes, outputs, index) for index in range(len(outputs))))
+    fields = ReceptiveFields(
+        graph=graph,
+        values=values,
+        traces=tuple(traces),
+        systems=systems,
+        lengths=lengths,
+        total_at=None,
+    )
+    return replace(fields, total_at=_last_local(fields))
+
+
+def _input_traces(graph: Graph) -> tuple[tuple[range, ...], tuple[int, ...], list[tuple[Trace, ...]]]:
+    """Return the systems of input axes, their extents, and the traces of the inputs."""
+    systems: dict[int, range] = {}
+    lengths: list[int] = []
+    traces: list[tuple[Trace, ...]] = []
+    for source in graph.inputs:
+        spatial = spatial_axes(source.shape, source.dtype)
+        if spatial and len(spatial) not in systems:
+            systems[len(spatial)] = range(len(lengths), len(lengths) + len(spatial))
+            lengths += [source.shape[place] for place in spatial]
+        tracks: list[Track | None] = [None] * len(source.shape)
+        for place, axis in zip(spatial, systems.get(len(spatial), ())):
+            tracks[place] = Track(axis, INPUT)
+        traces.append((Trace(tuple(tracks), sum(1 << place for place in spatial)),))
+    return tuple(systems.values()), tuple(lengths), traces
+
+
+def spatial_axes(shape: Shape, dtype: str) -> range:
+    """Return the spatial axes of an input: those after batch and channels; the positions of batch × token numbers."""
+    if len(shape) == 2 and dtype.startswith(("int", "uint")):
+        return range(1, 2)
+    return range(2, len(shape))
+
+
+class _Walk:
+    """Carries traces from the inputs of a node to its outputs."""
+
+    def __init__(self, strict: bool) -> None:
+        self._strict = strict
+        self._algebra = Algebra()
+
+    def trace(self, node: Node, sources: list[Trace], inputs: Shapes, outputs: Shapes, index: int) -> Trace:
+        """Return the trace of output `index` of a node from those of its inputs."""
+        whole = incoming = context = tracked = local = 0
+        is_plain = True
+        for source in sources:
+            incoming |= source.whole
+            context |= source.context
+            tracked |= source.tracked
+            is_plain = is_plain and not source.coordinates
+        if not tracked and is_plain:
+            return Trace((None,) * len(outputs[index]), 0, incoming)
+        reads = node.op.window(inputs, outputs, index)
+        if not is_plain or not self._is_plain(reads, sources, inputs) or self._algebra.is_spent:
+            return self._trace_coordinates(node, sources, reads, inputs, outputs[index])
+        tracks: list[Track | None] = [None] * len(outputs[index])
+        for source, axes, shape in zip(sources, reads, inputs):
+            if source.tracked:
+                contracted, repeated, statistic = self._follow(tracks, source, axes, shape, outputs[index], node.name)
+                whole |= contracted
+                incoming |= repeated
+                context |= statistic
+        tracked = 0
+        for place, track in enumerate(tracks):
+            if track is not None:
+                tracked |= 1 << place
+                local |= 1 << track.axis
+        if whole or incoming:
+            local = 0 if self._strict else local & ~whole
+            tracks = [track if track is not None and local >> track.axis & 1 else None for track in tracks]
+            tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
+            whole |= incoming
+        return Trace(tuple(tracks), tracked, whole & ~local, (context | whole) & local)
+
+    def _is_plain(self, reads: tuple[Reads, ...], sources: list[Trace], inputs: Shapes) -> bool:
+        """Return whether every followed axis is read by a rule of its own and meets no other one."""
+        targets: dict[int, int] = {}
+        for source, axes, shape in zip(sources, reads, inputs):
+            if not source.tracked:
+                continue
+            if type(axes) is Unknown:
+                return False
+            named = 0
+            for place, entry in enumerate(axes):
+                if entry is None or (track := source.tracks[entry[0]]) is None:
+                    continue
+                if entry[1] is UNFOLLOWED or targets.setdefault(place, track.axis) != track.axis:
+                    return False
+                named |= 1 << entry[0]
+            missed = source.tracked & ~named
+            is_split = type(axes) is RowMajor and any(missed >> p & 1 and n > 1 for p, n in enumerate(shape))
+            if missed and is_split:
+                return False
+        return True
+
+    def _follow(
+        self, tracks: list[Track | None], source: Trace, axes: Reads, shape: Shape, joined: Shape, where: str
+    ) -> tuple[int, int, int]:
+        """Add what the output axes follow in one input to `tracks`.
+
+        Returns the input axes that are seen whole, those behind axes of size 1 that were repeated (a gate that was
+        pooled by a fixed kernel, say), and those of which statistics are read.
+        """
+        whole = repeated = statistic = 0
+        unread, sources, read = source.tracked, source.tracks, self._algebra.read
+        for place, entry in enumerate(axes):
+            if entry is None or (track := sources[entry[0]]) is None:
+                continue
+            unread &= ~(1 << entry[0])
+            rule, merge = entry[1], self._algebra.merge
+            if rule is STATISTIC:
+                if self._strict:
+                    whole |= 1 << track.axis
+                    continue
+                statistic |= 1 << track.axis
+                rule = IDENTITY
+            elif rule is WHOLE:
+                whole |= 1 << track.axis
+                continue
+            elif type(rule) is Piece:
+                rule, merge = sliding(1, 1, rule.start), self._algebra.beside
+            assert type(rule) is Window
+            field = read(track.field, rule)
+            before = tracks[place]
+            if field is None:
+                # Strides beyond all bounds: no axis is long enough for a second step.
+                whole |= 1 << track.axis
+            elif before is None:
+                if field.components:
+                    tracks[place] = track if field is track.field else Track(track.axis, field)
+            else:
+                tracks[place] = Track(track.axis, merge(before.field, field, joined[place], where))
+        if unread:
+            missed = [(place, track.axis) for place, track in enumerate(sources) if track and unread >> place & 1]
+            whole |= sum({1 << axis for place, axis in missed if shape[place] > 1})
+            repeated |= sum({1 << axis for place, axis in missed if shape[place] == 1})
+        return whole, repeated, statistic
+
+    def _trace_coordinates(
+        self, node: Node, sources: list[Trace], reads: tuple[Reads, ...], inputs: Shapes, output: Shape
+    ) -> Trace:
+        """Return the same where axes are split, merged or lost: coordinate by coordinate."""
+        whole = incoming = context = statistic = 0
+        by_axis: dict[int, list[Coordinate]] = {}
+        for source, axes, shape in zip(sources, reads, inputs):
+            incoming |= source.whole
+            context |= source.context
+            for coordinate in source.followed_by(shape):
+                carried, has_statistic = self._carried(coordinate, axes, shape, output)
+                bit = 1 << coordinate.axis
+                statistic |= bit if has_statistic else 0
+                if carried is not None:
+                    by_axis.setdefault(coordinate.axis, []).append(carried)
+                elif coordinate.field is not None and coordinate.extent == 1:
+                    incoming |= bit
+                else:
+                    whole |= bit
+        if self._strict:
+            whole |= statistic | incoming
+        kept: list[Coordinate] = []
+        for axis, coordinates in by_axis.items():
+            spread = [coordinate for coordinate in coordinates if coordinate.digits or coordinate.field is None]
+            if spread and len(spread) < len(coordinates):
+                incoming |= 1 << axis  # a single position beside a map: a gate that was pooled by a fixed kernel, say
+            if not whole >> axis & 1:
+                kept += united(spread or coordinates, self._algebra, node.name)
+        local = 0
+        for coordinate in kept:
+            local |= 1 << coordinate.axis
+        return self._plainest(kept, output, (whole | incoming) & ~local, (context | incoming | statistic) & local)
+
+    def _carried(
+        self, coordinate: Coordinate, axes: Reads, shape: Shape, output: Shape
+    ) -> tuple[Coordinate | None, bool]:
+        """Return a coordinate behind an op, None where all of it is read, and whether statistics of it are read."""
+        everywhere = sum(1 << place for place, size in enumerate(output) if size > 1) or 1
+        if type(axes) is Unknown or self._algebra.is_spent:
+            return coordinate.unfollowed(everywhere), False
+        if type(axes) is RowMajor:
+            reshaped = coordinate.reshaped(shape, output)
+            return reshaped, False
+        targets: dict[int, list[tuple[int, AxisRule]]] = {}
+        for target, entry in enumerate(axes):
+            if entry is not None:
+                targets.setdefault(entry[0], []).append((target, entry[1]))
+        if not coordinate.digits and coordinate.field is not None:
+            # A single position, of no axis any more: what sums over others has seen it beside them.
+            sums = any(
+                size > 1 and all(rule is WHOLE for _, rule in targets.get(place, ()))
+                for place, size in enumerate(shape[1:], start=1)
+            )
+            return (None if sums else coordinate), False
+        if coordinate.field is None:
+            return _lost_behind(coordinate, targets, shape), False
+        result, has_statistic = coordinate, False
+        moves: dict[int, int] = {}
+        # What is summed over goes first: the rest of its digits may then be an axis that a window can slide along.
+        places = sorted({d.place for d in coordinate.digits}, key=lambda place: bool(targets.get(place)))
+        for place in places:
+            ways = targets.get(place, [])
+            if not ways or any(rule is WHOLE for _, rule in ways):
+                result = result.without(place, self._algebra)
+                continue
+            target, rule = ways[0]
+            if rule is STATISTIC:
+                has_statistic, rule = True, IDENTITY
+            if type(rule) is Piece:
+                rule = sliding(1, 1, rule.start)
+            if len(ways) > 1 or type(rule) is not Window:
+                return coordinate.unfollowed(everywhere), has_statistic
+            if rule != IDENTITY and result.field is not None:
+                result = result.through(place, rule, shape[place], output[target], self._algebra)
+            if result.field is None:
+                return coordinate.unfollowed(everywhere), has_statistic
+            moves[place] = target
+        if result.field is None:
+            return coordinate.unfollowed(everywhere), has_statistic
+        if not result.digits:
+            return None, has_statistic
+        return result._replace(digits=tuple(d._replace(place=moves[d.place]) for d in result.digits)), has_statistic
+
+    def _plainest(self, coordinates: list[Coordinate], output: Shape, whole: int, context: int) -> Trace:
+        """Return a trace with tracks where each coordinate is one axis of the tensor, else with coordinates."""
+        filled = [
+            c.filled(output[c.digits[0].place], self._algebra) if _has_axis_alone(c, coordinates) else c
+            for c in coordinates
+        ]
+        tracks: list[Track | None] = [None] * len(output)
+        nothing = tuple(tracks)
+        for coordinate in filled:
+            if coordinate.field is None or len(coordinate.digits) != 1:
+                return Trace(nothing, 0, whole, context, tuple(filled))
+            (digit,) = coordinate.digits
+            if digit != (digit.place, 1, output[digit.place], 1) or tracks[digit.place] is not None:
+                return Trace(nothing, 0, whole, context, tuple(filled))
+            tracks[digit.place] = Track(coordinate.axis, coordinate.field)
+        tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
+        return Trace(tuple(tracks), tracked, whole, context)
+
+
+def _has_axis_alone(coordinate: Coordinate, others: list[Coordinate]) -> bool:
+    """Return whether the tensor axis of a coordinate's heaviest digit holds no digit of another one."""
+    if not coordinate.digits:
+        return False
+    bit = 1 << coordinate.digits[0].place
+    return not any(other.places & bit for other in others if other is not coordinate)
+
+
+def _lost_behind(
+    coordinate: Coordinate, targets: dict[int, list[tuple[int, AxisRule]]], shape: Shape
+) -> Coordinate | None:
+    """Return where positions that are lost are behind an op; None where it reads all axes that they may be on."""
+    lost = 0
+    for place, size in enumerate(shape):
+        if coordinate.lost >> place & 1 and size > 1:
+            for target, rule in targets.get(place, ()):
+                lost |= 1 << target if rule is not WHOLE else 0
+    return coordinate.unfollowed(lost) if lost else None
+
+
+def _last_local(fields: ReceptiveFields) -> Edge | None:
+    """Return the tensor whose field is the network's: its result, or the last map before a whole-input op."""
+    graph = fields.graph
+    results = [edge for edge in graph.outputs if edge.value >= graph.arity]
+    local = [edge for edge in results if fields.followed(*edge) is not None]
+    partly = [edge for edge in results if fields.traces[edge.value][edge.output].tracked and fields.of(*edge)]
+    return max(local or partly, default=None) or _last_map(fields)
+
+
+def _last_map(fields: ReceptiveFields) -> Edge | None:
+    """Return the last local map that the results depend on; one of a single position only if there is no other."""
+    graph = fields.graph
+    is_needed = [False] * (graph.arity + len(graph.nodes))
+    for value, _ in graph.outputs:
+        is_needed[value] = True
+    single = None
+    for value in range(len(is_needed) - 1, graph.arity - 1, -1):
+        if not is_needed[value]:
+            continue
+        for edge in graph.nodes[value - graph.arity].inputs:
+            is_needed[edge.value] = True
+        for output, shape in enumerate(fields.values.outputs[value]):
+            followed = fields.followed(value, output)
+            if followed is not None and any(shape[place] > 1 for place, _ in followed):
+                return Edge(value, output)
+            if followed is not None and single is None:
+                single = Edge(value, output)
+    return single
