@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple
@@ -97,6 +97,8 @@ class ReceptiveFields:
     systems: tuple[range, ...]
     lengths: tuple[int, ...]
     total_at: Edge | None
+    _of: dict[tuple[object, ...], ReceptiveField | None] = field(default_factory=dict, repr=False)
+    """Fields that were asked for, by what decides them: tensors of one block mostly share theirs."""
 
     @property
     def total(self) -> ReceptiveField | None:
@@ -105,24 +107,32 @@ class ReceptiveFields:
 
     def of(self, value: int, output: int = 0) -> ReceptiveField | None:
         """Return the receptive field of a tensor; None unless it is local along an axis, see `extent`."""
-        local = self.coordinates(value, output)
+        trace, shape = self.traces[value][output], self.values.outputs[value][output]
+        if trace.coordinates:
+            return self._field(trace, shape)
+        # By identity: traces keep their tracks alive, and comparing fields would cost what computing them does.
+        key = (*map(id, trace.tracks), shape, trace.whole, trace.context)
+        if key not in self._of:
+            self._of[key] = self._field(trace, shape)
+        return self._of[key]
+
+    def _field(self, trace: Trace, shape: Shape) -> ReceptiveField | None:
+        local = self._local(trace, shape)
         if local is None:
             return None
-        trace = self.traces[value][output]
-        fields = [coordinate.field for coordinate in local.values() if coordinate is not None]
-        known = [field for field in fields if field is not None]
+        known = [c.field for c in local.values() if c is not None and c.field is not None]
         misaligned_at = next((f.misaligned_at for f in known if f.misaligned_at is not None), None)
         axes = sum(1 << axis for axis, coordinate in local.items() if coordinate is not None)
         parts = [(axis, None if c is None else c.field, 0 if c is None else c.extent) for axis, c in local.items()]
-        is_whole = tuple(field is None for _, field, _ in parts)
+        is_whole = tuple(along is None for _, along, _ in parts)
         return ReceptiveField(
-            size=tuple(self.lengths[axis] if field is None else field.size(extent) for axis, field, extent in parts),
-            stride=tuple(Fraction(0) if field is None else field.stride for _, field, _ in parts),
-            start=tuple(0 if field is None else field.at_or_after(0)[0] for _, field, _ in parts),
+            size=tuple(self.lengths[axis] if along is None else along.size(extent) for axis, along, extent in parts),
+            stride=tuple(Fraction(0) if along is None else along.stride for _, along, _ in parts),
+            start=tuple(0 if along is None else along.at_or_after(0)[0] for _, along, _ in parts),
             whole=is_whole if any(is_whole) else (),
-            exact=all(field.is_exact for field in known),
+            exact=all(each.is_exact for each in known),
             aligned=misaligned_at is None,
-            centred=all(field.centred for field in known),
+            centred=all(each.centred for each in known),
             # What is whole beside a local field belongs to inputs of another rank, or to another axis.
             global_context=bool(trace.context & axes or trace.whole & ~sum(1 << axis for axis in local)),
             misaligned_at=misaligned_at,
@@ -130,7 +140,7 @@ class ReceptiveFields:
 
     def extent(self, value: int, output: int = 0) -> Extent:
         """Return how much of the input each element of a tensor depends on."""
-        if self.coordinates(value, output) is not None:
+        if self.of(value, output) is not None:
             return Extent.LOCAL
         trace = self.traces[value][output]
         if trace.tracked or trace.coordinates:
@@ -167,11 +177,13 @@ class ReceptiveFields:
 
     def coordinates(self, value: int, output: int = 0) -> dict[int, Coordinate | None] | None:
         """Return the coordinate of each input axis of one system, None where it is whole; None if not even one is."""
-        trace = self.traces[value][output]
+        return self._local(self.traces[value][output], self.values.outputs[value][output])
+
+    def _local(self, trace: Trace, shape: Shape) -> dict[int, Coordinate | None] | None:
         if not trace.tracked and not trace.coordinates:
             return None
         by_axis: dict[int, list[Coordinate]] = {}
-        for coordinate in trace.followed_by(self.values.outputs[value][output]):
+        for coordinate in trace.followed_by(shape):
             by_axis.setdefault(coordinate.axis, []).append(coordinate)
         for system in self.systems:
             own = [by_axis.get(axis, ()) for axis in system]
