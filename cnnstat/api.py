@@ -185,7 +185,7 @@ def compare(*sources: Source | Analysis, **options: Unpack[AnalysisOptions]) -> 
 
 @takes_options_of(model_reference)
 def verify(source: Source, input: Any = None, *, run: bool = True, **options: Unpack[ModelOptions]) -> Verification:
-    """Return a model's counts, shapes and receptive fields beside those of independent witnesses.
+    """Return a model's counts, shapes and receptive fields beside those of independent tools.
 
     run: whether the model may be run for real; otherwise PyTorch's meta kernels say the shapes, without fvcore.
     `verify(…).exit_code` is 0 where every difference is explained, else 3. The other arguments and the errors are those

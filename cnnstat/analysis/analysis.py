@@ -118,7 +118,7 @@ class Analysis(Displayed):
             moved_bytes=self.moved_bytes[index],
             output_bytes=self.memory.output_bytes[index],
             receptive_field=field,
-            field_extent=self.fields.extent(value),
+            field_extent=Extent.LOCAL if field is not None else self.fields.extent(value),
         )
 
     @cached_property

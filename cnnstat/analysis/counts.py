@@ -64,8 +64,8 @@ def count_parameters(graph: Graph, values: Values) -> Parameters:
         weights = node.op.weights(inputs) if owns else {}
         count += len(weights)
         if count > MAX_WEIGHTS:
-            said = f"by here the layers have more than {MAX_WEIGHTS:,} weight tensors together; use fewer"
-            raise SpecError([Problem(node.location, f"{node.name} ({node.op.kind}): {said}")])
+            message = f"by here the layers have more than {MAX_WEIGHTS:,} weight tensors together; use fewer"
+            raise SpecError([Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
         params.append(sum(map(numel, weights.values())))
         learnt = (numel(shape) for name, shape in weights.items() if name not in node.op.frozen)
         trainable.append(sum(learnt) if node.trainable else 0)

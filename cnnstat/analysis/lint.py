@@ -22,7 +22,7 @@ def _linear_pairs(graph: Graph, values: Values, readers: Counter[int]) -> tuple[
     A middle narrower than both ends is a low-rank factorization (MobileNetV2's linear bottleneck) and left out, and so
     is a layer that runs more than once: it cannot be merged with what stands before one of its calls.
     """
-    found = []
+    warnings = []
     again = {node.shares for node in graph.nodes} | {i for i, node in enumerate(graph.nodes) if node.shares is not None}
     for index, node in enumerate(graph.nodes):
         first = _dense_before(graph, node, readers) if node.op.linearity is Linearity.DENSE else None
@@ -33,8 +33,8 @@ def _linear_pairs(graph: Graph, values: Values, readers: Counter[int]) -> tuple[
         axis = node.op.feature_axis
         if middle[axis] >= min(start[axis], end[axis]):
             names = f"{graph.nodes[first].name} and {node.name}"
-            found.append(f"{names} have nothing non-linear between them: together they are one layer")
-    return tuple(found)
+            warnings.append(f"{names} have nothing non-linear between them: together they are one layer")
+    return tuple(warnings)
 
 
 def _dense_before(graph: Graph, node: Node, readers: Counter[int]) -> int | None:

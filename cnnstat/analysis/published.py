@@ -211,8 +211,8 @@ def _part(analysis: Analysis, layer: str) -> _Part:
     nodes = analysis.graph.nodes
     if not layer:
         return _Part(analysis, range(len(nodes)), True)
-    found = [i for i, node in enumerate(nodes) if node.name == layer or node.name.startswith(f"{layer}.")]
-    if not found:
+    named = [i for i, node in enumerate(nodes) if node.name == layer or node.name.startswith(f"{layer}.")]
+    if not named:
         hint = did_you_mean(layer, (node.name for node in nodes))
         raise CnnstatError(f"there is no layer called {layer[:60]}{hint}")
-    return _Part(analysis, found, False)
+    return _Part(analysis, named, False)

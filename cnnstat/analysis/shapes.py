@@ -57,8 +57,8 @@ def infer_shapes(graph: Graph) -> Values:
         outputs.append(made)
         count += len(made or ())
         if count > MAX_TENSORS:
-            said = f"by here the layers have more than {MAX_TENSORS:,} outputs together; use fewer pieces"
-            raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {said}")])
+            message = f"by here the layers have more than {MAX_TENSORS:,} outputs together; use fewer pieces"
+            raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
     if not problems:
         problems.extend(_sharing_problems(graph, inputs))
     if problems:
@@ -74,8 +74,8 @@ def _inputs(node: Node, outputs: list[Shapes | None], problems: list[Problem]) -
         if source is None:
             return None
         if output >= len(source):
-            said = f"reads output [{output}] of a layer that has {len(source)}; the first is [0]"
-            problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {said}"))
+            message = f"reads output [{output}] of a layer that has {len(source)}; the first is [0]"
+            problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {message}"))
             return None
         shapes.append(source[output])
     return tuple(shapes)
@@ -118,8 +118,8 @@ def _made(op: Op, shapes: Shapes) -> Shapes:
             return made
     except (ArithmeticError, LookupError, ValueError):
         pass
-    said = ", ".join("×".join(map(str, shape)) or "no axes" for shape in shapes)
-    raise OpError(f"cannot take a tensor of {said}; every size must be at least 1")
+    sizes = ", ".join("×".join(map(str, shape)) or "no axes" for shape in shapes)
+    raise OpError(f"cannot take a tensor of {sizes}; every size must be at least 1")
 
 
 def _sharing_problems(graph: Graph, inputs: list[Shapes]) -> list[Problem]:
@@ -131,8 +131,8 @@ def _sharing_problems(graph: Graph, inputs: list[Shapes]) -> list[Problem]:
         owner = graph.nodes[node.shares]
         theirs, own = owner.op.weights(inputs[node.shares]), node.op.weights(inputs[index])
         if dict(theirs) != dict(own):
-            said = f"cannot share the weights of {owner.name}: it needs {_listed(own)}, not {_listed(theirs)}"
-            problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {said}"))
+            message = f"cannot share the weights of {owner.name}: it needs {_listed(own)}, not {_listed(theirs)}"
+            problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {message}"))
     return problems
 
 

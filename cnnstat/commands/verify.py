@@ -1,4 +1,4 @@
-"""`cnnstat verify`: a network held against independent witnesses."""
+"""`cnnstat verify`: the counts of a network compared with those of independent tools."""
 
 from __future__ import annotations
 

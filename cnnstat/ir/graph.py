@@ -173,4 +173,5 @@ def check_dtype(dtype: str) -> str:
 
 def dtype_bytes(dtype: str) -> int:
     """Return the bytes of one element; raises CnnstatError if there is no such dtype."""
-    return DTYPE_BYTES[check_dtype(dtype)]
+    # Asked for every tensor; the main names, which are nearly all, need no look at the others.
+    return DTYPE_BYTES.get(dtype) or DTYPE_BYTES[check_dtype(dtype)]

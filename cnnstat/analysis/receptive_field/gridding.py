@@ -82,9 +82,9 @@ def support(fields: ReceptiveFields, edge: Edge, place: int, axis: int, index: i
                 if source.value not in pending:
                     pending[source.value] = {}
                     heapq.heappush(queue, -source.value)
-                found = preimage(indices, entry[1])
+                read = preimage(indices, entry[1])
                 before = pending[source.value].get((source.output, entry[0]))
-                pending[source.value][source.output, entry[0]] = found if before is None else before | found
+                pending[source.value][source.output, entry[0]] = read if before is None else before | read
     return reached
 
 

@@ -118,8 +118,8 @@ NOTHING = Field(())
 
 def hull(intervals: Iterable[Interval | None]) -> Interval | None:
     """Return the smallest interval around all that are not None."""
-    found = [interval for interval in intervals if interval is not None]
-    return (min(lo for lo, _ in found), max(hi for _, hi in found)) if found else None
+    known = [interval for interval in intervals if interval is not None]
+    return (min(lo for lo, _ in known), max(hi for _, hi in known)) if known else None
 
 
 def _inside(components: Iterable[Component], residue: int, period: int, extent: int, length: int) -> int:
