@@ -27,8 +27,9 @@ class Memory:
     output_bytes: for each node, all its outputs, whether or not they are views or in place.
     activation_bytes: their sum; weighted_activation_bytes: the sum over convolutions and linear layers only.
     peak_inference_bytes: the most that is alive at once while running layer by layer: a tensor lives until its last
-        reader has run, inputs from the start, results to the end; views and in-place ops cost nothing. Parameters,
-        buffers and what a kernel allocates inside are not part of it. peak_at: the node where it occurs.
+        reader has run, inputs from the start, results to the end; views and in-place ops cost nothing. Weights that
+        are computed in the pass are alive while their layer runs. Parameters, buffers and what a kernel allocates
+        inside are not part of it. peak_at: the node where it occurs.
     saved_bytes: tensors that the backward pass needs; a storage counts once, and whole.
     training_bytes: parameters + gradients + optimizer state + saved tensors.
     """
@@ -78,7 +79,7 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         peak_at=peak_at,
         gradient_bytes=sum(trainable),
         optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
-        saved_bytes=_saved(graph, values, outputs),
+        saved_bytes=_saved(graph, values, outputs) if graph.saved_bytes is None else graph.saved_bytes,
     )
 
 
@@ -150,8 +151,8 @@ def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int 
     for index, node in enumerate(graph.nodes):
         if node.op.storage is Storage.FRESH or not node.inputs:
             alive += sum(outputs[graph.arity + index])
-        if alive > peak or peak_at is None:
-            peak, peak_at = alive, index
+        if alive + node.computed_bytes > peak or peak_at is None:
+            peak, peak_at = alive + node.computed_bytes, index
         alive -= dying[index]
     return peak, peak_at
 

@@ -43,6 +43,7 @@ class Node:
     recorded: how a traced call is made again, or why it cannot be, where its op alone does not say what it computes.
     home: the path of the module that has its weights, where that is not its name: the op as a module of that path is
         the same as the recorded.
+    computed_bytes: weights that are computed for this call, which are alive while it runs.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Node:
     location: Location | None = None
     recorded: RecordedCalls | NotRecorded | None = field(default=None, compare=False)
     home: str = field(default="", compare=False)
+    computed_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class Graph:
     source: what the user named (a zoo name, a file, a module).
     blocks: for a path that is a block call or a named group, what it was called (`layer1.0`: `bottleneck`).
     about: title, citation, notes and published figures, as the spec gives them.
+    saved_bytes: what training keeps for the backward pass, where it was measured; None where the ops tell it.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Graph:
     source: str = ""
     blocks: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    saved_bytes: int | None = None
 
     def __post_init__(self) -> None:
         """Validate names and edges."""

@@ -193,6 +193,7 @@ class Recorded(_Traced):
     flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known.
     modelled: whether its work is known.
+    keeps_inputs: whether autograd may look at its inputs again.
     """
 
     function: str
@@ -203,6 +204,7 @@ class Recorded(_Traced):
     place: Storage = Storage.FRESH
     reads: tuple[Reads, ...] | None = None
     modelled: bool = True  # type: ignore[misc]
+    keeps_inputs: bool = True
     counted_as_weighted: bool = False  # type: ignore[misc]
 
     @property
@@ -236,7 +238,7 @@ class Recorded(_Traced):
         return (Unknown((None,) * len(outputs[index])),) * len(inputs)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
-        moves = self.family is Family.LAYOUT
+        moves = self.family is Family.LAYOUT or not self.keeps_inputs
         return Saved() if moves else Saved(inputs=tuple(range(len(inputs))))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:

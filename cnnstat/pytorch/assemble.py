@@ -32,7 +32,17 @@ def assemble(
     for draft in builder.nodes:
         own = names.of(draft)
         recorded = _recorded(draft, own, nodes, builder.log)
-        nodes.append(Node(own, draft.op, draft.inputs, draft.shares, draft.trainable, recorded=recorded))
+        nodes.append(
+            Node(
+                own,
+                draft.op,
+                draft.inputs,
+                draft.shares,
+                draft.trainable,
+                recorded=recorded,
+                computed_bytes=draft.computed_bytes,
+            )
+        )
     nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
     return Graph(

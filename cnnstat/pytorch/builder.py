@@ -14,7 +14,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
-from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
+from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, keeps_nothing, work_of
 from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers import handler_of
@@ -48,8 +48,11 @@ class Builder(TensorOrigins):
         self.log.note(call)
         keys = frozenset().union(*(origin.keys for origin in origins))
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
+        known = {storage_key(tensor) for tensor in operands}
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
+            if (storage := storage_key(tensor)) not in known:
+                self.computed[storage] = tensor.untyped_storage().nbytes() if storage else 0
 
     def _handler(self, call: Call) -> Handler | None:
         if call.name == "setitem":
@@ -135,9 +138,17 @@ class Builder(TensorOrigins):
                 result_dtypes=dtypes,
                 **owned.fields,
             )
+        if operands.constants and self._keeps_constants(match.op, shapes, outputs, operands.constants):
+            self.without_rule.add(len(self.nodes))
         self._finish(call, op, operands, owned)
         self._note_recorded(call, operands, direct, is_plain and operands.is_exact)
         return True
+
+    @staticmethod
+    def _keeps_constants(op: Op, shapes: Shapes, outputs: Shapes, constants: list[int]) -> bool:
+        """Whether the backward pass of an op looks at constants, which are in no rule."""
+        kept = op.saved_for(shapes, outputs, (True,) * len(shapes), True)
+        return any(number in kept.inputs for number in constants)
 
     def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
@@ -164,10 +175,13 @@ class Builder(TensorOrigins):
             result_dtypes=tuple(map(dtype_of, call.results)),
             place=op.place if operands.entries[:1] == [0] else Storage.FRESH,
             reads=reads,
+            keeps_inputs=op.keeps_inputs and not keeps_nothing(call),
             work=op.work + macs,
             flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
             **owned.fields,
         )
+        if not keeps_nothing(call):
+            self.without_rule.add(len(self.nodes))
         self._finish(call, result, operands, owned)
         self.nodes[-1].recorded = self.log.recorded(call, operands.tensors)
         return True
@@ -208,6 +222,8 @@ class Builder(TensorOrigins):
                 operands.entries.append(len(operands.edges))
                 operands.add_edge(origin.edge, read)
                 continue
+            if is_tensor and origin is None and read.numel() > 1:
+                operands.constants.append(len(operands.entries))
             operands.entries.append(shape_of(read) if is_tensor else ())
             operands.add_stored(origin)
         return operands
@@ -254,6 +270,16 @@ class Builder(TensorOrigins):
         value, _ = self._append(op, tuple(operands.edges), call.where, display_name(call.name), owned)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+        if self.computed:
+            self._note_computed(call)
+
+    def _note_computed(self, call: Call) -> None:
+        """Note which weights were computed for the last node: memory of inference, and autograd keeps them."""
+        read = {storage_key(tensor) for tensor in operands_in((*call.arguments, *call.keywords.values()))}
+        sizes = [self.computed[storage] for storage in read if storage in self.computed]
+        if sizes:
+            self.nodes[-1].computed_bytes = sum(sizes)
+            self.changes_autograd = True
 
 
 def _says_all(call: Call) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
+from cnnstat.pytorch.autograd_regions import AutogradRegions
 from cnnstat.pytorch.modules.custom_modules import call_as_one
 
 Modules = list[tuple[str, nn.Module]]
@@ -74,6 +76,7 @@ class ModuleStack:
         for cls in {type(module) for _, module in modules}:
             call_as_one(cls)
         self.calls = [ModuleCall("", modules[0][1])]
+        self.regions = AutogradRegions()
 
     @property
     def current(self) -> ModuleCall:
@@ -91,6 +94,7 @@ class ModuleStack:
         return known
 
     def _enter(self, module: nn.Module, inputs: Any) -> None:
+        self.regions.look(sys._getframe(1))
         self.current.inner += 1
         self.calls.append(ModuleCall(self.path_of(module), module, self.current))
 

@@ -101,13 +101,14 @@ class ConstantCalls:
         self.results: dict[int, tuple[int, tuple[int, ...]]] = {}
         self.writes: dict[int, list[int]] = {}
         self.fills: Counter[int] = Counter()
+        self.aliases: list[torch.Tensor] = []
         self._kept: list[torch.Tensor] = []
 
     def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
         """Make a parameter or buffer known, with the tensors that are it in the trace."""
         for tensor in aliases:
             self.stored[id(tensor)] = stored
-            self._kept.append(tensor)
+            self.aliases.append(tensor)
 
     def is_stored(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer itself."""

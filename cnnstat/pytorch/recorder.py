@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -68,6 +69,7 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, result)
         if not results:
+            self.builder.changes_autograd |= name == "set_grad_enabled"
             self.builder.log.note(
                 Call(name, arguments, keywords, (), None, self.stack.current, function=function, returned=result)
             )
@@ -174,6 +176,7 @@ class FunctionMode(TorchFunctionMode):
         # Within a recorded call everything is a part of it; within vmap, tensors have lost one of their axes.
         if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
+        recorder.stack.regions.look(sys._getframe(1))
         if isinstance(func, HigherOrderOperator):
             return self._operator(func, args, keywords)
         inner: Inner = []

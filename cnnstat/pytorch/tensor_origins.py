@@ -83,6 +83,7 @@ class Operands:
 
     entries: for each operand of its op the number of its edge, or the shape of one that is stored or constant.
     is_exact: whether the weights of its op are stored tensors themselves.
+    constants: numbers of the operands that are constant tensors of more than one element.
     """
 
     edges: list[Edge] = field(default_factory=list)
@@ -94,6 +95,7 @@ class Operands:
     keys: frozenset[int] = NO_KEYS
     works: frozenset[int] = NO_KEYS
     is_exact: bool = True
+    constants: list[int] = field(default_factory=list)
 
     @property
     def is_plain(self) -> bool:
@@ -127,6 +129,7 @@ class NodeDraft:
 
     recorded: how its call is made again, where the op does not say what it computes.
     own: its op's weights and buffers with their names in the model.
+    computed_bytes: of the weights that are computed for it.
     call: for a node that is called otherwise: its call, inputs, and how many calls on stored tensors came before.
     """
 
@@ -139,6 +142,7 @@ class NodeDraft:
     recorded: RecordedCalls | NotRecorded | None = None
     own: tuple[tuple[str, str], ...] = ()
     call: tuple[Call, list[torch.Tensor], int] | None = None
+    computed_bytes: int = 0
 
 
 class TensorOrigins:
@@ -150,6 +154,11 @@ class TensorOrigins:
         self.ownership = ParameterOwnership()
         self.log = ConstantCalls()
         self.uncounted: set[str] = set()
+        # Nodes of which no rule tells what autograd keeps, and whether something changes what it keeps of others.
+        self.without_rule: set[int] = set()
+        self.changes_autograd = False
+        # Bytes of the storages that hold weights computed in the pass.
+        self.computed: dict[int, int] = {}
         self.dtype = dtype
         self.arity = arity
 
@@ -230,6 +239,7 @@ class TensorOrigins:
         """Note that the results of a call are the tensor it was given."""
         origin = self.resolve(source, call.where)
         if origin is not None:
+            self.changes_autograd |= "detach" in call.name
             for tensor in call.results:
                 self.origins.note(replace(origin, tensor=tensor))
         if origin is None or origin.edge is None:

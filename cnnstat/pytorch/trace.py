@@ -17,6 +17,7 @@ from torch import nn
 from cnnstat.errors import CnnstatError, ModelError
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.pytorch.assemble import UNUSED, assemble
+from cnnstat.pytorch.autograd_pass import SavedStorages, needs_autograd_pass
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import error_line
@@ -33,13 +34,18 @@ MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor
 """What makes the recorder of a pass, from the builder, the module stack, the faker and the input tensors."""
 
 
-def recording_into(records: list[CallRecord] | None = None) -> MakeRecorder:
-    """Return what makes recorders that put every call of their own pass, and of none before it, into a list."""
+def recording_into(records: list[CallRecord] | None = None, builders: list[Builder] | None = None) -> MakeRecorder:
+    """Return what makes recorders that put every call of their own pass, and of none before it, into a list.
+
+    builders: gets the builder of each pass, if given.
+    """
 
     def make(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
         if records is not None:
             # A pass that fails on fake tensors is made again for real.
             records.clear()
+        if builders is not None:
+            builders.append(builder)
         return Recorder(builder, stack, faker, records)
 
     return make
@@ -90,6 +96,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             result = model(*inputs.arguments, **inputs.keywords)
             if isinstance(result, Iterator):
                 result = tuple(result)
+        builder.changes_autograd |= stack.regions.is_entered
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, modules, tuple(inputs.inputs), outputs, name=options.name, source=options.source)
     messages = (*_bound_notes(recorder), *_unused_notes(graph))
@@ -203,9 +210,11 @@ def trace(
     if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(modules_of(model))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
-    options = PassOptions(kind, name, source, mode, recording_into(calls))
+    builders: list[Builder] = []
+    options = PassOptions(kind, name, source, mode, recording_into(calls, builders))
     try:
-        return traced(model, example, Faker(kind), options)
+        graph = traced(model, example, Faker(kind), options)
+        return _with_saved_bytes(graph, builders[-1], model, example, options)
     except TracerError:
         raise
     except Exception as error:
@@ -218,6 +227,30 @@ def trace(
     except Exception as error:
         raise _failed(error, name, misnamed(model, example)) from error
     return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
+
+
+def _with_saved_bytes(
+    graph: Graph, builder: Builder, model: nn.Module, example: Example, options: PassOptions
+) -> Graph:
+    """Return a graph with what autograd keeps, if a pass with gradients has to find it."""
+    if not needs_autograd_pass(graph, builder):
+        return graph
+    # Training memory is that of a training step, as far as the model can make one.
+    for mode in dict.fromkeys(("train", options.mode)):
+        storages = SavedStorages()
+        try:
+            with storages.hooks():
+                traced(
+                    model,
+                    example,
+                    Faker(options.dtype),
+                    replace(options, mode=mode, make_recorder=storages.recorder, gradients=True),
+                )
+        except Exception:
+            continue
+        return replace(graph, saved_bytes=storages.bytes)
+    message = "no pass with gradients can be made: training memory follows the rules of the ops and is an estimate"
+    return replace(graph, about={**graph.about, "notes_torch": (*notes(graph), message)})
 
 
 def trace_for_real(

@@ -1,0 +1,224 @@
+"""What training keeps of calls without a rule of their own, against the storages of a real pass."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from oracles.saved_tensors import saved_storages  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+from torch.nn.utils import parametrizations  # noqa: E402
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential  # noqa: E402
+
+import cnnstat  # noqa: E402
+from cnnstat.pytorch import trace  # noqa: E402
+
+
+def saved_bytes(model, x, mode="eval"):
+    """What the analysis says training keeps."""
+    totals = cnnstat.analyze(model, tuple(x.shape), mode=mode).totals
+    return totals.memory.training_bytes - totals.memory.params_bytes - 4 * totals.trainable_params
+
+
+def kept_by_torch(model, x):
+    """Bytes of the storages that a real pass keeps."""
+    model.train()
+    _, storages = saved_storages(lambda: model(x), (*model.parameters(), *model.buffers()))
+    return sum(storages.values())
+
+
+class Net(nn.Module):
+    """A function of some layers and the input."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.function = function
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x):
+        return self.function(self.layers, x)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution whose filters are standardised in every pass."""
+
+    def forward(self, x):
+        mean = self.weight.mean((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) / self.weight.std((1, 2, 3), keepdim=True), self.bias)
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer with a learnt product of two thin matrices added to its weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(64, 64)
+        self.base.weight.requires_grad_(False)
+        self.down, self.up = nn.Parameter(torch.rand(4, 64)), nn.Parameter(torch.rand(64, 4))
+
+    def forward(self, x):
+        return functional.linear(x, self.base.weight + self.up @ self.down, self.base.bias)
+
+
+class Squared(torch.autograd.Function):
+    """x² + 1, of which only x is kept although its forward pass computes in steps."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return torch.exp(2 * torch.log(x)) + 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return 2 * ctx.saved_tensors[0] * gradient
+
+
+class Reentrant(nn.Module):
+    """A checkpointed block behind a stem."""
+
+    def __init__(self, reentrant):
+        super().__init__()
+        self.reentrant = reentrant
+        self.stem = nn.Linear(32, 32)
+        self.block = nn.Sequential(nn.Linear(32, 64), nn.GELU(), nn.Linear(64, 32))
+
+    def forward(self, x):
+        # The block is called by a function of ours, so that no frame of a module lies between them.
+        return checkpoint(lambda y: self.block(y), self.stem(x), use_reentrant=self.reentrant)
+
+
+def linear():
+    return nn.Linear(32, 32)
+
+
+VECTORS, IMAGES = (8, 32), (2, 4, 12, 12)
+ROWS = torch.arange(8 * 32).view(8, 32) % 32
+CASES = {
+    "unfold": (
+        lambda: Net(lambda m, x: functional.unfold(m[0](x), 3).transpose(1, 2) @ torch.rand(72, 5), conv()),
+        IMAGES,
+    ),
+    "where": (lambda: Net(lambda m, x: torch.where(x > 0.5, m[0](x), m[1](x)), linear(), linear()), VECTORS),
+    "sort": (lambda: Net(lambda m, x: m[0](x).sort(-1).values, linear()), VECTORS),
+    "cumprod": (lambda: Net(lambda m, x: m[0](x).cumprod(-1), linear()), VECTORS),
+    "max": (lambda: Net(lambda m, x: m[0](x).max(-1).values, linear()), VECTORS),
+    "gather": (lambda: Net(lambda m, x: m[0](x).gather(1, ROWS), linear()), VECTORS),
+    "masked_fill": (lambda: Net(lambda m, x: m[0](x).masked_fill(x > 0.5, 0.0), linear()), VECTORS),
+    "lerp": (lambda: Net(lambda m, x: torch.lerp(m[0](x), m[1](x), x), linear(), linear()), VECTORS),
+    "topk": (lambda: Net(lambda m, x: m[0](x).topk(5).values, linear()), VECTORS),
+    "logsumexp": (lambda: Net(lambda m, x: m[0](x).logsumexp(1), linear()), VECTORS),
+    "normalize": (lambda: Net(lambda m, x: functional.normalize(m[0](x)), linear()), VECTORS),
+    "variance": (lambda: Net(lambda m, x: m[0](x).var(1), linear()), VECTORS),
+    "distances": (lambda: Net(lambda m, x: torch.cdist(m[0](x), m[1](x)), linear(), linear()), VECTORS),
+    "constant factor": (lambda: Net(lambda m, x: m[0](x) * torch.arange(32.0), linear()), VECTORS),
+    "write": (lambda: Net(lambda m, x: filled(m[0](x).exp()), linear()), VECTORS),
+    "detach": (lambda: Net(lambda m, x: m[1](m[0](x).tanh().detach()), linear(), linear()), VECTORS),
+    "dropout behind": (lambda: Net(lambda m, x: m[1](m[0](x).cumprod(1)), linear(), nn.Dropout()), VECTORS),
+    "Fourier": (lambda: Net(lambda m, x: torch.fft.rfft2(m[0](x)).abs(), conv()), IMAGES),
+    "own gradient": (lambda: Net(lambda m, x: Squared.apply(m[0](x)), linear()), VECTORS),
+    "reentrant checkpoint": (lambda: Reentrant(True), VECTORS),
+    "checkpoint": (lambda: Reentrant(False), VECTORS),
+    "checkpoints in a row": (
+        lambda: Net(
+            lambda m, x: checkpoint_sequential(m[1], 2, m[0](x), use_reentrant=False),
+            linear(),
+            nn.Sequential(linear(), nn.GELU(), linear(), nn.GELU()),
+        ),
+        VECTORS,
+    ),
+    "weight norm": (lambda: parametrizations.weight_norm(conv()), IMAGES),
+    "spectral norm": (lambda: parametrizations.spectral_norm(conv()), IMAGES),
+    "orthogonal": (lambda: parametrizations.orthogonal(linear()), VECTORS),
+    "standardised": (lambda: Standardised(4, 8, 3), IMAGES),
+    "low rank": (LowRank, (8, 64)),
+}
+
+
+def conv():
+    return nn.Conv2d(4, 8, 3)
+
+
+def filled(x):
+    """The square of x with a column of ones."""
+    x[:, 0] = 1.0
+    return x * x
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("case", CASES)
+def test_training_keeps_what_a_real_pass_keeps(case, mode):
+    make, shape = CASES[case]
+    model, x = make(), torch.rand(shape)
+    assert saved_bytes(model, x, mode) == kept_by_torch(model, x)
+
+
+def test_dropped_out_maps_are_those_of_training():
+    model = Net(lambda m, x: m[0](x).sort(-1).values.unsqueeze(1), linear())
+    model.layers.append(nn.Dropout(0.5))
+    x = torch.rand(VECTORS)
+    assert saved_bytes(model, x) == kept_by_torch(model, x)
+
+
+def test_a_checkpoint_keeps_only_its_input():
+    x = torch.rand(VECTORS)
+    plain = Net(lambda m, x: m[1](m[0](x)), linear(), Reentrant(False).block)
+    input_bytes, hidden_bytes = 8 * 32 * 4, 8 * 64 * 4
+    assert saved_bytes(Reentrant(False), x) == 2 * input_bytes
+    assert saved_bytes(plain, x) == 2 * input_bytes + 2 * hidden_bytes
+
+
+def test_computed_filters_are_alive_while_their_layer_runs():
+    x = torch.rand(IMAGES)
+    plain = cnnstat.analyze(conv(), IMAGES).totals.memory.peak_inference_bytes
+    computed = cnnstat.analyze(Standardised(4, 8, 3), IMAGES).totals.memory.peak_inference_bytes
+    assert computed - plain == 8 * 4 * 9 * 4
+    assert plain == x.nbytes + 2 * 8 * 10 * 10 * 4
+
+
+ORDINARY = {
+    "residual": lambda: Net(lambda m, x: m[2](m[0](x) + m[1](x)).relu(), linear(), linear(), linear()),
+    "bottleneck": lambda: nn.Sequential(linear(), nn.LayerNorm(32), nn.GELU()),
+    "moves": lambda: Net(lambda m, x: m[0](x)[:, ::2].reshape(8, 4, 4).permute(0, 2, 1).flip(1).sum(-1), linear()),
+    "moves before": lambda: Net(lambda m, x: m[0](x.sort(-1).values), linear()),
+    "frozen": lambda: Net(lambda m, x: m[0](x).sort(-1).values, linear()).requires_grad_(False),
+    "position": lambda: LearntPosition(),
+}
+
+
+class LearntPosition(nn.Module):
+    """A learnt table is added, sliced and repeated."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.rand(1, 64))
+
+    def forward(self, x):
+        return x + self.table[:, :32].expand(8, -1)
+
+
+@pytest.mark.parametrize("case", ORDINARY)
+def test_ordinary_models_are_run_once(case, monkeypatch):
+    passes = []
+    traced = trace.traced
+    monkeypatch.setattr(trace, "traced", lambda *arguments: passes.append(1) or traced(*arguments))
+    model, x = ORDINARY[case](), torch.rand(VECTORS)
+    assert saved_bytes(model, x) == (kept_by_torch(model, x) if case != "frozen" else 0)
+    assert len(passes) == 1
+
+
+class OnlyForward(nn.Module):
+    """Fails where gradients are on."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(32, 32)
+
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            raise RuntimeError("for inference only")
+        return self.linear(x).sort(-1).values
+
+
+def test_a_model_that_cannot_be_trained_gets_an_estimate_and_a_note():
+    analysis = cnnstat.analyze(OnlyForward(), VECTORS)
+    assert any("no pass with gradients" in note for note in analysis.graph.about["notes_torch"])
+    assert analysis.totals.memory.training_bytes > 0
