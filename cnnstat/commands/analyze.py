@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     ColumnsOption,
     FormatOption,
@@ -19,6 +18,7 @@ from cnnstat.commands.options import (
     flag,
     output_format,
     split_keys,
+    write,
 )
 from cnnstat.errors import CnnstatError
 
@@ -41,7 +41,6 @@ def analyze(
     output: OutputOption = None,
 ) -> None:
     """Show every layer of a network and its totals."""
-    from cnnstat import report
     from cnnstat.report.subjects.analysis import AnalysisView, document
 
     table_options = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
@@ -50,11 +49,10 @@ def analyze(
     chosen = output_format(format, output)
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     analysis = model.analyze(source, optimizer, strict_receptive_field)
-    with console.open_output(output) as out:
-        if published:
-            from cnnstat.analysis.published import published_rows
-            from cnnstat.report.subjects import published as subject
+    if published:
+        from cnnstat.analysis.published import published_rows
+        from cnnstat.report.subjects import published as subject
 
-            report.write(subject.document(analysis, published_rows(analysis)), chosen, out)
-        else:
-            report.write(document(analysis, view), chosen, out)
+        write(subject.document(analysis, published_rows(analysis)), chosen, output)
+    else:
+        write(document(analysis, view), chosen, output)

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     DeviceOption,
     FormatOption,
@@ -18,6 +17,7 @@ from cnnstat.commands.options import (
     ThreadsOption,
     flag,
     output_format,
+    write,
     zoo_names,
 )
 from cnnstat.errors import CnnstatError
@@ -40,7 +40,6 @@ def compare(
     output: OutputOption = None,
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""
-    from cnnstat import report
     from cnnstat.analysis.comparison import compare_analyses
     from cnnstat.report.subjects.comparison import document
 
@@ -51,8 +50,7 @@ def compare(
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
     comparison = compare_analyses(analyses, profiles)
-    with console.open_output(output) as out:
-        report.write(document(comparison), chosen, out)
+    write(document(comparison), chosen, output)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

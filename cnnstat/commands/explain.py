@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     FormatOption,
     ModelOptions,
@@ -15,6 +14,7 @@ from cnnstat.commands.options import (
     StrictOption,
     layer_names,
     output_format,
+    write,
 )
 
 
@@ -34,9 +34,7 @@ def explain(
     output: OutputOption = None,
 ) -> None:
     """Write out the arithmetic of one layer with its numbers put in."""
-    from cnnstat import report
     from cnnstat.report.subjects.explanation import document
 
     analysis = model.analyze(source, strict_receptive_field=strict_receptive_field)
-    with console.open_output(output) as out:
-        report.write(document(analysis, layer), output_format(format, output), out)
+    write(document(analysis, layer), output_format(format, output), output)

@@ -16,6 +16,7 @@ from cnnstat.errors import CnnstatError
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
+    from cnnstat.report.document import Document
     from cnnstat.sources.request import Request
 
 INTERRUPTED = 130
@@ -50,9 +51,7 @@ class ModelOptions:
     input: Annotated[
         list[str] | None,
         model_option(
-            "--input",
-            help="Input sizes, with or without the batch: 3x227x227, or name=1x128:int64.",
-            metavar="SIZES",
+            "--input", help="Input sizes, with or without the batch: 3x227x227, or name=1x128:int64.", metavar="SIZES"
         ),
     ] = None
     batch: Annotated[int | None, model_option("--batch", help="Batch size (1 unless given).", metavar="N")] = None
@@ -217,6 +216,14 @@ def output_format(format: Format | None, output: Path | None) -> Format:
     if format is None and suffix in NOT_WRITTEN:
         raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}")
     return format or SUFFIXES.get(suffix, "table")
+
+
+def write(document: Document, format: str, output: Path | None) -> None:
+    """Write a document to a file, or to stdout."""
+    from cnnstat import report
+
+    with console.open_output(output) as out:
+        report.write(document, format, out)
 
 
 def split_keys(columns: str | None) -> tuple[str, ...] | None:

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     ColumnsOption,
     DeviceOption,
@@ -18,6 +17,7 @@ from cnnstat.commands.options import (
     flag,
     output_format,
     split_keys,
+    write,
     zoo_names,
 )
 
@@ -67,7 +67,6 @@ def profile(
     output: OutputOption = None,
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
-    from cnnstat import report
     from cnnstat.commands import profiling
     from cnnstat.profile.difference import compare_profiles
     from cnnstat.profile.options import SAMPLES, make_options
@@ -92,6 +91,5 @@ def profile(
     earlier = None if baseline is None else read_profile(baseline)
     result = profiling.measure(source, request, options, refresh=refresh_ceilings)
     against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
-    with console.open_output(output) as out:
-        report.write(document(result, view, against), chosen, out)
+    write(document(result, view, against), chosen, output)
     raise typer.Exit(profiling.exit_code(result, against, strict))

@@ -7,18 +7,17 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import FormatOption, OutputOption, output_format
+from cnnstat.commands.options import FormatOption, OutputOption, output_format, write
 
 
 def list_zoo(format: FormatOption = None, output: OutputOption = None) -> None:
     """List the networks of the zoo with their titles and totals."""
-    from cnnstat import api, report
+    from cnnstat import api
     from cnnstat.report.subjects.zoo import document
     from cnnstat.sources import zoo
 
     analyses = [api.analyze(name) for name in zoo.names()]
-    with console.open_output(output) as out:
-        report.write(document(analyses), output_format(format, output), out)
+    write(document(analyses), output_format(format, output), output)
 
 
 def op_names(incomplete: str) -> list[str]:
@@ -41,11 +40,9 @@ def ops(
     output: OutputOption = None,
 ) -> None:
     """Show every op, or one with its arguments, formulas and (for activations) plot."""
-    from cnnstat import report
     from cnnstat.report.subjects.ops import document
 
-    with console.open_output(output) as out:
-        report.write(document(*(name or ())), output_format(format, output), out)
+    write(document(*(name or ())), output_format(format, output), output)
 
 
 def schema(output: OutputOption = None) -> None:

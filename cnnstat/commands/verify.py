@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     FormatOption,
     ModelOptions,
@@ -14,6 +13,7 @@ from cnnstat.commands.options import (
     SourceArgument,
     flag,
     output_format,
+    write,
 )
 
 
@@ -29,13 +29,11 @@ def verify(
 
     Exits with 3 where a difference is left that nothing explains.
     """
-    from cnnstat import report
     from cnnstat.report.subjects.verification import document
     from cnnstat.sources.load import named_model
     from cnnstat.verify import verify as verify_model
 
     chosen = output_format(format, output)
     verification = verify_model(named_model(source, model.request()), may_run=not no_run)
-    with console.open_output(output) as out:
-        report.write(document(verification, all), chosen, out)
+    write(document(verification, all), chosen, output)
     raise typer.Exit(verification.exit_code)
