@@ -118,7 +118,7 @@ class _Storages:
         self.bytes: list[int] = []
         self._of: list[tuple[int, ...]] = []
         for sizes, kind, inputs in zip(outputs, kinds, ((),) * graph.arity + tuple(n.inputs for n in graph.nodes)):
-            if kind is Storage.FRESH or not inputs:
+            if kind is Storage.FRESH or not inputs:  # an op that reads nothing has no storage to work in
                 first = len(self.bytes)
                 self.bytes += sizes
                 self._of.append(tuple(range(first, len(self.bytes))))
@@ -137,11 +137,13 @@ class _Storages:
 def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int | None]:
     """Return the most bytes alive at once during inference, and the node that runs then."""
     storages = _Storages(outputs, [Storage.FRESH] * graph.arity + [node.op.storage for node in graph.nodes], graph)
+    # One sweep instead of asking every tensor at every node: a storage adds its bytes when its node runs, and gives
+    # them back after its last reader, which is its own node where nothing reads it.
     last = [0] * len(storages.bytes)
     for index, node in enumerate(graph.nodes):
         for storage in (*storages.made_by(graph.arity + index), *map(storages.of, node.inputs)):
             last[storage] = index
-    for edge in graph.outputs:
+    for edge in graph.outputs:  # results outlive the last layer
         last[storages.of(edge)] = len(graph.nodes)
     dying: list[int] = [0] * (len(graph.nodes) + 1)
     for storage, end in enumerate(last):
@@ -176,12 +178,13 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
     extra = 0
     for index, (node, shapes) in enumerate(zip(graph.nodes, values.inputs)):
         value = graph.arity + index
+        # Weights that are shared are learnt where the layer that owns them is.
         owns = node.trainable and bool(node.op.weights(shapes)) if node.shares is None else is_learnt[node.shares]
         is_learnt.append(owns)
         needs = tuple(needs_gradient[v] and _is_float(values.dtypes[v][o]) for v, o in node.inputs)
         needs_gradient.append((owns or any(needs)) and any(map(_is_float, values.dtypes[value])))
         if not needs_gradient[value]:
-            continue
+            continue  # autograd records no step where nothing before it is learnt, and keeps nothing for it
         saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
         kept.update(storages.of(node.inputs[i]) for i in saved.inputs)
         kept.update(storages.made_by(value)[o] for o in saved.outputs)

@@ -59,7 +59,7 @@ def infer_shapes(graph: Graph) -> Values:
         if count > MAX_TENSORS:
             message = f"by here the layers have more than {MAX_TENSORS:,} outputs together; use fewer pieces"
             raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
-    if not problems:
+    if not problems:  # behind a refused layer shapes are unknown, and the weights that they ask for too
         problems.extend(_sharing_problems(graph, inputs))
     if problems:
         raise SpecError(problems)

@@ -32,7 +32,7 @@ def integer(minimum: int | None = None, maximum: int = MAX_INT) -> Kind:
     wanted = "an integer" if minimum is None else f"an integer of at least {minimum}"
 
     def normalize(value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int):  # Python counts true and false among the integers
             raise ValueError(wanted)
         if minimum is not None and value < minimum:
             raise ValueError(wanted)

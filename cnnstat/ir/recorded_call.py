@@ -83,7 +83,7 @@ class Stored:
     is_parameter: bool
     is_learnt: bool = True
     is_persistent: bool = True
-    value: Any = field(default=None, compare=False, repr=False)
+    value: Any = field(default=None, compare=False, repr=False)  # tensors compare element by element
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,6 +98,8 @@ def transposed(kernel: int, stride: int, padding: int, dilation: int) -> AxisRul
 
 def _transposed_taps(residue: int, kernel: int, stride: int, padding: int, dilation: int) -> range:
     """Return the inputs i with residue + padding − dilation·j = i·stride for some 0 ≤ j < kernel."""
+    # A linear congruence: dilation·j ≡ residue + padding (mod stride). If the common divisor divides the right side,
+    # its solutions are one j in every `cycle`, the first by the modular inverse; otherwise there is none.
     shared = math.gcd(stride, dilation)
     cycle = stride // shared
     turns, rest = divmod(residue + padding, shared)

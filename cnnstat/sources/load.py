@@ -101,6 +101,7 @@ def model_reference(
         if input is not None or inputs is not None:
             raise RequestError("a Graph is analyzed as it is; load it again with the changes")
         return GraphReference(source, request)
+    # Whoever has a module has imported PyTorch; an import here would cost a second for what is none.
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):
         raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}")

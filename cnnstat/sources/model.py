@@ -126,6 +126,7 @@ class GraphReference(ModelReference):
         """Return the graph with weights and floating-point inputs of another dtype."""
         graph, request = self.source, replace(self.request, dtype=None)
         if dtype is not None and dtype != graph.dtype:
+            # Whole numbers, such as those of words, stay what they are.
             inputs = (replace(each, dtype=dtype) if "float" in each.dtype else each for each in graph.inputs)
             graph = replace(graph, dtype=dtype, inputs=tuple(inputs))
         return replace(self, source=graph, request=request)

@@ -61,6 +61,7 @@ def _torchvision(name: str) -> ModelCode:
         raise SourceError(f"torchvision:{name[:60]}: torchvision has no such model{_hint(name, known)}")
     builder = models.get_model_builder(name)
     parameters = inspect.signature(builder).parameters
+    # Pretrained weights would be downloaded; some models load those of their backbone unless told not to.
     fixed = tuple((option, None) for option in ("weights", "weights_backbone") if option in parameters)
     return ModelCode(f"torchvision:{name}", builder, None, name, "torchvision", fixed)
 
@@ -112,6 +113,7 @@ def _file(place: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise SourceError(f"{place[:200]}: is no Python file")
     module = importlib.util.module_from_spec(spec)
+    # As for a script: dataclasses look their module up by name, and the file may import its neighbours.
     sys.modules.setdefault(path.stem, module)
     sys.path.insert(0, str(path.parent))
     try:

@@ -95,6 +95,7 @@ class BuiltModule(ModuleReference):
     @property
     def label(self) -> str:
         """The name of the module's class."""
+        # A compiled module is a wrapper that keeps the module under this name.
         return type(getattr(self.source, "_orig_mod", self.source)).__name__
 
     def _load(self) -> Graph:

@@ -72,6 +72,7 @@ class Scope(Variables):
         return scope
 
     def _copy(self) -> Scope:
+        # Without __init__, whose scopes begin anew: one is copied for every block call and repetition.
         scope = Scope.__new__(Scope)
         scope._own, scope._outer, scope.budget = self._own, self._outer, self.budget
         scope.layers, scope.root, scope.path = self.layers, self.root, self.path

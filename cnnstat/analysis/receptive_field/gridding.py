@@ -65,6 +65,7 @@ def support(fields: ReceptiveFields, edge: Edge, place: int, axis: int, index: i
     queue = [-edge.value]
     reached = Indices(index, 0)
     while queue:
+        # Readers have higher numbers, so that the highest pending value is complete, and every value is visited once.
         value = -heapq.heappop(queue)
         wanted = pending.pop(value)
         if value < graph.arity:
@@ -116,6 +117,7 @@ def _spread(digits: str, first: int, advance: int, taps: range) -> Indices:
     if advance < 0:
         digits, first, advance = digits[::-1], first + (len(digits) - 1) * advance, -advance
     ordered = digits if advance == 1 else ("0" * (advance - 1)).join(digits) if advance else "1"
+    # By doubling: each step covers twice as many taps, so that long windows take few shifts of a long mask.
     mask, done = int(ordered[::-1], 2), 1
     while done < len(taps):
         more = min(done, len(taps) - done)
