@@ -1,14 +1,20 @@
-"""Display: how results print themselves, show in notebooks and turn into JSON; the only door to reports."""
+"""Display: how results print themselves, show in notebooks, and turn into JSON and data frames.
+
+It is the only way from results to reports.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import Any
 
+from cnnstat.errors import CnnstatError
+
 SUBJECTS = {
     "Analysis": "cnnstat.report.subjects.analysis",
     "Comparison": "cnnstat.report.subjects.comparison",
     "Profile": "cnnstat.report.subjects.profile",
+    "Verification": "cnnstat.report.subjects.verification",
 }
 """The module whose `document` describes a result, by the name of the result's class.
 
@@ -16,7 +22,10 @@ Reports import results, so results name their report here as text: an import, ev
 """
 
 WIDTH = 100
-"""Columns of a table that `repr` returns."""
+"""Columns of a table that `repr` and `str` return."""
+
+MOST_ROWS = 60
+"""Rows of a table that `repr` shows; `str`, and so `print`, shows all."""
 
 
 class Displayed:
@@ -37,9 +46,27 @@ class Displayed:
         """Return the result under its JSON contract, as text."""
         return str(import_module("cnnstat.report.formats.json").render(self._document()))
 
-    def __repr__(self) -> str:
+    def to_pandas(self) -> Any:
+        """Return the rows of its CSV as a pandas.DataFrame; raises CnnstatError where pandas is missing."""
+        try:
+            pandas = import_module("pandas")
+        except ModuleNotFoundError as error:
+            if error.name != "pandas":
+                raise
+            raise CnnstatError("to_pandas needs pandas, which is not installed; pip install pandas") from None
+        table = self._document().main_table
+        return pandas.DataFrame(table.objects(), columns=[column.key for column in table.columns])
+
+    def __str__(self) -> str:
         """Return the table that its command prints, at 100 columns."""
-        return str(import_module("cnnstat.report.formats.terminal").text(self._document(), WIDTH))
+        return self._text(None)
+
+    def __repr__(self) -> str:
+        """Return the same, the middle of long tables left out."""
+        return self._text(MOST_ROWS)
+
+    def _text(self, most_rows: int | None) -> str:
+        return str(import_module("cnnstat.report.formats.terminal").text(self._document(), WIDTH, most_rows))
 
     def _repr_html_(self) -> str:
         """Return the page that notebooks show."""

@@ -61,9 +61,9 @@ class Totals:
     receptive_field: ReceptiveField | None
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class Analysis(Displayed):
-    """The figures of one network, layer by layer and in total.
+    """The figures of one network, layer by layer and in total; `analysis["features.0"]` is a layer.
 
     layers: one entry for each op call, in execution order.
     totals: the figures of the whole network.
@@ -98,6 +98,18 @@ class Analysis(Displayed):
     def layers(self) -> tuple[Layer, ...]:
         """One entry for each op call."""
         return tuple(self._layer(index) for index in range(len(self.graph.nodes)))
+
+    def __getitem__(self, name: str) -> Layer:
+        """Return a layer by its name, a part of it, or `Conv2d#3`; raises CnnstatError with the nearest names."""
+        if not isinstance(name, str):
+            raise TypeError(f"a layer is found by its name, as in analysis['conv1']; {name!r} is no text")
+        from cnnstat.analysis.layer_lookup import find_layer  # here, as no command but explain needs it
+
+        return self.layers[find_layer(self.graph, name)]
+
+    def __hash__(self) -> int:
+        """Return a hash of name and size: graphs hold mappings, which have none."""
+        return hash((self.graph.name, self.graph.source, len(self.graph.nodes), self.optimizer))
 
     def _layer(self, index: int) -> Layer:
         """Return the findings about node `index`."""

@@ -13,7 +13,7 @@ from cnnstat.display import Displayed
 from cnnstat.errors import CnnstatError
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True, repr=False)
 class Comparison(Displayed):
     """Several analyses side by side; the first is the one that the others are measured against.
 
@@ -22,6 +22,10 @@ class Comparison(Displayed):
 
     analyses: tuple[Analysis, ...]
     profiles: tuple[Any, ...] = ()
+
+    def __hash__(self) -> int:
+        """Return a hash of the networks: profiles hold mappings, which have none."""
+        return hash(self.analyses)
 
     @cached_property
     def headings(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
@@ -36,7 +36,7 @@ class Memory:
 
     params_bytes: int
     buffers_bytes: int
-    output_bytes: tuple[int, ...]
+    output_bytes: tuple[int, ...] = field(repr=False)
     activation_bytes: int
     weighted_activation_bytes: int
     peak_inference_bytes: int

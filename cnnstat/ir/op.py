@@ -146,6 +146,10 @@ class Op:
         """The name of the op as specs write it."""
         return type(self).__name__
 
+    def __repr__(self) -> str:
+        """The same as its text."""
+        return str(self)
+
     def __str__(self) -> str:
         """The op as a spec writes it: arguments that differ from their defaults."""
         return self._written()

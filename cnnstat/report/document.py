@@ -78,6 +78,7 @@ class Document(NamedTuple):
     data: makes the values under the JSON contract; `listed` names the keys whose entries get a line each.
     records: the table that programs get as CSV; None for the first table of the blocks.
     caption: what is counted and how, for formats that leave facts out.
+    own_caption, label: a user's caption instead of heading and `caption`, and the key that a text refers to it by.
     Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
     """
 
@@ -88,7 +89,10 @@ class Document(NamedTuple):
     listed: tuple[str, ...] = ()
     records: Table | None = None
     caption: str = ""
+    own_caption: str = ""
+    label: str = ""
 
-    def tables(self) -> list[Table]:
-        """Return the tables among the blocks."""
-        return [block for block in self.blocks() if isinstance(block, Table)]
+    @property
+    def main_table(self) -> Table:
+        """The table for programs."""
+        return self.records or next(block for block in self.blocks() if isinstance(block, Table))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cnnstat.analysis.analysis import Analysis
+from cnnstat.display import Displayed
 from cnnstat.ir.op import Shape
 
 Box = tuple[tuple[int, int], ...]
@@ -107,8 +108,8 @@ class Reference:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verification:
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Verification(Displayed):
     """All findings about one network."""
 
     analysis: Analysis

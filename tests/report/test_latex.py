@@ -47,7 +47,7 @@ def test_hostile_names_stay_text():
 
 
 def test_symbols_of_formulas_have_their_commands():
-    assert escaped("⌊H₀²⌋ ≤ 2·π") == r"$\lfloor$H$_0$$^2$$\rfloor$ $\leq$ 2$\cdot$[U+03C0]"
+    assert escaped("⌊H₀²⌋ ≤ 2·π·ж") == r"$\lfloor$H$_0$$^2$$\rfloor$ $\leq$ 2$\cdot$$\pi$$\cdot$[U+0436]"
 
 
 def test_every_line_of_a_table_has_as_many_cells():

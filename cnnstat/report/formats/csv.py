@@ -12,7 +12,7 @@ from cnnstat.report.document import Document
 
 def render(document: Document) -> str:
     """Return the rows under the keys of all columns; a rest and a total are left out."""
-    table = document.records or document.tables()[0]
+    table = document.main_table
     rows = ((column.value(row) for column in table.columns) for row in table.rows)
     return csv_text([column.key for column in table.columns], rows)
 

@@ -1,4 +1,4 @@
-"""LaTeX: the tables of a document for a paper; booktabs is the only package needed.
+"""LaTeX: the tables of a document for a paper; they need booktabs, and longtable where a page cannot hold them.
 
 What the facts of other formats say follows as comments, so that a table never lacks its conditions.
 """
@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from cnnstat.report.document import Block, Document, Facts, Text
 from cnnstat.report.table import Table
+
+ROWS_OF_A_PAGE = 45
+"""Rows that a page of an article holds at 10 points beside a caption of several lines."""
 
 SYMBOLS = {
     "\\": r"\textbackslash{}",
@@ -43,7 +46,9 @@ SYMBOLS = {
     "α": r"$\alpha$",
     "β": r"$\beta$",
     "λ": r"$\lambda$",
+    "π": r"$\pi$",
     "σ": r"$\sigma$",
+    "½": r"$\frac{1}{2}$",
     "Σ": r"$\Sigma$",
     "Π": r"$\Pi$",
     "Φ": r"$\Phi$",
@@ -61,17 +66,25 @@ ACCENTS = "\u0300\u0301\u0302\u0303\u0308\u030a\u030c\u0327"
 
 
 def render(document: Document) -> str:
-    """Return one table environment for each table, the first with heading and conventions as its caption."""
-    blocks = list(document.blocks())
-    caption = _sentences(document.title, document.subtitle, document.caption)
-    parts = [r"% \usepackage{booktabs}" + "\n"]
-    for block in blocks:
-        if isinstance(block, Table):
-            parts.append(_table(block, _sentences(block.title, caption)))
-            caption = ""
-        else:
+    """Return an environment for each table: the first has heading and conventions in its caption, others the heading.
+
+    The document's own caption and label, which users give, are those of the first table.
+    """
+    heading = document.title or document.caption
+    caption = document.own_caption or _sentences(document.title, document.subtitle, document.caption)
+    label = document.label
+    packages, parts = "booktabs", []
+    for block in document.blocks():
+        if not isinstance(block, Table):
             parts.append(_comments(block))
-    return "\n".join(part for part in parts if part)
+            continue
+        is_long = len(block.all_rows) > ROWS_OF_A_PAGE
+        packages = "booktabs,longtable" if is_long else packages
+        head = [rf"\caption{{{escaped(caption or _sentences(block.title, heading))}}}"]
+        head += [rf"\label{{{_key(label)}}}"] if label else []
+        parts.append((_long_table if is_long else _table)(block, head))
+        caption = label = ""
+    return "\n".join([f"% \\usepackage{{{packages}}}\n", *filter(None, parts)])
 
 
 def escaped(text: str) -> str:
@@ -99,16 +112,35 @@ def _is_accented(character: str) -> bool:
     return letter.isascii() and letter.isalpha() and len(accents) == 1 and accents[0] in ACCENTS
 
 
-def _table(table: Table, caption: str) -> str:
+def _key(label: str) -> str:
+    """Return a label without the characters that would end or break it."""
+    return "".join(c for c in label if c.isascii() and (c.isalnum() or c in ":-_./+ "))
+
+
+def _table(table: Table, head: Sequence[str]) -> str:
+    titles, rows = _rows(table)
+    inside = [*titles, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    return "\n".join([r"\begin{table}", r"\centering", *head, rf"\begin{{tabular}}{{{_alignment(table)}}}", *inside])
+
+
+def _long_table(table: Table, head: Sequence[str]) -> str:
+    """Return a table that runs over several pages, each with the titles."""
+    titles, rows = _rows(table)
+    first = [rf"\begin{{longtable}}{{{_alignment(table)}}}", *head, r"\\", *titles, r"\endhead", r"\bottomrule"]
+    return "\n".join([*first, r"\endfoot", *rows, r"\end{longtable}", ""])
+
+
+def _alignment(table: Table) -> str:
+    return "".join("r" if column.align == "right" else "l" for column in table.page_columns)
+
+
+def _rows(table: Table) -> tuple[list[str], list[str]]:
+    """Return the titles between their rules, and the rows with the total below one more."""
     columns = table.page_columns
-    lines = [r"\begin{table}", r"\centering"]
-    lines += [rf"\caption{{{escaped(caption)}}}"] if caption else []
-    lines += [rf"\begin{{tabular}}{{{''.join('r' if c.align == 'right' else 'l' for c in columns)}}}", r"\toprule"]
-    lines += [_row([column.title for column in columns]), r"\midrule"]
-    lines += [_row([column.cell(row) for column in columns]) for row in table.all_rows]
+    rows = [_row([column.cell(row) for column in columns]) for row in table.all_rows]
     if table.total is not None:
-        lines += [r"\midrule", _row([column.cell(table.total) for column in columns])]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""])
+        rows += [r"\midrule", _row([column.cell(table.total) for column in columns])]
+    return [r"\toprule", _row([column.title for column in columns]), r"\midrule"], rows
 
 
 def _row(texts: Sequence[str]) -> str:

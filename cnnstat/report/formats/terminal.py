@@ -10,8 +10,11 @@ from cnnstat.report.terminal_text import BLANK, WIDEST, Line, Page, plain, width
 from cnnstat.report.text_table import footnotes, table_lines
 
 
-def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
-    """Return the heading and the blocks with blank lines between them, and last the footnotes."""
+def page(document: Document, width: int, *, has_charts: bool = True, most_rows: int | None = None) -> Page:
+    """Return the heading and the blocks with blank lines between them, and last the footnotes.
+
+    most_rows: rows from which the middle of a table is left out.
+    """
     lines: list[Line] = [plain(line, "bold") for line in wrapped(document.title, width) if line]
     lines += [plain(line) for line in wrapped(document.subtitle, width) if line]
     notes: list[Fact] = []
@@ -19,6 +22,8 @@ def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
         if not (has_charts or isinstance(block, Table | Facts | Text)):
             continue
         part = _lines(block, width)
+        if most_rows and isinstance(block, Table) and len(block.rows) > most_rows:
+            part = _shortened(part, len(block.rows), most_rows)
         is_attached = block.layout.indent if isinstance(block, Table) else getattr(block, "is_attached", False)
         lines += [*([BLANK] if lines and part and not is_attached else []), *part]
         notes += _footnotes(block)
@@ -27,9 +32,9 @@ def page(document: Document, width: int, *, has_charts: bool = True) -> Page:
     return Page(lines)
 
 
-def text(document: Document, width: int) -> str:
+def text(document: Document, width: int, most_rows: int | None = None) -> str:
     """Return the same as plain text, without charts."""
-    return str(page(document, width, has_charts=False)).rstrip("\n")
+    return str(page(document, width, has_charts=False, most_rows=most_rows)).rstrip("\n")
 
 
 def facts_page(facts: Iterable[Fact], width: int) -> Page:
@@ -43,6 +48,14 @@ def facts_page(facts: Iterable[Fact], width: int) -> Page:
             lines.append(((label + " " * (indent - width_of(label)), "bold"), (line, fact.style)))
             label = ""
     return Page(lines)
+
+
+def _shortened(lines: Sequence[Line], rows: int, most: int) -> list[Line]:
+    """Return the lines of a table without those in the middle, and a hint how to see them."""
+    hidden = rows - most
+    start = (len(lines) - hidden) // 2
+    hint = plain(f"… {hidden:,} more rows: print() shows them all, to_pandas() and to_dict() return them", "dim")
+    return [*lines[:start], hint, *lines[start + hidden :]]
 
 
 def _lines(block: Block, width: int) -> Sequence[Line]:

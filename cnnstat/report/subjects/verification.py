@@ -224,7 +224,7 @@ def _references(verification: Verification) -> Iterator[Fact]:
     """Yield each reference: what it counts, or why it did not run."""
     for reference in verification.references:
         text = f"no witness: {reference.problem}" if reference.problem else reference.convention
-        yield Fact(reference.name, printable(text), "yellow" if reference.problem else "")
+        yield Fact(printable(reference.name), printable(text), "yellow" if reference.problem else "")
     for note in verification.notes:
         yield Fact("note", printable(note), "yellow")
 
