@@ -10,9 +10,22 @@ from collections.abc import Sequence
 
 from cnnstat.report.document import Block, Document, Facts, Text
 from cnnstat.report.table import Table
+from cnnstat.report.terminal_text import widest
 
 ROWS_OF_A_PAGE = 45
 """Rows that a page of an article holds at 10 points beside a caption of several lines."""
+
+NARROW = r"\scriptsize\setlength{\tabcolsep}{3pt}"
+"""The smallest font, with half of the usual space between columns."""
+
+CHARACTERS = ((60, ""), (66, r"\small"), (74, r"\footnotesize"), (86, NARROW))
+"""Characters that fit beside each other in the 345 points of an article's text, by the size of the font."""
+
+GAP = 3
+"""Characters that the space between two columns takes."""
+
+SHORTEST_WRAPPED = 20
+"""Characters from which the texts of a column may be wrapped."""
 
 SYMBOLS = {
     "\\": r"\textbackslash{}",
@@ -119,19 +132,39 @@ def _key(label: str) -> str:
 
 def _table(table: Table, head: Sequence[str]) -> str:
     titles, rows = _rows(table)
+    size, alignment = _fitted(table)
+    tabular = rf"\begin{{tabular}}{{{alignment}}}"
     inside = [*titles, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    return "\n".join([r"\begin{table}", r"\centering", *head, rf"\begin{{tabular}}{{{_alignment(table)}}}", *inside])
+    return "\n".join([r"\begin{table}", rf"\centering{size}", *head, r"\par\medskip", tabular, *inside])
 
 
 def _long_table(table: Table, head: Sequence[str]) -> str:
     """Return a table that runs over several pages, each with the titles."""
     titles, rows = _rows(table)
-    first = [rf"\begin{{longtable}}{{{_alignment(table)}}}", *head, r"\\", *titles, r"\endhead", r"\bottomrule"]
-    return "\n".join([*first, r"\endfoot", *rows, r"\end{longtable}", ""])
+    size, alignment = _fitted(table)
+    first = [rf"{{{size}", rf"\begin{{longtable}}{{{alignment}}}", *head, r"\\", *titles, r"\endhead", r"\bottomrule"]
+    return "\n".join([*first, r"\endfoot", *rows, r"\end{longtable}}", ""])
 
 
-def _alignment(table: Table) -> str:
-    return "".join("r" if column.align == "right" else "l" for column in table.page_columns)
+def _fitted(table: Table) -> tuple[str, str]:
+    """Return the font size and the alignments with which a table is no wider than the text; long texts are wrapped."""
+    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    columns = table.page_columns
+    natural = [widest((column.title, *column.cells(rows))) for column in columns]
+    widths = list(natural)
+    room = CHARACTERS[-1][0] - GAP * len(widths)
+    while sum(widths) > room:
+        wrapped = [i for i, c in enumerate(columns) if c.align == "left" or c.least]
+        longest = max(wrapped, key=widths.__getitem__, default=0)
+        if widths[longest] <= SHORTEST_WRAPPED:
+            break
+        widths[longest] -= 1
+    size = next((size for most, size in CHARACTERS if sum(widths) + GAP * len(widths) <= most), CHARACTERS[-1][1])
+    return size, "".join(
+        # A letter is about half as wide as an em.
+        ("r" if column.align == "right" else "l") if width == full else f"p{{{width / 2:g}em}}"
+        for column, width, full in zip(columns, widths, natural)
+    )
 
 
 def _rows(table: Table) -> tuple[list[str], list[str]]:
