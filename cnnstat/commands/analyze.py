@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from cnnstat.commands.options import (
+    NO_LATEX,
     ColumnsOption,
     FormatOption,
+    LatexOptions,
     ModelOptions,
     OptimizerOption,
     OutputOption,
@@ -39,6 +41,7 @@ def analyze(
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
     format: FormatOption = None,
     output: OutputOption = None,
+    latex: LatexOptions = NO_LATEX,
 ) -> None:
     """Show every layer of a network and its totals."""
     from cnnstat.report.subjects.analysis import AnalysisView, document
@@ -53,6 +56,6 @@ def analyze(
         from cnnstat.analysis.published import published_rows
         from cnnstat.report.subjects import published as subject
 
-        write(subject.document(analysis, published_rows(analysis)), chosen, output)
+        write(subject.document(analysis, published_rows(analysis)), chosen, output, latex)
     else:
-        write(document(analysis, view), chosen, output)
+        write(document(analysis, view), chosen, output, latex)

@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from cnnstat.commands.options import (
+    NO_LATEX,
     DeviceOption,
     FormatOption,
+    LatexOptions,
     ModelOptions,
     OptimizerOption,
     OutputOption,
@@ -38,6 +40,7 @@ def compare(
     threads: ThreadsOption = None,
     format: FormatOption = None,
     output: OutputOption = None,
+    latex: LatexOptions = NO_LATEX,
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""
     from cnnstat.analysis.comparison import compare_analyses
@@ -50,7 +53,7 @@ def compare(
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
     comparison = compare_analyses(analyses, profiles)
-    write(document(comparison), chosen, output)
+    write(document(comparison), chosen, output, latex)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

@@ -200,6 +200,26 @@ ColumnsOption = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LatexOptions:
+    """What a paper says of a table."""
+
+    caption: Annotated[
+        str | None,
+        typer.Option(help="Caption of a LaTeX table, instead of conditions and conventions.", metavar="TEXT"),
+    ] = None
+    label: Annotated[str | None, typer.Option(help="Label of a LaTeX table, as in tab:vgg16.", metavar="KEY")] = None
+
+    def on(self, document: Document, format: str) -> Document:
+        """Return a document with caption and label; raises CnnstatError where the format has none."""
+        if format != "latex" and (self.caption is not None or self.label is not None):
+            raise CnnstatError(f"--{'label' if self.caption is None else 'caption'} is of LaTeX; add --format latex")
+        return document._replace(own_caption=self.caption or "", label=self.label or "")
+
+
+NO_LATEX = LatexOptions()
+
+
 SUFFIXES: dict[str, Format] = {
     ".txt": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".html": "html",
     ".htm": "html", ".tex": "latex",
@@ -218,10 +238,11 @@ def output_format(format: Format | None, output: Path | None) -> Format:
     return format or SUFFIXES.get(suffix, "table")
 
 
-def write(document: Document, format: str, output: Path | None) -> None:
-    """Write a document to a file, or to stdout."""
+def write(document: Document, format: str, output: Path | None, latex: LatexOptions = NO_LATEX) -> None:
+    """Write a document to a file, or to stdout; raises CnnstatError where caption or label do not fit the format."""
     from cnnstat import report
 
+    document = latex.on(document, format)
     with console.open_output(output) as out:
         report.write(document, format, out)
 

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from cnnstat.commands.options import (
+    NO_LATEX,
     ColumnsOption,
     DeviceOption,
     FormatOption,
+    LatexOptions,
     ModelOptions,
     OutputOption,
     ThreadsOption,
@@ -65,6 +67,7 @@ def profile(
     ] = False,
     format: FormatOption = None,
     output: OutputOption = None,
+    latex: LatexOptions = NO_LATEX,
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat.commands import profiling
@@ -91,5 +94,5 @@ def profile(
     earlier = None if baseline is None else read_profile(baseline)
     result = profiling.measure(source, request, options, refresh=refresh_ceilings)
     against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
-    write(document(result, view, against), chosen, output)
+    write(document(result, view, against), chosen, output, latex)
     raise typer.Exit(profiling.exit_code(result, against, strict))

@@ -7,17 +7,17 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import FormatOption, OutputOption, output_format, write
+from cnnstat.commands.options import NO_LATEX, FormatOption, LatexOptions, OutputOption, output_format, write
 
 
-def list_zoo(format: FormatOption = None, output: OutputOption = None) -> None:
+def list_zoo(format: FormatOption = None, output: OutputOption = None, latex: LatexOptions = NO_LATEX) -> None:
     """List the networks of the zoo with their titles and totals."""
     from cnnstat import api
     from cnnstat.report.subjects.zoo import document
     from cnnstat.sources import zoo
 
     analyses = [api.analyze(name) for name in zoo.names()]
-    write(document(analyses), output_format(format, output), output)
+    write(document(analyses), output_format(format, output), output, latex)
 
 
 def op_names(incomplete: str) -> list[str]:

@@ -71,3 +71,15 @@ def test_it_compiles(tmp_path):
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
     assert result.returncode == 0, result.stdout[-2000:]
+
+
+def test_caption_and_label_of_the_user():
+    found = document(compare_analyses([zoo("alexnet")]))._replace(own_caption="50 % & more", label="tab:a}b")
+    text = written(report.write, found, "latex")
+    assert "\\caption{50 \\% \\& more}\n\\label{tab:ab}\n" in text
+
+
+def test_a_table_longer_than_a_page_repeats_its_titles():
+    text = printed(zoo("resnet50"), format="latex")
+    assert text.startswith("% \\usepackage{booktabs,longtable}\n") and "\\endhead" in text
+    assert "\\begin{table}" not in text and text.count("\\caption{") == 1
