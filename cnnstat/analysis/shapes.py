@@ -47,8 +47,7 @@ def infer_shapes(graph: Graph) -> Values:
     problems: list[Problem] = []
     count = 0
     for node in graph.nodes:
-        shapes = _inputs(node, outputs, problems)
-        made = None if shapes is None else _outputs(node, shapes, problems)
+        shapes, made = node_shapes(node, outputs, problems)
         if shapes is not None and made is not None:
             dtypes.append(node.op.dtypes(tuple(dtypes[v][o] for v, o in node.inputs), graph.dtype, len(made)))
         else:
@@ -64,6 +63,17 @@ def infer_shapes(graph: Graph) -> Values:
     if problems:
         raise SpecError(problems)
     return Values(tuple(o for o in outputs if o is not None), tuple(dtypes), tuple(inputs))
+
+
+def node_shapes(
+    node: Node, outputs: list[Shapes | None], problems: list[Problem]
+) -> tuple[Shapes | None, Shapes | None]:
+    """Return the shapes that a node reads and makes, by those of the values before it.
+
+    None stands for what cannot be found out; why is added to `problems`, unless it follows from an earlier fault.
+    """
+    shapes = _inputs(node, outputs, problems)
+    return shapes, None if shapes is None else _outputs(node, shapes, problems)
 
 
 def _inputs(node: Node, outputs: list[Shapes | None], problems: list[Problem]) -> Shapes | None:

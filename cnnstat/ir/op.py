@@ -285,6 +285,10 @@ class Op:
         """
         return {}
 
+    def second_reading(self, inputs: Shapes) -> str:
+        """Return what else the arguments may have been meant for, in words for a warning; empty if nothing else."""
+        return ""
+
     def curve(self, x: float) -> float | None:
         """Return an activation's value at x, to be plotted; None where no single number decides the output."""
         return None

@@ -52,6 +52,22 @@ class _Convolution(Sliding, Biased, Op):
         """Return filters and kernel, from C_out × C_in/groups × kernel."""
         return {"out_channels": weights["weight"][0], "kernel_size": weights["weight"][2:]}
 
+    def second_reading(self, inputs: Shapes) -> str:
+        """Return PyTorch's order: `Conv2d(3, 16, 3)` of 3 channels is 3 filters of 16×16 here, with stride 3."""
+        channels, kernel, stride = inputs[0][1], self.kernel_size, self.stride
+        if not (isinstance(kernel, int) and isinstance(stride, int)) or channels != self.out_channels:
+            return ""
+        # Real layers that keep the channels are grouped, lay windows side by side, or have a kernel of usual size.
+        least = {1: 16, 2: 16, 3: 4, 4: 16, 5: 4, 7: 4}.get(stride, kernel + 1)
+        if getattr(self, "groups", 1) > 1 or kernel == stride or kernel < least:
+            return ""
+        here, meant = ("×".join((str(size),) * self.spatial) for size in (kernel, stride))
+        return (
+            f"{self.kind}({channels}, {kernel}, {stride}) is {channels} filters of {here} with stride {stride} here; "
+            f"for {kernel} filters of {meant}, as PyTorch reads it, write {self.kind}({kernel}, {stride}): "
+            "in_channels is known"
+        )
+
     def _check_groups(self, groups: int, channels: int) -> None:
         check_groups(groups, channels, "input")
         if self.out_channels % groups:

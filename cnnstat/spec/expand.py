@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 
-from cnnstat.errors import Location, SpecError, did_you_mean
+from cnnstat import ops
+from cnnstat.analysis.shapes import node_shapes
+from cnnstat.errors import Location, Problem, SpecError, did_you_mean
 from cnnstat.ir.graph import Edge, Node
-from cnnstat.ir.op import Op
+from cnnstat.ir.op import Op, Shapes
 from cnnstat.spec.item_reader import OPAQUE_CALLEE, ItemReader
 from cnnstat.spec.items import NAME, Block, Call, Faulty, Group, Item, Join, Meta, Template
 from cnnstat.spec.scope import Scope, bind
@@ -18,6 +20,9 @@ from cnnstat.spec.tree import Abandoned, Scalar, fail
 
 Tensor = Edge | None
 """What flows from item to item; None where an error leaves it unknown, so that no second error follows from it."""
+
+CHANNELS = "in_channels"
+"""What expressions of a layer's arguments call the channels (of a linear layer the features) that it reads."""
 
 SEVERAL_INPUTS = Edge(-1)
 """Stands before the first layer of a network with several inputs: nothing may read it without saying which."""
@@ -35,7 +40,7 @@ class Expander:
     """Builds nodes.
 
     arity: inputs of the network. values: the tensors that names stand for. labels: of each scope, the block it is or
-        `group`.
+        `group`. shapes: of the inputs and the first nodes, as far as they were asked for.
     """
 
     reader: ItemReader
@@ -43,6 +48,7 @@ class Expander:
     values: dict[str, Tensor]
     nodes: list[Node] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    shapes: list[Shapes | None] = field(default_factory=list)
     _ops: dict[Hashable, Op] = field(default_factory=dict)
     _faulty: set[int] = field(default_factory=set)
     _letters: int = 0
@@ -97,9 +103,26 @@ class Expander:
             return None
         if callee in self.reader.blocks:
             return self._block(self.reader.blocks[callee], call, scope, _only(sources, call.meta.location))
-        op = self._op(callee, call, scope, len(sources))
+        op = self._op(callee, call, self._with_channels(callee, call, scope, sources), len(sources))
         name = self._name(call.meta.name, scope, automatic_stem(op), call.meta.location)
         return self._node(name, op, call.meta, sources, scope)
+
+    def _with_channels(self, callee: str, call: Call, scope: Scope, sources: list[Tensor]) -> Scope:
+        """Return the scope of a layer's arguments, with the channels of what it reads where they are mentioned."""
+        if CHANNELS not in call.names or CHANNELS in scope or callee not in ops.names():
+            return scope
+        source = sources[0] if sources else None
+        if source is None or source is SEVERAL_INPUTS:
+            fail(call.meta.location, f"{CHANNELS} is not known here; say with from: what this layer reads")
+        problems: list[Problem] = []
+        for node in self.nodes[len(self.shapes) - self.arity :]:
+            self.shapes.append(node_shapes(node, self.shapes, problems)[1])
+        if problems:
+            raise SpecError(problems)
+        shapes, axis = self.shapes[source.value] or (), ops.lookup(callee).feature_axis
+        if source.output >= len(shapes) or not -len(shapes[source.output]) <= axis < len(shapes[source.output]):
+            fail(call.meta.location, f"{CHANNELS} is not known here; write the number")
+        return scope.inside({CHANNELS: shapes[source.output][axis]})
 
     def _op(self, callee: str, call: Call, scope: Scope, input_count: int) -> Op:
         """Return the op of a call, with what the spec states beside its arguments."""
@@ -170,20 +193,43 @@ class Expander:
         owner = self.nodes[index].shares
         return index if owner is None else owner
 
+    def _share_all(self, template: Template, scope: Scope, name: str, first: int) -> None:
+        """Let the layers from number `first` on, all of a scope, use the weights of another's of the same names."""
+        other = self._full_name(scope.name(template), scope, template.location)
+        if other not in self.labels or other == name:
+            fail(template.location, f"{other[:60]} is no block and no list of layers that comes before")
+        for index, node in enumerate(self.nodes[first:], start=first):
+            owner_name = other + node.name[len(name) :]
+            owner = self.values.get(owner_name, SEVERAL_INPUTS)
+            if owner is None:
+                continue  # at fault already
+            number = owner.value - self.arity
+            if owner is SEVERAL_INPUTS or not 0 <= number < first or self.nodes[number].op != node.op:
+                there = "" if owner is SEVERAL_INPUTS else f", which is {str(self.nodes[number].op)[:60]}"
+                message = f"{node.name} is {str(node.op)[:60]}, and {other} has no such {owner_name}{there}"
+                fail(template.location, f"{message[:300]}; both must hold the same layers")
+            shares = self.nodes[number].shares
+            self.nodes[index] = replace(node, shares=number if shares is None else shares)
+
     def _block(self, block: Block, call: Call, scope: Scope, current: Tensor) -> Tensor:
         """Expand a block call in a scope of its own."""
-        _check_unshared(call.meta)
+        _check_overrides(call.meta)
         body = scope.body(block, call)
         name = self._name(call.meta.name, scope, block.name, call.meta.location)
         self.labels[name] = block.name
         inner = body.named(name, self._is_frozen(call.meta, scope))
+        first = len(self.nodes)
         self.values[name] = current = self.items(self.reader.items(block.body), inner, current)
+        if call.meta.share is not None:
+            self._share_all(call.meta.share, scope, name, first)
         return current
 
     def _group(self, group: Group, scope: Scope, current: Tensor) -> Tensor:
         """Expand a group as often as it says, in scopes of its own where it has a name."""
         meta = group.meta
-        _check_unshared(meta)
+        _check_overrides(meta)
+        if meta.share is not None and meta.name is None:
+            fail(meta.share.location, "share: on a list of layers needs a name for the list, as in right: [...]")
         if meta.reads is not None:
             current = _only(self._sources(meta, scope, current), meta.location)
         is_frozen = self._is_frozen(meta, scope)
@@ -193,7 +239,10 @@ class Expander:
                 continue
             name = self._name(meta.name, inner, "", meta.location)
             self.labels[name] = "group"
+            first = len(self.nodes)
             self.values[name] = current = self.items(group.items, inner.named(name, is_frozen), current)
+            if meta.share is not None:
+                self._share_all(meta.share, inner, name, first)
         return current
 
     def _join(self, join: Join, scope: Scope, current: Tensor) -> Tensor:
@@ -223,15 +272,18 @@ class Expander:
         match = _REFERENCE.match(text)
         if match is None:
             fail(location, f"{text[:60]} is not a name; write from: name, or name[1] for a second output")
+        tensor = self.values[self._full_name(match["name"], scope, location)]
+        return tensor if tensor is None or match["output"] is None else Edge(tensor.value, int(match["output"]))
+
+    def _full_name(self, text: str, scope: Scope, location: Location) -> str:
+        """Return the full name of what a name stands for; raises SpecError if there is nothing of that name."""
         # Like variables in nested functions: "b1.conv" is looked for in a.b., then in a., then at the top.
         path = scope.path
-        while f"{path}{match['name']}" not in self.values and path:
+        while f"{path}{text}" not in self.values and path:
             path = path[: path.rfind(".", 0, -1) + 1]
-        name = f"{path}{match['name']}"
-        if name not in self.values:
-            fail(location, self._no_reference(match["name"], scope))
-        tensor = self.values[name]
-        return tensor if tensor is None or match["output"] is None else Edge(tensor.value, int(match["output"]))
+        if f"{path}{text}" not in self.values:
+            fail(location, self._no_reference(text, scope))
+        return f"{path}{text}"
 
     def _no_reference(self, name: str, scope: Scope) -> str:
         near = (value[len(scope.path) :] for value in reversed(self.values) if value.startswith(scope.path))
@@ -272,7 +324,11 @@ def _kind_stem(kind: str) -> str:
 def _check_unshared(meta: Meta) -> None:
     """Raise SpecError if an item shares weights without being a layer."""
     if meta.share is not None:
-        fail(meta.share.location, "share: stands on single layers; write it on those inside")
+        fail(meta.share.location, "share: stands on layers, blocks and named lists; write it on those inside")
+    _check_overrides(meta)
+
+
+def _check_overrides(meta: Meta) -> None:
     if meta.overrides is not None:
         fail(meta.location, f"{next(iter(meta.overrides))}: stands on single layers; write it on those inside")
 

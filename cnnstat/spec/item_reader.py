@@ -90,6 +90,8 @@ class ItemReader:
         joins = [key for key in own if key in JOINS]
         if joins:
             return self._join(tree, joins, own, _meta(tree))
+        if not own and set(tree.entries) == {"from"}:
+            return Group(_meta(tree), ())  # a branch that passes another tensor on
         if len(own) != 1:
             raise SpecError(self._unclear(tree, tuple(own)))
         ((key, value),) = own.items()
@@ -236,10 +238,19 @@ class ItemReader:
         if isinstance(value, Mapping):
             keywords = tuple((name, Value(v, scalar)) for name, (scalar, v) in value.entries.items())
         elif isinstance(value, Sequence):
+            self._check_operands(key, value)
             positional = tuple(Value(v) for v in value.items)
         elif not (isinstance(value, Scalar) and value.value is None):
             positional = (Value(value),)
         return _written_as_mapping(key, key.text, positional, keywords, meta)
+
+    def _check_operands(self, key: Scalar, value: Sequence) -> None:
+        """Raise SpecError where layers stand as the arguments of an op that reads several tensors."""
+        _, most = ops.lookup(key.text).input_count if key.text in ops.names() else (1, 1)
+        words = [entry.text for entry in value.items if isinstance(entry, Scalar) and isinstance(entry.value, str)]
+        if most != 1 and len(words) > 1 and len(words) == len(value.items) and all(map(is_label, words)):
+            names = ", ".join(words)[:60]
+            fail(key.location, f"what {key.text} reads stands behind from:, as in {{{key.text}: , from: [{names}]}}")
 
     def _has_layers(self, value: Tree) -> bool:
         entries = value.items if isinstance(value, Sequence) else ()

@@ -187,7 +187,7 @@ def _common() -> Schema:
     return {
         "name": _typed("Its name, perhaps with {expressions}.", "string", "number"),
         "from": _refer("names", "What it reads instead of the item before: a name, name[1], or a list of them."),
-        "share": _typed("The layer whose weights it uses.", "string", "number"),
+        "share": _typed("The layer, block or named list whose weights it uses.", "string", "number"),
         "frozen": _refer("value", "Whether its weights are not trained."),
         "if": _refer("value", "A condition; the item is left out where it does not hold."),
     }

@@ -71,6 +71,7 @@ def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
     inputs = network_inputs(document, scope, dtype, request)
     reader = ItemReader(document)
     expander = Expander(reader, len(inputs), {i.name: Edge(index) for index, i in enumerate(inputs)})
+    expander.shapes += [(each.shape,) for each in inputs]
     if document.layers is None:
         fail(document.location, "the spec has no layers:; write the list of layers")
     items = reader.items(document.layers)

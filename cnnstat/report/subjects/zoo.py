@@ -70,7 +70,7 @@ def _lines(analyses: Sequence[Analysis], width: int) -> list[Line]:
     if width < ROOMY:
         short = {"input": _first_input, "params": _short(attrgetter("totals.params")), "macs": _short(_macs)}
         columns = tuple(c._replace(text=short[c.key]) if c.key in short else c for c in COLUMNS)
-        least = min(32, max(16, width - 48))
+        least = min(32, max(16, width - 40))
         columns = tuple(c._replace(least=least) if c.key == "title" else c for c in columns)
     return table_lines(Table(columns, analyses), width)
 
