@@ -13,7 +13,7 @@ FAMILIES = {
     family: tuple(names.split())
     for family, names in {
         "conv": "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d ConvTranspose3d",
-        "activation": "Abs BinaryStep Sigmoid Logistic Tanh ScaledTanh Arctan Softsign LogSigmoid Hardsigmoid Hardtanh",
+        "activation": "BinaryStep Sigmoid Logistic Tanh ScaledTanh Arctan Softsign LogSigmoid Hardsigmoid Hardtanh",
         "rectifier": "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU Softplus GELU SiLU Mish Hardswish",
         "softmax": "Softmax LogSoftmax GLU",
         "norm": "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d",

@@ -96,22 +96,6 @@ def softplus(x: float) -> float:
 
 
 @register
-class Abs(Activation):
-    """Absolute value of each element: clear the sign."""
-
-    family = Family.ELEMENTWISE
-    flop_part = "element-wise"
-    torch = "torch.abs"
-    equation = "f(x) = |x|"
-    derivative = "f′(x) = 1 if x > 0, −1 if x < 0, and 0 at x = 0"
-    steps = ("absolute",)
-
-    def curve(self, x: float) -> float:
-        """Return f(x)."""
-        return abs(x)
-
-
-@register
 class BinaryStep(Activation):
     """Threshold of the first perceptrons, with gradient zero: compare."""
 

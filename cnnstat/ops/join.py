@@ -1,4 +1,4 @@
-"""Ops that join branches: element by element, or side by side along an axis they have or a new one."""
+"""Ops of elements, of several branches or one, and ops that set branches side by side along an axis."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cnnstat.ir.facets import NoArithmetic, NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Piece, Reads, aligned_reads, reads_along
+from cnnstat.ops.activation import Activation
 from cnnstat.ops.shape import AXIS, axis_index
 
 AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "channels", "length"), 4: ("batch", "channels", "height", "width")}
@@ -327,3 +328,19 @@ def _remedy_along(first: Shape, shape: Shape, axis: int) -> str:
     if min(differing) < 2:
         return f"give them equal {names}, or concatenate along another axis than dim={axis}"
     return f"give them equal {names}: equal stride and padding, or CropLike or ResizeLike on one of them"
+
+
+@register
+class Abs(Activation):
+    """Absolute value of each element: clear the sign."""
+
+    family = Family.ELEMENTWISE
+    flop_part = "element-wise"
+    torch = "torch.abs"
+    equation = "f(x) = |x|"
+    derivative = "f′(x) = 1 if x > 0, −1 if x < 0, and 0 at x = 0"
+    steps = ("absolute",)
+
+    def curve(self, x: float) -> float:
+        """Return f(x)."""
+        return abs(x)
