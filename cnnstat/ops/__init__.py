@@ -23,7 +23,7 @@ FAMILIES = {
         "reorder": "Permute Transpose Squeeze Unsqueeze ChannelShuffle PixelShuffle PixelUnshuffle",
         "slicing": "Slice Split Chunk Crop CenterCrop CropLike",
         "reduction": "Mean Sum Max",
-        "join": "Add Subtract Multiply Divide Maximum Minimum Concat Stack",
+        "join": "Add Subtract Multiply Divide Maximum Minimum Concat Stack Abs",
         "resize": "Upsample ResizeLike",
         "padding": (
             "ZeroPad1d ZeroPad2d ZeroPad3d ConstantPad1d ConstantPad2d ConstantPad3d ReflectionPad1d ReflectionPad2d "
