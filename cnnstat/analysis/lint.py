@@ -118,13 +118,15 @@ def _dense_before(graph: Graph, node: Node, readers: Counter[int]) -> int | None
 def _unused(graph: Graph, values: Values, readers: Counter[int]) -> tuple[str, ...]:
     """Return the layers whose result is neither read nor an output; rows that make nothing have none.
 
-    A view costs nothing: if nothing reads it, the layer it shows part of is named, unless others read that one.
+    A view costs nothing: if nothing reads it, the layer it shows part of is named, unless others read that one. A
+    product of constants is no layer of the network's graph: what reads it reads a constant.
     """
     left = Counter(readers)
     names = []
     for index in range(len(graph.nodes) - 1, -1, -1):
         node, made = graph.nodes[index], graph.arity + index
-        if left[made] or not any(map(numel, values.outputs[made])):
+        is_constant = not node.inputs and not node.op.weights(())
+        if left[made] or is_constant or not any(map(numel, values.outputs[made])):
             continue
         source = node.inputs[0].value if node.inputs else 0
         if node.op.storage is Storage.VIEW and source >= graph.arity:

@@ -45,6 +45,8 @@ def document_of(graph: Graph, *, with_blocks: bool = True) -> Document:
         data["blocks"] = {head: writer.items(body) for head, body in blocks.bodies.items()}
     data["layers"] = writer.items(layout.entries)
     data.update(_outputs(layout))
+    if graph.saved_bytes is not None:
+        data["saved_bytes"] = graph.saved_bytes
     if graph.about.get("published"):
         data["published"] = [_figure(figure) for figure in graph.about["published"]]
     return Document(data, (*_notes(graph, values), *remarks))

@@ -36,6 +36,7 @@ class Builder(TensorOrigins):
         operands = list(operands_in((*call.arguments, *call.keywords.values())))
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
+            self._emit_constant_product(call)
             self.log.note(call)
             return
         handler = self._handler(call) if call.match is None else None
@@ -208,6 +209,24 @@ class Builder(TensorOrigins):
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
         self._emit_recorded(call, op, operands)
+
+    def _emit_constant_product(self, call: Call) -> None:
+        """Add a row for a product of constants, which stays a constant to the calls that read it."""
+        work = work_of(call.inner)
+        if not work.macs:
+            return
+        op = Recorded(
+            function=display_name(call.name),
+            outputs=tuple(map(shape_of, call.results)),
+            result_dtypes=tuple(map(dtype_of, call.results)),
+            work=work.macs,
+            flops=work.flops,
+            family=family_of(call, work),
+            reads=(),
+            modelled=not work.unknown,
+        )
+        self._append(op, (), call.where, display_name(call.name))
+        self.nodes[-1].recorded = self.log.recorded(call, ())
 
     # Operands --------------------------------------------------------------------------------------------------------
 

@@ -104,6 +104,11 @@ def _document() -> Schema:
             "array",
             items={"type": "object", **_closed(_published(), required=["figure", "value", "source"])},
         ),
+        "saved_bytes": _typed(
+            "Bytes that a training pass keeps for the backward pass, measured at the sizes written here.",
+            "integer",
+            minimum=0,
+        ),
     }
 
 

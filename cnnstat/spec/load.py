@@ -89,10 +89,16 @@ def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
         source=source,
         blocks=expander.labels,
         about=_about(document),
+        saved_bytes=None if _is_changed(request) else document.saved_bytes,
     )
     if document.problems.faults:
         infer_shapes(graph)  # raises what is wrong with the faultless parts, so that one run reports both
     return graph
+
+
+def _is_changed(request: Request) -> bool:
+    """Whether a request changes sizes, for which what was measured does not hold."""
+    return bool(request.inputs or request.batch or request.dtype or request.variables)
 
 
 def _about(document: SpecDocument) -> dict[str, Any]:

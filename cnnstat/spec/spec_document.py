@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from cnnstat.spec.yaml_file import Finder, parse, read_text
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",
-    "outputs", "published",
+    "outputs", "published", "saved_bytes",
 )  # fmt: skip
 """Keys of a spec."""
 FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause")
@@ -44,6 +45,7 @@ class SpecDocument:
     layers: Tree | None = None
     outputs: Tree | None = None
     published: tuple[dict[str, Any], ...] = ()
+    saved_bytes: int | None = None
     problems: Problems
 
 
@@ -72,8 +74,9 @@ def _document(tree: Tree, path: Path, find: Finder, problems: Problems, chain: t
         document = SpecDocument(name=path.stem, location=tree.location, problems=problems)
     else:
         document = _base(extends, path, find, problems, chain)
-        # What a paper prints of the base does not hold for a network that differs from it.
+        # What a paper prints of the base, or a pass of it keeps, does not hold for a network that differs from it.
         document.name, document.location, document.published = path.stem, tree.location, ()
+        document.saved_bytes = None
     problems.extend(tree.unknown_keys(KEYS))
     for one, several in (("input", "inputs"), ("output", "outputs")):
         if one in tree and several in tree:
@@ -196,6 +199,13 @@ def _figures(entry: Tree, problems: Problems) -> tuple[dict[str, Any], ...]:
     return ({**texts, "location": entry.location},)
 
 
+def _read_saved_bytes(document: SpecDocument, tree: Tree) -> None:
+    # No expression: the number was measured, it follows from nothing.
+    if not isinstance(tree, Scalar) or not re.fullmatch(r"\d{1,18}", tree.text):
+        fail(tree.location, "saved_bytes: takes a whole number, what a pass of the model keeps for the backward pass")
+    document.saved_bytes = int(tree.text)
+
+
 _READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "name": _read_name,
     "title": lambda document, tree: setattr(document, "title", _prose(tree, "title")),
@@ -210,4 +220,5 @@ _READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "output": lambda document, tree: setattr(document, "outputs", tree),
     "outputs": lambda document, tree: setattr(document, "outputs", tree),
     "published": _read_published,
+    "saved_bytes": _read_saved_bytes,
 }

@@ -100,6 +100,7 @@ class CountingRecorder(Recorder):
         works = list(self.builder.ownership.works)
         super().record(function, arguments, keywords, made, inner)
         after = self.builder.ownership.works
+        has_node = len(self.builder.nodes) > len(self.runs)
         for draft in self.builder.nodes[len(self.runs) :]:
             self.runs.append(Run(draft.where.path, draft.function))
             for number, (before, now) in enumerate(zip(works, after)):
@@ -109,7 +110,7 @@ class CountingRecorder(Recorder):
         results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(made))
         if name in FIRST_ONLY:
             results = results[:1]
-        if self._is_new(results):
+        if self._is_new(results, has_node):
             run = self.runs[-1]
             run.shapes, run.dtypes = tuple(map(shape_of, results)), tuple(map(dtype_of, results))
             run.evidence += evidence_of_call
@@ -129,9 +130,12 @@ class CountingRecorder(Recorder):
             self.outside += left.macs
         return (*self.runs, *runs)
 
-    def _is_new(self, results: tuple[torch.Tensor, ...]) -> bool:
-        """Whether the last node is the one that made these results."""
+    def _is_new(self, results: tuple[torch.Tensor, ...], has_node: bool) -> bool:
+        """Whether the last node is the one that made these results; has_node: whether their call added nodes."""
         origin = self.builder.origins.known(results[0]) if results else None
+        if origin is None and has_node:
+            # A product of constants has a row, and its result stays a constant.
+            return self.runs[-1].shapes is None
         last = Edge(self.builder.arity + len(self.runs) - 1)
         return origin is not None and origin.edge == last and self.runs[-1].shapes is None
 

@@ -222,3 +222,14 @@ def test_a_model_that_cannot_be_trained_gets_an_estimate_and_a_note():
     analysis = cnnstat.analyze(OnlyForward(), VECTORS)
     assert any("no pass with gradients" in note for note in analysis.graph.about["notes_torch"])
     assert analysis.totals.memory.training_bytes > 0
+
+
+def test_a_spec_says_what_only_a_pass_of_the_model_tells(tmp_path):
+    model, path = Standardised(4, 8, 3), tmp_path / "standardised.yaml"
+    path.write_text(cnnstat.export(model, IMAGES))
+    memory, again = (cnnstat.analyze(*source).totals.memory for source in ((model, IMAGES), (path,)))
+    assert again.training_bytes == memory.training_bytes
+    peak = f"computed weights included, is {memory.peak_inference_bytes} bytes"
+    assert peak in " ".join(path.read_text().replace("#", "").split())
+    # What was measured for two images does not hold for four.
+    assert cnnstat.analyze(path, batch=4).memory.saved_bytes != cnnstat.analyze(path).memory.saved_bytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from cnnstat.analysis.shapes import infer_shapes
@@ -16,7 +16,8 @@ from cnnstat.export.pytorch.module_state import IMPORTS, UNPACK, Tables, access_
 from cnnstat.export.pytorch.module_tree import MODULE_NAMES, Scope, Scopes
 from cnnstat.export.spec_names import with_sound_names
 from cnnstat.export.template_slots import MOST_PARAMETERS, body_of, call_groups, sharing, structure
-from cnnstat.ir.graph import Graph, Input
+from cnnstat.ir.graph import Edge, Graph, Input, Node
+from cnnstat.ir.recorded_call import RecordedCalls
 
 Instance = tuple[Entry, Scope]
 """A group as its parent holds it, and how it works."""
@@ -100,12 +101,41 @@ SHORTEST_RUN = 3
 _INDENT = "    "
 
 
+def _without_constant_products(graph: Graph) -> Graph:
+    """Return a graph without the rows of products of constants, which are computed where they are read."""
+    read = {edge.value - graph.arity for node in graph.nodes for edge in node.inputs}
+    read |= {edge.value - graph.arity for edge in graph.outputs}
+    read |= {node.shares for node in graph.nodes if node.shares is not None}
+    places: list[int] = list(range(graph.arity))
+    kept: list[Node] = []
+    for index, node in enumerate(graph.nodes):
+        places.append(graph.arity + len(kept))
+        is_computed = isinstance(node.recorded, RecordedCalls) and node.recorded.calls and not node.recorded.stored
+        if node.inputs or index in read or not is_computed:
+            kept.append(node)
+    if len(kept) == len(graph.nodes):
+        return graph
+
+    def moved(edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
+        return tuple(Edge(places[value], output) for value, output in edges)
+
+    nodes = (
+        replace(
+            node,
+            inputs=moved(node.inputs),
+            shares=None if node.shares is None else places[graph.arity + node.shares] - graph.arity,
+        )
+        for node in kept
+    )
+    return replace(graph, nodes=tuple(nodes), outputs=moved(graph.outputs))
+
+
 def torch_text(graph: Graph, title: str) -> str:
     """Return a graph as a Python file with one class for the network and one for each kind of group in it.
 
     Raises CnnstatError for a layer of which it is not known what it computes, SpecError where an op refuses its inputs.
     """
-    sound, remarks = with_sound_names(graph)
+    sound, remarks = with_sound_names(_without_constant_products(graph))
     tables = Tables({"F", "Place"})
     scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
