@@ -23,6 +23,7 @@ def arithmetic_lines(formulas: Sequence[Formula], width: int, label_width: int =
     symbols = max((width_of(f.symbols) for f in formulas), default=0)
     numbers = max((width_of(_numbers(f)) for f in formulas), default=0)
     values = max((width_of(value_text(f.value)) for f in formulas), default=0)
+    # Columns are aligned over all formulas of a page, or over none: half of each reads worse than either.
     fits = INDENT + label + 2 + symbols + 3 + (numbers and numbers + 3) + values <= width
     lines: list[Line] = []
     for formula in formulas:

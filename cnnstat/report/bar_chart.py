@@ -86,6 +86,7 @@ def _chart(
     measure: Measure, analyses: Sequence[Analysis], headings: Sequence[str], abreast: int, room: int
 ) -> list[Line]:
     """Return one chart: a title, and the networks in groups of `abreast`."""
+    # One scale for all networks, so that lengths can be compared across them.
     sets = [bars(analysis, measure) for analysis in analyses]
     longest = max((bar.value for found in sets for bar in found), default=0)
     scale, unit = _unit(measure, longest)
@@ -137,6 +138,7 @@ def _column(
 
 def bar_text(value: int, longest: int, length: int) -> str:
     """Return a bar in eighths of a character; whatever is not 0 shows at least one."""
+    # 1 at least, as a bar of no length would say that there is nothing.
     eighths = max(1, round(8 * length * value / longest)) if value else 0
     return "█" * (eighths // 8) + EIGHTHS[eighths % 8].strip()
 

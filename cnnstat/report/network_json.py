@@ -65,6 +65,7 @@ def _strides(strides: Sequence[Fraction | None]) -> list[int | float | None]:
 def _field_values(field: ReceptiveField) -> dict[str, Any]:
     """Return the geometry and whether it is exact; what else restricts it only where it does."""
     restrictions = {
+        # Most fields have no restriction: leaving the keys out keeps the file of a large network readable.
         **({} if field.aligned else {"aligned": False}),
         **({} if field.centred else {"centred": False}),
         **({"global_context": True} if field.global_context else {}),

@@ -103,6 +103,7 @@ def input_text(analysis: Analysis) -> str:
 
 def has_common_batch(analysis: Analysis) -> bool:
     """Return whether the first axis of every tensor is the batch, so that tables can leave it out."""
+    # One tensor without the batch, such as a table of positions, and dropping the axis would be wrong.
     batch = batch_of(analysis)
     return all(shape and shape[0] == batch for shapes in analysis.values.outputs for shape in shapes)
 

@@ -164,7 +164,6 @@ def _plural(values: str) -> str:
 
 
 def _bounds(schema: Mapping[str, Any]) -> str:
-    """Return the bounds of a number in words."""
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None and high is not None:
         return f" from {low} to {high}"

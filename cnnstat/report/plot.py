@@ -102,7 +102,6 @@ def slope(curve: Curve) -> Curve:
 
 
 def _at(curve: Curve, x: float) -> float:
-    """Return the value at x within ±REACH."""
     return max(-REACH, min(REACH, curve(x)))
 
 

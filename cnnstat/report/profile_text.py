@@ -81,6 +81,7 @@ def time_parts(profile: Profile) -> tuple[TimePart, ...]:
         ("unattributed", time_breakdown.unattributed, f"{steps} that belong to no layer"),
         ("drift", time_breakdown.residual, "left over: measured and plain runs differ"),
     )
+    # Rounded together: the printed parts add up to the printed whole.
     total, times = numbers.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in found])
     lines = [
         TimePart(name, time, numbers.percent(time_breakdown.share(seconds)), meaning)
@@ -238,7 +239,6 @@ def _energy(profile: Profile) -> Iterator[Fact]:
 
 
 def _coverage(profile: Profile) -> Iterator[Fact]:
-    """Yield the layers whose work could not be counted."""
     uncounted = [layer for layer in profile.layers if not layer.counted]
     if uncounted:
         yield Fact("not counted", f"{_names(uncounted)}; their MACs, rates and floors are at least", "yellow")
@@ -251,6 +251,5 @@ def _partial(profile: Profile) -> Iterator[Fact]:
 
 
 def _names(layers: list[LayerTime]) -> str:
-    """Return the first names of a list."""
     more = f" and {len(layers) - LISTED:,} more" if len(layers) > LISTED else ""
     return ", ".join(printable(layer.name) for layer in layers[:LISTED]) + more

@@ -225,6 +225,7 @@ def summed(value: Callable[[Any], Any]) -> Callable[[Group[Any]], Any]:
     def total(group: Group[Any]) -> Any:
         if len(group.items) == 1:
             return value(group.items[0])
+        # Nothing measured is not the same as 0, so a missing value is left out rather than added as 0.
         values = [each for each in map(value, group.items) if each is not None]
         return sum(values) if values or not group.items else None
 
@@ -250,6 +251,7 @@ def layered(
     if view.sort is not None:
         value = by_key[view.sort].value
         rows = tuple(sorted(rows, key=lambda row: _order(value(row))))
+    # What is left out is summed in a row of its own, so that the rows still add up to the total.
     rest = None
     if view.top is not None and len(rows) > view.top:
         hidden = tuple(item for row in rows[view.top :] for item in row.items)
@@ -272,6 +274,7 @@ def block_of(name: str, depth: int) -> tuple[str, bool]:
 
 def _folded(rows: Sequence[Group[Item]], depth: int) -> Iterator[Group[Item]]:
     """Yield the rows with consecutive ones inside the same block as one (`layer1.0.conv1`, … as `layer1`)."""
+    # Only consecutive layers: a block that is entered twice gives two rows, in execution order.
     for (path, is_inside), inside in groupby(rows, lambda row: block_of(row.name, depth)):
         if is_inside:
             yield Group(path, tuple(item for row in inside for item in row.items), Kind.BLOCK)
@@ -293,5 +296,4 @@ def _order(value: Any) -> tuple[int, Any]:
 
 
 def _flat(values: tuple[Any, ...]) -> list[Fraction | int]:
-    """Return the numbers of nested tuples."""
     return [n for value in values for n in (_flat(value) if isinstance(value, tuple) else [value])]

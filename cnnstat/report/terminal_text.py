@@ -87,6 +87,7 @@ def width_of(text: str) -> int:
 def widest(texts: Iterable[str]) -> int:
     """Return the columns that the widest text takes; 0 if there is none."""
     texts = tuple(texts)
+    # One test for all texts spares the lookup of widths for each cell.
     together = "".join(texts)
     if together.isascii() or max(together) < FIRST_COMBINING:
         return max(map(len, texts), default=0)
@@ -169,6 +170,7 @@ class Page:
         from rich.segment import Segment
         from rich.style import Style
 
+        # Without colours one segment is enough, instead of one for each span.
         if console.color_system is None:
             yield Segment(encodable(str(self), options.encoding))
             return

@@ -96,7 +96,6 @@ def table_lines(table: Table, width: int) -> list[Line]:
 
 
 def _legends(columns: Sequence[Candidate]) -> Iterator[Line]:
-    """Yield what the abbreviations of brief texts mean."""
     for candidate in columns:
         legend = candidate.column.legend
         if candidate.is_brief and legend is not None and (text := legend(candidate.texts)):
@@ -146,6 +145,7 @@ def _best(
     It starts from the narrowest table and spends the width on what matters most.
     """
     columns = [c for c in candidates if c.column.importance <= MAIN]
+    # Greedy: what matters most gets its width first, and the rest takes what is left.
     while span_of([c.width for c in columns]) > width and len(columns) > ALWAYS:
         columns.remove(max(columns, key=lambda c: c.column.importance))
     by_key = {c.column.key: c for c in columns}
@@ -184,6 +184,7 @@ def _add_columns(columns: list[Candidate], candidates: Sequence[Candidate], widt
         informs = candidate.column.informs or candidate.column.value
         if not any(map(informs, candidate.rows)):
             continue
+        # A further column is shown in full or not at all: cut it would cost the main ones their width.
         candidate.is_brief, candidate.floor = False, None
         if span_of([c.width for c in [*columns, candidate]]) <= width:
             columns.append(candidate)

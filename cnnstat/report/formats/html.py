@@ -38,6 +38,7 @@ def fragment(document: Document) -> str:
             parts.append(facts_list(block.facts))
         elif isinstance(block, Text):
             parts.append(f"<p>{text_of(block.text)}</p>")
+    # Scoped by a class: a notebook's own tables keep their style.
     return division("".join(parts))
 
 

@@ -22,6 +22,7 @@ def json_text(values: Mapping[str, Any], *listed: str) -> str:
     lines = []
     for key, value in values.items():
         if key in listed and value:
+            # A line for each layer, so that files under version control have readable differences.
             entries = ",\n".join(f"    {_compact(entry)}" for entry in value)
             lines.append(f"  {_compact(key)}: [\n{entries}\n  ]")
         else:

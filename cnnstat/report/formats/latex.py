@@ -151,6 +151,7 @@ def _fitted(table: Table) -> tuple[str, str]:
     rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
     columns = table.page_columns
     natural = [widest((column.title, *column.cells(rows))) for column in columns]
+    # LaTeX knows no width before it runs, so characters are counted as if all were equally wide.
     widths = list(natural)
     room = CHARACTERS[-1][0] - GAP * len(widths)
     while sum(widths) > room:

@@ -58,6 +58,7 @@ def code(text: str) -> str:
     """Return text as a code span that may stand in a table."""
     if not text:
         return ""
+    # A code span is closed by as many backticks as opened it (CommonMark 6.1).
     fence = "`"
     while fence in text:
         fence += "`"

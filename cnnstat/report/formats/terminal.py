@@ -52,6 +52,7 @@ def facts_page(facts: Iterable[Fact], width: int) -> Page:
 
 def _shortened(lines: Sequence[Line], rows: int, most: int) -> list[Line]:
     """Return the lines of a table without those in the middle, and a hint how to see them."""
+    # Lines are cut after the table is set, so that widths are those of the whole table.
     hidden = rows - most
     start = (len(lines) - hidden) // 2
     hint = plain(f"… {hidden:,} more rows: print() shows them all, to_pandas() and to_dict() return them", "dim")
@@ -61,6 +62,7 @@ def _shortened(lines: Sequence[Line], rows: int, most: int) -> list[Line]:
 def _lines(block: Block, width: int) -> Sequence[Line]:
     if isinstance(block, Table):
         title = [plain(line, "bold") for line in wrapped(block.title, width)] if block.title else []
+        # What draws itself has its lines indented below the title already.
         title += [BLANK] if title and block.layout.draw is None else []
         margin = " " * block.layout.indent
         rows = table_lines(block, width - len(margin))
@@ -73,7 +75,6 @@ def _lines(block: Block, width: int) -> Sequence[Line]:
 
 
 def _footnotes(block: Block) -> list[Fact]:
-    """Return the texts that a table shows numbers of."""
     if not isinstance(block, Table):
         return []
     notes = (footnotes(column, block.rows) for column in block.columns if column.is_footnote)

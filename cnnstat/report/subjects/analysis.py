@@ -238,7 +238,6 @@ def _field_text(group: Group[Layer]) -> str:
 
 
 def _field_note(group: Group[Layer]) -> str:
-    """Return the words that go with the receptive field."""
     if _extent(group) in SHORT_EXTENTS:
         return _extent(group).value
     return ", ".join(network_text.field_notes(_field(group)))
@@ -342,7 +341,6 @@ MEANINGS = {
 
 
 def _extents(extents: Collection[Extent]) -> Iterator[Fact]:
-    """Yield what words and signs in the rows mean."""
     yield from (Fact("", text) for extent, text in MEANINGS.items() if extent in extents)
 
 

@@ -103,7 +103,6 @@ def _broken(result: CheckResult) -> Iterator[Block]:
 
 
 def _message(model: ModelResult, verdict: Verdict) -> Fact:
-    """Return the message on one limit behind its status."""
     word, style = STATUSES[verdict.status]
     return Fact(word, text.located(model, verdict), style)
 

@@ -95,6 +95,7 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 
 def _time_measure(comparison: Comparison) -> Measure:
     """Return what the chart of times shows."""
+    # By identity: equal layers of two networks take different times. Charts are of integers, hence nanoseconds.
     nanoseconds: Mapping[int, int] = {
         id(layer): round(1e9 * times.seconds)
         for analysis, profile in zip(comparison.analyses, comparison.profiles)

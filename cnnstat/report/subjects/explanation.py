@@ -48,6 +48,7 @@ def document(analysis: Analysis, name: str) -> Document:
 
 
 def _blocks(about: Explanation, sections: tuple[tuple[str, tuple[Formula, ...]], ...]) -> Iterator[Block]:
+    # One width of labels for all sections, so that their formulas stand in one column.
     label = max(width_of(formula.quantity) for _, formulas in sections for formula in formulas)
     yield Facts(tuple(_place(about)), is_attached=True)
     for title, formulas in sections:
@@ -103,7 +104,6 @@ def _stored(about: Explanation) -> Iterator[Formula]:
 
 
 def _bytes(quantity: str, numbers: str, elements: int, dtype: str, note: str = "") -> Formula:
-    """Return the line of a number of bytes."""
     each = dtype_bytes(dtype)
     size = elements * each
     notes = ", ".join(filter(None, (binary_bytes(size) if size >= 1024 else "", note)))
@@ -116,7 +116,6 @@ def _product(shape: Shape) -> str:
 
 
 def _outputs(about: Explanation) -> Iterator[Formula]:
-    """Yield the bytes of the outputs."""
     dtypes = about.analysis.values.dtypes[about.value]
     for number, (shape, dtype) in enumerate(zip(about.layer.output_shapes, dtypes), start=1):
         quantity = "output bytes" if len(dtypes) == 1 else f"output {number} bytes"
@@ -124,7 +123,6 @@ def _outputs(about: Explanation) -> Iterator[Formula]:
 
 
 def _flops(about: Explanation) -> Formula:
-    """Return the line of the floating-point operations."""
     parts = {name: part for name, part in about.flop_parts.items() if part}
     if not parts:
         return Formula("FLOPs", "nothing is computed", "", 0)

@@ -80,6 +80,7 @@ def layer_table(profile: Profile, view: View) -> Table:
     table = layered(columns, profile.layers, view, layout=LAYOUT, total="sum")
     if table.is_chosen:
         return table
+    # A column that was not asked for holds only dashes.
     measured = (c for c in columns if c.importance != IF_MEASURED or _says_something(c, table.all_rows))
     shown = [c._replace(on_pages=c.importance <= MAIN or _is_for_gpus(c, table.rows)) for c in measured]
     return table._replace(columns=shown)
@@ -178,6 +179,7 @@ def _direction(name: str, doc: str) -> Column:
         samples = getattr(row.items[0], name) if row.kind is Kind.LAYER else None
         return numbers.samples_text(samples) if samples else numbers.or_dash(value(row), numbers.seconds_text)
 
+    # Without a backward pass the forward time is the time, which has a column already.
     both = _sum(_median("backward"))
     return _number(name, name, IF_MEASURED, doc, value, str)._replace(
         text=text, informs=lambda row: both(row) is not None
@@ -348,7 +350,6 @@ def _change_text(change: Change) -> str:
 
 
 def _percent(change: Change) -> str:
-    """Return the same in percent of the earlier time."""
     if change.ratio is None:
         return "–"
     share = change.ratio - 1

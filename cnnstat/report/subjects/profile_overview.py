@@ -148,12 +148,14 @@ def overview(names: Sequence[str], console: Console) -> Overview:
 
     def line(texts: Sequence[str], columns: Sequence[Column]) -> str:
         cells = [padded(text, widths[field.key], field.align) for text, field in zip(texts, columns[:-1])]
+        # Printed before all names are known: the last column takes what is left, the others are fixed.
         left = max(8, console.width - sum(widths.values()) - GAP * len(widths))
         return (" " * GAP).join([*cells, columns[-1].cut(texts[-1], left)]).rstrip()
 
     def add(profile: Profile) -> None:
         device = profile.environment.kind
         columns = [field for field in fields(device) if field.key in widths or field.key == "slowest"]
+        # The unit of rates depends on the device, which is known with the first profile.
         if not profiles:
             titles = line([field.title for field in columns], columns)
             head = [plain(device_text(profile), "bold"), plain(_common(profile)), BLANK, plain(titles, "bold")]
@@ -169,7 +171,6 @@ def overview(names: Sequence[str], console: Console) -> Overview:
 
 
 def _common(profile: Profile) -> str:
-    """Return how all networks were measured."""
     _, _, rest = conditions_text(profile).partition(", ")
     return f"batch {profile.batch:,}, {rest}"
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from cnnstat import numbers
-from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
 from cnnstat.report.network_json import model_values
-from cnnstat.report.network_text import heading, input_text
+from cnnstat.report.network_text import axes_text, heading, input_text, number_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line, cut_start, plain, printable, wrapped
 from cnnstat.report.text_table import table_lines
 from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verdict, Verification
 
 AGREES, NO_REFERENCE, UNEXPLAINED = (v.value for v in (Verdict.AGREES, Verdict.NO_REFERENCE, Verdict.UNEXPLAINED))
+
+Value = TypeVar("Value")
 
 SAME = "="
 """What stands for a figure that equals ours."""
@@ -49,61 +50,44 @@ def _blocks(verification: Verification, everything: bool) -> Iterator[Block]:
 # Layers ---------------------------------------------------------------------------------------------------------------
 
 
-def _count_text(layer: LayerFinding, reference: ReferenceCount) -> str:
-    """Return a reference's count: `=` where it is ours, `–` where there is none."""
-    if reference.value is None:
-        return "–"
-    return SAME if reference.value == layer.macs else f"{reference.value:,}"
+def _counts_of(key: str) -> Column:
+    """Return the column of a reference's counts: `=` where it is ours, `–` where there is none."""
+    reference = attrgetter(key)
+
+    def text(layer: LayerFinding) -> str:
+        return _beside(reference(layer).value, layer.macs, "{:,}".format)
+
+    return Column(key, REFERENCES[key], attrgetter(f"{key}.value"), text, "right")
 
 
-def _flop_counter(layer: LayerFinding) -> str:
-    return _count_text(layer, layer.flop_counter)
+def _beside(theirs: Value | None, ours: Value, text: Callable[[Value], str]) -> str:
+    """Return a reference's value as text: `=` where it is ours, `–` where it has none."""
+    return SAME if theirs == ours else numbers.or_dash(theirs, text)
 
 
-def _fvcore(layer: LayerFinding) -> str:
-    return _count_text(layer, layer.fvcore)
+def _shapes(layer: LayerFinding) -> str:
+    return shapes_text(layer.shapes)
 
 
-def _made(layer: LayerFinding) -> str:
-    """Return the shapes that PyTorch made: `=` where they are ours, nothing where it made none."""
-    if layer.made is None:
-        return "–"
-    return SAME if layer.made == layer.shapes else network_text.shapes_text(layer.made)
-
+REFERENCES = {"flop_counter": "FlopCounter", "fvcore": "fvcore"}
+"""The references that count multiply-accumulates, by their key in a finding."""
 
 LAYER_COLUMNS = (
     Column("layer", "layer", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
     Column("op", "op", attrgetter("op"), is_code=True, importance=3),
     Column("macs", "MACs", attrgetter("macs"), lambda layer: f"{layer.macs:,}", "right"),
-    Column(
-        "flop_counter",
-        "FlopCounter",
-        attrgetter("flop_counter.value"),
-        lambda layer: _count_text(layer, layer.flop_counter),
-        "right",
-    ),
-    Column("fvcore", "fvcore", attrgetter("fvcore.value"), _fvcore, "right"),
-    Column(
-        "output",
-        "output",
-        attrgetter("shapes"),
-        lambda layer: network_text.shapes_text(layer.shapes),
-        "right",
-        importance=4,
-    ),
-    Column("made", "made", attrgetter("made"), _made, "right"),
+    *map(_counts_of, REFERENCES),
+    Column("output", "output", attrgetter("shapes"), _shapes, "right", importance=4),
+    Column("made", "made", attrgetter("made"), lambda f: _beside(f.made, f.shapes, shapes_text), "right"),
 )
-"""The columns that people read."""
+"""The columns that people read; the last has the shapes that PyTorch made."""
 
 RAW = (
-    Column("layer", "layer", attrgetter("layer")),
-    Column("op", "op", attrgetter("op")),
-    Column("macs", "MACs", attrgetter("macs")),
-    Column("flop_counter_macs", "", attrgetter("flop_counter.value")),
-    Column("fvcore_macs", "", attrgetter("fvcore.value")),
-    Column("output_shapes", "", lambda layer: network_text.shapes_text(layer.shapes)),
-    Column("made_shapes", "", lambda layer: "" if layer.made is None else network_text.shapes_text(layer.made)),
-    Column("verdict", "", lambda layer: layer.verdict.value),
+    *(column._replace(text=None) for column in LAYER_COLUMNS[:3]),
+    *(Column(f"{key}_macs", "", attrgetter(f"{key}.value")) for key in REFERENCES),
+    Column("output_shapes", "", _shapes),
+    Column("made_shapes", "", lambda layer: "" if layer.made is None else shapes_text(layer.made)),
+    Column("verdict", "", attrgetter("verdict.value")),
     Column("reasons", "", lambda layer: "; ".join(layer.reasons)),
 )
 """The columns for programs."""
@@ -111,11 +95,13 @@ RAW = (
 
 def _layer_table(verification: Verification, notes: _Notes, everything: bool) -> Table:
     """Return the layers with work, or with anything to say about them; or all. A terminal also gets their sums."""
+    # Layers without work fill pages (ReLU, Flatten) and agree on 0.
     rows = verification.layers
     if not everything:
         rows = tuple(layer for layer in rows if layer.macs or layer.reasons or layer.verdict.value != AGREES)
     columns = (*LAYER_COLUMNS, Column("verdict", "verdict", attrgetter("verdict"), notes.verdict))
-    says_nothing = {"made"} if all(_made(layer) in (SAME, "–") for layer in rows) else set()
+    made = LAYER_COLUMNS[-1]
+    says_nothing = {made.key} if {SAME, "–"}.issuperset(made.cells(rows)) else set()
     sums = _sums(verification)
 
     def cell(column: Column) -> Column:
@@ -168,31 +154,28 @@ def _box_text(box: Sequence[tuple[int, int]] | None) -> str:
     """Return an interval for each axis, or one if all are equal."""
     if box is None:
         return "–"
-    intervals = [f"{network_text.number_text(lo)}…{network_text.number_text(hi)}" for lo, hi in box]
+    intervals = [f"{number_text(lo)}…{number_text(hi)}" for lo, hi in box]
     return intervals[0] if len(set(intervals)) == 1 else " × ".join(intervals)
 
 
 def _reached(field: FieldFinding) -> str:
-    """Return where the gradient reaches: `=` where that is our field."""
     ours = tuple((0, length - 1) for length in field.shape) if field.ours is None else field.ours
     return SAME if field.gradient == ours else _box_text(field.gradient)
 
 
 def _ours(field: FieldFinding) -> str:
-    """Return our field of a position."""
     return "whole input" if field.ours is None else _box_text(field.ours)
 
 
 def _field_verdict(field: FieldFinding) -> str:
-    """Return the verdict with its reason."""
     text = ": ".join(filter(None, (field.verdict.value, field.reason)))
     return f"{text} (clipped by the border)" if field.clipped and field.verdict.value == AGREES else text
 
 
 FIELD_COLUMNS = (
     Column("layer", "receptive field of", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
-    Column("position", "at", attrgetter("position"), lambda f: network_text.axes_text(f.position, ", "), "right"),
-    Column("shape", "input", attrgetter("shape"), lambda f: network_text.axes_text(f.shape), "right"),
+    Column("position", "at", attrgetter("position"), lambda f: axes_text(f.position, ", "), "right"),
+    Column("shape", "input", attrgetter("shape"), lambda f: axes_text(f.shape), "right"),
     Column("ours", "cnnstat", attrgetter("ours"), _ours, "right"),
     Column("gradient", "gradient", attrgetter("gradient"), _reached, "right"),
     Column("verdict", "verdict", attrgetter("verdict"), _field_verdict, least=12),
@@ -216,7 +199,6 @@ def _totals(verification: Verification) -> Iterator[Fact]:
 
 
 def _is_bad(total: TotalFinding) -> bool:
-    """Whether a total differs for no known reason."""
     return total.theirs.verdict is Verdict.UNEXPLAINED
 
 
@@ -246,7 +228,6 @@ def _result(verification: Verification) -> Fact:
 
 
 def _unexplained(verification: Verification) -> int:
-    """Return how many differences have no reason."""
     return sum(verdict.value == UNEXPLAINED for verdict in verification.verdicts())
 
 
@@ -321,6 +302,5 @@ def _total_values(total: TotalFinding) -> dict[str, Any]:
 
 
 def _verdict_counts(verification: Verification) -> dict[str, int]:
-    """Return how many layers have each verdict."""
     counts = Counter(layer.verdict.value for layer in verification.layers)
     return {verdict: counts[verdict] for verdict in (each.value for each in Verdict)}

@@ -16,7 +16,6 @@ from cnnstat.report.text_table import table_lines
 
 
 def _input(analysis: Analysis) -> tuple[tuple[int, ...], ...]:
-    """Return the shapes of the inputs without the batch."""
     return tuple(i.shape[1:] for i in analysis.graph.inputs)
 
 
