@@ -140,7 +140,7 @@ def machine() -> str:
     if not torch.cuda.is_available():
         raise SystemExit("there is no CUDA GPU here: nothing to measure")
     sys.path.insert(0, str(ROOT))
-    from cnnstat.profile.cuda.nvml import driver_version
+    from cnnstat.profile.cuda.torch_gpu import driver_version
 
     name, cuda = torch.cuda.get_device_name(), torch.version.cuda
     return f"{date.today()}: {name}, driver {driver_version() or 'unknown'}, PyTorch {torch.__version__}, CUDA {cuda}."

@@ -18,13 +18,12 @@ import torch  # found only now
 
 from cnnstat.profile.cuda.gpu import Graph, capture_passes
 from cnnstat.profile.cuda.measure import one_pass
-from cnnstat.profile.cuda.nvml import driver_version
 from cnnstat.profile.cuda.profiler_session import profile_passes, script
-from cnnstat.profile.cuda.torch_gpu import TorchGpu
+from cnnstat.profile.cuda.torch_gpu import TorchGpu, driver_version
+from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.torch_settings import kernel_settings
 from cnnstat.sources.load import model_reference
 
 MODEL, BATCH, DTYPE = "resnet50", 64, "bfloat16"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnnstat.errors import CnnstatError, SpecError, printable
+from cnnstat.files import write_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,10 +60,7 @@ def open_output(path: Path | None) -> Iterator[Console]:
     buffer = io.StringIO()
     width = int(columns) if (columns := os.environ.get("COLUMNS", "")).isdigit() else FILE_WIDTH
     yield Console(file=buffer, width=width, highlight=False, markup=False, emoji=False, color_system=None)
-    try:
-        path.write_text(buffer.getvalue(), encoding="utf-8")
-    except OSError as error:
-        raise CnnstatError(f"--output {path}: cannot be written: {error.strerror or error}") from None
+    write_output(path, buffer.getvalue())
 
 
 def report_error(error: CnnstatError) -> int:

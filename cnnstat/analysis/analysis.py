@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from cnnstat.analysis.counts import Parameters, Work, count_parameters, count_work, moved_bytes
-from cnnstat.analysis.lint import lint
 from cnnstat.analysis.memory import Memory, check_optimizer, memory
-from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
-from cnnstat.analysis.receptive_field.propagation import receptive_fields
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Op, Shape, Shapes
+
+if TYPE_CHECKING:
+    from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +88,8 @@ class Analysis(Displayed):
     @cached_property
     def fields(self) -> ReceptiveFields:
         """The receptive field of every tensor."""
+        from cnnstat.analysis.receptive_field.propagation import receptive_fields  # a profile does without
+
         return receptive_fields(self.graph, self.values, strict=self.strict)
 
     @cached_property
@@ -162,6 +165,8 @@ class Analysis(Displayed):
     @cached_property
     def warnings(self) -> tuple[str, ...]:
         """What the result rests on, if it is not exact for every input, and structures that are seldom meant."""
+        from cnnstat.analysis.lint import lint
+
         return (*self.notes, *lint(self.graph, self.values))
 
 

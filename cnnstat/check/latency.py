@@ -16,7 +16,7 @@ from cnnstat.check.verdicts import MAX_LAYERS, Comparison
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.difference import compare_profiles
-from cnnstat.profile.samples import Samples, summarize
+from cnnstat.profile.result import Samples, summarize
 from cnnstat.sources.load import named_model
 from cnnstat.sources.model import GraphReference, ModelReference
 from cnnstat.sources.request import Request
@@ -94,10 +94,9 @@ def measure_rounds(
 
     options = make_options(device=limit.device, threads=limit.threads)
     need_torch()
-    from cnnstat.profile.device import choose_device, device_name
+    from cnnstat.profile.device import choose_device, device_name, threads
     from cnnstat.profile.interleaved import time_passes
     from cnnstat.profile.prepare import prepare_model
-    from cnnstat.profile.torch_settings import threads
 
     target = choose_device(options.device)
     references = [_reference(each, model) for each in pair or (source,) if each is not None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
@@ -13,6 +13,7 @@ import typer
 from cnnstat import console
 from cnnstat.choices import Format, Mode, Optimizer
 from cnnstat.errors import CnnstatError
+from cnnstat.files import check_output
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
@@ -125,12 +126,21 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
     def run(**arguments: Any) -> Any:
         for name, kind in groups.items():
             arguments[name] = kind(**{field.name: arguments.pop(field.name) for field in fields(kind)})
+        check_outputs(arguments)
         return command(**arguments)
 
     run.__doc__ = command.__doc__
     run.__annotations__ = {name: option.annotation for name, option in options.items()}
     run.__signature__ = inspect.Signature([*options.values()])  # type: ignore[attr-defined]  # read by typer
     return run
+
+
+def check_outputs(arguments: Mapping[str, Any]) -> None:
+    """Raise CnnstatError if a file that a command is to write cannot be, or is one of those that it reads."""
+    read = [arguments.get("source"), *(arguments.get("sources") or ()), arguments.get("baseline")]
+    for name in ("output", "trace"):
+        if isinstance(path := arguments.get(name), Path):
+            check_output(path, filter(None, read), f"--{name}")
 
 
 def zoo_names(incomplete: str) -> list[str]:

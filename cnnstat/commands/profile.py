@@ -84,7 +84,6 @@ def profile(
     )  # fmt: skip
     chosen = output_format(format, output)
     request = model.request()
-    profiling.check_files({"--output": output, "--trace": trace})
     if source is None:
         profiling.need_source({
             "--baseline": baseline, "--trace": trace, "--input": model.input, "--set": model.set, "--arg": model.arg,

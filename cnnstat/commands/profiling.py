@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,17 +27,6 @@ BRIEF = 10
 
 MAIN = ("lenet5", "alexnet", "vgg16", "googlenet", "resnet18", "resnet50", "densenet121", "mobilenet_v2")
 """Networks that `cnnstat profile` takes without SOURCE, as far as the zoo has them."""
-
-
-def check_files(paths: Mapping[str, Path | None]) -> None:
-    """Raise CnnstatError if a file that is to be written has no folder, before anything is measured."""
-    for option, path in paths.items():
-        if path is not None and not path.absolute().parent.is_dir():
-            raise CnnstatError(f"{option} {path}: there is no folder {path.parent}")
-        if path is not None and path.is_dir():
-            raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
-        if path is not None and not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-            raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
 
 
 def need_source(options: Mapping[str, Any]) -> None:
@@ -77,7 +65,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
 
     The machine's roofline is measured anew and kept. After Ctrl-C what was measured stays.
     """
-    from cnnstat.profile.roofline import cache_file
+    from cnnstat.profile.roofline_cache import cache_file
     from cnnstat.report.subjects.profile_overview import document, overview
     from cnnstat.sources import zoo
 

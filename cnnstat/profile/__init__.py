@@ -24,9 +24,9 @@ def profile(model: ModelReference, options: Options, progress: Progress, *, refr
     After Ctrl-C the profile holds what was measured and `complete` is False; it is raised again if nothing was.
     Raises CnnstatError where the device is missing or the model cannot be built, run or followed.
     """
-    from cnnstat.profile.run import run_profile
+    from cnnstat.profile.run import profile_model
 
-    return run_profile(model, options, progress, refresh=refresh)
+    return profile_model(model, options, progress, refresh=refresh)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.errors import CnnstatError
+from cnnstat.files import write_output
 from cnnstat.profile.cuda.kernel_attribution import Pass
 from cnnstat.profile.instrumentation import UNATTRIBUTED
 from cnnstat.profile.stopwatch import Lap, Stopwatch
@@ -101,11 +101,7 @@ def _named(kind: str, thread: int, name: str) -> dict[str, Any]:
 
 def write_trace(path: Path, slices: Iterable[Slice], events: Iterable[Mapping[str, Any]] = ()) -> None:
     """Write a trace to a file; raises CnnstatError if it cannot be written."""
-    text = json.dumps(chrome_trace(slices, events), default=float)
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise CnnstatError(f"{path}: cannot write the trace ({error.strerror}); name another file") from None
+    write_output(path, json.dumps(chrome_trace(slices, events), default=float), "--trace")
 
 
 def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:

@@ -13,18 +13,23 @@ from typing import NamedTuple
 import torch
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.calibration import calibrate
-from cnnstat.profile.device import Clock, device_clock
+from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
 from cnnstat.profile.instrumentation import UNATTRIBUTED, Observer
-from cnnstat.profile.interleaved import interleave, until_steady, warm_up, without_garbage_collection
+from cnnstat.profile.interleaved import (
+    has_outliers,
+    inlier_places,
+    interleave,
+    median_without_outliers,
+    until_steady,
+    warm_up,
+    without_garbage_collection,
+)
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.random_weights import SEED
-from cnnstat.profile.result import Whole
+from cnnstat.profile.prepare import SEED
+from cnnstat.profile.result import Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.samples import has_outliers, inlier_places, median_without_outliers, summarize
-from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopwatch, break_down
-from cnnstat.profile.torch_settings import fused_attention, has_fused_attention
+from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopwatch, break_down, calibrate
 
 
 def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:

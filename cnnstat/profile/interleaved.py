@@ -1,6 +1,8 @@
 """Interleaved timing: every way of running is measured once a round, in rotating order.
 
-What slows the machine for a while slows all ways alike, so that their ratios hold where their times do not.
+What slows the machine for a while slows all ways alike, so that their ratios hold where their times do not. Another
+program can only make a run slower. It does so by a whole slice of time, in whichever layer that falls, so that the sum
+of the layers' medians, which leave such slices out, would miss what the median of the model has: see `inlier_places`.
 """
 
 from __future__ import annotations
@@ -9,13 +11,14 @@ import gc
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from statistics import median
 from time import perf_counter, perf_counter_ns
 
 import torch
 
 from cnnstat.profile.options import Progress, Silent
+from cnnstat.profile.result import summarize
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.samples import summarize
 
 Enough = Callable[[int, float], bool]
 """Whether so many complete rounds, which took so many seconds, are enough."""
@@ -185,3 +188,33 @@ def without_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+NEAR = 1.2
+"""Runs that take no more than so many times what the quickest one takes count as undisturbed."""
+
+NOISY = 0.2
+"""Interquartile range of the runs, as a share of their median, from which disturbed ones are left out."""
+
+LEAST = 3
+"""Fewer runs than this are never kept."""
+
+
+def has_outliers(times: Sequence[float]) -> bool:
+    """Whether runs that do the same take times that lie far apart, or most take far longer than the quickest."""
+    if len(times) <= LEAST:
+        return False
+    samples = summarize(times)
+    return samples.spread > NOISY * samples.median or samples.median > NEAR * min(times)
+
+
+def inlier_places(times: Sequence[float]) -> list[int]:
+    """Return the places of the runs that nothing disturbed, in order; of the quickest few if there are fewer."""
+    order = sorted(range(len(times)), key=times.__getitem__)
+    near = sum(time <= NEAR * times[order[0]] for time in times) if order else 0
+    return sorted(order[: max(LEAST, near)])
+
+
+def median_without_outliers(times: Sequence[float]) -> float:
+    """Return the median of the runs that nothing disturbed."""
+    return median(times[place] for place in inlier_places(times))

@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, replace
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.counts import moved_bytes
 from cnnstat.analysis.memory import peak_beside_inputs
-from cnnstat.profile.result import Environment, LayerTime, Profile, TimeBreakdown, Whole
-from cnnstat.profile.roofline import Roofline
+from cnnstat.profile.result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.samples import Samples, summarize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,16 +131,17 @@ def _layer(
     model: RunnableModel, row: int, times: RowTimes, roofline: Roofline, moved_by_row: Sequence[int]
 ) -> LayerTime:
     """Return one row; what never runs by itself, or neither computes nor moves anything, has no bound."""
-    layer = model.analysis.layers[row]
+    # not `analysis.layers`, which would compute receptive fields too
+    node, work = model.analysis.graph.nodes[row], model.analysis.work
     moved = moved_by_row[row] if times.calls else 0
-    flops = layer.flops if times.calls else 0
+    flops = work.flops[row] if times.calls else 0
     bound_seconds, bound = roofline.bound(flops, moved) if moved or flops else (0.0, None)
     return LayerTime(
-        name=layer.name,
-        kind=layer.op.kind,
+        name=node.name,
+        kind=node.op.kind,
         calls=times.calls,
         forward=_samples(times.forward) or Samples(0.0, 0.0, 0.0, 0),
-        macs=layer.macs if times.calls else 0,
+        macs=work.macs[row] if times.calls else 0,
         flops=flops,
         moved=moved,
         bound_seconds=bound_seconds,
@@ -152,7 +151,7 @@ def _layer(
         backward=_samples(times.backward),
         warm=_samples(times.warm),
         cold=_samples(times.cold),
-        counted=layer.op.modelled,
+        counted=node.op.modelled,
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
@@ -11,7 +13,6 @@ from cnnstat.ir.graph import Graph, check_dtype
 from cnnstat.ir.op import Family
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.options import Options
-from cnnstat.profile.random_weights import SEED, fill_randomly
 from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
@@ -28,7 +29,7 @@ def prepare_model(model: ModelReference, options: Options, device: torch.device)
     with same_random_numbers():
         torch.manual_seed(SEED)
         if isinstance(model, ModuleReference):
-            from cnnstat.profile.traced_model import prepare_traced  # the tracer is large
+            from cnnstat.profile.call_instrumentation import prepare_traced  # the tracer is large
 
             return prepare_traced(model.runnable(fill_randomly), options, device)
         return _of_graph(model.load(), model.request.mode, options, device)
@@ -82,3 +83,46 @@ def _input(shape: tuple[int, ...], dtype: str, table: int | None) -> Tensor:
     if kind.is_floating_point:
         return torch.rand(shape).to(kind)
     return torch.randint(0, table, shape, dtype=kind) if table else torch.zeros(shape, dtype=kind)
+
+
+SEED = 0
+"""Of the generator that weights come from, so that two profiles run on the same numbers."""
+
+
+@torch.no_grad()
+def fill_randomly(model: nn.Module) -> None:
+    """Give every parameter random values, and statistics of norms the mean 0 and the variance 1.
+
+    Weights are uniform with variance 1 / fan-in, which keeps the size of activations; factors lie around 1, biases
+    around 0. Single numbers (temperatures) stay as the model builds them, as do buffers that hold finite numbers.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    for name, parameter in model.named_parameters():
+        if not nn.parameter.is_lazy(parameter):
+            _fill(name.rpartition(".")[2], parameter, generator)
+    for name, buffer in model.named_buffers():
+        if not nn.parameter.is_lazy(buffer) and buffer.is_floating_point():
+            _mend(name.rpartition(".")[2], buffer, generator)
+
+
+def _fill(name: str, parameter: Tensor, generator: torch.Generator) -> None:
+    """Give one parameter values by its shape and name."""
+    if not parameter.is_floating_point():
+        return
+    if parameter.dim() >= 2:
+        fan_in = max(1, parameter.numel() // max(1, parameter.shape[0]))
+        bound = math.sqrt(3 / fan_in)
+        parameter.uniform_(-bound, bound, generator=generator)
+    elif parameter.numel() > 1 or not torch.isfinite(parameter).all():
+        is_bias = "bias" in name or "beta" in name
+        parameter.uniform_(-0.1 if is_bias else 0.5, 0.1 if is_bias else 1.5, generator=generator)
+
+
+def _mend(name: str, buffer: Tensor, generator: torch.Generator) -> None:
+    """Give one buffer values if it has none that could be computed with."""
+    if name == "running_mean":
+        buffer.zero_()
+    elif name == "running_var":
+        buffer.fill_(1)
+    elif buffer.isnan().any():
+        buffer.uniform_(-1, 1, generator=generator)

@@ -2,13 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from cnnstat.display import Displayed
-from cnnstat.profile.roofline import Bound, Roofline
-from cnnstat.profile.samples import Samples
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Repeated measurements of one time, in seconds: median, quartiles and how many there were."""
+
+    median: float
+    lower: float
+    upper: float
+    count: int
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range, in seconds."""
+        return self.upper - self.lower
+
+
+def summarize(values: Sequence[float]) -> Samples:
+    """Return the median and the quartiles of at least one measurement, in seconds."""
+    from statistics import median, quantiles  # here, because it takes longer to import than all of cnnstat's reports
+
+    if len(values) == 1:
+        return Samples(values[0], values[0], values[0], 1)
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
+    return Samples(median(values), lower, upper, len(values))
+
+
+Bound = Literal["compute", "memory", "latency"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roofline:
+    """The best rates measured on one device in one dtype.
+
+    flops: floating-point operations per second of the best large matrix product (two for a multiply-accumulate).
+    bandwidth: bytes read and written per second by a copy much larger than the caches.
+    launch: seconds of the smallest kernel (on a CPU: of the smallest op call).
+    measured: date and time, ISO 8601.
+    """
+
+    flops: float
+    bandwidth: float
+    launch: float
+    measured: str
+
+    @property
+    def flops_per_second(self) -> float:
+        """The name of `flops` in JSON."""
+        return self.flops
+
+    def bound(self, flops: float, moved: float) -> tuple[float, Bound]:
+        """Return the least seconds that work of `flops` operations over `moved` bytes takes, and what sets it."""
+        bounds: dict[Bound, float] = {
+            "compute": flops / self.flops,
+            "memory": moved / self.bandwidth,
+            "latency": self.launch,
+        }
+        bound = max(bounds, key=lambda key: bounds[key])
+        return bounds[bound], bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

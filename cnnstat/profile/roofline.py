@@ -1,149 +1,245 @@
-"""Roofline: the best rates measured on a machine, the bound they put on a layer's time, and the file that keeps them.
+"""Measures a roofline: the best matrix product, the best copy and the smallest op or kernel of a device.
 
-The file is JSON in the user's folder for caches, readable and safe to delete.
+It is measured once and remembered. One that layers have beaten is measured again, because a busy machine shows less
+than it can do.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import sys
-import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime, timezone
+from functools import partial
+from statistics import median
+from typing import Protocol
 
-Bound = Literal["compute", "memory", "latency"]
+import torch
+
+from cnnstat.profile.device import Clock, device_clock, kernel_settings, last_level_cache_bytes
+from cnnstat.profile.options import Progress
+from cnnstat.profile.result import ABOVE_ROOFLINE, Bound, Environment, LayerTime, Roofline
+from cnnstat.profile.roofline_cache import read_roofline, write_roofline
+
+CPU_SIDES: tuple[int, ...] = (256, 512, 1024, 2048, 4096)
+"""Side lengths of the matrices; larger ones are left out once a product takes long."""
+
+PATIENCE = 0.5
+"""Seconds that products on a CPU may take, eight of them, before larger ones are not tried."""
+
+CPU_TRIES = 10
+
+SMALL_CALLS = 1000
+"""Calls of the smallest op that are timed together."""
+
+BETTER = 1.05
+"""A short trial must beat a rate by so much for all of them to be measured again."""
+
+TRIAL_SIDE = 512
+"""Of the matrices of the short trial."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roofline:
-    """The best rates measured on one device in one dtype.
+class TimedDevice(Protocol):
+    """How work is timed on one kind of device, and how much of it shows what the device can do."""
 
-    flops: floating-point operations per second of the best large matrix product (two for a multiply-accumulate).
-    bandwidth: bytes read and written per second by a copy much larger than the caches.
-    launch: seconds of the smallest kernel (on a CPU: of the smallest op call).
-    measured: date and time, ISO 8601.
+    device: torch.device
+    sides: tuple[int, ...]
+    patience: float
+
+    def best(self, run: Callable[[], object]) -> float:
+        """Return the seconds of the fastest of several runs."""
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes can be allocated."""
+
+    def copy_sizes(self) -> Iterable[int]:
+        """Return the bytes of tensors whose copies do not fit into a cache."""
+
+    def other_products(self, dtype: torch.dtype) -> Iterator[tuple[int, Callable[[], object]]]:
+        """Yield what may be faster than a product of matrices: operations, and what runs them."""
+
+    def smallest(self, dtype: torch.dtype) -> float:
+        """Return the seconds of the smallest op or kernel."""
+
+
+def find_roofline(environment: Environment, device: torch.device, progress: Progress, refresh: bool) -> Roofline:
+    """Return the roofline of a device in a dtype and with these threads: remembered, else measured and remembered.
+
+    refresh: measure it in any case.
     """
-
-    flops: float
-    bandwidth: float
-    launch: float
-    measured: str
-
-    @property
-    def flops_per_second(self) -> float:
-        """The name of `flops` in JSON."""
-        return self.flops
-
-    def bound(self, flops: float, moved: float) -> tuple[float, Bound]:
-        """Return the least seconds that work of `flops` operations over `moved` bytes takes, and what sets it."""
-        bounds: dict[Bound, float] = {
-            "compute": flops / self.flops,
-            "memory": moved / self.bandwidth,
-            "latency": self.launch,
-        }
-        bound = max(bounds, key=lambda key: bounds[key])
-        return bounds[bound], bound
+    key = circumstances(environment)
+    known = None if refresh else read_roofline(key)
+    if known is not None:
+        return known
+    progress.stage("ceilings", 1)
+    roofline = measure_roofline(environment, device)
+    progress.step()
+    write_roofline(key, roofline)
+    return roofline
 
 
-SCHEMA = "cnnstat-ceilings/1"
-
-FOLDER_VARIABLE = "CNNSTAT_CACHE"
-"""The environment variable that names another folder; empty for no cache at all."""
-
-
-def cache_file() -> Path:
-    """Return where rooflines are kept: `ceilings.json` in $CNNSTAT_CACHE, else in the platform's folder for caches."""
-    return _folder() / "ceilings.json"
-
-
-def _folder() -> Path:
-    """Return the folder, which need not exist."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home() raises where there is none
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "cnnstat"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "cnnstat" / "Cache"
-    # The specification has relative paths ignored (XDG Base Directory, version 0.8).
-    xdg_folder = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(xdg_folder) if Path(xdg_folder).is_absolute() else home / ".cache") / "cnnstat"
-
-
-def read_roofline(key: Mapping[str, str]) -> Roofline | None:
-    """Return what was measured under these circumstances; None where nothing was, or the file is damaged."""
-    if os.environ.get(FOLDER_VARIABLE) == "":
-        return None
-    for entry in _entries():
-        if entry.get("circumstances") == dict(key):
-            return _roofline(entry.get("ceilings"))
-    return None
-
-
-def write_roofline(key: Mapping[str, str], roofline: Roofline) -> bool:
-    """Keep what was measured; returns False where the file cannot be written, which is no error."""
-    if os.environ.get(FOLDER_VARIABLE) == "":
-        return False
-    entry = {
-        "circumstances": dict(key),
-        "ceilings": {
-            "flops": roofline.flops,
-            "bandwidth": roofline.bandwidth,
-            "launch": roofline.launch,
-            "measured": roofline.measured,
-        },
+def circumstances(environment: Environment) -> dict[str, str]:
+    """Return all that a roofline depends on."""
+    versions = environment.versions
+    texts = {
+        "device": environment.device_name,
+        "dtype": environment.dtype,
+        "torch": versions.get("torch", ""),
+        "driver": versions.get("driver", ""),
+        "threads": "" if environment.threads is None else str(environment.threads),
+        "tf32": environment.settings["tf32"] if environment.device.startswith("cuda") else "",
     }
-    entries = [*(old for old in _entries() if old.get("circumstances") != dict(key)), entry]
-    content = {
-        "schema": SCHEMA,
-        "units": {"flops": "operations per second", "bandwidth": "bytes per second", "launch": "seconds"},
-        "entries": entries,
-    }
-    try:
-        _replace(cache_file(), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    except OSError:
-        return False
-    return True
+    return {name: value for name, value in texts.items() if value}
 
 
-def _entries() -> list[dict[str, Any]]:
-    """Return the entries of the file; none where it is missing, damaged, or of another version."""
-    try:
-        content = json.loads(cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return []
-    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        return []
-    entries = content.get("entries")
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+def measure_roofline(environment: Environment, device: torch.device) -> Roofline:
+    """Return the roofline of a device in the way of its kind; raises CnnstatError where a GPU cannot be measured."""
+    dtype: torch.dtype = getattr(torch, environment.dtype)
+    if device.type != "cuda":
+        return measure_on(ClockTimed(device, device_clock(device)), dtype)
+    from cnnstat.profile.cuda.gpu import EventTimed
+    from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
+
+    with explained(), kernel_settings(environment.settings["tf32"] == "true"):
+        gpu = TorchGpu(device)
+        with gpu.active():
+            return measure_on(EventTimed(gpu, device), dtype)
 
 
-def _roofline(entry: Any) -> Roofline | None:
-    """Return a roofline as it was written; None where a figure is missing or cannot be."""
-    if not isinstance(entry, dict):
-        return None
-    rates = [entry.get(name) for name in ("flops", "bandwidth", "launch")]
-    sound = [float(rate) for rate in rates if isinstance(rate, (int, float)) and 0 < rate < 1e30]
-    if len(sound) < len(rates):
-        return None
-    flops, bandwidth, launch = sound
-    return Roofline(flops=flops, bandwidth=bandwidth, launch=launch, measured=str(entry.get("measured", "")))
+@torch.inference_mode()
+def measure_on(device: TimedDevice, dtype: torch.dtype) -> Roofline:
+    """Return the roofline of a device that is ready.
+
+    The best of a few products, two operations a multiply-accumulate; the best copy of memory much larger than the last
+    cache, each byte of which is read and written; the smallest op. Random numbers throughout: on a GPU a product of
+    zeros draws less power, and so runs at higher clocks than real ones do.
+    """
+    return Roofline(
+        flops=max(product_rates(device, dtype)),
+        bandwidth=max(copy_rates(device)),
+        launch=device.smallest(dtype),
+        measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all, so that two runs at once cannot damage it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=".ceilings-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(name, path)  # noqa: PTH105  # the temporary file is known by name
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(name)  # noqa: PTH108
-        raise
+def product_rates(device: TimedDevice, dtype: torch.dtype) -> Iterator[float]:
+    """Yield the operations per second of products of growing size."""
+    for operations, run in device.other_products(dtype):
+        yield operations / device.best(run)
+    for side in device.sides:
+        if side > device.sides[0] and not device.has_room(3 * side * side * dtype.itemsize):
+            return
+        left, right = (torch.randn(side, side, device=device.device).to(dtype) for _ in range(2))
+        result = torch.empty(side, side, device=device.device, dtype=dtype)
+        seconds = device.best(partial(torch.mm, left, right, out=result))
+        yield 2 * side**3 / seconds
+        if seconds > device.patience:
+            return
+
+
+def copy_rates(device: TimedDevice) -> Iterator[float]:
+    """Yield the bytes per second, read and written, of copies."""
+    for size in device.copy_sizes():
+        source = torch.randn(size // 4, device=device.device)
+        yield 2 * source.nbytes / device.best(partial(torch.empty_like(source).copy_, source))
+
+
+class ClockTimed:
+    """The CPU, or a device that is waited for."""
+
+    def __init__(self, device: torch.device, clock: Clock) -> None:
+        self.device = device
+        self.sides = CPU_SIDES
+        self.patience = PATIENCE / 8
+        self._clock = clock
+
+    def best(self, run: Callable[[], object]) -> float:
+        """Return the shortest of several tries."""
+        return min(self._times(run))
+
+    def has_room(self, size: int) -> bool:
+        """True: what fits a CPU's memory is much larger than these matrices."""
+        return True
+
+    def copy_sizes(self) -> tuple[int, ...]:
+        """Return four times the last cache."""
+        return (max(64 * 2**20, 4 * last_level_cache_bytes()),)
+
+    def other_products(self, dtype: torch.dtype) -> Iterator[tuple[int, Callable[[], object]]]:
+        """Yield a product with a vector, and of 3×3 kernels.
+
+        These run different code: on CPUs without instructions for half precision, one is far faster than the others.
+        """
+        matrix, vector = (torch.rand(*sizes, device=self.device).to(dtype) for sizes in ((1024, 1024), (1024,)))
+        yield 2 * 1024**2, partial(torch.mv, matrix, vector)
+        sizes = (1, 64, 56, 56), (64, 64, 3, 3)
+        image, kernels = (torch.rand(*each, device=self.device).to(dtype) for each in sizes)
+        yield 2 * 64 * 64 * 9 * 56 * 56, partial(torch.nn.functional.conv2d, image, kernels, padding=1)
+
+    def smallest(self, dtype: torch.dtype) -> float:
+        """Return the median seconds of the smallest op, a sign changed."""
+        x = torch.rand(1, device=self.device).to(dtype)
+
+        def run() -> None:
+            for _ in range(SMALL_CALLS):
+                torch.neg(x)
+
+        return median(self._times(run)) / SMALL_CALLS
+
+    def _times(self, run: Callable[[], object]) -> list[float]:
+        """Return the seconds of several tries after one that is not counted; fewer where they take long."""
+        run()
+        times: list[float] = []
+        start = time.perf_counter()
+        while len(times) < CPU_TRIES and (not times or time.perf_counter() - start < 4 * PATIENCE):
+            begin = self._clock()
+            run()
+            times.append(max(1, self._clock() - begin) / 1e9)
+        return times
+
+
+def remeasure_roofline(
+    known: Roofline, layers: Iterable[LayerTime], environment: Environment, device: torch.device, progress: Progress
+) -> tuple[Roofline, str]:
+    """Return the roofline after a profile, and a note if it was raised.
+
+    Where layers are above it, a short trial shows whether the machine can do more than was known, which tells a busy
+    moment from a cache or from Winograd. If it can, everything is measured again; the best of both is remembered.
+    """
+    beaten = {layer.bound for layer in layers if layer.bound and layer.share_of_bound > ABOVE_ROOFLINE}
+    progress.stage("ceilings again", 1)
+    if not any(_is_low(bound, known, environment, device) for bound in sorted(beaten)):
+        return known, ""
+    again = measure_roofline(environment, device)
+    if not is_raised(known, again):
+        return known, ""
+    best = Roofline(
+        flops=max(known.flops, again.flops),
+        bandwidth=max(known.bandwidth, again.bandwidth),
+        launch=min(known.launch, again.launch),
+        measured=again.measured,
+    )
+    progress.step()
+    write_roofline(circumstances(environment), best)
+    day = known.measured[:10] or "before"
+    return best, f"layers beat the ceilings of {day}, which were measured again and raised: the machine was busy then"
+
+
+def is_raised(known: Roofline, again: Roofline) -> bool:
+    """Whether a second measurement has a rate that is clearly higher."""
+    rates = again.flops > BETTER * known.flops or again.bandwidth > BETTER * known.bandwidth
+    return rates or BETTER * again.launch < known.launch
+
+
+@torch.inference_mode()
+def _is_low(bound: Bound, known: Roofline, environment: Environment, device: torch.device) -> bool:
+    """Whether a trial of a fraction of a second beats a rate clearly; on a GPU, where all takes no longer, True."""
+    if device.type == "cuda":
+        return True
+    dtype: torch.dtype = getattr(torch, environment.dtype)
+    timed = ClockTimed(device, device_clock(device))
+    if bound == "compute":
+        a, b = (torch.rand(TRIAL_SIDE, TRIAL_SIDE, device=device).to(dtype) for _ in range(2))
+        return 2 * TRIAL_SIDE**3 / timed.best(partial(torch.mm, a, b)) > BETTER * known.flops
+    if bound == "memory":
+        return max(copy_rates(timed)) > BETTER * known.bandwidth
+    return BETTER * timed.smallest(dtype) < known.launch

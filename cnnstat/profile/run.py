@@ -8,19 +8,18 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cpu import measure_cpu
-from cnnstat.profile.device import choose_device, environment
-from cnnstat.profile.measure_roofline import find_roofline, remeasure_roofline
+from cnnstat.profile.device import choose_device, environment, fused_attention, threads
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Profile
+from cnnstat.profile.roofline import find_roofline, remeasure_roofline
 from cnnstat.profile.runnable_model import RunnableModel, explained_failure
-from cnnstat.profile.torch_settings import fused_attention, threads
 from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.sources.model import ModelReference, NamedReference
 
 
-def run_profile(reference: ModelReference, options: Options, progress: Progress, *, refresh: bool) -> Profile:
+def profile_model(reference: ModelReference, options: Options, progress: Progress, *, refresh: bool) -> Profile:
     """Return a profile; see `cnnstat.profile.profile`."""
     device = choose_device(options.device)
     with same_random_numbers(), threads(options.threads):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-from cnnstat.analysis.analysis import Analysis
-from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.ir.op import Shape
 from cnnstat.numbers import MISALIGNED as MISALIGNED  # reports take both from here
 from cnnstat.numbers import number_text as number_text
 from cnnstat.report.document import glued
 from cnnstat.report.terminal_text import printable
+
+if TYPE_CHECKING:
+    from cnnstat.analysis.analysis import Analysis
+    from cnnstat.analysis.receptive_field.fields import ReceptiveField
 
 GLOBAL_CONTEXT = "global context"
 NOT_CENTRED = "not centred"

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from cnnstat.errors import CnnstatError, Location, SpecError, nearest
+from cnnstat.files import read_bytes
 from cnnstat.spec import SUFFIXES
 from cnnstat.spec.tree import Mapping, Scalar, Sequence, Tree, fail, problem
 
@@ -78,9 +79,10 @@ def read_text(
         if not path.is_file():
             kind = "a directory" if path.is_dir() else "not a file" if path.exists() else ""
             fail(where, f"{kind}; name a .yaml file" if kind else f"no such file{_instead_of(path, find)}")
-        if path.stat().st_size > most:
+        content = read_bytes(path, most)
+        if len(content) > most:
             fail(where, f"larger than {most >> 20} MiB; {what}")
-        return path.read_bytes().decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fail(where, f"not UTF-8 text (byte {error.start}); save it as a UTF-8 text file")
     except (OSError, ValueError) as error:

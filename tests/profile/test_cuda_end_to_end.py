@@ -24,8 +24,7 @@ from cnnstat.profile.cuda.measure import measure_on
 from cnnstat.profile.measurement import assemble
 from cnnstat.profile.options import Options
 from cnnstat.profile.prepare import prepare_model
-from cnnstat.profile.result import Environment, Profile
-from cnnstat.profile.roofline import Roofline
+from cnnstat.profile.result import Environment, Profile, Roofline
 from cnnstat.sources.load import model_reference
 
 COMPUTE = {

@@ -17,17 +17,16 @@ from fake_gpu import Counting, FakeGpu
 
 import cnnstat
 from cnnstat.errors import CnnstatError
-from cnnstat.profile import device, measure_roofline
+from cnnstat.profile import device, roofline
 from cnnstat.profile.cuda import gpu as gpu_timing
-from cnnstat.profile.cuda import nvml
+from cnnstat.profile.cuda import torch_gpu
 from cnnstat.profile.cuda.gpu import EventTimed, repeats_for
-from cnnstat.profile.cuda.nvml import driver_version, joules_per_run
-from cnnstat.profile.cuda.torch_gpu import explained
+from cnnstat.profile.cuda.torch_gpu import driver_version, explained, joules_per_run
+from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.instrumentation import LayerCall
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
 from cnnstat.profile.options import Options
-from cnnstat.profile.torch_settings import kernel_settings
 
 
 @given(st.floats(1e-7, 1.0), st.floats(0, 1e-3))
@@ -185,22 +184,22 @@ class FakeLibrary:
 
 
 def test_nvml_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "_library", FakeLibrary)
-    found = nvml.Nvml("GPU-1")
+    monkeypatch.setattr(torch_gpu, "_library", FakeLibrary)
+    found = torch_gpu.Nvml("GPU-1")
     assert (found.sm_megahertz(), found.memory_megahertz(), found.power_limit()) == (1980, 3201, 700)
     assert found.joules() is None
     assert found.driver_version() == "580.159.04"
 
 
 def test_a_gpu_that_nvml_does_not_know_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "_library", FakeLibrary)
-    assert nvml.Nvml("GPU-2").sm_megahertz() is None
-    assert nvml.Nvml(None).joules() is None
+    monkeypatch.setattr(torch_gpu, "_library", FakeLibrary)
+    assert torch_gpu.Nvml("GPU-2").sm_megahertz() is None
+    assert torch_gpu.Nvml(None).joules() is None
 
 
 def test_no_nvml_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvml, "_library", lambda: None)
-    found = nvml.Nvml("GPU-1")
+    monkeypatch.setattr(torch_gpu, "_library", lambda: None)
+    found = torch_gpu.Nvml("GPU-1")
     assert found.driver_version() is None and found.joules() is None and found.power_limit() is None
     assert driver_version() == ""
 
@@ -223,15 +222,15 @@ class Timed(FakeGpu):
 def test_products_count_two_operations_and_end_when_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_timing, "GPU_SIDES", (8, 16, 32))
     cpu = torch.device("cpu")
-    found = list(measure_roofline.product_rates(EventTimed(Timed(0.001), cpu), torch.float32))
+    found = list(roofline.product_rates(EventTimed(Timed(0.001), cpu), torch.float32))
     assert found == pytest.approx([2 * side**3 / 0.001 for side in (8, 16, 32)])
-    assert len(list(measure_roofline.product_rates(EventTimed(Timed(0.1), cpu), torch.float32))) == 1
-    assert len(list(measure_roofline.product_rates(EventTimed(Timed(0.001, free=5000), cpu), torch.float32))) == 1
+    assert len(list(roofline.product_rates(EventTimed(Timed(0.1), cpu), torch.float32))) == 1
+    assert len(list(roofline.product_rates(EventTimed(Timed(0.001, free=5000), cpu), torch.float32))) == 1
 
 
 def test_copies_count_what_is_read_and_written() -> None:
     timed = EventTimed(Timed(0.001, free=4096), torch.device("cpu"))
-    assert list(measure_roofline.copy_rates(timed)) == pytest.approx([2 * 1024 / 0.001] * 2)
+    assert list(roofline.copy_rates(timed)) == pytest.approx([2 * 1024 / 0.001] * 2)
 
 
 def test_smallest_kernel_is_a_share_of_a_graph_of_many() -> None:

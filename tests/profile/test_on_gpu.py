@@ -22,12 +22,12 @@ from cnnstat.profile.cuda.kernel_attribution import attribute, attribute_replays
 from cnnstat.profile.cuda.kineto_trace import read_trace
 from cnnstat.profile.cuda.profiler_session import script
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
-from cnnstat.profile.device import environment
+from cnnstat.profile.device import environment, kernel_settings
 from cnnstat.profile.instrumentation import Observer
-from cnnstat.profile.measure_roofline import measure_roofline
 from cnnstat.profile.options import Options, Silent
 from cnnstat.profile.result import Profile
-from cnnstat.profile.torch_settings import kernel_settings
+from cnnstat.profile.roofline import measure_roofline
+from cnnstat.profile.run import profile_model
 from cnnstat.sources.load import model_reference
 
 pytestmark = [
@@ -44,7 +44,7 @@ def profiled(
     source: Any, batch: int | None = None, options: Options = OPTIONS, mode: str = "eval", **keywords: Any
 ) -> Profile:
     reference = model_reference(source, batch=batch, mode=mode, **keywords)
-    return cnnstat.profile.profile(reference, options, Silent())
+    return profile_model(reference, options, Silent(), refresh=False)
 
 
 def works() -> None:

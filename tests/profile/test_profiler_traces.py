@@ -19,8 +19,8 @@ from residual import residual
 from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from cnnstat.profile.cuda.kernel_owners import LaunchOwners, Owner
 from cnnstat.profile.cuda.kineto_trace import Launch, Trace, read_trace
-from cnnstat.profile.cuda.launch_owners import LaunchOwners, Owner
 from cnnstat.profile.cuda.measure import one_pass
 from cnnstat.profile.cuda.profiler_session import RangeObserver, script
 from cnnstat.profile.options import Options

@@ -7,9 +7,8 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cnnstat.profile.cuda.kernel_owners import Owner, common, match
 from cnnstat.profile.cuda.kineto_trace import Signature
-from cnnstat.profile.cuda.launch_owners import Owner
-from cnnstat.profile.cuda.replay_alignment import common, match
 
 WORDS = st.text("abc", max_size=14)
 

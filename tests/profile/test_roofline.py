@@ -11,10 +11,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import cnnstat  # noqa: E402
-from cnnstat.profile import measure_roofline, roofline  # noqa: E402
+from cnnstat.profile import roofline, roofline_cache  # noqa: E402
 from cnnstat.profile.device import USUAL_CACHE_BYTES, cpu_name, environment, last_level_cache_bytes  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
-from cnnstat.profile.roofline import Roofline  # noqa: E402
+from cnnstat.profile.result import Roofline  # noqa: E402
 
 CPU = torch.device("cpu")
 FOUND = Roofline(flops=2e11, bandwidth=3e10, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
@@ -26,14 +26,14 @@ def here(**changes):
 
 
 def test_what_was_written_is_read():
-    assert roofline.read_roofline(KEY) is None
-    assert roofline.write_roofline(KEY, FOUND)
-    assert roofline.write_roofline({**KEY, "dtype": "bfloat16"}, replace(FOUND, flops=1.0))
-    assert roofline.read_roofline(KEY) == FOUND
-    assert roofline.read_roofline({**KEY, "threads": "1"}) is None
-    assert roofline.write_roofline(KEY, replace(FOUND, flops=5.0))
-    assert roofline.read_roofline(KEY) == replace(FOUND, flops=5.0)
-    content = json.loads(roofline.cache_file().read_text())
+    assert roofline_cache.read_roofline(KEY) is None
+    assert roofline_cache.write_roofline(KEY, FOUND)
+    assert roofline_cache.write_roofline({**KEY, "dtype": "bfloat16"}, replace(FOUND, flops=1.0))
+    assert roofline_cache.read_roofline(KEY) == FOUND
+    assert roofline_cache.read_roofline({**KEY, "threads": "1"}) is None
+    assert roofline_cache.write_roofline(KEY, replace(FOUND, flops=5.0))
+    assert roofline_cache.read_roofline(KEY) == replace(FOUND, flops=5.0)
+    content = json.loads(roofline_cache.cache_file().read_text())
     assert len(content["entries"]) == 2
     assert content["units"]["bandwidth"] == "bytes per second"
 
@@ -55,58 +55,58 @@ def test_what_was_written_is_read():
 def test_a_damaged_file_is_written_anew(content, own_cache):
     own_cache.mkdir()
     (own_cache / "ceilings.json").write_bytes(content)
-    assert roofline.read_roofline(KEY) is None
-    assert roofline.write_roofline(KEY, FOUND)
-    assert roofline.read_roofline(KEY) == FOUND
+    assert roofline_cache.read_roofline(KEY) is None
+    assert roofline_cache.write_roofline(KEY, FOUND)
+    assert roofline_cache.read_roofline(KEY) == FOUND
 
 
 @pytest.mark.parametrize(
     "rates", [{}, {"flops": 0}, {"flops": "1"}, {"flops": True, "launch": -1}, {"bandwidth": 1e300}]
 )
 def test_figures_that_cannot_be_are_not_used(rates, own_cache):
-    assert roofline.write_roofline(KEY, FOUND)
-    content = json.loads(roofline.cache_file().read_text())
+    assert roofline_cache.write_roofline(KEY, FOUND)
+    content = json.loads(roofline_cache.cache_file().read_text())
     content["entries"][0]["ceilings"] = {**content["entries"][0]["ceilings"], **rates} if rates else []
-    roofline.cache_file().write_text(json.dumps(content))
-    assert roofline.read_roofline(KEY) is None
+    roofline_cache.cache_file().write_text(json.dumps(content))
+    assert roofline_cache.read_roofline(KEY) is None
 
 
 def test_a_file_that_cannot_be_written_breaks_nothing(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setenv(roofline.FOLDER_VARIABLE, str(blocked))
-    assert not roofline.write_roofline(KEY, FOUND)
-    assert roofline.read_roofline(KEY) is None
-    monkeypatch.setattr(measure_roofline, "measure_on", lambda *arguments: FOUND)
-    assert measure_roofline.find_roofline(here(), CPU, Silent(), refresh=False) == FOUND
+    monkeypatch.setenv(roofline_cache.FOLDER_VARIABLE, str(blocked))
+    assert not roofline_cache.write_roofline(KEY, FOUND)
+    assert roofline_cache.read_roofline(KEY) is None
+    monkeypatch.setattr(roofline, "measure_on", lambda *arguments: FOUND)
+    assert roofline.find_roofline(here(), CPU, Silent(), refresh=False) == FOUND
     assert list(tmp_path.iterdir()) == [blocked]
 
 
 def test_an_empty_variable_means_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(roofline.FOLDER_VARIABLE, "")
-    assert not roofline.write_roofline(KEY, FOUND)
+    monkeypatch.setenv(roofline_cache.FOLDER_VARIABLE, "")
+    assert not roofline_cache.write_roofline(KEY, FOUND)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows and macOS have folders of their own")
 def test_the_folder_is_the_users_own(tmp_path, monkeypatch):
-    monkeypatch.delenv(roofline.FOLDER_VARIABLE)
-    monkeypatch.setattr(roofline.sys, "platform", "linux")
+    monkeypatch.delenv(roofline_cache.FOLDER_VARIABLE)
+    monkeypatch.setattr(roofline_cache.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert roofline.cache_file() == tmp_path / "cnnstat" / "ceilings.json"
+    assert roofline_cache.cache_file() == tmp_path / "cnnstat" / "ceilings.json"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert roofline.cache_file() == tmp_path / ".cache" / "cnnstat" / "ceilings.json"
-    monkeypatch.setattr(roofline.sys, "platform", "darwin")
-    assert roofline.cache_file() == tmp_path / "Library" / "Caches" / "cnnstat" / "ceilings.json"
+    assert roofline_cache.cache_file() == tmp_path / ".cache" / "cnnstat" / "ceilings.json"
+    monkeypatch.setattr(roofline_cache.sys, "platform", "darwin")
+    assert roofline_cache.cache_file() == tmp_path / "Library" / "Caches" / "cnnstat" / "ceilings.json"
 
 
 def test_ceilings_are_measured_once_for_each_circumstance(monkeypatch):
     measured = []
-    monkeypatch.setattr(measure_roofline, "measure_on", lambda device, dtype: measured.append(dtype) or FOUND)
+    monkeypatch.setattr(roofline, "measure_on", lambda device, dtype: measured.append(dtype) or FOUND)
     for _ in range(2):
-        measure_roofline.find_roofline(here(), CPU, Silent(), refresh=False)
+        roofline.find_roofline(here(), CPU, Silent(), refresh=False)
     assert measured == [torch.float32]
     versions = dict(here().versions)
     others = (
@@ -117,39 +117,39 @@ def test_ceilings_are_measured_once_for_each_circumstance(monkeypatch):
         {"versions": {**versions, "driver": "1"}},
     )
     for change in others:
-        measure_roofline.find_roofline(here(**change), CPU, Silent(), refresh=False)
+        roofline.find_roofline(here(**change), CPU, Silent(), refresh=False)
     assert len(measured) == 1 + len(others)
-    measure_roofline.find_roofline(here(versions={**versions, "cnnstat": "9"}), CPU, Silent(), refresh=False)
+    roofline.find_roofline(here(versions={**versions, "cnnstat": "9"}), CPU, Silent(), refresh=False)
     assert len(measured) == 1 + len(others)
-    measure_roofline.find_roofline(here(), CPU, Silent(), refresh=True)
+    roofline.find_roofline(here(), CPU, Silent(), refresh=True)
     assert len(measured) == 2 + len(others)
 
 
 def test_measured_ceilings_can_be(monkeypatch):
-    monkeypatch.setattr(measure_roofline, "CPU_SIDES", (64, 128))
-    monkeypatch.setattr(measure_roofline, "SMALL_CALLS", 20)
-    monkeypatch.setattr(measure_roofline, "last_level_cache_bytes", lambda: 2**20)
-    monkeypatch.setattr(measure_roofline, "CPU_TRIES", 3)
-    found = measure_roofline.measure_on(measure_roofline.ClockTimed(CPU, time.perf_counter_ns), torch.float32)
+    monkeypatch.setattr(roofline, "CPU_SIDES", (64, 128))
+    monkeypatch.setattr(roofline, "SMALL_CALLS", 20)
+    monkeypatch.setattr(roofline, "last_level_cache_bytes", lambda: 2**20)
+    monkeypatch.setattr(roofline, "CPU_TRIES", 3)
+    found = roofline.measure_on(roofline.ClockTimed(CPU, time.perf_counter_ns), torch.float32)
     assert 1e6 < found.flops < 1e16
     assert 1e6 < found.bandwidth < 1e14
     assert 1e-9 < found.launch < 1
 
 
 def test_the_best_product_counts(monkeypatch):
-    monkeypatch.setattr(measure_roofline, "CPU_SIDES", (100, 200))
+    monkeypatch.setattr(roofline, "CPU_SIDES", (100, 200))
     times = iter([1.0, 1.0, 1e-3, 1e-3])
-    device = measure_roofline.ClockTimed(CPU, time.perf_counter_ns)
+    device = roofline.ClockTimed(CPU, time.perf_counter_ns)
     monkeypatch.setattr(device, "best", lambda run: next(times))
-    assert max(measure_roofline.product_rates(device, torch.float32)) == pytest.approx(2 * 200**3 / 1e-3)
+    assert max(roofline.product_rates(device, torch.float32)) == pytest.approx(2 * 200**3 / 1e-3)
 
 
 def test_products_that_take_too_long_are_not_made_larger(monkeypatch):
-    monkeypatch.setattr(measure_roofline, "CPU_SIDES", (100, 200))
+    monkeypatch.setattr(roofline, "CPU_SIDES", (100, 200))
     times = iter([1.0, 1.0, 2.0])
-    device = measure_roofline.ClockTimed(CPU, time.perf_counter_ns)
+    device = roofline.ClockTimed(CPU, time.perf_counter_ns)
     monkeypatch.setattr(device, "best", lambda run: next(times))
-    assert max(measure_roofline.product_rates(device, torch.float32)) == 2 * 64 * 64 * 9 * 56 * 56
+    assert max(roofline.product_rates(device, torch.float32)) == 2 * 64 * 64 * 9 * 56 * 56
 
 
 def test_the_last_cache_is_what_linux_tells(tmp_path):

@@ -7,11 +7,11 @@ torch = pytest.importorskip("torch")
 from cpu_models import FakeClock, model_of, timed_model  # noqa: E402
 
 from cnnstat.errors import CnnstatError  # noqa: E402
-from cnnstat.profile import calibration, interleaved, isolation  # noqa: E402
+from cnnstat.profile import interleaved, isolation, stopwatch  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.instrumentation import UNATTRIBUTED  # noqa: E402
+from cnnstat.profile.interleaved import LEAST  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
-from cnnstat.profile.samples import LEAST  # noqa: E402
 from cnnstat.profile.stopwatch import Costs, Lap, break_down  # noqa: E402
 
 
@@ -20,7 +20,7 @@ def quick(monkeypatch):
     """Measure no longer than asked for."""
     monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(interleaved, "STEADY_SECONDS", 0.0)
-    monkeypatch.setattr(calibration, "ROUNDS", 3)
+    monkeypatch.setattr(stopwatch, "ROUNDS", 3)
     monkeypatch.setattr(isolation, "MAX_CPU_COPIES", 4)
 
 
@@ -147,7 +147,7 @@ def test_a_model_that_changes_its_path_in_every_run_is_refused():
 def test_threads_and_the_garbage_collector_are_left_as_they_were():
     import gc
 
-    from cnnstat.profile.torch_settings import threads
+    from cnnstat.profile.device import threads
 
     before = torch.get_num_threads()
     with threads(3):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from cnnstat.check.result import CheckResult
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.files import write_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -75,17 +76,12 @@ def write_outputs(result: CheckResult, outputs: Iterable[Output], printed: str) 
     """Write the files, and a GitHub job's summary if `printed` or a file is for GitHub; raises CnnstatError."""
     outputs = tuple(outputs)
     for output in outputs:
-        _write(output.path, render(result, output.format), "w")
+        write_output(output.path, render(result, output.format))
     summary = os.environ.get("GITHUB_STEP_SUMMARY")
     # whoever prints annotations wants the table too, and GitHub shows it under the job
     if summary and "github" in (printed, *(output.format for output in outputs)):
-        _write(Path(summary), render(result, "summary"), "a")
-
-
-def _write(path: Path, text: str, mode: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(mode, encoding="utf-8", newline="\n") as file:
-            file.write(text)
-    except OSError as error:
-        raise CnnstatError(f"--output {path}: cannot be written: {error.strerror or error}") from None
+        try:
+            with Path(summary).open("a", encoding="utf-8", newline="\n") as file:  # the job's other steps write there
+                file.write(render(result, "summary"))
+        except OSError as error:
+            raise CnnstatError(f"{summary}: cannot be written: {error.strerror or error}") from None

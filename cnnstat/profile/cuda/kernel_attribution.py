@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from cnnstat.profile.cuda.kernel_owners import LaunchOwners, Match, Owner, match
 from cnnstat.profile.cuda.kineto_trace import Kernel, Launch, PassRange, Signature, Trace
-from cnnstat.profile.cuda.launch_owners import LaunchOwners, Owner
-from cnnstat.profile.cuda.replay_alignment import Match, match
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,17 +23,15 @@ from cnnstat.profile.cuda.gpu import (
     until_enqueued,
 )
 from cnnstat.profile.cuda.kineto_trace import read_layer_range
-from cnnstat.profile.cuda.nvml import joules_per_run
 from cnnstat.profile.cuda.profiler_session import ProfiledPasses, kernels_of, profile_passes
-from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
+from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, joules_per_run
+from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.result import Whole
+from cnnstat.profile.result import Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.samples import summarize
-from cnnstat.profile.torch_settings import kernel_settings
 
 _WARM_UP = 10
 """Passes before anything is measured: libraries load, choose their algorithms and grow their workspaces."""

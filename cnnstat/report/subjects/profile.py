@@ -14,12 +14,12 @@ from cnnstat.profile.record import to_json
 from cnnstat.profile.result import (
     LayerTime,
     Profile,
+    Samples,
     bound_of,
     bytes_per_second,
     flops_per_second,
     forward_seconds,
 )
-from cnnstat.profile.samples import Samples
 from cnnstat.report.document import Document, Fact, Facts
 from cnnstat.report.profile_text import GIGA, LISTED, RATES, conditions_text, heading, summary, time_parts
 from cnnstat.report.table import MAIN, ON_REQUEST, Column, Group, Kind, Layout, Table, View, layered, summed

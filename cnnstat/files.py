@@ -1,0 +1,148 @@
+"""Files: read only as far as they should be long, and written beside the old one, whose place the new one then takes.
+
+So a full disk, a signal or a second run leaves either the old content or the new, never half of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cnnstat.errors import CnnstatError
+
+LOCK_SECONDS = 30.0
+"""The longest that one run waits for another that updates the same file."""
+STALE_SECONDS = 600.0
+"""Age from which a lock is taken for one that a killed run has left behind."""
+
+_NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+_BINARY = getattr(os, "O_BINARY", 0)  # Windows would translate line ends
+_NOT_BESIDE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
+"""What a folder that takes no new file answers, or a file that is mounted by itself, as containers do."""
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """Return the content of a regular file, its first `most` + 1 bytes if it is longer; raises OSError.
+
+    Never waits: a link may lead to a pipe that nobody writes to, or to one of the kernel's files that never end.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _NO_WAITING | _BINARY)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a file")
+        return file.read(most + 1)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8 with line ends as they are, whole or not at all; raises OSError.
+
+    A link stays a link, and permissions stay as they were. Devices and pipes, such as /dev/stdout, are written to.
+    """
+    content = text.encode("utf-8")
+    target = Path(os.path.realpath(path))
+    before = target.stat() if target.exists() else None
+    if before is not None and not stat.S_ISREG(before.st_mode):
+        _write_in_place(target, content)
+        return
+    beside = target.with_name(f".{target.name[:100]}.{os.getpid()}-{time.monotonic_ns():x}.tmp")
+    try:
+        _write_new(beside, content)
+        if before is not None:
+            beside.chmod(stat.S_IMODE(before.st_mode))
+        beside.replace(target)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            beside.unlink()
+        if before is None or not isinstance(error, OSError) or error.errno not in _NOT_BESIDE:
+            raise
+        _write_in_place(target, content)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """Write a file that does not exist yet, down to the disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY, 0o666)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _write_in_place(path: Path, content: bytes) -> None:
+    """Write to what is there already; raises OSError at once for a pipe that nobody reads."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_TRUNC | _NO_WAITING | _BINARY)
+    except OSError as error:
+        raise OSError(error.errno, "nobody reads this pipe" if error.errno == errno.ENXIO else error.strerror) from None
+    if _NO_WAITING:
+        os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+
+
+def write_output(path: Path, text: str, option: str = "--output") -> None:
+    """Write what an option names; raises CnnstatError."""
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise CnnstatError(f"{option} {path}: cannot be written: {error.strerror or error}") from None
+
+
+def check_output(path: Path, sources: Iterable[str | Path] = (), option: str = "--output") -> None:
+    """Raise CnnstatError if a file cannot be written, or is one that is read; called before anything is computed.
+
+    sources: what the command reads, as users write it (`file.py:Class`); by whatever link, it is not written to.
+    No folder is made: one that is missing is a slip more often than not.
+    """
+    if not path.absolute().parent.is_dir():
+        raise CnnstatError(f"{option} {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
+    for source in sources if path.exists() else ():
+        parts = str(source).split(":")
+        # each colon may begin the name of a class, or belong to the path as in C:\\net.py
+        for length in range(1, len(parts) + 1):
+            head = ":".join(parts[:length])
+            with contextlib.suppress(OSError, ValueError):
+                if path.samefile(head):
+                    raise CnnstatError(f"{option} {path}: would overwrite {head}, which is read; name another file")
+
+
+@contextmanager
+def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """While active, no other run that locks the same file does; raises CnnstatError after so many seconds.
+
+    The lock is a file beside it, which works on every system and on network drives. One that a killed run has left is
+    taken over once it is old.
+    """
+    target = Path(os.path.realpath(path))
+    lock = target.with_name(f".{target.name[:100]}.lock")
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            break
+        except FileExistsError:
+            with contextlib.suppress(OSError):
+                if time.time() - lock.stat().st_mtime > STALE_SECONDS:
+                    lock.unlink()
+                    continue
+            if time.monotonic() > end:
+                raise CnnstatError(
+                    f"{path}: another run has been updating it for {seconds:.0f} s; if none is, remove {lock}"
+                ) from None
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink()
