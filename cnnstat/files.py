@@ -36,7 +36,10 @@ def read_bytes(path: Path, most: int) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, "not a file")
-        return file.read(most + 1)
+        content = file.read(most + 1)
+        if content is None:
+            raise BlockingIOError(errno.EAGAIN, "has nothing to read yet")
+        return content
 
 
 def write_text(path: Path, text: str) -> None:
@@ -88,8 +91,9 @@ def _write_in_place(path: Path, content: bytes) -> None:
 
 
 def write_output(path: Path, text: str, option: str = "--output") -> None:
-    """Write what an option names; raises CnnstatError."""
+    """Write what an option names, in a folder that is made if it is missing; raises CnnstatError."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
         raise CnnstatError(f"{option} {path}: cannot be written: {error.strerror or error}") from None
@@ -99,13 +103,13 @@ def check_output(path: Path, sources: Iterable[str | Path] = (), option: str = "
     """Raise CnnstatError if a file cannot be written, or is one that is read; called before anything is computed.
 
     sources: what the command reads, as users write it (`file.py:Class`); by whatever link, it is not written to.
-    No folder is made: one that is missing is a slip more often than not.
     """
-    if not path.absolute().parent.is_dir():
-        raise CnnstatError(f"{option} {path}: there is no folder {path.parent}")
     if path.is_dir():
         raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if there != path and not there.is_dir():
+        raise CnnstatError(f"{option} {path}: {there} is no folder; name another file")
+    if not os.access(there, os.W_OK):
         raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
     for source in sources if path.exists() else ():
         parts = str(source).split(":")

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors", "choices", "version"},
-    {"units", "numbers", "display", "garbage_collection"},
+    {"units", "numbers", "display", "files", "garbage_collection"},
     {"ir"},
     {"ops", "analysis"},
     {"sources", "spec", "pytorch", "report", "profile"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -123,6 +123,15 @@ def update_baseline(options: Options) -> list[str]:
         *(difference_lines(before, after) or ["no figure changed"]),
         f"wrote {label}: {len(after)} model{'s' * (len(after) != 1)}",
     ]
+
+
+def files_read(options: Options) -> Iterator[str]:
+    """Yield what a check reads: sources, the configuration and the baseline file."""
+    settings, models = select_models(options)
+    yield from (locate(model.source, settings.folder).source for model in models)
+    yield settings.origin
+    if settings.baseline is not None:
+        yield str(settings.folder / settings.baseline)
 
 
 def select_models(options: Options) -> tuple[Settings, list[ModelSettings]]:

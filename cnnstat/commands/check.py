@@ -131,6 +131,7 @@ def check(
         print(*run.update_baseline(options), sep="\n")
         return
     outputs = formats.parse_outputs(output or ())
+    formats.check_outputs(outputs, run.files_read(options))
     result = run.check(options)
     formats.write_outputs(result, outputs, format)
     if format == "table":

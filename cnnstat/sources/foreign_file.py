@@ -8,6 +8,8 @@ import zipfile
 from pathlib import Path
 from typing import NamedTuple
 
+from cnnstat.files import read_bytes
+
 CODE = "name the code that builds the model, as in file.py:Class"
 """What to do where a file has no architecture that can be read."""
 
@@ -83,8 +85,7 @@ def described(text: str) -> str:
 
 def _content(path: Path) -> tuple[str, str] | None:
     """Return format and remedy by the first bytes of a file, whatever its name says."""
-    with path.open("rb") as file:
-        head = file.read(READ)
+    head = read_bytes(path, READ)[:READ]
     if head.startswith(b"PK\x03\x04"):
         return _archive(path)
     if head.startswith(b"\x89HDF\r\n"):

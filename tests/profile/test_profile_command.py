@@ -290,9 +290,9 @@ SLIPS = [
     (("tiny.yaml", "--top", "0"), "--top 0 must be at least 1"),
     (("tiny.yaml", "--depth", "0"), "--depth 0 must be at least 1"),
     (("tiny.yaml", "--format", "jsn"), "'jsn' is not one of"),
-    (("tiny.yaml", "--output", "no/such/file"), "--output no/such/file: there is no folder no/such"),
+    (("tiny.yaml", "--output", "tiny.yaml/file"), "tiny.yaml is no folder; name another file"),
     (("tiny.yaml", "--output", "."), "--output .: is a folder; name a file in it"),
-    (("tiny.yaml", "--trace", "no/such.json"), "--trace no/such.json: there is no folder no"),
+    (("tiny.yaml", "--trace", "tiny.yaml/trace.json"), "tiny.yaml is no folder; name another file"),
     (("tiny.yaml", "--baseline", "nope.json"), "nope.json: cannot be read: No such file or directory"),
     (("tiny.yaml", "--chanels-last"), "--channels-last"),
 ]
