@@ -116,6 +116,8 @@ class Analysis(Displayed):
 
     def _layer(self, index: int) -> Layer:
         """Return the findings about node `index`."""
+        from cnnstat.analysis.receptive_field.fields import Extent
+
         node = self.graph.nodes[index]
         value = self.graph.arity + index
         field = self.fields.of(value)
