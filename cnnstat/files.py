@@ -90,13 +90,13 @@ def _write_in_place(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_output(path: Path, text: str, option: str = "--output") -> None:
-    """Write what an option names, in a folder that is made if it is missing; raises CnnstatError."""
+def write_output(path: Path, text: str) -> None:
+    """Write what `--output` names, in a folder that is made if it is missing; raises CnnstatError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, text)
     except OSError as error:
-        raise CnnstatError(f"{option} {path}: cannot be written: {error.strerror or error}") from None
+        raise CnnstatError(f"--output {path}: cannot be written: {error.strerror or error}") from None
 
 
 def check_output(path: Path, sources: Iterable[str | Path] = (), option: str = "--output") -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.files import write_output
+from cnnstat.errors import CnnstatError
+from cnnstat.files import write_text
 from cnnstat.profile.cuda.kernel_attribution import Pass
 from cnnstat.profile.instrumentation import UNATTRIBUTED
 from cnnstat.profile.stopwatch import Lap, Stopwatch
@@ -101,7 +102,10 @@ def _named(kind: str, thread: int, name: str) -> dict[str, Any]:
 
 def write_trace(path: Path, slices: Iterable[Slice], events: Iterable[Mapping[str, Any]] = ()) -> None:
     """Write a trace to a file; raises CnnstatError if it cannot be written."""
-    write_output(path, json.dumps(chrome_trace(slices, events), default=float), "--trace")
+    try:
+        write_text(path, json.dumps(chrome_trace(slices, events), default=float))
+    except OSError as error:
+        raise CnnstatError(f"{path}: cannot write the trace ({error.strerror}); name another file") from None
 
 
 def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:
