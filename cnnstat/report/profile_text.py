@@ -8,8 +8,8 @@ from typing import NamedTuple
 from cnnstat import numbers
 from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
-from cnnstat.report import network_text
 from cnnstat.report.document import Fact, glued
+from cnnstat.report.network import shape_text
 from cnnstat.report.terminal_text import printable
 
 RATES = {"cuda": (1e12, "TFLOP/s"), "cpu": (1e9, "GFLOP/s"), "mps": (1e9, "GFLOP/s")}
@@ -54,9 +54,7 @@ def conditions_text(profile: Profile) -> str:
     """Return inputs, dtype and settings in one line."""
     environment, settings = profile.environment, profile.environment.settings
     has_several = len(profile.inputs) > 1
-    inputs = (
-        f"{name + ' ' if has_several else ''}{network_text.shape_text(shape)}" for name, shape in profile.inputs.items()
-    )
+    inputs = (f"{name + ' ' if has_several else ''}{shape_text(shape)}" for name, shape in profile.inputs.items())
     switched = (key.replace("_", " ") for key in ("tf32", "channels_last", "backward") if is_on(settings.get(key, "")))
     mode = settings.get("mode", "")
     versions = (f"{key} {value}" for key, value in environment.versions.items() if key in ("torch", "cuda"))

@@ -12,9 +12,9 @@ from rich.cells import cell_len
 
 from cnnstat import numbers, report
 from cnnstat.analysis.published import PublishedRow
-from cnnstat.report import network_text
 from cnnstat.report.document import Fact, glued
 from cnnstat.report.formats.terminal import facts_page
+from cnnstat.report.network import axes_text, point_text, shape_text, shapes_text
 from cnnstat.report.subjects.published import document as published_document
 from cnnstat.report.subjects.zoo import document
 from cnnstat.report.terminal_text import (
@@ -190,14 +190,14 @@ def test_ratios(ratio, text):
 
 
 def test_shapes():
-    assert network_text.shape_text((64, 55, 55)) == "64×55×55"
-    assert network_text.shape_text(()) == "scalar"
-    assert network_text.shapes_text(((1, 2), (1, 2))) == "2 of 1×2"
-    assert network_text.point_text((-3, 0)) == "(−3, 0)" and network_text.point_text((1000, 1000)) == "1,000"
+    assert shape_text((64, 55, 55)) == "64×55×55"
+    assert shape_text(()) == "scalar"
+    assert shapes_text(((1, 2), (1, 2))) == "2 of 1×2"
+    assert point_text((-3, 0)) == "(−3, 0)" and point_text((1000, 1000)) == "1,000"
 
 
 def test_misaligned_strides_have_a_word():
-    assert network_text.axes_text((None, None)) == "misaligned"
+    assert axes_text((None, None)) == "misaligned"
 
 
 def test_a_network_without_a_name():

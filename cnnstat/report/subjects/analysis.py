@@ -13,10 +13,25 @@ from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, WORK_FIGURES, Fi
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import binary_bytes, count, percent, plural
 from cnnstat.ops.spatial import LETTERS
-from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
-from cnnstat.report.network_json import model_values, row_values, total_values
-from cnnstat.report.network_text import batch_of, has_common_batch, heading, input_text
+from cnnstat.report.network import (
+    MISALIGNED,
+    NOTES,
+    axes_text,
+    batch_of,
+    field_notes,
+    field_text,
+    has_common_batch,
+    heading,
+    input_text,
+    model_values,
+    point_text,
+    row_values,
+    shape_text,
+    shapes_text,
+    size_text,
+    total_values,
+)
 from cnnstat.report.table import ON_REQUEST, Column, Group, Kind, Layout, Table, View, block_of, last, layered, summed
 from cnnstat.report.terminal_text import cut_call, cut_start, printable
 
@@ -88,10 +103,10 @@ def layer_columns(
         return ", ".join(_inputs(group, depth))
 
     def shapes(group: Group[Layer]) -> str:
-        return network_text.shapes_text([shape[skipped_axes:] for shape in _input_shapes(group)])
+        return shapes_text([shape[skipped_axes:] for shape in _input_shapes(group)])
 
     def output(group: Group[Layer]) -> str:
-        return "" if group.is_sum else network_text.shape_text(group.items[-1].output_shape[skipped_axes:])
+        return "" if group.is_sum else shape_text(group.items[-1].output_shape[skipped_axes:])
 
     figures = [column for figure in LAYER_FIGURES for column in _figure_columns(figure, totals)]
     return (
@@ -126,16 +141,16 @@ def layer_columns(
             doc="size of the receptive field, in input pixels",
         ),
         Column(
-            "rf_stride", "RF stride", *_of_field(attrgetter("stride"), network_text.axes_text), "right", importance=12,
+            "rf_stride", "RF stride", *_of_field(attrgetter("stride"), axes_text), "right", importance=12,
             doc="input pixels between neighbouring outputs",
         ),
         Column(
-            "rf_start", "RF start", *_of_field(attrgetter("start"), network_text.point_text), "right", importance=14,
+            "rf_start", "RF start", *_of_field(attrgetter("start"), point_text), "right", importance=14,
             doc="where the first output's receptive field begins",
         ),
         Column(
             "rf_note", "RF note", _field_note, least=11, is_code=True, importance=13,
-            informs=lambda group: network_text.field_notes(_field(group)),
+            informs=lambda group: field_notes(_field(group)),
             doc="what restricts the receptive field's figures",
         ),
     )  # fmt: skip
@@ -234,13 +249,13 @@ def _field_text(group: Group[Layer]) -> str:
     field = _field(group)
     if field is None:
         return "" if group.is_sum else "–"
-    return network_text.size_text(field) + "*" * bool(network_text.field_notes(field))
+    return size_text(field) + "*" * bool(field_notes(field))
 
 
 def _field_note(group: Group[Layer]) -> str:
     if _extent(group) in SHORT_EXTENTS:
         return _extent(group).value
-    return ", ".join(network_text.field_notes(_field(group)))
+    return ", ".join(field_notes(_field(group)))
 
 
 class AnalysisView(View):
@@ -323,12 +338,12 @@ def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterat
     ends = any(layer.field_extent is Extent.WHOLE for layer in analysis.layers)
     last_map = ", the last map before the whole input is seen" if ends else ", the last map that has one"
     after = "" if fields.total_at in analysis.graph.outputs else last_map
-    yield Fact("receptive field", f"{network_text.field_text(field)}, at {where}{after}")
+    yield Fact("receptive field", f"{field_text(field)}, at {where}{after}")
     yield Fact("", "start: input position where the field of the first output begins; below 0 is padding")
-    notes = {note for row in rows for note in network_text.field_notes(_field(row))}
-    for note, meaning in network_text.NOTES.items():
+    notes = {note for row in rows for note in field_notes(_field(row))}
+    for note, meaning in NOTES.items():
         if note in notes:
-            yield Fact("", f"* {note}{_since(field) if note == network_text.MISALIGNED else ''}: {meaning}")
+            yield Fact("", f"* {note}{_since(field) if note == MISALIGNED else ''}: {meaning}")
     yield from _extents(extents)
 
 

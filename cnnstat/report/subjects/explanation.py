@@ -16,11 +16,19 @@ from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import dtype_bytes
 from cnnstat.ir.op import Shape, Storage, numel
 from cnnstat.numbers import binary_bytes
-from cnnstat.report import network_text
 from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network_json import layer_values, model_values
-from cnnstat.report.network_text import field_text, heading
+from cnnstat.report.network import (
+    NOTES,
+    WHOLE_INPUT,
+    axes_text,
+    field_notes,
+    field_text,
+    heading,
+    layer_values,
+    model_values,
+    shape_text,
+)
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable, width_of
 
@@ -95,7 +103,7 @@ def _stored(about: Explanation) -> Iterator[Formula]:
     """Yield the tensors that the layer stores, and their bytes."""
     for tensors, note in ((about.weights, ""), (about.buffers, "a buffer: stored, not learnt")):
         for name, shape in tensors.items():
-            yield Formula(name, network_text.shape_text(shape), _product(shape), numel(shape), note)
+            yield Formula(name, shape_text(shape), _product(shape), numel(shape), note)
     if about.shared_with is not None:
         note = f"these belong to {printable(about.shared_with)}, where they are counted once"
         yield Formula("parameters", "shared", "", 0, note)
@@ -135,8 +143,8 @@ def _place(about: Explanation) -> Iterator[Fact]:
     count = len(about.analysis.graph.nodes)
     yield Fact("layer", f"{about.index + 1:,} of {count:,} in {heading(about.analysis)}{location}")
     inputs = zip(about.layer.inputs, about.layer.input_shapes)
-    yield Fact("reads", ", ".join(f"{printable(name)} {network_text.shape_text(shape)}" for name, shape in inputs))
-    yield Fact("gives", ", ".join(map(network_text.shape_text, about.layer.output_shapes)))
+    yield Fact("reads", ", ".join(f"{printable(name)} {shape_text(shape)}" for name, shape in inputs))
+    yield Fact("gives", ", ".join(map(shape_text, about.layer.output_shapes)))
 
 
 def _written_at(location: Location) -> str:
@@ -151,8 +159,8 @@ def _field(about: Explanation) -> Iterator[Fact]:
         yield Fact("receptive field", _why_none(about.analysis, about.index))
         return
     yield Fact("receptive field", field_text(field))
-    for note in network_text.field_notes(field):
-        yield Fact("", f"{note}: {network_text.NOTES[note]}")
+    for note in field_notes(field):
+        yield Fact("", f"{note}: {NOTES[note]}")
     share = about.inside_share
     if share is not None:
         larger = "; it is larger than the input" if _is_larger(about) else ""
@@ -160,7 +168,7 @@ def _field(about: Explanation) -> Iterator[Fact]:
             "inside", f"{numbers.exact_percent(share)} of its outputs have a field wholly inside the input{larger}"
         )
     if about.covered is not None and any(part < 1 for part in about.covered):
-        parts = network_text.axes_text([round(100 * part) for part in about.covered], " % × ")
+        parts = axes_text([round(100 * part) for part in about.covered], " % × ")
         yield Fact("holes", f"only {parts} % of the field along an axis is read: dilation leaves gaps")
 
 
@@ -184,5 +192,5 @@ def _why_none(analysis: Analysis, index: int) -> str:
     before = [edge for edge in node.inputs if fields.sees_whole_input(*edge)]
     if before:
         name = printable(analysis.graph.value_name(before[0].value))
-        return f"{network_text.WHOLE_INPUT}: {name} has already seen all of it"
-    return f"{network_text.WHOLE_INPUT}: every output reads all positions"
+        return f"{WHOLE_INPUT}: {name} has already seen all of it"
+    return f"{WHOLE_INPUT}: every output reads all positions"

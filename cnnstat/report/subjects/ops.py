@@ -8,9 +8,9 @@ from operator import attrgetter
 from typing import Any
 
 from cnnstat.ops import names, search
-from cnnstat.report import network_text
 from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
+from cnnstat.report.network import shapes_text
 from cnnstat.report.op_reference import Argument, Reference
 from cnnstat.report.plot import CurvesPlot, Plots
 from cnnstat.report.table import Column, Layout, Table
@@ -156,5 +156,5 @@ def _arguments(arguments: Sequence[Argument], width: int) -> list[Line]:
 
 def _example(about: Reference) -> str:
     """Return the example as a call with its shapes."""
-    inputs = network_text.shapes_text(about.example.inputs)
-    return f"{about.example.op} of {inputs} gives {network_text.shapes_text(about.outputs)}"
+    inputs = shapes_text(about.example.inputs)
+    return f"{about.example.op} of {inputs} gives {shapes_text(about.outputs)}"

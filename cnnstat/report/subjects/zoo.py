@@ -8,8 +8,8 @@ from operator import attrgetter
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.figures import CONVENTION
 from cnnstat.numbers import binary_bytes, brief_count, count
-from cnnstat.report import network_text
 from cnnstat.report.document import SCHEMA, Document
+from cnnstat.report.network import axes_text, shape_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line
 from cnnstat.report.text_table import table_lines
@@ -26,7 +26,7 @@ def _field(analysis: Analysis) -> tuple[int, ...] | None:
 
 def _field_text(analysis: Analysis) -> str:
     size = _field(analysis)
-    return "–" if size is None else network_text.axes_text(size)
+    return "–" if size is None else axes_text(size)
 
 
 def _title(analysis: Analysis) -> str:
@@ -40,7 +40,7 @@ def _weighted_bytes(analysis: Analysis) -> int:
 COLUMNS = (
     Column("name", "network", attrgetter("graph.name"), least=12, is_code=True),
     Column("title", "", _title, least=16),
-    Column("input", "input", _input, lambda a: network_text.shapes_text(_input(a)), "right"),
+    Column("input", "input", _input, lambda a: shapes_text(_input(a)), "right"),
     Column("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
     Column("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right", importance=3),
     Column(
@@ -86,4 +86,4 @@ def _short(value: Callable[[Analysis], int]) -> Callable[[Analysis], str]:
 
 def _first_input(analysis: Analysis) -> str:
     first, *others = _input(analysis)
-    return network_text.shape_text(first) + ", …" * bool(others)
+    return shape_text(first) + ", …" * bool(others)
