@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import Problem, SpecError
 from cnnstat.ir.graph import Graph, dtype_bytes
-from cnnstat.ir.op import Family, Shape, Storage, numel
+from cnnstat.ir.op import Family, Storage, numel
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +93,10 @@ def _moved_bytes(graph: Graph, values: Values, index: int, training: bool) -> in
         numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(values.outputs[value], values.dtypes[value])
     )
     shapes = values.inputs[index]
-    weights = _tensor_bytes({**node.op.weights(shapes), **node.op.buffers(shapes)}, graph.dtype)
+    # A layer that shares weights reads its owner's, in the owner's dtypes.
+    owner = node if node.shares is None else graph.nodes[node.shares]
+    weights = owner.bytes_of({**node.op.weights(shapes), **node.op.buffers(shapes)}, graph.dtype)
     if node.op.family is Family.EMBEDDING:
         # A look-up reads the rows that it puts out, not the whole table.
         weights = min(weights, written)
     return read + weights + written
-
-
-def _tensor_bytes(tensors: Mapping[str, Shape], dtype: str) -> int:
-    return sum(map(numel, tensors.values())) * dtype_bytes(dtype)

@@ -162,7 +162,7 @@ FIGURES = (
     ),
     Figure(
         key="file_size", title="file size", name="file size", unit=Unit.BYTES,
-        doc="bytes of the parameters and buffers that a state_dict stores", total="memory.file_size", is_part=True,
+        doc="bytes of the file that torch.save writes of the state_dict", total="memory.file_size", is_part=True,
         limit="max-file-size", explained_by="params",
         limit_help="Parameters and buffers of a state_dict file, as in 20MB.",
     ),

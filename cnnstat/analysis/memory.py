@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Edge, Graph, dtype_bytes
-from cnnstat.ir.op import Shape, Storage, numel
+from cnnstat.ir.op import Storage, numel
 
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
 """Numbers that an optimizer keeps for each trainable parameter, in the parameters' dtype.
 
 SGD none, with momentum its velocity, Adam the two moments (arXiv:1412.6980).
 """
-
-_BUFFER_DTYPES = {"num_batches_tracked": "int64"}
-"""Dtypes of buffers that do not have the model's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +29,7 @@ class Memory:
         inside are not part of it. peak_at: the node where it occurs.
     saved_bytes: tensors that the backward pass needs; a storage counts once, and whole.
     training_bytes: parameters + gradients + optimizer state + saved tensors.
+    file_size: what torch.save writes of the state dict: parameters and buffers, and around each its name and its entry.
     """
 
     params_bytes: int
@@ -44,16 +42,12 @@ class Memory:
     gradient_bytes: int
     optimizer_bytes: int
     saved_bytes: int
+    file_size: int
 
     @property
     def training_bytes(self) -> int:
         """Parameters + gradients + optimizer state + saved tensors."""
         return self.params_bytes + self.gradient_bytes + self.optimizer_bytes + self.saved_bytes
-
-    @property
-    def file_size(self) -> int:
-        """What a state_dict stores: parameters and buffers, without names and container."""
-        return self.params_bytes + self.buffers_bytes
 
 
 def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
@@ -79,6 +73,7 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         peak_at=peak_at,
         gradient_bytes=sum(trainable),
         optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
+        file_size=_file_size(graph, values),
         saved_bytes=_saved(graph, values, outputs) if graph.saved_bytes is None else graph.saved_bytes,
     )
 
@@ -97,18 +92,34 @@ def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[i
         if node.shares is not None:
             continue
         weights = node.op.weights(inputs)
-        params.append(_tensor_bytes(weights, graph.dtype))
+        params.append(node.bytes_of(weights, graph.dtype))
         learnt = {name: shape for name, shape in weights.items() if name not in node.op.frozen}
-        trainable.append(_tensor_bytes(learnt, graph.dtype) if node.trainable else 0)
-        buffers.append(_tensor_bytes(node.op.buffers(inputs), graph.dtype))
+        trainable.append(node.bytes_of(learnt, graph.dtype) if node.trainable else 0)
+        buffers.append(node.bytes_of(node.op.buffers(inputs), graph.dtype))
     return params, trainable, buffers
 
 
-def _tensor_bytes(tensors: Mapping[str, Shape], dtype: str) -> int:
-    return sum(
-        numel(shape) * dtype_bytes(_BUFFER_DTYPES.get(name.rpartition(".")[2], dtype))
-        for name, shape in tensors.items()
-    )
+FILE_START = 1300
+"""Bytes that torch.save (PyTorch 2.14) writes for an empty state dict; older releases write 400 fewer."""
+TENSOR_ENTRY = 140
+"""Bytes a tensor's entry takes in the pickle and in the directory of the zip archive, beside its name."""
+RECORD_HEAD, ALIGNMENT = 80, 64
+"""Bytes before and behind a tensor's data in the archive, where each record begins at a multiple of 64."""
+
+
+def _file_size(graph: Graph, values: Values) -> int:
+    """Return the size of the file that torch.save writes of the state dict."""
+    size = FILE_START
+    for node, inputs in zip(graph.nodes, values.inputs):
+        if node.shares is not None:
+            continue
+        stored = {**node.op.weights(inputs), **node.op.buffers(inputs)}
+        for name, shape in stored.items():
+            if name not in node.transient:
+                data = node.bytes_of({name: shape}, graph.dtype) + RECORD_HEAD
+                full_name = len(name if name.startswith(node.name) else f"{node.name}.{name}")
+                size += -(-data // ALIGNMENT) * ALIGNMENT + TENSOR_ENTRY + full_name
+    return size
 
 
 class _Storages:

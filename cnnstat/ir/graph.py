@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.errors import CnnstatError, GraphError, Location, did_you_mean
-from cnnstat.ir.op import Op, Shape
+from cnnstat.ir.op import Op, Shape, numel
 
 if TYPE_CHECKING:
     from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
@@ -44,6 +44,8 @@ class Node:
     home: the path of the module that has its weights, where that is not its name: the op as a module of that path is
         the same as the recorded.
     computed_bytes: weights that are computed for this call, which are alive while it runs.
+    dtypes: the dtypes of its weights and buffers by name, as far as they are not the model's.
+    transient: names of its buffers that a state dict leaves out.
     """
 
     name: str
@@ -55,6 +57,25 @@ class Node:
     recorded: RecordedCalls | NotRecorded | None = field(default=None, compare=False)
     home: str = field(default="", compare=False)
     computed_bytes: int = 0
+    dtypes: Mapping[str, str] = field(default_factory=lambda: _NO_DTYPES, hash=False)
+    transient: frozenset[str] = frozenset()
+
+    def dtype_of(self, tensor: str, model: str) -> str:
+        """Return the dtype of one of its weights and buffers; `model` is the model's."""
+        return self.dtypes.get(tensor) or usual_dtype(tensor, model)
+
+    def bytes_of(self, tensors: Mapping[str, Shape], model: str) -> int:
+        """Return the bytes of some of its weights and buffers, each in its own dtype; `model` is the model's."""
+        return sum(numel(shape) * dtype_bytes(self.dtype_of(name, model)) for name, shape in tensors.items())
+
+
+_NO_DTYPES: Mapping[str, str] = {}
+"""Shared by all nodes whose tensors have the model's dtype, which are nearly all."""
+
+
+def usual_dtype(tensor: str, model: str) -> str:
+    """Return the dtype that a weight or buffer has unless one is stated: the model's, but a counter's is int64."""
+    return "int64" if tensor.rpartition(".")[2] == "num_batches_tracked" else model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

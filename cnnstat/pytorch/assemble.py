@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 
-from cnnstat.ir.graph import Edge, Graph, Input, Node
-from cnnstat.ir.op import Family
+from cnnstat.ir.graph import Edge, Graph, Input, Node, usual_dtype
+from cnnstat.ir.op import Family, Op
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.builder import Builder
@@ -32,17 +32,8 @@ def assemble(
     for draft in builder.nodes:
         own = names.of(draft)
         recorded = _recorded(draft, own, nodes, builder.log)
-        nodes.append(
-            Node(
-                own,
-                draft.op,
-                draft.inputs,
-                draft.shares,
-                draft.trainable,
-                recorded=recorded,
-                computed_bytes=draft.computed_bytes,
-            )
-        )
+        node = _node(own, draft.op, draft.inputs, draft.owned, recorded, builder.dtype)
+        nodes.append(replace(node, computed_bytes=draft.computed_bytes) if draft.computed_bytes else node)
     nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
     return Graph(
@@ -54,6 +45,19 @@ def assemble(
         source=source,
         blocks=_blocks(modules, nodes),
     )
+
+
+def _node(
+    name: str,
+    op: Op,
+    inputs: tuple[Edge, ...],
+    owned: OwnedTensors,
+    recorded: RecordedCalls | NotRecorded | None,
+    model: str,
+) -> Node:
+    dtypes = {name: dtype for name, dtype in owned.dtypes.items() if dtype != usual_dtype(name, model)}
+    node = Node(name, op, inputs, owned.shares, owned.trainable, recorded=recorded, transient=owned.transient)
+    return replace(node, dtypes=dtypes) if dtypes else node
 
 
 def _recorded(
@@ -164,7 +168,7 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     for path, keys in groups.items():
         owned = builder.ownership.take(keys)
         recorded = RecordedCalls((), (), tuple(described(builder.ownership.tensors[key]) for key in keys))
-        rows.append(Node(names.unique(path), _unused_op(owned), (), None, owned.trainable, recorded=recorded))
+        rows.append(_node(names.unique(path), _unused_op(owned), (), owned, recorded, builder.dtype))
     macs, flops = builder.ownership.take_works(range(len(builder.ownership.works)))
     if macs or flops:
         op = replace(_unused_op(OwnedTensors()), work=macs, flops=(("element-wise", flops),))

@@ -15,13 +15,17 @@ from cnnstat.pytorch.tensors import shape_of
 
 @dataclass(slots=True, eq=False)
 class StoredTensor:
-    """A parameter or buffer of the model; `owner` is the number of the node that counts it."""
+    """A parameter or buffer of the model.
+
+    owner: the number of the node that counts it. dtype: what it has in the trace, where another may be asked for.
+    """
 
     name: str
     tensor: torch.Tensor
     is_parameter: bool
     is_persistent: bool = True
     owner: int | None = None
+    dtype: str = ""
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class OwnedTensors:
 
     keys: their numbers; tensors, stored: parameters and buffers with their shapes; frozen: those that are not trained.
     shares: the node that owns all weights of this one; is_plain: whether the op says the same by itself.
+    dtypes: the dtype of each; transient: buffers that are not in the state dict.
     """
 
     keys: frozenset[int] = frozenset()
@@ -39,6 +44,8 @@ class OwnedTensors:
     trainable: bool = True
     shares: int | None = None
     is_plain: bool = True
+    dtypes: Mapping[str, str] = field(default_factory=dict)
+    transient: frozenset[str] = frozenset()
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -114,10 +121,12 @@ class ParameterOwnership:
         parameters: list[tuple[str, Shape]] = []
         buffers: list[tuple[str, Shape]] = []
         frozen: list[str] = []
+        dtypes: dict[str, str] = {}
         for key in free:
             stored = self.tensors[key]
             name = names.get(key, stored.name)
             (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
+            dtypes[name] = stored.dtype
             if stored.is_parameter and not stored.tensor.requires_grad:
                 frozen.append(name)
         is_frozen = bool(parameters) and len(frozen) == len(parameters)
@@ -128,6 +137,8 @@ class ParameterOwnership:
             frozen=frozenset(() if is_frozen else frozen),
             trainable=not is_frozen,
             is_plain=not free,
+            dtypes=dtypes,
+            transient=frozenset(names.get(k, self.tensors[k].name) for k in free if not self.tensors[k].is_persistent),
         )
 
     def assign(self, owned: OwnedTensors, node: int) -> None:

@@ -138,7 +138,7 @@ class NodeDraft:
     where: ModuleCall
     function: str
     shares: int | None
-    trainable: bool
+    owned: OwnedTensors
     recorded: RecordedCalls | NotRecorded | None = None
     own: tuple[tuple[str, str], ...] = ()
     call: tuple[Call, list[torch.Tensor], int] | None = None
@@ -167,7 +167,7 @@ class TensorOrigins:
     ) -> None:
         """Make a parameter or buffer known, together with its substitute in the trace."""
         key = len(self.ownership.tensors)
-        stored = StoredTensor(name, tensor, is_parameter, is_persistent)
+        stored = StoredTensor(name, tensor, is_parameter, is_persistent, dtype=dtype_of(substitute))
         self.ownership.tensors.append(stored)
         self.log.store(stored, tensor, substitute)
         for each in (tensor, substitute):
@@ -251,7 +251,7 @@ class TensorOrigins:
         """Add a node; returns its first output."""
         owned = owned or NOTHING
         self.ownership.assign(owned, len(self.nodes))
-        self.nodes.append(NodeDraft(op, inputs, where, function, owned.shares, owned.trainable))
+        self.nodes.append(NodeDraft(op, inputs, where, function, owned.shares, owned))
         where.inner += 1
         return Edge(self.arity + len(self.nodes) - 1)
 
