@@ -53,6 +53,11 @@ class Explanation:
         """The tensors that it stores and does not learn."""
         return self.node.op.buffers(self.layer.input_shapes)
 
+    def dtype_of(self, tensor: str) -> str:
+        """Return the dtype of one of these tensors, which is its owner's where they are shared."""
+        graph, node = self.analysis.graph, self.node
+        return (node if node.shares is None else graph.nodes[node.shares]).dtype_of(tensor, graph.dtype)
+
     @cached_property
     def flop_parts(self) -> dict[str, int]:
         """What its FLOPs consist of."""

@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
+from cnnstat.ir.graph import Node, usual_dtype
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
 from cnnstat.ir.window import IDENTITY, Piece, Reads, RowMajor, Window
 from cnnstat.ops.traced import Applied, Recorded, Tensors
@@ -111,64 +112,81 @@ Keys = dict[str, Any]
 
 
 def stated(
-    op: Op, scope: str, name: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int
+    node: Node, scope: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int
 ) -> tuple[Call | None, Keys]:
-    """Return the call of an op, None for one that is no layer of the library, and the keys that stand beside it.
+    """Return the call of a node, None for one that is no layer of the library, and the keys that stand beside it.
 
-    scope: with a dot behind, where the layer stands; name: its own; names of its tensors leave both out.
+    scope: with a dot behind, where the layer stands; names of its tensors leave it and the layer's own name out.
     inputs, dtypes: shapes and dtypes it reads; model: the model's dtype; count: how many tensors it makes.
     """
-    within = f"{name}."
+    op, within = node.op, f"{node.name}."
     if any(tensor.startswith(within) for tensor, _ in (*getattr(op, "tensors", ()), *getattr(op, "stored", ()))):
         scope = within
     if isinstance(op, Applied):
         usual = replace(op, result_dtypes=()).dtypes(dtypes, model, count)
-        return call_of(op.op), {**_applied(op, scope, len(inputs)), **_dtype(op.result_dtypes, usual)}
+        return call_of(op.op), {**_applied(node, op, scope, len(inputs)), **_dtype(op.result_dtypes, usual)}
     if isinstance(op, Recorded):
-        return None, {**_opaque(op, scope, inputs), **_dtype(op.result_dtypes, (model,) * len(op.outputs))}
-    return call_of(op), {}
+        return None, {**_opaque(node, op, scope, inputs), **_dtype(op.result_dtypes, (model,) * len(op.outputs))}
+    return call_of(op), _weight_dtype(node, inputs, model)
 
 
-def _applied(op: Applied, scope: str, input_count: int) -> Keys:
+def _weight_dtype(node: Node, inputs: Shapes, model: str) -> Keys:
+    """Return the dtypes of a layer's own tensors, where they are not the usual ones: one word if that says it."""
+    if not node.dtypes:
+        return {}
+    stored = {name: node.dtype_of(name, model) for name in (*node.op.weights(inputs), *node.op.buffers(inputs))}
+    first = next(iter(stored.values()), model)
+    if all(dtype == usual_dtype(name, first) for name, dtype in stored.items()):
+        return {"weight_dtype": first}
+    return {"weight_dtype": {name: dtype for name, dtype in stored.items() if dtype != usual_dtype(name, model)}}
+
+
+def _applied(node: Node, op: Applied, scope: str, input_count: int) -> Keys:
     """Return the keys of a layer with operands of its own."""
     left = dict(op.tensors)
     values = (*op.values, *(None,) * len(op.operands))
-    operands = [_operand(operand, value, left, op, scope) for operand, value in zip(op.operands, values)]
+    operands = [_operand(operand, value, left, node, scope) for operand, value in zip(op.operands, values)]
     keys: Keys = {}
     if operands != [_input(number) for number in range(input_count)]:
         keys["operands"] = operands
-    keys.update(_tensors("parameters", tuple(left.items()), scope, op.frozen))
-    keys.update(_tensors("buffers", op.stored, scope))
+    keys.update(_tensors("parameters", tuple(left.items()), scope, node))
+    keys.update(_tensors("buffers", op.stored, scope, node))
     if "operands" not in keys and "parameters" not in keys:
         keys["parameters"] = {}
+    keys.update({"weight_dtype": node.dtypes[""]} if "" in node.dtypes else {})
     keys.update({"weight_macs": op.extra_macs} if op.extra_macs else {})
     keys.update({"weight_flops": op.extra_flops} if op.extra_flops else {})
     return keys
 
 
-def _operand(operand: int | Shape, value: float | None, left: dict[str, Shape], op: Applied, scope: str) -> Any:
+def _operand(operand: int | Shape, value: float | None, left: dict[str, Shape], node: Node, scope: str) -> Any:
     """Return one operand; a learnt tensor of its very shape is taken for it, and out of `left`."""
     if isinstance(operand, int):
         return _input(operand)
     if value is not None:
         return value
-    names = [name for name, shape in left.items() if shape == operand and name not in op.frozen]
+    names = [name for name, shape in left.items() if shape == operand and name not in node.op.frozen]
     if len(names) != 1:
         return list(operand)
     del left[names[0]]
-    return {names[0].removeprefix(scope): list(operand)}
+    return {names[0].removeprefix(scope): _tensor(names[0], operand, node)}
 
 
 def _input(number: int) -> str:
     return f"input[{number}]" if number else "input"
 
 
-def _tensors(key: str, tensors: Tensors, scope: str, frozen: frozenset[str] = frozenset()) -> Keys:
+def _tensor(name: str, shape: Shape, node: Node) -> Any:
+    """Return the sizes of a stored tensor, and what else is not as usual."""
+    keys: Keys = {"frozen": True} if name in node.op.frozen else {}
+    keys |= {"dtype": node.dtypes[name]} if name in node.dtypes else {}
+    keys |= {"saved": False} if name in node.transient else {}
+    return {"shape": list(shape), **keys} if keys else list(shape)
+
+
+def _tensors(key: str, tensors: Tensors, scope: str, node: Node) -> Keys:
     """Return tensors by name."""
-    written = {
-        name.removeprefix(scope): {"shape": list(shape), "frozen": True} if name in frozen else list(shape)
-        for name, shape in tensors
-    }
+    written = {name.removeprefix(scope): _tensor(name, shape, node) for name, shape in tensors}
     return {key: written} if written else {}
 
 
@@ -179,13 +197,13 @@ def _dtype(dtypes: tuple[str, ...], usual: tuple[str, ...]) -> Keys:
     return {"dtype": dtypes[0] if len(set(dtypes)) == 1 else list(dtypes)}
 
 
-def _opaque(op: Recorded, scope: str, inputs: Shapes) -> Keys:
+def _opaque(node: Node, op: Recorded, scope: str, inputs: Shapes) -> Keys:
     """Return the keys of an opaque call."""
     keys: Keys = {"opaque": op.function}
     if inputs:
         keys["inputs"] = list(map(list, inputs))
     keys |= {"output": list(op.outputs[0])} if len(op.outputs) == 1 else {"outputs": list(map(list, op.outputs))}
-    keys |= _tensors("parameters", op.tensors, scope, op.frozen) | _tensors("buffers", op.stored, scope)
+    keys |= _tensors("parameters", op.tensors, scope, node) | _tensors("buffers", op.stored, scope, node)
     keys |= {"macs": op.work} if op.work else {}
     keys |= {"flops": dict(op.flops)} if op.flops else {}
     keys |= {"family": op.family.value} if op.family is not Family.OTHER else {}

@@ -208,7 +208,7 @@ class _Writer:
         """Return the entry of a node without its name."""
         inputs, dtypes = self.values.inputs[index], tuple(self.values.dtypes[v][o] for v, o in node.inputs)
         count = len(self.values.outputs[self.graph.arity + index])
-        call, keys = stated(node.op, scope, node.name, inputs, dtypes, self.graph.dtype, count)
+        call, keys = stated(node, scope, inputs, dtypes, self.graph.dtype, count)
         if "opaque" in keys:
             keys["opaque"] = _CALL.sub("_", keys["opaque"])[:100]
         learns = node.trainable if node.op.weights(inputs) else None

@@ -44,7 +44,8 @@ class Node:
     home: the path of the module that has its weights, where that is not its name: the op as a module of that path is
         the same as the recorded.
     computed_bytes: weights that are computed for this call, which are alive while it runs.
-    dtypes: the dtypes of its weights and buffers by name, as far as they are not the model's.
+    dtypes: the dtypes of its weights and buffers by name, as far as they are not the model's; an empty name stands for
+        all that are not named.
     transient: names of its buffers that a state dict leaves out.
     """
 
@@ -62,7 +63,7 @@ class Node:
 
     def dtype_of(self, tensor: str, model: str) -> str:
         """Return the dtype of one of its weights and buffers; `model` is the model's."""
-        return self.dtypes.get(tensor) or usual_dtype(tensor, model)
+        return self.dtypes.get(tensor) or usual_dtype(tensor, self.dtypes.get("", model))
 
     def bytes_of(self, tensors: Mapping[str, Shape], model: str) -> int:
         """Return the bytes of some of its weights and buffers, each in its own dtype; `model` is the model's."""

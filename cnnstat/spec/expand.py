@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
@@ -16,7 +16,7 @@ from cnnstat.ir.op import Op, Shapes
 from cnnstat.spec.item_reader import OPAQUE_CALLEE, ItemReader
 from cnnstat.spec.items import NAME, Block, Call, Faulty, Group, Item, Join, Meta, Template
 from cnnstat.spec.scope import Scope, bind
-from cnnstat.spec.tree import Abandoned, Scalar, fail
+from cnnstat.spec.tree import Abandoned, Scalar, Tree, fail
 
 Tensor = Edge | None
 """What flows from item to item; None where an error leaves it unknown, so that no second error follows from it."""
@@ -126,7 +126,7 @@ class Expander:
 
     def _op(self, callee: str, call: Call, scope: Scope, input_count: int) -> Op:
         """Return the op of a call, with what the spec states beside its arguments."""
-        if call.meta.overrides is None:
+        if call.meta.overrides is None or call.meta.overrides.keys() == {"weight_dtype"}:
             return self._bound(callee, call, scope)
         # Seldom needed, and it brings the ops of traced layers with it.
         from cnnstat.spec.layer_overrides import LayerOverrides
@@ -173,7 +173,8 @@ class Expander:
             return None  # what it reads is at fault already; shapes made up for it would only raise more errors
         if SEVERAL_INPUTS in known:
             fail(meta.location, "the network has several inputs; say with from: which one this layer reads")
-        self.nodes.append(Node(name, op, known, shares, not is_frozen, meta.location))
+        node = Node(name, op, known, shares, not is_frozen, meta.location)
+        self.nodes.append(node if meta.overrides is None else _with_dtypes(node, meta.overrides, scope))
         tensor = Edge(self.arity + len(self.nodes) - 1)
         self.values[name] = tensor
         return tensor
@@ -337,3 +338,11 @@ def _only(sources: list[Tensor], location: Location) -> Tensor:
     if len(sources) != 1:
         fail(location, "a block or group starts from one tensor; read the others inside with from:")
     return sources[0]
+
+
+def _with_dtypes(node: Node, keys: Mapping[str, Tree], scope: Scope) -> Node:
+    """Return a node with the dtypes that the spec states for its weights and buffers."""
+    from cnnstat.spec.layer_overrides import LayerOverrides
+
+    overrides = LayerOverrides(keys, scope)
+    return replace(node, dtypes=overrides.tensor_dtypes(), transient=overrides.transient())

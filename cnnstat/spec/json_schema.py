@@ -234,6 +234,7 @@ def _operand_keys() -> Schema:
         "dtype": _typed("Dtype of its output, or a list.", "string", "array"),
         "weight_macs": _refer("value", "Multiply-accumulates on its weights."),
         "weight_flops": _refer("value", "Other operations on its weights."),
+        "weight_dtype": _typed("Dtype of its weights and buffers, or a mapping by their names.", "string", "object"),
     }
 
 

@@ -7,7 +7,7 @@ call that is no layer of the library.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeVar
@@ -102,6 +102,37 @@ class LayerOverrides:
             frozen=frozen,
         )
 
+    def tensor_dtypes(self) -> dict[str, str]:
+        """Return the dtypes that are stated for stored tensors, by name; an empty name stands for all others."""
+        tree = self.keys.get("weight_dtype")
+        if tree is not None and not isinstance(tree, yaml.Mapping):
+            return {"": self._dtype(tree)}
+        result = {} if tree is None else {name: self._dtype(value) for name, (_, value) in tree.entries.items()}
+        for name, keys in self._tensor_keys():
+            if (dtype := keys.get("dtype")) is not None:
+                result[name] = self._dtype(dtype)
+        return result
+
+    def transient(self) -> frozenset[str]:
+        """Return the names of the buffers that a state dict leaves out, which are written with `saved: false`."""
+        flags = ((name, keys.get("saved")) for name, keys in self._tensor_keys())
+        return frozenset(name for name, flag in flags if flag is not None and self.scope.value(flag) is False)
+
+    def _tensor_keys(self) -> Iterator[tuple[str, yaml.Mapping]]:
+        """Yield name and keys of the stored tensors that are written as mappings."""
+        listed = self.keys.get("operands")
+        operands = listed.items if isinstance(listed, yaml.Sequence) else []
+        for tree in (self.keys.get("parameters"), self.keys.get("buffers"), *operands):
+            for name, (_, value) in tree.entries.items() if isinstance(tree, yaml.Mapping) else ():
+                if isinstance(value, yaml.Mapping):
+                    yield name, value
+
+    def _dtype(self, tree: Tree) -> str:
+        try:
+            return check_dtype(tree.text if isinstance(tree, Scalar) else "")
+        except CnnstatError as error:
+            fail(tree.location, str(error))
+
     # Operands --------------------------------------------------------------------------------------------------------
 
     def _operands(self, input_count: int) -> tuple[tuple[int | Shape, ...], tuple[float | None, ...], Tensors]:
@@ -147,12 +178,12 @@ class LayerOverrides:
         return self._named_tensors(tree)
 
     def _named_tensors(self, tree: yaml.Mapping) -> tuple[Tensors, frozenset[str]]:
-        """Return tensors written as `name: sizes` or `name: {shape: sizes, frozen: true}`."""
+        """Return tensors written as `name: sizes` or `name: {shape: sizes, frozen: true, dtype: int8}`."""
         tensors, frozen = [], set()
         for name, (_, value) in tree.entries.items():
             shape: Tree | None = value
             if isinstance(value, yaml.Mapping):
-                for unknown in value.unknown_keys(("shape", "frozen")):
+                for unknown in value.unknown_keys(("shape", "frozen", "dtype", "saved")):
                     fail(value.location, unknown.message)
                 shape = value.get("shape")
                 if (flag := value.get("frozen")) is not None and self.scope.value(flag):
@@ -214,11 +245,7 @@ class LayerOverrides:
         tree = self.keys.get("dtype")
         if tree is None:
             return ()
-        words = tree.items if isinstance(tree, yaml.Sequence) else [tree]
-        try:
-            return tuple(check_dtype(word.text if isinstance(word, Scalar) else "") for word in words)
-        except CnnstatError as error:
-            fail(tree.location, str(error))
+        return tuple(map(self._dtype, tree.items if isinstance(tree, yaml.Sequence) else [tree]))
 
     def _count(self, key: str, tree: Tree | None = None) -> int:
         """Return a number of operations, 0 unless written."""

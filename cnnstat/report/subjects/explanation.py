@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -72,7 +73,13 @@ def _data(about: Explanation) -> dict[str, Any]:
         "layer": layer_values(about.layer),
         "formulas": [formula._asdict() for formula in about.formulas],
         "tensors": [
-            {"name": tensor, "shape": list(shape), "numel": numel(shape), "buffer": is_buffer}
+            {
+                "name": tensor,
+                "shape": list(shape),
+                "numel": numel(shape),
+                "buffer": is_buffer,
+                "dtype": about.dtype_of(tensor),
+            }
             for tensors, is_buffer in ((about.weights, False), (about.buffers, True))
             for tensor, shape in tensors.items()
         ],
@@ -103,12 +110,32 @@ def _stored(about: Explanation) -> Iterator[Formula]:
     """Yield the tensors that the layer stores, and their bytes."""
     for tensors, note in ((about.weights, ""), (about.buffers, "a buffer: stored, not learnt")):
         for name, shape in tensors.items():
-            yield Formula(name, shape_text(shape), _product(shape), numel(shape), note)
+            own = about.dtype_of(name) if about.node.dtypes else ""
+            notes = ", ".join(filter(None, (own, note)))
+            yield Formula(name, shape_text(shape), _product(shape), numel(shape), notes)
     if about.shared_with is not None:
         note = f"these belong to {printable(about.shared_with)}, where they are counted once"
         yield Formula("parameters", "shared", "", 0, note)
     elif about.weights:
-        yield _bytes("bytes", f"{about.layer.params:,}", about.layer.params, about.analysis.graph.dtype)
+        yield _weight_bytes(about)
+
+
+def _weight_bytes(about: Explanation) -> Formula:
+    """Return the line of the bytes of the parameters: elements of each dtype × its bytes."""
+    elements: Counter[str] = Counter()
+    for name, shape in about.weights.items():
+        elements[about.dtype_of(name)] += numel(shape)
+    if len(elements) == 1:
+        ((dtype, count),) = elements.items()
+        return _bytes("bytes", f"{count:,}", count, dtype)
+    size = sum(count * dtype_bytes(dtype) for dtype, count in elements.items())
+    return Formula(
+        "bytes",
+        " + ".join(f"{dtype} elements · {dtype_bytes(dtype)}" for dtype in elements),
+        " + ".join(f"{count:,} · {dtype_bytes(dtype)}" for dtype, count in elements.items()),
+        size,
+        binary_bytes(size) if size >= 1024 else "",
+    )
 
 
 def _bytes(quantity: str, numbers: str, elements: int, dtype: str, note: str = "") -> Formula:
