@@ -89,11 +89,17 @@ class Builder(TensorOrigins):
     def _is_known(self, read: Any) -> bool:
         return isinstance(read, torch.Tensor) and (read in self.origins or self.origins.neighbour(read) is not None)
 
-    def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge | None:
-        """Return what a result of the model is; one made of stored tensors only gets a node, a constant is None."""
+    def result(self, tensor: torch.Tensor, where: ModuleCall) -> Edge:
+        """Return what a result of the model is; one that no input of the model decides gets a node."""
         origin = self.resolve(tensor, where)
-        if origin is None or origin.edge is not None:
-            return None if origin is None else origin.edge
+        if origin is None:
+            op = Recorded(function="constant", outputs=(shape_of(tensor),), result_dtypes=(dtype_of(tensor),))
+            edge = self._append(op, (), where, "constant")
+            self.nodes[-1].recorded = self.log.recompute(tensor)
+            self.origins.note(Origin(tensor, edge))
+            return edge
+        if origin.edge is not None:
+            return origin.edge
         owned = self.ownership.take(origin.keys)
         macs, flops = self.ownership.take_works(origin.works)
         op = Recorded(
@@ -104,9 +110,9 @@ class Builder(TensorOrigins):
             flops=(("element-wise", flops),) if flops else (),
             **owned.fields,
         )
-        result = self._append(op, (), where, "stored", owned)
+        edge = self._append(op, (), where, "stored", owned)
         self.nodes[-1].recorded = self.log.recompute(tensor)
-        return result
+        return edge
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
@@ -154,7 +160,9 @@ class Builder(TensorOrigins):
     def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
         draft = self.nodes[-1]
-        if not is_plain or not _says_all(call):
+        # What is changed in place may be a view of something that is read later.
+        loses_write = call.overwritten is not None and draft.op.storage is not Storage.IN_PLACE
+        if not is_plain or loses_write or not _says_all(call):
             draft.recorded = self.log.recorded(call, operands.tensors)
         elif direct:
             draft.own = tuple((name, self.ownership.tensors[key].name) for name, key in direct.items())

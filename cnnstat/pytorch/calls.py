@@ -175,6 +175,9 @@ MAYBE_SAME = words(
 )
 """Calls that return the very memory and shape they were given where there is nothing to do."""
 
+TURNS = words("squeeze_ unsqueeze_ t_ transpose_ swapaxes_ swapdims_ as_strided_ resize_ resize_as_ set_")
+"""Calls that make a tensor another view of its memory, in place, and change none of its elements."""
+
 
 FACTORIES = words(
     """

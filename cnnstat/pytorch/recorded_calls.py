@@ -23,7 +23,7 @@ from cnnstat.ir.recorded_call import (
     StoredName,
     TorchName,
 )
-from cnnstat.pytorch.calls import Call, NotPlainError, own_keywords, path_of, plain_value
+from cnnstat.pytorch.calls import TURNS, Call, NotPlainError, own_keywords, path_of, plain_value
 from cnnstat.pytorch.parameter_ownership import StoredTensor
 from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key
 
@@ -41,13 +41,17 @@ _LIKE = {"expand_as": "expand", "view_as": "view", "reshape_as": "reshape", "typ
 
 @dataclass(slots=True, eq=False)
 class _ConstantCall:
-    """A call on stored tensors and constants: its arguments with tensors in them, and what it returned."""
+    """A call on stored tensors and constants: its arguments with tensors in them, and what it returned.
+
+    makes_view: whether it is written as a call that returns a view, where the trace had it change its operand.
+    """
 
     function: str
     arguments: tuple[Any, ...]
     keywords: tuple[tuple[str, Any], ...]
     returned: Any
     problem: str = ""
+    makes_view: bool = False
 
 
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
@@ -61,7 +65,7 @@ def _written(call: Call) -> _ConstantCall:
     if call.name in _LIKE and len(call.results) == 1:
         return _like(call)
     path = None if call.function is None else path_of(call.function)
-    if path is None or path.endswith(".set"):
+    if path is None or path.endswith((".set", ".set_", ".resize_", ".resize_as_")):
         return _unwritten(call, f"PyTorch has no function {call.name} to call again")
     try:
         arguments = tuple(plain_value(value, _itself) for value in call.arguments)
@@ -128,7 +132,7 @@ class ConstantCalls:
             self._kept.append(tensor)
             if id(tensor) not in values:
                 self.results.setdefault(id(tensor), (number, path))
-        if call.overwritten is not None or call.name == "setitem":
+        if call.overwritten is not None or call.name == "setitem" or plain in TURNS:
             target = call.overwritten if call.overwritten is not None else call.arguments[0]
             self.writes.setdefault(storage_key(target), []).append(number)
 
@@ -139,6 +143,11 @@ class ConstantCalls:
         last = _written(call)
         if last.problem:
             return NotRecorded(last.problem)
+        home, _, name = last.function.rpartition(".")
+        if name in TURNS:
+            # Other names of the tensor have the same variable in what is written, and stay as they are.
+            last.function = f"{home}.{name.removesuffix('_')}"
+            last.makes_view = True
         return self._recorded(last, call.results, inputs, until)
 
     def recompute(self, tensor: torch.Tensor) -> RecordedCalls | NotRecorded:
@@ -209,7 +218,7 @@ class _Maker:
         needed = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
         calls = tuple(self._call(each) for each in needed)
         own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.returned)}
-        operands = {id(tensor) for tensor in values}
+        operands = set() if last is None or last.makes_view else {id(tensor) for tensor in values}
         result = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
         return RecordedCalls(calls, result, tuple(self.stored.values()), tuple(self.constants))
 

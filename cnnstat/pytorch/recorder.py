@@ -12,7 +12,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.errors import ModelError
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.calls import DROPOUTS, FACTORIES, FIRST_ONLY, MAYBE_SAME, SAME, Call, CallRecord, function_name
+from cnnstat.pytorch.calls import (
+    DROPOUTS,
+    FACTORIES,
+    FIRST_ONLY,
+    MAYBE_SAME,
+    SAME,
+    TURNS,
+    Call,
+    CallRecord,
+    function_name,
+)
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
@@ -144,8 +154,7 @@ def _overwritten(
     plain = name.removeprefix("F.")
     if first is None or results[0] is not first or plain in MAYBE_SAME or plain in SAME:
         return None
-    is_view = plain.removesuffix("_") in ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "as_strided", "resize")
-    return None if plain in DROPOUTS or is_view else first
+    return None if plain in DROPOUTS or plain.removeprefix("aten.") in TURNS else first
 
 
 def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 
@@ -16,7 +17,7 @@ from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors, ParameterOwnership, StoredTensor
 from cnnstat.pytorch.recorded_calls import ConstantCalls
-from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
+from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key, view_of
 
 NO_KEYS: frozenset[int] = frozenset()
 
@@ -29,6 +30,7 @@ class Origin:
     keys: numbers of the stored tensors it is computed from and that no node has taken yet.
     works: numbers of the calls that computed it from them.
     time: when it was made; storage: which memory it lies in.
+    view: of a write, what was written; the tensor itself may become another view of its memory later.
     """
 
     tensor: torch.Tensor
@@ -37,6 +39,7 @@ class Origin:
     works: frozenset[int] = NO_KEYS
     time: int = 0
     storage: int = 0
+    view: tuple[Any, ...] = ()
 
 
 class OriginTable:
@@ -57,6 +60,7 @@ class OriginTable:
         if origin.storage:
             self._latest[origin.storage] = origin
             if overwrites:
+                origin.view = view_of(origin.tensor)
                 self._written[origin.storage] = origin
 
     def known(self, tensor: torch.Tensor) -> Origin | None:
@@ -184,7 +188,7 @@ class TensorOrigins:
             origin = self.origins.neighbour(tensor)
             if origin is None:
                 return None
-            if shape_of(origin.tensor) != shape_of(tensor):
+            if view_of(origin.tensor) != view_of(tensor):
                 return self._viewed(tensor, origin, where)
             origin = replace(origin, tensor=tensor)
             self.origins.note(origin)
@@ -212,11 +216,9 @@ class TensorOrigins:
 
     def _rewritten(self, tensor: torch.Tensor, before: Origin, writer: Origin, where: ModuleCall) -> Origin:
         """Return the origin of a tensor that was changed through another view of its memory."""
-        result, change = shape_of(tensor), shape_of(writer.tensor)
-        if writer.edge is None or (before.edge is None and change == result):
+        result, is_all = shape_of(tensor), view_of(tensor) == writer.view
+        if writer.edge is None or is_all:
             origin = replace(writer, tensor=tensor, edge=writer.edge or before.edge)
-        elif change == result:
-            origin = replace(writer, tensor=tensor)
         else:
             edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
             op = Recorded(

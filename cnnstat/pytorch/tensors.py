@@ -37,6 +37,14 @@ def storage_key(tensor: torch.Tensor) -> int:
         return 0
 
 
+def view_of(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """Return which elements of its storage a tensor has, in which order and as what."""
+    layout: Any = tensor.layout
+    if layout is not torch.strided:
+        return tensor.shape, layout, tensor.dtype
+    return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype
+
+
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors of a nested value, in order; objects are looked into one level of fields deep."""
     if isinstance(value, torch.Tensor):

@@ -157,11 +157,9 @@ def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tenso
 
 
 def _output_edges(builder: Builder, result: Any, stack: ModuleStack) -> Iterator[Edge]:
-    """Yield where the tensors of a result come from; constants are left out."""
+    """Yield where the tensors of a result come from."""
     for tensor in results_in(result):
-        edge = builder.result(tensor, stack.calls[0])
-        if edge is not None:
-            yield edge
+        yield builder.result(tensor, stack.calls[0])
 
 
 def _bound_notes(recorder: Recorder) -> list[str]:
