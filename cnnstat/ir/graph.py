@@ -87,6 +87,7 @@ class Graph:
     dtype: the dtype of weights and activations.
     source: what the user named (a zoo name, a file, a module).
     blocks: for a path that is a block call or a named group, what it was called (`layer1.0`: `bottleneck`).
+    aliases: further names of modules and stored tensors of a traced model, with their first names.
     about: title, citation, notes and published figures, as the spec gives them.
     saved_bytes: what training keeps for the backward pass, where it was measured; None where the ops tell it.
     """
@@ -100,6 +101,7 @@ class Graph:
     blocks: Mapping[str, str] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
     saved_bytes: int | None = None
+    aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         """Validate names and edges."""

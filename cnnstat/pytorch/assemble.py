@@ -11,7 +11,7 @@ from cnnstat.ir.op import Family, Op
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.builder import Builder
-from cnnstat.pytorch.module_stack import ModuleCall, Modules
+from cnnstat.pytorch.module_stack import ModuleCall, Modules, aliases_of
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
 from cnnstat.pytorch.recorded_calls import ConstantCalls, described
 from cnnstat.pytorch.tensor_origins import NodeDraft
@@ -44,6 +44,7 @@ def assemble(
         dtype=builder.dtype,
         source=source,
         blocks=_blocks(modules, nodes),
+        aliases=aliases_of(modules),
     )
 
 

@@ -161,12 +161,13 @@ class Builder(TensorOrigins):
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
         draft = self.nodes[-1]
         # What is changed in place may be a view of something that is read later.
+        stored = [self.ownership.tensors[key] for key in direct.values()]
         loses_write = call.overwritten is not None and draft.op.storage is not Storage.IN_PLACE
         if not is_plain or loses_write or not _says_all(call):
-            draft.recorded = self.log.recorded(call, operands.tensors)
+            draft.recorded = self.log.recorded(call, operands.tensors, None, stored)
         elif direct:
             draft.own = tuple((name, self.ownership.tensors[key].name) for name, key in direct.items())
-            draft.call = (call, operands.tensors, len(self.log.calls))
+            draft.call = (call, operands.tensors, len(self.log.calls), stored)
 
     def _emit_recorded(self, call: Call, op: Recorded, operands: Operands, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""

@@ -37,6 +37,26 @@ def modules_of(model: nn.Module) -> Modules:
     return result
 
 
+def aliases_of(modules: Modules) -> dict[str, str]:
+    """Return the further names of modules and of stored tensors in a state dict, with their first names."""
+    first = {id(module): path for path, module in modules}
+    aliases: dict[str, str] = {}
+    for path, module in modules:
+        prefix = f"{path}." if path else ""
+        for name, child in module._modules.items():
+            if child is not None and first[id(child)] != prefix + name and any(True for _ in child.state_dict()):
+                aliases[prefix + name] = first[id(child)]
+    named = {id(tensor): name for name, tensor, _ in tensors_of(modules)}
+    passing = passing_buffers(modules)
+    for path, module in modules:
+        prefix = f"{path}." if path else ""
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            full = prefix + name
+            if tensor is not None and named[id(tensor)] != full and full not in passing:
+                aliases[full] = named[id(tensor)]
+    return aliases
+
+
 def tensors_of(modules: Modules) -> Iterator[tuple[str, torch.Tensor, bool]]:
     """Yield every parameter, then every buffer, once, with its name and whether it is a parameter."""
     for is_parameter in (True, False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -54,6 +54,9 @@ class _ConstantCall:
     makes_view: bool = False
 
 
+SEVERAL_WRITES = "it is a view of memory that is written to in several places"
+
+
 def _itself(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
@@ -97,7 +100,11 @@ def _like(call: Call) -> _ConstantCall:
 
 
 class ConstantCalls:
-    """The calls of a trace that do not depend on the model's inputs; tensors are kept, so that an id means one."""
+    """The calls of a trace that do not depend on the model's inputs; tensors are kept, so that an id means one.
+
+    writes: the calls that change each memory; fills: how often what depends on inputs is written into it.
+    split: memory of which a node has a copy, so that further writes do not reach all views of it.
+    """
 
     def __init__(self) -> None:
         self.calls: list[_ConstantCall] = []
@@ -106,17 +113,27 @@ class ConstantCalls:
         self.writes: dict[int, list[int]] = {}
         self.fills: Counter[int] = Counter()
         self.aliases: list[torch.Tensor] = []
+        self.split: set[int] = set()
         self._kept: list[torch.Tensor] = []
+        self._shared: dict[int, set[int]] = {}
 
     def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
         """Make a parameter or buffer known, with the tensors that are it in the trace."""
+        # Buffers that are views of one memory have substitutes of their own, in which no write reaches the other.
+        shared = self._shared.setdefault(storage_key(stored.tensor), set())
         for tensor in aliases:
             self.stored[id(tensor)] = stored
             self.aliases.append(tensor)
+            shared.add(storage_key(tensor))
 
     def is_stored(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer itself."""
         return id(tensor) in self.stored
+
+    def is_written_elsewhere(self, tensor: torch.Tensor) -> bool:
+        """Whether the memory of a stored tensor is changed through another stored tensor."""
+        others = self._shared[storage_key(self.stored[id(tensor)].tensor)] - {storage_key(tensor)}
+        return any(key in self.writes or key in self.fills for key in others)
 
     def note(self, call: Call) -> None:
         """Keep a call that reads no tensor that depends on the model's inputs, but perhaps for its shape."""
@@ -137,9 +154,16 @@ class ConstantCalls:
             self.writes.setdefault(storage_key(target), []).append(number)
 
     def recorded(
-        self, call: Call, inputs: Sequence[torch.Tensor], until: int | None = None
+        self,
+        call: Call,
+        inputs: Sequence[torch.Tensor],
+        until: int | None = None,
+        further: Iterable[StoredTensor] = (),
     ) -> RecordedCalls | NotRecorded:
-        """Return how to make a call again that reads these inputs; until: how many calls had been made before."""
+        """Return how to make a call again that reads these inputs; until: how many calls had been made before.
+
+        further: tensors that the node has beside those it reads, such as how many batches a norm has seen.
+        """
         last = _written(call)
         if last.problem:
             return NotRecorded(last.problem)
@@ -148,7 +172,13 @@ class ConstantCalls:
             # Other names of the tensor have the same variable in what is written, and stay as they are.
             last.function = f"{home}.{name.removesuffix('_')}"
             last.makes_view = True
-        return self._recorded(last, call.results, inputs, until)
+        overwritten = 0 if call.overwritten is None else storage_key(call.overwritten)
+        result = self._recorded(last, call.results, inputs, until, overwritten)
+        if isinstance(result, NotRecorded):
+            return result
+        known = {each.name for each in result.stored}
+        others = tuple(described(each) for each in further if each.name not in known)
+        return replace(result, stored=(*result.stored, *others)) if others else result
 
     def recompute(self, tensor: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to compute a tensor that does not depend on the model's inputs."""
@@ -157,8 +187,9 @@ class ConstantCalls:
     def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to fill a constant with the node's input, which was written into a view of it."""
         if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.results.keys():
-            return NotRecorded("it is a view of memory that is written to in several places")
-        return _Maker(self, (), len(self.calls)).filled(tensor, view)
+            return NotRecorded(SEVERAL_WRITES)
+        self.split.add(storage_key(tensor))
+        return _Maker(self, (), len(self.calls), storage_key(tensor)).filled(tensor, view)
 
     def _recorded(
         self,
@@ -166,9 +197,10 @@ class ConstantCalls:
         results: Iterable[torch.Tensor],
         inputs: Sequence[torch.Tensor],
         until: int | None,
+        overwritten: int = 0,
     ) -> RecordedCalls | NotRecorded:
-        """Return the calls behind results, the last one included."""
-        maker = _Maker(self, inputs, len(self.calls) if until is None else until)
+        """Return the calls behind results, the last one included; overwritten: the memory that it changes."""
+        maker = _Maker(self, inputs, len(self.calls) if until is None else until, overwritten)
         try:
             return maker.recorded(last, tuple(results))
         except NotPlainError as error:
@@ -202,6 +234,7 @@ class _Maker:
     log: ConstantCalls
     inputs: Sequence[torch.Tensor]
     until: int
+    overwritten: int = 0
     stored: dict[str, Stored] = field(default_factory=dict)
     constants: list[Constant] = field(default_factory=list)
 
@@ -224,9 +257,9 @@ class _Maker:
 
     def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return the recorded that makes a tensor and writes the node's input into a view of it."""
-        numbers = sorted(self._needed((tensor, view)))
-        self._places = {number: place for place, number in enumerate(numbers)}
         try:
+            numbers = sorted(self._needed((tensor, view)))
+            self._places = {number: place for place, number in enumerate(numbers)}
             calls = tuple(self._call(self.log.calls[number]) for number in numbers)
             write = RecordedCall("Tensor.copy_", (self._ref(view), InputNumber(0)))
             return RecordedCalls(
@@ -247,10 +280,15 @@ class _Maker:
             seen.add(id(tensor))
             writes = [number for number in self.log.writes.get(storage_key(tensor), ()) if number < self.until]
             if self.log.is_stored(tensor):
-                if writes:
+                if writes or self.log.is_written_elsewhere(tensor):
                     raise NotPlainError(f"{self.log.stored[id(tensor)].name} is changed while the model runs")
                 continue
+            if self.log.fills[storage_key(tensor)] > (storage_key(tensor) == self.overwritten):
+                raise NotPlainError(SEVERAL_WRITES)
             place = self.log.results.get(id(tensor))
+            if place is None and storage_key(tensor) in self.log.writes:
+                # Its value was not kept before the change.
+                raise NotPlainError("a tensor that the model holds is changed while it runs")
             if place is None or place[0] >= self.until:
                 continue
             for number in (place[0], *writes):

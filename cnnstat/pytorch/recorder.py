@@ -202,6 +202,9 @@ class FunctionMode(TorchFunctionMode):
                 recorder.note(recorder.builder.record, call)
                 return result
             recorder.inner = inner
+        if function_name(func) in TURNS and args:
+            # What it reads is found by the view that it was.
+            recorder.builder.resolve(args[0], recorder.stack.current)
         try:
             result = recorder.run(func, args, keywords)
         finally:

@@ -16,7 +16,7 @@ from cnnstat.pytorch.call_windows import region_of, write_reads
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors, ParameterOwnership, StoredTensor
-from cnnstat.pytorch.recorded_calls import ConstantCalls
+from cnnstat.pytorch.recorded_calls import SEVERAL_WRITES, ConstantCalls
 from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key, view_of
 
 NO_KEYS: frozenset[int] = frozenset()
@@ -134,7 +134,8 @@ class NodeDraft:
     recorded: how its call is made again, where the op does not say what it computes.
     own: its op's weights and buffers with their names in the model.
     computed_bytes: of the weights that are computed for it.
-    call: for a node that is called otherwise: its call, inputs, and how many calls on stored tensors came before.
+    call: for a node that is called otherwise: its call, inputs, how many calls on stored tensors came before, and its
+        weights and buffers.
     """
 
     op: Op
@@ -145,7 +146,7 @@ class NodeDraft:
     owned: OwnedTensors
     recorded: RecordedCalls | NotRecorded | None = None
     own: tuple[tuple[str, str], ...] = ()
-    call: tuple[Call, list[torch.Tensor], int] | None = None
+    call: tuple[Call, list[torch.Tensor], int, list[StoredTensor]] | None = None
     computed_bytes: int = 0
 
 
@@ -232,7 +233,9 @@ class TensorOrigins:
             origin = replace(before, tensor=tensor, edge=self._append(op, edges, where, "write"))
             # The tensor has changed by then, since what was written to is a view of it.
             is_there = before.edge is not None
-            same = RecordedCalls((), (InputNumber(0),))
+            same: RecordedCalls | NotRecorded = RecordedCalls((), (InputNumber(0),))
+            if storage_key(tensor) in self.log.split:
+                same = NotRecorded(SEVERAL_WRITES)
             self.nodes[-1].recorded = same if is_there else self.log.filled(tensor, writer.tensor)
         self.origins.note(origin)
         return origin

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError
 from cnnstat.export.entries import Entry
-from cnnstat.export.outline import JOINS, Unit, nodes_of
+from cnnstat.export.outline import JOINS, Unit, nodes_of, prefixes
 from cnnstat.export.pytorch.layer_code import constructor_of, function_call
 from cnnstat.export.pytorch.local_variables import (
     ARGUMENTS,
@@ -91,7 +91,23 @@ class Scopes:
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
-        return self._scope(units, "", tuple(map(Edge, range(self.graph.arity))), self.graph.outputs)
+        scope = self._scope(units, "", tuple(map(Edge, range(self.graph.arity))), self.graph.outputs)
+        scope.setup += self._aliases()
+        return scope
+
+    def _aliases(self) -> Iterator[str]:
+        """Yield the lines that give modules and stored tensors their further names, as a state dict has them."""
+        recorded = [node.recorded for node in self.graph.nodes if isinstance(node.recorded, RecordedCalls)]
+        names = self._placed | {stored.name for calls in recorded for stored in calls.stored}
+        modules = {path for name in names for path in prefixes(name)}
+        for alias, first in self.graph.aliases.items():
+            label, path = self._attribute(alias), self._attribute(first)
+            if first in modules and alias not in modules:
+                module = access_text(path)
+                yield f"self.{label} = {module}" if is_attribute(label) else f'place(self, "{label}", {module})'
+            elif first in names and alias not in names:
+                home, _, own = path.rpartition(".")
+                yield f'place(self, "{label}", {access_text(home) if home else "self"}.{own})'
 
     def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
         """Return a scope: first what is inside it, then the lines that call that."""

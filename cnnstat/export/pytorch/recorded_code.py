@@ -224,7 +224,9 @@ def _changes(call: RecordedCall) -> bool:
     """Whether a call changes what it is given, or makes something else each time, so that its place matters."""
     name = call.function.removesuffix(".default").rpartition(".")[2]
     is_in_place = name == "__setitem__" or (name.endswith("_") and not name.endswith("__"))
-    return is_in_place or any(key == "out" for key, _ in call.keywords) or "rand" in name
+    # Some functions take `inplace` by its place.
+    is_told = call.function.startswith("F.") and True in call.arguments
+    return is_in_place or is_told or any(key in ("out", "inplace") for key, _ in call.keywords) or "rand" in name
 
 
 def _is_atom(call: RecordedCall) -> bool:

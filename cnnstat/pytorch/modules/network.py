@@ -140,9 +140,26 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
                 layer.bind(homes)
         traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.recorded is None}
         register_operands(traced, network, lambda name: Scope(name))
+        _alias(network, graph.aliases)
     owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
     network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
     return network.to(kind)
+
+
+def _alias(network: Network, aliases: Mapping[str, str]) -> None:
+    """Give modules and stored tensors their further names, as the state dict of the traced model has them."""
+    modules = dict(network.named_modules(remove_duplicate=False))
+    tensors = dict((*network.named_parameters(remove_duplicate=False), *network.named_buffers(remove_duplicate=False)))
+    for alias, first in aliases.items():
+        path, _, own = alias.rpartition(".")
+        if first in modules and alias not in modules:
+            module_at(network, Scope, path).add_module(own, modules[first])
+        elif first in tensors and alias not in tensors:
+            home, tensor = module_at(network, Scope, path), tensors[first]
+            if isinstance(tensor, nn.Parameter):
+                home.register_parameter(own, tensor)
+            else:
+                home.register_buffer(own, tensor)
 
 
 def _device(device: str | torch.device) -> torch.device:
