@@ -29,14 +29,29 @@ def count_work(graph: Graph, values: Values) -> Work:
     """Return MACs and FLOPs of each node; a layer called twice works twice."""
     macs, flops = [], []
     parts: Counter[str] = Counter()
-    for node, inputs, outputs in zip(graph.nodes, values.inputs, values.outputs[graph.arity :]):
+    for index, (node, inputs, outputs) in enumerate(zip(graph.nodes, values.inputs, values.outputs[graph.arity :])):
         products = node.op.macs(inputs, outputs)
-        others = node.op.other_flops(inputs, outputs)
+        others = flops_beside_products(graph, values, index, products)
         macs.append(products)
         flops.append(2 * products + sum(others.values()))
         parts["2 × MACs"] += 2 * products
         parts.update(others)
     return Work(tuple(macs), tuple(flops), dict(parts))
+
+
+def flops_beside_products(graph: Graph, values: Values, index: int, macs: int) -> Mapping[str, int]:
+    """Return a node's FLOPs beyond 2 × MACs, by kind; those of complex numbers are real operations.
+
+    A complex multiply-accumulate is four real multiplications and four real additions. Fourier transforms are counted
+    in real operations to begin with.
+    """
+    node, value = graph.nodes[index], graph.arity + index
+    others = node.op.other_flops(values.inputs[index], values.outputs[value])
+    dtypes = (*values.dtypes[value], *(values.dtypes[v][o] for v, o in node.inputs))
+    if not any(dtype.startswith("complex") for dtype in dtypes):
+        return others
+    further = (node.op.complex_cost - 1) * sum(count for part, count in others.items() if part != "transform")
+    return {**others, "complex arithmetic": 6 * macs + further}
 
 
 MAX_WEIGHTS = 1_000_000

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from cnnstat import numbers
 from cnnstat.analysis.analysis import Analysis, Layer
+from cnnstat.analysis.counts import flops_beside_products
 from cnnstat.analysis.layer_lookup import find_layer
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.analysis.receptive_field.gridding import covered_fraction
@@ -61,7 +62,7 @@ class Explanation:
     @cached_property
     def flop_parts(self) -> dict[str, int]:
         """What its FLOPs consist of."""
-        others = self.node.op.other_flops(self.layer.input_shapes, self.layer.output_shapes)
+        others = flops_beside_products(self.analysis.graph, self.analysis.values, self.index, self.layer.macs)
         return {**({"2 × MACs": 2 * self.layer.macs} if self.layer.macs else {}), **others}
 
     @cached_property

@@ -121,6 +121,11 @@ class Op:
     weight, bias, running_mean and running_var are its tensors; a name with a `_` in front is passed over; the others
     are what the op reads. An op that a call cannot be told from its arguments has a handler in `pytorch/handlers`.
     """
+    computed_as: ClassVar[str] = ""
+    """How PyTorch computes an op that it does not have, where a count of what it runs differs for that reason alone:
+    with a `dense filter` that is zero where this op has no weight, or `written out` element by element and summed."""
+    complex_cost: ClassVar[int] = 2
+    """Real operations that one of its operations beside products takes on complex numbers: an addition takes two."""
     operator: ClassVar[str] = ""
     """Python's operator for it (`+`); empty where there is none."""
     takes_list: ClassVar[bool] = False

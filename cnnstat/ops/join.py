@@ -192,6 +192,7 @@ class Multiply(_SavesFactors, _Arithmetic):
     """The product of all inputs: gates (arXiv:1709.01507). One multiplication for each further input."""
 
     torch = "torch.mul"
+    complex_cost = 6  # four multiplications, two additions
     operation = "multiplications"
     operator = "*"
 
@@ -205,6 +206,7 @@ class Divide(_SavesFactors, _Arithmetic):
     """The first input divided by the second. One division an output."""
 
     torch = "torch.div"
+    complex_cost = 11  # times the conjugate (6), by its square (3), twice
     input_count = (2, 2)
     operation = "divisions"
     operator = "/"

@@ -105,6 +105,7 @@ class ConnectionTableConv2d(Sliding, Biased, SavesInput, Op):
     spatial = 2
     mixes_channels = True
     torch = ""
+    computed_as = "dense filter"
     inferred = ("in_channels",)
     counted_as_weighted = True
     short_name = "conv"
@@ -199,6 +200,7 @@ class EuclideanRBF(Op):
 
     family = Family.LINEAR
     torch = ""
+    computed_as = "written out"
     inferred = ("in_features",)
     counted_as_weighted = True
     feature_axis = -1

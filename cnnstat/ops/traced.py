@@ -178,7 +178,9 @@ class Applied(_Traced):
         return *lines, *(line for line in further if line.value)
 
 
-for _name in ("family", "counted_as_weighted", "feature_axis", "equation", "derivative", "kind"):
+for _name in (
+    "family", "counted_as_weighted", "feature_axis", "equation", "derivative", "kind", "computed_as", "complex_cost",
+):  # fmt: skip
     # These are the same for every operand, so an applied op answers as its op does.
     setattr(Applied, _name, property(attrgetter(f"op.{_name}")))
 

@@ -96,8 +96,9 @@ def _fvcore_operations(model: ModelUnderTest) -> tuple[tuple[Operation, ...], st
 
 def _calls(model: ModelUnderTest) -> list[Call]:
     analysis = model.analysis
-    rows = zip(analysis.graph.nodes, analysis.values.inputs, analysis.work.macs)
-    return [Call(node.op, inputs, macs) for node, inputs, macs in rows]
+    dtypes = analysis.values.dtypes[analysis.graph.arity :]
+    rows = zip(analysis.graph.nodes, analysis.values.inputs, analysis.work.macs, dtypes)
+    return [Call(node.op, inputs, macs, made[0].startswith("complex")) for node, inputs, macs, made in rows]
 
 
 def _fvcore(

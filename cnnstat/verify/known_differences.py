@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from cnnstat.ir.op import Op, Shapes, numel
+from cnnstat.ir.op import Family, Op, Shapes, numel
 from cnnstat.verify.findings import ReferenceCount, Verdict
 from cnnstat.verify.flop_counter import Evidence
 from cnnstat.verify.fvcore_count import Operation
@@ -39,23 +39,37 @@ FVCORE_ESTIMATES = {
 
 
 class Call(NamedTuple):
-    """A node as the counts are held against: its op, shapes, and our multiply-accumulates."""
+    """A node as the counts are held against: its op, shapes, and our multiply-accumulates.
+
+    is_complex: whether it computes with complex numbers.
+    """
 
     op: Op
     inputs: Shapes
     macs: int
+    is_complex: bool = False
+
+    @property
+    def as_run(self) -> int:
+        """The multiply-accumulates that PyTorch runs: a complex convolution is three real ones there."""
+        return 3 * self.macs if self.is_complex and self.op.family is Family.CONVOLUTION else self.macs
+
+
+_COMPLEX = "PyTorch computes a complex convolution as three real ones"
 
 
 def flop_counter_reference(call: Call, evidence: Evidence) -> ReferenceCount:
     """Return FlopCounterMode's count of one call, and why it differs."""
     if evidence.macs == call.macs:
         return _equal_count(call, evidence)
+    if evidence.macs == call.as_run:
+        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (_COMPLEX,))
     unseen = tuple(dict.fromkeys(part.function for part in evidence.unseen))
     known = [part.macs for part in evidence.unseen if part.macs is not None]
     if known and len(known) == len(evidence.unseen) and evidence.macs + sum(known) == call.macs:
         reason = f"FlopCounterMode has no formula for {_listed(unseen)}"
         return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (reason,))
-    if evidence.macs == 0 and evidence.summed == call.macs:
+    if call.op.computed_as == "written out" and evidence.macs == 0 and evidence.summed == call.macs:
         reason = "the products are written out element by element and summed, which FlopCounterMode does not count"
         return ReferenceCount(0, Verdict.EXPLAINED, (reason,))
     if _is_sparse(call, evidence):
@@ -80,7 +94,8 @@ def _equal_count(call: Call, evidence: Evidence) -> ReferenceCount:
 def _is_sparse(call: Call, evidence: Evidence) -> bool:
     """Whether the op stores fewer filter elements than PyTorch convolves with, by the ratio of the counts."""
     stored = numel(call.op.weights(call.inputs).get("weight", ()))
-    return 0 < stored < evidence.filters and evidence.macs * stored == call.macs * evidence.filters
+    is_dense = call.op.computed_as == "dense filter"
+    return is_dense and 0 < stored < evidence.filters and evidence.macs * stored == call.macs * evidence.filters
 
 
 def fvcore_reference(calls: Iterable[Call], operations: Iterable[Operation], *, is_used: bool = True) -> ReferenceCount:
@@ -102,6 +117,8 @@ def fvcore_reference(calls: Iterable[Call], operations: Iterable[Operation], *, 
     if accounted == ours:
         verdict = Verdict.EXPLAINED if theirs != ours else Verdict.AGREES
         return ReferenceCount(theirs, verdict, tuple(dict.fromkeys(reasons)) if theirs != ours else ())
+    if accounted == sum(call.as_run for call in calls):
+        return ReferenceCount(theirs, Verdict.EXPLAINED, tuple(dict.fromkeys((*reasons, _COMPLEX))))
     return _unaccounted(calls, operations, ours, theirs)
 
 
@@ -111,7 +128,13 @@ def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], our
     if not others and theirs == 0 and isinstance(products := _written_out(first, operations), str):
         return ReferenceCount(0, Verdict.EXPLAINED, (products,))
     stored = numel(first.op.weights(first.inputs).get("weight", ()))
-    if not others and first.op.torch == "" and stored and theirs > ours > 0 and theirs * stored % ours == 0:
+    if (
+        not others
+        and first.op.computed_as == "dense filter"
+        and stored
+        and theirs > ours > 0
+        and theirs * stored % ours == 0
+    ):
         dense = theirs * stored // ours
         if any(each.kind == "_convolution" for each in operations) and dense > stored:
             reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
@@ -126,7 +149,7 @@ def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], our
 
 def _written_out(call: Call, operations: tuple[Operation, ...]) -> str | None:
     """Return the reason where a layer's products are sums over element-wise products; None elsewhere."""
-    if call.op.torch or any(each.is_product for each in operations) or call.macs != _pairs(call):
+    if call.op.computed_as != "written out" or any(each.is_product for each in operations) or call.macs != _pairs(call):
         return None
     return "the products are written out element by element and summed, which fvcore does not count"
 
