@@ -133,7 +133,8 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
     for axis, (place, _) in enumerate(followed):
         after = _along(field, axis)
         sources = _sources(analysis, index, place, axis)
-        steps.setdefault((after, _formulas(sources, after)), []).append(names[axis])
+        formulas = (*_formulas(sources, after), *_stack(analysis, index, place, after))
+        steps.setdefault((after, formulas), []).append(names[axis])
     return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
 
 
@@ -149,6 +150,32 @@ def _renamed(field: ReceptiveField) -> tuple[AxisSteps, ...]:
 
 def _along(field: ReceptiveField, axis: int) -> AxisField:
     return AxisField(field.size[axis], field.stride[axis], field.start[axis])
+
+
+def _stack(analysis: Analysis, index: int, place: int, after: AxisField) -> tuple[Formula, ...]:
+    """Return 1 + L(K − 1) where a layer ends a stack of L windows of one kernel and stride 1 from the input on."""
+    graph, kernel, layers = analysis.graph, 0, 0
+    while index >= 0:
+        node, inputs = graph.nodes[index], analysis.values.inputs[index]
+        reads = node.op.window(inputs, analysis.values.outputs[graph.arity + index])
+        entry = reads[0][place] if len(reads) == 1 else None
+        if entry is None:
+            return ()
+        place, rule = entry
+        if not isinstance(rule, Window):
+            return ()
+        if rule != IDENTITY:
+            taps = rule.taps[0]
+            if rule.period > 1 or rule.advance != 1 or not taps or taps.step > 1 or kernel not in (0, len(taps)):
+                return ()
+            kernel, layers = len(taps), layers + 1
+        elif not layers:
+            return ()
+        index = node.inputs[0].value - graph.arity
+    if layers < 2 or 1 + layers * (kernel - 1) != after.size:
+        return ()
+    note = f"a stack of L = {layers} layers with K = {kernel} and stride 1"
+    return (Formula("stack", "1 + L(K − 1)", f"1 + {layers}·({kernel} − 1)", after.size, note),)
 
 
 def _sources(analysis: Analysis, index: int, place: int, axis: int) -> tuple[Source, ...]:

@@ -182,6 +182,60 @@ def published_rows(analysis: Analysis) -> tuple[PublishedRow, ...]:
     return tuple(rows)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioRow:
+    """A published ratio of two networks beside the exact one.
+
+    printed: the ratio as its source prints it; of_printed: the ratio of the two figures that it prints, None where it
+    does not print both; exact: the ratio of the exact figures.
+    cause: why the figures differ, and whether the ratio is one of rounded figures.
+    """
+
+    figure: str
+    network: str
+    base: str
+    printed: str
+    of_printed: float | None
+    exact: float
+    source: str
+    cause: str
+
+
+ROUNDED = "the ratio is of rounded figures"
+
+
+def published_ratios(analyses: Sequence[Analysis]) -> tuple[RatioRow, ...]:
+    """Return the published ratios between networks, beside the exact ones, in the order of networks and specs."""
+    by_name = {analysis.graph.name: analysis for analysis in analyses}
+    rows = []
+    for analysis in analyses:
+        entries = zip(analysis.graph.about.get("published", ()), published_rows(analysis))
+        for entry, row in entries:
+            base = by_name.get(entry.get("ratio_to", ""))
+            if base is not None and "ratio" in entry:
+                rows.append(_ratio(row, entry, analysis, base))
+    return tuple(rows)
+
+
+def _ratio(row: PublishedRow, entry: Mapping[str, Any], analysis: Analysis, base: Analysis) -> RatioRow:
+    is_bytes = PUBLISHED[row.figure].is_bytes
+    theirs = next((r for r in published_rows(base) if (r.figure, r.source) == (row.figure, row.source)), None)
+    of_printed, exact = None, None
+    if theirs is not None:
+        values = [parse_quantity(r.means or r.printed, is_bytes=is_bytes).value for r in (row, theirs)]
+        of_printed = float(values[0] / values[1])
+        exact = Fraction(row.value, theirs.value)
+    if exact is None:
+        count = PUBLISHED[row.figure].count
+        exact = Fraction(row.value, count(_part(base, row.layer)))
+    is_rounded = of_printed is not None and abs(of_printed / float(exact) - 1) > 0.001
+    causes = [*([row.cause] if row.cause else []), *([ROUNDED] if is_rounded else [])]
+    return RatioRow(
+        figure=row.figure, network=analysis.graph.name, base=base.graph.name, printed=" ".join(entry["ratio"].split()),
+        of_printed=of_printed, exact=float(exact), source=row.source, cause="; ".join(causes),
+    )  # fmt: skip
+
+
 def _row(analysis: Analysis, entry: Mapping[str, Any]) -> PublishedRow:
     """Return one entry beside the exact figure; raises CnnstatError."""
     name, layer, means = entry["figure"], entry.get("layer", ""), entry.get("means", "")

@@ -38,6 +38,7 @@ def compare(
         int | None, typer.Option(help="With --profile: measurements of everything (30).", metavar="N")
     ] = None,
     threads: ThreadsOption = None,
+    published: Annotated[bool, flag("--published", "Set published ratios beside the exact ones.")] = False,
     format: FormatOption = None,
     output: OutputOption = None,
     latex: LatexOptions = NO_LATEX,
@@ -52,6 +53,12 @@ def compare(
     profiles = _profiles(sources, model.request(), timing) if profile else ()
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
+    if published:
+        from cnnstat.analysis.published import published_ratios
+        from cnnstat.report.subjects.published import ratios_document
+
+        write(ratios_document(analyses, published_ratios(analyses)), chosen, output, latex)
+        return
     comparison = compare_analyses(analyses, profiles)
     write(document(comparison), chosen, output, latex)
 

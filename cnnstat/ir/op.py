@@ -15,6 +15,8 @@ from cnnstat.ir.window import Reads
 
 Shape = tuple[int, ...]
 Shapes = tuple[Shape, ...]
+Rows = tuple[tuple[int, ...], ...]
+"""A small matrix."""
 
 
 class Storage(Enum):
@@ -289,6 +291,11 @@ class Op:
         Raises OpError where no op has such weights.
         """
         return {}
+
+    @classmethod
+    def in_numbers(cls) -> tuple[Rows, Rows] | None:
+        """Return a small input and what the op makes of it, rows by rows, to be shown; None where nothing is shown."""
+        return None
 
     def second_reading(self, inputs: Shapes) -> str:
         """Return what else the arguments may have been meant for, in words for a warning; empty if nothing else."""

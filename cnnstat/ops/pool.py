@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
 from cnnstat.ir.facets import NoMacs, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, number_text, product
-from cnnstat.ir.op import Example, Family, Op, Saved, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Rows, Saved, Shapes, numel, register
 from cnnstat.ops.spatial import (
     Slide,
     Sliding,
@@ -97,6 +99,11 @@ class _MaxPool(MaybeIndices, Pool):
 
     operations = "comparisons"
 
+    @classmethod
+    def in_numbers(cls) -> tuple[Rows, Rows] | None:
+        """Return the maxima of 2×2 windows, for images."""
+        return _in_numbers(max) if cls.spatial == 2 else None
+
     kernel_size: int | tuple[int, ...] = window_argument()
     stride: int | tuple[int, ...] | None = stride_argument()
     padding: int | tuple[int, ...] = argument(per_axis(0), "border added on both sides that never wins", 0)
@@ -127,6 +134,20 @@ MaxPool1d, MaxPool2d, MaxPool3d = spatial_ops(
 )
 
 
+def _in_numbers(combine: Callable[[list[int]], float]) -> tuple[Rows, Rows]:
+    """Return a map of 4×4, and what windows of 2×2 side by side make of it."""
+    windows = [[_pixels(row, column) for column in (0, 2)] for row in (0, 2)]
+    return PIXELS, tuple(tuple(round(combine(window)) for window in row) for row in windows)
+
+
+def _pixels(row: int, column: int) -> list[int]:
+    return [PIXELS[row + i][column + j] for i in (0, 1) for j in (0, 1)]
+
+
+PIXELS = ((2, 3, 1, 4), (5, 6, 7, 8), (3, 2, 1, 0), (1, 2, 3, 4))
+"""A map of which both the maxima and the means of 2×2 windows are whole numbers."""
+
+
 @dataclass(frozen=True, repr=False)
 class _AvgPool(Pool):
     """Mean of each window; K numbers take K − 1 additions and one division, those on padding counted."""
@@ -134,6 +155,11 @@ class _AvgPool(Pool):
     calls = {"avg_pool{n}d": "input, kernel_size, stride, padding, ceil_mode, count_include_pad"}
 
     operations = "K − 1 additions and one division an output"
+
+    @classmethod
+    def in_numbers(cls) -> tuple[Rows, Rows] | None:
+        """Return the means of 2×2 windows, for images."""
+        return _in_numbers(fmean) if cls.spatial == 2 else None
 
     kernel_size: int | tuple[int, ...] = window_argument()
     stride: int | tuple[int, ...] | None = stride_argument()

@@ -187,10 +187,22 @@ def slide_formulas(space: Shape, slides: Sequence[Slide], sizes: Shape, ceil_mod
     """Return the output-size formula of each axis with its numbers, and what a stride that does not divide does."""
     names = AXIS_NAMES[len(space)]
     symbols = AXIS_SYMBOLS[len(space)]
-    return tuple(
+    lines = tuple(
         _slide_formula(name, symbol, length, slide, size, ceil_mode)
         for name, symbol, length, slide, size in zip(names, symbols, space, slides, sizes)
     )
+    return (*lines, *_same_padding(slides))
+
+
+def _same_padding(slides: Sequence[Slide]) -> tuple[Formula, ...]:
+    """Return the padding with which an odd kernel of stride 1 keeps the size, once if it is that of every axis."""
+    kernel, stride, before, after, dilation = slides[0]
+    if len(set(slides)) > 1 or stride > 1 or kernel == 1 or kernel % 2 == 0:
+        return ()
+    same = dilation * (kernel - 1) // 2
+    times, factor = ("D·", f"{dilation}·") if dilation > 1 else ("", "")
+    is_same = "it has that, so the size stays" if before == after == same else f"it has P = {before}"
+    return (Formula("same padding", f"P = {times}(K − 1) / 2", f"{factor}({kernel} − 1) / 2", same, is_same),)
 
 
 def _slide_formula(name: str, symbol: str, length: int, slide: Slide, size: int, ceil_mode: bool) -> Formula:

@@ -126,6 +126,8 @@ def _published() -> Schema:
         "means": _refer("text", "The figure without ambiguity, such as 48.6 MiB where 48.6 MB is printed."),
         "source": _refer("text", "Where it is printed."),
         "cause": _refer("text", "Why it differs from the exact figure."),
+        "ratio": _refer("text", "How many times the other network's figure it is, as printed."),
+        "ratio_to": _refer("text", "The network that the ratio is to."),
     }
 
 

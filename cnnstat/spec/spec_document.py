@@ -22,7 +22,7 @@ KEYS = (
     "outputs", "published", "saved_bytes",
 )  # fmt: skip
 """Keys of a spec."""
-FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause")
+FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause", "ratio", "ratio_to")
 """Keys of an entry of `published:`."""
 MAX_EXTENDS = 16
 MAX_PROSE = 5000

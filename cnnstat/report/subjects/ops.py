@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
+from cnnstat.ir.op import Rows
 from cnnstat.ops import names, search
 from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
@@ -81,6 +82,32 @@ def _blocks(about: Reference) -> Iterator[Block]:
     yield Facts(tuple(Fact(label, text) for label, text in about.conventions.items()), is_attached=True)
     if about.has_curve():
         yield Plots(about.curve)
+    if numbers := about.op.in_numbers():
+        rows = f"{_rows_text(numbers[0])} → {_rows_text(numbers[1])}"
+        yield Facts([Fact("in numbers", f"windows of 2×2 side by side, {rows}")])
+        yield Matrices(*numbers)
+
+
+def _rows_text(rows: Rows) -> str:
+    return " / ".join(" ".join(map(str, row)) for row in rows)
+
+
+class Matrices(NamedTuple):
+    """A small matrix and what becomes of it, beside each other."""
+
+    before: Rows
+    after: Rows
+
+    def lines(self, width: int) -> list[Line]:
+        """Return the rows of both, the shorter one in the middle."""
+        skipped = (len(self.before) - len(self.after)) // 2
+        lines: list[Line] = []
+        for number, row in enumerate(self.before):
+            at = number - skipped
+            after = self.after[at] if 0 <= at < len(self.after) else ()
+            arrow = "  →  " if number == len(self.before) // 2 else "     "
+            lines.append(plain("    " + " ".join(map(str, row)) + (arrow if after else "") + " ".join(map(str, after))))
+        return lines
 
 
 def references() -> tuple[Reference, ...]:
@@ -119,6 +146,7 @@ def values(about: Reference) -> dict[str, Any]:
             {"name": a.name, "doc": a.doc, "required": a.is_required, "default": a.default, "schema": a.schema}
             for a in about.arguments
         ],
+        "in_numbers": about.op.in_numbers(),
         "equation": about.op.equation,
         "derivative": about.op.derivative,
         "conventions": about.conventions,

@@ -7,7 +7,8 @@ from operator import attrgetter
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.figures import CONVENTION
-from cnnstat.analysis.published import PublishedRow
+from cnnstat.analysis.published import PublishedRow, RatioRow
+from cnnstat.numbers import ratio_text
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
 from cnnstat.report.network import heading, input_text, model_values
 from cnnstat.report.table import Column, Table
@@ -47,6 +48,45 @@ def document(analysis: Analysis, rows: Sequence[PublishedRow]) -> Document:
         records=records,
         caption=f"{input_text(analysis)}. {CONVENTION}",
     )
+
+
+RATIOS = (
+    Column("figure", "figure", attrgetter("figure")),
+    Column("network", "network", attrgetter("network"), is_code=True),
+    Column("base", "to", attrgetter("base"), is_code=True),
+    Column("printed", "printed", attrgetter("printed"), align="right"),
+    Column(
+        "of_printed", "of printed figures", attrgetter("of_printed"), lambda row: ratio_text(row.of_printed), "right"
+    ),
+    Column("exact", "exact", attrgetter("exact"), lambda row: ratio_text(row.exact), "right"),
+    Column("source", "source", attrgetter("source"), is_footnote=True),
+)
+"""The columns of published ratios."""
+
+NO_RATIOS = "no published ratios of these networks are known; a spec gives them under published: with ratio_to:"
+
+
+def ratios_document(analyses: Sequence[Analysis], rows: Sequence[RatioRow]) -> Document:
+    """Return the published ratios between networks, and the cause of each difference."""
+    records = Table((*RATIOS, Column("cause", "cause", attrgetter("cause"))), rows)
+    return Document(
+        title="published ratios",
+        subtitle="" if rows else NO_RATIOS,
+        blocks=lambda: _ratio_blocks(rows),
+        data=lambda: {
+            "schema": SCHEMA, "models": list(map(model_values, analyses)), "published_ratios": records.objects()
+        },
+        listed=("published_ratios",),
+        records=records,
+        caption=CONVENTION,
+    )  # fmt: skip
+
+
+def _ratio_blocks(rows: Sequence[RatioRow]) -> Iterator[Block]:
+    if rows:
+        yield Table(RATIOS, rows)
+        if causes := [Fact(printable(row.figure), printable(row.cause)) for row in rows if row.cause]:
+            yield Facts(causes)
 
 
 def _blocks(rows: Sequence[PublishedRow]) -> Iterator[Block]:
