@@ -13,6 +13,7 @@ from cnnstat.check.limits import CONVENTION, METRICS, exact_text
 from cnnstat.check.model_figures import LayerFigures, ModelFigures, from_json, to_json
 from cnnstat.check.result import LayerChange
 from cnnstat.errors import CnnstatError
+from cnnstat.files import read_bytes
 
 SCHEMA = "cnnstat-baseline/1"
 """Name and version of the file's form."""
@@ -27,10 +28,14 @@ MAX_ALIGNED = 1000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Why a model has no baseline; `is_fault` if there should be one that could not be read."""
+    """Why a model has no baseline.
+
+    is_fault: there should be one that could not be read. is_new: its file did not exist in the earlier commit.
+    """
 
     reason: str
     is_fault: bool = False
+    is_new: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +67,10 @@ def read_baseline(path: Path, label: str) -> Baseline:
         reason = f"no baseline: there is no {label}; `cnnstat check --update-baseline` writes it"
         return Baseline(label=None, models={}, otherwise=Missing(reason=reason))
     try:
-        if path.stat().st_size > MAX_BYTES:
+        content = read_bytes(path, MAX_BYTES)
+        if len(content) > MAX_BYTES:
             raise CnnstatError(f"{label}: larger than {MAX_BYTES >> 20} MiB; this is no baseline")
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CnnstatError(f"{label}: cannot be read: {error}") from None
     return parse_baseline(text, label)
@@ -160,7 +166,7 @@ def with_renames(then: Baseline, now: Baseline) -> Baseline:
     new = {name: m for name, m in now.models.items() if name not in then.models and isinstance(m, ModelFigures)}
     renamed: dict[str, ModelFigures] = {}
     notes = []
-    pairs = sorted(((_likeness(a, b), old, name) for old, a in gone.items() for name, b in new.items()), reverse=True)
+    pairs = sorted(((likeness_of(a, b), old, name) for old, a in gone.items() for name, b in new.items()), reverse=True)
     for likeness, old, name in pairs:
         if likeness >= LEAST_LIKENESS and old in gone and name not in renamed:
             renamed[name] = gone.pop(old)
@@ -168,7 +174,7 @@ def with_renames(then: Baseline, now: Baseline) -> Baseline:
     return replace(then, models={**then.models, **renamed}, notes=(*then.notes, *notes))
 
 
-def _likeness(one: ModelFigures, other: ModelFigures) -> float:
+def likeness_of(one: ModelFigures, other: ModelFigures) -> float:
     """Return the share of layers that two models have in common by name and op, 0 to 1."""
     first, second = ({row[:2] for row in figures.layers} for figures in (one, other))
     return len(first & second) / max(1, len(first | second))

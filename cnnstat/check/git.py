@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import NamedTuple
 
-from cnnstat.check.baseline import Baseline, Missing, parse_baseline
+from cnnstat.check.baseline import LEAST_LIKENESS, Baseline, Missing, likeness_of, parse_baseline
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, load_settings, locate
 from cnnstat.check.configuration_file import path_from_here
 from cnnstat.check.model_figures import ModelFigures, analyze_in_subprocess, analyze_model
 from cnnstat.errors import CnnstatError, SpecError, did_you_mean
+from cnnstat.sources import zoo
 
 FETCH = (
     "this clone is shallow: fetch the whole history (GitHub: `fetch-depth: 0` for actions/checkout; GitLab: "
@@ -26,6 +32,31 @@ TIMEOUT = 600
 _CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT_CONFIG_COUNT")
 _SETTINGS = frozenset((*_CONFIG, "GIT_EXEC_PATH", "GIT_SSL_NO_VERIFY"))
 """Variables of git that say how it is set up rather than which repository is meant."""
+
+
+PREFIX = "cnnstat-"
+"""Beginning of the names of temporary folders with a commit's files."""
+STALE_SECONDS = 6 * 3600
+"""Age from which such a folder counts as left behind."""
+MAX_CANDIDATES = 20
+"""Files of the earlier commit that a new model is compared with, to see whether it is one of them."""
+
+
+@contextmanager
+def _ended_by_exception() -> Iterator[None]:
+    """While active, SIGTERM, by which CI systems end a job, lets the process clean up as Ctrl-C does."""
+    is_ours = current_thread() is main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    if is_ours:
+        signal.signal(signal.SIGTERM, _end)
+    try:
+        yield
+    finally:
+        if is_ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +104,17 @@ class Repository:
         except ValueError:
             return None
 
+    def written(self, path: Path) -> str | None:
+        """Return a path inside the working tree as it is written, no matter where links in it lead; None outside."""
+        absolute = Path(os.path.abspath(path))  # noqa: PTH100  # `resolve` would follow the links
+        top = next((folder for folder in absolute.parents if folder.resolve() == self.root), None)
+        return None if top is None else absolute.relative_to(top).as_posix()
+
+    def deleted(self, commit: str) -> list[str]:
+        """Return the files that a commit has and the working tree has not."""
+        arguments = ("diff", "--name-only", "-z", "--no-renames", "--diff-filter=D", "--no-ext-diff", commit, "--")
+        return [name for name in self.run(*arguments).split("\0") if name]
+
     def renames(self, commit: str) -> dict[str, str]:
         """Return the old path of each file that was renamed between a commit and the working tree, as git sees it."""
         text = self.run(
@@ -84,13 +126,27 @@ class Repository:
     @contextmanager
     def worktree(self, commit: str) -> Iterator[Path]:
         """Yield a folder with the files of a commit; hooks do not run, and the folder is removed afterwards."""
-        with tempfile.TemporaryDirectory(prefix="cnnstat-", ignore_cleanup_errors=True) as folder:
+        self._remove_stale_worktrees()
+        with _ended_by_exception(), tempfile.TemporaryDirectory(prefix=PREFIX, ignore_cleanup_errors=True) as folder:
             path = Path(folder).resolve() / "base"
-            self.run("worktree", "add", "--detach", "--force", str(path), commit)
             try:
+                self.run("worktree", "add", "--detach", "--force", str(path), commit)
                 yield path
             finally:
-                self.output("worktree", "remove", "--force", str(path))
+                if self.output("worktree", "remove", "--force", "--force", str(path)) is None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    self.output("worktree", "prune")
+
+    def _remove_stale_worktrees(self) -> None:
+        """Remove what runs have left behind that were killed and could not; a run of today may still need its own."""
+        for line in (self.output("worktree", "list", "--porcelain") or "").splitlines():
+            path = Path(line.removeprefix("worktree "))
+            if not line.startswith("worktree ") or path.name != "base" or not path.parent.name.startswith(PREFIX):
+                continue
+            with contextlib.suppress(OSError):
+                if not path.exists() or time.time() - path.parent.stat().st_mtime > STALE_SECONDS:
+                    shutil.rmtree(path.parent, ignore_errors=True)
+                    self.output("worktree", "prune")
 
 
 def find_repository(folder: Path) -> Repository | None:
@@ -184,7 +240,7 @@ def _unknown_ref(repository: Repository, ref: str) -> str:
     return f"--baseline-ref {ref[:80]}: this clone has no such ref; {remedy}"
 
 
-def git_baseline(repository: Repository, ref: str, settings: Settings, models: Iterable[ModelSettings]) -> Baseline:
+def git_baseline(repository: Repository, ref: str, settings: Settings, models: Sequence[ModelSettings]) -> Baseline:
     """Return the figures of models at the base of HEAD against a ref; raises CnnstatError without a base.
 
     Both sides are analyzed with the input, dtype and variables of today's configuration.
@@ -197,7 +253,12 @@ def git_baseline(repository: Repository, ref: str, settings: Settings, models: I
         for model in models:
             figures[model.name], model_notes = _base_figures(checkout, locate(model.source, settings.folder), model)
             notes += model_notes
-        notes += _no_longer_checked(checkout, settings)
+        gone, gone_notes = _no_longer_checked(checkout, settings)
+        new = [(model, locate(model.source, settings.folder)) for model in models if _is_new(figures[model.name])]
+        for name, old, earlier in _by_content(checkout, new, gone):
+            figures[name] = earlier
+            notes.append(f"{name} is compared with {old} of {base.label}, whose layers it has")
+        notes += gone_notes
     missing = Missing(reason=f"no baseline in {base.label}")
     return Baseline(label=base.label, models=figures, otherwise=missing, notes=tuple(notes))
 
@@ -210,24 +271,36 @@ class Checkout(NamedTuple):
     tree: Path
     renames: Mapping[str, str]
 
+    def file(self, name: str) -> Path | None:
+        """Return a file of the commit; for a link into the working tree, what stood there."""
+        path = self.tree / name
+        real = path.resolve()
+        if self.repository.root in real.parents and self.tree not in real.parents:
+            path = self.tree / real.relative_to(self.repository.root)
+        return path if path.is_file() else None
+
 
 def _base_figures(
     checkout: Checkout, file: ModelFile, model: ModelSettings
 ) -> tuple[ModelFigures | Missing, list[str]]:
     """Return the figures of one model at the base or why there are none, and notes."""
     repository, base, tree, renames = checkout
-    inside = None if file.file is None else repository.relative(file.file)
-    if file.file is not None and inside is None:
+    # a file that has become a link is still the model that stood under its name
+    names = [] if file.file is None else [repository.written(file.file), repository.relative(file.file)]
+    inside_names = [name for name in names if name is not None]
+    if names and not inside_names:
         return Missing(reason=f"no baseline: {model.name} is no file of this repository"), []
     try:
-        if inside is None:
+        if not inside_names:
             folder = repository.relative(Path.cwd()) or "."
             return analyze_in_subprocess(file.source, model, tree / folder, repository.root), []
-        earlier = inside if (tree / inside).exists() else renames.get(inside)
-        if earlier is None or not (tree / earlier).exists():
-            return Missing(reason=f"no baseline: {inside} is new since {base.label}"), []
+        inside = inside_names[0]
+        candidates = (*inside_names, *(renames.get(name, "") for name in inside_names))
+        earlier = next((name for name in candidates if name and checkout.file(name)), None)
+        if earlier is None:
+            return Missing(reason=f"no baseline: {inside} is new since {base.label}", is_new=True), []
         notes = [] if earlier == inside else [f"{inside} was {earlier} in {base.label}"]
-        path = tree / earlier
+        path = checkout.file(earlier)
         if file.is_spec:
             return analyze_model(str(path), model), notes
         return analyze_in_subprocess(f"{path}{file.rest}", model, tree, repository.root), notes
@@ -238,20 +311,49 @@ def _base_figures(
         return Missing(reason=reason, is_fault=True), []
 
 
-def _no_longer_checked(checkout: Checkout, settings: Settings) -> list[str]:
-    """Return a note for each file that the base's configuration checks and today's does not."""
+def _is_new(figures: ModelFigures | Missing) -> bool:
+    return isinstance(figures, Missing) and figures.is_new
+
+
+def _by_content(
+    checkout: Checkout, new: Sequence[tuple[ModelSettings, ModelFile]], gone: Iterable[str]
+) -> Iterator[tuple[str, str, ModelFigures]]:
+    """Yield new models that have the layers of one that is gone: name, the earlier file, and its figures.
+
+    So a growth limit also holds for a spec that was renamed and rewritten, which git does not see as the same file.
+    """
+    repository, base, _, renames = checkout
+    names = dict.fromkeys((*gone, *(repository.deleted(base.commit) if new else ())))
+    left = [n for n in names if n.endswith(zoo.SUFFIXES) and n not in renames.values() and checkout.file(n)]
+    for model, file in new:
+        if not file.is_spec:
+            continue
+        likeness = {}
+        for name in left[:MAX_CANDIDATES]:
+            with contextlib.suppress(CnnstatError):
+                earlier = analyze_model(str(checkout.file(name)), model)
+                likeness[name] = likeness_of(earlier, analyze_model(file.source, model)), earlier
+        best = max(likeness, key=lambda name: likeness[name][0], default=None)
+        if best is not None and likeness[best][0] >= LEAST_LIKENESS:
+            left.remove(best)
+            yield model.name, best, likeness[best][1]
+
+
+def _no_longer_checked(checkout: Checkout, settings: Settings) -> tuple[list[str], list[str]]:
+    """Return the files that the base's configuration checks and today's does not, and a note for each."""
     repository, base, tree, renames = checkout
     configuration = repository.relative(Path(settings.origin))
     if not settings.models or configuration is None or not (tree / configuration).is_file():
-        return []
+        return [], []
     try:
         before = load_settings(tree / configuration)
     except CnnstatError:
-        return [f"{configuration} could not be read as it is in {base.label}"]
+        return [], [f"{configuration} could not be read as it is in {base.label}"]
     today = {name for model in settings.models if (name := _relative(model, settings.folder, repository.root))}
     today |= {renames.get(name, name) for name in today}
     earlier = {_relative(model, before.folder, tree) for model in before.models}
-    return [f"{name} was checked in {base.label} and is no longer" for name in sorted(earlier - today - {""})]
+    gone = sorted(earlier - today - {""})
+    return gone, [f"{name} was checked in {base.label} and is no longer" for name in gone]
 
 
 def _relative(model: ModelSettings, folder: Path, root: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from cnnstat.check.model_figures import ModelFigures, analyze_model
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, Location, Problem, did_you_mean
+from cnnstat.files import check_output, locked, write_text
 from cnnstat.numbers import Unit
 from cnnstat.sources.request import Request
 
@@ -41,6 +42,7 @@ class Options:
     sources: models to check, all that are configured if there are none. limits: for every model.
     config: the configuration file, searched for if None. baseline, baseline_ref: a file or a git ref to compare with.
     device, threads: where all times are measured. fail_on_latency: whether times can decide the exit code.
+    outputs: files that will be written, none of which may be one that is read.
     """
 
     sources: tuple[str, ...] = ()
@@ -57,6 +59,7 @@ class Options:
     device: str | None = None
     threads: int | None = None
     fail_on_latency: bool = False
+    outputs: tuple[Path, ...] = ()
 
 
 def flag_limits(flags: Mapping[str, str | None], increases: Iterable[str]) -> tuple[Limit, ...]:
@@ -75,6 +78,9 @@ def flag_limits(flags: Mapping[str, str | None], increases: Iterable[str]) -> tu
 def check(options: Options) -> CheckResult:
     """Return the verdict on every limit; raises CnnstatError where the configuration or a model is wrong."""
     settings, models = select_models(options)
+    for path in options.outputs:
+        baselines = [] if settings.baseline is None else [settings.folder / settings.baseline]
+        check_output(path, [*files_read(settings, models), *baselines])
     for model in models:
         if not model.limits:
             wanted = "write one, as in budgets.params.max, or give one, as in --max-params 5M"
@@ -108,30 +114,32 @@ def update_baseline(options: Options) -> list[str]:
     path = settings.folder / settings.baseline
     label = path_from_here(path)
     figures = {model.name: _figures(model, locate(model.source, settings.folder)) for model in models}
-    try:
-        before = read_baseline(path, label).models
-    except CnnstatError:  # a damaged file is written anew
-        before = {}
-    others = {name: entry for name, entry in before.items() if options.sources and isinstance(entry, ModelFigures)}
-    after = {**others, **figures}
+    check_output(path, files_read(settings, models), "--baseline")
+    notes = []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(baseline_text(after), encoding="utf-8", newline="\n")
+        with locked(path):  # another run may be adding other models
+            try:
+                before = read_baseline(path, label).models
+            except CnnstatError as error:
+                if options.sources:  # the other models would be lost
+                    raise
+                before, notes = {}, [f"was not read: {error}"]
+            others = {n: entry for n, entry in before.items() if options.sources and isinstance(entry, ModelFigures)}
+            after = {**others, **figures}
+            write_text(path, baseline_text(after))
     except OSError as error:
         raise CnnstatError(f"{label}: cannot be written: {error.strerror or error}") from None
     return [
+        *notes,
         *(difference_lines(before, after) or ["no figure changed"]),
         f"wrote {label}: {len(after)} model{'s' * (len(after) != 1)}",
     ]
 
 
-def files_read(options: Options) -> Iterator[str]:
-    """Yield what a check reads: sources, the configuration and the baseline file."""
-    settings, models = select_models(options)
-    yield from (locate(model.source, settings.folder).source for model in models)
-    yield settings.origin
-    if settings.baseline is not None:
-        yield str(settings.folder / settings.baseline)
+def files_read(settings: Settings, models: Iterable[ModelSettings]) -> list[str]:
+    """Return what a check reads: sources, and the configuration."""
+    return [settings.origin, *(locate(model.source, settings.folder).source for model in models)]
 
 
 def select_models(options: Options) -> tuple[Settings, list[ModelSettings]]:
@@ -218,7 +226,7 @@ def _model_error(model: ModelSettings, message: str) -> CnnstatError:
     return ConfigurationError([Problem(Location(place.file, place.line, place.column), message)])
 
 
-def _baseline(settings: Settings, models: Iterable[ModelSettings], repository: Repository | None) -> Baseline:
+def _baseline(settings: Settings, models: Sequence[ModelSettings], repository: Repository | None) -> Baseline:
     """Return the baseline that the settings name, an empty one if they name none; raises CnnstatError."""
     if settings.baseline is not None:
         path = settings.folder / settings.baseline

@@ -111,7 +111,9 @@ def check(
         from cnnstat.profile.options import make_options
 
         make_options(device=device, threads=threads)
+    outputs = formats.parse_outputs(output or ())
     options = run.Options(
+        outputs=tuple(each.path for each in outputs),
         sources=tuple(sources or ()),
         limits=run.flag_limits(limits.amounts(), max_increase or ()),
         request=model.request(),
@@ -130,8 +132,6 @@ def check(
     if update_baseline:
         print(*run.update_baseline(options), sep="\n")
         return
-    outputs = formats.parse_outputs(output or ())
-    formats.check_outputs(outputs, run.files_read(options))
     result = run.check(options)
     formats.write_outputs(result, outputs, format)
     if format == "table":

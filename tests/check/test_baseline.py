@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from git_history import Command, History, params, spec
+
+import cnnstat
 
 GROWTH = '[check]\nbaseline = "baseline.json"\n[[check.models]]\nsource = "tiny.yaml"\n'
 STRICT = GROWTH + "budgets.params.max_increase = 0\n"
@@ -155,6 +160,56 @@ def test_damaged_files_are_refused(check: Command, measured: Path, damage: Any, 
     result = check()
     assert result.code == 2 and said in result.err, result
     assert check("--update-baseline").code == 0 and check().code == 0
+
+
+@pytest.mark.parametrize("text", ["<<<<<<< HEAD\n", '{"schema": "cnnstat-baseline/1", "models"', "[]", "", "\xff"])
+def test_an_update_of_one_model_loses_no_damaged_file(check: Command, measured: Path, text: str) -> None:
+    path = measured / "baseline.json"
+    path.write_text(text, encoding="latin-1")
+    result = check("lenet5", "--update-baseline")
+    assert result.code == 2 and result.err.startswith("cnnstat: baseline.json") and not result.out
+    assert path.read_text(encoding="latin-1") == text and not (measured / ".baseline.json.lock").exists()
+
+
+def test_an_update_of_all_models_says_what_it_did_not_read(check: Command, measured: Path) -> None:
+    (measured / "baseline.json").write_text("<<<<<<< HEAD\n")
+    assert "was not read: baseline.json:1: not valid JSON" in check("--update-baseline").out
+
+
+def test_two_updates_at_once_lose_nothing(check: Command, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other update writes while this one analyzes, and again while it waits for the lock."""
+    from cnnstat.check import run
+
+    analyze, other = run.analyze_model, []
+
+    def meanwhile(source: str, model: Any) -> Any:
+        if not other:
+            other.append(True)
+            assert check("lenet5", "--update-baseline").code == 0
+        return analyze(source, model)
+
+    monkeypatch.setattr(run, "analyze_model", meanwhile)
+    assert check("alexnet", "--update-baseline").code == 0
+    assert set(json.loads((measured / "baseline.json").read_text())["models"]) == {"alexnet", "lenet5", "tiny.yaml"}
+
+
+def test_processes_that_update_at_once_lose_nothing(measured: Path) -> None:
+    names = ("lenet5", "alexnet", "vgg11", "vgg13")
+    code = "import sys; from cnnstat.cli import main; main()"
+    environment = {**os.environ, "PYTHONPATH": str(Path(cnnstat.__file__).parent.parent)}
+    command = [sys.executable, "-c", code, "check", "--update-baseline"]
+    runs = [subprocess.Popen([*command, name], cwd=measured, env=environment) for name in names]
+    assert [run.wait() for run in runs] == [0] * len(names)
+    assert set(json.loads((measured / "baseline.json").read_text())["models"]) == {*names, "tiny.yaml"}
+
+
+def test_an_update_overwrites_no_source(check: Command, measured: Path) -> None:
+    before = (measured / "tiny.yaml").read_text()
+    (measured / "link.json").symlink_to("tiny.yaml")
+    for name in ("tiny.yaml", "link.json"):
+        result = check("tiny.yaml", "--update-baseline", "--baseline", name)
+        assert result.code == 2 and "would overwrite" in result.err
+    assert (measured / "tiny.yaml").read_text() == before
 
 
 def test_one_more_layer_is_told_as_one_layer(check: Command, folder: Path) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from git_history import Command, History, spec
 
+PACKAGE = Path(__file__).resolve().parents[2]
 LIMITED = '[[check.models]]\nsource = "tiny.yaml"\nbudgets.params.max_increase = 0\n'
 
 
@@ -245,3 +250,107 @@ def test_the_same_from_run_to_run(check: Command, project: History) -> None:
         first = check("--baseline-ref", "main", "-f", format)
         assert first == check("--baseline-ref", "main", "-f", format) and first.code == 1
         assert str(os.environ.get("TMPDIR", "/tmp")) + "/cnnstat-" not in first.out
+
+
+def test_a_spec_that_became_a_link_is_compared_with_what_it_was(check: Command, project: History) -> None:
+    project.git("mv", "tiny.yaml", "real.yaml")
+    project.write("real.yaml", spec(20, more=3))
+    (project.root / "tiny.yaml").symlink_to("real.yaml")
+    project.commit("a link")
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+
+
+def test_a_link_out_of_the_repository_is_compared_too(check: Command, project: History, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(spec(20))
+    (project.root / "tiny.yaml").unlink()
+    (project.root / "tiny.yaml").symlink_to(outside)
+    project.commit("a link")
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+
+
+def test_a_folder_that_became_a_link_is_compared_with_what_it_was(check: Command, history: History) -> None:
+    limited = LIMITED.replace("tiny.yaml", "models/tiny.yaml")
+    history.write("models/tiny.yaml", spec(8))
+    history.commit("first", cnnstat__toml=limited)
+    history.git("checkout", "--quiet", "-b", "work")
+    history.git("mv", "models", "networks")
+    history.write("networks/tiny.yaml", spec(9))
+    (history.root / "models").symlink_to("networks")
+    history.commit("a link")
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+
+
+def test_a_renamed_spec_behind_a_link_is_compared(check: Command, project: History) -> None:
+    project.git("mv", "tiny.yaml", "real.yaml")
+    project.write("real.yaml", spec(9))
+    (project.root / "link.yaml").symlink_to("real.yaml")
+    project.commit("renamed", cnnstat__toml=LIMITED.replace("tiny", "link"))
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+
+
+def test_a_renamed_and_rewritten_spec_is_found_by_its_layers(check: Command, project: History) -> None:
+    """To git the two have nothing in common."""
+    rewritten = json.dumps({
+        "input": [3, 16, 16],
+        "layers": [{"stem": {"Conv2d": {"out_channels": 9, "kernel_size": 3, "padding": 1}}}, "ReLU"],
+    })  # fmt: skip
+    project.git("rm", "--quiet", "tiny.yaml")
+    project.commit("another name", cnnstat__toml=LIMITED.replace("tiny", "fresh"), fresh__yaml=rewritten)
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+    assert any("fresh.yaml is compared with tiny.yaml" in note for note in report["notes"])
+
+
+def test_a_copy_that_takes_the_place_of_a_spec_is_found(check: Command, project: History) -> None:
+    project.commit("a copy", cnnstat__toml=LIMITED.replace("tiny", "copy"), copy__yaml=spec(9))
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+
+
+def test_a_link_of_the_base_into_the_working_tree_is_not_compared_with_itself(check: Command, history: History) -> None:
+    history.write("real.yaml", spec(8))
+    (history.root / "tiny.yaml").symlink_to(history.root / "real.yaml")
+    history.commit("first", cnnstat__toml=LIMITED)
+    history.git("checkout", "--quiet", "-b", "work")
+    history.commit("wider", real__yaml=spec(9))
+    code, report = found(check)
+    assert code == 1 and before(report) == 8
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process could handle")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_ended_leaves_no_worktree(project: History, tmp_path: Path, number: int) -> None:
+    """The run waits within the base commit, until it is told to end."""
+    code = (
+        "import time; from cnnstat.check import git; from pathlib import Path\n"
+        "repository = git.find_repository(Path.cwd())\n"
+        "with repository.worktree('HEAD') as tree:\n    print(tree, flush=True); time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE), "TMPDIR": str(tmp_path)}
+    run = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=project.root, env=environment, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    assert run.stdout is not None
+    tree = Path(run.stdout.readline().strip())
+    assert (tree / "tiny.yaml").exists()
+    run.send_signal(number)
+    assert run.wait(20) != 0
+    run.stdout.close()
+    assert not tree.parent.exists() and len(project.git("worktree", "list").splitlines()) == 1
+
+
+def test_what_a_killed_run_left_is_removed(check: Command, project: History, tmp_path: Path) -> None:
+    for name, age in (("cnnstat-old", 10 * 3600), ("cnnstat-gone", 0), ("cnnstat-new", 0), ("other", 10 * 3600)):
+        project.git("worktree", "add", "--quiet", "--detach", str(tmp_path / name / "base"))
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    shutil.rmtree(tmp_path / "cnnstat-gone")
+    found(check)
+    left = project.git("worktree", "list")
+    assert "cnnstat-new" in left and "other" in left and "cnnstat-old" not in left and "cnnstat-gone" not in left
+    assert not (tmp_path / "cnnstat-old").exists() and (tmp_path / "other").exists()

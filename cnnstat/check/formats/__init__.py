@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from cnnstat.check.result import CheckResult
 from cnnstat.errors import CnnstatError, did_you_mean
-from cnnstat.files import check_output, write_output
+from cnnstat.files import write_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,13 +70,6 @@ def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
             raise CnnstatError(f"--output {text[:100]}: write FORMAT:PATH, as in junit:report.xml{hint}")
         outputs.append(Output(format, Path(path)))
     return tuple(outputs)
-
-
-def check_outputs(outputs: Iterable[Output], read: Iterable[str]) -> None:
-    """Raise CnnstatError if a file cannot be written, or is one that is read."""
-    read = tuple(read)
-    for output in outputs:
-        check_output(output.path, read)
 
 
 def write_outputs(result: CheckResult, outputs: Iterable[Output], printed: str) -> None:
