@@ -63,10 +63,11 @@ def _linear_on_maps(graph: Graph, values: Values) -> tuple[str, ...]:
         shape, before = values.inputs[index][0], _map_before(graph, node)
         if before is None or len(shape) < 3:
             continue
-        sizes, made = "×".join(map(str, shape[1:])), "×".join(map(str, values.outputs[graph.arity + index][0][1:]))
+        sizes = "×".join(map(str, shape[1:]))
+        output_sizes = "×".join(map(str, values.outputs[graph.arity + index][0][1:]))
         lines.append(
             f"{node.name} reads the {sizes} of {before.name} row by row, {shape[-1]} numbers at once, and gives "
-            f"{made}; for a layer that sees all of it, put Flatten before it"
+            f"{output_sizes}; for a layer that sees all of it, put Flatten before it"
         )
     return tuple(lines)
 
@@ -124,9 +125,9 @@ def _unused(graph: Graph, values: Values, readers: Counter[int]) -> tuple[str, .
     left = Counter(readers)
     names = []
     for index in range(len(graph.nodes) - 1, -1, -1):
-        node, made = graph.nodes[index], graph.arity + index
+        node, value = graph.nodes[index], graph.arity + index
         is_constant = not node.inputs and not node.op.weights(())
-        if left[made] or is_constant or not any(map(numel, values.outputs[made])):
+        if left[value] or is_constant or not any(map(numel, values.outputs[value])):
             continue
         source = node.inputs[0].value if node.inputs else 0
         if node.op.storage is Storage.VIEW and source >= graph.arity:

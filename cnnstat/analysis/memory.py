@@ -185,7 +185,7 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
     storages = _Storages(outputs, kinds, graph)
     needs_gradient = [False] * graph.arity
     is_learnt: list[bool] = []
-    kept: set[int] = set()
+    saved_storages: set[int] = set()
     extra = 0
     for index, (node, shapes) in enumerate(zip(graph.nodes, values.inputs)):
         value = graph.arity + index
@@ -197,10 +197,10 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
         if not needs_gradient[value]:
             continue  # autograd records no step where nothing before it is learnt, and keeps nothing for it
         saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
-        kept.update(storages.of(node.inputs[i]) for i in saved.inputs)
-        kept.update(storages.made_by(value)[o] for o in saved.outputs)
+        saved_storages.update(storages.of(node.inputs[i]) for i in saved.inputs)
+        saved_storages.update(storages.made_by(value)[o] for o in saved.outputs)
         extra += sum(elements * dtype_bytes(dtype or graph.dtype) for elements, dtype in saved.extra)
-    return extra + sum(storages.bytes[storage] for storage in kept)
+    return extra + sum(storages.bytes[storage] for storage in saved_storages)
 
 
 def _is_float(dtype: str) -> bool:

@@ -47,14 +47,14 @@ def infer_shapes(graph: Graph) -> Values:
     problems: list[Problem] = []
     count = 0
     for node in graph.nodes:
-        shapes, made = node_shapes(node, outputs, problems)
-        if shapes is not None and made is not None:
-            dtypes.append(node.op.dtypes(tuple(dtypes[v][o] for v, o in node.inputs), graph.dtype, len(made)))
+        shapes, node_outputs = node_shapes(node, outputs, problems)
+        if shapes is not None and node_outputs is not None:
+            dtypes.append(node.op.dtypes(tuple(dtypes[v][o] for v, o in node.inputs), graph.dtype, len(node_outputs)))
         else:
             dtypes.append(())
         inputs.append(shapes or ())
-        outputs.append(made)
-        count += len(made or ())
+        outputs.append(node_outputs)
+        count += len(node_outputs or ())
         if count > MAX_TENSORS:
             message = f"by here the layers have more than {MAX_TENSORS:,} outputs together; use fewer pieces"
             raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
@@ -95,10 +95,10 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
     """Return the shapes a node makes, or None after noting why its op refuses its inputs."""
     try:
         check_input_count(node.op, len(shapes))
-        made = _made(node.op, shapes)
-        if len(made) > MAX_OUTPUTS:
-            raise OpError(f"it has {len(made):,} outputs; use at most {MAX_OUTPUTS:,}")
-        for shape in made:
+        outputs = _op_outputs(node.op, shapes)
+        if len(outputs) > MAX_OUTPUTS:
+            raise OpError(f"it has {len(outputs):,} outputs; use at most {MAX_OUTPUTS:,}")
+        for shape in outputs:
             if len(shape) > MAX_AXES:
                 raise OpError(f"its output has {len(shape)} axes; use at most {MAX_AXES}")
             if math.prod(shape) > MAX_ELEMENTS:
@@ -109,10 +109,10 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
         place = node.location and node.location.argument(argument)
         problems.append(Problem(place, f"{node.name} ({node.op.kind}): {error}"))
         return None
-    return made
+    return outputs
 
 
-def _made(op: Op, shapes: Shapes) -> Shapes:
+def _op_outputs(op: Op, shapes: Shapes) -> Shapes:
     """Return the output shapes of an op.
 
     Tensors without axes or elements, which only opaque calls make, are refused by ops that cannot do with them.
@@ -120,12 +120,12 @@ def _made(op: Op, shapes: Shapes) -> Shapes:
     if () not in shapes and not any(0 in shape for shape in shapes):
         return op.output(shapes)
     try:
-        made = op.output(shapes)
-        if made:
+        outputs = op.output(shapes)
+        if outputs:
             op.weights(shapes)
             for facet in (op.window, op.macs, op.other_flops, op.saved, op.formulas):
-                facet(shapes, made)
-            return made
+                facet(shapes, outputs)
+            return outputs
     except (ArithmeticError, LookupError, ValueError):
         pass
     sizes = ", ".join("×".join(map(str, shape)) or "no axes" for shape in shapes)

@@ -8,7 +8,7 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field
 
 from cnnstat import ops
-from cnnstat.export.entries import Call, Entry, shown, unused
+from cnnstat.export.entries import Call, Entry, spec_value, unused
 from cnnstat.export.template_slots import (
     MOST_PARAMETERS,
     Parameters,
@@ -146,7 +146,7 @@ def _pays(count: int, size: int) -> bool:
 def _head(name: str, call: Call) -> str:
     """Return name and parameters of a block as a spec writes them."""
     written = [
-        argument.name if argument.default is MISSING else f"{argument.name}={shown(argument.default, True)}"
+        argument.name if argument.default is MISSING else f"{argument.name}={spec_value(argument.default, True)}"
         for argument in call.arguments
     ]
     return f"{name}({', '.join(written)})"

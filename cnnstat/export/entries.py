@@ -39,18 +39,18 @@ class Call(NamedTuple):
         written = []
         for name, value, default, is_positional, is_text in self.arguments:
             if is_positional:
-                written.append(shown(value, is_text))
+                written.append(spec_value(value, is_text))
             elif default is MISSING or value != default or type(value) is not type(default):
-                written.append(f"{name}={shown(value, is_text)}")
+                written.append(f"{name}={spec_value(value, is_text)}")
         return f"{self.callee}({', '.join(written)})" if written else self.callee
 
 
-def shown(value: Any, is_text: bool = False) -> str:
+def spec_value(value: Any, is_text: bool = False) -> str:
     """Return a value as an expression; words that are texts, not arguments of layers, get quotes."""
     if isinstance(value, Expression):
         return value.text
     if isinstance(value, (tuple, list)):
-        return f"[{', '.join(shown(each, is_text) for each in value)}]"
+        return f"[{', '.join(spec_value(each, is_text) for each in value)}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str) and (is_text or not value.isidentifier()):

@@ -160,7 +160,8 @@ def aligned_reads(shape: tuple[int, ...], output: tuple[int, ...]) -> Reads:
     if missing < 0:
         return (None,) * len(output)
     pairs = enumerate(zip(shape, output[missing:]))
-    return (*(None,) * missing, *((axis, IDENTITY) if size == made else None for axis, (size, made) in pairs))
+    reads = ((axis, IDENTITY) if size == output_size else None for axis, (size, output_size) in pairs)
+    return (*(None,) * missing, *reads)
 
 
 def reads_along(axis: int, rule: AxisRule, rank: int) -> Reads:

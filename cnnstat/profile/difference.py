@@ -74,12 +74,12 @@ class Difference:
     conditions: tuple[tuple[str, str, str], ...]
 
 
-def compare_profiles(before: Profile, after: Profile, shown: str = "the baseline") -> Difference:
+def compare_profiles(before: Profile, after: Profile, label: str = "the baseline") -> Difference:
     """Return what changed; raises CnnstatError if the two have no layer in common."""
     layers = tuple(_layers(before.layers, after.layers))
     if after.layers and before.layers and not any(change.before and change.after for change in layers):
         raise CnnstatError(
-            f"{shown} is a profile of {before.model}, which has no layer in common with {after.model}; "
+            f"{label} is a profile of {before.model}, which has no layer in common with {after.model}; "
             "give one of the same model"
         )
     return Difference(

@@ -37,6 +37,10 @@ def summarize(values: Sequence[float]) -> Samples:
 Bound = Literal["compute", "memory", "latency"]
 
 
+ROOFLINE_UNITS = {"flops": "operations per second", "bandwidth": "bytes per second", "launch": "seconds"}
+"""The rates of a roofline and their units."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roofline:
     """The best rates measured on one device in one dtype.

@@ -6,11 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cnnstat.files import read_bytes, write_text
-from cnnstat.profile.result import Roofline
+from cnnstat.profile.result import ROOFLINE_UNITS, Roofline
 
 MAX_BYTES = 2**20
 
@@ -54,19 +55,11 @@ def write_roofline(key: Mapping[str, str], roofline: Roofline) -> bool:
     """Keep what was measured; returns False where the file cannot be written, which is no error."""
     if os.environ.get(FOLDER_VARIABLE) == "":
         return False
-    entry = {
-        "circumstances": dict(key),
-        "ceilings": {
-            "flops": roofline.flops,
-            "bandwidth": roofline.bandwidth,
-            "launch": roofline.launch,
-            "measured": roofline.measured,
-        },
-    }
+    entry = {"circumstances": dict(key), "ceilings": asdict(roofline)}
     entries = [*(old for old in _entries() if old.get("circumstances") != dict(key)), entry]
     content = {
         "schema": SCHEMA,
-        "units": {"flops": "operations per second", "bandwidth": "bytes per second", "launch": "seconds"},
+        "units": ROOFLINE_UNITS,
         "entries": entries,
     }
     try:
@@ -93,9 +86,7 @@ def _roofline(entry: Any) -> Roofline | None:
     """Return a roofline as it was written; None where a figure is missing or cannot be."""
     if not isinstance(entry, dict):
         return None
-    rates = [entry.get(name) for name in ("flops", "bandwidth", "launch")]
-    sound = [float(rate) for rate in rates if isinstance(rate, (int, float)) and 0 < rate < 1e30]
-    if len(sound) < len(rates):
-        return None
-    flops, bandwidth, launch = sound
-    return Roofline(flops=flops, bandwidth=bandwidth, launch=launch, measured=str(entry.get("measured", "")))
+    rates = {name: entry.get(name) for name in ROOFLINE_UNITS}
+    # A user may have edited the file; 1e30 is beyond any machine, and refuses infinity.
+    sound = {name: float(rate) for name, rate in rates.items() if isinstance(rate, (int, float)) and 0 < rate < 1e30}
+    return Roofline(**sound, measured=str(entry.get("measured", ""))) if sound.keys() == rates.keys() else None

@@ -154,8 +154,8 @@ class Builder(TensorOrigins):
     @staticmethod
     def _keeps_constants(op: Op, shapes: Shapes, outputs: Shapes, constants: list[int]) -> bool:
         """Whether the backward pass of an op looks at constants, which are in no rule."""
-        kept = op.saved_for(shapes, outputs, (True,) * len(shapes), True)
-        return any(number in kept.inputs for number in constants)
+        saved = op.saved_for(shapes, outputs, (True,) * len(shapes), True)
+        return any(number in saved.inputs for number in constants)
 
     def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""

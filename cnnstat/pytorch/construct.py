@@ -157,14 +157,14 @@ def _uninitialized() -> Iterator[None]:
     """
     functions = [f for name, f in vars(nn.init).items() if isinstance(f, FunctionType) and name.endswith("_")]
     functions = [f for f in functions if not f.__name__.startswith("_") and not f.__code__.co_freevars]
-    kept = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
+    originals = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
     try:
         for function in functions:
             function.__defaults__ = function.__kwdefaults__ = None
             function.__code__ = _same_tensor.__code__
         yield
     finally:
-        for function, code, defaults, keyword_defaults in kept:
+        for function, code, defaults, keyword_defaults in originals:
             function.__code__, function.__defaults__ = code, defaults
             function.__kwdefaults__ = keyword_defaults
 

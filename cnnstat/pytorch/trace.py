@@ -178,8 +178,8 @@ def _unused_notes(graph: Graph) -> list[str]:
     names = [node.name for node in graph.nodes if node.op.kind == UNUSED and node.op.weights(())]
     if not names:
         return []
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [f"this forward pass does not use the parameters of {shown}"]
+    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"this forward pass does not use the parameters of {listed}"]
 
 
 MAX_REAL_BYTES = 4 * 2**30

@@ -88,14 +88,14 @@ def _chart(
     """Return one chart: a title, and the networks in groups of `abreast`."""
     # One scale for all networks, so that lengths can be compared across them.
     sets = [bars(analysis, measure) for analysis in analyses]
-    longest = max((bar.value for found in sets for bar in found), default=0)
+    longest = max((bar.value for bars_of_one in sets for bar in bars_of_one), default=0)
     scale, unit = _unit(measure, longest)
     weighted = (sum(layer.op.counted_as_weighted for layer in analysis.layers) for analysis in analyses)
-    is_folded = any(len(found) < count for found, count in zip(sets, weighted))
+    is_folded = any(len(bars_of_one) < count for bars_of_one, count in zip(sets, weighted))
     folded = ", the layers of a block together" if is_folded else ""
     title = f"{measure.title} of convolutions and linear layers, {unit}{folded}"
     lines: list[Line] = [plain(line, "bold") for line in wrapped(title, (room + GAP) * abreast - GAP)]
-    length = min((_widths(found, scale, room)[2] for found in sets), default=1)  # one scale for all
+    length = min((_widths(bars_of_one, scale, room)[2] for bars_of_one in sets), default=1)  # one scale for all
     for first in range(0, len(analyses), abreast):
         places = range(first, min(first + abreast, len(analyses)))
         columns = [
@@ -111,23 +111,23 @@ def _unit(measure: Measure, longest: int) -> tuple[int, str]:
     return next((unit for unit in measure.units if longest * 10 >= unit[0]), measure.units[-1])
 
 
-def _widths(found: Sequence[Bar], scale: int, room: int) -> tuple[int, int, int]:
+def _widths(network_bars: Sequence[Bar], scale: int, room: int) -> tuple[int, int, int]:
     """Return the columns of one network's names and numbers, and what these leave for bars."""
-    values = (bar.value for bar in (*found, Bar("total", sum(bar.value for bar in found))))
+    values = (bar.value for bar in (*network_bars, Bar("total", sum(bar.value for bar in network_bars))))
     value_width = widest(chart_number(value / scale) for value in values)
-    names = ("total", *(printable(bar.name) for bar in found))
+    names = ("total", *(printable(bar.name) for bar in network_bars))
     name_width = min(widest(names), max(8, room - value_width - 14))
     return name_width, value_width, max(1, room - name_width - value_width - 3)
 
 
 def _column(
-    heading: str, found: Sequence[Bar], scale: int, longest: int, length: int, room: int, colour: str
+    heading: str, network_bars: Sequence[Bar], scale: int, longest: int, length: int, room: int, colour: str
 ) -> list[Line]:
     """Return the lines of one network, each `room` columns wide, with bars of at most `length`."""
-    total = sum(bar.value for bar in found)
-    name_width, value_width, own = _widths(found, scale, room)
+    total = sum(bar.value for bar in network_bars)
+    name_width, value_width, own = _widths(network_bars, scale, room)
     lines: list[Line] = [((padded(cut_end(printable(heading), room), room, "left"), colour),)]
-    for bar in found:
+    for bar in network_bars:
         name, value = printable(bar.name), chart_number(bar.value / scale)
         head = f"{padded(cut_start(name, name_width), name_width, 'left')} {padded(value, value_width, 'right')} "
         lines.append(((head, ""), (padded(bar_text(bar.value, longest, length), own + 1, "left"), colour)))

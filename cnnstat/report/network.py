@@ -47,14 +47,14 @@ def shapes_text(shapes: Sequence[Shape]) -> str:
 
 def axes_text(numbers: Sequence[Fraction | int | None], joint: str = "×") -> str:
     """Return one number for each axis, or just one if all are equal."""
-    shown = [number_text(number) for number in numbers]
-    return shown[0] if len(set(shown)) == 1 else joint.join(shown)
+    texts = [number_text(number) for number in numbers]
+    return texts[0] if len(set(texts)) == 1 else joint.join(texts)
 
 
 def point_text(numbers: Sequence[int]) -> str:
     """Return a position, with one number where all are equal (`−3`, `(−3, 0)`)."""
-    shown = axes_text(numbers, ", ")
-    return f"({shown})" if ", " in shown else shown
+    text = axes_text(numbers, ", ")
+    return f"({text})" if ", " in text else text
 
 
 def field_notes(field: ReceptiveField | None) -> tuple[str, ...]:

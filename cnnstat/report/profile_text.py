@@ -73,17 +73,17 @@ def time_parts(profile: Profile) -> tuple[TimePart, ...]:
     is_cuda = profile.environment.kind == "cuda"
     steps = "kernels" if is_cuda else "op calls"
     run = "CUDA-graph replays" if whole.replayed else "plain runs"
-    found = (
+    parts = (
         ("layers", time_breakdown.layers, f"sum of the {numbers.plural(len(profile.layers), 'layer')} above"),
         ("gaps", time_breakdown.idle, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
         ("unattributed", time_breakdown.unattributed, f"{steps} that belong to no layer"),
         ("drift", time_breakdown.residual, "left over: measured and plain runs differ"),
     )
     # Rounded together: the printed parts add up to the printed whole.
-    total, times = numbers.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in found])
+    total, times = numbers.sum_texts(time_breakdown.whole, [seconds for _, seconds, _ in parts])
     lines = [
         TimePart(name, time, numbers.percent(time_breakdown.share(seconds)), meaning)
-        for (name, seconds, meaning), time in zip(found, times)
+        for (name, seconds, meaning), time in zip(parts, times)
     ]
     samples = whole.plain
     spread = numbers.seconds_text(samples.spread)
@@ -97,17 +97,17 @@ def misfit(profile: Profile) -> str:
     residual, rest, idle = map(
         time_breakdown.share, (time_breakdown.residual, time_breakdown.unattributed, time_breakdown.idle)
     )
-    said = []
+    faults = []
     if abs(residual) > tolerance.residual:
-        said.append(f"drift is {numbers.percent(residual)} % of the whole (limit ±{100 * tolerance.residual:.0f} %)")
+        faults.append(f"drift is {numbers.percent(residual)} % of the whole (limit ±{100 * tolerance.residual:.0f} %)")
     if rest > tolerance.unattributed:
         limit = f"{100 * tolerance.unattributed:.0f} %"
-        said.append(f"unattributed time is {numbers.percent(rest)} % of the whole (limit {limit})")
+        faults.append(f"unattributed time is {numbers.percent(rest)} % of the whole (limit {limit})")
     if -idle > tolerance.residual:
-        said.append(f"gaps are {numbers.percent(idle)} %: layers take longer than the run they are part of")
+        faults.append(f"gaps are {numbers.percent(idle)} %: layers take longer than the run they are part of")
     if profile.lost_kernels:
-        said.append(f"the tracer lost {numbers.plural(profile.lost_kernels, 'kernel')}")
-    return "; ".join(said)
+        faults.append(f"the tracer lost {numbers.plural(profile.lost_kernels, 'kernel')}")
+    return "; ".join(faults)
 
 
 def summary(profile: Profile) -> tuple[Fact, ...]:
@@ -128,10 +128,10 @@ def summary(profile: Profile) -> tuple[Fact, ...]:
 
 def _verdict(profile: Profile) -> Iterator[Fact]:
     """Yield whether the parts add up to the whole."""
-    said = misfit(profile)
-    if said:
+    misfits = misfit(profile)
+    if misfits:
         remedy = f"measure again on an idle machine, with --samples {2 * max(30, profile.whole.plain.count)}"
-        yield Fact("does not add up", f"{said}; {remedy}", "bold red")
+        yield Fact("does not add up", f"{misfits}; {remedy}", "bold red")
         return
     tolerance = profile.tolerance
     rest = (
@@ -144,8 +144,8 @@ def _scatter(profile: Profile) -> Iterator[Fact]:
     """Yield that times scatter so much that little can be told from them."""
     plain = profile.whole.plain
     if plain.median and plain.spread > NOISY * plain.median:
-        said = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
-        yield Fact("noisy", f"{said}: something else uses this machine, or --threads is too high", "yellow")
+        spread = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
+        yield Fact("noisy", f"{spread}: something else uses this machine, or --threads is too high", "yellow")
 
 
 def _whole(profile: Profile) -> Iterator[Fact]:
@@ -156,8 +156,8 @@ def _whole(profile: Profile) -> Iterator[Fact]:
         yield Fact("throughput", f"{rate} inputs a second at batch {profile.batch:,}")
     if profile.environment.kind != "cuda":
         if whole.eager.median != whole.plain.median:
-            said = f"{glued(numbers.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
-            yield Fact("eager", said)
+            text = f"{glued(numbers.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
+            yield Fact("eager", text)
         return
     if not whole.replayed:
         yield Fact("eager", "the model cannot be captured in a CUDA graph; the whole is its eager time", "yellow")

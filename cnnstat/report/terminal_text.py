@@ -106,20 +106,20 @@ def cut_end(text: str, width: int) -> str:
     """Return `text` cut to `width` columns, with … where its end is missing."""
     if width_of(text) <= width:
         return text
-    kept = text[: max(0, width - 1)]
-    while kept and width_of(kept) > width - 1:
-        kept = kept[:-1]
-    return kept + "…" * (width > 0)
+    start = text[: max(0, width - 1)]
+    while start and width_of(start) > width - 1:
+        start = start[:-1]
+    return start + "…" * (width > 0)
 
 
 def cut_start(text: str, width: int) -> str:
     """Return `text` cut to `width` columns, with … where its start is missing: the end tells layer names apart."""
     if width_of(text) <= width:
         return text
-    kept = text[len(text) - max(0, width - 1) :]
-    while kept and width_of(kept) > width - 1:
-        kept = kept[1:]
-    return "…" * (width > 0) + kept.lstrip(".")
+    end = text[len(text) - max(0, width - 1) :]
+    while end and width_of(end) > width - 1:
+        end = end[1:]
+    return "…" * (width > 0) + end.lstrip(".")
 
 
 def cut_call(text: str, width: int) -> str:

@@ -198,8 +198,8 @@ def _panels(columns: Sequence[Candidate], width: int, has_total: bool) -> list[L
     fixed = [c for c in columns if not c.column.panel]
     lines: list[Line] = []
     for group in _panel_groups(columns, width - span_of([min(c.natural, _head_width(c)) for c in fixed])):
-        shown = [*fixed, *group]
-        lines += [*([()] if lines else []), *_grid(shown, [c.column.least for c in shown], width, has_total)]
+        panel = [*fixed, *group]
+        lines += [*([()] if lines else []), *_grid(panel, [c.column.least for c in panel], width, has_total)]
     return lines
 
 

@@ -75,12 +75,12 @@ def described(text: str) -> str:
     """Return what a file is and what to name instead (`an ONNX model; …`); empty for what may be a spec."""
     path = Path(text)
     try:
-        found = _content(path) if path.is_file() else None
+        file_format = _content(path) if path.is_file() else None
     except (OSError, ValueError, zipfile.BadZipFile):
-        found = None
+        file_format = None
     is_spec = path.suffix.lower() in (".yaml", ".yml", ".json")
-    found = found or (None if is_spec else _SUFFIXES.get(path.suffix.lower()))
-    return f"{found[0]}; cnnstat does not read it: {found[1]}" if found else ""
+    file_format = file_format or (None if is_spec else _SUFFIXES.get(path.suffix.lower()))
+    return f"{file_format[0]}; cnnstat does not read it: {file_format[1]}" if file_format else ""
 
 
 def _content(path: Path) -> tuple[str, str] | None:

@@ -93,12 +93,12 @@ class CountingRecorder(Recorder):
         self.outside = 0
 
     def record(
-        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, inner: Inner
     ) -> None:
         """Record a call, and give its count to the node it became, or to the first node that uses its result."""
         evidence_of_call = evidence(self._meter.macs(), inner)
         works = list(self.builder.ownership.works)
-        super().record(function, arguments, keywords, made, inner)
+        super().record(function, arguments, keywords, result, inner)
         after = self.builder.ownership.works
         has_node = len(self.builder.nodes) > len(self.runs)
         for draft in self.builder.nodes[len(self.runs) :]:
@@ -107,7 +107,7 @@ class CountingRecorder(Recorder):
                 if before != now:
                     evidence_of_call += self._on_weights.pop(number, Evidence())
         name = function_name(function)
-        results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(made))
+        results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(result))
         if name in FIRST_ONLY:
             results = results[:1]
         if self._is_new(results, has_node):

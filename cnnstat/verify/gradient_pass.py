@@ -135,12 +135,12 @@ class GradientRecorder(Recorder):
         return self._kinds[len(self.builder.nodes) :][:1] == (LAYOUT,)
 
     def record(
-        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], made: Any, inner: Inner
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, inner: Inner
     ) -> None:
         """Record a call, and keep or cut off what it made."""
-        super().record(function, arguments, keywords, made, inner)
+        super().record(function, arguments, keywords, result, inner)
         written = function_name(function) in ("setitem", "data.set")
-        for tensor in arguments[:1] if written else tensors_in(made):
+        for tensor in arguments[:1] if written else tensors_in(result):
             origin = self.builder.origins.known(tensor)
             if origin is None or origin.edge is None:
                 continue

@@ -69,13 +69,13 @@ class Coordinate(NamedTuple):
             if digit.place != place or field is None:
                 continue
             weight = next(other.weight for other in rest.digits if other[:3] == digit[:3])
-            kept = tuple(
+            digits = tuple(
                 other._replace(weight=other.weight // digit.extent) if other.weight > weight else other
                 for other in rest.digits
                 if other[:3] != digit[:3]
             )
             field = _read(field, _spanning(weight, digit.extent), algebra)
-            rest = Coordinate(self.axis, field, kept)
+            rest = Coordinate(self.axis, field, digits)
         return rest if field is not None else self.unfollowed(self.places & ~(1 << place))
 
     def moved(self, place: int, target: int) -> Coordinate:
@@ -169,8 +169,8 @@ class Coordinate(NamedTuple):
                     return None
                 result = result._replace(field=field)
             weight *= digit.extent
-        kept = [digit[:3] for digit in finer.digits if digit[:3] in own]
-        if kept != [digit[:3] for digit in self.digits]:
+        digits = [digit[:3] for digit in finer.digits if digit[:3] in own]
+        if digits != [digit[:3] for digit in self.digits]:
             return None
         return result._replace(digits=finer.digits)
 

@@ -81,10 +81,10 @@ class Algebra:
     def _composed(self, field: Field, window: Window) -> Field | None:
         """Read every component through the window."""
         composed = [self._compose(component, window) for component in field.components]
-        kept = tuple(c for c in composed if any(lo is not None for lo in c.lo))
-        if any(max(abs(c.stride.numerator), c.stride.denominator) >= MAX_STRIDE for c in kept):
+        components = tuple(c for c in composed if any(lo is not None for lo in c.lo))
+        if any(max(abs(c.stride.numerator), c.stride.denominator) >= MAX_STRIDE for c in components):
             return None
-        return field._replace(components=kept) if kept else NOTHING
+        return field._replace(components=components) if components else NOTHING
 
     def _compose(self, component: Component, window: Window) -> Component:
         """Read one component through a window, exactly if its period stays within bounds."""

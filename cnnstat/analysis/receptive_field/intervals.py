@@ -85,7 +85,7 @@ class Field(NamedTuple):
     def at_or_after(self, index: int) -> Interval:
         """Return the interval of the first output from `index` on that depends on any input."""
         longest = max(len(component.lo) for component in self.components)
-        return next(found for i in range(index, index + longest) if (found := self.at(i)) is not None)
+        return next(interval for i in range(index, index + longest) if (interval := self.at(i)) is not None)
 
     def size(self, extent: int) -> int:
         """Return the largest size over all outputs; of a misaligned field, the one at the centre of `extent`."""
@@ -103,7 +103,7 @@ class Field(NamedTuple):
         period = math.lcm(*(len(component.lo) for component in components))
         if period > MAX_PERIOD and extent <= MAX_LISTED:
             intervals = map(self.at, range(extent))
-            return sum(found is None or (found[0] >= 0 and found[1] < length) for found in intervals)
+            return sum(interval is None or (interval[0] >= 0 and interval[1] < length) for interval in intervals)
         if period > MAX_PERIOD:
             components, period = tuple(map(bounded, components)), 1
         return sum(_inside(components, r, period, extent, length) for r in range(min(period, extent)))

@@ -197,17 +197,17 @@ class _Walk:
                     whole |= bit
         if self._strict:
             whole |= statistic | incoming
-        kept: list[Coordinate] = []
+        candidates: list[Coordinate] = []
         for axis, coordinates in by_axis.items():
             spread = [coordinate for coordinate in coordinates if coordinate.digits or coordinate.field is None]
             if spread and len(spread) < len(coordinates):
                 incoming |= 1 << axis  # a single position beside a map: a gate that was pooled by a fixed kernel, say
             if not whole >> axis & 1:
-                kept += united(spread or coordinates, self._algebra, node.name)
+                candidates += united(spread or coordinates, self._algebra, node.name)
         local = 0
-        for coordinate in kept:
+        for coordinate in candidates:
             local |= 1 << coordinate.axis
-        return self._plainest(kept, output, (whole | incoming) & ~local, (context | incoming | statistic) & local)
+        return self._plainest(candidates, output, (whole | incoming) & ~local, (context | incoming | statistic) & local)
 
     def _carried(
         self, coordinate: Coordinate, axes: Reads, shape: Shape, output: Shape

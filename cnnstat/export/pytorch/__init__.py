@@ -107,13 +107,13 @@ def _without_constant_products(graph: Graph) -> Graph:
     read |= {edge.value - graph.arity for edge in graph.outputs}
     read |= {node.shares for node in graph.nodes if node.shares is not None}
     places: list[int] = list(range(graph.arity))
-    kept: list[Node] = []
+    remaining: list[Node] = []
     for index, node in enumerate(graph.nodes):
-        places.append(graph.arity + len(kept))
+        places.append(graph.arity + len(remaining))
         is_computed = isinstance(node.recorded, RecordedCalls) and node.recorded.calls and not node.recorded.stored
         if node.inputs or index in read or not is_computed:
-            kept.append(node)
-    if len(kept) == len(graph.nodes):
+            remaining.append(node)
+    if len(remaining) == len(graph.nodes):
         return graph
 
     def moved(edges: tuple[Edge, ...]) -> tuple[Edge, ...]:
@@ -125,7 +125,7 @@ def _without_constant_products(graph: Graph) -> Graph:
             inputs=moved(node.inputs),
             shares=None if node.shares is None else places[graph.arity + node.shares] - graph.arity,
         )
-        for node in kept
+        for node in remaining
     )
     return replace(graph, nodes=tuple(nodes), outputs=moved(graph.outputs))
 

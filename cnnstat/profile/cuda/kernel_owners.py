@@ -83,17 +83,17 @@ def _timelines(trace: Trace) -> dict[int, _Timeline]:
         ranges.setdefault(layer_range.thread, []).append(
             _Range(layer_range.start, layer_range.end, row=layer_range.row)
         )
-    marked = {thread: _Timeline(_cuts(found, {})) for thread, found in ranges.items()}
+    marked = {thread: _Timeline(_cuts(own_ranges, {})) for thread, own_ranges in ranges.items()}
     makers = _makers(trace, marked)
     for operation in trace.operations:
         if "AccumulateGrad" in operation.name:
-            found = _Range(operation.start, operation.end, accumulates=True)
+            backward_range = _Range(operation.start, operation.end, accumulates=True)
         elif operation.forward_thread > 0 and operation.sequence is not None:
-            found = _Range(operation.start, operation.end, sequence=operation.sequence)
+            backward_range = _Range(operation.start, operation.end, sequence=operation.sequence)
         else:
             continue
-        ranges.setdefault(operation.thread, []).append(found)
-    return {thread: _Timeline(_cuts(found, makers)) for thread, found in ranges.items()}
+        ranges.setdefault(operation.thread, []).append(backward_range)
+    return {thread: _Timeline(_cuts(own_ranges, makers)) for thread, own_ranges in ranges.items()}
 
 
 def _makers(trace: Trace, marked: dict[int, _Timeline]) -> dict[int, int]:

@@ -249,10 +249,10 @@ def _recurrent_cell(call: Call) -> Match:
     kind = call.name.removesuffix("_cell")
     options = {"has_biases": weights["bias_ih"] is not None, "num_layers": 1, "bidirectional": False, "dropout": 0}
     op, _ = _recurrent_op(kind, [weights["weight_ih"]], {**options, "batch_first": True})
-    shown = {"lstm": "LSTMCell", "gru": "GRUCell"}.get(kind, "RNNCell")
+    cell = {"lstm": "LSTMCell", "gru": "GRUCell"}.get(kind, "RNNCell")
     reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
     inputs = ((numel(shape_of(x)[:-1]), 1, int(x.shape[-1])),)
-    return Match(_counted(shown, op, inputs, call), reads, weights, optional=len(reads) - 1)
+    return Match(_counted(cell, op, inputs, call), reads, weights, optional=len(reads) - 1)
 
 
 def _quantized_layer(call: Call) -> Match:

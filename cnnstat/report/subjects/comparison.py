@@ -138,8 +138,8 @@ def _lines(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Line]:
     yield Line("receptive field", tuple(map(_field, analyses)), ("",) * len(analyses))
     time_ratios = _time_ratios(comparison.profiles, columns)
     for column in columns:
-        shown = (ratio_text(ratios[column.key]) if column.key in ratios else "" for ratios in time_ratios)
-        yield Line(column.title, column.cells(comparison.profiles), tuple(shown))
+        ratio_texts = (ratio_text(ratios[column.key]) if column.key in ratios else "" for ratios in time_ratios)
+        yield Line(column.title, column.cells(comparison.profiles), tuple(ratio_texts))
 
 
 def _is_usual(figure: Figure, networks: Sequence[Mapping[str, int]]) -> bool:

@@ -42,10 +42,10 @@ def document(*texts: str) -> Document:
 
     Several texts give the plots of these activations in one, or the list of the ops. Raises OpError if there is none.
     """
-    found = tuple(dict.fromkeys(name for text in texts for name in search(text)))
-    if len(found) == 1:
-        return _page(Reference(found[0]))
-    ops = tuple(about for about in references() if about.name in found or not texts)
+    names = tuple(dict.fromkeys(name for text in texts for name in search(text)))
+    if len(names) == 1:
+        return _page(Reference(names[0]))
+    ops = tuple(about for about in references() if about.name in names or not texts)
     return _overview(ops, has_curves=len(texts) > 1 and all(about.has_curve() for about in ops))
 
 

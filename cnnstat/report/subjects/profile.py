@@ -82,8 +82,8 @@ def layer_table(profile: Profile, view: View) -> Table:
         return table
     # A column that was not asked for holds only dashes.
     measured = (c for c in columns if c.importance != IF_MEASURED or _says_something(c, table.all_rows))
-    shown = [c._replace(on_pages=c.importance <= MAIN or _is_for_gpus(c, table.rows)) for c in measured]
-    return table._replace(columns=shown)
+    visible = [c._replace(on_pages=c.importance <= MAIN or _is_for_gpus(c, table.rows)) for c in measured]
+    return table._replace(columns=visible)
 
 
 def _says_something(column: Column, rows: Sequence[Row]) -> bool:

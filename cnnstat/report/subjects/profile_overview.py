@@ -143,8 +143,8 @@ def _slowest(profile: Profile) -> str:
 def overview(names: Sequence[str], console: Console) -> Overview:
     """Return how a table is printed line by line; `names` are those to come."""
     profiles: list[Profile] = []
-    kept = {key: width for key, width in WIDTHS.items() if key != DROPPED or console.width >= ROOMY}
-    widths = {"name": widest(("network", *names)), **kept}
+    fixed_widths = {key: width for key, width in WIDTHS.items() if key != DROPPED or console.width >= ROOMY}
+    widths = {"name": widest(("network", *names)), **fixed_widths}
 
     def line(texts: Sequence[str], columns: Sequence[Column]) -> str:
         cells = [padded(text, widths[field.key], field.align) for text, field in zip(texts, columns[:-1])]

@@ -99,8 +99,8 @@ def _layer_table(verification: Verification, notes: _Notes, everything: bool) ->
     if not everything:
         rows = tuple(layer for layer in rows if layer.macs or layer.reasons or layer.verdict.value != AGREES)
     columns = (*LAYER_COLUMNS, Column("verdict", "verdict", attrgetter("verdict"), notes.verdict))
-    made = LAYER_COLUMNS[-1]
-    says_nothing = {made.key} if {SAME, "–"}.issuperset(made.cells(rows)) else set()
+    made_column = LAYER_COLUMNS[-1]
+    says_nothing = {made_column.key} if {SAME, "–"}.issuperset(made_column.cells(rows)) else set()
     sums = _sums(verification)
 
     def cell(column: Column) -> Column:
