@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.profile.result import Profile
+    from cnnstat.sources.request import literal
     from cnnstat.verify.findings import Verification
     from cnnstat.version import __version__
 
@@ -25,6 +26,7 @@ _HOMES = {
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
     "export": "cnnstat.api",
+    "literal": "cnnstat.sources.request",
     "load": "cnnstat.api",
     "profile": "cnnstat.api",
     "verify": "cnnstat.api",
@@ -61,6 +63,7 @@ __all__ = [
     "build",
     "compare",
     "export",
+    "literal",
     "load",
     "profile",
     "verify",

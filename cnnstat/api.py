@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, compare_analyses
 from cnnstat.choices import Device, ExportFormat, Optimizer
-from cnnstat.errors import RequestError, did_you_mean
+from cnnstat.errors import ModelError, RequestError, did_you_mean
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.load import model_reference
+from cnnstat.sources.request import python_terms
 
 if TYPE_CHECKING:
     import torch
@@ -61,7 +62,12 @@ def takes_options_of(other: Callable[..., Any]) -> Callable[[Function], Function
                 if name not in signature.parameters:
                     hint = did_you_mean(name, signature.parameters)
                     raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
-            return function(*arguments, **keywords)
+            try:
+                return function(*arguments, **keywords)
+            except (RequestError, ModelError) as error:
+                # Messages speak of options as the command line has them.
+                error.args = tuple(python_terms(part) if isinstance(part, str) else part for part in error.args)
+                raise
 
         call.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect
         return cast(Function, call)
@@ -75,9 +81,10 @@ def load(source: Source, input: Any = None, **options: Unpack[ModelOptions]) -> 
 
     source: a zoo name (`"vgg16"`), the path of a .yaml spec, a PyTorch model by name (`"torchvision:resnet50"`,
         `"file.py:Class"`) or itself, which is left as it was, or a graph, which is returned as it is.
-    input: sizes of the only input, with or without the batch: `(3, 224, 224)` or `"3x224x224"`; for a PyTorch model
-        also a tensor, or any nesting of sizes and tensors; a tuple of several is several arguments.
-    inputs: the same by input name, for networks with several; values that are no sizes are passed on as they are.
+    input: sizes of the only input, with or without the batch: `(3, 224, 224)`, a list of them, or `"3x224x224"`; for a
+        PyTorch model also a tensor, or any nesting of sizes and tensors; a tuple of several is several arguments.
+    inputs: the same by input name, for networks with several. Values that are no sizes are passed on as they are, and
+        so are all values beside a tensor; `cnnstat.literal` says so elsewhere.
     batch, dtype: batch size and dtype (`"float16"`) of weights and activations.
     variables: values for the spec's `let:` variables.
     arguments: arguments for the class or function that builds a PyTorch model.

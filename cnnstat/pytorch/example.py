@@ -17,7 +17,7 @@ from cnnstat.ir.graph import Graph, Input
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.input_sizes import Batch, rank_of
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
-from cnnstat.sources.request import InputShape, Request, parse_input
+from cnnstat.sources.request import InputShape, Literal, Request, parse_input, shape_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,8 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
 
     Raises RequestError where the request names no input and the model has no default.
     """
+    if request.values is not None:
+        return adapted(example_from(*request.values), model, request.batch)
     if not request.inputs:
         if default is None and not _needs_anything(model):
             return (Example(),)
@@ -63,31 +65,64 @@ def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
 
 def nested(value: Any) -> Any:
     """Return a Python value with the shapes in it as InputShape: tuples of integers, and texts such as `1x3x32x32`."""
-    if isinstance(value, str):
-        return parse_input(value)[1]
-    is_shape = isinstance(value, (tuple, list)) and value and all(type(size) is int for size in value)
-    if is_shape and isinstance(value, (tuple, torch.Size)):
-        if min(value) < 0:
-            raise RequestError(f"input {tuple(value)}: every size must be an integer of at least 0")
-        return InputShape(tuple(value))
+    if isinstance(value, Literal):
+        return value.value
+    if isinstance(value, list):
+        return [nested(item) for item in value]
+    if isinstance(value, str) or (isinstance(value, tuple) and value and all(type(size) is int for size in value)):
+        return shape_from(value) or value
     if isinstance(value, Mapping):
         return {key: nested(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(map(nested, value))
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return tuple(map(nested, value))
     return value
 
 
-def adapted(example: Example, model: nn.Module) -> tuple[Example, ...]:
+def unwrapped(value: Any) -> Any:
+    """Return a nested value as it is, without the marks of `cnnstat.literal`."""
+    if isinstance(value, Literal):
+        return value.value
+    if isinstance(value, Mapping) and type(value) is dict:
+        return {key: unwrapped(item) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(unwrapped, value))
+    return value
+
+
+def example_from(input: Any, inputs: Any) -> Example:
+    """Return the arguments of a forward pass as given in Python.
+
+    Sizes are sizes at the top, and where nothing beside them is a tensor; all else is passed on as it is.
+    """
+    if isinstance(input, str) and shape_from(input) is None:
+        parse_input(input)  # says what is wrong
+    if isinstance(input, (int, float)):
+        raise RequestError(f"input={input}: write sizes, as in (3, 224, 224), or cnnstat.literal({input})")
+    read = nested if next(tensors_in([input, inputs]), None) is None else unwrapped
+    top = shape_from(input)
+    result: Any = read(input) if top is None else top
+    is_several = isinstance(result, tuple) and not isinstance(input, Literal) and not hasattr(result, "_fields")
+    arguments: tuple[Any, ...] = () if input is None else tuple(result) if is_several else (result,)
+    if isinstance(inputs, Mapping):
+        named = read is nested
+        return Example(arguments, {n: (shape_from(v) if named else None) or read(v) for n, v in inputs.items()})
+    values: Any = () if inputs is None else read(inputs)
+    return Example((*arguments, *values) if isinstance(values, (tuple, list)) else (*arguments, values))
+
+
+def adapted(example: Example, model: nn.Module, batch: int | None = None) -> tuple[Example, ...]:
     """Return what an example from Python may mean, the likeliest first: images without a batch get one."""
     everything = (*example.arguments, *example.keywords.values())
     if next(_shapes_in(everything), None) is None:
+        if batch is not None:
+            raise RequestError("--batch goes with sizes; the tensors that are given have theirs")
         return (example,)
     return _distinct(
         Example(
             tuple(_mapped(item, read) for item in example.arguments),
             {name: _mapped(item, read) for name, item in example.keywords.items()},
         )
-        for read in Batch(rank_of(model), None, tuple(_shapes_in(everything))).readings(is_text=False)
+        for read in Batch(rank_of(model), batch, tuple(_shapes_in(everything))).readings(is_text=False)
     )
 
 

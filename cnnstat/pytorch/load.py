@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from cnnstat.ir.graph import Graph, check_dtype, collector_paused
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import WAYS, ModelCode, contained
-from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced, examples_of, nested
+from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced, example_from, examples_of
 from cnnstat.pytorch.input_sizes import default_inputs
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.recorder import ValueNeededError
@@ -100,7 +100,7 @@ def module_examples(
     """Return what the arguments of a forward pass may be as `load_module` reads them; raises RequestError."""
     if input is None and inputs is None:
         return examples_of(model, request or Request(), None)
-    return adapted(example_from(input, inputs), model)
+    return adapted(example_from(input, inputs), model, None if request is None else request.batch)
 
 
 @collector_paused()
@@ -112,26 +112,11 @@ def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> 
     Raises RequestError or ModelError.
     """
     _check(request)
-    if request.batch is not None and (input is not None or inputs is not None):
-        raise RequestError("batch=… goes with a source by name; here the input's sizes say it")
     name = type(model).__name__
     return traced_with_first_fit(
         lambda example: trace(model, example, name=name, source=name, dtype=request.dtype, mode=request.mode),
         module_examples(model, input, inputs, request),
     )
-
-
-def example_from(input: Any, inputs: Any) -> Example:
-    """Return the arguments of a forward pass as given in Python."""
-    result = nested(input)
-    is_several = isinstance(result, tuple) and not hasattr(result, "_fields")
-    arguments = () if input is None else result if is_several else (result,)
-    if inputs is None:
-        return Example(arguments)
-    if isinstance(inputs, Mapping):
-        return Example(arguments, {name: nested(value) for name, value in inputs.items()})
-    values = nested(inputs)
-    return Example((*arguments, *values) if isinstance(values, (tuple, list)) else (*arguments, values))
 
 
 Fill = Callable[[nn.Module], None]

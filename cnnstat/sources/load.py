@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,8 @@ from cnnstat.choices import Mode
 from cnnstat.errors import RequestError, SourceError, nearest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
-from cnnstat.sources.model import GraphReference, ModelReference, NamedReference
-from cnnstat.sources.request import InputShape, Request, check_mode, input_shape, parse_input
+from cnnstat.sources.model import GraphReference, ModelReference, ModuleReference, NamedReference
+from cnnstat.sources.request import InputShape, Request, check_options, input_shape, parse_input, shape_from
 from cnnstat.sources.spec import STDIN
 
 ALIKE = 0.75
@@ -91,12 +90,15 @@ def model_reference(
     mode: Mode = "eval",
 ) -> ModelReference:
     """Return the model that a Python caller gives, with the options of `load`; raises RequestError or SourceError."""
-    check_mode(mode)
+    check_options(batch, dtype, mode)
     request = Request(
         batch=batch, dtype=dtype, variables=dict(variables or {}), arguments=dict(arguments or {}), mode=mode
     )
     if isinstance(source, (str, os.PathLike)):
-        return named_model(os.fspath(source), replace(request, inputs=_shapes(input, inputs)))
+        named = named_model(os.fspath(source), request)
+        if isinstance(named, ModuleReference) and not _are_sizes(input, inputs):
+            return named.with_request(values=(input, inputs))
+        return named.with_request(inputs=_shapes(input, inputs))
     if isinstance(source, Graph):
         if input is not None or inputs is not None:
             raise RequestError("a Graph is analyzed as it is; load it again with the changes")
@@ -104,10 +106,18 @@ def model_reference(
     # Whoever has a module has imported PyTorch; an import here would cost a second for what is none.
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(source, torch.nn.Module):
-        raise SourceError(f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}")
+        raise SourceError(_no_model(source, None if torch is None else torch.nn.Module))
     from cnnstat.sources.pytorch import BuiltModule
 
     return BuiltModule(source, request, input, inputs)
+
+
+def _are_sizes(input: Any, inputs: Any) -> bool:
+    """Whether inputs are sizes and nothing else, or none."""
+    if inputs is not None and not isinstance(inputs, Mapping):
+        return False
+    values = [*(inputs or {}).values(), *(() if input is None else (input,))]
+    return all(shape_from(value) is not None for value in values)
 
 
 def _shapes(input: Any, inputs: Any) -> dict[str, InputShape]:
@@ -116,9 +126,27 @@ def _shapes(input: Any, inputs: Any) -> dict[str, InputShape]:
         raise RequestError(
             "inputs= takes sizes by name, as in inputs={'image': (3, 224, 224)}; input= takes sizes alone"
         )
-    shapes = {name: _shape(shape) for name, shape in (inputs or {}).items()}
-    return shapes if input is None else {**shapes, "": _shape(input)}
+    shapes = {name: _shape(shape, f"inputs: {name}") for name, shape in (inputs or {}).items()}
+    return shapes if input is None else {**shapes, "": _shape(input, "input")}
 
 
-def _shape(shape: str | Sequence[int]) -> InputShape:
-    return parse_input(shape)[1] if isinstance(shape, str) else input_shape(tuple(shape))
+def _shape(value: Any, what: str) -> InputShape:
+    """Return the sizes of an input, or those of a tensor."""
+    if isinstance(value, str):
+        return parse_input(value)[1]
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return input_shape(tuple(value.shape), str(value.dtype).removeprefix("torch."))
+    shape = shape_from(value)
+    if shape is None:
+        raise RequestError(f'{what}={str(value)[:60]}: write sizes, as in (3, 224, 224) or "3x224x224"')
+    return shape
+
+
+def _no_model(source: object, module: type | None) -> str:
+    """Return why what a caller gives is no model; module: torch.nn.Module, if PyTorch is imported."""
+    name = getattr(source, "__name__", type(source).__name__)
+    if isinstance(source, type) and module is not None and issubclass(source, module):
+        return f"{name} is a class; give an instance of it: {name}(…)"
+    if callable(source) and not isinstance(source, type):
+        return f"{name} is a function; give the model that it returns: {name}(…)"
+    return f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}"

@@ -111,7 +111,7 @@ class BuiltModule(ModuleReference):
         """Return the arguments that were handed over with it."""
         from cnnstat.pytorch.load import module_examples
 
-        return module_examples(self.source, self.input, self.inputs)
+        return module_examples(self.source, self.input, self.inputs, self.request)
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a copy of the module; `fill` gives it parameters only where it has no memory."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 from ast import literal_eval
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.choices import Mode
 from cnnstat.errors import RequestError
-from cnnstat.ir.graph import Input, check_dtype, dtype_name
+from cnnstat.ir.graph import DTYPE_BYTES, Input, check_dtype, dtype_name
 
 _INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
 
@@ -25,11 +25,27 @@ class InputShape:
     dtype: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A value that a PyTorch model gets as it is."""
+
+    value: Any
+
+
+def literal(value: Any) -> Literal:
+    """Return an input that a PyTorch model gets as it is, though it looks like sizes: `literal((30, 32))`.
+
+    Beside a tensor every value is passed so.
+    """
+    return Literal(value)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """Changes to a model; everything unset stays as the model has it.
 
     inputs: shapes by input name; the name "" means the only input.
+    values: input and inputs from Python instead, where they are more than shapes.
     variables: values for `let:` variables, as text (evaluated) or Python values.
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `eval` or `train` mode.
@@ -43,6 +59,7 @@ class Request:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eval"
     keeps_values: bool = False
+    values: tuple[Any, Any] | None = None
 
     def __post_init__(self) -> None:
         """Give the dtype its main name; whether there is one of that name is seen where the model is loaded."""
@@ -61,10 +78,49 @@ class ModelOptions(TypedDict, total=False):
     mode: Mode
 
 
-def check_mode(mode: str) -> None:
-    """Raise RequestError if there is no such mode."""
+def check_options(batch: object, dtype: object, mode: object) -> None:
+    """Raise RequestError where an option from Python is of another kind than it has to be."""
     if mode not in get_args(Mode):
         raise RequestError(f"mode={mode!r}: write eval or train")
+    if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int)):
+        raise RequestError(f"batch={batch!r}: write a whole number, as in batch=8")
+    if dtype is not None and not isinstance(dtype, str):
+        name = str(dtype).removeprefix("torch.")
+        hint = name if name in DTYPE_BYTES else "float16"
+        raise RequestError(f'dtype={dtype}: write its name, as in dtype="{hint}"')
+
+
+def python_terms(message: str) -> str:
+    """Return a message about options as a Python caller writes them: `input="3x32x32"` for `--input 3x32x32`."""
+    for pattern, terms in _PYTHON_TERMS:
+        message = re.sub(pattern, terms, message)
+    return message
+
+
+def _arguments_in_python(match: re.Match[str]) -> str:
+    texts = [part for part in match[0].split() if part != "--arg"]
+    values = parse_arguments(texts).items()
+    return (
+        "arguments={" + ", ".join(f'"{name}": {value if value == "…" else repr(value)}' for name, value in values) + "}"
+    )
+
+
+_SIZES = r"(\d[\w×,]*(?::[a-z]\w*)?)"
+
+_PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (rf"--input {_SIZES}, or (\w+)={_SIZES}", r"""input="\1", or inputs={"\2": "\3"}"""),
+    (r"--input (\w+)=…", r"""inputs={"\1": …}"""),
+    (rf"--input {_SIZES}", r'input="\1"'),
+    (r"--input (\w+):", r"inputs: \1:"),
+    (r"--batch (\d+)", r"batch=\1"),
+    (r"--(mode|dtype|device) (\w+)", r'\1="\2"'),
+    (r"--(input|batch|mode|dtype|device)\b", r"\1"),
+    (r"--arg \w+=[^\s;,]+(?: --arg \w+=[^\s;,]+)*", _arguments_in_python),
+    (r"--set\b", "variables="),
+    (r"--arg\b", "arguments="),
+    (r"--no-run\b", "run=False"),
+)
+"""Patterns of options in messages, and what a Python caller writes instead; the first ones first."""
 
 
 def parse_input(text: str) -> tuple[str, InputShape]:
@@ -86,6 +142,18 @@ def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:
             raise RequestError(f"--input {text[:60]}: {fault}")
         inputs[name] = shape
     return inputs
+
+
+def shape_from(value: Any) -> InputShape | None:
+    """Return the shape that a Python value is, sizes or a text such as `3x32x32`; None where it is something else.
+
+    Raises RequestError for numbers that are no sizes.
+    """
+    if isinstance(value, str):
+        return parse_input(value)[1] if _INPUT.match(value.strip()) else None
+    if isinstance(value, (tuple, list)) and value and all(isinstance(size, (int, float)) for size in value):
+        return input_shape(value)
+    return None
 
 
 def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:

@@ -391,7 +391,7 @@ def test_spatial_transformers():
 
 
 def test_batch_norm_of_a_single_sample_in_training():
-    with pytest.raises(cnnstat.errors.CnnstatError, match="write --batch 2, or --mode eval"):
+    with pytest.raises(cnnstat.errors.CnnstatError, match='write batch=2, or mode="eval"'):
         cnnstat.analyze(nn.BatchNorm1d(4), (1, 4), mode="train")
 
 

@@ -113,5 +113,6 @@ def test_modules_and_named_models_can_run(tmp_path: Path) -> None:
     for wrong in ({"variables": {"a": 1}}, {"arguments": {"a": 1}}):
         with pytest.raises(RequestError, match="built already"):
             model_reference(module, (4, 2), **wrong).load()
-    with pytest.raises(RequestError, match="batch"):
-        model_reference(module, (4, 2), batch=2).load()
+    assert model_reference(module, (4, 2), batch=2).load().inputs[0].shape == (2, 4, 2)
+    with pytest.raises(RequestError, match="--batch goes with sizes"):
+        model_reference(module, torch.zeros(4, 2), batch=2).load()

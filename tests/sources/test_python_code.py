@@ -109,7 +109,7 @@ def test_dtype_of_the_model(file):
 
 
 MISTAKES = {
-    "Net": "Net needs classes; write --arg classes=…",
+    "Net": 'Net needs classes; write arguments={"classes": …}',
     "Nett": "has no Nett; did you mean",
     "number": "number is no class, function or model, but int",
     "Broken": "Broken cannot be built: RuntimeError: no licence (some_nets.py:29)",
@@ -118,7 +118,7 @@ MISTAKES = {
     "Plain": "Plain is a class, but no torch.nn.Module",
     "leaves": "its code ends the program (sys.exit, code 0)",
     "by_place": "by_place takes width by its place only",
-    "make": "the sizes of the input are not known: write --input 1x3x224x224, or x=1x3x224x224",
+    "make": 'the sizes of the input are not known: write input="1x3x224x224", or inputs={"x": "1x3x224x224"}',
 }
 
 
@@ -137,7 +137,7 @@ def test_wrong_arguments_and_inputs(file):
         cnnstat.load(f"{file}:make", (1, 4, 8, 8))
     with pytest.raises(CnnstatError, match="the model's inputs are x"):
         cnnstat.load(f"{file}:make", inputs={"image": (1, 3, 8, 8)})
-    with pytest.raises(CnnstatError, match="--set gives variables of a spec"):
+    with pytest.raises(CnnstatError, match="variables= gives variables of a spec"):
         cnnstat.load(f"{file}:make", (3, 8, 8), variables={"width": 3})
     with pytest.raises(CnnstatError, match="there is no module called no_such_package"):
         cnnstat.load("no_such_package.nets:Net")
@@ -154,11 +154,11 @@ def test_errors_of_the_model_name_their_place(file):
         cnnstat.analyze(f"{file}:Silent", (3, 8, 8))
     with pytest.raises(CnnstatError, match="Net takes no argument clases; did you mean classes"):
         cnnstat.analyze(f"{file}:Net", (3, 8, 8), arguments={"clases": 5})
-    with pytest.raises(CnnstatError, match=r"write --input 1x128:int64"):
+    with pytest.raises(CnnstatError, match='write input="1x128:int64"'):
         cnnstat.analyze(f"{file}:Text", inputs={"ids": "1x7"})
     with pytest.raises(CnnstatError, match="no dtype called flot16; did you mean float16"):
         cnnstat.analyze(f"{file}:net", (3, 8, 8), dtype="flot16")
-    with pytest.raises(CnnstatError, match="--batch must be at least 1"):
+    with pytest.raises(CnnstatError, match="batch must be at least 1"):
         cnnstat.analyze(f"{file}:net", (3, 8, 8), batch=0)
     with pytest.raises(CnnstatError, match="no module called torchvison; did you mean torchvision"):
         cnnstat.analyze("torchvison:resnet50")
@@ -348,5 +348,5 @@ def test_sizes_that_fit_no_reading_give_the_error_of_the_likeliest(tmp_path):
     file.write_text(READINGS)
     with pytest.raises(CnnstatError, match="1x13 and 12x4"):
         cnnstat.load(f"{file}:Perceptron", "13")
-    with pytest.raises(CnnstatError, match="--input has a batch of 6, but --batch says 2; keep one"):
+    with pytest.raises(CnnstatError, match="input has a batch of 6, but batch says 2; keep one"):
         cnnstat.load(f"{file}:Clips", "6x3x8x8", batch=2)

@@ -1,0 +1,160 @@
+"""Inputs as a caller gives them: sizes, tensors, values beside them; and messages in the caller's terms."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import cnnstat
+from cnnstat.errors import ModelError, RequestError, SourceError
+
+IMAGE = torch.zeros(1, 3, 8, 8)
+
+
+class Model(nn.Module):
+    """A convolution, called with whatever a subclass takes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+
+class Mode(Model):
+    """As models of mmengine are called."""
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        x = self.a(inputs)
+        return x if mode == "tensor" else self.b(x)
+
+
+class Metadata(Model):
+    """Takes images with dictionaries."""
+
+    def forward(self, image, metas):
+        height, width, _ = metas["shape"]
+        assert metas["name"] == "2x3" and metas["nothing"] is None
+        return self.a(image[:, :, :height, :width])
+
+
+class Resized(Model):
+    """Takes a pair of an image and the size it is resized to."""
+
+    def forward(self, pair):
+        image, size = pair
+        return self.b(functional.interpolate(self.a(image), size))
+
+
+def macs(*arguments, **options):
+    return cnnstat.analyze(*arguments, **options).totals.macs
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "expected"),
+    [
+        (Mode(), {"inputs": {"inputs": IMAGE, "mode": "tensor"}}, 3888),
+        (Mode(), {"inputs": {"inputs": (1, 3, 8, 8), "mode": "loss"}}, 6192),
+        (Mode(), {"input": (IMAGE, None, "loss")}, 6192),
+        (Mode(), {"input": (IMAGE, [{"shape": (30, 32, 3)}], "loss")}, 6192),
+        (Metadata(), {"input": (IMAGE, {"shape": (5, 6, 3), "name": "2x3", "nothing": None})}, 1296),
+        (
+            Metadata(),
+            {
+                "inputs": {
+                    "image": (3, 8, 8),
+                    "metas": cnnstat.literal({"shape": (5, 6, 3), "name": "2x3", "nothing": None}),
+                }
+            },
+            1296,
+        ),
+        (Resized(), {"input": ((IMAGE, (5, 6)),)}, 3888 + 12 * 4 * 36),
+        (Resized(), {"input": (((1, 3, 8, 8), cnnstat.literal((5, 6))),)}, 3888 + 12 * 4 * 36),
+    ],
+)
+def test_values_beside_tensors_are_passed_as_they_are(model, options, expected):
+    assert macs(model, **options) == expected
+    assert cnnstat.verify(model, **options).exit_code == 0
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Conv2d):\n"
+        "    def __init__(self):\n        super().__init__(3, 4, 3)\n\n"
+        "    def forward(self, input, mode='tensor'):\n        assert mode == 'tensor'\n"
+        "        return super().forward(input)\n"
+    )
+    (tmp_path / "net.yaml").write_text("input: [3, 8, 8]\nlayers:\n  - Conv2d(4, 3)\n")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("source", ["net.yaml", "net.py:Net", nn.Conv2d(3, 4, 3)])
+def test_sizes_follow_one_rule_whatever_the_source(file, source):
+    for input in ((3, 8, 8), [3, 8, 8], "3x8x8", torch.Size((3, 8, 8))):
+        assert macs(source, input) == 3888
+        assert macs(source, inputs={"input": input}) == 3888
+        assert macs(source, input, batch=4) == 4 * 3888
+    for input in ((2, 3, 8, 8), [2, 3, 8, 8], "2x3x8x8", torch.zeros(2, 3, 8, 8)):
+        assert macs(source, input) == 2 * 3888
+    with pytest.raises(RequestError, match="^input has a batch of 2, but batch says 4; keep one"):
+        cnnstat.load(source, (2, 3, 8, 8), batch=4)
+    with pytest.raises(RequestError, match="batch must be at least 1"):
+        cnnstat.load(source, (3, 8, 8), batch=0)
+    for wrong in ((3, 2.5, 8), (3, 8, -1)):
+        with pytest.raises(RequestError, match="every size must be an integer of at least 1"):
+            cnnstat.load(source, wrong)
+    with pytest.raises(RequestError, match="input=5: write sizes, as in"):
+        cnnstat.load(source, 5)
+
+
+def test_models_by_name_take_values_too(file):
+    assert macs("net.py:Net", (IMAGE, "tensor")) == 3888
+    assert macs("net.py:Net", inputs={"input": (3, 8, 8), "mode": "tensor"}) == 3888
+
+
+@pytest.mark.parametrize("source", ["lenet5", nn.Conv2d(1, 4, 3)])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"dtype": torch.float16}, r'^dtype=torch.float16: write its name, as in dtype="float16"$'),
+        ({"batch": "8"}, r"^batch='8': write a whole number, as in batch=8$"),
+        ({"batch": 2.0}, r"^batch=2.0: write a whole number"),
+        ({"batch": True}, r"^batch=True: write a whole number"),
+        ({"mode": "fast"}, r"^mode='fast': write eval or train$"),
+    ],
+)
+def test_options_of_another_kind_are_named(source, options, message):
+    with pytest.raises(RequestError, match=message):
+        cnnstat.load(source, (1, 32, 32), **options)
+
+
+def make():
+    return nn.Linear(2, 2)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Mode, r"^Mode is a class; give an instance of it: Mode\(…\)$"),
+        (make, r"^make is a function; give the model that it returns: make\(…\)$"),
+        (123, "^a model is a name, a path, a Graph or a torch.nn.Module, not int$"),
+    ],
+)
+def test_what_makes_a_model_is_no_model(source, message):
+    with pytest.raises(SourceError, match=message):
+        cnnstat.load(source, (3, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("attempt", "message"),
+    [
+        (lambda: cnnstat.load(nn.Conv2d(3, 4, 3)), 'write input="1x3x224x224", or inputs={"input": "1x3x224x224"}$'),
+        (lambda: cnnstat.load("lenet5", (3, 8)), '^input="3x8": input is 1×32×32'),
+        (lambda: cnnstat.load("lenet5", inputs={"image": (1, 32, 32)}), "^inputs: image: the model's inputs are input"),
+        (lambda: cnnstat.load(nn.Embedding(5, 2), (1, 3)), '; .*write input="1x128:int64"$'),
+        (lambda: cnnstat.load(nn.Linear(2, 2), (2,), arguments={"n": 1}), "^variables and arguments go with a source"),
+    ],
+)
+def test_messages_speak_of_python(attempt, message):
+    with pytest.raises((RequestError, ModelError), match=message) as error:
+        attempt()
+    assert "--" not in str(error.value)
