@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,85 @@ class TestGuide:
             assert (ROOT / "docs" / target).exists()
 
 
+def environment(folder: Path) -> None:
+    """Make a virtual environment in which `python -I` finds what this process does, as if it were installed."""
+    venv.create(folder, symlinks=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "installed.pth").write_text("\n".join(dict.fromkeys([str(ROOT), *filter(None, sys.path)])))
+
+
+def run_step(name: str, folder: Path, temporary: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the script of a step of the action in a folder, with the environment in `temporary`."""
+    bash = shutil.which("bash")
+    if bash is None or shutil.which("xargs") is None or os.name == "nt":
+        pytest.skip("needs bash and xargs")
+    (step,) = (step for step in ACTION["runs"]["steps"] if name in (step.get("id"), step["name"]))
+    (temporary / "step.sh").write_text(step["run"])
+    defaults = {
+        **dict.fromkeys(step["env"], ""),
+        "PATH": f"{temporary / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "RUNNER_TEMP": str(temporary),
+        "GITHUB_OUTPUT": str(temporary / "output"),
+        "GITHUB_STEP_SUMMARY": str(temporary / "summary"),
+    }
+    command = [bash, "--noprofile", "--norc", "-eo", "pipefail", str(temporary / "step.sh")]
+    return subprocess.run(
+        command, cwd=folder, env={**os.environ, **defaults, **variables}, capture_output=True, text=True
+    )
+
+
+PINNED = re.compile(r"uses: (?!OWNER/cnnstat@)(?P<action>\S+)(?P<version>.*)")
+
+
+@pytest.mark.parametrize(
+    "file", ["action.yml", "docs/ci.md", "docs/examples/cnnstat-check.yml", "docs/examples/cnnstat-comment.yml"]
+)
+def test_actions_are_pinned(file: str) -> None:
+    """A tag can be moved to other code."""
+    matches = list(PINNED.finditer((ROOT / file).read_text(encoding="utf-8")))
+    assert matches
+    for match in matches:
+        assert re.fullmatch(r"[\w/-]+@[0-9a-f]{40}", match["action"]) and re.match(r" # v\d+\.\d+", match["version"])
+
+
+HOSTILE = ("yaml", "typer", "click", "rich", "json", "pip", "cnnstat", "sitecustomize", "usercustomize", "runpy")
+
+
+@pytest.fixture
+def hostile(project: Path) -> Path:
+    """A checkout whose files bear the names of modules, and leave a trace if they are imported."""
+    for name in HOSTILE:
+        (project / f"{name}.py").write_text(f"open({str(project / 'imported')!r}, 'a').write('{name} ')\n")
+    return project
+
+
+class TestHostileCheckout:
+    @pytest.mark.parametrize("given", [{}, {"BASELINE_REF": "main"}, {"SOURCES": "vgg16", "ARGS": "--max-params 1G"}])
+    def test_the_check_imports_nothing_of_it(self, hostile: Path, tmp_path_factory: Any, given: Any) -> None:
+        temporary = tmp_path_factory.mktemp("runner")
+        environment(temporary)
+        done = run_step("check", hostile, temporary, **given, PYTHONPATH=str(hostile))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not (hostile / "imported").exists() and (temporary / "cnnstat-check.md").stat().st_size
+
+    def test_the_installation_imports_nothing_of_it(self, hostile: Path, tmp_path_factory: Any) -> None:
+        temporary = tmp_path_factory.mktemp("runner")
+        venv.create(temporary, symlinks=True)
+        (package,) = temporary.glob("lib/python*/site-packages")
+        (package / "pip.py").write_text(f"import sys; open({str(temporary / 'pip')!r}, 'w').write(str(sys.argv[1:]))")
+        done = run_step("Install cnnstat", hostile, temporary, ACTION_PATH="/action", PYTHONPATH=str(hostile))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not (hostile / "imported").exists() and "/action" in (temporary / "pip").read_text()
+
+    def test_a_missing_report_is_a_failure(self, project: Path, tmp_path_factory: Any) -> None:
+        temporary = tmp_path_factory.mktemp("runner")
+        (temporary / "bin").mkdir()
+        (temporary / "bin" / "python").write_text("#!/bin/sh\nexit 0\n")
+        (temporary / "bin" / "python").chmod(0o755)
+        done = run_step("check", project, temporary)
+        assert done.returncode == 2 and "wrote no report" in done.stdout
+
+
 class TestAction:
     def test_it_is_valid(self) -> None:
         validate(ACTION, "github-actions")
@@ -154,28 +234,9 @@ class TestAction:
         ],
     )
     def test_its_script_runs(self, given: dict[str, str], code: int, is_reported: bool, project: Path) -> None:
-        bash = shutil.which("bash")
-        if bash is None or shutil.which("xargs") is None or os.name == "nt":
-            pytest.skip("needs bash and xargs")
-        script = next(step["run"] for step in ACTION["runs"]["steps"] if step.get("id") == "check")
         temporary = project / "runner"
-        (temporary / "bin").mkdir(parents=True)
-        (temporary / "bin" / "python").symlink_to(sys.executable)
-        environment = {
-            **os.environ,
-            "SOURCES": "",
-            "ARGS": "",
-            "BASELINE_REF": "",
-            **given,
-            "PATH": f"{temporary / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": os.pathsep.join(path for path in (str(ROOT), *sys.path) if path),
-            "RUNNER_TEMP": str(temporary),
-            "GITHUB_OUTPUT": str(temporary / "output"),
-            "GITHUB_STEP_SUMMARY": str(temporary / "summary"),
-        }
-        (temporary / "check.sh").write_text(script)
-        command = [bash, "--noprofile", "--norc", "-eo", "pipefail", str(temporary / "check.sh")]
-        done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
+        environment(temporary)
+        done = run_step("check", project, temporary, **given)
         assert done.returncode == code, done.stdout + done.stderr
         assert (temporary / "cnnstat-check.md").exists() == is_reported
         assert (temporary / "summary").exists() == is_reported
