@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnnstat.errors import CnnstatError, SpecError, printable
+from cnnstat.errors import CnnstatError, SpecError, inert_line, printable
 from cnnstat.files import write_output
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def report_error(error: CnnstatError) -> int:
         lines += [f"… and {more} more"] * (more > 0)
     else:
         lines = [f"cnnstat: {error}"]
-    print(*(printable(line) for line in lines), sep="\n", file=sys.stderr)
+    print(*(inert_line(printable(line)) for line in lines), sep="\n", file=sys.stderr)
     if "traceback" in _shown and error.__cause__ is not None:
         cause = "".join(traceback.format_exception(error.__cause__))
-        print(*map(printable, cause.splitlines()), sep="\n", file=sys.stderr)
+        print(*(inert_line(printable(line)) for line in cause.splitlines()), sep="\n", file=sys.stderr)
     return 2
 
 
@@ -88,12 +88,12 @@ def report_unexpected(error: Exception) -> int:
         if os.environ.get("CNNSTAT_TRACEBACK"):
             raise error
         line = f"internal error, please report it ({type(error).__name__}: {error}); CNNSTAT_TRACEBACK=1 shows where"
-        print(printable(f"cnnstat: {line}"), file=sys.stderr)
+        print(inert_line(printable(f"cnnstat: {line}")), file=sys.stderr)
         return 2
     if not message():  # no arguments at all: the help is already printed
         return 2
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "cnnstat"
     line = message().replace("Value error, ", "")  # what pydantic puts before typer's own message
-    print(printable(f"{command}: {line} (`{command} --help` shows how)"), file=sys.stderr)
+    print(inert_line(printable(f"{command}: {line} (`{command} --help` shows how)")), file=sys.stderr)
     return int(getattr(error, "exit_code", 2))

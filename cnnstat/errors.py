@@ -102,3 +102,13 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def inert_line(line: str) -> str:
+    """Return a line that a GitHub job takes for no command, at the same width: `::` at its start, or `##[` anywhere.
+
+    The runner reads both output streams, and passes over blanks at the start (ActionCommand.cs in actions/runner).
+    """
+    if "::" in line and line.lstrip().startswith("::"):
+        line = line.replace("::", "\N{RATIO}:", 1)
+    return line.replace("##[", "# [")

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 from cnnstat.check.limits import METRICS, column_of, distinct_texts
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
+from cnnstat.errors import inert_line
 from cnnstat.numbers import Unit
 from cnnstat.report.terminal_text import printable
 
@@ -78,7 +79,7 @@ def location(model: ModelResult, verdict: Verdict) -> Place | None:
 def located(model: ModelResult, verdict: Verdict) -> str:
     """Return the message on one printable line behind its place, or behind the model's name if there is none."""
     where = str(model.place) if model.place else model.name
-    return printable(f"{where}: {verdict.message}")
+    return inert_line(printable(f"{where}: {verdict.message}"))
 
 
 def notes(result: CheckResult) -> list[str]:

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from cnnstat.errors import inert_line
 from cnnstat.errors import printable as printable  # reports take it from here
 
 if TYPE_CHECKING:
@@ -159,11 +160,24 @@ Line = Sequence[Span]
 """One line of a page."""
 
 
+def _may_command(line: Line) -> bool:
+    return any("::" in text or "##" in text for text, _ in line)
+
+
+def _inert(line: Line) -> Line:
+    """Return a line that steers no CI job; its first span that is not blank may be no command."""
+    first = next((number for number, (text, _) in enumerate(line) if text.strip()), 0)
+    return tuple(
+        (inert_line(text) if number == first else text.replace("##[", "# ["), style)
+        for number, (text, style) in enumerate(line)
+    )
+
+
 class Page:
     """Lines of styled text; rich neither parses, wraps nor measures them, which is what makes reports fast."""
 
     def __init__(self, lines: Iterable[Line]) -> None:
-        self.lines = tuple(lines)
+        self.lines = tuple(_inert(line) if _may_command(line) else line for line in lines)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines in the console's encoding; no styles where it shows none."""

@@ -52,8 +52,7 @@ def _annotation(model: ModelResult, verdict: Verdict) -> str:
     """Return the annotation of one broken budget."""
     properties = {"title": printable(f"cnnstat: {title(verdict.metric)} of {model.name}")}
     if place := location(model, verdict):
-        # what UTF-8 cannot write, in a file name of another encoding, must not stop the report
-        file = place.file.replace("\\", "/").encode("utf-8", "replace").decode()
+        file = printable(place.file.replace("\\", "/"))
         properties = {"file": file, "line": str(place.line), "col": str(place.column), **properties}
     return command(_kind(verdict), properties, printable(verdict.message))
 

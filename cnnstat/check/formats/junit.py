@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.check.text import located
+from cnnstat.errors import inert_line
 from cnnstat.report.terminal_text import printable
 
 EPOCH = "1970-01-01T00:00:00"
@@ -48,7 +49,7 @@ def _suite(result: CheckResult, model: ModelResult, index: int) -> ElementTree.E
     for verdict in model.verdicts:
         suite.append(_case(model, verdict))
     warnings = [located(model, verdict) for verdict in model.verdicts if verdict.status is Status.WARN]
-    notes = map(printable, model.notes)
+    notes = (inert_line(printable(note)) for note in model.notes)
     ElementTree.SubElement(suite, "system-out").text = "\n".join([*warnings, *notes])
     ElementTree.SubElement(suite, "system-err").text = ""
     return suite

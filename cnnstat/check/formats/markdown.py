@@ -85,7 +85,7 @@ def name_of(name: str) -> str:
 
 def markup(line: str, length: int = MAX_NAME) -> str:
     """Return a line in which nothing is markup, a mention or more than so many columns."""
-    return markdown.escaped(cut_end(printable(line), length)).replace("@", NO_MENTION)
+    return markdown.escaped(cut_end(printable(line), length))
 
 
 def _fitted(result: CheckResult, size: int) -> str:

@@ -7,7 +7,12 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from cnnstat.errors import inert_line
 from cnnstat.report.document import Document
+from cnnstat.report.terminal_text import printable
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+"""Beginnings of texts that a spreadsheet takes for a formula (OWASP, CSV injection)."""
 
 
 def render(document: Document) -> str:
@@ -30,4 +35,7 @@ def _raw(value: Any) -> Any:
     """Return a value in one cell: sizes joined by x, several shapes by spaces, what is missing empty."""
     if isinstance(value, tuple):
         return (" " if value and isinstance(value[0], tuple) else "x").join(str(_raw(part)) for part in value)
+    if isinstance(value, str):
+        text = "\n".join(inert_line(printable(line)) for line in value.split("\n"))
+        return f"'{text}" if text.lstrip().startswith(FORMULA) else text
     return "" if value is None else value

@@ -7,6 +7,7 @@ from html import escape
 
 from cnnstat.report.document import Document, Fact, Facts, Text
 from cnnstat.report.table import Table
+from cnnstat.report.terminal_text import printable
 
 STYLE = (
     "<style>"
@@ -64,7 +65,7 @@ def html_table(
 
 def text_of(text: str) -> str:
     """Return text in which nothing is markup."""
-    return escape(text.replace("\N{NO-BREAK SPACE}", " "))
+    return escape(printable(text.replace("\N{NO-BREAK SPACE}", " ")))
 
 
 def _table(table: Table) -> str:

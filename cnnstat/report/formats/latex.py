@@ -178,8 +178,8 @@ def _rows(table: Table) -> tuple[list[str], list[str]]:
 
 
 def _row(texts: Sequence[str]) -> str:
-    # A bracket after the \\ of the row before would be taken for its argument.
-    cells = [f"{{}}{escaped(text)}" if text.startswith(("[", "*")) else escaped(text) for text in texts]
+    # A bracket after the \\ of the row before would be taken for its argument, and :: by a GitHub job for a command.
+    cells = [f"{{}}{escaped(text)}" if text.startswith(("[", "*", "::")) else escaped(text) for text in texts]
     return f"{' & '.join(cells)} \\\\"
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from cnnstat.report.document import Document, Fact, Facts, Text
 from cnnstat.report.table import Column, Table
+from cnnstat.report.terminal_text import printable
 
 ESCAPED = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~"} | {"&": "&amp;"})
 """Characters that mean something in Markdown, so that names stay what they are."""
+NOTHING = r"\g<0>&#8203;"
+"""What breaks a link or a mention apart: a space without width."""
+LIVE = re.compile(r"@(?=[\w\\])|#(?=\d)|:(?=//)|(?<=www)\.|(?<=mailto):|(?<=xmpp):|^\s*:(?=:)|^\s*[-+=](?=\s|[-+=]|$)")
+"""Where GitHub finds people, issues and links by itself, and what may begin a command, a list or a heading."""
 
 
 def render(document: Document) -> str:
@@ -51,7 +57,7 @@ def markdown_table(titles: Iterable[str], aligns: Iterable[str], rows: Iterable[
 
 def escaped(text: str) -> str:
     """Return text that Markdown shows as it is."""
-    return text.replace("\N{NO-BREAK SPACE}", " ").translate(ESCAPED)
+    return LIVE.sub(NOTHING, printable(text.replace("\N{NO-BREAK SPACE}", " ")).translate(ESCAPED))
 
 
 def code(text: str) -> str:
