@@ -12,8 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis, Layer, Totals
-    from cnnstat.analysis.comparison import Comparison
-    from cnnstat.api import analyze, build, compare, export, load, profile, verify
+    from cnnstat.analysis.comparison import Comparison, Networks
+    from cnnstat.analysis.explanation import Explanation
+    from cnnstat.api import (
+        analyze,
+        build,
+        compare,
+        explain,
+        export,
+        load,
+        networks,
+        op_reference,
+        profile,
+        verify,
+    )
     from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.profile.result import Profile
@@ -25,17 +37,22 @@ _HOMES = {
     "analyze": "cnnstat.api",
     "build": "cnnstat.api",
     "compare": "cnnstat.api",
+    "explain": "cnnstat.api",
     "export": "cnnstat.api",
     "literal": "cnnstat.sources.request",
     "load": "cnnstat.api",
+    "networks": "cnnstat.api",
+    "op_reference": "cnnstat.api",
     "profile": "cnnstat.api",
     "verify": "cnnstat.api",
     "Analysis": "cnnstat.analysis.analysis",
     "CnnstatError": "cnnstat.errors",
     "Comparison": "cnnstat.analysis.comparison",
+    "Explanation": "cnnstat.analysis.explanation",
     "Graph": "cnnstat.ir.graph",
     "Layer": "cnnstat.analysis.analysis",
     "ModelError": "cnnstat.errors",
+    "Networks": "cnnstat.analysis.comparison",
     "Profile": "cnnstat.profile.result",
     "RequestError": "cnnstat.errors",
     "SourceError": "cnnstat.errors",
@@ -49,9 +66,11 @@ __all__ = [
     "Analysis",
     "CnnstatError",
     "Comparison",
+    "Explanation",
     "Graph",
     "Layer",
     "ModelError",
+    "Networks",
     "Profile",
     "RequestError",
     "SourceError",
@@ -62,9 +81,12 @@ __all__ = [
     "analyze",
     "build",
     "compare",
+    "explain",
     "export",
     "literal",
     "load",
+    "networks",
+    "op_reference",
     "profile",
     "verify",
 ]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
-from cnnstat.analysis.comparison import Comparison, compare_analyses
+from cnnstat.analysis.comparison import Comparison, Networks, compare_analyses
 from cnnstat.choices import Device, ExportFormat, Optimizer
 from cnnstat.errors import ModelError, RequestError, did_you_mean
 from cnnstat.ir.graph import Graph
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack  # known to every type checker; not needed when the program runs
 
+    from cnnstat.analysis.explanation import Explanation
     from cnnstat.profile.result import Profile
+    from cnnstat.report.op_reference import Ops
     from cnnstat.sources.request import ModelOptions
     from cnnstat.verify.findings import Verification
 
@@ -112,6 +114,38 @@ def analyze(
     """
     graph = model_reference(source, input, **options).load()
     return analyze_graph(graph, optimizer=optimizer, strict=strict_receptive_field)
+
+
+@takes_options_of(analyze)
+def explain(
+    source: Source | Analysis, layer: str, input: Any = None, **options: Unpack[AnalysisOptions]
+) -> Explanation:
+    """Return the arithmetic of one layer: `explain("vgg16", "conv1_2").formulas`; shown, it is written out.
+
+    layer: its name, the end or the beginning of it, `"Conv2d#3"` for the third of a kind, or the number of a row.
+    The other arguments and the errors are those of `analyze`; CnnstatError too where there is no such layer.
+    """
+    from cnnstat.analysis.explanation import Explanation
+
+    return Explanation(source if isinstance(source, Analysis) else analyze(source, input, **options), layer)
+
+
+def networks() -> Networks:
+    """Return the networks of the zoo, analyzed; shown, they are the table of `cnnstat list`, and `.names` its names."""
+    from cnnstat.sources import zoo
+
+    return Networks(map(analyze, zoo.names()))
+
+
+def op_reference(*names: str) -> Ops:
+    """Return the ops that names or parts of names mean, all without any; one is shown as its page, several as a list.
+
+    Raises CnnstatError where a name means none.
+    """
+    from cnnstat import ops
+    from cnnstat.report.op_reference import Ops
+
+    return Ops(dict.fromkeys(op for name in names for op in ops.search(name)) if names else ops.names())
 
 
 @takes_options_of(model_reference)

@@ -13,6 +13,9 @@ from cnnstat.errors import CnnstatError
 SUBJECTS = {
     "Analysis": "cnnstat.report.subjects.analysis",
     "Comparison": "cnnstat.report.subjects.comparison",
+    "Explanation": "cnnstat.report.subjects.explanation",
+    "Networks": "cnnstat.report.subjects.zoo",
+    "Ops": "cnnstat.report.subjects.ops",
     "Profile": "cnnstat.report.subjects.profile",
     "Verification": "cnnstat.report.subjects.verification",
 }

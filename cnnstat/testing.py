@@ -56,6 +56,7 @@ def assert_budget(
     Raises CnnstatError if the model, a limit or the baseline is wrong. The other arguments are those of
     `cnnstat.analyze`.
     """
+    __tracebackhide__ = True  # pytest shows the line that calls it, and not this function
     for unknown in [key for key in limits if key not in COMPUTED]:
         raise TypeError(
             f"assert_budget() got an unexpected keyword argument {unknown!r}{did_you_mean(unknown, COMPUTED)}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat.analysis.counts import Parameters, Work, count_parameters, count_work, moved_bytes
 from cnnstat.analysis.memory import Memory, check_optimizer, memory
@@ -60,6 +60,24 @@ class Totals:
     layers: int
     memory: Memory
     receptive_field: ReceptiveField | None
+
+
+class Subtotal(NamedTuple):
+    """The sums over some layers of a network; sizes in bytes."""
+
+    layers: int
+    params: int
+    trainable_params: int
+    buffers: int
+    macs: int
+    flops: int
+    moved_bytes: int
+    output_bytes: int
+
+    @classmethod
+    def of(cls, layers: Sequence[Layer]) -> Subtotal:
+        """Return the sums over layers."""
+        return cls(len(layers), *(sum(getattr(each, name) for each in layers) for name in cls._fields[1:]))
 
 
 @dataclass(frozen=True, repr=False)
@@ -153,6 +171,21 @@ class Analysis(Displayed):
             memory=self.memory,
             receptive_field=self.fields.total,
         )
+
+    def by_module(self, depth: int = 1) -> dict[str, Subtotal]:
+        """Return the sums by module: by the first `depth` components of the layers' names, in execution order."""
+        return self._grouped(lambda layer: ".".join(layer.name.split(".", depth)[:depth]))
+
+    def by_op(self) -> dict[str, Subtotal]:
+        """Return the sums by kind of op (`Conv2d`, `ReLU`), the kind with most MACs first."""
+        sums = self._grouped(lambda layer: layer.op.kind)
+        return dict(sorted(sums.items(), key=lambda item: (-item[1].macs, -item[1].params)))
+
+    def _grouped(self, key: Callable[[Layer], str]) -> dict[str, Subtotal]:
+        groups: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            groups.setdefault(key(layer), []).append(layer)
+        return {name: Subtotal.of(layers) for name, layers in groups.items()}
 
     @cached_property
     def uncounted(self) -> tuple[str, ...]:

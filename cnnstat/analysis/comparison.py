@@ -53,6 +53,17 @@ class Comparison(Displayed):
         )
 
 
+class Networks(Displayed, tuple[Analysis, ...]):
+    """Analyses of several networks, listed with their titles and totals."""
+
+    __slots__ = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the networks."""
+        return tuple(analysis.graph.name for analysis in self)
+
+
 def compare_analyses(analyses: Sequence[Analysis], profiles: Sequence[Any] = ()) -> Comparison:
     """Return several analyses side by side, with the profiles of all or none; raises CnnstatError if there is none."""
     if not analyses:

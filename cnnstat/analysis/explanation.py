@@ -13,6 +13,7 @@ from cnnstat.analysis.counts import flops_beside_products
 from cnnstat.analysis.layer_lookup import find_layer
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.analysis.receptive_field.gridding import covered_fraction
+from cnnstat.display import Displayed
 from cnnstat.errors import printable
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import Edge, Node
@@ -21,8 +22,12 @@ from cnnstat.ir.window import IDENTITY, AxisRule, Window
 from cnnstat.numbers import number_text
 
 
-class Explanation:
-    """Everything there is to say about one layer; `name` is what `find_layer` understands."""
+class Explanation(Displayed):
+    """Everything there is to say about one layer; `name` is what `find_layer` understands.
+
+    formulas: the op's own arithmetic. weights, buffers: the shapes of its tensors by name. steps: how its receptive
+    field comes about, axis by axis. layer: its figures. Raises CnnstatError if there is no such layer.
+    """
 
     def __init__(self, analysis: Analysis, name: str) -> None:
         self.analysis = analysis

@@ -34,7 +34,8 @@ def explain(
     output: OutputOption = None,
 ) -> None:
     """Write out the arithmetic of one layer with its numbers put in."""
+    from cnnstat.analysis.explanation import Explanation
     from cnnstat.report.subjects.explanation import document
 
     analysis = model.analyze(source, strict_receptive_field=strict_receptive_field)
-    write(document(analysis, layer), output_format(format, output), output)
+    write(document(Explanation(analysis, layer)), output_format(format, output), output)

@@ -178,6 +178,10 @@ class Op:
                 written.append(f"{f.name}={_shown(value)}")
         return f"{self.kind}({', '.join(written)})" if written else self.kind
 
+    def arguments(self) -> dict[str, Any]:
+        """Return every argument with its value, as JSON-ready values; text for what JSON does not have."""
+        return {name: _plain(getattr(self, name)) for name, _, _ in _arguments(type(self))}
+
     # Facets ----------------------------------------------------------------------------------------------------------
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -319,6 +323,15 @@ class Op:
         The first is the one that `ops` and error messages show.
         """
         raise AssertionError(f"{cls.__name__} gives no examples")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON has it: tuples as lists, numbers that are none and other objects as text."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def _shown(value: Any) -> str:

@@ -159,6 +159,7 @@ def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Lay
         **{f.layer: sum(map(f.of_layer, layers)) for f in LAYER_FIGURES if f.in_layers},
         "receptive_field": None if field is None else _field_values(field),
         "receptive_field_extent": last.field_extent.value,
+        **({"arguments": first.op.arguments()} if len(layers) == 1 else {}),
     }
 
 

@@ -8,12 +8,19 @@ from dataclasses import MISSING, Field, fields
 from functools import cached_property
 from typing import Any
 
+from cnnstat.display import Displayed
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import TERMS, Example, Op, Shapes
 from cnnstat.ops import lookup
 
 CONVENTIONS = {"MACs": "macs", "other FLOPs": "other_flops", "weights": "weights", "kept for backward": "saved"}
 """Facets whose docstrings say how something is counted."""
+
+
+class Ops(Displayed, tuple[str, ...]):
+    """Names of ops, shown as the page of one, or as a list."""
+
+    __slots__ = ()
 
 
 class Argument:

@@ -15,6 +15,7 @@ from networks import network, op, written, zoo
 import cnnstat
 from cnnstat import report
 from cnnstat.analysis.comparison import compare_analyses
+from cnnstat.analysis.explanation import Explanation
 from cnnstat.analysis.published import published_rows
 from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict
 from cnnstat.profile.difference import compare_profiles
@@ -87,7 +88,7 @@ DOCUMENTS = {
     "comparison with times": lambda: comparison.document(
         compare_analyses([hostile_network(), zoo("lenet5")], [hostile_profile(), gpu_profile()])
     ),
-    "explanation": lambda: explanation.document(hostile_network(), HOSTILE),
+    "explanation": lambda: explanation.document(Explanation(hostile_network(), HOSTILE)),
     "ops": ops.document,
     "ops, one": lambda: ops.document("GELU"),
     "profile": lambda: profile.document(cpu_profile()),

@@ -20,7 +20,7 @@ from cnnstat.report.subjects.explanation import document
 
 
 def explained(analysis, name, format="table", **console):
-    return written(report.write, document(analysis, name), format, **console)
+    return written(report.write, document(Explanation(analysis, name)), format, **console)
 
 
 def value_of(numbers):

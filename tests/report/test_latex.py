@@ -10,6 +10,7 @@ from networks import branches, network, op, printed, written, zoo
 
 from cnnstat import report
 from cnnstat.analysis.comparison import compare_analyses
+from cnnstat.analysis.explanation import Explanation
 from cnnstat.report.formats.latex import escaped
 from cnnstat.report.subjects import explanation, profile
 from cnnstat.report.subjects import zoo as zoo_list
@@ -64,7 +65,7 @@ def test_it_compiles(tmp_path):
         printed(network((1, 3, 8, 8), (HOSTILE, op("Conv2d", 4, 3), "input"), name=HOSTILE), format="latex"),
         written(report.write, document(both), "latex"),
         written(report.write, zoo_list.document([zoo("lenet5"), zoo("c3d")]), "latex"),
-        written(report.write, explanation.document(zoo("alexnet"), "conv1"), "latex"),
+        written(report.write, explanation.document(Explanation(zoo("alexnet"), "conv1")), "latex"),
         written(report.write, profile.document(gpu_profile(model=HOSTILE)), "latex"),
     ]
     (tmp_path / "paper.tex").write_text(FRAME % "\n".join(tables), encoding="utf-8")

@@ -10,6 +10,7 @@ from networks import written
 
 from cnnstat import ops, report
 from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.analysis.explanation import Explanation
 from cnnstat.analysis.published import ROUNDED, published_ratios
 from cnnstat.report.subjects.explanation import document as explanation
 from cnnstat.report.subjects.ops import document as ops_document
@@ -35,7 +36,7 @@ def test_pooling_is_shown_with_the_numbers_of_the_lecture(op: str, result: tuple
 
 
 def lines(name: str, layer: str) -> str:
-    return " ".join(written(report.write, explanation(analysis(name), layer), "table", width=100).split())
+    return " ".join(written(report.write, explanation(Explanation(analysis(name), layer)), "table", width=100).split())
 
 
 @pytest.mark.parametrize(

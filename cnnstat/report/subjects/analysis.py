@@ -366,12 +366,13 @@ def _since(field: ReceptiveField) -> str:
 
 def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None) -> dict[str, Any]:
     """Return totals and layers under the contract: integers raw, sizes in bytes; columns are always all."""
-    coverage: dict[str, Any] = {"ops": len(analysis.graph.nodes), "uncounted": list(analysis.uncounted)}
+    uncounted, notes = list(analysis.uncounted), list(analysis.notes)
     blocks = analysis.graph.blocks
     return {
         "schema": SCHEMA,
         "model": model_values(analysis),
-        "totals": total_values(analysis.totals),
-        "coverage": {**coverage, "notes": list(analysis.notes)} if analysis.notes else coverage,
+        "totals": {**total_values(analysis.totals), "flop_parts": dict(analysis.totals.flop_parts)},
+        "coverage": {"ops": len(analysis.graph.nodes), "uncounted": uncounted, "notes": notes},
+        "warnings": list(analysis.warnings),
         "layers": [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows],
     }

@@ -43,9 +43,8 @@ RECORDS = tuple(Column(key, key, itemgetter(place)) for place, key in enumerate(
 """The columns for programs: one row a formula."""
 
 
-def document(analysis: Analysis, name: str) -> Document:
-    """Return the explanation of a layer; raises CnnstatError if there is no such layer."""
-    about = Explanation(analysis, name)
+def document(about: Explanation) -> Document:
+    """Return the arithmetic of a layer written out."""
     sections = tuple(_sections(about))
     return Document(
         title=f"{printable(about.layer.name)}: {printable(str(about.node.op))}",

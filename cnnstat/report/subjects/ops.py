@@ -12,7 +12,7 @@ from cnnstat.ops import names, search
 from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
 from cnnstat.report.network import shapes_text
-from cnnstat.report.op_reference import Argument, Reference
+from cnnstat.report.op_reference import Argument, Ops, Reference
 from cnnstat.report.plot import CurvesPlot, Plots
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import BLANK, WIDEST, Line, cut_end, plain, width_of, wrapped
@@ -37,16 +37,17 @@ ARGUMENTS = (
 """The columns of an op's arguments."""
 
 
-def document(*texts: str) -> Document:
+def document(*texts: str | Ops) -> Document:
     """Return the page of an op, the list of those that have a text in their names, or the list of all.
 
     Several texts give the plots of these activations in one, or the list of the ops. Raises OpError if there is none.
     """
-    names = tuple(dict.fromkeys(name for text in texts for name in search(text)))
+    words = [word for text in texts for word in ([text] if isinstance(text, str) else text)]
+    names = tuple(dict.fromkeys(name for word in words for name in search(word)))
     if len(names) == 1:
         return _page(Reference(names[0]))
-    ops = tuple(about for about in references() if about.name in names or not texts)
-    return _overview(ops, has_curves=len(texts) > 1 and all(about.has_curve() for about in ops))
+    ops = tuple(about for about in references() if about.name in names or not words)
+    return _overview(ops, has_curves=len(words) > 1 and all(about.has_curve() for about in ops))
 
 
 def _overview(ops: Sequence[Reference], *, has_curves: bool = False) -> Document:

@@ -1,0 +1,81 @@
+"""Every command has a Python form, whose result is shown as the command shows it; sums by module and by op."""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+import cnnstat
+from cnnstat import testing
+
+
+def test_explain_is_shown_as_the_command_shows_it() -> None:
+    about = cnnstat.explain("alexnet", "conv1")
+    assert str(about).startswith("conv1: Conv2d(64, 11, stride=4, padding=2)") and "dot product" in str(about)
+    assert about.layer.params == 23_296
+    assert about.to_dict()["layer"]["name"] == "conv1" and "<b>conv1" in about._repr_html_()
+    analysis = cnnstat.analyze("alexnet", batch=2)
+    assert cnnstat.explain(analysis, "conv1").layer.output_shape[0] == 2
+    assert cnnstat.explain("alexnet", "conv1", batch=2).layer == cnnstat.explain(analysis, "conv1").layer
+    with pytest.raises(cnnstat.CnnstatError, match="conv1"):
+        cnnstat.explain("alexnet", "conv11")
+
+
+def test_networks_are_the_zoo() -> None:
+    zoo = cnnstat.networks()
+    assert "vgg16" in zoo.names and len(zoo) == len(zoo.names)
+    assert zoo[zoo.names.index("vgg16")].totals.params == 138_357_544
+    assert "AlexNet in one tower" in str(zoo)
+    assert [network["name"] for network in zoo.to_dict()["networks"]] == list(zoo.names)
+
+
+def test_ops_are_found_and_shown() -> None:
+    assert repr(cnnstat.op_reference("Conv2d")).startswith("Conv2d(out_channels, kernel_size")
+    pools = cnnstat.op_reference("pool")
+    assert "MaxPool2d" in pools and "Conv2d" not in pools and "GlobalAvgPool" in str(pools)
+    assert len(cnnstat.op_reference()) > 90
+    assert json.loads(cnnstat.op_reference("relu").to_json())["name"] == "ReLU"
+    with pytest.raises(cnnstat.CnnstatError, match="did you mean Conv2d"):
+        cnnstat.op_reference("Con2d")
+
+
+@pytest.mark.parametrize("network", ["resnet18", "vgg16", "unet"])
+@pytest.mark.parametrize("depth", [1, 2, 9])
+def test_sums_by_module_and_by_op_are_the_totals(network: str, depth: int) -> None:
+    analysis = cnnstat.analyze(network)
+    for sums in (analysis.by_module(depth), analysis.by_op()):
+        for figure in ("params", "trainable_params", "macs", "flops", "layers"):
+            assert sum(getattr(each, figure) for each in sums.values()) == getattr(analysis.totals, figure)
+
+
+def test_sums_have_the_names_of_modules_and_ops() -> None:
+    analysis = cnnstat.analyze("resnet50")
+    assert list(analysis.by_module())[:5] == ["conv1", "bn1", "relu", "maxpool", "layer1"]
+    assert analysis.by_module()["layer1"].params == 215_808
+    assert list(analysis.by_op())[:2] == ["Conv2d", "Linear"]
+
+
+def test_json_has_warnings_notes_parts_and_arguments() -> None:
+    values = cnnstat.analyze("alexnet").to_dict()
+    assert values["warnings"] == [] and values["coverage"]["notes"] == []
+    assert sum(values["totals"]["flop_parts"].values()) == values["totals"]["flops"]
+    assert values["layers"][0]["arguments"]["kernel_size"] == 11
+    assert values["layers"][0]["arguments"]["stride"] == 4
+
+
+@pytest.mark.parametrize("name", ["resnet50", "lenet5_1998", "faster_rcnn", "yolov3", "m5"])
+def test_arguments_of_every_op_are_json(name: str) -> None:
+    for layer in json.loads(cnnstat.analyze(name).to_json())["layers"]:
+        assert isinstance(layer["arguments"], dict)
+
+
+def test_a_broken_budget_shows_the_line_that_asks_for_it() -> None:
+    assert "__tracebackhide__ = True" in inspect.getsource(testing.assert_budget)
+    with pytest.raises(AssertionError, match="params") as error:
+        testing.assert_budget("lenet5", params="1 k")
+    assert error.traceback[-1].frame.code.name == "assert_budget"
+    assert [entry.name for entry in error.traceback.filter(error)] == [
+        "test_a_broken_budget_shows_the_line_that_asks_for_it"
+    ]
