@@ -117,9 +117,7 @@ def analyze(
 
 
 @takes_options_of(analyze)
-def explain(
-    source: Source | Analysis, layer: str, input: Any = None, **options: Unpack[AnalysisOptions]
-) -> Explanation:
+def explain(source: Source | Analysis, layer: str, **options: Unpack[AnalysisOptions]) -> Explanation:
     """Return the arithmetic of one layer: `explain("vgg16", "conv1_2").formulas`; shown, it is written out.
 
     layer: its name, the end or the beginning of it, `"Conv2d#3"` for the third of a kind, or the number of a row.
@@ -127,7 +125,7 @@ def explain(
     """
     from cnnstat.analysis.explanation import Explanation
 
-    return Explanation(source if isinstance(source, Analysis) else analyze(source, input, **options), layer)
+    return Explanation(source if isinstance(source, Analysis) else analyze(source, **options), layer)
 
 
 def networks() -> Networks:

@@ -144,11 +144,12 @@ def test_csv_columns_sort_and_top(run: Run) -> None:
 
 def test_json_is_the_contract(run: Run) -> None:
     document = json.loads(run("analyze", "vgg16", "-f", "json").out)
-    assert list(document) == ["schema", "model", "totals", "coverage", "layers"]
+    assert list(document) == ["schema", "model", "totals", "coverage", "warnings", "layers"]
     assert document["schema"] == "cnnstat/1"
     assert set(document["model"]) == {"name", "source", "inputs", "dtype"}
     assert set(document["totals"]) == {
         "params", "trainable_params", "buffers", "macs", "flops", "moved_bytes", "layers", "memory", "receptive_field",
+        "flop_parts",
     }  # fmt: skip
     assert set(document["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
@@ -167,7 +168,11 @@ def test_json_is_the_contract(run: Run) -> None:
         "output_bytes": 64 * 224 * 224 * 4,
         "receptive_field": {"size": [3, 3], "stride": [1, 1], "start": [-1, -1], "exact": True},
         "receptive_field_extent": "local",
-    }
+        "arguments": {
+            "out_channels": 64, "kernel_size": 3, "stride": 1, "padding": 1, "dilation": 1, "groups": 1, "bias": True,
+            "padding_mode": "zeros",
+        },
+    }  # fmt: skip
     assert document["layers"][-1]["receptive_field"] is None
 
 

@@ -138,6 +138,7 @@ def total_values(totals: Totals) -> dict[str, Any]:
             place = place.setdefault(folder, {})
         place[key] = figure.of(totals)
     field = totals.receptive_field
+    values["flop_parts"] = dict(totals.flop_parts)
     return {**values, "receptive_field": None if field is None else _geometry(field)}
 
 

@@ -371,7 +371,7 @@ def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None)
     return {
         "schema": SCHEMA,
         "model": model_values(analysis),
-        "totals": {**total_values(analysis.totals), "flop_parts": dict(analysis.totals.flop_parts)},
+        "totals": total_values(analysis.totals),
         "coverage": {"ops": len(analysis.graph.nodes), "uncounted": uncounted, "notes": notes},
         "warnings": list(analysis.warnings),
         "layers": [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows],
