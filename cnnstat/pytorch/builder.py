@@ -21,6 +21,7 @@ from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.operators import UNCOUNTED
+from cnnstat.pytorch.packed_weights import is_packed, packed_layer
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
 from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
 from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
@@ -58,7 +59,7 @@ class Builder(TensorOrigins):
     def _handler(self, call: Call) -> Handler | None:
         if call.name == "setitem":
             return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
-        return handler_of(call.name)
+        return packed_layer if is_packed(call) else handler_of(call.name)
 
     def _is_made(self, read: Any) -> bool:
         origin = self.origins.known(read) if isinstance(read, torch.Tensor) else None

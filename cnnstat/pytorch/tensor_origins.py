@@ -169,14 +169,15 @@ class TensorOrigins:
 
     def store(
         self, name: str, tensor: torch.Tensor, substitute: torch.Tensor, is_parameter: bool, is_persistent: bool = True
-    ) -> None:
-        """Make a parameter or buffer known, together with its substitute in the trace."""
+    ) -> StoredTensor:
+        """Make a parameter or buffer known, together with its substitute in the trace, and return it."""
         key = len(self.ownership.tensors)
         stored = StoredTensor(name, tensor, is_parameter, is_persistent, dtype=dtype_of(substitute))
         self.ownership.tensors.append(stored)
         self.log.store(stored, tensor, substitute)
         for each in (tensor, substitute):
             self.origins.note(Origin(each, None, frozenset((key,))))
+        return stored
 
     def resolve(self, tensor: torch.Tensor, where: ModuleCall) -> Origin | None:
         """Return where a tensor comes from; None for a constant.

@@ -23,7 +23,8 @@ def dtype_of(tensor: torch.Tensor) -> str:
     """Return the name of a tensor's dtype; one that cnnstat does not know is named by the size of its elements."""
     dtype = tensor.dtype
     if dtype not in _DTYPE_NAMES:
-        name = str(dtype).removeprefix("torch.")
+        # A quantized number is an integer: qint8 and quint8.
+        name = str(dtype).removeprefix("torch.").removeprefix("q")
         sized = {1: "uint8", 2: "int16", 4: "int32", 8: "int64", 16: "complex128"}
         _DTYPE_NAMES[dtype] = name if name in DTYPE_BYTES else sized[dtype.itemsize]
     return _DTYPE_NAMES[dtype]

@@ -26,6 +26,7 @@ from cnnstat.pytorch.fake import Faker, unlogged
 from cnnstat.pytorch.model_isolation import preserved, substituted
 from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
 from cnnstat.pytorch.operators import without_loops_over_boxes
+from cnnstat.pytorch.packed_weights import packed_tensors
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
 from cnnstat.pytorch.tensor_origins import Origin
 from cnnstat.pytorch.tensors import results_in
@@ -85,7 +86,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         has_mode = _set_mode(modules, options.mode == "train")
         inputs = ExampleTensors(example, model, dtype, faker)
         builder = Builder(len(inputs.tensors), str(dtype).removeprefix("torch."))
-        _store(builder, modules, pairs)
+        _store(builder, modules, pairs, options.dtype)
         for number, tensor in enumerate(inputs.tensors):
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = ModuleStack(modules)
@@ -145,7 +146,12 @@ def _is_in_mode(module: nn.Module, training: bool) -> bool:
     )
 
 
-def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+def _store(
+    builder: Builder,
+    modules: Modules,
+    pairs: Iterable[tuple[torch.Tensor, torch.Tensor]],
+    dtype: torch.dtype | None,
+) -> None:
     """Make all parameters and buffers known to the builder; pairs: real tensors and their substitutes."""
     real = {id(substitute): tensor for tensor, substitute in pairs}
     seen: set[int] = set()
@@ -153,7 +159,14 @@ def _store(builder: Builder, modules: Modules, pairs: Iterable[tuple[torch.Tenso
     for name, substitute, is_parameter in tensors_of(modules):
         if id(substitute) not in seen:
             seen.add(id(substitute))
-            builder.store(name, real.get(id(substitute), substitute), substitute, is_parameter, name not in passing)
+            stored = builder.store(
+                name, real.get(id(substitute), substitute), substitute, is_parameter, name not in passing
+            )
+            # Small buffers keep their values, and so their dtype, where another dtype is asked for.
+            if dtype is not None and substitute.is_floating_point():
+                stored.dtype = str(dtype).removeprefix("torch.")
+    for name, tensor in packed_tensors(modules):
+        builder.store(name, tensor, tensor, is_parameter=True)
 
 
 def _output_edges(builder: Builder, result: Any, stack: ModuleStack) -> Iterator[Edge]:

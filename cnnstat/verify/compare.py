@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from cnnstat.errors import CnnstatError
-from cnnstat.ir.graph import Graph
+from cnnstat.ir.graph import Graph, dtype_bytes
 from cnnstat.ir.op import Shape
+from cnnstat.pytorch.module_stack import modules_of
+from cnnstat.pytorch.packed_weights import packed_tensors
 from cnnstat.verify import flop_counter, fvcore_count
 from cnnstat.verify.findings import (
     NO_REFERENCE,
@@ -175,12 +177,17 @@ def _totals(
     """Yield the figures of the whole network."""
     totals = model.analysis.totals
     module = model.module(real=model.why_not_real == "")
+    parameters = [*module.parameters(), *(tensor for _, tensor in packed_tensors(modules_of(module)))]
     for figure, ours, tensors in (
-        ("parameters", totals.params, list(module.parameters())),
+        ("parameters", totals.params, parameters),
         ("trainable parameters", totals.trainable_params, [p for p in module.parameters() if p.requires_grad]),
         ("buffers", totals.buffers, list(module.buffers())),
+        ("bytes of parameters", totals.memory.params_bytes, parameters),
+        ("bytes of buffers", totals.memory.buffers_bytes, list(module.buffers())),
     ):
-        theirs = sum(tensor.numel() for tensor in tensors)
+        theirs = sum(
+            tensor.numel() * (_element_size(tensor, model.dtype) if "bytes" in figure else 1) for tensor in tensors
+        )
         verdict = Verdict.AGREES if ours == theirs else Verdict.UNEXPLAINED
         reasons = () if ours == theirs else (f"the module's {figure} are others",)
         yield TotalFinding(
@@ -193,6 +200,11 @@ def _totals(
             yield fused
     if any(layer.fvcore.value is not None for layer in layers):
         yield _sum("fvcore", totals.macs, [layer.fvcore for layer in layers], outside)
+
+
+def _element_size(tensor: Tensor, dtype: str | None) -> int:
+    """Return the bytes of a number; floating-point ones are converted where another dtype is asked for."""
+    return dtype_bytes(dtype) if dtype is not None and tensor.is_floating_point() else int(tensor.element_size())
 
 
 def _sum(reference: str, ours: int, counts: Sequence[ReferenceCount], outside: int) -> TotalFinding:

@@ -119,7 +119,7 @@ def test_json():
     found = json.loads(explained(zoo("alexnet"), "conv1", "json"))
     assert found["layer"] == zoo("alexnet").to_dict()["layers"][0]
     weight, bias = found["tensors"]
-    assert weight == {"name": "weight", "shape": [64, 3, 11, 11], "numel": 23232, "buffer": False}
+    assert weight == {"name": "weight", "shape": [64, 3, 11, 11], "numel": 23232, "buffer": False, "dtype": "float32"}
     assert bias["numel"] == 64
     assert found["flop_parts"] == {"2 × MACs": 140_553_600, "bias": 193_600}
     assert found["receptive_field_steps"][0]["axes"] == ["height", "width"]

@@ -143,7 +143,24 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
         _alias(network, graph.aliases)
     owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
     network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
-    return network.to(kind)
+    network.to(kind)
+    if dtype is None:
+        homes |= {name: home for layer in layers.values() for name, home in getattr(layer, "_homes", {}).items()}
+        for node, inputs in zip(graph.nodes, values.inputs):
+            if node.dtypes and node.shares is None:
+                _give_dtypes(node, inputs, graph.dtype, network.get_submodule(paths[node.home or node.name]), homes)
+    return network
+
+
+def _give_dtypes(node: Node, inputs: Shapes, model: str, layer: nn.Module, homes: Mapping[str, Home]) -> None:
+    """Give a layer's tensors their own dtypes, after the network has got the model's."""
+    for name in (*node.op.weights(inputs), *node.op.buffers(inputs)):
+        module_path, _, own = name.rpartition(".")
+        home = homes.get(name) or Home(layer.get_submodule(module_path), own)
+        tensor, dtype = home.tensor, getattr(torch, node.dtype_of(name, model))
+        if not dtype.is_floating_point and not dtype.is_complex:
+            tensor.requires_grad_(False)
+        tensor.data = tensor.data.to(dtype)
 
 
 def _alias(network: Network, aliases: Mapping[str, str]) -> None:
