@@ -159,9 +159,8 @@ def _store(
     for name, substitute, is_parameter in tensors_of(modules):
         if id(substitute) not in seen:
             seen.add(id(substitute))
-            stored = builder.store(
-                name, real.get(id(substitute), substitute), substitute, is_parameter, name not in passing
-            )
+            tensor = real.get(id(substitute), substitute)
+            stored = builder.store(name, tensor, substitute, is_parameter, name not in passing)
             # Small buffers keep their values, and so their dtype, where another dtype is asked for.
             if dtype is not None and substitute.is_floating_point():
                 stored.dtype = str(dtype).removeprefix("torch.")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import cnnstat
+from cnnstat.testing import assert_budget
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -179,4 +180,4 @@ def test_packed_weights_of_quantized_layers_are_parameters():
     fields = [[each.receptive_field for each in a.layers if each.receptive_field] for a in (packed, full)]
     assert fields[0][-1].size == fields[1][-1].size
     with pytest.raises(AssertionError):
-        cnnstat.assert_budget(model, inputs=(1, 3, 64, 64), max_params="1k")
+        assert_budget(model, inputs=(1, 3, 64, 64), params="1k")
