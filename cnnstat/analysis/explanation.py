@@ -127,30 +127,30 @@ class AxisSteps(NamedTuple):
 
 def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
     """Return the steps of each axis of node `index`, equal axes together; empty if it has no receptive field."""
-    value = analysis.graph.arity + index
-    field, followed = analysis.fields.of(value), analysis.fields.followed(value)
-    if field is None:
+    value, fields = analysis.graph.arity + index, analysis.fields
+    field, coordinates = fields.of(value), fields.coordinates(value)
+    if field is None or coordinates is None:
         return ()
-    if followed is None:
-        return _renamed(field)
-    names = AXIS_NAMES.get(len(followed), tuple(f"axis {i + 1}" for i in range(len(followed))))
+    names = AXIS_NAMES.get(len(coordinates), tuple(f"axis {i + 1}" for i in range(len(coordinates))))
+    is_spread = bool(fields.traces[value][0].coordinates)
     steps: dict[tuple[AxisField, tuple[Formula, ...]], list[str]] = {}
-    for axis, (place, _) in enumerate(followed):
+    for axis, (name, coordinate) in enumerate(zip(names, coordinates.values())):
         after = _along(field, axis)
-        sources = _sources(analysis, index, place, axis)
-        formulas = (*_formulas(sources, after), *_stack(analysis, index, place, after))
-        steps.setdefault((after, formulas), []).append(names[axis])
+        if coordinate is None:
+            formulas = (Formula("size", "the whole axis", "", after.size, WHOLE_AXIS),)
+        elif is_spread:
+            formulas = (Formula("size", "of each position", "", after.size, SPREAD_AXIS),)
+        else:
+            (digit,) = coordinate.digits
+            formulas = _formulas(_sources(analysis, index, digit.place, axis), after)
+        steps.setdefault((after, formulas), []).append(name)
     return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
 
 
-def _renamed(field: ReceptiveField) -> tuple[AxisSteps, ...]:
-    """Return the steps of a layer whose positions are spread over axes by views."""
-    names = AXIS_NAMES.get(len(field.size), tuple(f"axis {i + 1}" for i in range(len(field.size))))
-    note = "views have given its positions other names, which changes no field"
-    return tuple(
-        AxisSteps((name,), _along(field, axis), (Formula("size", "of each position", "", field.size[axis], note),))
-        for axis, name in enumerate(names)
-    )
+WHOLE_AXIS = "every output depends on all of it"
+
+SPREAD_AXIS = "views have given its positions other names, which changes no field"
+"""What is said of an axis whose positions views have spread over several axes of the tensor."""
 
 
 def _along(field: ReceptiveField, axis: int) -> AxisField:

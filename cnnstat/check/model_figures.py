@@ -110,12 +110,12 @@ def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
 
 
 def _totals(analysis: Analysis) -> dict[str, int | None]:
-    """Return the totals by metric; that of a receptive field is the size along its smaller axis."""
+    """Return the totals by metric; that of a receptive field is the smallest size along an axis that is local."""
     totals = analysis.totals
     values: dict[str, int | None] = {key: METRICS[key].of(totals) for key in COMPUTED if METRICS[key].total}
     field = totals.receptive_field
-    # a receptive field that is only bounded keeps no limit
-    values["receptive_field"] = min(field.size) if field is not None and field.exact else None
+    # A field that is only bounded keeps no limit; along an axis that is read as a whole, none could be larger.
+    values["receptive_field"] = min(field.local_sizes) if field is not None and field.exact else None
     return {key: values[key] for key in COMPUTED}
 
 

@@ -49,6 +49,11 @@ class ReceptiveField:
     global_context: bool = False
     misaligned_at: str | None = None
 
+    @property
+    def local_sizes(self) -> tuple[int, ...]:
+        """The sizes along the axes that are not read as a whole; there is at least one."""
+        return tuple(size for axis, size in enumerate(self.size) if not self.whole or not self.whole[axis])
+
 
 class Track(NamedTuple):
     """One axis of a tensor: the input axis whose positions it follows, and its field there."""

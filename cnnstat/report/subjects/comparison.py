@@ -13,7 +13,7 @@ from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
 from cnnstat.numbers import ratio_text
 from cnnstat.report.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network import axes_text, model_values, shape_text, total_values
+from cnnstat.report.network import model_values, shape_text, size_text, total_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable
 
@@ -155,7 +155,7 @@ def _inputs(analysis: Analysis) -> str:
 
 def _field(analysis: Analysis) -> str:
     field = analysis.totals.receptive_field
-    return "–" if field is None else axes_text(field.size)
+    return "–" if field is None else size_text(field)
 
 
 def _records(comparison: Comparison, columns: Sequence[Column]) -> Table:
