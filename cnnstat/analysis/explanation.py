@@ -136,6 +136,7 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
     steps: dict[tuple[AxisField, tuple[Formula, ...]], list[str]] = {}
     for axis, (name, coordinate) in enumerate(zip(names, coordinates.values())):
         after = _along(field, axis)
+        formulas: tuple[Formula, ...]
         if coordinate is None:
             formulas = (Formula("size", "the whole axis", "", after.size, WHOLE_AXIS),)
         elif is_spread:
