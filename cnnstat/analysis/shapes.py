@@ -123,6 +123,7 @@ def _op_outputs(op: Op, shapes: Shapes) -> Shapes:
         outputs = op.output(shapes)
         if outputs:
             op.weights(shapes)
+            # Every rule is tried now: sizes of 0 would raise a ZeroDivisionError in whichever pass asks first.
             for facet in (op.window, op.macs, op.other_flops, op.saved, op.formulas):
                 facet(shapes, outputs)
             return outputs

@@ -120,6 +120,7 @@ class Repository:
         text = self.run(
             "diff", "--name-status", "-z", "--find-renames", "--diff-filter=R", "--no-ext-diff", commit, "--"
         )
+        # With -z a rename is three fields: status with likeness, old path, new path.
         fields = text.split("\0")
         return {new: old for _, old, new in zip(*[iter(fields[: len(fields) // 3 * 3])] * 3)}
 
@@ -173,6 +174,7 @@ def _git(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[
     """Run git in a folder; the repository that a hook of another one points to is ignored."""
     # inside a hook GIT_DIR and the like point to the repository that runs it
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in _SETTINGS}
+    # No questions, no downloads of large files, no locks in another's way; English, since messages are searched.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false", "-C", str(folder), *arguments]
     try:

@@ -92,6 +92,7 @@ def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerS
     if grown:
         return tuple(grown[:MAX_LAYERS]), True
     shares = [LayerShare(name=row.name, value=value) for row, value in zip(figures.layers, figures.column(column))]
+    # A peak is one moment: only the layer at which it occurs can lower it.
     if limit.metric.key == "peak_inference_bytes":
         return tuple(share for share in shares if share.value and share.name == figures.peak_at), False
     return tuple(sorted((s for s in shares if s.value), key=lambda share: -share.value)[:MAX_LAYERS]), False

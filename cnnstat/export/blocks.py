@@ -48,10 +48,12 @@ class Blocks:
         by_height: dict[int, list[Entry]] = {}
         for group in groups_within(entries):
             by_height.setdefault(_height(group), []).append(group)
+        # From the inside out: outer groups are alike only once the groups within them are calls.
         for height in sorted(by_height):
             alike: dict[Hashable, list[Entry]] = {}
             for group in by_height[height]:
                 alike.setdefault(structure(group, is_outermost=True), []).append(group)
+            # The most frequent structure gets the plain name; variants of it are named after what they add.
             for groups in sorted(alike.values(), key=len, reverse=True):
                 self._unite(groups)
             for items in (entries, *self.bodies.values()):
@@ -140,6 +142,7 @@ def _leaves(entries: list[Entry]) -> Iterator[Entry]:
 
 def _pays(count: int, size: int) -> bool:
     """Whether a block is shorter than its groups, each of so many calls."""
+    # All groups in full against one body, a call for each group, and the line with the block's name.
     return count > 1 and size > 1 and count * size > size + count + 1
 
 

@@ -58,6 +58,7 @@ def _scopes(graph: Graph) -> set[str]:
     for node in graph.nodes:
         own = list(prefixes(node.name))
         for prefix in own:
+            # It was left and is entered again: its layers do not stand together, so that one list cannot hold them.
             if prefix in scopes and prefix not in before:
                 refused.add(prefix)
             scopes.add(prefix)
@@ -151,6 +152,7 @@ def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[
         elif unit.node is not None and graph.nodes[unit.node].op.kind in JOINS and _is_plain(graph, unit.node):
             branches = _branches(graph.nodes[unit.node].inputs, done, tensors)
             done[branches.first :] = [_join(unit, branches, done) if branches.lists else unit]
+            # What ends inside a branch is the last tensor of that branch, no longer of this list.
             del tensors[branches.first + 1 :]
         else:
             done.append(unit)
@@ -190,6 +192,7 @@ def _branches(reads: tuple[Edge, ...], done: list[Unit], tensors: list[Edge | No
     if any(place is None for place in places) or max(p for p in places if p is not None) < len(done):
         return nothing
     ends = [place for place in places if place is not None]
+    # First as if no branch were empty, then as if the shortest one were: a shortcut without layers.
     for first in dict.fromkeys((_common_start(ends, done, tensors), min(ends))):
         lists = None if first is None else _bounds(first, ends, done, tensors)
         if first is not None and lists:

@@ -67,6 +67,7 @@ class Names:
         return f"{name}[{edge.output}]" if edge.output or with_number else name, full
 
     def _resolved(self, name: str, scope: str) -> str:
+        # As the reader of specs looks a name up: in the innermost scope first, then outwards.
         path = scope
         while path and f"{path}{name}" not in self._tensors:
             path = path[: path.rfind(".", 0, -1) + 1]
@@ -109,6 +110,7 @@ def _sound(name: str) -> str:
     """Return a name of letters, digits, _ and -, with dots between."""
     parts = [_ODD.sub("_", part)[:LONGEST_PART] or "_" for part in name.split(".")]
     sound = ".".join(parts)
+    # Ten characters are left for the number that makes a name unique.
     return sound if len(sound) <= LONGEST_NAME - 10 else parts[-1]
 
 
@@ -142,8 +144,10 @@ def lay_out(graph: Graph, values: Values) -> Layout:
     """Return the entries of a graph whose names are sound."""
     broken: set[str] = set()
     while True:
+        # Each turn takes one more scope apart, so that this ends.
         units = outline(graph, broken)
         try:
+            # Written twice: only the first time shows which layers are referred to, and so need a label.
             first = _Writer(graph, values, frozenset())
             first.layout(units)
             return _Writer(graph, values, frozenset(first.referenced)).layout(units)

@@ -185,6 +185,7 @@ def parameters_of(groups: list[list[Slot]], reserved: Collection[str]) -> Parame
         if not _is_constant(values):
             parameter, factor = _parameter_for(values, slots[place], distinct)
             which[place] = parameter, factor
+            # The default of an argument is one of the parameter only where the argument is the parameter itself.
             if factor == 1:
                 parameter.defaults.append(slots[place].default)
     _name(distinct, reserved)
@@ -200,6 +201,7 @@ def sharing(groups: list[Entry], most: int, reserved: Collection[str]) -> Iterat
         return
     equal: dict[str, list[Entry]] = {}
     for group, own in zip(groups, slots):
+        # As text: values may be lists, which are not hashable, and 1 must differ from True.
         equal.setdefault(repr([slot.value for slot in own]), []).append(group)
     for same in equal.values():
         yield same, parameters_of([slots_of(same[0])] * len(same), ())
@@ -207,6 +209,7 @@ def sharing(groups: list[Entry], most: int, reserved: Collection[str]) -> Iterat
 
 def body_of(group: Entry, parameters: Parameters) -> list[Entry]:
     """Return what is inside a group, with the parameters in place of their values."""
+    # `changed` visits the slots in the order of `slots_of`, from which the parameters were found.
     filled = iter(parameters.filled)
 
     def fill(slot: Slot) -> Any:
@@ -229,6 +232,7 @@ def call_groups(name: str, groups: list[Entry], parameters: Parameters, *, is_te
 
 
 def _is_constant(values: tuple[Any, ...]) -> bool:
+    # With the type, as 1 == True in Python but not in a spec.
     return all(type(value) is type(values[0]) and value == values[0] for value in values)
 
 
@@ -239,6 +243,7 @@ def _parameter_for(values: tuple[Any, ...], slot: Slot, distinct: list[Parameter
             continue
         factor = _factor(parameter.values, values, slot)
         if factor is not None:
+            # The place with the best name names the parameter, wherever it stands.
             if factor == 1 and _rank(slot) < _rank(parameter.slot):
                 parameter.slot = slot
             return parameter, factor
@@ -269,6 +274,7 @@ def _factor(base: tuple[Any, ...], values: tuple[Any, ...], slot: Slot) -> int |
     if values == base and all(type(a) is type(b) for a, b in zip(base, values)):
         return 1
     is_whole = all(type(value) is int and value > 0 for value in (*base, *values))
+    # Channels are multiples of one another by design; of other numbers an equal ratio is an accident.
     if not is_whole or _nature(slot) != "channels":
         return None
     factor, divisor = values[0] // base[0], base[0] // values[0]

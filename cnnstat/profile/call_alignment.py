@@ -94,8 +94,10 @@ def _owners(trace: Sequence[CallRecord]) -> list[int]:
     sources: list[list[int]] = []
     for number, call in enumerate(trace):
         sources.append([makers[id(operand)] for operand in call.operands if id(operand) in makers])
+        # Ids are safe as keys: the records keep all these tensors alive.
         makers.update((id(result), number) for result in call.results)
         waiting = list(sources[number]) if call.node is not None else []
+        # Taken by the first row only: work on a weight that several rows read is done once.
         while waiting:
             source = waiting.pop()
             if owners[source] == UNATTRIBUTED:
@@ -117,6 +119,7 @@ def _aligned(events: Sequence[Event], trace: Sequence[CallRecord]) -> dict[int, 
 
 def _match(ran: list[Any], traced: list[Any], first: int, start: int, partner: dict[int, int]) -> None:
     """Pair equal keys of two stretches in order; `first` and `start` are where the stretches begin."""
+    # Common ends are matched first: the matcher's time grows with the square of what is left.
     front = 0
     while front < min(len(ran), len(traced)) and ran[front] == traced[front]:
         partner[first + front] = start + front
@@ -127,6 +130,7 @@ def _match(ran: list[Any], traced: list[Any], first: int, start: int, partner: d
         end += 1
     inner_ran, inner_traced = ran[front : len(ran) - end], traced[front : len(traced) - end]
     if inner_ran and inner_traced:
+        # autojunk would drop frequent calls, and in a network nearly all are frequent.
         for block in SequenceMatcher(None, inner_ran, inner_traced, autojunk=False).get_matching_blocks():
             for step in range(block.size):
                 partner[first + front + block.a + step] = start + front + block.b + step

@@ -97,6 +97,7 @@ def interleaved_samples(
         return lambda: times[name].append(variants[name]())
 
     done, complete = interleave([adding(name) for name in variants], is_enough, progress, title, samples)
+    # Ctrl-C can stop a round half-way: the runs before it then have one value more than those behind.
     return {name: values[:done] for name, values in times.items()}, complete
 
 
@@ -143,6 +144,7 @@ def warm_up(runs: Sequence[Callable[[], float]], progress: Progress) -> None:
         for run in runs[1:]:
             run()
         progress.step()
+        # Three runs, since two slow ones can agree by chance while a clock rate still rises.
         is_settled = len(latest) == 3 and max(latest) <= 1.1 * min(latest)
         if is_settled or (count and perf_counter() - begin > WARM_UP_SECONDS):
             return
@@ -157,6 +159,7 @@ def time_passes(models: Sequence[RunnableModel], most: int, seconds: float) -> t
 
     def timing(model: RunnableModel, nanoseconds: list[int]) -> Callable[[], None]:
         _block(model, WARM_UP_PASSES)
+        # A pass that the clock reads as 0 ns is too short to scale by; it counts as one block.
         repeats = max(1, round(BLOCK_SECONDS / (_block(model, 1) / 1e9 or BLOCK_SECONDS)))
         return lambda: nanoseconds.append(_block(model, repeats) // repeats)
 
@@ -173,6 +176,7 @@ def _block(model: RunnableModel, repeats: int) -> int:
         begin = perf_counter_ns()
         for _ in range(repeats):
             model.run()
+        # On a GPU `run` only launches; a pass is over once the device has done its work.
         model.synchronize()
         return perf_counter_ns() - begin
 
@@ -181,6 +185,7 @@ def _block(model: RunnableModel, repeats: int) -> int:
 def without_garbage_collection() -> Iterator[None]:
     """Keep Python's garbage collector from running in between."""
     was_on = gc.isenabled()
+    # Earlier garbage goes now: what is collected in the middle of a run would count as that layer's time.
     gc.collect()
     gc.disable()
     try:

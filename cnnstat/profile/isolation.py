@@ -174,6 +174,7 @@ class GraphIsolation:
     def prepare(self, call: LayerCall, copies: int) -> Callable[[], Visit]:
         """Return what replays both graphs of a call; raises CaptureError."""
         gpu, sweep = self._gpu, self._sweep
+        # Once before the capture: libraries choose algorithms and allocate workspaces, which no capture allows.
         call.run()
 
         def often() -> None:
@@ -192,6 +193,7 @@ class GraphIsolation:
 
         warm = on_the_gpu(gpu, gpu.capture(often), _LEAST_SECONDS)
         cold = on_the_gpu(gpu, gpu.capture(rotate), _LEAST_SECONDS)
+        # A sweep alone can by noise take longer than a sweep and a tiny layer together: no time is below 0.
         sweep_seconds = self._sweep_seconds
         return lambda: Visit(
             warm=warm() / _GRAPH_RUNS, cold=max(0.0, cold() - (sweep_seconds() if is_swept else 0.0)) / copies
@@ -206,9 +208,10 @@ def copied_call(call: LayerCall) -> LayerCall:
     """Return a call on copies of its tensors, weights included where they are a module's."""
     function = call.function
     module = _module_of(call)
+    # The function may be a method of the module: only the copied module's own method uses the copied weights.
     if module is not None:
-        twin = copy.deepcopy(module)
-        function = twin if function is module else getattr(twin, function.__name__)
+        duplicate = copy.deepcopy(module)
+        function = duplicate if function is module else getattr(duplicate, function.__name__)
     return LayerCall(call.row, function, *copied((call.arguments, call.keywords), set()))
 
 

@@ -280,6 +280,7 @@ def _marks(model: nn.Module, instrumentation: Instrumentation, x: Tensor, clock:
             laps += [lap.end - lap.begin for lap in watch.laps]
     alone, following, whole = (median_without_outliers(times) / LENGTH for times in (plain, followed, marked))
     inside = max(0.0, median_without_outliers(laps) - alone) if laps else 0.0
+    # Differences of medians can come out negative by noise; no cost is ever added to a layer's time.
     following = max(0.0, following - alone)
     return inside, following, max(0.0, whole - alone - following - inside)
 
@@ -301,6 +302,7 @@ def _hooks(x: Tensor, clock: Clock) -> tuple[float, float]:
         laps += [(lap.end - lap.begin) for lap in watch.backward_laps]
     alone = median_without_outliers(plain) / LENGTH
     whole = max(0.0, median_without_outliers(hooked) / LENGTH - alone)
+    # What hooks add beside a step's time must not become negative either.
     inside = min(whole, max(0.0, median_without_outliers(laps) - alone))
     return inside, whole - inside
 

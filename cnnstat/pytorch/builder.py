@@ -32,6 +32,7 @@ class Builder(TensorOrigins):
 
     def record(self, call: Call) -> None:
         """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
+        # A match from the op cache or of FlexAttention comes with the call: no handler need look at it.
         if call.match is not None and any(map(self._is_made, call.match.reads)) and self._emit(call, call.match):
             return
         operands = list(operands_in((*call.arguments, *call.keywords.values())))
@@ -50,6 +51,7 @@ class Builder(TensorOrigins):
         self.log.note(call)
         keys = frozenset().union(*(origin.keys for origin in origins))
         works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
+        # Views of weights take no memory; only new storages count as computed.
         known = {storage_key(tensor) for tensor in operands}
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
@@ -199,6 +201,7 @@ class Builder(TensorOrigins):
 
     def _emit_measured(self, call: Call, tensors: list[torch.Tensor]) -> None:
         """Add a node for a call that no op covers: its shapes as traced, its work as dispatched."""
+        # An op in place or a view is understood as one of its *first* input, so that operand is put first.
         alias = aliased(call, tensors)
         if alias is not None:
             tensors = [alias, *(tensor for tensor in tensors if tensor is not alias)]

@@ -45,6 +45,7 @@ class NestedState:
             return self._substitute(value)
         if isinstance(value, tuple):
             return self._tuple(value, depth)
+        # Visited once, as containers may be shared or contain themselves; kept alive, so that no id is used again.
         if id(value) not in self._seen and depth < MAX_DEPTH and len(self._seen) < self._limit:
             self._seen[id(value)] = value
             if isinstance(value, _KINDS):
@@ -67,6 +68,7 @@ class NestedState:
             if not _is_same(table, content):
                 _fill(table, content)
         for cache, size in self._caches:
+            # Entries of the trace cannot be told from older ones, and may hold fake tensors: all of them go.
             if cache.cache_info().currsize != size:
                 cache.cache_clear()
 

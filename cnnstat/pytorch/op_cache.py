@@ -30,6 +30,7 @@ _FIXED = {"F.batch_norm": (5, "training", False), "F.max_pool2d": (6, "return_in
 
 def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     """Return the result of a call and what it is; None where the call has to run."""
+    # Autocast changes dtypes behind the arguments, and `out` brings memory of its own: PyTorch has to run these.
     if torch._C._is_any_autocast_enabled() or "out" in call.keywords or not _has_fixed_arguments(call):
         return None
     operands = list(operands_in((*call.arguments, *call.keywords.values())))
@@ -67,6 +68,7 @@ def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | No
         if not _fits(match, shapes):
             return None
         (result,) = match.op.output(shapes)
+    # Arguments that a handler cannot read are left to PyTorch, which has the proper message for them.
     except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
         return None
     if key is not None:
@@ -87,6 +89,7 @@ def _are_plain(tensors: list[torch.Tensor], faker: Faker) -> bool:
     if not dtype.is_floating_point:
         return False
     for tensor in tensors:
+        # Other strides would decide those of the result, and which later views are possible.
         if not faker.is_fake(tensor) or tensor.dtype is not dtype or not tensor.is_contiguous():
             return False
     return True
@@ -148,9 +151,11 @@ def key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
 
     operands: the call's tensors, in order and all of one dtype.
     """
+    # With one tensor in two places, an operand's number would not say which argument it was.
     if call.name in _OF_MODULES or len({id(tensor) for tensor in operands}) < len(operands):
         return None
     try:
+        # With its type, since 1, 1.0 and True are equal but not the same argument.
         parts = [(type(value), value) if type(value) in _PLAIN else _part(value) for value in call.arguments]
         if call.keywords:
             parts += [(name, _part(value)) for name, value in call.keywords.items()]
@@ -187,6 +192,7 @@ def recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None
 
 def remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape) -> None:
     """Keep what a call is, unless it reads tensors that are not among its operands."""
+    # Numbers instead of tensors: an entry of the cache must keep no model alive.
     numbers: dict[int, int] = {id(tensor): number for number, tensor in enumerate(operands)}
     tensors = [value for value in (*match.reads, *match.weights.values()) if isinstance(value, torch.Tensor)]
     if match.also or any(id(tensor) not in numbers for tensor in tensors):

@@ -82,6 +82,7 @@ class ParameterOwnership:
         macs = flops = 0
         for number in numbers:
             macs, flops = macs + self.works[number][0], flops + self.works[number][1]
+            # Counted by the first node only: a weight that two layers read was computed once.
             self.works[number] = (0, 0)
         return macs, flops
 
@@ -96,6 +97,7 @@ class ParameterOwnership:
             return NOTHING
         is_same = not side and self._are(direct, weights, buffers)
         owners = {self.tensors[key].owner for key in direct.values()}
+        # One other node owns all of them, with the same shapes: this call uses that layer's weights again.
         if is_same and len(owners) == 1 and None not in owners:
             (owner,) = owners
             if owner is not None and self.weights.get(owner) == weights:
@@ -134,6 +136,7 @@ class ParameterOwnership:
             keys=frozenset(free),
             tensors=tuple(parameters),
             stored=tuple(buffers),
+            # Names are kept only where some are trained; a node without any is `trainable=False` as a whole.
             frozen=frozenset(() if is_frozen else frozen),
             trainable=not is_frozen,
             is_plain=not free,

@@ -166,6 +166,7 @@ def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, .
         return name != "flatten"
     if result.shape != first.shape or result.dtype != first.dtype or result.layout is not torch.strided:
         return False
+    # Same memory from the same place in the same order: `contiguous()` or `to()` had nothing to do.
     is_there = result.untyped_storage()._cdata == first.untyped_storage()._cdata
     return bool(is_there and result.storage_offset() == first.storage_offset() and result.stride() == first.stride())
 
@@ -286,6 +287,7 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
             return func(*args, **keywords)
         operands = [*operands_in(args), *operands_in(keywords.values())]
         is_fake = [faker.is_fake(tensor) for tensor in operands]
+        # `item()`, `bool()` and `int()` come to this operation.
         if func is torch.ops.aten._local_scalar_dense.default:
             origin = self._recorder.builder.origins.known(operands[0])
             if is_fake[0] or (origin is not None and origin.edge is not None):
@@ -318,4 +320,5 @@ def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict
         return value
 
     result = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
+    # An operation in place returns the operand it changed: the caller must get its own tensor, not the fake one of it.
     return fakes.get(id(result), result) if isinstance(result, torch.Tensor) else result

@@ -175,6 +175,7 @@ class TensorOrigins:
         stored = StoredTensor(name, tensor, is_parameter, is_persistent, dtype=dtype_of(substitute))
         self.ownership.tensors.append(stored)
         self.log.store(stored, tensor, substitute)
+        # A module hands out the substitute, but a closure or a list may still hold the tensor itself.
         for each in (tensor, substitute):
             self.origins.note(Origin(each, None, frozenset((key,))))
         return stored
@@ -222,6 +223,7 @@ class TensorOrigins:
         if writer.edge is None or is_all:
             origin = replace(writer, tensor=tensor, edge=writer.edge or before.edge)
         else:
+            # A part was overwritten: a node of its own reads what remains and what was written.
             edges = (writer.edge,) if before.edge is None else (before.edge, writer.edge)
             op = Recorded(
                 function="write",

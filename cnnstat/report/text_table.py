@@ -247,6 +247,7 @@ def _fitted(natural: Sequence[int], floors: Sequence[int | None], width: int) ->
         able = [i for i, floor in enumerate(floors) if floor is not None and widths[i] > floor]
         if not able:
             break
+        # One step off the widest each time, so that the columns end up about equally wide.
         widths[max(able, key=lambda i: widths[i])] -= 1
     return widths
 

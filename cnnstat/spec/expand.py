@@ -115,6 +115,7 @@ class Expander:
         if source is None or source is SEVERAL_INPUTS:
             fail(call.meta.location, f"{CHANNELS} is not known here; say with from: what this layer reads")
         problems: list[Problem] = []
+        # Only as far as they are asked for: most specs never mention in_channels.
         for node in self.nodes[len(self.shapes) - self.arity :]:
             self.shapes.append(node_shapes(node, self.shapes, problems)[1])
         if problems:
@@ -166,6 +167,7 @@ class Expander:
             bound = f"more than {_MAX_LETTERS:,} letters together by here"
             raise Abandoned(f"the names of all layers have {bound}; use shorter ones", meta.location)
         shares = None if meta.share is None else self._shared(meta.share, scope)
+        # Known from here on even if the layer is at fault, so that references to it raise no second error.
         self.values[name] = None
         is_frozen = self._is_frozen(meta, scope)
         known = tuple(source for source in sources if source is not None)
@@ -191,6 +193,7 @@ class Expander:
         if tensor.value < self.arity:
             fail(template.location, "an input has no weights to share; name a layer")
         index = tensor.value - self.arity
+        # Chains of sharing end at the layer that has the weights.
         owner = self.nodes[index].shares
         return index if owner is None else owner
 

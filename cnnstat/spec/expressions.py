@@ -45,6 +45,7 @@ def _multiply(left: Any, right: Any) -> Any:
 
 
 def _divide(left: Any, right: Any) -> Any:
+    # Whole where it can be, as sizes and channels have to be.
     if isinstance(left, int) and isinstance(right, int) and left % right == 0:
         return left // right
     return left / right
@@ -56,6 +57,7 @@ def _power(left: Any, right: Any) -> Any:
     if abs(right) > 64 or (abs(left) > 1 and abs(right) * math.log2(abs(left)) > 63):
         raise OverflowError
     result = left**right
+    # Python returns a complex root of a negative number instead of raising an error.
     if isinstance(result, complex):
         raise ArithmeticError
     return result
@@ -87,6 +89,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "len": len,
     "max": max,
     "min": min,
+    # A single argument: with a second one Python would round to decimal places, and return a float.
     "round": lambda value: round(value),
     "sum": sum,
 }
@@ -261,6 +264,7 @@ class Variables(Mapping[str, Any]):
                 refuse(node.slice, "a slice takes whole numbers")
             return self._result(values[lower:upper:step], node)
         index = self.evaluate(node.slice)
+        # Python would accept true as 1.
         if isinstance(index, bool) or not isinstance(index, int) or not -len(values) <= index < len(values):
             extent = f"{_text(node.value)} has {len(values)} elements, [0] to [{len(values) - 1}]"
             refuse(node.slice, f"{extent}, but not [{str(index)[:40]}]")

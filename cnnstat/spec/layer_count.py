@@ -103,6 +103,7 @@ class LayerCount:
         if name in self.active:
             raise Abandoned(f"the block {name} calls itself; write the repetition with repeat:", call.meta.location)
         body = scope.body(block, call)
+        # By its arguments: a block that doubles itself through others would be counted 2ⁿ times otherwise.
         key = scope.key(name, [body[parameter] for parameter, _ in block.parameters])
         if key in self.known:
             return self.known[key]

@@ -69,6 +69,7 @@ class Coordinate(NamedTuple):
             if digit.place != place or field is None:
                 continue
             weight = next(other.weight for other in rest.digits if other[:3] == digit[:3])
+            # Heavier digits count in steps that contained the lost one; without it their weights shrink by its extent.
             digits = tuple(
                 other._replace(weight=other.weight // digit.extent) if other.weight > weight else other
                 for other in rest.digits
@@ -93,6 +94,7 @@ class Coordinate(NamedTuple):
         if not is_alone or len(window.taps) * first.weight > MAX_PERIOD or self.field is None:
             return self.unfollowed()
         weight = first.weight
+        # Digits below the axis move along unchanged: a tap of the axis is one tap for each value they have.
         taps = [
             range(t.start * weight + low, t.start * weight + low + len(t) * t.step * weight, t.step * weight)
             for t in window.taps
@@ -118,10 +120,12 @@ class Coordinate(NamedTuple):
         for place, unit, extent, weight in self.digits:
             low = unit * old[place]
             high, covered = low * extent, 1
+            # From the last axis, where the stride is 1, so that the lightest part of a digit is found first.
             for target in range(len(after) - 1, -1, -1):
                 start, end = max(low, new[target]), min(high, new[target] * after[target])
                 if start >= end:
                     continue
+                # A new axis cuts the digit in between: its parts are no digits any more.
                 if start % low or start % new[target] or end % start or start != low * covered:
                     return self.unfollowed(self._overlapping(old, new, after))
                 digits.append(Digit(target, start // new[target], end // start, weight * covered))
@@ -188,6 +192,7 @@ def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> l
             lost |= coordinate.places
         return [coordinates[0].unfollowed(lost)]
     result: list[Coordinate] = []
+    # The finest first: coarser ones can be lifted to its digits, but not the reverse.
     for coordinate in sorted(coordinates, key=lambda c: -len(c.digits)):
         for number, finer in enumerate(result):
             same = coordinate.lifted(finer, algebra)

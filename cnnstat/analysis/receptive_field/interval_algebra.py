@@ -54,11 +54,13 @@ class Algebra:
         """Do the same for a window other than the identity."""
         if not field.components:
             return field
+        # Nearly every window: one component, one residue and a whole stride, for which two additions are exact.
         taps, (component, *others) = rule.taps[0], field.components
         advance, (lo, *residues), (hi, *_) = component
         if others or residues or len(rule.taps) > 1 or not taps or lo is None or hi is None or type(advance) is not int:
             return self._read_periodic(field, rule)
         first, last = advance * taps[0], advance * taps[-1]
+        # On a mirrored axis the last tap reads the first input.
         if advance < 0:
             first, last = last, first
         advance *= rule.advance
@@ -166,6 +168,7 @@ def _component(advance: Number, intervals: list[Interval | None]) -> Component:
     shortened = True
     while len(lo) > 1 and shortened:
         shortened = False
+        # A shorter period of any kind is also one by a prime factor of the period and of its advance.
         for parts in _prime_factors(math.gcd(len(lo), int(advance))):
             if _repeats(lo, int(advance), parts) and _repeats(hi, int(advance), parts):
                 lo, hi, advance = lo[: len(lo) // parts], hi[: len(hi) // parts], int(advance) // parts
@@ -231,6 +234,7 @@ def _same_centre(first: Component, second: Component) -> bool:
     """
     period = math.lcm(len(first.lo), len(second.lo))
     if not (first.is_exact and second.is_exact) or period > MAX_PERIOD:
+        # Unknown counts as equal: only a shift that is certain is reported.
         return True
     pairs = ((first.at(r), second.at(r)) for r in range(period))
     return sum(sum(a) - sum(b) for a, b in pairs if a is not None and b is not None) == 0
@@ -240,6 +244,7 @@ def _collapsed(components: list[Component], extent: int) -> Component:
     """Return two lines, with the first component's stride, around all components over the outputs 0 … extent − 1."""
     lines = [bounded(component) for component in components]
     stride = lines[0].stride
+    # The distance of two straight lines is largest at one of the ends, so that two positions are enough.
     ends = [((pair.stride - stride) * index, pair) for pair in lines for index in (0, extent - 1)]
     lo = min(moved + pair.lo[0] for moved, pair in ends if pair.lo[0] is not None)
     hi = max(moved + pair.hi[0] for moved, pair in ends if pair.hi[0] is not None)

@@ -124,6 +124,7 @@ def hull(intervals: Iterable[Interval | None]) -> Interval | None:
 
 def _inside(components: Iterable[Component], residue: int, period: int, extent: int, length: int) -> int:
     """Count the outputs `residue + t·period` below `extent` whose field lies within 0 … length − 1."""
+    # Outputs of one residue lie on a line, so that those inside form one stretch, which each component narrows.
     first, last = 0, (extent - 1 - residue) // period
     for component in components:
         turn, place = divmod(residue, len(component.lo))

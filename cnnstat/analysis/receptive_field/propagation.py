@@ -88,6 +88,7 @@ class _Walk:
             context |= source.context
             tracked |= source.tracked
             is_plain = is_plain and not source.coordinates
+        # Nothing local comes in (vectors, weights of a gate): the op's windows need not be asked for.
         if not tracked and is_plain:
             return Trace((None,) * len(outputs[index]), 0, incoming)
         reads = node.op.window(inputs, outputs, index)
@@ -106,6 +107,8 @@ class _Walk:
                 tracked |= 1 << place
                 local |= 1 << track.axis
         if whole or incoming:
+            # What this op reads whole is local no more. Where a branch that has seen all only joins in (a gate), the map
+            # stays local unless `strict`.
             local = 0 if self._strict else local & ~whole
             tracks = [track if track is not None and local >> track.axis & 1 else None for track in tracks]
             tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)

@@ -71,6 +71,8 @@ def repeats_for(measure: Callable[[int], float], least: float = LEAST_SECONDS) -
     """Return how often something must run until `measure`, given that number, tells at least so many seconds."""
     repeats = 1
     while (seconds := measure(repeats)) < least and repeats < _MOST_REPEATS:
+        # A fifth more than needed, so that a slightly faster run does not fall short; at most 100-fold, since the first
+        # measurement is mostly launching.
         wanted = math.ceil(repeats * least * 1.2 / seconds) if seconds > 0 else _MOST_REPEATS
         repeats = min(_MOST_REPEATS, max(2 * repeats, min(wanted, 100 * repeats)))
     return repeats
@@ -128,6 +130,7 @@ class Graph:
 def capture_passes(gpu: Gpu, run: Run) -> Graph:
     """Return the graph of a pass, or of several short ones; raises CaptureError."""
     replay = gpu.capture(run)
+    # The first replay also uploads the graph, which later ones need not.
     replay()
     gpu.synchronize()
     seconds = on_the_gpu(gpu, replay)()
@@ -182,6 +185,7 @@ class EventTimed:
     def copy_sizes(self) -> Iterator[int]:
         """Yield sizes much larger than the L2 cache, as far as there is memory."""
         for caches in (16, 64):
+            # At least 256 MiB; a quarter of the free memory leaves room for the copy.
             yield min(max(caches * self._gpu.l2_bytes, 2**28), self._gpu.free_bytes() // 4)
 
     def other_products(self, dtype: torch.dtype) -> Iterator[tuple[int, Callable[[], object]]]:

@@ -50,6 +50,7 @@ def share(kernels: Sequence[Kernel]) -> Shares:
         if not running:
             idle += end - begin
             continue
+        # The remainder goes to the first kernels, one nanosecond each, so that whole numbers add up to the stretch.
         each, rest = divmod(end - begin, len(running))
         for turn, index in enumerate(running):
             busy[index] += each + (turn < rest)
@@ -115,6 +116,7 @@ def attribute(trace: Trace) -> Attribution:
     recorded = []
     lost = 0
     for launches in launched:
+        # Only a kernel launch must leave a record; copies and allocations may have none.
         missing = sum(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
         pieces = tuple(
             Piece(kernel, launch_owners.owner(launch))
@@ -154,9 +156,11 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
         beside = tuple(piece for piece in pieces if piece.kernel.correlation not in graphs)
         for kernels, until in _passes_in(inside, passes):
             signatures = tuple(kernel.signature for kernel in kernels)
+            # Replays of one graph run the same kernels, so that nearly all of them share one alignment.
             if signatures not in matches:
                 matches[signatures] = match(signatures, reference)
             divided.append(_divide((*beside, *map(Piece, kernels, matches[signatures].owners)), until))
+            # What runs beside the graph happens once a replay, and is part of its first pass.
             beside = ()
     return Attribution(
         passes=tuple(divided),
@@ -164,6 +168,7 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
         rejected=len(recorded) - (len(whole) if divided else 0),
         lost=lost,
         calls=calls,
+        # The alignment with most kernels unmatched: a note must not promise more than holds for every replay.
         match=max(matches.values(), key=lambda recorded: recorded.unmatched, default=None),
     )
 
@@ -204,6 +209,7 @@ def _launches_of(pass_ranges: Sequence[PassRange], launches: Iterable[Launch]) -
     starts = [step.start for step in pass_ranges]
     by_range: list[list[Launch]] = [[] for _ in pass_ranges]
     for launch in launches:
+        # Passes do not overlap: the last one that began before a launch is the only one it can belong to.
         place = bisect_right(starts, launch.start) - 1
         if place >= 0 and launch.start <= pass_ranges[place].end:
             by_range[place].append(launch)
@@ -240,6 +246,7 @@ def _in_order(kernels: Sequence[Kernel]) -> list[Kernel]:
 def _of_usual_length(recorded: Iterable[tuple[Piece, ...] | None]) -> tuple[list[tuple[Piece, ...]], int]:
     whole = [pieces for pieces in recorded if pieces]
     counts = Counter(map(len, whole))
+    # Records get lost but are not invented: of two lengths that are equally common the longer one is complete.
     usual = max(counts, key=lambda length: (counts[length], length), default=0)
     return [pieces for pieces in whole if len(pieces) == usual], sum(max(0, usual - len(pieces)) for pieces in whole)
 

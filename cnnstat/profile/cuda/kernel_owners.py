@@ -84,6 +84,7 @@ def _timelines(trace: Trace) -> dict[int, _Timeline]:
             _Range(layer_range.start, layer_range.end, row=layer_range.row)
         )
     marked = {thread: _Timeline(_cuts(own_ranges, {})) for thread, own_ranges in ranges.items()}
+    # Forward ranges first: a backward op belongs to the row whose forward op made its autograd node.
     makers = _makers(trace, marked)
     for operation in trace.operations:
         if "AccumulateGrad" in operation.name:
@@ -121,6 +122,7 @@ def _cuts(ranges: Iterable[_Range], makers: dict[int, int]) -> list[tuple[int, O
             # A child that two clocks let outlive its parent must not make time run backwards.
             cuts.append((max(end, cuts[-1][0]), open_ranges[-1][1] if open_ranges else None))
 
+    # Of two ranges that start together the one that ends later is the outer one, and is opened first.
     for each in sorted(ranges, key=lambda each: (each.start, -each.end)):
         close(each.start)
         inside = bool(open_ranges) and open_ranges[-1][2]
@@ -195,6 +197,7 @@ def common(first: Sequence[Signature], second: Sequence[Signature]) -> list[tupl
     Myers' greedy search (Algorithmica 1, 1986): time and room grow with the number of differences, not the lengths.
     Two sequences with too many differences have only their common beginning and end matched.
     """
+    # A replay nearly always equals the ordinary pass, so that the search is left with a few kernels, if any.
     head = 0
     while head < min(len(first), len(second)) and first[head] == second[head]:
         head += 1
@@ -215,7 +218,9 @@ def _middle(first: Sequence[Signature], second: Sequence[Signature]) -> list[tup
     furthest = {1: 0}
     history: list[dict[int, int]] = []
     for edits in range(min(len(first) + len(second), _MOST_EDITS) + 1):
+        # Kept round by round: the furthest places give only the length of a path, and the walk back needs its steps.
         history.append(dict(furthest))
+        # Every edit changes the diagonal by one, so that after `edits` of them only every second one is reachable.
         for diagonal in range(-edits, edits + 1, 2):
             here = _step(furthest, diagonal, edits)
             while here < len(first) and here - diagonal < len(second) and first[here] == second[here - diagonal]:

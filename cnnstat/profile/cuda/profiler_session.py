@@ -92,7 +92,9 @@ def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: i
                 gpu.synchronize()
     if graph is None:
         return
+    # Outside every range: the first replay uploads the graph, which belongs to no pass.
     graph.replay()
+    # Of several passes in one graph the last is not used (see attribute_replays), hence − 1.
     for index in range(math.ceil(passes / max(1, graph.passes - 1)) + _SPARE):
         with gpu.range(PASS_RANGE.format(kind="replay", index=index)):
             graph.replay()
