@@ -1,4 +1,4 @@
-"""A pass that has ended hears nothing of later ones, though the steps of parameters' gradients live on."""
+"""A pass that has ended records nothing of later ones, though the steps of parameters' gradients live on."""
 
 from __future__ import annotations
 

@@ -107,8 +107,8 @@ class _Walk:
                 tracked |= 1 << place
                 local |= 1 << track.axis
         if whole or incoming:
-            # What this op reads whole is local no more. Where a branch that has seen all only joins in (a gate), the map
-            # stays local unless `strict`.
+            # What this op reads whole is local no more. Where only a branch joins in that has seen all of it (a gate),
+            # the map stays local unless `strict`.
             local = 0 if self._strict else local & ~whole
             tracks = [track if track is not None and local >> track.axis & 1 else None for track in tracks]
             tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)

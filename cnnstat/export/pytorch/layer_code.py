@@ -89,7 +89,7 @@ _IMPORTS = {
 
 @cache
 def _definitions() -> dict[str, str]:
-    """Return the source of everything that is defined at the top of the file of handmade modules."""
+    """Return the source of everything that is defined at the top of the file of custom modules."""
     path = Path(__file__).parents[2] / "pytorch" / "modules" / "custom_modules.py"
     # What a trace needs has no place in a file that stands alone.
     source = path.read_text(encoding="utf-8").replace("    @one_call\n", "")
