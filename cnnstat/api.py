@@ -91,6 +91,7 @@ def load(source: Source, input: Any = None, **options: Unpack[ModelOptions]) -> 
     variables: values for the spec's `let:` variables.
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `"eval"` or `"train"` mode.
+    seed: what random generators start from where a PyTorch model draws numbers; the caller's are left as they were.
     Raises SourceError, SpecError, RequestError, or ModelError for a PyTorch model that cannot be built or run; all of
     them are CnnstatError.
     """

@@ -42,6 +42,7 @@ def assert_budget(
     variables: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     mode: Mode = "eval",
+    seed: int = 0,
     optimizer: Optimizer = "sgd",
     strict_receptive_field: bool = False,
     baseline: str | os.PathLike[str] | None = None,
@@ -68,9 +69,8 @@ def assert_budget(
     checked = read_limits(reader, ())
     if reader.problems:
         raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
-    model = model_reference(
-        source, input, inputs=inputs, batch=batch, dtype=dtype, variables=variables, arguments=arguments, mode=mode
-    )
+    changes: Any = {"dtype": dtype, "variables": variables, "arguments": arguments, "mode": mode, "seed": seed}
+    model = model_reference(source, input, inputs=inputs, batch=batch, **changes)
     label = name or Path(model.label).as_posix()
     settings = ModelSettings(source=label, name=label, optimizer=optimizer)
     figures = figures_of(analyze_graph(model.load(), optimizer=optimizer, strict=strict_receptive_field), settings)

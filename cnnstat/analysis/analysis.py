@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat.analysis.counts import Parameters, Work, count_parameters, count_work, moved_bytes
+from cnnstat.analysis.figures import FIGURES
 from cnnstat.analysis.memory import Memory, check_optimizer, memory
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed
@@ -195,7 +196,28 @@ class Analysis(Displayed):
     @property
     def notes(self) -> tuple[str, ...]:
         """What the trace of a PyTorch model rests on, if it is not exact for every input."""
-        return tuple(self.graph.about.get("notes_torch", ()))
+        return (*self._path_notes, *self.graph.about.get("notes_torch", ()))
+
+    @cached_property
+    def other_paths(self) -> tuple[Analysis, ...]:
+        """The same model where its forward pass draws other random numbers, if these decide what it calls."""
+        graphs = self.graph.about.get("other_paths", ())
+        return tuple(analyze_graph(graph, optimizer=self.optimizer, strict=self.strict) for graph in graphs)
+
+    @cached_property
+    def _path_notes(self) -> tuple[str, ...]:
+        if not self.other_paths:
+            return ()
+        paths = (self, *self.other_paths)
+        ranges = []
+        for figure in FIGURES:
+            values = [figure.of(path.totals) for path in paths] if figure.total and not figure.is_part else [0]
+            if min(values) != max(values):
+                ranges.append(f"{figure.name} {min(values):,} to {max(values):,}")
+        found = ", ".join(ranges) or "all figures are equal"
+        return (
+            f"the path is random: numbers that the model draws decide what it calls; in {len(paths)} draws: {found}",
+        )
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ MODEL_KEYS = (
     "set",
     "arguments",
     "mode",
+    "seed",
     "optimizer",
     "strict_receptive_field",
     "budgets",
@@ -249,6 +250,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         variables=dict(values["set"]),
         arguments=dict(values["arguments"]),
         mode=reader.choice((*path, "mode"), MODES) if "mode" in table else "eval",
+        seed=reader.integer((*path, "seed"), at_least=0) or 0,
     )
 
 

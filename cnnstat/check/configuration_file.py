@@ -125,13 +125,13 @@ class ConfigurationReader:
         self.fault(path, f"{path[-1]} must be true or false")
         return False
 
-    def integer(self, path: Keys) -> int | None:
-        """Return an integer of at least 1; None if it is absent, or is none, which is a fault."""
+    def integer(self, path: Keys, at_least: int = 1) -> int | None:
+        """Return an integer that is large enough; None if it is absent, or is none, which is a fault."""
         value = self.get(path)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        if isinstance(value, int) and not isinstance(value, bool) and value >= at_least:
             return value
         if value is not None:
-            self.fault(path, f"{path[-1]} must be an integer of at least 1")
+            self.fault(path, f"{path[-1]} must be an integer of at least {at_least}")
         return None
 
     def choice(self, path: Keys, allowed: Sequence[str]) -> str:

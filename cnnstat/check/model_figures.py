@@ -53,6 +53,7 @@ class ModelFigures:
 
     inputs: dtype and shape of each input as text, the batch included. totals: by metric, None where there is no figure.
     uncounted: layers whose work could not be counted. peak_at: the layer at which memory peaks.
+    ranges: least and most of each total that random numbers decide; None for one that some draws have not.
     analysis: everything else that is known of the model; None, as in the JSON form, for a baseline from a file.
     """
 
@@ -63,6 +64,7 @@ class ModelFigures:
     layers: tuple[LayerFigures, ...]
     uncounted: tuple[str, ...] = ()
     peak_at: str | None = None
+    ranges: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
     analysis: Analysis | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -105,6 +107,7 @@ def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
         layers=tuple(LayerFigures(layer.name, layer.op.kind, columns(layer)) for layer in analysis.layers),
         uncounted=analysis.uncounted,
         peak_at=None if peak_at is None else graph.nodes[peak_at].name,
+        ranges=_ranges(analysis) if analysis.other_paths else {},
         analysis=analysis,
     )
 
@@ -117,6 +120,18 @@ def _totals(analysis: Analysis) -> dict[str, int | None]:
     # A field that is only bounded keeps no limit; along an axis that is read as a whole, none could be larger.
     values["receptive_field"] = min(field.local_sizes) if field is not None and field.exact else None
     return {key: values[key] for key in COMPUTED}
+
+
+def _ranges(analysis: Analysis) -> dict[str, tuple[int | None, int | None]]:
+    """Return the least and the most of the totals that are not the same on all random paths."""
+    rows = [_totals(path) for path in (analysis, *analysis.other_paths)]
+    ranges: dict[str, tuple[int | None, int | None]] = {}
+    for key in rows[0]:
+        values = [row[key] for row in rows]
+        numbers = [value for value in values if value is not None]
+        if len(set(values)) > 1:
+            ranges[key] = (min(numbers), max(numbers)) if len(numbers) == len(values) else (None, None)
+    return ranges
 
 
 def to_json(figures: ModelFigures) -> dict[str, Any]:
@@ -211,6 +226,7 @@ def _settings_to_json(settings: ModelSettings) -> dict[str, Any]:
         "variables": dict(request.variables),
         "arguments": dict(request.arguments),
         "mode": request.mode,
+        "seed": request.seed,
         "optimizer": settings.optimizer,
         "strict_receptive_field": settings.strict_receptive_field,
     }
@@ -218,7 +234,7 @@ def _settings_to_json(settings: ModelSettings) -> dict[str, Any]:
 
 def _settings_from_json(message: dict[str, Any]) -> ModelSettings:
     shapes = {name: InputShape(tuple(sizes), dtype) for name, (sizes, dtype) in message["inputs"].items()}
-    changes = {key: message[key] for key in ("batch", "dtype", "variables", "arguments", "mode")}
+    changes = {key: message[key] for key in ("batch", "dtype", "variables", "arguments", "mode", "seed")}
     request = Request(inputs=shapes, **changes)
     analysis = {key: message[key] for key in ("optimizer", "strict_receptive_field")}
     return ModelSettings(source="", name="", request=request, **analysis)

@@ -51,6 +51,8 @@ def verdict(limit: Limit, comparison: Comparison) -> Verdict:
     layers: tuple[LayerShare, ...] = ()
     if value is None:
         status, message = Status.UNVERIFIED, f"{name}: {NO_FIGURE.get(name, 'could not be measured')}"
+    elif threshold is not None and _is_crossed(limit, threshold, figures):
+        status, message = Status.UNVERIFIED, _random_message(limit, figures)
     elif threshold is None or (limit.bound == "max_increase" and _uncounted_before(limit, comparison)):
         status, message = _without_baseline(limit, comparison)
     elif value < threshold if limit.bound == "min" else value > threshold:
@@ -63,6 +65,24 @@ def verdict(limit: Limit, comparison: Comparison) -> Verdict:
     else:
         status, message = Status.PASS, _kept_message(limit, value, old)
     return limit.verdict(status, message, threshold=threshold, value=value, baseline=old, layers=layers)
+
+
+def _is_crossed(limit: Limit, threshold: int, figures: ModelFigures) -> bool:
+    """Whether random numbers decide if a limit holds."""
+    if limit.metric.key not in figures.ranges:
+        return False
+    least, most = figures.ranges[limit.metric.key]
+    if least is None or most is None:
+        return True
+    return least < threshold <= most if limit.bound == "min" else least <= threshold < most
+
+
+def _random_message(limit: Limit, figures: ModelFigures) -> str:
+    """Return the line for a figure that is on both sides of its limit."""
+    name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
+    ends = [end for end in figures.ranges[name] if end is not None]
+    values = " to ".join(figure_text(unit, end, like) for end in ends) or "not always known"
+    return f"{name}: the path is random: over several draws it is {values}, and the limit is {like}"
 
 
 def _uncounted_before(limit: Limit, comparison: Comparison) -> tuple[str, ...]:

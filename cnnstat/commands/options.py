@@ -74,6 +74,10 @@ class ModelOptions:
         model_option("--arg", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"),
     ] = None
     mode: Annotated[Mode, MODE] = "eval"
+    seed: Annotated[
+        int,
+        model_option("--seed", help="What random numbers that a PyTorch model draws start from.", metavar="N", min=0),
+    ] = 0
     traceback: Annotated[
         bool,
         model_option(
@@ -96,6 +100,7 @@ class ModelOptions:
             variables=parse_variables(self.set or ()),
             arguments=parse_arguments(self.arg or ()),
             mode=self.mode or "eval",
+            seed=self.seed,
         )
 
     def analyze(self, source: str, optimizer: Optimizer = "sgd", strict_receptive_field: bool = False) -> Analysis:

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.errors import CnnstatError, GraphError, Location, did_you_mean
@@ -131,6 +132,11 @@ class Graph:
         return f"<Graph {self.name}: {len(self.nodes)} layers, {len(self.inputs)} inputs, {len(self.outputs)} outputs>"
 
 
+_LOCK = Lock()
+_pauses = 0
+_was_enabled = True
+
+
 @contextmanager
 def collector_paused() -> Iterator[None]:
     """Pause the collector within a `with` block, or during each call of a decorated function.
@@ -138,13 +144,19 @@ def collector_paused() -> Iterator[None]:
     Reading and measuring a network makes many small objects and next to no cycles. The collector would walk over all of
     them again and again, which takes longer for each layer the more layers there are.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
+    global _pauses, _was_enabled
+    with _LOCK:
+        if not _pauses:
+            _was_enabled = gc.isenabled()
+            gc.disable()
+        _pauses += 1
     try:
         yield
     finally:
-        if was_enabled:
-            gc.enable()
+        with _LOCK:
+            _pauses -= 1
+            if not _pauses and _was_enabled:
+                gc.enable()
 
 
 DTYPE_BYTES = {

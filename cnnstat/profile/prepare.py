@@ -14,8 +14,8 @@ from cnnstat.ir.op import Family
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.options import Options
 from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
-from cnnstat.pytorch.model_isolation import same_random_numbers
 from cnnstat.pytorch.modules.network import build_network
+from cnnstat.pytorch.process_state import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference
 
 

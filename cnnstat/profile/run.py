@@ -15,7 +15,7 @@ from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Profile
 from cnnstat.profile.roofline import find_roofline, remeasure_roofline
 from cnnstat.profile.runnable_model import RunnableModel, explained_failure
-from cnnstat.pytorch.model_isolation import same_random_numbers
+from cnnstat.pytorch.process_state import same_random_numbers
 from cnnstat.sources.model import ModelReference, NamedReference
 
 

@@ -6,12 +6,10 @@ import inspect
 import math
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FunctionType
 from typing import Any
 
 import torch
@@ -20,8 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name
-from cnnstat.pytorch.model_isolation import same_random_numbers
+from cnnstat.pytorch.process_state import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
+from cnnstat.pytorch.thread_changes import quiet, stdout_to_stderr
 
 MIN_META_ELEMENTS = 4096
 """Tensors from this size on are made without memory."""
@@ -46,13 +45,13 @@ class ModelCode:
     library: str = ""
     fixed: tuple[tuple[str, Any], ...] = ()
 
-    def build(self, arguments: Mapping[str, Any], first_way: int) -> tuple[nn.Module, str]:
+    def build(self, arguments: Mapping[str, Any], first_way: int, seed: int = 0) -> tuple[nn.Module, str]:
         """Return the model, and which of `WAYS` made it; raises SourceError, RequestError or ModelError."""
         if self.factory is None:
             if arguments:
                 raise RequestError(f"{self.source}: is a model already; only a class or function takes --arg")
             return self.model, WAYS[first_way]
-        model, way = construct(self.factory, {**dict(self.fixed), **arguments}, self.name, first_way)
+        model, way = construct(self.factory, {**dict(self.fixed), **arguments}, self.name, first_way, seed)
         if isinstance(model, nn.Module):
             return model, way
         if inspect.isclass(self.factory):
@@ -61,15 +60,16 @@ class ModelCode:
         raise SourceError(f"{self.name} returns {article}; name a function that returns one torch.nn.Module")
 
 
-def construct(factory: Callable[..., Any], arguments: dict[str, Any], name: str, first_way: int = 0) -> tuple[Any, str]:
+def construct(
+    factory: Callable[..., Any], arguments: dict[str, Any], name: str, first_way: int = 0, seed: int = 0
+) -> tuple[Any, str]:
     """Return what a factory makes, and which of `WAYS` made it; raises ModelError with the last way's error."""
     check_arguments(factory, arguments, name)
-    contexts = (_sparing, _uninitialized, nullcontext)
+    contexts = (_sparing, _Uninitialized, nullcontext)
     reason: Exception | None = None
     for way in range(first_way, len(WAYS)):
         try:
-            with same_random_numbers(), warnings.catch_warnings(), contexts[way]():
-                warnings.simplefilter("ignore")
+            with same_random_numbers(seed), quiet(), contexts[way]():
                 return factory(**arguments), WAYS[way]
         except CnnstatError:
             raise
@@ -145,32 +145,40 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
 
 @contextmanager
 def _sparing() -> Iterator[None]:
-    with _uninitialized(), _LargeToMeta():
+    # The mode that is entered last sees a call first, and has to see which code makes it.
+    with _LargeToMeta(), _Uninitialized():
         yield
 
 
-@contextmanager
-def _uninitialized() -> Iterator[None]:
-    """Let the functions of torch.nn.init return their tensor as it is.
+_IN_INIT: dict[Any, Any] = {torch.Tensor.is_meta.__get__: True, torch.Tensor.any: False}  # type: ignore[attr-defined]
+"""What functions of torch.nn.init are told where they ask: a tensor on the meta device is left alone by them, and where
+values are drawn until none is out of range, none is."""
 
-    Their code is replaced, not their names: models import them by name (`from torch.nn.init import trunc_normal_`).
+
+class _Uninitialized(TorchFunctionMode):
+    """Lets the functions of torch.nn.init leave their tensor as it is, in this thread alone.
+
+    Their calls are recognized by the code that makes them: models import these functions by name, so that nothing put
+    in their place would be seen, and other threads need the functions as they are.
     """
-    functions = [f for name, f in vars(nn.init).items() if isinstance(f, FunctionType) and name.endswith("_")]
-    functions = [f for f in functions if not f.__name__.startswith("_") and not f.__code__.co_freevars]
-    originals = [(f, f.__code__, f.__defaults__, f.__kwdefaults__) for f in functions]
-    try:
-        for function in functions:
-            function.__defaults__ = function.__kwdefaults__ = None
-            function.__code__ = _same_tensor.__code__
-        yield
-    finally:
-        for function, code, defaults, keyword_defaults in originals:
-            function.__code__, function.__defaults__ = code, defaults
-            function.__kwdefaults__ = keyword_defaults
 
-
-def _same_tensor(tensor, *arguments, **keywords):  # type: ignore[no-untyped-def]  # its code stands in for others'
-    return tensor
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one call, unless torch.nn.init makes it to fill a tensor, or it is a function of torch.nn.init."""
+        keywords = kwargs or {}
+        if getattr(func, "__globals__", None) is vars(nn.init):
+            return keywords["tensor"] if "tensor" in keywords else args[0]
+        caller = sys._getframe(1)
+        if caller.f_globals is vars(nn.init):
+            if func in _IN_INIT:
+                return _IN_INIT[func]
+            if function_name(func).endswith(("_", "setitem")):
+                return args[0]
+            # It factorizes a matrix of this size, unless the tensor is empty.
+            if caller.f_code.co_name == "orthogonal_" and func is torch.Tensor.numel:
+                return 0
+        return func(*args, **keywords)
 
 
 _FACTORIES = (torch.empty, torch.zeros, torch.ones, torch.rand, torch.randn, torch.full)
@@ -217,13 +225,35 @@ _HOMES = tuple(str(Path(file).parent) for file in (torch.__file__, sys.modules["
 
 
 @contextmanager
-def contained(source: str) -> Iterator[None]:
-    """Let code of a model neither write to standard output, where a report goes, nor end the program."""
+def no_exit(source: str) -> Iterator[None]:
+    """Let code of a model not end the program, as `sys.exit` and exceptions of its own beside Exception would."""
     try:
-        with redirect_stdout(sys.stderr):
-            yield
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
     except SystemExit as left:
         raise ModelError(f"{source[:200]}: its code ends the program (sys.exit, code {left.code})") from left
+    except BaseException as error:
+        raise ModelError(f"{source[:200]}: its code raises {error_line(error)}, which is no Exception") from error
+
+
+@contextmanager
+def readable(source: str) -> Iterator[None]:
+    """Say in one line of a model that it cannot even be looked at: PyTorch walks through nested modules recursively."""
+    try:
+        with no_exit(source):
+            yield
+    except RecursionError as error:
+        limit = sys.getrecursionlimit()
+        message = f"its modules are nested too deeply, or its code calls itself without end (recursion limit {limit})"
+        raise ModelError(f"{source[:200]}: {message}") from error
+
+
+@contextmanager
+def contained(source: str) -> Iterator[None]:
+    """Let code of a model neither write to standard output, where a report goes, nor end the program."""
+    with stdout_to_stderr(), readable(source):
+        yield
 
 
 def error_line(error: BaseException) -> str:

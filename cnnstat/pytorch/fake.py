@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from cnnstat.pytorch.thread_changes import silence_when_quiet
+
 _CPU = torch.device("cpu")
 _META = torch.device("meta")
 
 
-@contextlib.contextmanager
-def unlogged() -> Iterator[None]:
-    """Keep the tracebacks off the terminal that fake mode logs for every model that does not run."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    was_disabled = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = was_disabled
+# Fake mode logs the traceback of every model that does not run.
+silence_when_quiet("torch._subclasses.fake_tensor")
 
 
 class Faker:

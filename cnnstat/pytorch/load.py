@@ -14,9 +14,10 @@ from cnnstat.errors import ModelError, RequestError
 from cnnstat.ir.graph import Graph, check_dtype, collector_paused
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
-from cnnstat.pytorch.construct import WAYS, ModelCode, contained
+from cnnstat.pytorch.construct import WAYS, ModelCode, contained, readable
 from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced, example_from, examples_of
 from cnnstat.pytorch.input_sizes import default_inputs
+from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.recorder import ValueNeededError
 from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
@@ -40,17 +41,17 @@ def _check(request: Request) -> None:
 
 def _loaded(code: ModelCode, request: Request) -> Graph:
     first_way = 1 if request.keeps_values else 0
-    model, way = code.build(request.arguments, first_way)
+    model, way = code.build(request.arguments, first_way, request.seed)
     examples = examples_of(model, request, default_inputs(model, code.library, code.name))
     options: dict[str, Any] = {
-        "name": code.name, "source": code.source, "dtype": request.dtype, "mode": request.mode
+        "name": code.name, "source": code.source, "dtype": request.dtype, "mode": request.mode, "seed": request.seed
     }  # fmt: skip
     try:
         graph = traced_with_first_fit(lambda example: trace(model, example, may_run=False, **options), examples)
     except ModelError as failed:
         # Values are needed: the model has to have memory, and weights that mean something.
         examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
-        model, way = code.build(request.arguments, len(WAYS) - 1)
+        model, way = code.build(request.arguments, len(WAYS) - 1, request.seed)
         graph = traced_with_first_fit(lambda example: trace(model, example, **options), examples)
     if way != WAYS[first_way] and code.factory is not None:
         messages = (*notes(graph), f"the model was built {way}")
@@ -90,7 +91,7 @@ def build_code(code: ModelCode, request: Request, *, initialized: bool) -> tuple
     initialized: whether with the weights it starts with; otherwise without memory for large tensors.
     Raises SourceError, RequestError or ModelError.
     """
-    model, _ = code.build(request.arguments, len(WAYS) - 1 if initialized else 0)
+    model, _ = code.build(request.arguments, len(WAYS) - 1 if initialized else 0, request.seed)
     return model, examples_of(model, request, default_inputs(model, code.library, code.name))
 
 
@@ -104,6 +105,7 @@ def module_examples(
 
 
 @collector_paused()
+@one_at_a_time()
 def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> Graph:
     """Return the graph of a model that is already built; it is left as it was.
 
@@ -113,10 +115,12 @@ def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> 
     """
     _check(request)
     name = type(model).__name__
-    return traced_with_first_fit(
-        lambda example: trace(model, example, name=name, source=name, dtype=request.dtype, mode=request.mode),
-        module_examples(model, input, inputs, request),
-    )
+    options: dict[str, Any] = {
+        "name": name, "source": name, "dtype": request.dtype, "mode": request.mode, "seed": request.seed
+    }  # fmt: skip
+    with readable(name):
+        examples = module_examples(model, input, inputs, request)
+        return traced_with_first_fit(lambda example: trace(model, example, **options), examples)
 
 
 Fill = Callable[[nn.Module], None]
@@ -138,6 +142,7 @@ class Runnable:
     graph: Graph
     calls: tuple[CallRecord, ...]
     mode: str
+    seed: int
     for_real: bool = False
 
     def traced_for_real(self) -> Runnable:
@@ -145,7 +150,9 @@ class Runnable:
         calls: list[CallRecord] = []
         example = Example(self.arguments, self.keywords)
         name, source = self.graph.name, self.graph.source
-        graph = trace_for_real(self.model, example, name=name, source=source, mode=self.mode, calls=calls)
+        graph = trace_for_real(
+            self.model, example, name=name, source=source, mode=self.mode, seed=self.seed, calls=calls
+        )
         inputs = tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, self.graph.inputs))
         return replace(self, graph=replace(graph, inputs=inputs), calls=tuple(calls), for_real=True)
 
@@ -155,8 +162,13 @@ def runnable_code(code: ModelCode, request: Request, fill: Fill) -> Runnable:
 
     Raises SourceError, RequestError or ModelError, as `load_code` does.
     """
+    with readable(code.source):
+        return _runnable_code(code, request, fill)
+
+
+def _runnable_code(code: ModelCode, request: Request, fill: Fill) -> Runnable:
     # Way 1 gives every tensor memory, which `fill` then writes to.
-    model, _ = code.build(request.arguments, 1)
+    model, _ = code.build(request.arguments, 1, request.seed)
     if code.factory is None:
         model = own_copy(model, code.name)
     else:
@@ -166,17 +178,19 @@ def runnable_code(code: ModelCode, request: Request, fill: Fill) -> Runnable:
     return _runnable(model, examples, code.name, code.source, request)
 
 
+@one_at_a_time()
 def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request, fill: Fill) -> Runnable:
     """Return a copy of a model that is already built; `fill` gives it parameters only where it has no memory.
 
     input, inputs: as `load_module` takes them. Raises RequestError or ModelError.
     """
     name = type(getattr(model, "_orig_mod", model)).__name__
-    copied = own_copy(model, name)
-    if any(tensor.device.type == "meta" for tensor in (*copied.parameters(), *copied.buffers())):
-        copied = copied.to_empty(device="cpu")
-        fill(copied)
-    return _runnable(copied, module_examples(copied, input, inputs, request), name, name, request)
+    with readable(name):
+        copied = own_copy(model, name)
+        if any(tensor.device.type == "meta" for tensor in (*copied.parameters(), *copied.buffers())):
+            copied = copied.to_empty(device="cpu")
+            fill(copied)
+        return _runnable(copied, module_examples(copied, input, inputs, request), name, name, request)
 
 
 def own_copy(model: nn.Module, name: str) -> nn.Module:
@@ -216,14 +230,23 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
         _convert(result, dtype)
     calls: list[CallRecord] = []
     fixed = Example(result.arguments, result.keywords)
-    graph = trace(model, fixed, name=name, source=source, dtype=request.dtype, mode=request.mode, calls=calls)
+    options: dict[str, Any] = {"dtype": request.dtype, "mode": request.mode, "seed": request.seed}
+    graph = trace(model, fixed, name=name, source=source, calls=calls, **options)
     graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, result.inputs)))
     for_real = any("run for real" in note for note in notes(graph))
     if not for_real:
         was_given = [isinstance(item, Tensor) for item in _items((example.arguments, dict(example.keywords)))]
         _look_up_anything(graph, [None if values else t for t, values in zip(result.tensors, was_given)])
     return Runnable(
-        model, result.arguments, result.keywords, tuple(result.tensors), graph, tuple(calls), request.mode, for_real
+        model,
+        result.arguments,
+        result.keywords,
+        tuple(result.tensors),
+        graph,
+        tuple(calls),
+        request.mode,
+        request.seed,
+        for_real,
     )
 
 
@@ -233,7 +256,8 @@ def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -
         return examples[0]
 
     def attempt(example: Example) -> Graph:
-        return trace(model, example, name="", source="", dtype=request.dtype, mode=request.mode, may_run=False)
+        options: dict[str, Any] = {"dtype": request.dtype, "mode": request.mode, "seed": request.seed}
+        return trace(model, example, name="", source="", may_run=False, **options)
 
     try:
         graph = traced_with_first_fit(attempt, examples)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import random
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,60 +14,45 @@ from torch import nn
 
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import Modules
-from cnnstat.pytorch.nested_state import NestedState
+from cnnstat.pytorch.nested_state import MAX_COUNT, SIMPLE, NestedState, has_state
+from cnnstat.pytorch.process_state import Generators, generator_kinds, same_random_numbers, same_settings
 
-
-def generators() -> tuple[Any, Any, Any, Any]:
-    """Return the states of PyTorch's, Python's and (where they are in use) NumPy's and CUDA's random generators."""
-    numpy = sys.modules.get("numpy")
-    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]  # in PyTorch
-    return torch.get_rng_state(), random.getstate(), numpy.random.get_state() if numpy is not None else None, devices
-
-
-def restore_generators(states: tuple[Any, Any, Any, Any]) -> None:
-    """Set the random generators to former states."""
-    torch.set_rng_state(states[0])
-    random.setstate(states[1])
-    if states[2] is not None:
-        sys.modules["numpy"].random.set_state(states[2])
-    if states[3] is not None:
-        torch.cuda.set_rng_state_all(states[3])
+_LOCK = threading.RLock()
 
 
 @contextmanager
-def same_random_numbers() -> Iterator[None]:
-    """Leave the random generators as they were."""
-    states = generators()
-    try:
+def one_at_a_time() -> Iterator[None]:
+    """Let one thread at a time look at models, within a `with` block or during each call of a decorated function.
+
+    A pass puts other tensors into a model, and models share submodules, tensors and the state of their classes.
+    Little is lost: a pass on fake tensors is Python code, of which one thread runs at a time anyway.
+    """
+    with _LOCK:
         yield
-    finally:
-        restore_generators(states)
 
 
 _CONTAINERS = frozenset((list, dict, set, OrderedDict))
 
 
 @contextmanager
-def preserved(modules: Modules) -> Iterator[None]:
-    """Leave a model as it was: tensors, attributes, hooks, mode, classes, default dtype, random generators."""
-    snapshots = [_Snapshot(module) for _, module in modules]
-    classes = [(cls, dict(vars(cls))) for cls in own_classes(modules)]
-    scripted = [_ScriptedSnapshot(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
-    own = [(generator, generator.get_state()) for generator in _own_generators(modules)]
-    states, dtype = generators(), torch.get_default_dtype()
-    try:
-        yield
-    finally:
-        for generator, state in own:
-            generator.set_state(state)
-        torch.set_default_dtype(dtype)
-        for script in scripted:
-            script.restore()
-        for module in snapshots:
-            module.restore()
-        for cls, attributes in classes:
-            _restore_class(cls, attributes)
-        restore_generators(states)
+def preserved(modules: Modules, seed: int | None = None) -> Iterator[Generators]:
+    """Leave a model as it was, with its classes, the settings of the process and the random generators.
+
+    seed: what the random generators start from meanwhile, if given; they are yielded.
+    """
+    with _LOCK, same_settings(), same_random_numbers(seed, _own_generators(modules)) as generators:
+        snapshots = [_Snapshot(module) for _, module in modules]
+        classes = [(cls, dict(vars(cls))) for cls in own_classes(modules)]
+        scripted = [_ScriptedSnapshot(module) for _, module in modules if isinstance(module, torch.jit.ScriptModule)]
+        try:
+            yield generators
+        finally:
+            for script in scripted:
+                script.restore()
+            for module in snapshots:
+                module.restore()
+            for cls, attributes in classes:
+                _restore_class(cls, attributes)
 
 
 class _Snapshot:
@@ -114,15 +99,29 @@ class _ScriptedSnapshot:
                 buffer.copy_(value)
 
 
-def _own_generators(modules: Modules) -> list[torch.Generator]:
-    """Return the random generators that modules have."""
-    # An isinstance would ask a metaclass that is written in Python, for every attribute of every module.
-    kinds: set[type] = set()
-    for _, module in modules:
-        kinds.update(map(type, vars(module).values()))
-    if not any(torch.Generator in kind.__mro__ for kind in kinds):
-        return []
-    return [value for _, module in modules for value in vars(module).values() if torch.Generator in type(value).__mro__]
+_GENERATOR_DEPTH = 3
+"""How many containers and objects deep random generators are looked for."""
+
+
+def _own_generators(modules: Modules) -> list[Any]:
+    """Return the random generators that modules hold, at some depth, and those of the files they are written in."""
+    kinds = generator_kinds()
+    homes = {cls.__module__ for cls in own_classes(modules)} & sys.modules.keys()
+    result = {id(value): value for home in homes for value in vars(sys.modules[home]).values() if type(value) in kinds}
+    level = [value for _, module in modules for value in vars(module).values() if type(value) not in SIMPLE]
+    for _ in range(_GENERATOR_DEPTH):
+        inner: list[Any] = []
+        for value in level:
+            if type(value) in kinds:
+                result[id(value)] = value
+            elif isinstance(value, dict):
+                inner += value.values()
+            elif type(value) in (list, tuple) and len(value) < MAX_COUNT:
+                inner += value
+            elif has_state(value) and not isinstance(value, nn.Module):
+                inner += vars(value).values()
+        level = [value for value in inner if type(value) not in SIMPLE]
+    return list(result.values())
 
 
 def own_classes(modules: Modules) -> set[type]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,12 +114,12 @@ class ModuleStack:
             self._kept.append(module)
         return known
 
-    def _enter(self, module: nn.Module, inputs: Any) -> None:
-        self.regions.look(sys._getframe(1))
+    def _enter(self, module: nn.Module) -> None:
+        self.regions.look(sys._getframe(2))
         self.current.inner += 1
         self.calls.append(ModuleCall(self.path_of(module), module, self.current))
 
-    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+    def _leave(self, module: nn.Module) -> None:
         """Note that a module's forward has ended, with or without an error."""
         # A forward that raised may have left inner calls behind; they end with it.
         for place in range(len(self.calls) - 1, 0, -1):
@@ -128,9 +129,20 @@ class ModuleStack:
 
     @contextmanager
     def following(self) -> Iterator[None]:
-        """Follow all module calls of this process for the time of a trace."""
-        before = module_hooks.register_module_forward_pre_hook(self._enter)
-        after = module_hooks.register_module_forward_hook(self._leave, always_call=True)
+        """Follow all module calls of this thread for the time of a trace."""
+        thread = threading.get_ident()
+
+        # PyTorch calls such hooks in all threads.
+        def enter(module: nn.Module, inputs: Any) -> None:
+            if threading.get_ident() == thread:
+                self._enter(module)
+
+        def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+            if threading.get_ident() == thread:
+                self._leave(module)
+
+        before = module_hooks.register_module_forward_pre_hook(enter)
+        after = module_hooks.register_module_forward_hook(leave, always_call=True)
         try:
             yield
         finally:

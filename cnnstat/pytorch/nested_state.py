@@ -20,7 +20,7 @@ MAX_COUNT = 10_000
 
 _KINDS: tuple[type, ...] = (OrderedDict, dict, list, set, deque)
 
-_SIMPLE = frozenset((int, float, complex, bool, str, bytes, type(None), type, FunctionType, torch.dtype, torch.Size))
+SIMPLE = frozenset((int, float, complex, bool, str, bytes, type(None), type, FunctionType, torch.dtype, torch.Size))
 """Kinds of values that hold nothing."""
 
 _FOREIGN = (sys.stdlib_module_names | {"torch", "numpy"}) - {"__main__"}
@@ -39,7 +39,7 @@ class NestedState:
 
     def replaced(self, value: Any, depth: int = 0) -> Any:
         """Return the substitute of a value: containers and objects are themselves, but their tensors are replaced."""
-        if type(value) in _SIMPLE:
+        if type(value) in SIMPLE:
             return value
         if isinstance(value, torch.Tensor):
             return self._substitute(value)
@@ -50,7 +50,7 @@ class NestedState:
             self._seen[id(value)] = value
             if isinstance(value, _KINDS):
                 self._look_into(value, depth)
-            if _has_state(value):
+            if has_state(value):
                 self._look_into(vars(value), depth)
         return value
 
@@ -74,7 +74,7 @@ class NestedState:
 
     def _tuple(self, value: tuple[Any, ...], depth: int) -> tuple[Any, ...]:
         """Return a tuple with substitutes; the same one if nothing in it has to be."""
-        if _SIMPLE.issuperset(map(type, value)):
+        if SIMPLE.issuperset(map(type, value)):
             return value
         result = [self.replaced(item, depth + 1) for item in value]
         if all(new is old for new, old in zip(result, value)):
@@ -95,7 +95,7 @@ class NestedState:
             _fill(table, result)
 
 
-def _has_state(value: Any) -> bool:
+def has_state(value: Any) -> bool:
     """Whether a value is an object with attributes that a model's code may change."""
     kind = type(value)
     if not hasattr(value, "__dict__") or isinstance(value, type):

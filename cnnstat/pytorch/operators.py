@@ -23,6 +23,7 @@ from cnnstat.pytorch.calls import Match
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.products import QUANTIZED_NAMESPACES
 from cnnstat.pytorch.tensors import shape_of
+from cnnstat.pytorch.thread_changes import replaced
 
 _BUILT_IN = ("aten", "prims", "prim", "torchvision", *QUANTIZED_NAMESPACES)
 """Namespaces of operations without a Python function behind them."""
@@ -159,15 +160,8 @@ def without_loops_over_boxes() -> Iterator[None]:
     replacements = [(sys.modules.get(place), name, function) for place, name, function in _REPLACED]
     if at_once is not None:
         replacements.append((boxes, "_batched_nms_vanilla", at_once))
-    originals = [(module, name, getattr(module, name)) for module, name, _ in replacements if hasattr(module, name)]
-    try:
-        for module, name, function in replacements:
-            if hasattr(module, name):
-                setattr(module, name, function)
+    with replaced(*(each for each in replacements if hasattr(each[0], each[1]))):
         yield
-    finally:
-        for module, name, function in originals:
-            setattr(module, name, function)
 
 
 def is_exact(name: str, arguments: tuple[Any, ...], faker: Faker) -> bool:

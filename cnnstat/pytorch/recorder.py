@@ -38,6 +38,9 @@ from cnnstat.pytorch.operators import (
 )
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 
+_ITEM = torch.ops.aten._local_scalar_dense.default
+"""What `item()`, `bool()` and `int()` come to."""
+
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
 
@@ -49,10 +52,15 @@ class TracerError(Exception):
     """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
 
 
+_READS = frozenset(("tolist", "numpy", "array"))
+"""Calls that read the values of a tensor where the dispatch mode does not see it."""
+
+
 class Recorder:
     """Hands the calls of one forward pass to the builder; `calls`, if there is such a list, gets a record of each.
 
     takes_shortcuts: whether calls whose result the ops know need not run.
+    reads_values: whether the model has read the values of a tensor, which then may decide its path.
     """
 
     takes_shortcuts = True
@@ -66,6 +74,7 @@ class Recorder:
         self.calls = calls
         self.bounded: set[str] = set()
         self.is_bounded = False
+        self.reads_values = False
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -80,6 +89,7 @@ class Recorder:
         results = results_of(name, arguments, result)
         if not results:
             self.builder.changes_autograd |= name == "set_grad_enabled"
+            self.reads_values |= name in _READS
             self.builder.log.note(
                 Call(name, arguments, keywords, (), None, self.stack.current, function=function, returned=result)
             )
@@ -283,12 +293,12 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
     def _run(self, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what an operation makes; operations whose result depends on values give an upper bound."""
         faker = self._recorder.faker
+        self._recorder.reads_values |= func is _ITEM or func._schema.name in BOUNDED
         if faker is None:
             return func(*args, **keywords)
         operands = [*operands_in(args), *operands_in(keywords.values())]
         is_fake = [faker.is_fake(tensor) for tensor in operands]
-        # `item()`, `bool()` and `int()` come to this operation.
-        if func is torch.ops.aten._local_scalar_dense.default:
+        if func is _ITEM:
             origin = self._recorder.builder.origins.known(operands[0])
             if is_fake[0] or (origin is not None and origin.edge is not None):
                 raise ValueNeededError("the path through the model depends on the values of a tensor")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,16 +19,17 @@ from cnnstat.pytorch.assemble import UNUSED, assemble
 from cnnstat.pytorch.autograd_pass import SavedStorages, needs_autograd_pass
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import CallRecord
-from cnnstat.pytorch.construct import error_line
+from cnnstat.pytorch.construct import error_line, no_exit
 from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
-from cnnstat.pytorch.fake import Faker, unlogged
-from cnnstat.pytorch.model_isolation import preserved, substituted
+from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
 from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
 from cnnstat.pytorch.operators import without_loops_over_boxes
 from cnnstat.pytorch.packed_weights import packed_tensors
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
 from cnnstat.pytorch.tensor_origins import Origin
 from cnnstat.pytorch.tensors import results_in
+from cnnstat.pytorch.thread_changes import quiet
 
 MakeRecorder = Callable[[Builder, ModuleStack, "Faker | None", list[torch.Tensor]], Recorder]
 """What makes the recorder of a pass, from the builder, the module stack, the faker and the input tensors."""
@@ -54,14 +54,20 @@ def recording_into(records: list[CallRecord] | None = None, builders: list[Build
 
 @dataclass(frozen=True, slots=True)
 class PassOptions:
-    """How a pass is made; dtype: of the model, its own if None; gradients: whether autograd follows it."""
+    """How a pass is made.
+
+    dtype: of the model, its own if None; seed: what random generators start from; gradients: whether autograd follows.
+    draw: which of several sequences of random numbers follows from the seed, for the same inputs.
+    """
 
     dtype: torch.dtype | None
     name: str
     source: str
     mode: str
+    seed: int
     make_recorder: MakeRecorder
     gradients: bool = False
+    draw: int = 0
 
 
 def traced(model: nn.Module, example: Example, faker: Faker | None, options: PassOptions) -> Graph:
@@ -82,7 +88,12 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
     """Return the graph of one pass, whatever PyTorch's compiler does."""
     modules = modules_of(model)
     dtype = options.dtype or main_dtype(modules)
-    with preserved(modules), torch.set_grad_enabled(options.gradients), _quiet(), substituted(modules, faker) as pairs:
+    with (
+        preserved(modules, options.seed) as generators,
+        torch.set_grad_enabled(options.gradients),
+        _quiet(),
+        substituted(modules, faker) as pairs,
+    ):
         has_mode = _set_mode(modules, options.mode == "train")
         inputs = ExampleTensors(example, model, dtype, faker)
         builder = Builder(len(inputs.tensors), str(dtype).removeprefix("torch."))
@@ -93,7 +104,16 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         recorder = options.make_recorder(builder, stack, faker, inputs.tensors)
         on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
         # The function mode is innermost, so that it sees a call first; what that dispatches to comes to the other.
-        with on_shapes, stack.following(), DispatchMode(recorder), FunctionMode(recorder):
+        # Inputs are drawn too where the pass is real.
+        generators.seed(options.seed + options.draw)
+        with (
+            generators.watched() as drawn,
+            on_shapes,
+            no_exit(options.name),
+            stack.following(),
+            DispatchMode(recorder),
+            FunctionMode(recorder),
+        ):
             result = model(*inputs.arguments, **inputs.keywords)
             if isinstance(result, Iterator):
                 result = tuple(result)
@@ -103,15 +123,18 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
     messages = (*_bound_notes(recorder), *_unused_notes(graph))
     if not has_mode:
         messages = (*messages, f"the model cannot be set to {options.mode} mode: it is counted as it was exported")
-    return replace(graph, about={"notes_torch": messages} if messages else {})
+    about: dict[str, Any] = {"notes_torch": messages} if messages else {}
+    # Numbers of Python's and NumPy's generators may decide anything, those in a tensor only where they are read.
+    if any(recorder.reads_values or not isinstance(each, torch.Generator) for each in drawn):
+        about["draws"] = True
+    return replace(graph, about=about)
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep models' warnings and PyTorch's logs off the terminal, and compiled parts from being compiled."""
     stance = getattr(torch.compiler, "set_stance", None) if "torch._dynamo" in sys.modules else None
-    with warnings.catch_warnings(), unlogged(), stance("force_eager") if stance else contextlib.nullcontext():
-        warnings.simplefilter("ignore")
+    with quiet(), stance("force_eager") if stance else contextlib.nullcontext():
         yield
 
 
@@ -198,6 +221,7 @@ MAX_REAL_BYTES = 4 * 2**30
 """Models larger than this are not run for real."""
 
 
+@one_at_a_time()
 def trace(
     model: nn.Module,
     example: Example,
@@ -206,13 +230,15 @@ def trace(
     source: str,
     dtype: str | None,
     mode: str,
+    seed: int,
     may_run: bool = True,
     calls: list[CallRecord] | None = None,
 ) -> Graph:
     """Return the layer graph of one forward pass.
 
     The pass runs on fake tensors, which have shapes only; where the model needs values, it runs for real, on random
-    ones. `Graph.about` says under `notes_torch` what the result rests on. The model is left as it was.
+    ones. `Graph.about` says under `notes_torch` what the result rests on, and holds under `other_paths` the graphs of
+    other draws where random numbers decide the path. The model is left as it was.
     mode: `eval` or `train`; may_run: whether it may be run for real; calls: gets every call, if given.
     Raises ModelError.
     """
@@ -220,11 +246,16 @@ def trace(
     if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(modules_of(model))):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
-    builders: list[Builder] = []
-    options = PassOptions(kind, name, source, mode, recording_into(calls, builders))
-    try:
-        graph = traced(model, example, Faker(kind), options)
+    options = PassOptions(kind, name, source, mode, seed, recording_into())
+
+    def on_fakes(options: PassOptions, calls: list[CallRecord] | None = None) -> Graph:
+        builders: list[Builder] = []
+        again = replace(options, make_recorder=recording_into(calls, builders))
+        graph = traced(model, example, Faker(kind), again)
         return _with_saved_bytes(graph, builders[-1], model, example, options)
+
+    try:
+        return _with_other_paths(on_fakes(options, calls), options, on_fakes)
     except TracerError:
         raise
     except Exception as error:
@@ -233,10 +264,11 @@ def trace(
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
-        graph = traced(real, example, None, options)
+        first = traced(real, example, None, replace(options, make_recorder=recording_into(calls)))
+        graph = _with_other_paths(first, options, lambda again: traced(real, example, None, again))
     except Exception as error:
         raise _failed(error, name, misnamed(model, example)) from error
-    return replace(graph, about={"notes_torch": (_real_note(reason), *notes(graph))})
+    return replace(graph, about={**graph.about, "notes_torch": (_real_note(reason), *notes(graph))})
 
 
 def _with_saved_bytes(
@@ -263,15 +295,47 @@ def _with_saved_bytes(
     return replace(graph, about={**graph.about, "notes_torch": (*notes(graph), message)})
 
 
+DRAWS = 8
+"""How many sequences of random numbers are tried where they may decide the path."""
+
+
+def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOptions], Graph]) -> Graph:
+    """Return a graph with those of other draws under `other_paths`, where numbers that the model draws decide it."""
+    about = dict(graph.about)
+    if not about.pop("draws", False):
+        return graph
+    others: list[Graph] = []
+    for draw in range(1, DRAWS):
+        # A path that does not run has no figures.
+        with contextlib.suppress(Exception):
+            others.append(run(replace(options, draw=draw)))
+    if any(_path(each) != _path(graph) for each in others):
+        about["other_paths"] = tuple(others)
+    return replace(graph, about=about)
+
+
+def _path(graph: Graph) -> tuple[Any, ...]:
+    """Return what a forward pass calls, in order."""
+    return graph.outputs, [(node.name, node.op, node.inputs, node.shares) for node in graph.nodes]
+
+
+@one_at_a_time()
 def trace_for_real(
-    model: nn.Module, example: Example, *, name: str, source: str, mode: str, calls: list[CallRecord] | None = None
+    model: nn.Module,
+    example: Example,
+    *,
+    name: str,
+    source: str,
+    mode: str,
+    seed: int,
+    calls: list[CallRecord] | None = None,
 ) -> Graph:
     """Return the layer graph of a forward pass that is run for real: it holds for the values of this input.
 
     The arguments are those of `trace`; the model has its memory. Raises ModelError.
     """
     try:
-        return traced(model, example, None, PassOptions(None, name, source, mode, recording_into(calls)))
+        return traced(model, example, None, PassOptions(None, name, source, mode, seed, recording_into(calls)))
     except Exception as error:
         raise _failed(error, name) from error
 
@@ -320,6 +384,7 @@ def _remedy(error: Exception) -> str:
     return ""
 
 
+@one_at_a_time()
 def trace_with(
     model: nn.Module,
     example: Example,
@@ -327,6 +392,7 @@ def trace_with(
     *,
     dtype: str | None,
     mode: str,
+    seed: int,
     real: bool,
     gradients: bool = False,
 ) -> Graph:
@@ -340,9 +406,8 @@ def trace_with(
     kind = None if dtype is None else getattr(torch, dtype)
     if real and kind is not None and any(p.is_floating_point() and p.dtype != kind for p in model.parameters()):
         model = copy.deepcopy(model).to(kind)
-    return traced(
-        model, example, None if real else Faker(kind), PassOptions(kind, "", "", mode, make_recorder, gradients)
-    )
+    options = PassOptions(kind, "", "", mode, seed, make_recorder, gradients)
+    return traced(model, example, None if real else Faker(kind), options)
 
 
 def notes(graph: Graph) -> tuple[str, ...]:

@@ -268,7 +268,8 @@ def layered(
 
 def block_of(name: str, depth: int) -> tuple[str, bool]:
     """Return the first `depth` components of a name, and whether there are more."""
-    parts = name.split(".", depth)
+    # No name has more components than characters, and str.split takes no number of any size.
+    parts = name.split(".", min(depth, len(name)))
     return ".".join(parts[:depth]), len(parts) > depth
 
 

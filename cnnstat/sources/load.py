@@ -14,7 +14,7 @@ from cnnstat.errors import RequestError, SourceError, nearest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.model import GraphReference, ModelReference, ModuleReference, NamedReference
-from cnnstat.sources.request import InputShape, Request, check_options, input_shape, parse_input, shape_from
+from cnnstat.sources.request import InputShape, Request, check_options, check_seed, input_shape, parse_input, shape_from
 from cnnstat.sources.spec import STDIN
 
 ALIKE = 0.75
@@ -88,11 +88,18 @@ def model_reference(
     variables: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
     mode: Mode = "eval",
+    seed: int = 0,
 ) -> ModelReference:
     """Return the model that a Python caller gives, with the options of `load`; raises RequestError or SourceError."""
     check_options(batch, dtype, mode)
+    check_seed(seed)
     request = Request(
-        batch=batch, dtype=dtype, variables=dict(variables or {}), arguments=dict(arguments or {}), mode=mode
+        batch=batch,
+        dtype=dtype,
+        variables=dict(variables or {}),
+        arguments=dict(arguments or {}),
+        mode=mode,
+        seed=seed,
     )
     if isinstance(source, (str, os.PathLike)):
         named = named_model(os.fspath(source), request)

@@ -49,6 +49,7 @@ class Request:
     variables: values for `let:` variables, as text (evaluated) or Python values.
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `eval` or `train` mode.
+    seed: what random generators start from where a PyTorch model draws numbers.
     keeps_values: whether its buffers are to have their values, as a module that is built from its graph needs them.
     """
 
@@ -58,6 +59,7 @@ class Request:
     variables: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eval"
+    seed: int = 0
     keeps_values: bool = False
     values: tuple[Any, Any] | None = None
 
@@ -76,6 +78,13 @@ class ModelOptions(TypedDict, total=False):
     variables: Mapping[str, Any] | None
     arguments: Mapping[str, Any] | None
     mode: Mode
+    seed: int
+
+
+def check_seed(seed: object) -> None:
+    """Raise RequestError where random generators cannot start from a value."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise RequestError(f"seed={str(seed)[:60]}: write an integer of at least 0")
 
 
 def check_options(batch: object, dtype: object, mode: object) -> None:

@@ -12,6 +12,8 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+from cnnstat.pytorch.model_isolation import one_at_a_time
+from cnnstat.pytorch.process_state import same_settings
 from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
@@ -172,10 +174,7 @@ def unfused() -> Iterator[None]:
 
     Which fused kernel PyTorch would take else depends on its release, the processor, and the rank of the tensors.
     """
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with sdpa_kernel(SDPBackend.MATH):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+    # All threads have these settings in common.
+    with one_at_a_time(), same_settings(), sdpa_kernel(SDPBackend.MATH):
+        torch.backends.mha.set_fastpath_enabled(False)
+        yield

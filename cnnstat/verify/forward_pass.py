@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +21,7 @@ from cnnstat.pytorch.modules.network import Network
 from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
+from cnnstat.pytorch.thread_changes import quiet
 from cnnstat.pytorch.trace import trace_with
 from cnnstat.verify.flop_counter import Evidence, FlopMeter, dispatched, evidence, fused_evidence, unfused
 from cnnstat.verify.model_under_test import ModelUnderTest
@@ -73,7 +73,8 @@ def _model_pass(module: nn.Module, model: ModelUnderTest, real: bool) -> Pass:
             return recorders[0]
 
         assert model.example is not None
-        graph = trace_with(module, model.example, listen, dtype=model.dtype, mode=model.mode, real=real)
+        options: dict[str, Any] = {"dtype": model.dtype, "mode": model.mode, "seed": model.seed}
+        graph = trace_with(module, model.example, listen, real=real, **options)
     recorder = recorders[0]
     names = tuple(node.name for node in graph.nodes)
     runs = recorder.finished(graph)
@@ -170,8 +171,8 @@ def fused_flop_count(model: ModelUnderTest) -> Evidence:
     """Return what FlopCounterMode counts and passes over as people run it: no recorder is active, so PyTorch fuses."""
     module, example = model.module(real=True), model.example
     assert example is not None
-    with preserved(modules_of(module)), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with preserved(modules_of(module), model.seed) as generators, torch.no_grad(), quiet():
         module.train(model.mode == "train")
         values = ExampleTensors(example, module, getattr(torch, model.graph.dtype), None)
+        generators.seed(model.seed)
         return fused_evidence(lambda: module(*values.arguments, **values.keywords))

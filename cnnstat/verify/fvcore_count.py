@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import math
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +14,7 @@ from torch import nn
 from cnnstat.pytorch.calls import words
 from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.products import DEFINITIONS, defined_macs
+from cnnstat.pytorch.thread_changes import quiet, silence_when_quiet
 from cnnstat.verify.forward_pass import Run, spec_inputs
 from cnnstat.verify.model_under_test import ModelUnderTest
 
@@ -31,6 +29,9 @@ PRODUCTS = words(
     """
 )
 """Operations of its trace that hold products."""
+
+
+silence_when_quiet("fvcore")
 
 
 class FvcoreError(Exception):
@@ -65,8 +66,7 @@ def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
     It needs a model in memory and positional arguments.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             from fvcore.nn import FlopCountAnalysis
     except ImportError:
         raise FvcoreError("fvcore is not installed; pip install fvcore") from None
@@ -76,11 +76,14 @@ def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
     from cnnstat.pytorch.model_isolation import preserved, substituted
     from cnnstat.pytorch.module_stack import modules_of
 
-    with preserved(modules_of(module)), substituted(modules_of(module), None), torch.no_grad(), _quiet():
+    modules = modules_of(module)
+    with preserved(modules, model.seed) as generators, substituted(modules, None), torch.no_grad(), quiet():
         module.train(model.mode == "train")
         operations: list[Operation] = []
         try:
-            analysis = FlopCountAnalysis(module, _arguments(model, module))
+            arguments = _arguments(model, module)
+            generators.seed(model.seed)
+            analysis = FlopCountAnalysis(module, arguments)
             analysis.set_op_handle(**_handles(analysis, operations))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             analysis.total()
@@ -124,20 +127,6 @@ def _arguments(model: ModelUnderTest, module: nn.Module) -> tuple[Any, ...]:
     if bound.kwargs:
         raise FvcoreError("could not run: it takes no keyword arguments")
     return bound.args
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep fvcore's and the tracer's remarks off the terminal."""
-    logger = logging.getLogger("fvcore")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _handles(analysis: Any, operations: list[Operation]) -> dict[str, Callable[..., Any]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from types import SimpleNamespace
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
 import torch
 from torch import Tensor
@@ -21,6 +19,7 @@ from cnnstat.pytorch.modules.network import Network
 from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import tensors_in
+from cnnstat.pytorch.thread_changes import replaced
 from cnnstat.pytorch.trace import trace_with
 from cnnstat.verify.flop_counter import unfused
 from cnnstat.verify.forward_pass import spec_inputs
@@ -171,7 +170,9 @@ def _run_model(module: Any, model: ModelUnderTest, edges: Sequence[Edge], cut: f
 
     assert model.example is not None
     with without_checkpoints(), suppress(_Done):
-        trace_with(module, model.example, listen, dtype=None, mode=model.mode, real=True, gradients=True)
+        trace_with(
+            module, model.example, listen, dtype=None, mode=model.mode, seed=model.seed, real=True, gradients=True
+        )
     calls = recorders[0].builder.nodes
     is_same = tuple(draft.op.kind for draft in calls) == kinds[: len(calls)]
     if len(recorders[0].results) < len(edges) or not is_same:
@@ -198,9 +199,7 @@ def without_checkpoints() -> Iterator[None]:
     What PyTorch does before and after such a part has other names in other releases; where none is known, gradients
     that do not come through are told of.
     """
-    inner = [name for name in vars(checkpoint) if name.startswith("_checkpoint_without_reentrant_generator")]
-    with ExitStack() as stack:
-        for name in inner:
-            stack.enter_context(patch.object(checkpoint, name, _followed))
-        stack.enter_context(patch.object(checkpoint, "CheckpointFunction", SimpleNamespace(apply=_called)))
+    names = [name for name in vars(checkpoint) if name.startswith("_checkpoint_without_reentrant_generator")]
+    others = [(checkpoint, name, _followed) for name in names]
+    with replaced(*others, (checkpoint.CheckpointFunction, "apply", _called)):
         yield

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
-import torch
 from torch import nn
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
@@ -38,6 +38,7 @@ class ModelUnderTest:
     example: Example | None = None
     dtype: str | None = None
     mode: str = "eval"
+    seed: int = 0
     resized: Callable[[Mapping[str, tuple[int, ...]]], ModelUnderTest] | None = None
     may_run: bool = True
     _modules: dict[bool, nn.Module] = field(default_factory=dict)
@@ -80,13 +81,10 @@ class ModelUnderTest:
 @contextmanager
 def _quiet_and_seeded() -> Iterator[None]:
     """Build with the same weights each time, and leave the caller's random numbers as they were."""
-    import warnings
+    from cnnstat.pytorch.process_state import same_random_numbers
+    from cnnstat.pytorch.thread_changes import quiet
 
-    from cnnstat.pytorch.model_isolation import same_random_numbers
-
-    with same_random_numbers(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.manual_seed(0)
+    with same_random_numbers(0), quiet():
         yield
 
 
@@ -110,26 +108,27 @@ def _built_module(model: ModelReference, graph: Graph, may_run: bool) -> ModelUn
         return _built_module(other, other.load(), may_run)
 
     return ModelUnderTest(
-        analyze_graph(graph), build, None, None, mode, resized if model.can_change_inputs else None, may_run
+        analyze_graph(graph), build, None, None, mode, 0, resized if model.can_change_inputs else None, may_run
     )
 
 
 def _own_module(model: ModuleReference, graph: Graph, may_run: bool) -> ModelUnderTest:
     """Return what is needed to verify a PyTorch model."""
     example = as_traced(model.examples(), graph)
-    dtype, mode = model.request.dtype, model.request.mode
+    dtype, mode, seed = model.request.dtype, model.request.mode, model.request.seed
 
     def build(is_real: bool) -> nn.Module:
         return model.build(initialized=is_real)
 
-    tested = ModelUnderTest(analyze_graph(graph), build, example, dtype, mode, None, may_run)
+    tested = ModelUnderTest(analyze_graph(graph), build, example, dtype, mode, seed, None, may_run)
 
     def resized(sizes: Mapping[str, tuple[int, ...]]) -> ModelUnderTest:
         from cnnstat.pytorch.trace import trace
 
         other = with_sizes(example, graph, sizes)
         module = tested.module(real=tested.why_not_real == "")
-        retraced = trace(module, other, name=graph.name, source=graph.source, dtype=dtype, mode=mode, may_run=False)
+        options: dict[str, Any] = {"dtype": dtype, "mode": mode, "seed": seed, "may_run": False}
+        retraced = trace(module, other, name=graph.name, source=graph.source, **options)
         return replace(tested, analysis=analyze_graph(retraced), example=other, resized=None, _modules=tested._modules)
 
     tested.resized = resized

@@ -1,0 +1,212 @@
+"""State of the process that a model's code may change: random generators and settings, kept and put back."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import random
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, NamedTuple
+
+import torch
+
+from cnnstat.pytorch.thread_changes import QUIET, replaced
+
+# Random generators ----------------------------------------------------------------------------------------------------
+
+
+class _Kind(NamedTuple):
+    """A class of random generators, and how a state is read and set, and how one is seeded."""
+
+    cls: type
+    read: Callable[[Any], Any]
+    write: Callable[[Any, Any], Any]
+    seed: Callable[[Any, int], Any]
+
+
+_TORCH = _Kind(torch.Generator, torch.Generator.get_state, torch.Generator.set_state, torch.Generator.manual_seed)
+# The modules have functions of the same names for the generators that all code shares.
+_PYTHON = _Kind(random.Random, lambda g: g.getstate(), lambda g, state: g.setstate(state), lambda g, n: g.seed(n))
+
+
+def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind]:
+    def seed(generator: Any, number: int) -> None:
+        generator.bit_generator.state = type(generator.bit_generator)(number).state
+
+    def write(generator: Any, state: Any) -> None:
+        generator.bit_generator.state = state
+
+    return (
+        _Kind(numpy.RandomState, lambda g: g.get_state(), lambda g, state: g.set_state(state), lambda g, n: g.seed(n)),
+        _Kind(numpy.Generator, lambda g: g.bit_generator.state, write, seed),
+    )
+
+
+def _kinds() -> tuple[_Kind, ...]:
+    """Return the kinds of generators of the packages that are loaded."""
+    numpy = sys.modules.get("numpy.random")
+    return (_TORCH, _PYTHON, *(() if numpy is None else _numpy_kinds(numpy)))
+
+
+def generator_kinds() -> frozenset[type]:
+    """Return the classes of random generators of the packages that are loaded."""
+    return frozenset(kind.cls for kind in _kinds())
+
+
+def _common() -> list[tuple[Any, _Kind]]:
+    """Return the generators that all code shares: of PyTorch, of CUDA where it is in use, of Python and NumPy."""
+    common: list[tuple[Any, _Kind]] = [(torch.default_generator, _TORCH), (random, _PYTHON)]
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # in PyTorch
+        common += [(generator, _TORCH) for generator in torch.cuda.default_generators]
+    numpy: Any = sys.modules.get("numpy.random")
+    return common if numpy is None else [*common, (numpy, _numpy_kinds(numpy)[0])]
+
+
+class Generators:
+    """The random generators that all code shares, and others, with the states they had."""
+
+    def __init__(self, others: Iterable[Any] = ()) -> None:
+        kinds = _kinds()
+        own = [(each, next(kind for kind in kinds if isinstance(each, kind.cls))) for each in others]
+        self._all = [*_common(), *own]
+        self._states = self._read()
+
+    def _read(self) -> list[Any]:
+        return [kind.read(generator) for generator, kind in self._all]
+
+    def seed(self, seed: int) -> None:
+        """Give all of them the states that follow from a seed; NumPy's take 32 bits of it."""
+        for generator, kind in self._all:
+            kind.seed(generator, seed % 2**32)
+
+    def restore(self) -> None:
+        """Give all of them the states they had."""
+        for (generator, kind), state in zip(self._all, self._states):
+            kind.write(generator, state)
+
+    @contextmanager
+    def watched(self) -> Iterator[list[Any]]:
+        """Yield a list that has, at the end, the generators that numbers were drawn from meanwhile."""
+        drawn: list[Any] = []
+        before = self._read()
+        yield drawn
+        for (generator, _), old, new in zip(self._all, before, self._read()):
+            is_tensor = isinstance(old, torch.Tensor)
+            if not (torch.equal(old, new) if is_tensor else pickle.dumps(old) == pickle.dumps(new)):
+                drawn.append(generator)
+
+
+@contextmanager
+def same_random_numbers(seed: int | None = None, others: Iterable[Any] = ()) -> Iterator[Generators]:
+    """Leave the random generators as they were; seed: what they start from meanwhile, if given."""
+    generators = Generators(others)
+    if seed is not None:
+        generators.seed(seed)
+    try:
+        with nullcontext() if seed is None else _seeded_default_rng():
+            yield generators
+    finally:
+        generators.restore()
+
+
+@contextmanager
+def _seeded_default_rng() -> Iterator[None]:
+    """Let `numpy.random.default_rng()`, which takes its seed from the system, draw it from NumPy's shared generator."""
+    numpy: Any = sys.modules.get("numpy.random")
+    if numpy is None:
+        yield
+        return
+    original = numpy.default_rng
+
+    def default_rng(seed: Any = None) -> Any:
+        return original(numpy.randint(2**31) if seed is None else seed)
+
+    with replaced((numpy, "default_rng", default_rng)):
+        yield
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+class _Setting(NamedTuple):
+    """A setting of the process or the thread, and how it is read and set."""
+
+    read: Callable[[], Any]
+    write: Callable[[Any], Any]
+
+
+def _default_device() -> Any:
+    context = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)
+    return None if context is None else context.device
+
+
+def _set_default_device(device: Any) -> None:
+    torch.set_default_device(device)
+    if device is None:
+        # Before 2.7, PyTorch could not say any more what the default is.
+        del torch._GLOBAL_DEVICE_CONTEXT.device_context
+
+
+def _set_environment(values: dict[str, str]) -> None:
+    for name in [name for name in os.environ if name not in values]:
+        del os.environ[name]
+    os.environ.update(values)
+
+
+def _set_path(value: tuple[list[str], tuple[str, ...]]) -> None:
+    sys.path, entries = value
+    sys.path[:] = entries
+
+
+def _set_filters(value: tuple[Any, list[Any]]) -> None:
+    own = [each for each in warnings.filters if each is QUIET]
+    filters, entries = value
+    filters[:] = [*own, *entries]
+    warnings.filters = filters
+
+
+def _attribute(owner: Any, name: str) -> _Setting:
+    return _Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
+
+
+_SETTINGS = (
+    _Setting(torch.get_default_dtype, torch.set_default_dtype),
+    _Setting(_default_device, _set_default_device),
+    _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    _Setting(torch.get_num_threads, torch.set_num_threads),
+    _Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _Setting(torch.is_grad_enabled, torch._C._set_grad_enabled),
+    _Setting(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
+    _Setting(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
+    *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
+    _Setting(os.getcwd, os.chdir),
+    _Setting(lambda: dict(os.environ), _set_environment),
+    _Setting(lambda: (sys.path, tuple(sys.path)), _set_path),
+    _Setting(lambda: (warnings.filters, [each for each in warnings.filters if each is not QUIET]), _set_filters),
+    _Setting(sys.getrecursionlimit, sys.setrecursionlimit),
+)
+
+
+def _read(setting: _Setting) -> Any:
+    # The current folder may be gone, and PyTorch refuses to say what was set in two ways.
+    with suppress(OSError, RuntimeError):
+        return setting.read()
+    return None
+
+
+@contextmanager
+def same_settings() -> Iterator[None]:
+    """Leave the settings of the process as they were, as far as code that runs meanwhile changes them."""
+    before = [_read(setting) for setting in _SETTINGS]
+    try:
+        yield
+    finally:
+        for setting, value in zip(_SETTINGS, before):
+            # Without a default device there is none to name.
+            is_known = value is not None or setting.read is _default_device
+            if is_known and _read(setting) != value:
+                with suppress(OSError):
+                    setting.write(value)

@@ -1,0 +1,159 @@
+"""What one thread changes for itself: functions of libraries that run another way, warnings, logs, standard output.
+
+These are settings of the whole process. Other threads run models meanwhile, so that nothing here is replaced for them:
+what is put in place asks which thread calls.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+
+class _Thread(threading.local):
+    """What the running thread has changed: functions in the place of others, and how many contexts ask for silence."""
+
+    def __init__(self) -> None:
+        self.substitutes: dict[tuple[int, str], Callable[..., Any]] = {}
+        self.quiet = 0
+        self.to_stderr = 0
+
+
+_thread = _Thread()
+_lock = threading.RLock()
+
+
+# Functions ------------------------------------------------------------------------------------------------------------
+
+_MISSING = object()
+
+
+class _Switch:
+    """A function of a library that asks which thread calls; in place for as long as any thread needs it."""
+
+    def __init__(self, owner: Any, name: str) -> None:
+        self.users = 0
+        self._owner, self._name = owner, name
+        self._original = vars(owner).get(name, _MISSING)
+        function, key = getattr(owner, name), (id(owner), name)
+
+        @wraps(function)
+        def switch(*arguments: Any, **keywords: Any) -> Any:
+            return _thread.substitutes.get(key, function)(*arguments, **keywords)
+
+        self._switch = staticmethod(switch) if isinstance(owner, type) else switch
+        setattr(owner, name, self._switch)
+
+    def remove(self) -> None:
+        """Put the original back, unless somebody else has replaced the function since."""
+        if vars(self._owner).get(self._name) is not self._switch:
+            return
+        if self._original is _MISSING:
+            delattr(self._owner, self._name)
+        else:
+            setattr(self._owner, self._name, self._original)
+
+
+_switches: dict[tuple[int, str], _Switch] = {}
+
+
+@contextmanager
+def replaced(*replacements: tuple[Any, str, Callable[..., Any]]) -> Iterator[None]:
+    """Let functions run another way in this thread alone; each is a module or class, a name, and what runs instead."""
+    keys = [(id(owner), name) for owner, name, _ in replacements]
+    before = _thread.substitutes
+    with _lock:
+        for key, (owner, name, _) in zip(keys, replacements):
+            switch = _switches.get(key)
+            if switch is None:
+                switch = _switches[key] = _Switch(owner, name)
+            switch.users += 1
+    _thread.substitutes = {**before, **{key: function for key, (_, _, function) in zip(keys, replacements)}}
+    try:
+        yield
+    finally:
+        _thread.substitutes = before
+        with _lock:
+            for key in keys:
+                _switches[key].users -= 1
+                if not _switches[key].users:
+                    _switches.pop(key).remove()
+
+
+# Warnings and logs ----------------------------------------------------------------------------------------------------
+
+
+class _InQuietThread:
+    """Stands in a warning filter for the pattern that a message has to match."""
+
+    def match(self, message: str) -> bool:
+        """Whether the running thread asks for silence, whatever the message is."""
+        return _thread.quiet > 0
+
+
+QUIET: Any = ("ignore", _InQuietThread(), Warning, None, 0)
+
+
+_quiet_contexts = 0
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep this thread's warnings off the terminal; `warnings.catch_warnings` would change those of all threads."""
+    global _quiet_contexts
+    with _lock:
+        _quiet_contexts += 1
+        if QUIET not in warnings.filters:
+            warnings.filters.insert(0, QUIET)  # type: ignore[attr-defined]  # a list, whatever its type says
+    _thread.quiet += 1
+    try:
+        yield
+    finally:
+        _thread.quiet -= 1
+        with _lock:
+            _quiet_contexts -= 1
+            if not _quiet_contexts and QUIET in warnings.filters:
+                warnings.filters.remove(QUIET)  # type: ignore[attr-defined]
+
+
+def silence_when_quiet(logger: str) -> None:
+    """Let a logger drop what a thread logs that asks for silence."""
+    logging.getLogger(logger).addFilter(lambda record: _thread.quiet == 0)
+
+
+# Standard output ------------------------------------------------------------------------------------------------------
+
+
+class _Stdout:
+    """Standard output that sends to standard error what some threads write."""
+
+    def __init__(self, original: Any) -> None:
+        self.original = original
+        self.users = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys.stderr if _thread.to_stderr else self.original, name)
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Send to standard error what this thread prints, as a report goes to standard output."""
+    with _lock:
+        proxy = sys.stdout if isinstance(sys.stdout, _Stdout) else _Stdout(sys.stdout)
+        sys.stdout = proxy
+        proxy.users += 1
+    _thread.to_stderr += 1
+    try:
+        yield
+    finally:
+        _thread.to_stderr -= 1
+        with _lock:
+            proxy.users -= 1
+            if not proxy.users and sys.stdout is proxy:
+                sys.stdout = proxy.original

@@ -1,0 +1,180 @@
+"""Forward passes that draw random numbers: the same figures every time, and a note where a draw decides the path."""
+
+from __future__ import annotations
+
+import random
+import sys
+from typing import NamedTuple
+
+import pytest
+
+torch = pytest.importorskip("torch")
+np = pytest.importorskip("numpy")
+
+from torch import nn  # noqa: E402
+
+import cnnstat  # noqa: E402
+from cnnstat import cli  # noqa: E402
+from cnnstat.testing import assert_budget  # noqa: E402
+
+X = (1, 4, 6, 6)
+BLOCK = 4 * 4 * 9 * 36
+"""Multiply-accumulates of one block."""
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["cnnstat", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return Result(int(stop.value.code or 0), capfd.readouterr().out)
+
+    return call
+
+
+class Skipping(nn.Module):
+    """Skips each of its blocks with a probability of one half; `draw` returns a number between 0 and 1."""
+
+    def __init__(self, draw, blocks=5):
+        super().__init__()
+        self.draw = draw
+        self.blocks = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(blocks))
+        self.generator = torch.Generator()
+        self.numpy = np.random.default_rng()
+        self.python = [random.Random()]
+
+    def forward(self, x):
+        for block in self.blocks:
+            if self.draw(self) < 0.5:
+                x = x + block(x)
+        return x
+
+
+DRAWS = {
+    "Python": lambda model: random.random(),
+    "NumPy": lambda model: np.random.uniform(),
+    "PyTorch": lambda model: torch.rand([]),
+    "a PyTorch number": lambda model: torch.rand(1).item(),
+    "a PyTorch list": lambda model: torch.rand(3).tolist()[1],
+    "a PyTorch array": lambda model: torch.rand(1).numpy()[0],
+    "a PyTorch generator": lambda model: torch.rand([], generator=model.generator),
+    "a NumPy generator": lambda model: model.numpy.random(),
+    "a new NumPy generator": lambda model: np.random.default_rng().random(),
+    "a Python generator": lambda model: model.python[0].random(),
+    "how many numbers are left": lambda model: float(len(torch.rand(9)[torch.rand(9) < 0.5]) < 5),
+}
+
+
+def states(model):
+    numpy = np.random.get_state()
+    return (
+        random.getstate(), numpy[1].tobytes(), numpy[2], torch.get_rng_state().tolist(),
+        model.generator.get_state().tolist(), str(model.numpy.bit_generator.state), model.python[0].getstate(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("how", DRAWS)
+def test_the_same_seed_takes_the_same_path_and_the_range_is_told(how, mode):
+    model = Skipping(DRAWS[how])
+    before = states(model)
+    first, again = (cnnstat.analyze(model, X, mode=mode) for _ in range(2))
+    assert states(model) == before
+    assert [layer.name for layer in first.layers] == [layer.name for layer in again.layers]
+    assert first.totals.macs % BLOCK == 0
+    (note,) = [note for note in first.notes if note.startswith("the path is random")]
+    paths = [path.totals.macs for path in (first, *first.other_paths)]
+    assert len(paths) == 8 and min(paths) < max(paths)
+    assert f"MACs {min(paths):,} to {max(paths):,}" in note
+    assert first.notes == again.notes
+
+
+def test_other_seeds_take_other_paths():
+    model = Skipping(DRAWS["Python"])
+    assert len({cnnstat.analyze(model, X, seed=seed).totals.macs for seed in range(8)}) > 1
+
+
+def test_draws_that_decide_no_path_are_no_random_path():
+    noise = Skipping(lambda model: 0 * random.random())
+    values = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Dropout(), nn.RReLU())
+    for model in (noise, values):
+        analysis = cnnstat.analyze(model, X, mode="train")
+        assert analysis.notes == () and analysis.other_paths == ()
+
+
+def test_a_pass_that_is_run_for_real_is_seeded_too():
+    class Real(Skipping):
+        def forward(self, x):
+            # The sum of the input decides nothing here, but is asked for.
+            return super().forward(x + float(x.sum() > 1e9))
+
+    model = Real(DRAWS["PyTorch"])
+    first, again = (cnnstat.analyze(model, X) for _ in range(2))
+    assert first.totals.macs == again.totals.macs
+    assert any("run for real" in note for note in first.notes)
+    assert any("the path is random" in note for note in first.notes)
+
+
+def test_a_factory_that_draws_makes_the_same_model(tmp_path, run):
+    file = tmp_path / "drawn.py"
+    file.write_text(
+        "import random\nfrom torch import nn\n"
+        "def net():\n    return nn.Sequential(*(nn.Linear(8, 8) for _ in range(random.randint(1, 99))))"
+    )
+    texts = {run("analyze", f"{file}:net", "--input", "1x8", "-f", "json").out for _ in range(3)}
+    assert len(texts) == 1
+    assert run("analyze", f"{file}:net", "--input", "1x8", "--seed", "3", "-f", "json").out not in texts
+
+
+def test_a_limit_within_the_range_is_not_verified():
+    model = Skipping(DRAWS["Python"], blocks=8)
+    paths = cnnstat.analyze(model, X)
+    macs = sorted({path.totals.macs for path in (paths, *paths.other_paths)})
+    with pytest.raises(AssertionError, match=r"macs: the path is random: over several draws it is .* to "):
+        assert_budget(model, input=X, macs=macs[0])
+    with pytest.raises(AssertionError, match="the path is random"):
+        assert_budget(model, input=X, macs=macs[-1] - 1)
+    assert_budget(model, input=X, macs=macs[-1], params=8 * 144)
+    with pytest.raises(AssertionError, match=r"macs .* > "):
+        assert_budget(model, input=X, macs=macs[0] - 1)
+
+
+CODE = """
+import random
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(8))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = x + block(x) if random.random() < 0.5 else x
+        return x
+"""
+
+
+def test_check_gives_exit_code_3_each_time(tmp_path, run):
+    (tmp_path / "net.py").write_text(CODE)
+    source = f"{tmp_path / 'net.py'}:Net"
+    results = [run("check", source, "--input", "4x6x6", "--max-macs", "21k") for _ in range(3)]
+    assert {result.code for result in results} == {3}
+    assert "the path is random" in results[0].out
+    assert run("check", source, "--input", "4x6x6", "--max-macs", "1M").code == 0
+
+
+def test_verify_takes_the_path_of_the_trace():
+    assert cnnstat.verify(Skipping(DRAWS["Python"]), X).exit_code == 0
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "3", True])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(cnnstat.CnnstatError, match="seed="):
+        cnnstat.analyze("lenet5", seed=seed)
