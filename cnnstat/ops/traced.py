@@ -43,6 +43,9 @@ class _Traced(Op):
     def __post_init__(self) -> None:
         """Accept everything: the values come from a trace, not from a person."""
 
+    def arguments(self) -> dict[str, Any]:
+        return {}
+
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         return dict(self.tensors)
 
@@ -161,6 +164,9 @@ class Applied(_Traced):
         """Return what is kept with the numbers of the node's inputs for those of the operands, others left out."""
         numbers = (self.operands[i] for i in saved.inputs)
         return Saved(tuple(n for n in numbers if isinstance(n, int)), saved.outputs, saved.extra)
+
+    def arguments(self) -> dict[str, Any]:
+        return self.op.arguments()
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         return self.op.torch_arguments(self._operands(inputs))
