@@ -113,6 +113,7 @@ class _Names:
             if _is_layer(draft.where) and (builder.ownership.weights.get(index) or draft.shares is not None):
                 self._main.setdefault(id(draft.where), draft)
         self._taken: set[str] = set()
+        self._counts: dict[str, int] = {}
 
     def of(self, draft: NodeDraft) -> str:
         """Return the name of a node."""
@@ -125,10 +126,12 @@ class _Names:
 
     def unique(self, name: str) -> str:
         """Return a name with a number behind it if it is taken."""
-        result, count = name, 1
+        result, count = name, self._counts.get(name, 1)
         while result in self._taken:
             count += 1
             result = f"{name}_{count}"
+        # Where the search ends, the next one for this name begins: 50,000 calls of one function are no square.
+        self._counts[name] = count
         self._taken.add(result)
         return result
 

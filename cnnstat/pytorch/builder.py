@@ -50,7 +50,7 @@ class Builder(TensorOrigins):
             return
         self.log.note(call)
         keys = frozenset().union(*(origin.keys for origin in origins))
-        works = frozenset().union(*(origin.works for origin in origins)) | self._work_on_weights(call)
+        works = self._work_on_weights(call, frozenset().union(*(origin.works for origin in origins)))
         # Views of weights take no memory; only new storages count as computed.
         known = {storage_key(tensor) for tensor in operands}
         for tensor in call.results:
@@ -67,15 +67,16 @@ class Builder(TensorOrigins):
         origin = self.origins.known(read) if isinstance(read, torch.Tensor) else None
         return origin is not None and origin.edge is not None
 
-    def _work_on_weights(self, call: Call) -> frozenset[int]:
+    def _work_on_weights(self, call: Call, before: frozenset[int]) -> frozenset[int]:
         """Remember the work of a call that reads stored tensors only."""
         if call.match is None:
             work = work_of(call.inner)
             self.uncounted.update(work.unknown)
-            return self.ownership.add_work(work.macs, sum(count for _, count in work.flops))
+            return self.ownership.add_work(work.macs, sum(count for _, count in work.flops), before)
         reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in call.match.reads)
         outputs, op = tuple(map(shape_of, call.results)), call.match.op
-        return self.ownership.add_work(op.macs(reads, outputs), sum(op.other_flops(reads, outputs).values()))
+        flops = sum(op.other_flops(reads, outputs).values())
+        return self.ownership.add_work(op.macs(reads, outputs), flops, before)
 
     def _is_stored_layer(self, match: Match | None) -> bool:
         """Whether a call is a layer of its own although it reads no input of the model.

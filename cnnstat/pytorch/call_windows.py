@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -285,15 +286,20 @@ def _placed(part: range, size: int) -> Window | None:
 def _listed(part: range, size: int) -> Window:
     """Return the same, position by position: others than these read nothing."""
     periods = -(-size // part.step)
-    places = range(periods * part.step)
     # Behind the end, it goes on with the stride of the write.
-    return Window(tuple(_only(part.index(place)) if place in part else range(0) for place in places), periods)
+    taps = [range(0)] * (periods * part.step)
+    taps[part.start : part.stop : part.step] = _positions(size)[: len(part)]
+    return Window(tuple(taps), periods)
 
 
 def _kept(part: range, size: int) -> Window:
     """Return the window of what was there before: positions read themselves where nothing is written."""
-    return Window(tuple(range(0) if place in part else _only(place) for place in range(size)), size)
+    taps = list(_positions(size))
+    taps[part.start : part.stop : part.step] = [range(0)] * len(part)
+    return Window(tuple(taps), size)
 
 
-def _only(place: int) -> range:
-    return range(place, place + 1)
+@lru_cache(maxsize=8)  # a map that is filled tile by tile is written to hundreds of times
+def _positions(size: int) -> tuple[range, ...]:
+    """Return for each position that it is read."""
+    return tuple(range(place, place + 1) for place in range(size))

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 
 from cnnstat.pytorch.thread_changes import silence_when_quiet
 
 _CPU = torch.device("cpu")
 _META = torch.device("meta")
+_VIEWS = frozenset(["slice", "select", "unsqueeze", "squeeze", "view", "expand", "permute", "transpose", "t", "copy_"])
+"""Operations whose meta kernel alone says all: no device, no value is involved."""
 
 
 # Fake mode logs the traceback of every model that does not run.
@@ -24,6 +26,7 @@ class Faker:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._dtype = dtype
         self._states: dict[torch.device, dict[str, Any]] = {}
+        self._direct: set[Any] = set()
         self._fakes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def is_fake(self, tensor: Any) -> bool:
@@ -42,6 +45,39 @@ class Faker:
             empty = torch.empty(shape, dtype=tensor.dtype, device=_META)
             empty.set_(tensor.untyped_storage(), tensor.storage_offset(), empty.size(), empty.stride())
         return self._wrapped(empty, tensor.device)
+
+    def on_meta(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:
+        """Return what the meta kernel of a view or an element-wise operation makes; None where that is not all.
+
+        FakeTensor works out devices, constants and strides of each call anew, which takes ten times longer.
+        """
+        operands = [value for value in (*arguments, *keywords.values()) if isinstance(value, torch.Tensor)]
+        first = operands[0] if operands else None
+        if not isinstance(first, FakeTensor) or function not in self._direct and not self._is_direct(function):
+            return None
+        device = first.fake_device
+        for tensor in operands:
+            if not isinstance(tensor, FakeTensor) or tensor.fake_device != device or tensor.constant is not None:
+                return None
+        with in_kernel_invocation_manager(self.mode):
+            result = function(*arguments, **keywords)
+        if result is first or not isinstance(result, torch.Tensor):
+            return first if result is first else None
+        return self._wrapped(result, device)
+
+    def _is_direct(self, function: Any) -> bool:
+        """Whether an operation is a view, or works element by element."""
+        schema = function._schema
+        is_single = len(schema.returns) == 1 and str(schema.returns[0].type) == "Tensor"
+        if not is_single or function.namespace != "aten" or function._overloadname == "out":
+            return False
+        name = schema.name.removeprefix("aten::")
+        if name not in _VIEWS and torch.Tag.pointwise not in function.tags:
+            return False
+        if name not in _VIEWS and not torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "Meta"):
+            return False
+        self._direct.add(function)
+        return True
 
     def _wrapped(self, empty: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Return a fake tensor around one without memory.

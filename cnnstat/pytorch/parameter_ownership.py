@@ -63,27 +63,38 @@ NOTHING = OwnedTensors()
 class ParameterOwnership:
     """All stored tensors of a model, the weights that each node states, and work on tensors that no node has yet.
 
-    works: (multiply-accumulates, other operations) of calls that read stored tensors only.
+    works: (multiply-accumulates, other operations, works before it) of calls that read stored tensors only.
+    taken: numbers of the works that nodes have counted, in order.
     """
 
     tensors: list[StoredTensor] = field(default_factory=list)
     weights: dict[int, dict[str, Shape]] = field(default_factory=dict)
-    works: list[tuple[int, int]] = field(default_factory=list)
+    works: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
 
-    def add_work(self, macs: int, flops: int) -> frozenset[int]:
-        """Remember work on stored tensors; the first node that uses its result will count it."""
-        if not macs and not flops:
-            return frozenset()
-        self.works.append((macs, flops))
+    def add_work(self, macs: int, flops: int, before: frozenset[int] = frozenset()) -> frozenset[int]:
+        """Remember work on stored tensors, and that `before` it; the first node that uses its result will count both.
+
+        Returns one number for all of it: a recurrence on weights would else hand on more numbers in each step.
+        """
+        if not macs and not flops and len(before) < 2:
+            return before
+        self.works.append((macs, flops, before))
         return frozenset((len(self.works) - 1,))
 
     def take_works(self, numbers: Iterable[int]) -> tuple[int, int]:
         """Return the work of these calls as far as no node has counted it, which is now done."""
         macs = flops = 0
-        for number in numbers:
-            macs, flops = macs + self.works[number][0], flops + self.works[number][1]
-            # Counted by the first node only: a weight that two layers read was computed once.
-            self.works[number] = (0, 0)
+        waiting = list(numbers)
+        while waiting:
+            number = waiting.pop()
+            own_macs, own_flops, before = self.works[number]
+            if own_macs or own_flops or before:
+                macs, flops = macs + own_macs, flops + own_flops
+                waiting += before
+                # Counted by the first node only: a weight that two layers read was computed once.
+                self.works[number] = (0, 0, frozenset())
+                self.taken.append(number)
         return macs, flops
 
     def take_for(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> OwnedTensors:

@@ -312,7 +312,8 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return result
         if all(is_fake):
-            return func(*args, **keywords)
+            direct = faker.on_meta(func, args, keywords)
+            return func(*args, **keywords) if direct is None else direct
         return _run_on_fakes(faker, func, args, keywords)
 
 

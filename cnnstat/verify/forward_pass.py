@@ -98,15 +98,14 @@ class CountingRecorder(Recorder):
     ) -> None:
         """Record a call, and give its count to the node it became, or to the first node that uses its result."""
         evidence_of_call = evidence(self._meter.macs(), inner)
-        works = list(self.builder.ownership.works)
+        ownership = self.builder.ownership
+        works, taken = len(ownership.works), len(ownership.taken)
         super().record(function, arguments, keywords, result, inner)
-        after = self.builder.ownership.works
+        for number in ownership.taken[taken:]:
+            evidence_of_call += self._on_weights.pop(number, Evidence())
         has_node = len(self.builder.nodes) > len(self.runs)
         for draft in self.builder.nodes[len(self.runs) :]:
             self.runs.append(Run(draft.where.path, draft.function))
-            for number, (before, now) in enumerate(zip(works, after)):
-                if before != now:
-                    evidence_of_call += self._on_weights.pop(number, Evidence())
         name = function_name(function)
         results = (arguments[0],) if name in ("setitem", "data.set") else tuple(tensors_in(result))
         if name in FIRST_ONLY:
@@ -115,8 +114,8 @@ class CountingRecorder(Recorder):
             run = self.runs[-1]
             run.shapes, run.dtypes = tuple(map(shape_of, results)), tuple(map(dtype_of, results))
             run.evidence += evidence_of_call
-        elif len(after) > len(works):
-            self._on_weights[len(after) - 1] = evidence_of_call
+        elif len(ownership.works) > works:
+            self._on_weights[len(ownership.works) - 1] = evidence_of_call
         else:
             self.outside += evidence_of_call.macs
 

@@ -1,0 +1,220 @@
+"""What training keeps for the backward pass against the storages of a real pass on the CPU.
+
+Every model runs in training mode under `torch.autograd.graph.saved_tensors_hooks`; each storage counts once and whole,
+parameters and buffers are left out. A difference above 0.1 % needs a reason. Exits with 1 where one has none.
+    python benchmarks/saved_tensors.py [MODEL ...] [--size 64] [--batch 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+from torch.utils.checkpoint import checkpoint, checkpoint_sequential
+
+import cnnstat
+
+LIMIT = 0.001
+DROPOUT = "dropout keeps one number an element on a CPU, our rule the byte of a fused kernel"
+LSTM = "oneDNN's workspace of a recurrent layer"
+
+NAMES = [
+    "alexnet",
+    "vgg11",
+    "vgg16",
+    "vgg16_bn",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnext50_32x4d",
+    "wide_resnet50_2",
+    "densenet121",
+    "densenet169",
+    "squeezenet1_0",
+    "squeezenet1_1",
+    "googlenet",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+    "mnasnet0_5",
+    "mnasnet1_0",
+    "mnasnet1_3",
+    "shufflenet_v2_x0_5",
+    "shufflenet_v2_x1_0",
+    "shufflenet_v2_x2_0",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_v2_s",
+    "regnet_x_400mf",
+    "regnet_y_400mf",
+    "regnet_y_800mf",
+    "regnet_x_1_6gf",
+    "convnext_tiny",
+    "convnext_small",
+    "swin_t",
+    "swin_v2_t",
+    "vit_b_16",
+    "vit_b_32",
+    "maxvit_t",
+]
+SEGMENTATION = ["fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"]
+FIXED = {"vit_b_16": 224, "vit_b_32": 224, "maxvit_t": 224}
+"""Models that take one size only."""
+
+
+class Small(nn.Module):
+    """A function of some layers and the input."""
+
+    def __init__(self, function: Callable[..., torch.Tensor], *layers: nn.Module) -> None:
+        super().__init__()
+        self.function = function
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.function(self.layers, x)
+
+
+class Standardised(nn.Conv2d):
+    """A convolution with standardised filters (arXiv:1903.10520)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, deviation = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) / deviation, self.bias)
+
+
+class LowRank(nn.Module):
+    """A frozen linear layer plus a learnt product of thin matrices (arXiv:2106.09685)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(256, 256).requires_grad_(False)
+        self.down, self.up = nn.Parameter(torch.rand(4, 256)), nn.Parameter(torch.rand(256, 4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.linear(x, self.base.weight + self.up @ self.down, self.base.bias)
+
+
+def small_models() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
+    """Yield small models with calls that have no rule of their own."""
+
+    def linear() -> nn.Module:
+        return nn.Linear(256, 256)
+
+    def conv() -> nn.Module:
+        return nn.Conv2d(4, 8, 3)
+
+    vectors, images = (16, 256), (2, 4, 16, 16)
+    places = torch.arange(16 * 256).view(16, 256) % 256
+    stack = nn.Sequential(linear(), nn.GELU(), linear(), nn.GELU())
+    block = nn.Sequential(linear(), nn.GELU(), linear())
+    yield "where", Small(lambda m, x: torch.where(x > 0.5, m[0](x), m[1](x)), linear(), linear()), vectors
+    yield "sort", Small(lambda m, x: m[0](x).sort(-1).values, linear()), vectors
+    yield "cumprod", Small(lambda m, x: m[0](x).cumprod(-1), linear()), vectors
+    yield "max", Small(lambda m, x: m[0](x).max(-1).values, linear()), vectors
+    yield "topk", Small(lambda m, x: m[0](x).topk(5).values, linear()), vectors
+    yield "gather", Small(lambda m, x: m[0](x).gather(1, places), linear()), vectors
+    yield "masked_fill", Small(lambda m, x: m[0](x).masked_fill(x > 0.5, 0.0), linear()), vectors
+    yield "lerp", Small(lambda m, x: torch.lerp(m[0](x), m[1](x), x), linear(), linear()), vectors
+    yield "logsumexp", Small(lambda m, x: m[0](x).logsumexp(1), linear()), vectors
+    yield "normalize", Small(lambda m, x: functional.normalize(m[0](x)), linear()), vectors
+    yield "cdist", Small(lambda m, x: torch.cdist(m[0](x), m[1](x)), linear(), linear()), vectors
+    yield "detach", Small(lambda m, x: m[1](m[0](x).tanh().detach()), linear(), linear()), vectors
+    yield "rfft2", Small(lambda m, x: torch.fft.rfft2(m[0](x)).abs(), conv()), images
+    yield "checkpoint", Small(lambda m, x: checkpoint(m[1], m[0](x), use_reentrant=False), linear(), block), vectors
+    yield (
+        "checkpoint, reentrant",
+        Small(lambda m, x: checkpoint(m[1], m[0](x), use_reentrant=True), linear(), block),
+        vectors,
+    )
+    yield (
+        "checkpoint_sequential",
+        Small(lambda m, x: checkpoint_sequential(m[1], 2, m[0](x), use_reentrant=False), linear(), stack),
+        vectors,
+    )
+    yield "weight_norm", parametrizations.weight_norm(conv()), images
+    yield "spectral_norm", parametrizations.spectral_norm(conv()), images
+    yield "orthogonal", parametrizations.orthogonal(linear()), vectors
+    yield "weight standardisation", Standardised(4, 8, 3), images
+    yield "low rank", LowRank(), vectors
+    yield "dropout", Small(lambda m, x: m[1](m[0](x)), linear(), nn.Dropout()), vectors
+    yield "LSTM", Small(lambda m, x: m[0](x[None])[0], nn.LSTM(256, 64)), vectors
+
+
+REASONS = {"LSTM": LSTM}
+
+
+def models(names: list[str], size: int, batch: int) -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
+    """Yield the models with the shapes of their inputs; all of them if no name is given."""
+    for name in NAMES:
+        if not names or name in names:
+            extra = {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+            own = FIXED.get(name, size)
+            yield name, torchvision.models.get_model(name, **extra), (batch, 3, own, own)
+    for name in SEGMENTATION:
+        if not names or name in names:
+            model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
+            yield name, model, (batch, 3, size, size)
+    for name, model, shape in small_models():
+        if not names or name in names:
+            yield name, model, shape
+
+
+def kept(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return the bytes of the storages that autograd keeps in a real pass."""
+    saved: list[torch.Tensor] = []
+
+    def save(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor)
+        return tensor
+
+    model.train()
+    owned = {tensor.untyped_storage()._cdata for tensor in (*model.parameters(), *model.buffers())}
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor):
+        result = model(torch.rand(shape))
+    del result
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in saved}
+    return sum(size for key, size in storages.items() if key not in owned)
+
+
+def reason_of(name: str, model: nn.Module) -> str:
+    """Return why a model may differ; an empty text if there is no reason."""
+    if name in REASONS:
+        return REASONS[name]
+    return DROPOUT if any(isinstance(module, nn.Dropout) and module.p for module in model.modules()) else ""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--size", type=int, default=64, help="pixels along each side, where a model takes any")
+    parser.add_argument("--batch", type=int, default=2)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(f"torch {torch.__version__}, torchvision {torchvision.__version__}\n")
+    print("| model | input | cnnstat | real pass | difference | found by | reason |\n|---|---|---|---|---|---|---|")
+    unexplained = 0
+    for name, model, shape in models(arguments.models, arguments.size, arguments.batch):
+        torch.manual_seed(0)
+        memory = cnnstat.analyze(model, shape, mode="train")
+        ours, theirs = memory.memory.saved_bytes, kept(model, shape)
+        difference = ours / theirs - 1
+        reason = reason_of(name, model) if abs(difference) > LIMIT else ""
+        unexplained += abs(difference) > LIMIT and not reason
+        way = "rules" if memory.graph.saved_bytes is None else "pass"
+        sizes = "×".join(map(str, shape))
+        print(
+            f"| {name} | {sizes} | {ours:,} | {theirs:,} | {100 * difference:+.2f} % | {way} | {reason} |", flush=True
+        )
+    return 1 if unexplained else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
