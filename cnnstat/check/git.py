@@ -378,7 +378,7 @@ def growth_base(settings: Settings, repository: Repository | None) -> Baseline:
             f"{path_from_here(path)} is not in this repository; commit it, or leave out --fail-on-baseline-growth"
         )
     base = find_base(repository, settings.baseline_ref or _target(repository))
-    text = repository.output("show", f"{base.commit}:{inside}")
+    text, inside = _earlier_baseline(repository, base, settings, [repository.written(path) or inside, inside])
     if text is None:
         none = Missing(reason=f"{inside} is new since {base.label}")
         return Baseline(label=base.label, models={}, otherwise=none, notes=base.notes)
@@ -390,6 +390,27 @@ def growth_base(settings: Settings, repository: Repository | None) -> Baseline:
         return Baseline(label=base.label, models={}, otherwise=fault, notes=base.notes)
     notes = (*base.notes, f"the baseline file is held against {base.label}")
     return Baseline(label=base.label, models=baseline.models, otherwise=baseline.otherwise, notes=notes)
+
+
+def _earlier_baseline(
+    repository: Repository, base: Base, settings: Settings, names: list[str]
+) -> tuple[str | None, str]:
+    """Return the baseline file of the base commit and its name: as it is called today, was renamed, or configured then.
+
+    names: today's, as it is written and where links lead. None where the base commit has no baseline.
+    """
+    renames = repository.renames(base.commit)
+    for name in (*names, *(renames[name] for name in names if name in renames)):
+        if (text := repository.output("show", f"{base.commit}:{name}")) is not None:
+            return text, name
+    configuration = repository.relative(Path(settings.origin))
+    with repository.worktree(base.commit) as tree, contextlib.suppress(CnnstatError, OSError, ValueError):
+        before = load_settings(tree / (configuration or "."))
+        if before.baseline is not None:
+            path = tree / configuration if configuration else tree
+            file = path.parent / before.baseline
+            return file.read_text(encoding="utf-8"), file.resolve().relative_to(tree.resolve()).as_posix()
+    return None, names[0]
 
 
 def _target(repository: Repository) -> str:

@@ -108,7 +108,6 @@ class CallInstrumentation:
 
     @contextmanager
     def observing(self, observer: Observer) -> Iterator[None]:
-        """While active, the observer is informed in every run."""
         calls, passing = self.alignment.calls, self.alignment.passing
         end = len(calls)
 
@@ -148,7 +147,6 @@ class CallInstrumentation:
 
     @contextmanager
     def capturing(self, into: list[LayerCall]) -> Iterator[None]:
-        """While active, a run puts its computations into `into`."""
         stored = {id(tensor) for tensor in (*self._model.parameters(), *self._model.buffers())}
         runs = _ModelRuns(self._model, self._start)
 

@@ -146,7 +146,6 @@ class NetworkInstrumentation:
 
     @contextmanager
     def observing(self, observer: Observer) -> Iterator[None]:
-        """While active, the observer is informed in every run."""
         self._observer = observer
         try:
             yield
@@ -155,7 +154,6 @@ class NetworkInstrumentation:
 
     @contextmanager
     def capturing(self, into: list[LayerCall]) -> Iterator[None]:
-        """While active, a run puts its computations into `into`."""
         self._captured = into
         try:
             yield

@@ -93,14 +93,12 @@ class TimeBreakdown:
         return self.idle
 
     @property
-    def drift(self) -> float:
-        """The name of `residual` in JSON and in the first releases."""
-        return self.residual
-
-    @property
     def residual(self) -> float:
         """What is left: by how much the instrumented run and the plain one differ (negative: the first is slower)."""
         return self.whole - self.layers - self.idle - self.unattributed
+
+    drift = residual
+    """The name of `residual` in JSON and in the first releases."""
 
     def holds(self, residual: float, unattributed: float) -> bool:
         """Whether both remainders stay within these shares of the whole; negative idle time counts as residual."""
@@ -201,14 +199,12 @@ class LayerTime:
         return self.bound_seconds
 
     @property
-    def share_of_floor(self) -> float:
-        """The name of `share_of_bound` in JSON and in the first releases."""
-        return self.share_of_bound
-
-    @property
     def share_of_bound(self) -> float:
         """Bound divided by time: 1 is as fast as the roofline allows, above 1 is faster (cache, Winograd, FFT)."""
         return self.bound_seconds / self.forward.median if self.forward.median else 0.0
+
+    share_of_floor = share_of_bound
+    """The name of `share_of_bound` in JSON and in the first releases."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,11 +59,9 @@ class Stopwatch(Observer):
         self.bookkeeping = 0
 
     def enter(self, row: int, call: int) -> None:
-        """Note the time."""
         self._begin = self._clock()
 
     def leave(self, row: int, call: int) -> None:
-        """Note the time and whose it was."""
         self.laps.append(Lap(row, self._begin, self._clock()))
 
     def release(self) -> None:

@@ -259,6 +259,24 @@ def test_growing_the_baseline_with_the_model_is_caught(
     assert check("--fail-on-baseline-growth").code == 1
 
 
+@pytest.mark.parametrize("way", ["link", "rename", "another file", "another file, the old one stays"])
+def test_a_baseline_that_moved_is_held_against_what_it_was(check: Command, committed: History, way: str) -> None:
+    committed.write("tiny.yaml", spec(9))
+    name = "baseline.json" if way == "link" else "other.json"
+    if way == "link":
+        (committed.root / name).unlink()
+        (committed.root / name).symlink_to("elsewhere.json")
+    elif way == "rename":
+        committed.git("mv", "baseline.json", name)
+    elif way == "another file":
+        committed.git("rm", "--quiet", "baseline.json")
+    committed.write("cnnstat.toml", (committed.root / "cnnstat.toml").read_text().replace("baseline.json", name))
+    assert check("--update-baseline").code == 0
+    committed.git("add", "--all")
+    result = check("--fail-on-baseline-growth", "--baseline-ref", "main")
+    assert result.code == 1 and "raises the baseline itself" in result.out
+
+
 def test_removing_the_baseline_is_caught(check: Command, committed: History) -> None:
     committed.git("checkout", "--quiet", "-b", "work")
     (committed.root / "baseline.json").unlink()

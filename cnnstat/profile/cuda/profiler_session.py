@@ -32,13 +32,11 @@ class RangeObserver(Observer):
         self._open: list[AbstractContextManager[object]] = []
 
     def enter(self, row: int, call: int) -> None:
-        """Open a range."""
         context = self._gpu.range(LAYER_RANGE.format(row=row, call=call))
         context.__enter__()
         self._open.append(context)
 
     def leave(self, row: int, call: int) -> None:
-        """Close it."""
         self._open.pop().__exit__(None, None, None)
 
 

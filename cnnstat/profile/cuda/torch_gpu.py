@@ -81,19 +81,15 @@ class TorchGpu:
 
     @property
     def l2_bytes(self) -> int:
-        """Size of its L2 cache."""
         return self._l2_bytes
 
     def now(self) -> int:
-        """Nanoseconds of the host's clock."""
         return time.perf_counter_ns()
 
     def synchronize(self) -> None:
-        """Wait until all work is done."""
         torch.cuda.synchronize()
 
     def elapsed(self, run: Run, repeats: int) -> float:
-        """Return the seconds between two events on the stream, with so many runs between them."""
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
         start.record()
@@ -172,12 +168,10 @@ class TorchGpu:
         return events
 
     def range(self, name: str) -> AbstractContextManager[object]:
-        """A range of that name in the trace."""
         context: AbstractContextManager[object] = torch.profiler.record_function(name)
         return context
 
     def peak_bytes(self, run: Run) -> int:
-        """Return the most memory that is allocated at once during a run, over what was before it."""
         torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -193,12 +187,10 @@ class TorchGpu:
         return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
 
     def sweep(self, size: int) -> Run:
-        """Return what reads so many bytes of memory that nothing else uses."""
         numbers = torch.randn(max(1, size // 4), device=self._device)
         return numbers.sum
 
     def clocks(self) -> Mapping[str, float]:
-        """Return `sm_MHz` and `memory_MHz` now, and `power_limit_W`; those that NVML tells."""
         readings = {
             "sm_MHz": self._nvml.sm_megahertz(),
             "memory_MHz": self._nvml.memory_megahertz(),
@@ -207,7 +199,6 @@ class TorchGpu:
         return {name: value for name, value in readings.items() if value is not None}
 
     def joules(self) -> float | None:
-        """Return the energy used since the driver was loaded; None where NVML does not tell."""
         return self._nvml.joules()
 
 
