@@ -7,13 +7,13 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import CodeType, FrameType
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
-from cnnstat.pytorch.autograd_regions import AutogradRegions
 from cnnstat.pytorch.modules.custom_modules import call_as_one
 
 Modules = list[tuple[str, nn.Module]]
@@ -148,3 +148,45 @@ class ModuleStack:
         finally:
             before.remove()
             after.remove()
+
+
+_MODULE, _CHECKPOINT = "torch.nn.modules.module", "torch.utils.checkpoint"
+# PyTorch before 2.7 has no way to ask which hooks are set.
+_top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+
+
+class AutogradRegions:
+    """Notes whether a pass enters a region in which autograd does not keep what the calls there would keep elsewhere.
+
+    That is so in a checkpoint, under hooks, and in a function with a gradient of its own. Switching gradients on or
+    off, as reentrant checkpoints do too, is a call of its own, which the recorder sees.
+    """
+
+    def __init__(self) -> None:
+        self.is_entered = False
+        self._forwards = set(_forwards(torch.autograd.Function))
+
+    def look(self, frame: FrameType | None) -> None:
+        """Look at the frames from that of a call, of a function or a module, up to the module around it.
+
+        Those around that module were looked at when it was called.
+        """
+        if self.is_entered:
+            return
+        self.is_entered = _top_hooks is not None and _top_hooks(True) is not None
+        while frame is not None and frame.f_globals.get("__name__") == _MODULE:
+            frame = frame.f_back
+        while frame is not None and (name := frame.f_globals.get("__name__")) != _MODULE:
+            # Without gradients, a checkpoint sets no hooks.
+            self.is_entered |= name == _CHECKPOINT or frame.f_code in self._forwards
+            frame = frame.f_back
+
+
+def _forwards(cls: type[Any]) -> Iterator[CodeType]:
+    """Yield the code of every forward of an autograd function outside PyTorch."""
+    each: type[Any]
+    for each in cls.__subclasses__():
+        code = getattr(vars(each).get("forward"), "__func__", None)
+        if code is not None and not (each.__module__ or "").startswith("torch."):
+            yield code.__code__
+        yield from _forwards(each)

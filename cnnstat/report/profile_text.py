@@ -9,7 +9,7 @@ from cnnstat import numbers
 from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
 from cnnstat.report.document import Fact, glued
-from cnnstat.report.network import shape_text
+from cnnstat.report.network_text import shape_text
 from cnnstat.report.terminal_text import printable
 
 RATES = {"cuda": (1e12, "TFLOP/s"), "cpu": (1e9, "GFLOP/s"), "mps": (1e9, "GFLOP/s")}

@@ -19,7 +19,7 @@ def verify(model: ModelReference, *, may_run: bool = True) -> Verification:
     """
     graph = model.load()
     _need_torch()
-    from cnnstat.verify.compare import verify_model
+    from cnnstat.verify.cross_check import verify_model
     from cnnstat.verify.model_under_test import model_under_test
 
     return verify_model(model_under_test(model, graph, may_run=may_run))

@@ -14,7 +14,7 @@ from cnnstat import numbers, report
 from cnnstat.analysis.published import PublishedRow
 from cnnstat.report.document import Fact, glued
 from cnnstat.report.formats.terminal import facts_page
-from cnnstat.report.network import axes_text, point_text, shape_text, shapes_text
+from cnnstat.report.network_text import axes_text, point_text, shape_text, shapes_text
 from cnnstat.report.subjects.published import document as published_document
 from cnnstat.report.subjects.zoo import document
 from cnnstat.report.terminal_text import (

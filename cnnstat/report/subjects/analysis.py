@@ -14,7 +14,7 @@ from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import binary_bytes, count, percent, plural
 from cnnstat.ops.spatial import LETTERS
 from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
-from cnnstat.report.network import (
+from cnnstat.report.network_text import (
     MISALIGNED,
     NOTES,
     axes_text,

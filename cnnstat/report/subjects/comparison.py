@@ -13,7 +13,7 @@ from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
 from cnnstat.numbers import ratio_text
 from cnnstat.report.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network import model_values, shape_text, size_text, total_values
+from cnnstat.report.network_text import model_values, shape_text, size_text, total_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable
 

@@ -17,9 +17,9 @@ from cnnstat.ir.formula import Formula
 from cnnstat.ir.graph import dtype_bytes
 from cnnstat.ir.op import Shape, Storage, numel
 from cnnstat.numbers import binary_bytes
-from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network import (
+from cnnstat.report.formula_table import formula_table
+from cnnstat.report.network_text import (
     NOTES,
     WHOLE_INPUT,
     axes_text,

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 from cnnstat.ir.op import Rows
 from cnnstat.ops import names, search
-from cnnstat.report.arithmetic import formula_table
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
-from cnnstat.report.network import shapes_text
+from cnnstat.report.formula_table import formula_table
+from cnnstat.report.network_text import shapes_text
 from cnnstat.report.op_reference import Argument, Ops, Reference
 from cnnstat.report.plot import CurvesPlot, Plots
 from cnnstat.report.table import Column, Layout, Table
