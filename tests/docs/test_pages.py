@@ -1,0 +1,160 @@
+"""Every block of the pages runs as it stands, in the order of its page; every page is in the index and links back."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import cnnstat
+from cnnstat import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+RUN_HERE = ("tutorial", "python", "json", "compared", "troubleshooting", "glossary", "export", "pytorch", "verify")
+"""Pages whose blocks this file runs; README, spec.md, ci.md, counting.md and profile.md have tests of their own."""
+
+BLOCK = re.compile(r"(?:<!-- file: (?P<file>[\w.]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.S | re.M)
+NEEDS_TORCH = ("import torch", "torchvision", "timm", "verify", "export", "tutorial_model", "nets.py", "cnnstat.build")
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def steps(name: str) -> Iterator[tuple[str, str, str]]:
+    """Yield what each block of a page is: a file, a command, or Python code."""
+    for block in BLOCK.finditer(page(name)):
+        if block["file"]:
+            yield "file", block["file"], block["text"]
+        elif block["language"] == "sh":
+            lines = block["text"].replace("\\\n", " ").splitlines()
+            yield from (("command", "", line) for line in lines if line.startswith("cnnstat "))
+        elif block["language"] == "python":
+            yield "python", "", block["text"]
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", shlex.split(command, comments=True))
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert not stop.value.code, command
+
+
+@pytest.mark.parametrize("name", RUN_HERE)
+def test_the_blocks_of_a_page_run_in_their_order(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    namespace: dict[str, Any] = {}
+    for kind, file, text in steps(name):
+        if any(word in text or word in file for word in NEEDS_TORCH):
+            for module in ["torch", *(word for word in ("torchvision", "timm", "transformers") if word in text)]:
+                if not _is_there(module):
+                    break
+            else:
+                _step(kind, file, text, namespace, monkeypatch)
+            continue
+        _step(kind, file, text, namespace, monkeypatch)
+
+
+def _is_there(module: str) -> bool:
+    try:
+        __import__(module)
+    except ImportError:
+        return False
+    return True
+
+
+def _step(kind: str, file: str, text: str, namespace: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind == "file":
+        Path(file).write_text(text, encoding="utf-8")
+    elif kind == "command":
+        run(text, monkeypatch)
+    else:
+        exec(compile(text, "block", "exec"), namespace)  # our own text
+
+
+PAGES = sorted(path.stem for path in DOCS.glob("*.md") if path.stem != "README")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_in_the_index_and_links_back(name: str) -> None:
+    assert f"]({name}.md)" in page("README")
+    assert "](README.md)" in page(name)
+
+
+@pytest.mark.parametrize("path", [*DOCS.glob("*.md"), ROOT / "README.md"], ids=lambda path: path.stem)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", ["profile", "gpu"])
+def test_pages_are_honest_about_the_gpu(name: str) -> None:
+    assert re.search(r"[Nn]othing (has been measured )?(on a GPU )?yet", page(name)[:2500])
+
+
+# The JSON -------------------------------------------------------------------------------------------------------------
+
+FREE = ("flop_parts", "ratios", "inputs", "versions", "settings", "conventions", "arguments", "schema", "totals.memory")
+"""Keys below which stand names that are data, or that have their place elsewhere."""
+
+
+def keys(values: Any, above: str = "") -> Iterator[str]:
+    """Yield every key, but not those that are data themselves."""
+    if isinstance(values, dict) and above not in FREE:
+        for key, value in values.items():
+            yield key
+            yield from keys(value, key)
+    elif isinstance(values, list):
+        for value in values:
+            if isinstance(value, (dict, list)):
+                yield from keys(value, above if above != "arguments" else "")
+
+
+def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
+    monkeypatch.setattr(sys, "argv", ["cnnstat", *arguments, "--format", "json"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["analyze resnet18", "compare alexnet vgg16", "compare alexnet vgg16 --published", "analyze vgg16 --published",
+     "explain alexnet conv1", "list", "ops ELU", "ops pool", "check lenet5 --max-params 1k --min-receptive-field 3",
+     "verify lenet5_1998"],
+)  # fmt: skip
+def test_every_key_of_the_json_is_documented(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if command.startswith("verify"):
+        pytest.importorskip("torch")
+    values = printed(capsys, monkeypatch, *command.split())
+    unknown = {key for key in keys(values) if f"`{key}`" not in page("json") and key not in FREE}
+    assert not unknown - {"agrees", "explained", "no witness", "no reference", "unexplained"}
+
+
+# The comparison -------------------------------------------------------------------------------------------------------
+
+
+def test_the_worked_example_holds_for_fvcore_and_flop_counter_mode() -> None:
+    torch, torchvision = pytest.importorskip("torch"), pytest.importorskip("torchvision")
+    fvcore = pytest.importorskip("fvcore.nn")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model, image = torchvision.models.resnet18(weights=None).eval(), torch.zeros(1, 3, 224, 224)
+    count = fvcore.FlopCountAnalysis(model, image).unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert f"{int(count.total()):,}" in page("compared")
+    with FlopCounterMode(display=False) as counter:
+        model(image)
+    assert f"{counter.get_total_flops():,}" in page("compared")
+    assert f"{cnnstat.analyze('resnet18').totals.macs:,}" in page("compared")
