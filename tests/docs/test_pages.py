@@ -21,7 +21,17 @@ RUN_HERE = ("tutorial", "python", "json", "compared", "troubleshooting", "glossa
 """Pages whose blocks this file runs; README, spec.md, ci.md, counting.md and profile.md have tests of their own."""
 
 BLOCK = re.compile(r"(?:<!-- file: (?P<file>[\w.]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.S | re.M)
-NEEDS_TORCH = ("import torch", "torchvision", "timm", "verify", "export", "tutorial_model", "nets.py", "cnnstat.build")
+NEEDS_TORCH = (
+    "import torch",
+    "torchvision",
+    "transformers",
+    "timm",
+    "verify",
+    "export",
+    "tutorial_model",
+    "nets.py",
+    "cnnstat.build",
+)
 
 
 def page(name: str) -> str:
