@@ -168,3 +168,12 @@ def test_the_worked_example_holds_for_fvcore_and_flop_counter_mode() -> None:
         model(image)
     assert f"{counter.get_total_flops():,}" in page("compared")
     assert f"{cnnstat.analyze('resnet18').totals.macs:,}" in page("compared")
+
+
+def test_the_plot_of_activations_is_vector_graphics_of_the_ops_own_curves() -> None:
+    text = (DOCS / "activations.svg").read_text(encoding="utf-8")
+    lines = re.findall(r'<polyline points="([^"]+)"', text)
+    assert len(lines) == 4 and all(len(line.split()) == 161 for line in lines)
+    assert [name in text for name in ("Sigmoid", "Tanh", "ReLU", "LeakyReLU")] == [True] * 4
+    sigmoid = [tuple(map(float, point.split(","))) for point in lines[0].split()]
+    assert sigmoid[80] == (270.0, 240.0)  # x = 0, y = 1/2: half a unit of 60 above the axis at 270
