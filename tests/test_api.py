@@ -146,3 +146,17 @@ def test_errors_of_specs_travel_between_processes() -> None:
     with pytest.raises(cnnstat.SpecError) as raised:
         cnnstat.load("no/such/file.yaml")
     assert pickle.loads(pickle.dumps(raised.value)).problems == raised.value.problems
+
+
+def test_a_name_is_looked_for_in_an_analysis_and_loops_go_over_its_layers():
+    analysis = cnnstat.analyze("lenet5")
+    assert "C1" in analysis and "C9" not in analysis and 0 not in analysis
+    with pytest.raises(TypeError, match="'Analysis' object is not iterable"):
+        list(analysis)
+
+
+@pytest.mark.parametrize("option", ["variables", "arguments"])
+@pytest.mark.parametrize("value", [["classes=10"], "classes=10", {"classes"}])
+def test_names_and_values_are_a_mapping(option, value):
+    with pytest.raises(cnnstat.RequestError, match=f"^{option}=.*write names and values, as in {option}=.*: 10"):
+        cnnstat.load("vgg16", **{option: value})

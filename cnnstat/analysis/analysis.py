@@ -129,6 +129,13 @@ class Analysis(Displayed):
 
         return self.layers[find_layer(self.graph, name)]
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether a layer has just this name."""
+        return any(node.name == name for node in self.graph.nodes)
+
+    # Python would count from 0 with __getitem__, which takes names: loops go over `analysis.layers`.
+    __iter__ = None
+
     def __hash__(self) -> int:
         """Return a hash of name and size: graphs hold mappings, which have none."""
         return hash((self.graph.name, self.graph.source, len(self.graph.nodes), self.optimizer))

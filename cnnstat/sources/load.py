@@ -91,7 +91,7 @@ def model_reference(
     seed: int = 0,
 ) -> ModelReference:
     """Return the model that a Python caller gives, with the options of `load`; raises RequestError or SourceError."""
-    check_options(batch, dtype, mode)
+    check_options(batch, dtype, mode, variables, arguments)
     check_seed(seed)
     request = Request(
         batch=batch,

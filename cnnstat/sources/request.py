@@ -87,8 +87,11 @@ def check_seed(seed: object) -> None:
         raise RequestError(f"seed={str(seed)[:60]}: write an integer of at least 0")
 
 
-def check_options(batch: object, dtype: object, mode: object) -> None:
+def check_options(batch: object, dtype: object, mode: object, variables: object, arguments: object) -> None:
     """Raise RequestError where an option from Python is of another kind than it has to be."""
+    for name, values, example in (("variables", variables, "classes"), ("arguments", arguments, "num_classes")):
+        if values is not None and not isinstance(values, Mapping):
+            raise RequestError(f'{name}={values!r}: write names and values, as in {name}={{"{example}": 10}}')
     if mode not in get_args(Mode):
         raise RequestError(f"mode={mode!r}: write eval or train")
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int)):
