@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import faulthandler
 import inspect
 import math
+import multiprocessing
+import os
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import nn
@@ -67,7 +74,7 @@ def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
     """
     try:
         with quiet():
-            from fvcore.nn import FlopCountAnalysis
+            import fvcore.nn  # noqa: F401  # whether it is there
     except ImportError:
         raise FvcoreError("fvcore is not installed; pip install fvcore") from None
     if model.why_not_real:
@@ -79,20 +86,77 @@ def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
     modules = modules_of(module)
     with preserved(modules, model.seed) as generators, substituted(modules, None), torch.no_grad(), quiet():
         module.train(model.mode == "train")
-        operations: list[Operation] = []
-        try:
-            arguments = _arguments(model, module)
-            generators.seed(model.seed)
-            analysis = FlopCountAnalysis(module, arguments)
-            analysis.set_op_handle(**_handles(analysis, operations))
-            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-            analysis.total()
-        except FvcoreError:
-            raise
-        except Exception as error:
-            message = " ".join(str(error).split())[:160]
-            raise FvcoreError(f"could not run: {type(error).__name__}{': ' * bool(message)}{message}") from error
+        arguments = _arguments(model, module)
+        generators.seed(model.seed)
+        return _in_child_process(lambda: _counted(module, arguments))
+
+
+def _counted(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Operation, ...]:
+    """Return what fvcore sees of one call of a module; raises FvcoreError where it cannot run."""
+    operations: list[Operation] = []
+    try:
+        from fvcore.nn import FlopCountAnalysis
+
+        analysis = FlopCountAnalysis(module, arguments)
+        analysis.set_op_handle(**_handles(analysis, operations))
+        analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+        analysis.total()
+    except Exception as error:
+        message = " ".join(str(error).split())[:160]
+        raise FvcoreError(f"could not run: {type(error).__name__}{': ' * bool(message)}{message}") from error
     return (*operations, *_foreign(analysis._analyze().unsupported_ops))
+
+
+TIMEOUT = 300
+"""Seconds that fvcore may take."""
+
+
+def _in_child_process(count: Callable[[], tuple[Operation, ...]]) -> tuple[Operation, ...]:
+    """Return what a function returns that runs in a copy of this process; raises FvcoreError where that ends or hangs.
+
+    torch.jit.trace does not survive that a model catches an operation's error: the process dies of a segmentation
+    fault. A process that has used CUDA cannot be copied, and other systems than Linux copy none safely.
+    """
+    if sys.platform != "linux" or torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # in PyTorch
+        return count()
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    child = os.fork()
+    if not child:
+        _send(count, sender)
+    sender.close()
+    try:
+        if not receiver.poll(TIMEOUT):
+            os.kill(child, signal.SIGKILL)
+            raise FvcoreError(f"it took more than {TIMEOUT} s")
+        result = receiver.recv()
+    except EOFError:
+        reason = "as torch.jit.trace does where a model catches an operation's error"
+        raise FvcoreError(f"could not run: its process ended, {reason}") from None
+    finally:
+        receiver.close()
+        os.waitpid(child, 0)
+    if isinstance(result, FvcoreError):
+        raise result
+    operations: tuple[Operation, ...] = result
+    return operations
+
+
+def _send(count: Callable[[], tuple[Operation, ...]], sender: Connection) -> NoReturn:
+    """Send what a function returns, or its FvcoreError, and end this process, which is a child."""
+    try:
+        faulthandler.disable()
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        # The threads of the parent's pool are not there.
+        torch.set_num_threads(1)
+        try:
+            sender.send(count())
+        except FvcoreError as error:
+            sender.send(FvcoreError(str(error)))
+    finally:
+        # Nothing of what the parent does at its end is to be done twice.
+        os._exit(0)
 
 
 def _foreign(unsupported: Mapping[str, Mapping[str, int]]) -> Iterator[Operation]:
