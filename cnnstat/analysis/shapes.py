@@ -95,7 +95,7 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
     """Return the shapes a node makes, or None after noting why its op refuses its inputs."""
     try:
         check_input_count(node.op, len(shapes))
-        outputs = _op_outputs(node.op, shapes)
+        outputs = op_outputs(node.op, shapes)
         if len(outputs) > MAX_OUTPUTS:
             raise OpError(f"it has {len(outputs):,} outputs; use at most {MAX_OUTPUTS:,}")
         for shape in outputs:
@@ -112,7 +112,7 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
     return outputs
 
 
-def _op_outputs(op: Op, shapes: Shapes) -> Shapes:
+def op_outputs(op: Op, shapes: Shapes) -> Shapes:
     """Return the output shapes of an op.
 
     Tensors without axes or elements, which only opaque calls make, are refused by ops that cannot do with them.

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cnnstat.analysis.shapes import check_input_count
+from cnnstat.analysis.shapes import check_input_count, op_outputs
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
@@ -324,7 +324,7 @@ def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:
     """Whether an op makes these outputs of these inputs."""
     try:
         check_input_count(op, len(shapes))
-        return op.output(shapes) == outputs
+        return op_outputs(op, shapes) == outputs
     except OpError:
         return False
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
-from cnnstat.errors import RequestError, did_you_mean
+from cnnstat.errors import ModelError, RequestError, did_you_mean
 from cnnstat.ir.graph import Graph, Input
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.input_sizes import Batch, rank_of
@@ -22,10 +22,14 @@ from cnnstat.sources.request import InputShape, Literal, Request, parse_input, s
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """Arguments of a forward pass: shapes (InputShape), tensors, and anything else, in any nesting."""
+    """Arguments of a forward pass: shapes (InputShape), tensors, and anything else, in any nesting.
+
+    has_values: whether the values of its tensors are a caller's, and so may decide lengths and masks.
+    """
 
     arguments: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
+    has_values: bool = True
 
 
 def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | None) -> tuple[Example, ...]:
@@ -34,7 +38,7 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
     Raises RequestError where the request names no input and the model has no default.
     """
     if request.values is not None:
-        return adapted(example_from(*request.values), model, request.batch)
+        return examples_from(*request.values, model, request.batch)
     if not request.inputs:
         if default is None and not _needs_anything(model):
             return (Example(),)
@@ -56,11 +60,20 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
 
 def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Return examples without repetitions."""
-    result: list[Example] = []
-    for example in examples:
-        if example not in result:
-            result.append(example)
-    return tuple(result)
+    return tuple(
+        {_identity((each.arguments, dict(each.keywords))): each for each in reversed(list(examples))}.values()
+    )[::-1]
+
+
+def _identity(value: Any) -> Hashable:
+    """Return what equal nested values have in common; tensors and other objects are equal to themselves only."""
+    if isinstance(value, (InputShape, str, int, float, type(None))):
+        return type(value), value
+    if isinstance(value, (list, tuple)):
+        return type(value), *map(_identity, value)
+    if isinstance(value, dict):
+        return dict, *((key, _identity(item)) for key, item in value.items())
+    return id(value)
 
 
 def nested(value: Any) -> Any:
@@ -89,16 +102,17 @@ def unwrapped(value: Any) -> Any:
     return value
 
 
-def example_from(input: Any, inputs: Any) -> Example:
+def example_from(input: Any, inputs: Any, *, beside_tensors: bool = False) -> Example:
     """Return the arguments of a forward pass as given in Python.
 
-    Sizes are sizes at the top, and where nothing beside them is a tensor; all else is passed on as it is.
+    Sizes are sizes at the top, and where nothing beside them is a tensor, unless `beside_tensors` says that they are
+    there too; all else is passed on as it is.
     """
     if isinstance(input, str) and shape_from(input) is None:
         parse_input(input)  # says what is wrong
     if isinstance(input, (int, float)):
         raise RequestError(f"input={input}: write sizes, as in (3, 224, 224), or cnnstat.literal({input})")
-    read = nested if next(tensors_in([input, inputs]), None) is None else unwrapped
+    read = nested if beside_tensors or not _has_tensors(input, inputs) else unwrapped
     top = shape_from(input)
     result: Any = read(input) if top is None else top
     is_several = isinstance(result, tuple) and not isinstance(input, Literal) and not hasattr(result, "_fields")
@@ -108,6 +122,18 @@ def example_from(input: Any, inputs: Any) -> Example:
         return Example(arguments, {n: (shape_from(v) if named else None) or read(v) for n, v in inputs.items()})
     values: Any = () if inputs is None else read(inputs)
     return Example((*arguments, *values) if isinstance(values, (tuple, list)) else (*arguments, values))
+
+
+def _has_tensors(*values: Any) -> bool:
+    return next(tensors_in(values), None) is not None
+
+
+def examples_from(input: Any, inputs: Any, model: nn.Module, batch: int | None) -> tuple[Example, ...]:
+    """Return what arguments from Python may mean, the likeliest first: beside tensors, sizes where nothing else runs."""
+    examples = adapted(example_from(input, inputs), model, batch)
+    if not _has_tensors(input, inputs):
+        return examples
+    return _distinct((*examples, *adapted(example_from(input, inputs, beside_tensors=True), model, batch)))
 
 
 def adapted(example: Example, model: nn.Module, batch: int | None = None) -> tuple[Example, ...]:
@@ -232,12 +258,23 @@ def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:
     return next(filter(fits, examples), examples[0])
 
 
+_MOST_DECIDING = {torch.bool: 2**22, torch.int64: 2**16, torch.int32: 2**16}
+"""Numbers of the largest tensors whose values are followed: masks, lengths, and words."""
+
+
+def _may_decide(tensor: torch.Tensor) -> bool:
+    """Whether the values of a tensor are likely to decide how much there is of another."""
+    limit = _MOST_DECIDING.get(tensor.dtype, 0)
+    return tensor.numel() <= limit and tensor.device.type == "cpu" and tensor.layout is torch.strided
+
+
 class ExampleTensors:
     """The tensors made for an example, with the input of the graph that each is."""
 
     def __init__(self, example: Example, model: nn.Module, dtype: torch.dtype, faker: Faker | None) -> None:
         self._faker = faker
         self._dtype = dtype
+        self._has_values = example.has_values
         names = _parameters(model)
         count = len(example.arguments)
         labels = [*names[:count], *(f"input{n}" for n in range(len(names[:count]), count))] if names else []
@@ -275,7 +312,9 @@ class ExampleTensors:
     def _tensor(self, value: InputShape | torch.Tensor) -> torch.Tensor:
         """Return one tensor: fake, or with small random values (zeros for whole numbers)."""
         if isinstance(value, torch.Tensor):
-            if self._faker is None:
+            if value.is_nested:
+                raise ModelError("an input is a nested tensor, which has no sizes to count; pad it to one size")
+            if self._faker is None or (self._has_values and _may_decide(value)):
                 return value.detach().clone()
             return self._faker.empty(tuple(value.shape), value.dtype)
         dtype = getattr(torch, value.dtype) if value.dtype else self._dtype

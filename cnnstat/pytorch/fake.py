@@ -14,6 +14,9 @@ _META = torch.device("meta")
 _VIEWS = frozenset(["slice", "select", "unsqueeze", "squeeze", "view", "expand", "permute", "transpose", "t", "copy_"])
 """Operations whose meta kernel alone says all: no device, no value is involved."""
 
+FAKE_TYPE: type = FakeTensor
+"""The type of a fake tensor."""
+
 
 # Fake mode logs the traceback of every model that does not run.
 silence_when_quiet("torch._subclasses.fake_tensor")
@@ -24,6 +27,7 @@ class Faker:
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:
         self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.overwritten: set[int] = set()  # storages of real tensors that were to take values of fake ones
         self._dtype = dtype
         self._states: dict[torch.device, dict[str, Any]] = {}
         self._direct: set[Any] = set()

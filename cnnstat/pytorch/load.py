@@ -15,7 +15,7 @@ from cnnstat.ir.graph import Graph, check_dtype, collector_paused
 from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import WAYS, ModelCode, contained, readable
-from cnnstat.pytorch.example import Example, ExampleTensors, adapted, as_traced, example_from, examples_of
+from cnnstat.pytorch.example import Example, ExampleTensors, as_traced, examples_from, examples_of
 from cnnstat.pytorch.input_sizes import default_inputs
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.module_stack import modules_of
@@ -101,7 +101,7 @@ def module_examples(
     """Return what the arguments of a forward pass may be as `load_module` reads them; raises RequestError."""
     if input is None and inputs is None:
         return examples_of(model, request or Request(), None)
-    return adapted(example_from(input, inputs), model, None if request is None else request.batch)
+    return examples_from(input, inputs, model, None if request is None else request.batch)
 
 
 @collector_paused()
@@ -229,13 +229,13 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
     if dtype is not None:
         _convert(result, dtype)
     calls: list[CallRecord] = []
-    fixed = Example(result.arguments, result.keywords)
+    was_given = [isinstance(item, Tensor) for item in _items((example.arguments, dict(example.keywords)))]
+    fixed = Example(result.arguments, result.keywords, has_values=any(was_given))
     options: dict[str, Any] = {"dtype": request.dtype, "mode": request.mode, "seed": request.seed}
     graph = trace(model, fixed, name=name, source=source, calls=calls, **options)
     graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, result.inputs)))
     for_real = any("run for real" in note for note in notes(graph))
     if not for_real:
-        was_given = [isinstance(item, Tensor) for item in _items((example.arguments, dict(example.keywords)))]
         _look_up_anything(graph, [None if values else t for t, values in zip(result.tensors, was_given)])
     return Runnable(
         model,

@@ -65,7 +65,7 @@ def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | No
         if match is None:
             return None
         shapes = _shapes(match)
-        if not _fits(match, shapes):
+        if not _fits(match, shapes) or any(0 in shape for shape in shapes):
             return None
         (result,) = match.op.output(shapes)
     # Arguments that a handler cannot read are left to PyTorch, which has the proper message for them.

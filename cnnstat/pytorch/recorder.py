@@ -24,6 +24,7 @@ from cnnstat.pytorch.calls import (
     function_name,
 )
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.model_code import on_this_machine
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
 from cnnstat.pytorch.operators import (
@@ -36,7 +37,7 @@ from cnnstat.pytorch.operators import (
     is_composite,
     is_exact,
 )
-from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
+from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key, tensors_in
 
 _ITEM = torch.ops.aten._local_scalar_dense.default
 """What `item()`, `bool()` and `int()` come to."""
@@ -75,6 +76,7 @@ class Recorder:
         self.bounded: set[str] = set()
         self.is_bounded = False
         self.reads_values = False
+        self.follows_values = False
         self.inner: Inner | None = None
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -193,6 +195,10 @@ class FunctionMode(TorchFunctionMode):
     ) -> Any:
         """Run and record one call; what it calls itself is part of it."""
         recorder, keywords = self._recorder, kwargs or {}
+        name = function_name(func)
+        if "device" in keywords or name in ("to", "cuda"):
+            func, args, keywords = on_this_machine(name, func, args, keywords)
+            name = function_name(func)
         # Within a recorded call everything is a part of it; within vmap, tensors have lost one of their axes.
         if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
@@ -201,7 +207,7 @@ class FunctionMode(TorchFunctionMode):
             return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and recorder.takes_shortcuts and (name := function_name(func)) in FAST:
+        if recorder.faker is not None and recorder.takes_shortcuts and name in FAST:
             call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
             try:
                 cached = shortcut(call, recorder.faker)
@@ -213,7 +219,7 @@ class FunctionMode(TorchFunctionMode):
                 recorder.note(recorder.builder.record, call)
                 return result
             recorder.inner = inner
-        if function_name(func) in TURNS and args:
+        if name in TURNS and args:
             # What it reads is found by the view that it was.
             recorder.builder.resolve(args[0], recorder.stack.current)
         try:
@@ -300,14 +306,24 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         is_fake = [faker.is_fake(tensor) for tensor in operands]
         if func is _ITEM:
             origin = self._recorder.builder.origins.known(operands[0])
-            if is_fake[0] or (origin is not None and origin.edge is not None):
+            if is_fake[0] or storage_key(operands[0]) in faker.overwritten:
                 raise ValueNeededError("the path through the model depends on the values of a tensor")
+            self._recorder.follows_values |= origin is not None and origin.edge is not None
         if not any(is_fake):
-            return func(*args, **keywords)
+            if not faker.overwritten or not any(storage_key(tensor) in faker.overwritten for tensor in operands):
+                return func(*args, **keywords)
+        elif func in _OF_ONE_DTYPE and len({tensor.dtype for tensor in operands}) > 1:
+            _refuse_dtypes(func, args, keywords)
         bound = BOUNDED.get(func._schema.name)
         result = bound(faker, *args, **keywords) if bound is not None else None
         if result is not None:
-            if not is_exact(func._schema.name, args, faker):
+            if is_exact(func._schema.name, args, faker):
+                self._recorder.follows_values |= any(
+                    (origin := self._recorder.builder.origins.known(tensor)) is not None and origin.edge is not None
+                    for tensor in operands
+                    if not faker.is_fake(tensor)
+                )
+            else:
                 self._recorder.is_bounded = True
                 self._recorder.bounded.add(func._schema.name.split("::")[-1].strip("_"))
             return result
@@ -315,6 +331,24 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
             direct = faker.on_meta(func, args, keywords)
             return func(*args, **keywords) if direct is None else direct
         return _run_on_fakes(faker, func, args, keywords)
+
+
+_OF_ONE_DTYPE = frozenset(
+    getattr(torch.ops.aten, name).default
+    for name in ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution")
+)
+"""Operations whose operands have one dtype, which they do not ask of tensors without memory."""
+
+
+def _refuse_dtypes(func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
+    """Raise PyTorch's own error where it does not take operands of these dtypes."""
+
+    def tiny(value: Any) -> Any:
+        return torch.zeros((1,) * value.dim(), dtype=value.dtype) if isinstance(value, torch.Tensor) else value
+
+    if func is torch.ops.aten.convolution.default:
+        args = (*args[:8], 1)  # one channel has one group
+    func(*map(tiny, args), **{name: tiny(value) for name, value in keywords.items()})
 
 
 def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -332,4 +366,7 @@ def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict
 
     result = func(*map(swap, args), **{name: swap(value) for name, value in keywords.items()})
     # An operation in place returns the operand it changed: the caller must get its own tensor, not the fake one of it.
-    return fakes.get(id(result), result) if isinstance(result, torch.Tensor) else result
+    if isinstance(result, torch.Tensor) and id(result) in fakes:
+        faker.overwritten.add(storage_key(fakes[id(result)]))
+        return fakes[id(result)]
+    return result

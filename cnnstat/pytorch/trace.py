@@ -22,6 +22,7 @@ from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import error_line, no_exit
 from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.model_code import plain_types
 from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
 from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
 from cnnstat.pytorch.operators import without_loops_over_boxes
@@ -77,7 +78,10 @@ def traced(model: nn.Module, example: Example, faker: Faker | None, options: Pas
         return _pass(model, example, faker, options)
     except TracerError:
         raise
-    except Exception:
+    except Exception as error:
+        if not options.gradients and "does not require grad" in str(error):
+            # Gradients taken in the forward pass: a step of training, or forces from an energy.
+            return traced(model, example, faker, replace(options, gradients=True))
         if had_compiler or "torch._dynamo" not in sys.modules:
             raise
         # torch.cond and FlexAttention load the compiler and compile themselves; it can be held back from now on.
@@ -109,6 +113,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         with (
             generators.watched() as drawn,
             on_shapes,
+            plain_types(modules),
             no_exit(options.name),
             stack.following(),
             DispatchMode(recorder),
@@ -203,6 +208,8 @@ def _bound_notes(recorder: Recorder) -> list[str]:
     if recorder.bounded:
         names = ", ".join(sorted(recorder.bounded))
         message.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")
+    if recorder.follows_values:
+        message.append("values that are given decide the path, or how much is kept: the result holds for this input")
     if recorder.builder.uncounted:
         message.append(f"work on weights by {', '.join(sorted(recorder.builder.uncounted))} is not counted")
     return message

@@ -132,7 +132,7 @@ class CountingRecorder(Recorder):
 
     def _is_new(self, results: tuple[torch.Tensor, ...], has_node: bool) -> bool:
         """Whether the last node is the one that made these results; has_node: whether their call added nodes."""
-        origin = self.builder.origins.known(results[0]) if results else None
+        origin = self.builder.origins.known(results[0]) if results and self.runs else None
         if origin is None and has_node:
             # A product of constants has a row, and its result stays a constant.
             return self.runs[-1].shapes is None

@@ -118,9 +118,15 @@ def test_packed_sequences_work_for_the_steps_they_have(kind):
 
 
 def test_unknown_lengths_are_an_upper_bound_that_is_said():
-    analysis = cnnstat.analyze(Packed(nn.GRU), ((2, 7, 5), torch.tensor([7, 3])))
+    analysis = cnnstat.analyze(Packed(nn.GRU), inputs={"x": (2, 7, 5), "lengths": "2:int64"})
     assert analysis.totals.macs == 14 * 3 * (30 + 36)
     assert "upper bound" in analysis.graph.about["notes_torch"][0]
+
+
+def test_lengths_that_are_given_count():
+    analysis = cnnstat.analyze(Packed(nn.GRU), ((2, 7, 5), torch.tensor([7, 3])))
+    assert analysis.totals.macs == 10 * 3 * (30 + 36)
+    assert "values that are given decide" in analysis.graph.about["notes_torch"][0]
 
 
 @pytest.mark.parametrize("kind", [nn.LSTMCell, nn.GRUCell, nn.RNNCell])

@@ -1,0 +1,110 @@
+"""What a model's own code sees during a trace: plain types of tensors, and a GPU that this machine may lack."""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnnstat.pytorch.fake import FAKE_TYPE
+from cnnstat.pytorch.module_stack import Modules
+
+# Types of tensors ----------------------------------------------------------------------------------------------------
+
+
+class _KindOfType(builtins.type):
+    """Lets `type(x)` say of a fake tensor what it stands for; all else is as with Python's `type`."""
+
+    def __call__(cls, *arguments: Any, **keywords: Any) -> Any:
+        """Return the type of a value, or a new type."""
+        if len(arguments) != 1:
+            return builtins.type(*arguments, **keywords)
+        result = builtins.type(arguments[0])
+        if result is not FAKE_TYPE:
+            return result
+        return nn.Parameter if getattr(arguments[0], "_is_param", False) else torch.Tensor
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, builtins.type)
+
+    def __subclasscheck__(cls, subclass: Any) -> bool:
+        return issubclass(subclass, builtins.type)
+
+
+class _PlainType(builtins.type, metaclass=_KindOfType):
+    """Stands for `type` in a model's own code."""
+
+
+def _has_none(*_: Any) -> bool:
+    """Stand for `has_torch_function`, since a trace is not to be seen."""
+    return False
+
+
+_ASKS = tuple(
+    getattr(torch.overrides, name)
+    for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+    if hasattr(torch.overrides, name)
+)
+
+
+@contextmanager
+def plain_types(modules: Modules) -> Iterator[None]:
+    """Let the code of a model take fake tensors for plain ones in `type(x) is torch.Tensor` and `has_torch_function`.
+
+    Attention that is copied from PyTorch asks both, and would take another way. PyTorch's own functions go on asking,
+    which is how a trace sees them.
+    """
+    packages = {(type(module).__module__ or "").partition(".")[0] for _, module in modules} - {"torch", "builtins"}
+    changed: list[tuple[dict[str, Any], str, Any]] = []
+    missing = object()
+    for name, home in list(sys.modules.items()):
+        if name.partition(".")[0] not in packages or home is None or name.partition(".")[0] == "cnnstat":
+            continue
+        names = vars(home)
+        for own in [own for own, value in names.items() if any(value is ask for ask in _ASKS)]:
+            changed.append((names, own, names[own]))
+            names[own] = _has_none
+        if "type" not in names:
+            changed.append((names, "type", missing))
+            names["type"] = _PlainType
+    try:
+        yield
+    finally:
+        for names, own, value in reversed(changed):
+            if value is missing:
+                del names[own]
+            else:
+                names[own] = value
+
+
+# A GPU ---------------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _has_gpu() -> bool:
+    return torch.cuda.is_available()
+
+
+def _here(value: Any) -> Any:
+    """Return a device of this machine in the place of a GPU that it has not; other values as they are."""
+    kind = value.type if isinstance(value, torch.device) else value if isinstance(value, str) else ""
+    return torch.device("cpu") if kind.partition(":")[0] == "cuda" and not _has_gpu() else value
+
+
+def on_this_machine(
+    name: str, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return a call that asks for a GPU as one for the CPU, if there is no GPU: what a layer computes is the same."""
+    if name == "cuda" and arguments and isinstance(arguments[0], torch.Tensor) and not _has_gpu():
+        return torch.Tensor.to, (arguments[0], torch.device("cpu")), {}
+    if keywords.get("device") is not None:
+        keywords = {**keywords, "device": _here(keywords["device"])}
+    if name == "to":
+        arguments = (arguments[0], *map(_here, arguments[1:]))
+    return function, arguments, keywords

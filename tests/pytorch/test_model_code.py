@@ -1,0 +1,183 @@
+"""Code of models that looks at what a trace is made of: types, values, GPUs, dtypes, gradients, empty tensors."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
+from torch.overrides import has_torch_function, has_torch_function_unary
+
+import cnnstat
+from cnnstat.errors import ModelError
+
+X = torch.zeros(2, 8)
+
+
+def macs(*arguments, **options):
+    return cnnstat.analyze(*arguments, **options).totals.macs
+
+
+class Layer(nn.Module):
+    """A layer, called in the way that a subclass says."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+
+
+# Types ---------------------------------------------------------------------------------------------------------------
+
+
+class Copied(Layer):
+    """Asks as attention that is copied from PyTorch does, and takes another way for what is no plain tensor."""
+
+    def forward(self, x):
+        operands = (x, self.layer.weight)
+        is_odd = any(type(t) not in (torch.Tensor, nn.Parameter) for t in operands) or type(x) is not torch.Tensor
+        if is_odd or has_torch_function(operands) or has_torch_function_unary(x):
+            return self.layer(torch.cat([x, x]))
+        assert isinstance(type(x), type) and issubclass(type(x), torch.Tensor) and int is int
+        assert type("Made", (), {})().__class__.__name__ == "Made"
+        return self.layer(x * 2)
+
+
+def test_tensors_are_of_the_plain_type():
+    assert macs(Copied(), X) == 64
+    verified = cnnstat.verify(Copied(), X)
+    assert verified.exit_code == 0
+    assert type is __builtins__["type"] and has_torch_function is torch.overrides.has_torch_function
+
+
+# Values --------------------------------------------------------------------------------------------------------------
+
+
+class Chosen(Layer):
+    def forward(self, x, mask):
+        return self.layer(x[mask])
+
+
+class Packed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.LSTM(4, 8, batch_first=True)
+
+    def forward(self, x, lengths):
+        return self.rnn(pack_padded_sequence(x, lengths, batch_first=True))[0].data
+
+
+class Shortened(Layer):
+    def forward(self, x, lengths):
+        return self.layer(x[: int(lengths.max())])
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "expected"),
+    [
+        (Chosen(), (torch.zeros(3, 8), torch.tensor([True, False, False])), 32),
+        (Packed(), (torch.zeros(2, 3, 4), torch.tensor([3, 2])), 1920),
+        (Packed(), (torch.zeros(2, 3, 4), torch.tensor([3, 3])), 2304),
+        (Shortened(), (torch.zeros(5, 8), torch.tensor([2, 3])), 96),
+    ],
+)
+def test_values_that_are_given_decide(model, inputs, expected):
+    analysis = cnnstat.analyze(model, inputs)
+    assert analysis.totals.macs == expected
+    assert any("values that are given decide" in warning for warning in analysis.warnings)
+    assert cnnstat.verify(model, inputs).exit_code == 0
+
+
+def test_values_of_sizes_alone_are_not_known():
+    assert macs(Chosen(), inputs={"x": (3, 8), "mask": "3:bool"}) == 96
+
+
+def test_a_constant_that_takes_values_of_the_input_has_none():
+    class Model(Layer):
+        def forward(self, x):
+            table = torch.zeros(4)
+            table[1] = x.sum()
+            return self.layer(x) if table.sum().item() > 0 else self.layer(x[:1])
+
+    warnings = cnnstat.analyze(Model(), (2, 8)).warnings
+    assert any("run for real" in warning for warning in warnings)
+
+
+# GPUs ----------------------------------------------------------------------------------------------------------------
+
+GPU_CALLS = {
+    "cuda()": lambda layer, x: layer(x.cuda()) + torch.zeros(4).cuda(0),
+    "to a name": lambda layer, x: layer(x.to("cuda")),
+    "to a device": lambda layer, x: layer(x.to(torch.device("cuda:0"), torch.float32, non_blocking=True)),
+    "to by keyword": lambda layer, x: layer(x.to(device="cuda")),
+    "factories": lambda layer, x: layer(x) + torch.zeros(4, device="cuda") + torch.arange(4, device="cuda:0"),
+    "values": lambda layer, x: layer(x) + torch.tensor([1.0, 2, 3, 4], device=torch.device("cuda", 0)),
+    "like": lambda layer, x: layer(x) + torch.zeros_like(layer.bias, device="cuda") + x.new_zeros(4, device="cuda"),
+    "a module": lambda layer, x: layer.cuda()(x),
+}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.parametrize("name", GPU_CALLS)
+def test_a_gpu_that_is_not_there_is_simulated(name):
+    class Model(Layer):
+        def forward(self, x):
+            return GPU_CALLS[name](self.layer, x)
+
+    assert macs(Model(), X) == 64
+    assert macs(Model(), (2, 8)) == 64
+
+
+# Refusals and answers ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "reason"),
+    [
+        (nn.Linear(8, 4), X.bfloat16(), "must have the same dtype"),
+        (nn.Linear(8, 4, bias=False), torch.zeros(2, 3, 8, dtype=torch.float16), "same dtype|expected scalar type"),
+        (nn.Conv2d(3, 4, 3), torch.zeros(1, 3, 8, 8, dtype=torch.uint8), "should be the same"),
+        (nn.Conv2d(4, 4, 3, groups=2), torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16), "should be the same"),
+    ],
+)
+def test_dtypes_that_pytorch_refuses_are_refused_with_its_reason(model, x, reason):
+    with pytest.raises(RuntimeError, match=reason):
+        model(x)
+    with pytest.raises(ModelError, match=rf"does not run on this input: RuntimeError: .*({reason})"):
+        cnnstat.load(model, x)
+
+
+@pytest.mark.parametrize("layout", [torch.jagged, torch.strided])
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_nested_tensors_are_refused_in_one_line(layout):
+    nested = torch.nested.nested_tensor([torch.randn(3, 8), torch.randn(5, 8)], layout=layout)
+    with pytest.raises(ModelError, match="^an input is a nested tensor, which has no sizes to count; pad it"):
+        cnnstat.load(nn.Linear(8, 4), nested)
+
+
+class Adapted(Layer):
+    """A step of training within the forward pass, as MAML takes it."""
+
+    def forward(self, x):
+        loss = self.layer(x).pow(2).sum()
+        (gradient,) = torch.autograd.grad(loss, self.layer.weight, create_graph=True)
+        return functional.linear(x, self.layer.weight - 0.1 * gradient, self.layer.bias)
+
+
+def test_gradients_in_the_forward_pass_count():
+    assert macs(Adapted(), X) == 3 * 64  # the pass, the gradient of the weights, the pass with those
+
+
+@pytest.mark.parametrize(
+    ("forward", "shape"),
+    [
+        (lambda layer, x: layer(x[:0]), (0, 4)),
+        (lambda layer, x: layer(x[:0].sum(0)), (4,)),
+        (lambda layer, x: layer(x[:0].relu().mean(0, keepdim=True)), (1, 4)),
+        (lambda layer, x: layer(torch.cat([x[:0], x])), (2, 4)),
+    ],
+)
+def test_empty_tensors_have_an_answer(forward, shape):
+    class Model(Layer):
+        def forward(self, x):
+            return forward(self.layer, x)
+
+    assert cnnstat.analyze(Model(), X).layers[-1].output_shape == shape
