@@ -60,9 +60,10 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
 
 def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
     """Return examples without repetitions."""
-    return tuple(
-        {_identity((each.arguments, dict(each.keywords))): each for each in reversed(list(examples))}.values()
-    )[::-1]
+    first: dict[Hashable, Example] = {}
+    for example in examples:
+        first.setdefault(_identity((example.arguments, dict(example.keywords))), example)
+    return tuple(first.values())
 
 
 def _identity(value: Any) -> Hashable:
@@ -129,7 +130,7 @@ def _has_tensors(*values: Any) -> bool:
 
 
 def examples_from(input: Any, inputs: Any, model: nn.Module, batch: int | None) -> tuple[Example, ...]:
-    """Return what arguments from Python may mean, the likeliest first: beside tensors, sizes where nothing else runs."""
+    """Return what arguments from Python may mean, the likeliest first; sizes beside tensors come last."""
     examples = adapted(example_from(input, inputs), model, batch)
     if not _has_tensors(input, inputs):
         return examples
