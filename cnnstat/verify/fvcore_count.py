@@ -87,8 +87,13 @@ def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
     with preserved(modules, model.seed) as generators, substituted(modules, None), torch.no_grad(), quiet():
         module.train(model.mode == "train")
         arguments = _arguments(model, module)
-        generators.seed(model.seed)
-        return _in_child_process(lambda: _counted(module, arguments))
+
+        def count() -> tuple[Operation, ...]:
+            # Python seeds its generator anew in each process that is a copy of another.
+            generators.seed(model.seed)
+            return _counted(module, arguments)
+
+        return _in_child_process(count)
 
 
 def _counted(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Operation, ...]:

@@ -15,16 +15,16 @@ Pair = int | tuple[int, ...]
 
 
 def one_call(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Let whoever listens to PyTorch's functions, as cnnstat does, hear a layer as one call."""
+    """Let modes that see the calls of PyTorch's functions, as those of a trace, see a layer as one call."""
 
     def cnnstat_layer(self: nn.Module, *tensors: Tensor) -> Tensor:
         """Return what the layer computes."""
         if has_torch_function(tensors):
-            heard: Tensor = handle_torch_function(cnnstat_layer, tensors, self, *tensors)
-            return heard
+            result: Tensor = handle_torch_function(cnnstat_layer, tensors, self, *tensors)
+            return result
         return forward(self, *tensors)
 
-    cnnstat_layer.__wrapped__ = forward  # type: ignore[attr-defined]  # for who wants to hear what is inside
+    cnnstat_layer.__wrapped__ = forward  # type: ignore[attr-defined]  # for modes that look into it
     return cnnstat_layer
 
 
