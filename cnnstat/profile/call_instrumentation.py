@@ -16,8 +16,9 @@ from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.call_alignment import AlignedCall, CallAlignment, Event, align_calls
 from cnnstat.profile.device import fused_attention
-from cnnstat.profile.instrumentation import UNATTRIBUTED, LayerCall, Observer, copied, observed
+from cnnstat.profile.instrumentation import LayerCall, Observer, copied, observed
 from cnnstat.profile.options import Options
+from cnnstat.profile.result import UNATTRIBUTED
 from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
 from cnnstat.pytorch.calls import CallRecord, function_name
 from cnnstat.pytorch.load import Runnable

@@ -14,7 +14,7 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
-from cnnstat.profile.instrumentation import UNATTRIBUTED, Observer
+from cnnstat.profile.instrumentation import Observer
 from cnnstat.profile.interleaved import (
     has_outliers,
     inlier_places,
@@ -27,7 +27,7 @@ from cnnstat.profile.interleaved import (
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.prepare import SEED
-from cnnstat.profile.result import Whole, summarize
+from cnnstat.profile.result import UNATTRIBUTED, Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopwatch, break_down, calibrate
 

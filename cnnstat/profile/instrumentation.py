@@ -17,9 +17,6 @@ from torch import Tensor
 from cnnstat.ir.graph import Edge
 from cnnstat.pytorch.modules.network import Network, tensors_in
 
-UNATTRIBUTED = -1
-"""The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
-
 
 class Observer:
     """Is informed of every op call of an observed run; measures nothing itself.

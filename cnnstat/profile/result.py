@@ -8,6 +8,9 @@ from typing import Literal, NamedTuple
 
 from cnnstat.display import Displayed
 
+UNATTRIBUTED = -1
+"""The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
+
 
 @dataclass(frozen=True, slots=True)
 class Samples:

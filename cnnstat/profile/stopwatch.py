@@ -14,8 +14,9 @@ from torch.utils.hooks import RemovableHandle
 
 from cnnstat.ir.graph import Edge
 from cnnstat.profile.device import Clock
-from cnnstat.profile.instrumentation import UNATTRIBUTED, Instrumentation, NetworkInstrumentation, Observer
+from cnnstat.profile.instrumentation import Instrumentation, NetworkInstrumentation, Observer
 from cnnstat.profile.interleaved import median_without_outliers
+from cnnstat.profile.result import UNATTRIBUTED
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.pytorch.modules.network import Network, Step
 from cnnstat.pytorch.tensors import tensors_in

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("torch")
+
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.chrome_trace import Slice, chrome_trace, slices_of, write_trace
 from cnnstat.profile.cuda.kernel_attribution import attribute

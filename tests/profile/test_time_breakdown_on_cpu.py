@@ -9,9 +9,9 @@ from cpu_models import FakeClock, model_of, timed_model  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile import interleaved, isolation, stopwatch  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
-from cnnstat.profile.instrumentation import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.interleaved import LEAST  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
+from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.stopwatch import Costs, Lap, break_down  # noqa: E402
 
 

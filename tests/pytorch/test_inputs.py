@@ -1,12 +1,14 @@
 """Inputs as a caller gives them: sizes, tensors, values beside them; and messages in the caller's terms."""
 
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional
 
-import cnnstat
-from cnnstat.errors import ModelError, RequestError, SourceError
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+import cnnstat  # noqa: E402
+from cnnstat.errors import ModelError, RequestError, SourceError  # noqa: E402
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 
