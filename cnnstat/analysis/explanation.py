@@ -143,7 +143,8 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
             formulas = (Formula("size", "of each position", "", after.size, SPREAD_AXIS),)
         else:
             (digit,) = coordinate.digits
-            formulas = _formulas(_sources(analysis, index, digit.place, axis), after)
+            sources = _sources(analysis, index, digit.place, axis)
+            formulas = (*_formulas(sources, after), *_stack(analysis, index, digit.place, after))
         steps.setdefault((after, formulas), []).append(name)
     return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
 

@@ -54,7 +54,6 @@ def test_options_of_the_source_count(run, tmp_path):
         (["vgg61"], "did you mean vgg16?"),
         (["vgg16", "--to", "yml"], "'yml' is not one of 'yaml', 'json', 'torch'"),
         (["vgg16", "-o", "net.txt"], "ends in neither .yaml, .json nor .py; say --to yaml, json or torch"),
-        (["vgg16", "-o", "missing/net.yaml"], "missing"),
         (["vgg16", "--set", "clases=3"], "did you mean classes?"),
     ],
 )
