@@ -218,3 +218,10 @@ def test_nothing_heavy_is_imported(models: Path, format: str, unwanted: tuple[st
     )
     out = subprocess.check_output([sys.executable, "-c", code], text=True, env={**os.environ, "COLUMNS": "200"})
     assert out.splitlines()[-1] == "[]"
+
+
+def test_an_ending_names_the_format_of_a_file_where_it_can_be_no_other(tmp_path):
+    from cnnstat.check.formats import parse_outputs
+
+    outputs = parse_outputs(["report.json", "report/x.md", "a.sarif", "junit:b.xml"])
+    assert [output.format for output in outputs] == ["json", "markdown", "sarif", "junit"]

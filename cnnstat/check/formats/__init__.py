@@ -60,11 +60,18 @@ def print_table(result: CheckResult, console: Console) -> None:
     report.write(document(result), "table", console)
 
 
+ENDINGS = {".json": "json", ".md": "markdown", ".sarif": "sarif", ".tex": "latex", ".txt": "table"}
+"""The formats that an ending alone names; .xml and others may be of several."""
+
+
 def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
-    """Return formats and paths of texts `FORMAT:PATH`; raises CnnstatError."""
+    """Return formats and paths of texts `FORMAT:PATH`, or of a path whose ending names it; raises CnnstatError."""
     outputs = []
     for text in texts:
         format, separator, path = text.partition(":")
+        if not separator and (ending := ENDINGS.get(Path(text).suffix.lower())) in FORMATS:
+            outputs.append(Output(str(ending), Path(text)))
+            continue
         if not separator or not path.strip() or format not in FORMATS:
             hint = (did_you_mean(format, FORMATS) if separator else "") or f"; formats: {', '.join(FORMATS)}"
             raise CnnstatError(f"--output {text[:100]}: write FORMAT:PATH, as in junit:report.xml{hint}")
