@@ -79,6 +79,7 @@ class Small(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return what the function makes of the layers and the input."""
         return self.function(self.layers, x)
 
 
@@ -86,6 +87,7 @@ class Standardised(nn.Conv2d):
     """A convolution with standardised filters (arXiv:1903.10520)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Convolve with the filters at mean 0 and deviation 1."""
         mean, deviation = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
         return self._conv_forward(x, (self.weight - mean) / deviation, self.bias)
 
@@ -99,6 +101,7 @@ class LowRank(nn.Module):
         self.down, self.up = nn.Parameter(torch.rand(4, 256)), nn.Parameter(torch.rand(256, 4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the linear layer with the sum of both matrices."""
         return functional.linear(x, self.base.weight + self.up @ self.down, self.base.bias)
 
 

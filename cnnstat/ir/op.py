@@ -144,7 +144,7 @@ class Op:
             try:
                 normal = kind.normalize(value)
             except ValueError as error:
-                raise OpError(f"{name}={_shown(value)} must be {error}") from None
+                raise OpError(f"{name}={_value_text(value)} must be {error}") from None
             if normal is not value:
                 object.__setattr__(self, name, normal)
 
@@ -173,9 +173,9 @@ class Op:
             if f.name in left_out:
                 continue
             if f.default is MISSING:
-                written.append(_shown(value))
+                written.append(_value_text(value))
             elif value != f.default or type(value) is not type(f.default):
-                written.append(f"{f.name}={_shown(value)}")
+                written.append(f"{f.name}={_value_text(value)}")
         return f"{self.kind}({', '.join(written)})" if written else self.kind
 
     def arguments(self) -> dict[str, Any]:
@@ -334,10 +334,10 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-def _shown(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Return an argument's value as a spec writes it."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{', '.join(map(_value_text, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, str) and not value.isidentifier():

@@ -135,7 +135,7 @@ class Sigmoid(_Logistic):
 class Logistic(_Logistic):
     """Logistic function under its own name, equal to Sigmoid: negate, exp, add, divide."""
 
-    # Its twin is not nn.Sigmoid, so that a traced module has one name to be read as.
+    # Its module is not nn.Sigmoid, so that a traced module has one name to be read as.
     torch = "torch.special.expit"
     calls = {"special_expit": "input"}
 

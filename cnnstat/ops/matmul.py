@@ -85,9 +85,9 @@ class MatMul(Weightless, Op):
         An input that is repeated along some of its batch axes is copied. So is a batch of matrices to the right of a
         single matrix, which becomes one long transposed matrix.
         """
-        return self._kept(inputs, (True, True))
+        return self._saved_operands(inputs, (True, True))
 
-    def _kept(self, inputs: Shapes, is_kept: tuple[bool, ...]) -> Saved:
+    def _saved_operands(self, inputs: Shapes, is_kept: tuple[bool, ...]) -> Saved:
         """Return those of both factors, or of their copies, that are kept."""
         copies = zip(range(2), self._copies(inputs), is_kept)
         factors = [(i, copied) for i, copied, keeps in copies if keeps]
@@ -109,7 +109,7 @@ class MatMul(Weightless, Op):
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return each factor, or its copy, if the other needs a gradient."""
-        return self._kept(inputs, needs[::-1])
+        return self._saved_operands(inputs, needs[::-1])
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         return (Formula.of("MACs", self.mac_terms(inputs, outputs), "K is the length of a dot product"),)

@@ -38,9 +38,9 @@ class _Recurrent(NoBuffers, Op):
     """Vectors of hidden_size that a step computes from its input and the state."""
     operations: ClassVar[Mapping[str, int]]
     """What a hidden unit takes in one step beside the matrix products and biases."""
-    kept: ClassVar[int]
+    saved_vectors: ClassVar[int]
     """Vectors of hidden_size that one step keeps for training, beside the state before it."""
-    kept_at_the_end: ClassVar[int] = 0
+    saved_at_the_end: ClassVar[int] = 0
     """Vectors of hidden_size that are kept after the last step."""
 
     hidden_size: int
@@ -141,7 +141,7 @@ class _Recurrent(NoBuffers, Op):
         between = (self.num_layers - 1) * numel(outputs[0]) * (2 if self.dropout else 1)
         state_elements = sum(map(numel, inputs[1:]))
         runs = sizes.batch * sizes.directions * self.num_layers
-        vectors = sizes.steps * (self.kept + (self.projected > 0)) + self.kept_at_the_end
+        vectors = sizes.steps * (self.saved_vectors + (self.projected > 0)) + self.saved_at_the_end
         stepwise = runs * (vectors * self.hidden_size + sizes.steps * sizes.state)
         saved_inputs = (() if is_copied else (0,)) + tuple(range(1, len(inputs)))
         return Saved(inputs=saved_inputs, extra=((copies + between + stepwise - state_elements, None),))
@@ -184,8 +184,8 @@ class RNN(_Recurrent):
     torch = "torch.nn.RNN"
     gates = 1
     operations = {"sum": 1, "non-linearity": 1}
-    kept = 0
-    kept_at_the_end = 1
+    saved_vectors = 0
+    saved_at_the_end = 1
 
     hidden_size: int = argument(integer(1), "numbers in the state of one layer and direction")
     num_layers: int = argument(integer(1, MAX_LAYERS), "layers, each reading the states of the one before", 1)
@@ -231,7 +231,7 @@ class LSTM(_Gated):
     input_count = (1, 3)
     gates = 4
     operations = {"sums": 4, "for three σ": 12, "tanh": 2, "for the cell": 3, "for the state": 1}
-    kept = 6
+    saved_vectors = 6
 
     proj_size: int = argument(integer(0), "numbers the state is projected to; 0 for no projection", 0)
 
@@ -273,7 +273,7 @@ class GRU(_Gated):
     torch = "torch.nn.GRU"
     gates = 3
     operations = {"sums": 3, "for two σ": 8, "reset": 1, "tanh": 1, "for the state": 4}
-    kept = 6
+    saved_vectors = 6
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:

@@ -269,7 +269,7 @@ def write_reads(
             after[axis] = (place, window)
     if exact:
         (axis,) = cut
-        before[axis] = (axis, _kept(region[axis], shape[axis]))
+        before[axis] = (axis, _unwritten(region[axis], shape[axis]))
     return tuple(before), tuple(after)
 
 
@@ -292,7 +292,7 @@ def _listed(part: range, size: int) -> Window:
     return Window(tuple(taps), periods)
 
 
-def _kept(part: range, size: int) -> Window:
+def _unwritten(part: range, size: int) -> Window:
     """Return the window of what was there before: positions read themselves where nothing is written."""
     taps = list(_positions(size))
     taps[part.start : part.stop : part.step] = [range(0)] * len(part)

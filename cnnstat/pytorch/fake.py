@@ -106,10 +106,10 @@ class Faker:
             return tensor
         known = self._fakes.get(id(tensor))
         if known is None or known[0] is not tensor:
-            known = self._fakes[id(tensor)] = (tensor, self._made(tensor))
+            known = self._fakes[id(tensor)] = (tensor, self._new(tensor))
         return known[1]
 
-    def _made(self, tensor: torch.Tensor) -> torch.Tensor:
+    def _new(self, tensor: torch.Tensor) -> torch.Tensor:
         """Return a new fake tensor of the same sizes, strides and dtype."""
         layout: Any = tensor.layout
         if layout is not torch.strided:

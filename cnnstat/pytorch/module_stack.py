@@ -93,7 +93,7 @@ class ModuleStack:
 
     def __init__(self, modules: Modules) -> None:
         self._paths = {id(module): path for path, module in modules}
-        self._kept: list[nn.Module] = []
+        self._outside: list[nn.Module] = []
         for cls in {type(module) for _, module in modules}:
             call_as_one(cls)
         self.calls = [ModuleCall("", modules[0][1])]
@@ -111,7 +111,7 @@ class ModuleStack:
             outer = self.current.path
             known = f"{outer}.{type(module).__name__}" if outer else type(module).__name__
             self._paths[id(module)] = known
-            self._kept.append(module)
+            self._outside.append(module)
         return known
 
     def _enter(self, module: nn.Module) -> None:

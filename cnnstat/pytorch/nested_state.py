@@ -34,7 +34,7 @@ class NestedState:
         self._substitute = substitute
         self._seen: dict[int, Any] = {id(module): module for module in modules}
         self._limit = len(self._seen) + MAX_COUNT
-        self._kept: list[tuple[Any, Any]] = []
+        self._contents: list[tuple[Any, Any]] = []
         self._caches: list[tuple[Any, int]] = []
 
     def replaced(self, value: Any, depth: int = 0) -> Any:
@@ -64,7 +64,7 @@ class NestedState:
 
     def restore(self) -> None:
         """Give all of them their former content."""
-        for table, content in self._kept:
+        for table, content in self._contents:
             if not _is_same(table, content):
                 _fill(table, content)
         for cache, size in self._caches:
@@ -89,7 +89,7 @@ class NestedState:
             if isinstance(table, dict)
             else [self.replaced(item, depth + 1) for item in content]
         )
-        self._kept.append((table, content))
+        self._contents.append((table, content))
         # Tensors in a set are left alone: they have no place.
         if not isinstance(table, set) and not _is_same(table, result):
             _fill(table, result)

@@ -39,7 +39,7 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     first = operands[0]
     if _overwrites(call):
         call.overwritten = first
-    candidate = _found(call, operands)
+    candidate = _known_or_derived(call, operands)
     if candidate is None:
         return None
     match, result = candidate
@@ -52,7 +52,7 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     return (first, match) if is_same else None
 
 
-def _found(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
+def _known_or_derived(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
     """Return what a call is and the shape of what it makes; None where no op of the library says it."""
     # First the cache; a call that is new to it is worked out by its handler and its op.
     key = key_of(call, operands)

@@ -175,7 +175,7 @@ def _has_values(faker: Faker, tensor: torch.Tensor) -> bool:
     return not faker.is_fake(tensor) and tensor.device.type != "meta"
 
 
-def _kept(faker: Faker, mask: torch.Tensor) -> int:
+def _selected(faker: Faker, mask: torch.Tensor) -> int:
     """Return how many elements a mask keeps: all where its values are not known."""
     return int(mask.count_nonzero()) if _has_values(faker, mask) else mask.numel()
 
@@ -188,7 +188,7 @@ def _masked_select(faker: Faker, x: torch.Tensor, mask: torch.Tensor) -> torch.T
     """All elements, or those that a constant mask keeps."""
     shape = torch.broadcast_shapes(x.shape, mask.shape)  # type: ignore[no-untyped-call]  # untyped in PyTorch
     copies = math.prod(shape) // max(1, mask.numel())
-    return faker.empty((_kept(faker, mask) * copies,), x.dtype)
+    return faker.empty((_selected(faker, mask) * copies,), x.dtype)
 
 
 def _index(faker: Faker, x: torch.Tensor, indices: list[torch.Tensor | None]) -> torch.Tensor | None:
@@ -198,7 +198,7 @@ def _index(faker: Faker, x: torch.Tensor, indices: list[torch.Tensor | None]) ->
         return None
     ((axis, mask),) = masks
     sizes = tuple(x.shape)
-    return faker.empty((*sizes[:axis], _kept(faker, mask), *sizes[axis + mask.dim() :]), x.dtype)
+    return faker.empty((*sizes[:axis], _selected(faker, mask), *sizes[axis + mask.dim() :]), x.dtype)
 
 
 def _unique(faker: Faker, x: torch.Tensor, *rest: Any, **options: Any) -> tuple[torch.Tensor, ...]:

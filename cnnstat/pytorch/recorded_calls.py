@@ -114,7 +114,7 @@ class ConstantCalls:
         self.fills: Counter[int] = Counter()
         self.aliases: list[torch.Tensor] = []
         self.split: set[int] = set()
-        self._kept: list[torch.Tensor] = []
+        self._alive: list[torch.Tensor] = []
         self._shared: dict[int, set[int]] = {}
 
     def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
@@ -146,7 +146,7 @@ class ConstantCalls:
             self.calls.append(_written(call))
         values = {id(tensor) for tensor in operands}
         for path, tensor in _places(call.returned):
-            self._kept.append(tensor)
+            self._alive.append(tensor)
             if id(tensor) not in values:
                 self.results.setdefault(id(tensor), (number, path))
         if call.overwritten is not None or call.name == "setitem" or plain in TURNS:

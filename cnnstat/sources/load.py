@@ -50,8 +50,7 @@ def _as_meant(text: str) -> str:
     is_file = len(text) < 256 and Path(text).exists()
     if is_file and Path(text).suffix in (*zoo.SUFFIXES, ".py"):
         return text
-    from cnnstat.sources.foreign_file import described
-    from cnnstat.sources.spellings import respelled
+    from cnnstat.sources.other_tools import described, respelled
 
     name = text if is_file else respelled(text, zoo_names)
     if ":" not in name and len(name) < 256 and (other := described(name)):
@@ -61,7 +60,7 @@ def _as_meant(text: str) -> str:
 
 def _unknown(text: str) -> str:
     """Return why a text names no model, with the model that may be meant, in whatever library."""
-    from cnnstat.sources.spellings import library_models, same_name
+    from cnnstat.sources.other_tools import library_models, same_name
 
     what = f"{text[:100]}: no network of the zoo and no .yaml file"
     if other := same_name(text):

@@ -12,7 +12,7 @@ from typing import Any
 
 from cnnstat.errors import ModelError, SourceError, did_you_mean
 from cnnstat.pytorch.construct import ModelCode, error_line
-from cnnstat.sources.spellings import LIBRARIES
+from cnnstat.sources.other_tools import LIBRARIES
 
 
 def locate(source: str) -> ModelCode:

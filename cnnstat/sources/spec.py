@@ -47,7 +47,7 @@ class SpecReference(NamedReference):
         try:
             return read_spec(Path(text), self.request, zoo.find, source=text)
         except SpecError:
-            from cnnstat.sources.foreign_file import described
+            from cnnstat.sources.other_tools import described
 
             if other := described(text):
                 raise SourceError(f"{text[:100]} is {other}") from None

@@ -155,7 +155,7 @@ def _written_out(call: Call, operations: tuple[Operation, ...]) -> str | None:
 
 
 def _pairs(call: Call) -> int:
-    """Return how many pairs of an input and a stored number an op without a PyTorch twin combines."""
+    """Return how many pairs of an input and a stored number an op without a PyTorch module combines."""
     stored = {**call.op.weights(call.inputs), **call.op.buffers(call.inputs)}.get("weight", ())
     return numel(call.inputs[0][:-1]) * numel(stored) if call.inputs and stored else -1
 

@@ -11,8 +11,8 @@ from cnnstat.errors import SourceError
 from cnnstat.ir.graph import check_dtype
 from cnnstat.sources import zoo
 from cnnstat.sources.load import named_model
+from cnnstat.sources.other_tools import library_models, respelled
 from cnnstat.sources.request import Request
-from cnnstat.sources.spellings import library_models, respelled
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ class Scopes:
         for unit in units:
             steps.append((self._group(unit, scope, inside) if unit.scope else self._leaf(unit, scope, inside), unit))
         plain = [step for step, _ in steps]
-        variables = Variables(plain, makes, self._given(scope, plain))
+        variables = Variables(plain, makes, self._input_variables(scope, plain))
         variables.lists |= {ARGUMENTS: len(scope.reads)} if scope.arguments == [f"*{ARGUMENTS}"] else {}
         before, run = scope.reads, 0
         for number, (step, unit) in enumerate(steps):
@@ -129,7 +129,7 @@ class Scopes:
         self._finish(scope, variables)
         return scope
 
-    def _given(self, scope: Scope, steps: Sequence[Step]) -> dict[Edge, str]:
+    def _input_variables(self, scope: Scope, steps: Sequence[Step]) -> dict[Edge, str]:
         """Return the names of a forward method's arguments."""
         names: dict[Edge, str] = {}
         if scope.path and self._only_joins(scope, steps):

@@ -245,7 +245,7 @@ def module_of(op: Op, inputs: Shapes) -> nn.Module:
     """Return the module of an op for these input shapes; raises OpError where there is none."""
     if isinstance(op, (Applied, Recorded)):
         return traced_module(op, inputs, module_of)
-    result = CUSTOM_MODULES.get(type(op).__name__) or _twin(op)
+    result = CUSTOM_MODULES.get(type(op).__name__) or _torch_target(op)
     arguments = module_arguments(op, inputs)
     if isinstance(result, type) and issubclass(result, nn.Module):
         try:
@@ -264,7 +264,7 @@ def module_arguments(op: Op, inputs: Shapes) -> dict[str, Any]:
     return {**op.torch_arguments(inputs), **{name: getattr(op, name) for name in extra}}
 
 
-def _twin(op: Op) -> Any:
+def _torch_target(op: Op) -> Any:
     """Return the class or function that an op names; raises OpError where PyTorch has none."""
     result: Any = None
     if op.torch:

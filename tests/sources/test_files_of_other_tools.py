@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from cnnstat.errors import SourceError, SpecError
-from cnnstat.sources.foreign_file import described
 from cnnstat.sources.load import load_source
+from cnnstat.sources.other_tools import described
 from cnnstat.sources.request import Request
 
 CAFFE = 'name: "LeNet"\nlayer {\n  name: "data"\n  type: "Input"\n}\n'
