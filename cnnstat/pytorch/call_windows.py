@@ -14,6 +14,7 @@ from cnnstat.ir.window import (
     IDENTITY,
     MAX_PERIOD,
     NOTHING,
+    UNFOLLOWED,
     WHOLE,
     Reads,
     Window,
@@ -39,7 +40,7 @@ _AXIS_PLACES = {
     **dict.fromkeys(
         words(
             """
-            normalize norm linalg_norm linalg_vector_norm topk kthvalue cosine_similarity take_along_dim diff
+            normalize norm linalg_norm linalg_vector_norm topk kthvalue cosine_similarity take_along_dim
             fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn
             """
         ),
@@ -55,7 +56,7 @@ _DEFAULT_AXES = {
     "cosine_similarity": 1,
     "unbind": 0,
     "tensor_split": 0,
-    **dict.fromkeys(words("topk kthvalue sort argsort diff fft_fft fft_ifft fft_rfft fft_irfft"), -1),
+    **dict.fromkeys(words("topk kthvalue sort argsort fft_fft fft_ifft fft_rfft fft_irfft"), -1),
     **dict.fromkeys(words("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2"), (-2, -1)),
 }
 """The axes of a call that names none; one that is not here works on all axes."""
@@ -73,8 +74,13 @@ def reads_of(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] |
     first = mixed_reads(shapes[0], outputs[0], axes)
     if first is None:
         return None
+    if name in _PICKING:
+        first = tuple(entry and (entry[0], UNFOLLOWED if entry[0] in axes else entry[1]) for entry in first)
     return first, *(aligned_reads(shape, outputs[0]) for shape in shapes[1:])
 
+
+_PICKING = words("index_select gather take_along_dim")
+"""Calls that read positions by a tensor of indices: fewer than all of an axis, so that WHOLE would claim too much."""
 
 _OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_")
 """Changes in place that do not read what was there before."""
@@ -178,6 +184,15 @@ def _flipped(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] |
     return (tuple(enumerate(rules)),)
 
 
+def _differences(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Differences of neighbours along one axis, taken `n` times: a window of n + 1 positions."""
+    times, dim = call.get(1, "n", 1), call.get(2, "dim", -1)
+    if len(shapes) != 1 or outputs[0][dim] != shapes[0][dim] - times:
+        return None  # something is put before or behind it
+    rank = len(shapes[0])
+    return (tuple((axis, sliding(times + 1) if axis == dim % rank else IDENTITY) for axis in range(rank)),)
+
+
 def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
     """Unpooling: a value goes to some place of the window it was the largest of."""
     spatial = int(call.name[-2])
@@ -211,6 +226,7 @@ _SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] 
     "einsum": _einsum,
     "roll": _rolled,
     "flip": _flipped,
+    "diff": _differences,
     **{f"max_unpool{spatial}d": _unpooled for spatial in (1, 2, 3)},
     "repeat_interleave": _repeated,
 }

@@ -50,6 +50,8 @@ def check_fields(model: ModelUnderTest) -> tuple[tuple[FieldFinding, ...], tuple
         return (), ("receptive field not checked: gradients do not reach whole numbers",)
     if analysis.fields.total is None:
         return (), ("receptive field not checked: every layer sees the whole input",)
+    if not _edges(analysis):
+        return (), ("receptive field not checked: gradients do not come through comparisons and whole numbers",)
     findings: list[FieldFinding] = []
     reasons: dict[object, str] = {}
     for sizes, limit in _attempts(analysis):
@@ -181,11 +183,17 @@ def _edges(analysis: Analysis) -> list[Edge]:
     distinct: dict[tuple[Any, ...], Edge] = {}
     for value in range(analysis.graph.arity, total.value):
         field = fields.of(value)
-        if field is not None and len(field.size) == rank and not field.global_context:
+        if field is not None and len(field.size) == rank and not field.global_context and _is_float(analysis, value):
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
-    return sorted({*others[::step], total, *whole_edges(analysis, total)})
+    own = {total} if _is_float(analysis, total.value) else set()
+    return sorted({*others[::step], *own, *whole_edges(analysis, total)})
+
+
+def _is_float(analysis: Analysis, value: int) -> bool:
+    """Whether a gradient can come through a tensor: a mask or an index reads as far, but has none."""
+    return analysis.values.dtypes[value][0].startswith(("float", "bfloat", "complex"))
 
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:

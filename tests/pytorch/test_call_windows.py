@@ -7,6 +7,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 import cnnstat  # noqa: E402
+from cnnstat.analysis.receptive_field.fields import Extent  # noqa: E402
 
 CHANNELS = torch.tensor([3, 1, 2, 0])
 
@@ -87,3 +88,21 @@ def test_calls_along_space_see_the_whole_input(function):
     analysis = cnnstat.analyze(model, (1, 3, 12, 12), strict_receptive_field=True)
     assert analysis.layers[-1].receptive_field is None
     assert analysis.totals.receptive_field.size == (3, 3)
+
+
+COLUMNS = torch.tensor([3, 1])
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: x.index_select(3, COLUMNS), lambda x: x.gather(3, COLUMNS.expand(1, 4, 12, 2))]
+)
+def test_columns_by_number_are_not_followed_rather_than_read_whole(function):
+    """Two columns of twelve are less than the whole width: it must not be claimed exactly."""
+    last = cnnstat.analyze(Behind(function, 4), (1, 3, 12, 12)).layers[-1]
+    assert last.receptive_field is None and last.field_extent is Extent.NOT_FOLLOWED
+
+
+@pytest.mark.parametrize(("times", "width"), [(1, 6), (2, 7)])
+def test_differences_read_their_neighbours(times, width):
+    found = field(lambda x: x.diff(n=times))
+    assert (found.size, found.stride) == ((5, width), (1, 1))

@@ -203,3 +203,31 @@ def test_an_op_that_does_not_read_the_whole_input_is_found(monkeypatch):
     assert found.exit_code == 3
     (bad,) = (field for field in found.fields if field.verdict.value == "unexplained")
     assert (bad.layer, bad.ours, bad.reason) == ("2", None, "the gradient does not reach what the map reads")
+
+
+class Masked(torch.nn.Module):
+    """A mask of the last map, which has a receptive field but no gradient."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.conv(x) > 0
+
+
+def test_no_gradient_is_asked_of_a_mask():
+    verification = cnnstat.verify(Masked(), (1, 3, 16, 16))
+    assert verification.exit_code == 0
+    assert {field.layer for field in verification.fields} == {"conv"}
+
+
+def test_a_model_of_masks_alone_says_why_no_field_is_checked():
+    verification = cnnstat.verify(Threshold(), (1, 3, 16, 16))
+    assert verification.exit_code == 0 and not verification.fields
+    assert any("gradients do not come through comparisons" in note for note in verification.notes)
+
+
+class Threshold(torch.nn.Module):
+    def forward(self, x):
+        return x.gt(0).roll(1, 2)
