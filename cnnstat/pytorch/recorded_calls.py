@@ -280,7 +280,8 @@ class _Maker:
             seen.add(id(tensor))
             writes = [number for number in self.log.writes.get(storage_key(tensor), ()) if number < self.until]
             if self.log.is_stored(tensor):
-                if writes or self.log.is_written_elsewhere(tensor):
+                others = self.log.fills[storage_key(tensor)] > (storage_key(tensor) == self.overwritten)
+                if writes or others or self.log.is_written_elsewhere(tensor):
                     raise NotPlainError(f"{self.log.stored[id(tensor)].name} is changed while the model runs")
                 continue
             if self.log.fills[storage_key(tensor)] > (storage_key(tensor) == self.overwritten):

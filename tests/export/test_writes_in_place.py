@@ -275,8 +275,26 @@ class Scratch(nn.Module):
         return one, other
 
 
+class Kept(nn.Module):
+    """A buffer that is read, and then takes what the input gives through a view."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.arange(25.0).view(5, 5))
+
+    def forward(self, x):
+        before = self.table * 1
+        self.table.T.add_(x[0, 0])
+        return x + 1, before
+
+
 @pytest.mark.parametrize(
-    ("model", "reason"), [(Overlapping(), "right is changed while the model runs"), (Scratch(), "in several places")]
+    ("model", "reason"),
+    [
+        (Overlapping(), "right is changed while the model runs"),
+        (Kept(), "table is changed while the model runs"),
+        (Scratch(), "in several places"),
+    ],
 )
 def test_memory_with_several_writers_is_refused(model, reason):
     graph = cnnstat.load(model, (2, 4, 5, 5))
