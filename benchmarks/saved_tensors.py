@@ -25,46 +25,13 @@ LIMIT = 0.001
 DROPOUT = "dropout keeps one number an element on a CPU, our rule the byte of a fused kernel"
 LSTM = "oneDNN's workspace of a recurrent layer"
 
-NAMES = [
-    "alexnet",
-    "vgg11",
-    "vgg16",
-    "vgg16_bn",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnext50_32x4d",
-    "wide_resnet50_2",
-    "densenet121",
-    "densenet169",
-    "squeezenet1_0",
-    "squeezenet1_1",
-    "googlenet",
-    "mobilenet_v2",
-    "mobilenet_v3_small",
-    "mobilenet_v3_large",
-    "mnasnet0_5",
-    "mnasnet1_0",
-    "mnasnet1_3",
-    "shufflenet_v2_x0_5",
-    "shufflenet_v2_x1_0",
-    "shufflenet_v2_x2_0",
-    "efficientnet_b0",
-    "efficientnet_b1",
-    "efficientnet_v2_s",
-    "regnet_x_400mf",
-    "regnet_y_400mf",
-    "regnet_y_800mf",
-    "regnet_x_1_6gf",
-    "convnext_tiny",
-    "convnext_small",
-    "swin_t",
-    "swin_v2_t",
-    "vit_b_16",
-    "vit_b_32",
-    "maxvit_t",
-]
+NAMES = (
+    "alexnet vgg11 vgg16 vgg16_bn resnet18 resnet34 resnet50 resnet101 resnext50_32x4d wide_resnet50_2 densenet121 "
+    "densenet169 squeezenet1_0 squeezenet1_1 googlenet mobilenet_v2 mobilenet_v3_small mobilenet_v3_large "
+    "mnasnet0_5 mnasnet1_0 mnasnet1_3 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x2_0 efficientnet_b0 "
+    "efficientnet_b1 efficientnet_v2_s regnet_x_400mf regnet_y_400mf regnet_y_800mf regnet_x_1_6gf convnext_tiny "
+    "convnext_small swin_t swin_v2_t vit_b_16 vit_b_32 maxvit_t "
+).split()
 SEGMENTATION = ["fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"]
 FIXED = {"vit_b_16": 224, "vit_b_32": 224, "maxvit_t": 224}
 """Models that take one size only."""
@@ -79,7 +46,7 @@ class Small(nn.Module):
         self.layers = nn.ModuleList(layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return what the function makes of the layers and the input."""
+        """Return what the function makes."""
         return self.function(self.layers, x)
 
 
@@ -87,7 +54,7 @@ class Standardised(nn.Conv2d):
     """A convolution with standardised filters (arXiv:1903.10520)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Convolve with the filters at mean 0 and deviation 1."""
+        """Standardise the filters, then convolve."""
         mean, deviation = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
         return self._conv_forward(x, (self.weight - mean) / deviation, self.bias)
 
@@ -101,7 +68,7 @@ class LowRank(nn.Module):
         self.down, self.up = nn.Parameter(torch.rand(4, 256)), nn.Parameter(torch.rand(256, 4))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the linear layer with the sum of both matrices."""
+        """Add the product to the weight, then multiply."""
         return functional.linear(x, self.base.weight + self.up @ self.down, self.base.bias)
 
 
