@@ -25,7 +25,7 @@ LIMIT = 0.001
 DROPOUT = "dropout keeps one number an element on a CPU, our rule the byte of a fused kernel"
 LSTM = "oneDNN's workspace of a recurrent layer"
 
-NAMES = (
+NAMES = (  # noqa: SIM905  # a list of 38 lines reads no better
     "alexnet vgg11 vgg16 vgg16_bn resnet18 resnet34 resnet50 resnet101 resnext50_32x4d wide_resnet50_2 densenet121 "
     "densenet169 squeezenet1_0 squeezenet1_1 googlenet mobilenet_v2 mobilenet_v3_small mobilenet_v3_large "
     "mnasnet0_5 mnasnet1_0 mnasnet1_3 shufflenet_v2_x0_5 shufflenet_v2_x1_0 shufflenet_v2_x2_0 efficientnet_b0 "

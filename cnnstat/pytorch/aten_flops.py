@@ -56,7 +56,7 @@ KEEP_NOTHING = words(
     floor_ ceil_ round_ zero_ fill_ arange linspace full full_like zeros zeros_like ones ones_like empty empty_like
     empty_strided new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like scalar_tensor
     eye lt le gt ge eq ne logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not isnan isinf isfinite
-    argmax argmin any all floor_divide remainder is_same_size sym_size sym_numel _local_scalar_dense item
+    argmax argmin any all floor_divide remainder device is_same_size sym_size sym_numel _local_scalar_dense item
     """
 )
 """aten operations of whose operands and results autograd keeps no storage: sizes are enough for the gradient."""

@@ -179,6 +179,7 @@ ORDINARY = {
     "bottleneck": lambda: nn.Sequential(linear(), nn.LayerNorm(32), nn.GELU()),
     "moves": lambda: Net(lambda m, x: m[0](x)[:, ::2].reshape(8, 4, 4).permute(0, 2, 1).flip(1).sum(-1), linear()),
     "moves before": lambda: Net(lambda m, x: m[0](x.sort(-1).values), linear()),
+    "one row": lambda: Net(lambda m, x: m[1](m[0](x)[:, :8].t().contiguous().t()[0][None]), linear(), nn.Linear(8, 4)),
     "frozen": lambda: Net(lambda m, x: m[0](x).sort(-1).values, linear()).requires_grad_(False),
     "position": lambda: LearntPosition(),
 }
