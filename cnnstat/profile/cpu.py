@@ -33,7 +33,7 @@ from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopw
 
 
 def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
-    """Return the times of a model; `clock` tells nanoseconds, by default once the device has done its work.
+    """Return the times of a model; `clock` returns nanoseconds, by default once the device has done its work.
 
     Plain and instrumented runs take turns, so that what slows the machine down slows both. What the marks cost is
     measured before and taken off. After Ctrl-C the complete rounds are returned.
@@ -126,7 +126,7 @@ class _Runs:
         self.diverged = self.computed = self.lasted = 0
 
     def _pass(self, observer: Observer | None = None) -> int:
-        """Return the nanoseconds of one pass; an observer is told of the forward pass."""
+        """Return the nanoseconds of one pass; an observer is informed of the forward pass."""
         model, clock = self.model, self.clock
         if model.module.training:
             # Dropped layers and the like are to be the same in every pass.

@@ -84,7 +84,7 @@ def synchronizer(device: torch.device) -> Callable[[], None] | None:
 
 
 USUAL_CACHE_BYTES = 64 * 2**20
-"""Bytes where the system does not tell; larger than most."""
+"""Bytes where the system does not report them; larger than most."""
 
 _CACHE_FOLDER = Path("/sys/devices/system/cpu/cpu0/cache")
 _CACHE_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}

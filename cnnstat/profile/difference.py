@@ -16,7 +16,7 @@ LEAST_SECONDS = 0.5e-6
 LEAST_SHARE = 0.03
 
 ORDER = ("model", "device", "device name", "dtype", "input", "threads")
-"""Conditions that are told first."""
+"""Conditions that are listed first."""
 
 
 class Verdict(Enum):

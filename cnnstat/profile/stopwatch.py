@@ -101,7 +101,7 @@ class BackwardStopwatch(Stopwatch):
             waiting += [before for before, _ in step.next_functions]
 
     def release(self) -> None:
-        """Take the hooks off: the steps that add to parameters' gradients live on, and would tell of later passes."""
+        """Take the hooks off: the steps that add to parameters' gradients live on, and would record later passes."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

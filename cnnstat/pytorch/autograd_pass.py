@@ -1,4 +1,4 @@
-"""Autograd pass: what training keeps, found by a pass with gradients, where ops' own rules do not tell.
+"""Autograd pass: what training keeps, found by a pass with gradients, where ops' own rules do not say.
 
 Ops of the library say what autograd keeps of them. Other calls, weights that are computed in the pass, regions without
 gradients and checkpointed ones need PyTorch itself: the pass costs time, so that it is made for such models only.

@@ -141,7 +141,7 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
 
 
 def _scatter(profile: Profile) -> Iterator[Fact]:
-    """Yield that times scatter so much that little can be told from them."""
+    """Yield that times scatter so much that they show little."""
     plain = profile.whole.plain
     if plain.median and plain.spread > NOISY * plain.median:
         spread = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"

@@ -68,13 +68,15 @@ def _model_pass(module: nn.Module, model: ModelUnderTest, real: bool) -> Pass:
     recorders: list[CountingRecorder] = []
     with FlopMeter() as meter:
 
-        def listen(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]) -> Recorder:
+        def make_recorder(
+            builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[torch.Tensor]
+        ) -> Recorder:
             recorders.append(CountingRecorder(builder, stack, faker, meter))
             return recorders[0]
 
         assert model.example is not None
         options: dict[str, Any] = {"dtype": model.dtype, "mode": model.mode, "seed": model.seed}
-        graph = trace_with(module, model.example, listen, real=real, **options)
+        graph = trace_with(module, model.example, make_recorder, real=real, **options)
     recorder = recorders[0]
     names = tuple(node.name for node in graph.nodes)
     runs = recorder.finished(graph)

@@ -165,7 +165,7 @@ def _send(count: Callable[[], tuple[Operation, ...]], sender: Connection) -> NoR
 
 
 def _foreign(unsupported: Mapping[str, Mapping[str, int]]) -> Iterator[Operation]:
-    """Yield the operations that are not PyTorch's own, and that nobody can tell the work of, by innermost module."""
+    """Yield the operations that are not PyTorch's own, whose work is not known, by innermost module."""
     for scope, kinds in unsupported.items():
         for kind in kinds:
             below = any(kind in inner for path, inner in unsupported.items() if path != scope and _is_in(path, scope))
@@ -208,7 +208,7 @@ def _handles(analysis: Any, operations: list[Operation]) -> dict[str, Callable[.
 def _noting_handle(kind: str, handle: Callable[..., Any] | None, operations: list[Operation]) -> Callable[..., Any]:
     """Return fvcore's handle that also notes the operation."""
 
-    def listen(inputs: list[Any], outputs: list[Any]) -> Any:
+    def hook(inputs: list[Any], outputs: list[Any]) -> Any:
         count = handle(inputs, outputs) if handle is not None else 0
         counted = None if handle is None else int(sum(count.values()) if hasattr(count, "values") else count)
         scope = outputs[0].node().scopeName().split("/")[-1]
@@ -216,7 +216,7 @@ def _noting_handle(kind: str, handle: Callable[..., Any] | None, operations: lis
         operations.append(Operation(scope, kind, counted, _product(kind, inputs, outputs, counted), *sizes))
         return count
 
-    return listen
+    return hook
 
 
 def _shape(value: Any) -> tuple[int, ...] | None:
@@ -224,7 +224,7 @@ def _shape(value: Any) -> tuple[int, ...] | None:
 
 
 def _product(kind: str, inputs: list[Any], outputs: list[Any], counted: int | None) -> int | None:
-    """Return the multiply-accumulates of an operation by definition; None where they cannot be told."""
+    """Return the multiply-accumulates of an operation by definition; None where they are not known."""
     if kind not in PRODUCTS:
         return 0
     if kind not in DEFINITIONS:

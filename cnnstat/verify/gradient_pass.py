@@ -1,4 +1,4 @@
-"""Runs with gradients: a network in ones, whose gradients tell where its feature maps read the input."""
+"""Runs with gradients: a network in ones, whose gradients show where its feature maps read the input."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Gradients(NamedTuple):
 
 
 def run_with_gradients(model: ModelUnderTest, edges: Sequence[Edge]) -> Gradients:
-    """Run the network so that gradients tell what is read; raises FieldError where it cannot be.
+    """Run the network so that gradients show what is read; raises FieldError where it cannot be.
 
     Where a gate with global context stands beside a local field, what has seen everything is left out.
     """
@@ -121,7 +121,7 @@ class GradientRecorder(Recorder):
         self._kinds = kinds
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Return what a call makes, in ones that tell what was read."""
+        """Return what a call makes, in ones that show what was read."""
         result = run_function(function, arguments, keywords)
         is_copied = function_name(function) == LAYOUT and self._comes_copy()
         return ones(result) if is_copied and result is arguments[0] else result
@@ -164,14 +164,21 @@ def _run_model(module: Any, model: ModelUnderTest, edges: Sequence[Edge], cut: f
     recorders: list[GradientRecorder] = []
     kinds = tuple(node.op.kind for node in model.graph.nodes)
 
-    def listen(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
+    def make_recorder(builder: Builder, stack: ModuleStack, faker: Faker | None, inputs: list[Tensor]) -> Recorder:
         recorders.append(GradientRecorder(builder, stack, inputs, edges, cut, kinds))
         return recorders[0]
 
     assert model.example is not None
     with without_checkpoints(), suppress(_Done):
         trace_with(
-            module, model.example, listen, dtype=None, mode=model.mode, seed=model.seed, real=True, gradients=True
+            module,
+            model.example,
+            make_recorder,
+            dtype=None,
+            mode=model.mode,
+            seed=model.seed,
+            real=True,
+            gradients=True,
         )
     calls = recorders[0].builder.nodes
     is_same = tuple(draft.op.kind for draft in calls) == kinds[: len(calls)]

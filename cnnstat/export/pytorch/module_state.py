@@ -129,7 +129,7 @@ def broken_scopes(graph: Graph) -> set[str]:
 
 
 def operands_of(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
-    """Return the operands of a call; raises CnnstatError where the graph does not tell what they are."""
+    """Return the operands of a call; raises CnnstatError where the graph does not say what they are."""
     try:
         return op.operand_names(input_count)
     except OpError as error:

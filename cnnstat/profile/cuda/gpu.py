@@ -55,20 +55,20 @@ class Gpu(Protocol):
         """Return what reads so many bytes of memory that nothing else uses."""
 
     def clocks(self) -> Mapping[str, float]:
-        """Return `sm_MHz` and `memory_MHz` now, and `power_limit_W`; those that NVML tells."""
+        """Return `sm_MHz` and `memory_MHz` now, and `power_limit_W`; those that NVML reports."""
 
     def joules(self) -> float | None:
-        """Return the energy used since the driver was loaded; None where NVML does not tell."""
+        """Return the energy used since the driver was loaded; None where NVML does not report it."""
 
 
 LEAST_SECONDS = 0.010
-"""Least time between two events: they tell about half a microsecond, and launching the first run takes some."""
+"""Least time between two events: they resolve about half a microsecond, and launching the first run takes some."""
 
 _MOST_REPEATS = 1_000_000
 
 
 def repeats_for(measure: Callable[[int], float], least: float = LEAST_SECONDS) -> int:
-    """Return how often something must run until `measure`, given that number, tells at least so many seconds."""
+    """Return how often something must run until `measure`, given that number, returns at least so many seconds."""
     repeats = 1
     while (seconds := measure(repeats)) < least and repeats < _MOST_REPEATS:
         # A fifth more than needed, so that a slightly faster run does not fall short; at most 100-fold, since the first

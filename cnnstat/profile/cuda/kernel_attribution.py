@@ -238,7 +238,7 @@ def _is_misdated(launches: Iterable[Launch], work: Mapping[int, Sequence[Kernel]
 
 
 def _in_order(kernels: Sequence[Kernel]) -> list[Kernel]:
-    """Return the kernels of a graph in order of capture: that of its nodes, or of the starts where no node is told."""
+    """Return the kernels of a graph in order of capture: that of its nodes, or of starts where nodes are missing."""
     has_nodes = len({kernel.node for kernel in kernels}) == len(kernels) and all(kernel.node for kernel in kernels)
     return sorted(kernels, key=lambda kernel: (kernel.node if has_nodes else kernel.start, kernel.start))
 

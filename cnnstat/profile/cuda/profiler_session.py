@@ -1,4 +1,4 @@
-"""Session: passes under the profiler, with a range around every layer, and what they tell of each row."""
+"""Session: passes under the profiler, with a range around every layer, and the times of each row."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Observable(Protocol):
     """What a session needs of a model."""
 
     def observing(self, observer: Observer) -> AbstractContextManager[None]:
-        """While active, every run tells the observer of the rows."""
+        """While active, every run informs the observer of the rows."""
 
 
 def profile_passes(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> ProfiledPasses:

@@ -265,7 +265,7 @@ def _library() -> Any:
 
 
 def driver_version() -> str:
-    """Return the version of NVIDIA's driver; an empty string where NVML does not tell."""
+    """Return the version of NVIDIA's driver; an empty string where NVML does not report it."""
     return Nvml(None).driver_version() or ""
 
 
@@ -277,7 +277,7 @@ _SETTLING = 0.5
 
 
 def joules_per_run(gpu: Gpu, run: Run, seconds: float) -> float | None:
-    """Return the energy of a run of about so many seconds, idle power included; None where NVML does not tell."""
+    """Return the energy of a run of about so many seconds, idle power included; None where NVML does not report it."""
     if gpu.joules() is None or seconds <= 0:
         return None
     gpu.elapsed(run, math.ceil(_SETTLING / seconds))
