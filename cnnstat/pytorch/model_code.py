@@ -46,11 +46,11 @@ def _has_none(*_: Any) -> bool:
     return False
 
 
-_ASKS = tuple(
-    getattr(torch.overrides, name)
+_ASKS = {
+    id(getattr(torch.overrides, name, None))
     for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-    if hasattr(torch.overrides, name)
-)
+} - {id(None)}
+"""The functions that ask, by identity: every trace looks for them among all names of a library."""
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def plain_types(modules: Modules) -> Iterator[None]:
         if name.partition(".")[0] not in packages or home is None or name.partition(".")[0] == "cnnstat":
             continue
         names = vars(home)
-        for own in [own for own, value in names.items() if any(value is ask for ask in _ASKS)]:
+        for own in [own for own, value in names.items() if id(value) in _ASKS]:
             changed.append((names, own, names[own]))
             names[own] = _has_none
         if "type" not in names:
