@@ -12,7 +12,15 @@ from cnnstat.export.blocks import block_kind
 from cnnstat.export.entries import Argument, Entry, unused
 from cnnstat.export.outline import grouped
 from cnnstat.export.pytorch.layer_code import call_text, code_of, custom_modules, value_text
-from cnnstat.export.pytorch.module_state import IMPORTS, UNPACK, Tables, access_text, broken_scopes, is_attribute
+from cnnstat.export.pytorch.module_state import (
+    IMPORTS,
+    UNPACK,
+    Tables,
+    access_text,
+    broken_scopes,
+    has_mixed_dtypes,
+    is_attribute,
+)
 from cnnstat.export.pytorch.module_tree import MODULE_NAMES, Scope, Scopes
 from cnnstat.export.spec_names import with_sound_names
 from cnnstat.export.template_slots import MOST_PARAMETERS, body_of, call_groups, sharing, structure
@@ -203,7 +211,7 @@ def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
     lines += [f"{_INDENT}def __init__({taken}):", f"{_INDENT * 2}super().__init__()"]
     lines += [line for entry in each.children for line in _child(entry)]
     lines += [f"{_INDENT * 2}{line}" for line in each.scope.setup]
-    if not each.paths and graph.dtype != "float32":
+    if not each.paths and graph.dtype != "float32" and not has_mixed_dtypes(graph):
         lines.append(f"{_INDENT * 2}self.to(torch.{graph.dtype})")
     lines += ["", f"{_INDENT}def forward({', '.join(('self', *each.scope.arguments))}):"]
     return "\n".join((*lines, *(f"{_INDENT * 2}{line}" for line in each.scope.lines)))

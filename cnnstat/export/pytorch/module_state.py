@@ -16,41 +16,65 @@ from cnnstat.errors import CnnstatError, OpError
 from cnnstat.export.entries import unused
 from cnnstat.export.outline import prefixes
 from cnnstat.export.pytorch.local_variables import variable_name
-from cnnstat.ir.graph import Graph, Node
-from cnnstat.ir.op import Shape, numel
+from cnnstat.ir.graph import Graph, Node, usual_dtype
+from cnnstat.ir.op import Shape, Shapes, numel
 from cnnstat.ir.recorded_call import RecordedCalls, Stored
 from cnnstat.ops.traced import Applied, Recorded
 
 
-def stated_tensors(op: Applied | Recorded, operands: Container[int | float | str]) -> RecordedCalls:
-    """Return the tensors that a spec states of a call: learnt ones that are operands, or all of an opaque call."""
+def has_mixed_dtypes(graph: Graph) -> bool:
+    """Whether stored tensors or constants have other dtypes than the model's, so that no one `to` gives them all."""
+    if any(node.dtypes for node in graph.nodes):
+        return True
+    recorded = [node.recorded for node in graph.nodes if isinstance(node.recorded, RecordedCalls)]
+    dtypes = {each.dtype for calls in recorded for each in calls.stored}
+    dtypes |= {each.dtype for calls in recorded for each in calls.constants}
+    # `to` leaves whole numbers as they are.
+    return any(_is_number(dtype) and dtype != graph.dtype for dtype in dtypes)
+
+
+def stated_tensors(
+    node: Node, op: Applied | Recorded, operands: Container[int | float | str], model: str
+) -> RecordedCalls:
+    """Return the tensors that a spec states of a call: learnt ones that are operands, or all of an opaque call.
+
+    model: the dtype of those whose own is not stated.
+    """
     is_opaque = isinstance(op, Recorded)
     learnt = [
-        Stored(name, shape, "float32", is_parameter=True, is_learnt=name not in op.frozen)
+        Stored(name, shape, node.dtype_of(name, model), is_parameter=True, is_learnt=name not in op.frozen)
         for name, shape in op.tensors
         if is_opaque or name in operands
     ]
     other = [
-        Stored(name, shape, "int64" if name.endswith("num_batches_tracked") else "float32", is_parameter=False)
+        Stored(name, shape, node.dtype_of(name, model), is_parameter=False)
         for name, shape in (op.stored if is_opaque else ())
     ]
     return RecordedCalls((), (), (*learnt, *other))
 
 
 def register_stored(
-    node: Node, recorded: RecordedCalls, scope: str, placed: set[str], tables: Tables, attribute: Callable[[str], str]
+    node: Node,
+    recorded: RecordedCalls,
+    scope: str,
+    placed: set[str],
+    tables: Tables,
+    attribute: Callable[[str], str],
+    *,
+    is_mixed: bool,
 ) -> Iterator[str]:
     """Yield the lines that register the stored tensors and constants of recorded calls; raises CnnstatError.
 
     scope: with a dot behind, where the lines stand; placed: full names of the tensors that are registered already, to
-    which these are added; tables: get the values; attribute: returns a label as modules can have it.
+    which these are added; tables: get the values; attribute: returns a label as modules can have it; is_mixed: whether
+    parameters are made in their own dtypes, not in float32.
     """
     try:
         for each in recorded.stored:
             if each.name not in placed:
                 placed.add(each.name)
                 label = attribute(each.name.removeprefix(scope))
-                yield registration(label, _stored_text(each, tables), each.is_persistent)
+                yield registration(label, _stored_text(each, tables, is_mixed), each.is_persistent)
         for number, constant in enumerate(recorded.constants):
             label = constant_label(node, number)
             value = tables.text(constant.value, constant.shape, constant.dtype, label)
@@ -59,18 +83,50 @@ def register_stored(
         raise CnnstatError(f"{node.name} ({node.op.kind}): {error}; export it to yaml instead") from None
 
 
-def _stored_text(stored: Stored, tables: Tables) -> str:
+def _is_number(dtype: str) -> bool:
+    return dtype.startswith(("float", "bfloat", "complex"))
+
+
+def _stored_text(stored: Stored, tables: Tables, is_mixed: bool) -> str:
     """Return what makes a parameter or a buffer."""
     if not stored.is_parameter:
-        is_number = stored.dtype.startswith(("float", "bfloat", "complex"))
-        is_weight = stored.is_persistent and is_number
+        is_weight = stored.is_persistent and _is_number(stored.dtype)
         if stored.value is None and not is_weight and stored.name.rpartition(".")[2] != "num_batches_tracked":
             raise OpError(f"the buffer {stored.name} has no values; give the model memory")
         return tables.text(stored.value, stored.shape, stored.dtype, stored.name, is_weight=is_weight)
-    if not stored.dtype.startswith(("float", "bfloat", "complex")):
+    if not _is_number(stored.dtype):
         return f"nn.Parameter(torch.zeros({stored.shape}, dtype=torch.{stored.dtype}), requires_grad=False)"
     sizes = ", ".join(map(str, stored.shape)) or "()"
-    return f"nn.Parameter(torch.randn({sizes}) * 0.02{'' if stored.is_learnt else ', requires_grad=False'})"
+    passing = "" if stored.is_learnt else ", requires_grad=False"
+    if not is_mixed or stored.dtype == "float32":
+        return f"nn.Parameter(torch.randn({sizes}) * 0.02{passing})"
+    if stored.dtype.startswith("float8"):  # PyTorch draws none of these
+        return f"nn.Parameter((torch.randn({sizes}) * 0.02).to(torch.{stored.dtype}){passing})"
+    return f"nn.Parameter(torch.randn({sizes}, dtype=torch.{stored.dtype}) * 0.02{passing})"
+
+
+def dtype_to_build(node: Node, inputs: Shapes, model: str) -> str:
+    """Return the dtype that the module of a layer is made in: the first of its tensors' that PyTorch can draw."""
+    dtypes = (node.dtype_of(name, model) for name in node.op.weights(inputs))
+    drawn = (dtype for dtype in dtypes if _is_number(dtype) and not dtype.startswith("float8"))
+    return next(drawn, "float32")
+
+
+def dtype_lines(node: Node, inputs: Shapes, model: str, module: str, built: str) -> Iterator[str]:
+    """Yield the lines that give the tensors of a layer's module other dtypes than the one it is made in.
+
+    module: how it is reached; built: the dtype that it is made in.
+    """
+    weights = node.op.weights(inputs)
+    for name in (*weights, *node.op.buffers(inputs)):
+        dtype = node.dtype_of(name, model)
+        if dtype == usual_dtype(name, built):
+            continue
+        tensor = f"{module}.{name}"
+        if name in weights and not _is_number(dtype):
+            yield f"{tensor} = nn.Parameter({tensor}.to(torch.{dtype}), requires_grad=False)"
+        else:
+            yield f"{tensor}.data = {tensor}.data.to(torch.{dtype})"
 
 
 def registration(label: str, value: str, is_persistent: bool = True) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError
-from cnnstat.export.entries import Entry
+from cnnstat.export.entries import Argument, Call, Entry, Expression
 from cnnstat.export.outline import JOINS, Unit, nodes_of, prefixes
 from cnnstat.export.pytorch.layer_code import constructor_of, function_call
 from cnnstat.export.pytorch.local_variables import (
@@ -24,6 +24,9 @@ from cnnstat.export.pytorch.module_state import (
     Tables,
     access_text,
     constant_label,
+    dtype_lines,
+    dtype_to_build,
+    has_mixed_dtypes,
     is_attribute,
     module_tensors,
     operands_of,
@@ -33,6 +36,7 @@ from cnnstat.export.pytorch.module_state import (
 )
 from cnnstat.export.pytorch.recorded_code import Lines
 from cnnstat.ir.graph import Edge, Graph, Node
+from cnnstat.ir.op import Shapes
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Applied, Recorded
 
@@ -71,7 +75,8 @@ class Scopes:
     """Turns the groups of a graph into scopes.
 
     reserved: names that no child can have. tables: gets values of buffers and constants. built: the kinds of modules
-    that are built. known: all groups but those that are mere sequences.
+    that are built. known: all groups but those that are mere sequences. is_mixed: whether tensors are made in dtypes of
+    their own.
     """
 
     graph: Graph
@@ -88,6 +93,9 @@ class Scopes:
             for edge in node.inputs:
                 self._readers[edge] = index
         self._placed = module_tensors(self.graph, self.values)
+        self.is_mixed = has_mixed_dtypes(self.graph)
+        # Where all tensors have one dtype, they are made in float32 and converted together at the end.
+        self._stated_dtype = self.graph.dtype if self.is_mixed else "float32"
 
     def root(self, units: tuple[Unit, ...]) -> Scope:
         """Return the scope of the whole network."""
@@ -188,19 +196,21 @@ class Scopes:
             pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
             return Step(label, node.inputs, makes if node.recorded.results else (), pattern)
         if isinstance(op, Recorded):
-            self._register(node, stated_tensors(op, ()), scope, inside)
+            self._register(node, stated_tensors(node, op, (), self._stated_dtype), scope, inside)
             if op.function == UNUSED:
                 return Step(label, (), (), "")
             return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
         if isinstance(op, Applied):
             inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
             names = operands_of(op, node.name, len(self.values.inputs[unit.node]))
-            self._register(node, stated_tensors(op, names), scope, inside)
+            self._register(node, stated_tensors(node, op, names, self._stated_dtype), scope, inside)
             op = op.op
         constructor = constructor_of(op, inputs)
         if constructor is not None:
             self.built.add(constructor.callee)
             if not self._is_called_again(unit.node):
+                if self.is_mixed and node.shares is None:
+                    constructor = self._in_own_dtype(constructor, node, inputs, label, scope)
                 entry = Entry(label=self._attribute(label), call=constructor)
                 if not node.trainable and op.weights(inputs):
                     entry.keys["frozen"] = True
@@ -213,7 +223,19 @@ class Scopes:
 
     def _register(self, node: Node, recorded: RecordedCalls, scope: Scope, inside: str) -> None:
         """Add what registers the stored tensors of a call, as far as no layer has them."""
-        scope.setup += register_stored(node, recorded, inside, self._placed, self.tables, self._attribute)
+        scope.setup += register_stored(
+            node, recorded, inside, self._placed, self.tables, self._attribute, is_mixed=self.is_mixed
+        )
+
+    def _in_own_dtype(self, constructor: Call, node: Node, inputs: Shapes, label: str, scope: Scope) -> Call:
+        """Return a call that builds a layer in its own dtype; what it cannot build so is added to the scope's setup."""
+        built = "float32"
+        if constructor.callee.startswith("nn.") and node.op.weights(inputs):
+            built = dtype_to_build(node, inputs, self.graph.dtype)
+            dtype = Argument("dtype", Expression(f"torch.{built}"), Expression("torch.float32"))
+            constructor = constructor._replace(arguments=(*constructor.arguments, dtype))
+        scope.setup += dtype_lines(node, inputs, self.graph.dtype, self._access(label), built)
+        return constructor
 
     def _is_at_home(self, node: Node, inside: str) -> bool:
         """Whether a layer stands as a module within its scope, under the path that its weights have."""
