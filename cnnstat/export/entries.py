@@ -119,6 +119,13 @@ def stated(
     scope: with a dot behind, where the layer stands; names of its tensors leave it and the layer's own name out.
     inputs, dtypes: shapes and dtypes it reads; model: the model's dtype; count: how many tensors it makes.
     """
+    call, keys = _stated_op(node, scope, inputs, dtypes, model, count)
+    return call, {**keys, **({"weight_bytes": node.computed_bytes} if node.computed_bytes else {})}
+
+
+def _stated_op(
+    node: Node, scope: str, inputs: Shapes, dtypes: tuple[str, ...], model: str, count: int
+) -> tuple[Call | None, Keys]:
     op, within = node.op, f"{node.name}."
     if any(tensor.startswith(within) for tensor, _ in (*getattr(op, "tensors", ()), *getattr(op, "stored", ()))):
         scope = within

@@ -23,20 +23,12 @@ def spec_text(graph: Graph, render: Render) -> str:
     """Return a spec that analyzes to the figures of a graph, which is made sure of by reading it.
 
     Blocks are written out where calling them would not mean the same. Raises CnnstatError that names the first layer
-    whose figures no spec can have, SpecError where an op of the graph refuses its inputs. A spec has no weights that
-    are computed in the pass; where they matter for the peak of inference, a remark says so.
+    whose figures no spec can have, SpecError where an op of the graph refuses its inputs.
     """
-    plain = replace(graph, nodes=tuple(replace(n, computed_bytes=0) if n.computed_bytes else n for n in graph.nodes))
-    wanted = analyze_graph(plain)
-    remarks: tuple[str, ...] = ()
-    peak = analyze_graph(graph).memory.peak_inference_bytes
-    if peak != wanted.memory.peak_inference_bytes:
-        remarks = (f"The peak of inference, computed weights included, is {peak} bytes",)
+    wanted = analyze_graph(graph)
     difference = ""
     for with_blocks in (True, False):
-        document = document_of(plain, with_blocks=with_blocks)
-        document = replace(document, remarks=(*document.remarks, *remarks))
-        text = render(document)
+        text = render(document_of(graph, with_blocks=with_blocks))
         try:
             difference = _difference(wanted, analyze_graph(parse_spec(text, file="<export>")))
         except CnnstatError as error:

@@ -127,7 +127,7 @@ class Expander:
 
     def _op(self, callee: str, call: Call, scope: Scope, input_count: int) -> Op:
         """Return the op of a call, with what the spec states beside its arguments."""
-        if call.meta.overrides is None or call.meta.overrides.keys() == {"weight_dtype"}:
+        if call.meta.overrides is None or call.meta.overrides.keys() <= {"weight_dtype", "weight_bytes"}:
             return self._bound(callee, call, scope)
         # Seldom needed, and it brings the ops of traced layers with it.
         from cnnstat.spec.layer_overrides import LayerOverrides
@@ -176,7 +176,7 @@ class Expander:
         if SEVERAL_INPUTS in known:
             fail(meta.location, "the network has several inputs; say with from: which one this layer reads")
         node = Node(name, op, known, shares, not is_frozen, meta.location)
-        self.nodes.append(node if meta.overrides is None else _with_dtypes(node, meta.overrides, scope))
+        self.nodes.append(node if meta.overrides is None else _with_stated_tensors(node, meta.overrides, scope))
         tensor = Edge(self.arity + len(self.nodes) - 1)
         self.values[name] = tensor
         return tensor
@@ -343,9 +343,14 @@ def _only(sources: list[Tensor], location: Location) -> Tensor:
     return sources[0]
 
 
-def _with_dtypes(node: Node, keys: Mapping[str, Tree], scope: Scope) -> Node:
-    """Return a node with the dtypes that the spec states for its weights and buffers."""
+def _with_stated_tensors(node: Node, keys: Mapping[str, Tree], scope: Scope) -> Node:
+    """Return a node with what the spec states of its weights and buffers: dtypes, and bytes of computed weights."""
     from cnnstat.spec.layer_overrides import LayerOverrides
 
     overrides = LayerOverrides(keys, scope)
-    return replace(node, dtypes=overrides.tensor_dtypes(), transient=overrides.transient())
+    return replace(
+        node,
+        dtypes=overrides.tensor_dtypes(),
+        transient=overrides.transient(),
+        computed_bytes=overrides.computed_bytes(),
+    )

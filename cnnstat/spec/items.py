@@ -22,7 +22,9 @@ NAME = re.compile(r"(?=.{1,200}\Z)[\w-]{1,100}(?:\.[\w-]{1,100})*\Z")
 
 OPAQUE = "opaque"
 """The key that states a call."""
-OPERAND_KEYS = ("operands", "parameters", "buffers", "dtype", "weight_macs", "weight_flops", "weight_dtype")
+OPERAND_KEYS = (
+    "operands", "parameters", "buffers", "dtype", "weight_macs", "weight_flops", "weight_dtype", "weight_bytes",
+)  # fmt: skip
 """Keys that may stand beside a single layer."""
 
 _BRACES = re.compile(r"\{([^{}]*)\}")

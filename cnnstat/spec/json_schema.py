@@ -237,11 +237,16 @@ def _operand_keys() -> Schema:
         "weight_macs": _refer("value", "Multiply-accumulates on its weights."),
         "weight_flops": _refer("value", "Other operations on its weights."),
         "weight_dtype": _typed("Dtype of its weights and buffers, or a mapping by their names.", "string", "object"),
+        "weight_bytes": _refer(
+            "value", "Bytes of the weights that are computed for it, which are alive while it runs."
+        ),
     }
 
 
 def _opaque_keys() -> Schema:
-    stored = {key: rule for key, rule in _operand_keys().items() if key in ("parameters", "buffers", "dtype")}
+    stored = {
+        key: rule for key, rule in _operand_keys().items() if key in ("parameters", "buffers", "dtype", "weight_bytes")
+    }
     return {
         OPAQUE: _typed("What is called.", "string"),
         "inputs": _refer("value", "Shapes it holds for, batch included."),

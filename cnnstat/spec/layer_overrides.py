@@ -36,7 +36,7 @@ from cnnstat.spec.tree import Scalar, Tree, fail
 
 OPAQUE_KEYS = (
     OPAQUE, "inputs", "output", "outputs", "parameters", "buffers", "dtype", "macs", "flops", "family", "storage",
-    "reads", "weighted", "counted",
+    "reads", "weighted", "counted", "weight_bytes",
 )  # fmt: skip
 """Keys of an opaque call."""
 
@@ -117,6 +117,10 @@ class LayerOverrides:
         """Return the names of the buffers that a state dict leaves out, which are written with `saved: false`."""
         flags = ((name, keys.get("saved")) for name, keys in self._tensor_keys())
         return frozenset(name for name, flag in flags if flag is not None and self.scope.value(flag) is False)
+
+    def computed_bytes(self) -> int:
+        """Return the bytes of the weights that are computed for the call."""
+        return self._count("weight_bytes", unit="bytes")
 
     def _tensor_keys(self) -> Iterator[tuple[str, yaml.Mapping]]:
         """Yield name and keys of the stored tensors that are written as mappings."""
@@ -247,12 +251,12 @@ class LayerOverrides:
             return ()
         return tuple(map(self._dtype, tree.items if isinstance(tree, yaml.Sequence) else [tree]))
 
-    def _count(self, key: str, tree: Tree | None = None) -> int:
-        """Return a number of operations, 0 unless written."""
+    def _count(self, key: str, tree: Tree | None = None, unit: str = "operations") -> int:
+        """Return a number of operations or bytes, 0 unless written."""
         tree = tree or self.keys.get(key)
         value = 0 if tree is None else self.scope.value(tree)
         if tree is not None and not is_whole_number(value, MAX_COUNT):
-            fail(tree.location, f"{key}: takes a whole number of operations, not negative")
+            fail(tree.location, f"{key}: takes a whole number of {unit}, not negative")
         return int(value)
 
     def _flops(self) -> tuple[tuple[str, int], ...]:

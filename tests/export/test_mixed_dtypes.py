@@ -230,3 +230,21 @@ def test_a_spec_that_states_dtypes(tmp_path):
     )
     network = network_of(cnnstat.export(str(file), to="torch"))
     assert dtypes_of(network) == dtypes_of(cnnstat.build(str(file)))
+
+
+@pytest.mark.parametrize(("make", "shape"), MODELS)
+def test_a_spec_has_the_same_figures(make, shape, tmp_path):
+    analysis = cnnstat.analyze(make(), inputs=shape)
+    file = tmp_path / "net.yaml"
+    file.write_text(cnnstat.export(make(), to="yaml", inputs=shape), encoding="utf-8")
+    again = cnnstat.analyze(str(file))
+    assert again.totals == analysis.totals
+    for figure in ("params_bytes", "buffers_bytes", "gradient_bytes", "file_size"):
+        assert getattr(again.memory, figure) == getattr(analysis.memory, figure), figure
+
+
+def test_computed_weights_that_are_no_number_of_bytes_are_refused(tmp_path):
+    file = tmp_path / "net.yaml"
+    file.write_text("input: [8]\nlayers:\n  - {layer: Linear(4), weight_bytes: -1}\n", encoding="utf-8")
+    with pytest.raises(cnnstat.SpecError, match="weight_bytes: takes a whole number of bytes"):
+        cnnstat.analyze(str(file))
