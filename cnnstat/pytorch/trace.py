@@ -59,6 +59,7 @@ class PassOptions:
 
     dtype: of the model, its own if None; seed: what random generators start from; gradients: whether autograd follows.
     draw: which of several sequences of random numbers follows from the seed, for the same inputs.
+    input_dtype: of inputs that are given by their sizes, the model's if None.
     """
 
     dtype: torch.dtype | None
@@ -69,6 +70,7 @@ class PassOptions:
     make_recorder: MakeRecorder
     gradients: bool = False
     draw: int = 0
+    input_dtype: torch.dtype | None = None
 
 
 def traced(model: nn.Module, example: Example, faker: Faker | None, options: PassOptions) -> Graph:
@@ -79,6 +81,10 @@ def traced(model: nn.Module, example: Example, faker: Faker | None, options: Pas
     except TracerError:
         raise
     except Exception as error:
+        if options.dtype is None and options.input_dtype is None and "type" in str(error):
+            # Where weights differ in dtype, adapters on a bfloat16 base say, inputs may have PyTorch's usual one.
+            with contextlib.suppress(Exception):
+                return traced(model, example, faker, replace(options, input_dtype=torch.get_default_dtype()))
         if not options.gradients and "does not require grad" in str(error):
             # Gradients taken in the forward pass: a step of training, or forces from an energy.
             return traced(model, example, faker, replace(options, gradients=True))
@@ -99,7 +105,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         substituted(modules, faker) as pairs,
     ):
         has_mode = _set_mode(modules, options.mode == "train")
-        inputs = ExampleTensors(example, model, dtype, faker)
+        inputs = ExampleTensors(example, model, options.input_dtype or dtype, faker)
         builder = Builder(len(inputs.tensors), str(dtype).removeprefix("torch."))
         _store(builder, modules, pairs, options.dtype)
         for number, tensor in enumerate(inputs.tensors):

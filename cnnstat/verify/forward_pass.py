@@ -168,12 +168,18 @@ def spec_inputs(graph: Graph, device: str | None) -> list[torch.Tensor]:
     return tensors
 
 
+def input_dtype(graph: Graph) -> torch.dtype:
+    """Return the dtype of the inputs that sizes stand for: adapters on a bfloat16 base say take another than it has."""
+    names = (each.dtype for each in graph.inputs if "float" in each.dtype)
+    return getattr(torch, next(names, graph.dtype))  # type: ignore[no-any-return]
+
+
 def fused_flop_count(model: ModelUnderTest) -> Evidence:
     """Return what FlopCounterMode counts and passes over as people run it: no recorder is active, so PyTorch fuses."""
     module, example = model.module(real=True), model.example
     assert example is not None
     with preserved(modules_of(module), model.seed) as generators, torch.no_grad(), quiet():
         module.train(model.mode == "train")
-        values = ExampleTensors(example, module, getattr(torch, model.graph.dtype), None)
+        values = ExampleTensors(example, module, input_dtype(model.graph), None)
         generators.seed(model.seed)
         return fused_evidence(lambda: module(*values.arguments, **values.keywords))

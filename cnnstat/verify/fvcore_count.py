@@ -22,7 +22,7 @@ from cnnstat.pytorch.calls import words
 from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.products import DEFINITIONS, defined_macs
 from cnnstat.pytorch.thread_changes import quiet, silence_when_quiet
-from cnnstat.verify.forward_pass import Run, spec_inputs
+from cnnstat.verify.forward_pass import Run, input_dtype, spec_inputs
 from cnnstat.verify.model_under_test import ModelUnderTest
 
 CONVENTION = "multiply-accumulates of products, and its own estimates for norms, resizing and adaptive pooling"
@@ -185,8 +185,7 @@ def _arguments(model: ModelUnderTest, module: nn.Module) -> tuple[Any, ...]:
     """Return the arguments of the forward pass, in order."""
     if model.example is None:
         return tuple(spec_inputs(model.graph, None))
-    dtype = getattr(torch, model.graph.dtype)
-    values = ExampleTensors(model.example, module, dtype, None)
+    values = ExampleTensors(model.example, module, input_dtype(model.graph), None)
     if not values.keywords:
         return values.arguments
     try:

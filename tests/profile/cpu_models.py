@@ -5,13 +5,10 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cnnstat.ir.graph import Edge  # noqa: E402
-from cnnstat.profile.instrumentation import (  # noqa: E402
-    UNATTRIBUTED,
-    NetworkInstrumentation,
-    Observer,
-)
+from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer  # noqa: E402
 from cnnstat.profile.options import Options  # noqa: E402
 from cnnstat.profile.prepare import prepare_model  # noqa: E402
+from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.runnable_model import RunnableModel  # noqa: E402
 from cnnstat.pytorch.modules.network import Network, Step  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
