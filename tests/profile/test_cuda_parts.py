@@ -249,27 +249,27 @@ def test_energy_of_nothing_is_none() -> None:
 
 def test_layers_alone_rotate_copies_of_their_data_and_add_their_calls() -> None:
     gpu = FakeGpu()
-    seen: set[int] = set()
+    copies: dict[int, Any] = {}  # held, so that no later copy can have the address of an earlier one
 
     def layer(tensor: Any) -> None:
-        seen.add(tensor.data_ptr())
+        copies[tensor.data_ptr()] = tensor
         gpu.launch("relu", 1000)
 
     # 80 bytes in, and as many out: 32 copies fill five caches of 1000 bytes.
     calls = [LayerCall(3, layer, (torch.rand(20),), {}) for _ in range(2)]
     isolated = isolate(GraphIsolation(gpu), calls, 2, Counting())
     assert set(isolated.warm) == set(isolated.cold) == {3} and not isolated.notes
-    assert len(seen) == 2 * (1 + 32)
+    assert len(copies) == 2 * (1 + 32)
     assert isolated.warm[3] == pytest.approx((2 * 1.9e-6,) * 2, rel=0.05)
 
 
 def test_layers_with_modules_rotate_their_weights_too() -> None:
     gpu = FakeGpu()
-    weights: set[int] = set()
+    weights: dict[int, Any] = {}
 
     class Layer(torch.nn.Linear):
         def forward(self, input: Any) -> None:
-            weights.add(self.weight.data_ptr())
+            weights[self.weight.data_ptr()] = self.weight
             gpu.launch("gemm", 1000)
 
     module = Layer(20, 20)

@@ -69,6 +69,8 @@ def settings():
 @pytest.mark.parametrize("look", ["analyze", "verify"])
 def test_a_setting_is_put_back(name, look, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    if name == "precision" and precision() is None:
+        pytest.skip("another test of this process has set the precision in PyTorch's new way, which hides the old one")
     model = Changing(CHANGES[name])
     # PyTorch loads parts of itself at its first passes, which set variables.
     getattr(cnnstat, look)(nn.Conv2d(3, 4, 3), (1, 3, 8, 8))
