@@ -58,11 +58,26 @@ def infer_shapes(graph: Graph) -> Values:
         if count > MAX_TENSORS:
             message = f"by here the layers have more than {MAX_TENSORS:,} outputs together; use fewer pieces"
             raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
+    problems.extend(_result_problems(graph, outputs))
     if not problems:  # behind a refused layer shapes are unknown, and the weights that they ask for too
         problems.extend(_sharing_problems(graph, inputs))
     if problems:
         raise SpecError(problems)
     return Values(tuple(o for o in outputs if o is not None), tuple(dtypes), tuple(inputs))
+
+
+def _result_problems(graph: Graph, outputs: list[Shapes | None]) -> list[Problem]:
+    """Return the faults of the network's results: outputs of layers that have fewer."""
+    problems = []
+    for value, output in graph.outputs:
+        made = outputs[value]
+        if made is not None and output >= len(made):
+            place = graph.nodes[value - graph.arity].location if value >= graph.arity else None
+            message = (
+                f"output: asks for [{output}] of {graph.value_name(value)}, which has {len(made)}; the first is [0]"
+            )
+            problems.append(Problem(place, message))
+    return problems
 
 
 def node_shapes(

@@ -235,3 +235,19 @@ def test_a_spec_says_what_only_a_pass_of_the_model_tells(tmp_path):
     assert again.peak_inference_bytes == memory.peak_inference_bytes
     # What was measured for two images does not hold for four.
     assert cnnstat.analyze(path, batch=4).memory.saved_bytes != cnnstat.analyze(path).memory.saved_bytes
+
+
+def test_columns_of_a_convolution_are_kept_whole():
+    class Columns(nn.Module):
+        """A 3×3 convolution written out: the product keeps columns that are nine times as large as the map."""
+
+        def __init__(self):
+            super().__init__()
+            self.stem, self.weight = nn.Conv2d(4, 64, 1), nn.Parameter(torch.randn(64 * 9, 5))
+
+        def forward(self, x):
+            return nn.functional.unfold(self.stem(x), 3, padding=1).transpose(1, 2) @ self.weight
+
+    analysis = cnnstat.analyze(Columns(), (1, 4, 32, 32))
+    assert analysis.memory.saved_bytes == 4 * (4 * 32 * 32 + 64 * 9 * 32 * 32)
+    assert analysis["unfold"].output_bytes == 4 * 64 * 9 * 32 * 32

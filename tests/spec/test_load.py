@@ -400,3 +400,8 @@ def test_the_garbage_collector_is_left_as_it_was() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_an_output_that_a_layer_does_not_have_is_one_line() -> None:
+    with pytest.raises(SpecError, match=r"asks for \[5\] of relu1, which has 1; the first is \[0\]"):
+        analyze_graph(parse_spec('input: [3, 8, 8]\nlayers: [ReLU]\noutput: "relu1[5]"'))

@@ -13,7 +13,7 @@ from cnnstat.ops.shape import regrouped
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.call_windows import reads_of, write_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
-from cnnstat.pytorch.tensors import shape_of
+from cnnstat.pytorch.tensors import shape_of, storage_key
 
 
 def moved(name: str, outputs: Shapes, reads: Reads | None, place: Storage = Storage.VIEW, inputs: int = 1) -> Op:
@@ -84,7 +84,10 @@ def _view(call: Call) -> Match:
     """Other views, such as unbind and select."""
     x, outputs = _subject(call), _outputs(call)
     result = reads_of(call, (shape_of(x),), outputs)
-    return Match(moved(_plain(call.name), outputs, result[0] if result else None), (x,))
+    # Two functions are called unfold: the tensors' is a view, that of columns (im2col) a copy, several times larger.
+    is_view = all(storage_key(made) == storage_key(x) for made in call.results)
+    place = Storage.VIEW if is_view else Storage.FRESH
+    return Match(moved(_plain(call.name), outputs, result[0] if result else None, place), (x,))
 
 
 def _movedim(call: Call) -> Match:
