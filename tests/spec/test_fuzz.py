@@ -35,10 +35,11 @@ def imported_ops() -> None:
 
 def check(text: str) -> None:
     """Read a spec; fail unless it becomes a graph or a readable error in good time."""
-    start = time.process_time()
+    start, layers = time.process_time(), 0
     try:
         graph = parse_spec(text, file="net.yaml", find=zoo.find)
         assert isinstance(graph, Graph)
+        layers = len(graph.nodes)
         infer_shapes(graph)
     except SpecError as error:
         assert error.problems
@@ -46,7 +47,8 @@ def check(text: str) -> None:
             assert re.match(r".+:[0-9]+:[0-9]+: \S", line), line
             assert "\x1b" not in line and len(line) < 2000
             line.encode()
-    assert loops_since(start) < 100
+    # A changed number may ask for 80,000 layers, which is legal and takes its time.
+    assert loops_since(start) < 100 + layers / 200
 
 
 ATOMS = st.sampled_from(
