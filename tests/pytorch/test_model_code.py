@@ -1,14 +1,16 @@
 """Code of models that looks at what a trace is made of: types, values, GPUs, dtypes, gradients, empty tensors."""
 
 import pytest
-import torch
-from torch import nn
-from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence
-from torch.overrides import has_torch_function, has_torch_function_unary
 
-import cnnstat
-from cnnstat.errors import ModelError
+torch = pytest.importorskip("torch")
+
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
+from torch.overrides import has_torch_function, has_torch_function_unary  # noqa: E402
+
+import cnnstat  # noqa: E402
+from cnnstat.errors import ModelError  # noqa: E402
 
 X = torch.zeros(2, 8)
 
