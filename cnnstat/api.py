@@ -208,11 +208,12 @@ def profile(
         device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,
         isolate=isolate, energy=energy, samples=samples, threads=threads, trace=None if trace is None else Path(trace),
     )  # fmt: skip
+    model = model_reference(source, input, **options)
     need_torch()
     from cnnstat.profile import profile as measure
     from cnnstat.profile.options import Silent
 
-    return measure(model_reference(source, input, **options), measurement, Silent())
+    return measure(model, measurement, Silent())
 
 
 @takes_options_of(analyze)
