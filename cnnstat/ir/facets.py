@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import NOTHING_SAVED, Saved, Shape, Shapes, numel
+from cnnstat.ir.argument import FLAG, argument
+from cnnstat.ir.formula import Formula, Terms, product
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
 
 
@@ -91,3 +95,88 @@ class SameShape:
     def output(self, inputs: Shapes) -> Shapes:
         """Return the input's shape."""
         return inputs
+
+
+# Activations ---------------------------------------------------------------------------------------------------------
+
+
+def inplace_argument() -> Any:
+    """Declare PyTorch's `inplace`."""
+    return argument(FLAG, "whether the input is overwritten with the result", False)
+
+
+@dataclass(frozen=True, repr=False)
+class Activation(Weightless, NoMacs, Pointwise, SameShape, Op):
+    """A function of each element; its class lists the elementary operations that one element takes."""
+
+    family: ClassVar[Family] = Family.ACTIVATION
+    flop_part: ClassVar[str] = "activation"
+    steps: ClassVar[tuple[str, ...]]
+    """The elementary operations of one output element, in order; each counts 1."""
+
+    def element_steps(self) -> tuple[str, ...]:
+        """Return the elementary operations of one output element with the arguments given."""
+        return self.steps
+
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return output elements × elementary operations of one element."""
+        count = len(self.element_steps())
+        return product((f"{count}", count), ("outputs", outputs[0]))
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input, from which the backward pass computes the derivative."""
+        return Saved(inputs=(0,))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        note = f"{self.equation}: {', '.join(self.element_steps())}"
+        return (Formula.of("activation FLOPs", self.flop_terms(inputs, outputs), note),)
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        return Example(cls(), ((2, 6, 5, 4),)), Example(cls(), ((3, 7),))
+
+
+class KeepsOutput(Activation):
+    """Activation whose derivative is a function of its own output."""
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the output."""
+        return Saved(outputs=(0,))
+
+
+class MayOverwrite(Activation):
+    """Activation that may work in place, though its derivative is a function of the input."""
+
+    inplace: bool
+
+    @property
+    def storage(self) -> Storage:
+        return Storage.IN_PLACE if self.inplace else Storage.FRESH
+
+    def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
+        """Return the input; in place it is overwritten, and PyTorch keeps a copy."""
+        return Saved(extra=((numel(inputs[0]), None),)) if self.inplace else Saved(inputs=(0,))
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        overwriting: Any = cls
+        return *super().examples(), Example(overwriting(inplace=True), ((2, 6, 5, 4),))
+
+
+@dataclass(frozen=True, repr=False)
+class OnlyInplace(MayOverwrite):
+    """Activation with `inplace` as its one argument."""
+
+    inplace: bool = inplace_argument()
+
+
+def logistic(x: float) -> float:
+    """Return 1/(1 + e⁻ˣ) without overflow."""
+    if x >= 0:
+        return 1 / (1 + math.exp(-x))
+    return math.exp(x) / (1 + math.exp(x))
+
+
+def softplus(x: float) -> float:
+    """Return ln(1 + eˣ) without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))

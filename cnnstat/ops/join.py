@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument
-from cnnstat.ir.facets import NoArithmetic, NoMacs, NothingSaved, Weightless
+from cnnstat.ir.facets import Activation, NoArithmetic, NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Piece, Reads, aligned_reads, reads_along
-from cnnstat.ops.activation import Activation
 from cnnstat.ops.shape import AXIS, axis_index
 
 AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "channels", "length"), 4: ("batch", "channels", "height", "width")}

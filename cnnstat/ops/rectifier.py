@@ -9,9 +9,9 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind, argument, choice, integer, number
+from cnnstat.ir.facets import Activation, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Saved, Shape, Shapes, numel, register
-from cnnstat.ops.activation import Activation, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
 
 
 def _above_zero(value: Any) -> float:

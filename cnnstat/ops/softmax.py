@@ -7,10 +7,10 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, optional
+from cnnstat.ir.facets import Activation, KeepsOutput
 from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Shape, Shapes, numel, register
 from cnnstat.ir.window import WHOLE, Reads, Window, reads_along
-from cnnstat.ops.activation import Activation, KeepsOutput
 
 
 def _axis(dim: int, shape: Shape) -> int:

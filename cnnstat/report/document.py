@@ -10,16 +10,21 @@ A subject is one file in subjects/ with a function that makes its document, for 
     report.write(document(analyses), "markdown", console)
 
 A format is one file in formats/ with `render(document) -> str`, which names no subject and knows the four kinds of
-blocks, and one line in `cnnstat.report.FORMATS`.
+blocks, and one line in `FORMATS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report.table import Table
-from cnnstat.report.terminal_text import Line
+from cnnstat.report.terminal_text import Line, Verbatim, show
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SCHEMA = "cnnstat/1"
 """Name and version of the JSON contract of all subjects that have none of their own."""
@@ -96,3 +101,24 @@ class Document(NamedTuple):
     def main_table(self) -> Table:
         """The table for programs."""
         return self.records or next(block for block in self.blocks() if isinstance(block, Table))
+
+
+FORMATS = {
+    "table": "cnnstat.report.formats.terminal",
+    "json": "cnnstat.report.formats.json",
+    "csv": "cnnstat.report.formats.csv",
+    "markdown": "cnnstat.report.formats.markdown",
+    "html": "cnnstat.report.formats.html",
+    "latex": "cnnstat.report.formats.latex",
+}
+"""What renders a document in each format, imported when it is asked for: a new format is one file and one line."""
+
+
+def write(document: Document, format: str, console: Console) -> None:
+    """Print a document; a table is as wide as the console. Raises CnnstatError if there is no such format."""
+    if format not in FORMATS:
+        hint = did_you_mean(format, FORMATS)
+        raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(FORMATS)}")
+    renderer = import_module(FORMATS[format])
+    content = renderer.page(document, console.width) if format == "table" else Verbatim(renderer.render(document))
+    show(content, console)

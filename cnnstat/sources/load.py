@@ -15,12 +15,11 @@ from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.model import GraphReference, ModelReference, ModuleReference, NamedReference
 from cnnstat.sources.request import InputShape, Request, check_options, check_seed, input_shape, parse_input, shape_from
-from cnnstat.sources.spec import STDIN
 
 ALIKE = 0.75
 """How alike two names must be for `did you mean`: lenet5 is not what googlenet means."""
 
-KINDS = ("spec.SpecReference", "pytorch.PyTorchReference")
+KINDS = ("zoo.SpecReference", "pytorch.PyTorchReference")
 """Kinds of models that a text can name: files of this package and their classes; the first that matches has it."""
 
 
@@ -45,7 +44,7 @@ def named_model(text: str, request: Request) -> ModelReference:
 def _as_meant(text: str) -> str:
     """Return a SOURCE in cnnstat's own spelling; raises SourceError for files and places of other tools."""
     zoo_names = zoo.names()
-    if text in zoo_names or text == STDIN or not text.strip() or "\0" in text:
+    if text in zoo_names or text == zoo.STDIN or not text.strip() or "\0" in text:
         return text
     is_file = len(text) < 256 and Path(text).exists()
     if is_file and Path(text).suffix in (*zoo.SUFFIXES, ".py"):

@@ -1,13 +1,19 @@
-"""The zoo: the networks that ship with cnnstat, one YAML file each."""
+"""Specs as sources: a network of the zoo, which ships with cnnstat, a .yaml file, or `-` for standard input."""
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
 
-from cnnstat.errors import SourceError, did_you_mean
+from cnnstat.errors import SourceError, SpecError, did_you_mean
+from cnnstat.ir.graph import Graph
+from cnnstat.sources.model import NamedReference
 from cnnstat.spec import SUFFIXES as SUFFIXES
+
+STDIN = "-"
+"""The SOURCE that means a spec on standard input."""
 
 
 @cache
@@ -41,3 +47,43 @@ def find(name: str, beside: Path) -> Path:
     if name.endswith(SUFFIXES):
         return beside / name
     return path(name)
+
+
+class SpecReference(NamedReference):
+    """A spec by the name of its network in the zoo, by its path, or on standard input."""
+
+    refused = {"arguments": "--arg is for PyTorch models; a spec takes --set"}
+
+    @classmethod
+    def matches(cls, text: str) -> bool:
+        """Whether a text is a name in the zoo, `-`, or looks like a path; `C:\\net` does where it exists."""
+        if text == STDIN or text in names():
+            return True
+        if not text.strip() or "\0" in text or text.endswith(".py"):
+            return False
+        if text.endswith(SUFFIXES) or (len(text) < 256 and Path(text).exists()):
+            return True
+        return ":" not in text and ("/" in text or os.sep in text)
+
+    @property
+    def can_change_inputs(self) -> bool:
+        """Whether the spec can be read again."""
+        return self.source != STDIN
+
+    def _load(self) -> Graph:
+        from cnnstat.spec.load import parse_spec, read_spec
+        from cnnstat.spec.yaml_file import read_stdin
+
+        text = self.source
+        if text == STDIN:
+            return parse_spec(read_stdin(), self.request, file="stdin", find=find)
+        if text in names():
+            return read_spec(path(text), self.request, find, source=text, file=f"{text}.yaml")
+        try:
+            return read_spec(Path(text), self.request, find, source=text)
+        except SpecError:
+            from cnnstat.sources.other_tools import described
+
+            if other := described(text):
+                raise SourceError(f"{text[:100]} is {other}") from None
+            raise

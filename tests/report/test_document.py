@@ -10,9 +10,9 @@ from networks import written
 
 from cnnstat import report
 from cnnstat.report.document import Document, Fact, Facts, Text
+from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Page, plain
-from cnnstat.report.text_table import table_lines
 
 ROWS = [{"name": "a", "size": 1234, "source": "first paper"}, {"name": "b", "size": None, "source": "first paper"}]
 COLUMNS = [

@@ -14,7 +14,7 @@ from cnnstat.sources.load import kinds, load_source, model_reference, named_mode
 from cnnstat.sources.model import GraphReference, ModuleReference
 from cnnstat.sources.pytorch import BuiltModule, PyTorchReference
 from cnnstat.sources.request import InputShape, Request
-from cnnstat.sources.spec import SpecReference
+from cnnstat.sources.zoo import SpecReference
 
 NET = "input: [3, 8, 8]\nlayers: [Conv2d(4, 3)]\n"
 

@@ -10,11 +10,10 @@ from cnnstat import numbers
 from cnnstat.profile.record import to_json
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
 from cnnstat.report.document import Document, Fact
-from cnnstat.report.formats.terminal import facts_page
+from cnnstat.report.formats.terminal import GAP, facts_page
 from cnnstat.report.profile_text import RATES, conditions_text, device_text, roofline_text
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import BLANK, Page, padded, plain, printable, show, widest
-from cnnstat.report.text_table import GAP
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 
 from cnnstat import numbers
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
+from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, heading, input_text, model_values, number_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line, cut_start, plain, printable, wrapped
-from cnnstat.report.text_table import table_lines
 from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verdict, Verification
 
 AGREES, NO_REFERENCE, UNEXPLAINED = (v.value for v in (Verdict.AGREES, Verdict.NO_REFERENCE, Verdict.UNEXPLAINED))

@@ -9,10 +9,10 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.figures import CONVENTION
 from cnnstat.numbers import binary_bytes, brief_count, count
 from cnnstat.report.document import SCHEMA, Document
+from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, shape_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line
-from cnnstat.report.text_table import table_lines
 
 
 def _input(analysis: Analysis) -> tuple[tuple[int, ...], ...]:
