@@ -19,5 +19,5 @@ ExportFormat = Literal["yaml", "json", "torch"]
 Format = Literal["table", "json", "csv", "markdown", "html", "latex"]
 """Output formats."""
 
-CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex"]
+CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex", "html"]
 """Output formats of `cnnstat check`."""

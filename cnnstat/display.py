@@ -72,5 +72,5 @@ class Displayed:
         return str(import_module("cnnstat.report.formats.terminal").text(self._document(), WIDTH, most_rows))
 
     def _repr_html_(self) -> str:
-        """Return the page that notebooks show."""
-        return str(import_module("cnnstat.report.formats.html").fragment(self._document()))
+        """Return the fragment that notebooks show."""
+        return str(import_module("cnnstat.report.notebook").fragment(self._document()))

@@ -322,7 +322,7 @@ def test_help_names_every_option_in_full_at_80_columns(run: Run, command: str, m
 )
 def test_pages_of_their_own(run: Run, command: list[str]) -> None:
     result = run(*command, "--format", "html")
-    assert result.code == 0 and "<table" in result.out and result.out.endswith("</div>\n")
+    assert result.code == 0 and "<table" in result.out and result.out.endswith("</html>\n")
 
 
 def test_version(run: Run) -> None:

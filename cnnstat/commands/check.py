@@ -95,7 +95,7 @@ def check(
         typer.Option(
             "--format",
             "-f",
-            help="table, json, markdown, summary, github, gitlab, junit, sarif or latex.",
+            help="table, json, markdown, summary, github, gitlab, junit, sarif, latex or html.",
             metavar="FORMAT",
         ),
     ] = "table",

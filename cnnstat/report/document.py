@@ -53,6 +53,15 @@ class Facts(NamedTuple):
     is_attached: bool = False
 
 
+class KeyFigure(NamedTuple):
+    """A figure that is read at a glance, with a remark such as its exact value; `style` is that of a fact."""
+
+    label: str
+    value: str
+    remark: str = ""
+    style: str = ""
+
+
 class Chart(Protocol):
     """Something drawn; formats that cannot draw leave it out."""
 
@@ -75,14 +84,21 @@ def no_blocks() -> Sequence[Block]:
     return ()
 
 
+def no_figures() -> Sequence[KeyFigure]:
+    """Return no key figures."""
+    return ()
+
+
 class Document(NamedTuple):
     """One subject in any format.
 
     title, subtitle: its heading, and one more line of it; empty for none.
+    page_title: what a page of its own is called, where that is not the title.
     blocks: makes the tables, facts, charts and texts, for formats that people read.
     data: makes the values under the JSON contract; `listed` names the keys whose entries get a line each.
     records: the table that programs get as CSV; None for the first table of the blocks.
     caption: what is counted and how, for formats that leave facts out.
+    key_figures: makes what pages begin with: the totals, or the outcome.
     own_caption, label: a user's caption instead of heading and `caption`, and the key that a text refers to it by.
     Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
     """
@@ -90,10 +106,12 @@ class Document(NamedTuple):
     data: Callable[[], Mapping[str, Any]]
     title: str = ""
     subtitle: str = ""
+    page_title: str = ""
     blocks: Callable[[], Iterable[Block]] = no_blocks
     listed: tuple[str, ...] = ()
     records: Table | None = None
     caption: str = ""
+    key_figures: Callable[[], Iterable[KeyFigure]] = no_figures
     own_caption: str = ""
     label: str = ""
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cnnstat import numbers
 from cnnstat.numbers import binary_bytes
 from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
-from cnnstat.report.document import Fact, glued
+from cnnstat.report.document import Fact, KeyFigure, glued
 from cnnstat.report.network_text import shape_text
 from cnnstat.report.terminal_text import printable
 
@@ -108,6 +108,24 @@ def misfit(profile: Profile) -> str:
     if profile.lost_kernels:
         faults.append(f"the tracer lost {numbers.plural(profile.lost_kernels, 'kernel')}")
     return "; ".join(faults)
+
+
+def key_figures(profile: Profile) -> Iterator[KeyFigure]:
+    """Yield the whole model's time, its rates, what it holds and whether the parts add up to it."""
+    plain, (scale, unit) = profile.whole.plain, RATES[profile.environment.kind]
+    yield KeyFigure("time of a pass", numbers.seconds_text(plain.median), f"IQR {numbers.seconds_text(plain.spread)}")
+    yield KeyFigure("throughput", f"{numbers.rate_text(profile.inputs_per_second, 1)}/s", f"batch {profile.batch:,}")
+    yield KeyFigure("rate of work", f"{numbers.rate_text(profile.flops_per_second, scale)} {unit}")
+    yield KeyFigure("% floor", numbers.whole_percent(profile.share_of_bound), "least time allowed, by the time")
+    if profile.peak_bytes is not None:
+        yield KeyFigure("peak memory", binary_bytes(profile.peak_bytes), "parameters and inputs aside")
+    slowest = max(profile.layers, key=lambda layer: layer.seconds, default=None)
+    if slowest is not None:
+        share = numbers.percent(profile.time_breakdown.share(slowest.seconds))
+        yield KeyFigure("slowest layer", printable(slowest.name), f"{share} % of the time")
+    drift = numbers.percent(profile.time_breakdown.share(profile.time_breakdown.residual))
+    words, style = ("add up", "green") if profile.adds_up else ("do not add up", "bold red")
+    yield KeyFigure("layers", words, f"drift {drift} %", style)
 
 
 def summary(profile: Profile) -> tuple[Fact, ...]:

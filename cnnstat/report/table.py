@@ -61,6 +61,7 @@ class Column(NamedTuple):
     style, styles: rich style of all cells, and of those with a certain text.
     terminal_title: its head in a terminal if that is another.
     legend: says, below the table, what abbreviations in its brief texts mean; empty for nothing.
+    share: how much of the total a row has, 0 to 1, which pages show as a bar.
     """
 
     key: str
@@ -82,6 +83,7 @@ class Column(NamedTuple):
     terminal_title: str | None = None
     legend: Callable[[Sequence[str]], str] | None = None
     doc: str = ""
+    share: Callable[[Any], float | None] | None = None
 
     def cell(self, row: Any) -> str:
         """Return the text of a row, printable whatever it holds."""
@@ -160,6 +162,7 @@ class Table(NamedTuple):
     is_chosen: whether the user chose the columns, so that all are shown.
     title: what stands above it, if anything.
     hint: what a terminal says below it about other ways to see it.
+    blocks: makes the rows folded to few, which pages set above those that each stands for; none unless there are many.
     """
 
     columns: Sequence[Column]
@@ -170,6 +173,7 @@ class Table(NamedTuple):
     title: str = ""
     layout: Layout = GRID
     hint: str = ""
+    blocks: Callable[[], Sequence[Group[Any]]] = tuple
 
     @property
     def all_rows(self) -> tuple[Any, ...]:
@@ -246,6 +250,8 @@ def layered(
     """
     by_key = {column.key: column for column in columns}
     rows = tuple(Group(item.name, (item,)) for item in items)
+    is_whole = (view.depth, view.sort, view.top) == (None, None, None)
+    every = rows
     if view.depth is not None:
         rows = tuple(_folded(rows, view.depth))
     if view.sort is not None:
@@ -263,7 +269,21 @@ def layered(
         Group(total, tuple(items), Kind.TOTAL),
         view.columns is not None,
         layout=layout,
+        blocks=(lambda: _overview(every)) if is_whole else tuple,
     )
+
+
+FEW, OVERVIEW = 4, 40
+"""Blocks between which a network is an overview of itself, and no list of all layers."""
+
+
+def _overview(rows: Sequence[Group[Item]]) -> tuple[Group[Item], ...]:
+    """Return the rows folded at the first level of names that leaves a few; nothing where none does."""
+    for depth in (1, 2, 3, 4):
+        folded = tuple(_folded(rows, depth))
+        if len(folded) >= FEW:
+            return folded if len(folded) < len(rows) and len(folded) <= max(OVERVIEW, len(rows) // 2) else ()
+    return ()
 
 
 def block_of(name: str, depth: int) -> tuple[str, bool]:

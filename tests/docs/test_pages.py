@@ -17,7 +17,18 @@ from cnnstat import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-RUN_HERE = ("tutorial", "python", "json", "compared", "troubleshooting", "glossary", "export", "pytorch", "verify")
+RUN_HERE = (
+    "tutorial",
+    "python",
+    "json",
+    "compared",
+    "troubleshooting",
+    "glossary",
+    "export",
+    "pytorch",
+    "verify",
+    "reports",
+)
 """Pages whose blocks this file runs; README, spec.md, ci.md, counting.md and profile.md have tests of their own."""
 
 BLOCK = re.compile(r"(?:<!-- file: (?P<file>[\w.]+) -->\n)?^```(?P<language>\w+)\n(?P<text>.*?)^```$", re.S | re.M)

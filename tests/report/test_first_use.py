@@ -155,7 +155,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         ("x.json", '{\n  "schema": "cnnstat/1"'),
         ("x.csv", "name,op,"),
         ("x.md", "### lenet5"),
-        ("x.html", "<meta charset"),
+        ("x.html", "<!doctype html>"),
         ("x.tex", "% \\usepackage{booktabs}"),
         ("x.txt", "lenet5: LeNet-5"),
         ("x.out", "lenet5: LeNet-5"),

@@ -23,8 +23,8 @@ from cnnstat.profile.record import parse_profile
 from cnnstat.profile.result import Profile, TimeBreakdown
 from cnnstat.report import write
 from cnnstat.report.formats import terminal
-from cnnstat.report.formats.html import fragment
 from cnnstat.report.formats.markdown import render as markdown
+from cnnstat.report.notebook import fragment
 from cnnstat.report.profile_text import summary, time_parts
 from cnnstat.report.subjects.profile import Against, ProfileView, document, layer_columns, layer_table
 from cnnstat.report.terminal_text import width_of

@@ -25,7 +25,7 @@ VERDICT_FORMATS = {
     "sarif": "cnnstat.check.formats.sarif:render",
 }
 """The function that renders a result, imported when it is needed: a new format is a file and a line."""
-FORMATS = ("table", *VERDICT_FORMATS, "latex")
+FORMATS = ("table", *VERDICT_FORMATS, "latex", "html")
 """Every format; those that are not of verdicts render a document, see `cnnstat.report.formats`."""
 WIDTH = 80
 """Columns of a table that goes into a file."""
@@ -46,10 +46,13 @@ def render(result: CheckResult, format: str) -> str:
     if format in VERDICT_FORMATS:
         module, _, function = VERDICT_FORMATS[format].partition(":")
         return cast("Callable[[CheckResult], str]", getattr(import_module(module), function))(result)
-    from cnnstat.report.formats import latex, terminal
+    from cnnstat.report import FORMATS as DOCUMENT_FORMATS
+    from cnnstat.report.formats import terminal
     from cnnstat.report.subjects.check import document
 
-    return str(terminal.page(document(result), WIDTH)) if format == "table" else latex.render(document(result))
+    if format == "table":
+        return str(terminal.page(document(result), WIDTH))
+    return str(import_module(DOCUMENT_FORMATS[format]).render(document(result)))
 
 
 def print_table(result: CheckResult, console: Console) -> None:
@@ -60,7 +63,7 @@ def print_table(result: CheckResult, console: Console) -> None:
     report.write(document(result), "table", console)
 
 
-ENDINGS = {".json": "json", ".md": "markdown", ".sarif": "sarif", ".tex": "latex", ".txt": "table"}
+ENDINGS = {".html": "html", ".json": "json", ".md": "markdown", ".sarif": "sarif", ".tex": "latex", ".txt": "table"}
 """The formats that an ending alone names; .xml and others may be of several."""
 
 

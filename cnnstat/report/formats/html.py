@@ -1,82 +1,97 @@
-"""HTML: a document as a small page of its own, for notebooks and files."""
+"""HTML: a document as one page that loads nothing, for desks, phones and paper; its files are page.css and page.js."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from base64 import b64encode
+from collections.abc import Iterator
+from functools import cache
+from hashlib import sha256
+from importlib.resources import files
 
-from cnnstat.report.document import Document, Fact, Facts, Text
-from cnnstat.report.table import Table
-from cnnstat.report.terminal_text import printable
-
-STYLE = (
-    "<style>"
-    ".cnnstat{font:13px/1.5 system-ui,sans-serif}"
-    ".cnnstat table{border-collapse:collapse;font-variant-numeric:tabular-nums}"
-    ".cnnstat th,.cnnstat td{padding:1px 9px;text-align:left;border:0;white-space:nowrap}"
-    ".cnnstat .right{text-align:right}"
-    ".cnnstat thead th,.cnnstat tfoot td{border-bottom:1px solid #8888;border-top:1px solid #8888;font-weight:600}"
-    ".cnnstat dl{display:grid;grid-template-columns:max-content auto;gap:0 1em;margin:.8em 0}"
-    ".cnnstat dt{font-weight:600}.cnnstat dd{margin:0}"
-    "</style>"
+from cnnstat.report.document import Block, Document, Facts, Text
+from cnnstat.report.html_elements import (
+    attributes,
+    facts_list,
+    key_figures_list,
+    table_element,
+    text_of,
+    tone_of,
 )
+from cnnstat.report.table import Table
+from cnnstat.version import __version__
+
+SEARCHED = 12
+"""Rows from which a table gets a field to search in and a frame of its own to scroll in."""
 
 
 def render(document: Document) -> str:
-    """Return the page as text of a file."""
-    return f"{fragment(document)}\n"
+    """Return the page as text of a file; what it can do with JavaScript, it says without."""
+    title = document.page_title or document.title or document.caption.partition(". ")[0]
+    heading = f"<h1>{text_of(title)}</h1>"
+    subtitle = f"<p>{text_of(document.subtitle)}</p>\n" if document.subtitle else ""
+    style, script = resource("page.css"), resource("page.js")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<meta name="generator" content="cnnstat {__version__}">
+<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">
+<title>{text_of(title)}</title>
+<link rel="icon" href="data:,">
+<style>
+{style}</style>
+</head>
+<body>
+<a class="skip" href="#main">Skip to the figures</a>
+<header>
+{heading}
+{subtitle}</header>
+<main id="main">
+{key_figures_list(document.key_figures())}
+{"".join(_sections(document, title))}</main>
+<footer><p>{text_of(document.caption)}</p><p>Made by cnnstat {__version__}.</p></footer>
+<script>{script}</script>
+</body>
+</html>
+"""
 
 
-def fragment(document: Document) -> str:
-    """Return a fragment that notebooks and browsers show; it loads nothing and runs nothing."""
-    parts = [f"<b>{text_of(document.title)}</b>"] if document.title else []
-    parts += [f"<br>{text_of(document.subtitle)}"] if document.subtitle else []
+@cache
+def resource(name: str) -> str:
+    """Return the text of a file beside this one, such as the style sheet."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _policy(script: str) -> str:
+    """Return what the page may load and run: nothing but its own script."""
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _sections(document: Document, title: str) -> Iterator[str]:
+    """Yield the blocks in their order."""
     for block in document.blocks():
-        if isinstance(block, Table):
-            parts += [f"<h4>{text_of(block.title)}</h4>"] if block.title else []
-            parts.append(_table(block))
-        elif isinstance(block, Facts):
-            parts.append(facts_list(block.facts))
-        elif isinstance(block, Text):
-            parts.append(f"<p>{text_of(block.text)}</p>")
-    # Scoped by a class: a notebook's own tables keep their style.
-    return division("".join(parts))
+        content = _content(block, title)
+        if content:
+            yield f"<section>\n{content}\n</section>\n"
 
 
-def division(content: str) -> str:
-    """Return content, already HTML, with the style sheet it needs."""
-    return f'<meta charset="utf-8">{STYLE}<div class="cnnstat">{content}</div>'
+def _content(block: Block, title: str) -> str:
+    if isinstance(block, Table):
+        return _table(block, title)
+    if isinstance(block, Facts):
+        return facts_list(block.facts)
+    if isinstance(block, Text):
+        return f"<p{attributes(class_=tone_of(block.style))}>{text_of(block.text)}</p>"
+    return ""
 
 
-def facts_list(facts: Iterable[Fact]) -> str:
-    """Return labels with what is said under them."""
-    items = "".join(f"<dt>{text_of(fact.label)}</dt><dd>{text_of(fact.text)}</dd>" for fact in facts)
-    return f"<dl>{items}</dl>" if items else ""
-
-
-def html_table(
-    titles: Sequence[str], aligns: Sequence[str], rows: Iterable[Sequence[str]], totals: Sequence[str] = ()
-) -> str:
-    """Return a table of plain texts, which are escaped here."""
-    body = "".join(f"<tr>{_cells(row, aligns)}</tr>" for row in rows)
-    foot = f"<tfoot><tr>{_cells(totals, aligns)}</tr></tfoot>" if totals else ""
-    return f"<table><thead><tr>{_cells(titles, aligns, 'th')}</tr></thead><tbody>{body}</tbody>{foot}</table>"
-
-
-def text_of(text: str) -> str:
-    """Return text in which nothing is markup."""
-    return escape(printable(text.replace("\N{NO-BREAK SPACE}", " ")))
-
-
-def _table(table: Table) -> str:
-    columns = table.page_columns
-    rows = ([column.cell(row) for column in columns] for row in table.all_rows)
-    totals = [] if table.total is None else [column.cell(table.total) for column in columns]
-    return html_table([column.title for column in columns], [column.align for column in columns], rows, totals)
-
-
-def _cells(texts: Sequence[str], aligns: Sequence[str], tag: str = "td") -> str:
-    return "".join(
-        f"<{tag}{' class=right' if align == 'right' else ''}>{text_of(text)}</{tag}>"
-        for text, align in zip(texts, aligns)
-    )
+def _table(table: Table, title: str) -> str:
+    """Return a table in a frame that scrolls by itself, as a phone is narrower than any table."""
+    caption = table.title or title
+    heading = f"<h2>{text_of(table.title)}</h2>" if table.title else ""
+    kind = "frame long" if len(table.rows) >= SEARCHED else "frame"
+    frame = f'<div class="{kind}" role="region" tabindex="0"{attributes(aria_label=text_of(caption))}>'
+    return f"{heading}{frame}{table_element(table, caption)}</div>"

@@ -9,11 +9,11 @@ from operator import attrgetter
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
-from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, WORK_FIGURES, Figure
+from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, LIMITED_FIGURES, WORK_FIGURES, Figure
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
-from cnnstat.numbers import binary_bytes, count, percent, plural
+from cnnstat.numbers import Unit, binary_bytes, count, percent, plural
 from cnnstat.ops.spatial import LETTERS
-from cnnstat.report.document import SCHEMA, Document, Fact, Facts, glued
+from cnnstat.report.document import SCHEMA, Document, Fact, Facts, KeyFigure, glued
 from cnnstat.report.network_text import (
     MISALIGNED,
     NOTES,
@@ -62,6 +62,7 @@ def document(analysis: Analysis, view: View | None = None) -> Document:
         listed=("layers",),
         records=table,
         caption=f"{'At least, as layers are not counted: ' if analysis.uncounted else ''}{CONVENTION}",
+        key_figures=lambda: key_figures(analysis),
     )
 
 
@@ -160,17 +161,17 @@ def _figure_columns(figure: Figure, totals: Totals | None) -> Iterator[Column]:
     """Yield the column of a figure, and that of its share of the total if it has one."""
     key, value, unit = figure.layer, summed(figure.of_layer), figure.unit
     usual = summed(attrgetter(figure.usually)) if figure.usually not in ("", "0") else None
+    whole = figure.of(totals) if totals else 0
+
+    def share(group: Group[Layer]) -> float:
+        return float(value(group) / whole) if whole else 0.0
+
     yield Column(
         key, figure.column or figure.title, value, lambda group: unit.exact(value(group)), "right",
         brief=lambda group: unit.brief(value(group)), importance=figure.importance,
-        informs=None if usual is None else lambda group: value(group) != usual(group), doc=figure.doc,
+        informs=None if usual is None else lambda group: value(group) != usual(group), doc=figure.doc, share=share,
     )  # fmt: skip
     if figure.share_importance:
-        whole = figure.of(totals) if totals else 0
-
-        def share(group: Group[Layer]) -> float:
-            return float(value(group) / whole) if whole else 0.0
-
         yield Column(
             f"{key}_share", f"% {figure.title}", share, lambda group: percent(share(group)), "right",
             importance=figure.share_importance, doc=f"share of all {figure.name}",
@@ -262,6 +263,23 @@ class AnalysisView(View):
     """What a user wants to see of an analysis."""
 
     keys = tuple(column.key for column in layer_columns())
+
+
+# Totals at a glance ---------------------------------------------------------------------------------------------------
+
+
+def key_figures(analysis: Analysis) -> Iterator[KeyFigure]:
+    """Yield the totals that limits are set on, counts in full below them, and the receptive field."""
+    totals = analysis.totals
+    for figure in LIMITED_FIGURES:
+        if figure.total and not figure.is_part:
+            value, at_least = figure.of(totals), "≥ " * bool(figure.at_least and analysis.uncounted)
+            exact = f"{value:,}" if figure.unit is Unit.COUNT and value >= 1000 else ""
+            yield KeyFigure(figure.name, f"{at_least}{figure.unit.rounded(value)}", exact)
+    if totals.receptive_field is not None:
+        strides = f"stride {axes_text(totals.receptive_field.stride)}"
+        yield KeyFigure("receptive field", size_text(totals.receptive_field), strides)
+    yield KeyFigure("layers", f"{totals.layers:,}")
 
 
 # Summary --------------------------------------------------------------------------------------------------------------

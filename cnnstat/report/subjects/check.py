@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from cnnstat.check import text
 from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict, to_json
-from cnnstat.report.document import Block, Document, Fact, Facts, Text
+from cnnstat.numbers import plural
+from cnnstat.report.document import Block, Document, Fact, Facts, KeyFigure, Text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import cut_start, printable
 
@@ -41,10 +43,21 @@ class LimitRow(NamedTuple):
 def document(result: CheckResult) -> Document:
     """Return the verdicts on all limits."""
     return Document(
+        page_title=f"Check of {plural(len(result.models), 'model')}",
         blocks=lambda: _blocks(result),
         data=lambda: to_json(result),
         caption=printable(f"{text.conclusion(result)}. {result.convention}"),
+        key_figures=lambda: _key_figures(result),
     )
+
+
+def _key_figures(result: CheckResult) -> Iterator[KeyFigure]:
+    """Yield the outcome, and how many limits have each status."""
+    outcome = {0: "passed", 1: "failed", 3: "unverified"}[result.exit_code]
+    yield KeyFigure("check", outcome, f"exit code {result.exit_code}", CONCLUSIONS[result.exit_code])
+    yield KeyFigure("models", f"{len(result.models):,}")
+    statuses = Counter(verdict.status for verdict in result.verdicts)
+    yield from (KeyFigure(word, f"{statuses[s]:,}", "", style) for s, (word, style) in STATUSES.items() if statuses[s])
 
 
 def _blocks(result: CheckResult) -> Iterator[Block]:

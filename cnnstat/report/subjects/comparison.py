@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.comparison import Comparison
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
-from cnnstat.numbers import ratio_text
+from cnnstat.numbers import count, ratio_text
 from cnnstat.report.bar_chart import MEASURES, BarChart, Measure
-from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
+from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.network_text import model_values, shape_text, size_text, total_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable
@@ -40,12 +40,21 @@ def document(comparison: Comparison) -> Document:
     """Return totals and ratios of all networks, and a chart for each kind of figure."""
     columns = _measured(comparison)
     return Document(
+        page_title=f"{', '.join(map(printable, comparison.headings))}: side by side",
         blocks=lambda: _blocks(comparison, columns),
         data=lambda: _values(comparison, columns),
         listed=("models", "ratios", "profiles", "time_ratios"),
         records=_records(comparison, columns),
         caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
+        key_figures=lambda: _key_figures(comparison),
     )
+
+
+def _key_figures(comparison: Comparison) -> Iterator[KeyFigure]:
+    """Yield what limits compare most, for each network: its MACs with their ratio to the first, its parameters."""
+    for number, (heading, values) in enumerate(zip(comparison.headings, comparison.figures)):
+        ratio = f", {ratio_text(comparison.ratios[number]['macs'])} the first" if number else ""
+        yield KeyFigure(heading, f"{count(values['macs'])} MACs", f"{count(values['params'])} parameters{ratio}")
 
 
 def _values(comparison: Comparison, columns: Sequence[Column]) -> dict[str, Any]:

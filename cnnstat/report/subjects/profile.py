@@ -21,7 +21,16 @@ from cnnstat.profile.result import (
     forward_seconds,
 )
 from cnnstat.report.document import Document, Fact, Facts
-from cnnstat.report.profile_text import GIGA, LISTED, RATES, conditions_text, heading, summary, time_parts
+from cnnstat.report.profile_text import (
+    GIGA,
+    LISTED,
+    RATES,
+    conditions_text,
+    heading,
+    key_figures,
+    summary,
+    time_parts,
+)
 from cnnstat.report.table import MAIN, ON_REQUEST, Column, Group, Kind, Layout, Table, View, layered, summed
 from cnnstat.report.terminal_text import cut_start, printable
 
@@ -71,6 +80,7 @@ def document(profile: Profile, view: View | None = None, against: Against | None
         if against is None
         else _change_records(against.difference),
         caption="Median times of one pass; bounds by the rates measured on this device.",
+        key_figures=lambda: key_figures(profile),
     )
 
 
@@ -117,7 +127,7 @@ def layer_columns(profile: Profile | None = None, device: str = "cpu") -> tuple[
         _number("kernels", "kernels", 8, "GPU kernels launched in a pass", _sum(attrgetter("kernels")), _integer),
         Column(
             "time", "time", _seconds, _time, "right", brief=lambda row: seconds(_seconds(row)), importance=2,
-            doc="median seconds of a pass, all calls together",
+            doc="median seconds of a pass, all calls together", share=share,
         ),
         _number("spread", "IQR", ON_REQUEST, "interquartile range of the time", _spread, seconds),
         _number("share", "% time", 3, "share of the whole model's time", share, numbers.percent),

@@ -40,6 +40,7 @@ def document(profiles: Sequence[Profile]) -> Document:
     """Return the figures of all profiles."""
     table = Table(fields(profiles[0].environment.kind if profiles else "cpu"), profiles)
     return Document(
+        page_title=f"Times of {numbers.plural(len(profiles), 'network')}",
         blocks=lambda: [table],
         data=lambda: {"schema": SCHEMA, "profiles": [to_json(profile) for profile in profiles]},
         listed=("profiles",),

@@ -8,7 +8,7 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from cnnstat import numbers
-from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
+from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, heading, input_text, model_values, number_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
@@ -35,7 +35,18 @@ def document(verification: Verification, everything: bool = False) -> Document:
         data=lambda: _values(verification),
         listed=("layers", "totals", "receptive_fields", "witnesses"),
         records=Table(RAW, verification.layers),
+        key_figures=lambda: _key_figures(verification),
     )
+
+
+def _key_figures(verification: Verification) -> Iterator[KeyFigure]:
+    """Yield the outcome, and how many layers have each verdict."""
+    style = "red" if verification.exit_code else "green"
+    yield KeyFigure("counts", _result(verification).label, f"exit code {verification.exit_code}", style)
+    yield KeyFigure("MACs", numbers.count(verification.analysis.totals.macs), f"{verification.analysis.totals.macs:,}")
+    for verdict, layers in _verdict_counts(verification).items():
+        if layers:
+            yield KeyFigure(verdict, numbers.plural(layers, "layer"), "", "red" if verdict == UNEXPLAINED else "")
 
 
 def _blocks(verification: Verification, everything: bool) -> Iterator[Block]:
