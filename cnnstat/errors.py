@@ -77,6 +77,10 @@ class SpecError(CnnstatError):
         return SpecError, (self.problems,)
 
 
+class ConfigurationError(SpecError):
+    """A configuration has faults; `problems` lists them all."""
+
+
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:
     """Return `; did you mean X?` for the candidate nearest to `word`, or an empty string."""
     near = nearest(word, candidates)

@@ -42,6 +42,15 @@ def read_bytes(path: Path, most: int) -> bytes:
         return content
 
 
+def path_from_here(path: Path) -> str:
+    """Return a path from the current folder where that is shorter, as a person would write it."""
+    try:
+        relative = os.path.relpath(path)
+    except ValueError:  # another drive
+        return str(path)
+    return Path(relative).as_posix() if len(relative) <= len(str(path.absolute())) else str(path)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8 with line ends as they are, whole or not at all; raises OSError.
 

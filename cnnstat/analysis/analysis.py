@@ -1,22 +1,99 @@
-"""Analysis: all passes over one graph, and their findings layer by layer and in total."""
+"""Analysis: parameters, MACs and FLOPs of a graph, and the findings of all passes, layer by layer and in total."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from cnnstat.analysis.counts import Parameters, Work, count_parameters, count_work, moved_bytes
 from cnnstat.analysis.figures import FIGURES
-from cnnstat.analysis.memory import Memory, check_optimizer, memory
+from cnnstat.analysis.memory import Memory, check_optimizer, memory, moved_bytes
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed
+from cnnstat.errors import Problem, SpecError
 from cnnstat.ir.graph import Graph
-from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ir.op import Op, Shape, Shapes, numel
 
 if TYPE_CHECKING:
     from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
+
+
+MAX_WEIGHTS = 1_000_000
+"""Most weight tensors of one graph; recurrent layers have several for each of their own layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Element counts for each node; a layer that shares another's weights has none of its own."""
+
+    params: tuple[int, ...]
+    trainable: tuple[int, ...]
+    buffers: tuple[int, ...]
+
+
+def count_parameters(graph: Graph, values: Values) -> Parameters:
+    """Return the parameters (learnt tensors, frozen ones included) and buffers of each node.
+
+    Raises SpecError where there are more weight tensors than any network has.
+    """
+    params, trainable, buffers = [], [], []
+    count = 0
+    for node, inputs in zip(graph.nodes, values.inputs):
+        owns = node.shares is None
+        weights = node.op.weights(inputs) if owns else {}
+        count += len(weights)
+        if count > MAX_WEIGHTS:
+            message = f"by here the layers have more than {MAX_WEIGHTS:,} weight tensors together; use fewer"
+            raise SpecError([Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
+        params.append(sum(map(numel, weights.values())))
+        learnt = (numel(shape) for name, shape in weights.items() if name not in node.op.frozen)
+        trainable.append(sum(learnt) if node.trainable else 0)
+        buffers.append(sum(map(numel, node.op.buffers(inputs).values())) if owns else 0)
+    return Parameters(tuple(params), tuple(trainable), tuple(buffers))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Counts for each node, and what the sum of FLOPs consists of.
+
+    flops: 2 × MACs and everything else an op computes.
+    parts: FLOPs of the whole graph by kind; `2 × MACs` is one of them and they add up to the total.
+    """
+
+    macs: tuple[int, ...]
+    flops: tuple[int, ...]
+    parts: Mapping[str, int]
+
+
+def count_work(graph: Graph, values: Values) -> Work:
+    """Return MACs and FLOPs of each node; a layer called twice works twice."""
+    macs, flops = [], []
+    parts: Counter[str] = Counter()
+    for index, (node, inputs, outputs) in enumerate(zip(graph.nodes, values.inputs, values.outputs[graph.arity :])):
+        products = node.op.macs(inputs, outputs)
+        others = flops_beside_products(graph, values, index, products)
+        macs.append(products)
+        flops.append(2 * products + sum(others.values()))
+        parts["2 × MACs"] += 2 * products
+        parts.update(others)
+    return Work(tuple(macs), tuple(flops), dict(parts))
+
+
+def flops_beside_products(graph: Graph, values: Values, index: int, macs: int) -> Mapping[str, int]:
+    """Return a node's FLOPs beyond 2 × MACs, by kind; those of complex numbers are real operations.
+
+    A complex multiply-accumulate is four real multiplications and four real additions. Fourier transforms are counted
+    in real operations to begin with.
+    """
+    node, value = graph.nodes[index], graph.arity + index
+    others = node.op.other_flops(values.inputs[index], values.outputs[value])
+    dtypes = (*values.dtypes[value], *(values.dtypes[v][o] for v, o in node.inputs))
+    if not any(dtype.startswith("complex") for dtype in dtypes):
+        return others
+    further = (node.op.complex_cost - 1) * sum(count for part, count in others.items() if part != "transform")
+    return {**others, "complex arithmetic": 6 * macs + further}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from cnnstat import numbers
-from cnnstat.analysis.analysis import Analysis, Layer
-from cnnstat.analysis.counts import flops_beside_products
+from cnnstat.analysis.analysis import Analysis, Layer, flops_beside_products
 from cnnstat.analysis.layer_lookup import find_layer
 from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.analysis.receptive_field.gridding import covered_fraction

@@ -1,4 +1,4 @@
-"""Memory: bytes of parameters and activations, the peak of inference, and what training adds."""
+"""Memory: bytes of parameters and activations, the peak of inference, what training adds, and bytes moved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Edge, Graph, dtype_bytes
-from cnnstat.ir.op import Storage, numel
+from cnnstat.ir.op import Family, Storage, numel
 
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
 """Numbers that an optimizer keeps for each trainable parameter, in the parameters' dtype.
@@ -205,3 +205,32 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
 
 def _is_float(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat", "complex"))
+
+
+def moved_bytes(graph: Graph, values: Values, *, training: bool = False) -> tuple[int, ...]:
+    """Return for each node the bytes of its inputs, weights, buffers and outputs, each once; 0 for a view.
+
+    training: count what is no view in training mode, such as dropout. What caches save or spill is not part of it.
+    """
+    return tuple(_moved_bytes(graph, values, index, training) for index in range(len(graph.nodes)))
+
+
+def _moved_bytes(graph: Graph, values: Values, index: int, training: bool) -> int:
+    node, value = graph.nodes[index], graph.arity + index
+    if (node.op.training_storage if training else node.op.storage) is Storage.VIEW:
+        return 0
+    read = sum(
+        numel(values.outputs[edge.value][edge.output]) * dtype_bytes(values.dtypes[edge.value][edge.output])
+        for edge in set(node.inputs)
+    )
+    written = sum(
+        numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(values.outputs[value], values.dtypes[value])
+    )
+    shapes = values.inputs[index]
+    # A layer that shares weights reads its owner's, in the owner's dtypes.
+    owner = node if node.shares is None else graph.nodes[node.shares]
+    weights = owner.bytes_of({**node.op.weights(shapes), **node.op.buffers(shapes)}, graph.dtype)
+    if node.op.family is Family.EMBEDDING:
+        # A look-up reads the rows that it puts out, not the whole table.
+        weights = min(weights, written)
+    return read + weights + written

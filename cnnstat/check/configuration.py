@@ -6,16 +6,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.memory import OPTIMIZER_STATES
-from cnnstat.check.configuration_file import ConfigurationReader, Keys, path_from_here, read_configuration_file
 from cnnstat.check.limits import Limit, overridden, read_limits
 from cnnstat.check.result import Place
 from cnnstat.errors import CnnstatError
+from cnnstat.files import path_from_here
 from cnnstat.ir.graph import check_dtype
 from cnnstat.sources import zoo
 from cnnstat.sources.request import InputShape, Request, input_shape, parse_input
+
+if TYPE_CHECKING:
+    from cnnstat.check.configuration_file import ConfigurationReader, Keys
 
 NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
@@ -117,7 +120,7 @@ def find_settings(start: Path) -> Settings | None:
     upwards = (start, *start.parents)
     root = next((number for number, folder in enumerate(upwards) if (folder / ".git").exists()), 0)
     for folder in upwards[: root + 1]:
-        files = (read_configuration_file(folder / name) for name in NAMES if (folder / name).is_file())
+        files = (_reader(folder / name) for name in NAMES if (folder / name).is_file())
         readers = [reader for reader in files if reader is not None]
         if len(readers) > 1:
             both = " and ".join(reader.file for reader in readers[:2])
@@ -127,11 +130,17 @@ def find_settings(start: Path) -> Settings | None:
     return None
 
 
+def _reader(path: Path) -> ConfigurationReader | None:
+    from cnnstat.check.configuration_file import read_configuration_file  # many checks have no configuration
+
+    return read_configuration_file(path)
+
+
 def load_settings(path: Path) -> Settings:
     """Return the settings in a file that the user names; raises CnnstatError or ConfigurationError."""
     if not path.is_file():
         raise CnnstatError(f"--config {path}: there is no such file")
-    reader = read_configuration_file(path)
+    reader = _reader(path)
     if reader is None:
         wanted = "[tool.cnnstat.check]" if path.name == "pyproject.toml" else "check"
         raise CnnstatError(f"--config {path}: has no {wanted}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from bisect import bisect_right
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cnnstat.check.result import Place
-from cnnstat.errors import Location, Problem, SpecError, did_you_mean
+from cnnstat.errors import ConfigurationError, Location, Problem, did_you_mean
+from cnnstat.files import path_from_here
 from cnnstat.spec.tree import Mapping as TreeMapping
 from cnnstat.spec.tree import Scalar, Tree
 from cnnstat.spec.tree import Sequence as TreeSequence
@@ -40,10 +40,6 @@ _STRING = re.compile(
     r'"""(?:[^\\]|\\.)*?"{3,5}(?!")|\'\'\'.*?\'{3,5}(?!\')|"(?:[^"\\\n]|\\.)*"|\'[^\'\n]*\'', re.DOTALL
 )
 _BARE = re.compile(r"[^,\]}#\n]*")
-
-
-class ConfigurationError(SpecError):
-    """A configuration has faults; `problems` lists them all."""
 
 
 class ConfigurationReader:
@@ -163,15 +159,6 @@ def read_configuration_file(path: Path) -> ConfigurationReader | None:
         return None
     reader.root = (*root, "check")
     return reader
-
-
-def path_from_here(path: Path) -> str:
-    """Return a path from the current folder where that is shorter, as a person would write it."""
-    try:
-        relative = os.path.relpath(path)
-    except ValueError:  # another drive
-        return str(path)
-    return Path(relative).as_posix() if len(relative) <= len(str(path.absolute())) else str(path)
 
 
 def _toml(text: str, file: str) -> tuple[Any, Places]:

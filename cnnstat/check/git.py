@@ -18,9 +18,9 @@ from typing import NamedTuple
 
 from cnnstat.check.baseline import LEAST_LIKENESS, Baseline, Missing, likeness_of, parse_baseline
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, load_settings, locate
-from cnnstat.check.configuration_file import path_from_here
 from cnnstat.check.model_figures import ModelFigures, analyze_in_subprocess, analyze_model
 from cnnstat.errors import CnnstatError, SpecError, did_you_mean
+from cnnstat.files import path_from_here
 from cnnstat.sources import zoo
 
 FETCH = (

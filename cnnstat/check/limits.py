@@ -7,13 +7,15 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
-from cnnstat.check.configuration_file import ConfigurationReader, Keys
 from cnnstat.check.result import LayerShare, Place, Status, Verdict
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.numbers import QuantityError, Unit, decimal_bytes, parse_quantity
+
+if TYPE_CHECKING:
+    from cnnstat.check.configuration_file import ConfigurationReader, Keys
 
 CONVENTION = (
     "cnnstat counting 1: MACs of convolutions, linear layers and matrix products; FLOPs = 2 × MACs + everything else; "

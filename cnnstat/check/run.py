@@ -18,14 +18,13 @@ from cnnstat.check.baseline import (
     with_renames,
 )
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
-from cnnstat.check.configuration_file import ConfigurationError, path_from_here
 from cnnstat.check.git import Repository, find_repository, git_baseline, growth_base, required
 from cnnstat.check.limits import CONVENTION, METRICS, Limit, flag_limit, overridden
 from cnnstat.check.model_figures import ModelFigures, analyze_model
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
-from cnnstat.errors import CnnstatError, Location, Problem, did_you_mean
-from cnnstat.files import check_output, locked, write_text
+from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
+from cnnstat.files import check_output, locked, path_from_here, write_text
 from cnnstat.numbers import Unit
 from cnnstat.sources.request import Request
 

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.analysis.counts import moved_bytes
-from cnnstat.analysis.memory import peak_beside_inputs
+from cnnstat.analysis.memory import moved_bytes, peak_beside_inputs
 from cnnstat.profile.result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
 

@@ -21,7 +21,7 @@ from handmade_profiles import US, cpu_profile, gpu_profile, samples
 
 import cnnstat
 from cnnstat import cli
-from cnnstat.commands import profiling
+from cnnstat.commands import profile as profile_command
 from cnnstat.profile import options as profile_options
 from cnnstat.profile.record import read_profile
 from cnnstat.profile.result import Profile, TimeBreakdown
@@ -86,7 +86,7 @@ class Measured:
 def measured(monkeypatch: pytest.MonkeyPatch) -> Measured:
     found = Measured()
     monkeypatch.setattr(profiler, "profile", found.profile)
-    monkeypatch.setattr(profiling, "need_torch", lambda: None)
+    monkeypatch.setattr(profile_command, "need_torch", lambda: None)
     return found
 
 
@@ -206,7 +206,7 @@ class TestTheZoo:
         assert {"lenet5", "alexnet", "vgg16", "resnet50"} <= set(names)
         assert [source for source, *_ in measured.asked] == names
         assert [refresh for *_, refresh in measured.asked] == [True] + [False] * (len(names) - 1)
-        assert {options.samples for _, _, options, _ in measured.asked} == {profiling.BRIEF}
+        assert {options.samples for _, _, options, _ in measured.asked} == {profile_command.BRIEF}
         assert "kept in" in result.out and max(map(len, result.out.splitlines())) <= 80
 
     def test_other_formats(self, run: Run, measured: Measured) -> None:

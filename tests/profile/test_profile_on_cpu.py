@@ -13,7 +13,7 @@ from residual import residual  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
-from cnnstat.analysis.counts import moved_bytes  # noqa: E402
+from cnnstat.analysis.memory import moved_bytes  # noqa: E402
 from cnnstat.profile import interleaved, profile, roofline, run  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.device import threads  # noqa: E402

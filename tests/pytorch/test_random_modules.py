@@ -8,7 +8,7 @@ from graph_strategy import CNN_OPS, Pool, graphs, single_calls
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from cnnstat.analysis.counts import count_parameters
+from cnnstat.analysis.analysis import count_parameters
 from cnnstat.analysis.memory import memory
 from cnnstat.analysis.receptive_field.propagation import receptive_fields
 from cnnstat.analysis.shapes import infer_shapes
