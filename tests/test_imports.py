@@ -16,6 +16,7 @@ LEVELS = (
     {"units", "numbers", "display", "files", "garbage_collection"},
     {"ir"},
     {"ops", "analysis"},
+    {"draw"},
     {"sources", "spec", "pytorch", "report", "profile"},
     {"verify", "export"},
     {"check"},

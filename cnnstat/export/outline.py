@@ -6,139 +6,20 @@ what a spec means, as every unit that does not read what stands before it says s
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from functools import cached_property
 
 from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.scopes import Unit, group_of, grouped, touched_by
 from cnnstat.spec.item_reader import JOINS as JOIN_OPS
 
 JOINS = {op: key for key, op in JOIN_OPS.items()}
 """Ops that join branches, with the key that a spec has for them."""
 
 
-@dataclass(frozen=True, eq=False)
-class Unit:
-    """A layer (`node`), a group (`scope` and one list), or both: a layer that joins the lists, all from `start`.
-
-    out: the last tensor it makes; touched: the tensors from outside that it reads.
-    """
-
-    out: Edge
-    touched: frozenset[Edge]
-    node: int | None = None
-    scope: str = ""
-    lists: tuple[tuple[Unit, ...], ...] = ()
-    start: Edge | None = None
-
-    @cached_property
-    def primary(self) -> Edge | None:
-        """The one tensor it starts from; None where its first layer reads several, or none."""
-        if self.start is not None or not self.scope:
-            return self.start
-        return self.lists[0][0].primary
-
-
 def outline(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
     """Return the units of a whole graph; scopes that are `broken` become no groups."""
     return _joined(graph, grouped(graph, broken), Edge(0) if graph.arity == 1 else None)
-
-
-def grouped(graph: Graph, broken: Collection[str] = ()) -> tuple[Unit, ...]:
-    """Return the units of a whole graph in groups by their names, without branches."""
-    return tuple(_grouped(graph, range(len(graph.nodes)), _scopes(graph) - set(broken)))
-
-
-def _scopes(graph: Graph) -> set[str]:
-    """Return the prefixes of names under which nodes stand together, once, and nothing else is called so."""
-    taken = {node.name for node in graph.nodes} | {each.name for each in graph.inputs}
-    scopes: set[str] = set()
-    refused: set[str] = set(taken)
-    before: list[str] = []
-    for node in graph.nodes:
-        own = list(prefixes(node.name))
-        for prefix in own:
-            # It was left and is entered again: its layers do not stand together, so that one list cannot hold them.
-            if prefix in scopes and prefix not in before:
-                refused.add(prefix)
-            scopes.add(prefix)
-        before = own
-    return scopes - refused
-
-
-def prefixes(name: str) -> Iterator[str]:
-    """Yield the scopes that a name stands in, the outermost first."""
-    place = name.find(".")
-    while place >= 0:
-        yield name[:place]
-        place = name.find(".", place + 1)
-
-
-def _grouped(graph: Graph, nodes: Iterable[int], scopes: Collection[str], inside: str = "") -> list[Unit]:
-    """Return nodes with those of one scope put together."""
-    units: list[Unit] = []
-    run: list[int] = []
-    current = ""
-
-    def close() -> None:
-        if run:
-            units.append(_group(current, _grouped(graph, tuple(run), scopes, current)))
-            run.clear()
-
-    for index in nodes:
-        name = graph.nodes[index].name
-        scope = next((prefix for prefix in prefixes(name) if prefix in scopes and len(prefix) > len(inside)), "")
-        if scope != current:
-            close()
-            current = scope
-        if scope:
-            run.append(index)
-        else:
-            units.append(_layer(graph, index))
-    close()
-    return units
-
-
-def _layer(graph: Graph, index: int) -> Unit:
-    reads = graph.nodes[index].inputs
-    start = reads[0] if len(reads) == 1 else None
-    return Unit(Edge(graph.arity + index), frozenset(reads), node=index, start=start)
-
-
-def _group(scope: str, units: Iterable[Unit]) -> Unit:
-    inner = tuple(units)
-    return Unit(inner[-1].out, _touched(inner), scope=scope, lists=(inner,))
-
-
-def _touched(units: Iterable[Unit]) -> frozenset[Edge]:
-    """Return what units read from outside."""
-    inside: set[int] = set()
-    touched: set[Edge] = set()
-    for unit in units:
-        touched.update(edge for edge in unit.touched if edge.value not in inside)
-        inside.update(_values(unit))
-    return frozenset(touched)
-
-
-def _values(unit: Unit) -> Iterator[int]:
-    """Yield the values that a unit makes."""
-    if unit.node is not None:
-        yield unit.out.value
-    for inner in unit.lists:
-        for each in inner:
-            yield from _values(each)
-
-
-def nodes_of(unit: Unit) -> Iterator[int]:
-    """Yield the nodes of a unit in order."""
-    if unit.node is not None:
-        yield unit.node
-    for inner in unit.lists:
-        for each in inner:
-            yield from nodes_of(each)
-
-
-# Branches ------------------------------------------------------------------------------------------------------------
 
 
 def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[Unit, ...]:
@@ -148,7 +29,7 @@ def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[
     for unit in units:
         if unit.scope:
             inner = _joined(graph, unit.lists[0], unit.primary or current)
-            done.append(_group(unit.scope, inner))
+            done.append(group_of(unit.scope, inner))
         elif unit.node is not None and graph.nodes[unit.node].op.kind in JOINS and _is_plain(graph, unit.node):
             branches = _branches(graph.nodes[unit.node].inputs, done, tensors)
             done[branches.first :] = [_join(unit, branches, done) if branches.lists else unit]
@@ -179,7 +60,7 @@ class _Branches:
 def _join(unit: Unit, branches: _Branches, done: list[Unit]) -> Unit:
     lists = tuple(tuple(done[first:end]) for first, end in branches.lists)
     inner = [*done[branches.first :], unit]
-    return Unit(unit.out, _touched(inner), node=unit.node, lists=lists, start=branches.start)
+    return Unit(unit.out, touched_by(inner), node=unit.node, lists=lists, start=branches.start)
 
 
 def _branches(reads: tuple[Edge, ...], done: list[Unit], tensors: list[Edge | None]) -> _Branches:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field, replace
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.export.entries import Entry, call_of, stated, unused
-from cnnstat.export.outline import Unit, outline, prefixes
+from cnnstat.export.outline import outline
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Op
+from cnnstat.ir.scopes import Unit, prefixes
 from cnnstat.spec.expand import automatic_stem
 
 _ODD = re.compile(r"[^\w-]")

@@ -10,7 +10,6 @@ from itertools import groupby
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.export.blocks import block_kind
 from cnnstat.export.entries import Argument, Entry, unused
-from cnnstat.export.outline import grouped
 from cnnstat.export.pytorch.layer_code import call_text, code_of, custom_modules, value_text
 from cnnstat.export.pytorch.module_state import (
     IMPORTS,
@@ -26,6 +25,7 @@ from cnnstat.export.spec_names import with_sound_names
 from cnnstat.export.template_slots import MOST_PARAMETERS, body_of, call_groups, sharing, structure
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.recorded_call import RecordedCalls
+from cnnstat.ir.scopes import grouped
 
 Instance = tuple[Entry, Scope]
 """A group as its parent holds it, and how it works."""

@@ -14,11 +14,11 @@ from typing import Any
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.export.entries import unused
-from cnnstat.export.outline import prefixes
 from cnnstat.export.pytorch.local_variables import variable_name
 from cnnstat.ir.graph import Graph, Node, usual_dtype
 from cnnstat.ir.op import Shape, Shapes, numel
 from cnnstat.ir.recorded_call import RecordedCalls, Stored
+from cnnstat.ir.scopes import prefixes
 from cnnstat.ops.traced import Applied, Recorded
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError
 from cnnstat.export.entries import Argument, Call, Entry, Expression
-from cnnstat.export.outline import JOINS, Unit, nodes_of, prefixes
+from cnnstat.export.outline import JOINS
 from cnnstat.export.pytorch.layer_code import constructor_of, function_call
 from cnnstat.export.pytorch.local_variables import (
     ARGUMENTS,
@@ -38,6 +38,7 @@ from cnnstat.export.pytorch.recorded_code import Lines
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
+from cnnstat.ir.scopes import Unit, nodes_of, prefixes
 from cnnstat.ops.traced import Applied, Recorded
 
 _NAMES = """

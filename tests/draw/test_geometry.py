@@ -1,0 +1,25 @@
+"""Drawings as geometry: every layer in one box, no overlaps, no edge through a box, no text that leaves its box."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from drawings import Drawing, faults_of
+
+import cnnstat
+from cnnstat.draw import draw_analysis
+from cnnstat.sources import zoo
+
+FOLDINGS: tuple[dict[str, Any], ...] = (
+    {}, {"by": "macs"}, {"full": True}, {"depth": 1}, {"depth": 2, "by": "params"}, {"depth": 4},
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_drawings_of_the_zoo_are_sound(name: str) -> None:
+    analysis = cnnstat.analyze(name)
+    for folding in FOLDINGS:
+        assert faults_of(draw_analysis(analysis, **folding), analysis.graph) == [], folding
+    assert len(Drawing(draw_analysis(analysis)).boxes) <= 30
+    assert len(Drawing(draw_analysis(analysis, full=True)).boxes) == len(analysis.graph.nodes)
