@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, Networks, compare_analyses
 from cnnstat.choices import Device, ExportFormat, Optimizer
-from cnnstat.errors import ModelError, RequestError, did_you_mean
+from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph
+from cnnstat.python_options import takes_options_of
 from cnnstat.sources.load import model_reference
-from cnnstat.sources.request import python_terms
 
 if TYPE_CHECKING:
     import torch
@@ -35,46 +32,6 @@ if TYPE_CHECKING:
         input: Any
         optimizer: Optimizer
         strict_receptive_field: bool
-
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def takes_options_of(other: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Let a function that passes `**options` on to another show in its signature what these are, and refuse others."""
-
-    def decorate(function: Function) -> Function:
-        *own, last = inspect.signature(function).parameters.values()
-        assert last.kind is last.VAR_KEYWORD
-        named = {each.name for each in own}
-        options = [
-            each.replace(kind=each.KEYWORD_ONLY)
-            for each in inspect.signature(other).parameters.values()
-            if each.name not in named | {"source"}
-        ]
-        own_options = [each for each in own if each.kind is each.KEYWORD_ONLY]
-        first = [each for each in own if each.kind is not each.KEYWORD_ONLY]
-        signature = inspect.Signature(
-            [*first, *options, *own_options], return_annotation=inspect.signature(function).return_annotation
-        )
-
-        @wraps(function)
-        def call(*arguments: Any, **keywords: Any) -> Any:
-            for name in keywords:
-                if name not in signature.parameters:
-                    hint = did_you_mean(name, signature.parameters)
-                    raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
-            try:
-                return function(*arguments, **keywords)
-            except (RequestError, ModelError) as error:
-                # Messages speak of options as the command line has them.
-                error.args = tuple(python_terms(part) if isinstance(part, str) else part for part in error.args)
-                raise
-
-        call.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect
-        return cast(Function, call)
-
-    return decorate
 
 
 @takes_options_of(model_reference)
@@ -118,7 +75,7 @@ def analyze(
 
 
 @takes_options_of(analyze)
-def explain(source: Source | Analysis, layer: str, **options: Unpack[AnalysisOptions]) -> Explanation:
+def explain(source: Source | Analysis, layer: str | int, **options: Unpack[AnalysisOptions]) -> Explanation:
     """Return the arithmetic of one layer: `explain("vgg16", "conv1_2").formulas`; shown, it is written out.
 
     layer: its name, the end or the beginning of it, `"Conv2d#3"` for the third of a kind, or the number of a row.
@@ -126,7 +83,9 @@ def explain(source: Source | Analysis, layer: str, **options: Unpack[AnalysisOpt
     """
     from cnnstat.analysis.explanation import Explanation
 
-    return Explanation(source if isinstance(source, Analysis) else analyze(source, **options), layer)
+    if isinstance(layer, bool) or not isinstance(layer, (str, int)):
+        raise RequestError(f"layer={layer!r:.60}: write a name, as in 'conv1', or the number of a row")
+    return Explanation(source if isinstance(source, Analysis) else analyze(source, **options), str(layer))
 
 
 def networks() -> Networks:
@@ -144,6 +103,8 @@ def op_reference(*names: str) -> Ops:
     from cnnstat import ops
     from cnnstat.report.op_reference import Ops
 
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise RequestError(f"{wrong[0]!r:.60} is no name of an op; write it as text, as in 'Conv2d'")
     return Ops(dict.fromkeys(op for name in names for op in ops.search(name)) if names else ops.names())
 
 

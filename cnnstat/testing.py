@@ -19,6 +19,7 @@ from cnnstat.check.result import Status
 from cnnstat.check.verdicts import Comparison, verdict
 from cnnstat.choices import Mode, Optimizer
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.python_options import checked
 from cnnstat.sources.load import model_reference
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _signature() -> inspect.Signature:
     )
 
 
-assert_budget.__signature__ = _signature()  # type: ignore[attr-defined]  # read by inspect
+assert_budget = checked(assert_budget, _signature())
 
 
 def _table(metric: str, budget: Budget) -> Mapping[str, Any]:

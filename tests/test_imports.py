@@ -19,7 +19,7 @@ LEVELS = (
     {"draw"},
     {"sources", "spec", "pytorch", "report", "profile"},
     {"verify", "export"},
-    {"check"},
+    {"check", "python_options"},
     {"api"},
     {"testing"},
     {"console"},

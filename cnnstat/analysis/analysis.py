@@ -12,7 +12,7 @@ from cnnstat.analysis.figures import FIGURES
 from cnnstat.analysis.memory import Memory, check_optimizer, memory, moved_bytes
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed
-from cnnstat.errors import Problem, SpecError
+from cnnstat.errors import CnnstatError, Problem, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Op, Shape, Shapes, numel
 
@@ -259,6 +259,8 @@ class Analysis(Displayed):
 
     def by_module(self, depth: int = 1) -> dict[str, Subtotal]:
         """Return the sums by module: by the first `depth` components of the layers' names, in execution order."""
+        if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            raise CnnstatError(f"depth={depth!r:.60}: write a whole number of at least 1")
         return self._grouped(lambda layer: ".".join(layer.name.split(".", depth)[:depth]))
 
     def by_op(self) -> dict[str, Subtotal]:

@@ -101,8 +101,9 @@ def _named(kind: str, thread: int, name: str) -> dict[str, Any]:
 
 
 def write_trace(path: Path, slices: Iterable[Slice], events: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Write a trace to a file; raises CnnstatError if it cannot be written."""
+    """Write a trace to a file, in a folder that is made if it is missing; raises CnnstatError."""
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, json.dumps(chrome_trace(slices, events), default=float))
     except OSError as error:
         raise CnnstatError(f"{path}: cannot write the trace ({error.strerror}); name another file") from None

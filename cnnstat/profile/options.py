@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.files import check_output
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 def make_options(
     *, device: str | None = None, dtype: str | None = None, samples: int = SAMPLES, threads: int | None = None,
-    **others: Any,
+    trace: Path | None = None, **others: Any,
 ) -> Options:  # fmt: skip
     """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
     if device is not None:
@@ -81,7 +82,9 @@ def make_options(
     _check_range("--samples", samples, MOST_SAMPLES)
     if threads is not None:
         _check_range("--threads", threads, MOST_THREADS)
-    return Options(device=device, dtype=dtype, samples=samples, threads=threads, **others)
+    if trace is not None:
+        check_output(trace, option="--trace")
+    return Options(device=device, dtype=dtype, samples=samples, threads=threads, trace=trace, **others)
 
 
 def check_device(device: str) -> None:

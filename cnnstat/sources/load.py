@@ -154,4 +154,5 @@ def _no_model(source: object, module: type | None) -> str:
         return f"{name} is a class; give an instance of it: {name}(…)"
     if callable(source) and not isinstance(source, type):
         return f"{name} is a function; give the model that it returns: {name}(…)"
-    return f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}"
+    hint = "; give several one by one, as in compare(*models)" if isinstance(source, (list, tuple)) and source else ""
+    return f"a model is a name, a path, a Graph or a torch.nn.Module, not {type(source).__name__}{hint}"

@@ -92,6 +92,8 @@ def check_options(batch: object, dtype: object, mode: object, variables: object,
     for name, values, example in (("variables", variables, "classes"), ("arguments", arguments, "num_classes")):
         if values is not None and not isinstance(values, Mapping):
             raise RequestError(f'{name}={values!r}: write names and values, as in {name}={{"{example}": 10}}')
+        if wrong := [key for key in values or () if not isinstance(key, str)]:
+            raise RequestError(f"{name}: {wrong[0]!r:.60} is no name; names are texts")
     if mode not in get_args(Mode):
         raise RequestError(f"mode={mode!r}: write eval or train")
     if batch is not None and (isinstance(batch, bool) or not isinstance(batch, int)):
@@ -124,9 +126,10 @@ _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"--input (\w+)=…", r"""inputs={"\1": …}"""),
     (rf"--input {_SIZES}", r'input="\1"'),
     (r"--input (\w+):", r"inputs: \1:"),
-    (r"--batch (\d+)", r"batch=\1"),
-    (r"--(mode|dtype|device) (\w+)", r'\1="\2"'),
-    (r"--(input|batch|mode|dtype|device)\b", r"\1"),
+    (r"--(batch|samples|threads) (-?\d+)", r"\1=\2"),
+    (r"--trace ([^\s:]+)", r'trace="\1"'),
+    (r"--(mode|dtype|device|optimizer|to) ([\w:.-]*\w)", r'\1="\2"'),
+    (r"--(input|batch|mode|dtype|device|optimizer|trace|threads|samples|baseline|depth|top)\b", r"\1"),
     (r"--arg \w+=[^\s;,]+(?: --arg \w+=[^\s;,]+)*", _arguments_in_python),
     (r"--set\b", "variables="),
     (r"--arg\b", "arguments="),

@@ -180,11 +180,17 @@ def _alias(network: Network, aliases: Mapping[str, str]) -> None:
 
 
 def _device(device: str | torch.device) -> torch.device:
-    """Return a device; raises CnnstatError if PyTorch knows none of that name."""
+    """Return a device; raises CnnstatError if PyTorch knows none of that name, or this machine lacks it."""
     try:
-        return torch.device(device)
+        result = torch.device(device)
     except (RuntimeError, TypeError):
         raise CnnstatError(f"device={str(device)[:60]}: PyTorch knows no such device; use cpu, cuda or meta") from None
+    try:
+        torch.empty(0, device=result)
+    except Exception as error:
+        message = str(error).strip().partition("\n")[0][:200]
+        raise CnnstatError(f"device={result}: not available here ({message}); use cpu or meta") from None
+    return result
 
 
 def _torch_dtype(dtype: str | torch.dtype) -> torch.dtype:
