@@ -56,7 +56,27 @@ def load_command(name: str) -> Any:
     single = typer.Typer(add_completion=False, context_settings=HELP_FLAGS)
     examples = "\n\n".join(("Examples:", *(f"  cnnstat {line}" for line in EXAMPLES[name])))
     single.command(name, epilog=examples)(flattened(getattr(import_module(f"cnnstat.commands.{module}"), function)))
-    return _without_types(typer.main.get_command(single))
+    return _with_old_names(_without_types(typer.main.get_command(single)))
+
+
+OLD_NAMES = {"--set": "--variable", "--arg": "--argument"}
+"""Options by their names of before, which are read on."""
+
+
+def _with_old_names(command: Any) -> Any:
+    """Return a command that takes options by their old names too, and then tells the new one."""
+    parse = command.parse_args
+
+    def parse_args(context: Any, arguments: list[str]) -> Any:
+        for place, argument in enumerate(arguments):
+            name, equals, value = argument.partition("=")
+            if name in OLD_NAMES:
+                print(f"cnnstat: {name} is called {OLD_NAMES[name]} now", file=sys.stderr)
+                arguments[place] = f"{OLD_NAMES[name]}{equals}{value}"
+        return parse(context, arguments)
+
+    command.parse_args = parse_args
+    return command
 
 
 def _without_types(command: Any) -> Any:

@@ -126,7 +126,7 @@ def test_batch_and_dtype_scale(run: Run) -> None:
 
 
 def test_set_overrides_a_variable(run: Run, tiny: str) -> None:
-    assert json.loads(run("analyze", tiny, "--set", "width=6", "-f", "json").out)["totals"]["params"] == 6 * 28
+    assert json.loads(run("analyze", tiny, "--variable", "width=6", "-f", "json").out)["totals"]["params"] == 6 * 28
 
 
 def test_depth_folds_without_changing_totals(run: Run) -> None:
@@ -158,9 +158,12 @@ def test_json_is_the_contract(run: Run) -> None:
     assert document["layers"][0] == {
         "name": "conv1_1",
         "op": "Conv2d",
+        "kind": "Conv2d",
+        "operation": "Conv2d(64, 3, padding=1)",
         "inputs": ["input"],
         "input_shapes": [[1, 3, 224, 224]],
         "output_shape": [1, 64, 224, 224],
+        "output_shapes": [[1, 64, 224, 224]],
         "params": 1792,
         "macs": 86704128,
         "flops": 2 * 86704128 + 64 * 224 * 224,
@@ -239,9 +242,9 @@ def test_every_command_has_every_format(run: Run, command: list[str], format: st
         (["analyze", "vgg16", "--batch", "0"], "--batch must be at least 1"),
         (["analyze", "vgg16", "--batch", "two"], "--batch"),
         (["analyze", "vgg16", "--dtype", "flot16"], "did you mean float16?"),
-        (["analyze", "vgg16", "--set", "clases=10"], "did you mean classes?"),
-        (["analyze", "vgg16", "--set", "classes"], "name=value"),
-        (["analyze", "vgg16", "--set", "classes=ten"], "ten"),
+        (["analyze", "vgg16", "--variable", "clases=10"], "did you mean classes?"),
+        (["analyze", "vgg16", "--variable", "classes"], "name=value"),
+        (["analyze", "vgg16", "--variable", "classes=ten"], "ten"),
         (["analyze", "vgg16", "--columns", "prams"], "did you mean params?"),
         (["analyze", "vgg16", "--sort", "mac"], "macs"),
         (["analyze", "vgg16", "--depth", "0"], "at least 1"),

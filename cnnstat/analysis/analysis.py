@@ -119,6 +119,11 @@ class Layer:
     field_extent: Extent
 
     @property
+    def kind(self) -> str:
+        """Name of the op: `Conv2d`."""
+        return self.op.kind
+
+    @property
     def output_shape(self) -> Shape:
         """Shape of the first output."""
         return self.output_shapes[0]

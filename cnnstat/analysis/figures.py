@@ -125,7 +125,7 @@ FIGURES = (
         limit_help="All layers' outputs together.", description="Memory of the outputs of all layers.",
     ),
     Figure(
-        key="weighted_activation_bytes", title="conv + fc memory", name="conv + linear outputs", unit=Unit.BYTES,
+        key="weighted_activation_bytes", title="conv + linear outputs", name="conv + linear outputs", unit=Unit.BYTES,
         doc="bytes of the outputs of convolutions and linear layers", total="memory.weighted_activation_bytes",
         scales_with_batch=True,
     ),

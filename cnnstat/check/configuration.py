@@ -29,6 +29,7 @@ MODEL_KEYS = (
     "inputs",
     "batch",
     "dtype",
+    "variables",
     "set",
     "arguments",
     "mode",
@@ -241,7 +242,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         for name, sizes in inputs.items():
             _read_shape(reader, (*path, "inputs", name), name, sizes, shapes)
     values = {}
-    for key, example in (("set", "{width = 32}"), ("arguments", "{num_classes = 10}")):
+    for key, example in (("variables", "{width = 32}"), ("set", "{width = 32}"), ("arguments", "{num_classes = 10}")):
         values[key] = table.get(key, {})
         if not isinstance(values[key], Mapping):
             reader.fault((*path, key), f"{key} must be a table of values by name, as in {key} = {example}")
@@ -256,7 +257,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         inputs=shapes,
         batch=reader.integer((*path, "batch")),
         dtype=dtype,
-        variables=dict(values["set"]),
+        variables={**values["set"], **values["variables"]},
         arguments=dict(values["arguments"]),
         mode=reader.choice((*path, "mode"), MODES) if "mode" in table else "eval",
         seed=reader.integer((*path, "seed"), at_least=0) or 0,

@@ -65,13 +65,15 @@ class ModelOptions:
             autocompletion=_dtype_names,
         ),
     ] = None
-    set: Annotated[
+    variable: Annotated[
         list[str] | None,
-        model_option("--set", help="Give a variable of the spec another value.", metavar="NAME=VALUE"),
+        model_option("--variable", help="Give a variable of the spec another value.", metavar="NAME=VALUE"),
     ] = None
-    arg: Annotated[
+    argument: Annotated[
         list[str] | None,
-        model_option("--arg", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"),
+        model_option(
+            "--argument", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"
+        ),
     ] = None
     mode: Annotated[Mode, MODE] = "eval"
     seed: Annotated[
@@ -97,8 +99,8 @@ class ModelOptions:
             inputs=parse_inputs(self.input or ()),
             batch=self.batch,
             dtype=self.dtype,
-            variables=parse_variables(self.set or ()),
-            arguments=parse_arguments(self.arg or ()),
+            variables=parse_variables(self.variable or ()),
+            arguments=parse_arguments(self.argument or ()),
             mode=self.mode or "eval",
             seed=self.seed,
         )

@@ -106,7 +106,8 @@ def profile(
     request = model.request()
     if source is None:
         need_source({
-            "--baseline": baseline, "--trace": trace, "--input": model.input, "--set": model.set, "--arg": model.arg,
+            "--baseline": baseline, "--trace": trace, "--input": model.input, "--variable": model.variable,
+            "--argument": model.argument,
             "--depth": depth, "--columns": columns, "--sort": sort, "--top": top,
         })  # fmt: skip
         raise typer.Exit(profile_zoo(request, options, chosen, output, strict))

@@ -49,7 +49,7 @@ class ModelCode:
         """Return the model, and which of `WAYS` made it; raises SourceError, RequestError or ModelError."""
         if self.factory is None:
             if arguments:
-                raise RequestError(f"{self.source}: is a model already; only a class or function takes --arg")
+                raise RequestError(f"{self.source}: is a model already; only a class or function takes --argument")
             return self.model, WAYS[first_way]
         model, way = construct(self.factory, {**dict(self.fixed), **arguments}, self.name, first_way, seed)
         if isinstance(model, nn.Module):
@@ -109,7 +109,7 @@ def _without_weights(factory: Callable[..., Any]) -> str:
     except (TypeError, ValueError):
         return ""
     flags = [
-        f"--arg {p.name}={'false' if isinstance(p.default, bool) else 'none'}"
+        f"--argument {p.name}={'false' if isinstance(p.default, bool) else 'none'}"
         for p in parameters
         if ("weight" in p.name or "pretrained" in p.name)
         and p.default is not p.empty
@@ -139,7 +139,7 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
         raise ModelError(f"{name} takes {by_place[0]} by its place only; write a function that takes none, or by name")
     missing = [p.name for p in named if p.default is p.empty and p.name not in arguments]
     if missing:
-        flags = " ".join(f"--arg {argument}=…" for argument in missing)
+        flags = " ".join(f"--argument {argument}=…" for argument in missing)
         raise ModelError(f"{name} needs {' and '.join(missing)}; write {flags}")
 
 

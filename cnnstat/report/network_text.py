@@ -154,13 +154,15 @@ def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Lay
     return {
         "name": name,
         "op": kind,
+        "kind": kind,
         "inputs": list(inputs),
         "input_shapes": [list(shape) for shape in first.input_shapes],
         "output_shape": list(last.output_shape),
+        "output_shapes": [list(shape) for shape in last.output_shapes],
         **{f.layer: sum(map(f.of_layer, layers)) for f in LAYER_FIGURES if f.in_layers},
         "receptive_field": None if field is None else _field_values(field),
         "receptive_field_extent": last.field_extent.value,
-        **({"arguments": first.op.arguments()} if len(layers) == 1 else {}),
+        **({"operation": str(first.op), "arguments": first.op.arguments()} if len(layers) == 1 else {}),
     }
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 class PyTorchReference(NamedReference, ModuleReference):
     """A class, function or model in Python code: `torchvision:NAME`, `timm:NAME`, `file.py:Class`, `module:NAME`."""
 
-    refused = {"variables": "--set gives variables of a spec; the arguments of a PyTorch model are given by --arg"}
+    refused = {
+        "variables": "--variable gives variables of a spec; the arguments of a PyTorch model are given by --argument"
+    }
 
     @classmethod
     def matches(cls, text: str) -> bool:

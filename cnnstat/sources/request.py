@@ -112,7 +112,7 @@ def python_terms(message: str) -> str:
 
 
 def _arguments_in_python(match: re.Match[str]) -> str:
-    texts = [part for part in match[0].split() if part != "--arg"]
+    texts = [part for part in match[0].split() if part != "--argument"]
     values = parse_arguments(texts).items()
     return (
         "arguments={" + ", ".join(f'"{name}": {value if value == "…" else repr(value)}' for name, value in values) + "}"
@@ -130,9 +130,9 @@ _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"--trace ([^\s:]+)", r'trace="\1"'),
     (r"--(mode|dtype|device|optimizer|to) ([\w:.-]*\w)", r'\1="\2"'),
     (r"--(input|batch|mode|dtype|device|optimizer|trace|threads|samples|baseline|depth|top)\b", r"\1"),
-    (r"--arg \w+=[^\s;,]+(?: --arg \w+=[^\s;,]+)*", _arguments_in_python),
-    (r"--set\b", "variables="),
-    (r"--arg\b", "arguments="),
+    (r"--argument \w+=[^\s;,]+(?: --argument \w+=[^\s;,]+)*", _arguments_in_python),
+    (r"--variable\b", "variables="),
+    (r"--argument\b", "arguments="),
     (r"--no-run\b", "run=False"),
 )
 """Patterns of options in messages, and what a Python caller writes instead; the first ones first."""
@@ -254,7 +254,7 @@ def parse_variables(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name.strip().isidentifier() or not value.strip():
-            raise RequestError(f"--set {text[:60]}: write name=value, as in classes=10")
+            raise RequestError(f"--variable {text[:60]}: write name=value, as in classes=10")
         variables[name.strip()] = value.strip()
     return variables
 
@@ -266,7 +266,7 @@ def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name.strip().isidentifier():
-            raise RequestError(f"--arg {text[:60]}: write name=value, as in num_classes=10")
+            raise RequestError(f"--argument {text[:60]}: write name=value, as in num_classes=10")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of a backslash in a text, say

@@ -52,7 +52,7 @@ def find(name: str, beside: Path) -> Path:
 class SpecReference(NamedReference):
     """A spec by the name of its network in the zoo, by its path, or on standard input."""
 
-    refused = {"arguments": "--arg is for PyTorch models; a spec takes --set"}
+    refused = {"arguments": "--argument is for PyTorch models; a spec takes --variable"}
 
     @classmethod
     def matches(cls, text: str) -> bool:

@@ -89,7 +89,7 @@ def _document() -> Schema:
         "notes": _refer("text", "What a reader should know, over several lines if need be."),
         "extends": _typed("A network of the zoo or a .yaml file to start from.", "string"),
         "dtype": _dtype("Dtype of weights and activations; float32 unless written."),
-        "let": _named("value", "Variables for expressions; `--set name=value` changes them.", _NO_LAYER),
+        "let": _named("value", "Variables for expressions; `--variable name=value` changes them.", _NO_LAYER),
         "input": _refer("input", "Sizes of the input without the batch: [3, 224, 224]."),
         "inputs": _named("input", "Several inputs by name, each as in input:; layers read them with from:.")
         | {"minProperties": 1},

@@ -163,7 +163,7 @@ def _requested_or(tree: Tree, name: str, requested: Mapping[str, Any]) -> Any:
         return tree
     value = requested[name]
     if isinstance(value, str):
-        return Scalar(f"--set {name}", 1, 1, value)
+        return Scalar(f"--variable {name}", 1, 1, value)
     try:
         return bounded(list(value) if isinstance(value, tuple) else value)
     except ExpressionError as error:

@@ -240,10 +240,12 @@ def test_a_model_may_have_budgets_of_its_own(check: Command, folder: Path) -> No
 
 def test_set_input_and_batch_reach_the_model(check: Command, folder: Path) -> None:
     (folder / "wide.yaml").write_text("input: [3, 8, 8]\nlet: {width: 4}\nlayers:\n  - Conv2d(width, 3)\n")
-    text = '[[check.models]]\nsource = "wide.yaml"\nset = {width = 10}\ninput = "3x9x9"\nbudgets.params.max = 279\n'
+    text = (
+        '[[check.models]]\nsource = "wide.yaml"\nvariables = {width = 10}\ninput = "3x9x9"\nbudgets.params.max = 279\n'
+    )
     (folder / "cnnstat.toml").write_text(text)
     assert "params 280 > 279" in check("-f", "github").out.replace("%3E", ">")
-    assert check("--set", "width=9").code == 0
+    assert check("--variable", "width=9").code == 0
 
 
 def located(values: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:

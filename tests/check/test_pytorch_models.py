@@ -56,6 +56,6 @@ def test_arguments_and_mode_reach_the_model(check: Command, history: History, mo
     text = MODEL.format(source="net.py:Net") + 'arguments = {classes = 7}\nmode = "train"\n'
     history.commit("first", cnnstat__toml=text)
     assert model(check)[1]["totals"]["params"] == params(4, 7)
-    assert model(check, "--arg", "classes=3")[1]["totals"]["params"] == params(4, 3)
+    assert model(check, "--argument", "classes=3")[1]["totals"]["params"] == params(4, 3)
     code, found = model(check, "--baseline-ref", "main")
     assert code == 0 and found["baseline"]["params"] == params(4, 7)

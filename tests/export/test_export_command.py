@@ -42,7 +42,18 @@ def test_the_ending_decides_the_format(run, file, to, tmp_path):
 
 
 def test_options_of_the_source_count(run, tmp_path):
-    run("export", "resnet18", "--input", "3x64x64", "--set", "classes=10", "--to", "json", "-o", tmp_path / "net.txt")
+    run(
+        "export",
+        "resnet18",
+        "--input",
+        "3x64x64",
+        "--variable",
+        "classes=10",
+        "--to",
+        "json",
+        "-o",
+        tmp_path / "net.txt",
+    )
     data = json.loads((tmp_path / "net.txt").read_text(encoding="utf-8"))
     assert data["input"] == [3, 64, 64]
     assert data["layers"][-1] == {"fc": "Linear(10)"}
@@ -54,7 +65,7 @@ def test_options_of_the_source_count(run, tmp_path):
         (["vgg61"], "did you mean vgg16?"),
         (["vgg16", "--to", "yml"], "'yml' is not one of 'yaml', 'json', 'torch'"),
         (["vgg16", "-o", "net.txt"], "ends in neither .yaml, .json nor .py; say --to yaml, json or torch"),
-        (["vgg16", "--set", "clases=3"], "did you mean classes?"),
+        (["vgg16", "--variable", "clases=3"], "did you mean classes?"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_2(run, arguments, said, tmp_path, monkeypatch):

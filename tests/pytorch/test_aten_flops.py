@@ -128,7 +128,7 @@ def test_a_model_that_fetches_weights_is_asked_but_once():
         except URLError:
             raise RuntimeError("the weights cannot be loaded") from None
 
-    with pytest.raises(cnnstat.CnnstatError, match="write --arg encoder_weights=none --arg pretrained=false"):
+    with pytest.raises(cnnstat.CnnstatError, match="write --argument encoder_weights=none --argument pretrained=false"):
         construct(build, {}, "build")
     assert asked == [2]
 

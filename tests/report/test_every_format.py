@@ -174,7 +174,9 @@ def test_no_format_names_a_subject(path):
     text = path.read_text(encoding="utf-8")
     imported = re.findall(r"^ *from (\S+) import|^ *import (\S+)", text, re.MULTILINE)
     modules = {name for names in imported for name in names if name.startswith("cnnstat")}
-    machinery = {f"cnnstat.report.{name}" for name in ("document", "table", "terminal_text", "html_elements")}
+    machinery = {
+        f"cnnstat.report.{name}" for name in ("document", "latex_layout", "table", "terminal_text", "html_elements")
+    }
     assert modules <= {*machinery, "cnnstat.errors", "cnnstat.version"}
 
 

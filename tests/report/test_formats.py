@@ -41,7 +41,8 @@ def test_json_has_exactly_the_keys_of_the_contract():
     assert found["coverage"] == {"ops": len(found["layers"]), "uncounted": [], "notes": []}
     for layer in found["layers"]:
         assert set(layer) == {
-            "name", "op", "inputs", "input_shapes", "output_shape", "params", "macs", "flops", "moved_bytes",
+            "name", "op", "kind", "operation", "inputs", "input_shapes", "output_shape", "output_shapes",
+            "params", "macs", "flops", "moved_bytes",
             "output_bytes", "receptive_field", "receptive_field_extent", "arguments",
         }  # fmt: skip
         assert layer["receptive_field"] is None or set(layer["receptive_field"]) == {"size", "stride", "start", "exact"}

@@ -11,8 +11,10 @@ from networks import branches, network, op, printed, written, zoo
 from cnnstat import report
 from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.analysis.explanation import Explanation
+from cnnstat.analysis.published import published_rows
 from cnnstat.report.formats.latex import escaped
-from cnnstat.report.subjects import explanation, profile
+from cnnstat.report.latex_layout import fitted, pieces, width_of
+from cnnstat.report.subjects import explanation, ops, profile, published
 from cnnstat.report.subjects import zoo as zoo_list
 from cnnstat.report.subjects.analysis import AnalysisView
 from cnnstat.report.subjects.comparison import document
@@ -84,3 +86,37 @@ def test_a_table_longer_than_a_page_repeats_its_titles():
     text = printed(zoo("resnet50"), format="latex")
     assert text.startswith("% \\usepackage{booktabs,longtable}\n") and "\\endhead" in text
     assert "\\begin{table}" not in text and text.count("\\caption{") == 1
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_no_table_is_wider_than_the_text_of_an_article(tmp_path):
+    long_name = network((1, 3, 8, 8), (f"{'stage' * 20}.{'block' * 12}", op("Conv2d", 4, 3), "input"), name="n" * 90)
+    names = ["lenet5", "alexnet", "vgg16", "resnet50", "c3d", "faster_rcnn", "unet", "ssd300"]
+    explained = [("vgg16", "conv1_1"), ("resnet50", "layer1.0.conv2"), ("c3d", "conv1"), ("vgg16", "fc6")]
+    tables = [
+        *(printed(zoo(name), format="latex") for name in names),
+        printed(long_name, format="latex"),
+        printed(zoo("vgg16"), AnalysisView(columns=AnalysisView.keys), "latex"),
+        written(report.write, zoo_list.document(list(map(zoo, names))), "latex"),
+        *(written(report.write, explanation.document(Explanation(zoo(n), layer)), "latex") for n, layer in explained),
+        *(
+            written(report.write, ops.document(*each), "latex")
+            for each in ((), ("conv",), ("Conv2d",), ("relu", "GELU"))
+        ),
+        written(report.write, document(compare_analyses([zoo(name) for name in names[:5]])), "latex"),
+        written(report.write, published.document(zoo("vgg16"), published_rows(zoo("vgg16"))), "latex"),
+        written(report.write, profile.document(gpu_profile()), "latex"),
+    ]
+    frame = FRAME.replace("{booktabs}", "{booktabs,longtable,graphicx}")
+    (tmp_path / "paper.tex").write_text(frame % "\n".join(tables).replace("\\end{table}", "\\end{table}\\clearpage"))
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert result.returncode == 0, result.stdout[-2000:]
+    assert re.findall(r"Overfull \\hbox \([^)]*\)[^\n]*|Float too large[^\n]*", result.stdout) == []
+
+
+def test_widths_are_never_less_than_those_of_computer_modern():
+    assert [round(width_of(letter), 3) for letter in "M1i W"] == [0.917, 0.514, 0.278, 0.333, 1.028]
+    fit = fitted(("layer", "output of all layers"), (("a" * 90, "b.c d"), ("1", "2")), (True, False))
+    assert fit.font.startswith(r"\scriptsize") and fit.is_stacked and fit.wrapped[1] is None and fit.lines >= 2
+    assert "".join(pieces("conv_1.a (2×3), b")) == "conv_1.a (2×3), b"

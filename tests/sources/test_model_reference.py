@@ -65,9 +65,9 @@ def test_what_is_of_no_kind_is_one_line(text: str, message: str) -> None:
 
 
 def test_each_kind_refuses_what_it_does_not_take() -> None:
-    with pytest.raises(RequestError, match="a spec takes --set"):
+    with pytest.raises(RequestError, match="a spec takes --variable"):
         load_source("vgg16", Request(arguments={"classes": 10}))
-    with pytest.raises(RequestError, match="given by --arg"):
+    with pytest.raises(RequestError, match="given by --argument"):
         load_source("torchvision:resnet18", Request(variables={"classes": 10}))
     for kind in kinds():
         assert all(hasattr(Request(), name) for name in kind.refused)

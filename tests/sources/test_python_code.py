@@ -209,7 +209,7 @@ def test_command_line(file, capsys, monkeypatch):
             cli.main()
         return left.value.code, capsys.readouterr()
 
-    code, said = run("analyze", f"{file}:Net", "--arg", "classes=5", "--input", "3x8x8", "--format", "json")
+    code, said = run("analyze", f"{file}:Net", "--argument", "classes=5", "--input", "3x8x8", "--format", "json")
     assert code == 0 and '"params": 269' in said.out
     code, said = run("analyze", f"{file}:net", "--input", "4x8x8")
     assert code == 2 and said.err.count("\n") == 1
@@ -217,8 +217,8 @@ def test_command_line(file, capsys, monkeypatch):
     assert code == 2 and "in forward" in said.err
     code, said = run("analyze", f"{file}:net", "--input", "3x8x8", "--input", "3x8x8")
     assert code == 2 and "name=sizes" in said.err
-    code, said = run("analyze", "resnet18", "--arg", "classes=5")
-    assert code == 2 and "a spec takes --set" in said.err
+    code, said = run("analyze", "resnet18", "--argument", "classes=5")
+    assert code == 2 and "a spec takes --variable" in said.err
 
 
 def test_a_model_that_is_built_gets_no_memory_for_large_weights(file):

@@ -160,8 +160,8 @@ def test_set_takes_lists_and_layers() -> None:
     ("name", "value", "message"),
     [
         ("m", 1, "there is no variable called m to set; known: n"),
-        ("n", "1 +", "--set n:1:1: cannot read ‘1 \\+’"),
-        ("n", "2 ** 99", "--set n:1:1: ‘2 \\*\\* 99’ is too large"),
+        ("n", "1 +", "--variable n:1:1: cannot read ‘1 \\+’"),
+        ("n", "2 ** 99", "--variable n:1:1: ‘2 \\*\\* 99’ is too large"),
         ("n", 2**99, "n: the number is too large"),
         ("n", [[1] * 9000, [1] * 9000], "n: a list of more than"),
     ],

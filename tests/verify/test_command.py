@@ -141,10 +141,10 @@ def test_output_file(run, spec, tmp_path):
 
 
 def test_options_of_the_source(run, spec, model):
-    found = json.loads(run(spec, "--set", "width=8", "--batch", "2", "--input", "3x32x32", "-f", "json").out)
+    found = json.loads(run(spec, "--variable", "width=8", "--batch", "2", "--input", "3x32x32", "-f", "json").out)
     assert found["model"]["inputs"] == [[2, 3, 32, 32]]
     assert found["layers"][0]["output_shapes"] == [[2, 8, 32, 32]]
-    found = json.loads(run(model, "--arg", "width=6", "--input", "3x16x16", "--mode", "train", "-f", "json").out)
+    found = json.loads(run(model, "--argument", "width=6", "--input", "3x16x16", "--mode", "train", "-f", "json").out)
     assert found["layers"][0]["output_shapes"] == [[1, 6, 14, 14]]
     found = json.loads(run(model, "--input", "3x16x16", "--dtype", "float16", "--no-run", "-f", "json").out)
     assert (found["model"]["dtype"], found["verified"]) == ("float16", True)
@@ -164,8 +164,8 @@ def test_no_run_says_what_it_leaves_out(run, spec):
         (["vgg61"], "did you mean vgg16?"),
         (["vgg16", "--format", "jsn"], "jsn"),
         (["vgg16", "--input", "3x"], "write sizes as in 3x224x224"),
-        (["vgg16", "--set", "clases=10"], "classes"),
-        (["vgg16", "--arg", "x=1"], "a spec takes --set"),
+        (["vgg16", "--variable", "clases=10"], "classes"),
+        (["vgg16", "--argument", "x=1"], "a spec takes --variable"),
         (["vgg16", "--dtype", "floatt16"], "float16"),
         (["vgg16", "--batch", "0"], "--batch must be at least 1"),
         (["nothing.py:Net"], "there is no such file"),

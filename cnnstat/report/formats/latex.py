@@ -7,25 +7,20 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from typing import Any
 
 from cnnstat.report.document import Block, Document, Facts, Text
-from cnnstat.report.table import Table
-from cnnstat.report.terminal_text import widest
+from cnnstat.report.latex_layout import Fit, fitted, pieces, stacked, width_of
+from cnnstat.report.table import Column, Table
 
 ROWS_OF_A_PAGE = 45
 """Rows that a page of an article holds at 10 points beside a caption of several lines."""
 
-NARROW = r"\scriptsize\setlength{\tabcolsep}{3pt}"
-"""The smallest font, with half of the usual space between columns."""
+LONGEST_WORD = 30
+"""Characters of a word in a caption that is not broken."""
 
-CHARACTERS = ((60, ""), (66, r"\small"), (74, r"\footnotesize"), (86, NARROW))
-"""Characters that fit beside each other in the 345 points of an article's text, by the size of the font."""
-
-GAP = 3
-"""Characters that the space between two columns takes."""
-
-SHORTEST_WRAPPED = 20
-"""Characters from which the texts of a column may be wrapped."""
+ALLOW_BREAK = r"\allowbreak{}"
+"""Where a line may end without a hyphen."""
 
 SYMBOLS = {
     "\\": r"\textbackslash{}",
@@ -86,18 +81,19 @@ def render(document: Document) -> str:
     heading = document.title or document.caption
     caption = document.own_caption or _sentences(document.title, document.subtitle, document.caption)
     label = document.label
-    packages, parts = "booktabs", []
+    packages, parts = ["booktabs"], []
     for block in document.blocks():
         if not isinstance(block, Table):
             parts.append(_comments(block))
             continue
-        is_long = len(block.all_rows) > ROWS_OF_A_PAGE
-        packages = "booktabs,longtable" if is_long else packages
-        head = [rf"\caption{{{escaped(caption or _sentences(block.title, heading))}}}"]
+        fit = _fit(block)
+        is_long = fit.lines > ROWS_OF_A_PAGE * (2 if fit.is_resized else 1)  # rows shrink too
+        packages += ["longtable"] if is_long else ["graphicx"] if fit.is_resized else []
+        head = [rf"\caption{{{_running(caption or _sentences(block.title, heading))}}}"]
         head += [rf"\label{{{_key(label)}}}"] if label else []
-        parts.append((_long_table if is_long else _table)(block, head))
+        parts.append((_long_table if is_long else _table)(block, head, fit))
         caption = label = ""
-    return "\n".join([f"% \\usepackage{{{packages}}}\n", *filter(None, parts)])
+    return "\n".join([f"% \\usepackage{{{','.join(dict.fromkeys(packages))}}}\n", *filter(None, parts)])
 
 
 def escaped(text: str) -> str:
@@ -130,57 +126,87 @@ def _key(label: str) -> str:
     return "".join(c for c in label if c.isascii() and (c.isalnum() or c in ":-_./+ "))
 
 
-def _table(table: Table, head: Sequence[str]) -> str:
-    titles, rows = _rows(table)
-    size, alignment = _fitted(table)
-    tabular = rf"\begin{{tabular}}{{{alignment}}}"
-    inside = [*titles, *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
-    return "\n".join([r"\begin{table}", rf"\centering{size}", *head, r"\par\medskip", tabular, *inside])
-
-
-def _long_table(table: Table, head: Sequence[str]) -> str:
-    """Return a table that runs over several pages, each with the titles."""
-    titles, rows = _rows(table)
-    size, alignment = _fitted(table)
-    first = [rf"{{{size}", rf"\begin{{longtable}}{{{alignment}}}", *head, r"\\", *titles, r"\endhead", r"\bottomrule"]
-    return "\n".join([*first, r"\endfoot", *rows, r"\end{longtable}}", ""])
-
-
-def _fitted(table: Table) -> tuple[str, str]:
-    """Return the font size and the alignments with which a table is no wider than the text; long texts are wrapped."""
-    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+def _fit(table: Table) -> Fit:
     columns = table.page_columns
-    natural = [widest((column.title, *column.cells(rows))) for column in columns]
-    # LaTeX knows no width before it runs, so characters are counted as if all were equally wide.
-    widths = list(natural)
-    room = CHARACTERS[-1][0] - GAP * len(widths)
-    while sum(widths) > room:
-        wrapped = [i for i, c in enumerate(columns) if c.align == "left" or c.least]
-        longest = max(wrapped, key=widths.__getitem__, default=0)
-        if widths[longest] <= SHORTEST_WRAPPED:
-            break
-        widths[longest] -= 1
-    size = next((size for most, size in CHARACTERS if sum(widths) + GAP * len(widths) <= most), CHARACTERS[-1][1])
-    return size, "".join(
-        # A letter is about half as wide as an em.
-        ("r" if column.align == "right" else "l") if width == full else f"p{{{width / 2:g}em}}"
-        for column, width, full in zip(columns, widths, natural)
+    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    titles = [column.title for column in columns]
+    return fitted(
+        titles, [column.cells(rows) for column in columns], [c.align == "left" or bool(c.least) for c in columns]
     )
 
 
-def _rows(table: Table) -> tuple[list[str], list[str]]:
+def _table(table: Table, head: Sequence[str], fit: Fit) -> str:
+    titles, rows = _rows(table, fit)
+    tabular = rf"\begin{{tabular}}{{{_alignments(table.page_columns, fit)}}}"
+    inside = [*titles, *rows, r"\bottomrule", r"\end{tabular}"]
+    if fit.is_resized:
+        tabular, inside[-1] = rf"\resizebox{{\textwidth}}{{!}}{{{tabular}", rf"{inside[-1]}}}"
+    first = [r"\begin{table}", rf"\centering{fit.font}", *head, r"\par\medskip", tabular]
+    return "\n".join([*first, *inside, r"\end{table}", ""])
+
+
+def _long_table(table: Table, head: Sequence[str], fit: Fit) -> str:
+    """Return a table that runs over several pages, each with the titles."""
+    titles, rows = _rows(table, fit)
+    alignment = _alignments(table.page_columns, fit)
+    begin = [rf"{{{fit.font}", rf"\begin{{longtable}}{{{alignment}}}", *head, r"\\"]
+    first = [*begin, *titles, r"\endhead", r"\bottomrule"]
+    return "\n".join([*first, r"\endfoot", *rows, r"\end{longtable}}", ""])
+
+
+def _alignments(columns: Sequence[Column], fit: Fit) -> str:
+    return "".join(
+        ("r" if column.align == "right" else "l") if width is None else f"p{{{width:.1f}pt}}"
+        for column, width in zip(columns, fit.wrapped)
+    )
+
+
+def _rows(table: Table, fit: Fit) -> tuple[list[str], list[str]]:
     """Return the titles between their rules, and the rows with the total below one more."""
     columns = table.page_columns
-    rows = [_row([column.cell(row) for column in columns]) for row in table.all_rows]
+    rows = [_row(columns, row, fit) for row in table.all_rows]
     if table.total is not None:
-        rows += [r"\midrule", _row([column.cell(table.total) for column in columns])]
-    return [r"\toprule", _row([column.title for column in columns]), r"\midrule"], rows
+        rows += [r"\midrule", _row(columns, table.total, fit)]
+    return [r"\toprule", _titles(table, fit), r"\midrule"], rows
 
 
-def _row(texts: Sequence[str]) -> str:
-    # A bracket after the \\ of the row before would be taken for its argument, and :: by a GitHub job for a command.
-    cells = [f"{{}}{escaped(text)}" if text.startswith(("[", "*", "::")) else escaped(text) for text in texts]
+def _titles(table: Table, fit: Fit) -> str:
+    """Return the titles; long ones stand in several lines where the table would be too wide."""
+    texts = []
+    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    for column, width in zip(table.page_columns, fit.wrapped):
+        room = max(map(width_of, column.cells(rows)), default=0.0)
+        lines = stacked(column.title, room) if fit.is_stacked and width is None else [column.title]
+        side = "r" if column.align == "right" else "l"
+        parts = r"\cr ".join(map(escaped, lines))
+        texts.append(parts if len(lines) == 1 else rf"\shortstack[{side}]{{{parts}}}")
+    return f"{' & '.join(texts)} \\\\"
+
+
+def _row(columns: Sequence[Column], row: Any, fit: Fit) -> str:
+    cells = [_cell(c.cell(row), width, c.align == "right") for c, width in zip(columns, fit.wrapped)]
     return f"{' & '.join(cells)} \\\\"
+
+
+def _cell(text: str, width: float | None, is_right: bool) -> str:
+    # A bracket after the \\ of the row before would be taken for its argument, and :: by a GitHub job for a command.
+    start = "{}" if text.startswith(("[", "*", "::")) else ""
+    if width is None or not text:
+        return start + escaped(text)
+    # Justified text in a narrow column is ugly, and too wide where no line can end.
+    side = r"\raggedleft" if is_right else r"\raggedright"
+    return rf"{start}{{{side} {_breakable(text)}\par}}"
+
+
+def _running(text: str) -> str:
+    """Return running text; only words that no line holds are broken."""
+    return " ".join(_breakable(word) if len(word) > LONGEST_WORD else escaped(word) for word in text.split(" "))
+
+
+def _breakable(text: str) -> str:
+    """Return text as `escaped` does, whose lines may end within words: behind signs, and within very long pieces."""
+    parts = [escaped(part) + ("" if part.endswith(" ") else ALLOW_BREAK) for part in pieces(text)]
+    return "".join(parts).removesuffix(ALLOW_BREAK)
 
 
 def _comments(block: Block) -> str:

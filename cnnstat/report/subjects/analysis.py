@@ -325,7 +325,7 @@ def _memory(analysis: Analysis) -> Iterator[Fact]:
     buffers = f", {glued(binary_bytes(memory.buffers_bytes))} more in buffers" if memory.buffers_bytes else ""
     yield Fact("memory", f"{_bytes(memory.params_bytes)} parameters{buffers}")
     yield Fact("", f"{_bytes(memory.activation_bytes)} outputs of all layers")
-    yield Fact("", f"{_bytes(memory.weighted_activation_bytes)} outputs of convolutions and linear layers only")
+    yield Fact("", f"{_bytes(memory.weighted_activation_bytes)} conv + linear outputs")
     peak = "" if memory.peak_at is None else f", reached at {printable(analysis.graph.nodes[memory.peak_at].name)}"
     yield Fact("", f"{_bytes(memory.peak_inference_bytes)} peak of inference: tensors alive at once{peak}")
     parts = (

@@ -276,6 +276,7 @@ def _layer_values(layer: LayerFinding) -> dict[str, Any]:
     return {
         "name": layer.layer,
         "op": layer.op,
+        "kind": layer.op,
         "macs": layer.macs,
         "flop_counter": count(layer.flop_counter),
         "fvcore": count(layer.fvcore),

@@ -44,7 +44,7 @@ COLUMNS = (
     Column("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
     Column("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right", importance=3),
     Column(
-        "weighted_activation_bytes", "conv + fc memory", _weighted_bytes,
+        "weighted_activation_bytes", "conv + linear outputs", _weighted_bytes,
         lambda a: binary_bytes(_weighted_bytes(a)), "right", importance=4,
     ),
     Column("receptive_field", "RF", _field, _field_text, "right", importance=5),
