@@ -1,7 +1,7 @@
 """The spec language: a network as YAML, read into a layer graph by `cnnstat.spec.load`.
 
-yaml_file → spec_document → items → expand; expressions are evaluated in a scope, and layer_count refuses too large a
-network before anything is built.
+yaml_file → spec_document → items → expand; expressions are evaluated in a scope, and load refuses too large a network
+before anything is built.
 """
 
 SUFFIXES = (".yaml", ".yml", ".json")

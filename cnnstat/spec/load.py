@@ -1,29 +1,43 @@
-"""Load: a spec, from a file or a text, to its layer graph."""
+"""Load: a spec, from a file or a text, to its layer graph; what would grow too large is refused before.
+
+Layers are counted before anything is built: blocks once for each set of arguments, and repeats are multiplied, so that
+nested repeats and blocks that double each other cost nothing to refuse.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Container, Mapping
-from graphlib import CycleError, TopologicalSorter
+from collections.abc import Callable, Hashable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cnnstat import ops
 from cnnstat.analysis.shapes import infer_shapes
-from cnnstat.errors import CnnstatError, Location, Problem, RequestError, SpecError, did_you_mean
-from cnnstat.ir.graph import Edge, Graph, Input, check_dtype, collector_paused
-from cnnstat.sources.request import DeclaredInput, Request, input_shape, resolve_inputs
-from cnnstat.spec import tree as yaml
+from cnnstat.errors import CnnstatError, Location, Problem, SpecError
+from cnnstat.ir.graph import Edge, Graph, collector_paused
+from cnnstat.sources.request import Request
 from cnnstat.spec.expand import SEVERAL_INPUTS, Expander, Tensor
-from cnnstat.spec.expression_syntax import ExpressionError, bounded, words_in
-from cnnstat.spec.expressions import RESERVED
+from cnnstat.spec.expression_syntax import words_in
 from cnnstat.spec.item_reader import ItemReader
-from cnnstat.spec.items import Template
-from cnnstat.spec.layer_count import LayerCount
-from cnnstat.spec.scope import Scope
-from cnnstat.spec.spec_document import SpecDocument, parse_document, read_document
-from cnnstat.spec.tree import Abandoned, Problems, Scalar, Tree, fail
+from cnnstat.spec.items import Block, Call, Choice, Group, Item, Join, Meta, Template
+from cnnstat.spec.scope import MAX_LAYERS, Scope
+from cnnstat.spec.spec_document import (
+    SpecDocument,
+    document_scope,
+    network_dtype,
+    network_inputs,
+    parse_document,
+    read_document,
+)
+from cnnstat.spec.tree import Abandoned, Problems, fail
 from cnnstat.spec.yaml_file import Finder
+
+MAX_DEPTH = 100
+"""Deepest nesting of lists within blocks within lists."""
+MAX_STEPS = 5 * MAX_LAYERS
+"""Most items to go through, those included that add no layer, and names behind `from:`."""
+MAX_LISTS = 150_000
+"""Most lists that are gone through while counting."""
+MAX_EXAMINED = 3
+"""Most blocks within blocks whose bodies are searched for the arguments that decide a size."""
 
 
 def read_spec(path: Path, request: Request, find: Finder, *, source: str = "", file: str = "") -> Graph:
@@ -119,132 +133,171 @@ def _outputs(document: SpecDocument, expander: Expander, scope: Scope, last: Ten
     return outputs
 
 
-MAX_VARIABLES = 2_000
-
-_CROSS = re.compile(r"\s*[x×]\s*")
-_BY_CROSSES = re.compile(r"\d{1,12}(?:\s*[x×]\s*\d{1,12}){1,9}\Z")
-
-# Variables ------------------------------------------------------------------------------------------------------------
+# How many layers -----------------------------------------------------------------------------------------------------
 
 
-def document_scope(document: SpecDocument, requested: Mapping[str, Any]) -> Scope:
-    """Return the scope of a document: its variables with their values; they may use each other in any order.
+class Size(NamedTuple):
+    """What an item expands to: layers, and steps that are taken on the way, at least one."""
 
-    requested: values that replace the document's, as text (evaluated) or Python values.
-    Raises RequestError for a requested variable that the document does not have, SpecError for faults of the document.
+    layers: int
+    steps: int
+
+
+class LayerCount:
+    """Counts layers; raises Abandoned where a spec has too many or a block calls itself.
+
+    known: sizes of blocks by their arguments. deciding: the words that the size of each list depends on. examined: the
+    blocks that are being searched for such words. active: the blocks that are being counted. faults: items that could
+    not be evaluated.
     """
-    for name in requested:
-        if name not in document.variables:
-            known = ", ".join(document.variables) or "this spec has none"
-            hint = did_you_mean(name, document.variables) or f"; known: {known}"
-            raise RequestError(f"there is no variable called {name[:60]} to set{hint}")
-    if len(document.variables) > MAX_VARIABLES:
-        fail(document.location, f"let: holds more than {MAX_VARIABLES:,} variables")
-    values: dict[str, Any] = {}  # the scope's own: what is evaluated later sees what was evaluated before
-    scope = Scope(values, frozenset((*ops.names(), *document.blocks)))
-    trees = {name: _requested_or(tree, name, requested) for name, tree in document.variables.items()}
-    uses = {name: _uses(tree, trees) for name, tree in trees.items()}
-    for name in _ordered(uses, trees):
-        if any(used not in values for used in uses[name]):
-            continue  # something it uses is at fault
-        tree = trees[name]
+
+    def __init__(self, reader: ItemReader) -> None:
+        self.reader = reader
+        self.blocks = reader.blocks
+        self.known: dict[Hashable, Size] = {}
+        self.deciding: dict[int, frozenset[str]] = {}
+        self.examined: set[str] = set()
+        self.active: list[str] = []
+        self.depth = 0
+        self.lists = 0
+        self.faults = 0
+
+    def items(self, items: tuple[Item, ...], scope: Scope) -> Size:
+        """Return the size of a list."""
+        self.lists += 1
+        if self.lists > MAX_LISTS and items:
+            raise Abandoned("more repetitions and blocks than can be counted, by here", items[0].meta.location)
+        scope.budget.spend(len(items))
+        layers, steps = 0, 1
+        self.depth += 1
+        for item in items:
+            # Plain layers, which are nearly all items, are counted without a call for each.
+            if isinstance(item, Call) and item.callee not in self.blocks and item.callee not in scope:
+                layers, steps = layers + 1, steps + _steps(item)
+                continue
+            if self.depth > MAX_DEPTH:
+                raise Abandoned(f"lists and blocks are nested more than {MAX_DEPTH} deep here", item.meta.location)
+            size = self.item(item, scope)
+            layers, steps = layers + size.layers, steps + size.steps
+            _check(layers, steps, item.meta)
+        self.depth -= 1
+        if items:
+            _check(layers, steps, items[-1].meta)
+        return Size(layers, steps)
+
+    def item(self, item: Item, scope: Scope) -> Size:
+        """Return the size of one item; what cannot be evaluated counts once and is reported later."""
+        depth, active = self.depth, len(self.active)
         try:
-            values[name] = _variable(tree, scope, document) if isinstance(tree, Tree) else tree
-        except SpecError as error:
-            document.problems.extend(error.problems)
-    if len(values) < len(trees):
-        raise document.problems.error()
-    return scope
+            match scope.chosen(item):
+                case Call() as call:
+                    return self._call(call, scope)
+                case Group() as group:
+                    return self._group(group, scope)
+                case Join() as join:
+                    return self._join(join, scope)
+            return Size(0, 1)
+        except SpecError:
+            # The fault is reported when the item is expanded; here only the counters are put back.
+            self.faults += 1
+            self.depth = depth
+            del self.active[active:]
+            return Size(1, 1)
+
+    def _call(self, call: Call, scope: Scope) -> Size:
+        """Return the size of a layer or a block."""
+        name = scope.callee(call, self.blocks)
+        if name not in self.blocks:
+            return Size(1, _steps(call))
+        block = self.blocks[name]
+        if name in self.active:
+            raise Abandoned(f"the block {name} calls itself; write the repetition with repeat:", call.meta.location)
+        body = scope.body(block, call)
+        # By its arguments: a block that doubles itself through others would be counted 2ⁿ times otherwise.
+        key = scope.key(name, [body[parameter] for parameter, _ in block.parameters])
+        if key in self.known:
+            return self.known[key]
+        self.active.append(name)
+        size = self.items(self.reader.items(block.body), body)
+        self.active.pop()
+        self.known[key] = size
+        return size
+
+    def _group(self, group: Group, scope: Scope) -> Size:
+        """Return the size of a group with its repetitions."""
+        values = scope.repetitions(group)
+        # Where the variable decides nothing, one repetition is counted and multiplied: nested repeats of 100,000 would
+        # otherwise take the time that the bound is there to save.
+        if values and (group.variable is None or group.variable not in self._deciding(group.items)):
+            faults = self.faults
+            size = self.items(group.items, next(scope.rounds(group, values)))
+            if group.variable is None or self.faults == faults:  # a fault of one round tells nothing of the others
+                layers, steps = len(values) * size.layers, len(values) * size.steps
+                _check(layers, steps, group.meta)
+                return Size(layers, steps)
+        layers, steps = 0, 1
+        for inner in scope.rounds(group, values):
+            size = self.items(group.items, inner)
+            layers, steps = layers + size.layers, steps + size.steps
+            _check(layers, steps, group.meta)
+        return Size(layers, steps)
+
+    def _deciding(self, items: tuple[Item, ...]) -> frozenset[str]:
+        """Return the words that the size of a list may depend on."""
+        if id(items) not in self.deciding:
+            self.deciding[id(items)] = frozenset(word for item in items for word in self._words(item))
+        return self.deciding[id(items)]
+
+    def _words(self, item: Item) -> Iterator[str]:
+        """Yield the words that decide the size of an item: of conditions, repeats and arguments of blocks."""
+        if item.meta.condition is not None:
+            yield from words_in(item.meta.condition.written)
+        if isinstance(item, Call) and item.callee in self.blocks:
+            yield from self._argument_words(item, self.blocks[item.callee])
+        elif isinstance(item, Call) and item.callee not in self.reader.callables:
+            yield item.callee  # a variable, which may hold the name of a block
+            yield from item.names
+        groups: tuple[Group, ...] = ()
+        if isinstance(item, Group):
+            groups = (item,)
+        elif isinstance(item, Join):
+            groups = item.branches
+        elif isinstance(item, Choice):
+            groups = (item.then, item.otherwise)
+        for group in groups:
+            if group.repeat is not None:
+                yield from words_in(group.repeat.written)
+            yield from self._deciding(group.items)
+
+    def _argument_words(self, call: Call, block: Block) -> Iterator[str]:
+        """Yield the words of those arguments that the size of a block may depend on: depths, and seldom widths."""
+        if block.name in self.examined or len(self.examined) == MAX_EXAMINED:
+            # Too many words only cost time; one too few would let a network through that fills the memory.
+            yield from call.names
+            return
+        self.examined.add(block.name)
+        deciding = set(self._deciding(self.reader.items(block.body)))
+        self.examined.discard(block.name)
+        for _, default in block.parameters:  # which may mention other parameters
+            if default is not None:
+                deciding.update(words_in(default.written))
+        names = [name for name, _ in block.parameters]
+        for name, value in (*zip(names, call.positional), *call.keywords):
+            if name in deciding:
+                yield from words_in(value.written)
+
+    def _join(self, join: Join, scope: Scope) -> Size:
+        sizes = [self._group(branch, scope) for branch in join.branches]
+        return Size(1 + sum(size.layers for size in sizes), 1 + sum(size.steps for size in sizes))
 
 
-def _requested_or(tree: Tree, name: str, requested: Mapping[str, Any]) -> Any:
-    """Return what stands for a variable: a tree, or the value that the caller asks for."""
-    if name not in requested:
-        return tree
-    value = requested[name]
-    if isinstance(value, str):
-        return Scalar(f"--variable {name}", 1, 1, value)
-    try:
-        return bounded(list(value) if isinstance(value, tuple) else value)
-    except ExpressionError as error:
-        raise RequestError(f"{name}: {error}") from None
+def _steps(call: Call) -> int:
+    return 1 if call.meta.reads is None else 1 + len(call.meta.reads)
 
 
-def _uses(tree: Any, names: Container[str]) -> list[str]:
-    return [word for word in words_in(tree) if word in names] if isinstance(tree, Tree) else []
-
-
-def _ordered(uses: Mapping[str, list[str]], trees: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names so that every variable comes after those it uses; raises SpecError if there is a circle."""
-    try:
-        return tuple(TopologicalSorter(uses).static_order())
-    except CycleError as error:
-        circle = [name for name in uses if name in error.args[1]]
-        refer = "refers to itself" if len(circle) == 1 else "refer to each other"
-        fail(trees[circle[0]].location, f"let: {', '.join(circle[:8])} {refer}; set one to a number")
-
-
-def _variable(tree: Tree, scope: Scope, document: SpecDocument) -> Any:
-    """Return the value of a variable; a bare word that is no variable means itself."""
-    word = tree.text if isinstance(tree, Scalar) else ""
-    is_word = word.isidentifier() and word not in document.variables and word not in RESERVED
-    return scope.value_or_layer(tree, (word,) if is_word else ())
-
-
-# Dtype and inputs -----------------------------------------------------------------------------------------------------
-
-
-def network_dtype(document: SpecDocument, request: Request) -> str:
-    """Return the dtype of weights and activations."""
-    if request.dtype is not None:
-        return check_dtype(request.dtype)
-    return "float32" if document.dtype is None else _checked_dtype(document.dtype)
-
-
-def _checked_dtype(tree: Tree) -> str:
-    if not isinstance(tree, Scalar):
-        fail(tree.location, "dtype: takes a word, as in float16")
-    try:
-        return check_dtype(tree.text)
-    except CnnstatError as error:
-        fail(tree.location, str(error))
-
-
-def network_inputs(document: SpecDocument, scope: Scope, dtype: str, request: Request) -> tuple[Input, ...]:
-    """Return the inputs of the network, batch included."""
-    if not document.inputs and document.problems.faults:
-        raise document.problems.error()  # among which is why
-    if not document.inputs:
-        fail(document.location, "the spec has no input:; write the sizes without the batch, as in input: [3, 224, 224]")
-    declared = []
-    for name, tree in document.inputs.items():
-        if name in document.variables:
-            fail(tree.location, f"{name} is both an input and a variable; rename one")
-        declared.append(_declared_input(name, tree, scope, dtype))
-    return resolve_inputs(declared, request)
-
-
-def _declared_input(name: str, tree: Tree, scope: Scope, dtype: str) -> DeclaredInput:
-    """Return the input of `[3, 224, 224]` or `{shape: [128], dtype: int64, batch: 8}`."""
-    shape: Tree | None = tree
-    batch: int | None = 1
-    if isinstance(tree, yaml.Mapping):
-        for unknown in tree.unknown_keys(("shape", "dtype", "batch")):
-            raise SpecError([unknown])
-        if (written := tree.get("batch")) is not None:
-            batch = scope.value(written)
-            if batch is not None and (type(batch) is not int or batch < 1):
-                fail(written.location, "batch: takes a whole number, or null where shape: is all there is")
-        shape, own_dtype = tree.get("shape"), tree.get("dtype")
-        dtype = dtype if own_dtype is None else _checked_dtype(own_dtype)
-    if shape is None:
-        fail(tree.location, "an input needs shape:, as in {shape: [128], dtype: int64}")
-    if isinstance(shape, Scalar) and _BY_CROSSES.match(shape.text):
-        fail(shape.location, f"sizes are written as a list: [{', '.join(_CROSS.split(shape.text))}]")
-    sizes = scope.value(shape)
-    sizes = sizes if isinstance(sizes, list) else [sizes]
-    try:
-        is_number = batch is None and not sizes  # an input without any axis, which has no batch either
-        return DeclaredInput(name, () if is_number else input_shape(sizes).sizes, dtype, batch)
-    except CnnstatError as error:
-        fail(shape.location, f"{error}; write the sizes without the batch, as in [3, 224, 224]")
+def _check(layers: int, steps: int, meta: Meta) -> None:
+    if layers > MAX_LAYERS:
+        raise Abandoned(f"the network grows to more than {MAX_LAYERS:,} layers here", meta.location)
+    if steps > MAX_STEPS:
+        message = f"more than {MAX_STEPS:,} items and names behind from: by here, all repetitions counted"
+        raise Abandoned(message, meta.location)

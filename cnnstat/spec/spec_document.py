@@ -1,19 +1,25 @@
-"""Spec documents: what stands around the layers: name, inputs, variables, blocks, extends, published figures."""
+"""Spec documents: what stands around the layers, as it is written, and what inputs and variables come to."""
 
 from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections import abc
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 from cnnstat import ops
-from cnnstat.errors import CnnstatError, Location, SpecError
+from cnnstat.errors import CnnstatError, Location, RequestError, SpecError, did_you_mean
+from cnnstat.ir.graph import Input, check_dtype
+from cnnstat.sources.request import DeclaredInput, Request, input_shape, resolve_inputs
 from cnnstat.spec import SUFFIXES
-from cnnstat.spec.expression_syntax import parse_scalar
+from cnnstat.spec.expression_syntax import ExpressionError, bounded, parse_scalar, words_in
+from cnnstat.spec.expressions import RESERVED
 from cnnstat.spec.items import Block, Value, identifier, variable_name
+from cnnstat.spec.scope import Scope
 from cnnstat.spec.tree import Mapping, Problems, Scalar, Sequence, Tree, fail
 from cnnstat.spec.yaml_file import Finder, parse, read_text
 
@@ -26,6 +32,10 @@ FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause", "ratio", 
 """Keys of an entry of `published:`."""
 MAX_EXTENDS = 16
 MAX_PROSE = 5000
+MAX_VARIABLES = 2_000
+
+_CROSS = re.compile(r"\s*[x×]\s*")
+_BY_CROSSES = re.compile(r"\d{1,12}(?:\s*[x×]\s*\d{1,12}){1,9}\Z")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -222,3 +232,129 @@ _READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "published": _read_published,
     "saved_bytes": _read_saved_bytes,
 }
+
+
+# Variables ------------------------------------------------------------------------------------------------------------
+
+
+def document_scope(document: SpecDocument, requested: abc.Mapping[str, Any]) -> Scope:
+    """Return the scope of a document: its variables with their values; they may use each other in any order.
+
+    requested: values that replace the document's, as text (evaluated) or Python values.
+    Raises RequestError for a requested variable that the document does not have, SpecError for faults of the document.
+    """
+    for name in requested:
+        if name not in document.variables:
+            known = ", ".join(document.variables) or "this spec has none"
+            hint = did_you_mean(name, document.variables) or f"; known: {known}"
+            raise RequestError(f"there is no variable called {name[:60]} to set{hint}")
+    if len(document.variables) > MAX_VARIABLES:
+        fail(document.location, f"let: holds more than {MAX_VARIABLES:,} variables")
+    values: dict[str, Any] = {}  # the scope's own: what is evaluated later sees what was evaluated before
+    scope = Scope(values, frozenset((*ops.names(), *document.blocks)))
+    trees = {name: _requested_or(tree, name, requested) for name, tree in document.variables.items()}
+    uses = {name: _uses(tree, trees) for name, tree in trees.items()}
+    for name in _ordered(uses, trees):
+        if any(used not in values for used in uses[name]):
+            continue  # something it uses is at fault
+        tree = trees[name]
+        try:
+            values[name] = _variable(tree, scope, document) if isinstance(tree, Tree) else tree
+        except SpecError as error:
+            document.problems.extend(error.problems)
+    if len(values) < len(trees):
+        raise document.problems.error()
+    return scope
+
+
+def _requested_or(tree: Tree, name: str, requested: abc.Mapping[str, Any]) -> Any:
+    """Return what stands for a variable: a tree, or the value that the caller asks for."""
+    if name not in requested:
+        return tree
+    value = requested[name]
+    if isinstance(value, str):
+        return Scalar(f"--variable {name}", 1, 1, value)
+    try:
+        return bounded(list(value) if isinstance(value, tuple) else value)
+    except ExpressionError as error:
+        raise RequestError(f"{name}: {error}") from None
+
+
+def _uses(tree: Any, names: Container[str]) -> list[str]:
+    return [word for word in words_in(tree) if word in names] if isinstance(tree, Tree) else []
+
+
+def _ordered(uses: abc.Mapping[str, list[str]], trees: abc.Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names so that every variable comes after those it uses; raises SpecError if there is a circle."""
+    try:
+        return tuple(TopologicalSorter(uses).static_order())
+    except CycleError as error:
+        circle = [name for name in uses if name in error.args[1]]
+        refer = "refers to itself" if len(circle) == 1 else "refer to each other"
+        fail(trees[circle[0]].location, f"let: {', '.join(circle[:8])} {refer}; set one to a number")
+
+
+def _variable(tree: Tree, scope: Scope, document: SpecDocument) -> Any:
+    """Return the value of a variable; a bare word that is no variable means itself."""
+    word = tree.text if isinstance(tree, Scalar) else ""
+    is_word = word.isidentifier() and word not in document.variables and word not in RESERVED
+    return scope.value_or_layer(tree, (word,) if is_word else ())
+
+
+# Dtype and inputs -----------------------------------------------------------------------------------------------------
+
+
+def network_dtype(document: SpecDocument, request: Request) -> str:
+    """Return the dtype of weights and activations."""
+    if request.dtype is not None:
+        return check_dtype(request.dtype)
+    return "float32" if document.dtype is None else _checked_dtype(document.dtype)
+
+
+def _checked_dtype(tree: Tree) -> str:
+    if not isinstance(tree, Scalar):
+        fail(tree.location, "dtype: takes a word, as in float16")
+    try:
+        return check_dtype(tree.text)
+    except CnnstatError as error:
+        fail(tree.location, str(error))
+
+
+def network_inputs(document: SpecDocument, scope: Scope, dtype: str, request: Request) -> tuple[Input, ...]:
+    """Return the inputs of the network, batch included."""
+    if not document.inputs and document.problems.faults:
+        raise document.problems.error()  # among which is why
+    if not document.inputs:
+        fail(document.location, "the spec has no input:; write the sizes without the batch, as in input: [3, 224, 224]")
+    declared = []
+    for name, tree in document.inputs.items():
+        if name in document.variables:
+            fail(tree.location, f"{name} is both an input and a variable; rename one")
+        declared.append(_declared_input(name, tree, scope, dtype))
+    return resolve_inputs(declared, request)
+
+
+def _declared_input(name: str, tree: Tree, scope: Scope, dtype: str) -> DeclaredInput:
+    """Return the input of `[3, 224, 224]` or `{shape: [128], dtype: int64, batch: 8}`."""
+    shape: Tree | None = tree
+    batch: int | None = 1
+    if isinstance(tree, Mapping):
+        for unknown in tree.unknown_keys(("shape", "dtype", "batch")):
+            raise SpecError([unknown])
+        if (written := tree.get("batch")) is not None:
+            batch = scope.value(written)
+            if batch is not None and (type(batch) is not int or batch < 1):
+                fail(written.location, "batch: takes a whole number, or null where shape: is all there is")
+        shape, own_dtype = tree.get("shape"), tree.get("dtype")
+        dtype = dtype if own_dtype is None else _checked_dtype(own_dtype)
+    if shape is None:
+        fail(tree.location, "an input needs shape:, as in {shape: [128], dtype: int64}")
+    if isinstance(shape, Scalar) and _BY_CROSSES.match(shape.text):
+        fail(shape.location, f"sizes are written as a list: [{', '.join(_CROSS.split(shape.text))}]")
+    sizes = scope.value(shape)
+    sizes = sizes if isinstance(sizes, list) else [sizes]
+    try:
+        is_number = batch is None and not sizes  # an input without any axis, which has no batch either
+        return DeclaredInput(name, () if is_number else input_shape(sizes).sizes, dtype, batch)
+    except CnnstatError as error:
+        fail(shape.location, f"{error}; write the sizes without the batch, as in [3, 224, 224]")

@@ -7,9 +7,8 @@ import pytest
 from cnnstat.errors import SpecError
 from cnnstat.sources import zoo
 from cnnstat.spec.item_reader import ItemReader
-from cnnstat.spec.layer_count import LayerCount
-from cnnstat.spec.load import document_scope, parse_spec
-from cnnstat.spec.spec_document import parse_document
+from cnnstat.spec.load import LayerCount, parse_spec
+from cnnstat.spec.spec_document import document_scope, parse_document
 from cnnstat.spec.tree import Problems
 
 
