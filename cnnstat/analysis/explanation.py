@@ -198,7 +198,6 @@ def _sources(analysis: Analysis, index: int, place: int, axis: int) -> tuple[Sou
 
 
 def _field_of(analysis: Analysis, edge: Edge, axis: int) -> AxisField | None:
-    """Return the field of a tensor along one axis; None if it has none."""
     field = analysis.fields.of(*edge)
     return None if field is None or axis >= len(field.size) else _along(field, axis)
 
@@ -304,7 +303,6 @@ def _union(sources: Sequence[Source], after: AxisField) -> tuple[Formula, ...]:
 
 
 def _branch_line(name: str, field: AxisField) -> Formula:
-    """Return the line of one branch: stride, first and last input of its first output, and size."""
     ends = f"{number_text(field.start)} … {number_text(field.end)}"
     return Formula(f"from {name}", f"stride {number_text(field.stride)}", ends, f"size {field.size:,}")
 

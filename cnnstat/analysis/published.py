@@ -103,7 +103,6 @@ def _neurons(part: _Part) -> int:
 
 
 def _connections(part: _Part) -> int:
-    """Return the connections, every use of a weight or bias counted."""
     nodes = part.analysis.graph.nodes
     return part.each(lambda i: nodes[i].op.connections(part.inputs(i), part.outputs(i)))
 

@@ -199,7 +199,6 @@ def _check_numbers(value: Any) -> None:
 
 
 def _yaml(text: str, file: str) -> tuple[Any, Places]:
-    """Return the values of a YAML text and where they stand."""
     places: dict[Keys, tuple[int, int]] = {}
     return _plain(parse(text, file), (), places), places
 
@@ -326,7 +325,6 @@ class _TomlScanner:
         self.position += 1
 
     def _add(self, path: Keys, start: int) -> None:
-        """Keep where a path stands first."""
         if path not in self.places:
             line = bisect_right(self.line_starts, start)
             self.places[path] = line, start - self.line_starts[line - 1] + 1

@@ -241,5 +241,4 @@ def _settings_from_json(message: dict[str, Any]) -> ModelSettings:
 
 
 def _is_below(path: Path, folder: Path) -> bool:
-    """Return whether a path is a folder or lies in it."""
     return folder == path or folder in path.parents

@@ -219,7 +219,6 @@ def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
 
 
 def _model_error(model: ModelSettings, message: str) -> CnnstatError:
-    """Return an error that points to where a model is listed."""
     if model.setting is None:
         return CnnstatError(message)
     place = model.setting
@@ -287,7 +286,6 @@ def _verdict(limit: Limit, comparison: Comparison, source: str, model: ModelSett
 
 
 def _uncounted_note(figures: ModelFigures) -> tuple[str, ...]:
-    """Return a note on layers whose work could not be counted."""
     if not figures.uncounted:
         return ()
     more = f" and {len(figures.uncounted) - 5} more" if len(figures.uncounted) > 5 else ""

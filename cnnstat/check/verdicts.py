@@ -78,7 +78,6 @@ def _is_crossed(limit: Limit, threshold: int, figures: ModelFigures) -> bool:
 
 
 def _random_message(limit: Limit, figures: ModelFigures) -> str:
-    """Return the line for a figure that is on both sides of its limit."""
     name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
     ends = [end for end in figures.ranges[name] if end is not None]
     values = " to ".join(figure_text(unit, end, like) for end in ends) or "not always known"
@@ -86,7 +85,6 @@ def _random_message(limit: Limit, figures: ModelFigures) -> str:
 
 
 def _uncounted_before(limit: Limit, comparison: Comparison) -> tuple[str, ...]:
-    """Return the layers whose work is missing in the baseline's figure."""
     return comparison.before.uncounted if comparison.before and limit.metric.at_least else ()
 
 
@@ -186,7 +184,6 @@ def _kept_message(limit: Limit, value: int, old: int | None) -> str:
 
 
 def _incomplete_message(limit: Limit, value: int, uncounted: Sequence[str]) -> str:
-    """Return the line for a figure that is only "at least"."""
     return (
         f"{limit.metric.key} is at least {figure_text(limit.metric.unit, value, limit.amount.text)}, which keeps "
         f"{limit.amount.text}, but the work of {_first_names(uncounted)} could not be counted"
@@ -206,7 +203,6 @@ def _grown_baseline_message(limit: Limit, before: int, after: int | None, label:
 
 
 def _growth(value: int, old: int) -> str:
-    """Return growth in percent, or in numbers where the baseline is 0."""
     return _percent(value, old) if old else f"{value - old:+,}"
 
 
@@ -218,7 +214,6 @@ def _percent(value: int, of: int) -> str:
 
 
 def _allowed(limit: Limit) -> str:
-    """Return the growth that a limit allows, as it is written."""
     text = limit.amount.text
     return f"{'' if text.startswith('+') else '+'}{text}"
 

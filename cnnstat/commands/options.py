@@ -39,7 +39,6 @@ OPTIMIZER = typer.Option(help="Whose state training memory includes: sgd, moment
 
 
 def _dtype_names(incomplete: str) -> list[str]:
-    """Return the dtypes that begin so, for the shell's completion."""
     from cnnstat.ir.graph import DTYPE_BYTES
 
     return [name for name in DTYPE_BYTES if name.startswith(incomplete)]

@@ -121,7 +121,6 @@ def block_kind(path: str, kinds: Mapping[str, str]) -> str:
 
 
 def _is_telling(kind: str) -> bool:
-    """Whether the kind of a module says what it does, and a block can be called so."""
     return kind not in _GENERAL and kind.isidentifier() and kind.isascii()
 
 

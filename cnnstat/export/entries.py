@@ -192,13 +192,11 @@ def _tensor(name: str, shape: Shape, node: Node) -> Any:
 
 
 def _tensors(key: str, tensors: Tensors, scope: str, node: Node) -> Keys:
-    """Return tensors by name."""
     written = {name.removeprefix(scope): _tensor(name, shape, node) for name, shape in tensors}
     return {key: written} if written else {}
 
 
 def _dtype(dtypes: tuple[str, ...], usual: tuple[str, ...]) -> Keys:
-    """Return the dtype of what a call makes, where it is not the usual one."""
     if not dtypes or dtypes == usual:
         return {}
     return {"dtype": dtypes[0] if len(set(dtypes)) == 1 else list(dtypes)}

@@ -43,7 +43,6 @@ def _joined(graph: Graph, units: Iterable[Unit], current: Edge | None) -> tuple[
 
 
 def _is_plain(graph: Graph, index: int) -> bool:
-    """Whether a node is written by its arguments alone, and reads more than one tensor."""
     node = graph.nodes[index]
     return type(node.op).__name__ == node.op.kind and node.shares is None and len(node.inputs) > 1
 

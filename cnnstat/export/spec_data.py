@@ -93,7 +93,6 @@ def _input(declared: Input, graph: Graph) -> Any:
 
 
 def _outputs(layout: Layout) -> Data:
-    """Return what the network returns, where it is not just the last layer."""
     if layout.outputs is None:
         return {}
     return {"output": layout.outputs[0]} if len(layout.outputs) == 1 else {"outputs": layout.outputs}
@@ -171,7 +170,6 @@ class _Writer:
         return {**name, **beside, JOINS[call.callee]: branches, **arguments}
 
     def _branch(self, entries: list[Entry]) -> Any:
-        """Return a branch; a single item needs no list."""
         items = self.items(entries)
         return items[0] if len(items) == 1 else items
 

@@ -42,7 +42,6 @@ def structure(entry: Entry, *, is_outermost: bool = False) -> Hashable:
 
 
 def _argument_structure(argument: Argument) -> Hashable:
-    """Return the name of an argument, and of a shape its length."""
     is_shape = argument.name in SHAPES and isinstance(argument.value, tuple)
     return argument.name, len(argument.value) if is_shape else None
 

@@ -21,7 +21,6 @@ NEAR = 1000
 
 
 def _shape_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the sizes that a call normalizes over as a spec writes them."""
     sizes = tuple(arguments["normalized_shape"])
     return {"normalized_shape": sizes[0] if len(sizes) == 1 else sizes}
 

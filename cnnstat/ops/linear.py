@@ -125,7 +125,6 @@ class Bilinear(_FullyConnected):
         return self._with_bias((self.out_features, inputs[0][-1], inputs[1][-1]), self.out_features)
 
     def _products(self, inputs: Shapes) -> int:
-        """Return how many products x₁ᵢ·x₂ⱼ there are at all positions."""
         return numel(inputs[0]) * inputs[1][-1]
 
     def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:

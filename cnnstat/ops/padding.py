@@ -71,7 +71,6 @@ class _Padding(Spatial, Weightless, NoArithmetic, Op):
 
 
 def _signed(amount: int) -> str:
-    """Return ` + 2` or ` − 2`."""
     return f" {'−' if amount < 0 else '+'} {abs(amount)}"
 
 

@@ -286,5 +286,4 @@ def _mismatches(alignment: CallAlignment, graph: Graph) -> Iterator[str]:
 
 
 def _some(names: list[str]) -> str:
-    """Return the first few of many names."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

@@ -155,5 +155,4 @@ def _layer(
 
 
 def _samples(values: tuple[float, ...] | None) -> Samples | None:
-    """Return the median and quartiles of measurements; None where there are none."""
     return summarize(values) if values else None

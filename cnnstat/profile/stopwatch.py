@@ -111,8 +111,6 @@ class BackwardStopwatch(Stopwatch):
         self._step_begin = self._clock()
 
     def _ender(self, row: int) -> Callable[[Any, Any], None]:
-        """Return what notes the time when a step of a row has ended."""
-
         def end(inputs_gradient: Any, outputs_gradient: Any) -> None:
             self.backward_laps.append(Lap(row, self._step_begin, self._clock()))
 
@@ -285,7 +283,6 @@ def _marks(model: nn.Module, instrumentation: Instrumentation, x: Tensor, clock:
 
 
 def _time(model: nn.Module, x: Tensor, clock: Clock) -> int:
-    """Return the nanoseconds of one run."""
     begin = clock()
     model(x)
     return clock() - begin

@@ -167,7 +167,6 @@ def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Lay
 
 
 def _geometry(field: ReceptiveField) -> dict[str, Any]:
-    """Return size, stride and start along each axis."""
     return {"size": list(field.size), "stride": _strides(field.stride), "start": list(field.start)}
 
 

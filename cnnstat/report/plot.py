@@ -113,7 +113,6 @@ def _limits(values: list[float]) -> tuple[float, float]:
 
 
 def _row_of(value: float, low: float, high: float) -> int:
-    """Return the row of dots of a value, from the top."""
     return max(0, min(4 * HEIGHT - 1, round((high - value) / (high - low) * (4 * HEIGHT - 1))))
 
 
@@ -140,7 +139,6 @@ def _character(bits: int, is_horizontal: bool, is_vertical: bool) -> str:
 
 
 def _label(row: int, zero_row: int, low: float, high: float) -> str:
-    """Return the number beside a row: the ends and zero."""
     if row == zero_row:
         return "0"
     number = high if row == 0 else low if row == HEIGHT - 1 else None

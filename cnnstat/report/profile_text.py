@@ -220,7 +220,6 @@ def _floor(profile: Profile) -> Iterator[Fact]:
 
 
 def _directions(profile: Profile) -> Iterator[Fact]:
-    """Yield what the columns of the backward pass and of layers alone mean."""
     if any(layer.backward for layer in profile.layers):
         yield Fact("backward", "times are forward and backward together; rates and floors are of the forward pass")
     if any(layer.warm or layer.cold for layer in profile.layers):
@@ -261,7 +260,6 @@ def _coverage(profile: Profile) -> Iterator[Fact]:
 
 
 def _partial(profile: Profile) -> Iterator[Fact]:
-    """Yield that the measurement was stopped."""
     if not profile.complete:
         yield Fact("partial", "stopped before everything was measured; medians are of what there is", "bold yellow")
 

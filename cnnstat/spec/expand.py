@@ -326,7 +326,6 @@ def _kind_stem(kind: str) -> str:
 
 
 def _check_unshared(meta: Meta) -> None:
-    """Raise SpecError if an item shares weights without being a layer."""
     if meta.share is not None:
         fail(meta.share.location, "share: stands on layers, blocks and named lists; write it on those inside")
     _check_overrides(meta)

@@ -113,7 +113,6 @@ def _document() -> Schema:
 
 
 def _named(definition: str, description: str, rules: Schema | None = None) -> Schema:
-    """Return the schema of a mapping from names, which begin with a letter and keep to further rules."""
     names = {"propertyNames": {"pattern": _BEGINS_WITH_LETTER, **(rules or {})}}
     return {"description": description, "type": "object", **names, "additionalProperties": _refer(definition)}
 

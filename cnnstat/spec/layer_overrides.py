@@ -212,7 +212,6 @@ class LayerOverrides:
         return tuple(sizes)
 
     def _each(self, key: str, read: Callable[[Tree], T]) -> tuple[T, ...] | None:
-        """Return what the entries of the list under a key mean, or None where there is no such key."""
         return None if key not in self.keys else tuple(map(read, self._list(self.keys[key])))
 
     def _list(self, tree: Tree) -> list[Tree]:
@@ -245,7 +244,6 @@ class LayerOverrides:
         return value
 
     def _dtypes(self) -> tuple[str, ...]:
-        """Return the dtypes of the outputs, none where they follow from the model's."""
         tree = self.keys.get("dtype")
         if tree is None:
             return ()
@@ -260,7 +258,6 @@ class LayerOverrides:
         return int(value)
 
     def _flops(self) -> tuple[tuple[str, int], ...]:
-        """Return operations beyond 2 × MACs by kind."""
         tree = self.keys.get("flops")
         if isinstance(tree, yaml.Mapping):
             return tuple((kind, self._count("flops", count)) for kind, (_, count) in tree.entries.items())

@@ -122,7 +122,6 @@ def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
 
 
 def _needed_bytes(analysis: Analysis) -> int:
-    """Return the bytes of all outputs up to the last feature map that is checked, where the run ends."""
     last = max(edge.value for edge in _edges(analysis)) if analysis.fields.total_at else 0
     return sum(layer.output_bytes for layer in analysis.layers[: last - analysis.graph.arity + 1])
 

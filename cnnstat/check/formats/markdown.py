@@ -112,7 +112,6 @@ def _percent(before: int | None, after: int | None) -> str:
 
 
 def _icon(result: CheckResult) -> str:
-    """Return a picture of the outcome."""
     is_warned = result.exit_code == 0 and any(verdict.status is Status.WARN for verdict in result.verdicts)
     return "⚠️" if is_warned else ICONS[result.exit_code]
 
@@ -144,7 +143,6 @@ def _sections(result: CheckResult) -> Iterator[str]:
 
 
 def _limits(pairs: Sequence[tuple[ModelResult, Verdict]]) -> str:
-    """Return the table of limits; the baseline only where there is one."""
     has_baseline = any(verdict.baseline is not None for _, verdict in pairs)
     columns = [column for column in COLUMNS if has_baseline or column.title not in RELATIVE]
     rows = [[column.cell(*pair) for column in columns] for pair in pairs]

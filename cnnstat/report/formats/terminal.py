@@ -291,7 +291,6 @@ def _panels(columns: Sequence[Candidate], width: int, has_total: bool) -> list[L
 
 
 def _head_width(candidate: Candidate) -> int:
-    """Return the width of a column whose head is cut."""
     return widest((cut_end(candidate.title, LONGEST_TITLE), *candidate.texts))
 
 

@@ -87,7 +87,6 @@ def _overview() -> Any:
 
 
 def _measured(comparison: Comparison) -> Sequence[Column]:
-    """Return the columns of measured figures, whose rows are profiles."""
     columns: Sequence[Column] = _overview().compared(comparison.profiles) if comparison.profiles else ()
     return columns
 
@@ -128,7 +127,6 @@ def _columns(comparison: Comparison) -> list[Column]:
 
 
 def _network_columns(panel: int, heading: str) -> tuple[Column, Column]:
-    """Return the figures of one network and their ratios to the first."""
     return (
         Column("figures", heading, lambda line: line.texts[panel], align="right", panel=panel),
         Column("ratios", "ratio", lambda line: line.ratios[panel], align="right", panel=panel, terminal_title=""),

@@ -145,7 +145,6 @@ def _bytes(quantity: str, numbers: str, elements: int, dtype: str, note: str = "
 
 
 def _product(shape: Shape) -> str:
-    """Return the sizes of a tensor as a product."""
     return "·".join(map(str, shape)) or "1"
 
 
@@ -174,7 +173,6 @@ def _place(about: Explanation) -> Iterator[Fact]:
 
 
 def _written_at(location: Location) -> str:
-    """Return file, line and column, without the folders."""
     return printable(f"{Path(location.file).name}:{location.line}:{location.column}")
 
 

@@ -161,7 +161,6 @@ def values(about: Reference) -> dict[str, Any]:
 
 
 def _facts(about: Reference) -> Iterator[Fact]:
-    """Yield what an activation computes, and the module of PyTorch."""
     if about.op.equation:
         yield Fact("equation", about.op.equation)
         yield Fact("derivative", about.op.derivative)
@@ -184,6 +183,5 @@ def _arguments(arguments: Sequence[Argument], width: int) -> list[Line]:
 
 
 def _example(about: Reference) -> str:
-    """Return the example as a call with its shapes."""
     inputs = shapes_text(about.example.inputs)
     return f"{about.example.op} of {inputs} gives {shapes_text(about.outputs)}"

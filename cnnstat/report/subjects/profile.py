@@ -302,7 +302,6 @@ def _side(name: str) -> Column:
 
 
 def _change_blocks(difference: Difference, label: str) -> Iterator[Table | Facts]:
-    """Yield the changes as a table, and what they rest on."""
     title = f"against {printable(label)}"
     yield Table(_change_columns(), difference.layers, total=difference.whole, title=title)
     yield Facts(tuple(change_facts(difference)))
@@ -353,7 +352,6 @@ def _time_text(samples: Samples | None) -> str:
 
 
 def _change_text(change: Change) -> str:
-    """Return what a time grew by, with its sign."""
     if change.before is None or change.after is None:
         return "–"
     return ("+" if change.seconds > 0 else "") + numbers.seconds_text(change.seconds)

@@ -135,7 +135,6 @@ def _slowest_name(profile: Profile) -> str:
 
 
 def _slowest(profile: Profile) -> str:
-    """Return the slowest layer with its share of the time."""
     layer = _slowest_layer(profile)
     return f"{layer.name} ({100 * profile.time_breakdown.share(layer.seconds):.0f} %)" if layer else "–"
 

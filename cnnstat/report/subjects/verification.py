@@ -161,7 +161,6 @@ def _sums(verification: Verification) -> dict[str, str]:
 
 
 def _box_text(box: Sequence[tuple[int, int]] | None) -> str:
-    """Return an interval for each axis, or one if all are equal."""
     if box is None:
         return "–"
     intervals = [f"{number_text(lo)}…{number_text(hi)}" for lo, hi in box]
