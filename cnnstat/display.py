@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import needing
 
 SUBJECTS = {
     "Analysis": "cnnstat.report.subjects.analysis",
@@ -51,12 +51,8 @@ class Displayed:
 
     def to_pandas(self) -> Any:
         """Return the rows of its CSV as a pandas.DataFrame; raises CnnstatError where pandas is missing."""
-        try:
+        with needing("pandas", "to_pandas"):
             pandas = import_module("pandas")
-        except ModuleNotFoundError as error:
-            if error.name != "pandas":
-                raise
-            raise CnnstatError("to_pandas needs pandas, which is not installed; pip install pandas") from None
         table = self._document().main_table
         return pandas.DataFrame(table.objects(), columns=[column.key for column in table.columns])
 

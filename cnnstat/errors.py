@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -79,6 +80,22 @@ class SpecError(CnnstatError):
 
 class ConfigurationError(SpecError):
     """A configuration has faults; `problems` lists them all."""
+
+
+PACKAGES = {"torch": ("PyTorch", "'cnnstat[torch]'")}
+"""What packages are called and what pip takes to install them, where that is not their name."""
+
+
+@contextmanager
+def needing(package: str, what: str, kind: type[CnnstatError] = CnnstatError) -> Iterator[None]:
+    """Let what is imported here name the package that is missing: `what` needs it, and how it is installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        name, install = PACKAGES.get(package, (package, package))
+        raise kind(f"{what} needs {name}, which is not installed; pip install {install}") from None
 
 
 def did_you_mean(word: str, candidates: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import needing
 
 if TYPE_CHECKING:
     from cnnstat.profile.options import Options, Progress
@@ -49,12 +49,7 @@ def need_torch() -> None:
     """Import PyTorch; raises CnnstatError with what to install where it is missing."""
     # Kineto prints a line on stderr for every session unless this stands before PyTorch is imported.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
-    try:
-        with _patient():
-            import torch  # noqa: F401
+    with needing("torch", "measuring"), _patient():
+        import torch  # noqa: F401
 
-            import cnnstat.profile.run  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise CnnstatError("measuring needs PyTorch, which is not installed; pip install 'cnnstat[torch]'") from None
+        import cnnstat.profile.run  # noqa: F401

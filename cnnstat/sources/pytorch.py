@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnnstat.errors import SourceError
+from cnnstat.errors import SourceError, needing
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import ModuleReference, NamedReference
 
@@ -41,13 +41,8 @@ class PyTorchReference(NamedReference, ModuleReference):
     def code(self) -> ModelCode:
         """The class, function or model that the text names; raises SourceError, where PyTorch is missing too."""
         self._check_request()
-        try:
+        with needing("torch", self.source[:100], SourceError):
             from cnnstat.sources.python_code import locate
-        except ModuleNotFoundError as error:
-            if error.name != "torch":
-                raise
-            message = f"{self.source[:100]} needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-            raise SourceError(message) from None
         from cnnstat.pytorch.construct import contained
 
         with contained(self.source):

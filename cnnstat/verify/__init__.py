@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import needing
 from cnnstat.sources.model import ModelReference
 
 if TYPE_CHECKING:
@@ -18,19 +18,8 @@ def verify(model: ModelReference, *, may_run: bool = True) -> Verification:
     Raises the errors of `cnnstat.load`, and CnnstatError where PyTorch is missing.
     """
     graph = model.load()
-    _need_torch()
-    from cnnstat.verify.cross_check import verify_model
-    from cnnstat.verify.model_under_test import model_under_test
+    with needing("torch", "verify"):
+        from cnnstat.verify.cross_check import verify_model
+        from cnnstat.verify.model_under_test import model_under_test
 
     return verify_model(model_under_test(model, graph, may_run=may_run))
-
-
-def _need_torch() -> None:
-    """Raise CnnstatError where PyTorch is missing."""
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        message = "verify needs PyTorch, which is not installed; pip install 'cnnstat[torch]'"
-        raise CnnstatError(message) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import needing
 from cnnstat.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -23,10 +23,6 @@ def build(
     dtype: of weights and activations, the graph's if None.
     Raises CnnstatError where PyTorch is missing or cannot build a layer, SpecError where an op refuses its inputs.
     """
-    try:
+    with needing("torch", "a module"):
         from cnnstat.pytorch.modules.network import build_network
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise CnnstatError("a module needs PyTorch, which is not installed; pip install 'cnnstat[torch]'") from None
     return build_network(graph, device, dtype)
