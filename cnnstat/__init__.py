@@ -34,33 +34,22 @@ if TYPE_CHECKING:
     from cnnstat.version import __version__
 
 _HOMES = {
-    "analyze": "cnnstat.api",
-    "build": "cnnstat.api",
-    "compare": "cnnstat.api",
-    "explain": "cnnstat.api",
-    "export": "cnnstat.api",
-    "literal": "cnnstat.sources.request",
-    "load": "cnnstat.api",
-    "networks": "cnnstat.api",
-    "op_reference": "cnnstat.api",
-    "profile": "cnnstat.api",
-    "verify": "cnnstat.api",
-    "Analysis": "cnnstat.analysis.analysis",
-    "CnnstatError": "cnnstat.errors",
-    "Comparison": "cnnstat.analysis.comparison",
-    "Explanation": "cnnstat.analysis.explanation",
-    "Graph": "cnnstat.ir.graph",
-    "Layer": "cnnstat.analysis.analysis",
-    "ModelError": "cnnstat.errors",
-    "Networks": "cnnstat.analysis.comparison",
-    "Profile": "cnnstat.profile.result",
-    "RequestError": "cnnstat.errors",
-    "SourceError": "cnnstat.errors",
-    "SpecError": "cnnstat.errors",
-    "Totals": "cnnstat.analysis.analysis",
-    "Verification": "cnnstat.verify.findings",
-    "__version__": "cnnstat.version",
+    name: f"cnnstat.{module}"
+    for module, names in {
+        "api": "analyze build compare explain export load networks op_reference profile verify",
+        "analysis.analysis": "Analysis Layer Totals",
+        "analysis.comparison": "Comparison Networks",
+        "analysis.explanation": "Explanation",
+        "errors": "CnnstatError ModelError RequestError SourceError SpecError",
+        "ir.graph": "Graph",
+        "profile.result": "Profile",
+        "sources.request": "literal",
+        "verify.findings": "Verification",
+        "version": "__version__",
+    }.items()
+    for name in names.split()
 }
+"""The module of every public name."""
 
 __all__ = [
     "Analysis",

@@ -23,21 +23,9 @@ if TYPE_CHECKING:
 NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
 MODEL_KEYS = (
-    "source",
-    "name",
-    "input",
-    "inputs",
-    "batch",
-    "dtype",
-    "variables",
-    "set",
-    "arguments",
-    "mode",
-    "seed",
-    "optimizer",
-    "strict_receptive_field",
-    "budgets",
-)
+    "source", "name", "input", "inputs", "batch", "dtype", "variables", "set", "arguments", "mode", "seed",
+    "optimizer", "strict_receptive_field", "budgets",
+)  # fmt: skip
 MODES = ("eval", "train")
 MAX_DOUBLE_WILDCARDS = 2
 """Most `**` in one source; each more multiplies the folders that are walked."""

@@ -13,40 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 REPLACEMENTS = {
-    "×": "x",
-    "−": "-",
-    "–": "-",
-    "·": "*",
-    "…": "~",
-    "─": "-",
-    "│": "|",
-    "┼": "+",
-    "≥": ">",
-    "≤": "<",
-    "→": ">",
-    "⌊": "[",
-    "⌋": "]",
-    "⌈": "[",
-    "⌉": "]",
-    **dict.fromkeys("█▉▊▋▌", "#"),
-    **dict.fromkeys("▍▎▏", "."),
-    **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "*"),
-    "\u2800": " ",
-    **dict(zip("●○▲△■□◆◇", "*o^v#+@%")),
-    "′": "'",
-    "√": "V",
-    "∂": "d",
-    "α": "a",
-    "β": "b",
-    "λ": "l",
-    "σ": "s",
-    "Φ": "P",
-    "φ": "p",
-    "Π": "P",
-    "Σ": "S",
-    "±": "~",
-    "µ": "u",
-}
+    **dict(zip("×−–·…─│┼≥≤→⌊⌋⌈⌉′√∂αβλσΦφΠΣ±µ",
+               "x--*~-|+><>[][]'VdablsPpPS~u")),
+    **dict.fromkeys("█▉▊▋▌", "#"), **dict.fromkeys("▍▎▏", "."), **dict(zip("●○▲△■□◆◇", "*o^v#+@%")),
+    **dict.fromkeys(map(chr, range(0x2801, 0x2900)), "*"), "\u2800": " ",
+}  # fmt: skip
 """What stands for a symbol where the encoding lacks it; one column each, so that tables stay aligned."""
 
 

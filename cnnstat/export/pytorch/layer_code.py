@@ -14,17 +14,9 @@ from cnnstat.export.entries import Argument, Call, Expression
 from cnnstat.ir.op import Op, Shapes
 
 _POSITIONAL = (
-    "in_channels",
-    "out_channels",
-    "kernel_size",
-    "in_features",
-    "out_features",
-    "num_features",
-    "output_size",
-    "normalized_shape",
-    "embed_dim",
-    "num_heads",
-)
+    "in_channels", "out_channels", "kernel_size", "in_features", "out_features", "num_features", "output_size",
+    "normalized_shape", "embed_dim", "num_heads",
+)  # fmt: skip
 """Arguments that are clear without their names; PyTorch takes them in this order."""
 _TORCH_DEFAULTS = {"dim": MISSING, "batch_first": False, "chunks": MISSING, "split_size_or_sections": MISSING}
 """PyTorch's defaults of arguments that have others in a spec; without one, they are always written."""

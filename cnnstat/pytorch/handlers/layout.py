@@ -201,18 +201,7 @@ def _plain(name: str) -> str:
     return name.removeprefix("aten.").removeprefix("F.").removesuffix(".get").removesuffix("_")
 
 
-_VIEWS = (
-    "unbind",
-    "tensor_split",
-    "hsplit",
-    "vsplit",
-    "select",
-    "diagonal",
-    "as_strided",
-    "unfold",
-    "real",
-    "imag",
-)
+_VIEWS = ("unbind", "tensor_split", "hsplit", "vsplit", "select", "diagonal", "as_strided", "unfold", "real", "imag")
 _COPIES = ("contiguous", "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool")
 
 HANDLERS: dict[str, Handler] = {
