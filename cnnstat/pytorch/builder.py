@@ -21,7 +21,7 @@ from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.operators import UNCOUNTED
-from cnnstat.pytorch.packed_weights import is_packed, packed_layer
+from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
 from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
 from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
@@ -35,7 +35,7 @@ class Builder(TensorOrigins):
         # A match from the op cache or of FlexAttention comes with the call: no handler need look at it.
         if call.match is not None and any(map(self._is_made, call.match.reads)) and self._emit(call, call.match):
             return
-        operands = list(operands_in((*call.arguments, *call.keywords.values())))
+        operands = [*operands_in((*call.arguments, *call.keywords.values())), *packed_operands(call)]
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
             self._emit_constant_product(call)

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from cnnstat.ir.op import Shape, numel
+from cnnstat.pytorch.packed_weights import unpacked
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
 QUANTIZED_NAMESPACES = ("quantized", "_quantized", "onednn")
@@ -156,7 +157,7 @@ DEFINITIONS: dict[str, Definition] = {
 def dispatched_macs(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> int | None:
     """Return the multiply-accumulates of a dispatched operation; None where it is no product."""
     name = str(function._schema.name.split("::")[-1])
-    special = _quantized_macs(function, name, arguments, result)
+    special = quantized_macs(function, name, arguments, result)
     special = _sparse_macs(name, arguments, result) if special is None else special
     if special is not None:
         return special
@@ -176,10 +177,19 @@ def _registry() -> dict[Any, Callable[..., int]]:
     return table
 
 
-def _quantized_macs(function: Any, name: str, arguments: tuple[Any, ...], result: Any) -> int | None:
-    """Return the multiply-accumulates of a quantized convolution or linear layer; None for other operations."""
+def quantized_macs(function: Any, name: str, arguments: tuple[Any, ...], result: Any) -> int | None:
+    """Return the multiply-accumulates of a quantized convolution, linear or recurrent layer; None for others."""
+    result = result[0] if isinstance(result, tuple) else result
+    if name in ("quantized_lstm", "quantized_gru"):
+        weights = [tensor for packed in arguments[2] for tensor in unpacked(packed).values() if tensor.dim() > 1]
+        # The matrices of all layers and directions, once for every step of every sequence.
+        return int(arguments[0].shape[:-1].numel()) * sum(numel(shape_of(weight)) for weight in weights)
     if function.namespace not in QUANTIZED_NAMESPACES or not isinstance(result, torch.Tensor):
         return None
+    if "_cell" in name:
+        weights = [unpacked(each)["weight"] for each in arguments if isinstance(each, torch.ScriptObject)]
+        # Both weight matrices of all gates, once for each sequence.
+        return int(result.shape[0]) * sum(numel(shape_of(weight)) for weight in weights[:2])
     if name.startswith(("linear", "qlinear")):
         return numel(shape_of(result)) * int(arguments[0].shape[-1])
     kind = next((kind for kind in ("conv1d", "conv2d", "conv3d") if name.startswith(kind)), None)

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.process_state import same_settings
-from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of
+from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of, quantized_macs
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
 CONVENTION = "its FLOPs / 2: products that PyTorch has a formula for, no bias, no norm, no activation"
@@ -105,6 +105,8 @@ def _unseen(inner: Inner) -> Iterator[Unseen]:
         first = next(operands_in((result,)), None)
         if name in DEFINITIONS and first is not None:
             yield Unseen(f"{namespace}.{name}", defined_macs(name, operands_of(arguments), shape_of(first)))
+        elif (macs := quantized_macs(function, name, arguments, result)) is not None:
+            yield Unseen(f"{namespace}.{name}", macs)
         elif namespace not in ("aten", "prim", "prims"):
             yield Unseen(f"{namespace}.{name}", None)
 

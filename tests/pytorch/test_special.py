@@ -142,9 +142,9 @@ def test_dynamically_quantized_layers(engine):
         model = quantize_dynamic(Net(), {nn.LSTM, nn.Linear}, dtype=torch.qint8)
     analysis = cnnstat.analyze(model, (3, 2, 4))
     assert analysis.totals.macs == 6 * 4 * 8 * (4 + 8) + 6 * 8 * 5
-    # Packed weights are parameters, though PyTorch lists none: the linear layer's 5 × 8, its biases and the scale.
+    # Packed weights are parameters, though PyTorch lists none: those of both layers, biases, a scale for each matrix.
     assert sum(p.numel() for p in model.parameters()) == 0
-    assert analysis.totals.params == 5 * 8 + 5 + 1
+    assert analysis.totals.params == (4 * 8 * (4 + 8) + 2 * 32 + 2) + (5 * 8 + 5 + 1)
 
 
 def test_statically_quantized_convolution(engine):

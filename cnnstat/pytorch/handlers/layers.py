@@ -18,6 +18,7 @@ from cnnstat.ops.resize import Upsample
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers.from_op import match_of, parameters_of, per_axis, values_of
+from cnnstat.pytorch.packed_weights import packed_operands
 from cnnstat.pytorch.tensors import shape_of
 
 _CONVOLUTIONS: dict[bool, tuple[type[Op], ...]] = {
@@ -256,7 +257,7 @@ def _recurrent_cell(call: Call) -> Match:
 
 
 def _quantized_layer(call: Call) -> Match:
-    """quantized_lstm, quantized_gru: (input, hidden, packed weights, …), whose weights are no tensors."""
+    """quantized_lstm, quantized_gru: (input, hidden, packed weights, …); the weights are in packed objects."""
     x, states = call.arguments[0], call.arguments[1]
     first = states[0] if isinstance(states, (list, tuple)) else states
     kind = call.name.removeprefix("quantized_")
@@ -264,7 +265,8 @@ def _quantized_layer(call: Call) -> Match:
     values = {name: call.get(3 + place, name, False) for place, name in enumerate(_RECURRENT_OPTIONS)}
     op, _ = _recurrent_op(kind, [first.new_empty((gates * int(first.shape[-1]), 1))], values)
     reads = (x, *(states if isinstance(states, (list, tuple)) else (states,)))
-    return Match(_counted(call.name, op, (shape_of(x),), call), reads, optional=len(reads) - 1)
+    counted = _counted(call.name, op, (shape_of(x),), call)
+    return Match(counted, reads, optional=len(reads) - 1, also=tuple(packed_operands(call)))
 
 
 HANDLERS: dict[str, Handler] = {
