@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -218,26 +218,14 @@ def _check_module(name: str, folder: Path, instead_of: Path) -> None:
 
 
 def _settings_to_json(settings: ModelSettings) -> dict[str, Any]:
-    request = settings.request
-    return {
-        "inputs": {name: [list(shape.sizes), shape.dtype] for name, shape in request.inputs.items()},
-        "batch": request.batch,
-        "dtype": request.dtype,
-        "variables": dict(request.variables),
-        "arguments": dict(request.arguments),
-        "mode": request.mode,
-        "seed": request.seed,
-        "optimizer": settings.optimizer,
-        "strict_receptive_field": settings.strict_receptive_field,
-    }
+    how = {"optimizer": settings.optimizer, "strict_receptive_field": settings.strict_receptive_field}
+    return {"request": asdict(settings.request), **how}
 
 
 def _settings_from_json(message: dict[str, Any]) -> ModelSettings:
-    shapes = {name: InputShape(tuple(sizes), dtype) for name, (sizes, dtype) in message["inputs"].items()}
-    changes = {key: message[key] for key in ("batch", "dtype", "variables", "arguments", "mode", "seed")}
-    request = Request(inputs=shapes, **changes)
-    analysis = {key: message[key] for key in ("optimizer", "strict_receptive_field")}
-    return ModelSettings(source="", name="", request=request, **analysis)
+    changes = message.pop("request")
+    shapes = {name: InputShape(tuple(each["sizes"]), each["dtype"]) for name, each in changes.pop("inputs").items()}
+    return ModelSettings(source="", name="", request=Request(inputs=shapes, **changes), **message)
 
 
 def _is_below(path: Path, folder: Path) -> bool:
