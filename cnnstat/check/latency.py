@@ -96,7 +96,7 @@ def measure_rounds(
     need_torch()
     from cnnstat.profile.device import choose_device, device_name, threads
     from cnnstat.profile.interleaved import time_passes
-    from cnnstat.profile.prepare import prepare_model
+    from cnnstat.profile.run import prepare_model
 
     target = choose_device(options.device)
     references = [_reference(each, model) for each in pair or (source,) if each is not None]

@@ -26,9 +26,8 @@ from cnnstat.profile.interleaved import (
 )
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.prepare import SEED
 from cnnstat.profile.result import UNATTRIBUTED, Whole, summarize
-from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.runnable_model import SEED, RunnableModel
 from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopwatch, break_down, calibrate
 
 

@@ -1,22 +1,28 @@
-"""One profile from beginning to end: device, model, roofline, measurement."""
+"""One profile from beginning to end: device, a model made ready to be measured, roofline, measurement."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
+from torch import Tensor, nn
 
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import Graph, check_dtype
+from cnnstat.ir.op import Family
 from cnnstat.profile.cpu import measure_cpu
 from cnnstat.profile.device import choose_device, environment, fused_attention, threads
+from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Profile
 from cnnstat.profile.roofline import find_roofline, remeasure_roofline
-from cnnstat.profile.runnable_model import RunnableModel, explained_failure
+from cnnstat.profile.runnable_model import SEED, RunnableModel, check_run, explained_failure, moved, place
+from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.process_state import same_random_numbers
-from cnnstat.sources.model import ModelReference, NamedReference
+from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference
 
 
 def profile_model(reference: ModelReference, options: Options, progress: Progress, *, refresh: bool) -> Profile:
@@ -55,3 +61,111 @@ def _measure(model: RunnableModel, options: Options, progress: Progress) -> Meas
 
         with fused_attention(False):
             return measure_cuda(model, options, progress)
+
+
+# A model made ready --------------------------------------------------------------------------------------------------
+
+
+def prepare_model(model: ModelReference, options: Options, device: torch.device) -> RunnableModel:
+    """Return a model that is ready to be measured on a device; one that is handed over is left as it was.
+
+    The dtype is that of the options, else of the request, else the model's own.
+    Raises CnnstatError where the model cannot be built, run or followed.
+    """
+    model = model.with_dtype(_checked(options.dtype or model.request.dtype))
+    with same_random_numbers():
+        torch.manual_seed(SEED)
+        if isinstance(model, ModuleReference):
+            from cnnstat.profile.call_instrumentation import prepare_traced  # the tracer is large
+
+            return prepare_traced(model.runnable(fill_randomly), options, device)
+        return _of_graph(model.load(), model.request.mode, options, device)
+
+
+def _checked(dtype: str | None) -> str | None:
+    """Return a dtype's name; raises CnnstatError where there is none, or models cannot compute in it."""
+    name = None if dtype is None else check_dtype(dtype)
+    if name is not None and not getattr(torch, name).is_floating_point:
+        raise CnnstatError(f"--dtype {dtype}: models compute with floating-point numbers; use float32 or bfloat16")
+    return name
+
+
+def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -> RunnableModel:
+    """Return the module that is built from a layer graph."""
+    analysis = analyze_graph(graph)
+    network = build_network(graph, None, graph.dtype)
+    fill_randomly(network)
+    network.train(mode == "train")
+    place(network, device, options)
+    sizes = _table_sizes(graph)
+    tensors = [_input(each.shape, each.dtype, sizes.get(number)) for number, each in enumerate(graph.inputs)]
+    model = RunnableModel(
+        module=network,
+        arguments=tuple(moved(tensor, device, options) for tensor in tensors),
+        keywords={},
+        analysis=analysis,
+        instrumentation=NetworkInstrumentation(network),
+        device=device,
+        backward=options.backward,
+    )
+    with explained_failure(graph.name):
+        check_run(model)
+    return model
+
+
+def _table_sizes(graph: Graph) -> dict[int, int]:
+    """Return how many places the table has that an input is looked up in, by the input's number."""
+    sizes: dict[int, int] = {}
+    for node in graph.nodes:
+        if node.op.family is Family.EMBEDDING:
+            (length, *_), *_ = node.op.weights(()).values()
+            for edge in node.inputs:
+                sizes[edge.value] = min(length, sizes.get(edge.value, length))
+    return sizes
+
+
+def _input(shape: tuple[int, ...], dtype: str, table: int | None) -> Tensor:
+    """Return a random input: between 0 and 1, or a place of a table; other whole numbers are zeros."""
+    kind: torch.dtype = getattr(torch, dtype)
+    if kind.is_floating_point:
+        return torch.rand(shape).to(kind)
+    return torch.randint(0, table, shape, dtype=kind) if table else torch.zeros(shape, dtype=kind)
+
+
+@torch.no_grad()
+def fill_randomly(model: nn.Module) -> None:
+    """Give every parameter random values, and statistics of norms the mean 0 and the variance 1.
+
+    Weights are uniform with variance 1 / fan-in, which keeps the size of activations; factors lie around 1, biases
+    around 0. Single numbers (temperatures) stay as the model builds them, as do buffers that hold finite numbers.
+    """
+    generator = torch.Generator().manual_seed(SEED)
+    for name, parameter in model.named_parameters():
+        if not nn.parameter.is_lazy(parameter):
+            _fill(name.rpartition(".")[2], parameter, generator)
+    for name, buffer in model.named_buffers():
+        if not nn.parameter.is_lazy(buffer) and buffer.is_floating_point():
+            _mend(name.rpartition(".")[2], buffer, generator)
+
+
+def _fill(name: str, parameter: Tensor, generator: torch.Generator) -> None:
+    """Give one parameter values by its shape and name."""
+    if not parameter.is_floating_point():
+        return
+    if parameter.dim() >= 2:
+        fan_in = max(1, parameter.numel() // max(1, parameter.shape[0]))
+        bound = math.sqrt(3 / fan_in)
+        parameter.uniform_(-bound, bound, generator=generator)
+    elif parameter.numel() > 1 or not torch.isfinite(parameter).all():
+        is_bias = "bias" in name or "beta" in name
+        parameter.uniform_(-0.1 if is_bias else 0.5, 0.1 if is_bias else 1.5, generator=generator)
+
+
+def _mend(name: str, buffer: Tensor, generator: torch.Generator) -> None:
+    """Give one buffer values if it has none that could be computed with."""
+    if name == "running_mean":
+        buffer.zero_()
+    elif name == "running_var":
+        buffer.fill_(1)
+    elif buffer.isnan().any():
+        buffer.uniform_(-1, 1, generator=generator)

@@ -17,6 +17,9 @@ from cnnstat.profile.instrumentation import Instrumentation, LayerCall, Observer
 from cnnstat.profile.options import Options
 from cnnstat.pytorch.tensors import tensors_in
 
+SEED = 0
+"""Of the generator that weights come from, so that two profiles run on the same numbers."""
+
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class RunnableModel:

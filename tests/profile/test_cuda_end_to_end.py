@@ -23,8 +23,8 @@ from cnnstat.ir.graph import Graph
 from cnnstat.profile.cuda.measure import measure_on
 from cnnstat.profile.measurement import assemble
 from cnnstat.profile.options import Options
-from cnnstat.profile.prepare import prepare_model
 from cnnstat.profile.result import Environment, Profile, Roofline
+from cnnstat.profile.run import prepare_model
 from cnnstat.sources.load import model_reference
 
 COMPUTE = {

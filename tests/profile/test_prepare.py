@@ -14,7 +14,7 @@ import cnnstat  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile.device import choose_device  # noqa: E402
 from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.prepare import fill_randomly, prepare_model  # noqa: E402
+from cnnstat.profile.run import fill_randomly, prepare_model  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 
