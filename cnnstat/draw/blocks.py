@@ -8,8 +8,8 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
 from cnnstat.draw.captions import Caption, caption, frame_title, sizes
 from cnnstat.draw.colours import Colour, class_name
-from cnnstat.draw.layout import Label, Line, Rectangle, laid_out
-from cnnstat.draw.scene import Box, Frame, Scene, token
+from cnnstat.draw.layout import BESIDE, FrameArea, Label, Line, Rectangle, laid_out
+from cnnstat.draw.scene import Box, Scene, token
 from cnnstat.draw.shares import Shares
 from cnnstat.draw.svg import dark_style, document, element, number, text_element, title_element
 from cnnstat.draw.text_width import fitted, text_width
@@ -17,11 +17,11 @@ from cnnstat.errors import printable
 from cnnstat.ir.op import Family, shape_text
 from cnnstat.numbers import count, percent
 
-WIDTH = 208.0
+WIDTH = 216.0
 """Pixels of a box."""
 INSIDE = 10.0
 """Pixels between the edge of a box and its text."""
-TITLE, SMALL, HEAD = 12.5, 10.5, 17.0
+TITLE, SMALL, HEAD = 12.0, 10.5, 17.0
 """Font sizes of the first line of a box, of the others, and of the drawing's title."""
 LINE_HEIGHT = 14.0
 BAR = 6.0
@@ -65,7 +65,7 @@ class _Drawing:
             text_element(fitted(self.title, HEAD, layout.width - 48), 24, 36, HEAD, class_="ink", font_weight=600,
                          fill=colours.INK),
             text_element(self.facts, 24, 56, SMALL, class_="pale", fill=colours.PALE_INK),
-            *(self._frame(*each) for each in layout.frames),
+            *map(self._frame, layout.frames),
             *(part for line in layout.lines for part in self._line(line)),
             *(part for label in layout.labels for part in self._label(label)),
             *(self._box(box, rectangle) for box, rectangle in layout.boxes),
@@ -124,17 +124,18 @@ class _Drawing:
         if share is not None:
             yield from _bar(place, share, colour)
 
-    def _frame(self, frame: Frame, place: Rectangle, is_continued: bool) -> str:
-        name, kind = frame_title(frame)
+    def _frame(self, frame: FrameArea) -> str:
+        place = frame.place
+        name, kind = frame_title(frame.part, frame.around)
         room = place.width / 2 - 20
         rectangle = element("rect", x=place.x, y=place.y, width=place.width, height=place.height, rx=8, fill="none",
                             stroke=colours.FRAME, stroke_width=1.2)  # fmt: skip
         texts = [title_element(f"{name} {kind}".strip()), rectangle]
-        name = f"{name} (continued)" if is_continued else name
+        name = f"{name} (continued)" if frame.is_continued else name
         if name:
             texts.append(text_element(fitted(name, SMALL, room), place.x + 8, place.y + 14, SMALL, class_="pale",
                                       font_weight=600, fill=colours.PALE_INK))  # fmt: skip
-        if kind and not is_continued:
+        if kind and not frame.is_continued:
             texts.append(text_element(fitted(kind, SMALL, room), place.x + place.width - 8, place.y + 14, SMALL,
                                       class_="pale", text_anchor="end", fill=colours.PALE_INK))  # fmt: skip
         return element("g", "".join(texts), class_="frame")
@@ -161,6 +162,9 @@ class _Drawing:
         shape = analysis.values.outputs[value][0]
         text = fitted(sizes(shape), SMALL - 0.5, label.room)
         yield text_element(text, label.x, label.y, SMALL - 0.5, class_="pale", fill=colours.PALE_INK)
+        if label.is_output:
+            x = label.x - BESIDE
+            yield from self._line(Line(box.number, box.number, value, ((x, label.bottom), (x, label.y + 4))))
 
     # Around it -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw.parts import Part
-from cnnstat.draw.scene import Box, Frame
+from cnnstat.draw.scene import Box
 from cnnstat.errors import printable
 from cnnstat.ir.graph import Node
 from cnnstat.ir.op import Op, Shape, shape_text
@@ -38,21 +38,26 @@ def caption(analysis: Analysis, box: Box) -> Caption:
         return Caption(f"{name} {sizes(shape)}", tooltip=f"{name}: {shape_text(shape)}")
     tooltip = _tooltip(analysis, box)
     if part.parts:
+        if part.is_stage:
+            ends = f"{printable(graph.nodes[part.start].name)} … {printable(graph.nodes[part.end - 1].name)}"
+            return Caption(plural(part.size, "layer"), (ends,), part.times, tooltip)
         inner, times = _inner(part)
         return Caption(_block_title(graph.nodes, part), _contents(analysis, inner), times, tooltip)
     nodes = graph.nodes[part.start : part.stop]
     shape = analysis.values.outputs[graph.arity + part.start][0]
-    names = [_below(nodes[0].name, part.path), *(_short(node.op) for node in nodes[1:])]
+    name = _below(nodes[0].name, part.path)
+    if part.times > 1:
+        name = f"{name} … {_below(graph.nodes[part.end - part.size].name, '')}"
+    names = [name, *(_short(node.op) for node in nodes[1:])]
     return Caption(described(nodes[0].op, shape), (" · ".join(names),), part.times, tooltip)
 
 
-def frame_title(frame: Frame) -> tuple[str, str]:
-    """Return the name of an opened block, and what it is called and how often it is there."""
-    part = frame.part
-    assert part is not None
-    kind = "" if part.kind in ("group", "Sequential", "ModuleList") else printable(part.kind)
+def frame_title(part: Part, around: str) -> tuple[str, str]:
+    """Return the name of an opened block below that of the frame around it, and what it is called and how often."""
+    kind = _kind(part)
     times = f"×{part.times}" if part.times > 1 else ""
-    return printable(part.path), f"{kind} {times}".strip()
+    name = part.path.removeprefix(f"{around}.") if around else part.path
+    return printable(name), f"{kind} {times}".strip()
 
 
 def sizes(shape: Shape) -> str:
@@ -64,11 +69,12 @@ def described(op: Op, output: Shape) -> str:
     """Return an op in few words, with the arguments that people draw: `Conv2d 3×3, 64, /2`."""
     words = [_window(op, len(output) - 2)]
     features = getattr(op, "out_channels", None) or getattr(op, "out_features", None)
-    words += [str(features)] if isinstance(features, int) else []
-    words += [_stride(op)]
     groups = getattr(op, "groups", 1)
+    is_depthwise = isinstance(groups, int) and groups > 1 and groups == features
+    words += [str(features)] if isinstance(features, int) and not is_depthwise else []
+    words += [_stride(op)]
     if isinstance(groups, int) and groups > 1:
-        words.append("depthwise" if groups == features else f"{groups} groups")
+        words.append("depthwise" if is_depthwise else f"{groups} groups")
     dilation = getattr(op, "dilation", 1)
     if dilation not in (1, (1, 1), (1,), (1, 1, 1)):
         words.append(f"dilated {_per_axis(dilation)}")
@@ -123,20 +129,23 @@ def _inner(part: Part) -> tuple[Part, int]:
 
 def _block_title(nodes: Sequence[Node], part: Part) -> str:
     """Return the name of a closed block: its path with those of its copies, and what it is called."""
-    if part.is_stage:
-        return plural(part.size, "layer")
-    kind = "" if part.kind in ("group", "Sequential", "ModuleList") else printable(part.kind)
-    path = part.path
+    kind, path = _kind(part), part.path
     if not path:
-        first, last = part.parts[0], part.parts[-1]
-        return f"{_tail(first.path)} … {_tail(last.path)}"
-    if part.times > 1:
+        path = f"{_tail(part.parts[0].path)} … {_tail(part.parts[-1].path)}"
+    elif part.times > 1:
         depth = path.count(".") + 1
-        last_name = nodes[part.end - 1].name
-        path = f"{_tail(path)} … {_tail('.'.join(last_name.split('.')[:depth]))}"
+        last = ".".join(nodes[part.end - 1].name.split(".")[:depth])
+        path = f"{_tail(path)} … {_tail(last)}"
+    elif not kind and _tail(path).isdecimal():
+        path = printable(".".join(path.split(".")[-2:]))  # a number says nothing without the block that counts
     else:
         path = _tail(path)
-    return f"{kind} {path}".strip()
+    return path if path.lower().startswith(kind.lower()) else f"{kind} {path}"
+
+
+def _kind(part: Part) -> str:
+    """Return what a block is called; nothing where that does not say what it does."""
+    return "" if part.kind in ("group", "Sequential", "ModuleList") else printable(part.kind)
 
 
 def _tail(path: str) -> str:

@@ -41,7 +41,7 @@ def opened(analysis: Analysis, parts: Sequence[Part], folding: Folding) -> set[i
     if folding.depth is None:
         chosen = _fitting(analysis, parts)
     else:
-        chosen = {id(p) for p in _all(parts) if not (p.is_alike or p.is_stage) and _components(p) < folding.depth}
+        chosen = {id(part) for part in _all(parts) if not part.is_stage and _components(part) < folding.depth}
     for name in folding.expand:
         chosen |= _expanded(analysis, parts, name)
     return chosen
@@ -56,7 +56,8 @@ def _all(parts: Sequence[Part]) -> Iterator[Part]:
 
 
 def _components(part: Part) -> int:
-    return part.path.count(".") + 1
+    """Return of how many words the name of a block is; blocks in a row that have no name together are in one."""
+    return part.path.count(".") + 1 if part.path else part.parts[0].path.count(".")
 
 
 def _fitting(analysis: Analysis, parts: Sequence[Part]) -> set[int]:
@@ -68,7 +69,8 @@ def _fitting(analysis: Analysis, parts: Sequence[Part]) -> set[int]:
         for part in level:
             if part.parts and not (part.is_stage and part.times == 1):
                 # Runs of blocks that differ in sizes are opened together or not at all.
-                alike.setdefault("alike" if part.is_alike else (part.kind, _kinds(analysis, part)), []).append(part)
+                key = "alike" if part.is_alike else (part.kind or _kinds(analysis, part), part.times > 1)
+                alike.setdefault(key, []).append(part)
         level = []
         groups = sorted(alike.values(), key=lambda group: group[0].start)
         if boxes + sum(_more_boxes(group) for group in groups) <= MOST_BOXES:

@@ -7,8 +7,9 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from cnnstat.draw.parts import Part
 from cnnstat.draw.rows import PORT, RAIL, Block, FramePlace, Place, Route, Way, arranged
-from cnnstat.draw.scene import Box, Frame, Scene
+from cnnstat.draw.scene import Box, Scene
 
 MARGIN = 24.0
 """Pixels around everything."""
@@ -17,6 +18,8 @@ HEADER = 22.0
 BELOW_FRAME = 10.0
 LABEL = 15.0
 """Pixels below a box for the size of its output."""
+BESIDE = 6.0
+"""Pixels between the middle of a box and the size."""
 ARROW = 11.0
 """Pixels above a box for the heads of arrows."""
 LANE = 9.0
@@ -56,13 +59,24 @@ class Line:
 
 @dataclass(frozen=True)
 class Label:
-    """Where the size of a box's output stands: at the left end of the text, or at its right end."""
+    """Where the size of a box's output stands: the left end of its base line, its room, and the bottom of the box."""
 
     box: Box
     x: float
     y: float
     room: float
+    bottom: float
     is_output: bool
+
+
+@dataclass(frozen=True)
+class FrameArea:
+    """A frame, or the part of it that stands in one column; around: the path of the frame around it."""
+
+    part: Part
+    around: str
+    place: Rectangle
+    is_continued: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +86,7 @@ class Layout:
     width: float
     height: float
     boxes: tuple[tuple[Box, Rectangle], ...]
-    frames: tuple[tuple[Frame, Rectangle, bool], ...]
+    frames: tuple[FrameArea, ...]
     lines: tuple[Line, ...]
     labels: tuple[Label, ...]
 
@@ -197,13 +211,13 @@ class _Page:
         lines = self._draw_routes()
         boxes = tuple((place.box, self._rectangle(place)) for place in self.block.places)
         frames = [
-            (frame.frame, self._frame_rectangle(column, frame, first, last), first > frame.first)
+            self._frame_area(column, frame, first, last)
             for column, parts in zip(self.columns, self.parts)
             for frame, first, last in reversed(parts)
         ]
         last = self.columns[-1]
         width = max(last.x + last.right - last.left + MARGIN, self.least)
-        return Layout(width, height, boxes, tuple(frames), tuple(lines), tuple(self._labels(lines)))
+        return Layout(width, height, boxes, tuple(frames), tuple(lines), tuple(self._labels()))
 
     def _measure_columns(self) -> None:
         for column, parts in zip(self.columns, self.parts):
@@ -334,11 +348,12 @@ class _Page:
         y = self.row_y[place.row] + (self.heights[place.row] - place.height) / 2
         return Rectangle(self._x(place.row, place.left), y, place.width, place.height)
 
-    def _frame_rectangle(self, column: _Column, frame: FramePlace, first: int, last: int) -> Rectangle:
+    def _frame_area(self, column: _Column, frame: FramePlace, first: int, last: int) -> FrameArea:
         top = self.row_y[first] - ARROW - self.top_rank[column.number, id(frame)] * HEADER + 4
         bottom = self.row_y[last] + self.heights[last] + self.bottom_rank[column.number, id(frame)] * BELOW_FRAME
-        left = self._x(first, frame.left)
-        return Rectangle(left, top, frame.right - frame.left, bottom - top)
+        place = Rectangle(self._x(first, frame.left), top, frame.right - frame.left, bottom - top)
+        around = "" if frame.around is None else frame.around.part.path
+        return FrameArea(frame.part, around, place, first > frame.first)
 
     def _channel(self, row: int, key: Hashable, column: _Column) -> float:
         return self.channel_y[column.number, row] + column.lane_of[row, key] * LANE
@@ -419,13 +434,14 @@ class _Page:
             return [*points, (target.x, enters)]
         return [*points, (to_x, enters), (to_x, target.y)]
 
-    def _labels(self, lines: Sequence[Line]) -> Iterator[Label]:
+    def _labels(self) -> Iterator[Label]:
         """Yield where the sizes of outputs stand: below each box, to the right of what leaves its middle."""
         for place in self.block.places:
             box = self._rectangle(place)
             row = place.row
             y = self.row_y[row] + self.heights[row] + self.bottoms[row] * BELOW_FRAME + LABEL - 4
-            yield Label(place.box, box.x + box.width / 2 + 6, y, box.width / 2 - 6, place.box.is_output)
+            x = box.x + box.width / 2 + BESIDE
+            yield Label(place.box, x, y, box.width / 2 - BESIDE, box.y + box.height, place.box.is_output)
 
 
 def _note(column: _Column, channel: int, key: Hashable, one: float, other: float) -> None:

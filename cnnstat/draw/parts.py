@@ -20,6 +20,8 @@ FEWEST_ALIKE = 3
 """Fewest blocks of one structure, but of different sizes, that are drawn as one."""
 LONGEST_PERIOD = 16
 """Most parts that repeat as a whole in a long list of layers without blocks."""
+SHORT_PERIOD = 3
+"""Most that are looked for in any list."""
 MOST_LISTED = 40
 """Most parts of one list that are not put into stages."""
 
@@ -86,6 +88,9 @@ class _Partition:
         kind = self.graph.blocks.get(unit.scope, "")
         if len(inner) == 1 and not inner[0].parts and inner[0].times == 1:
             return replace(inner[0], path=unit.scope, kind=kind)
+        if len(inner) == 1 and inner[0].parts and inner[0].times == 1:
+            # A list within a block that is all that the block holds is no level of its own.
+            return replace(inner[0], path=unit.scope, kind=kind or inner[0].kind)
         return Part(inner[0].start, inner[-1].end, path=unit.scope, kind=kind, parts=inner)
 
     def _add_layer(self, parts: list[Part], index: int) -> None:
@@ -130,10 +135,9 @@ class _Partition:
 
     def _repeated(self, parts: list[Part]) -> list[Part]:
         parts = self._runs(parts, 1, self._structure)
-        period = 2
-        while len(parts) > MOST_LISTED and period <= LONGEST_PERIOD:
-            parts = self._runs(parts, period, self._structure)
-            period += 1
+        for period in range(2, LONGEST_PERIOD + 1):
+            if period <= SHORT_PERIOD or len(parts) > MOST_LISTED:
+                parts = self._runs(parts, period, self._structure)
         return self._alike(parts)
 
     def _runs(self, parts: list[Part], period: int, key: Callable[[Part], Hashable]) -> list[Part]:
@@ -146,7 +150,7 @@ class _Partition:
             while keys[end : end + period] == keys[first : first + period] and self._reads(parts, end, period):
                 end += period
             times = (end - first) // period
-            if times < 2 or end > len(parts):
+            if times < min(period + 1, FEWEST_ALIKE) or end > len(parts):
                 done.append(parts[first])
                 first += 1
                 continue

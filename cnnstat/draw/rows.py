@@ -7,11 +7,12 @@ of a block there are rails, so that a route through channels and rails never mee
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
+from cnnstat.draw.parts import Part
 from cnnstat.draw.scene import Box, Frame, Link, Scene
 
 GAP = 28.0
@@ -73,7 +74,7 @@ class Route:
 class FramePlace:
     """Where a frame stands: its rows, the last one included, its sides, and the frame around it."""
 
-    frame: Frame
+    part: Part
     first: int
     last: int
     left: float
@@ -148,7 +149,7 @@ class _Arrangement:
         )
         _Router(block, children, [link for *_, link in links], self.places).run()
         if child.part is not None:
-            _frame(block, child)
+            _frame(block, child.part)
         return block
 
 
@@ -161,10 +162,10 @@ def _walk(frame: Frame, path: list[tuple[int, int]], paths: dict[int, list[tuple
             _walk(child, here, paths)
 
 
-def _frame(block: Block, frame: Frame) -> None:
+def _frame(block: Block, part: Part) -> None:
     block.left -= PADDING
     block.right += PADDING
-    own = FramePlace(frame, 0, block.rows - 1, block.left, block.right)
+    own = FramePlace(part, 0, block.rows - 1, block.left, block.right)
     for inner in block.frames:
         if inner.around is None:
             inner.around = own
@@ -211,7 +212,7 @@ def _chains(count: int, pairs: set[tuple[int, int]]) -> list[list[int]]:
 
 
 def _levels(chains: list[list[int]], pairs: set[tuple[int, int]]) -> list[list[list[int]]]:
-    """Return chains by level: each stands below all that it reads, and what reads nothing just above its reader."""
+    """Return chains by level: below all that each reads; what reads nothing just above its reader, and else last."""
     number = {index: place for place, chain in enumerate(chains) for index in chain}
     edges = {(number[a], number[b]) for a, b in pairs if number[a] != number[b]}
     before: dict[int, list[int]] = defaultdict(list)
@@ -226,9 +227,11 @@ def _levels(chains: list[list[int]], pairs: set[tuple[int, int]]) -> list[list[l
     for place in range(len(chains)):
         if not before[place] and behind[place]:
             level[place] = max(level[place], min(level[each] for each in behind[place]) - 1)
+    lowest = max(level)
     levels: dict[int, list[list[int]]] = defaultdict(list)
     for place, chain in enumerate(chains):
-        levels[level[place]].append(chain)
+        is_alone = len(chains) > 1 and not before[place] and not behind[place]
+        levels[lowest + 1 if is_alone else level[place]].append(chain)
     return [levels[each] for each in sorted(levels)]
 
 
@@ -258,6 +261,8 @@ class _Router:
 
     def __init__(self, block: Block, children: Sequence[Block], links: Sequence[Link], places: Sequence[Place]) -> None:
         self.block, self.links, self.places = block, links, places
+        self.out_of = Counter(link.source for link in links)
+        self.into = Counter(link.target for link in links)
         self.in_row: list[list[Place]] = [[] for _ in range(block.rows)]
         for place in block.places:
             self.in_row[place.row].append(place)
@@ -292,7 +297,8 @@ class _Router:
         if abs(source.x - target.x) < 1 and self._is_free(source.x, between):
             return Route(source, target, Way.STRAIGHT, value, source.x)
         entry = self._entry(source, target, linked)
-        if self._is_free(source.x, between):
+        is_fork = self.out_of[source.box.number] > self.into[target.box.number]
+        if self._is_free(source.x, between) and (between or not is_fork):
             return Route(source, target, Way.ABOVE_TARGET, value, entry)
         if self._is_free(entry, between):
             return Route(source, target, Way.BELOW_SOURCE, value, entry)

@@ -110,8 +110,10 @@ class _Builder:
         """Add parts to a frame; shifts: how far on the copies of what is around them stand."""
         for part in parts:
             if part.parts and id(part) in self.is_open:
-                inner = Frame(part)
-                frame.children.append(inner)
+                # What is only a run of blocks has no name and no frame of its own.
+                inner = Frame(part) if part.path or part.times > 1 else frame
+                if inner is not frame:
+                    frame.children.append(inner)
                 copies = [shift + copy * part.size for shift in shifts for copy in range(part.times)]
                 around = [*repeats, (part.start, part.size)] if part.times > 1 else repeats
                 self._add(inner, part.parts, copies, around)
