@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         analyze,
         build,
         compare,
+        draw,
         explain,
         export,
         load,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _HOMES = {
     name: f"cnnstat.{module}"
     for module, names in {
-        "api": "analyze build compare explain export load networks op_reference profile verify",
+        "api": "analyze build compare draw explain export load networks op_reference profile verify",
         "analysis.analysis": "Analysis Layer Totals",
         "analysis.comparison": "Comparison Networks",
         "analysis.explanation": "Explanation",
@@ -70,6 +71,7 @@ __all__ = [
     "analyze",
     "build",
     "compare",
+    "draw",
     "explain",
     "export",
     "literal",
@@ -96,7 +98,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """The package; its functions keep their names beside the folders `export`, `profile` and `verify`."""
+    """The package; its functions keep their names beside the folders `draw`, `export`, `profile` and `verify`."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, unless it is a folder that bears the name of a public function."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, Networks, compare_analyses
-from cnnstat.choices import Device, ExportFormat, Optimizer
+from cnnstat.choices import Device, DrawShare, ExportFormat, Optimizer
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph
 from cnnstat.python_options import takes_options_of
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack  # known to every type checker; not needed when the program runs
 
     from cnnstat.analysis.explanation import Explanation
+    from cnnstat.draw.drawing import Drawing
     from cnnstat.profile.result import Profile
     from cnnstat.report.op_reference import Ops
     from cnnstat.sources.request import ModelOptions
@@ -86,6 +88,41 @@ def explain(source: Source | Analysis, layer: str | int, **options: Unpack[Analy
     if isinstance(layer, bool) or not isinstance(layer, (str, int)):
         raise RequestError(f"layer={layer!r:.60}: write a name, as in 'conv1', or the number of a row")
     return Explanation(source if isinstance(source, Analysis) else analyze(source, **options), str(layer))
+
+
+@takes_options_of(analyze)
+def draw(
+    source: Source | Analysis,
+    *,
+    by: DrawShare | None = None,
+    depth: int | None = None,
+    expand: str | Iterable[str] = (),
+    full: bool = False,
+    profile: Profile | str | os.PathLike[str] | None = None,
+    **options: Unpack[AnalysisOptions],
+) -> Drawing:
+    """Return a model as a picture: `draw("resnet50").save("resnet50.svg")`; shown in a notebook, it is drawn.
+
+    by: the figure whose share each box shows: `"macs"`, `"params"`, `"memory"`, or `"time"` with `profile`.
+    depth: components of names that are shown; as much as fits on a page unless given.
+    expand: blocks that are opened with all that is in them. full: draw every layer by itself.
+    profile: measured times, or the JSON file that has them.
+    The other arguments and the errors are those of `analyze`; CnnstatError too where a block is not there, or there is
+    too much to draw.
+    """
+    from cnnstat.draw import draw_analysis
+
+    analysis = source if isinstance(source, Analysis) else analyze(source, **options)
+    return draw_analysis(analysis, by=by, depth=depth, expand=expand, full=full, times=_seconds(profile))
+
+
+def _seconds(profile: Profile | str | os.PathLike[str] | None) -> dict[str, float] | None:
+    """Return the measured seconds of each layer by its name."""
+    if isinstance(profile, (str, os.PathLike)):
+        from cnnstat.profile.record import read_profile
+
+        profile = read_profile(Path(profile))
+    return None if profile is None else {layer.name: layer.forward.median for layer in profile.layers}
 
 
 def networks() -> Networks:

@@ -21,3 +21,12 @@ Format = Literal["table", "json", "csv", "markdown", "html", "latex"]
 
 CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex", "html"]
 """Output formats of `cnnstat check`."""
+
+DrawStyle = Literal["blocks", "volumes"]
+"""Styles of drawings."""
+
+DrawShare = Literal["macs", "params", "memory", "time"]
+"""Figures whose share a box of a drawing can show."""
+
+DrawFormat = Literal["svg", "png", "pdf", "html", "dot", "mmd", "tex"]
+"""Formats of drawings, which are the endings of their files too."""

@@ -63,6 +63,17 @@ def open_output(path: Path | None) -> Iterator[Console]:
     write_output(path, buffer.getvalue())
 
 
+def write_bytes(content: str | bytes, path: Path | None) -> None:
+    """Write text or bytes to a file, or to stdout as they are."""
+    if path is not None:
+        write_output(path, content)
+    elif isinstance(content, str):
+        sys.stdout.write(content)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)
+
+
 def report_error(error: CnnstatError) -> int:
     """Print an error that cnnstat raised on purpose; return the exit code."""
     if isinstance(error, SpecError):

@@ -31,6 +31,11 @@ MOST_ROWS = 60
 """Rows of a table that `repr` shows; `str`, and so `print`, shows all."""
 
 
+def drawn(result: Any, **options: Any) -> Any:
+    """Return a result as a picture; the options are those of `cnnstat.draw`."""
+    return import_module("cnnstat.api").draw(result, **options)
+
+
 class Displayed:
     """A result that is shown as the document of its subject."""
 

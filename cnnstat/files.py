@@ -52,11 +52,15 @@ def path_from_here(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8 with line ends as they are, whole or not at all; raises OSError.
+    """Write a text in UTF-8 with line ends as they are, whole or not at all; raises OSError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; raises OSError.
 
     A link stays a link, and permissions stay as they were. Devices and pipes, such as /dev/stdout, are written to.
     """
-    content = text.encode("utf-8")
     target = Path(os.path.realpath(path))
     before = target.stat() if target.exists() else None
     if before is not None and not stat.S_ISREG(before.st_mode):
@@ -99,11 +103,11 @@ def _write_in_place(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def write_output(path: Path, text: str) -> None:
+def write_output(path: Path, content: str | bytes) -> None:
     """Write what `--output` names, in a folder that is made if it is missing; raises CnnstatError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        write_bytes(path, content.encode("utf-8") if isinstance(content, str) else content)
     except OSError as error:
         raise CnnstatError(f"--output {path}: cannot be written: {error.strerror or error}") from None
 

@@ -92,7 +92,7 @@ def _value(name: str, value: Any, parameter: inspect.Parameter) -> Any:
     return value
 
 
-WORDS = ("Optimizer", "ExportFormat", "Device")
+WORDS = ("Optimizer", "ExportFormat", "Device", "DrawShare")
 """Kinds of options that are one of several words; which, is checked where they are used."""
 
 CHECKED_ELSEWHERE = ("dtype", "mode", "seed", "variables", "arguments")

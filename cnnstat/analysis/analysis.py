@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.analysis.figures import FIGURES
 from cnnstat.analysis.memory import Memory, check_optimizer, memory, moved_bytes
 from cnnstat.analysis.shapes import Values, infer_shapes
-from cnnstat.display import Displayed
+from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError, Problem, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.ir.op import Op, Shape, Shapes, numel
@@ -261,6 +261,10 @@ class Analysis(Displayed):
             memory=self.memory,
             receptive_field=self.fields.total,
         )
+
+    def draw(self, **options: Any) -> Any:
+        """Return the network as a picture: `analysis.draw(by="macs")`; the options are those of `cnnstat.draw`."""
+        return drawn(self, **options)
 
     def by_module(self, depth: int = 1) -> dict[str, Subtotal]:
         """Return the sums by module: by the first `depth` components of the layers' names, in execution order."""

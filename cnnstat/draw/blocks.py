@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
 from cnnstat.draw.captions import Caption, caption, frame_title, sizes
-from cnnstat.draw.colours import Colour, class_name
+from cnnstat.draw.colours import Colour, class_name, colour_of, family_of
+from cnnstat.draw.drawing import Picture
+from cnnstat.draw.elements import dark_style, document, element, number, text_element, title_element
 from cnnstat.draw.layout import BESIDE, FrameArea, Label, Line, Rectangle, laid_out
 from cnnstat.draw.scene import Box, Scene, token
 from cnnstat.draw.shares import Shares
-from cnnstat.draw.svg import dark_style, document, element, number, text_element, title_element
 from cnnstat.draw.text_width import fitted, text_width
 from cnnstat.errors import printable
 from cnnstat.ir.op import Family, shape_text
@@ -30,18 +31,19 @@ PERCENT = 52.0
 """Pixels beside it for the share in words."""
 
 
-def blocks_svg(scene: Scene, shares: Shares | None = None) -> str:
-    """Return a scene as a drawing."""
-    return _Drawing(scene, shares).text()
+def blocks_picture(scene: Scene, shares: Shares | None = None) -> Picture:
+    """Return a scene as a picture; shares: what the bars in boxes show."""
+    return _Blocks(scene, shares).picture()
 
 
-class _Drawing:
+class _Blocks:
     """One drawing in the style blocks."""
 
     def __init__(self, scene: Scene, shares: Shares | None) -> None:
         self.scene, self.shares = scene, shares
         self.captions = [caption(scene.analysis, box) for box in scene.boxes]
-        self.families = dict(_families(scene))
+        found = {family_of(scene.analysis, box) for box in scene.boxes}
+        self.families = [family for family in Family if family in found]
         title, facts = _head(scene.analysis)
         self.title, self.facts = title, facts
         legend = self._legend_entries()
@@ -55,7 +57,7 @@ class _Drawing:
         bar = BAR + 8 if self.shares is not None and box.input is None else 0
         return WIDTH, 14 + TITLE + lines * LINE_HEIGHT + bar
 
-    def text(self) -> str:
+    def picture(self) -> Picture:
         """Return the whole drawing."""
         layout = self.layout
         legend, foot = self._legend(layout.width, layout.height)
@@ -71,7 +73,8 @@ class _Drawing:
             *(self._box(box, rectangle) for box, rectangle in layout.boxes),
             *legend,
         ]  # fmt: skip
-        return document(layout.width, height, f"{self.title}, drawn", self._description(), self._style(), content)
+        svg = document(layout.width, height, self.title, self._description(), self._style(), content)
+        return Picture(svg, self.title, (layout.width, height), self.scene)
 
     def _description(self) -> str:
         boxes = sum(box.input is None for box in self.scene.boxes)
@@ -79,15 +82,9 @@ class _Drawing:
 
     # Elements --------------------------------------------------------------------------------------------------------
 
-    def _colour(self, box: Box) -> tuple[str, Colour]:
-        if box.input is not None:
-            return "input", colours.INPUT
-        family = self.families.get(box.number)
-        return ("block", colours.BLOCK) if family is None else (class_name(family), colours.FAMILIES[family])
-
     def _box(self, box: Box, place: Rectangle) -> str:
         own = self.captions[box.number]
-        name, colour = self._colour(box)
+        colour = colour_of(self.scene.analysis, box)
         rectangle = element(
             "rect", x=place.x, y=place.y, width=place.width, height=place.height, rx=6 if box.input is None else 14,
             fill=colour.fill, stroke=colour.stroke, stroke_width=1.2,
@@ -97,6 +94,8 @@ class _Drawing:
         if box.input is not None:
             return element("g", content, class_="input")
         layers = " ".join(token(self.scene.analysis.graph.nodes[index].name) for index in box.nodes)
+        family = family_of(self.scene.analysis, box)
+        name = "block" if family is None else class_name(family)
         return element("g", content, class_=f"box {name}", data_layers=layers)
 
     def _box_text(self, box: Box, own: Caption, place: Rectangle, colour: Colour) -> Iterator[str]:
@@ -169,9 +168,7 @@ class _Drawing:
     # Around it -------------------------------------------------------------------------------------------------------
 
     def _legend_entries(self) -> list[tuple[Colour, str]]:
-        entries = [
-            (colours.FAMILIES[family], family.value) for family in Family if family in set(self.families.values())
-        ]
+        entries = [(colours.FAMILIES[family], family.value) for family in self.families]
         if any(box.part.parts for box in self.scene.boxes):
             entries.append((colours.BLOCK, "block, not opened"))
         return entries
@@ -204,7 +201,7 @@ class _Drawing:
             "path.head": {"fill": colours.DARK_LINE},
         }
         named = {"input": colours.INPUT, "block": colours.BLOCK}
-        named |= {class_name(family): colours.FAMILIES[family] for family in self.families.values()}
+        named |= {class_name(family): colours.FAMILIES[family] for family in self.families}
         for name, colour in sorted(named.items()):
             rules[f".{name} rect"] = {"fill": colour.dark_fill, "stroke": colour.dark_stroke}
             rules[f".{name} text.edge,.cnnstat-drawing .{name} path.bar,.cnnstat-drawing .{name} path.track"] = {
@@ -226,13 +223,6 @@ def _bar(place: Rectangle, share: float, colour: Colour) -> Iterator[str]:
 
 def _strip(x: float, y: float, width: float) -> str:
     return f"M{number(x)} {number(y)} H{number(x + width)} V{number(y + BAR)} H{number(x)}Z"
-
-
-def _families(scene: Scene) -> Iterator[tuple[int, Family]]:
-    """Yield the family of each box that is no block: that of its first layer."""
-    for box in scene.boxes:
-        if box.nodes and not box.part.parts:
-            yield box.number, scene.analysis.graph.nodes[box.nodes[0]].op.family
 
 
 def _head(analysis: Analysis) -> tuple[str, str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.draw.scene import Box
 from cnnstat.ir.op import Family
 
 
@@ -47,3 +49,18 @@ INPUT = Colour("#ffffff", "#858d98", "#0d1117", "#7d8793")
 def class_name(family: Family) -> str:
     """Return the class of the boxes of a family."""
     return family.value.replace(" ", "-")
+
+
+def family_of(analysis: Analysis, box: Box) -> Family | None:
+    """Return the family of a box, which is that of its first layer; None for inputs and blocks that are not opened."""
+    if box.input is not None or box.part.parts:
+        return None
+    return analysis.graph.nodes[box.nodes[0]].op.family
+
+
+def colour_of(analysis: Analysis, box: Box) -> Colour:
+    """Return the colours of a box."""
+    if box.input is not None:
+        return INPUT
+    family = family_of(analysis, box)
+    return BLOCK if family is None else FAMILIES[family]

@@ -98,7 +98,7 @@ def _expanded(analysis: Analysis, parts: Sequence[Part], name: str) -> set[int]:
         if _is_meant(analysis, part, name):
             found.update(map(id, (*around, part, *_all(part.parts))))
     if not found:
-        known = dict.fromkeys(path for part in _all(parts) for path in (part.path, part.kind) if path)
+        known = dict.fromkeys(path for _, part in _with_those_around(parts) for path in (part.path, part.kind) if path)
         hint = did_you_mean(name, known) or (f"; it has {', '.join(list(known)[:6])}" if known else "")
         raise CnnstatError(
             f"--expand {printable(name[:60])}: {printable(analysis.graph.name)} has no such block{printable(hint)}"
@@ -108,7 +108,7 @@ def _expanded(analysis: Analysis, parts: Sequence[Part], name: str) -> set[int]:
 
 def _with_those_around(parts: Sequence[Part], around: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Part]]:
     for part in parts:
-        if part.parts:
+        if part.parts or part.path:
             yield around, part
             yield from _with_those_around(part.parts, (*around, part))
 

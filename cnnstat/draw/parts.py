@@ -185,7 +185,7 @@ class _Partition:
         if len(parts) <= MOST_LISTED:
             return parts
         stages = [tuple(run) for _, run in groupby(parts, lambda part: self._sides(part.end - 1))]
-        if len(stages) > MOST_LISTED:
+        if not 1 < len(stages) <= MOST_LISTED:
             length = -(-len(parts) // MOST_LISTED)
             stages = [tuple(parts[first : first + length]) for first in range(0, len(parts), length)]
         return [part for stage in stages for part in _as_stage(stage)]

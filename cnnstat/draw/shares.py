@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnstat.analysis.analysis import Analysis
@@ -28,9 +28,30 @@ class Shares:
         return sum(self.values[index] for index in layers) / (sum(self.values) or 1)
 
 
-def shares_of(analysis: Analysis, by: str) -> Shares:
-    """Return the parts of a figure; raises CnnstatError where there is none of that name."""
+def shares_of(analysis: Analysis, by: str | None, times: Mapping[str, float] | None = None) -> Shares | None:
+    """Return the parts of a figure; times: seconds by the name of a layer, which `time` needs.
+
+    Raises CnnstatError where there is no such figure, or no layer has a time. None where none is asked for.
+    """
+    if times is not None and by != "time":
+        raise CnnstatError("--profile has times; add --by time to show them")
+    if by is None:
+        return None
+    if by == "time":
+        return Shares("measured time", _seconds(analysis, times))
     if by not in FIGURES:
-        raise CnnstatError(f"--by {by[:40]}: {did_you_mean(by, FIGURES) or 'write '}{', '.join(FIGURES)}")
+        known = (*FIGURES, "time")
+        raise CnnstatError(
+            f"--by {by[:40]}: there is no such figure{did_you_mean(by, known)}; known: {', '.join(known)}"
+        )
     name, values = FIGURES[by]
     return Shares(name, values(analysis))
+
+
+def _seconds(analysis: Analysis, times: Mapping[str, float] | None) -> list[float]:
+    if times is None:
+        raise CnnstatError("--by time needs --profile FILE, the JSON of `cnnstat profile SOURCE --format json`")
+    names = [node.name for node in analysis.graph.nodes]
+    if not any(name in times for name in names):
+        raise CnnstatError("--profile: it has no layer of this network; measure the same SOURCE")
+    return [times.get(name, 0.0) for name in names]

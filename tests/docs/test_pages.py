@@ -27,6 +27,7 @@ RUN_HERE = (
     "export",
     "pytorch",
     "verify",
+    "draw",
     "reports",
 )
 """Pages whose blocks this file runs; README, spec.md, ci.md, counting.md and profile.md have tests of their own."""

@@ -1,0 +1,60 @@
+"""`cnnstat draw`: a picture of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnnstat import console
+from cnnstat.choices import DrawFormat, DrawShare
+from cnnstat.commands.options import ModelOptions, OutputOption, SourceArgument, flag, split_keys
+
+
+def draw(
+    source: SourceArgument,
+    *,
+    depth: Annotated[
+        int | None, typer.Option(help="Open blocks to this depth of names; else as fits on a page.", metavar="N")
+    ] = None,
+    expand: Annotated[
+        str | None, typer.Option(help="Blocks to open with all in them, such as layer3.", metavar="NAME,…")
+    ] = None,
+    full: Annotated[bool, flag("--full", "Draw every layer by itself.")] = False,
+    by: Annotated[
+        DrawShare | None,
+        typer.Option(help="Show each box's share of macs, params, memory or time.", metavar="FIGURE"),
+    ] = None,
+    profile: Annotated[Path | None, typer.Option(help="JSON of a profile, for --by time.", metavar="FILE")] = None,
+    model: ModelOptions,
+    format: Annotated[
+        DrawFormat | None,
+        typer.Option(
+            "--format", "-f", help="svg, png, pdf, html, dot, mmd or tex; else as FILE ends, or svg.", metavar="FORMAT"
+        ),
+    ] = None,
+    output: OutputOption = None,
+) -> None:
+    """Draw a network: boxes folded by structure, with sizes, skips and blocks."""
+    from cnnstat.draw import draw_analysis
+    from cnnstat.draw.drawing import format_of
+    from cnnstat.draw.formats import render
+
+    chosen = format or ("svg" if output is None else format_of(output))
+    drawing = draw_analysis(
+        model.analyze(source),
+        by=by,
+        depth=depth,
+        expand=split_keys(expand) or (),
+        full=full,
+        times=None if profile is None else _times(profile),
+    )
+    console.write_bytes(render(drawing, chosen), output)
+
+
+def _times(path: Path) -> dict[str, float]:
+    """Return the seconds of each layer that a profile has measured; raises CnnstatError."""
+    from cnnstat.profile.record import read_profile
+
+    return {layer.name: layer.forward.median for layer in read_profile(path).layers}

@@ -1,0 +1,40 @@
+"""Formats of drawings: each renders a drawing as text or bytes, imported when it is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+from cnnstat.errors import CnnstatError
+
+EXTRA = "cnnstat[draw]"
+
+FORMATS = {
+    "svg": "cnnstat.draw.formats.svg",
+    "png": "cnnstat.draw.formats.png",
+    "pdf": "cnnstat.draw.formats.pdf",
+    "html": "cnnstat.draw.formats.html",
+    "dot": "cnnstat.draw.formats.dot",
+    "mmd": "cnnstat.draw.formats.mermaid",
+    "tex": "cnnstat.draw.formats.tikz",
+}
+"""What renders a drawing in each format: a new one is one file and one line."""
+
+
+def render(drawing: Any, format: str) -> str | bytes:
+    """Return a drawing in a format, which is one of FORMATS; raises CnnstatError where its package is missing."""
+    rendered: str | bytes = import_module(FORMATS[format]).render(drawing)
+    return rendered
+
+
+def optional_package(name: str, package: str, format: str) -> ModuleType:
+    """Return a package that only one format needs; raises CnnstatError where it is missing."""
+    try:
+        return import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        raise CnnstatError(
+            f".{format} needs {package}, which is not installed; pip install '{EXTRA}', or end the file in .svg"
+        ) from None
