@@ -51,6 +51,8 @@ def load(source: Source, input: Any = None, **options: Unpack[ModelOptions]) -> 
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `"eval"` or `"train"` mode.
     seed: what random generators start from where a PyTorch model draws numbers; the caller's are left as they were.
+    deploy: `"float32"`, `"float16"` or `"int8"` for the network as it is shipped: batch norm folded, element-wise
+        layers in place, in that precision; `graph.deployment` says what was done.
     Raises SourceError, SpecError, RequestError, or ModelError for a PyTorch model that cannot be built or run; all of
     them are CnnstatError.
     """
@@ -175,7 +177,7 @@ def export(source: Source, input: Any = None, *, to: ExportFormat = "yaml", **op
     return export_graph(model.load(), to)
 
 
-@takes_options_of(model_reference)
+@takes_options_of(model_reference, without="deploy")
 def profile(
     source: Source,
     input: Any = None,
@@ -222,7 +224,7 @@ def compare(*sources: Source | Analysis, **options: Unpack[AnalysisOptions]) -> 
     return compare_analyses([s if isinstance(s, Analysis) else analyze(s, **options) for s in sources])
 
 
-@takes_options_of(model_reference)
+@takes_options_of(model_reference, without="deploy")
 def verify(source: Source, input: Any = None, *, run: bool = True, **options: Unpack[ModelOptions]) -> Verification:
     """Return a model's counts, shapes and receptive fields beside those of independent tools.
 

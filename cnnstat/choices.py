@@ -10,6 +10,9 @@ Mode = Literal["eval", "train"]
 Optimizer = Literal["sgd", "momentum", "adam"]
 """Optimizers, by the state they keep for every parameter: none, one copy, two copies."""
 
+Precision = Literal["float32", "float16", "int8"]
+"""Precisions that a network is deployed in."""
+
 Device = Literal["cpu", "mps", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"]
 """Devices that a model is measured on."""
 

@@ -19,8 +19,11 @@ COMMAND_NAMES = {"set": "variables", "variable": "variables", "arg": "arguments"
 """What an option of the command line is called in Python, where that is not its name."""
 
 
-def takes_options_of(other: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Let a function that passes `**options` on to another show in its signature what these are, and refuse others."""
+def takes_options_of(other: Callable[..., Any], *, without: str = "") -> Callable[[Function], Function]:
+    """Let a function that passes `**options` on to another show in its signature what these are, and refuse others.
+
+    without: an option of the other that this function does not take.
+    """
 
     def decorate(function: Function) -> Function:
         *own, last = inspect.signature(function).parameters.values()
@@ -29,7 +32,7 @@ def takes_options_of(other: Callable[..., Any]) -> Callable[[Function], Function
         options = [
             each.replace(kind=each.KEYWORD_ONLY)
             for each in inspect.signature(other).parameters.values()
-            if each.name not in named | {"source"}
+            if each.name not in named | {"source", without}
         ]
         own_options = [each for each in own if each.kind is each.KEYWORD_ONLY]
         first = [each for each in own if each.kind is not each.KEYWORD_ONLY]
@@ -92,7 +95,7 @@ def _value(name: str, value: Any, parameter: inspect.Parameter) -> Any:
     return value
 
 
-WORDS = ("Optimizer", "ExportFormat", "Device", "DrawShare")
+WORDS = ("Optimizer", "Precision", "ExportFormat", "Device", "DrawShare")
 """Kinds of options that are one of several words; which, is checked where they are used."""
 
 CHECKED_ELSEWHERE = ("dtype", "mode", "seed", "variables", "arguments")

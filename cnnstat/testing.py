@@ -17,7 +17,7 @@ from cnnstat.check.limits import METRICS, read_limits
 from cnnstat.check.model_figures import COMPUTED, ModelFigures, figures_of
 from cnnstat.check.result import Status
 from cnnstat.check.verdicts import Comparison, verdict
-from cnnstat.choices import Mode, Optimizer
+from cnnstat.choices import Mode, Optimizer, Precision
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.python_options import checked
 from cnnstat.sources.load import model_reference
@@ -44,6 +44,7 @@ def assert_budget(
     arguments: Mapping[str, Any] | None = None,
     mode: Mode = "eval",
     seed: int = 0,
+    deploy: Precision | None = None,
     optimizer: Optimizer = "sgd",
     strict_receptive_field: bool = False,
     baseline: str | os.PathLike[str] | None = None,
@@ -71,6 +72,7 @@ def assert_budget(
     if reader.problems:
         raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
     changes: Any = {"dtype": dtype, "variables": variables, "arguments": arguments, "mode": mode, "seed": seed}
+    changes["deploy"] = deploy
     model = model_reference(source, input, inputs=inputs, batch=batch, **changes)
     label = name or Path(model.label).as_posix()
     settings = ModelSettings(source=label, name=label, optimizer=optimizer)

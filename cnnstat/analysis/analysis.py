@@ -101,6 +101,7 @@ class Layer:
     """The figures of one op call; shapes include the batch, sizes are in bytes.
 
     field_extent: how much of the input each element depends on; there is a receptive field if that is local.
+    folded: names of the layers whose work its weights do too.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Layer:
     output_bytes: int
     receptive_field: ReceptiveField | None
     field_extent: Extent
+    folded: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
@@ -244,6 +246,7 @@ class Analysis(Displayed):
             output_bytes=self.memory.output_bytes[index],
             receptive_field=field,
             field_extent=Extent.LOCAL if field is not None else self.fields.extent(value),
+            folded=node.folded,
         )
 
     @cached_property

@@ -38,6 +38,7 @@ class Figure(NamedTuple):
     description: one sentence for readers who do not know cnnstat. Both are made of `doc` where they are empty.
     explained_by: the figure of a layer that shows which layers are to blame for a broken limit; its own if empty.
     at_least: whether it is only a lower bound where a layer's work could not be counted.
+    of_deployed: whether comparisons show it where a network is deployed only.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Figure(NamedTuple):
     bounds: tuple[str, ...] = ("max", "min", "max_increase")
     explained_by: str = ""
     at_least: bool = False
+    of_deployed: bool = False
 
     @property
     def sentence(self) -> str:
@@ -135,6 +137,12 @@ FIGURES = (
         adds_up=False, scales_with_batch=True, limit="max-peak-memory", explained_by="output_bytes",
         limit_help="Activations alive at once in inference, as in 16MiB.",
         description="Most bytes of activations that inference holds at a time.",
+    ),
+    Figure(
+        key="flash_bytes", title="flash", name="flash", unit=Unit.BYTES,
+        doc="bytes that are stored: weights, biases and buffers, and in int8 scales and zero points",
+        total="memory.flash_bytes", limit="max-flash", explained_by="params", of_deployed=True,
+        limit_help="Weights, biases, scales and zero points, as in 1MiB.",
     ),
     Figure(
         key="training_bytes", title="training", name="training", unit=Unit.BYTES,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
@@ -27,6 +28,7 @@ class Memory:
         reader has run, inputs from the start, results to the end; views and in-place ops cost nothing. Weights that
         are computed in the pass are alive while their layer runs. Parameters, buffers and what a kernel allocates
         inside are not part of it. peak_at: the node where it occurs.
+    flash_bytes: what is stored: parameters and buffers, and where there are any, their scales and the zero points.
     saved_bytes: tensors that the backward pass needs; a storage counts once, and whole.
     training_bytes: parameters + gradients + optimizer state + saved tensors.
     file_size: what torch.save writes of the state dict: parameters and buffers, and around each its name and its entry.
@@ -43,6 +45,7 @@ class Memory:
     optimizer_bytes: int
     saved_bytes: int
     file_size: int
+    flash_bytes: int
 
     @property
     def training_bytes(self) -> int:
@@ -56,10 +59,7 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
     Raises CnnstatError if there is no such optimizer or dtype. Takes time linear in the graph.
     """
     check_optimizer(optimizer)
-    outputs = tuple(
-        tuple(numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
-        for shapes, dtypes in zip(values.outputs, values.dtypes)
-    )
+    outputs = tensor_bytes(values)
     sizes = tuple(map(sum, outputs[graph.arity :]))
     params, trainable, buffers = _weights(graph, values)
     peak, peak_at = _peak(graph, outputs)
@@ -74,7 +74,16 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         gradient_bytes=sum(trainable),
         optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
         file_size=_file_size(graph, values),
+        flash_bytes=sum(params) + sum(buffers) + graph.quantization_bytes,
         saved_bytes=_saved(graph, values, outputs) if graph.saved_bytes is None else graph.saved_bytes,
+    )
+
+
+def tensor_bytes(values: Values) -> tuple[tuple[int, ...], ...]:
+    """Return the bytes of the tensors of each value."""
+    return tuple(
+        tuple(numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
+        for shapes, dtypes in zip(values.outputs, values.dtypes)
     )
 
 
@@ -122,19 +131,20 @@ def _file_size(graph: Graph, values: Values) -> int:
     return size
 
 
-class _Storages:
-    """Which storage every tensor lives in, and the bytes of each; views and in-place ops use that of their input 0."""
+class Storages:
+    """Which storage every tensor lives in, and the bytes of each."""
 
-    def __init__(self, outputs: tuple[tuple[int, ...], ...], kinds: Iterable[Storage | None], graph: Graph) -> None:
+    def __init__(self, outputs: tuple[tuple[int, ...], ...], bases: Iterable[Edge | None]) -> None:
+        """Number the storages; bases: for each value, the tensor in whose storage its outputs are."""
         self.bytes: list[int] = []
         self._of: list[tuple[int, ...]] = []
-        for sizes, kind, inputs in zip(outputs, kinds, ((),) * graph.arity + tuple(n.inputs for n in graph.nodes)):
-            if kind is Storage.FRESH or not inputs:  # an op that reads nothing has no storage to work in
+        for sizes, base in zip(outputs, bases):
+            if base is None:
                 first = len(self.bytes)
                 self.bytes += sizes
                 self._of.append(tuple(range(first, len(self.bytes))))
             else:
-                self._of.append((self.of(inputs[0]),) * len(sizes))
+                self._of.append((self.of(base),) * len(sizes))
 
     def of(self, edge: Edge) -> int:
         """Return the number of a tensor's storage."""
@@ -145,29 +155,53 @@ class _Storages:
         return self._of[value]
 
 
-def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int | None]:
-    """Return the most bytes alive at once during inference, and the node that runs then."""
-    storages = _Storages(outputs, [Storage.FRESH] * graph.arity + [node.op.storage for node in graph.nodes], graph)
-    # One sweep instead of asking every tensor at every node: a storage adds its bytes when its node runs, and gives
-    # them back after its last reader, which is its own node where nothing reads it.
-    last = [0] * len(storages.bytes)
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """When each storage is in use during inference: from the node `first` to the node `last`, both included.
+
+    Inputs are there before the first node; results have the number of nodes for `last`.
+    """
+
+    storages: Storages
+    first: tuple[int, ...]
+    last: tuple[int, ...]
+
+
+def lifetimes(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> Lifetimes:
+    """Return the lifetimes of all storages; outputs: the bytes of the tensors of each value."""
+    storages = Storages(outputs, ((None,) * graph.arity + tuple(node.base for node in graph.nodes)))
+    first, last = [0] * len(storages.bytes), [0] * len(storages.bytes)
     for index, node in enumerate(graph.nodes):
-        for storage in (*storages.made_by(graph.arity + index), *map(storages.of, node.inputs)):
+        for storage in map(storages.of, node.inputs):
             last[storage] = index
+        for storage in storages.made_by(graph.arity + index):
+            last[storage] = index
+            if node.base is None:
+                first[storage] = index
     for edge in graph.outputs:  # results outlive the last layer
         last[storages.of(edge)] = len(graph.nodes)
-    dying: list[int] = [0] * (len(graph.nodes) + 1)
-    for storage, end in enumerate(last):
-        dying[end] += storages.bytes[storage]
-    alive = sum(sum(sizes) for sizes in outputs[: graph.arity])
-    peak, peak_at = alive if not graph.nodes else 0, None
-    for index, node in enumerate(graph.nodes):
-        if node.op.storage is Storage.FRESH or not node.inputs:
-            alive += sum(outputs[graph.arity + index])
-        if alive + node.computed_bytes > peak or peak_at is None:
-            peak, peak_at = alive + node.computed_bytes, index
-        alive -= dying[index]
-    return peak, peak_at
+    return Lifetimes(storages, tuple(first), tuple(last))
+
+
+def alive_bytes(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return for each node the bytes alive while it runs, weights that are computed for it included."""
+    # One sweep instead of asking every tensor at every node: a storage adds its bytes when its node runs, and gives
+    # them back after its last reader, which is its own node where nothing reads it.
+    lives = lifetimes(graph, outputs)
+    change = [0] * (len(graph.nodes) + 2)
+    for size, first, last in zip(lives.storages.bytes, lives.first, lives.last):
+        change[first] += size
+        change[last + 1] -= size
+    return tuple(sum_ + node.computed_bytes for sum_, node in zip(accumulate(change), graph.nodes))
+
+
+def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int | None]:
+    """Return the most bytes alive at once during inference, and the node that runs then."""
+    if not graph.nodes:
+        return sum(map(sum, outputs)), None
+    alive = alive_bytes(graph, outputs)
+    peak = max(alive)
+    return peak, alive.index(peak)
 
 
 def peak_beside_inputs(graph: Graph, values: Values) -> int:
@@ -181,8 +215,8 @@ def peak_beside_inputs(graph: Graph, values: Values) -> int:
 
 def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> int:
     """Return the bytes that training keeps for the backward pass; every storage once."""
-    kinds = [Storage.FRESH] * graph.arity + [node.op.training_storage for node in graph.nodes]
-    storages = _Storages(outputs, kinds, graph)
+    bases = (n.inputs[0] if n.inputs and n.op.training_storage is not Storage.FRESH else None for n in graph.nodes)
+    storages = Storages(outputs, (*(None,) * graph.arity, *bases))
     needs_gradient = [False] * graph.arity
     is_learnt: list[bool] = []
     saved_storages: set[int] = set()

@@ -105,6 +105,7 @@ def check_conditions(name: str, figures: ModelFigures, baseline: ModelFigures, l
         ("dtype", baseline.dtype, figures.dtype),
         ("input", " ".join(baseline.inputs), " ".join(figures.inputs)),
         ("optimizer", baseline.optimizer, figures.optimizer),
+        ("deploy", baseline.deploy or "none", figures.deploy or "none"),
     )
     changes = "; ".join(f"{what} was {before}, is {now}" for what, before, now in conditions if before != now)
     raise CnnstatError(

@@ -6,11 +6,12 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from cnnstat.analysis.memory import OPTIMIZER_STATES
 from cnnstat.check.limits import Limit, overridden, read_limits
 from cnnstat.check.result import Place
+from cnnstat.choices import Precision
 from cnnstat.errors import CnnstatError
 from cnnstat.files import path_from_here
 from cnnstat.ir.graph import check_dtype
@@ -24,7 +25,7 @@ NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
 MODEL_KEYS = (
     "source", "name", "input", "inputs", "batch", "dtype", "variables", "set", "arguments", "mode", "seed",
-    "optimizer", "strict_receptive_field", "budgets",
+    "deploy", "optimizer", "strict_receptive_field", "budgets",
 )  # fmt: skip
 MODES = ("eval", "train")
 MAX_DOUBLE_WILDCARDS = 2
@@ -249,6 +250,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         arguments=dict(values["arguments"]),
         mode=reader.choice((*path, "mode"), MODES) if "mode" in table else "eval",
         seed=reader.integer((*path, "seed"), at_least=0) or 0,
+        deploy=reader.choice((*path, "deploy"), get_args(Precision)) if "deploy" in table else None,
     )
 
 

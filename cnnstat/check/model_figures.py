@@ -53,6 +53,7 @@ class ModelFigures:
 
     inputs: dtype and shape of each input as text, the batch included. totals: by metric, None where there is no figure.
     uncounted: layers whose work could not be counted. peak_at: the layer at which memory peaks.
+    deploy: the precision that it is deployed in, empty for the network as it is written.
     ranges: least and most of each total that random numbers decide; None for one that some draws have not.
     analysis: everything else that is known of the model; None, as in the JSON form, for a baseline from a file.
     """
@@ -64,13 +65,14 @@ class ModelFigures:
     layers: tuple[LayerFigures, ...]
     uncounted: tuple[str, ...] = ()
     peak_at: str | None = None
+    deploy: str = ""
     ranges: Mapping[str, tuple[int | None, int | None]] = field(default_factory=dict)
     analysis: Analysis | None = field(default=None, compare=False, repr=False)
 
     @property
     def conditions(self) -> tuple[Any, ...]:
         """What must be equal for the figures of two models to be comparable."""
-        return self.dtype, self.inputs, self.optimizer
+        return self.dtype, self.inputs, self.optimizer, self.deploy
 
     @property
     def graph(self) -> Graph | None:
@@ -107,6 +109,7 @@ def figures_of(analysis: Analysis, settings: ModelSettings) -> ModelFigures:
         layers=tuple(LayerFigures(layer.name, layer.op.kind, columns(layer)) for layer in analysis.layers),
         uncounted=analysis.uncounted,
         peak_at=None if peak_at is None else graph.nodes[peak_at].name,
+        deploy="" if graph.deployment is None else graph.deployment.precision,
         ranges=_ranges(analysis) if analysis.other_paths else {},
         analysis=analysis,
     )
@@ -140,6 +143,7 @@ def to_json(figures: ModelFigures) -> dict[str, Any]:
         "dtype": figures.dtype,
         "optimizer": figures.optimizer,
         "inputs": list(figures.inputs),
+        **({"deploy": figures.deploy} if figures.deploy else {}),
         "totals": dict(figures.totals),
         "uncounted": list(figures.uncounted),
         "peak_at": figures.peak_at,
@@ -155,7 +159,7 @@ def from_json(entry: Any) -> ModelFigures:
     totals = {key: entry["totals"][key] for key in COMPUTED if key in entry["totals"]}
     numbers = [number for row in layers for number in row.numbers] + [n for n in totals.values() if n is not None]
     texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
-    texts += [*entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
+    texts += [entry.get("deploy", ""), *entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
     if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):
         raise TypeError("a figure is no integer or a name no text")
     if any(not 0 <= number <= MAX_FIGURE for number in numbers):
@@ -169,6 +173,7 @@ def from_json(entry: Any) -> ModelFigures:
         layers=layers,
         uncounted=tuple(entry["uncounted"]),
         peak_at=entry["peak_at"],
+        deploy=entry.get("deploy", ""),
     )
 
 

@@ -197,6 +197,7 @@ def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
         arguments={**own.arguments, **asked.arguments},
         mode=options.mode or own.mode,
         seed=asked.seed or own.seed,
+        deploy=asked.deploy or own.deploy,
     )
     limits = tuple(
         replace(

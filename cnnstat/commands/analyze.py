@@ -8,10 +8,10 @@ import typer
 
 from cnnstat.commands.options import (
     NO_LATEX,
+    AnalyzedOptions,
     ColumnsOption,
     FormatOption,
     LatexOptions,
-    ModelOptions,
     OptimizerOption,
     OutputOption,
     SourceArgument,
@@ -27,7 +27,7 @@ from cnnstat.errors import CnnstatError
 
 def analyze(
     source: SourceArgument,
-    model: ModelOptions,
+    model: AnalyzedOptions,
     optimizer: OptimizerOption = "sgd",
     strict_receptive_field: StrictOption = False,
     depth: Annotated[

@@ -15,8 +15,8 @@ from cnnstat.choices import CheckFormat, Mode, Optimizer
 from cnnstat.commands.options import (
     MODE,
     OPTIMIZER,
+    AnalyzedOptions,
     DeviceOption,
-    ModelOptions,
     StrictOption,
     ThreadsOption,
     flag,
@@ -25,7 +25,7 @@ from cnnstat.commands.options import (
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckOptions(ModelOptions):
+class CheckOptions(AnalyzedOptions):
     """The options of a model, two of which the configuration decides where they are not given."""
 
     mode: Annotated[Mode | None, MODE] = None  # type: ignore[assignment]  # the same option, without a default

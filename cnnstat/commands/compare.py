@@ -9,10 +9,10 @@ import typer
 
 from cnnstat.commands.options import (
     NO_LATEX,
+    AnalyzedOptions,
     DeviceOption,
     FormatOption,
     LatexOptions,
-    ModelOptions,
     OptimizerOption,
     OutputOption,
     StrictOption,
@@ -29,7 +29,7 @@ def compare(
     sources: Annotated[
         list[str], typer.Argument(metavar="SOURCE", help="Networks; ratios are to the first.", autocompletion=zoo_names)
     ],
-    model: ModelOptions,
+    model: AnalyzedOptions,
     optimizer: OptimizerOption = "sgd",
     strict_receptive_field: StrictOption = False,
     profile: Annotated[bool, flag("--profile", "Measure the models' times too.")] = False,
@@ -50,6 +50,8 @@ def compare(
     chosen = output_format(format, output)
     timing = {"device": device, "samples": samples, "threads": threads}
     analyses = [model.analyze(source, optimizer, strict_receptive_field) for source in sources]
+    if profile and model.deploy:
+        raise CnnstatError("--profile measures the networks as they are written; leave --deploy out")
     profiles = _profiles(sources, model.request(), timing) if profile else ()
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from cnnstat.commands.options import (
+    AnalyzedOptions,
     FormatOption,
-    ModelOptions,
     OutputOption,
     SourceArgument,
     StrictOption,
@@ -28,7 +28,7 @@ def explain(
             autocompletion=layer_names,
         ),
     ],
-    model: ModelOptions,
+    model: AnalyzedOptions,
     strict_receptive_field: StrictOption = False,
     format: FormatOption = None,
     output: OutputOption = None,

@@ -10,7 +10,7 @@ import typer
 
 from cnnstat import console
 from cnnstat.choices import ExportFormat
-from cnnstat.commands.options import ModelOptions, OutputOption, SourceArgument
+from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument
 from cnnstat.errors import CnnstatError
 
 
@@ -23,7 +23,7 @@ def export(
         ),
     ] = None,
     *,
-    model: ModelOptions,
+    model: AnalyzedOptions,
     output: OutputOption = None,
 ) -> None:
     """Write a network as a readable spec, or as a PyTorch file that needs nothing but torch."""

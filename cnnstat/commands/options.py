@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
 from cnnstat import console
-from cnnstat.choices import Format, Mode, Optimizer
+from cnnstat.choices import Format, Mode, Optimizer, Precision
 from cnnstat.errors import CnnstatError
 from cnnstat.files import check_output
 
@@ -103,6 +103,24 @@ class ModelOptions:
             mode=self.mode or "eval",
             seed=self.seed,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalyzedOptions(ModelOptions):
+    """What is to be changed about a model of which figures are computed."""
+
+    deploy: Annotated[
+        Precision | None,
+        model_option(
+            "--deploy",
+            help="The network as it is shipped, batch norm folded and in place: float32, float16 or int8.",
+            metavar="PRECISION",
+        ),
+    ] = None
+
+    def request(self) -> Request:
+        """Return the options read; raises RequestError."""
+        return replace(super().request(), deploy=self.deploy)
 
     def analyze(self, source: str, optimizer: Optimizer = "sgd", strict_receptive_field: bool = False) -> Analysis:
         """Return the analysis of a model with these options; raises CnnstatError."""

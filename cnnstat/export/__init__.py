@@ -19,6 +19,8 @@ def export_graph(graph: Graph, to: str) -> str:
         hint = did_you_mean(to, FORMATS) or f"; use one of {', '.join(FORMATS)}"
         raise CnnstatError(f"there is no format called {to[:60]} to export to{hint}")
     if to == "torch":
+        if graph.deployment is not None and graph.deployment.precision == "int8":
+            raise CnnstatError("--to torch: PyTorch has no modules with weights of int8; deploy in float32 or float16")
         from cnnstat.export.pytorch import torch_text
 
         return torch_text(graph, _title(graph))

@@ -32,6 +32,10 @@ def document_of(graph: Graph, *, with_blocks: bool = True) -> Document:
 
     Raises SpecError where an op refuses its inputs.
     """
+    precision = None
+    if graph.deployment is not None and graph.deployment.bare is not None:
+        # What a precision and writing in place change follows from one word.
+        precision, graph = graph.deployment.precision, graph.deployment.bare
     sound, remarks = with_sound_names(graph)
     values = infer_shapes(sound)
     layout = lay_out(sound, values)
@@ -40,7 +44,7 @@ def document_of(graph: Graph, *, with_blocks: bool = True) -> Document:
     if with_blocks:
         blocks.extract(layout.entries)
     writer = _Writer({*ITEM_KEYS, *ops.names(), *blocks.names})
-    data: Data = _head(sound)
+    data: Data = {**_head(sound), **({"deploy": precision} if precision else {})}
     if blocks.bodies:
         data["blocks"] = {head: writer.items(body) for head, body in blocks.bodies.items()}
     data["layers"] = writer.items(layout.entries)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from cnnstat.ir.argument import FLAG, argument
 from cnnstat.ir.formula import Formula, Terms, product
-from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, Storage, numel
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Int8, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
 
 
@@ -79,6 +79,24 @@ class SavesInput:
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return the input."""
         return Saved(inputs=(0,))
+
+
+class FloatOnly:
+    """Mixin for ops that the usual runtimes have no kernel for on 8-bit integers."""
+
+    @property
+    def int8(self) -> Int8:
+        """Return that it runs in float32."""
+        return Int8.FLOAT
+
+
+class MixedPrecision:
+    """Mixin for attention: matrix products that have a kernel on 8-bit integers, and a softmax that has none."""
+
+    @property
+    def int8(self) -> Int8:
+        """Return that its softmax runs in float32."""
+        return Int8.MIXED
 
 
 class Pointwise:

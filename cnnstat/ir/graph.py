@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.errors import CnnstatError, GraphError, Location, did_you_mean
-from cnnstat.ir.op import Op, Shape, numel
+from cnnstat.ir.op import Op, Shape, Storage, numel
 
 if TYPE_CHECKING:
     from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
@@ -48,6 +48,8 @@ class Node:
     dtypes: the dtypes of its weights and buffers by name, as far as they are not the model's; an empty name stands for
         all that are not named.
     transient: names of its buffers that a state dict leaves out.
+    overwrites: number of the input whose place its output takes, where its op alone does not say so.
+    folded: names of the layers whose work its weights do too.
     """
 
     name: str
@@ -61,6 +63,21 @@ class Node:
     computed_bytes: int = 0
     dtypes: Mapping[str, str] = field(default_factory=lambda: _NO_DTYPES, hash=False)
     transient: frozenset[str] = frozenset()
+    overwrites: int | None = None
+    folded: tuple[str, ...] = ()
+
+    @property
+    def storage(self) -> Storage:
+        """Where inference puts its first output: fresh, a view, or in place of the tensor `base`."""
+        return self.op.storage if self.overwrites is None else Storage.IN_PLACE
+
+    @property
+    def base(self) -> Edge | None:
+        """The tensor in whose storage inference puts its outputs; None for a storage of their own."""
+        if self.overwrites is not None:
+            return self.inputs[self.overwrites]
+        # An op that reads nothing has no storage to work in.
+        return self.inputs[0] if self.inputs and self.op.storage is not Storage.FRESH else None
 
     def dtype_of(self, tensor: str, model: str) -> str:
         """Return the dtype of one of its weights and buffers; `model` is the model's."""
@@ -81,6 +98,26 @@ def usual_dtype(tensor: str, model: str) -> str:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """How a network was made ready to be shipped.
+
+    precision: the dtype of its weights and activations. removed: layers that inference passes through.
+    unread: layers that no result depends on, such as heads for training alone.
+    folded: for each layer that is gone, the one whose weights do its work. kept: for each layer that could have been
+    folded, why it was not. in_float: layers without a kernel in that precision, which run in float32.
+    bare: the graph without the layers that are gone, in the dtypes that it is written in.
+    """
+
+    precision: str
+    removed: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    folded: Mapping[str, str] = field(default_factory=dict)
+    kept: Mapping[str, str] = field(default_factory=dict)
+    in_float: tuple[str, ...] = ()
+    bare: Graph | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Graph:
     """A network. Raises GraphError if an edge points forward or nowhere, or a name occurs twice.
 
@@ -91,6 +128,8 @@ class Graph:
     aliases: further names of modules and stored tensors of a traced model, with their first names.
     about: title, citation, notes and published figures, as the spec gives them.
     saved_bytes: what training keeps for the backward pass, where it was measured; None where the ops tell it.
+    quantization_bytes: scales and zero points, which are stored beside the weights.
+    deployment: how it was made ready to be shipped; None for a network as it is written.
     """
 
     name: str
@@ -103,6 +142,8 @@ class Graph:
     about: Mapping[str, Any] = field(default_factory=dict)
     saved_bytes: int | None = None
     aliases: Mapping[str, str] = field(default_factory=dict, compare=False)
+    quantization_bytes: int = 0
+    deployment: Deployment | None = None
 
     def __post_init__(self) -> None:
         """Validate names and edges."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from enum import Enum
 from typing import Any, ClassVar, NamedTuple, TypeVar
@@ -25,6 +25,21 @@ class Storage(Enum):
     FRESH = "fresh"
     VIEW = "view"
     IN_PLACE = "in place"
+
+
+class Int8(Enum):
+    """How the usual runtimes run an op on 8-bit integers (the kernels of TFLite and PyTorch).
+
+    KERNEL: with int8 inputs and weights, int32 sums, and a scale and zero point of its own for the output.
+    SAME_SCALE: it moves or picks values, so that the output keeps its input's scale.
+    MIXED: its products like KERNEL, a softmax between them in float32.
+    FLOAT: not at all; it runs in float32.
+    """
+
+    KERNEL = "int8"
+    SAME_SCALE = "keeps the scale"
+    MIXED = "int8 with float32 inside"
+    FLOAT = "float32"
 
 
 class Linearity(Enum):
@@ -128,6 +143,10 @@ class Op:
     with a `dense filter` that is zero where this op has no weight, or `written out` element by element and summed."""
     complex_cost: ClassVar[int] = 2
     """Real operations that one of its operations beside products takes on complex numbers: an addition takes two."""
+    passes_through: ClassVar[bool] = False
+    """Whether inference returns its very input, so that a deployed network is without it."""
+    scales_by_channel: ClassVar[bool] = False
+    """Whether its 8-bit weights have a scale for each output channel; else each weight tensor has one."""
     operator: ClassVar[str] = ""
     """Python's operator for it (`+`); empty where there is none."""
     takes_list: ClassVar[bool] = False
@@ -256,6 +275,35 @@ class Op:
     def linearity(self) -> Linearity:
         """Whether inference applies a linear map that a neighbouring one could absorb."""
         return Linearity.NONE
+
+    @property
+    def int8(self) -> Int8:
+        """How it runs where activations are 8-bit integers: what moves, pools or resizes keeps the scale."""
+        moves = self.family in (Family.LAYOUT, Family.POOLING, Family.RESAMPLING)
+        return Int8.SAME_SCALE if moves else Int8.KERNEL
+
+    def with_bias(self, inputs: Shapes) -> Op | None:
+        """Return the op with one learnt shift for each channel of its output, which is axis 1, itself if it has one.
+
+        A fixed scale and shift of the channels behind such an op can be multiplied into its weight and bias. None for
+        an op that has no weight for it.
+        """
+        return None
+
+    def as_scale_and_shift(self) -> Op | None:
+        """Return the op that does the same with one scale and one shift a channel, and nothing else to store.
+
+        None for all but norms by stored statistics.
+        """
+        return None
+
+    def with_dtypes(self, convert: Callable[[str], str]) -> Op:
+        """Return the op whose outputs have converted dtypes, as far as it states them itself."""
+        return self
+
+    def without(self, is_left_out: Callable[[str], bool]) -> Op:
+        """Return the op without some of the tensors that it states itself, by their names."""
+        return self
 
     @property
     def training_storage(self) -> Storage:

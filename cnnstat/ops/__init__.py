@@ -17,6 +17,7 @@ FAMILIES = {
         "rectifier": "ReLU ReLU6 LeakyReLU PReLU ELU CELU SELU Softplus GELU SiLU Mish Hardswish",
         "softmax": "Softmax LogSoftmax GLU",
         "norm": "BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d InstanceNorm3d",
+        "scale_shift": "ScaleShift",
         "layer_norm": "LayerNorm RMSNorm GroupNorm LocalResponseNorm",
         "dropout": "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout StochasticDepth",
         "shape": "Identity Flatten Unflatten Reshape",

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, number
-from cnnstat.ir.facets import Activation, KeepsOutput, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
+from cnnstat.ir.facets import (
+    Activation,
+    FloatOnly,
+    KeepsOutput,
+    MayOverwrite,
+    OnlyInplace,
+    inplace_argument,
+    logistic,
+    softplus,
+)
 from cnnstat.ir.op import NOTHING_SAVED, Saved, Shapes, numel, register
 
 
 @register
-class BinaryStep(Activation):
+class BinaryStep(FloatOnly, Activation):
     """Threshold of the first perceptrons, with gradient zero: compare."""
 
     torch = ""
@@ -72,7 +81,7 @@ class Tanh(KeepsOutput):
 
 @register
 @dataclass(frozen=True, repr=False)
-class ScaledTanh(Activation):
+class ScaledTanh(FloatOnly, Activation):
     """Squashing function of LeNet-5 (LeCun et al. 1998, equation 6): multiply, tanh, multiply."""
 
     torch = ""
@@ -92,7 +101,7 @@ class ScaledTanh(Activation):
 
 
 @register
-class Arctan(Activation):
+class Arctan(FloatOnly, Activation):
     """Inverse tangent, from −π/2 to π/2: atan."""
 
     torch = "torch.atan"
@@ -106,7 +115,7 @@ class Arctan(Activation):
 
 
 @register
-class Softsign(Activation):
+class Softsign(FloatOnly, Activation):
     """Squashing with tails that flatten slowly, from −1 to 1: absolute, add, divide."""
 
     torch = "torch.nn.Softsign"
@@ -124,7 +133,7 @@ class Softsign(Activation):
 
 
 @register
-class LogSigmoid(Activation):
+class LogSigmoid(FloatOnly, Activation):
     """Logarithm of the logistic function: negate, exp, add, log, negate."""
 
     torch = "torch.nn.LogSigmoid"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
-from cnnstat.ir.facets import Weightless
+from cnnstat.ir.facets import MixedPrecision, Weightless
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, aligned_reads
@@ -45,7 +45,7 @@ class Sizes(NamedTuple):
 
 @register
 @dataclass(frozen=True, repr=False)
-class ScaledDotProductAttention(Weightless, Op):
+class ScaledDotProductAttention(MixedPrecision, Weightless, Op):
     """Mean of the values, weighted by how well each key fits the query: softmax(QKᵀ/√E)·V.
 
     Takes query (… × L × E), key (… × S × E), value (… × S × Eᵥ), and a mask if wanted; batch and heads, if any, come

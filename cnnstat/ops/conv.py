@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
@@ -40,6 +40,7 @@ class _Convolution(Sliding, Biased, Op):
 
     family: ClassVar[Family] = Family.CONVOLUTION
     counted_as_weighted: ClassVar[bool] = True
+    scales_by_channel: ClassVar[bool] = True
     inferred: ClassVar[tuple[str, ...]] = ("in_channels",)
     mixes_channels: ClassVar[bool] = True
 
@@ -51,6 +52,9 @@ class _Convolution(Sliding, Biased, Op):
     def arguments_from(cls, weights: Mapping[str, Shape], arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return filters and kernel, from C_out × C_in/groups × kernel."""
         return {"out_channels": weights["weight"][0], "kernel_size": weights["weight"][2:]}
+
+    def with_bias(self, inputs: Shapes) -> Op:
+        return replace(self, bias=True)  # type: ignore[call-arg]  # each kind declares it after its own arguments
 
     def second_reading(self, inputs: Shapes) -> str:
         """Return PyTorch's order: `Conv2d(3, 16, 3)` of 3 channels is 3 filters of 16×16 here, with stride 3."""

@@ -17,6 +17,7 @@ class _Noise(NoArithmetic, Weightless, Pointwise, SameShape, Op):
     """Op that multiplies by random noise in training and returns its very input in inference."""
 
     family: ClassVar[Family] = Family.ELEMENTWISE
+    passes_through: ClassVar[bool] = True
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
         """Return number of elements and dtype of the noise that training draws."""

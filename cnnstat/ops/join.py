@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument
-from cnnstat.ir.facets import Activation, NoArithmetic, NoMacs, NothingSaved, Weightless
+from cnnstat.ir.facets import Activation, FloatOnly, NoArithmetic, NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Piece, Reads, aligned_reads, reads_along
@@ -201,7 +201,7 @@ class Multiply(_SavesFactors, _Arithmetic):
 
 
 @register
-class Divide(_SavesFactors, _Arithmetic):
+class Divide(FloatOnly, _SavesFactors, _Arithmetic):
     """The first input divided by the second. One division an output."""
 
     torch = "torch.div"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, integer, list_of, number, optional
-from cnnstat.ir.facets import NoMacs, SameShape, Weightless
+from cnnstat.ir.facets import FloatOnly, NoMacs, SameShape, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import Reads, reads_along, sliding
@@ -194,7 +194,7 @@ class GroupNorm(Normalization):
 
 @register
 @dataclass(frozen=True, repr=False)
-class LocalResponseNorm(Weightless, NoMacs, SameShape, Op):
+class LocalResponseNorm(FloatOnly, Weightless, NoMacs, SameShape, Op):
     """x / (k + alpha/size · Σ x²)^beta, summed over `size` channels (Krizhevsky et al. 2012, section 3.3).
 
     PyTorch divides alpha by size and the paper does not: the paper's 10⁻⁴ over 5 channels is alpha=5e-4 here.

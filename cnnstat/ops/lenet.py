@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, per_axis
-from cnnstat.ir.facets import Biased, SavesInput
+from cnnstat.ir.facets import Biased, FloatOnly, SavesInput
 from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import Reads
@@ -191,7 +191,7 @@ class ConnectionTableConv2d(Sliding, Biased, SavesInput, Op):
 
 @register
 @dataclass(frozen=True, repr=False)
-class EuclideanRBF(Op):
+class EuclideanRBF(FloatOnly, Op):
     """Squared distance to each of a set of centres, yᵢ = Σⱼ (xⱼ − wᵢⱼ)²: the output layer of LeNet-5.
 
     Each connection is one subtraction, and one multiply-accumulate that squares and sums. In the paper the centres are

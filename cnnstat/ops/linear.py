@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
@@ -25,6 +25,7 @@ class _FullyConnected(Biased, Op):
 
     family: ClassVar[Family] = Family.LINEAR
     counted_as_weighted: ClassVar[bool] = True
+    scales_by_channel: ClassVar[bool] = True
     feature_axis: ClassVar[int] = -1
     short_name: ClassVar[str] = "fc"
 
@@ -59,6 +60,10 @@ class Linear(_FullyConnected):
     def linearity(self) -> Linearity:
         """Dense: a second one right behind it could be multiplied into it."""
         return Linearity.DENSE
+
+    def with_bias(self, inputs: Shapes) -> Op | None:
+        """Return the layer with its bias where features are axis 1; more axes have positions there."""
+        return replace(self, bias=True) if len(inputs[0]) == 2 else None
 
     def output(self, inputs: Shapes) -> Shapes:
         (shape,) = inputs

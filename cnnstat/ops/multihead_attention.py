@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, integer, number, optional
-from cnnstat.ir.facets import NoBuffers
+from cnnstat.ir.facets import MixedPrecision, NoBuffers
 from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, NOTHING, WHOLE, AxisRule, Reads
@@ -37,7 +37,7 @@ class Sizes(NamedTuple):
 
 @register
 @dataclass(frozen=True, repr=False)
-class MultiheadAttention(NoBuffers, Op):
+class MultiheadAttention(MixedPrecision, NoBuffers, Op):
     """Attention in several heads: project query, key and value, attend in each head, project the result.
 
     Takes one input (self-attention), two (queries, and a memory that is keys and values), or query, key and value,

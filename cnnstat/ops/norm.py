@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
-from cnnstat.ir.facets import NoBuffers, NoMacs, SameShape
+from cnnstat.ir.facets import FloatOnly, NoBuffers, NoMacs, SameShape
 from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, STATISTIC, Reads
@@ -16,7 +16,7 @@ from cnnstat.ops.spatial import Spatial, channels_and_space, spatial_ops
 
 
 @dataclass(frozen=True, repr=False)
-class Normalization(NoBuffers, NoMacs, SameShape, Op):
+class Normalization(FloatOnly, NoBuffers, NoMacs, SameShape, Op):
     """Subtracts a mean, divides by a deviation, then scales and shifts by what was learnt.
 
     With the input's own statistics the work is one operation for each of `element_steps`, the weight and the bias an
@@ -163,6 +163,14 @@ class _ByChannel(Spatial, Normalization):
             return {}
         channels = (inputs[0][1],)
         return {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
+
+    def as_scale_and_shift(self) -> Op | None:
+        """Return weight/√(variance + eps) as the scale, and bias − mean × scale as the shift."""
+        if not self.is_fixed:
+            return None
+        from cnnstat.ops.scale_shift import ScaleShift  # seldom asked for
+
+        return ScaleShift()
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         return without_default_bias(super().torch_arguments(inputs))

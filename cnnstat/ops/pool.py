@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
-from cnnstat.ir.facets import NoMacs, Weightless
+from cnnstat.ir.facets import FloatOnly, NoMacs, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, number_text, product
 from cnnstat.ir.op import Example, Family, Op, Rows, Saved, Shapes, numel, register
 from cnnstat.ops.spatial import (
@@ -220,7 +220,7 @@ class AvgPool3d(_AvgPoolWithDivisor, spatial=3):
 
 
 @dataclass(frozen=True, repr=False)
-class _LPPool(Pool):
+class _LPPool(FloatOnly, Pool):
     """Root of a sum of powers, (Σ x^p)^(1/p)."""
 
     calls = {"lp_pool{n}d": "input, norm_type, kernel_size, stride, ceil_mode"}

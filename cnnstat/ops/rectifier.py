@@ -9,7 +9,7 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import Kind, argument, choice, integer, number
-from cnnstat.ir.facets import Activation, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
+from cnnstat.ir.facets import Activation, FloatOnly, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Saved, Shape, Shapes, numel, register
 
@@ -148,7 +148,7 @@ class ELU(_OutputWhenOverwritten):
 
 @register
 @dataclass(frozen=True, repr=False)
-class CELU(_OutputWhenOverwritten):
+class CELU(FloatOnly, _OutputWhenOverwritten):
     """ELU with a slope that does not jump at 0 (Barron 2017): compare, divide, exp, subtract, multiply."""
 
     torch = "torch.nn.CELU"
@@ -165,7 +165,7 @@ class CELU(_OutputWhenOverwritten):
 
 
 @register
-class SELU(_OutputWhenOverwritten, OnlyInplace):
+class SELU(FloatOnly, _OutputWhenOverwritten, OnlyInplace):
     """ELU scaled so that variance 1 stays 1 (Klambauer et al. 2017): compare, exp, subtract, multiply."""
 
     torch = "torch.nn.SELU"
@@ -181,7 +181,7 @@ class SELU(_OutputWhenOverwritten, OnlyInplace):
 
 @register
 @dataclass(frozen=True, repr=False)
-class Softplus(Activation):
+class Softplus(FloatOnly, Activation):
     """Smooth rectifier, whose slope is the logistic function: multiply, compare, exp, add, log, divide."""
 
     torch = "torch.nn.Softplus"
@@ -200,7 +200,7 @@ class Softplus(Activation):
 
 @register
 @dataclass(frozen=True, repr=False)
-class GELU(Activation):
+class GELU(FloatOnly, Activation):
     """Gaussian error linear unit (Hendrycks & Gimpel 2016): multiply, erf, add, multiply, multiply.
 
     With approximate=tanh: multiply, multiply, multiply, add, multiply, tanh, add, multiply, multiply.
@@ -244,7 +244,7 @@ class SiLU(OnlyInplace):
 
 
 @register
-class Mish(OnlyInplace):
+class Mish(FloatOnly, OnlyInplace):
     """Self-gated smooth rectifier (Misra 2019): exp, add, log, tanh, multiply."""
 
     torch = "torch.nn.Mish"

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, choice, integer, number
-from cnnstat.ir.facets import NoBuffers
+from cnnstat.ir.facets import FloatOnly, NoBuffers
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
@@ -261,7 +261,7 @@ class LSTM(_Gated):
 
 
 @register
-class GRU(_Gated):
+class GRU(FloatOnly, _Gated):
     """Gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
 
     r, z = σ(W·x + b + U·h + c), n = tanh(W·x + b + r·(U·h + c)), h = (1 − z)·n + z·h. Takes the sequence and, if

@@ -115,6 +115,7 @@ class Identity(SameShape, Pointwise, View):
     torch = "torch.nn.Identity"
     equation = "f(x) = x"
     derivative = "f′(x) = 1"
+    passes_through = True
 
     def curve(self, x: float) -> float:
         return x

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, optional
-from cnnstat.ir.facets import Activation, KeepsOutput
+from cnnstat.ir.facets import Activation, FloatOnly, KeepsOutput
 from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Shape, Shapes, numel, register
 from cnnstat.ir.window import WHOLE, Reads, Window, reads_along
@@ -21,7 +21,7 @@ def _axis(dim: int, shape: Shape) -> int:
 
 
 @dataclass(frozen=True, repr=False)
-class _Softmax(KeepsOutput):
+class _Softmax(FloatOnly, KeepsOutput):
     """Normalized exponentials along one axis."""
 
     dim: int | None = argument(
@@ -89,7 +89,7 @@ class LogSoftmax(_Softmax):
 
 @register
 @dataclass(frozen=True, repr=False)
-class GLU(Activation):
+class GLU(FloatOnly, Activation):
     """Gated linear unit (Dauphin et al. 2016), halves an axis, no curve: negate, exp, add, divide, multiply."""
 
     torch = "torch.nn.GLU"

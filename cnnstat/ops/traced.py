@@ -5,14 +5,14 @@ A trace makes them where an op of the library would not be true; a spec writes t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, numel, shape_text
+from cnnstat.ir.op import Example, Family, Int8, Linearity, Op, Saved, Shape, Shapes, Storage, numel, shape_text
 from cnnstat.ir.window import Reads, RowMajor, Unknown
 from cnnstat.ops.shape import regrouped
 
@@ -55,6 +55,13 @@ class _Traced(Op):
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
         return self.result_dtypes
 
+    def with_dtypes(self, convert: Callable[[str], str]) -> Op:
+        return replace(self, result_dtypes=tuple(map(convert, self.result_dtypes)))
+
+    def without(self, is_left_out: Callable[[str], bool]) -> Op:
+        tensors = tuple(each for each in self.tensors if not is_left_out(each[0]))
+        return replace(self, tensors=tensors) if tensors != self.tensors else self
+
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
         return ()
@@ -79,6 +86,22 @@ class Applied(_Traced):
     def __str__(self) -> str:
         numbers = [f"{value:g}" for value in self.values if value is not None]
         return f"{self.op} by {', '.join(numbers)}" if numbers else str(self.op)
+
+    def with_bias(self, inputs: Shapes) -> Op | None:
+        """Return the same with its op's bias, if it has a stored weight that nothing computes beforehand."""
+        own = self.op.with_bias(self._operands(inputs))
+        stored = {name.rpartition(".")[2]: (name, shape) for name, shape in self.tensors}
+        if own is None or self.operands != (0,) or self.extra_macs or self.extra_flops or "weight" not in stored:
+            return None
+        needed = own.weights(inputs)
+        if stored["weight"][1] != needed["weight"]:
+            return None
+        name = stored["weight"][0].removesuffix("weight") + "bias"
+        bias = () if "bias" in stored else ((name, needed["bias"]),)
+        return replace(self, op=own, tensors=(*self.tensors, *bias))
+
+    def as_scale_and_shift(self) -> Op | None:
+        return self.op.as_scale_and_shift() if self.operands == (0,) else None
 
     @property
     def linearity(self) -> Linearity:
@@ -186,6 +209,7 @@ class Applied(_Traced):
 
 for _name in (
     "family", "counted_as_weighted", "feature_axis", "equation", "derivative", "kind", "computed_as", "complex_cost",
+    "int8", "scales_by_channel", "passes_through",
 ):  # fmt: skip
     # These are the same for every operand, so an applied op answers as its op does.
     setattr(Applied, _name, property(attrgetter(f"op.{_name}")))
@@ -225,6 +249,12 @@ class Recorded(_Traced):
     @property
     def storage(self) -> Storage:
         return self.place
+
+    @property
+    def int8(self) -> Int8:
+        """Whatever is known only by its effect has no kernel, unless it makes whole numbers already."""
+        makes_integers = any(dtype in ("int8", "uint8") for dtype in self.result_dtypes)
+        return Int8.FLOAT if super().int8 is Int8.KERNEL and not makes_integers else super().int8
 
     def output(self, inputs: Shapes) -> Shapes:
         return self.outputs

@@ -102,7 +102,8 @@ def input_text(analysis: Analysis) -> str:
         for i in graph.inputs
     )
     model = "" if all(i.dtype == graph.dtype for i in graph.inputs) else f", model {graph.dtype}"
-    return f"input {', '.join(inputs)}{model}"
+    deployed = "" if graph.deployment is None else f", deployed in {graph.deployment.precision}"
+    return f"input {', '.join(inputs)}{model}{deployed}"
 
 
 def has_common_batch(analysis: Analysis) -> bool:
@@ -125,7 +126,8 @@ def model_values(analysis: Analysis) -> dict[str, Any]:
     """Return what was analyzed, for JSON."""
     graph = analysis.graph
     inputs = [list(i.shape) for i in graph.inputs]
-    return {"name": graph.name, "source": graph.source, "inputs": inputs, "dtype": graph.dtype}
+    deployed = {} if graph.deployment is None else {"deploy": graph.deployment.precision}
+    return {"name": graph.name, "source": graph.source, "inputs": inputs, "dtype": graph.dtype, **deployed}
 
 
 def total_values(totals: Totals) -> dict[str, Any]:
@@ -163,6 +165,7 @@ def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Lay
         "receptive_field": None if field is None else _field_values(field),
         "receptive_field_extent": last.field_extent.value,
         **({"operation": str(first.op), "arguments": first.op.arguments()} if len(layers) == 1 else {}),
+        **({"folded": [name for layer in layers for name in layer.folded]} if any(x.folded for x in layers) else {}),
     }
 
 

@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cnnstat.choices import Mode
+from cnnstat.choices import Mode, Precision
 from cnnstat.errors import RequestError, SourceError, nearest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
@@ -87,6 +87,7 @@ def model_reference(
     arguments: Mapping[str, Any] | None = None,
     mode: Mode = "eval",
     seed: int = 0,
+    deploy: Precision | None = None,
 ) -> ModelReference:
     """Return the model that a Python caller gives, with the options of `load`; raises RequestError or SourceError."""
     check_options(batch, dtype, mode, variables, arguments)
@@ -98,6 +99,7 @@ def model_reference(
         arguments=dict(arguments or {}),
         mode=mode,
         seed=seed,
+        deploy=deploy,
     )
     if isinstance(source, (str, os.PathLike)):
         named = named_model(os.fspath(source), request)

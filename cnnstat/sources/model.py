@@ -41,9 +41,27 @@ class ModelReference(ABC):
         """Return the layer graph under a request that this kind takes."""
 
     def load(self) -> Graph:
-        """Return the layer graph; raises SourceError, SpecError, RequestError, or ModelError for PyTorch."""
+        """Return the layer graph, deployed if the request says so.
+
+        Raises SourceError, SpecError, RequestError, or ModelError for PyTorch.
+        """
         self._check_request()
-        return self._load()
+        precision = self.request.deploy
+        if precision is None:
+            return self._load()
+        from cnnstat.analysis.transforms.deploy import check_precision, deploy  # seldom asked for
+
+        check_precision(precision)
+        self._check_deployment()
+        return deploy(self._load(), precision)
+
+    def _check_deployment(self) -> None:
+        """Raise RequestError where other parts of the request do not go with a network that is deployed."""
+        dtype, mode, precision = self.request.dtype, self.request.mode, self.request.deploy
+        if dtype is not None:
+            raise RequestError(f"--dtype {dtype} and --deploy {precision} exclude each other; a network ships in one")
+        if mode != "eval":
+            raise RequestError(f"--mode {mode} does not go with --deploy {precision}: what ships is in eval mode")
 
     def _check_request(self) -> None:
         for name, message in self.refused.items():

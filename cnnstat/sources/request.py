@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
-from cnnstat.choices import Mode
+from cnnstat.choices import Mode, Precision
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import DTYPE_BYTES, Input, check_dtype, dtype_name
 
@@ -50,6 +50,7 @@ class Request:
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `eval` or `train` mode.
     seed: what random generators start from where a PyTorch model draws numbers.
+    deploy: the precision that it is deployed in; None for the network as it is written.
     keeps_values: whether its buffers are to have their values, as a module that is built from its graph needs them.
     """
 
@@ -60,6 +61,7 @@ class Request:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     mode: str = "eval"
     seed: int = 0
+    deploy: str | None = None
     keeps_values: bool = False
     values: tuple[Any, Any] | None = None
 
@@ -79,6 +81,7 @@ class ModelOptions(TypedDict, total=False):
     arguments: Mapping[str, Any] | None
     mode: Mode
     seed: int
+    deploy: Precision | None
 
 
 def check_seed(seed: object) -> None:
@@ -128,8 +131,8 @@ _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"--input (\w+):", r"inputs: \1:"),
     (r"--(batch|samples|threads) (-?\d+)", r"\1=\2"),
     (r"--trace ([^\s:]+)", r'trace="\1"'),
-    (r"--(mode|dtype|device|optimizer|to) ([\w:.-]*\w)", r'\1="\2"'),
-    (r"--(input|batch|mode|dtype|device|optimizer|trace|threads|samples|baseline|depth|top)\b", r"\1"),
+    (r"--(mode|dtype|device|deploy|optimizer|to) ([\w:.-]*\w)", r'\1="\2"'),
+    (r"--(input|batch|mode|dtype|device|deploy|optimizer|trace|threads|samples|baseline|depth|top)\b", r"\1"),
     (r"--argument \w+=[^\s;,]+(?: --argument \w+=[^\s;,]+)*", _arguments_in_python),
     (r"--variable\b", "variables="),
     (r"--argument\b", "arguments="),

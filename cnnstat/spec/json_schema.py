@@ -10,10 +10,11 @@ the forms in which a thing may be written.
 from __future__ import annotations
 
 from dataclasses import MISSING, Field, fields
-from typing import Any
+from typing import Any, get_args
 
 from cnnstat import ops
 from cnnstat.analysis.published import PUBLISHED
+from cnnstat.choices import Precision
 from cnnstat.ir.graph import DTYPE_BYTES
 from cnnstat.ir.op import Family, Op, Storage
 from cnnstat.spec.item_reader import JOINS
@@ -109,6 +110,10 @@ def _document() -> Schema:
             "integer",
             minimum=0,
         ),
+        "deploy": {
+            "description": "The network as it is shipped: batch norm folded, in place, in this precision.",
+            "enum": list(get_args(Precision)),
+        },
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnstat.analysis.shapes import infer_shapes
-from cnnstat.errors import CnnstatError, Location, Problem, SpecError
+from cnnstat.errors import CnnstatError, Location, Problem, RequestError, SpecError
 from cnnstat.ir.graph import Edge, Graph, collector_paused
 from cnnstat.sources.request import Request
 from cnnstat.spec.expand import SEVERAL_INPUTS, Expander, Tensor
@@ -107,7 +107,16 @@ def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
     )
     if document.problems.faults:
         infer_shapes(graph)  # raises what is wrong with the faultless parts, so that one run reports both
-    return graph
+    return graph if document.deploy is None else _deployed(graph, document.deploy, request)
+
+
+def _deployed(graph: Graph, precision: str, request: Request) -> Graph:
+    """Return the network as its spec says it is shipped."""
+    from cnnstat.analysis.transforms.deploy import deploy  # seldom asked for
+
+    if request.dtype is not None:
+        raise RequestError(f"--dtype {request.dtype}: the spec says deploy: {precision}; change it there")
+    return deploy(graph, precision)
 
 
 def _is_changed(request: Request) -> bool:

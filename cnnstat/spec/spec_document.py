@@ -9,9 +9,10 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from cnnstat import ops
+from cnnstat.choices import Precision
 from cnnstat.errors import CnnstatError, Location, RequestError, SpecError, did_you_mean
 from cnnstat.ir.graph import Input, check_dtype
 from cnnstat.sources.request import DeclaredInput, Request, input_shape, resolve_inputs
@@ -25,7 +26,7 @@ from cnnstat.spec.yaml_file import Finder, parse, read_text
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",
-    "outputs", "published", "saved_bytes",
+    "outputs", "published", "saved_bytes", "deploy",
 )  # fmt: skip
 """Keys of a spec."""
 FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause", "ratio", "ratio_to")
@@ -56,6 +57,7 @@ class SpecDocument:
     outputs: Tree | None = None
     published: tuple[dict[str, Any], ...] = ()
     saved_bytes: int | None = None
+    deploy: str | None = None
     problems: Problems
 
 
@@ -216,6 +218,13 @@ def _read_saved_bytes(document: SpecDocument, tree: Tree) -> None:
     document.saved_bytes = int(tree.text)
 
 
+def _read_deploy(document: SpecDocument, tree: Tree) -> None:
+    precisions = get_args(Precision)
+    if not isinstance(tree, Scalar) or tree.text not in precisions:
+        fail(tree.location, f"deploy: takes the precision that the network is shipped in: {', '.join(precisions)}")
+    document.deploy = tree.text
+
+
 _READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "name": _read_name,
     "title": lambda document, tree: setattr(document, "title", _prose(tree, "title")),
@@ -231,6 +240,7 @@ _READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "outputs": lambda document, tree: setattr(document, "outputs", tree),
     "published": _read_published,
     "saved_bytes": _read_saved_bytes,
+    "deploy": _read_deploy,
 }
 
 

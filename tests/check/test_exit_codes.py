@@ -126,6 +126,7 @@ def test_every_limit_has_an_option(check: Command, models: Path) -> None:
         "--max-training-memory": "training_bytes",
         "--max-moved-memory": "moved_bytes",
         "--max-activation-memory": "activation_bytes",
+        "--max-flash": "flash_bytes",
         "--max-file-size": "file_size",
     }
     words = [word for flag in flags for word in (flag, "0")]

@@ -36,6 +36,13 @@ def test_scaled_tanh():
     torch.testing.assert_close(y, torch.tensor([[-1.0, 0.0, 1.0]]), atol=1e-4, rtol=0)
 
 
+def test_scale_shift():
+    module = layer(op("ScaleShift"), (1, 2, 1, 2))
+    module.weight.data, module.bias.data = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 0.0])
+    y = module(torch.tensor([[[[1.0, 3.0]], [[5.0, -7.0]]]]))
+    assert y.tolist() == [[[[2.5, 6.5]], [[-5.0, 7.0]]]]
+
+
 def test_crops():
     x = torch.arange(2 * 5 * 7.0).reshape(1, 2, 5, 7)
     assert layer(op("Crop", (2, 3), (1, 4)), x.shape)(x).equal(x[:, :, 1:3, 4:7])

@@ -67,7 +67,7 @@ def _input_traces(graph: Graph) -> tuple[tuple[range, ...], tuple[int, ...], lis
 
 def spatial_axes(shape: Shape, dtype: str) -> range:
     """Return the spatial axes of an input: those after batch and channels; the positions of batch × token numbers."""
-    if len(shape) == 2 and dtype.startswith(("int", "uint")):
+    if len(shape) == 2 and dtype.startswith(("int", "uint")) and dtype != "int8":  # which are features, quantized
         return range(1, 2)
     return range(2, len(shape))
 

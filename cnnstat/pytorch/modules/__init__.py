@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cnnstat.errors import needing
+from cnnstat.errors import CnnstatError, needing
 from cnnstat.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ def build(
     dtype: of weights and activations, the graph's if None.
     Raises CnnstatError where PyTorch is missing or cannot build a layer, SpecError where an op refuses its inputs.
     """
+    if graph.deployment is not None and graph.deployment.precision == "int8":
+        raise CnnstatError("PyTorch has no modules with weights of int8; deploy in float32 or float16")
     with needing("torch", "a module"):
         from cnnstat.pytorch.modules.network import build_network
     return build_network(graph, device, dtype)

@@ -255,6 +255,21 @@ class EuclideanRBF(nn.Module):
         return (x.unsqueeze(-2) - self.weight).square().sum(-1)
 
 
+class ScaleShift(nn.Module):
+    """One scale and one shift a channel."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+
+    @one_call
+    def forward(self, x: Tensor) -> Tensor:
+        """Return each channel times its scale, plus its shift."""
+        size = (-1, *(1,) * (x.dim() - 2))
+        return x * self.weight.view(size) + self.bias.view(size)
+
+
 CUSTOM_MODULES: dict[str, type[nn.Module]] = {
     module.__name__: module
     for module in (
@@ -272,6 +287,7 @@ CUSTOM_MODULES: dict[str, type[nn.Module]] = {
         TrainableSubsampling2d,
         ConnectionTableConv2d,
         EuclideanRBF,
+        ScaleShift,
     )
 }
 """The modules by op kind.

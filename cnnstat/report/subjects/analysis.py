@@ -69,7 +69,8 @@ def document(analysis: Analysis, view: View | None = None) -> Document:
 def layer_table(analysis: Analysis, view: View) -> Table:
     """Return the table of layers as a view wants it."""
     skipped = 1 if has_common_batch(analysis) else 0
-    columns = layer_columns(analysis.totals, analysis.graph.blocks, skipped, view.depth)
+    is_shipped = analysis.graph.deployment is not None
+    columns = layer_columns(analysis.totals, analysis.graph.blocks, skipped, view.depth, is_shipped=is_shipped)
     table = layered(columns, analysis.layers, view, layout=LAYOUT)
     is_long = view.depth is None and view.top is None and len(table.rows) > MANY
     return table._replace(hint=_fewer_rows(analysis.layers)) if is_long else table
@@ -91,12 +92,17 @@ def _fewer_rows(layers: Sequence[Layer]) -> str:
 
 
 def layer_columns(
-    totals: Totals | None = None, blocks: Any = None, skipped_axes: int = 0, depth: int | None = None
+    totals: Totals | None = None,
+    blocks: Any = None,
+    skipped_axes: int = 0,
+    depth: int | None = None,
+    *,
+    is_shipped: bool = False,
 ) -> tuple[Column, ...]:
     """Return every column of a table of layers, in the order in which tables show them.
 
     totals: what shares are of; blocks: what folded blocks are called; skipped_axes: axes of shapes that text leaves
-    out, which is the batch; depth: to which names of inputs are folded.
+    out, which is the batch; depth: to which names of inputs are folded; is_shipped: whether the network is deployed.
     """
     blocks = blocks or {}
 
@@ -154,6 +160,10 @@ def layer_columns(
             informs=lambda group: field_notes(_field(group)),
             doc="what restricts the receptive field's figures",
         ),
+        Column(
+            "folded", "folded in", _folded, _folded_text, least=6, is_code=True,
+            importance=7 if is_shipped else ON_REQUEST, doc="layers whose work its weights do too",
+        ),
     )  # fmt: skip
 
 
@@ -203,6 +213,20 @@ def _op_kind(group: Group[Layer], blocks: Any) -> str:
     if group.kind is Kind.BLOCK:
         return str(blocks.get(group.name, "block"))
     return "" if group.is_sum else group.items[0].op.kind
+
+
+def _folded(group: Group[Layer]) -> tuple[str, ...]:
+    """Return the layers that are folded into those of a group."""
+    layers = () if group.is_sum else group.items
+    return tuple(name for layer in layers for name in layer.folded)
+
+
+def _folded_text(group: Group[Layer]) -> str:
+    """Return the same: the names without the block that they share with the layer, or how many a block has."""
+    if group.kind is Kind.BLOCK:
+        return f"{len(_folded(group))}" if _folded(group) else ""
+    block = group.name.rpartition(".")[0]
+    return ", ".join(name.removeprefix(f"{block}.") for name in _folded(group))
 
 
 def _inputs(group: Group[Layer], depth: int | None) -> tuple[str, ...]:
@@ -289,6 +313,10 @@ def summary(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
     """Yield the totals in words, each with the convention it follows; `rows` are those that the table shows."""
     yield from _work(analysis)
     yield from _memory(analysis)
+    if analysis.graph.deployment is not None:
+        from cnnstat.report.deployment_text import deployment_facts  # seldom asked for
+
+        yield from deployment_facts(analysis.graph.deployment)
     yield from _receptive_field(analysis, rows)
     left_out = ", left out of the shapes above" if has_common_batch(analysis) else ""
     yield Fact("batch", f"{batch_of(analysis):,}{left_out}")
@@ -328,6 +356,9 @@ def _memory(analysis: Analysis) -> Iterator[Fact]:
     yield Fact("", f"{_bytes(memory.weighted_activation_bytes)} conv + linear outputs")
     peak = "" if memory.peak_at is None else f", reached at {printable(analysis.graph.nodes[memory.peak_at].name)}"
     yield Fact("", f"{_bytes(memory.peak_inference_bytes)} peak of inference: tensors alive at once{peak}")
+    if analysis.graph.deployment is not None:  # what is shipped is trained no more
+        yield Fact("", f"{_bytes(memory.flash_bytes)} flash: weights and biases, their scales and zero points")
+        return
     parts = (
         ("parameters", memory.params_bytes),
         ("gradients", memory.gradient_bytes),
@@ -382,6 +413,14 @@ def _since(field: ReceptiveField) -> str:
     return f" from {printable(field.misaligned_at)} on" if field.misaligned_at else ""
 
 
+def _deployment(analysis: Analysis) -> dict[str, Any]:
+    if analysis.graph.deployment is None:
+        return {}
+    from cnnstat.report.deployment_text import deployment_values
+
+    return {"deployment": deployment_values(analysis.graph.deployment)}
+
+
 def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None) -> dict[str, Any]:
     """Return totals and layers under the contract: integers raw, sizes in bytes; columns are always all."""
     uncounted, notes = list(analysis.uncounted), list(analysis.notes)
@@ -392,5 +431,6 @@ def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None)
         "totals": total_values(analysis.totals),
         "coverage": {"ops": len(analysis.graph.nodes), "uncounted": uncounted, "notes": notes},
         "warnings": list(analysis.warnings),
+        **_deployment(analysis),
         "layers": [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows],
     }

@@ -137,8 +137,11 @@ def _lines(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Line]:
     """Yield a line for each figure that says something, and for each measured time."""
     analyses = comparison.analyses
     yield Line("input", tuple(map(_inputs, analyses)), ("",) * len(analyses))
+    precisions = [each.graph.deployment and each.graph.deployment.precision for each in analyses]
+    if any(precisions):
+        yield Line("deployed in", tuple(each or "–" for each in precisions), ("",) * len(analyses))
     for figure in TOTAL_FIGURES:
-        if not _is_usual(figure, comparison.figures):
+        if not _is_usual(figure, comparison.figures) and (any(precisions) or not figure.of_deployed):
             texts = (figure.unit.rounded(values[figure.key]) for values in comparison.figures)
             ratios = (ratio_text(values[figure.key]) for values in comparison.ratios)
             yield Line(figure.name, tuple(texts), tuple(ratios))

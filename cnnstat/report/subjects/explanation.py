@@ -152,7 +152,7 @@ def _outputs(about: Explanation) -> Iterator[Formula]:
     dtypes = about.analysis.values.dtypes[about.value]
     for number, (shape, dtype) in enumerate(zip(about.layer.output_shapes, dtypes), start=1):
         quantity = "output bytes" if len(dtypes) == 1 else f"output {number} bytes"
-        yield _bytes(quantity, _product(shape), numel(shape), dtype, STORAGE_WORDS[about.node.op.storage])
+        yield _bytes(quantity, _product(shape), numel(shape), dtype, STORAGE_WORDS[about.node.storage])
 
 
 def _flops(about: Explanation) -> Formula:
@@ -169,6 +169,8 @@ def _place(about: Explanation) -> Iterator[Fact]:
     yield Fact("layer", f"{about.index + 1:,} of {count:,} in {heading(about.analysis)}{location}")
     inputs = zip(about.layer.inputs, about.layer.input_shapes)
     yield Fact("reads", ", ".join(f"{printable(name)} {shape_text(shape)}" for name, shape in inputs))
+    if about.layer.folded:
+        yield Fact("folds in", ", ".join(map(printable, about.layer.folded)))
     yield Fact("gives", ", ".join(map(shape_text, about.layer.output_shapes)))
 
 

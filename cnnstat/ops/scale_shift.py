@@ -1,0 +1,54 @@
+"""Scale and shift: what is left of a norm by stored statistics when a network is deployed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from cnnstat.errors import OpError
+from cnnstat.ir.facets import NoBuffers, NoMacs, Pointwise, SameShape, SavesInput
+from cnnstat.ir.formula import Formula, Terms, product
+from cnnstat.ir.op import Example, Family, Linearity, Op, Shape, Shapes, register, shape_text
+
+
+@register
+@dataclass(frozen=True, repr=False)
+class ScaleShift(SavesInput, NoBuffers, NoMacs, Pointwise, SameShape, Op):
+    """One scale and one shift a channel, y = w·x + b: a batch norm that no layer before it could take in, deployed."""
+
+    family: ClassVar[Family] = Family.NORMALIZATION
+    torch: ClassVar[str] = ""
+    inferred: ClassVar[tuple[str, ...]] = ("num_features",)
+    flop_part: ClassVar[str] = "normalization"
+
+    @property
+    def linearity(self) -> Linearity:
+        return Linearity.AFFINE
+
+    def output(self, inputs: Shapes) -> Shapes:
+        if len(inputs[0]) < 2:
+            raise OpError(
+                f"ScaleShift takes batch×channels×…, but its input is {shape_text(inputs[0])}; reshape it first"
+            )
+        return inputs
+
+    def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
+        """Return one scale and one shift a channel."""
+        return {"weight": (inputs[0][1],), "bias": (inputs[0][1],)}
+
+    def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
+        """Return 2 an element: one multiplication, one addition."""
+        return product(("2", 2), ("outputs", outputs[0]))
+
+    def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
+        channels = inputs[0][1]
+        return (
+            Formula("weights", "C", f"{channels}", channels),
+            Formula("bias", "C", f"{channels}", channels),
+            Formula.of("normalization FLOPs", self.flop_terms(inputs, outputs), "y = w·x + b"),
+        )
+
+    @classmethod
+    def examples(cls) -> tuple[Example, ...]:
+        return Example(cls(), ((2, 6, 5, 4),)), Example(cls(), ((3, 7),))

@@ -1,0 +1,50 @@
+"""Deployment: what was done to a network before it is shipped, in words and for JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cnnstat.analysis.transforms.deploy import NOT_COUNTED
+from cnnstat.ir.graph import Deployment
+from cnnstat.numbers import plural
+from cnnstat.report.document import Fact
+from cnnstat.report.terminal_text import printable
+
+LISTED = 3
+"""Names that a list shows before it says how many more there are."""
+
+
+def deployment_facts(deployment: Deployment) -> Iterator[Fact]:
+    """Yield what was folded and what was not, what runs in float, and what no figure has in it."""
+    done = [f"{plural(len(deployment.folded), 'batch norm')} folded"]
+    if deployment.removed:
+        done.append(f"{plural(len(deployment.removed), 'layer')} without work gone")
+    yield Fact("deployed", f"in {deployment.precision}: {', '.join(done)}, element-wise layers in place")
+    if deployment.unread:
+        yield Fact("not shipped", f"{_listed(deployment.unread)}: no result depends on what they make")
+    for number, reason in enumerate(dict.fromkeys(deployment.kept.values())):
+        norms = [name for name, why in deployment.kept.items() if why == reason]
+        yield Fact("" if number else "not folded", f"{len(norms):,}, as {reason}: {_listed(norms)}")
+    if deployment.in_float:
+        names = _listed(deployment.in_float)
+        yield Fact("in float32", f"{names}: no int8 kernel in the usual runtimes; what these hand on is int8")
+    yield Fact("never counted", NOT_COUNTED)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    return ", ".join(map(printable, names[:LISTED])) + more
+
+
+def deployment_values(deployment: Deployment) -> Mapping[str, Any]:
+    """Return the same for JSON, with all names."""
+    return {
+        "precision": deployment.precision,
+        "folded": [{"layer": name, "into": into} for name, into in deployment.folded.items()],
+        "not_folded": [{"layer": name, "reason": why} for name, why in deployment.kept.items()],
+        "removed": list(deployment.removed),
+        "unread": list(deployment.unread),
+        "in_float32": list(deployment.in_float),
+        "not_counted": NOT_COUNTED,
+    }
