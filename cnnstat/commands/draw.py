@@ -9,7 +9,7 @@ import typer
 
 from cnnstat import console
 from cnnstat.choices import DrawFormat, DrawShare
-from cnnstat.commands.options import ModelOptions, OutputOption, SourceArgument, flag, split_keys
+from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, split_keys
 
 
 def draw(
@@ -27,7 +27,7 @@ def draw(
         typer.Option(help="Show each box's share of macs, params, memory or time.", metavar="FIGURE"),
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="JSON of a profile, for --by time.", metavar="FILE")] = None,
-    model: ModelOptions,
+    model: AnalyzedOptions,
     format: Annotated[
         DrawFormat | None,
         typer.Option(
