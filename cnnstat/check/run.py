@@ -26,6 +26,7 @@ from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import check_output, locked, path_from_here, write_text
 from cnnstat.numbers import Unit
+from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 
 NOTHING = (
@@ -42,6 +43,7 @@ class Options:
     config: the configuration file, searched for if None. baseline, baseline_ref: a file or a git ref to compare with.
     device, threads: where all times are measured. fail_on_latency: whether times can decide the exit code.
     outputs: files that will be written, none of which may be one that is read.
+    no_code: whether sources that run code are refused before anything is analyzed.
     """
 
     sources: tuple[str, ...] = ()
@@ -59,6 +61,7 @@ class Options:
     threads: int | None = None
     fail_on_latency: bool = False
     outputs: tuple[Path, ...] = ()
+    no_code: bool = False
 
 
 def flag_limits(flags: Mapping[str, str | None], increases: Iterable[str]) -> tuple[Limit, ...]:
@@ -163,7 +166,17 @@ def select_models(options: Options) -> tuple[Settings, list[ModelSettings]]:
         raise CnnstatError(NOTHING)
     # a source that is named twice, or by name and by path, is one model
     unique = {model.name: model for model in models}
+    if options.no_code:
+        _refuse_code(settings, unique.values())
     return settings, [_with_options(model, options) for model in unique.values()]
+
+
+def _refuse_code(settings: Settings, models: Iterable[ModelSettings]) -> None:
+    """Raise CnnstatError if a model is Python code, whose import would run it."""
+    for model in models:
+        source = locate(model.source, settings.folder).source
+        if named_model(source, model.request).runs_code:
+            raise _model_error(model, f"{source[:100]} runs code, which --no-code refuses; name a spec or a network")
 
 
 def _models_of(source: str, settings: Settings) -> list[ModelSettings]:

@@ -102,6 +102,9 @@ def check(
     output: Annotated[
         list[str] | None, typer.Option("--output", "-o", help="Write a file too.", metavar="FORMAT:PATH")
     ] = None,
+    no_code: Annotated[
+        bool, flag("--no-code", "Refuse models that run code: take specs and the zoo only. For untrusted changes.")
+    ] = False,
     exit_zero: Annotated[bool, flag("--exit-zero", "Report broken limits, but exit with 0.")] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
@@ -128,6 +131,7 @@ def check(
         device=device,
         threads=threads,
         fail_on_latency=fail_on_latency,
+        no_code=no_code,
     )
     if update_baseline:
         print(*run.update_baseline(options), sep="\n")

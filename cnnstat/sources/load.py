@@ -30,7 +30,7 @@ def kinds() -> Iterator[type[NamedReference]]:
         yield getattr(import_module(f"cnnstat.sources.{file}"), name)
 
 
-def named_model(text: str, request: Request) -> ModelReference:
+def named_model(text: str, request: Request) -> NamedReference:
     """Return the model that a text names; raises SourceError with the nearest name where it is of no kind."""
     text = _as_meant(text)
     for kind in kinds():

@@ -90,6 +90,8 @@ class NamedReference(ModelReference):
     """A model that a text names."""
 
     source: str
+    runs_code: ClassVar[bool] = False
+    """Whether loading such a model runs Python code that the text names."""
 
     @classmethod
     @abstractmethod

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class PyTorchReference(NamedReference, ModuleReference):
     """A class, function or model in Python code: `torchvision:NAME`, `timm:NAME`, `file.py:Class`, `module:NAME`."""
 
+    runs_code = True
     refused = {
         "variables": "--variable gives variables of a spec; the arguments of a PyTorch model are given by --argument"
     }
