@@ -49,13 +49,18 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
             )
         return (_batched(Example(default), request.batch),)
     shapes = dict(request.inputs)
-    names = _parameters(model)
-    unknown = [name for name in shapes if name and name not in names]
-    if unknown and not _takes_anything(model):
-        raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names) or 'not named'}")
+    _check_names(model, filter(None, shapes))
     batch = Batch(rank_of(model), request.batch, tuple(shapes.values()))
     readings = [{name: read(shape) for name, shape in shapes.items()} for read in batch.readings(is_text=True)]
     return _distinct(Example((sized.pop(""),) if "" in sized else (), sized) for sized in readings)
+
+
+def _check_names(model: nn.Module, given: Iterable[str]) -> None:
+    """Raise RequestError for a name that no input of a model has, unless it takes any."""
+    names = _parameters(model)
+    unknown = [name for name in given if name not in names]
+    if unknown and not _takes_anything(model):
+        raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names) or 'not named'}")
 
 
 def _distinct(examples: Iterable[Example]) -> tuple[Example, ...]:
@@ -131,13 +136,21 @@ def _has_tensors(*values: Any) -> bool:
 
 def examples_from(input: Any, inputs: Any, model: nn.Module, batch: int | None) -> tuple[Example, ...]:
     """Return what arguments from Python may mean, the likeliest first; sizes beside tensors come last."""
-    examples = adapted(example_from(input, inputs), model, batch)
+    if isinstance(inputs, Mapping):
+        _check_names(model, inputs)
+    values = [
+        value for value in (input, *(inputs.values() if isinstance(inputs, Mapping) else ())) if value is not None
+    ]
+    is_text = all(isinstance(value, str) for value in values)
+    examples = adapted(example_from(input, inputs), model, batch, is_text=is_text)
     if not _has_tensors(input, inputs):
         return examples
     return _distinct((*examples, *adapted(example_from(input, inputs, beside_tensors=True), model, batch)))
 
 
-def adapted(example: Example, model: nn.Module, batch: int | None = None) -> tuple[Example, ...]:
+def adapted(
+    example: Example, model: nn.Module, batch: int | None = None, *, is_text: bool = False
+) -> tuple[Example, ...]:
     """Return what an example from Python may mean, the likeliest first: images without a batch get one."""
     everything = (*example.arguments, *example.keywords.values())
     if next(_shapes_in(everything), None) is None:
@@ -149,7 +162,7 @@ def adapted(example: Example, model: nn.Module, batch: int | None = None) -> tup
             tuple(_mapped(item, read) for item in example.arguments),
             {name: _mapped(item, read) for name, item in example.keywords.items()},
         )
-        for read in Batch(rank_of(model), batch, tuple(_shapes_in(everything))).readings(is_text=False)
+        for read in Batch(rank_of(model), batch, tuple(_shapes_in(everything))).readings(is_text=is_text)
     )
 
 

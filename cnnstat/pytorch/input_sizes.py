@@ -28,7 +28,7 @@ class Batch:
     def readings(self, *, is_text: bool) -> tuple[Callable[[InputShape], InputShape], ...]:
         """Return the ways to read sizes, the likeliest first; where one is wrong, the model does not run.
 
-        is_text: whether they come from a command line rather than from Python, where a vector stands as it is.
+        is_text: whether they are written as text, as on a command line; Python's `(784,)` stands as it is.
         """
         if self.asked is not None:
             return self._asked, self._in_front

@@ -103,7 +103,7 @@ def model_reference(
     )
     if isinstance(source, (str, os.PathLike)):
         named = named_model(os.fspath(source), request)
-        if isinstance(named, ModuleReference) and not _are_sizes(input, inputs):
+        if isinstance(named, ModuleReference) and not (input is None and inputs is None):
             return named.with_request(values=(input, inputs))
         return named.with_request(inputs=_shapes(input, inputs))
     if isinstance(source, Graph):
@@ -117,14 +117,6 @@ def model_reference(
     from cnnstat.sources.pytorch import BuiltModule
 
     return BuiltModule(source, request, input, inputs)
-
-
-def _are_sizes(input: Any, inputs: Any) -> bool:
-    """Whether inputs are sizes and nothing else, or none."""
-    if inputs is not None and not isinstance(inputs, Mapping):
-        return False
-    values = [*(inputs or {}).values(), *(() if input is None else (input,))]
-    return all(shape_from(value) is not None for value in values)
 
 
 def _shapes(input: Any, inputs: Any) -> dict[str, InputShape]:

@@ -160,3 +160,34 @@ def test_messages_speak_of_python(attempt, message):
     with pytest.raises((RequestError, ModelError), match=message) as error:
         attempt()
     assert "--" not in str(error.value)
+
+
+LINEAR = """from torch import nn
+
+
+class Net(nn.Linear):
+    def __init__(self):
+        super().__init__(16, 2)
+
+    def forward(self, x):
+        return super().forward(x)
+"""
+
+
+@pytest.mark.parametrize("sizes", [(16,), "16", [16], (4, 16), "4x16", ((16,),), {"x": (16,)}])
+@pytest.mark.parametrize("batch", [None, 2])
+def test_sizes_mean_the_same_for_a_module_and_for_its_name(tmp_path, sizes, batch):
+    path = tmp_path / "net.py"
+    path.write_text(LINEAR)
+    place: dict = {}
+    exec(path.read_text(), place)
+    given = {"inputs" if isinstance(sizes, dict) else "input": sizes, "batch": batch}
+    named, built = (cnnstat.load(source, **given).inputs for source in (f"{path}:Net", place["Net"]()))
+    assert named == built
+    assert named[0].shape[-1] == 16 and (sizes != "16" or named[0].shape[0] == (batch or 1))
+
+
+def test_a_name_that_no_input_has_is_refused_alike():
+    for source in (torch.nn.Identity(), torch.nn.Conv2d(3, 4, 3)):
+        with pytest.raises(cnnstat.RequestError, match="^inputs: image: the model's inputs are "):
+            cnnstat.load(source, inputs={"image": (1, 3, 64, 64)})
