@@ -61,6 +61,13 @@ class Displayed:
         table = self._document().main_table
         return pandas.DataFrame(table.objects(), columns=[column.key for column in table.columns])
 
+    def chart(self, *names: str) -> Any:
+        """Return its charts as a picture, those of some names or its main ones: `analyze("vgg16").chart("macs")`.
+
+        A notebook shows it, and `.save("macs.svg")` writes it. Raises CnnstatError where there is none of a name.
+        """
+        return self._document().picture(names)
+
     def __str__(self) -> str:
         """Return the table that its command prints, at 100 columns."""
         return self._text(None)

@@ -82,7 +82,11 @@ class ConfigurationError(SpecError):
     """A configuration has faults; `problems` lists them all."""
 
 
-PACKAGES = {"torch": ("PyTorch", "'cnnstat[torch]'")}
+PACKAGES = {
+    "torch": ("PyTorch", "'cnnstat[torch]'"),
+    "resvg_py": ("resvg-py", "'cnnstat[draw]'"),
+    "fpdf": ("fpdf2", "'cnnstat[draw]'"),
+}
 """What packages are called and what pip takes to install them, where that is not their name."""
 
 

@@ -31,10 +31,14 @@ class Unit(Enum):
 
     def exact(self, number: int) -> str:
         """Return a number for a table with room: counts with all digits, bytes in powers of 1024."""
+        if self is Unit.TIME:
+            return seconds_text(number / 1e9)
         return binary_bytes(number) if self is Unit.BYTES else f"{number:,}"
 
     def brief(self, number: int) -> str:
         """Return a number for a narrow column, with three significant digits (`118 M`, `3.06 MiB`)."""
+        if self is Unit.TIME:
+            return seconds_text(number / 1e9)
         return brief_bytes(number) if self is Unit.BYTES else brief_count(number)
 
     def rounded(self, number: int) -> str:

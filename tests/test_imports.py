@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors", "choices", "version"},
     {"units", "numbers", "display", "files", "garbage_collection"},
+    {"picture_file"},
     {"ir"},
     {"ops", "analysis"},
     {"draw"},

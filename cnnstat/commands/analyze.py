@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from cnnstat.commands.options import (
+    NO_CHART,
     NO_LATEX,
     AnalyzedOptions,
+    ChartOptions,
     ColumnsOption,
     FormatOption,
     LatexOptions,
@@ -42,6 +44,7 @@ def analyze(
     format: FormatOption = None,
     output: OutputOption = None,
     latex: LatexOptions = NO_LATEX,
+    chart: ChartOptions = NO_CHART,
 ) -> None:
     """Show every layer of a network and its totals."""
     from cnnstat.report.subjects.analysis import AnalysisView, document
@@ -56,6 +59,6 @@ def analyze(
         from cnnstat.analysis.published import published_rows
         from cnnstat.report.subjects import published as subject
 
-        write(subject.document(analysis, published_rows(analysis)), chosen, output, latex)
+        write(subject.document(analysis, published_rows(analysis)), chosen, output, latex, chart)
     else:
-        write(document(analysis, view), chosen, output, latex)
+        write(document(analysis, view), chosen, output, latex, chart)

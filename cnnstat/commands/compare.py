@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from cnnstat.commands.options import (
+    NO_CHART,
     NO_LATEX,
     AnalyzedOptions,
+    ChartOptions,
     DeviceOption,
     FormatOption,
     LatexOptions,
@@ -42,6 +44,7 @@ def compare(
     format: FormatOption = None,
     output: OutputOption = None,
     latex: LatexOptions = NO_LATEX,
+    chart: ChartOptions = NO_CHART,
 ) -> None:
     """Set the totals of several networks side by side, and draw their layers as bars."""
     from cnnstat.analysis.comparison import compare_analyses
@@ -59,10 +62,10 @@ def compare(
         from cnnstat.analysis.published import published_ratios
         from cnnstat.report.subjects.published import ratios_document
 
-        write(ratios_document(analyses, published_ratios(analyses)), chosen, output, latex)
+        write(ratios_document(analyses, published_ratios(analyses)), chosen, output, latex, chart)
         return
     comparison = compare_analyses(analyses, profiles)
-    write(document(comparison), chosen, output, latex)
+    write(document(comparison), chosen, output, latex, chart)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

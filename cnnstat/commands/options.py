@@ -148,9 +148,9 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
             )
 
     def run(**arguments: Any) -> Any:
+        check_outputs(arguments)
         for name, kind in groups.items():
             arguments[name] = kind(**{field.name: arguments.pop(field.name) for field in fields(kind)})
-        check_outputs(arguments)
         return command(**arguments)
 
     run.__doc__ = command.__doc__
@@ -162,9 +162,15 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
 def check_outputs(arguments: Mapping[str, Any]) -> None:
     """Raise CnnstatError if a file that a command is to write cannot be, or is one of those that it reads."""
     read = [arguments.get("source"), *(arguments.get("sources") or ()), arguments.get("baseline")]
-    for name in ("output", "trace"):
+    for name in ("output", "trace", "chart"):
         if isinstance(path := arguments.get(name), Path):
             check_output(path, filter(None, read), f"--{name}")
+    if isinstance(path := arguments.get("chart"), Path):
+        from cnnstat.picture_file import check_picture_path
+
+        check_picture_path(path, "--chart")
+        if arguments.get("output") == path:
+            raise CnnstatError(f"--chart {path}: --output writes the same file; name another")
 
 
 def zoo_names(incomplete: str) -> list[str]:
@@ -254,6 +260,32 @@ class LatexOptions:
 NO_LATEX = LatexOptions()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ChartOptions:
+    """A chart beside what is printed."""
+
+    chart: Annotated[Path | None, typer.Option(help="Write a chart too, as .svg, .png or .pdf.", metavar="FILE")] = None
+    by: Annotated[
+        str | None, typer.Option(help="What the chart is of, such as macs or params,macs.", metavar="KEY,…")
+    ] = None
+
+    def write(self, document: Document) -> None:
+        """Write the charts of a document that are asked for; raises CnnstatError where it has none of a name."""
+        if self.chart is None:
+            if self.by is not None:
+                raise CnnstatError("--by says what a chart is of; add --chart FILE")
+            return
+        from cnnstat.picture_file import write_picture
+
+        names = split_keys(self.by)
+        if names == ():
+            raise CnnstatError(f"--by is empty; choose from {', '.join(document.charts())}")
+        write_picture(self.chart, document.picture(names or ()).standalone(), "--chart")
+
+
+NO_CHART = ChartOptions()
+
+
 SUFFIXES: dict[str, Format] = {
     ".txt": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".html": "html",
     ".htm": "html", ".tex": "latex",
@@ -268,15 +300,23 @@ def output_format(format: Format | None, output: Path | None) -> Format:
     """Return the format that is asked for, by its name or by the ending of the output file; table for any other."""
     suffix = "" if output is None else output.suffix.lower()
     if format is None and suffix in NOT_WRITTEN:
-        raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}")
+        chart = f", or write a chart with --chart {output}" if suffix in (".svg", ".png", ".pdf") else ""
+        raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}{chart}")
     return format or SUFFIXES.get(suffix, "table")
 
 
-def write(document: Document, format: str, output: Path | None, latex: LatexOptions = NO_LATEX) -> None:
-    """Write a document to a file, or to stdout; raises CnnstatError where caption or label do not fit the format."""
+def write(
+    document: Document,
+    format: str,
+    output: Path | None,
+    latex: LatexOptions = NO_LATEX,
+    chart: ChartOptions = NO_CHART,
+) -> None:
+    """Write a document to a file, or to stdout, and its chart; raises CnnstatError where options do not fit it."""
     from cnnstat import report
 
     document = latex.on(document, format)
+    chart.write(document)
     with console.open_output(output) as out:
         report.write(document, format, out)
 

@@ -13,7 +13,9 @@ import typer
 from cnnstat import console
 from cnnstat.commands.options import (
     INTERRUPTED,
+    NO_CHART,
     NO_LATEX,
+    ChartOptions,
     ColumnsOption,
     DeviceOption,
     FormatOption,
@@ -89,6 +91,7 @@ def profile(
     format: FormatOption = None,
     output: OutputOption = None,
     latex: LatexOptions = NO_LATEX,
+    chart: ChartOptions = NO_CHART,
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat.profile.difference import compare_profiles
@@ -108,13 +111,13 @@ def profile(
         need_source({
             "--baseline": baseline, "--trace": trace, "--input": model.input, "--variable": model.variable,
             "--argument": model.argument,
-            "--depth": depth, "--columns": columns, "--sort": sort, "--top": top,
+            "--depth": depth, "--columns": columns, "--sort": sort, "--top": top, "--chart": chart.chart,
         })  # fmt: skip
         raise typer.Exit(profile_zoo(request, options, chosen, output, strict))
     earlier = None if baseline is None else read_profile(baseline)
     result = measure(source, request, options, refresh=refresh_ceilings)
     against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
-    write(document(result, view, against), chosen, output, latex)
+    write(document(result, view, against), chosen, output, latex, chart)
     raise typer.Exit(exit_code(result, against, strict))
 
 

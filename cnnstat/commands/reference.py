@@ -7,7 +7,16 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.commands.options import NO_LATEX, FormatOption, LatexOptions, OutputOption, output_format, write
+from cnnstat.commands.options import (
+    NO_CHART,
+    NO_LATEX,
+    ChartOptions,
+    FormatOption,
+    LatexOptions,
+    OutputOption,
+    output_format,
+    write,
+)
 
 
 def list_zoo(format: FormatOption = None, output: OutputOption = None, latex: LatexOptions = NO_LATEX) -> None:
@@ -38,11 +47,12 @@ def ops(
     ] = None,
     format: FormatOption = None,
     output: OutputOption = None,
+    chart: ChartOptions = NO_CHART,
 ) -> None:
     """Show every op, or one with its arguments, formulas and (for activations) plot."""
     from cnnstat.report.subjects.ops import document
 
-    write(document(*(name or ())), output_format(format, output), output)
+    write(document(*(name or ())), output_format(format, output), output, NO_LATEX, chart)
 
 
 def schema(output: OutputOption = None) -> None:

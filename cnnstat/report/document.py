@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report.table import Table
@@ -25,6 +25,8 @@ from cnnstat.report.terminal_text import Line, Verbatim, show
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from cnnstat.report.charts.picture import Picture
 
 SCHEMA = "cnnstat/1"
 """Name and version of the JSON contract of all subjects that have none of their own."""
@@ -62,6 +64,14 @@ class KeyFigure(NamedTuple):
     style: str = ""
 
 
+@runtime_checkable
+class Pictured(Protocol):
+    """Something that is drawn as vector graphics."""
+
+    def picture(self) -> Picture:
+        """Return the drawing."""
+
+
 class Chart(Protocol):
     """Something drawn; formats that cannot draw leave it out."""
 
@@ -84,6 +94,11 @@ def no_blocks() -> Sequence[Block]:
     return ()
 
 
+def no_charts() -> Mapping[str, Pictured]:
+    """Return no charts."""
+    return {}
+
+
 def no_figures() -> Sequence[KeyFigure]:
     """Return no key figures."""
     return ()
@@ -99,6 +114,8 @@ class Document(NamedTuple):
     records: the table that programs get as CSV; None for the first table of the blocks.
     caption: what is counted and how, for formats that leave facts out.
     key_figures: makes what pages begin with: the totals, or the outcome.
+    charts: makes the charts that can be asked for, by name; page_charts: the names of those that pages show, and that
+        are meant where no name is given.
     own_caption, label: a user's caption instead of heading and `caption`, and the key that a text refers to it by.
     Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
     """
@@ -112,6 +129,8 @@ class Document(NamedTuple):
     records: Table | None = None
     caption: str = ""
     key_figures: Callable[[], Iterable[KeyFigure]] = no_figures
+    charts: Callable[[], Mapping[str, Pictured]] = no_charts
+    page_charts: tuple[str, ...] = ()
     own_caption: str = ""
     label: str = ""
 
@@ -119,6 +138,19 @@ class Document(NamedTuple):
     def main_table(self) -> Table:
         """The table for programs."""
         return self.records or next(block for block in self.blocks() if isinstance(block, Table))
+
+    def picture(self, names: Sequence[str] = ()) -> Picture:
+        """Return charts below each other; raises CnnstatError where there is none, or none of a name."""
+        from cnnstat.report.charts.picture import stacked  # here, as tables do without
+
+        charts = self.charts()
+        if not charts:
+            raise CnnstatError("there is no chart of this; analyze, compare, profile and ops of activations have some")
+        for name in names:
+            if name not in charts:
+                hint = did_you_mean(name, charts)
+                raise CnnstatError(f"there is no chart {name[:40]}{hint}; known: {', '.join(charts)}")
+        return stacked([charts[name].picture() for name in names or self.page_charts or charts])
 
 
 FORMATS = {

@@ -14,7 +14,7 @@ from cnnstat import report
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.errors import CnnstatError
-from cnnstat.report.bar_chart import MEASURES, bar_text, bars, chart_number
+from cnnstat.report.charts.bar_chart import MEASURES, bar_text, bars, chart_number
 from cnnstat.report.subjects.comparison import document
 
 

@@ -8,7 +8,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from cnnstat.report.document import Block, Document, Facts, Text
+from cnnstat.report.document import Block, Document, Facts, Pictured, Text
 from cnnstat.report.html_elements import (
     attributes,
     facts_list,
@@ -72,10 +72,15 @@ def _policy(script: str) -> str:
 
 def _sections(document: Document, title: str) -> Iterator[str]:
     """Yield the blocks in their order."""
-    for block in document.blocks():
+    blocks = list(document.blocks())
+    for block in blocks:
         content = _content(block, title)
         if content:
             yield f"<section>\n{content}\n</section>\n"
+        if block is blocks[0] and document.page_charts:
+            charts = document.charts()
+            figures = "\n".join(_figure(charts[name]) for name in document.page_charts)
+            yield f'<section class="charts">\n{figures}\n</section>\n'
 
 
 def _content(block: Block, title: str) -> str:
@@ -85,7 +90,14 @@ def _content(block: Block, title: str) -> str:
         return facts_list(block.facts)
     if isinstance(block, Text):
         return f"<p{attributes(class_=tone_of(block.style))}>{text_of(block.text)}</p>"
-    return ""
+    return _figure(block) if isinstance(block, Pictured) else ""
+
+
+def _figure(chart: Pictured) -> str:
+    """Return a chart in a frame that scrolls by itself, with words for those who do not see it."""
+    picture = chart.picture()
+    frame = f'<div class="drawn" role="group" tabindex="0"{attributes(aria_label=text_of(picture.title))}>'
+    return f"<figure>{frame}{picture.inline()}</div><figcaption>{text_of(picture.description)}</figcaption></figure>"
 
 
 def _table(table: Table, title: str) -> str:

@@ -63,7 +63,25 @@ def document(analysis: Analysis, view: View | None = None) -> Document:
         records=table,
         caption=f"{'At least, as layers are not counted: ' if analysis.uncounted else ''}{CONVENTION}",
         key_figures=lambda: key_figures(analysis),
+        charts=lambda: charts(analysis),
+        page_charts=PAGE_CHARTS if analysis.totals.receptive_field else PAGE_CHARTS[:-1],
     )
+
+
+PAGE_CHARTS = ("macs", "params", "memory", "receptive_field")
+"""The charts that pages show; the last where there is a receptive field."""
+
+
+def charts(analysis: Analysis) -> dict[str, Any]:
+    """Return a chart of each figure of layers, and of the receptive field where there is one."""
+    from cnnstat.report.charts.layer_chart import FieldChart, LayerChart  # here, as tables do without
+
+    model, names = analysis.graph.name, [layer.name for layer in analysis.layers]
+    found: dict[str, Any] = {}
+    for figure in LAYER_FIGURES:
+        found[figure.layer] = LayerChart(model, names, [figure.of_layer(layer) for layer in analysis.layers], figure)
+    found["memory"] = found["output_bytes"]
+    return found if analysis.totals.receptive_field is None else {**found, "receptive_field": FieldChart(analysis)}
 
 
 def layer_table(analysis: Analysis, view: View) -> Table:

@@ -11,7 +11,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.comparison import Comparison
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
 from cnnstat.numbers import count, ratio_text
-from cnnstat.report.bar_chart import MEASURES, BarChart, Measure
+from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.network_text import model_values, shape_text, size_text, total_values
 from cnnstat.report.table import Column, Table
@@ -47,14 +47,21 @@ def document(comparison: Comparison) -> Document:
         records=_records(comparison, columns),
         caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
         key_figures=lambda: _key_figures(comparison),
+        charts=lambda: _charts(comparison),
     )
+
+
+def _charts(comparison: Comparison) -> dict[str, BarChart]:
+    """Return the charts by what they show."""
+    measures = [*MEASURES, *([_time_measure(comparison)] if comparison.profiles else ())]
+    return {each.key: BarChart(comparison.analyses, comparison.headings, each) for each in measures}
 
 
 def _key_figures(comparison: Comparison) -> Iterator[KeyFigure]:
     """Yield what limits compare most, for each network: its MACs with their ratio to the first, its parameters."""
     for number, (heading, values) in enumerate(zip(comparison.headings, comparison.figures)):
         ratio = f", {ratio_text(comparison.ratios[number]['macs'])} the first" if number else ""
-        yield KeyFigure(heading, f"{count(values['macs'])} MACs", f"{count(values['params'])} parameters{ratio}")
+        yield KeyFigure(heading, count(values["macs"]), f"MACs{ratio}; {count(values['params'])} parameters")
 
 
 def _values(comparison: Comparison, columns: Sequence[Column]) -> dict[str, Any]:
@@ -74,8 +81,7 @@ def _blocks(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Block
     has_times = bool(comparison.profiles)
     yield Table(_columns(comparison), list(_lines(comparison, columns)))
     yield Facts((*CONVENTIONS, *(_overview().compared_facts(comparison.profiles) if has_times else ())))
-    for measure in (*MEASURES, *([_time_measure(comparison)] if has_times else ())):
-        yield BarChart(comparison.analyses, comparison.headings, measure)
+    yield from _charts(comparison).values()
 
 
 # Measured times -------------------------------------------------------------------------------------------------------
@@ -108,7 +114,7 @@ def _time_measure(comparison: Comparison) -> Measure:
         for analysis, profile in zip(comparison.analyses, comparison.profiles)
         for layer, times in zip(analysis.layers, profile.layers)
     }
-    return Measure("time", lambda layer: nanoseconds.get(id(layer), 0), ((10**6, "ms"), (10**3, "µs")))
+    return Measure("time", "time", lambda layer: nanoseconds.get(id(layer), 0), ((10**6, "ms"), (10**3, "µs")))
 
 
 # The table ------------------------------------------------------------------------------------------------------------

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from cnnstat.ir.op import Rows
 from cnnstat.ops import names, search
+from cnnstat.report.charts.function_plot import CurvesPlot, Plots
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, Text
 from cnnstat.report.formula_table import formula_table
 from cnnstat.report.network_text import shapes_text
 from cnnstat.report.op_reference import Argument, Ops, Reference
-from cnnstat.report.plot import CurvesPlot, Plots
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import BLANK, WIDEST, Line, cut_end, plain, width_of, wrapped
 
@@ -52,8 +52,13 @@ def document(*texts: str | Ops) -> Document:
 
 def _overview(ops: Sequence[Reference], *, has_curves: bool = False) -> Document:
     table = Table(COLUMNS, ops, layout=Layout(draw=lambda width: _families(ops, width)))
+
+    def charts() -> dict[str, CurvesPlot]:
+        return {"curves": CurvesPlot({about.name: about.curve for about in ops})} if has_curves else {}
+
     return Document(
-        blocks=lambda: (table, CurvesPlot({about.name: about.curve for about in ops})) if has_curves else (table,),
+        blocks=lambda: (table, *charts().values()),
+        charts=charts,
         data=lambda: {"schema": SCHEMA, "ops": list(map(values, ops))},
         listed=("ops",),
         records=table,
@@ -69,6 +74,7 @@ def _page(about: Reference) -> Document:
         data=lambda: {"schema": SCHEMA, **values(about)},
         listed=("arguments", "formulas"),
         records=Table(ARGUMENTS, about.arguments),
+        charts=lambda: {"curves": Plots(about.name, about.curve)} if about.has_curve() else {},
     )
 
 
@@ -82,7 +88,7 @@ def _blocks(about: Reference) -> Iterator[Block]:
     yield Text("how it is counted", "bold")
     yield Facts(tuple(Fact(label, text) for label, text in about.conventions.items()), is_attached=True)
     if about.has_curve():
-        yield Plots(about.curve)
+        yield Plots(about.name, about.curve)
     if numbers := about.op.in_numbers():
         rows = f"{_rows_text(numbers[0])} → {_rows_text(numbers[1])}"
         yield Facts([Fact("in numbers", f"windows of 2×2 side by side, {rows}")])

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cnnstat import numbers
-from cnnstat.analysis.figures import WORK_FIGURES, Figure
+from cnnstat.analysis.figures import FIGURES, WORK_FIGURES, Figure
 from cnnstat.numbers import plural
 from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
 from cnnstat.profile.record import to_json
@@ -81,7 +81,19 @@ def document(profile: Profile, view: View | None = None, against: Against | None
         else _change_records(against.difference),
         caption="Median times of one pass; bounds by the rates measured on this device.",
         key_figures=lambda: key_figures(profile),
+        charts=lambda: _charts(profile),
+        page_charts=("roofline", "time"),
     )
+
+
+def _charts(profile: Profile) -> dict[str, Any]:
+    """Return the roofline, and the layers' times."""
+    from cnnstat.report.charts.layer_chart import LayerChart  # here, as tables do without
+    from cnnstat.report.charts.roofline_chart import RooflineChart
+
+    names, nanoseconds = [each.name for each in profile.layers], [round(1e9 * each.seconds) for each in profile.layers]
+    time = next(figure for figure in FIGURES if figure.unit is numbers.Unit.TIME)
+    return {"roofline": RooflineChart(profile), "time": LayerChart(profile.model, names, nanoseconds, time)}
 
 
 def layer_table(profile: Profile, view: View) -> Table:

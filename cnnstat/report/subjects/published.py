@@ -11,6 +11,7 @@ from cnnstat.analysis.published import PublishedRow, RatioRow
 from cnnstat.numbers import ratio_text
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
 from cnnstat.report.network_text import heading, input_text, model_values
+from cnnstat.report.subjects.analysis import charts
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import cut_start, printable
 
@@ -47,6 +48,7 @@ def document(analysis: Analysis, rows: Sequence[PublishedRow]) -> Document:
         listed=("published",),
         records=records,
         caption=f"{input_text(analysis)}. {CONVENTION}",
+        charts=lambda: charts(analysis),
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
+from cnnstat.report.charts.picture import COLOURS, FAINT, PALE, Picture, element, label, number
 from cnnstat.report.terminal_text import BLANK, Line
 
 REACH = 4.0
@@ -28,6 +29,7 @@ Curve = Callable[[float], float]
 class Plots(NamedTuple):
     """A function and its derivative, beside each other if they fit."""
 
+    name: str
     curve: Curve
 
     def lines(self, width: int) -> list[Line]:
@@ -36,6 +38,10 @@ class Plots(NamedTuple):
         if width < 2 * PLOT_WIDTH + 3:
             return [*function, BLANK, *derivative]
         return [(*left, ("   ", ""), *right) for left, right in zip(function, derivative)]
+
+    def picture(self) -> Picture:
+        """Return both as vector graphics."""
+        return _picture({self.name: self.curve})
 
 
 STYLES = ("cyan", "magenta", "yellow", "green", "blue", "red")
@@ -56,8 +62,8 @@ class CurvesPlot(NamedTuple):
         values = {name: [_at(curve, x) for x in xs] for name, curve in self.curves.items()}
         low, high = _limits([value for each in values.values() for value in each])
         cells: dict[tuple[int, int], int] = {}
-        for number, name in reversed(list(enumerate(values))):
-            cells |= {(_row(value, low, high, rows), x): number for x, value in enumerate(values[name])}
+        for place, name in reversed(list(enumerate(values))):
+            cells |= {(_row(value, low, high, rows), x): place for x, value in enumerate(values[name])}
         zero_row = _row(0, low, high, rows)
         lines: list[Line] = []
         for row in range(rows):
@@ -72,6 +78,10 @@ class CurvesPlot(NamedTuple):
         lines.append(((" " * (MARGIN + 1) + ends, "dim"),))
         names = [(f"{MARKS[i % len(MARKS)]} {name}  ", STYLES[i % len(STYLES)]) for i, name in enumerate(values)]
         return [*lines, ((" " * (MARGIN + 1), ""), *names)]
+
+    def picture(self) -> Picture:
+        """Return the functions, and beside them their derivatives, as vector graphics."""
+        return _picture(self.curves)
 
 
 def _row(value: float, low: float, high: float, rows: int) -> int:
@@ -141,5 +151,85 @@ def _character(bits: int, is_horizontal: bool, is_vertical: bool) -> str:
 def _label(row: int, zero_row: int, low: float, high: float) -> str:
     if row == zero_row:
         return "0"
-    number = high if row == 0 else low if row == HEIGHT - 1 else None
-    return "" if number is None else f"{number:g}".replace("-", "−")
+    end = high if row == 0 else low if row == HEIGHT - 1 else None
+    return "" if end is None else f"{end:g}".replace("-", "−")
+
+
+# Vector graphics ------------------------------------------------------------------------------------------------------
+
+UNIT, AROUND = 60.0, 30.0
+"""Pixels of 1, and around a plot."""
+
+DASHES = ("", "10 6", "3 3", "14 4 3 4")
+"""How the lines of curves are broken, one after the other."""
+
+STEPS = 20
+"""Points for each unit; the ends and 0 are among them."""
+
+
+def _picture(curves: Mapping[str, Curve]) -> Picture:
+    """Return functions, and beside them their derivatives; both axes are on one scale, so that slopes are true."""
+    slopes = {name: slope(curve) for name, curve in curves.items()}
+    size = 2 * REACH * UNIT
+    heights = [_bounds(each) for each in (curves, slopes)]
+    low, high = min(low for low, _ in heights), max(high for _, high in heights)
+    height = (high - low) * UNIT + 2 * AROUND
+    plots = ((curves, 0.0, "f(x)", "polyline"), (slopes, size + 2 * AROUND, "f′(x)", "path"))
+    parts = [part for each in plots for part in _vector_plot(*each, low=low, high=high)]
+    parts += _vector_legend(curves)
+    names = ", ".join(curves)
+    said = f"Left the functions, right their derivatives, for x from −{REACH:g} to {REACH:g}."
+    return Picture(f"{names} and derivatives", said, 2 * (size + 2 * AROUND), height, "".join(parts))
+
+
+def _bounds(curves: Mapping[str, Curve]) -> tuple[int, int]:
+    """Return whole numbers between which the curves lie, as far as these are within the reach."""
+    values = [curve(x) for curve in curves.values() for x in _xs()]
+    low, high = max(-REACH, min([0.0, *values])), min(REACH, max([1.0, *values]))
+    return math.floor(low + 1e-6), math.ceil(high - 1e-6)
+
+
+def _xs() -> list[float]:
+    return [x / STEPS for x in range(-round(STEPS * REACH), round(STEPS * REACH) + 1)]
+
+
+def _vector_plot(
+    curves: Mapping[str, Curve], left: float, title: str, line: str, *, low: int, high: int
+) -> Iterator[str]:
+    """Yield the axes and the curves; what lies beyond the plot is left out."""
+    zero, base = left + AROUND + REACH * UNIT, AROUND + high * UNIT
+    for x in range(-round(REACH), round(REACH) + 1):
+        at = number(zero + x * UNIT)
+        yield element("path", d=f"M{at} {number(AROUND)}V{number(base - low * UNIT)}", stroke="currentColor",
+                      stroke_opacity=FAINT if x else PALE)  # fmt: skip
+        yield label(_signed(x), zero + x * UNIT + 3, base + 13, fill_opacity=PALE)
+    for y in range(low, high + 1):
+        at = number(base - y * UNIT)
+        yield element("path", d=f"M{number(left + AROUND)} {at}h{number(2 * REACH * UNIT)}", stroke="currentColor",
+                      stroke_opacity=FAINT if y else PALE)  # fmt: skip
+        yield from [label(_signed(y), zero + 3, base - y * UNIT - 3, fill_opacity=PALE)] * (y != 0)
+    yield label(title, left + AROUND, AROUND - 10, 13, font_weight="600")
+    for place, curve in enumerate(curves.values()):
+        points = [(zero + x * UNIT, base - curve(x) * UNIT) for x in _xs() if low <= curve(x) <= high]
+        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        shape = {"points": drawn} if line == "polyline" else {"d": f"M{drawn}" * bool(drawn)}
+        # Dashes let a curve that lies below be seen, and tell curves apart without colours.
+        yield element(line, **shape, **_look(place))
+
+
+def _vector_legend(curves: Mapping[str, Curve]) -> Iterator[str]:
+    """Yield which colour is which function."""
+    for place, name in enumerate(curves):
+        y = AROUND + 18 + 18 * place
+        yield element("path", d=f"M{number(AROUND + 10)} {number(y - 6)}h28", **_look(place))
+        yield label(name, AROUND + 46, y - 2, 13)
+
+
+def _look(place: int) -> dict[str, Any]:
+    """Return what the line of a curve looks like."""
+    colour, dashes = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)] or None
+    return {"fill": "none", "stroke": colour, "stroke_dasharray": dashes, "stroke_width": 2.5}
+
+
+def _signed(value: int) -> str:
+    return str(value).replace("-", "−")
