@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     from cnnstat.report.charts.picture import Picture
 
+DRAWINGS = "cnnstat.report.charts.network_drawing"
+"""What draws networks, imported where a page asks for it."""
+
 SCHEMA = "cnnstat/1"
 """Name and version of the JSON contract of all subjects that have none of their own."""
 
@@ -94,6 +97,11 @@ def no_blocks() -> Sequence[Block]:
     return ()
 
 
+def no_drawings() -> Mapping[str, str]:
+    """Return no drawings."""
+    return {}
+
+
 def no_charts() -> Mapping[str, Pictured]:
     """Return no charts."""
     return {}
@@ -116,6 +124,7 @@ class Document(NamedTuple):
     key_figures: makes what pages begin with: the totals, or the outcome.
     charts: makes the charts that can be asked for, by name; page_charts: the names of those that pages show, and that
         are meant where no name is given.
+    drawings: makes the drawings of the networks that it is about, as SVG, by what they show.
     own_caption, label: a user's caption instead of heading and `caption`, and the key that a text refers to it by.
     Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
     """
@@ -131,6 +140,7 @@ class Document(NamedTuple):
     key_figures: Callable[[], Iterable[KeyFigure]] = no_figures
     charts: Callable[[], Mapping[str, Pictured]] = no_charts
     page_charts: tuple[str, ...] = ()
+    drawings: Callable[[], Mapping[str, str]] = no_drawings
     own_caption: str = ""
     label: str = ""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+from importlib import import_module
 from itertools import pairwise
 
 import pytest
@@ -200,3 +201,45 @@ def test_rows_are_sorted_searched_and_unfolded(tmp_path):
     assert found["small"] == [40, *vgg]
     assert found["large"][:6] == [11, "layer4.0.conv2", "descending", "conv1", None, "whole"]
     assert found["large"][6:] == [53, "53 of 175 rows", 32, "true"]
+
+
+@needs_chromium
+def test_rows_and_boxes_of_the_drawing_light_up_together(tmp_path):
+    text = render(analysis.document(zoo("resnet50")))
+    found = measured(
+        {"page": text},
+        """
+        const boxes = [...page.querySelectorAll(".box[data-layers]")], table = page.querySelector("table");
+        const rows = [...table.querySelectorAll("tbody tr")];
+        const row = rows.find((each) => each.textContent.startsWith("layer1.0.conv2"));
+        const over = (element, kind) => element.dispatchEvent(new view.MouseEvent(kind, { bubbles: true }));
+        const marked = (all) => all.filter((each) => each.classList.contains("marked")).length;
+        over(row.cells[0], "mouseover");
+        const [box] = boxes.filter((each) => each.classList.contains("marked"));
+        const said = [marked(boxes), box.dataset.layers.split(" ").includes("layer1.0.conv2")];
+        over(row.cells[0], "mouseout");
+        said.push(marked(boxes), row.offsetParent === null);
+        box.focus();
+        said.push(marked(rows) >= 2 && row.classList.contains("marked"));
+        box.dispatchEvent(new view.KeyboardEvent("keydown", { key: "Enter" }));
+        const names = new Set(boxes.flatMap((each) => each.dataset.layers.split(" ")));
+        said.push(row.offsetParent !== null, names.size);
+        return [...said, box.getAttribute("role"), box.getAttribute("aria-label")];
+        """,
+        tmp_path,
+        1280,
+    )["page"]
+    assert found[:-1] == [1, True, 0, True, True, True, 175, "button"] and found[-1].endswith(": show in the table")
+
+
+def test_every_row_of_the_table_has_a_box():
+    for name in ("resnet50", "unet", "lenet5"):
+        text = render(analysis.document(zoo(name)))
+        words = [word for layers in re.findall('data-layers="([^"]*)"', text) for word in layers.split()]
+        assert sorted(words) == sorted(layer.name for layer in zoo(name).layers)
+
+
+def test_networks_that_cannot_be_drawn_have_a_page(monkeypatch):
+    monkeypatch.setattr(import_module("cnnstat.draw.scene"), "MOST_DRAWN", 1)
+    text = render(analysis.document(zoo("lenet5")))
+    assert 'data-layers="' not in text and "<table" in text

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from cnnstat.report.charts.picture import FAINT, PALE, element, label, number
+from cnnstat.draw.elements import element, number
+from cnnstat.report.charts.picture import FAINT, PALE, label
 
 WIDTH, HEIGHT = 720.0, 290.0
 """Pixels of a chart."""

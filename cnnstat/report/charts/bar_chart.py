@@ -10,9 +10,10 @@ from itertools import groupby, zip_longest
 from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis, Layer
+from cnnstat.draw.elements import element
 from cnnstat.report.charts.axes import WIDTH
 from cnnstat.report.charts.picture import COLOURS as PICTURE_COLOURS
-from cnnstat.report.charts.picture import PALE, Picture, element, hint, label
+from cnnstat.report.charts.picture import PALE, Picture, hint, label
 from cnnstat.report.table import block_of
 from cnnstat.report.terminal_text import (
     Line,

@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from cnnstat.report.charts.picture import COLOURS, FAINT, PALE, Picture, element, label, number
+from cnnstat.draw.elements import element, number
+from cnnstat.report.charts.picture import COLOURS, FAINT, PALE, Picture, label
 from cnnstat.report.terminal_text import BLANK, Line
 
 REACH = 4.0

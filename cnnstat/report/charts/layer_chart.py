@@ -10,9 +10,10 @@ from typing import NamedTuple
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.figures import Figure
 from cnnstat.analysis.receptive_field.fields import Extent
+from cnnstat.draw.elements import element, number
 from cnnstat.numbers import Unit, percent, plural
 from cnnstat.report.charts.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, ticked, upward
-from cnnstat.report.charts.picture import COLOURS, PALE, Picture, element, hint, label, number
+from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.network_text import size_text
 from cnnstat.report.table import block_of
 from cnnstat.report.terminal_text import cut_end, cut_start

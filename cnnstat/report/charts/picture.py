@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
+from cnnstat.draw.elements import FONT, element, number, text_element, title_element
 from cnnstat.errors import printable
-
-FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
-"""Fonts of the reader's own; nothing is loaded."""
 
 INK, PAPER, DARK_INK, DARK_PAPER = "#1b1f24", "#ffffff", "#e5e9ee", "#11151a"
 
@@ -24,26 +22,14 @@ FAINT, PALE = "0.15", "0.75"
 """Opacity of grids, and of text of less weight."""
 
 
-def number(value: float) -> str:
-    """Return a length with one decimal at most."""
-    return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
-
-
-def element(name: str, content: str = "", **attributes: object) -> str:
-    """Return an element; content is markup, attributes are escaped: `class_`, `font_size` lose or change their `_`."""
-    texts = {k: number(v) if isinstance(v, (int, float)) else str(v) for k, v in attributes.items() if v is not None}
-    written = "".join(f" {key.rstrip('_').replace('_', '-')}={quoteattr(text)}" for key, text in texts.items())
-    return f"<{name}{written}>{content}</{name}>" if content else f"<{name}{written}/>"
-
-
 def label(text: str, x: float, y: float, size: float = 11, **attributes: object) -> str:
     """Return a line of text; x, y: where it begins, or what `text_anchor` says, on its base line."""
-    return element("text", escape(printable(text)), x=x, y=y, font_size=size, fill="currentColor", **attributes)
+    return text_element(printable(text), x, y, size, fill="currentColor", **attributes)
 
 
 def hint(text: str) -> str:
     """Return what a reader sees over an element, and a screen reader says."""
-    return element("title", escape(printable(text)))
+    return title_element(printable(text))
 
 
 EDGE = 12.0

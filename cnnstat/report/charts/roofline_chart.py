@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnstat import numbers
+from cnnstat.draw.elements import element, number
 from cnnstat.profile.result import LayerTime, Profile
 from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading
-from cnnstat.report.charts.picture import COLOURS, PALE, Picture, element, hint, label, number
+from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.profile_text import GIGA, RATES
 from cnnstat.report.terminal_text import cut_end
 

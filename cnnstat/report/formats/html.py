@@ -18,6 +18,7 @@ from cnnstat.report.html_elements import (
     tone_of,
 )
 from cnnstat.report.table import Table
+from cnnstat.report.terminal_text import printable
 from cnnstat.version import __version__
 
 SEARCHED = 12
@@ -72,15 +73,27 @@ def _policy(script: str) -> str:
 
 def _sections(document: Document, title: str) -> Iterator[str]:
     """Yield the blocks in their order."""
-    blocks = list(document.blocks())
-    for block in blocks:
-        content = _content(block, title)
-        if content:
-            yield f"<section>\n{content}\n</section>\n"
-        if block is blocks[0] and document.page_charts:
-            charts = document.charts()
-            figures = "\n".join(_figure(charts[name]) for name in document.page_charts)
-            yield f'<section class="charts">\n{figures}\n</section>\n'
+    first, *others = [content for content in (_content(block, title) for block in document.blocks()) if content] or [""]
+    drawings = [_drawing(*each) for each in document.drawings().items()]
+    if len(drawings) == 1:
+        yield f'<section class="beside">\n<div>\n{first}\n</div>\n{drawings[0]}\n</section>\n'
+    elif first:
+        yield f"<section>\n{first}\n</section>\n"
+    if document.page_charts:
+        charts = document.charts()
+        figures = "\n".join(_figure(charts[name]) for name in document.page_charts)
+        yield f'<section class="charts">\n{figures}\n</section>\n'
+    yield from (f"<section>\n{content}\n</section>\n" for content in others)
+    if len(drawings) > 1:
+        yield f'<section class="charts">\n{"".join(drawings)}\n</section>\n'
+
+
+def _drawing(name: str, svg: str) -> str:
+    """Return the drawing of a network in a frame that scrolls by itself, no smaller than can be read."""
+    caption = f"Drawing of {name}; a box stands for the layers that light up in the table."
+    said = attributes(aria_label=printable(f"drawing of {name}"))
+    frame = f'<div class="drawn network" role="group" tabindex="0"{said}>'
+    return f"<figure>{frame}{svg.strip()}</div><figcaption>{text_of(caption)}</figcaption></figure>"
 
 
 def _content(block: Block, title: str) -> str:
@@ -96,7 +109,7 @@ def _content(block: Block, title: str) -> str:
 def _figure(chart: Pictured) -> str:
     """Return a chart in a frame that scrolls by itself, with words for those who do not see it."""
     picture = chart.picture()
-    frame = f'<div class="drawn" role="group" tabindex="0"{attributes(aria_label=text_of(picture.title))}>'
+    frame = f'<div class="drawn" role="group" tabindex="0"{attributes(aria_label=printable(picture.title))}>'
     return f"<figure>{frame}{picture.inline()}</div><figcaption>{text_of(picture.description)}</figcaption></figure>"
 
 
@@ -105,5 +118,5 @@ def _table(table: Table, title: str) -> str:
     caption = table.title or title
     heading = f"<h2>{text_of(table.title)}</h2>" if table.title else ""
     kind = "frame long" if len(table.rows) >= SEARCHED else "frame"
-    frame = f'<div class="{kind}" role="region" tabindex="0"{attributes(aria_label=text_of(caption))}>'
+    frame = f'<div class="{kind}" role="region" tabindex="0"{attributes(aria_label=printable(caption))}>'
     return f"{heading}{frame}{table_element(table, caption)}</div>"

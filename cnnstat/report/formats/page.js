@@ -9,6 +9,15 @@
     return made;
   };
 
+  const setButton = (cell, press) => {
+    const printed = document.createElement("span");
+    printed.className = "printed";
+    printed.textContent = cell.textContent;
+    cell.replaceChildren(button(cell.textContent, press), printed);
+  };
+
+  const nameOf = (row) => (row.cells[0].querySelector(".printed") ?? row.cells[0]).textContent;
+
   // Larger than any number where the whole input is seen, null where there is nothing.
   const value = (cell) => {
     const text = cell.dataset.v ?? cell.textContent.replaceAll(",", "");
@@ -45,8 +54,7 @@
       for (const [body] of homes) body.hidden = next !== "";
     };
     heads.forEach((head, column) => {
-      const made = button(head.textContent, () => sort(head, column));
-      head.replaceChildren(made);
+      setButton(head, () => sort(head, column));
     });
   };
 
@@ -57,8 +65,7 @@
       body.rows[0].querySelector("button").setAttribute("aria-expanded", String(!isFolded));
     };
     for (const body of bodies) {
-      const cell = body.rows[0].cells[0];
-      cell.replaceChildren(button(cell.textContent, () => fold(body, !body.classList.contains("folded"))));
+      setButton(body.rows[0].cells[0], () => fold(body, !body.classList.contains("folded")));
       fold(body, table.rows.length > 60);
     }
     if (bodies.length) {
@@ -92,7 +99,71 @@
     search();
   };
 
-  for (const frame of document.querySelectorAll(".frame")) {
+  // Layers by the words of data-layers, in which blanks and % are percent-encoded.
+  const word = (row) => nameOf(row).replace(/[%\s]/g, encodeURIComponent);
+
+  const linkDrawing = (section) => {
+    const drawn = section.querySelector(".network");
+    const table = section.querySelector("table");
+    const boxOf = new Map(), rowsOf = new Map(), rowOf = new Map();
+    for (const row of table.querySelectorAll("tbody tr:not(.block)")) rowOf.set(word(row), row);
+    for (const box of drawn.querySelectorAll("[data-layers]")) {
+      const words = box.dataset.layers.split(" ");
+      for (const each of words) boxOf.set(each, box);
+      rowsOf.set(box, words.map((each) => rowOf.get(each)).filter(Boolean));
+    }
+    const inside = (row) => (row.classList.contains("block") ? [...row.parentNode.rows].slice(1) : [row]);
+    const boxesOf = (row) => new Set(inside(row).map((each) => boxOf.get(word(each))).filter(Boolean));
+    const mark = (boxes, rows, isMarked) => {
+      for (const each of [...boxes, ...rows]) each.classList.toggle("marked", isMarked);
+    };
+    const headOf = (row) => row.closest("tbody.block")?.rows[0] ?? row;
+    for (const kind of ["mouseover", "mouseout"]) {
+      table.addEventListener(kind, (event) => {
+        const row = event.target.closest("tbody tr");
+        if (!row) return;
+        const boxes = boxesOf(row);
+        mark(boxes, [], kind === "mouseover");
+        const [first] = boxes;
+        if (first && kind === "mouseover") reveal(drawn, first);
+      });
+    }
+    for (const [box, rows] of rowsOf) {
+      const lit = rows.flatMap((row) => [row, headOf(row)]);
+      const show = () => {
+        for (const row of rows) {
+          const fold = headOf(row).querySelector('button[aria-expanded="false"]');
+          if (fold && headOf(row) !== row) fold.click();
+        }
+        if (rows.length) reveal(table.parentNode, rows[0]);
+      };
+      box.addEventListener("mouseenter", () => mark([], lit, true));
+      box.addEventListener("mouseleave", () => mark([], lit, false));
+      box.addEventListener("focus", () => mark([], lit, true));
+      box.addEventListener("blur", () => mark([], lit, false));
+      box.addEventListener("click", show);
+      box.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        show();
+      });
+      box.setAttribute("tabindex", "0");
+      box.setAttribute("role", "button");
+      box.setAttribute("aria-label", `${box.querySelector("title")?.textContent ?? ""}: show in the table`);
+    }
+    // What has buttons inside is no single image.
+    drawn.querySelector("svg").setAttribute("role", "group");
+  };
+
+  // Scrolls a frame, and never the page, so that an element stands in its middle.
+  const reveal = (frame, element) => {
+    const [outer, inner] = [frame.getBoundingClientRect(), element.getBoundingClientRect()];
+    if (inner.top >= outer.top && inner.bottom <= outer.bottom && inner.left >= outer.left && inner.right <= outer.right) return;
+    frame.scrollBy(inner.left - outer.left - (outer.width - inner.width) / 2,
+                   inner.top - outer.top - (outer.height - inner.height) / 2);
+  };
+
+  for (const frame of document.querySelectorAll("div.frame")) {
     const table = frame.querySelector("table");
     const tools = document.createElement("div");
     tools.className = "tools";
@@ -103,4 +174,5 @@
     }
     if (table.classList.contains("sortable")) makeSortable(table);
   }
+  for (const section of document.querySelectorAll(".beside")) linkDrawing(section);
 })();

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from importlib import import_module
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -13,7 +14,7 @@ from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, LIMITED_FIGURES,
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import Unit, binary_bytes, count, percent, plural
 from cnnstat.ops.spatial import LETTERS
-from cnnstat.report.document import SCHEMA, Document, Fact, Facts, KeyFigure, glued
+from cnnstat.report.document import DRAWINGS, SCHEMA, Document, Fact, Facts, KeyFigure, glued
 from cnnstat.report.network_text import (
     MISALIGNED,
     NOTES,
@@ -64,6 +65,7 @@ def document(analysis: Analysis, view: View | None = None) -> Document:
         caption=f"{'At least, as layers are not counted: ' if analysis.uncounted else ''}{CONVENTION}",
         key_figures=lambda: key_figures(analysis),
         charts=lambda: charts(analysis),
+        drawings=lambda: import_module(DRAWINGS).network_drawings([analysis]),
         page_charts=PAGE_CHARTS if analysis.totals.receptive_field else PAGE_CHARTS[:-1],
     )
 

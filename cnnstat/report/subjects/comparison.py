@@ -12,7 +12,7 @@ from cnnstat.analysis.comparison import Comparison
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
 from cnnstat.numbers import count, ratio_text
 from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
-from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, KeyFigure
+from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.network_text import model_values, shape_text, size_text, total_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable
@@ -48,6 +48,7 @@ def document(comparison: Comparison) -> Document:
         caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
         key_figures=lambda: _key_figures(comparison),
         charts=lambda: _charts(comparison),
+        drawings=lambda: import_module(DRAWINGS).network_drawings(comparison.analyses),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from operator import attrgetter
 from typing import Any, TypeVar
 
 from cnnstat import numbers
-from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts, KeyFigure
+from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, heading, input_text, model_values, number_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
@@ -36,6 +37,7 @@ def document(verification: Verification, everything: bool = False) -> Document:
         listed=("layers", "totals", "receptive_fields", "witnesses"),
         records=Table(RAW, verification.layers),
         key_figures=lambda: _key_figures(verification),
+        drawings=lambda: import_module(DRAWINGS).network_drawings([verification.analysis]),
     )
 
 
