@@ -48,8 +48,8 @@ def count_parameters(graph: Graph, values: Values) -> Parameters:
             message = f"by here the layers have more than {MAX_WEIGHTS:,} weight tensors together; use fewer"
             raise SpecError([Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
         params.append(sum(map(numel, weights.values())))
-        learnt = (numel(shape) for name, shape in weights.items() if name not in node.op.frozen)
-        trainable.append(sum(learnt) if node.trainable else 0)
+        frozen = sum([numel(shape) for name, shape in weights.items() if name in node.op.frozen])
+        trainable.append(params[-1] - frozen if node.trainable else 0)
         buffers.append(sum(map(numel, node.op.buffers(inputs).values())) if owns else 0)
     return Parameters(tuple(params), tuple(trainable), tuple(buffers))
 
@@ -71,9 +71,13 @@ def count_work(graph: Graph, values: Values) -> Work:
     """Return MACs and FLOPs of each node; a layer called twice works twice."""
     macs, flops = [], []
     parts: Counter[str] = Counter()
+    has_complex = any(_is_complex(dtype) for dtypes in set(values.dtypes) for dtype in dtypes)
     for index, (node, inputs, outputs) in enumerate(zip(graph.nodes, values.inputs, values.outputs[graph.arity :])):
         products = node.op.macs(inputs, outputs)
-        others = flops_beside_products(graph, values, index, products)
+        if has_complex:
+            others = flops_beside_products(graph, values, index, products)
+        else:
+            others = node.op.other_flops(inputs, outputs)
         macs.append(products)
         flops.append(2 * products + sum(others.values()))
         parts["2 × MACs"] += 2 * products
@@ -90,10 +94,14 @@ def flops_beside_products(graph: Graph, values: Values, index: int, macs: int) -
     node, value = graph.nodes[index], graph.arity + index
     others = node.op.other_flops(values.inputs[index], values.outputs[value])
     dtypes = (*values.dtypes[value], *(values.dtypes[v][o] for v, o in node.inputs))
-    if not any(dtype.startswith("complex") for dtype in dtypes):
+    if not any(map(_is_complex, dtypes)):
         return others
     further = (node.op.complex_cost - 1) * sum(count for part, count in others.items() if part != "transform")
     return {**others, "complex arithmetic": 6 * macs + further}
+
+
+def _is_complex(dtype: str) -> bool:
+    return dtype.startswith("complex")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
-from cnnstat.ir.graph import Edge, Graph, dtype_bytes
+from cnnstat.ir.graph import Edge, Graph, Node, dtype_bytes
 from cnnstat.ir.op import Family, Storage, numel
 
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
@@ -102,8 +102,8 @@ def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[i
             continue
         weights = node.op.weights(inputs)
         params.append(node.bytes_of(weights, graph.dtype))
-        learnt = {name: shape for name, shape in weights.items() if name not in node.op.frozen}
-        trainable.append(node.bytes_of(learnt, graph.dtype) if node.trainable else 0)
+        frozen = {name: shape for name, shape in weights.items() if name in node.op.frozen} if node.op.frozen else {}
+        trainable.append(params[-1] - node.bytes_of(frozen, graph.dtype) if node.trainable else 0)
         buffers.append(node.bytes_of(node.op.buffers(inputs), graph.dtype))
     return params, trainable, buffers
 
@@ -125,7 +125,7 @@ def _file_size(graph: Graph, values: Values) -> int:
         stored = {**node.op.weights(inputs), **node.op.buffers(inputs)}
         for name, shape in stored.items():
             if name not in node.transient:
-                data = node.bytes_of({name: shape}, graph.dtype) + RECORD_HEAD
+                data = numel(shape) * dtype_bytes(node.dtype_of(name, graph.dtype)) + RECORD_HEAD
                 full_name = len(name if name.startswith(node.name) else f"{node.name}.{name}")
                 size += -(-data // ALIGNMENT) * ALIGNMENT + TENSOR_ENTRY + full_name
     return size
@@ -169,14 +169,17 @@ class Lifetimes:
 
 def lifetimes(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> Lifetimes:
     """Return the lifetimes of all storages; outputs: the bytes of the tensors of each value."""
-    storages = Storages(outputs, ((None,) * graph.arity + tuple(node.base for node in graph.nodes)))
+    arity, bases = graph.arity, [node.base for node in graph.nodes]
+    storages = Storages(outputs, (*(None,) * arity, *bases))
     first, last = [0] * len(storages.bytes), [0] * len(storages.bytes)
     for index, node in enumerate(graph.nodes):
         for storage in map(storages.of, node.inputs):
             last[storage] = index
-        for storage in storages.made_by(graph.arity + index):
+        made = storages.made_by(arity + index)
+        for storage in made:
             last[storage] = index
-            if node.base is None:
+        if bases[index] is None:
+            for storage in made:
                 first[storage] = index
     for edge in graph.outputs:  # results outlive the last layer
         last[storages.of(edge)] = len(graph.nodes)
@@ -215,26 +218,44 @@ def peak_beside_inputs(graph: Graph, values: Values) -> int:
 
 def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> int:
     """Return the bytes that training keeps for the backward pass; every storage once."""
-    bases = (n.inputs[0] if n.inputs and n.op.training_storage is not Storage.FRESH else None for n in graph.nodes)
-    storages = Storages(outputs, (*(None,) * graph.arity, *bases))
-    needs_gradient = [False] * graph.arity
+    arity = graph.arity
+    storages = Storages(outputs, (*(None,) * arity, *map(_training_base, graph.nodes)))
+    # For each value, whether its gradient is needed, and which of its outputs can have one.
+    needs_gradient = [False] * arity
+    is_float = [tuple(map(_is_float, dtypes)) for dtypes in values.dtypes]
     is_learnt: list[bool] = []
     saved_storages: set[int] = set()
     extra = 0
-    for index, (node, shapes) in enumerate(zip(graph.nodes, values.inputs)):
-        value = graph.arity + index
+    for value, (node, shapes) in enumerate(zip(graph.nodes, values.inputs), arity):
         # Weights that are shared are learnt where the layer that owns them is.
         owns = node.trainable and bool(node.op.weights(shapes)) if node.shares is None else is_learnt[node.shares]
         is_learnt.append(owns)
-        needs = tuple(needs_gradient[v] and _is_float(values.dtypes[v][o]) for v, o in node.inputs)
-        needs_gradient.append((owns or any(needs)) and any(map(_is_float, values.dtypes[value])))
+        needs = tuple([needs_gradient[v] and is_float[v][o] for v, o in node.inputs])
+        needs_gradient.append((owns or True in needs) and True in is_float[value])
         if not needs_gradient[value]:
             continue  # autograd records no step where nothing before it is learnt, and keeps nothing for it
         saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
-        saved_storages.update(storages.of(node.inputs[i]) for i in saved.inputs)
-        saved_storages.update(storages.made_by(value)[o] for o in saved.outputs)
-        extra += sum(elements * dtype_bytes(dtype or graph.dtype) for elements, dtype in saved.extra)
-    return extra + sum(storages.bytes[storage] for storage in saved_storages)
+        # What PyTorch copies before it works on it is kept as the copy.
+        copies = dict(node.copies)
+        for i in saved.inputs:
+            if i in copies:
+                extra += copies[i]
+            else:
+                saved_storages.add(storages.of(node.inputs[i]))
+        if saved.outputs:
+            made = storages.made_by(value)
+            saved_storages.update([made[o] for o in saved.outputs])
+        for elements, dtype in saved.extra:
+            extra += elements * dtype_bytes(dtype or graph.dtype)
+    return extra + sum([storages.bytes[storage] for storage in saved_storages])
+
+
+def _training_base(node: Node) -> Edge | None:
+    """Return the tensor in whose storage training puts a node's outputs; a view of what had to be copied has none."""
+    storage = node.op.training_storage
+    if storage is Storage.FRESH or not node.inputs or (storage is Storage.VIEW and node.copies):
+        return None
+    return node.inputs[0]
 
 
 def _is_float(dtype: str) -> bool:
@@ -246,24 +267,22 @@ def moved_bytes(graph: Graph, values: Values, *, training: bool = False) -> tupl
 
     training: count what is no view in training mode, such as dropout. What caches save or spill is not part of it.
     """
-    return tuple(_moved_bytes(graph, values, index, training) for index in range(len(graph.nodes)))
+    sizes = tensor_bytes(values)
+    return tuple(_moved_bytes(graph, values, index, sizes, training) for index in range(len(graph.nodes)))
 
 
-def _moved_bytes(graph: Graph, values: Values, index: int, training: bool) -> int:
-    node, value = graph.nodes[index], graph.arity + index
+def _moved_bytes(graph: Graph, values: Values, index: int, sizes: tuple[tuple[int, ...], ...], training: bool) -> int:
+    """Return the bytes that one node moves; sizes: those of the outputs of each value."""
+    node = graph.nodes[index]
     if (node.op.training_storage if training else node.op.storage) is Storage.VIEW:
         return 0
-    read = sum(
-        numel(values.outputs[edge.value][edge.output]) * dtype_bytes(values.dtypes[edge.value][edge.output])
-        for edge in set(node.inputs)
-    )
-    written = sum(
-        numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(values.outputs[value], values.dtypes[value])
-    )
+    read = sum([sizes[value][output] for value, output in set(node.inputs)])
+    written = sum(sizes[graph.arity + index])
     shapes = values.inputs[index]
     # A layer that shares weights reads its owner's, in the owner's dtypes.
     owner = node if node.shares is None else graph.nodes[node.shares]
-    weights = owner.bytes_of({**node.op.weights(shapes), **node.op.buffers(shapes)}, graph.dtype)
+    stored = (node.op.weights(shapes), node.op.buffers(shapes))
+    weights = sum([owner.bytes_of(tensors, graph.dtype) for tensors in stored if tensors])
     if node.op.family is Family.EMBEDDING:
         # A look-up reads the rows that it puts out, not the whole table.
         weights = min(weights, written)

@@ -50,6 +50,7 @@ class Node:
     transient: names of its buffers that a state dict leaves out.
     overwrites: number of the input whose place its output takes, where its op alone does not say so.
     folded: names of the layers whose work its weights do too.
+    copies: of inputs that PyTorch copies before it works on them, their numbers and the bytes of the copies.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Node:
     transient: frozenset[str] = frozenset()
     overwrites: int | None = None
     folded: tuple[str, ...] = ()
+    copies: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
     @property
     def storage(self) -> Storage:
@@ -85,7 +87,13 @@ class Node:
 
     def bytes_of(self, tensors: Mapping[str, Shape], model: str) -> int:
         """Return the bytes of some of its weights and buffers, each in its own dtype; `model` is the model's."""
-        return sum(numel(shape) * dtype_bytes(self.dtype_of(name, model)) for name, shape in tensors.items())
+        total = 0
+        for name, shape in tensors.items():
+            # Nearly all tensors have the model's dtype: only counters are looked at by name.
+            is_usual = not self.dtypes and not name.endswith("num_batches_tracked")
+            dtype = model if is_usual else self.dtype_of(name, model)
+            total += numel(shape) * dtype_bytes(dtype)
+        return total
 
 
 _NO_DTYPES: Mapping[str, str] = {}

@@ -33,7 +33,9 @@ def assemble(
         own = names.of(draft)
         recorded = _recorded(draft, own, nodes, builder.log)
         node = _node(own, draft.op, draft.inputs, draft.owned, recorded, builder.dtype)
-        nodes.append(replace(node, computed_bytes=draft.computed_bytes) if draft.computed_bytes else node)
+        if draft.computed_bytes or draft.copies:
+            node = replace(node, computed_bytes=draft.computed_bytes, copies=draft.copies)
+        nodes.append(node)
     nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)
     return Graph(
@@ -56,8 +58,10 @@ def _node(
     recorded: RecordedCalls | NotRecorded | None,
     model: str,
 ) -> Node:
-    dtypes = {name: dtype for name, dtype in owned.dtypes.items() if dtype != usual_dtype(name, model)}
     node = Node(name, op, inputs, owned.shares, owned.trainable, recorded=recorded, transient=owned.transient)
+    if not owned.dtypes:
+        return node
+    dtypes = {name: dtype for name, dtype in owned.dtypes.items() if dtype != usual_dtype(name, model)}
     return replace(node, dtypes=dtypes) if dtypes else node
 
 

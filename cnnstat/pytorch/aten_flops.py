@@ -44,23 +44,6 @@ MOVES = words(
 )
 """aten operations that only make, move, order or look up numbers."""
 
-KEEP_NOTHING = words(
-    """
-    view _unsafe_view reshape _reshape_alias alias clone copy_ copy _to_copy lift_fresh expand permute transpose t slice
-    select squeeze unsqueeze split split_with_sizes unbind chunk narrow cat stack constant_pad_nd roll flip rot90 repeat
-    tril triu diagonal diag_embed as_strided unfold im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle
-    native_channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d
-    upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa
-    _upsample_bicubic2d_aa view_as_real view_as_complex real imag _conj complex transpose_ squeeze_ unsqueeze_ t_
-    add add_ sub sub_ rsub neg neg_ sum mean cumsum floor ceil round trunc sign
-    floor_ ceil_ round_ zero_ fill_ arange linspace full full_like zeros zeros_like ones ones_like empty empty_like
-    empty_strided new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like scalar_tensor
-    eye lt le gt ge eq ne logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not isnan isinf isfinite
-    argmax argmin any all floor_divide remainder device is_same_size sym_size sym_numel _local_scalar_dense item
-    """
-)
-"""aten operations of whose operands and results autograd keeps no storage: sizes are enough for the gradient."""
-
 _REDUCTIONS = words(
     """
     sum mean amax amin max min var var_mean std std_mean prod norm linalg_vector_norm cumsum cumprod cummax cummin
@@ -243,7 +226,7 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
     unknown: list[str] = []
     kinds: set[str] = set()
     for function, arguments, keywords, result in dispatched:
-        name = _base_name(function)
+        name = base_name(function)
         product = dispatched_macs(function, arguments, keywords, result)
         if product is not None:
             macs += product
@@ -258,16 +241,8 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
     return Work(macs, tuple(flops.items()), tuple(dict.fromkeys(unknown)), kinds == {"pointwise"}, kinds <= {"move"})
 
 
-def keeps_nothing(call: Call) -> bool:
-    """Whether autograd keeps no tensor of a call, whatever needs a gradient."""
-    if call.match is not None:
-        return False
-    if not any(result.is_floating_point() or result.is_complex() for result in call.results):
-        return True
-    return all(_base_name(function) in KEEP_NOTHING for function, *_ in call.inner)
-
-
-def _base_name(function: Any) -> str:
+def base_name(function: Any) -> str:
+    """Return the name of an aten operation without that of its namespace."""
     return str(function._schema.name.split("::")[-1])
 
 

@@ -14,9 +14,11 @@ from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
-from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, keeps_nothing, work_of
+from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
+from cnnstat.pytorch.autograd_rules import keeps_nothing, kept_places
 from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
+from cnnstat.pytorch.copies import copies_of
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
@@ -53,10 +55,21 @@ class Builder(TensorOrigins):
         works = self._work_on_weights(call, frozenset().union(*(origin.works for origin in origins)))
         # Views of weights take no memory; only new storages count as computed.
         known = {storage_key(tensor) for tensor in operands}
+        keeps = not known.isdisjoint(self.computed_with_rest) or not self._keeps_only_stored(call)
         for tensor in call.results:
             self.origins.note(Origin(tensor, None, keys, works), overwrites=tensor is call.overwritten)
             if (storage := storage_key(tensor)) not in known:
                 self.computed[storage] = tensor.untyped_storage().nbytes() if storage else 0
+            if keeps:
+                self.computed_with_rest.add(storage)
+
+    def _keeps_only_stored(self, call: Call) -> bool:
+        """Whether autograd keeps nothing of a call on stored tensors, or only stored ones: the places looked up."""
+        places = kept_places(call)
+        if not places:
+            return places is not None
+        stored = set(map(storage_key, self.log.aliases))
+        return stored.issuperset(map(storage_key, places))
 
     def _handler(self, call: Call) -> Handler | None:
         if call.name == "setitem":
@@ -301,23 +314,35 @@ class Builder(TensorOrigins):
         if call.overwritten is not None:
             self.log.fills[storage_key(call.overwritten)] += 1
         value, _ = self._append(op, tuple(operands.edges), call.where, display_name(call.name), owned)
+        if call.match is None:
+            self.nodes[-1].copies = copies_of(call, op, operands)
         for number, tensor in enumerate(call.results):
             self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
         if self.computed:
-            self._note_computed(call)
+            self._note_computed(call, operands)
 
-    def _note_computed(self, call: Call) -> None:
+    def _note_computed(self, call: Call, operands: Operands) -> None:
         """Note which weights were computed for the last node: memory of inference, and autograd keeps them."""
         read = {storage_key(tensor) for tensor in operands_in((*call.arguments, *call.keywords.values()))}
-        sizes = [self.computed[storage] for storage in read if storage in self.computed]
-        if sizes:
-            self.nodes[-1].computed_bytes = sum(sizes)
-            self.changes_autograd = True
+        computed = self.computed.keys() & read
+        if computed:
+            draft = self.nodes[-1]
+            draft.computed_bytes = sum(self.computed[storage] for storage in computed)
+            # What is added needs no rule: neither it nor what it is added to is kept.
+            is_kept = len(self.nodes) - 1 not in self.without_rule and _keeps_something(draft.op, call, operands)
+            self.changes_autograd |= is_kept or not computed.isdisjoint(self.computed_with_rest)
 
 
 def _says_all(call: Call) -> bool:
     """Whether an op has all arguments of a call: a sum has no factor."""
     return "alpha" not in call.keywords
+
+
+def _keeps_something(op: Op, call: Call, operands: Operands) -> bool:
+    """Whether an op keeps anything for its backward pass, whatever needs a gradient."""
+    shapes = tuple(operands.shapes)
+    saved = op.saved_for(shapes, tuple(map(shape_of, call.results)), (True,) * len(shapes), True)
+    return bool(saved.inputs or saved.outputs or saved.extra)
 
 
 def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:

@@ -53,6 +53,55 @@ _ASKS = {
 """The functions that ask, by identity: every trace looks for them among all names of a library."""
 
 
+class _Known:
+    """What was found among Python's modules last time: to look through a library takes longer than a small trace.
+
+    count, last: how many modules were loaded, and the last of them by name and itself.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.last: tuple[str, Any] = ("", None)
+        self.homes: dict[str, list[tuple[str, Any]]] = {}
+        self.asking: dict[int, tuple[int, list[str]]] = {}
+
+    def is_current(self, package: str) -> bool:
+        """Whether no module was loaded since, of which there are thousands."""
+        # New modules come last, so that there are more of them or the last is another; one may also be replaced.
+        last = next(reversed(sys.modules))
+        return (
+            len(sys.modules) == self.count
+            and last == self.last[0]
+            and sys.modules.get(last) is self.last[1]
+            and all(sys.modules.get(name) is home for name, home in self.homes.get(package, ()))
+        )
+
+
+_known = _Known()
+
+
+def _namespaces(package: str) -> list[dict[str, Any]]:
+    """Return the names of each module of a package that is loaded."""
+    if not _known.is_current(package):
+        _known.__init__()  # type: ignore[misc]
+        _known.count = len(sys.modules)
+        _known.last = next(reversed(list(sys.modules.items())))
+    if package not in _known.homes:
+        loaded = [(name, home) for name, home in list(sys.modules.items()) if name.partition(".")[0] == package]
+        _known.homes[package] = [(name, home) for name, home in loaded if home is not None]
+    return [vars(home) for _, home in _known.homes[package]]
+
+
+def _names_that_ask(names: dict[str, Any]) -> list[str]:
+    """Return the names of the functions that ask among those of a module."""
+    count, asking = _known.asking.get(id(names), (-1, []))
+    # What a person types has new values under old names; code in a file has not.
+    if count != len(names) or names.get("__name__") == "__main__":
+        asking = [own for own, value in names.items() if id(value) in _ASKS]
+        _known.asking[id(names)] = (len(names), asking)
+    return [own for own in asking if id(names[own]) in _ASKS]
+
+
 @contextmanager
 def plain_types(modules: Modules) -> Iterator[None]:
     """Let the code of a model take fake tensors for plain ones in `type(x) is torch.Tensor` and `has_torch_function`.
@@ -60,19 +109,17 @@ def plain_types(modules: Modules) -> Iterator[None]:
     Attention that is copied from PyTorch asks both, and would take another way. PyTorch's own functions go on asking,
     which is how a trace sees them.
     """
-    packages = {(type(module).__module__ or "").partition(".")[0] for _, module in modules} - {"torch", "builtins"}
+    packages = {(type(module).__module__ or "").partition(".")[0] for _, module in modules}
     changed: list[tuple[dict[str, Any], str, Any]] = []
     missing = object()
-    for name, home in list(sys.modules.items()):
-        if name.partition(".")[0] not in packages or home is None or name.partition(".")[0] == "cnnstat":
-            continue
-        names = vars(home)
-        for own in [own for own, value in names.items() if id(value) in _ASKS]:
-            changed.append((names, own, names[own]))
-            names[own] = _has_none
-        if "type" not in names:
-            changed.append((names, "type", missing))
-            names["type"] = _PlainType
+    for package in packages - {"torch", "builtins", "cnnstat"}:
+        for names in _namespaces(package):
+            for own in _names_that_ask(names):
+                changed.append((names, own, names[own]))
+                names[own] = _has_none
+            if "type" not in names:
+                changed.append((names, "type", missing))
+                names["type"] = _PlainType
     try:
         yield
     finally:

@@ -99,6 +99,12 @@ class _ScriptedSnapshot:
                 buffer.copy_(value)
 
 
+_OWN = frozenset(vars(nn.Module()))
+"""Attributes that every module has."""
+
+_HOOKS = sorted(name for name in _OWN if type(vars(nn.Module())[name]) in _CONTAINERS and "hooks" in name)
+"""Those that hold code of the model's author."""
+
 _GENERATOR_DEPTH = 3
 """How many containers and objects deep random generators are looked for."""
 
@@ -108,7 +114,11 @@ def _own_generators(modules: Modules) -> list[Any]:
     kinds = generator_kinds()
     homes = {cls.__module__ for cls in own_classes(modules)} & sys.modules.keys()
     result = {id(value): value for home in homes for value in vars(sys.modules[home]).values() if type(value) in kinds}
-    level = [value for _, module in modules for value in vars(module).values() if type(value) not in SIMPLE]
+    level: list[Any] = []
+    for _, module in modules:
+        attributes = vars(module)
+        level += [value for name in attributes.keys() - _OWN if type(value := attributes[name]) not in SIMPLE]
+        level += filter(None, map(attributes.get, _HOOKS))
     for _ in range(_GENERATOR_DEPTH):
         inner: list[Any] = []
         for value in level:
@@ -146,10 +156,6 @@ MAX_REAL_NUMBERS = 1024
 
 MAX_REAL_FLOATS = 16
 """The same for floating-point buffers: scales and flags."""
-
-
-_OWN = frozenset(vars(nn.Module()))
-"""Attributes that every module has."""
 
 
 _WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as module_hooks
+from torch.utils import checkpoint as checkpoint_code
 
 from cnnstat.pytorch.modules.custom_modules import call_as_one
 
@@ -40,6 +41,16 @@ def modules_of(model: nn.Module) -> Modules:
 
 def aliases_of(modules: Modules) -> dict[str, str]:
     """Return the further names of modules and of stored tensors in a state dict, with their first names."""
+    children = [id(child) for _, module in modules for child in module._modules.values() if child is not None]
+    tensors = [
+        id(tensor)
+        for _, module in modules
+        for table in (module._parameters, module._buffers)
+        for tensor in table.values()
+        if tensor is not None
+    ]
+    if len({id(modules[0][1]), *children}) == len(children) + 1 and len(set(tensors)) == len(tensors):
+        return {}  # nothing is there twice, as in most models
     first = {id(module): path for path, module in modules}
     aliases: dict[str, str] = {}
     for path, module in modules:
@@ -67,6 +78,14 @@ def tensors_of(modules: Modules) -> Iterator[tuple[str, torch.Tensor, bool]]:
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     yield f"{path}.{name}" if path else name, tensor, is_parameter
+
+
+def has_lazy_tensors(modules: Modules) -> bool:
+    """Whether a parameter or buffer gets its shape in the first pass only."""
+    kinds: set[type] = set()
+    for _, module in modules:
+        kinds.update(map(type, module._parameters.values()), map(type, module._buffers.values()))
+    return any(issubclass(kind, nn.parameter.UninitializedTensorMixin) for kind in kinds)  # type: ignore[attr-defined]
 
 
 def passing_buffers(modules: Modules) -> set[str]:
@@ -116,8 +135,9 @@ class ModuleStack:
 
     def _enter(self, module: nn.Module) -> None:
         self.regions.look(sys._getframe(2))
-        self.current.inner += 1
-        self.calls.append(ModuleCall(self.path_of(module), module, self.current))
+        outer = self.calls[-1]
+        outer.inner += 1
+        self.calls.append(ModuleCall(self._paths.get(id(module)) or self.path_of(module), module, outer))
 
     def _leave(self, module: nn.Module) -> None:
         """Note that a module's forward has ended, with or without an error."""
@@ -150,7 +170,8 @@ class ModuleStack:
             after.remove()
 
 
-_MODULE, _CHECKPOINT = "torch.nn.modules.module", "torch.utils.checkpoint"
+_MODULE = vars(module_hooks)
+_CHECKPOINT = vars(checkpoint_code)
 # PyTorch before 2.7 has no way to ask which hooks are set.
 _top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
@@ -164,7 +185,7 @@ class AutogradRegions:
 
     def __init__(self) -> None:
         self.is_entered = False
-        self._forwards = set(_forwards(torch.autograd.Function))
+        self._forwards = set(_forwards())
 
     def look(self, frame: FrameType | None) -> None:
         """Look at the frames from that of a call, of a function or a module, up to the module around it.
@@ -173,20 +194,27 @@ class AutogradRegions:
         """
         if self.is_entered:
             return
-        self.is_entered = _top_hooks is not None and _top_hooks(True) is not None
-        while frame is not None and frame.f_globals.get("__name__") == _MODULE:
+        if _top_hooks is not None and _top_hooks(True) is not None:
+            self.is_entered = True
+        forwards, names = self._forwards, _MODULE
+        while frame is not None and (names := frame.f_globals) is _MODULE:
             frame = frame.f_back
-        while frame is not None and (name := frame.f_globals.get("__name__")) != _MODULE:
+        while frame is not None and names is not _MODULE:
             # Without gradients, a checkpoint sets no hooks.
-            self.is_entered |= name == _CHECKPOINT or frame.f_code in self._forwards
+            if names is _CHECKPOINT or (forwards and frame.f_code in forwards):
+                self.is_entered = True
             frame = frame.f_back
+            if frame is not None:
+                names = frame.f_globals
 
 
-def _forwards(cls: type[Any]) -> Iterator[CodeType]:
+def _forwards() -> Iterator[CodeType]:
     """Yield the code of every forward of an autograd function outside PyTorch."""
-    each: type[Any]
-    for each in cls.__subclasses__():
-        code = getattr(vars(each).get("forward"), "__func__", None)
-        if code is not None and not (each.__module__ or "").startswith("torch."):
-            yield code.__code__
-        yield from _forwards(each)
+    waiting: list[type[Any]] = [torch.autograd.Function]
+    while waiting:
+        for each in waiting.pop().__subclasses__():
+            waiting.append(each)
+            if not (each.__module__ or "").startswith("torch."):
+                code = getattr(vars(each).get("forward"), "__func__", None)
+                if code is not None:
+                    yield code.__code__

@@ -134,12 +134,15 @@ class ParameterOwnership:
         parameters: list[tuple[str, Shape]] = []
         buffers: list[tuple[str, Shape]] = []
         frozen: list[str] = []
+        transient: list[str] = []
         dtypes: dict[str, str] = {}
         for key in free:
             stored = self.tensors[key]
             name = names.get(key, stored.name)
             (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
             dtypes[name] = stored.dtype
+            if not stored.is_persistent:
+                transient.append(name)
             if stored.is_parameter and not stored.tensor.requires_grad:
                 frozen.append(name)
         is_frozen = bool(parameters) and len(frozen) == len(parameters)
@@ -152,7 +155,7 @@ class ParameterOwnership:
             trainable=not is_frozen,
             is_plain=not free,
             dtypes=dtypes,
-            transient=frozenset(names.get(k, self.tensors[k].name) for k in free if not self.tensors[k].is_persistent),
+            transient=frozenset(transient),
         )
 
     def assign(self, owned: OwnedTensors, node: int) -> None:

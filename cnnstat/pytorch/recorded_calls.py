@@ -119,12 +119,9 @@ class ConstantCalls:
 
     def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
         """Make a parameter or buffer known, with the tensors that are it in the trace."""
-        # Buffers that are views of one memory have substitutes of their own, in which no write reaches the other.
-        shared = self._shared.setdefault(storage_key(stored.tensor), set())
         for tensor in aliases:
             self.stored[id(tensor)] = stored
             self.aliases.append(tensor)
-            shared.add(storage_key(tensor))
 
     def is_stored(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer itself."""
@@ -132,6 +129,10 @@ class ConstantCalls:
 
     def is_written_elsewhere(self, tensor: torch.Tensor) -> bool:
         """Whether the memory of a stored tensor is changed through another stored tensor."""
+        # Buffers that are views of one memory have substitutes of their own, in which no write reaches the other.
+        if not self._shared:
+            for alias in self.aliases:
+                self._shared.setdefault(storage_key(self.stored[id(alias)].tensor), set()).add(storage_key(alias))
         others = self._shared[storage_key(self.stored[id(tensor)].tensor)] - {storage_key(tensor)}
         return any(key in self.writes or key in self.fills for key in others)
 

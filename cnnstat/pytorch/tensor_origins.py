@@ -42,6 +42,10 @@ class Origin:
     view: tuple[Any, ...] = ()
 
 
+_UNKNOWN = -1
+"""In the place of a memory that was not asked for yet."""
+
+
 class OriginTable:
     """The origins of all tensors of a trace; tensors are kept alive, so that an id means one tensor only."""
 
@@ -50,6 +54,22 @@ class OriginTable:
         self._latest: dict[int, Origin] = {}
         self._written: dict[int, Origin] = {}
         self._time = 0
+        # Of stored tensors, the memory is asked for when it matters, which it seldom does.
+        self._unplaced: list[Origin] = []
+
+    def note_stored(self, origin: Origin) -> None:
+        """Remember a parameter or buffer; all of them before anything else."""
+        origin.storage = _UNKNOWN
+        self._of[id(origin.tensor)] = origin
+        self._unplaced.append(origin)
+
+    def _place(self) -> None:
+        """Note in which memory stored tensors lie."""
+        for origin in self._unplaced:
+            origin.storage = storage_key(origin.tensor)
+            if origin.storage and (origin.storage not in self._latest or not self._latest[origin.storage].time):
+                self._latest[origin.storage] = origin
+        self._unplaced.clear()
 
     def note(self, origin: Origin, *, overwrites: bool = False) -> None:
         """Remember where a tensor comes from; `overwrites` if its memory held something else before."""
@@ -69,10 +89,15 @@ class OriginTable:
 
     def neighbour(self, tensor: torch.Tensor) -> Origin | None:
         """Return the latest origin in the memory of a tensor that was never noted itself."""
+        self._place()
         return self._latest.get(storage_key(tensor))
 
     def written_since(self, origin: Origin) -> Origin | None:
         """Return the last write into the memory of a tensor that came after it was made; None if there is none."""
+        if not self._written:
+            return None
+        if origin.storage == _UNKNOWN:
+            origin.storage = storage_key(origin.tensor)
         writer = self._written.get(origin.storage)
         return writer if writer is not None and writer.time > origin.time else None
 
@@ -133,7 +158,7 @@ class NodeDraft:
 
     recorded: how its call is made again, where the op does not say what it computes.
     own: its op's weights and buffers with their names in the model.
-    computed_bytes: of the weights that are computed for it.
+    computed_bytes: of the weights that are computed for it; copies: see `Node`.
     call: for a node that is called otherwise: its call, inputs, how many calls on stored tensors came before, and its
         weights and buffers.
     """
@@ -148,6 +173,7 @@ class NodeDraft:
     own: tuple[tuple[str, str], ...] = ()
     call: tuple[Call, list[torch.Tensor], int, list[StoredTensor]] | None = None
     computed_bytes: int = 0
+    copies: tuple[tuple[int, int], ...] = ()
 
 
 class TensorOrigins:
@@ -162,8 +188,9 @@ class TensorOrigins:
         # Nodes of which no rule tells what autograd keeps, and whether something changes what it keeps of others.
         self.without_rule: set[int] = set()
         self.changes_autograd = False
-        # Bytes of the storages that hold weights computed in the pass.
+        # Bytes of the storages that hold weights computed in the pass; autograd keeps something of some computations.
         self.computed: dict[int, int] = {}
+        self.computed_with_rest: set[int] = set()
         self.dtype = dtype
         self.arity = arity
 
@@ -175,9 +202,10 @@ class TensorOrigins:
         stored = StoredTensor(name, tensor, is_parameter, is_persistent, dtype=dtype_of(substitute))
         self.ownership.tensors.append(stored)
         self.log.store(stored, tensor, substitute)
+        keys = frozenset((key,))
         # A module hands out the substitute, but a closure or a list may still hold the tensor itself.
         for each in (tensor, substitute):
-            self.origins.note(Origin(each, None, frozenset((key,))))
+            self.origins.note_stored(Origin(each, None, keys))
         return stored
 
     def resolve(self, tensor: torch.Tensor, where: ModuleCall) -> Origin | None:

@@ -24,7 +24,14 @@ from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.model_code import plain_types
 from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
-from cnnstat.pytorch.module_stack import Modules, ModuleStack, modules_of, passing_buffers, tensors_of
+from cnnstat.pytorch.module_stack import (
+    Modules,
+    ModuleStack,
+    has_lazy_tensors,
+    modules_of,
+    passing_buffers,
+    tensors_of,
+)
 from cnnstat.pytorch.operators import without_loops_over_boxes
 from cnnstat.pytorch.packed_weights import packed_tensors
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
@@ -151,9 +158,10 @@ def _quiet() -> Iterator[None]:
 
 def main_dtype(modules: Modules) -> torch.dtype:
     """Return the dtype that most of a model's numbers have."""
+    dtypes = {tensor.dtype for _, module in modules for tensor in module._parameters.values() if tensor is not None}
+    if len(dtypes) == 1 and next(iter(dtypes)).is_floating_point:
+        return dtypes.pop()
     floats = [t for _, t, is_parameter in tensors_of(modules) if is_parameter and t.dtype.is_floating_point]
-    if len({tensor.dtype for tensor in floats}) == 1:
-        return floats[0].dtype
     counts: Counter[torch.dtype] = Counter()
     for tensor in floats:
         if not nn.parameter.is_lazy(tensor):
@@ -256,7 +264,7 @@ def trace(
     Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
-    if any(nn.parameter.is_lazy(tensor) for _, tensor, _ in tensors_of(modules_of(model))):
+    if has_lazy_tensors(modules_of(model)):
         model = _lazy_copy(model)
     kind = None if dtype is None else getattr(torch, dtype)
     options = PassOptions(kind, name, source, mode, seed, recording_into())

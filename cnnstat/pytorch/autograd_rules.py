@@ -1,0 +1,53 @@
+"""Autograd rules: what autograd keeps of calls on stored tensors, and which calls it keeps nothing of."""
+
+from __future__ import annotations
+
+import torch
+
+from cnnstat.pytorch.aten_flops import base_name
+from cnnstat.pytorch.calls import Call, words
+from cnnstat.pytorch.tensors import operands_in
+
+_KEEP_NOTHING = words(
+    """
+    view _unsafe_view reshape _reshape_alias alias clone copy_ copy _to_copy lift_fresh expand permute transpose t slice
+    select squeeze unsqueeze split split_with_sizes unbind chunk narrow cat stack constant_pad_nd roll flip rot90 repeat
+    tril triu diagonal diag_embed as_strided unfold im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle
+    native_channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d
+    upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa
+    _upsample_bicubic2d_aa view_as_real view_as_complex real imag _conj complex transpose_ squeeze_ unsqueeze_ t_
+    add add_ sub sub_ rsub neg neg_ sum mean cumsum floor ceil round trunc sign
+    floor_ ceil_ round_ zero_ fill_ arange linspace full full_like zeros zeros_like ones ones_like empty empty_like
+    empty_strided new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like scalar_tensor
+    eye lt le gt ge eq ne logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not isnan isinf isfinite
+    argmax argmin any all floor_divide remainder device is_same_size sym_size sym_numel _local_scalar_dense item
+    """
+)
+"""aten operations of whose operands and results autograd keeps no storage: sizes are enough for the gradient."""
+
+_KEEP_PLACES = {"index": 1, "index_select": 2, "embedding": 1}
+"""aten operations of which autograd keeps the places that are looked up, and which argument these are."""
+
+
+def keeps_nothing(call: Call) -> bool:
+    """Whether autograd keeps no tensor of a call, whatever needs a gradient."""
+    return kept_places(call) == []
+
+
+def kept_places(call: Call) -> list[torch.Tensor] | None:
+    """Return the places looked up that autograd keeps of a call; None where it may keep anything else.
+
+    The rules are those of PyTorch's derivatives.yaml.
+    """
+    if call.match is not None:
+        return None
+    if not any(result.is_floating_point() or result.is_complex() for result in call.results):
+        return []
+    places: list[torch.Tensor] = []
+    for function, arguments, *_ in call.inner:
+        name = base_name(function)
+        if name in _KEEP_PLACES and len(arguments) > _KEEP_PLACES[name]:
+            places += operands_in((arguments[_KEEP_PLACES[name]],))
+        elif name not in _KEEP_NOTHING:
+            return None
+    return places
