@@ -14,8 +14,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from cnnstat.ir.graph import Edge
-from cnnstat.pytorch.modules.network import Network, tensors_in
+from cnnstat.pytorch.modules.network import Network
 
 
 class Observer:
@@ -117,29 +116,20 @@ class NetworkInstrumentation:
     below = False
 
     def __init__(self, network: Network) -> None:
-        self._network = network
         self._modules = [network.get_submodule(step.path) for step in network._steps]
         self.counts = dict.fromkeys(range(len(self._modules)), 1)
         self._observer: Observer | None = None
         self._captured: list[LayerCall] | None = None
-        object.__setattr__(network, "run", self._run)
+        object.__setattr__(network, "_compute", self._compute)
 
-    def _run(self, alive: dict[Edge, Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Return the outputs; does what `Network.run` does."""
-        network, observer = self._network, self._observer
-        for row, ((_, reads, makes, frees), module) in enumerate(zip(network._steps, self._modules)):
-            arguments = [alive[edge] for edge in reads]
-            if self._captured is not None:
-                self._captured.append(LayerCall(row, module, copied(tuple(arguments), set()), {}))
-            result = module(*arguments) if observer is None else observed(observer, row, 0, module, tuple(arguments))
-            del arguments
-            alive.update(zip(makes, tensors_in(result)))
-            del result
-            for edge in frees:
-                del alive[edge]
-        outputs = tuple(alive[edge] for edge in network._outputs)
-        alive.clear()
-        return outputs[0] if len(outputs) == 1 else outputs
+    def _compute(self, row: int, path: str, arguments: list[Tensor]) -> Any:
+        """Return what a step of the network makes."""
+        module = self._modules[row]
+        if self._captured is not None:
+            self._captured.append(LayerCall(row, module, copied(tuple(arguments), set()), {}))
+        if self._observer is None:
+            return module(*arguments)
+        return observed(self._observer, row, 0, module, tuple(arguments))
 
     @contextmanager
     def observing(self, observer: Observer) -> Iterator[None]:
