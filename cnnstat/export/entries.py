@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.ir.graph import Node, usual_dtype
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ir.window import IDENTITY, Piece, Reads, RowMajor, Window
+from cnnstat.ir.window import IDENTITY, Index, Piece, Reads, RowMajor, Window
 from cnnstat.ops.traced import Applied, Recorded, Tensors
 
 
@@ -241,6 +241,8 @@ def _reads(reads: Reads) -> list[Any] | str:
             written.append([entry[0], entry[1].advance, *taps])
         elif isinstance(entry[1], Piece):
             written.append([entry[0], "piece", entry[1].start])
+        elif isinstance(entry[1], Index):
+            written.append([entry[0], "index", entry[1].position])
         else:
             written.append([entry[0], type(entry[1]).__name__.lower()])
     return written

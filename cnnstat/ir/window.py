@@ -40,6 +40,13 @@ class Piece:
     start: int
 
 
+@dataclass(frozen=True, slots=True)
+class Index:
+    """All outputs read the axis at one position, and have no such axis: x[:, 3]."""
+
+    position: int
+
+
 class Whole:
     """Every output reads the whole axis: global pooling, attention over positions."""
 
@@ -62,13 +69,14 @@ WHOLE = Whole()
 STATISTIC = Statistic()
 UNFOLLOWED = Unfollowed()
 
-AxisRule = Window | Piece | Whole | Statistic | Unfollowed
+AxisRule = Window | Piece | Index | Whole | Statistic | Unfollowed
 """How one output axis reads the input axis it comes from."""
 
 Reads = tuple[tuple[int, AxisRule] | None, ...]
 """For each output axis: the input axis it comes from and the rule, or None where it comes from no single axis.
 
-An input axis that no output axis names is read as a whole, as a sum over it does.
+An input axis that no output axis names is read as a whole, as a sum over it does. Entries behind those of the output
+axes are of input axes that are read at one position (`Index`).
 """
 
 
@@ -162,6 +170,20 @@ def aligned_reads(shape: tuple[int, ...], output: tuple[int, ...]) -> Reads:
     pairs = enumerate(zip(shape, output[missing:]))
     reads = ((axis, IDENTITY) if size == output_size else None for axis, (size, output_size) in pairs)
     return (*(None,) * missing, *reads)
+
+
+def shift_of(window: Window) -> int | None:
+    """Return by how much a window moves every position and does nothing else; None where it does more."""
+    (first, *others), advance = window.taps, window.advance
+    return -first[0] if advance == 1 and not others and len(first) == 1 else None
+
+
+def leaves_out(rule: AxisRule, length: int, size: int) -> bool:
+    """Return whether a window from `length` to `size` indices is a cut: there were more positions that it could read."""
+    if type(rule) is not Window or size >= length:
+        return False
+    taps = ((index // rule.period * rule.advance, rule.taps[index % rule.period]) for index in (-1, size))
+    return any(t and 0 <= t[0] + shift and t[-1] + shift < length for shift, t in taps)
 
 
 def reads_along(axis: int, rule: AxisRule, rank: int) -> Reads:

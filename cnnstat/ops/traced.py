@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Int8, Linearity, Op, Saved, Shape, Shapes, Storage, numel, shape_text
-from cnnstat.ir.window import Reads, RowMajor, Unknown
+from cnnstat.ir.window import Index, Reads, RowMajor, Unknown
 from cnnstat.ops.shape import regrouped
 
 Tensors = tuple[tuple[str, Shape], ...]
@@ -266,11 +266,10 @@ class Recorded(_Traced):
         return dict(self.flops)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        if self.reads is not None and all(
-            isinstance(reads, RowMajor) or len(reads) == len(outputs[index]) for reads in self.reads
-        ):
+        rank = len(outputs[index])
+        if self.reads is not None and all(isinstance(each, RowMajor) or _axes_of(each) == rank for each in self.reads):
             return tuple(
-                regrouped(shape, outputs[index]) if isinstance(reads, RowMajor) else reads
+                regrouped(shape, outputs[index]) if isinstance(reads, RowMajor) else _of_output(reads, index)
                 for reads, shape in zip(self.reads, inputs)
             )
         return (Unknown((None,) * len(outputs[index])),) * len(inputs)
@@ -288,6 +287,21 @@ class Recorded(_Traced):
         lines = [Formula("MACs", "measured", f"{self.work}", self.work)] if self.work else []
         lines += [Formula(f"{part} FLOPs", "measured", f"{count}", count) for part, count in self.flops]
         return shape, *lines
+
+
+def _axes_of(reads: Reads) -> int:
+    """Return the number of output axes that reads tell of."""
+    return sum(entry is None or not isinstance(entry[1], Index) for entry in reads)
+
+
+def _of_output(reads: Reads, index: int) -> Reads:
+    """Return the reads of one output: each reads one position further than the one before it, as of unbind."""
+    if index == 0 or _axes_of(reads) == len(reads):
+        return reads
+    return tuple(
+        (entry[0], Index(entry[1].position + index)) if entry and isinstance(entry[1], Index) else entry
+        for entry in reads
+    )
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)

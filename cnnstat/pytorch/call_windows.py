@@ -16,6 +16,7 @@ from cnnstat.ir.window import (
     NOTHING,
     UNFOLLOWED,
     WHOLE,
+    Index,
     Reads,
     Window,
     aligned_reads,
@@ -32,7 +33,7 @@ _AXIS_PLACES = {
             """
             var std var_mean std_mean max min amin any all argmax argmin prod nansum nanmean nanmedian logsumexp median
             mode count_nonzero cumsum cumprod cummax cummin logcumsumexp index_select gather index_add
-            index_copy index_fill softmin unbind tensor_split aminmax
+            index_copy index_fill softmin tensor_split aminmax
             """
         ),
         1,
@@ -54,7 +55,6 @@ _AXIS_PLACES = {
 _DEFAULT_AXES = {
     "normalize": 1,
     "cosine_similarity": 1,
-    "unbind": 0,
     "tensor_split": 0,
     **dict.fromkeys(words("topk kthvalue sort argsort fft_fft fft_ifft fft_rfft fft_irfft"), -1),
     **dict.fromkeys(words("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2"), (-2, -1)),
@@ -207,6 +207,15 @@ def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
     return (reads,) * len(shapes)
 
 
+def _selected(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """One position along an axis, which is gone: select, and unbind, whose first result is position 0."""
+    (shape,) = shapes
+    axis = call.get(1, "dim", 0) % len(shape)
+    position = call.get(2, "index", 0) % shape[axis]
+    kept = tuple((place, IDENTITY) for place in range(len(shape)) if place != axis)
+    return ((*kept, (axis, Index(position))),)
+
+
 def _each(value: Any, count: int) -> tuple[int, ...]:
     return () if value is None or value == [] else (value,) * count if isinstance(value, int) else tuple(value)
 
@@ -229,6 +238,8 @@ _SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] 
     "diff": _differences,
     **{f"max_unpool{spatial}d": _unpooled for spatial in (1, 2, 3)},
     "repeat_interleave": _repeated,
+    "select": _selected,
+    "unbind": _selected,
 }
 """Calls with rules of their own."""
 

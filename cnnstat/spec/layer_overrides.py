@@ -22,6 +22,7 @@ from cnnstat.ir.window import (
     UNFOLLOWED,
     WHOLE,
     AxisRule,
+    Index,
     Piece,
     Reads,
     RowMajor,
@@ -272,7 +273,7 @@ class LayerOverrides:
 
     def _axis(self, tree: Tree) -> tuple[int, AxisRule] | None:
         """Return the rule of one axis: `null`, `2`, `[2, whole]`, or `[2, advance, [first, end, step], …]`."""
-        value = self.scope.value(tree, (*RULES, "piece"))
+        value = self.scope.value(tree, (*RULES, "piece", "index"))
         if value is None:
             return None
         axis, *rest = value if isinstance(value, list) and value else [value]
@@ -284,6 +285,8 @@ class LayerOverrides:
             return axis, RULES[rest[0]]
         if len(rest) == 2 and rest[0] == "piece" and is_whole_number(rest[1], MAX_SIZE):
             return axis, Piece(rest[1])
+        if len(rest) == 2 and rest[0] == "index" and is_whole_number(rest[1], MAX_SIZE):
+            return axis, Index(rest[1])
         advance, *taps = rest
         if not is_whole_number(advance, MAX_SIZE) or not 1 <= len(taps) <= MAX_PERIOD or not all(map(_is_range, taps)):
             fail(tree.location, "an axis is written as 2, as [2, whole], or as [2, stride, [first, end, step]]")

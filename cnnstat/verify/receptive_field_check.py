@@ -210,7 +210,7 @@ def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) ->
     for position in dict.fromkeys((tuple(centre), tuple(steps))):
         indices = dict(zip(places, position))
         intervals = [
-            (0, length - 1) if c is None else c.field and c.field.at(c.number(indices))
+            (0, length - 1) if c is None else c.at(indices)
             for c, length in zip(coordinates.values(), shape)
         ]
         if any(interval is None for interval in intervals):

@@ -9,30 +9,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from typing import NamedTuple
 
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
-from cnnstat.analysis.receptive_field.intervals import Field
+from cnnstat.analysis.receptive_field.intervals import Component, Field, Interval
 from cnnstat.ir.op import Shape
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window, leaves_out, shift_of
 
 MAX_COORDINATES = 4
 """Most coordinates of one input axis in one tensor; scores of attention have two, one of queries and one of keys."""
 
 
 class Digit(NamedTuple):
-    """One digit of an index: `(i // unit) % extent` for index i of tensor axis `place`, each step worth `weight`."""
+    """One digit of an index: `(i // unit) % extent` for index i of tensor axis `place`, each step worth `weight`.
+
+    start, span: where other tokens stand beside those of a map (a class token), the index is counted from `start` on,
+    and the `span` indices from there alone depend on the input; 0 where all of the axis does.
+    """
 
     place: int
     unit: int
     extent: int
     weight: int
+    start: int = 0
+    span: int = 0
+
+    @property
+    def key(self) -> tuple[int, ...]:
+        """All but the weight: which digit of which axis it is."""
+        return (self.place, self.unit, self.extent, self.start, self.span)
+
+    def value(self, index: int) -> int | None:
+        """Return the digit of an index; None where nothing of the input stands."""
+        index -= self.start
+        return None if self.span and not 0 <= index < self.span else (index // self.unit) % self.extent
 
 
 class Coordinate(NamedTuple):
     """How a tensor follows one input axis: index o = Σ weight · digit depends on the inputs of `field` at o.
 
-    digits: heaviest first; the weights are those of a mixed radix, so that o counts 0, 1, 2, … without gaps.
+    digits: heaviest first; the weights are those of a mixed radix, so that o counts 0, 1, 2, … without gaps. None for a
+        single position, of which the field is one interval.
     field: None where the positions are somewhere on the axes of `lost` (a bit mask) and cannot be followed further.
     """
 
@@ -54,43 +72,90 @@ class Coordinate(NamedTuple):
             mask |= 1 << digit.place
         return mask
 
-    def number(self, position: Mapping[int, int]) -> int:
-        """Return the index o of a position, which is given by tensor axis."""
-        return sum((position[place] // unit) % extent * weight for place, unit, extent, weight in self.digits)
+    def at(self, position: Mapping[int, int]) -> Interval | None:
+        """Return the first and last input that a position depends on, which is given by tensor axis; None if none."""
+        values = [digit.value(position[digit.place]) for digit in self.digits]
+        if self.field is None or None in values:
+            return None
+        return self.field.at(sum(value * digit.weight for value, digit in zip(values, self.digits) if value))
 
     def unfollowed(self, places: int | None = None) -> Coordinate:
         """Return the same with its positions lost, on its own axes or on others."""
         return Coordinate(self.axis, None, (), self.places if places is None else places)
 
-    def without(self, place: int, algebra: Algebra) -> Coordinate:
-        """Return what remains where an op reads all of tensor axis `place`: every index of its digits at once."""
+    def without(self, place: int, algebra: Algebra, position: int | None = None) -> Coordinate:
+        """Return what remains where an op reads tensor axis `place` at one position: its digits have one value each.
+
+        position: None where it reads all of the axis, and with it every index of its digits at once.
+        """
         rest, field = self, self.field
         for digit in self.digits:
             if digit.place != place or field is None:
                 continue
-            weight = next(other.weight for other in rest.digits if other[:3] == digit[:3])
+            weight = next(other.weight for other in rest.digits if other.key == digit.key)
             # Heavier digits count in steps that contained the lost one; without it their weights shrink by its extent.
             digits = tuple(
                 other._replace(weight=other.weight // digit.extent) if other.weight > weight else other
                 for other in rest.digits
-                if other[:3] != digit[:3]
+                if other.key != digit.key
             )
-            field = _read(field, _spanning(weight, digit.extent), algebra)
+            value = None if position is None else digit.value(position)
+            field = _read(field, _spanning(weight, digit.extent, value), algebra)
+            if field is not None and position is not None:
+                field = field._replace(is_part=True)
             rest = Coordinate(self.axis, field, digits)
-        return rest if field is not None else self.unfollowed(self.places & ~(1 << place))
+        if field is None:
+            return self.unfollowed(self.places & ~(1 << place))
+        return rest if rest.digits else rest.fixed()
+
+    def fixed(self) -> Coordinate:
+        """Return the same of a single position, with its interval as the field of all outputs."""
+        interval = None if self.field is None else self.field.at(0)
+        if self.field is None or interval is None:
+            return self
+        is_exact = self.field.is_exact
+        # A Fraction marks a bound.
+        component = Component(0 if is_exact else Fraction(0), interval[:1], interval[1:])
+        return self._replace(field=Field((component,), is_part=self.field.is_part))
+
+    def is_absent(self, place: int, position: int) -> bool:
+        """Return whether nothing of the input stands at one position of a tensor axis."""
+        return any(digit.place == place and digit.value(position) is None for digit in self.digits)
+
+    def is_cut(self, place: int, size: int) -> bool:
+        """Return whether a tensor axis of `size` indices has not all of the indices that its digits are counted by."""
+        return any(d.place == place and d.span and (d.start < 0 or d.start + d.span > size) for d in self.digits)
+
+    def _shifted(self, place: int, by: int, length: int, size: int) -> Coordinate | None:
+        """Return the same where a tensor axis of `length` indices lies from index `by` on along one of `size`.
+
+        None where it lies outside: nothing of it is read.
+        """
+        digits = []
+        for digit in self.digits:
+            if digit.place == place:
+                start, span = digit.start + by, digit.span or length
+                if start + span <= 0 or start >= size:
+                    return None
+                is_plain = (start, span) == (0, size)
+                digit = digit._replace(start=0 if is_plain else start, span=0 if is_plain else span)
+            digits.append(digit)
+        return self._replace(digits=tuple(digits))
 
     def moved(self, place: int, target: int) -> Coordinate:
         """Return the same with the digits of one tensor axis on another."""
         return self._replace(digits=tuple(d._replace(place=target) if d.place == place else d for d in self.digits))
 
-    def through(self, place: int, window: Window, length: int, size: int, algebra: Algebra) -> Coordinate:
+    def through(self, place: int, window: Window, length: int, size: int, algebra: Algebra) -> Coordinate | None:
         """Return the coordinate behind a window along tensor axis `place`, which had `length` indices and has `size`.
 
-        Exact where the axis is the heaviest digit, alone: neighbours of a position outside its window of attention, or
+        None where nothing of it is read. Exact where the axis is the heaviest digit, alone: neighbours of a position outside its window of attention, or
         of a map flattened to a row, have no rule of one axis.
         """
         first, *rest = self.digits
         is_alone = first == Digit(place, 1, length, first.weight) and all(digit.place != place for digit in rest)
+        if not is_alone and (by := shift_of(window)) is not None:
+            return self._shifted(place, by, length, size)
         if not is_alone or len(window.taps) * first.weight > MAX_PERIOD or self.field is None:
             return self.unfollowed()
         weight = first.weight
@@ -103,6 +168,8 @@ class Coordinate(NamedTuple):
         field = algebra.read(self.field, Window(tuple(taps), window.advance * weight))
         if field is None:
             return self.unfollowed()
+        if leaves_out(window, length, size):
+            field = field._replace(is_part=True)
         return Coordinate(self.axis, field, (first._replace(extent=size), *rest))
 
     def reshaped(self, before: Shape, after: Shape) -> Coordinate:
@@ -117,26 +184,33 @@ class Coordinate(NamedTuple):
             ]
             return self.unfollowed(sum(1 << place for place in places))
         digits: list[Digit] = []
-        for place, unit, extent, weight in self.digits:
+        for place, unit, extent, weight, start, span in self.digits:
+            if span:
+                # Other tokens stand beside the map's: the axis must stay as it is.
+                target = next((t for t in range(len(after)) if (new[t], after[t]) == (old[place], before[place])), None)
+                if target is None:
+                    return self.unfollowed(self._overlapping(old, new, after))
+                digits.append(Digit(target, unit, extent, weight, start, span))
+                continue
             low = unit * old[place]
             high, covered = low * extent, 1
             # From the last axis, where the stride is 1, so that the lightest part of a digit is found first.
             for target in range(len(after) - 1, -1, -1):
-                start, end = max(low, new[target]), min(high, new[target] * after[target])
-                if start >= end:
+                first, end = max(low, new[target]), min(high, new[target] * after[target])
+                if first >= end:
                     continue
                 # A new axis cuts the digit in between: its parts are no digits any more.
-                if start % low or start % new[target] or end % start or start != low * covered:
+                if first % low or first % new[target] or end % first or first != low * covered:
                     return self.unfollowed(self._overlapping(old, new, after))
-                digits.append(Digit(target, start // new[target], end // start, weight * covered))
-                covered *= end // start
+                digits.append(Digit(target, first // new[target], end // first, weight * covered))
+                covered *= end // first
             if covered != extent:
                 return self.unfollowed(self._overlapping(old, new, after))
         return self._replace(digits=_joined(digits))
 
     def _overlapping(self, old: Sequence[int], new: Sequence[int], after: Shape) -> int:
         """Return the axes of a new shape that hold some of its digits, as a bit mask."""
-        spans = [(unit * old[place], unit * old[place] * extent) for place, unit, extent, _ in self.digits]
+        spans = [(d.unit * old[d.place], (d.span or d.unit * d.extent) * old[d.place]) for d in self.digits]
         return sum(
             1 << target
             for target, (step, size) in enumerate(zip(new, after))
@@ -150,6 +224,8 @@ class Coordinate(NamedTuple):
         """
         first = self.digits[0]
         places = {digit.place for digit in self.digits}
+        if first.span:
+            return self
         # Digits above the heaviest one would repeat the pattern; nothing but what is below it belongs to one period.
         if len(places) > 1 or self.field is None or first.unit * first.extent != size or first.unit > MAX_PERIOD:
             return self
@@ -162,10 +238,10 @@ class Coordinate(NamedTuple):
 
     def lifted(self, finer: Coordinate, algebra: Algebra) -> Coordinate | None:
         """Return the same on the digits of `finer`, which has all of its own; None where it has not."""
-        own = {digit[:3]: digit.weight for digit in self.digits}
+        own = {digit.key for digit in self.digits}
         result, weight = self, 1
         for digit in reversed(finer.digits):
-            if digit[:3] not in own:
+            if digit.key not in own:
                 if result.field is None or weight * digit.extent > MAX_PERIOD:
                     return None
                 field = algebra.read(result.field, _repeating(weight, digit.extent))
@@ -173,8 +249,8 @@ class Coordinate(NamedTuple):
                     return None
                 result = result._replace(field=field)
             weight *= digit.extent
-        digits = [digit[:3] for digit in finer.digits if digit[:3] in own]
-        if digits != [digit[:3] for digit in self.digits]:
+        digits = [digit.key for digit in finer.digits if digit.key in own]
+        if digits != [digit.key for digit in self.digits]:
             return None
         return result._replace(digits=finer.digits)
 
@@ -198,7 +274,7 @@ def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> l
             same = coordinate.lifted(finer, algebra)
             if same is not None and same.field is not None and finer.field is not None:
                 field = algebra.merge(finer.field, same.field, finer.extent, where)
-                result[number] = finer._replace(field=field)
+                result[number] = finer._replace(field=field) if finer.digits else finer._replace(field=field).fixed()
                 break
         else:
             result.append(coordinate)
@@ -210,16 +286,27 @@ def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> l
     return result
 
 
+def beside_position(spread: Coordinate, single: Coordinate, algebra: Algebra, where: str) -> Coordinate:
+    """Return the coordinate of a map that is merged with a single position, which all of its outputs read."""
+    position = single.fixed().field
+    if spread.field is None or position is None:
+        return spread
+    return spread._replace(field=algebra.merge(spread.field, position, spread.extent, where))
+
+
 def _read(field: Field, window: Window | None, algebra: Algebra) -> Field | None:
     """Return a field read through a window; None where either is too much to follow."""
     return None if window is None else algebra.read(field, window)
 
 
-def _spanning(weight: int, extent: int) -> Window | None:
-    """Return the window by which an index without one digit reads all values of that digit."""
+def _spanning(weight: int, extent: int, value: int | None = None) -> Window | None:
+    """Return the window by which an index without one digit reads all values of that digit, or one."""
     if weight > MAX_PERIOD:
         return None
-    return Window(tuple(range(low, low + weight * extent, weight) for low in range(weight)), weight * extent)
+    first, count = (0, extent) if value is None else (value * weight, 1)
+    return Window(
+        tuple(range(low + first, low + first + weight * count, weight) for low in range(weight)), weight * extent
+    )
 
 
 def _repeating(weight: int, extent: int) -> Window:
@@ -245,6 +332,7 @@ def _joined(digits: Sequence[Digit]) -> tuple[Digit, ...]:
         if (
             below is not None
             and below.place == digit.place
+            and (below.start, below.span) == (digit.start, digit.span)
             and digit.unit == below.unit * below.extent
             and digit.weight == below.weight * below.extent
         ):
@@ -252,8 +340,3 @@ def _joined(digits: Sequence[Digit]) -> tuple[Digit, ...]:
         else:
             joined.append(digit)
     return tuple(reversed(joined))
-
-
-def digits_by_place(coordinates: Mapping[int, Sequence[Coordinate]]) -> set[int]:
-    """Return the tensor axes that hold digits of any coordinate."""
-    return {digit.place for each in coordinates.values() for coordinate in each for digit in coordinate.digits}

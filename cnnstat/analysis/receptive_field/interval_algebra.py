@@ -66,7 +66,7 @@ class Algebra:
         advance *= rule.advance
         if not -MAX_STRIDE < advance < MAX_STRIDE:
             return None
-        return Field((Component(advance, (lo + first,), (hi + last,)),), field.centred, field.misaligned_at)
+        return Field((Component(advance, (lo + first,), (hi + last,)),), *field[1:])
 
     def _read_periodic(self, field: Field, window: Window) -> Field | None:
         """Do the same for any field; equal questions are answered once."""
@@ -139,7 +139,7 @@ class Algebra:
         misaligned_at = first.misaligned_at or second.misaligned_at or (where if len(components) > 1 else None)
         if len(components) > MAX_COMPONENTS:
             components = [_collapsed(components, extent)]
-        return Field(tuple(components), centred, misaligned_at)
+        return Field(tuple(components), centred, misaligned_at, first.is_part and second.is_part)
 
     def _union(self, first: Component, second: Component) -> Component:
         """Return the hull of two components of one stride."""
@@ -158,7 +158,8 @@ def _merge_lines(first: Field, second: Field) -> Field:
         raise AssertionError("a component of period 1 reads something")
     centred = first.centred and second.centred and low + high == lo + hi
     hull = Component(advance, (low if low < lo else lo,), (high if high > hi else hi,))
-    return Field((hull,), centred, first.misaligned_at or second.misaligned_at)
+    misaligned_at = first.misaligned_at or second.misaligned_at
+    return Field((hull,), centred, misaligned_at, first.is_part and second.is_part)
 
 
 def _component(advance: Number, intervals: list[Interval | None]) -> Component:

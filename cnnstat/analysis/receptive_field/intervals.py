@@ -62,11 +62,13 @@ class Field(NamedTuple):
     No components: nothing is read.
     centred: whether branches that were merged had the same centre.
     misaligned_at: the merge where strides first differed.
+    is_part: whether positions were cut off, so that all of the axis may be less than the input.
     """
 
     components: tuple[Component, ...]
     centred: bool = True
     misaligned_at: str | None = None
+    is_part: bool = False
 
     @property
     def is_exact(self) -> bool:
@@ -93,6 +95,13 @@ class Field(NamedTuple):
             return self.components[0].size
         first, last = self.at_or_after((extent - 1) // 2)
         return last - first + 1
+
+    def covers(self, extent: int, length: int) -> bool:
+        """Return whether the outputs 0 … extent − 1 together depend on all inputs 0 … length − 1, holes aside."""
+        if not self.is_exact or extent > MAX_LISTED:
+            return False
+        around = hull(map(self.at, range(extent)))
+        return around is not None and around[0] <= 0 and around[1] >= length - 1
 
     def count_inside(self, extent: int, length: int) -> int:
         """Return how many of the outputs 0 … extent − 1 depend on inputs 0 … length − 1 only.

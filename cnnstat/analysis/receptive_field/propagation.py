@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnnstat.analysis.receptive_field.coordinates import Coordinate, united
+from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, united
 from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
-from cnnstat.analysis.receptive_field.intervals import INPUT
+from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Field
 from cnnstat.analysis.shapes import Values
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shape, Shapes
@@ -17,11 +17,13 @@ from cnnstat.ir.window import (
     UNFOLLOWED,
     WHOLE,
     AxisRule,
+    Index,
     Piece,
     Reads,
     RowMajor,
     Unknown,
     Window,
+    leaves_out,
     sliding,
 )
 
@@ -33,7 +35,7 @@ def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> R
     see it. Otherwise the map keeps its local field and is marked `global_context`.
     """
     systems, lengths, traces = _input_traces(graph)
-    walk = _Walk(strict)
+    walk = _Walk(systems, lengths, strict)
     for node, shapes, outputs in zip(graph.nodes, values.inputs, values.outputs[graph.arity :]):
         sources = [traces[value][output] for value, output in node.inputs]
         traces.append(tuple(walk.trace(node, sources, shapes, outputs, index) for index in range(len(outputs))))
@@ -75,7 +77,9 @@ def spatial_axes(shape: Shape, dtype: str) -> range:
 class _Walk:
     """Carries traces from the inputs of a node to its outputs."""
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, systems: tuple[range, ...], lengths: tuple[int, ...], strict: bool) -> None:
+        self._lengths = lengths
+        self._together = [sum(1 << axis for axis in system) for system in systems for _ in system]
         self._strict = strict
         self._algebra = Algebra()
 
@@ -109,11 +113,47 @@ class _Walk:
         if whole or incoming:
             # What this op reads whole is local no more. Where only a branch joins in that has seen all of it (a gate),
             # the map stays local unless `strict`.
-            local = 0 if self._strict else local & ~whole
+            local &= ~whole
+            if incoming & local:
+                local = 0 if self._strict else local & ~self._outvoted(self._shares(sources, reads, local))
+            local = 0 if self._strict else local
             tracks = [track if track is not None and local >> track.axis & 1 else None for track in tracks]
             tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
             whole |= incoming
         return Trace(tuple(tracks), tracked, whole & ~local, (context | whole) & local)
+
+    def _shares(self, sources: list[Trace], reads: tuple[Reads, ...], local: int) -> list[tuple[int, int]]:
+        """Return for each source the axes that its output follows, of those in `local`, and those it has seen whole."""
+        shares = []
+        for source, axes in zip(sources, reads):
+            tracks = (source.tracks[entry[0]] for entry in axes if entry is not None)
+            followed = 0
+            for track in tracks:
+                followed |= 1 << track.axis if track is not None else 0
+            shares.append((followed & local, source.whole))
+        return shares
+
+    def _outvoted(self, shares: list[tuple[int, int]]) -> int:
+        """Return the axes that are whole although some source is local along them, from those of each source.
+
+        Beside a map that is local along all axes which any source follows, what has seen the whole is a gate. Where
+        rows meet columns there is no such map: each axis is whole where one of them is.
+        """
+        followed = seen = lost = 0
+        for local, whole in shares:
+            followed |= local
+            seen |= whole
+        for axis, together in enumerate(self._together):
+            bit = 1 << axis
+            if followed & seen & bit and not any(
+                local & bit and not whole & followed & together for local, whole in shares
+            ):
+                lost |= bit
+        return lost
+
+    def _sees_less(self, field: Field, extent: int, axis: int) -> bool:
+        """Return whether all outputs together see less than the input, because positions were cut off."""
+        return field.is_part and not field.covers(extent, self._lengths[axis])
 
     def _is_plain(self, reads: tuple[Reads, ...], sources: list[Trace], inputs: Shapes) -> bool:
         """Return whether every followed axis is read by a rule of its own and meets no other one."""
@@ -127,12 +167,20 @@ class _Walk:
             for place, entry in enumerate(axes):
                 if entry is None or (track := source.tracks[entry[0]]) is None:
                     continue
-                if entry[1] is UNFOLLOWED or targets.setdefault(place, track.axis) != track.axis:
+                rule = entry[1]
+                if rule is UNFOLLOWED or type(rule) is Index:
+                    return False
+                if targets.setdefault(place, track.axis) != track.axis:
+                    return False
+                if track.field.is_part and (rule is WHOLE or rule is STATISTIC):
                     return False
                 named |= 1 << entry[0]
             missed = source.tracked & ~named
-            is_split = type(axes) is RowMajor and any(missed >> p & 1 and n > 1 for p, n in enumerate(shape))
-            if missed and is_split:
+            if not missed:
+                continue
+            if type(axes) is RowMajor and any(missed >> p & 1 and n > 1 for p, n in enumerate(shape)):
+                return False
+            if any(missed >> place & 1 and track and track.field.is_part for place, track in enumerate(source.tracks)):
                 return False
         return True
 
@@ -164,6 +212,8 @@ class _Walk:
                 rule, merge = sliding(1, 1, rule.start), self._algebra.beside
             assert type(rule) is Window
             field = read(track.field, rule)
+            if field is not None and rule is not IDENTITY and leaves_out(rule, shape[entry[0]], joined[place]):
+                field = field._replace(is_part=True)
             before = tracks[place]
             if field is None:
                 # Strides beyond all bounds: no axis is long enough for a second step.
@@ -185,28 +235,42 @@ class _Walk:
         """Return the same where axes are split, merged or lost: coordinate by coordinate."""
         whole = incoming = context = statistic = 0
         by_axis: dict[int, list[Coordinate]] = {}
+        shares: list[tuple[int, int]] = []
         for source, axes, shape in zip(sources, reads, inputs):
-            incoming |= source.whole
+            followed, seen = 0, source.whole
             context |= source.context
             for coordinate in source.followed_by(shape):
                 carried, has_statistic = self._carried(coordinate, axes, shape, output)
                 bit = 1 << coordinate.axis
                 statistic |= bit if has_statistic else 0
-                if carried is not None:
-                    by_axis.setdefault(coordinate.axis, []).append(carried)
-                elif coordinate.field is not None and coordinate.extent == 1:
-                    incoming |= bit
-                else:
+                if carried is None and coordinate.field is not None and coordinate.extent == 1:
+                    seen |= bit
+                elif carried is None:
                     whole |= bit
-        if self._strict:
-            whole |= statistic | incoming
+                elif carried.field is None or carried.field.components:
+                    by_axis.setdefault(coordinate.axis, []).append(carried)
+                    followed |= bit
+                else:
+                    # Nothing of the map is read, but what a gate has brought in (a class token behind attention).
+                    seen |= source.context & bit
+            incoming |= seen
+            shares.append((followed, seen))
+        whole |= statistic | incoming if self._strict else self._outvoted(shares)
         candidates: list[Coordinate] = []
         for axis, coordinates in by_axis.items():
-            spread = [coordinate for coordinate in coordinates if coordinate.digits or coordinate.field is None]
-            if spread and len(spread) < len(coordinates):
-                incoming |= 1 << axis  # a single position beside a map: a gate that was pooled by a fixed kernel, say
-            if not whole >> axis & 1:
-                candidates += united(spread or coordinates, self._algebra, node.name)
+            if whole >> axis & 1:
+                continue
+            single = [c for c in coordinates if not c.digits and c.field is not None]
+            spread = [c for c in coordinates if c.digits or c.field is None]
+            made = united(spread or single, self._algebra, node.name)
+            for position in single if spread else ():
+                if position.field is not None and self._sees_less(position.field, 1, axis):
+                    made = [beside_position(each, position, self._algebra, node.name) for each in made]
+                else:
+                    incoming |= 1 << axis  # a gate that was pooled by a fixed kernel, say
+            candidates += made
+        if self._strict and incoming:
+            candidates = [each for each in candidates if not incoming >> each.axis & 1]
         local = 0
         for coordinate in candidates:
             local |= 1 << coordinate.axis
@@ -232,17 +296,27 @@ class _Walk:
                 size > 1 and all(rule is WHOLE for _, rule in targets.get(place, ()))
                 for place, size in enumerate(shape[1:], start=1)
             )
-            return (None if sums else coordinate), False
+            sees_less = self._sees_less(coordinate.field, 1, coordinate.axis)
+            return (None if sums and not sees_less else coordinate), False
         if coordinate.field is None:
-            return _lost_behind(coordinate, targets, shape), False
+            return _lost_behind(coordinate, targets, shape, everywhere), False
         result, has_statistic = coordinate, False
         moves: dict[int, int] = {}
         # What is summed over goes first: the rest of its digits may then be an axis that a window can slide along.
         places = sorted({d.place for d in coordinate.digits}, key=lambda place: bool(targets.get(place)))
         for place in places:
             ways = targets.get(place, [])
-            if not ways or any(rule is WHOLE for _, rule in ways):
-                result = result.without(place, self._algebra)
+            position = next((rule.position for _, rule in ways if isinstance(rule, Index)), None)
+            if not ways and shape[place] == 1:
+                position = 0
+            if position is not None and result.is_absent(place, position):
+                return Coordinate(coordinate.axis, NOTHING), False
+            is_statistic = any(rule is STATISTIC for _, rule in ways)
+            is_whole = not ways or any(rule is WHOLE for _, rule in ways) or (self._strict and is_statistic)
+            if position is not None or is_whole:
+                if position is None and result.is_cut(place, shape[place]):
+                    return coordinate.unfollowed(everywhere), has_statistic
+                result = result.without(place, self._algebra, position)
                 continue
             target, rule = ways[0]
             if rule is STATISTIC:
@@ -251,15 +325,19 @@ class _Walk:
                 rule = sliding(1, 1, rule.start)
             if len(ways) > 1 or type(rule) is not Window:
                 return coordinate.unfollowed(everywhere), has_statistic
-            if rule != IDENTITY and result.field is not None:
-                result = result.through(place, rule, shape[place], output[target], self._algebra)
+            if result.field is not None and (rule != IDENTITY or shape[place] != output[target]):
+                moved = result.through(place, rule, shape[place], output[target], self._algebra)
+                if moved is None:
+                    return Coordinate(coordinate.axis, NOTHING), False
+                result = moved
             if result.field is None:
                 return coordinate.unfollowed(everywhere), has_statistic
             moves[place] = target
         if result.field is None:
             return coordinate.unfollowed(everywhere), has_statistic
         if not result.digits:
-            return None, has_statistic
+            sees_less = self._sees_less(result.field, 1, result.axis)
+            return (result if sees_less else None), has_statistic
         return result._replace(digits=tuple(d._replace(place=moves[d.place]) for d in result.digits)), has_statistic
 
     def _plainest(self, coordinates: list[Coordinate], output: Shape, whole: int, context: int) -> Trace:
@@ -274,7 +352,7 @@ class _Walk:
             if coordinate.field is None or len(coordinate.digits) != 1:
                 return Trace(nothing, 0, whole, context, tuple(filled))
             (digit,) = coordinate.digits
-            if digit != (digit.place, 1, output[digit.place], 1) or tracks[digit.place] is not None:
+            if digit != Digit(digit.place, 1, output[digit.place], 1) or tracks[digit.place] is not None:
                 return Trace(nothing, 0, whole, context, tuple(filled))
             tracks[digit.place] = Track(coordinate.axis, coordinate.field)
         tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
@@ -290,10 +368,13 @@ def _has_axis_alone(coordinate: Coordinate, others: list[Coordinate]) -> bool:
 
 
 def _lost_behind(
-    coordinate: Coordinate, targets: dict[int, list[tuple[int, AxisRule]]], shape: Shape
+    coordinate: Coordinate, targets: dict[int, list[tuple[int, AxisRule]]], shape: Shape, everywhere: int
 ) -> Coordinate | None:
     """Return where positions that are lost are behind an op; None where it reads all axes that they may be on."""
     lost = 0
+    for place, ways in targets.items():
+        if coordinate.lost >> place & 1 and any(isinstance(rule, Index) for _, rule in ways):
+            return coordinate.unfollowed(everywhere)
     for place, size in enumerate(shape):
         if coordinate.lost >> place & 1 and size > 1:
             for target, rule in targets.get(place, ()):
@@ -306,17 +387,17 @@ def _last_local(fields: ReceptiveFields) -> Edge | None:
     graph = fields.graph
     results = [edge for edge in graph.outputs if edge.value >= graph.arity]
     local = [edge for edge in results if fields.followed(*edge) is not None]
-    partly = [edge for edge in results if fields.traces[edge.value][edge.output].tracked and fields.of(*edge)]
+    partly = [edge for edge in results if fields.of(*edge) and _has_positions(fields, edge)]
     return max(local or partly, default=None) or _last_map(fields)
 
 
 def _last_map(fields: ReceptiveFields) -> Edge | None:
     """Return the last local map that the results depend on; one of a single position only if there is no other."""
     graph = fields.graph
+    spread = single = None
     is_needed = [False] * (graph.arity + len(graph.nodes))
     for value, _ in graph.outputs:
         is_needed[value] = True
-    single = None
     for value in range(len(is_needed) - 1, graph.arity - 1, -1):
         if not is_needed[value]:
             continue
@@ -325,7 +406,27 @@ def _last_map(fields: ReceptiveFields) -> Edge | None:
         for output, shape in enumerate(fields.values.outputs[value]):
             followed = fields.followed(value, output)
             if followed is not None and any(shape[place] > 1 for place, _ in followed):
-                return Edge(value, output)
+                return Edge(value, output) if spread is None or _have_one_size(fields, spread, value) else spread
+            if followed is None and spread is None and _is_spread_map(fields, Edge(value, output)):
+                spread = Edge(value, output)
             if followed is not None and single is None:
                 single = Edge(value, output)
-    return single
+    return spread or single
+
+
+def _has_positions(fields: ReceptiveFields, edge: Edge) -> bool:
+    """Return whether a tensor has an axis along which its field moves."""
+    shape = fields.values.outputs[edge.value][edge.output]
+    return any(each.digits for each in fields.traces[edge.value][edge.output].followed_by(shape))
+
+
+def _is_spread_map(fields: ReceptiveFields, edge: Edge) -> bool:
+    """Return whether a tensor is a local map whose positions are not one axis of it each."""
+    coordinates = fields.coordinates(*edge)
+    return coordinates is not None and all(coordinates.values()) and _has_positions(fields, edge)
+
+
+def _have_one_size(fields: ReceptiveFields, edge: Edge, value: int) -> bool:
+    """Return whether two tensors have fields of one size, as a map and the same flattened."""
+    first, second = fields.of(*edge), fields.of(value)
+    return first is not None and second is not None and first.size == second.size

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ir.window import IDENTITY, Reads, Window, aligned_reads, sliding
+from cnnstat.ir.window import IDENTITY, AxisRule, Index, Reads, aligned_reads, sliding
 from cnnstat.ops import reorder, shape, slicing
 from cnnstat.ops.shape import regrouped
 from cnnstat.ops.traced import Recorded
@@ -135,7 +135,7 @@ def _item(call: Call) -> Match | None:
     taken = expanded(parts, x.dim())
     (result,) = _outputs(call)
     reads = _item_reads(taken, shape_of(x))
-    if reads is None or len(reads) != len(result) or 0 in result:
+    if reads is None or 0 in result:
         return Match(moved("getitem", (result,), None), (x,))
     cut = [axis for axis, part in enumerate(taken) if part != slice(None)]
     if len(cut) == 1 and isinstance(part := taken[cut[0]], slice) and len(taken) == x.dim():
@@ -182,7 +182,8 @@ def expanded(parts: tuple[Any, ...], rank: int) -> list[Any]:
 
 def _item_reads(taken: list[Any], shape: Shape) -> Reads | None:
     """Return how the axes of x[taken] read those of x; None where a step is not positive."""
-    reads: list[tuple[int, Window] | None] = []
+    reads: list[tuple[int, AxisRule] | None] = []
+    gone: list[tuple[int, AxisRule]] = []
     axis = 0
     for part in taken:
         if part is None:
@@ -193,8 +194,10 @@ def _item_reads(taken: list[Any], shape: Shape) -> Reads | None:
             if step < 1:
                 return None
             reads.append((axis, IDENTITY if (start, step) == (0, 1) else sliding(1, step, -start)))
+        else:
+            gone.append((axis, Index(part % shape[axis])))
         axis += 1
-    return tuple(reads)
+    return (*reads, *gone)
 
 
 def _plain(name: str) -> str:
