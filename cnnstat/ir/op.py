@@ -138,6 +138,9 @@ class Op:
     weight, bias, running_mean and running_var are its tensors; a name with a `_` in front is passed over; the others
     are what the op reads. An op that a call cannot be told from its arguments has a handler in `pytorch/handlers`.
     """
+    routes_by_value: ClassVar[bool] = False
+    """Whether values decide which positions of its window an output gets (a choice, the largest along an axis), so that
+    the gradient of one run reaches less far than the window."""
     computed_as: ClassVar[str] = ""
     """How PyTorch computes an op that it does not have, where a count of what it runs differs for that reason alone:
     with a `dense filter` that is zero where this op has no weight, or `written out` element by element and summed."""

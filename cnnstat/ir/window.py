@@ -97,6 +97,11 @@ def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -
     return Window((range(-padding, dilation * (kernel - 1) - padding + 1, dilation),), stride)
 
 
+def up_to_itself(length: int) -> Window:
+    """Return the window of running sums and one-way recurrent layers: index i reads 0 … i, borders not clipped."""
+    return sliding(length, 1, length - 1)
+
+
 def transposed(kernel: int, stride: int, padding: int, dilation: int) -> AxisRule:
     """Return the window of a transposed convolution: output o reads i wherever o = i·stride − padding + dilation·j."""
     if stride > MAX_PERIOD:
@@ -179,11 +184,11 @@ def shift_of(window: Window) -> int | None:
 
 
 def leaves_out(rule: AxisRule, length: int, size: int) -> bool:
-    """Return whether a window from `length` to `size` indices is a cut: there were more positions that it could read."""
+    """Return whether a window from `length` to `size` indices is a cut: more positions could be read by it."""
     if type(rule) is not Window or size >= length:
         return False
     taps = ((index // rule.period * rule.advance, rule.taps[index % rule.period]) for index in (-1, size))
-    return any(t and 0 <= t[0] + shift and t[-1] + shift < length for shift, t in taps)
+    return any(t and t[0] + shift >= 0 and t[-1] + shift < length for shift, t in taps)
 
 
 def reads_along(axis: int, rule: AxisRule, rank: int) -> Reads:

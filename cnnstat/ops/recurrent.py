@@ -11,7 +11,7 @@ from cnnstat.ir.argument import FLAG, argument, choice, integer, number
 from cnnstat.ir.facets import FloatOnly, NoBuffers
 from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
-from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ir.window import IDENTITY, WHOLE, AxisRule, Reads, up_to_itself
 
 MAX_LAYERS = 1000
 """Most layers of one recurrent op; each has weights of its own that are listed by name."""
@@ -116,9 +116,14 @@ class _Recurrent(NoBuffers, Op):
         }
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        """Return the identity on the batch and the whole of the steps; a given state belongs to no position."""
+        """Return the identity on the batch, and the steps before each, all where it goes both ways.
+
+        A given state belongs to no position.
+        """
         batch, steps = (0, 1) if self.batch_first else (1, 0)
-        along = (steps, IDENTITY if inputs[0][steps] == 1 else WHOLE)
+        length = inputs[0][steps]
+        rule: AxisRule = WHOLE if self.bidirectional or index else up_to_itself(length)
+        along = (steps, IDENTITY if length == 1 else rule)
         if index:
             own: Reads = (None, (batch, IDENTITY), None)
             state: Reads = (None, (1, IDENTITY), None)

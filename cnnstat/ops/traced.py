@@ -215,6 +215,14 @@ for _name in (
     setattr(Applied, _name, property(attrgetter(f"op.{_name}")))
 
 
+ROUTES_BY_VALUE = frozenset((
+    "where", "max", "min", "aminmax", "topk", "kthvalue", "median", "nanmedian", "mode", "sort", "msort", "argsort",
+    "argmax", "argmin", "cummax", "cummin", "max_unpool1d", "max_unpool2d", "max_unpool3d", "gather", "take_along_dim",
+    "index_select", "masked_scatter", "quantile", "nanquantile",
+))  # fmt: skip
+"""Calls that choose between what they read by its values."""
+
+
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Recorded(_Traced):
     """A call of which only the effect is known: the shapes it made, and the work of what it dispatched to.
@@ -245,6 +253,10 @@ class Recorded(_Traced):
 
     def __str__(self) -> str:
         return self.function
+
+    @property
+    def routes_by_value(self) -> bool:  # type: ignore[override]
+        return self.function.removeprefix("aten.").removeprefix("F.").removesuffix("_") in ROUTES_BY_VALUE
 
     @property
     def storage(self) -> Storage:

@@ -16,13 +16,16 @@ from cnnstat.ir.window import (
     NOTHING,
     UNFOLLOWED,
     WHOLE,
+    AxisRule,
     Index,
     Reads,
     Window,
     aligned_reads,
     nearest,
+    reads_along,
     sliding,
     transposed,
+    up_to_itself,
 )
 from cnnstat.pytorch.aten_flops import Work
 from cnnstat.pytorch.calls import Call, words
@@ -32,7 +35,7 @@ _AXIS_PLACES = {
         words(
             """
             var std var_mean std_mean max min amin any all argmax argmin prod nansum nanmean nanmedian logsumexp median
-            mode count_nonzero cumsum cumprod cummax cummin logcumsumexp index_select gather index_add
+            mode count_nonzero index_select gather index_add
             index_copy index_fill softmin tensor_split aminmax
             """
         ),
@@ -180,8 +183,38 @@ def _flipped(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] |
     (shape,) = shapes
     dims = call.get(1, "dims")
     turned = {dim % len(shape) for dim in ((dims,) if isinstance(dims, int) else dims)}
-    rules = (Window((range(size - 1, size),), -1) if axis in turned else IDENTITY for axis, size in enumerate(shape))
+    rules = (_backwards(size) if axis in turned else IDENTITY for axis, size in enumerate(shape))
     return (tuple(enumerate(rules)),)
+
+
+def _turned(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Quarter turns: of two axes that change places, one is counted from its other end; half a turn turns both."""
+    (shape,) = shapes
+    turns, dims = call.get(1, "k", 1) % 4, call.get(2, "dims", (0, 1))
+    first, second = (dim % len(shape) for dim in dims)
+    reads: list[tuple[int, AxisRule] | None] = [(axis, IDENTITY) for axis in range(len(shape))]
+    if turns:
+        one, other = (second, first) if turns % 2 else (first, second)
+        reads[first] = (one, _backwards(shape[one]) if turns < 3 else IDENTITY)
+        reads[second] = (other, _backwards(shape[other]) if turns > 1 else IDENTITY)
+    return (tuple(reads),)
+
+
+def _backwards(size: int) -> Window:
+    return Window((range(size - 1, size),), -1)
+
+
+def _tiled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Copies of a tensor one behind another along some axes: positions are counted from 0 again in each."""
+    (shape,), (output, *_) = shapes, outputs
+    missing = len(output) - len(shape)
+    if any(1 < size < made and size > MAX_PERIOD for size, made in zip(shape, output[missing:])):
+        return None
+    reads: list[tuple[int, AxisRule] | None] = list(aligned_reads(shape, output))
+    for axis, (size, made) in enumerate(zip(shape, output[missing:])):
+        if 1 < size < made:
+            reads[missing + axis] = (axis, Window(tuple(range(place, place + 1) for place in range(size)), 0))
+    return (tuple(reads),)
 
 
 def _differences(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -205,6 +238,13 @@ def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
         *((plain + number, transposed(k, s, p, 1)) for number, (k, s, p) in enumerate(rules)),
     )
     return (reads,) * len(shapes)
+
+
+def _accumulated(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Running sums and the like: a position reads itself and all before it, as many as the last one has."""
+    rank = len(shapes[0])
+    axis = call.get(1, "dim") % rank
+    return (reads_along(axis, up_to_itself(shapes[0][axis]), rank),)
 
 
 def _selected(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -235,9 +275,12 @@ _SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] 
     "einsum": _einsum,
     "roll": _rolled,
     "flip": _flipped,
+    "rot90": _turned,
+    **dict.fromkeys(("repeat", "tile"), _tiled),
     "diff": _differences,
     **{f"max_unpool{spatial}d": _unpooled for spatial in (1, 2, 3)},
     "repeat_interleave": _repeated,
+    **dict.fromkeys(words("cumsum cumprod cummax cummin logcumsumexp"), _accumulated),
     "select": _selected,
     "unbind": _selected,
 }

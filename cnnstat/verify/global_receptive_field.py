@@ -95,8 +95,11 @@ def positions(analysis: Analysis, edge: Edge) -> tuple[tuple[int, ...], tuple[in
     return places, tuple((outputs[0][place] - 1) // 2 for place in places)
 
 
-def whole_finding(analysis: Analysis, edge: Edge, box: Box | None, shape: tuple[int, ...]) -> FieldFinding:
-    """Return the finding on a tensor that sees the whole input, from the box that its gradient reaches."""
+def whole_finding(analysis: Analysis, edge: Edge, box: Box | None, shape: tuple[int, ...], router: str) -> FieldFinding:
+    """Return the finding on a tensor that sees the whole input, from the box that its gradient reaches.
+
+    router: the layer before it that chooses by value between what it reads; empty if none does.
+    """
     bounds = expected(analysis, edge.value)
     assert bounds is not None
     least, most = bounds
@@ -104,13 +107,17 @@ def whole_finding(analysis: Analysis, edge: Edge, box: Box | None, shape: tuple[
         most_lo <= lo <= least_lo and least_hi <= hi <= most_hi
         for (lo, hi), (least_lo, least_hi), (most_lo, most_hi) in zip(box, least, most)
     )
+    is_inside = box is None or all(lo <= first and last <= hi for (first, last), (lo, hi) in zip(box, most))
+    verdict = Verdict.AGREES if is_right else Verdict.EXPLAINED if router and is_inside else Verdict.UNEXPLAINED
     is_all = box == tuple((0, length - 1) for length in shape)
-    if not is_right:
+    if verdict is Verdict.EXPLAINED:
+        reason = f"data-dependent: {router} chooses by value, and reached less in this run"
+    elif not is_right:
         reason = "no gradient reaches the input" if box is None else "the gradient does not reach what the map reads"
     else:
         reason = "" if is_all else "no position reads the rest of the input"
     return FieldFinding(
         layer=analysis.graph.value_name(edge.value), position=positions(analysis, edge)[1], shape=shape, ours=None,
         gradient=box, clipped=is_right and not is_all and any(lo > hi for lo, hi in least),
-        verdict=Verdict.AGREES if is_right else Verdict.UNEXPLAINED, reason=reason,
+        verdict=verdict, reason=reason,
     )  # fmt: skip

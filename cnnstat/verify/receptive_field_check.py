@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.receptive_field.coordinates import Coordinate
 from cnnstat.analysis.receptive_field.propagation import spatial_axes
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.window import Window
+from cnnstat.verify.field_differences import contains, is_brought_round, mixer, router, why_less
 from cnnstat.verify.findings import Box, FieldFinding, Verdict
-from cnnstat.verify.global_receptive_field import positions, whole_edges, whole_finding
-from cnnstat.verify.gradient_pass import FieldError, run_with_gradients
+from cnnstat.verify.global_receptive_field import expected, positions, whole_edges, whole_finding
+from cnnstat.verify.gradient_pass import FieldError, Gradients, run_with_gradients
 from cnnstat.verify.model_under_test import ModelUnderTest
 
 MAX_FIELD_BYTES = 256 * 2**20
@@ -158,17 +159,33 @@ def _checked(model: ModelUnderTest, sizes: Mapping[str, tuple[int, ...]] | None,
         raise TooLargeError(f"its tensors take {needed / 2**20:,.0f} MiB {condition}")
     analysis = model.analysis
     run = run_with_gradients(model, edges := _edges(analysis))
-    total = analysis.fields.total_at
-    assert total is not None
-    field = analysis.fields.of(*total)
-    rank = len(field.size) if field else 0
-    inputs = [t for t, s in zip(run.inputs, analysis.graph.inputs) if len(spatial_axes(s.shape, s.dtype)) == rank]
     local = [edge for edge in edges if analysis.fields.of(*edge) is not None]
-    findings = [finding for edge in local for finding in _at(analysis, edge, run.results[edge], inputs)]
+    findings = [
+        finding
+        for edge in local
+        for finding in _at(analysis, edge, run.results[edge], _inputs(analysis, run, len(_coordinates(analysis, edge))))
+    ]
     for edge in (edge for edge in edges if edge not in local):
+        bounds = expected(analysis, edge.value)
+        assert bounds is not None
+        inputs = _inputs(analysis, run, len(bounds[0]))
         box = reached(run.results[edge], *positions(analysis, edge), inputs)
-        findings.append(whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:])))
+        finding = whole_finding(analysis, edge, box, tuple(inputs[0].shape[2:]), router(analysis, edge))
+        findings.append(finding)
     return findings
+
+
+def _coordinates(analysis: Analysis, edge: Edge) -> dict[int, Coordinate | None]:
+    """Return how a local tensor follows each axis of the inputs that its field is of."""
+    coordinates = analysis.fields.coordinates(*edge)
+    assert coordinates is not None
+    return coordinates
+
+
+def _inputs(analysis: Analysis, run: Gradients, rank: int) -> list[Tensor]:
+    """Return the inputs with so many spatial axes: a field is of those alone."""
+    sources = zip(run.inputs, analysis.graph.inputs)
+    return [tensor for tensor, source in sources if len(spatial_axes(source.shape, source.dtype)) == rank]
 
 
 # Layers and positions -------------------------------------------------------------------------------------------------
@@ -178,11 +195,10 @@ def _edges(analysis: Analysis) -> list[Edge]:
     """Return the tensors to check, in order: maps whose field differs, evenly spread, the network's, and two wholes."""
     fields, total = analysis.fields, analysis.fields.total_at
     assert total is not None
-    rank = len(fields.of(*total).size)  # type: ignore[union-attr]  # the total has a field
     distinct: dict[tuple[Any, ...], Edge] = {}
     for value in range(analysis.graph.arity, total.value):
         field = fields.of(value)
-        if field is not None and len(field.size) == rank and not field.global_context and _is_float(analysis, value):
+        if field is not None and not field.global_context and _is_float(analysis, value):
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
@@ -197,8 +213,7 @@ def _is_float(analysis: Analysis, value: int) -> bool:
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:
     """Yield the findings on a feature map at its centre and one step on, where a period of 2 would show."""
-    coordinates = analysis.fields.coordinates(*edge)
-    assert coordinates is not None
+    coordinates = _coordinates(analysis, edge)
     name = analysis.graph.value_name(edge.value)
     shape = tuple(inputs[0].shape[2:])
     # One axis of the input may be spread over several of the tensor, and an axis may be read as a whole.
@@ -209,19 +224,19 @@ def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) ->
     is_exact = all(coordinate.field is not None and coordinate.field.is_exact for coordinate in local)
     for position in dict.fromkeys((tuple(centre), tuple(steps))):
         indices = dict(zip(places, position))
-        intervals = [
-            (0, length - 1) if c is None else c.at(indices)
-            for c, length in zip(coordinates.values(), shape)
-        ]
+        intervals = [(0, length - 1) if c is None else c.at(indices) for c, length in zip(coordinates.values(), shape)]
         if any(interval is None for interval in intervals):
             continue
         ours: Box = tuple(interval for interval in intervals if interval is not None)
         box = reached(result, places, position, inputs)
         verdict, reason = _judged(ours, box, shape, is_exact)
-        if verdict is Verdict.UNEXPLAINED and (mixer := _mixer(analysis, edge)) and _contains(box, ours, shape):
+        if verdict is Verdict.UNEXPLAINED and (joining := mixer(analysis, edge)) and contains(box, ours, shape):
             verdict = Verdict.EXPLAINED
-            reason = f"cnnstat takes {mixer} for seeing the whole input beside this field; the gradient lies between"
-        if verdict is Verdict.UNEXPLAINED and _is_brought_round(analysis, edge, ours, box, shape):
+            reason = f"cnnstat takes {joining} for seeing the whole input beside this field; the gradient lies between"
+        is_inside = box is None or contains(ours, box, shape)
+        if verdict is Verdict.UNEXPLAINED and is_inside and (why := why_less(analysis, edge)):
+            verdict, reason = Verdict.EXPLAINED, why
+        if verdict is Verdict.UNEXPLAINED and is_brought_round(analysis, edge, ours, box, shape):
             verdict = Verdict.EXPLAINED
             reason = "the field passes a border, where a layer before brings the other end of the map in"
         clipped = any(lo < 0 or hi >= length for (lo, hi), length in zip(ours, shape))
@@ -243,58 +258,6 @@ def _judged(ours: Box, box: Box | None, shape: Sequence[int], is_exact: bool) ->
     if not is_exact:
         return Verdict.EXPLAINED, "the field is a bound, and the gradient stays inside"
     return Verdict.AGREES, ""
-
-
-def _mixer(analysis: Analysis, edge: Edge) -> str:
-    """Return the layer before a feature map that joins a local field with reads it does not follow; empty if none does.
-
-    A gate is a tensor that can be left out of the run; such a layer is both in one, as a write into a slice is.
-    """
-    fields, graph = analysis.fields, analysis.graph
-    before = {edge.value}
-    for value in range(edge.value, graph.arity - 1, -1):
-        if value not in before:
-            continue
-        sources = graph.nodes[value - graph.arity].inputs
-        before.update(source.value for source in sources)
-        known = 0
-        for source in sources:
-            trace = fields.traces[source.value][source.output]
-            known |= trace.context | trace.whole
-        if any(trace.tracked and (trace.context | trace.whole) & ~known for trace in fields.traces[value]):
-            return graph.value_name(value)
-    return ""
-
-
-def _is_brought_round(analysis: Analysis, edge: Edge, ours: Box, box: Box | None, shape: Sequence[int]) -> bool:
-    """Whether a gradient is further than a field only where that passes a border behind a layer that rolls positions.
-
-    cnnstat takes the ends that come in on the other side for borders.
-    """
-    graph, values = analysis.graph, analysis.values
-    sides = zip(box or (), ours, shape)
-    if box is None or any(
-        (first < max(lo, 0) or last > min(hi, length - 1)) and lo >= 0 and hi < length
-        for (first, last), (lo, hi), length in sides
-    ):
-        return False
-    for number in range(edge.value - graph.arity + 1):
-        inputs, outputs = values.inputs[number], values.outputs[graph.arity + number]
-        for shape_before, axes in zip(inputs, graph.nodes[number].op.window(inputs, outputs)):
-            for place, entry in enumerate(axes):
-                if entry is None or not isinstance(entry[1], Window) or entry[1].advance != 1:
-                    continue
-                is_moved = entry[1].period == 1 and len(entry[1].taps[0]) == 1 and entry[1].taps[0][0] != 0
-                if is_moved and shape_before[entry[0]] == outputs[0][place] > 1:
-                    return True
-    return False
-
-
-def _contains(box: Box | None, ours: Box, shape: Sequence[int]) -> bool:
-    sides = zip(box or (), ours, shape)
-    return box is not None and all(
-        first <= max(lo, 0) and last >= min(hi, length - 1) for (first, last), (lo, hi), length in sides
-    )
 
 
 def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inputs: list[Tensor]) -> Box | None:

@@ -149,8 +149,8 @@ class Coordinate(NamedTuple):
     def through(self, place: int, window: Window, length: int, size: int, algebra: Algebra) -> Coordinate | None:
         """Return the coordinate behind a window along tensor axis `place`, which had `length` indices and has `size`.
 
-        None where nothing of it is read. Exact where the axis is the heaviest digit, alone: neighbours of a position outside its window of attention, or
-        of a map flattened to a row, have no rule of one axis.
+        None where nothing of it is read. Exact where the axis is the heaviest digit, alone: neighbours of a position
+        outside its window of attention, or of a map flattened to a row, have no rule of one axis.
         """
         first, *rest = self.digits
         is_alone = first == Digit(place, 1, length, first.weight) and all(digit.place != place for digit in rest)
