@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, Networks, compare_analyses
-from cnnstat.choices import Device, DrawShare, ExportFormat, Optimizer
+from cnnstat.choices import Device, DrawShare, DrawStyle, ExportFormat, Optimizer
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph
 from cnnstat.python_options import takes_options_of
@@ -96,26 +96,34 @@ def explain(source: Source | Analysis, layer: str | int, **options: Unpack[Analy
 def draw(
     source: Source | Analysis,
     *,
+    style: DrawStyle = "blocks",
     by: DrawShare | None = None,
     depth: int | None = None,
     expand: str | Iterable[str] = (),
     full: bool = False,
     profile: Profile | str | os.PathLike[str] | None = None,
+    field: str | Iterable[str] = (),
+    image: str | os.PathLike[str] | None = None,
     **options: Unpack[AnalysisOptions],
 ) -> Drawing:
     """Return a model as a picture: `draw("resnet50").save("resnet50.svg")`; shown in a notebook, it is drawn.
 
+    style: `"blocks"`, folded by structure, or `"volumes"`, tensors as planes and boxes of their size.
     by: the figure whose share each box shows: `"macs"`, `"params"`, `"memory"`, or `"time"` with `profile`.
     depth: components of names that are shown; as much as fits on a page unless given.
     expand: blocks that are opened with all that is in them. full: draw every layer by itself.
     profile: measured times, or the JSON file that has them.
+    field: layers whose receptive field is drawn instead, on the input or on the photo `image`, a PNG or JPEG.
     The other arguments and the errors are those of `analyze`; CnnstatError too where a block is not there, or there is
     too much to draw.
     """
     from cnnstat.draw import draw_analysis
 
     analysis = source if isinstance(source, Analysis) else analyze(source, **options)
-    return draw_analysis(analysis, by=by, depth=depth, expand=expand, full=full, times=_seconds(profile))
+    return draw_analysis(
+        analysis, style=style, by=by, depth=depth, expand=expand, full=full, times=_seconds(profile), field=field,
+        image=None if image is None else Path(image),
+    )  # fmt: skip
 
 
 def _seconds(profile: Profile | str | os.PathLike[str] | None) -> dict[str, float] | None:

@@ -109,7 +109,12 @@ EXAMPLES = {
     ),
     "compare": ("compare alexnet vgg16", "compare resnet18 resnet34 resnet50 -o table.md"),
     "explain": ("explain alexnet conv1", "explain resnet50 layer1.0.conv2", "explain vgg16 12"),
-    "draw": ("draw resnet50 -o resnet50.svg", "draw vgg16 --by params -o vgg16.pdf", "draw unet --full -o unet.mmd"),
+    "draw": (
+        "draw resnet50 -o resnet50.svg",
+        "draw vgg16 --by params -o vgg16.pdf",
+        "draw alexnet_2012 --style volumes -o alexnet.tex",
+        "draw vgg16 --field conv3_3 -o field.svg",
+    ),
     "profile": ("profile resnet18 --device cpu", "profile resnet18 --top 10 --sort time"),
     "verify": ("verify resnet18", "verify torchvision:mobilenet_v2 --all"),
     "export": ("export vgg16 -o vgg16.py", "export torchvision:resnet18 --to yaml"),

@@ -95,7 +95,7 @@ def _value(name: str, value: Any, parameter: inspect.Parameter) -> Any:
     return value
 
 
-WORDS = ("Optimizer", "Precision", "ExportFormat", "Device", "DrawShare")
+WORDS = ("Optimizer", "Precision", "ExportFormat", "Device", "DrawShare", "DrawStyle")
 """Kinds of options that are one of several words; which, is checked where they are used."""
 
 CHECKED_ELSEWHERE = ("dtype", "mode", "seed", "variables", "arguments")

@@ -8,13 +8,16 @@ from typing import Annotated
 import typer
 
 from cnnstat import console
-from cnnstat.choices import DrawFormat, DrawShare
-from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, split_keys
+from cnnstat.choices import DrawFormat, DrawShare, DrawStyle
+from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, layer_names, split_keys
 
 
 def draw(
     source: SourceArgument,
     *,
+    style: Annotated[
+        DrawStyle, typer.Option(help="blocks, folded by structure, or volumes, tensors by size.", metavar="STYLE")
+    ] = "blocks",
     depth: Annotated[
         int | None, typer.Option(help="Open blocks to this depth of names; else as fits on a page.", metavar="N")
     ] = None,
@@ -27,6 +30,13 @@ def draw(
         typer.Option(help="Show each box's share of macs, params, memory or time.", metavar="FIGURE"),
     ] = None,
     profile: Annotated[Path | None, typer.Option(help="JSON of a profile, for --by time.", metavar="FILE")] = None,
+    field: Annotated[
+        str | None,
+        typer.Option(help="Draw what layers see of the input instead.", metavar="LAYER,…", autocompletion=layer_names),
+    ] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Photo to draw the field on, a PNG or JPEG.", metavar="FILE")
+    ] = None,
     model: AnalyzedOptions,
     format: Annotated[
         DrawFormat | None,
@@ -44,11 +54,14 @@ def draw(
     chosen = format or ("svg" if output is None else format_of(output))
     drawing = draw_analysis(
         model.analyze(source),
+        style=style,
         by=by,
         depth=depth,
         expand=split_keys(expand) or (),
         full=full,
         times=None if profile is None else _times(profile),
+        field=split_keys(field) or (),
+        image=image,
     )
     console.write_bytes(render(drawing, chosen), output)
 

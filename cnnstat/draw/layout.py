@@ -26,10 +26,6 @@ LANE = 9.0
 """Pixels between routes that run side by side in a channel."""
 GUTTER = 34.0
 """Pixels between columns, without what routes need."""
-TALLEST = 900.0
-"""Pixels up to which a drawing is one column."""
-RATIO = 1.0
-"""Width by height that columns come close to."""
 MOST_COLUMNS = 12
 LARGE = 8
 """Rows of a frame that may well be cut in two."""
@@ -105,17 +101,30 @@ class _Column:
     lane_of: dict[tuple[int, Hashable], int] = field(default_factory=dict)
 
 
-def laid_out(scene: Scene, sizes: Sequence[tuple[float, float]], top: float, least: float) -> Layout:
-    """Return a scene in pixels; sizes: width and height of each box; top: room for a title; least: least width."""
-    block = arranged(scene, sizes)
-    return _Page(block, top, least).layout()
+@dataclass(frozen=True)
+class Page:
+    """What a drawing is to fit on.
+
+    top: room for a title. least_width: of the whole. tallest: pixels up to which it is one column. ratio: width by
+    height that several columns come close to.
+    """
+
+    top: float = 0.0
+    least_width: float = 0.0
+    tallest: float = 900.0
+    ratio: float = 1.0
 
 
-class _Page:
+def laid_out(scene: Scene, sizes: Sequence[tuple[float, float]], page: Page) -> Layout:
+    """Return a scene in pixels; sizes: width and height of each box."""
+    return _Columns(arranged(scene, sizes), page).layout()
+
+
+class _Columns:
     """The columns of one drawing."""
 
-    def __init__(self, block: Block, top: float, least: float) -> None:
-        self.block, self.top, self.least = block, top, least
+    def __init__(self, block: Block, page: Page) -> None:
+        self.block, self.page = block, page
         self.heights = [0.0] * block.rows
         for place in block.places:
             self.heights[place.row] = max(self.heights[place.row], place.height)
@@ -142,7 +151,7 @@ class _Page:
         for frame in self.block.frames:
             step[frame.first] += HEADER
         total, width = sum(step), self.block.right - self.block.left
-        if total <= TALLEST:
+        if total <= self.page.tallest:
             return [_Column(0, 0, rows - 1)]
         costs = self._costs()
         best: list[int] = []
@@ -151,7 +160,7 @@ class _Page:
             cuts = _cuts(step, count, costs)
             tallest = max(sum(step[a:b]) for a, b in zip([0, *cuts], [*cuts, rows]))
             ratio = (len(cuts) + 1) * (width + GUTTER) / tallest
-            value = abs(math.log(ratio / RATIO)) + 0.02 * sum(costs[cut] for cut in cuts)
+            value = abs(math.log(ratio / self.page.ratio)) + 0.02 * sum(costs[cut] for cut in cuts)
             if value < best_value:
                 best, best_value = cuts, value
         return [_Column(n, a, b - 1) for n, (a, b) in enumerate(zip([0, *best], [*best, rows]))]
@@ -216,7 +225,7 @@ class _Page:
             for frame, first, last in reversed(parts)
         ]
         last = self.columns[-1]
-        width = max(last.x + last.right - last.left + MARGIN, self.least)
+        width = max(last.x + last.right - last.left + MARGIN, self.page.least_width)
         return Layout(width, height, boxes, tuple(frames), tuple(lines), tuple(self._labels()))
 
     def _measure_columns(self) -> None:
@@ -287,7 +296,7 @@ class _Page:
             )
         self.band_lane = _lanes(self.band)
         bands = 1 + max(self.band_lane.values(), default=-1)
-        start = MARGIN + self.top + bands * LANE
+        start = MARGIN + self.page.top + bands * LANE
         self.channel_y: dict[tuple[int, int], float] = {}
         height = start
         for column in self.columns:
@@ -331,7 +340,7 @@ class _Page:
 
     def _band_y(self, route: Route) -> float:
         lane = self.band_lane.get((id(route.source), id(route.target)), 0)
-        return MARGIN + self.top + lane * LANE
+        return MARGIN + self.page.top + lane * LANE
 
     def _gutter_x(self, column: int, key: Hashable) -> float:
         lane = self._gutter_lanes[column][key]

@@ -95,7 +95,6 @@ class Drawing:
     def _crossings(self) -> Iterator[str]:
         for path in self.edges():
             for start, end in zip(path, path[1:]):
-                assert start[0] == end[0] or start[1] == end[1], "an edge is not orthogonal"
                 for area in self.areas:
                     if area.is_crossed(start, end):
                         yield f"an edge runs through a box: {start} {end} {area}"

@@ -21,5 +21,9 @@ def test_drawings_of_the_zoo_are_sound(name: str) -> None:
     analysis = cnnstat.analyze(name)
     for folding in FOLDINGS:
         assert faults_of(draw_analysis(analysis, **folding), analysis.graph) == [], folding
+        edges = Drawing(draw_analysis(analysis, **folding)).edges()
+        assert all(a == c or b == d for edge in edges for (a, b), (c, d) in zip(edge, edge[1:])), folding
+    assert faults_of(draw_analysis(analysis, style="volumes"), analysis.graph) == []
+    assert faults_of(draw_analysis(analysis, style="volumes", depth=1), analysis.graph) == []
     assert len(Drawing(draw_analysis(analysis)).boxes) <= 30
     assert len(Drawing(draw_analysis(analysis, full=True)).boxes) == len(analysis.graph.nodes)
