@@ -7,7 +7,7 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.gpu_simulation import on_cpu, simulated_gpu
 from cnnstat.pytorch.process_state import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 from cnnstat.pytorch.thread_changes import quiet, stdout_to_stderr
@@ -65,11 +66,11 @@ def construct(
 ) -> tuple[Any, str]:
     """Return what a factory makes, and which of `WAYS` made it; raises ModelError with the last way's error."""
     check_arguments(factory, arguments, name)
-    contexts = (_sparing, _Uninitialized, nullcontext)
+    contexts = (_sparing, _uninitialized, on_cpu)
     reason: Exception | None = None
     for way in range(first_way, len(WAYS)):
         try:
-            with same_random_numbers(seed), quiet(), contexts[way]():
+            with same_random_numbers(seed), quiet(), simulated_gpu(), contexts[way]():
                 return factory(**arguments), WAYS[way]
         except CnnstatError:
             raise
@@ -146,7 +147,13 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
 @contextmanager
 def _sparing() -> Iterator[None]:
     # The mode that is entered last sees a call first, and has to see which code makes it.
-    with _LargeToMeta(), _Uninitialized():
+    with _LargeToMeta(), on_cpu(), _Uninitialized():
+        yield
+
+
+@contextmanager
+def _uninitialized() -> Iterator[None]:
+    with on_cpu(), _Uninitialized():
         yield
 
 

@@ -1,4 +1,4 @@
-"""What a model's own code sees during a trace: plain types of tensors, and a GPU that this machine may lack."""
+"""What a model's own code sees during a trace: plain types of tensors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import builtins
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -14,8 +13,6 @@ from torch import nn
 
 from cnnstat.pytorch.fake import FAKE_TYPE
 from cnnstat.pytorch.module_stack import Modules
-
-# Types of tensors ----------------------------------------------------------------------------------------------------
 
 
 class _KindOfType(builtins.type):
@@ -128,30 +125,3 @@ def plain_types(modules: Modules) -> Iterator[None]:
                 del names[own]
             else:
                 names[own] = value
-
-
-# A GPU ---------------------------------------------------------------------------------------------------------------
-
-
-@cache
-def _has_gpu() -> bool:
-    return torch.cuda.is_available()
-
-
-def _here(value: Any) -> Any:
-    """Return a device of this machine in the place of a GPU that it has not; other values as they are."""
-    kind = value.type if isinstance(value, torch.device) else value if isinstance(value, str) else ""
-    return torch.device("cpu") if kind.partition(":")[0] == "cuda" and not _has_gpu() else value
-
-
-def on_this_machine(
-    name: str, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """Return a call that asks for a GPU as one for the CPU, if there is no GPU: what a layer computes is the same."""
-    if name == "cuda" and arguments and isinstance(arguments[0], torch.Tensor) and not _has_gpu():
-        return torch.Tensor.to, (arguments[0], torch.device("cpu")), {}
-    if keywords.get("device") is not None:
-        keywords = {**keywords, "device": _here(keywords["device"])}
-    if name == "to":
-        arguments = (arguments[0], *map(_here, arguments[1:]))
-    return function, arguments, keywords

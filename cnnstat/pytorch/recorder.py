@@ -24,7 +24,7 @@ from cnnstat.pytorch.calls import (
     function_name,
 )
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.model_code import on_this_machine
+from cnnstat.pytorch.gpu_simulation import ASKING, on_this_machine
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
 from cnnstat.pytorch.operators import (
@@ -196,7 +196,7 @@ class FunctionMode(TorchFunctionMode):
         """Run and record one call; what it calls itself is part of it."""
         recorder, keywords = self._recorder, kwargs or {}
         name = function_name(func)
-        if "device" in keywords or name in ("to", "cuda"):
+        if "device" in keywords or name in ASKING:
             func, args, keywords = on_this_machine(name, func, args, keywords)
             name = function_name(func)
         # Within a recorded call everything is a part of it; within vmap, tensors have lost one of their axes.

@@ -6,6 +6,7 @@ what is put in place asks which thread calls.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import sys
 import threading
@@ -13,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from types import FunctionType, MethodDescriptorType
 from typing import Any
 
 
@@ -34,6 +36,22 @@ _lock = threading.RLock()
 _MISSING = object()
 
 
+class _TypeSwitch:
+    """A type of a library that asks which thread makes an instance; in all else it is the type."""
+
+    def __init__(self, original: type, key: tuple[int, str]) -> None:
+        self._original, self._key = original, key
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        return _thread.substitutes.get(self._key, self._original)(*arguments, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._original, name)
+
+    def __instancecheck__(self, instance: Any) -> bool:
+        return isinstance(instance, self._original)
+
+
 class _Switch:
     """A function of a library that asks which thread calls; in place for as long as any thread needs it."""
 
@@ -42,12 +60,17 @@ class _Switch:
         self._owner, self._name = owner, name
         self._original = vars(owner).get(name, _MISSING)
         function, key = getattr(owner, name), (id(owner), name)
+        if isinstance(function, type):
+            self._switch: Any = _TypeSwitch(function, key)
+            setattr(owner, name, self._switch)
+            return
 
         @wraps(function)
         def switch(*arguments: Any, **keywords: Any) -> Any:
             return _thread.substitutes.get(key, function)(*arguments, **keywords)
 
-        self._switch = staticmethod(switch) if isinstance(owner, type) else switch
+        is_method = isinstance(inspect.getattr_static(owner, name), (MethodDescriptorType, FunctionType))
+        self._switch = staticmethod(switch) if isinstance(owner, type) and not is_method else switch
         setattr(owner, name, self._switch)
 
     def remove(self) -> None:

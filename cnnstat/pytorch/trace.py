@@ -22,6 +22,7 @@ from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import error_line, no_exit
 from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.gpu_simulation import simulated_gpu
 from cnnstat.pytorch.model_code import plain_types
 from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
 from cnnstat.pytorch.module_stack import (
@@ -127,6 +128,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             generators.watched() as drawn,
             on_shapes,
             plain_types(modules),
+            simulated_gpu(),
             no_exit(options.name),
             stack.following(),
             DispatchMode(recorder),
