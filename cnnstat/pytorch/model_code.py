@@ -6,6 +6,8 @@ import builtins
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
+from types import FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -99,6 +101,38 @@ def _names_that_ask(names: dict[str, Any]) -> list[str]:
     return [own for own in asking if id(names[own]) in _ASKS]
 
 
+_NO_MODELS = frozenset(sys.stdlib_module_names) | {"", "torch", "builtins", "cnnstat", "numpy", "typing_extensions"}
+"""Packages whose code is not a model's."""
+
+
+def _top(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@lru_cache(maxsize=8)
+def _packages(own: frozenset[str], imported: int) -> frozenset[str]:
+    """Return the packages of a model's classes, and those of whose functions these make use, and so on.
+
+    imported: how many modules are imported, as the answer holds until there are more.
+    """
+    found: set[str] = set()
+    waiting = own - _NO_MODELS
+    while waiting:
+        found |= waiting
+        homes = [vars(home) for name, home in list(sys.modules.items()) if home is not None and _top(name) in waiting]
+        used = {_top(_home_of(value)) for names in homes for value in list(names.values())}
+        waiting = used - found - _NO_MODELS
+    return frozenset(found)
+
+
+def _home_of(value: Any) -> str:
+    """Return the module of a function or class, or the name of a module; empty for other values."""
+    kind = builtins.type(value)  # isinstance would ask objects that import what they stand for
+    if issubclass(kind, ModuleType):
+        return value.__name__
+    return str(value.__module__ or "") if issubclass(kind, (FunctionType, builtins.type)) else ""
+
+
 @contextmanager
 def plain_types(modules: Modules) -> Iterator[None]:
     """Let the code of a model take fake tensors for plain ones in `type(x) is torch.Tensor` and `has_torch_function`.
@@ -106,7 +140,7 @@ def plain_types(modules: Modules) -> Iterator[None]:
     Attention that is copied from PyTorch asks both, and would take another way. PyTorch's own functions go on asking,
     which is how a trace sees them.
     """
-    packages = {(type(module).__module__ or "").partition(".")[0] for _, module in modules}
+    packages = _packages(frozenset(_top(type(module).__module__ or "") for _, module in modules), len(sys.modules))
     changed: list[tuple[dict[str, Any], str, Any]] = []
     missing = object()
     for package in packages - {"torch", "builtins", "cnnstat"}:
