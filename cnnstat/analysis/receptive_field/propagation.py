@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, united
-from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track
+from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track, network_map
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
 from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Field
-from cnnstat.analysis.receptive_field.network_map import network_map
 from cnnstat.analysis.shapes import Values
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Shape, Shapes
