@@ -41,7 +41,8 @@ def load(source: Source, input: Any = None, **options: Unpack[ModelOptions]) -> 
     """Return the layer graph of a model.
 
     source: a zoo name (`"vgg16"`), the path of a .yaml spec, a PyTorch model by name (`"torchvision:resnet50"`,
-        `"file.py:Class"`) or itself, which is left as it was, or a graph, which is returned as it is.
+        `"file.py:Class"`) or itself, which is left as it was, the path of an .onnx file, or a graph, which is returned
+        as it is.
     input: sizes of the only input, with or without the batch: `(3, 224, 224)`, a list of them, or `"3x224x224"`; for a
         PyTorch model also a tensor, or any nesting of sizes and tensors; a tuple of several is several arguments.
     inputs: the same by input name, for networks with several. Values that are no sizes are passed on as they are, and
@@ -49,6 +50,7 @@ def load(source: Source, input: Any = None, **options: Unpack[ModelOptions]) -> 
     batch, dtype: batch size and dtype (`"float16"`) of weights and activations.
     variables: values for the spec's `let:` variables.
     arguments: arguments for the class or function that builds a PyTorch model.
+    values: numbers of an ONNX model's inputs that decide sizes or branches: `{"sr": 16000}`.
     mode: whether a PyTorch model runs in `"eval"` or `"train"` mode.
     seed: what random generators start from where a PyTorch model draws numbers; the caller's are left as they were.
     deploy: `"float32"`, `"float16"` or `"int8"` for the network as it is shipped: batch norm folded, element-wise

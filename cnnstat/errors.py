@@ -84,6 +84,7 @@ class ConfigurationError(SpecError):
 
 PACKAGES = {
     "torch": ("PyTorch", "'cnnstat[torch]'"),
+    "onnx": ("the package onnx", "'cnnstat[onnx]'"),
     "resvg_py": ("resvg-py", "'cnnstat[draw]'"),
     "fpdf": ("fpdf2", "'cnnstat[draw]'"),
 }

@@ -18,7 +18,7 @@ LEVELS = (
     {"ir"},
     {"ops", "analysis"},
     {"draw"},
-    {"sources", "spec", "pytorch", "report", "profile"},
+    {"sources", "spec", "pytorch", "exported", "report", "profile"},
     {"verify", "export"},
     {"check", "python_options"},
     {"api"},

@@ -74,6 +74,12 @@ class ModelOptions:
             "--argument", help="Give the class or function of a PyTorch model an argument.", metavar="NAME=VALUE"
         ),
     ] = None
+    value: Annotated[
+        list[str] | None,
+        model_option(
+            "--value", help="Give an ONNX model's input a number that decides sizes or branches.", metavar="NAME=NUMBER"
+        ),
+    ] = None
     mode: Annotated[Mode, MODE] = "eval"
     seed: Annotated[
         int,
@@ -92,7 +98,13 @@ class ModelOptions:
 
     def request(self) -> Request:
         """Return the options read; raises RequestError."""
-        from cnnstat.sources.request import Request, parse_arguments, parse_inputs, parse_variables
+        from cnnstat.sources.request import (
+            Request,
+            parse_arguments,
+            parse_input_values,
+            parse_inputs,
+            parse_variables,
+        )
 
         return Request(
             inputs=parse_inputs(self.input or ()),
@@ -100,6 +112,7 @@ class ModelOptions:
             dtype=self.dtype,
             variables=parse_variables(self.variable or ()),
             arguments=parse_arguments(self.argument or ()),
+            input_values=parse_input_values(self.value or ()),
             mode=self.mode or "eval",
             seed=self.seed,
         )
@@ -210,7 +223,7 @@ SourceArgument = Annotated[
     typer.Argument(
         metavar="SOURCE",
         help="A zoo network (`cnnstat list`), a .yaml or .json file, - for one on standard input, torchvision:NAME, "
-        "timm:NAME, file.py:Class.",
+        "timm:NAME, file.py:Class, an .onnx file.",
         autocompletion=zoo_names,
     ),
 ]

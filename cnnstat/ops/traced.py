@@ -84,8 +84,15 @@ class Applied(_Traced):
     extra_flops: int = 0
 
     def __str__(self) -> str:
+        return self._by_values(str(self.op))
+
+    @property
+    def compact(self) -> str:
+        return self._by_values(self.op.compact)
+
+    def _by_values(self, op: str) -> str:
         numbers = [f"{value:g}" for value in self.values if value is not None]
-        return f"{self.op} by {', '.join(numbers)}" if numbers else str(self.op)
+        return f"{op} by {', '.join(numbers)}" if numbers else op
 
     def with_bias(self, inputs: Shapes) -> Op | None:
         """Return the same with its op's bias, if it has a stored weight that nothing computes beforehand."""
@@ -257,6 +264,10 @@ class Recorded(_Traced):
     @property
     def routes_by_value(self) -> bool:  # type: ignore[override]
         return self.function.removeprefix("aten.").removeprefix("F.").removesuffix("_") in ROUTES_BY_VALUE
+
+    @property
+    def compact(self) -> str:
+        return self.function
 
     @property
     def storage(self) -> Storage:

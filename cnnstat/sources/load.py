@@ -19,7 +19,7 @@ from cnnstat.sources.request import InputShape, Request, check_options, check_se
 ALIKE = 0.75
 """How alike two names must be for `did you mean`: lenet5 is not what googlenet means."""
 
-KINDS = ("zoo.SpecReference", "pytorch.PyTorchReference")
+KINDS = ("zoo.SpecReference", "onnx_model.OnnxReference", "pytorch.PyTorchReference")
 """Kinds of models that a text can name: files of this package and their classes; the first that matches has it."""
 
 
@@ -47,7 +47,7 @@ def _as_meant(text: str) -> str:
     if text in zoo_names or text == zoo.STDIN or not text.strip() or "\0" in text:
         return text
     is_file = len(text) < 256 and Path(text).exists()
-    if is_file and Path(text).suffix in (*zoo.SUFFIXES, ".py"):
+    if is_file and Path(text).suffix in (*zoo.SUFFIXES, *zoo.OTHER_SUFFIXES):
         return text
     from cnnstat.sources.other_tools import described, respelled
 
@@ -85,18 +85,20 @@ def model_reference(
     dtype: str | None = None,
     variables: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
     mode: Mode = "eval",
     seed: int = 0,
     deploy: Precision | None = None,
 ) -> ModelReference:
     """Return the model that a Python caller gives, with the options of `load`; raises RequestError or SourceError."""
-    check_options(batch, dtype, mode, variables, arguments)
+    check_options(batch, dtype, mode, variables, arguments, values)
     check_seed(seed)
     request = Request(
         batch=batch,
         dtype=dtype,
         variables=dict(variables or {}),
         arguments=dict(arguments or {}),
+        input_values=dict(values or {}),
         mode=mode,
         seed=seed,
         deploy=deploy,

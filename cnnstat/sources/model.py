@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Reference = TypeVar("Reference", bound="ModelReference")
 
 
+NO_VALUES = "--value gives numbers of the inputs of an ONNX model; this source has none that decide sizes"
+"""Why other kinds refuse values of inputs."""
+
+
 @dataclass(frozen=True, eq=False)
 class ModelReference(ABC):
     """A model of one kind, and what is to be changed about it; unless it is a ModuleReference, it is only a graph.
@@ -138,6 +142,8 @@ class GraphReference(ModelReference):
 
     def _load(self) -> Graph:
         request = self.request
+        if request.input_values:
+            raise RequestError(NO_VALUES)
         if request.inputs or request.batch is not None or request.dtype is not None or request.variables:
             raise RequestError("a Graph is analyzed as it is; load it again with the changes")
         return self.source

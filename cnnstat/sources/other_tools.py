@@ -120,7 +120,6 @@ _TEXTS = (
 )  # fmt: skip
 
 _SUFFIXES = {
-    ".onnx": ("an ONNX model", EXPORTED),
     ".pth": ("a PyTorch checkpoint", CODE),
     ".pt": ("a PyTorch checkpoint", CODE),
     ".ckpt": ("a checkpoint", CODE),
@@ -171,7 +170,7 @@ def _content(path: Path) -> tuple[str, str] | None:
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
         return "a file of weights (safetensors)", CODE
     if re.match(rb"\x08[\x01-\x0f]\x12.{0,40}(pytorch|onnx|tf2onnx|skl|paddle)", head, re.DOTALL | re.IGNORECASE):
-        return _SUFFIXES[".onnx"]
+        return "an ONNX model", "give it a name that ends in .onnx"
     try:
         words = head.decode("utf-8", errors="strict" if len(head) < READ else "ignore")
     except UnicodeDecodeError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import SourceError, needing
 from cnnstat.ir.graph import Graph
-from cnnstat.sources.model import ModuleReference, NamedReference
+from cnnstat.sources.model import NO_VALUES, ModuleReference, NamedReference
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,8 @@ class PyTorchReference(NamedReference, ModuleReference):
 
     runs_code = True
     refused = {
-        "variables": "--variable gives variables of a spec; the arguments of a PyTorch model are given by --argument"
+        "variables": "--variable gives variables of a spec; the arguments of a PyTorch model are given by --argument",
+        "input_values": NO_VALUES,
     }
 
     @classmethod
@@ -88,7 +89,7 @@ class BuiltModule(ModuleReference):
     source: nn.Module
     input: Any = None
     inputs: Any = None
-    refused = {"variables": _BUILT, "arguments": _BUILT}
+    refused = {"variables": _BUILT, "arguments": _BUILT, "input_values": NO_VALUES}
 
     @property
     def label(self) -> str:

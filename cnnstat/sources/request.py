@@ -14,7 +14,7 @@ from cnnstat.choices import Mode, Precision
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import DTYPE_BYTES, Input, check_dtype, dtype_name
 
-_INPUT = re.compile(r"(?:(?P<name>[A-Za-z_]\w*)=)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
+_INPUT = re.compile(r"(?:(?P<name>[^\s=][^=]*?)\s*=\s*)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Request:
     mode: whether a PyTorch model runs in `eval` or `train` mode.
     seed: what random generators start from where a PyTorch model draws numbers.
     deploy: the precision that it is deployed in; None for the network as it is written.
+    input_values: numbers of an exported model's inputs by name, as far as they decide sizes or branches.
     keeps_values: whether its buffers are to have their values, as a module that is built from its graph needs them.
     """
 
@@ -64,6 +65,7 @@ class Request:
     deploy: str | None = None
     keeps_values: bool = False
     values: tuple[Any, Any] | None = None
+    input_values: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Give the dtype its main name; whether there is one of that name is seen where the model is loaded."""
@@ -79,6 +81,7 @@ class ModelOptions(TypedDict, total=False):
     dtype: str | None
     variables: Mapping[str, Any] | None
     arguments: Mapping[str, Any] | None
+    values: Mapping[str, Any] | None
     mode: Mode
     seed: int
     deploy: Precision | None
@@ -90,9 +93,16 @@ def check_seed(seed: object) -> None:
         raise RequestError(f"seed={str(seed)[:60]}: write an integer of at least 0")
 
 
-def check_options(batch: object, dtype: object, mode: object, variables: object, arguments: object) -> None:
-    """Raise RequestError where an option from Python is of another kind than it has to be."""
-    for name, values, example in (("variables", variables, "classes"), ("arguments", arguments, "num_classes")):
+def check_options(
+    batch: object, dtype: object, mode: object, variables: object, arguments: object, numbers: object = None
+) -> None:
+    """Raise RequestError where an option from Python is of another kind than it has to be; numbers: of inputs."""
+    named = (
+        ("variables", variables, "classes"),
+        ("arguments", arguments, "num_classes"),
+        ("values", numbers, "sampling_rate"),
+    )
+    for name, values, example in named:
         if values is not None and not isinstance(values, Mapping):
             raise RequestError(f'{name}={values!r}: write names and values, as in {name}={{"{example}": 10}}')
         if wrong := [key for key in values or () if not isinstance(key, str)]:
@@ -136,6 +146,7 @@ _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"--argument \w+=[^\s;,]+(?: --argument \w+=[^\s;,]+)*", _arguments_in_python),
     (r"--variable\b", "variables="),
     (r"--argument\b", "arguments="),
+    (r"--value\b", "values="),
     (r"--no-run\b", "run=False"),
 )
 """Patterns of options in messages, and what a Python caller writes instead; the first ones first."""
@@ -260,6 +271,30 @@ def parse_variables(texts: Sequence[str]) -> dict[str, str]:
             raise RequestError(f"--variable {text[:60]}: write name=value, as in classes=10")
         variables[name.strip()] = value.strip()
     return variables
+
+
+def parse_input_values(texts: Sequence[str]) -> dict[str, Any]:
+    """Return numbers of inputs by name from texts `name=16000` or `name=[1,3]`; raises RequestError."""
+    values = {}
+    for text in texts:
+        name, separator, written = text.rpartition("=")
+        try:
+            value = literal_eval({"true": "True", "false": "False"}.get(written.strip().lower(), written.strip()))
+            is_number = _is_numbers(value)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            is_number = False
+        if not separator or not name.strip() or not is_number:
+            raise RequestError(
+                f"--value {text[:60]}: write an input's name and its number, as in sr=16000 or size=[8,8]"
+            )
+        values[name.strip()] = value
+    return values
+
+
+def _is_numbers(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_numbers, value))
+    return isinstance(value, (bool, int, float))
 
 
 def parse_arguments(texts: Sequence[str]) -> dict[str, Any]:

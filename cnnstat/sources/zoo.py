@@ -9,11 +9,14 @@ from pathlib import Path
 
 from cnnstat.errors import SourceError, SpecError, did_you_mean
 from cnnstat.ir.graph import Graph
-from cnnstat.sources.model import NamedReference
+from cnnstat.sources.model import NO_VALUES, NamedReference
 from cnnstat.spec import SUFFIXES as SUFFIXES
 
 STDIN = "-"
 """The SOURCE that means a spec on standard input."""
+
+OTHER_SUFFIXES = (".py", ".onnx")
+"""Endings of the files that other kinds of sources read."""
 
 
 @cache
@@ -52,14 +55,14 @@ def find(name: str, beside: Path) -> Path:
 class SpecReference(NamedReference):
     """A spec by the name of its network in the zoo, by its path, or on standard input."""
 
-    refused = {"arguments": "--argument is for PyTorch models; a spec takes --variable"}
+    refused = {"arguments": "--argument is for PyTorch models; a spec takes --variable", "input_values": NO_VALUES}
 
     @classmethod
     def matches(cls, text: str) -> bool:
         """Whether a text is a name in the zoo, `-`, or looks like a path; `C:\\net` does where it exists."""
         if text == STDIN or text in names():
             return True
-        if not text.strip() or "\0" in text or text.endswith(".py"):
+        if not text.strip() or "\0" in text or text.lower().endswith(OTHER_SUFFIXES):
             return False
         if text.endswith(SUFFIXES) or (len(text) < 256 and Path(text).exists()):
             return True

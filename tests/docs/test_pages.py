@@ -30,6 +30,7 @@ RUN_HERE = (
     "draw",
     "reports",
     "deploy",
+    "onnx",
 )
 """Pages whose blocks this file runs; README, spec.md, ci.md, counting.md and profile.md have tests of their own."""
 
@@ -74,6 +75,8 @@ def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_blocks_of_a_page_run_in_their_order(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if name == "onnx":
+        pytest.importorskip("onnx")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     namespace: dict[str, Any] = {}

@@ -1,0 +1,1 @@
+"""Exported models: files that hold a graph, read without the framework that wrote them."""

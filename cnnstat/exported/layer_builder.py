@@ -1,0 +1,213 @@
+"""Layers of an exported model: from matched operations to nodes with edges, own weights and dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from cnnstat.analysis.shapes import check_input_count, op_outputs
+from cnnstat.errors import OpError
+from cnnstat.exported.layer_names import Label, LayerNames
+from cnnstat.exported.stored_tensors import Owned, StoredTensor, Use, take
+from cnnstat.ir.graph import Edge, Node, usual_dtype
+from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage, numel
+from cnnstat.ir.recorded_call import NotRecorded
+from cnnstat.ops.traced import Applied, Recorded
+
+
+class Operand(Protocol):
+    """What a layer reads: a tensor of the model, or a constant of the file.
+
+    edge: where a tensor comes from, None for a constant; number: the value of a constant of one element.
+    stored: the stored tensor that a constant is, perhaps in another layout; None for all else.
+    """
+
+    @property
+    def shape(self) -> Shape | None: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def edge(self) -> Edge | None: ...
+
+    @property
+    def number(self) -> float | None: ...
+
+    @property
+    def stored(self) -> StoredTensor | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The op that an operation of a file is.
+
+    reads: what it reads. weights: the op's own tensors, by its names for them.
+    """
+
+    op: Op
+    reads: tuple[Operand, ...]
+    weights: Mapping[str, Operand] = field(default_factory=dict)
+
+
+NOT_FROM_PYTORCH = NotRecorded("it is known from a file, which does not say how PyTorch would compute it")
+
+
+@dataclass(slots=True)
+class LayerBuilder:
+    """Collects the nodes of one exported model; `arity` is the number of its inputs.
+
+    repeats: how often the part of the model runs that is read now; a loop that is not unrolled has more than one.
+    """
+
+    arity: int
+    dtype: str = "float32"
+    repeats: int = 1
+    nodes: list[Node] = field(default_factory=list)
+    labels: list[Label] = field(default_factory=list)
+    _weights: dict[int, Mapping[str, Shape]] = field(default_factory=dict)
+
+    def emit(
+        self,
+        label: Label,
+        match: Match,
+        uses: Iterable[Use],
+        outputs: Shapes,
+        dtypes: tuple[str, ...],
+        *,
+        work: int = 0,
+    ) -> int:
+        """Add the node of an operation and return its value; raises OpError where the op does not make the outputs.
+
+        uses: the stored tensors that it reads, in whatever form. work: multiply-accumulates on weights alone before it.
+        """
+        entries: list[int | Shape] = []
+        values: list[float | None] = []
+        edges: list[Edge] = []
+        for read in match.reads:
+            if read.edge is not None:
+                entries.append(len(edges))
+                edges.append(read.edge)
+                values.append(None)
+            else:
+                entries.append(read.shape or ())
+                values.append(read.number)
+        # Weights that are computed are read too, though the op has no input for them.
+        edges += [weight.edge for weight in match.weights.values() if weight.edge is not None]
+        own = {name: weight.stored for name, weight in match.weights.items() if weight.stored is not None}
+        op = match.op
+        if not isinstance(op, Recorded):
+            shapes = tuple(read.shape or () for read in match.reads)
+            check_input_count(op, len(shapes))
+            made = op_outputs(op, shapes)
+            if made[: len(outputs)] != outputs:
+                raise OpError(f"makes {made}, not {outputs}")
+            dtypes = (*dtypes, *dtypes[:1] * (len(made) - len(dtypes)))
+            return self._library_op(label, match, own, shapes, entries, values, edges, tuple(uses), dtypes, work)
+        owned = take(uses, {id(stored): each for each, stored in own.items()})
+        op = replace(op, tensors=owned.tensors, stored=owned.stored, result_dtypes=dtypes, work=op.work + work)
+        if not edges and op.place is not Storage.FRESH:
+            op = replace(op, place=Storage.FRESH)
+        return self._append(label, self._repeated(op, (), ()), tuple(edges), owned, NOT_FROM_PYTORCH)
+
+    def _library_op(
+        self,
+        label: Label,
+        match: Match,
+        own: Mapping[str, StoredTensor],
+        shapes: Shapes,
+        entries: list[int | Shape],
+        values: list[float | None],
+        edges: list[Edge],
+        uses: tuple[Use, ...],
+        dtypes: tuple[str, ...],
+        work: int,
+    ) -> int:
+        """Add a node of an op of the library: the op alone where it says all, else applied to its operands."""
+        op = match.op
+        weights, buffers = dict(op.weights(shapes)), dict(op.buffers(shapes))
+        owners = {stored.owner for stored in own.values()}
+        fits = {*own} == {*weights, *buffers} - {"num_batches_tracked"} and all(
+            numel(stored.shape) == numel((weights | buffers)[name]) for name, stored in own.items()
+        )
+        others = [
+            stored for stored, role in uses if stored not in own.values() and stored.kind_as(role) == "parameters"
+        ]
+        input_dtypes = tuple(read.dtype for read in match.reads)
+        is_repeated = len(owners) == 1 and None not in owners and not others and len(edges) == len(entries)
+        if fits and is_repeated and self.repeats == 1:
+            (owner,) = owners
+            if owner is not None and self._weights.get(owner) == weights:
+                return self._append(label, op, tuple(edges), Owned(), None, shares=owner)
+        owned = take(uses, {id(stored): own_name for own_name, stored in own.items()})
+        is_plain = (
+            fits
+            and self.repeats == 1
+            and not work
+            and all(isinstance(entry, int) for entry in entries)
+            and {*dict(owned.tensors), *dict(owned.stored)} == {*own}
+            and len(edges) == len(entries)
+            and "num_batches_tracked" not in buffers
+            and op.dtypes(input_dtypes, self.dtype, len(dtypes)) == dtypes
+        )
+        if is_plain:
+            return self._append(label, op, tuple(edges), owned, None, weights)
+        applied = Applied(
+            op=op,
+            operands=tuple(entries),
+            values=tuple(values),
+            extra_macs=work,
+            tensors=owned.tensors,
+            stored=owned.stored,
+            result_dtypes=dtypes,
+        )
+        edge_shapes = tuple(shape for shape, entry in zip(shapes, entries) if isinstance(entry, int))
+        whole = self._repeated(applied, edge_shapes, op_outputs(op, shapes))
+        return self._append(label, whole, tuple(edges), owned, NOT_FROM_PYTORCH)
+
+    def _repeated(self, op: Applied | Recorded, inputs: Shapes, outputs: Shapes) -> Op:
+        """Return an op with the work of all turns of the loop that it is in."""
+        turns = self.repeats
+        if turns == 1:
+            return op
+        if isinstance(op, Recorded):
+            return replace(op, work=op.work * turns, flops=tuple((part, count * turns) for part, count in op.flops))
+        flops = sum(op.op.other_flops(op._operands(inputs), outputs).values())
+        macs = op.macs(inputs, outputs)
+        return replace(op, extra_macs=op.extra_macs + (turns - 1) * macs, extra_flops=(turns - 1) * flops)
+
+    def _append(
+        self,
+        label: Label,
+        op: Op,
+        edges: tuple[Edge, ...],
+        owned: Owned,
+        recorded: NotRecorded | None,
+        weights: Mapping[str, Shape] | None = None,
+        shares: int | None = None,
+    ) -> int:
+        index = len(self.nodes)
+        for stored in owned.taken:
+            stored.owner = index
+        self._weights[index] = dict(owned.tensors) if weights is None else weights
+        dtypes = {each: dtype for each, dtype in owned.dtypes.items() if dtype != usual_dtype(each, self.dtype)}
+        node = Node("", op, edges, shares, recorded=recorded)
+        self.labels.append(label)
+        self.nodes.append(replace(node, dtypes=dtypes) if dtypes else node)
+        return self.arity + index
+
+    def idle(self, label: Label, uses: Sequence[Use], function: str) -> None:
+        """Add a row that only stores tensors; none where there are none to store."""
+        owned = take(uses)
+        if owned.taken:
+            op = Recorded(
+                function=function, outputs=((0,),), result_dtypes=("float32",), family=Family.OTHER,
+                tensors=owned.tensors, stored=owned.stored,
+            )  # fmt: skip
+            self._append(label, op, (), owned, NOT_FROM_PYTORCH)
+
+    def named(self) -> tuple[Node, ...]:
+        """Return the nodes with their names."""
+        names = LayerNames(self.labels).all()
+        return tuple(replace(node, name=name) for node, name in zip(self.nodes, names))

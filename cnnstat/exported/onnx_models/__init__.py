@@ -1,0 +1,1 @@
+"""ONNX files to layer graphs: read without weights, shapes node by node, ops of the library where they fit."""

@@ -1,0 +1,182 @@
+"""Small constants: what nodes make of numbers that are known, as shapes and slices are computed."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+import onnx
+
+from cnnstat.exported.onnx_models.values import MOST_NUMBERS
+from cnnstat.exported.word_list import words
+
+Attributes = Mapping[str, Any]
+
+
+def _cast(attributes: Attributes, x: Any) -> Any:
+    return x.astype(onnx.helper.tensor_dtype_to_np_dtype(attributes["to"]))
+
+
+def _axes(attributes: Attributes, axes: Any) -> tuple[int, ...] | None:
+    found = axes if axes is not None else attributes.get("axes")
+    return None if found is None else tuple(int(axis) for axis in numpy.ravel(found))
+
+
+def _unsqueeze(attributes: Attributes, x: Any, axes: Any = None) -> Any:
+    return numpy.expand_dims(x, _axes(attributes, axes) or ())
+
+
+def _squeeze(attributes: Attributes, x: Any, axes: Any = None) -> Any:
+    return numpy.squeeze(x, _axes(attributes, axes))
+
+
+def _slice(attributes: Attributes, x: Any, *bounds: Any) -> Any:
+    starts: Any
+    ends: Any
+    axes: Any
+    starts, ends, axes, steps = (*bounds, None, None, None, None)[:4]
+    starts = attributes.get("starts") if starts is None else starts
+    ends = attributes.get("ends") if ends is None else ends
+    axes = attributes.get("axes", range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    index = [slice(None)] * x.ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps):
+        # The smallest number stands for the end of a reversed axis.
+        stop = None if int(step) < 0 and int(end) < -x.shape[int(axis)] else int(end)
+        index[int(axis)] = slice(int(start), stop, int(step))
+    return x[tuple(index)]
+
+
+def _gather(attributes: Attributes, x: Any, indices: Any) -> Any:
+    return numpy.take(x, indices, axis=attributes.get("axis", 0))
+
+
+def _divide(attributes: Attributes, x: Any, y: Any) -> Any:
+    if not numpy.issubdtype(x.dtype, numpy.integer):
+        return x / y
+    # Whole numbers are cut towards zero.
+    return (numpy.sign(x) * numpy.sign(y) * (abs(x) // abs(y))).astype(x.dtype)
+
+
+def _modulo(attributes: Attributes, x: Any, y: Any) -> Any:
+    return numpy.fmod(x, y) if attributes.get("fmod") else numpy.mod(x, y)
+
+
+def _reshape(attributes: Attributes, x: Any, shape: Any) -> Any:
+    keeps_zero = attributes.get("allowzero", 0)
+    sizes = [int(size) if size or keeps_zero else x.shape[axis] for axis, size in enumerate(shape)]
+    return x.reshape(sizes)
+
+
+def _reduction(function: Callable[..., Any]) -> Callable[..., Any]:
+    def reduce(attributes: Attributes, x: Any, axes: Any = None) -> Any:
+        named = _axes(attributes, axes)
+        if not named and attributes.get("noop_with_empty_axes"):
+            return x
+        return numpy.asarray(function(x, axis=named or None, keepdims=bool(attributes.get("keepdims", 1)))).astype(
+            x.dtype
+        )
+
+    return reduce
+
+
+def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda attributes, *operands: function(*operands)
+
+
+def _folded(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    def fold(attributes: Attributes, first: Any, *others: Any) -> Any:
+        for other in others:
+            first = function(first, other)
+        return first
+
+    return fold
+
+
+_EVALUATED: Mapping[str, Callable[..., Any]] = {
+    "Cast": _cast,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Div": _divide,
+    "Mod": _modulo,
+    "Reshape": _reshape,
+    "Concat": lambda attributes, *parts: numpy.concatenate(parts, axis=attributes["axis"]),
+    "Transpose": lambda attributes, x: numpy.transpose(x, attributes.get("perm")),
+    "ReduceProd": _reduction(numpy.prod),
+    "ReduceSum": _reduction(numpy.sum),
+    "ReduceMax": _reduction(numpy.max),
+    "ReduceMin": _reduction(numpy.min),
+    "Add": _plain(operator.add),
+    "Sub": _plain(operator.sub),
+    "Mul": _plain(operator.mul),
+    "Max": _folded(numpy.maximum),
+    "Min": _folded(numpy.minimum),
+    "Neg": _plain(operator.neg),
+    "Abs": _plain(abs),
+    "Floor": _plain(numpy.floor),
+    "Ceil": _plain(numpy.ceil),
+    "Sqrt": _plain(numpy.sqrt),
+    "Equal": _plain(operator.eq),
+    "Greater": _plain(operator.gt),
+    "Less": _plain(operator.lt),
+    "GreaterOrEqual": _plain(operator.ge),
+    "LessOrEqual": _plain(operator.le),
+    "Not": _plain(numpy.logical_not),
+    "And": _plain(numpy.logical_and),
+    "Or": _plain(numpy.logical_or),
+    "Where": _plain(numpy.where),
+    "Identity": _plain(lambda x: x),
+    "Expand": _plain(lambda x, shape: numpy.broadcast_to(x, numpy.broadcast_shapes(x.shape, tuple(map(int, shape))))),
+    "Range": _plain(numpy.arange),
+}  # fmt: skip
+
+_BY_REFERENCE = words("""
+    ArgMax ArgMin CastLike Clip Compress ConstantOfShape CumSum Erf Exp EyeLike Flatten GatherElements GatherND IsInf
+    IsNaN Log NonZero Pow Reciprocal ReduceMean Round ScatterElements ScatterND Sigmoid Sign Split Sum Tanh Tile
+    TopK Trilu Unique Xor
+    """)
+"""Operations on numbers that onnx's own interpreter computes; none of them takes long on a few."""
+
+
+def is_evaluated(op_type: str) -> bool:
+    """Whether an operation is computed where its operands are known."""
+    return op_type in _EVALUATED or op_type in _BY_REFERENCE
+
+
+def evaluated(node: Any, attributes: Attributes, operands: list[Any], opset: int) -> list[Any] | None:
+    """Return what a node makes of known numbers; None where it cannot be computed.
+
+    operands: an array for each input, None for those left out; results are bounded by the caller.
+    """
+    function = _EVALUATED.get(node.op_type)
+    try:
+        with numpy.errstate(all="ignore"):
+            if function is not None:
+                while operands and operands[-1] is None:
+                    operands.pop()
+                results = [numpy.asarray(function(attributes, *operands))]
+            else:
+                results = _by_reference(node, operands, opset)
+    except Exception:  # onnx's interpreter raises whatever numpy does
+        return None
+    is_small = all(math.prod(result.shape) <= MOST_NUMBERS and result.dtype != object for result in results)
+    return results if is_small else None
+
+
+def _by_reference(node: Any, operands: list[Any], opset: int) -> list[Any]:
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {name: array for name, array in zip(node.input, operands) if name}
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feeds.items()
+    ]
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    graph = onnx.helper.make_graph([node], "constant", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    return [numpy.asarray(result) for result in ReferenceEvaluator(model).run(None, feeds)]

@@ -1,0 +1,344 @@
+"""The walk over an ONNX graph: shapes node by node, and a layer for each node that an input of the model decides."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy
+import onnx
+
+from cnnstat.errors import CnnstatError, OpError, printable
+from cnnstat.exported.layer_builder import LayerBuilder, Match, Operand
+from cnnstat.exported.onnx_models.constant_sources import constant_sources, tensor_uses
+from cnnstat.exported.onnx_models.node_names import classes_of, label_of, scopes_in
+from cnnstat.exported.onnx_models.node_order import OrderError, in_order
+from cnnstat.exported.onnx_models.node_shapes import ShapeError, ShapeRules
+from cnnstat.exported.onnx_models.operations import counted_as, recorded, steps_of
+from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call
+from cnnstat.exported.onnx_models.sequences import sequence_results
+from cnnstat.exported.onnx_models.values import STRING, Value, of_array, of_tensor
+from cnnstat.exported.stored_tensors import Source, StoredTensor, Use
+from cnnstat.exported.word_list import words
+from cnnstat.ir.graph import Edge
+from cnnstat.ir.op import Shape
+from cnnstat.ops.traced import Recorded
+
+MAX_STEPS = 200_000
+"""Most nodes that are read, those of called functions and of unrolled loops each time."""
+MAX_CALLS = 60
+"""Deepest nesting of subgraphs and functions."""
+
+Values = MutableMapping[str, Value]
+
+_ALIASES = words("Identity Dropout Optional OptionalGetElement")
+"""Operations that hand on their first operand as it is."""
+
+
+class WalkError(CnnstatError):
+    """A node does not fit; the message lacks the file."""
+
+
+@dataclass(eq=False)
+class GraphWalk:
+    """One walk over a model.
+
+    source: the file, for messages. dtype: what floating-point tensors are counted in, where another is asked for.
+    """
+
+    source: str
+    model: Any
+    builder: LayerBuilder
+    dtype: str | None = None
+    bounded: set[str] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+    unsized: dict[str, None] = field(default_factory=dict)
+    blocks: dict[str, str] = field(default_factory=dict)
+    constants: list[StoredTensor] = field(default_factory=list)
+    steps: int = 0
+    depth: int = 0
+    inside: str = ""
+    is_told: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Read what the file imports and defines."""
+        opsets = {("" if each.domain == "ai.onnx" else each.domain): each.version for each in self.model.opset_import}
+        opsets.setdefault("", 1)
+        self.rules = ShapeRules(opsets, self.bounded)
+        self.functions = {(each.domain, each.name): each for each in self.model.functions}
+        self.scopes = scopes_in(self.model.graph.node)
+
+    # Graphs ----------------------------------------------------------------------------------------------------
+
+    def graph(self, graph: Any, values: Values, *, names: Iterable[str]) -> list[Value]:
+        """Walk over a graph and return the values of these names."""
+        self.depth += 1
+        if self.depth > MAX_CALLS:
+            raise WalkError(f"its functions and subgraphs call each other more than {MAX_CALLS} deep")
+        initializers = getattr(graph, "initializer", ())
+        for tensor in initializers:
+            values[tensor.name] = self._constant(tensor, tensor.name)
+        for sparse in getattr(graph, "sparse_initializer", ()):
+            values[sparse.values.name] = self._sparse(sparse, sparse.values.name)
+        try:
+            nodes = in_order(graph.node, values)
+        except OrderError as error:
+            raise WalkError(str(error)) from None
+        for node in nodes:
+            self._visit(node, values)
+        self.depth -= 1
+        return [self._value(values, name, "the graph returns") for name in names]
+
+    def _value(self, values: Values, name: str, who: str) -> Value:
+        try:
+            return values[name]
+        except KeyError:
+            raise WalkError(f"{who} {_quoted(name)}, which nothing makes") from None
+
+    def _constant(self, tensor: Any, name: str) -> Value:
+        if any(size < 0 for size in tensor.dims) or math.prod(tensor.dims) > 2**62:
+            raise WalkError(f"the tensor {_quoted(name)} has sizes that no tensor has")
+        value = of_tensor(tensor, None)
+        return self._stored(value, name)
+
+    def _stored(self, value: Value, name: str, is_generated: bool = False) -> Value:
+        """Return a value as a constant of its own."""
+        dtype = self._dtype(value)
+        stored = StoredTensor(printable(name)[:200], value.shape or (), dtype, is_generated)
+        self.constants.append(stored)
+        value.sources = (Source(stored),)
+        return value
+
+    def _sparse(self, sparse: Any, name: str) -> Value:
+        return self._stored(Value(sparse.values.data_type, tuple(sparse.dims)), name)
+
+    def _dtype(self, value: Value) -> str:
+        return self.dtype if self.dtype is not None and value.is_float else value.dtype
+
+    # Nodes ----------------------------------------------------------------------------------------------------
+
+    def _visit(self, node: Any, values: Values) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise WalkError(f"it has more than {MAX_STEPS:,} nodes, those of functions and loops each time")
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        attributes = _attributes(node)
+        inputs = [self._value(values, name, f"{node_name(node)} reads") if name else None for name in node.input]
+        if (results := self._by_parts(node, domain, attributes, inputs, values)) is not None:
+            pass
+        elif domain == "" and node.op_type == "Constant":
+            results = [self._constant_node(node, attributes)]
+        elif (
+            domain == "" and node.op_type in _ALIASES and inputs and inputs[0] is not None and not self._trains(inputs)
+        ):
+            results = [inputs[0], *(Value(9, inputs[0].shape) for _ in node.output[1:])]
+        elif "Sequence" in node.op_type and domain == "" and (items := sequence_results(node, inputs)) is not None:
+            results = items
+        else:
+            results = self._operation(node, domain, attributes, inputs)
+        for name, value in zip(node.output, results):
+            if name:
+                values[name] = value
+
+    def _by_parts(
+        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values
+    ) -> list[Value] | None:
+        """Return what a node makes that has nodes of its own, as a loop; None for all others."""
+        return None
+
+    def _trains(self, inputs: Sequence[Value | None]) -> bool:
+        """Whether a dropout is told to work."""
+        flag = inputs[2] if len(inputs) > 2 else None
+        return flag is not None and (flag.numbers is None or bool(numpy.ravel(flag.numbers)[0]))
+
+    def _constant_node(self, node: Any, attributes: Mapping[str, Any]) -> Value:
+        name = node.output[0] if node.output else node.name
+        for key, value in attributes.items():
+            if key == "value":
+                return self._constant(value, name)
+            if key == "sparse_value":
+                return self._sparse(value, name)
+            if key in ("value_int", "value_ints", "value_float", "value_floats"):
+                dtype = numpy.int64 if "int" in key else numpy.float32
+                return self._stored(of_array(numpy.array(value, dtype)), name)
+        return Value(STRING, (1,))
+
+    def _operation(
+        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None]
+    ) -> list[Value]:
+        """Return what a node of ONNX or of a runtime makes, and add its layer if an input of the model decides it."""
+        try:
+            results = self.rules.results(node, domain, attributes, inputs)
+        except ShapeError as error:
+            raise self._failed(node, str(error)) from None
+        self._check_elements(node, domain, inputs, results)
+        if not any(value is not None and value.edge is not None for value in inputs):
+            self._from_constants(node, domain, attributes, inputs, results)
+        elif not all(result.known is not None for result in results):
+            self._layer(node, domain, attributes, inputs, results)
+        return results
+
+    def _check_elements(self, node: Any, domain: str, inputs: Sequence[Value | None], results: list[Value]) -> None:
+        """Refuse a reshape to sizes that hold other elements: they were fixed when the model was exported."""
+        x, result = inputs[0] if inputs else None, results[0] if results else None
+        if (
+            domain
+            or node.op_type != "Reshape"
+            or x is None
+            or result is None
+            or x.shape is None
+            or result.shape is None
+        ):
+            return
+        if math.prod(x.shape) != math.prod(result.shape):
+            raise self._failed(
+                node,
+                f"makes {_sizes(result.shape)} of {_sizes(x.shape)}, which has other elements; the file fixes these "
+                "sizes: it was exported for the input sizes that it states, and for no others",
+            )
+
+    def _failed(self, node: Any, message: str) -> WalkError:
+        return WalkError(f"{node_name(node)} ({printable(node.op_type)[:60]}): {message}")
+
+    # Constants ----------------------------------------------------------------------------------------------------
+
+    def _from_constants(
+        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None], results: list[Value]
+    ) -> None:
+        """Say of results of constants which stored tensors they are made of; count products as work of their own."""
+        sources = constant_sources(node.op_type, domain, inputs)
+        for result in results:
+            result.sources = sources
+        if node.op_type == "ConstantOfShape" and results[0].is_float:
+            self._stored(results[0], node.output[0], is_generated=True)
+        if node.op_type in _PRODUCTS and results[0].shape is not None:
+            self._layer(node, domain, attributes, inputs, results, is_constant=True)
+
+    # Layers ----------------------------------------------------------------------------------------------------
+
+    def _layer(
+        self,
+        node: Any,
+        domain: str,
+        attributes: Mapping[str, Any],
+        inputs: list[Value | None],
+        results: list[Value],
+        is_constant: bool = False,
+    ) -> None:
+        call = Call(node.op_type, domain, attributes, inputs, _listed(node, results), self.rules.opset)
+        uses = tensor_uses(node.op_type, domain, inputs)
+        try:
+            steps = steps_of(call)
+            value = self._emit(node, call, steps, uses)
+        except OpError as error:
+            raise self._failed(node, str(error)) from None
+        if any(result.shape is None for result in call.outputs):
+            self.unsized[node.op_type] = None
+        if not is_constant:
+            for number, result in enumerate(results):
+                result.edge = Edge(value, number) if number < max(1, len(call.outputs)) else None
+                result.sources = ()
+
+    def _emit(self, node: Any, call: Call, steps: tuple[Match, ...], uses: list[Use]) -> int:
+        """Add the ops of a call and return the value of the last."""
+        has_weights = any(stored.kind_as(role) == "parameters" for stored, role in uses)
+        tensors = [stored.name for stored, _ in uses]
+        label = label_of(node, tensors, has_weights, self.scopes, self.inside)
+        self.blocks.update(classes_of(node))
+        outputs = call.output_shapes
+        dtypes = tuple(map(self._dtype, call.outputs))
+        before: Operand | None = None
+        value = 0
+        for place, step in enumerate(steps):
+            reads = tuple(before if read is PREVIOUS and before is not None else read for read in step.reads)
+            is_last = place == len(steps) - 1
+            step = replace(step, reads=tuple(map(self._as_counted, reads)))
+            if isinstance(step.op, Recorded) and any(each.shape is None for each in call.outputs):
+                step = replace(step, op=replace(step.op, modelled=False))
+            if is_last:
+                made, made_dtypes = outputs, dtypes
+            else:
+                made = step.op.output(tuple(read.shape or () for read in reads))
+                made_dtypes = (dtypes[0],) * len(made)
+            owner = next((number for number, each in enumerate(steps) if each.weights), len(steps) - 1)
+            own_uses = uses if place == owner else []
+            label_here = label if place == owner else label._replace(function=_function(step), is_main=False)
+            try:
+                value = self.builder.emit(label_here, step, own_uses, made, made_dtypes)
+            except OpError:
+                if len(steps) > 1:
+                    raise
+                try:
+                    step = counted_as(call, step)
+                except OpError:
+                    if node.op_type in _STRICT:
+                        raise
+                    step = recorded(call)
+                value = self.builder.emit(label_here, step, own_uses, made, made_dtypes)
+            before = _Made(made[0], made_dtypes[0], Edge(value, 0))
+        return value
+
+    def _as_counted(self, read: Operand) -> Operand:
+        """Return an operand in the dtype that it is counted in."""
+        if self.dtype is None or not read.dtype.startswith(("float", "bfloat")):
+            return read
+        return _Made(read.shape, self.dtype, read.edge, read.number, read.stored)
+
+    def _tell(self, note: str) -> None:
+        if note not in self.is_told:
+            self.is_told.add(note)
+            self.notes.append(note)
+
+
+@dataclass(slots=True)
+class _Made:
+    """A result within a call, or an operand in another dtype."""
+
+    shape: Shape | None
+    dtype: str
+    edge: Edge | None = None
+    number: float | None = None
+    stored: StoredTensor | None = None
+
+
+_PRODUCTS = words("MatMul Gemm Conv ConvTranspose MatMulInteger ConvInteger Einsum")
+_STRICT = words("Conv ConvTranspose ConvInteger QLinearConv FusedConv Gemm MatMul BatchNormalization")
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    return {each.name: _attribute(each) for each in node.attribute if not each.ref_attr_name}
+
+
+def _attribute(attribute: Any) -> Any:
+    """Return a value; a number of 32 bits as the shortest that is the same: 1e-05 for 9.99999975e-06."""
+    value = onnx.helper.get_attribute_value(attribute)
+    return float(str(numpy.float32(value))) if attribute.type == onnx.AttributeProto.FLOAT else value
+
+
+def _listed(node: Any, results: Sequence[Value]) -> list[Value]:
+    """Return results without those behind the last that has a name."""
+    names = list(node.output)
+    while len(names) > 1 and not names[-1]:
+        names.pop()
+    return list(results[: max(1, len(names))])
+
+
+def _function(step: Match) -> str:
+    from cnnstat.exported.layer_names import snake_case
+
+    return snake_case(step.op.kind).replace(" ", "_")
+
+
+def _quoted(name: str) -> str:
+    return printable(str(name))[:80] or "a tensor without a name"
+
+
+def node_name(node: Any) -> str:
+    """Return what a message calls a node."""
+    return printable(node.name or (node.output[0] if node.output else "") or node.op_type)[:120]
+
+
+def _sizes(shape: Shape) -> str:
+    return "×".join(map(str, shape)) or "a single number"

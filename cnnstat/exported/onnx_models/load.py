@@ -1,0 +1,86 @@
+"""Loading an ONNX file: its layer graph, and what the reader of a report has to know about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cnnstat.exported.layer_builder import LayerBuilder, Match
+from cnnstat.exported.layer_names import Label
+from cnnstat.exported.onnx_models.control_flow import ModelWalk, walked
+from cnnstat.exported.onnx_models.graph_inputs import graph_inputs
+from cnnstat.exported.onnx_models.model_file import read_model
+from cnnstat.exported.onnx_models.values import DTYPES, Value
+from cnnstat.exported.stored_tensors import Role
+from cnnstat.ir.graph import Edge, Graph, check_dtype, collector_paused
+from cnnstat.ir.op import Family, numel
+from cnnstat.ops.traced import Recorded
+from cnnstat.sources.request import Request
+
+
+@collector_paused()
+def load_model(source: str, request: Request) -> Graph:
+    """Return the layer graph of an ONNX file.
+
+    Raises SourceError for a file that is no model, or one of parts that do not fit, RequestError for sizes or values
+    that it cannot have.
+    """
+    dtype = None if request.dtype is None else check_dtype(request.dtype)
+    model = read_model(source)
+    inputs, values = graph_inputs(model.graph, request, source[:200])
+    own = _main_dtype(model, inputs)
+    walk = ModelWalk(source[:200], model, LayerBuilder(len(inputs), dtype or own), dtype)
+    outputs = tuple(_edge(walk, value, number) for number, value in enumerate(walked(walk, {**values})))
+    nodes = walk.builder.named()
+    if dtype is not None:
+        inputs = tuple(replace(each, dtype=dtype) if "float" in each.dtype else each for each in inputs)
+    notes = tuple(_notes(walk))
+    about: dict[str, Any] = {"notes_torch": notes} if notes else {}
+    return Graph(
+        name=Path(source).stem,
+        inputs=inputs,
+        nodes=nodes,
+        outputs=outputs,
+        dtype=walk.builder.dtype,
+        source=source,
+        blocks=walk.blocks,
+        about=about,
+    )
+
+
+def _main_dtype(model: Any, inputs: Any) -> str:
+    """Return the dtype that most of a model's floating-point weights have, or its inputs; float32 for none."""
+    counts: Counter[str] = Counter()
+    for tensor in model.graph.initializer:
+        dtype = DTYPES.get(tensor.data_type, "")
+        if dtype.startswith(("float", "bfloat")):
+            counts[dtype] += numel(tuple(tensor.dims))
+    if not counts:
+        counts.update(each.dtype for each in inputs if each.dtype.startswith(("float", "bfloat")))
+    return counts.most_common(1)[0][0] if counts else "float32"
+
+
+def _edge(walk: ModelWalk, value: Value, number: int) -> Edge:
+    """Return where an output comes from; one that no input decides gets a row of its own."""
+    if value.edge is not None:
+        return value.edge
+    uses = [source.as_read(Role.DATA) for source in value.sources]
+    op = Recorded(
+        function="stored" if value.sources else "constant",
+        outputs=((0,) if value.shape is None else value.shape,),
+        result_dtypes=(value.dtype,),
+        family=Family.OTHER,
+    )
+    label = Label("", op.function)
+    return Edge(walk.builder.emit(label, Match(op, ()), uses, op.outputs, op.result_dtypes))
+
+
+def _notes(walk: ModelWalk) -> list[str]:
+    """Return what the counts rest on, and which constants of the file are no parameters."""
+    notes = list(walk.notes)
+    if walk.bounded:
+        names = ", ".join(sorted(walk.bounded))
+        notes.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")
+    return notes

@@ -1,0 +1,249 @@
+"""Shapes of a node's results: by ONNX's own rules, one node at a time, with the numbers that are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy
+import onnx
+
+from cnnstat.errors import CnnstatError
+from cnnstat.exported.onnx_models.constants import evaluated, is_evaluated
+from cnnstat.exported.onnx_models.runtime_ops import runtime_results
+from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value, of_array, of_type
+from cnnstat.exported.word_list import words
+from cnnstat.ir.op import Shape
+
+LARGEST_RANK = 64
+
+_GROWING = words("Range Expand Tile ConstantOfShape EyeLike Reshape")
+"""Operations that make as much as their operands' numbers say; computed only where that is known to be little."""
+
+_ASKS_NUMBERS = words("Resize Upsample Range OneHot TopK ConstantOfShape Expand Tile")
+"""Operations whose sizes may follow from floating-point numbers or those of many operands."""
+
+
+class ShapeError(CnnstatError):
+    """The operands of a node do not fit; the message is for the end of a sentence about it."""
+
+
+class ShapeRules:
+    """The rules of the operations of one set of opsets."""
+
+    def __init__(self, opsets: Mapping[str, int], bounded: set[str]) -> None:
+        self.opsets = dict(opsets)
+        self.bounded = bounded
+        self.imports = [onnx.helper.make_opsetid(domain, version) for domain, version in self.opsets.items()]
+        self._schemas: dict[tuple[str, str], Any] = {}
+
+    @property
+    def opset(self) -> int:
+        """The version of ONNX's own operations."""
+        return self.opsets.get("", 1)
+
+    def results(
+        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None]
+    ) -> list[Value]:
+        """Return what a node makes, one value for each output; raises ShapeError where its operands do not fit."""
+        simple = self._of_shape(node, domain, attributes, inputs)
+        if simple is not None:
+            return [simple]
+        results = runtime_results(node, domain, attributes, inputs, self._plain_shape)
+        if results is None:
+            results = self.inferred(node, domain, inputs)
+        if domain == "" and node.op_type == "STFT" and attributes.get("onesided", 1) and results[0].shape is not None:
+            # ONNX's rule keeps all frequencies, its definition and ONNX Runtime one half and the middle.
+            frames, points = results[0].shape[:-2], results[0].shape[-2]
+            results[0] = Value(results[0].element_type, (*frames, points // 2 + 1, 2))
+        if domain == "":
+            self._bound(node, attributes, inputs, results)
+            if is_evaluated(node.op_type):
+                self._evaluate(node, attributes, inputs, results)
+        return results
+
+    def _of_shape(
+        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None]
+    ) -> Value | None:
+        """Return the result of operations that ask for sizes, or whose few numbers decide theirs."""
+        if not domain and node.op_type == "Range":
+            return self._range(inputs)
+        if not domain and node.op_type == "OneHot":
+            return _one_hot(attributes, inputs)
+        if domain or node.op_type not in ("Shape", "Size") or inputs[0] is None or inputs[0].shape is None:
+            return None
+        shape = inputs[0].shape
+        if node.op_type == "Size":
+            return of_array(numpy.array(math.prod(shape), numpy.int64))
+        return of_array(numpy.array(shape[attributes.get("start", 0) : attributes.get("end", len(shape))], numpy.int64))
+
+    def _range(self, inputs: Sequence[Value | None]) -> Value | None:
+        numbers: list[Any] = [None if value is None or value.size != 1 else value.numbers for value in inputs]
+        if len(numbers) != 3 or any(number is None for number in numbers):
+            return None
+        start, limit, step = (numpy.ravel(number)[0] for number in numbers)
+        if not step or not all(math.isfinite(float(number)) for number in (start, limit, step)):
+            raise ShapeError(f"a range from {start} to {limit} by {step} never ends")
+        count = max(0, math.ceil((float(limit) - float(start)) / float(step)))
+        if count <= MOST_NUMBERS:
+            return of_array(numpy.arange(count) * step + start, inputs[0].element_type)  # type: ignore[union-attr]
+        return Value(inputs[0].element_type, (count,))  # type: ignore[union-attr]
+
+    def inferred(self, node: Any, domain: str, inputs: Sequence[Value | None]) -> list[Value]:
+        """Return what ONNX's own rules say; values without a shape where they say nothing."""
+        node = _with_all_names(node)
+        schema = self._schema(node.op_type, domain)
+        types, numbers = {}, {}
+        for name, value in zip(node.input, inputs):
+            if value is None:
+                continue
+            types[name] = value.type
+            if (not value.is_float or node.op_type in _ASKS_NUMBERS) and value.size <= MOST_NUMBERS:
+                tensor = value.tensor_proto if value.numbers is not None else None
+                if tensor is not None:
+                    numbers[name] = tensor
+        if schema is None:
+            return [_unknown(inputs) for _ in node.output]
+        try:
+            found = onnx.shape_inference.infer_node_outputs(
+                schema, node, types, numbers, opset_imports=self.imports, ir_version=10
+            )
+        except (onnx.shape_inference.InferenceError, RuntimeError, ValueError) as error:
+            raise ShapeError(_reason(error)) from None
+        except (KeyError, onnx.checker.ValidationError):
+            found = {}
+        results = [of_type(found[name]) if name in found else _unknown(inputs) for name in node.output]
+        for result in results:
+            if result.shape is not None and (len(result.shape) > LARGEST_RANK or max(result.shape, default=0) > 2**40):
+                raise ShapeError("makes a tensor larger than any machine can hold")
+        return results
+
+    def _plain_shape(self, node: Any, inputs: Sequence[Value | None]) -> Shape | None:
+        """Return the shape that a node of ONNX's own makes, by rules old enough for every attribute."""
+        return ShapeRules({"": 13}, self.bounded).inferred(node, "", inputs)[0].shape
+
+    def _schema(self, op_type: str, domain: str) -> Any:
+        """Return the schema of an operation; its first where a file has an older opset than the operation."""
+        key = (domain, op_type)
+        if key not in self._schemas:
+            schema = None
+            for version in (self.opsets.get(domain, 1), onnx.defs.onnx_opset_version()):
+                try:
+                    schema = onnx.defs.get_schema(op_type, version, domain)
+                    break
+                except onnx.defs.SchemaError:
+                    continue
+            self._schemas[key] = schema
+        return self._schemas[key]
+
+    def _evaluate(
+        self, node: Any, attributes: Mapping[str, Any], inputs: Sequence[Value | None], results: list[Value]
+    ) -> None:
+        """Add the numbers of small results, where those of all operands are known."""
+        sizes = [result.size if result.shape is not None else None for result in results]
+        if any(value is not None and value.size > MOST_NUMBERS for value in inputs):
+            return
+        if any(size is None and node.op_type in _GROWING or (size or 0) > MOST_NUMBERS for size in sizes):
+            return
+        if not inputs or any(value is not None and value.numbers is None for value in inputs):
+            return
+        operands = [None if value is None else value.numbers for value in inputs]
+        arrays = evaluated(node, attributes, operands, self.opset)
+        for place, array in enumerate(arrays or ()):
+            if place < len(results) and (results[place].shape is None or results[place].shape == array.shape):
+                results[place] = of_array(array)
+
+    def _bound(
+        self, node: Any, attributes: Mapping[str, Any], inputs: Sequence[Value | None], results: list[Value]
+    ) -> None:
+        """Give results of which numbers decide the size the size that they have at most."""
+        rule = _BOUNDS.get(node.op_type)
+        if rule is None or results[0].shape is not None:
+            return
+        if any(value is not None and value.shape is None for value in inputs):
+            return
+        shapes = rule(attributes, inputs)
+        if shapes is None:
+            return
+        for result, shape in zip(results, shapes):
+            result.shape = result.shape if result.shape is not None else shape
+        self.bounded.add(node.op_type)
+
+
+def _one_hot(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Value | None:
+    """Return the result of OneHot, which ONNX's rules leave without its depth."""
+    indices, depth, values = (*inputs, None, None, None)[:3]
+    if indices is None or indices.shape is None or values is None or depth is None or depth.number is None:
+        return None
+    axis = attributes.get("axis", -1) % (len(indices.shape) + 1)
+    return Value(values.element_type, (*indices.shape[:axis], int(depth.number), *indices.shape[axis:]))
+
+
+def _with_all_names(node: Any) -> Any:
+    """Return a node with names for results that it leaves out: ONNX's rules would mistake the others' places."""
+    names = list(node.output)
+    if "" not in names:
+        return node
+    result = onnx.NodeProto()
+    result.CopyFrom(node)
+    result.output[:] = [name or f"left out {place}" for place, name in enumerate(names)]
+    return result
+
+
+def _unknown(inputs: Sequence[Value | None]) -> Value:
+    first = next((value for value in inputs if value is not None), None)
+    return Value(1 if first is None else first.element_type, None)
+
+
+def _reason(error: Exception) -> str:
+    """Return the reason of an error of inference, without where in onnx it was found."""
+    text = " ".join(str(error).split())
+    for start in ("[ShapeInferenceError] ", "[TypeInferenceError] "):
+        _, found, rest = text.rpartition(start)
+        text = rest if found else text
+    return f"its operands do not fit: {text[:160].rstrip('.')}"
+
+
+def _non_zero(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
+    (x,) = _shapes(inputs[:1])
+    return [(len(x), math.prod(x))]
+
+
+def _boxes_kept(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
+    boxes, scores = _shapes(inputs[:2])
+    most = inputs[2].numbers if len(inputs) > 2 and inputs[2] is not None else None
+    kept = boxes[1] if most is None else min(int(numpy.ravel(most)[0]), boxes[1])
+    return [(max(kept, 0) * scores[0] * scores[1], 3)]
+
+
+def _unique(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
+    (x,) = _shapes(inputs[:1])
+    axis = attributes.get("axis")
+    count = math.prod(x) if axis is None else x[axis]
+    return [(count,) if axis is None else x, (count,), (math.prod(x),), (count,)]
+
+
+def _compressed(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
+    (x,) = _shapes(inputs[:1])
+    return [(math.prod(x),)] if attributes.get("axis") is None else [x]
+
+
+def _all_of_it(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
+    (x,) = _shapes(inputs[:1])
+    return [x, x]
+
+
+def _shapes(inputs: Sequence[Value | None]) -> list[Shape]:
+    return [value.shape for value in inputs if value is not None and value.shape is not None]
+
+
+_BOUNDS: Mapping[str, Callable[[Mapping[str, Any], Sequence[Value | None]], list[Shape] | None]] = {
+    "NonZero": _non_zero,
+    "NonMaxSuppression": _boxes_kept,
+    "Unique": _unique,
+    "Compress": _compressed,
+    "TopK": _all_of_it,
+    "Slice": _all_of_it,
+}
+"""How much operations make at most whose numbers decide it."""

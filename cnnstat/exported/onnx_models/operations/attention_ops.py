@@ -1,0 +1,86 @@
+"""Attention of ONNX files: ONNX's own operation, and those that ONNX Runtime puts in place of a whole block."""
+
+from __future__ import annotations
+
+import math
+
+from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.onnx_models.operations.call import Call, Handler, need
+from cnnstat.ir.op import Family, Shape
+from cnnstat.ops.attention import SOFTMAX, ScaledDotProductAttention
+from cnnstat.ops.traced import Recorded
+
+
+def _attention(call: Call) -> Match:
+    """Attention of opset 23: heads as an axis, or folded into the features; past keys and values lengthen the keys."""
+    query, key, value = (call.shape(place) for place in range(3))
+    heads = call.attributes.get("q_num_heads", query[1] if len(query) == 4 else 1)
+    shared = call.attributes.get("kv_num_heads", key[1] if len(key) == 4 else heads)
+    past = call.shape(4)[-2] if call.has(4) else 0
+    is_plain = len(query) == len(key) == len(value) == 4 and not past and not call.attributes.get("softcap")
+    if is_plain and len([each for each in call.outputs if each.shape is not None]) == 1:
+        scale = call.attributes.get("scale")
+        is_causal = bool(call.attributes.get("is_causal", 0))
+        op = ScaledDotProductAttention(
+            is_causal=is_causal and not call.has(3),
+            scale=None if scale is None else float(scale),
+            enable_gqa=heads != shared,
+        )
+        return call.match(op, 0, 1, 2, *((3,) if call.has(3) else ()))
+    batch, queries = query[0], query[-2]
+    keys = key[-2] + past
+    lengths = [
+        shape[-1] if len(shape) == 4 else shape[-1] // count for shape, count in ((query, heads), (value, shared))
+    ]
+    return _recorded(call, batch * heads * queries * keys, sum(lengths))
+
+
+def _recorded(call: Call, scores: int, lengths: int, projection: int = 0) -> Match:
+    """Return attention of so many scores, of which each takes a dot product and a weighted sum of these lengths."""
+    op = Recorded(
+        function=call.op_type,
+        outputs=call.output_shapes,
+        work=scores * lengths + projection,
+        flops=(("attention", scores * (1 + len(SOFTMAX))),),
+        family=Family.ATTENTION,
+    )
+    places = [place for place in range(len(call.inputs)) if call.has(place) and call.input(place).is_float]
+    return Match(op, call.reads(*places))
+
+
+def _projected(call: Call) -> Match:
+    """com.microsoft.Attention: one product makes queries, keys and values."""
+    (batch, steps, features), weight = call.shape(), call.shape(1)
+    need(features == weight[0], f"the input has {features} features, but the weight takes {weight[0]}")
+    sizes = call.attributes.get("qkv_hidden_sizes") or [weight[1] // 3] * 3
+    past = call.shape(4)[3] if call.has(4) else 0
+    scores = batch * call.attributes["num_heads"] * steps * (steps + past)
+    lengths = (sizes[0] + sizes[2]) // call.attributes["num_heads"]
+    return _recorded(call, scores, lengths, math.prod((batch, steps, features, weight[1])))
+
+
+def _of_heads(call: Call) -> Match | None:
+    """com.microsoft.MultiHeadAttention and GroupQueryAttention: queries, keys and values are projected already."""
+    heads = call.attributes["num_heads"]
+    query = call.shape()
+    if len(query) != 3 or not call.has(1) or not call.has(2):
+        return None
+    key, value = call.shape(1), call.shape(2)
+    shared = call.attributes.get("kv_num_heads", heads)
+    past_place = 3 if call.op_type == "GroupQueryAttention" else 6
+    past = call.shape(past_place)[2] if call.has(past_place) else 0
+    keys = (key[-2] if len(key) in (3, 4) else key[1]) + past
+    length = query[2] // heads
+    value_length = _length(value, shared)
+    return _recorded(call, query[0] * heads * query[1] * keys, length + value_length)
+
+
+def _length(shape: Shape, heads: int) -> int:
+    return shape[-1] if len(shape) == 4 else shape[-1] // heads
+
+
+HANDLERS: dict[str, Handler] = {
+    "Attention": lambda call: _projected(call) if call.domain else _attention(call),
+    "MultiHeadAttention": _of_heads,
+    "GroupQueryAttention": _of_heads,
+}

@@ -1,0 +1,157 @@
+"""Matrix products of ONNX files: with weights they are linear layers, else products of two tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.onnx_models.operations.call import Call, Handler, Steps, need
+from cnnstat.ir.op import Family, numel
+from cnnstat.ir.window import IDENTITY
+from cnnstat.ops.linear import Linear
+from cnnstat.ops.matmul import MatMul
+from cnnstat.ops.traced import Recorded
+
+
+def _matmul(left: int = 0, right: int = 1) -> Handler:
+    """Return the handler of a product of operands in these places."""
+
+    def handle(call: Call) -> Match | None:
+        first, second = call.input(left), call.input(right)
+        if first.shape is None or second.shape is None:
+            return None
+        if first.edge is not None and second.edge is None and len(second.shape) == 2 and len(first.shape) > 1:
+            need(
+                first.shape[-1] == second.shape[0],
+                f"the input has {first.shape[-1]} features, but the weight takes {second.shape[0]}",
+            )
+            return call.match(Linear(second.shape[1], bias=False), left, weight=right)
+        return call.match(MatMul(), left, right)
+
+    return handle
+
+
+def _gemm(left: int = 0, right: int = 1, bias: int = 2) -> Handler:
+    """Return the handler of A·B + C with the operands in these places."""
+
+    def handle(call: Call) -> Match | None:
+        first, second = call.input(left), call.input(right)
+        (rows, inner), (other, columns) = call.shape(left), call.shape(right)
+        if call.attributes.get("transA"):
+            rows, inner = inner, rows
+        if call.attributes.get("transB"):
+            other, columns = columns, other
+        need(inner == other, f"the input has {inner} features, but the weight takes {other}")
+        added = call.input(bias) if call.has(bias) else None
+        is_bias = added is None or (added.edge is None and added.shape in ((columns,), (1, columns)))
+        if second.edge is None and is_bias and first.edge is not None and not call.attributes.get("transA"):
+            return call.match(Linear(columns, bias=added is not None), left, weight=right, bias=bias)
+        reads = (first, second, *(() if added is None else (added,)))
+        count = rows * columns
+        op = Recorded(
+            function=call.op_type,
+            outputs=((rows, columns),),
+            work=count * inner,
+            flops=(("bias", count),) if added is not None else (),
+            family=Family.LINEAR,
+            reads=None if call.attributes.get("transA") else _row_reads(reads),
+            counted_as_weighted=True,
+        )
+        return Match(op, reads)
+
+    return handle
+
+
+def _row_reads(reads: tuple[Any, ...]) -> Any:
+    """Return that rows are positions; only for operands that are no constants."""
+    first = [((0, IDENTITY), None)] if reads[0].edge is not None else []
+    return (*first, *((None, None) for read in reads[1:] if read.edge is not None))
+
+
+def einsum_macs(equation: str, shapes: list[tuple[int, ...]]) -> int:
+    """Return the multiply-accumulates of an Einstein sum of two operands, as PyTorch computes it.
+
+    A letter that only one operand and not the result has is summed up beforehand; without a letter that both share and
+    the result lacks, it is an element-wise product.
+    """
+    left, _, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != 2 or len(shapes) != 2:
+        return 0
+    sizes: dict[str, int] = {}
+    letters: list[set[str]] = []
+    for term, shape in zip(terms, shapes):
+        head, dots, tail = term.partition("...")
+        extra = len(shape) - len(head) - len(tail)
+        names = [*head, *(f".{place}" for place in range(extra, 0, -1)), *tail] if dots else [*term]
+        for name, size in zip(names, shape):
+            sizes[name] = max(size, sizes.get(name, 1))
+        letters.append(set(names))
+    kept = {*result} - {"."} | {name for name in sizes if name.startswith(".")}
+    if "->" not in equation:
+        counts = "".join(terms)
+        kept |= {name for name in sizes if counts.count(name) == 1}
+    shared = letters[0] & letters[1]
+    if not shared - kept:
+        return 0
+    return math.prod(size for name, size in sizes.items() if name in shared or name in kept)
+
+
+def _einsum(call: Call) -> Match:
+    shapes = [call.shape(place) for place in range(len(call.inputs))]
+    equation = call.attributes.get("equation", b"")
+    macs = einsum_macs(equation.decode("ascii", "replace"), shapes)
+    op = Recorded(
+        function="Einsum",
+        outputs=(call.output,),
+        work=macs,
+        flops=() if macs else (("element-wise", numel(call.output)),),
+        family=Family.LINEAR,
+        modelled=len(shapes) <= 2,
+    )
+    return Match(op, call.reads(*range(len(call.inputs))))
+
+
+def _product_of(left: int, right: int, transposed: bool = True) -> Handler:
+    """Return the handler of a product that scales, transposes or adds beside, with its operands in these places."""
+
+    def handle(call: Call) -> Match | Steps | None:
+        plain = not (transposed and (call.attributes.get("transA") or call.attributes.get("transB")))
+        if plain and call.input(right).shape is not None:
+            return _matmul(left, right)(call)
+        shape = call.shape(left)
+        inner = shape[-2] if call.attributes.get("transA") and len(shape) > 1 else shape[-1]
+        op = Recorded(
+            function=call.op_type, outputs=(call.output,), work=numel(call.output) * inner, family=Family.LINEAR,
+            counted_as_weighted=True,
+        )  # fmt: skip
+        return Match(op, call.reads(left, right))
+
+    return handle
+
+
+def _few_bits(call: Call) -> Match:
+    """MatMulNBits: weights of a few bits in packed blocks."""
+    features = call.shape()[-1]
+    op = Recorded(
+        function="MatMulNBits", outputs=(call.output,), work=numel(call.output) * features, family=Family.LINEAR,
+        counted_as_weighted=True,
+    )  # fmt: skip
+    return Match(op, call.reads(0))
+
+
+HANDLERS: dict[str, Handler] = {
+    "MatMul": _matmul(),
+    "MatMulInteger": _matmul(),
+    "QLinearMatMul": _matmul(0, 3),
+    "DynamicQuantizeMatMul": _matmul(),
+    "MatMulIntegerToFloat": _matmul(),
+    "FusedMatMul": _product_of(0, 1),
+    "TransposeMatMul": _product_of(0, 1),
+    "MatMulNBits": _few_bits,
+    "Gemm": _gemm(),
+    "FusedGemm": _gemm(),
+    "QGemm": _gemm(0, 3, 6),
+    "Einsum": _einsum,
+}
