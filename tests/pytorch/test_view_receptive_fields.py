@@ -249,6 +249,23 @@ def test_an_encoder_decoder_with_instance_norm_has_the_field_of_its_convolutions
     assert (normed.global_context, plain.global_context) == (True, False)
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, nn.InstanceNorm2d, lambda channels: nn.GroupNorm(2, channels)])
+@pytest.mark.parametrize("flat", [lambda y: y.flatten(2), lambda y: y.permute(0, 2, 3, 1).flatten(1, 2).mT])
+def test_ten_convolutions_see_21_pixels_beside_a_skip_that_is_reshaped(norm: object, flat: object) -> None:
+    class Skipped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            blocks = [nn.Sequential(conv(2 if not n else 4, 4), norm(4), nn.ReLU()) for n in range(10)]
+            self.body, self.each = nn.Sequential(*blocks), nn.Conv1d(4, 4, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.body(x)
+            return y + self.each(flat(y)).view_as(y)
+
+    extent, field = extent_of(Skipped(), 32, 32)
+    assert (extent, field.size, field.exact) == (Extent.LOCAL, (21, 21), True)
+
+
 class ShiftedWindows(Windows):
     """Windows moved on by half their size, as every second block of Swin has them."""
 

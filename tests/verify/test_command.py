@@ -154,7 +154,7 @@ def test_no_run_says_what_it_leaves_out(run, spec):
     result = run(spec, "--no-run")
     assert result.code == 0
     said = re.sub(r"\s+", " ", result.out)
-    assert "no witness: it needs a real forward pass: --no-run" in said
+    assert "no reference: it needs a real forward pass: --no-run" in said
     assert "on shapes alone, by PyTorch's meta kernels" in said
 
 

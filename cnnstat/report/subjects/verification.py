@@ -77,6 +77,11 @@ def _beside(theirs: Value | None, ours: Value, text: Callable[[Value], str]) -> 
     return SAME if theirs == ours else numbers.or_dash(theirs, text)
 
 
+def _words(verdict: Verdict) -> str:
+    """Return a verdict for people; JSON and CSV keep the values of their contract."""
+    return "no reference" if verdict is Verdict.NO_REFERENCE else verdict.value
+
+
 def _shapes(layer: LayerFinding) -> str:
     return shapes_text(layer.shapes)
 
@@ -140,7 +145,7 @@ class _Notes:
     def verdict(self, layer: LayerFinding) -> str:
         """Return the verdict on a layer, with the numbers of its reasons."""
         numbers = "".join(f" [{self._numbers[reason]}]" for reason in layer.reasons)
-        return f"{layer.verdict.value}{numbers}"
+        return f"{_words(layer.verdict)}{numbers}"
 
     def facts(self) -> Iterator[Fact]:
         """Yield what each number means."""
@@ -179,7 +184,7 @@ def _ours(field: FieldFinding) -> str:
 
 
 def _field_verdict(field: FieldFinding) -> str:
-    text = ": ".join(filter(None, (field.verdict.value, field.reason)))
+    text = ": ".join(filter(None, (_words(field.verdict), field.reason)))
     return f"{text} (clipped by the border)" if field.clipped and field.verdict.value == AGREES else text
 
 
@@ -205,7 +210,7 @@ def _totals(verification: Verification) -> Iterator[Fact]:
         theirs = "nothing" if total.theirs.value is None else f"{total.theirs.value:,}"
         equal = f"{total.ours:,}, and so says {total.reference}"
         differs = f"{total.ours:,}, {total.reference} says {theirs}: {'; '.join(total.theirs.reasons)}"
-        text = equal if total.theirs.value == total.ours else f"{total.theirs.verdict.value}: {differs}"
+        text = equal if total.theirs.value == total.ours else f"{_words(total.theirs.verdict)}: {differs}"
         yield Fact(total.figure, printable(text), "red" if _is_bad(total) else "")
 
 
@@ -216,7 +221,7 @@ def _is_bad(total: TotalFinding) -> bool:
 def _references(verification: Verification) -> Iterator[Fact]:
     """Yield each reference: what it counts, or why it did not run."""
     for reference in verification.references:
-        text = f"no witness: {reference.problem}" if reference.problem else reference.convention
+        text = f"no reference: {reference.problem}" if reference.problem else reference.convention
         yield Fact(printable(reference.name), printable(text), "yellow" if reference.problem else "")
     for note in verification.notes:
         yield Fact("note", printable(note), "yellow")
@@ -224,7 +229,7 @@ def _references(verification: Verification) -> Iterator[Fact]:
 
 def _result(verification: Verification) -> Fact:
     """Return the verdict on the whole."""
-    plural = {AGREES: "agree", NO_REFERENCE: "without a witness"}
+    plural = {AGREES: "agree", NO_REFERENCE: "without a reference"}
     listed = ", ".join(
         f"{count:,} {plural.get(verdict, verdict)}" for verdict, count in _verdict_counts(verification).items() if count
     )
@@ -232,7 +237,7 @@ def _result(verification: Verification) -> Fact:
     if verification.exit_code == 0:
         return Fact("verified", layers, "green")
     if not verification.has_reference:
-        return Fact("not verified", f"{layers}; no witness could be heard", "red")
+        return Fact("not verified", f"{layers}; no reference could count", "red")
     return Fact(
         "not verified", f"{layers}; {numbers.plural(_unexplained(verification), 'difference')} unexplained", "red"
     )
