@@ -121,7 +121,7 @@ def _packages(own: frozenset[str], imported: int) -> frozenset[str]:
         found |= waiting
         homes = [vars(home) for name, home in list(sys.modules.items()) if home is not None and _top(name) in waiting]
         used = {_top(_home_of(value)) for names in homes for value in list(names.values())}
-        waiting = used - found - _NO_MODELS
+        waiting = frozenset(used - found - _NO_MODELS)
     return frozenset(found)
 
 
@@ -129,8 +129,8 @@ def _home_of(value: Any) -> str:
     """Return the module of a function or class, or the name of a module; empty for other values."""
     kind = builtins.type(value)  # isinstance would ask objects that import what they stand for
     if issubclass(kind, ModuleType):
-        return value.__name__
-    return str(value.__module__ or "") if issubclass(kind, (FunctionType, builtins.type)) else ""
+        return str(value.__name__)
+    return str(value.__module__ or "") if issubclass(kind, FunctionType | builtins.type) else ""
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Code of models that looks at what a trace is made of: types, values, GPUs, dtypes, gradients, empty tensors."""
 
+import sys
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -183,3 +185,48 @@ def test_empty_tensors_have_an_answer(forward, shape):
             return forward(self.layer, x)
 
     assert cnnstat.analyze(Model(), X).layers[-1].output_shape == shape
+
+
+HELPER = """
+import torch
+from torch.overrides import has_torch_function
+
+
+def attend(layer, x):
+    if type(x) is not torch.Tensor or has_torch_function((x,)):
+        return layer(torch.cat([x, x]))
+    return layer(x)
+"""
+NET = """
+from torch import nn
+
+{imported}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return {called}(self.layer, x)
+"""
+
+
+@pytest.mark.parametrize(
+    ("imported", "called"),
+    [
+        ("from vendored_attention.functional import attend", "attend"),
+        ("from vendored_attention import functional", "functional.attend"),
+        ("import vendored_attention.functional", "vendored_attention.functional.attend"),
+    ],
+)
+def test_helpers_of_other_packages_see_plain_tensors_too(tmp_path, monkeypatch, imported, called):
+    (tmp_path / "vendored_attention").mkdir()
+    (tmp_path / "vendored_attention" / "__init__.py").write_text("")
+    (tmp_path / "vendored_attention" / "functional.py").write_text(HELPER)
+    (tmp_path / "net_with_helpers.py").write_text(NET.format(imported=imported, called=called))
+    monkeypatch.syspath_prepend(tmp_path)
+    assert macs("net_with_helpers:Net", X) == 64
+    for name in [name for name in sys.modules if name.startswith(("vendored_attention", "net_with_helpers"))]:
+        assert "type" not in vars(sys.modules.pop(name))
