@@ -9,7 +9,7 @@ from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.figures import TOTAL_FIGURES
-from cnnstat.display import Displayed
+from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError
 
 
@@ -26,6 +26,10 @@ class Comparison(Displayed):
     def __hash__(self) -> int:
         """Return a hash of the networks: profiles hold mappings, which have none."""
         return hash(self.analyses)
+
+    def draw(self, **options: Any) -> dict[str, Any]:
+        """Return a picture of each network by its heading; the options are those of `cnnstat.draw`."""
+        return {heading: drawn(each, **options) for heading, each in zip(self.headings, self.analyses)}
 
     @cached_property
     def headings(self) -> tuple[str, ...]:

@@ -98,6 +98,7 @@ def assemble(
         lost_kernels=measurement.lost_kernels,
         complete=measurement.complete,
         notes=(*model.notes, *measurement.notes, *_of_trace(model.analysis)),
+        analysis=model.analysis,
     )
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from cnnstat.display import Displayed
+from cnnstat.display import Displayed, drawn
+from cnnstat.errors import CnnstatError
+
+if TYPE_CHECKING:
+    from cnnstat.analysis.analysis import Analysis
 
 UNATTRIBUTED = -1
 """The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
@@ -240,6 +244,7 @@ class Profile(Displayed):
     lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
     complete: False if the run was stopped before everything was measured.
     notes: what a reader must know, one line each.
+    analysis: the figures of the network, with which it can be drawn; None where the profile was read from a file.
     """
 
     model: str
@@ -256,6 +261,16 @@ class Profile(Displayed):
     lost_kernels: int = 0
     complete: bool = True
     notes: tuple[str, ...] = ()
+    analysis: Analysis | None = field(default=None, compare=False)
+
+    def draw(self, **options: Any) -> Any:
+        """Return the network as a picture, each box with its share of the time; options as of `cnnstat.draw`.
+
+        Raises CnnstatError where the profile was read from a file.
+        """
+        if self.analysis is None:
+            raise CnnstatError("this profile holds no network; use cnnstat.draw(model, by='time', profile=profile)")
+        return drawn(self.analysis, **({"by": "time", "profile": self} | options))
 
     @property
     def identity(self) -> TimeBreakdown:

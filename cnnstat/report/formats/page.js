@@ -100,7 +100,7 @@
   };
 
   // Layers by the words of data-layers, in which blanks and % are percent-encoded.
-  const word = (row) => nameOf(row).replace(/[%\s]/g, encodeURIComponent);
+  const word = (row) => nameOf(row).replace(/ \u00d7\d+$/, "").replace(/[%\s]/g, encodeURIComponent);
 
   const linkDrawing = (section) => {
     const drawn = section.querySelector(".network");

@@ -65,7 +65,7 @@ def document(analysis: Analysis, view: View | None = None) -> Document:
         caption=f"{'At least, as layers are not counted: ' if analysis.uncounted else ''}{CONVENTION}",
         key_figures=lambda: key_figures(analysis),
         charts=lambda: charts(analysis),
-        drawings=lambda: import_module(DRAWINGS).network_drawings([analysis]),
+        drawings=lambda: import_module(DRAWINGS).network_drawings({analysis.graph.name: analysis}),
         page_charts=PAGE_CHARTS if analysis.totals.receptive_field else PAGE_CHARTS[:-1],
     )
 

@@ -48,7 +48,7 @@ def document(comparison: Comparison) -> Document:
         caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
         key_figures=lambda: _key_figures(comparison),
         charts=lambda: _charts(comparison),
-        drawings=lambda: import_module(DRAWINGS).network_drawings(comparison.analyses),
+        drawings=lambda: import_module(DRAWINGS).network_drawings(dict(zip(comparison.headings, comparison.analyses))),
     )
 
 

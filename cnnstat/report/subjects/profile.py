@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from cnnstat.profile.result import (
     flops_per_second,
     forward_seconds,
 )
-from cnnstat.report.document import Document, Fact, Facts
+from cnnstat.report.document import DRAWINGS, Document, Fact, Facts
 from cnnstat.report.profile_text import (
     GIGA,
     LISTED,
@@ -83,7 +84,17 @@ def document(profile: Profile, view: View | None = None, against: Against | None
         key_figures=lambda: key_figures(profile),
         charts=lambda: _charts(profile),
         page_charts=("roofline", "time"),
+        drawings=lambda: _drawings(profile),
     )
+
+
+def _drawings(profile: Profile) -> dict[str, str]:
+    """Return the network with each box's share of the time, where the profile holds it."""
+    if profile.analysis is None:
+        return {}
+    times = {layer.name: layer.seconds for layer in profile.layers}
+    drawings: dict[str, str] = import_module(DRAWINGS).network_drawings({profile.model: profile.analysis}, times)
+    return drawings
 
 
 def _charts(profile: Profile) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def document(verification: Verification, everything: bool = False) -> Document:
         listed=("layers", "totals", "receptive_fields", "witnesses"),
         records=Table(RAW, verification.layers),
         key_figures=lambda: _key_figures(verification),
-        drawings=lambda: import_module(DRAWINGS).network_drawings([verification.analysis]),
+        drawings=lambda: import_module(DRAWINGS).network_drawings({"the network": verification.analysis}),
     )
 
 
