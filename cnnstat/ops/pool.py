@@ -261,18 +261,5 @@ class _LPPool(FloatOnly, Pool):
         )
 
 
-@register
-class LPPool1d(_LPPool, spatial=1):
-    """Power sum (Σ x^p)^(1/p) of each window of a sequence."""
-
-
-@register
-class LPPool2d(_LPPool, spatial=2):
-    """Power sum (Σ x^p)^(1/p) of each window of an image."""
-
-
-@register
-class LPPool3d(_LPPool, spatial=3):
-    """Power sum (Σ x^p)^(1/p) of each window of a volume."""
-
-    needs_full_windows = True
+LPPool1d, LPPool2d, LPPool3d = spatial_ops(_LPPool, "Power sum (Σ x^p)^(1/p) of each window of {field}.")
+LPPool3d.needs_full_windows = True
