@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -243,33 +243,49 @@ def misnamed(model: nn.Module, example: Example) -> str:
 
 
 def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ...]]) -> Example:
-    """Return an example with other shapes for some of its inputs, which come in the order of the graph's."""
-    names = iter([source.name for source in graph.inputs])
+    """Return an example with other shapes for some of its inputs."""
 
-    def change(value: Any) -> Any:
+    def change(value: InputShape | torch.Tensor, source: Input) -> InputShape | torch.Tensor:
+        dtype = value.dtype if isinstance(value, InputShape) else str(value.dtype).removeprefix("torch.")
+        return InputShape(sizes[source.name], dtype) if source.name in sizes else value
+
+    return _each_changed(example, graph, change)
+
+
+def _each_changed(example: Example, graph: Graph, change: Callable[[Any, Input], Any]) -> Example:
+    """Return an example with each shape and tensor changed, beside the input of a graph that it is."""
+    inputs = iter(graph.inputs)
+
+    def walk(value: Any) -> Any:
         if isinstance(value, (InputShape, torch.Tensor)):
-            dtype = value.dtype if isinstance(value, InputShape) else str(value.dtype).removeprefix("torch.")
-            name = next(names)
-            return InputShape(sizes[name], dtype) if name in sizes else value
+            return change(value, next(inputs))
         if isinstance(value, dict):
-            return {key: change(item) for key, item in value.items()}
+            return {key: walk(item) for key, item in value.items()}
         if isinstance(value, (list, tuple)):
-            parts = [change(item) for item in value]
+            parts = [walk(item) for item in value]
             return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
         return value
 
-    arguments = tuple(map(change, example.arguments))
-    return Example(arguments, {name: change(item) for name, item in example.keywords.items()})
+    arguments = tuple(map(walk, example.arguments))
+    return Example(arguments, {name: walk(item) for name, item in example.keywords.items()})
 
 
 def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:
-    """Return the example among several readings that has the shapes of a trace's inputs."""
+    """Return the example among several readings that has the shapes of a trace's inputs, with their dtypes.
+
+    Adapters in float32 on a base in bfloat16 take inputs of one of them, which sizes do not say.
+    """
     result = Counter(source.shape for source in graph.inputs)
 
     def fits(example: Example) -> bool:
         return Counter(each.sizes for each in _shapes_in((example.arguments, dict(example.keywords)))) <= result
 
-    return next(filter(fits, examples), examples[0])
+    def typed(value: InputShape | torch.Tensor, source: Input) -> InputShape | torch.Tensor:
+        if isinstance(value, InputShape) and value.dtype is None:
+            return InputShape(value.sizes, source.dtype)
+        return value
+
+    return _each_changed(next(filter(fits, examples), examples[0]), graph, typed)
 
 
 _MOST_DECIDING = {torch.bool: 2**22, torch.int64: 2**16, torch.int32: 2**16}

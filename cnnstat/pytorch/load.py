@@ -252,7 +252,8 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
 
 def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -> Example:
     """Return the first example with which the model runs; the likeliest where shapes alone do not tell."""
-    if len(examples) == 1:
+    has_one_dtype = len({each.dtype for each in model.parameters() if each.dtype.is_floating_point}) < 2
+    if len(examples) == 1 and (has_one_dtype or request.dtype is not None):
         return examples[0]
 
     def attempt(example: Example) -> Graph:

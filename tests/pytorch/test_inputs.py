@@ -191,3 +191,34 @@ def test_a_name_that_no_input_has_is_refused_alike():
     for source in (torch.nn.Identity(), torch.nn.Conv2d(3, 4, 3)):
         with pytest.raises(cnnstat.RequestError, match="^inputs: image: the model's inputs are "):
             cnnstat.load(source, inputs={"image": (1, 3, 64, 64)})
+
+
+class Adapted(nn.Module):
+    """A base in bfloat16, and adapters in float32, to which inputs have to fit."""
+
+    def __init__(self):
+        super().__init__()
+        self.base = nn.Linear(64, 64).to(torch.bfloat16)
+        self.down, self.up = nn.Linear(64, 4, bias=False), nn.Linear(4, 64, bias=False)
+
+    def forward(self, x):
+        return self.base(x.to(torch.bfloat16)).float() + self.up(self.down(x))
+
+
+class Scaled(nn.Module):
+    """A first parameter that is no number to compute with, or in half precision."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(64, dtype=dtype), requires_grad=False)
+        self.linear = nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.linear(x * self.scale.float())
+
+
+@pytest.mark.parametrize("make", [Adapted, lambda: Scaled(torch.int8), lambda: Scaled(torch.float16)])
+def test_sizes_have_the_dtype_with_which_a_mixed_model_runs(make):
+    assert [source.dtype for source in cnnstat.load(make(), (2, 64)).inputs] == ["float32"]
+    assert cnnstat.verify(make(), (2, 64)).exit_code == 0
+    assert cnnstat.profile(make(), (2, 64), device="cpu", samples=1).layers
