@@ -124,6 +124,33 @@ def _brief(number: int, step: int, units: Sequence[str]) -> str:
     return f"{value:.{decimals_of(value) if power else 0}f} {units[power]}".rstrip()
 
 
+# One unit for several -----------------------------------------------------------------------------------------------
+
+
+class CommonUnit(NamedTuple):
+    """The unit that several numbers are written in, so that they are plain decimals: `M` for 61.1, 138.4 and 0.062."""
+
+    scale: int
+    name: str
+    decimals: int
+
+    def text(self, number: float) -> str:
+        """Return a number in the unit, without separators and without the unit's name."""
+        return f"{number / self.scale:.{self.decimals}f}"
+
+
+def common_unit(numbers: Sequence[int], unit: Unit) -> CommonUnit:
+    """Return the largest unit in which the largest number is at least 1, with two digits of the smallest or more."""
+    step, names = {Unit.COUNT: (1000, _COUNTS), Unit.BYTES: (1024, _BINARY)}.get(unit, (1, ("",)))
+    sizes = [abs(number) for number in numbers if number]
+    power = max((i for i in range(len(names)) if step**i <= max(sizes, default=0)), default=0)
+    scale = step**power
+    if power == 0 or not sizes:
+        return CommonUnit(scale, names[power], 0)
+    decimals = next((d for d in (2, 3) if min(sizes) * 10**d >= 10 * scale), 4)
+    return CommonUnit(scale, names[power], decimals)
+
+
 # Shares and ratios ----------------------------------------------------------------------------------------------------
 
 

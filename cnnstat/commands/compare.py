@@ -21,10 +21,19 @@ from cnnstat.commands.options import (
     ThreadsOption,
     flag,
     output_format,
+    split_keys,
     write,
     zoo_names,
 )
 from cnnstat.errors import CnnstatError
+
+
+def _column_keys(incomplete: str) -> list[str]:
+    """Return the columns of networks that begin as the last of a comma-separated list, for the shell's completion."""
+    from cnnstat.report.network_columns import KEYS
+
+    chosen, comma, last = incomplete.rpartition(",")
+    return [f"{chosen}{comma}{key}" for key in KEYS if key.startswith(last)]
 
 
 def compare(
@@ -40,6 +49,15 @@ def compare(
         int | None, typer.Option(help="With --profile: measurements of everything (30).", metavar="N")
     ] = None,
     threads: ThreadsOption = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns",
+            help="A row for each network with these figures, such as model,params,macs,macs_ratio.",
+            metavar="KEY,…",
+            autocompletion=_column_keys,
+        ),
+    ] = None,
     published: Annotated[bool, flag("--published", "Set published ratios beside the exact ones.")] = False,
     format: FormatOption = None,
     output: OutputOption = None,
@@ -58,6 +76,8 @@ def compare(
     profiles = _profiles(sources, model.request(), timing) if profile else ()
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
+    if published and columns is not None:
+        raise CnnstatError("--columns is of the table of totals, and --published shows another; leave one out")
     if published:
         from cnnstat.analysis.published import published_ratios
         from cnnstat.report.subjects.published import ratios_document
@@ -65,7 +85,7 @@ def compare(
         write(ratios_document(analyses, published_ratios(analyses)), chosen, output, latex, chart)
         return
     comparison = compare_analyses(analyses, profiles)
-    write(document(comparison), chosen, output, latex, chart)
+    write(document(comparison, split_keys(columns)), chosen, output, latex, chart)
 
 
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:

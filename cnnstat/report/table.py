@@ -162,6 +162,7 @@ class Table(NamedTuple):
     is_chosen: whether the user chose the columns, so that all are shown.
     title: what stands above it, if anything.
     hint: what a terminal says below it about other ways to see it.
+    has_plain_numbers: whether numbers are plain decimals in the units of the heads, which a paper aligns at the point.
     blocks: makes the rows folded to few, which pages set above those that each stands for; none unless there are many.
     """
 
@@ -173,6 +174,7 @@ class Table(NamedTuple):
     title: str = ""
     layout: Layout = GRID
     hint: str = ""
+    has_plain_numbers: bool = False
     blocks: Callable[[], Sequence[Group[Any]]] = tuple
 
     @property

@@ -5,6 +5,7 @@ What the facts of other formats say follows as comments, so that a table never l
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -128,10 +129,9 @@ def _alignments(columns: Sequence[Column], fit: Fit) -> str:
 
 def _rows(table: Table, fit: Fit) -> tuple[list[str], list[str]]:
     """Return the titles between their rules, and the rows with the total below one more."""
-    columns = table.page_columns
-    rows = [_row(columns, row, fit) for row in table.all_rows]
+    rows = [_row(table, row, fit) for row in table.all_rows]
     if table.total is not None:
-        rows += [r"\midrule", _row(columns, table.total, fit)]
+        rows += [r"\midrule", _row(table, table.total, fit)]
     return [r"\toprule", _titles(table, fit), r"\midrule"], rows
 
 
@@ -144,13 +144,22 @@ def _titles(table: Table, fit: Fit) -> str:
         lines = stacked(column.title, room) if fit.is_stacked and width is None else [column.title]
         side = "r" if column.align == "right" else "l"
         parts = r"\cr ".join(map(escaped, lines))
-        texts.append(parts if len(lines) == 1 else rf"\shortstack[{side}]{{{parts}}}")
+        text = parts if len(lines) == 1 else rf"\shortstack[{side}]{{{parts}}}"
+        texts.append(_guarded(text) if table.has_plain_numbers and side == "r" else text)
     return f"{' & '.join(texts)} \\\\"
 
 
-def _row(columns: Sequence[Column], row: Any, fit: Fit) -> str:
-    cells = [_cell(c.cell(row), width, c.align == "right") for c, width in zip(columns, fit.wrapped)]
+def _row(table: Table, row: Any, fit: Fit) -> str:
+    cells = []
+    for column, width in zip(table.page_columns, fit.wrapped):
+        text = _cell(column.cell(row), width, column.align == "right")
+        cells.append(_guarded(text) if table.has_plain_numbers and column.align == "right" else text)
     return f"{' & '.join(cells)} \\\\"
+
+
+def _guarded(text: str) -> str:
+    """Return text between braces unless it is a number: a column `S` of siunitx then sets it as it is."""
+    return text if re.fullmatch(r"-?\d+(\.\d+)?", text) else f"{{{text}}}"
 
 
 def _cell(text: str, width: float | None, is_right: bool) -> str:

@@ -13,7 +13,8 @@ from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
 from cnnstat.numbers import count, ratio_text
 from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
-from cnnstat.report.network_text import model_values, shape_text, size_text, total_values
+from cnnstat.report.network_columns import RATIO, network_table
+from cnnstat.report.network_text import input_text, model_values, shape_text, size_text, total_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable
 
@@ -36,16 +37,24 @@ class Line(NamedTuple):
     ratios: tuple[str, ...]
 
 
-def document(comparison: Comparison) -> Document:
-    """Return totals and ratios of all networks, and a chart for each kind of figure."""
+def document(comparison: Comparison, keys: Sequence[str] | None = None) -> Document:
+    """Return totals and ratios of all networks, and a chart for each kind of figure.
+
+    keys: columns of a table that has a row for each network instead of a line for each figure; see `network_columns`.
+    """
     columns = _measured(comparison)
+    table = Table(_columns(comparison), list(_lines(comparison, columns)))
+    chosen = None if keys is None else network_table(comparison, keys, columns)
+    inputs = "; ".join(dict.fromkeys(map(input_text, comparison.analyses)))
+    has_ratios = any(key.endswith(RATIO) for key in keys or ())
+    ratios = f". Ratios are to {printable(comparison.headings[0])}" if chosen and has_ratios else ""
     return Document(
         page_title=f"{', '.join(map(printable, comparison.headings))}: side by side",
-        blocks=lambda: _blocks(comparison, columns),
+        blocks=lambda: _blocks(comparison, chosen or table),
         data=lambda: _values(comparison, columns),
         listed=("models", "ratios", "profiles", "time_ratios"),
-        records=_records(comparison, columns),
-        caption=f"{'; '.join(dict.fromkeys(map(_inputs, comparison.analyses)))}. {CONVENTION}",
+        records=chosen or _records(comparison, columns),
+        caption=f"{inputs[:1].upper()}{inputs[1:]}. {CONVENTION}{ratios}",
         key_figures=lambda: _key_figures(comparison),
         charts=lambda: _charts(comparison),
         drawings=lambda: import_module(DRAWINGS).network_drawings(dict(zip(comparison.headings, comparison.analyses))),
@@ -78,9 +87,9 @@ def _values(comparison: Comparison, columns: Sequence[Column]) -> dict[str, Any]
     }
 
 
-def _blocks(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Block]:
+def _blocks(comparison: Comparison, table: Table) -> Iterator[Block]:
     has_times = bool(comparison.profiles)
-    yield Table(_columns(comparison), list(_lines(comparison, columns)))
+    yield table
     yield Facts((*CONVENTIONS, *(_overview().compared_facts(comparison.profiles) if has_times else ())))
     yield from _charts(comparison).values()
 
