@@ -92,6 +92,20 @@ class RowMajor(tuple[tuple[int, AxisRule] | None, ...]):
     __slots__ = ()
 
 
+class Layer(tuple[tuple[int, AxisRule] | None, ...]):
+    """Reads of an input that stands at one position of an output axis which it has not: torch.stack."""
+
+    axis: int
+    position: int
+
+    @classmethod
+    def at(cls, axis: int, position: int, reads: Reads) -> Layer:
+        """Return the reads of an input that stands at `position` of output axis `axis`."""
+        layer = cls(reads)
+        layer.axis, layer.position = axis, position
+        return layer
+
+
 def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Window:
     """Return the window of a convolution or pooling; `padding` is the amount on the left, negative for a crop."""
     return Window((range(-padding, dilation * (kernel - 1) - padding + 1, dilation),), stride)

@@ -13,7 +13,7 @@ from cnnstat.ir.argument import FLAG, argument
 from cnnstat.ir.facets import Activation, FloatOnly, NoArithmetic, NoMacs, NothingSaved, Weightless
 from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
-from cnnstat.ir.window import IDENTITY, Piece, Reads, aligned_reads, reads_along
+from cnnstat.ir.window import IDENTITY, Layer, Piece, Reads, aligned_reads, reads_along
 from cnnstat.ops.shape import AXIS, axis_index
 
 AXIS_NAMES = {2: ("batch", "features"), 3: ("batch", "channels", "length"), 4: ("batch", "channels", "height", "width")}
@@ -302,7 +302,7 @@ class Stack(_SideBySide):
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         new = axis_index(self.dim, len(outputs[0]))
         reads = tuple(None if a == new else (a - (a > new), IDENTITY) for a in range(len(outputs[0])))
-        return (reads,) * len(inputs)
+        return tuple(Layer.at(new, number, reads) for number in range(len(inputs)))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         return (Formula(f"output axis {self.dim}", "number of inputs", f"{len(inputs)}", len(inputs)),)

@@ -60,6 +60,33 @@ def test_frames_one_by_one_have_fields_of_their_own() -> None:
     assert [analysis.fields.of(value, output).start[0] for output in range(5)] == [-1, 0, 1, 2, 3]
 
 
+FRAMES_AGAIN = {
+    "stacked": (lambda each, x: torch.stack([each(f) for f in x.unbind(2)], 2), (3, 5, 5), True),
+    "stacked as channels": (lambda each, x: torch.stack([each(f) for f in x.unbind(2)], 1), (3, 5, 5), True),
+    "concatenated": (lambda each, x: torch.cat([each(f).unsqueeze(2) for f in x.unbind(2)], 2), (3, 5, 5), True),
+    "the other way": (lambda each, x: torch.stack([each(f) for f in x.unbind(2)][::-1], 2), (3, 5, 5), True),
+    "some of them": (lambda each, x: torch.stack([each(f) for f in x.unbind(2)[2:5]], 2), (3, 5, 5), True),
+    "unevenly": (lambda each, x: torch.stack([each(x[:, :, n]) for n in (0, 1, 4, 2)], 2), (5, 5, 5), False),
+    "summed up": (lambda each, x: sum(each(f) for f in x.unbind(2)[2:5]), (5, 5, 5), True),
+}
+
+
+class Frames(nn.Module):
+    def __init__(self, again: Callable[[nn.Module, Any], Any]) -> None:
+        super().__init__()
+        self.first, self.each, self.again = nn.Conv3d(2, 3, 3, padding=1), nn.Conv2d(3, 2, 3, padding=1), again
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.again(self.each, self.first(x))
+
+
+@pytest.mark.parametrize("name", FRAMES_AGAIN)
+def test_frames_that_were_taken_apart_are_a_video_again(name: str) -> None:
+    again, size, is_exact = FRAMES_AGAIN[name]
+    extent, found = compared_fields(Frames(again), (1, 2, 7, 8, 8))
+    assert (extent, found.size, found.exact) == (Extent.LOCAL, size, is_exact)
+
+
 LOCAL_PARTS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...]]] = {
     "one pixel": (lambda x: x[:, :, 3, 4], (3, 3)),
     "a band of rows, averaged": (lambda x: x[:, :, 2:4].mean(2), (4, 3)),

@@ -13,7 +13,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
-from cnnstat.analysis.receptive_field.intervals import Component, Field, Interval
+from cnnstat.analysis.receptive_field.intervals import Component, Field, Interval, line
 from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window, leaves_out, shift_of
 
@@ -284,6 +284,32 @@ def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> l
             lost |= coordinate.places
         return [result[0].unfollowed(lost)]
     return result
+
+
+def stacked(coordinates: list[Coordinate], output: Shape) -> list[Coordinate]:
+    """Return single positions that were put one behind another along an axis as one coordinate of that axis.
+
+    Exact where their intervals move on evenly, otherwise a bound. Where they do not fill the axis, they stay single.
+    """
+    layers = {each.digits[0].start: each for each in coordinates if each.digits and each.digits[0].extent == 1}
+    if not layers or any(len(each.digits) != 1 or each.digits[0].span != 1 for each in layers.values()):
+        return coordinates
+    others = [each for each in coordinates if not each.digits or each.digits[0].extent != 1]
+    first = layers[min(layers)]
+    place = first.digits[0].place
+    ends = [layers[n].field.at(0) if n in layers else None for n in range(output[place])]  # type: ignore[union-attr]
+    known = [interval for interval in ends if interval is not None]
+    if others or len(known) < len(ends) or any(each.digits[0].place != place for each in layers.values()):
+        return [*others, *(each._replace(digits=()) for each in layers.values())]
+    lows, highs = zip(*known)
+    step = Fraction(sum(known[-1]) - sum(known[0]), 2 * max(1, len(known) - 1))
+    low, high = min(lo - step * n for n, lo in enumerate(lows)), max(hi - step * n for n, hi in enumerate(highs))
+    is_even = step.denominator == 1 and all(
+        (lo, hi) == (low + step * n, high + step * n) for n, (lo, hi) in enumerate(known)
+    )
+    is_exact = is_even and all(each.field is not None and each.field.is_exact for each in layers.values())
+    component = Component(int(step), (int(low),), (int(high),)) if is_exact else line(step, low, high)
+    return [Coordinate(first.axis, Field((component,), is_part=True), (Digit(place, 1, len(ends), 1),))]
 
 
 def beside_position(spread: Coordinate, single: Coordinate, algebra: Algebra, where: str) -> Coordinate:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, united
+from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, stacked, united
 from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track, network_map
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
 from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Field
@@ -18,6 +18,7 @@ from cnnstat.ir.window import (
     WHOLE,
     AxisRule,
     Index,
+    Layer,
     Piece,
     Reads,
     RowMajor,
@@ -259,6 +260,7 @@ class _Walk:
         for axis, coordinates in by_axis.items():
             if whole >> axis & 1:
                 continue
+            coordinates = stacked(coordinates, output)
             single = [c for c in coordinates if not c.digits and c.field is not None]
             spread = [c for c in coordinates if c.digits or c.field is None]
             made = united(spread or single, self._algebra, node.name)
@@ -286,7 +288,10 @@ class _Walk:
             reshaped = coordinate.reshaped(shape, output)
             return reshaped, False
         targets: dict[int, list[tuple[int, AxisRule]]] = {}
+        layer = Digit(axes.axis, 1, 1, 1, axes.position, 1) if isinstance(axes, Layer) else None
         for target, entry in enumerate(axes):
+            if entry is not None and isinstance(entry[1], Piece) and shape[entry[0]] == 1:
+                layer = Digit(target, 1, 1, 1, entry[1].start, 1)
             if entry is not None:
                 targets.setdefault(entry[0], []).append((target, entry[1]))
         if not coordinate.digits and coordinate.field is not None:
@@ -295,6 +300,8 @@ class _Walk:
                 size > 1 and all(rule is WHOLE for _, rule in targets.get(place, ()))
                 for place, size in enumerate(shape[1:], start=1)
             )
+            if layer is not None and coordinate.field.is_part:
+                return coordinate.fixed()._replace(digits=(layer,)), False
             sees_less = self._sees_less(coordinate.field, 1, coordinate.axis)
             return (None if sums and not sees_less else coordinate), False
         if coordinate.field is None:
