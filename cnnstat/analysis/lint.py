@@ -6,7 +6,7 @@ from collections import Counter
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.ir.graph import Edge, Graph, Node
-from cnnstat.ir.op import Family, Linearity, Storage, numel
+from cnnstat.ir.op import Family, Linearity, Storage, numel, shape_text
 
 
 def lint(graph: Graph, values: Values) -> tuple[str, ...]:
@@ -63,8 +63,7 @@ def _linear_on_maps(graph: Graph, values: Values) -> tuple[str, ...]:
         shape, before = values.inputs[index][0], _map_before(graph, node)
         if before is None or len(shape) < 3:
             continue
-        sizes = "×".join(map(str, shape[1:]))
-        output_sizes = "×".join(map(str, values.outputs[graph.arity + index][0][1:]))
+        sizes, output_sizes = shape_text(shape[1:]), shape_text(values.outputs[graph.arity + index][0][1:])
         lines.append(
             f"{node.name} reads the {sizes} of {before.name} row by row, {shape[-1]} numbers at once, and gives "
             f"{output_sizes}; for a layer that sees all of it, put Flatten before it"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cnnstat.errors import OpError, Problem, SpecError
 from cnnstat.ir.graph import Graph, Node, collector_paused
-from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ir.op import Op, Shape, Shapes, shape_text
 
 MAX_ELEMENTS = 2**62
 """Most elements of one tensor; beyond that sizes in bytes no longer fit what tensor libraries can address."""
@@ -117,7 +117,7 @@ def _outputs(node: Node, shapes: Shapes, problems: list[Problem]) -> Shapes | No
             if len(shape) > MAX_AXES:
                 raise OpError(f"its output has {len(shape)} axes; use at most {MAX_AXES}")
             if math.prod(shape) > MAX_ELEMENTS:
-                raise OpError(f"its output has more than 2^62 elements ({'×'.join(map(str, shape))}); make it smaller")
+                raise OpError(f"its output has more than 2^62 elements ({shape_text(shape)}); make it smaller")
     except OpError as error:
         # Messages of ops begin with the argument to change, as in `groups=3 does not divide 64`.
         argument = str(error).partition("=")[0]
@@ -144,7 +144,7 @@ def op_outputs(op: Op, shapes: Shapes) -> Shapes:
             return outputs
     except (ArithmeticError, LookupError, ValueError):
         pass
-    sizes = ", ".join("×".join(map(str, shape)) or "no axes" for shape in shapes)
+    sizes = ", ".join(shape_text(shape) or "no axes" for shape in shapes)
     raise OpError(f"cannot take a tensor of {sizes}; every size must be at least 1")
 
 
@@ -163,7 +163,7 @@ def _sharing_problems(graph: Graph, inputs: list[Shapes]) -> list[Problem]:
 
 
 def _listed(weights: Mapping[str, Shape]) -> str:
-    return ", ".join(f"{name} {'×'.join(map(str, shape))}" for name, shape in weights.items()) or "none"
+    return ", ".join(f"{name} {shape_text(shape)}" for name, shape in weights.items()) or "none"
 
 
 def check_input_count(op: Op, count: int) -> None:

@@ -10,7 +10,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, any_of, argument, integer, list_of, number, optional
 from cnnstat.ir.facets import FloatOnly, NoMacs, SameShape, Weightless
 from cnnstat.ir.formula import Formula, Terms, Written, product
-from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import Reads, reads_along, sliding
 from cnnstat.ops.norm import Normalization, learnt, scale_and_shift, without_default_bias
 
@@ -42,9 +42,9 @@ class _ByLastAxes(Normalization):
             return inputs
         last = shape[-count:]
         right = str(last[0]) if len(last) == 1 else str(list(last))
-        written, sizes = "×".join(map(str, self.sizes)), "×".join(map(str, shape))
         raise OpError(
-            f"normalized_shape={written} is not how {sizes} ends; use {right}, or move the axes to normalize to the end"
+            f"normalized_shape={shape_text(self.sizes)} is not how {shape_text(shape)} ends; use {right}, or move the "
+            "axes to normalize to the end"
         )
 
     def statistics(self, shape: Shape) -> int:
@@ -149,7 +149,7 @@ class GroupNorm(Normalization):
 
     def output(self, inputs: Shapes) -> Shapes:
         (shape,) = inputs
-        sizes = "×".join(map(str, shape))
+        sizes = shape_text(shape)
         if len(shape) < 2:
             raise OpError(f"GroupNorm takes batch×channels×…, but its input is {sizes}; reshape the input first")
         channels = shape[1]
@@ -213,9 +213,9 @@ class LocalResponseNorm(FloatOnly, Weightless, NoMacs, SameShape, Op):
 
     def output(self, inputs: Shapes) -> Shapes:
         if len(inputs[0]) < 3:
-            sizes = "×".join(map(str, inputs[0]))
             raise OpError(
-                f"LocalResponseNorm takes batch×channels×space, but its input is {sizes}; put it before Flatten"
+                f"LocalResponseNorm takes batch×channels×space, but its input is {shape_text(inputs[0])}; "
+                "put it before Flatten"
             )
         return inputs
 

@@ -10,7 +10,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import FLAG, argument, number, optional
 from cnnstat.ir.facets import FloatOnly, NoBuffers, NoMacs, SameShape
 from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product
-from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, STATISTIC, Reads
 from cnnstat.ops.spatial import Spatial, channels_and_space, spatial_ops
 
@@ -149,7 +149,7 @@ class _ByChannel(Spatial, Normalization):
         if not self.is_fixed and numel(shape) == self.statistics(shape):
             raise OpError(
                 f"track_running_stats=false needs more than one value for each statistic, but the input is "
-                f"{'×'.join(map(str, shape))}; write track_running_stats=true"
+                f"{shape_text(shape)}; write track_running_stats=true"
             )
         return inputs
 
@@ -191,9 +191,7 @@ class _BatchNorm(_ByChannel):
 
     def output(self, inputs: Shapes) -> Shapes:
         if len(inputs[0]) == 2 and self.spatial > 1:
-            raise OpError(
-                f"{self.kind} takes feature maps, but its input is {'×'.join(map(str, inputs[0]))}; use BatchNorm1d"
-            )
+            raise OpError(f"{self.kind} takes feature maps, but its input is {shape_text(inputs[0])}; use BatchNorm1d")
         return super().output(inputs)
 
     def statistics(self, shape: Shape) -> int:

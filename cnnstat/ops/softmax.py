@@ -9,14 +9,14 @@ from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, integer, optional
 from cnnstat.ir.facets import Activation, FloatOnly, KeepsOutput
 from cnnstat.ir.formula import Formula, Terms, product
-from cnnstat.ir.op import Example, Shape, Shapes, numel, register
+from cnnstat.ir.op import Example, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import WHOLE, Reads, Window, reads_along
 
 
 def _axis(dim: int, shape: Shape) -> int:
     """Return the axis that `dim` means, counted from 0; raises OpError if there is none."""
     if not -len(shape) <= dim < len(shape):
-        raise OpError(f"dim={dim} names no axis of {'×'.join(map(str, shape))}; use {-len(shape)} to {len(shape) - 1}")
+        raise OpError(f"dim={dim} names no axis of {shape_text(shape)}; use {-len(shape)} to {len(shape) - 1}")
     return dim % len(shape)
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from cnnstat.errors import OpError
 from cnnstat.ir.argument import argument, axes, optional, per_axis
 from cnnstat.ir.formula import Formula
-from cnnstat.ir.op import Shape, Shapes, register
+from cnnstat.ir.op import Shape, Shapes, register, shape_text
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
@@ -153,7 +153,7 @@ def channels_and_space(shape: Shape, spatial: int, kind: str) -> tuple[int, int,
     """Return (batch, channels, spatial sizes); raises OpError unless the shape has `spatial` axes after those two."""
     if len(shape) != spatial + 2:
         layout = "×".join(("batch", "channels", *AXIS_NAMES[spatial]))
-        raise OpError(f"{kind} takes {layout}, but its input is {'×'.join(map(str, shape))}; {_rank_hint(shape, kind)}")
+        raise OpError(f"{kind} takes {layout}, but its input is {shape_text(shape)}; {_rank_hint(shape, kind)}")
     return shape[0], shape[1], shape[2:]
 
 

@@ -357,9 +357,6 @@ class Opaque(Recorded):
     def dtypes(self, inputs: tuple[str, ...], model: str, count: int) -> tuple[str, ...]:
         return (*self.result_dtypes, *(self.result_dtypes[-1:] or (model,)) * count)[:count]
 
-    def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        return dict(self.flops)
-
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         shapes = ", ".join(map(shape_text, outputs))
         lines = [Formula("output shape", "as stated", shapes, shapes)]
