@@ -28,21 +28,28 @@ class Unit(Enum):
     POSITIONS = "positions"
     BYTES = "bytes"
     TIME = "nanoseconds"
+    RATIO = "ratio"
 
     def exact(self, number: int) -> str:
         """Return a number for a table with room: counts with all digits, bytes in powers of 1024."""
         if self is Unit.TIME:
             return seconds_text(number / 1e9)
+        if self is Unit.RATIO:
+            return f"{number:,.2f}"
         return binary_bytes(number) if self is Unit.BYTES else f"{number:,}"
 
     def brief(self, number: int) -> str:
         """Return a number for a narrow column, with three significant digits (`118 M`, `3.06 MiB`)."""
         if self is Unit.TIME:
             return seconds_text(number / 1e9)
+        if self is Unit.RATIO:
+            return f"{number:,.1f}"
         return brief_bytes(number) if self is Unit.BYTES else brief_count(number)
 
     def rounded(self, number: int) -> str:
         """Return a number for a list of totals, with two decimals (`138.36 M`); few items as they are."""
+        if self is Unit.RATIO:
+            return f"{number:,.2f}"
         if self is Unit.BYTES:
             return binary_bytes(number)
         if self is Unit.TIME:

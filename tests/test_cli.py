@@ -144,16 +144,16 @@ def test_csv_columns_sort_and_top(run: Run) -> None:
 
 def test_json_is_the_contract(run: Run) -> None:
     document = json.loads(run("analyze", "vgg16", "-f", "json").out)
-    assert list(document) == ["schema", "model", "totals", "coverage", "warnings", "layers"]
+    assert list(document) == ["schema", "model", "totals", "coverage", "warnings", "arena", "layers"]
     assert document["schema"] == "cnnstat/1"
     assert set(document["model"]) == {"name", "source", "inputs", "dtype"}
     assert set(document["totals"]) == {
         "params", "trainable_params", "buffers", "macs", "flops", "moved_bytes", "layers", "memory", "receptive_field",
-        "flop_parts",
+        "flop_parts", "intensity", "bops", "macs_by_precision",
     }  # fmt: skip
     assert set(document["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
-        "flash_bytes",
+        "flash_bytes", "arena_bytes",
     }  # fmt: skip
     assert document["totals"]["receptive_field"] == {"size": [212, 212], "stride": [32, 32], "start": [-90, -90]}
     assert document["layers"][0] == {
@@ -170,6 +170,9 @@ def test_json_is_the_contract(run: Run) -> None:
         "flops": 2 * 86704128 + 64 * 224 * 224,
         "moved_bytes": (3 * 224 * 224 + 1792 + 64 * 224 * 224) * 4,
         "output_bytes": 64 * 224 * 224 * 4,
+        "weight_bytes": 1792 * 4,
+        "alive_bytes": (3 + 64) * 224 * 224 * 4,
+        "saved_bytes": 3 * 224 * 224 * 4,
         "receptive_field": {"size": [3, 3], "stride": [1, 1], "start": [-1, -1], "exact": True},
         "receptive_field_extent": "local",
         "arguments": {

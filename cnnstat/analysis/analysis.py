@@ -13,8 +13,8 @@ from cnnstat.analysis.memory import Memory, check_optimizer, memory, moved_bytes
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError, Problem, SpecError
-from cnnstat.ir.graph import Graph
-from cnnstat.ir.op import Op, Shape, Shapes, numel
+from cnnstat.ir.graph import Graph, dtype_bytes
+from cnnstat.ir.op import Int8, Op, Shape, Shapes, numel
 
 if TYPE_CHECKING:
     from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
@@ -104,11 +104,47 @@ def _is_complex(dtype: str) -> bool:
     return dtype.startswith("complex")
 
 
+class Precision(NamedTuple):
+    """The dtypes of what a layer multiplies."""
+
+    weight: str
+    activation: str
+
+    @property
+    def bit_product(self) -> int:
+        """Bits of a weight × bits of an activation: the bit operations of one MAC."""
+        return 64 * dtype_bytes(self.weight) * dtype_bytes(self.activation)
+
+    def __str__(self) -> str:
+        return f"{self.weight}×{self.activation}"
+
+
+def precision(graph: Graph, values: Values, index: int) -> Precision:
+    """Return what a node multiplies: its largest weight, or else its second input, with its first input.
+
+    A layer without an int8 kernel computes in float32, and so does one of whose factors only one is a whole number.
+    """
+    node = graph.nodes[index]
+    dtypes = [values.dtypes[value][output] for value, output in node.inputs] or [graph.dtype]
+    weights = node.op.weights(values.inputs[index])
+    # Shared weights have the dtypes of the layer that owns them.
+    owner = node if node.shares is None else graph.nodes[node.shares]
+    weight = owner.dtype_of(max(weights, key=lambda name: numel(weights[name])), graph.dtype) if weights else dtypes[-1]
+    activation = dtypes[0]
+    if graph.dtype == "int8" and node.op.int8 is Int8.FLOAT:
+        return Precision("float32", "float32")
+    floats = [dtype for dtype in (weight, activation) if dtype.startswith(("float", "bfloat", "complex"))]
+    return Precision(weight, activation) if len(floats) != 1 else Precision(floats[0], floats[0])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """The figures of one op call; shapes include the batch, sizes are in bytes.
 
     field_extent: how much of the input each element depends on; there is a receptive field if that is local.
+    weight_bytes, alive_bytes, saved_bytes: bytes of its own weights, of all tensors alive while it runs, and of those
+        that the backward pass needs of it and that no layer before it keeps already.
+    bops: its MACs × bits of the weight × bits of the activation.
     folded: names of the layers whose work its weights do too.
     """
 
@@ -124,6 +160,10 @@ class Layer:
     flops: int
     moved_bytes: int
     output_bytes: int
+    weight_bytes: int
+    alive_bytes: int
+    saved_bytes: int
+    bops: int
     receptive_field: ReceptiveField | None
     field_extent: Extent
     folded: tuple[str, ...] = ()
@@ -132,6 +172,11 @@ class Layer:
     def kind(self) -> str:
         """Name of the op: `Conv2d`."""
         return self.op.kind
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs for each byte moved; 0 where nothing is."""
+        return self.flops / self.moved_bytes if self.moved_bytes else 0.0
 
     @property
     def output_shape(self) -> Shape:
@@ -153,6 +198,13 @@ class Totals:
     layers: int
     memory: Memory
     receptive_field: ReceptiveField | None
+    bops: int = 0
+    macs_by_precision: Mapping[str, int]
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs for each byte moved."""
+        return self.flops / self.moved_bytes if self.moved_bytes else 0.0
 
 
 class Subtotal(NamedTuple):
@@ -252,6 +304,10 @@ class Analysis(Displayed):
             flops=self.work.flops[index],
             moved_bytes=self.moved_bytes[index],
             output_bytes=self.memory.output_bytes[index],
+            weight_bytes=self.memory.weight_bytes[index],
+            alive_bytes=self.memory.alive_bytes[index],
+            saved_bytes=self.memory.layer_saved_bytes[index],
+            bops=self.precisions[index].bit_product * self.work.macs[index],
             receptive_field=field,
             field_extent=Extent.LOCAL if field is not None else self.fields.extent(value),
             folded=node.folded,
@@ -271,7 +327,20 @@ class Analysis(Displayed):
             layers=len(self.graph.nodes),
             memory=self.memory,
             receptive_field=self.fields.total,
+            bops=sum(each.bit_product * macs for each, macs in zip(self.precisions, self.work.macs)),
+            macs_by_precision=self._macs_by_precision(),
         )
+
+    @cached_property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What each op call multiplies."""
+        return tuple(precision(self.graph, self.values, index) for index in range(len(self.graph.nodes)))
+
+    def _macs_by_precision(self) -> Mapping[str, int]:
+        macs: Counter[str] = Counter()
+        for each, count in zip(self.precisions, self.work.macs):
+            macs[str(each)] += count
+        return {name: count for name, count in macs.most_common() if count}
 
     def draw(self, **options: Any) -> Any:
         """Return the network as a picture: `analysis.draw(by="macs")`; the options are those of `cnnstat.draw`."""

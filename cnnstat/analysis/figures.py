@@ -6,7 +6,7 @@ is a pass that computes it, a field of `Layer` or `Totals` that holds it, and on
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -38,6 +38,8 @@ class Figure(NamedTuple):
     description: one sentence for readers who do not know cnnstat. Both are made of `doc` where they are empty.
     explained_by: the figure of a layer that shows which layers are to blame for a broken limit; its own if empty.
     at_least: whether it is only a lower bound where a layer's work could not be counted.
+    is_peak: whether it is of one moment, so that a block's is the largest of its layers' and one layer is to blame.
+    ratio_of: the two figures of a layer that it is the ratio of, also that of a block.
     of_deployed: whether comparisons show it where a network is deployed only.
     """
 
@@ -64,6 +66,8 @@ class Figure(NamedTuple):
     bounds: tuple[str, ...] = ("max", "min", "max_increase")
     explained_by: str = ""
     at_least: bool = False
+    is_peak: bool = False
+    ratio_of: tuple[str, str] | tuple[()] = ()
     of_deployed: bool = False
 
     @property
@@ -80,6 +84,14 @@ class Figure(NamedTuple):
     def of_layer(self) -> Callable[[Any], int]:
         """The function that reads it off a layer."""
         return attrgetter(self.layer)
+
+    def of_layers(self, layers: Sequence[Any]) -> Any:
+        """Return the figure of one layer, or of several together."""
+        if self.ratio_of and len(layers) > 1:
+            above, below = (sum(getattr(layer, name) for layer in layers) for name in self.ratio_of)
+            return above / below if below else 0.0
+        values = map(self.of_layer, layers)
+        return max(values, default=0) if self.is_peak else sum(values)
 
 
 FIGURES = (
@@ -115,10 +127,19 @@ FIGURES = (
         doc="bytes that one pass reads and writes: inputs, weights and outputs of every layer, each once",
         layer="moved_bytes", total="moved_bytes", limit="max-moved-memory", at_least=True,
     ),
+    Figure(
+        key="intensity", title="FLOPs/byte", name="arithmetic intensity", doc="FLOPs for each byte moved",
+        unit=Unit.RATIO, layer="intensity", total="intensity", adds_up=False, ratio_of=("flops", "moved_bytes"),
+        in_layers=False, of_deployed=True,
+    ),
+    Figure(
+        key="bops", title="BOPs", name="bit operations", doc="MACs × bits of the weight × bits of the activation",
+        layer="bops", total="bops", scales_with_batch=True, at_least=True, in_layers=False, of_deployed=True,
+    ),
     Figure(key="layers", title="layers", name="layers", doc="calls of ops", unit=Unit.ITEMS, total="layers"),
     Figure(
         key="params_bytes", title="parameter memory", name="parameter memory", unit=Unit.BYTES,
-        doc="bytes of all parameters", total="memory.params_bytes",
+        doc="bytes of all parameters", layer="weight_bytes", total="memory.params_bytes", column="weights",
     ),
     Figure(
         key="activation_bytes", title="activations", name="outputs of all layers", unit=Unit.BYTES,
@@ -133,10 +154,24 @@ FIGURES = (
     ),
     Figure(
         key="peak_inference_bytes", title="peak inference", name="peak of inference", unit=Unit.BYTES,
-        doc="most bytes of activations that inference holds at a time", total="memory.peak_inference_bytes",
-        adds_up=False, scales_with_batch=True, limit="max-peak-memory", explained_by="output_bytes",
+        doc="most bytes of activations that inference holds at a time", layer="alive_bytes",
+        total="memory.peak_inference_bytes", column="alive", is_peak=True, adds_up=False, scales_with_batch=True,
+        limit="max-peak-memory", explained_by="output_bytes",
         limit_help="Activations alive at once in inference, as in 16MiB.",
         description="Most bytes of activations that inference holds at a time.",
+    ),
+    Figure(
+        key="arena_bytes", title="arena", name="arena", unit=Unit.BYTES,
+        doc="bytes of the smallest plan found that gives every activation an address, multiples of 16",
+        total="memory.arena_bytes", adds_up=False, is_peak=True, scales_with_batch=True, limit="max-arena",
+        explained_by="output_bytes", limit_help="Activations at their planned addresses, as in 1.5MB.",
+        of_deployed=True,
+    ),
+    Figure(
+        key="ram_bytes", title="RAM", name="RAM", unit=Unit.BYTES,
+        doc="bytes that a pass writes while weights stay in flash: the arena", total="memory.ram_bytes", adds_up=False,
+        is_peak=True, is_part=True, scales_with_batch=True, limit="max-ram", explained_by="output_bytes",
+        limit_help="What a pass writes, weights staying in flash, as in 256KiB.",
     ),
     Figure(
         key="flash_bytes", title="flash", name="flash", unit=Unit.BYTES,
@@ -165,7 +200,7 @@ FIGURES = (
     ),
     Figure(
         key="saved_bytes", title="kept for backward", name="kept for backward", unit=Unit.BYTES,
-        doc="bytes of the tensors that the backward pass needs", total="memory.saved_bytes", adds_up=False,
+        doc="bytes of the tensors that the backward pass needs", layer="saved_bytes", total="memory.saved_bytes",
         is_part=True,
     ),
     Figure(
@@ -187,7 +222,7 @@ FIGURES = (
 )  # fmt: skip
 """Every figure, in the order of columns and JSON."""
 
-WORK_FIGURES = tuple(figure for figure in FIGURES if figure.layer and figure.unit is Unit.COUNT and figure.at_least)
+WORK_FIGURES = tuple(figure for figure in FIGURES if figure.key in ("macs", "flops"))
 """The figures that say how much is computed: where a layer's work is not known, they are only lower bounds."""
 
 LAYER_FIGURES = tuple(figure for figure in FIGURES if figure.layer)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
+from typing import TYPE_CHECKING
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Edge, Graph, Node, dtype_bytes
 from cnnstat.ir.op import Family, Storage, numel
+
+if TYPE_CHECKING:
+    from cnnstat.analysis.arena import Arena
 
 OPTIMIZER_STATES = {"sgd": 0, "momentum": 1, "adam": 2}
 """Numbers that an optimizer keeps for each trainable parameter, in the parameters' dtype.
@@ -18,7 +23,7 @@ SGD none, with momentum its velocity, Adam the two moments (arXiv:1412.6980).
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Memory:
     """The memory of one network at one batch size, in bytes.
 
@@ -28,6 +33,10 @@ class Memory:
         reader has run, inputs from the start, results to the end; views and in-place ops cost nothing. Weights that
         are computed in the pass are alive while their layer runs. Parameters, buffers and what a kernel allocates
         inside are not part of it. peak_at: the node where it occurs.
+    weight_bytes: for each node, those of its own weights. layer_saved_bytes: for each node, what the backward pass
+        needs of it, by the rules of the ops, if no node before it keeps the same already.
+    alive_bytes: for each node, what is alive while it runs; their largest is the peak.
+    arena: an address for every tensor, so that those alive together do not overlap; computed when it is asked for.
     flash_bytes: what is stored: parameters and buffers, and where there are any, their scales and the zero points.
     saved_bytes: tensors that the backward pass needs; a storage counts once, and whole.
     training_bytes: parameters + gradients + optimizer state + saved tensors.
@@ -46,6 +55,28 @@ class Memory:
     saved_bytes: int
     file_size: int
     flash_bytes: int
+    alive_bytes: tuple[int, ...] = field(repr=False)
+    weight_bytes: tuple[int, ...] = field(repr=False)
+    layer_saved_bytes: tuple[int, ...] = field(repr=False, compare=False)
+    lifetimes: Lifetimes = field(repr=False, compare=False)
+
+    @cached_property
+    def arena(self) -> Arena:
+        """The plan; its offsets are those of `lifetimes.storages`."""
+        from cnnstat.analysis.arena import Life, plan  # seldom asked for
+
+        lives = self.lifetimes
+        return plan(list(map(Life, lives.storages.bytes, lives.first, lives.last)), self.peak_inference_bytes)
+
+    @property
+    def arena_bytes(self) -> int:
+        """The size of the arena, at least the peak."""
+        return self.arena.bytes
+
+    @property
+    def ram_bytes(self) -> int:
+        """What has to be written while a pass runs, weights staying where they are stored: the arena."""
+        return self.arena.bytes
 
     @property
     def training_bytes(self) -> int:
@@ -62,7 +93,10 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
     outputs = tensor_bytes(values)
     sizes = tuple(map(sum, outputs[graph.arity :]))
     params, trainable, buffers = _weights(graph, values)
-    peak, peak_at = _peak(graph, outputs)
+    lives = lifetimes(graph, outputs)
+    saved = _saved(graph, values, outputs)
+    alive = _alive(graph, lives)
+    peak = max(alive) if alive else sum(lives.storages.bytes)
     return Memory(
         params_bytes=sum(params),
         buffers_bytes=sum(buffers),
@@ -70,12 +104,16 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         activation_bytes=sum(sizes),
         weighted_activation_bytes=sum(s for s, node in zip(sizes, graph.nodes) if node.op.counted_as_weighted),
         peak_inference_bytes=peak,
-        peak_at=peak_at,
+        peak_at=alive.index(peak) if alive else None,
         gradient_bytes=sum(trainable),
         optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
         file_size=_file_size(graph, values),
+        alive_bytes=alive,
+        weight_bytes=tuple(params),
+        layer_saved_bytes=saved,
+        lifetimes=lives,
         flash_bytes=sum(params) + sum(buffers) + graph.quantization_bytes,
-        saved_bytes=_saved(graph, values, outputs) if graph.saved_bytes is None else graph.saved_bytes,
+        saved_bytes=sum(saved) if graph.saved_bytes is None else graph.saved_bytes,
     )
 
 
@@ -99,6 +137,7 @@ def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[i
     params, trainable, buffers = [], [], []
     for node, inputs in zip(graph.nodes, values.inputs):
         if node.shares is not None:
+            params.append(0)
             continue
         weights = node.op.weights(inputs)
         params.append(node.bytes_of(weights, graph.dtype))
@@ -183,28 +222,23 @@ def lifetimes(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> Lifetimes:
                 first[storage] = index
     for edge in graph.outputs:  # results outlive the last layer
         last[storages.of(edge)] = len(graph.nodes)
+    computed = [(index, node.computed_bytes) for index, node in enumerate(graph.nodes) if node.computed_bytes]
+    for index, size in computed:  # weights that are computed for a layer are alive while it runs
+        storages.bytes.append(size)
+        first.append(index)
+        last.append(index)
     return Lifetimes(storages, tuple(first), tuple(last))
 
 
-def alive_bytes(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
-    """Return for each node the bytes alive while it runs, weights that are computed for it included."""
+def _alive(graph: Graph, lives: Lifetimes) -> tuple[int, ...]:
+    """Return for each node the bytes alive while it runs."""
     # One sweep instead of asking every tensor at every node: a storage adds its bytes when its node runs, and gives
     # them back after its last reader, which is its own node where nothing reads it.
-    lives = lifetimes(graph, outputs)
     change = [0] * (len(graph.nodes) + 2)
     for size, first, last in zip(lives.storages.bytes, lives.first, lives.last):
         change[first] += size
         change[last + 1] -= size
-    return tuple(sum_ + node.computed_bytes for sum_, node in zip(accumulate(change), graph.nodes))
-
-
-def _peak(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, int | None]:
-    """Return the most bytes alive at once during inference, and the node that runs then."""
-    if not graph.nodes:
-        return sum(map(sum, outputs)), None
-    alive = alive_bytes(graph, outputs)
-    peak = max(alive)
-    return peak, alive.index(peak)
+    return tuple(accumulate(change))[: len(graph.nodes)]
 
 
 def peak_beside_inputs(graph: Graph, values: Values) -> int:
@@ -213,19 +247,20 @@ def peak_beside_inputs(graph: Graph, values: Values) -> int:
         tuple(0 if value < graph.arity else numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
         for value, (shapes, dtypes) in enumerate(zip(values.outputs, values.dtypes))
     )
-    return _peak(graph, outputs)[0]
+    lives = lifetimes(graph, outputs)
+    return max(_alive(graph, lives), default=sum(lives.storages.bytes))
 
 
-def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> int:
-    """Return the bytes that training keeps for the backward pass; every storage once."""
+def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
+    """Return the bytes that training keeps of each node for the backward pass; every storage once, at the first."""
     arity = graph.arity
     storages = Storages(outputs, (*(None,) * arity, *map(_training_base, graph.nodes)))
     # For each value, whether its gradient is needed, and which of its outputs can have one.
     needs_gradient = [False] * arity
     is_float = [tuple(map(_is_float, dtypes)) for dtypes in values.dtypes]
     is_learnt: list[bool] = []
-    saved_storages: set[int] = set()
-    extra = 0
+    kept: set[int] = set()
+    sizes = []
     for value, (node, shapes) in enumerate(zip(graph.nodes, values.inputs), arity):
         # Weights that are shared are learnt where the layer that owns them is.
         owns = node.trainable and bool(node.op.weights(shapes)) if node.shares is None else is_learnt[node.shares]
@@ -233,21 +268,27 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
         needs = tuple([needs_gradient[v] and is_float[v][o] for v, o in node.inputs])
         needs_gradient.append((owns or True in needs) and True in is_float[value])
         if not needs_gradient[value]:
+            sizes.append(0)
             continue  # autograd records no step where nothing before it is learnt, and keeps nothing for it
         saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
         # What PyTorch copies before it works on it is kept as the copy.
         copies = dict(node.copies)
+        extra = 0
+        held: set[int] = set()
         for i in saved.inputs:
             if i in copies:
                 extra += copies[i]
             else:
-                saved_storages.add(storages.of(node.inputs[i]))
+                held.add(storages.of(node.inputs[i]))
         if saved.outputs:
             made = storages.made_by(value)
-            saved_storages.update([made[o] for o in saved.outputs])
+            held.update([made[o] for o in saved.outputs])
         for elements, dtype in saved.extra:
             extra += elements * dtype_bytes(dtype or graph.dtype)
-    return extra + sum([storages.bytes[storage] for storage in saved_storages])
+        held -= kept
+        kept |= held
+        sizes.append(extra + sum([storages.bytes[storage] for storage in held]))
+    return tuple(sizes)
 
 
 def _training_base(node: Node) -> Edge | None:

@@ -143,7 +143,7 @@ def _published(figure: Figure) -> Published:
     def count(part: _Part) -> int:
         if part.is_whole:
             return figure.of(part.analysis.totals)
-        if not figure.layer:
+        if not figure.layer or not figure.adds_up:
             raise CnnstatError(f"{figure.key} is a figure of the whole network; leave layer: out")
         return part.each(lambda index: figure.of_layer(part.analysis.layers[index]))
 

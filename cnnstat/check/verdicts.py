@@ -111,7 +111,7 @@ def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerS
         return tuple(grown[:MAX_LAYERS]), True
     shares = [LayerShare(name=row.name, value=value) for row, value in zip(figures.layers, figures.column(column))]
     # A peak is one moment: only the layer at which it occurs can lower it.
-    if limit.metric.key == "peak_inference_bytes":
+    if limit.metric.is_peak:
         return tuple(share for share in shares if share.value and share.name == figures.peak_at), False
     return tuple(sorted((s for s in shares if s.value), key=lambda share: -share.value)[:MAX_LAYERS]), False
 
@@ -229,7 +229,7 @@ def _layers_text(limit: Limit, layers: Sequence[LayerShare], figures: ModelFigur
 
     if is_growth:
         return f"; largest growth {', '.join(f'{share.name} +{text(share.growth)}' for share in layers)}"
-    if name == "peak_inference_bytes":
+    if limit.metric.is_peak:
         return f"; the peak is at {layers[0].name}"
     total = sum(figures.column(column_of(limit.metric)))
     names = ", ".join(f"{share.name} {text(share.value)} ({share.value / total:.0%})" for share in layers)

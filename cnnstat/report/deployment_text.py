@@ -1,10 +1,12 @@
-"""Deployment: what was done to a network before it is shipped, in words and for JSON."""
+"""Deployment: what was done to a network before it is shipped, and where its tensors are, in words and for JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cnnstat.analysis.analysis import Analysis
+from cnnstat.analysis.arena import ALIGNMENT
 from cnnstat.analysis.transforms.deploy import NOT_COUNTED
 from cnnstat.ir.graph import Deployment
 from cnnstat.numbers import plural
@@ -48,3 +50,27 @@ def deployment_values(deployment: Deployment) -> Mapping[str, Any]:
         "in_float32": list(deployment.in_float),
         "not_counted": NOT_COUNTED,
     }
+
+
+def arena_values(analysis: Analysis) -> dict[str, Any]:
+    """Return the address of every tensor of an inference pass; views and what works in place have their base's.
+
+    first, last: the numbers of the layers that make it and read it last; null before the first and behind the last.
+    """
+    graph, memory = analysis.graph, analysis.memory
+    lives, arena = memory.lifetimes, memory.arena
+    tensors = []
+    for value, shapes in enumerate(analysis.values.outputs):
+        for output, storage in enumerate(lives.storages.made_by(value)):
+            last = lives.last[storage]
+            tensors.append(
+                {
+                    "name": graph.value_name(value),
+                    **({"output": output} if len(shapes) > 1 else {}),
+                    "offset": arena.offsets[storage],
+                    "bytes": lives.storages.bytes[storage],
+                    "first": None if value < graph.arity else lives.first[storage],
+                    "last": None if last == len(graph.nodes) else last,
+                }
+            )
+    return {"bytes": arena.bytes, "alignment": ALIGNMENT, "order": arena.order, "tensors": tensors}

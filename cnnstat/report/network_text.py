@@ -141,6 +141,7 @@ def total_values(totals: Totals) -> dict[str, Any]:
         place[key] = figure.of(totals)
     field = totals.receptive_field
     values["flop_parts"] = dict(totals.flop_parts)
+    values["macs_by_precision"] = dict(totals.macs_by_precision)
     return {**values, "receptive_field": None if field is None else _geometry(field)}
 
 
@@ -161,7 +162,7 @@ def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Lay
         "input_shapes": [list(shape) for shape in first.input_shapes],
         "output_shape": list(last.output_shape),
         "output_shapes": [list(shape) for shape in last.output_shapes],
-        **{f.layer: sum(map(f.of_layer, layers)) for f in LAYER_FIGURES if f.in_layers},
+        **{f.layer: f.of_layers(layers) for f in LAYER_FIGURES if f.in_layers},
         "receptive_field": None if field is None else _field_values(field),
         "receptive_field_extent": last.field_extent.value,
         **({"operation": str(first.op), "arguments": first.op.arguments()} if len(layers) == 1 else {}),

@@ -16,7 +16,8 @@ def numbers(kind):
     """The numeric fields and properties of a class of results."""
     properties = [name for name, value in vars(kind).items() if isinstance(value, property)]
     fields = [field.name for field in dataclasses.fields(kind) if field.type == "int"]
-    return {*fields, *(name for name in properties if vars(kind)[name].fget.__annotations__["return"] == "int")}
+    kinds = ("int", "float")
+    return {*fields, *(name for name in properties if vars(kind)[name].fget.__annotations__["return"] in kinds)}
 
 
 def test_every_number_has_its_figure():
@@ -35,8 +36,15 @@ def test_keys_are_not_shared_and_name_the_total():
 def test_what_adds_up_adds_up(name):
     analysis = cnnstat.analyze(name)
     for figure in LAYER_FIGURES:
-        assert figure.adds_up
-        assert sum(map(figure.of_layer, analysis.layers)) == figure.of(analysis.totals)
+        values = list(map(figure.of_layer, analysis.layers))
+        assert figure.adds_up or figure.is_peak or figure.ratio_of
+        assert figure.of_layers(analysis.layers) == figure.of(analysis.totals)
+        if figure.adds_up:
+            assert sum(values) == figure.of(analysis.totals)
+        elif figure.is_peak:
+            assert max(values) == figure.of(analysis.totals)
+        else:
+            assert min(values) < figure.of(analysis.totals) < max(values)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -123,6 +123,8 @@ def test_every_limit_has_an_option(check: Command, models: Path) -> None:
         "--max-macs": "macs",
         "--max-flops": "flops",
         "--max-peak-memory": "peak_inference_bytes",
+        "--max-arena": "arena_bytes",
+        "--max-ram": "ram_bytes",
         "--max-training-memory": "training_bytes",
         "--max-moved-memory": "moved_bytes",
         "--max-activation-memory": "activation_bytes",

@@ -130,7 +130,18 @@ def test_pages_are_honest_about_the_gpu(name: str) -> None:
 
 # The JSON -------------------------------------------------------------------------------------------------------------
 
-FREE = ("flop_parts", "ratios", "inputs", "versions", "settings", "conventions", "arguments", "schema", "totals.memory")
+FREE = (
+    "flop_parts",
+    "macs_by_precision",
+    "ratios",
+    "inputs",
+    "versions",
+    "settings",
+    "conventions",
+    "arguments",
+    "schema",
+    "totals.memory",
+)
 """Keys below which stand names that are data, or that have their place elsewhere."""
 
 

@@ -28,23 +28,24 @@ def document(analysis, **view):
 
 def test_json_has_exactly_the_keys_of_the_contract():
     found = document(zoo("vgg16"))
-    assert set(found) == {"schema", "model", "totals", "coverage", "warnings", "layers"}
+    assert set(found) == {"schema", "model", "totals", "coverage", "warnings", "arena", "layers"}
     assert found["schema"] == "cnnstat/1"
     assert set(found["model"]) == {"name", "source", "inputs", "dtype"}
     assert set(found["totals"]) == {
         "params", "trainable_params", "buffers", "macs", "flops", "moved_bytes", "layers", "memory", "receptive_field",
-        "flop_parts",
+        "flop_parts", "intensity", "bops", "macs_by_precision",
     }  # fmt: skip
     assert set(found["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
-        "flash_bytes",
+        "flash_bytes", "arena_bytes",
     }  # fmt: skip
     assert found["coverage"] == {"ops": len(found["layers"]), "uncounted": [], "notes": []}
     for layer in found["layers"]:
         assert set(layer) == {
             "name", "op", "kind", "operation", "inputs", "input_shapes", "output_shape", "output_shapes",
             "params", "macs", "flops", "moved_bytes",
-            "output_bytes", "receptive_field", "receptive_field_extent", "arguments",
+            "output_bytes", "weight_bytes", "alive_bytes", "saved_bytes", "receptive_field",
+            "receptive_field_extent", "arguments",
         }  # fmt: skip
         assert layer["receptive_field"] is None or set(layer["receptive_field"]) == {"size", "stride", "start", "exact"}
 

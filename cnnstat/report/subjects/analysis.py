@@ -11,6 +11,7 @@ from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
 from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, LIMITED_FIGURES, WORK_FIGURES, Figure
+from cnnstat.analysis.memory import Memory
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.numbers import Unit, binary_bytes, count, percent, plural
 from cnnstat.ops.spatial import LETTERS
@@ -189,7 +190,11 @@ def layer_columns(
 
 def _figure_columns(figure: Figure, totals: Totals | None) -> Iterator[Column]:
     """Yield the column of a figure, and that of its share of the total if it has one."""
-    key, value, unit = figure.layer, summed(figure.of_layer), figure.unit
+    key, unit = figure.layer, figure.unit
+
+    def value(group: Group[Layer]) -> Any:
+        return figure.of_layers(group.items)
+
     usual = summed(attrgetter(figure.usually)) if figure.usually not in ("", "0") else None
     whole = figure.of(totals) if totals else 0
 
@@ -366,6 +371,10 @@ def _work(analysis: Analysis) -> Iterator[Fact]:
         sums = " + ".join(glued(f"{name} {count(part)}") for name, part in parts if part)
         meaning = f" = {sums}" if sums else "" if figure.parts else f": {figure.doc}"
         yield Fact(figure.name, f"{at_least}{_exact_and_short(figure.of(totals))}{meaning}")
+    if analysis.graph.deployment is not None:
+        macs = " + ".join(glued(f"{name} {count(part)}") for name, part in totals.macs_by_precision.items())
+        bits = f"{at_least}{_exact_and_short(totals.bops)} = MACs × bits of the weight × bits of the activation"
+        yield Fact("bit operations", f"{bits}{f'; MACs are {macs}' if macs else ''}")
 
 
 def _memory(analysis: Analysis) -> Iterator[Fact]:
@@ -377,6 +386,7 @@ def _memory(analysis: Analysis) -> Iterator[Fact]:
     peak = "" if memory.peak_at is None else f", reached at {printable(analysis.graph.nodes[memory.peak_at].name)}"
     yield Fact("", f"{_bytes(memory.peak_inference_bytes)} peak of inference: tensors alive at once{peak}")
     if analysis.graph.deployment is not None:  # what is shipped is trained no more
+        yield Fact("", f"{_bytes(memory.arena_bytes)} arena: {_arena(memory)}")
         yield Fact("", f"{_bytes(memory.flash_bytes)} flash: weights and biases, their scales and zero points")
         return
     parts = (
@@ -387,6 +397,14 @@ def _memory(analysis: Analysis) -> Iterator[Fact]:
     )
     sums = " + ".join(glued(f"{name} {binary_bytes(part)}") for name, part in parts)
     yield Fact("", f"{_bytes(memory.training_bytes)} training = {sums}")
+
+
+def _arena(memory: Memory) -> str:
+    """Return how the arena was planned, and how much larger than the peak it is."""
+    above = memory.arena_bytes - memory.peak_inference_bytes
+    share = percent(above / memory.peak_inference_bytes) if above else ""
+    found = f"{above:,} bytes ({share} %) above the peak" if above else "the peak, so that none is smaller"
+    return f"addresses that are multiples of 16, given {memory.arena.order}; {found}"
 
 
 def _bytes(number: int) -> str:
@@ -434,11 +452,11 @@ def _since(field: ReceptiveField) -> str:
 
 
 def _deployment(analysis: Analysis) -> dict[str, Any]:
-    if analysis.graph.deployment is None:
-        return {}
-    from cnnstat.report.deployment_text import deployment_values
+    from cnnstat.report.deployment_text import arena_values, deployment_values  # tables do without
 
-    return {"deployment": deployment_values(analysis.graph.deployment)}
+    deployment = analysis.graph.deployment
+    done = {} if deployment is None else {"deployment": deployment_values(deployment)}
+    return {**done, "arena": arena_values(analysis)}
 
 
 def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None) -> dict[str, Any]:
