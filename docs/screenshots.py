@@ -1,76 +1,91 @@
-"""Draw the terminal pictures of README.md: `python docs/screenshots.py` writes docs/*.svg."""
+"""Draw the pictures of README.md: `python docs/screenshots.py [FOLDER]` writes *.svg, here unless told otherwise.
+
+Charts are the product's own. Text of the terminal is set in the reader's own fonts, each piece as wide as its columns,
+and rules are lines, so that nothing is loaded and nothing falls apart in a browser.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-
 import cnnstat
-from cnnstat import report
-from cnnstat.report.op_reference import Reference
-from cnnstat.report.subjects import analysis, comparison, explanation
+from cnnstat.draw.elements import element, number, text_element
+from cnnstat.report.charts.picture import DARK_INK, DARK_PAPER, INK, PAPER
+from cnnstat.report.document import Document
+from cnnstat.report.formats.terminal import page
+from cnnstat.report.subjects import analysis, explanation, ops
+from cnnstat.report.terminal_text import Line, plain, width_of
 
 FOLDER = Path(__file__).parent
 
+COLUMNS, CHARACTER, LINE, SIZE, EDGE = 104, 7.6, 18.0, 12.6, 18.0
+"""Characters of a line; pixels of a character and of a line; font size; pixels around the text."""
 
-def draw(name: str, command: str, write: Callable[[Console], None], width: int = 104) -> None:
-    """Write what a command prints at a given width as docs/NAME.svg."""
-    console = Console(
-        record=True, width=width, file=io.StringIO(), highlight=False, markup=False, emoji=False, force_terminal=True
-    )
-    console.print(f"$ {command}")
-    write(console)
-    console.save_svg(str(FOLDER / f"{name}.svg"), title="cnnstat")
+COLOURS = {"cyan": ("#00617a", "#6fd3e8"), "yellow": ("#7a5200", "#e8b04b"), "green": ("#14692f", "#6fd08c")}
+COLOURS |= {"magenta": ("#8a2a7a", "#e39cc7"), "red": ("#b3161b", "#ff8b85"), "dim": ("#57606a", "#a2adb9")}
+"""The colours of a terminal's styles on light and on dark paper."""
+
+FONT = "ui-monospace, 'Cascadia Mono', 'SF Mono', Menlo, Consolas, 'DejaVu Sans Mono', monospace"
+
+
+def terminal_picture(command: str, document: Document) -> str:
+    """Return what a command prints, as vector graphics."""
+    lines: list[Line] = [plain(f"$ {command}", "bold"), (), *page(document, COLUMNS, has_charts=False).lines]
+    width, height = COLUMNS * CHARACTER + 2 * EDGE, len(lines) * LINE + 2 * EDGE
+    dark = "".join(f".{name}{{fill:{colours[1]}}}" for name, colours in COLOURS.items())
+    style = f"@media (prefers-color-scheme:dark){{.paper{{fill:{DARK_PAPER}}}.ink{{fill:{DARK_INK}}}{dark}}}"
+    parts = [element("style", style), element("rect", class_="paper", width=width, height=height, rx=8, fill=PAPER)]
+    for row, line in enumerate(lines):
+        parts += _spans(line, EDGE + (row + 0.72) * LINE)
+    size = f'width="{number(width)}" height="{number(height)}" viewBox="0 0 {number(width)} {number(height)}"'
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{command}" font-family="{FONT}">'
+    return "\n".join([head, element("title", command), *parts, "</svg>", ""])
+
+
+def _spans(line: Line, y: float) -> Iterator[str]:
+    """Yield the pieces of a line, words that stand together as one; rules are drawn."""
+    column = 0
+    for text, style in line:
+        colour = next((name for name in COLOURS if name in style), "ink")
+        fill = COLOURS[colour][0] if colour in COLOURS else INK
+        for piece in re.finditer(r"─+|[^─\s]+(?: [^─\s]+)*", text):
+            x = EDGE + (column + width_of(text[: piece.start()])) * CHARACTER
+            length = width_of(piece[0]) * CHARACTER
+            if piece[0].startswith("─"):
+                rule = f"M{number(x)} {number(y - 4)}h{number(length)}"
+                yield element("path", d=rule, stroke="#808890", stroke_opacity="0.6")
+                continue
+            weight = "600" if "bold" in style else None
+            yield text_element(
+                piece[0], x, y, SIZE, class_=colour, fill=fill, font_weight=weight, textLength=length,
+                lengthAdjust="spacingAndGlyphs",
+            )  # fmt: skip
+        column += width_of(text)
+
+
+def pictures() -> dict[str, str]:
+    """Return every picture by its name."""
+    vgg16, alexnet = cnnstat.analyze("vgg16"), cnnstat.analyze("alexnet")
+    conv1 = cnnstat.explain(alexnet, "conv1")
+    activations = ops.document("Sigmoid", "Tanh", "ReLU", "LeakyReLU")
+    return {
+        "analyze": terminal_picture("cnnstat analyze vgg16", analysis.document(vgg16)),
+        "explain": terminal_picture("cnnstat explain alexnet conv1", explanation.document(conv1)),
+        "compare": cnnstat.compare(alexnet, vgg16).chart().standalone(),
+        "fields": vgg16.chart("receptive_field").standalone(),
+        "drawing": str(cnnstat.draw("resnet18")),
+        "activations": activations.picture().standalone(),
+    }
 
 
 def main() -> None:
-    """Draw all pictures."""
-    vgg16, alexnet = cnnstat.analyze("vgg16"), cnnstat.analyze("alexnet")
-    draw("analyze", "cnnstat analyze vgg16", lambda out: report.write(analysis.document(vgg16), "table", out))
-    both = cnnstat.compare(alexnet, vgg16)
-    draw("compare", "cnnstat compare alexnet vgg16", lambda out: report.write(comparison.document(both), "table", out))
-    draw(
-        "explain",
-        "cnnstat explain alexnet conv1",
-        lambda out: report.write(explanation.document(cnnstat.explain(alexnet, "conv1")), "table", out),
-    )
-    (FOLDER / "activations.svg").write_text(plots("Sigmoid", "Tanh", "ReLU", "LeakyReLU"), encoding="utf-8")
-
-
-REACH, UNIT, MARGIN = 4, 60, 30
-"""The plot goes from −4 to 4 along both axes; pixels of 1, and around it."""
-
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-"""Colours that colour-blind people tell apart (Okabe & Ito 2008)."""
-
-
-def plots(*names: str) -> str:
-    """Return activations in one plot as vector graphics; terminals' glyphs fall apart in browsers."""
-    width, height = 2 * REACH * UNIT + 2 * MARGIN, 5 * UNIT + 2 * MARGIN
-    zero = MARGIN + REACH * UNIT
-    size = f'viewBox="0 0 {width} {height}"'
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-    ]
-    for x in range(-REACH, REACH + 1):
-        at = zero + x * UNIT
-        parts.append(f'<path d="M{at} {MARGIN}V{height - MARGIN}" stroke="{"#888" if x == 0 else "#ddd"}"/>')
-        parts.append(f'<text x="{at + 3}" y="{zero + 14}" fill="#555">{str(x).replace("-", "−")}</text>')
-    for y in range(-1, REACH + 1):
-        at = zero - y * UNIT
-        parts.append(f'<path d="M{MARGIN} {at}H{width - MARGIN}" stroke="{"#888" if y == 0 else "#ddd"}"/>')
-        parts += [f'<text x="{zero + 3}" y="{at - 3}" fill="#555">{str(y).replace("-", "−")}</text>'] if y else []
-    for number, (name, colour) in enumerate(zip(names, COLOURS)):
-        curve = Reference(name).curve
-        points = ((zero + x / 20 * UNIT, zero - curve(x / 20) * UNIT) for x in range(-20 * REACH, 20 * REACH + 1))
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2.5"/>')
-        parts.append(f'<text x="{MARGIN + 12}" y="{MARGIN + 20 + 18 * number}" fill="{colour}">{name}</text>')
-    return "\n".join([*parts, "</svg>", ""])
+    """Write all pictures."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    for name, svg in pictures().items():
+        (folder / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

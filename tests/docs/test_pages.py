@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shlex
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,29 @@ def test_the_plot_of_activations_is_vector_graphics_of_the_ops_own_curves() -> N
     assert [name in text for name in ("Sigmoid", "Tanh", "ReLU", "LeakyReLU")] == [True] * 4
     sigmoid = [tuple(map(float, point.split(","))) for point in lines[0].split()]
     assert sigmoid[80] == (270.0, 240.0)  # x = 0, y = 1/2: half a unit of 60 above the axis at 270
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def script() -> Any:
+    """Return docs/screenshots.py as a module."""
+    spec = importlib.util.spec_from_file_location("screenshots", DOCS / "screenshots.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_pictures_are_made_by_one_script_and_look_right_offline() -> None:
+    made = script().pictures()
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(docs/([\w-]+)\.svg\)", readme)) == set(made)
+    for name, svg in made.items():
+        text = (DOCS / f"{name}.svg").read_text(encoding="utf-8")
+        assert text.splitlines()[0][:60] == svg.splitlines()[0][:60], "run python docs/screenshots.py"
+        for each in (text, svg):
+            ElementTree.fromstring(each)
+            assert not re.search(r"@font-face|@import|url\(|<image|href|<script|[─-╿▀-▟⠀-⣿]", each)
+            assert each.count("http") == 1  # the namespace
+        assert "prefers-color-scheme:dark" in text
