@@ -131,24 +131,27 @@ def recurrence(analysis: Analysis, index: int) -> tuple[AxisSteps, ...]:
     if field is None or coordinates is None:
         return ()
     names = AXIS_NAMES.get(len(coordinates), tuple(f"axis {i + 1}" for i in range(len(coordinates))))
-    is_spread = bool(fields.traces[value][0].coordinates)
+    shape = analysis.values.outputs[value][0]
     steps: dict[tuple[AxisField, tuple[Formula, ...]], list[str]] = {}
     for axis, (name, coordinate) in enumerate(zip(names, coordinates.values())):
         after = _along(field, axis)
         formulas: tuple[Formula, ...]
         if coordinate is None:
             formulas = (Formula("size", "the whole axis", "", after.size, WHOLE_AXIS),)
-        elif is_spread:
+        elif not coordinate.digits:
+            formulas = (Formula("size", "of the one position", "", after.size, ONE_POSITION),)
+        elif (place := coordinate.place_in(shape)) is None:
             formulas = (Formula("size", "of each position", "", after.size, SPREAD_AXIS),)
         else:
-            (digit,) = coordinate.digits
-            sources = _sources(analysis, index, digit.place, axis)
-            formulas = (*_formulas(sources, after), *_stack(analysis, index, digit.place, after))
+            sources = _sources(analysis, index, place, axis)
+            formulas = (*_formulas(sources, after), *_stack(analysis, index, place, after))
         steps.setdefault((after, formulas), []).append(name)
     return tuple(AxisSteps(tuple(axes), after, formulas) for (after, formulas), axes in steps.items())
 
 
 WHOLE_AXIS = "every output depends on all of it"
+
+ONE_POSITION = "the axis was read at one position, or as a part of which all is read"
 
 SPREAD_AXIS = "views have given its positions other names, which changes no field"
 """What is said of an axis whose positions views have spread over several axes of the tensor."""

@@ -72,6 +72,11 @@ class Coordinate(NamedTuple):
             mask |= 1 << digit.place
         return mask
 
+    def place_in(self, shape: Shape) -> int | None:
+        """Return the tensor axis whose index is o, if it is as simple as that."""
+        place = self.digits[0].place if self.digits else 0
+        return place if self.digits == (Digit(place, 1, shape[place], 1),) else None
+
     def at(self, position: Mapping[int, int]) -> Interval | None:
         """Return the first and last input that a position depends on, which is given by tensor axis; None if none."""
         values = [digit.value(position[digit.place]) for digit in self.digits]
