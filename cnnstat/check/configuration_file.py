@@ -175,7 +175,7 @@ def _toml(text: str, file: str) -> tuple[Any, Places]:
         raise error(f"a key has more than {MAX_PARTS} parts", text.count("\n", 0, match.start()) + 1)
     try:
         values = tomllib.loads(text)
-        _check_numbers(values)
+        _check_values(values)
         # most pyproject.toml files that are looked at on the way up do not concern this program
         is_needed = "cnnstat" in text or file.endswith("cnnstat.toml")
         return values, toml_places(text) if is_needed else {}
@@ -189,11 +189,13 @@ def _toml(text: str, file: str) -> tuple[Any, Places]:
         raise error("nested too deeply") from None
 
 
-def _check_numbers(value: Any) -> None:
-    """Raise ValueError if an integer within a value has more than 64 bits."""
+def _check_values(value: Any, depth: int = 0) -> None:
+    """Raise ValueError if an integer in a value has more than 64 bits, RecursionError if it is nested too deeply."""
+    if depth > 4 * MAX_PARTS:  # Python's own limit is the caller's to change
+        raise RecursionError
     if isinstance(value, (dict, list)):
         for inner in value.values() if isinstance(value, dict) else value:
-            _check_numbers(inner)
+            _check_values(inner, depth + 1)
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError
 

@@ -205,6 +205,17 @@ def test_faults_made_to_take_long(folder: Path, name: str, text: str, said: str)
     assert len(str(caught.value).splitlines()) <= 50
 
 
+def test_nesting_is_limited_whatever_the_recursion_limit_is(folder: Path) -> None:
+    (folder / "cnnstat.toml").write_text(f"[check]\nbaseline = {'[' * 5000}{']' * 5000}\n")
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(2**14)
+    try:
+        with pytest.raises(CnnstatError, match="nested too deeply"):
+            find_settings(folder)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
 def test_all_faults_are_told_at_once(check: Command, folder: Path) -> None:
     (folder / "cnnstat.yaml").write_text("check:\n  budgets: {parms: {max: 1}, macs: {max: 5 x}}\n  model: []\n")
     lines = check().err.splitlines()
