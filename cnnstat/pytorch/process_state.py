@@ -172,12 +172,21 @@ def _attribute(owner: Any, name: str) -> _Setting:
     return _Setting(lambda: getattr(owner, name), lambda value: setattr(owner, name, value))
 
 
+_BACKENDS = torch.backends
+_PARTS: tuple[Any, ...] = (
+    _BACKENDS, _BACKENDS.cuda.matmul, _BACKENDS.cudnn, getattr(_BACKENDS.cudnn, "conv", None),
+    getattr(_BACKENDS.cudnn, "rnn", None), _BACKENDS.mkldnn, getattr(_BACKENDS.mkldnn, "matmul", None),
+)  # fmt: skip
+"""Parts of PyTorch that have a precision of their own in newer releases, the whole before its parts."""
+
 _SETTINGS = (
     _Setting(torch.get_default_dtype, torch.set_default_dtype),
     _Setting(_default_device, _set_default_device),
     _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     _Setting(torch.get_num_threads, torch.set_num_threads),
     _Setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    # PyTorch's newer way to set the same. Where a process has used it, the one above cannot be read.
+    *(_attribute(part, "fp32_precision") for part in _PARTS if hasattr(part, "fp32_precision")),
     _Setting(torch.is_grad_enabled, torch._C._set_grad_enabled),
     _Setting(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     _Setting(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),

@@ -29,6 +29,16 @@ class Changing(nn.Module):
         return x
 
 
+def newer_precision():
+    parts = (torch.backends.cuda.matmul, getattr(torch.backends.mkldnn, "matmul", None))
+    return tuple(getattr(part, "fp32_precision", None) for part in parts)
+
+
+def set_newer_precision(word):
+    if newer_precision()[0] is not None:
+        torch.backends.cuda.matmul.fp32_precision = word
+
+
 CHANGES = {
     "default device": lambda: torch.set_default_device("meta"),
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
@@ -39,6 +49,7 @@ CHANGES = {
     "anomalies": lambda: torch.autograd.set_detect_anomaly(True),
     "cuDNN": lambda: setattr(torch.backends.cudnn, "benchmark", not torch.backends.cudnn.benchmark),
     "precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "newer precision": lambda: set_newer_precision("tf32" if newer_precision()[0] != "tf32" else "ieee"),
     "folder": lambda: os.chdir(Path.cwd().parent),
     "new variable": lambda: os.environ.update(CNNSTAT_TEST="1"),
     "no variable": lambda: os.environ.pop("PATH"),
@@ -51,7 +62,7 @@ CHANGES = {
 
 
 def precision():
-    # Where it was set in PyTorch's old and its new way, as other tests of this process may do, it has no answer.
+    # Where it was set in PyTorch's old and its new way, as other tests may do, only the new one answers.
     with contextlib.suppress(RuntimeError):
         return torch.get_float32_matmul_precision()
 
@@ -60,7 +71,7 @@ def settings():
     return (
         torch.get_default_dtype(), torch.get_default_device(), torch.get_deterministic_debug_mode(),
         torch.get_num_threads(), torch.is_grad_enabled(), torch.is_anomaly_enabled(), torch.backends.cudnn.benchmark,
-        precision(), Path.cwd(), dict(os.environ), sys.path, tuple(sys.path),
+        newer_precision(), Path.cwd(), dict(os.environ), sys.path, tuple(sys.path),
         sys.getrecursionlimit(), tuple(warnings.filters), torch.get_rng_state().tolist(),
     )  # fmt: skip
 
@@ -69,14 +80,13 @@ def settings():
 @pytest.mark.parametrize("look", ["analyze", "verify"])
 def test_a_setting_is_put_back(name, look, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if name == "precision" and precision() is None:
-        pytest.skip("another test of this process has set the precision in PyTorch's new way, which hides the old one")
     model = Changing(CHANGES[name])
     # PyTorch loads parts of itself at its first passes, which set variables.
     getattr(cnnstat, look)(nn.Conv2d(3, 4, 3), (1, 3, 8, 8))
-    before, path = settings(), sys.path
+    before, path, known = settings(), sys.path, precision()
     getattr(cnnstat, look)(model, (1, 3, 8, 8))
     assert settings() == before
+    assert known is None or precision() == known
     assert sys.path is path
 
 
