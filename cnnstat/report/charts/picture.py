@@ -76,8 +76,16 @@ class Picture(NamedTuple):
 
         write_picture(Path(path), self.standalone(), "the chart")
 
+    def __repr__(self) -> str:
+        """Return what it shows and its size."""
+        return f"<Picture {printable(self.title)}, {number(self.width)} × {number(self.height)} pixels>"
+
+    def _repr_svg_(self) -> str:
+        """Return what viewers of notebooks show that take no HTML."""
+        return self.standalone()
+
     def _repr_html_(self) -> str:
-        """Return what notebooks show."""
+        """Return what notebooks show, in their own colours."""
         return f'<div style="overflow-x:auto">{self.inline()}</div>'
 
 
