@@ -25,19 +25,21 @@ if TYPE_CHECKING:
         networks,
         op_reference,
         profile,
+        sweep,
         verify,
     )
     from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, SpecError
     from cnnstat.ir.graph import Graph
     from cnnstat.profile.result import Profile
     from cnnstat.sources.request import literal
+    from cnnstat.sweep.sweep import Sweep
     from cnnstat.verify.findings import Verification
     from cnnstat.version import __version__
 
 _HOMES = {
     name: f"cnnstat.{module}"
     for module, names in {
-        "api": "analyze build compare draw explain export load networks op_reference profile verify",
+        "api": "analyze build compare draw explain export load networks op_reference profile sweep verify",
         "analysis.analysis": "Analysis Layer Totals",
         "analysis.comparison": "Comparison Networks",
         "analysis.explanation": "Explanation",
@@ -45,6 +47,7 @@ _HOMES = {
         "ir.graph": "Graph",
         "profile.result": "Profile",
         "sources.request": "literal",
+        "sweep.sweep": "Sweep",
         "verify.findings": "Verification",
         "version": "__version__",
     }.items()
@@ -65,6 +68,7 @@ __all__ = [
     "RequestError",
     "SourceError",
     "SpecError",
+    "Sweep",
     "Totals",
     "Verification",
     "__version__",
@@ -79,6 +83,7 @@ __all__ = [
     "networks",
     "op_reference",
     "profile",
+    "sweep",
     "verify",
 ]
 
@@ -98,7 +103,7 @@ def __dir__() -> list[str]:
 
 
 class _Package(ModuleType):
-    """The package; its functions keep their names beside the folders `draw`, `export`, `profile` and `verify`."""
+    """The package; its functions keep their names beside the folders that bear the same."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, unless it is a folder that bears the name of a public function."""

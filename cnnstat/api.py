@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.comparison import Comparison, Networks, compare_analyses
-from cnnstat.choices import Device, DrawShare, DrawStyle, ExportFormat, Optimizer
+from cnnstat.choices import Device, DrawShare, DrawStyle, ExportFormat, Mode, Optimizer
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph
 from cnnstat.python_options import takes_options_of
 from cnnstat.sources.load import model_reference
+from cnnstat.sources.request import Request, check_seed
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from cnnstat.profile.result import Profile
     from cnnstat.report.op_reference import Ops
     from cnnstat.sources.request import ModelOptions
+    from cnnstat.sweep.sweep import Sweep
     from cnnstat.verify.findings import Verification
 
     Source = str | os.PathLike[str] | Graph | torch.nn.Module
@@ -34,6 +36,10 @@ if TYPE_CHECKING:
         input: Any
         optimizer: Optimizer
         strict_receptive_field: bool
+
+
+Values = Any
+"""One value, or several in a list, tuple or range."""
 
 
 @takes_options_of(model_reference)
@@ -224,6 +230,59 @@ def profile(
     from cnnstat.profile.options import Silent
 
     return measure(model, measurement, Silent())
+
+
+def sweep(
+    *sources: str | os.PathLike[str],
+    input: Values = None,
+    batch: Values = None,
+    dtype: Values = None,
+    deploy: Values = None,
+    variables: Mapping[str, Values] | None = None,
+    arguments: Mapping[str, Values] | None = None,
+    mode: Mode = "eval",
+    seed: int = 0,
+    optimizer: Optimizer = "sgd",
+    strict_receptive_field: bool = False,
+    where: str = "",
+    pareto: Sequence[str] = (),
+    sort: str = "",
+    top: int | None = None,
+    sample: int | None = None,
+    jobs: int | None = None,
+    executor: Any = None,
+) -> Sweep:
+    """Return the totals of all combinations of values: `sweep("net.yaml", variables={"width": range(16, 64, 8)})`.
+
+    sources: models by name, or patterns such as `"torchvision:resnet*"`.
+    input, batch, dtype, deploy, variables, arguments: the values of each, one or several, as in
+        `input=["3x160x160", "3x224x224"]`.
+    where, pareto, sort, top, sample: as the options of `cnnstat sweep`; what is selected of all points.
+    jobs: processes, one a core unless given; with more than one, a script needs `if __name__ == "__main__":`.
+    executor: runs the points instead: one of concurrent.futures or submitit, a client of dask, anything with `submit`.
+    The other arguments are those of `analyze`. A point that cannot be analyzed is a record with its error. Raises
+    RequestError where a value cannot be read, CnnstatError for an unknown name in where, pareto or sort.
+    """
+    from cnnstat.sweep.grid import Grid, axes_of_values, expanded_sources
+    from cnnstat.sweep.selection import Selection
+    from cnnstat.sweep.sweep import Plan, Sweep, collected
+
+    if not sources or not all(isinstance(source, (str, os.PathLike)) for source in sources):
+        raise RequestError("sweep takes models by name, which other processes can load; give a name or file.py:Class")
+    check_seed(seed)
+    axes = axes_of_values(
+        variables or {}, arguments or {}, {"input": input, "batch": batch, "dtype": dtype, "deploy": deploy}
+    )
+    grid = Grid(expanded_sources([os.fspath(source) for source in sources]), axes)
+    grid = grid if sample is None else grid.sampled(sample, seed)
+    selection = Selection(where, (pareto,) if isinstance(pareto, str) else tuple(pareto), sort, top)
+    settings = tuple(axis.key for axis in axes)
+    selection.check(settings)
+    plan = Plan(
+        grid=grid, base=Request(mode=mode, seed=seed), optimizer=optimizer, strict=strict_receptive_field, jobs=jobs,
+        executor=executor,
+    )  # fmt: skip
+    return Sweep.of(collected(plan), settings).select(selection)
 
 
 @takes_options_of(analyze)

@@ -24,12 +24,14 @@ COMMANDS = {
     "explain": "explain:explain",
     "draw": "draw:draw",
     "profile": "profile:profile",
+    "sweep": "sweep:sweep",
     "verify": "verify:verify",
     "export": "export:export",
     "check": "check:check",
     "list": "reference:list_zoo",
     "ops": "reference:ops",
     "schema": "reference:schema",
+    "cache": "cache:cache",
 }
 """Where under cnnstat.commands each command's function is, in the order of `cnnstat --help`."""
 
@@ -69,11 +71,16 @@ def _with_old_names(command: Any) -> Any:
     parse = command.parse_args
 
     def parse_args(context: Any, arguments: list[str]) -> Any:
+        known = {name for option in command.params for name in option.opts}
         for place, argument in enumerate(arguments):
             name, equals, value = argument.partition("=")
+            if name in known:
+                continue
             if name in OLD_NAMES:
                 print(f"cnnstat: {name} is called {OLD_NAMES[name]} now", file=sys.stderr)
                 arguments[place] = f"{OLD_NAMES[name]}{equals}{value}"
+            elif name in OLD_NAMES.values():  # a sweep sets variables, as its manual and others' say
+                arguments[place] = f"{next(o for o, new in OLD_NAMES.items() if new == name)}{equals}{value}"
         return parse(context, arguments)
 
     command.parse_args = parse_args
@@ -116,11 +123,17 @@ EXAMPLES = {
         "draw vgg16 --field conv3_3 -o field.svg",
     ),
     "profile": ("profile resnet18 --device cpu", "profile resnet18 --top 10 --sort time"),
+    "sweep": (
+        "sweep resnet50 --set classes=10,100,1000 --input 3x{160,192,224}x=",
+        "sweep 'torchvision:resnet*' --where 'params < 30M' --pareto macs,params",
+        "sweep net.yaml --set width=16:64:8 -o points.jsonl",
+    ),
     "verify": ("verify resnet18", "verify torchvision:mobilenet_v2 --all"),
     "export": ("export vgg16 -o vgg16.py", "export torchvision:resnet18 --to yaml"),
     "check": ("check vgg16 --max-params 150M", "check --config cnnstat.toml -o junit:report.xml"),
     "list": ("list", "list --format json"),
     "ops": ("ops Conv2d", "ops pool", "ops sigmoid tanh ReLU LeakyReLU"),
+    "cache": ("cache", "cache clear"),
     "schema": ("schema > cnnstat.schema.json",),
 }
 """What the help of each command ends with."""

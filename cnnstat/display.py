@@ -17,6 +17,7 @@ SUBJECTS = {
     "Networks": "cnnstat.report.subjects.zoo",
     "Ops": "cnnstat.report.subjects.ops",
     "Profile": "cnnstat.report.subjects.profile",
+    "Sweep": "cnnstat.report.subjects.sweep",
     "Verification": "cnnstat.report.subjects.verification",
 }
 """The module whose `document` describes a result, by the name of the result's class.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 import stat
 import time
@@ -49,6 +50,24 @@ def path_from_here(path: Path) -> str:
     except ValueError:  # another drive
         return str(path)
     return Path(relative).as_posix() if len(relative) <= len(str(path.absolute())) else str(path)
+
+
+def content_digest(path: Path, most: int | None = None) -> str:
+    """Return the SHA-256 of a regular file, read piece by piece; empty for one of more than `most` bytes.
+
+    Raises OSError where it is missing, cannot be read or is no file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | _NO_WAITING | _BINARY)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "not a file")
+        if most is not None and status.st_size > most:
+            return ""
+        result = hashlib.sha256()
+        while piece := file.read(1 << 20):
+            result.update(piece)
+        return result.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 # Networks here are small: several threads would spend most of their time waiting for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests change modules that a kept trace was made from, and the user's own cache is not theirs.
+os.environ["CNNSTAT_CACHE"] = ""
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # no test asserts an absolute time; machines are busy at times

@@ -13,13 +13,18 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors", "choices", "version"},
-    {"units", "numbers", "display", "files", "garbage_collection"},
+    {"units", "numbers", "display", "files", "garbage_collection", "cache_folder"},
     {"picture_file"},
     {"ir"},
     {"ops", "analysis"},
     {"draw"},
+<<<<<<< HEAD
     {"sources", "spec", "pytorch", "exported", "report", "profile"},
     {"verify", "export"},
+=======
+    {"sources", "spec", "pytorch", "report", "profile"},
+    {"verify", "export", "sweep"},
+>>>>>>> ee3343c (cnnstat sweep: many variants of models, or many models; analyze --resolutions; traces of PyTorch models are kept)
     {"check", "python_options"},
     {"api"},
     {"testing"},
@@ -30,8 +35,10 @@ LEVELS = (
 )
 RENDERING = {
     ("profile.result", "report"), ("report.subjects.check", "check"), ("report.subjects.verification", "verify"),
+    ("report.subjects.sweep", "sweep"), ("sources.trace_cache", "export"),
 }  # fmt: skip
-"""Profiles print themselves when that is asked for; documents are made of the verdicts of a check or a verification."""
+"""Profiles print themselves when that is asked for; documents are made of the verdicts of a check or a verification,
+and of the points of a sweep. A trace is kept as the spec that it is exported to."""
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

@@ -211,6 +211,7 @@ def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
         mode=options.mode or own.mode,
         seed=asked.seed or own.seed,
         deploy=asked.deploy or own.deploy,
+        uses_cache=asked.uses_cache,
     )
     limits = tuple(
         replace(

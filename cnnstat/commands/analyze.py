@@ -40,6 +40,12 @@ def analyze(
         str | None, typer.Option(help="Column to sort by.", metavar="KEY", autocompletion=column_keys)
     ] = None,
     top: Annotated[int | None, typer.Option(help="Show only so many rows and sum up the rest.", metavar="N")] = None,
+    resolutions: Annotated[
+        str | None,
+        typer.Option(
+            help="Totals at several input sizes instead: 160:512:32 (as Python's range) or 224,256.", metavar="SIZES"
+        ),
+    ] = None,
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
     format: FormatOption = None,
     output: OutputOption = None,
@@ -53,6 +59,18 @@ def analyze(
     if published and (names := [name for name, value in table_options.items() if value is not None]):
         raise CnnstatError(f"{names[0]} is of the table of layers, and --published shows another; leave one out")
     chosen = output_format(format, output)
+    if resolutions is not None:
+        others = {"--depth": depth, "--sort": sort, "--top": top, "--published": published or None}
+        if names := [name for name, value in others.items() if value is not None]:
+            raise CnnstatError(f"{names[0]} is of the table of layers, and --resolutions shows totals; leave one out")
+        from cnnstat.report.subjects.sweep import resolutions_document
+        from cnnstat.sweep.resolutions import resolution_sweep
+
+        result = resolution_sweep(source, model.request(), resolutions, optimizer, strict_receptive_field)
+        write(resolutions_document(result, split_keys(columns)), chosen, output, latex)
+        if len(result.failed) == len(result):
+            raise typer.Exit(2)
+        return
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     analysis = model.analyze(source, optimizer, strict_receptive_field)
     if published:

@@ -119,7 +119,7 @@ def check(
         outputs=tuple(each.path for each in outputs),
         sources=tuple(sources or ()),
         limits=run.flag_limits(limits.amounts(), max_increase or ()),
-        request=model.request(),
+        request=model.request(uses_cache=True),
         mode=model.mode,
         optimizer=model.optimizer,
         strict_receptive_field=model.strict_receptive_field,

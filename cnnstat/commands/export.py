@@ -31,7 +31,7 @@ def export(
     from cnnstat.sources.load import load_source
 
     format = to or _format_of(output)
-    request = replace(model.request(), keeps_values=format == "torch")
+    request = replace(model.request(uses_cache=True), keeps_values=format == "torch")
     text = export_graph(load_source(source, request), format)
     with console.open_output(output) as out:
         out.file.write(text)

@@ -96,8 +96,11 @@ class ModelOptions:
         ),
     ] = False
 
-    def request(self) -> Request:
-        """Return the options read; raises RequestError."""
+    def request(self, *, uses_cache: bool = False) -> Request:
+        """Return the options read; raises RequestError.
+
+        uses_cache: whether the trace of a PyTorch model may come from the trace cache.
+        """
         from cnnstat.sources.request import (
             Request,
             parse_arguments,
@@ -115,6 +118,7 @@ class ModelOptions:
             input_values=parse_input_values(self.value or ()),
             mode=self.mode or "eval",
             seed=self.seed,
+            uses_cache=uses_cache,
         )
 
 
@@ -130,17 +134,22 @@ class AnalyzedOptions(ModelOptions):
             metavar="PRECISION",
         ),
     ] = None
+    no_cache: Annotated[
+        bool, model_option("--no-cache", help="Trace a PyTorch model anew, and keep no trace of it.", metavar="")
+    ] = False
 
-    def request(self) -> Request:
+    def request(self, *, uses_cache: bool = False) -> Request:
         """Return the options read; raises RequestError."""
-        return replace(super().request(), deploy=self.deploy)
+        return replace(super().request(uses_cache=uses_cache and not self.no_cache), deploy=self.deploy)
 
     def analyze(self, source: str, optimizer: Optimizer = "sgd", strict_receptive_field: bool = False) -> Analysis:
         """Return the analysis of a model with these options; raises CnnstatError."""
         from cnnstat.analysis.analysis import analyze_graph
         from cnnstat.sources.load import load_source
 
-        return analyze_graph(load_source(source, self.request()), optimizer=optimizer, strict=strict_receptive_field)
+        return analyze_graph(
+            load_source(source, self.request(uses_cache=True)), optimizer=optimizer, strict=strict_receptive_field
+        )
 
 
 def flattened(command: Callable[..., Any]) -> Callable[..., Any]:

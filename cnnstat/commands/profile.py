@@ -180,7 +180,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
         except KeyboardInterrupt:
             codes.append(INTERRUPTED)
         if format == "table":
-            lines.finish(str(cache_file()))
+            lines.finish(str(cache_file() or "no file, as CNNSTAT_CACHE is empty"))
         else:
             report.write(document(profiles), format, out)
     return max(codes, default=0)

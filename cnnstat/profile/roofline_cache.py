@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cnnstat.cache_folder import cache_folder
 from cnnstat.files import read_bytes, write_text
 from cnnstat.profile.result import ROOFLINE_UNITS, Roofline
 
@@ -17,34 +16,15 @@ MAX_BYTES = 2**20
 
 SCHEMA = "cnnstat-ceilings/1"
 
-FOLDER_VARIABLE = "CNNSTAT_CACHE"
-"""The environment variable that names another folder; empty for no cache at all."""
 
-
-def cache_file() -> Path:
-    """Return where rooflines are kept: `ceilings.json` in $CNNSTAT_CACHE, else in the platform's folder for caches."""
-    return _folder() / "ceilings.json"
-
-
-def _folder() -> Path:
-    """Return the folder, which need not exist."""
-    named = os.environ.get(FOLDER_VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home() raises where there is none
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "cnnstat"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "cnnstat" / "Cache"
-    # The specification has relative paths ignored (XDG Base Directory, version 0.8).
-    xdg_folder = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(xdg_folder) if Path(xdg_folder).is_absolute() else home / ".cache") / "cnnstat"
+def cache_file() -> Path | None:
+    """Return where rooflines are kept, in the user's folder for caches; None where there is to be no cache."""
+    folder = cache_folder()
+    return None if folder is None else folder / "ceilings.json"
 
 
 def read_roofline(key: Mapping[str, str]) -> Roofline | None:
     """Return what was measured under these circumstances; None where nothing was, or the file is damaged."""
-    if os.environ.get(FOLDER_VARIABLE) == "":
-        return None
     for entry in _entries():
         if entry.get("circumstances") == dict(key):
             return _roofline(entry.get("ceilings"))
@@ -53,7 +33,8 @@ def read_roofline(key: Mapping[str, str]) -> Roofline | None:
 
 def write_roofline(key: Mapping[str, str], roofline: Roofline) -> bool:
     """Keep what was measured; returns False where the file cannot be written, which is no error."""
-    if os.environ.get(FOLDER_VARIABLE) == "":
+    file = cache_file()
+    if file is None:
         return False
     entry = {"circumstances": dict(key), "ceilings": asdict(roofline)}
     entries = [*(old for old in _entries() if old.get("circumstances") != dict(key)), entry]
@@ -63,8 +44,8 @@ def write_roofline(key: Mapping[str, str], roofline: Roofline) -> bool:
         "entries": entries,
     }
     try:
-        cache_file().parent.mkdir(parents=True, exist_ok=True)
-        write_text(cache_file(), json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_text(file, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     except OSError:
         return False
     return True
@@ -72,8 +53,9 @@ def write_roofline(key: Mapping[str, str], roofline: Roofline) -> bool:
 
 def _entries() -> list[dict[str, Any]]:
     """Return the entries of the file; none where it is missing, damaged, or of another version."""
+    file = cache_file()
     try:
-        content = json.loads(read_bytes(cache_file(), MAX_BYTES))
+        content = None if file is None else json.loads(read_bytes(file, MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return []
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:

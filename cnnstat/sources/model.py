@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from cnnstat.errors import RequestError
+from cnnstat.files import content_digest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.request import InputShape, Request
 
@@ -72,6 +75,10 @@ class ModelReference(ABC):
             if getattr(self.request, name):
                 raise RequestError(message)
 
+    def content_key(self) -> str:
+        """Return what is equal for two references only if the files that they name have the same content."""
+        return ""
+
     def with_request(self: Reference, **changes: Any) -> Reference:
         """Return the same model with other fields of its request."""
         return replace(self, request=replace(self.request, **changes))
@@ -106,6 +113,14 @@ class NamedReference(ModelReference):
     def label(self) -> str:
         """The text itself."""
         return self.source
+
+    def content_key(self) -> str:
+        """Return what is equal for two references only if the file that the text names has the same content."""
+        place = self.source.rpartition(":")[0] if ":" in self.source else self.source
+        for path in (Path(self.source), Path(place)):
+            with suppress(OSError, ValueError):
+                return content_digest(path)
+        return ""
 
 
 class ModuleReference(ModelReference):

@@ -51,10 +51,21 @@ class PyTorchReference(NamedReference, ModuleReference):
             return locate(self.source)
 
     def _load(self) -> Graph:
+        from cnnstat.sources.trace_cache import loaded
+
+        return loaded(self.source, self.request, self._traced)
+
+    def _traced(self) -> Graph:
         code = self.code
         from cnnstat.pytorch.load import load_code
 
         return load_code(code, self.request)
+
+    def content_key(self) -> str:
+        """Return what changes with the named file and with the versions of PyTorch and the libraries of models."""
+        from cnnstat.sources.trace_cache import versions
+
+        return repr((super().content_key(), versions()))
 
     def build(self, *, initialized: bool) -> nn.Module:
         """Return a module that its class or function makes, or the model that the text names."""

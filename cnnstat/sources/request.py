@@ -52,6 +52,7 @@ class Request:
     seed: what random generators start from where a PyTorch model draws numbers.
     deploy: the precision that it is deployed in; None for the network as it is written.
     input_values: numbers of an exported model's inputs by name, as far as they decide sizes or branches.
+    uses_cache: whether the trace of a PyTorch model may be taken from the trace cache, and is kept there.
     keeps_values: whether its buffers are to have their values, as a module that is built from its graph needs them.
     """
 
@@ -66,6 +67,7 @@ class Request:
     keeps_values: bool = False
     values: tuple[Any, Any] | None = None
     input_values: Mapping[str, Any] = field(default_factory=dict)
+    uses_cache: bool = False
 
     def __post_init__(self) -> None:
         """Give the dtype its main name; whether there is one of that name is seen where the model is loaded."""

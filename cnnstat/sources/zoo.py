@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cnnstat.errors import SourceError, SpecError, did_you_mean
+from cnnstat.files import content_digest
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NO_VALUES, NamedReference
 from cnnstat.spec import SUFFIXES as SUFFIXES
@@ -72,6 +73,13 @@ class SpecReference(NamedReference):
     def can_change_inputs(self) -> bool:
         """Whether the spec can be read again."""
         return self.source != STDIN
+
+    def content_key(self) -> str:
+        """Return what changes with the spec's file and with those that it extends."""
+        from cnnstat.spec.spec_document import spec_files
+
+        file = path(self.source) if self.source in names() else Path(self.source)
+        return repr([content_digest(each) for each in spec_files(file, find) if each.is_file()])
 
     def _load(self) -> Graph:
         from cnnstat.spec.load import parse_spec, read_spec

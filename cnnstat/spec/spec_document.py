@@ -6,6 +6,7 @@ import ast
 import re
 from collections import abc
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -70,6 +71,19 @@ def read_document(
     `problems` instead.
     """
     return _document(parse(read_text(path, find=find), file), path, find, problems, (*chain, path.resolve()))
+
+
+def spec_files(path: Path, find: Finder) -> tuple[Path, ...]:
+    """Return the file of a spec and those that it extends, as far as they can be read."""
+    files = [path]
+
+    def noting(name: str, beside: Path) -> Path:
+        files.append(find(name, beside))
+        return files[-1]
+
+    with suppress(SpecError, CnnstatError):
+        read_document(path, noting, Problems(), str(path))
+    return tuple(files)
 
 
 def parse_document(text: str, file: str, find: Finder, problems: Problems) -> SpecDocument:

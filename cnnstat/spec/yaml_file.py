@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -122,8 +123,19 @@ def _instead_of(path: Path, find: Finder | None) -> str:
     return f"; did you mean {beside[near]}?" if near else "; name a .yaml file"
 
 
+LARGE_TEXT = 1 << 16
+"""Characters from which the tree of a text is not kept for the next one that is equal."""
+
+
 def parse(text: str, file: str) -> Tree:
-    """Return the tree of a YAML text; raises SpecError with the place of the first thing that is not allowed."""
+    """Return the tree of a YAML text; raises SpecError with the place of the first thing that is not allowed.
+
+    Nobody changes a tree, so that a sweep over the variables of a spec reads the same one again and again.
+    """
+    return (_kept if len(text) < LARGE_TEXT else _parsed)(text, file)
+
+
+def _parsed(text: str, file: str) -> Tree:
     _check_text(text, file)
     builder = _Builder(file, text)
     try:
@@ -136,6 +148,9 @@ def parse(text: str, file: str) -> Tree:
     if builder.root is None:
         fail(Location(file, 1, 1), "the file is empty; a spec has at least input: and layers:")
     return builder.root
+
+
+_kept = lru_cache(maxsize=32)(_parsed)
 
 
 def _check_text(text: str, file: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import cnnstat  # noqa: E402
+from cnnstat import cache_folder  # noqa: E402
 from cnnstat.profile import roofline, roofline_cache  # noqa: E402
 from cnnstat.profile.device import USUAL_CACHE_BYTES, cpu_name, environment, last_level_cache_bytes  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
@@ -74,7 +75,7 @@ def test_figures_that_cannot_be_are_not_used(rates, own_cache):
 def test_a_file_that_cannot_be_written_breaks_nothing(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setenv(roofline_cache.FOLDER_VARIABLE, str(blocked))
+    monkeypatch.setenv(cache_folder.VARIABLE, str(blocked))
     assert not roofline_cache.write_roofline(KEY, FOUND)
     assert roofline_cache.read_roofline(KEY) is None
     monkeypatch.setattr(roofline, "measure_on", lambda *arguments: FOUND)
@@ -84,21 +85,21 @@ def test_a_file_that_cannot_be_written_breaks_nothing(tmp_path, monkeypatch):
 
 def test_an_empty_variable_means_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(roofline_cache.FOLDER_VARIABLE, "")
+    monkeypatch.setenv(cache_folder.VARIABLE, "")
     assert not roofline_cache.write_roofline(KEY, FOUND)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows and macOS have folders of their own")
 def test_the_folder_is_the_users_own(tmp_path, monkeypatch):
-    monkeypatch.delenv(roofline_cache.FOLDER_VARIABLE)
-    monkeypatch.setattr(roofline_cache.sys, "platform", "linux")
+    monkeypatch.delenv(cache_folder.VARIABLE)
+    monkeypatch.setattr(cache_folder.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert roofline_cache.cache_file() == tmp_path / "cnnstat" / "ceilings.json"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert roofline_cache.cache_file() == tmp_path / ".cache" / "cnnstat" / "ceilings.json"
-    monkeypatch.setattr(roofline_cache.sys, "platform", "darwin")
+    monkeypatch.setattr(cache_folder.sys, "platform", "darwin")
     assert roofline_cache.cache_file() == tmp_path / "Library" / "Caches" / "cnnstat" / "ceilings.json"
 
 

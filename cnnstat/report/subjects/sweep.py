@@ -1,0 +1,155 @@
+"""Sweeps: a line for each point, with what varies and its totals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from cnnstat.analysis.figures import CONVENTION, FIGURES
+from cnnstat.numbers import Unit, plural, seconds_text
+from cnnstat.report.document import Block, Document, Fact, Facts
+from cnnstat.report.scatter_plot import ScatterPlot, ScatterPoint
+from cnnstat.report.table import ON_REQUEST, Column, Table, check_column
+from cnnstat.report.terminal_text import printable
+from cnnstat.sweep.evaluate import SCHEMA, TOTALS, Record
+from cnnstat.sweep.selection import ACCURACY, flat, pareto_front, value_of
+from cnnstat.sweep.sweep import Sweep
+
+SHOWN = ("params", "macs", "peak_inference_bytes", "receptive_field")
+"""The figures of the table unless others are chosen."""
+
+MAIN = 5
+"""Importance of the columns that every terminal shows."""
+
+ERRORS = 5
+"""Errors that are listed below a table."""
+
+_UNITS = {figure.key: figure.unit for figure in FIGURES}
+_TITLES = {figure.key: figure.title for figure in FIGURES}
+
+
+def document(
+    sweep: Sweep, columns: Sequence[str] | None = None, plot: tuple[str, str] | None = None, caption: str = ""
+) -> Document:
+    """Return the points, and a plot of two figures if one is asked for; raises CnnstatError for an unknown column."""
+    known = column_keys(sweep.settings)
+    for key in columns or ():
+        check_column(key, known)
+    everything = _columns(sweep, None)
+    table = Table(
+        everything if columns is None else _columns(sweep, columns), sweep.records, is_chosen=columns is not None
+    )
+    return Document(
+        title=caption,
+        blocks=lambda: _blocks(sweep, table, plot),
+        data=lambda: {"schema": SCHEMA, "settings": list(sweep.settings), "points": list(sweep.records)},
+        listed=("points",),
+        records=Table(_all_columns(sweep), sweep.records) if columns is None else table,
+        caption=f"Totals of one forward pass. {CONVENTION}",
+    )
+
+
+def resolutions_document(sweep: Sweep, columns: Sequence[str] | None = None) -> Document:
+    """Return a model's totals at several sizes of its input, and its MACs against the size."""
+    size = sweep.settings[0]
+    return document(sweep, None if columns is None else (size, *columns), (size, "macs"))
+
+
+def column_keys(settings: Sequence[str]) -> tuple[str, ...]:
+    """Return the columns that a sweep can show."""
+    figures = (figure.key for figure in TOTALS)
+    return tuple(dict.fromkeys(("source", *settings, *figures, "receptive_field", "latency", ACCURACY, "error")))
+
+
+def _blocks(sweep: Sweep, table: Table, plot: tuple[str, str] | None) -> Iterator[Block]:
+    yield table
+    facts = [Fact("points", plural(len(sweep.records), "point"))]
+    if sweep.front:
+        facts.append(Fact("Pareto front", f"of {' and '.join(sweep.front)}: no other point is better in all of them"))
+    errors = sweep.failed
+    for record in errors[:ERRORS]:
+        facts.append(Fact("error", printable(f"{_name(record)}: {record['error']}"), "yellow"))
+    if len(errors) > ERRORS:
+        facts.append(Fact("", f"… and {plural(len(errors) - ERRORS, 'point')} more without figures", "yellow"))
+    notes = dict.fromkeys(note for record in sweep.records for note in record.get("notes", ()))
+    for note in [*notes][:ERRORS]:
+        facts.append(Fact("note", printable(note), "yellow"))
+    facts.append(Fact("convention", CONVENTION))
+    yield Facts(facts)
+    if plot is not None:
+        yield scatter(sweep, *plot)
+
+
+def scatter(sweep: Sweep, x: str, y: str) -> ScatterPlot:
+    """Return the plot of two figures; points without one of them are left out. Raises CnnstatError for another name."""
+    for key in (x, y):
+        check_column(key, column_keys(sweep.settings))
+    rows = [r for r in sweep.records if all(isinstance(value_of(r, key), (int, float)) for key in (x, y))]
+    # Against a setting, such as the size of the input, there is nothing to choose from.
+    front = set() if x in sweep.settings else {id(record) for record in pareto_front(rows, (x, y))}
+    points = [ScatterPoint(value_of(r, x), value_of(r, y), _name(r), id(r) in front) for r in rows]
+    ends = [
+        (min(rows, key=lambda r: value_of(r, key)), max(rows, key=lambda r: value_of(r, key))) if rows else ()
+        for key in (x, y)
+    ]
+    texts = [tuple(_text(key, each) for each in pair) or ("", "") for key, pair in zip((x, y), ends)]
+    return ScatterPlot(points, _TITLES.get(x, x), _TITLES.get(y, y), texts[0], texts[1])  # type: ignore[arg-type]
+
+
+def _name(record: Record) -> str:
+    """Return what a point is called: its source, and its settings."""
+    settings = " ".join(f"{key}={value}" for key, value in record["settings"].items())
+    return f"{record['source']} {settings}".strip()
+
+
+def _text(key: str, record: Record) -> str:
+    value = flat(record).get(key)
+    if value is None:
+        return "–"
+    if key == "latency":
+        return seconds_text(value)
+    unit = _UNITS.get(key)
+    if unit is Unit.BYTES or unit is Unit.COUNT:
+        return unit.rounded(value)
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _columns(sweep: Sweep, chosen: Sequence[str] | None) -> list[Column]:
+    if chosen is not None:
+        return [_column(key, sweep) for key in chosen]
+    several = len({record["source"] for record in sweep.records}) > 1 or not sweep.settings
+    keys = [*(["source"] if several else []), *sweep.settings]
+    measured = [key for key in ("latency", ACCURACY) if any(record.get(key) is not None for record in sweep.records)]
+    error = ["error"] if sweep.failed else []
+    return [_column(key, sweep) for key in dict.fromkeys((*keys, *SHOWN, *measured, *sweep.front, *error))]
+
+
+def _all_columns(sweep: Sweep) -> list[Column]:
+    return [_column(key, sweep) for key in column_keys(sweep.settings)]
+
+
+def _column(key: str, sweep: Sweep) -> Column:
+    """Return the column of a setting or a figure."""
+    value: Callable[[Record], Any] = partial(_value, key)
+    text = partial(_text, key)
+    if key == "source":
+        return Column(key, "source", value, least=12, is_code=True, importance=1)
+    if key == "error":
+        return Column(key, "error", value, lambda record: record.get("error") or "", least=12, importance=MAIN)
+    is_setting = key in sweep.settings
+    importance = (
+        2
+        if is_setting
+        else 2 + SHOWN.index(key)
+        if key in SHOWN
+        else MAIN
+        if key in (*SHOWN, "latency", ACCURACY, *sweep.front)
+        else ON_REQUEST
+    )
+    title = key if is_setting else _TITLES.get(key, key)
+    return Column(key, title, value, text, "right", importance=importance, on_pages=True)
+
+
+def _value(key: str, record: Record) -> Any:
+    return flat(record).get(key)
