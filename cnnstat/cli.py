@@ -79,8 +79,8 @@ def _with_old_names(command: Any) -> Any:
             if name in OLD_NAMES:
                 print(f"cnnstat: {name} is called {OLD_NAMES[name]} now", file=sys.stderr)
                 arguments[place] = f"{OLD_NAMES[name]}{equals}{value}"
-            elif name in OLD_NAMES.values():  # a sweep sets variables, as its manual and others' say
-                arguments[place] = f"{next(o for o, new in OLD_NAMES.items() if new == name)}{equals}{value}"
+            elif old := next((old for old, new in OLD_NAMES.items() if new == name and old in known), ""):
+                arguments[place] = f"{old}{equals}{value}"
         return parse(context, arguments)
 
     command.parse_args = parse_args

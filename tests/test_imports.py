@@ -18,13 +18,8 @@ LEVELS = (
     {"ir"},
     {"ops", "analysis"},
     {"draw"},
-<<<<<<< HEAD
-    {"sources", "spec", "pytorch", "exported", "report", "profile"},
-    {"verify", "export"},
-=======
-    {"sources", "spec", "pytorch", "report", "profile"},
+    {"sources", "spec", "pytorch", "report", "profile", "exported"},
     {"verify", "export", "sweep"},
->>>>>>> ee3343c (cnnstat sweep: many variants of models, or many models; analyze --resolutions; traces of PyTorch models are kept)
     {"check", "python_options"},
     {"api"},
     {"testing"},

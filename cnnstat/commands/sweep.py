@@ -54,9 +54,7 @@ def sweep(
     ],
     variable: Annotated[
         list[str] | None,
-        model_option(
-            "--set", help="Values of a spec's variable: width=16:64:8, depth=2,3.", metavar="NAME=VALUES"
-        ),
+        model_option("--set", help="Values of a spec's variable: width=16:64:8, depth=2,3.", metavar="NAME=VALUES"),
     ] = None,
     argument: Annotated[
         list[str] | None,
