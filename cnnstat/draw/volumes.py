@@ -352,12 +352,12 @@ def _towers(scene: Scene, shapes: Sequence[Shape]) -> list[int]:
     """Return in how many towers each tensor is drawn."""
     groups = [1 if box.part.parts else _groups(scene.analysis, box) for box in scene.boxes]
     towers = [number if 1 < number <= MOST_TOWERS else 1 for number in groups]
-    for links, one, other in ((scene.links, 0, 1), (tuple(reversed(scene.links)), 1, 0)):
-        for link in links:
-            ends = (link.source, link.target)
-            source, target = ends[one], ends[other]
-            passes = groups[link.target] == 0 if one == 0 else groups[link.target] in (0, towers[link.target])
-            is_map = len(shapes[target]) > 1 and shapes[target][0] == shapes[source][0] or one == 1
-            if passes and is_map and len(shapes[target]) > 1 and shapes[target][0] % towers[source] == 0:
-                towers[target] = max(towers[target], towers[source])
+    for link in scene.links:  # what mixes no channels keeps the towers that it reads
+        source, target = shapes[link.source], shapes[link.target]
+        if groups[link.target] == 0 and min(len(source), len(target)) > 1 and source[0] == target[0]:
+            towers[link.target] = max(towers[link.target], towers[link.source])
+    for link in reversed(scene.links):  # what is read in groups is as many towers already
+        number, shape = towers[link.target], shapes[link.source]
+        if groups[link.target] in (0, number) and len(shape) > 1 and shape[0] % number == 0:
+            towers[link.source] = max(towers[link.source], number)
     return [1 if box.input is not None else number for box, number in zip(scene.boxes, towers)]

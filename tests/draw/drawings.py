@@ -95,8 +95,17 @@ class Drawing:
     def _crossings(self) -> Iterator[str]:
         for path in self.edges():
             for start, end in zip(path, path[1:]):
+                around = Area(
+                    min(start[0], end[0]), min(start[1], end[1]), max(start[0], end[0]), max(start[1], end[1])
+                )
                 for area in self.areas:
-                    if area.is_crossed(start, end):
+                    if (
+                        around.left <= area.right
+                        and area.left <= around.right
+                        and around.top <= area.bottom
+                        and area.top <= around.bottom
+                        and area.is_crossed(start, end)
+                    ):
                         yield f"an edge runs through a box: {start} {end} {area}"
 
     def edges(self) -> list[list[tuple[float, float]]]:
