@@ -86,7 +86,8 @@ class _Blocks:
                                fill=colours.INK)  # fmt: skip
             return
         left = place.x + INSIDE
-        yield text_element(fitted(own.title, TITLE, room), left, y, TITLE, class_="ink", font_weight=600,
+        size = TITLE if text_width(own.title, TITLE) <= room else SMALL
+        yield text_element(fitted(own.title, size, room), left, y, size, class_="ink", font_weight=600,
                            fill=colours.INK)  # fmt: skip
         share = None if self.shares is None else self.shares.of(box.nodes)
         for line in own.lines:
@@ -97,7 +98,7 @@ class _Blocks:
 
     def _frame(self, frame: FrameArea) -> str:
         place = frame.place
-        name, kind = frame_title(frame.part, frame.around)
+        name, kind = frame_title(self.scene.analysis.graph.nodes, frame.part, frame.around)
         room = place.width / 2 - 20
         rectangle = element("rect", x=place.x, y=place.y, width=place.width, height=place.height, rx=8, fill="none",
                             stroke=colours.FRAME, stroke_width=1.2)  # fmt: skip

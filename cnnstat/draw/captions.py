@@ -45,18 +45,18 @@ def caption(analysis: Analysis, box: Box) -> Caption:
         return Caption(_block_title(graph.nodes, part), _contents(analysis, inner), times, tooltip)
     nodes = graph.nodes[part.start : part.stop]
     shape = analysis.values.outputs[graph.arity + part.start][0]
-    name = _below(nodes[0].name, part.path)
-    if part.times > 1:
-        name = f"{name} … {_below(graph.nodes[part.end - part.size].name, '')}"
+    name = _run(graph.nodes, part) if part.path or part.times > 1 else _tail(nodes[0].name)
     names = [name, *(_short(node.op) for node in nodes[1:])]
     return Caption(described(nodes[0].op, shape), (" · ".join(names),), part.times, tooltip)
 
 
-def frame_title(part: Part, around: str) -> tuple[str, str]:
+def frame_title(nodes: Sequence[Node], part: Part, around: str) -> tuple[str, str]:
     """Return the name of an opened block below that of the frame around it, and what it is called and how often."""
     kind = _kind(part)
     times = f"×{part.times}" if part.times > 1 else ""
     name = part.path.removeprefix(f"{around}.") if around else part.path
+    if name and part.times > 1:
+        name = f"{name.rpartition('.')[0]}.".lstrip(".") + _run(nodes, part)
     return printable(name), f"{kind} {times}".strip()
 
 
@@ -111,9 +111,13 @@ def _per_axis(value: object) -> str:
     return str(value)
 
 
-def _below(name: str, path: str) -> str:
-    """Return what a layer is called: the last part of its name, unless its box is a whole block of that name."""
-    return printable(path.rpartition(".")[2] if path else name.rpartition(".")[2])
+def _run(nodes: Sequence[Node], part: Part) -> str:
+    """Return the last word of the name of a part, and of its last copy: `1 … 5`."""
+    first = part.path or nodes[part.start].name
+    if part.times == 1:
+        return _tail(first)
+    last = nodes[part.end - part.size].name.split(".")[: first.count(".") + 1]
+    return f"{_tail(first)} … {printable(last[-1])}"
 
 
 def _inner(part: Part) -> tuple[Part, int]:
@@ -133,9 +137,7 @@ def _block_title(nodes: Sequence[Node], part: Part) -> str:
     if not path:
         path = f"{_tail(part.parts[0].path)} … {_tail(part.parts[-1].path)}"
     elif part.times > 1:
-        depth = path.count(".") + 1
-        last = ".".join(nodes[part.end - 1].name.split(".")[:depth])
-        path = f"{_tail(path)} … {_tail(last)}"
+        path = _run(nodes, part)
     elif not kind and _tail(path).isdecimal():
         path = printable(".".join(path.split(".")[-2:]))  # a number says nothing without the block that counts
     else:

@@ -33,9 +33,9 @@ FAMILIES = {
     Family.ACTIVATION: Colour("#faf2c6", "#857000", "#3c360f", "#e2cd49"),
     Family.POOLING: Colour("#d6f0e5", "#007d59", "#0e3a2c", "#3cc79a"),
     Family.ELEMENTWISE: Colour("#eceef1", "#57606a", "#2b3038", "#a6b0bc"),
-    Family.RESAMPLING: Colour("#d7eff6", "#25788f", "#11353f", "#6cc7df"),
+    Family.RESAMPLING: Colour("#fde5ea", "#ab4058", "#47202a", "#ee91a4"),
     Family.LAYOUT: Colour("#f6f7f8", "#858d98", "#20252b", "#7d8793"),
-    Family.EMBEDDING: Colour("#fde5ea", "#ab4058", "#47202a", "#ee91a4"),
+    Family.EMBEDDING: Colour("#d7eff6", "#25788f", "#11353f", "#6cc7df"),
     Family.OTHER: Colour("#f0f0f0", "#6f6f6f", "#2a2a2a", "#a5a5a5"),
 }
 """After Okabe & Ito 2008, in tints; a box says in words what it is, so colour is never all that tells."""

@@ -127,8 +127,8 @@ def _panel(analysis: Analysis, name: str) -> _Panel:
     if field.misaligned_at is not None:
         lines[0] += ", of the middle"
     lines.append(f"{shape_text(tuple(len(axis.reads) for axis in axes))} positions")
-    where = [f"{low} … {high}" for low, high in (axis.middle for axis in sides[2 - min(len(axes), 2) :])]
-    lines.append("one output reads " + " × ".join(where).replace("-", "−"))
+    where = [f"{low}…{high}" for low, high in (axis.middle for axis in sides[2 - min(len(axes), 2) :])]
+    lines.append("the middle one reads " + " × ".join(where).replace("-", "−"))
     return _Panel(title, sides[0], sides[1], tuple(lines))
 
 

@@ -158,8 +158,10 @@ class _Columns:
         best_value = math.inf
         for count in range(1, min(MOST_COLUMNS, rows) + 1):
             cuts = _cuts(step, count, costs)
+            if cuts is None:
+                continue
             tallest = max(sum(step[a:b]) for a, b in zip([0, *cuts], [*cuts, rows]))
-            ratio = (len(cuts) + 1) * (width + GUTTER) / tallest
+            ratio = count * (width + GUTTER) / tallest
             value = abs(math.log(ratio / self.page.ratio)) + 0.02 * sum(costs[cut] for cut in cuts)
             if value < best_value:
                 best, best_value = cuts, value
@@ -477,8 +479,8 @@ def _lanes(notes: Sequence[tuple[Hashable, float, float]]) -> dict[Hashable, int
     return lane_of
 
 
-def _cuts(step: Sequence[float], count: int, costs: Sequence[float]) -> list[int]:
-    """Return the rows at which columns begin, so that they are about as tall as one another."""
+def _cuts(step: Sequence[float], count: int, costs: Sequence[float]) -> list[int] | None:
+    """Return the rows at which columns begin that are about as tall as one another; None where rows are too high."""
     total = sum(step)
     reached, sums = 0.0, []
     for height in step:
@@ -490,7 +492,7 @@ def _cuts(step: Sequence[float], count: int, costs: Sequence[float]) -> list[int
         reach = 0.35 * total / count
         near = [row for row in range((cuts[-1] if cuts else 0) + 1, len(step)) if abs(sums[row] - wanted) <= reach]
         if not near:
-            return cuts
+            return None
         cuts.append(min(near, key=lambda row: (costs[row] + 6 * abs(sums[row] - wanted) / reach, row)))
     return cuts
 

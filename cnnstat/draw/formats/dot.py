@@ -36,7 +36,7 @@ def _children(scene: Scene, frame: Frame, indent: str, around: str) -> Iterator[
         part = child.part
         assert part is not None
         yield f"{indent}subgraph cluster_{part.start}_{part.stop}_{part.path.count('.')} {{"
-        yield f"{indent}  label={quoted(' '.join(frame_title(part, around)))};"
+        yield f"{indent}  label={quoted(' '.join(frame_title(scene.analysis.graph.nodes, part, around)))};"
         yield from _children(scene, child, f"{indent}  ", part.path or around)
         yield f"{indent}}}"
 

@@ -56,7 +56,7 @@ def _children(scene: Scene, frame: Frame, indent: str, around: str) -> Iterator[
             continue
         part = child.part
         assert part is not None
-        title = " ".join(filter(None, frame_title(part, around)))
+        title = " ".join(filter(None, frame_title(scene.analysis.graph.nodes, part, around)))
         yield f"{indent}subgraph g{part.start}_{part.stop}_{part.path.count('.')} [{quoted(title)}]"
         yield from _children(scene, child, f"{indent}  ", part.path or around)
         yield f"{indent}end"
