@@ -1,4 +1,4 @@
-"""Draw the pictures of README.md: `python docs/screenshots.py [FOLDER]` writes *.svg, here unless told otherwise.
+"""Draw the pictures of README.md and draw.md: `python docs/screenshots.py [FOLDER]` writes *.svg, here unless told.
 
 Charts are the product's own. Text of the terminal is set in the reader's own fonts, each piece as wide as its columns,
 and rules are lines, so that nothing is loaded and nothing falls apart in a browser.
@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cnnstat
 from cnnstat.draw.elements import element, number, text_element
@@ -66,6 +67,25 @@ def _spans(line: Line, y: float) -> Iterator[str]:
         column += width_of(text)
 
 
+GALLERY: dict[str, tuple[str, dict[str, Any]]] = {
+    "lenet5": ("lenet5_1998", {"style": "volumes"}),
+    "alexnet": ("alexnet_2012", {"style": "volumes"}),
+    "vgg16": ("vgg16", {"style": "volumes"}),
+    "plain34": ("plain34", {}),
+    "resnet34": ("resnet34", {}),
+    "residual_block": ("resnet18", {"depth": 1, "expand": "layer2.0"}),
+    "resnet50": ("resnet50", {"by": "macs"}),
+    "unet": ("unet", {"by": "memory"}),
+    "fcn8s": ("fcn8s", {}),
+    "deeplabv3": ("deeplabv3", {}),
+    "ssd300": ("ssd300", {}),
+    "faster_rcnn": ("faster_rcnn", {}),
+    "maskrcnn_head": ("maskrcnn_head", {}),
+    "growing_field": ("vgg16", {"field": ["conv1_1", "conv2_2", "conv3_3", "conv4_3", "pool5"]}),
+}
+"""The drawings of draw.md: networks, and options of `cnnstat.draw`."""
+
+
 def pictures() -> dict[str, str]:
     """Return every picture by its name."""
     vgg16, alexnet = cnnstat.analyze("vgg16"), cnnstat.analyze("alexnet")
@@ -78,6 +98,7 @@ def pictures() -> dict[str, str]:
         "fields": vgg16.chart("receptive_field").standalone(),
         "drawing": str(cnnstat.draw("resnet18")),
         "activations": activations.picture().standalone(),
+        **{f"drawings/{name}": str(cnnstat.draw(network, **options)) for name, (network, options) in GALLERY.items()},
     }
 
 
@@ -85,7 +106,9 @@ def main() -> None:
     """Write all pictures."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
     for name, svg in pictures().items():
-        (folder / f"{name}.svg").write_text(svg, encoding="utf-8", newline="\n")
+        path = folder / f"{name}.svg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(svg, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

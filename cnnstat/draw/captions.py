@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.draw.parts import Part
+from cnnstat.draw.parts import GENERAL_KINDS, Part
 from cnnstat.draw.scene import Box
 from cnnstat.errors import printable
 from cnnstat.ir.graph import Node
@@ -147,7 +147,7 @@ def _block_title(nodes: Sequence[Node], part: Part) -> str:
 
 def _kind(part: Part) -> str:
     """Return what a block is called; nothing where that does not say what it does."""
-    return "" if part.kind in ("group", "Sequential", "ModuleList") else printable(part.kind)
+    return "" if part.kind in GENERAL_KINDS else printable(part.kind)
 
 
 def _tail(path: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.draw.parts import Part
+from cnnstat.draw.parts import GENERAL_KINDS, Part
 from cnnstat.errors import CnnstatError, did_you_mean, printable
 
 MOST_BOXES = 30
@@ -69,7 +69,8 @@ def _fitting(analysis: Analysis, parts: Sequence[Part]) -> set[int]:
         for part in level:
             if part.parts and not (part.is_stage and part.times == 1):
                 # Runs of blocks that differ in sizes are opened together or not at all.
-                key = "alike" if part.is_alike else (part.kind or _kinds(analysis, part), part.times > 1)
+                kind = _kinds(analysis, part) if part.kind in GENERAL_KINDS else part.kind
+                key: Hashable = "alike" if part.is_alike else (kind, part.times > 1)
                 alike.setdefault(key, []).append(part)
         level = []
         groups = sorted(alike.values(), key=lambda group: group[0].start)

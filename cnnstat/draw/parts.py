@@ -15,6 +15,9 @@ from cnnstat.ir.scopes import Unit, grouped
 FOLLOWERS = (Family.NORMALIZATION, Family.ACTIVATION, Family.LAYOUT, Family.ELEMENTWISE)
 """What stands in the box of the layer before it, where nothing else reads that layer."""
 
+GENERAL_KINDS = ("group", "Sequential", "ModuleList", "ModuleDict", "")
+"""What blocks are called whose name says nothing about what they do."""
+
 MOST_FOLLOWERS = 5
 FEWEST_ALIKE = 3
 """Fewest blocks of one structure, but of different sizes, that are drawn as one."""
