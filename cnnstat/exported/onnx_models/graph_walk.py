@@ -104,7 +104,9 @@ class GraphWalk:
         return self._stored(value, name)
 
     def _stored(self, value: Value, name: str, is_generated: bool = False) -> Value:
-        """Return a value as a constant of its own."""
+        """Return a value as a constant of its own; numbers of 64 bits and truth values are sizes, places or masks."""
+        if value.element_type in _NO_WEIGHTS:
+            return value
         dtype = self._dtype(value)
         stored = StoredTensor(printable(name)[:200], value.shape or (), dtype, is_generated)
         self.constants.append(stored)
@@ -302,6 +304,9 @@ class _Made:
     number: float | None = None
     stored: StoredTensor | None = None
 
+
+_NO_WEIGHTS = (7, 9)
+"""Element types of tensors that are no weights: int64 and bool."""
 
 _PRODUCTS = words("MatMul Gemm Conv ConvTranspose MatMulInteger ConvInteger Einsum")
 _STRICT = words("Conv ConvTranspose ConvInteger QLinearConv FusedConv Gemm MatMul BatchNormalization")
