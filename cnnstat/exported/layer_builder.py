@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from cnnstat.analysis.shapes import check_input_count, op_outputs
 from cnnstat.errors import OpError
 from cnnstat.exported.layer_names import Label, LayerNames
+from cnnstat.exported.pytorch_calls import UNKNOWN, OperandCall, WeightedCall
 from cnnstat.exported.stored_tensors import Owned, StoredTensor, Use, take
 from cnnstat.ir.graph import Edge, Node, usual_dtype
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage, numel
-from cnnstat.ir.recorded_call import NotRecorded
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ops.traced import Applied, Recorded
 
 
@@ -44,14 +46,13 @@ class Match:
     """The op that an operation of a file is.
 
     reads: what it reads. weights: the op's own tensors, by its names for them.
+    calls: how PyTorch computes a call that is no op of the library.
     """
 
     op: Op
     reads: tuple[Operand, ...]
     weights: Mapping[str, Operand] = field(default_factory=dict)
-
-
-NOT_FROM_PYTORCH = NotRecorded("it is known from a file, which does not say how PyTorch would compute it")
+    calls: RecordedCalls | None = None
 
 
 @dataclass(slots=True)
@@ -67,6 +68,9 @@ class LayerBuilder:
     nodes: list[Node] = field(default_factory=list)
     labels: list[Label] = field(default_factory=list)
     _weights: dict[int, Mapping[str, Shape]] = field(default_factory=dict)
+    _waiting: dict[int, WeightedCall | OperandCall] = field(default_factory=dict)
+    _own: dict[int, frozenset[str]] = field(default_factory=dict)
+    _owned: list[tuple[int, StoredTensor]] = field(default_factory=list)
 
     def emit(
         self,
@@ -109,7 +113,7 @@ class LayerBuilder:
         op = replace(op, tensors=owned.tensors, stored=owned.stored, result_dtypes=dtypes, work=op.work + work)
         if not edges and op.place is not Storage.FRESH:
             op = replace(op, place=Storage.FRESH)
-        return self._append(label, self._repeated(op, (), ()), tuple(edges), owned, NOT_FROM_PYTORCH)
+        return self._append(label, self._repeated(op, (), ()), tuple(edges), owned, match.calls or UNKNOWN)
 
     def _library_op(
         self,
@@ -153,6 +157,7 @@ class LayerBuilder:
         )
         if is_plain:
             return self._append(label, op, tuple(edges), owned, None, weights)
+        self._own[len(self.nodes)] = frozenset(own)
         applied = Applied(
             op=op,
             operands=tuple(entries),
@@ -164,7 +169,23 @@ class LayerBuilder:
         )
         edge_shapes = tuple(shape for shape, entry in zip(shapes, entries) if isinstance(entry, int))
         whole = self._repeated(applied, edge_shapes, op_outputs(op, shapes))
-        return self._append(label, whole, tuple(edges), owned, NOT_FROM_PYTORCH)
+        is_whole = {*weights} <= {*dict(owned.tensors)} and {*dict(owned.stored)} <= {*buffers}
+        recorded = None if is_whole and self.repeats == 1 and not work else UNKNOWN
+        operands = [read.number if read.stored is None else read.stored for read in match.reads]
+        is_join = op.takes_list or (op.takes_two and len(operands) == 2)
+        if recorded is None and is_join and any(isinstance(each, StoredTensor) for each in operands):
+            # Its operand may be that of other layers too.
+            recorded = UNKNOWN
+            arguments = [entry if isinstance(entry, int) else each for entry, each in zip(entries, operands)]
+            self._waiting[len(self.nodes)] = OperandCall(op, tuple(arguments))
+        elif recorded is None:
+            with suppress(OpError):
+                applied.operand_names(len(edges))
+                return self._append(label, whole, tuple(edges), owned, None)
+            recorded = UNKNOWN
+        elif fits and len(edges) == len(entries) and self.repeats == 1 and not others:
+            self._waiting[len(self.nodes)] = WeightedCall(op, weights, own)
+        return self._append(label, whole, tuple(edges), owned, recorded)
 
     def _repeated(self, op: Applied | Recorded, inputs: Shapes, outputs: Shapes) -> Op:
         """Return an op with the work of all turns of the loop that it is in."""
@@ -183,13 +204,14 @@ class LayerBuilder:
         op: Op,
         edges: tuple[Edge, ...],
         owned: Owned,
-        recorded: NotRecorded | None,
+        recorded: RecordedCalls | NotRecorded | None,
         weights: Mapping[str, Shape] | None = None,
         shares: int | None = None,
     ) -> int:
         index = len(self.nodes)
         for stored in owned.taken:
             stored.owner = index
+            self._owned.append((index, stored))
         self._weights[index] = dict(owned.tensors) if weights is None else weights
         dtypes = {each: dtype for each, dtype in owned.dtypes.items() if dtype != usual_dtype(each, self.dtype)}
         node = Node("", op, edges, shares, recorded=recorded)
@@ -205,9 +227,36 @@ class LayerBuilder:
                 function=function, outputs=((0,),), result_dtypes=("float32",), family=Family.OTHER,
                 tensors=owned.tensors, stored=owned.stored,
             )  # fmt: skip
-            self._append(label, op, (), owned, NOT_FROM_PYTORCH)
+            self._append(label, op, (), owned, UNKNOWN)
+
+    def forget(self, first: int) -> None:
+        """Drop the nodes from a number on."""
+        del self.nodes[first:], self.labels[first:]
+        self._waiting = {index: call for index, call in self._waiting.items() if index < first}
 
     def named(self) -> tuple[Node, ...]:
         """Return the nodes with their names."""
         names = LayerNames(self.labels).all()
-        return tuple(replace(node, name=name) for node, name in zip(self.nodes, names))
+        nodes = [_named(node, names[index], self._own.get(index, ())) for index, node in enumerate(self.nodes)]
+        if self._waiting:
+            full = {
+                id(stored): f"{names[index]}.{stored.own_name}"
+                for index, stored in self._owned
+                if stored.owner == index
+            }
+            for index, call in self._waiting.items():
+                nodes[index] = replace(nodes[index], recorded=call.recorded(full))
+        return tuple(nodes)
+
+
+def _named(node: Node, name: str, own: Container[str]) -> Node:
+    """Return a node with its name, which stands before those of its tensors that are not its op's own."""
+    op = node.op
+    if not isinstance(op, (Applied, Recorded)) or not (op.tensors or op.stored):
+        return replace(node, name=name)
+    full = {each: each if each in own else f"{name}.{each}" for each, _ in (*op.tensors, *op.stored)}
+    tensors = tuple((full[each], shape) for each, shape in op.tensors)
+    stored = tuple((full[each], shape) for each, shape in op.stored)
+    dtypes = {full.get(each, each): dtype for each, dtype in node.dtypes.items()}
+    node = replace(node, name=name, op=replace(op, tensors=tensors, stored=stored))
+    return replace(node, dtypes=dtypes) if dtypes else node

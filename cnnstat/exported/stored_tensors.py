@@ -30,6 +30,7 @@ class StoredTensor:
     """A constant of the file.
 
     is_generated: whether the file has a rule that makes it (ConstantOfShape) instead of its numbers.
+    own_name: what the layer that has it calls it.
     kind: what it was found to be when the first operation read it; owner: the number of the layer that has it.
     """
 
@@ -37,6 +38,7 @@ class StoredTensor:
     shape: Shape
     dtype: str
     is_generated: bool = False
+    own_name: str = ""
     kind: str = "unused"
     owner: int | None = None
 
@@ -102,7 +104,7 @@ class Owned:
 def take(uses: Iterable[Use], names: dict[int, str] | None = None) -> Owned:
     """Return what a layer takes of the tensors that it reads: those that no layer before it has.
 
-    names: what it calls them, by their identity; others keep the file's names.
+    names: what it calls them, by their identity; others keep the last part of the file's names.
     """
     parameters: dict[str, Shape] = {}
     buffers: dict[str, Shape] = {}
@@ -116,10 +118,11 @@ def take(uses: Iterable[Use], names: dict[int, str] | None = None) -> Owned:
         stored.kind = kind
         if kind != "parameters" and kind not in BUFFERS:
             continue
-        name = (names or {}).get(id(stored)) or stored.name or "constant"
+        name = (names or {}).get(id(stored)) or stored.name.rpartition(".")[2] or "constant"
         while name in dtypes:
             name += "_"
         (parameters if kind == "parameters" else buffers)[name] = stored.shape
         dtypes[name] = stored.dtype
+        stored.own_name = name
         taken.append(stored)
     return Owned(tuple(parameters.items()), tuple(buffers.items()), dtypes, tuple(taken))

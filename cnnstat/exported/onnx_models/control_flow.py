@@ -101,7 +101,7 @@ class ModelWalk(GraphWalk):
         self.unsized = unsized
         self.bounded.intersection_update(bounded)
         owned = [each for each in self.constants if each.owner is not None and each.owner >= first]
-        del builder.nodes[first:], builder.labels[first:]
+        builder.forget(first)
         for each in owned:
             each.owner, each.kind = None, "unused"
         label = label_of(node, [], False, self.scopes, self.inside)

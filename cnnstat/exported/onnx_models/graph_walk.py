@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -108,10 +109,22 @@ class GraphWalk:
         if value.element_type in _NO_WEIGHTS:
             return value
         dtype = self._dtype(value)
-        stored = StoredTensor(printable(name)[:200], value.shape or (), dtype, is_generated)
+        stored = StoredTensor(self._tensor_name(name), value.shape or (), dtype, is_generated)
         self.constants.append(stored)
         value.sources = (Source(stored),)
         return value
+
+    def _tensor_name(self, name: str) -> str:
+        """Return the name of a stored tensor as a path of identifiers, which no other tensor has."""
+        parts = re.sub(r"[^\w.]", "_", name)[:200].strip(".").split(".")
+        own = parts[-1] if parts[-1].isidentifier() else f"_{parts[-1]}"
+        path = result = ".".join((*filter(None, parts[:-1]), own))
+        count = 1
+        while result in self.is_told:
+            count += 1
+            result = f"{path}_{count}"
+        self.is_told.add(result)
+        return result
 
     def _sparse(self, sparse: Any, name: str) -> Value:
         return self._stored(Value(sparse.values.data_type, tuple(sparse.dims)), name)

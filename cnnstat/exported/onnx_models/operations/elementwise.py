@@ -8,8 +8,10 @@ from typing import Any
 
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps
+from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Family, Op, numel
+from cnnstat.ir.recorded_call import RecordedCalls
 from cnnstat.ir.window import aligned_reads
 from cnnstat.ops import activation, join, rectifier, softmax
 from cnnstat.ops.traced import Recorded
@@ -56,7 +58,23 @@ def pointwise(call: Call, steps: int, category: str = "element-wise", family: Fa
         family=family,
         reads=reads if all(len(shape) == len(call.output) for shape in outputs) else None,
     )
-    return Match(op, tuple(call.input(place) for place in places))
+    return Match(op, tuple(call.input(place) for place in places), calls=_pytorch_calls(call))
+
+
+_UNARY = {
+    "Erf": "erf", "Exp": "exp", "Log": "log", "Sqrt": "sqrt", "Neg": "neg", "Reciprocal": "reciprocal", "Sin": "sin",
+    "Cos": "cos", "Floor": "floor", "Ceil": "ceil", "Round": "round", "Sign": "sign", "Not": "logical_not",
+}  # fmt: skip
+"""PyTorch's functions of one tensor that are operations of ONNX."""
+
+
+def _pytorch_calls(call: Call) -> RecordedCalls | None:
+    """Return how PyTorch computes an operation element by element, where that is one call."""
+    if call.op_type in _UNARY:
+        return one_call(f"torch.{_UNARY[call.op_type]}")
+    if call.op_type == "Pow" and call.input(0).edge is not None and call.input(1).number is not None:
+        return one_call("Tensor.pow", call.input(1).number)
+    return None
 
 
 def _data_places(call: Call) -> list[int]:

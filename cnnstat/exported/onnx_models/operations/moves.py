@@ -9,8 +9,10 @@ import numpy
 
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import Call, Handler, library_op, one_or_all
+from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Family, Shapes, Storage, numel
+from cnnstat.ir.recorded_call import RecordedCalls, SliceOf, TorchName
 from cnnstat.ir.window import IDENTITY, UNFOLLOWED, Reads, aligned_reads, sliding
 from cnnstat.ops import join, reorder, resize, shape, slicing
 from cnnstat.ops.embedding import Embedding
@@ -19,7 +21,11 @@ from cnnstat.ops.traced import Recorded
 
 
 def moved(
-    call: Call, reads: Reads | tuple[Reads, ...] | None, place: Storage = Storage.VIEW, places: tuple[int, ...] = (0,)
+    call: Call,
+    reads: Reads | tuple[Reads, ...] | None,
+    place: Storage = Storage.VIEW,
+    places: tuple[int, ...] = (0,),
+    calls: RecordedCalls | None = None,
 ) -> Match:
     """Return a call that computes nothing; reads: how the first result reads the first operand."""
     known = None if reads is None else (reads,)
@@ -29,7 +35,7 @@ def moved(
     op = Recorded(
         function=call.op_type, outputs=call.output_shapes, family=Family.LAYOUT, place=place, reads=known,  # type: ignore[arg-type]
     )  # fmt: skip
-    return Match(op, call.reads(*used))
+    return Match(op, call.reads(*used), calls=calls)
 
 
 def _outputs(call: Call) -> Shapes:
@@ -43,7 +49,7 @@ def _reshape(call: Call) -> Match:
         return call.match(shape.Flatten(), 0)
     if len(before) > 1 and len(after) > 1 and after[0] == before[0] and 0 not in after:
         return call.match(shape.Reshape(after[1:]), 0)
-    return moved(call, regrouped(before, after))
+    return moved(call, regrouped(before, after), calls=one_call("Tensor.reshape", *after))
 
 
 def _transpose(call: Call) -> Match:
@@ -56,7 +62,7 @@ def _squeeze(call: Call) -> Match:
     if axes is None:
         axes = tuple(axis for axis, size in enumerate(call.shape()) if size == 1)
     if not axes:
-        return moved(call, _identity(len(call.shape())))
+        return moved(call, _identity(len(call.shape())), calls=one_call("Tensor.reshape", *call.output))
     return call.match(reorder.Squeeze(axes[0] if len(axes) == 1 else axes), 0)
 
 
@@ -67,7 +73,8 @@ def _unsqueeze(call: Call) -> Match:
     rank = len(call.output)
     new = {axis % rank for axis in axes}
     old = iter(range(len(call.shape())))
-    return moved(call, tuple(None if axis in new else (next(old), IDENTITY) for axis in range(rank)))
+    reads = tuple(None if axis in new else (next(old), IDENTITY) for axis in range(rank))
+    return moved(call, reads, calls=one_call("Tensor.reshape", *call.output))
 
 
 def _identity(rank: int) -> Reads:
@@ -76,7 +83,8 @@ def _identity(rank: int) -> Reads:
 
 def _copy(call: Call) -> Match:
     """Cast: every element to fresh memory."""
-    return moved(call, _identity(len(call.shape())), Storage.FRESH)
+    to = one_call("Tensor.to", TorchName(call.outputs[0].dtype)) if "Cast" in call.op_type else None
+    return moved(call, _identity(len(call.shape())), Storage.FRESH, calls=to)
 
 
 def _slice(call: Call) -> Match:
@@ -101,7 +109,11 @@ def _slice(call: Call) -> Match:
             windows[axis] = (axis, sliding(1, step, -begin))
     if len(cut) == 1 and 0 not in call.output:
         return call.match(slicing.Slice(*cut[0]), 0)
-    return moved(call, tuple(windows))
+    index = [slice(None)] * len(x)
+    for axis, begin, last, step in cut:
+        index[axis] = slice(begin, last, step)
+    parts = tuple(SliceOf(part.start, part.stop, part.step) for part in index)
+    return moved(call, tuple(windows), calls=one_call("Tensor.__getitem__", parts))
 
 
 def _split(call: Call) -> Match | None:
@@ -126,7 +138,8 @@ def _quantized_concat(call: Call) -> Match:
 
 
 def _expand(call: Call) -> Match:
-    return moved(call, aligned_reads(call.shape(), call.output))
+    calls = one_call("Tensor.expand", *call.output)
+    return moved(call, aligned_reads(call.shape(), call.output), calls=calls)
 
 
 def _tile(call: Call) -> Match:
@@ -177,8 +190,7 @@ def _gather(call: Call) -> Match | None:
     numbers = indices.numbers
     if not indices.shape and numbers is not None:
         position = int(numbers) % max(1, table.shape[axis])
-        del position  # which position it is changes nothing about the others
-        return moved(call, (*before, *behind))
+        return moved(call, (*before, *behind), calls=one_call("Tensor.select", axis, position))
     if len(indices.shape) == 1:
         return moved(call, (*before, (axis, _picked(numbers, table.shape[axis])), *behind), Storage.FRESH)
     return moved(call, (*before, *(None,) * len(indices.shape), *behind), Storage.FRESH)
