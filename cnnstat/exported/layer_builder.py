@@ -171,8 +171,8 @@ class LayerBuilder:
         whole = self._repeated(applied, edge_shapes, op_outputs(op, shapes))
         is_whole = {*weights} <= {*dict(owned.tensors)} and {*dict(owned.stored)} <= {*buffers}
         recorded = None if is_whole and self.repeats == 1 and not work else UNKNOWN
-        operands = [read.number if read.stored is None else read.stored for read in match.reads]
-        is_join = op.takes_list or (op.takes_two and len(operands) == 2)
+        operands = [read.stored if read.number is None else read.number for read in match.reads]
+        is_join = op.takes_list or (op.input_count[0] == 2 and len(operands) == 2)
         if recorded is None and is_join and any(isinstance(each, StoredTensor) for each in operands):
             # Its operand may be that of other layers too.
             recorded = UNKNOWN
