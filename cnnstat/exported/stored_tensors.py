@@ -31,6 +31,7 @@ class StoredTensor:
 
     is_generated: whether the file has a rule that makes it (ConstantOfShape) instead of its numbers.
     own_name: what the layer that has it calls it.
+    readers: the modules of the layers that read it.
     kind: what it was found to be when the first operation read it; owner: the number of the layer that has it.
     """
 
@@ -41,6 +42,7 @@ class StoredTensor:
     own_name: str = ""
     kind: str = "unused"
     owner: int | None = None
+    readers: set[str] = field(default_factory=set)
 
     @property
     def is_float(self) -> bool:

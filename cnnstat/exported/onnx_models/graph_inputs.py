@@ -28,6 +28,8 @@ class _Declared(NamedTuple):
 
 def graph_inputs(graph: Any, request: Request, source: str) -> tuple[tuple[Input, ...], dict[str, Value]]:
     """Return the inputs of a graph and their values by name; raises RequestError or SourceError."""
+    if request.batch is not None and request.batch < 1:
+        raise RequestError("--batch must be at least 1")
     stored = {tensor.name for tensor in graph.initializer}
     declared = [_declared(each, source) for each in graph.input if each.name not in stored]
     given = _given(declared, request, source)

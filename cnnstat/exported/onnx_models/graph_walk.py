@@ -261,6 +261,8 @@ class GraphWalk:
         has_weights = any(stored.kind_as(role) == "parameters" for stored, role in uses)
         tensors = [stored.name for stored, _ in uses]
         label = label_of(node, tensors, has_weights, self.scopes, self.inside)
+        for stored, _ in uses:
+            stored.readers.add(label.path or label.exact or next(iter(node.output), ""))
         self.blocks.update(classes_of(node))
         outputs = call.output_shapes
         dtypes = tuple(map(self._dtype, call.outputs))

@@ -80,6 +80,13 @@ def _edge(walk: ModelWalk, value: Value, number: int) -> Edge:
 def _notes(walk: ModelWalk) -> list[str]:
     """Return what the counts rest on, and which constants of the file are no parameters."""
     notes = list(walk.notes)
+    merged = [each for each in walk.constants if each.owner is not None and len(each.readers) > 1]
+    fewer = sum(numel(each.shape) * (len(each.readers) - 1) for each in merged if each.kind == "parameters")
+    if fewer:
+        notes.append(
+            f"{len(merged)} stored tensors are read by layers of several modules: {fewer:,} parameters fewer than with "
+            "a copy for each"
+        )
     if walk.bounded:
         names = ", ".join(sorted(walk.bounded))
         notes.append(f"how much is kept by {names} depends on values; counted as if all were kept: an upper bound")

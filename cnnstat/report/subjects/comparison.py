@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.comparison import Comparison
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
+from cnnstat.analysis.parameter_differences import Difference, parameter_differences
 from cnnstat.numbers import count, ratio_text
 from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
@@ -88,10 +89,31 @@ def _values(comparison: Comparison, columns: Sequence[Column]) -> dict[str, Any]
 
 
 def _blocks(comparison: Comparison, table: Table) -> Iterator[Block]:
-    has_times = bool(comparison.profiles)
+    times = _overview().compared_facts(comparison.profiles) if comparison.profiles else ()
     yield table
-    yield Facts((*CONVENTIONS, *(_overview().compared_facts(comparison.profiles) if has_times else ())))
+    yield Facts((*_parameter_facts(comparison), *CONVENTIONS, *times))
     yield from _charts(comparison).values()
+
+
+def _parameter_facts(comparison: Comparison) -> Iterator[Fact]:
+    """Yield where the parameters of networks differ that do the same work as the first, as an exported model does."""
+    first = comparison.analyses[0]
+    for heading, other in zip(comparison.headings[1:], comparison.analyses[1:]):
+        parts = parameter_differences(first, other)
+        if parts:
+            more = other.totals.params - first.totals.params
+            listed = ", ".join(map(_difference_text, parts))
+            yield Fact("parameters", f"{printable(heading)}: {_signed(more)} with the same MACs; {listed}")
+
+
+def _difference_text(part: Difference) -> str:
+    layers = f"{part.layers} layer{'s' * (part.layers != 1)}"
+    where = f"{layers} of both" if not part.kind else f"{part.layers} {printable(part.kind)} of one"
+    return f"{_signed(part.elements)} in {where}"
+
+
+def _signed(number: int) -> str:
+    return f"{'+' if number > 0 else '−'}{abs(number):,}"
 
 
 # Measured times -------------------------------------------------------------------------------------------------------

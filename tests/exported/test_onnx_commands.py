@@ -1,0 +1,203 @@
+"""Commands on ONNX files: names, exports, modules that are built, limits, and comparisons with what was exported."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx_files import analyzed, declared, model, node, numbers, onnx, saved, tensor
+
+import cnnstat
+from cnnstat.errors import CnnstatError
+
+SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
+
+
+def small(folder: Path) -> str:
+    """Return a file of a small network with names as PyTorch's older exporter writes them."""
+    nodes = [
+        node("Conv", ["x", "layer1.0.conv1.weight", "layer1.0.conv1.bias"], ["a"], name="/layer1/layer1.0/conv1/Conv"),
+        node("Relu", ["a"], ["b"], name="/layer1/layer1.0/relu/Relu"),
+        node("Conv", ["b", "onnx::Conv_20", "onnx::Conv_21"], ["c"], name="/layer1/layer1.0/conv2/Conv", pads=[1] * 4),
+        node("Add", ["b", "c"], ["d"], name="/layer1/layer1.0/Add"),
+        node("Relu", ["d"], ["e"], name="/layer1/layer1.0/relu_1/Relu"),
+        node("GlobalAveragePool", ["e"], ["f"], name="/pool/GlobalAveragePool"),
+        node("Flatten", ["f"], ["g"], name="/Flatten"),
+        node("Gemm", ["g", "fc.weight", "fc.bias"], ["y"], name="/fc/Gemm", transB=1),
+    ]
+    stored = [
+        tensor("layer1.0.conv1.weight", (4, 3, 3, 3)), tensor("layer1.0.conv1.bias", (4,)),
+        tensor("onnx::Conv_20", (4, 4, 3, 3)), tensor("onnx::Conv_21", (4,)), tensor("fc.weight", (5, 4)),
+        tensor("fc.bias", (5,)),
+    ]  # fmt: skip
+    return saved(folder, model(nodes, [declared("x", ["batch", 3, 10, 10])], ["y"], stored))
+
+
+NAMES = [
+    "layer1.0.conv1", "layer1.0.relu", "layer1.0.conv2", "layer1.0.add", "layer1.0.relu_2", "pool", "flatten", "fc",
+]  # fmt: skip
+
+
+def test_names_of_the_older_exporter(tmp_path: Path) -> None:
+    analysis = cnnstat.analyze(small(tmp_path))
+    assert [layer.name for layer in analysis.layers] == NAMES
+    assert [*analysis.by_module(1)] == ["layer1", "pool", "flatten", "fc"]
+
+
+def test_names_of_the_newer_exporter(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "stem.conv.weight"], ["a"], name="node_conv2d"),
+        node("Relu", ["a"], ["y"], name="node_relu"),
+    ]
+    for each, scopes, classes in (
+        (nodes[0], ["", "stem", "stem.bn", "batch_norm"], ["Net", "net.Stem", "torch.nn.BatchNorm2d", "aten.bn"]),
+        (nodes[1], ["", "stem", "relu"], ["Net", "net.Stem", "aten.relu.default"]),
+    ):
+        each.metadata_props.add(key=SCOPES, value=repr(scopes))
+        each.metadata_props.add(key=CLASSES, value=repr(classes))
+        each.metadata_props.add(key="pkg.torch.onnx.stack_trace", value="File /home/somebody/secret.py" * 50)
+    built = model(nodes, [declared("x", [1, 3, 8, 8])], ["y"], [tensor("stem.conv.weight", (4, 3, 3, 3))])
+    analysis = analyzed(tmp_path, built)
+    # A convolution that a batch norm was folded into carries the norm's scope, and its own weight's name.
+    assert [layer.name for layer in analysis.layers] == ["stem.conv", "stem.relu"]
+    assert analysis.graph.blocks["stem"] == "Stem"
+    assert "somebody" not in json.dumps(analysis.to_dict())
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("model/block/conv/Conv2D;model/block/bias", "model.block.conv.Conv2D"), ("Relu_7", "relu"), ("", "relu")],
+)
+def test_names_of_other_exporters(written: str, name: str, tmp_path: Path) -> None:
+    built = model([node("Relu", ["x"], ["y"], name=written)], [declared("x", [1, 4])], ["y"])
+    assert [layer.name for layer in analyzed(tmp_path, built).layers] == [name]
+
+
+def test_an_exported_spec_has_the_same_figures(tmp_path: Path) -> None:
+    path = small(tmp_path)
+    (tmp_path / "net.yaml").write_text(cnnstat.export(path), encoding="utf-8")
+    one, other = cnnstat.analyze(path), cnnstat.analyze(str(tmp_path / "net.yaml"))
+    assert one.totals == other.totals
+
+
+def test_a_module_is_built_that_has_the_files_shapes(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = small(tmp_path)
+    module = cnnstat.build(path)
+    assert module(torch.zeros(2, 3, 10, 10)).shape == (2, 5)
+    assert {name for name, _ in module.named_parameters()} >= {"layer1.0.conv2.weight", "fc.bias"}
+    namespace: dict[str, Any] = {}
+    exec(compile(cnnstat.export(path, to="torch"), "net.py", "exec"), namespace)  # what we wrote ourselves
+    assert cnnstat.verify(path).exit_code == 0
+
+
+def test_layers_that_share_a_bias_are_built_with_one(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    nodes = [
+        node("Conv", ["x", "a", "b"], ["h"], pads=[1] * 4), node("Conv", ["h", "c", "b"], ["i"], pads=[1] * 4),
+        node("Mul", ["i", "scale"], ["j"]), node("Reshape", ["j", "shape"], ["y"]),
+    ]  # fmt: skip
+    stored = [
+        tensor("a", (3, 3, 3, 3)), tensor("c", (3, 3, 3, 3)), tensor("b", (3,)), tensor("scale", (3, 1, 1)),
+        numbers("shape", 3, 4, 16),
+    ]  # fmt: skip
+    path = saved(tmp_path, model(nodes, [declared("x", [1, 3, 8, 8])], ["y"], stored))
+    module, analysis = cnnstat.build(path), cnnstat.analyze(path)
+    assert sum(each.numel() for each in module.parameters()) == analysis.totals.params == 2 * 81 + 3 + 3
+    assert module(torch.zeros(1, 3, 8, 8)).shape == (3, 4, 16)
+    assert "3 parameters fewer than with a copy for each" in analysis.notes[0]
+
+
+def test_a_dtype_that_is_asked_for(tmp_path: Path) -> None:
+    totals = cnnstat.analyze(small(tmp_path), dtype="float16").totals
+    assert totals.memory.params_bytes == 2 * totals.params
+
+
+def test_comparison_tells_where_parameters_differ(tmp_path: Path) -> None:
+    (tmp_path / "net.yaml").write_text(
+        "input: [3, 10, 10]\nlayers:\n- layer1.0.conv1: Conv2d(4, 3)\n- bn: BatchNorm2d\n- ReLU\n- x: Conv2d(5, 1)\n"
+    )
+    other = "input: [3, 10, 10]\nlayers:\n- layer1.0.conv1: Conv2d(4, 3)\n- ReLU\n- x: Conv2d(5, 1, bias=false)\n"
+    (tmp_path / "other.yaml").write_text(other)
+    compared = cnnstat.compare(str(tmp_path / "net.yaml"), str(tmp_path / "other.yaml"))
+    assert "−13 with the same MACs; −8 in 1 BatchNorm2d of one, −5 in 1 layer of both" in " ".join(
+        str(compared).split()
+    )
+
+
+def test_the_command_line(tmp_path: Path, run_process: Any) -> None:
+    path = small(tmp_path)
+    assert run_process("check", path, "--max-params", "1k").returncode == 0
+    assert run_process("check", path, "--max-params", "100").returncode == 1
+    assert "C_out" in run_process("explain", path, "conv1").stdout
+    for arguments in (
+        ["--value", "x"],
+        ["--value", "y=1"],
+        ["--input", "y=3x3"],
+        ["--argument", "a=1"],
+        ["--batch", "0"],
+    ):
+        result = run_process("analyze", path, *arguments)
+        assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, arguments
+
+
+def test_without_the_package_one_line_names_it(tmp_path: Path) -> None:
+    blocked = "import sys; sys.modules['onnx'] = None; import cnnstat.cli; cnnstat.cli.main()"
+    result = subprocess.run([sys.executable, "-c", blocked, "analyze", small(tmp_path)], capture_output=True, text=True)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1 and "pip install 'cnnstat[onnx]'" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+def test_exports_of_pytorch_models_have_their_work(name: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision.models")
+    torch.manual_seed(0)
+    module = models.get_model(name, weights=None).eval()
+    for parameter in module.parameters():
+        torch.nn.init.normal_(parameter, std=0.02)  # equal tensors would be merged
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, torch.zeros(1, 3, 64, 64), file, dynamo=False)
+    path = saved(tmp_path, file.getvalue())
+    exported, live = cnnstat.analyze(path), cnnstat.analyze(module, (1, 3, 64, 64))
+    assert exported.totals.macs == live.totals.macs
+    folded = sum(layer.output_shape[1] for layer in live.layers if layer.op.kind == "BatchNorm2d")
+    assert live.totals.params - exported.totals.params == folded
+    names = {layer.name for layer in live.layers if layer.macs}
+    assert names == {layer.name for layer in exported.layers if layer.macs}
+
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "onnx"
+
+
+@pytest.mark.skipif(not (SHARED / "expected.json").exists(), reason="the recorded examples are not here")
+def test_recorded_examples() -> None:
+    for name, expected in json.loads((SHARED / "expected.json").read_text()).items():
+        analysis = cnnstat.analyze(str(SHARED / name), inputs=expected["inputs"])
+        assert (analysis.totals.params, analysis.totals.macs) == (expected["params"], expected["macs"]), name
+        counted = sorted(layer.macs for layer in analysis.layers if layer.macs)
+        stated = [each["macs"] // each.get("runs", 1) for each in expected["nodes"] for _ in range(each.get("runs", 1))]
+        assert counted == sorted(stated), name
+        buffers = expected["bn_running_stats"] + expected["quant_scales_and_zero_points"]
+        assert analysis.totals.buffers == buffers, name
+
+
+def test_another_opset_than_the_oldest_is_read_alike(tmp_path: Path) -> None:
+    for opset in (7, 9, 11, 13, 17, min(23, onnx.defs.onnx_opset_version())):
+        built = model(
+            [node("Conv", ["x", "w"], ["h"]), node("Relu", ["h"], ["y"])], [declared("x", [1, 3, 8, 8])], ["y"],
+            [tensor("w", (4, 3, 3, 3))], opset=opset,
+        )  # fmt: skip
+        assert analyzed(tmp_path, built).totals.macs == 4 * 36 * 27
+
+
+def test_values_and_sizes_do_not_fit_other_sources() -> None:
+    with pytest.raises(CnnstatError, match="values="):
+        cnnstat.analyze("vgg16", values={"x": 1})
