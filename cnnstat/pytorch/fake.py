@@ -14,6 +14,12 @@ _META = torch.device("meta")
 _VIEWS = frozenset(["slice", "select", "unsqueeze", "squeeze", "view", "expand", "permute", "transpose", "t", "copy_"])
 """Operations whose meta kernel alone says all: no device, no value is involved."""
 
+_PLAIN = frozenset((int, float, slice, type(None), type(...)))
+"""Kinds of arguments that take no part in what a view is made of."""
+
+DEVICE = torch.ops.prim.device.default
+"""What asks a fake tensor for its device, in the midst of other operations."""
+
 FAKE_TYPE: type = FakeTensor
 """The type of a fake tensor."""
 
@@ -68,6 +74,32 @@ class Faker:
         if result is first or not isinstance(result, torch.Tensor):
             return first if result is first else None
         return self._wrapped(result, device)
+
+    def of_views(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any] | None:
+        """Return what a call that makes views, or writes into one, returns, in a tuple; None where it has to run.
+
+        Its steps, a slice for each axis say, are not followed one by one.
+        """
+        first = arguments[0] if arguments else None
+        if not isinstance(first, FakeTensor) or torch.is_grad_enabled():
+            return None
+        # Only what is written into a view may be another tensor; an index that is one looks up.
+        written = arguments[2] if len(arguments) == 3 else None
+        for value in (first, written):
+            if isinstance(value, FakeTensor) and (value.constant is not None or value.fake_device != first.fake_device):
+                return None
+        others = (*arguments[1:2], *arguments[2 if not isinstance(written, FakeTensor) else 3 :], *keywords.values())
+        for value in others:
+            kinds = map(type, value) if isinstance(value, tuple) else (type(value),)
+            if not _PLAIN.issuperset(kinds):
+                return None
+        with in_kernel_invocation_manager(self.mode):
+            result = function(*arguments, **keywords)
+        if isinstance(result, torch.Tensor):
+            return (first if result is first else self._wrapped(result, first.fake_device),)
+        if isinstance(result, (tuple, list)):
+            return (type(result)([self._wrapped(each, first.fake_device) for each in result]),)
+        return (result,)
 
     def _is_direct(self, function: Any) -> bool:
         """Whether an operation is a view, or works element by element."""

@@ -24,6 +24,9 @@ FAST = words(
 )
 """Calls that have a shortcut."""
 
+_OF_WHOLE = words("linear flatten F.layer_norm layer_norm F.batch_norm cat")
+"""Those whose operands have to be contiguous: what lies elsewhere is copied first."""
+
 _FIXED = {"F.batch_norm": (5, "training", False), "F.max_pool2d": (6, "return_indices", False)}
 """An argument that has to have one value, with its place and name."""
 
@@ -34,7 +37,7 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     if torch._C._is_any_autocast_enabled() or "out" in call.keywords or not _has_fixed_arguments(call):
         return None
     operands = list(operands_in((*call.arguments, *call.keywords.values())))
-    if not operands or not _are_plain(operands, faker):
+    if not operands or not _are_plain(operands, faker, call.name not in _OF_WHOLE):
         return None
     first = operands[0]
     if _overwrites(call):
@@ -83,16 +86,24 @@ def _has_fixed_arguments(call: Call) -> bool:
     return bool(call.get(place, name, value) == value)
 
 
-def _are_plain(tensors: list[torch.Tensor], faker: Faker) -> bool:
-    """Whether tensors are fake, contiguous, and of one floating-point dtype."""
+def _are_plain(tensors: list[torch.Tensor], faker: Faker, may_be_part: bool) -> bool:
+    """Whether tensors are fake, contiguous or also parts of contiguous ones, and of one floating-point dtype."""
     dtype = tensors[0].dtype
     if not dtype.is_floating_point:
         return False
     for tensor in tensors:
         # Other strides would decide those of the result, and which later views are possible.
-        if not faker.is_fake(tensor) or tensor.dtype is not dtype or not tensor.is_contiguous():
+        if not faker.is_fake(tensor) or tensor.dtype is not dtype:
+            return False
+        if not tensor.is_contiguous() and not (may_be_part and _is_in_order(tensor)):
             return False
     return True
+
+
+def _is_in_order(tensor: torch.Tensor) -> bool:
+    """Whether a tensor is a part of one in C order, so that what is computed of it is in C order."""
+    strides = [stride for stride, size in zip(tensor.stride(), tensor.shape) if size > 1]
+    return 0 not in strides and strides == sorted(strides, reverse=True) and tensor.shape[-1] > 1 == strides[-1]
 
 
 def _overwrites(call: Call) -> bool:

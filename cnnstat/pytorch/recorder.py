@@ -22,8 +22,9 @@ from cnnstat.pytorch.calls import (
     Call,
     CallRecord,
     function_name,
+    words,
 )
-from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.fake import DEVICE, Faker
 from cnnstat.pytorch.gpu_simulation import ASKING, on_this_machine
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.op_cache import FAST, shortcut
@@ -41,6 +42,14 @@ from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key, tensors_
 
 _ITEM = torch.ops.aten._local_scalar_dense.default
 """What `item()`, `bool()` and `int()` come to."""
+
+_VIEWS = words(
+    """
+    getitem setitem view reshape transpose permute unsqueeze squeeze select narrow unbind chunk split flatten movedim
+    expand contiguous t T.get mT.get swapaxes unflatten
+    """
+)
+"""Calls that make views, or write into one, and nothing else."""
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
@@ -81,6 +90,10 @@ class Recorder:
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call from Python makes; a subclass may let something else run in its place."""
+        if self.faker is not None and self.takes_shortcuts and function_name(function) in _VIEWS:
+            made = self.faker.of_views(function, arguments, keywords)
+            if made is not None:
+                return made[0]
         return function(*arguments, **keywords)
 
     def record(
@@ -253,10 +266,17 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         super().__init__()  # type: ignore[no-untyped-call]
         self._recorder = recorder
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # PyTorch would import its compiler to keep it away from here, which takes seconds; a trace compiles nothing.
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one operation, on fake tensors where one of its operands is fake."""
+        if func is DEVICE:
+            return func(*args)
         recorder, keywords = self._recorder, kwargs or {}
         if recorder.inner is not None:
             return self._part(func, args, keywords, recorder.inner)
