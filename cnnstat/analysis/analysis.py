@@ -271,7 +271,11 @@ class Analysis(Displayed):
             raise TypeError(f"a layer is found by its name, as in analysis['conv1']; {name!r} is no text")
         from cnnstat.analysis.layer_lookup import find_layer  # here, as no command but explain needs it
 
-        return self.layers[find_layer(self.graph, name)]
+        return self.layer_at(find_layer(self.graph, name))
+
+    def layer_at(self, index: int) -> Layer:
+        """Return the layer of this number; the others are made only when all are asked for."""
+        return self.layers[index] if "layers" in vars(self) else self._layer(index)
 
     def __contains__(self, name: object) -> bool:
         """Return whether a layer has just this name."""

@@ -41,7 +41,7 @@ class Explanation(Displayed):
     @cached_property
     def layer(self) -> Layer:
         """What the passes found about it."""
-        return self.analysis.layers[self.index]
+        return self.analysis.layer_at(self.index)
 
     @cached_property
     def formulas(self) -> tuple[Formula, ...]:

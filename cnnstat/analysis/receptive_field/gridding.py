@@ -93,10 +93,15 @@ def preimage(indices: Indices, window: Window) -> Indices:
     """Return the positions that a set of outputs reads through a window."""
     if window is IDENTITY or not indices.mask:
         return indices
-    period, advance = len(window.taps), window.advance
-    digits = f"{indices.mask:b}"[::-1]
-    if (len(digits) // period + 1) * abs(advance) + max((t[-1] - t[0] for t in window.taps if t), default=0) > MAX_SPAN:
+    period, advance, count = len(window.taps), window.advance, indices.mask.bit_length()
+    if (count // period + 1) * abs(advance) + max((t[-1] - t[0] for t in window.taps if t), default=0) > MAX_SPAN:
         raise _TooLongError
+    first = window.taps[0]
+    # A run without holes stays one where windows touch: in a stack of 50,000 layers each run is as long.
+    if period == 1 and len(first) >= advance > 0 and first.step == 1 and indices.mask + 1 == 1 << count:
+        length = (count - 1) * advance + len(first)
+        return Indices(indices.first * advance + first[0], (1 << length) - 1)
+    digits = f"{indices.mask:b}"[::-1]
     parts = []
     for residue, taps in enumerate(window.taps):
         skipped = (residue - indices.first) % period

@@ -1,0 +1,148 @@
+"""Loops in a forward pass against a pass on the meta device, and whether long loops and networks take linear time.
+
+Every time is CPU time, the least of some runs in one process. Exits with 1 where a loop costs more than 5 passes of a
+model that makes the same calls of PyTorch, or a step of the longest loop more than 1.5 times one of the shortest.
+    python benchmarks/loops.py [--steps 50000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+import cnnstat
+
+MOST_PASSES = 5.0
+MOST_GROWTH = 1.5
+
+
+class Tiles(nn.Module):
+    """A convolution of every tile of an image, written into a buffer in place."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.side = round(count**0.5)
+        self.block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the tiles side by side."""
+        result, size = torch.zeros_like(x), x.shape[-1] // self.side
+        for top in range(0, x.shape[-1], size):
+            for left in range(0, x.shape[-1], size):
+                place = (..., slice(top, top + size), slice(left, left + size))
+                result[place] = self.block(x[place])
+        return result
+
+
+class Scan(nn.Module):
+    """A running average over the steps of a sequence, each written into a buffer."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the average up to each step."""
+        x = self.linear(x)
+        result, state = torch.zeros_like(x), x[:, 0]
+        for step in range(self.count):
+            state = 0.9 * state + x[:, step]
+            result[:, step] = state
+        return result
+
+
+class Calls(nn.Module):
+    """One function, called again and again."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = count
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the result of the last call."""
+        x = self.linear(x)
+        for _ in range(self.count):
+            x = torch.sin(x)
+        return x
+
+
+def seconds(run: Callable[[], object], rounds: int = 3) -> float:
+    """Return the least CPU time of a few runs."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+@torch.no_grad()
+def meta_seconds(model: nn.Module, shape: tuple[int, ...]) -> float:
+    """Return the time of a pass on the meta device."""
+    x = torch.empty(shape, device="meta")
+    return seconds(lambda: model.to("meta").eval()(x))
+
+
+def against_meta() -> list[float]:
+    """Print a line for each loop; returns the ratios."""
+    ratios = []
+    print("| loop | pass on the meta device | cnnstat.analyze | ratio |\n|---|---|---|---|")
+    for name, model, shape in (
+        ("400 tiles written in place", Tiles(400), (1, 3, 320, 320)),
+        ("scan of 800 steps into a buffer", Scan(800), (2, 800, 16)),
+    ):
+        ours = seconds(lambda model=model, shape=shape: cnnstat.analyze(model, shape))  # type: ignore[misc]
+        plain = meta_seconds(model, shape)
+        ratios.append(ours / plain)
+        print(f"| {name} | {1e3 * plain:.0f} ms | {1e3 * ours:.0f} ms | {ours / plain:.1f} × |", flush=True)
+    return ratios
+
+
+def growth(steps: int) -> list[float]:
+    """Print the time of a step in loops of several lengths; returns the ratios to the shortest."""
+    print("\n| loop | steps | µs per step | against 1,000 |\n|---|---|---|---|")
+    ratios = []
+    for name, kind in (("one function", Calls), ("scan", Scan)):
+        first = 0.0
+        for count in (1000, 10_000, steps):
+            shape = (2, 16) if kind is Calls else (2, count, 16)
+            each = seconds(lambda kind=kind, count=count, shape=shape: cnnstat.analyze(kind(count), shape), 2) / count  # type: ignore[misc]
+            first = first or each
+            ratios.append(each / first)
+            print(f"| {name} | {count:,} | {1e6 * each:.0f} | {each / first:.2f} × |", flush=True)
+    return ratios
+
+
+def explained(layers: int) -> float:
+    """Print what `explain` of a late layer takes beside the analysis of a long network; returns the ratio."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "deep.yaml"
+        path.write_text("input: [3, 16, 16]\nlayers:\n" + "  - Conv2d(3, 3, padding=1)\n" * layers)
+        analyzed = seconds(lambda: cnnstat.analyze(str(path)).totals, 2)
+        named = f"Conv2d#{layers - 1}"
+        explanation = seconds(lambda: str(cnnstat.explain(str(path), named)), 2)
+    print(f"\n| layers | analyze | explain of the last but one | ratio |\n|---|---|---|---|\n| {layers:,} ", end="")
+    print(f"| {analyzed:.1f} s | {explanation:.1f} s | {explanation / analyzed:.2f} × |")
+    return explanation / analyzed
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=50_000, help="of the longest loops, and layers of the network")
+    steps = parser.parse_args().steps
+    is_fast = max(against_meta()) <= MOST_PASSES
+    is_linear = max(growth(steps)) <= MOST_GROWTH
+    return 0 if is_fast and is_linear and explained(steps) <= MOST_GROWTH else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
