@@ -51,7 +51,8 @@ def mixer(analysis: Analysis, edge: Edge) -> str:
         for source in sources:
             trace = fields.traces[source.value][source.output]
             known |= trace.context | trace.whole
-        if any(trace.tracked and (trace.context | trace.whole) & ~known for trace in fields.traces[value]):
+        local = [trace for trace in fields.traces[value] if trace.tracked or trace.coordinates]
+        if any((trace.context | trace.whole) & ~known for trace in local):
             return graph.value_name(value)
     return ""
 
