@@ -130,6 +130,6 @@ def test_what_is_read_beside_a_cut_is_explained() -> None:
 
 
 def test_a_gate_of_a_part_belongs_to_the_field_along_that_part() -> None:
-    """The first rows, averaged over the width too: along the height a position that all read, along the width a gate."""
+    """The first rows, averaged over the width too: along the height a position that all read, else a gate."""
     model = Chooses(lambda second, y: second(y) * y[:, :, :2].mean((2, 3), keepdim=True))
     assert cnnstat.verify(model, (1, 3, 16, 16)).exit_code == 0
