@@ -49,7 +49,8 @@ def deploy(graph: Graph, precision: str) -> Graph:
     about = {key: value for key, value in graph.about.items() if key != "published"}
     if paths := about.get("other_paths"):
         about["other_paths"] = tuple(deploy(path, precision) for path in paths)
-    bare, bare_values = folded(replace(graph, about=about, saved_bytes=None), values)
+    bare, bare_values = folded(graph, values, about)
     shipped, shipped_values = in_precision(bare, bare_values, precision)
-    done = in_place(shipped, shipped_values)
-    return replace(done, quantization_bytes=quantization_bytes(done, shipped_values)) if precision == "int8" else done
+    nodes = in_place(shipped, shipped_values)
+    scales = quantization_bytes(shipped, nodes, shipped_values) if precision == "int8" else shipped.quantization_bytes
+    return replace(shipped, nodes=nodes, quantization_bytes=scales)

@@ -14,8 +14,8 @@ _ELEMENT_WISE = (Family.ACTIVATION, Family.ELEMENTWISE, Family.NORMALIZATION)
 """The families whose ops may take an input's place; whether one does is told by how it reads."""
 
 
-def in_place(graph: Graph, values: Values) -> Graph:
-    """Return the graph whose activations, residual additions and gates write over an input of their output's size.
+def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
+    """Return the nodes of a graph whose activations, residual additions and gates write over an input of their output's size.
 
     The input must have no later reader and be no result of the network, and each element of the output must read the
     input at its own place only. The first such input is taken.
@@ -32,7 +32,7 @@ def in_place(graph: Graph, values: Values) -> Graph:
             number = _overwritten(node, shapes, outputs, storages, free) if any(free) else None
             node = node if number is None else replace(node, overwrites=number)
         nodes.append(node)
-    return replace(graph, nodes=tuple(nodes))
+    return tuple(nodes)
 
 
 def _overwritten(node: Node, shapes: Shapes, outputs: Shapes, storages: list[int], free: list[bool]) -> int | None:

@@ -8,13 +8,13 @@ arXiv:1712.05877).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cnnstat.analysis.shapes import Values
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph, Node, dtype_bytes
-from cnnstat.ir.op import Family, Int8, Shape, Shapes, Storage
+from cnnstat.ir.op import Family, Int8, Op, Shape, Shapes, Storage
 
 SCALE_BYTES = dtype_bytes("float32")
 ZERO_POINT_BYTES = dtype_bytes("int8")
@@ -35,10 +35,9 @@ def in_precision(graph: Graph, values: Values, precision: str) -> tuple[Graph, V
     is_int8 = precision == "int8"
     nodes = []
     for node, shapes in zip(graph.nodes, values.inputs):
-        if is_int8:
-            node = _without_scales(node)
-        dtypes = _int8_dtypes(node, shapes) if is_int8 else {name: convert(each) for name, each in node.dtypes.items()}
-        op = node.op.with_dtypes(convert)
+        op = (node.op if not is_int8 else _without_scales(node)).with_dtypes(convert)
+        converted = {name: convert(dtype) for name, dtype in node.dtypes.items()} if node.dtypes else node.dtypes
+        dtypes = _int8_dtypes(node, shapes) if is_int8 else converted
         if op is not node.op or dtypes != node.dtypes:
             node = replace(node, op=op, dtypes=dtypes)
         nodes.append(node)
@@ -70,12 +69,11 @@ def _check_complex(graph: Graph, values: Values, precision: str) -> None:
 _SCALES = ("scale", "zero_point")
 
 
-def _without_scales(node: Node) -> Node:
-    """Return a node without the scales that a model stores beside weights that are integers already."""
+def _without_scales(node: Node) -> Op:
+    """Return a node's op without the scales that a model stores beside weights that are integers already."""
     if not any(dtype in ("int8", "uint8") for dtype in node.dtypes.values()):
-        return node
-    op = node.op.without(lambda name: name.rpartition(".")[2] in _SCALES)
-    return node if op is node.op else replace(node, op=op)
+        return node.op
+    return node.op.without(lambda name: name.rpartition(".")[2] in _SCALES)
 
 
 def _int8_dtypes(node: Node, inputs: Shapes) -> Mapping[str, str]:
@@ -92,14 +90,14 @@ def is_bias(name: str, shape: Shape) -> bool:
     return "bias" in name.rpartition(".")[2] and len(shape) == 1
 
 
-def quantization_bytes(graph: Graph, values: Values) -> int:
+def quantization_bytes(graph: Graph, nodes: Sequence[Node], values: Values) -> int:
     """Return the bytes of the scales and zero points of a network in int8.
 
     A weight has one scale, or one for each channel of the output. A tensor has a scale and a zero point, unless its
-    layer keeps those of its input, or is an activation that is done where the layer before it puts its output.
+    layer keeps those of its input, or is an activation that is done where the layer before it puts its output. nodes: those of the graph, with what they write over.
     """
     scales, tensors = 0, sum(each.dtype == "int8" for each in graph.inputs)
-    for index, node in enumerate(graph.nodes):
+    for index, node in enumerate(nodes):
         value, kind = graph.arity + index, node.op.int8
         if node.shares is None and kind is not Int8.FLOAT:
             shapes = node.op.weights(values.inputs[index])
