@@ -15,7 +15,7 @@ _ELEMENT_WISE = (Family.ACTIVATION, Family.ELEMENTWISE, Family.NORMALIZATION)
 
 
 def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
-    """Return the nodes of a graph whose activations, residual additions and gates write over an input of their output's size.
+    """Return the nodes, of which activations, residual additions and gates write over an input of their output's size.
 
     The input must have no later reader and be no result of the network, and each element of the output must read the
     input at its own place only. The first such input is taken.

@@ -94,7 +94,8 @@ def quantization_bytes(graph: Graph, nodes: Sequence[Node], values: Values) -> i
     """Return the bytes of the scales and zero points of a network in int8.
 
     A weight has one scale, or one for each channel of the output. A tensor has a scale and a zero point, unless its
-    layer keeps those of its input, or is an activation that is done where the layer before it puts its output. nodes: those of the graph, with what they write over.
+    layer keeps those of its input, or is an activation that is done where the layer before it puts its output.
+    nodes: those of the graph, with what they write over.
     """
     scales, tensors = 0, sum(each.dtype == "int8" for each in graph.inputs)
     for index, node in enumerate(nodes):
