@@ -16,6 +16,7 @@ SUBJECTS = {
     "Explanation": "cnnstat.report.subjects.explanation",
     "Networks": "cnnstat.report.subjects.zoo",
     "Ops": "cnnstat.report.subjects.ops",
+    "Peak": "cnnstat.report.subjects.peak",
     "Profile": "cnnstat.report.subjects.profile",
     "Sweep": "cnnstat.report.subjects.sweep",
     "Verification": "cnnstat.report.subjects.verification",

@@ -16,6 +16,7 @@ import cnnstat
 from cnnstat import report
 from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.analysis.explanation import Explanation
+from cnnstat.analysis.peak import peak_of
 from cnnstat.analysis.published import published_rows
 from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict
 from cnnstat.profile.difference import compare_profiles
@@ -26,6 +27,7 @@ from cnnstat.report.subjects import (
     comparison,
     explanation,
     ops,
+    peak,
     profile,
     profile_overview,
     published,
@@ -89,6 +91,7 @@ DOCUMENTS = {
     "comparison with times": lambda: comparison.document(
         compare_analyses([hostile_network(), zoo("lenet5")], [hostile_profile(), gpu_profile()])
     ),
+    "peak": lambda: peak.document(peak_of(hostile_network())),
     "explanation": lambda: explanation.document(Explanation(hostile_network(), HOSTILE)),
     "ops": ops.document,
     "ops, one": lambda: ops.document("GELU"),
