@@ -26,11 +26,16 @@
     return text.trim() === "" || Number.isNaN(number) ? null : number;
   };
 
-  const order = (column, isNumber, sign) => (a, b) => {
-    if (!isNumber) return sign * a.cells[column].textContent.localeCompare(b.cells[column].textContent, "en");
-    const [x, y] = [value(a.cells[column]), value(b.cells[column])];
-    if (x === null || y === null) return (x === null) - (y === null);
-    return sign * (x < y ? -1 : x > y ? 1 : 0);
+  const words = new Intl.Collator("en");
+
+  const inOrder = (rows, column, isNumber, sign) => {
+    const keyed = rows.map((row) => [isNumber ? value(row.cells[column]) : row.cells[column].textContent, row]);
+    keyed.sort(([x], [y]) => {
+      if (!isNumber) return sign * words.compare(x, y);
+      if (x === null || y === null) return (x === null) - (y === null);
+      return sign * (x < y ? -1 : x > y ? 1 : 0);
+    });
+    return keyed.map(([, row]) => row);
   };
 
   const makeSortable = (table) => {
@@ -45,7 +50,7 @@
       for (const other of heads) other.removeAttribute("aria-sort");
       if (next) {
         head.setAttribute("aria-sort", next);
-        sorted.append(...rows.slice().sort(order(column, isNumber, next === "ascending" ? 1 : -1)));
+        sorted.append(...inOrder(rows, column, isNumber, next === "ascending" ? 1 : -1));
         homes[homes.length - 1][0].after(sorted);
       } else {
         for (const [body, inside] of homes) body.append(...inside);
