@@ -251,3 +251,38 @@ def test_columns_of_a_convolution_are_kept_whole():
     analysis = cnnstat.analyze(Columns(), (1, 4, 32, 32))
     assert analysis.memory.saved_bytes == 4 * (4 * 32 * 32 + 64 * 9 * 32 * 32)
     assert analysis["unfold"].output_bytes == 4 * 64 * 9 * 32 * 32
+
+
+class Attention(nn.Module):
+    """Attention of windows with a bias that is looked up, whose heads are parts of one tensor."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.table = nn.Linear(8, 24), nn.Parameter(torch.rand(9, 2))
+        self.register_buffer("places", torch.arange(36).view(6, 6) % 9)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).reshape(4, 6, 3, 2, 4).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-2, -1) + self.table[self.places].permute(2, 0, 1).contiguous()
+        return (scores.softmax(-1) @ v).transpose(1, 2).reshape(4, 6, 8).tanh()
+
+
+def test_copies_and_looked_up_biases_need_no_pass():
+    # Products copy heads that are parts of another tensor, and a reshape behind a transpose is a copy.
+    x = torch.rand(4, 6, 8)
+    analysis = cnnstat.analyze(Attention(), tuple(x.shape))
+    assert analysis.graph.saved_bytes is None
+    assert saved_bytes(Attention(), x) == kept_by_torch(Attention(), x)
+
+
+def test_parts_of_tensors_are_followed_as_pytorch_makes_them():
+    def forward(m, x):
+        result = torch.zeros_like(x)
+        result[:, :, 2:6, 3:9] = m[0](x[:, :, 2:6, 3:9].relu())
+        return result.transpose(1, 2).reshape(2, -1)[:, ::2]
+
+    x = torch.rand(2, 4, 12, 12)
+    model = Net(forward, nn.Conv2d(4, 4, 3, padding=1))
+    analysis = cnnstat.analyze(model, tuple(x.shape))
+    assert analysis.layers[-1].output_shape == tuple(model(x).shape)
+    assert saved_bytes(model, x) == kept_by_torch(model, x)
