@@ -184,7 +184,6 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
                 for name, tensor in list(table.items()):
                     if tensor is not None and not nn.parameter.is_lazy(tensor):
                         swap(table, name, substitutes.of(tensor, is_parameter))
-        pairs = list(substitutes.pairs.values())
         for module in open_modules:
             own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
             for name, value in own:
@@ -193,7 +192,7 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
                     swap(vars(module), name, result)
         for cls in own_classes(modules):
             nested.add_class(cls)
-        yield pairs
+        yield list(substitutes.pairs.values())
     finally:
         for table, name, value in reversed(changed):
             table[name] = value

@@ -103,6 +103,7 @@ class ConstantCalls:
     """The calls of a trace that do not depend on the model's inputs; tensors are kept, so that an id means one.
 
     writes: the calls that change each memory; fills: how often what depends on inputs is written into it.
+    attributes: tensors that attributes hold, with their substitutes in the trace.
     split: memory of which a node has a copy, so that further writes do not reach all views of it.
     """
 
@@ -116,6 +117,7 @@ class ConstantCalls:
         self.split: set[int] = set()
         self._alive: list[torch.Tensor] = []
         self._shared: dict[int, set[int]] = {}
+        self.attributes: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
         """Make a parameter or buffer known, with the tensors that are it in the trace."""
@@ -123,17 +125,31 @@ class ConstantCalls:
             self.stored[id(tensor)] = stored
             self.aliases.append(tensor)
 
+    def is_view_written_elsewhere(self, tensor: torch.Tensor) -> bool:
+        """Whether an attribute is a view of a buffer's memory that is changed through another tensor."""
+        own = storage_key(tensor)
+        homes = [storage_key(real) for real, substitute in self.attributes if storage_key(substitute) == own]
+        return any(self._is_written_but(own, home) for home in homes)
+
     def is_stored(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor is a parameter or buffer itself."""
         return id(tensor) in self.stored
 
     def is_written_elsewhere(self, tensor: torch.Tensor) -> bool:
-        """Whether the memory of a stored tensor is changed through another stored tensor."""
+        """Whether the memory of a stored tensor is changed through another stored tensor, or a view in an attribute."""
         # Buffers that are views of one memory have substitutes of their own, in which no write reaches the other.
+        return self._is_written_but(storage_key(tensor), storage_key(self.stored[id(tensor)].tensor))
+
+    def _is_written_but(self, own: int, home: int) -> bool:
+        """Whether memory is changed through a tensor of another substitute than its own."""
         if not self._shared:
-            for alias in self.aliases:
-                self._shared.setdefault(storage_key(self.stored[id(alias)].tensor), set()).add(storage_key(alias))
-        others = self._shared[storage_key(self.stored[id(tensor)].tensor)] - {storage_key(tensor)}
+            pairs = [(self.stored[id(alias)].tensor, alias) for alias in self.aliases]
+            for real, alias in pairs:
+                self._shared.setdefault(storage_key(real), set()).add(storage_key(alias))
+            for real, alias in self.attributes:
+                if storage_key(real) in self._shared:
+                    self._shared[storage_key(real)].add(storage_key(alias))
+        others = self._shared.get(home, set()) - {own}
         return any(key in self.writes or key in self.fills for key in others)
 
     def note(self, call: Call) -> None:
@@ -288,6 +304,8 @@ class _Maker:
             if self.log.fills[storage_key(tensor)] > (storage_key(tensor) == self.overwritten):
                 raise NotPlainError(SEVERAL_WRITES)
             place = self.log.results.get(id(tensor))
+            if place is None and self.log.is_view_written_elsewhere(tensor):
+                raise NotPlainError("it reads a view of a buffer that is changed while the model runs")
             if place is None and storage_key(tensor) in self.log.writes:
                 # Its value was not kept before the change.
                 raise NotPlainError("a tensor that the model holds is changed while it runs")
@@ -340,7 +358,8 @@ def plain_value_again(value: Any, tensor: Any) -> Any:
 def described(stored: StoredTensor) -> Stored:
     """Return a parameter or buffer as recorded calls name it; a buffer with its value, if that is known and small."""
     tensor = stored.tensor
-    has_value = not stored.is_parameter and tensor.device.type != "meta" and tensor.numel() <= MOST_ELEMENTS
+    is_real = tensor.device.type != "meta" and not isinstance(tensor, FakeTensor)
+    has_value = not stored.is_parameter and is_real and tensor.numel() <= MOST_ELEMENTS
     return Stored(
         name=stored.name,
         shape=shape_of(tensor),
@@ -358,4 +377,7 @@ def _constant(tensor: torch.Tensor) -> Constant:
         raise NotPlainError("it takes a tensor that was made where the trace does not see")
     if tensor.numel() > MOST_ELEMENTS:
         raise NotPlainError(f"it takes a constant of {tensor.numel()} numbers; make it a buffer of the model")
-    return Constant(shape_of(tensor), str(tensor.dtype).removeprefix("torch."), tensor.detach().clone())
+    value = tensor.detach().clone()
+    if isinstance(value, FakeTensor):  # values of the model's inputs were written into it
+        raise NotPlainError("a tensor that the model holds is changed while it runs")
+    return Constant(shape_of(tensor), str(tensor.dtype).removeprefix("torch."), value)

@@ -208,6 +208,7 @@ def _store(
             # Small buffers keep their values, and so their dtype, where another dtype is asked for.
             if dtype is not None and substitute.is_floating_point():
                 stored.dtype = str(dtype).removeprefix("torch.")
+    builder.log.attributes = [(tensor, substitute) for tensor, substitute in pairs if id(substitute) not in seen]
     for name, tensor in packed_tensors(modules):
         builder.store(name, tensor, tensor, is_parameter=True)
 
