@@ -6,6 +6,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from cnnstat.draw.elements import element, number
+from cnnstat.numbers import brief_count, plural
+from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, ticked
+from cnnstat.report.charts.axes import HEIGHT as CHART_HEIGHT
+from cnnstat.report.charts.picture import COLOURS, Picture, hint, label
 from cnnstat.report.terminal_text import BLANK, Line, cut_end, plain
 
 HEIGHT = 16
@@ -64,6 +69,39 @@ class ScatterPlot(NamedTuple):
         if any(point.on_front for point in self.points):
             lines += [BLANK, plain("● on the Pareto front, · not", "dim")]
         return lines
+
+    def picture(self) -> Picture:
+        """Return the same as vector graphics, the points with their labels; those on the front are joined by a line."""
+        x = _axis([point.x for point in self.points], LEFT, WIDTH - RIGHT)
+        y = _axis([point.y for point in self.points], CHART_HEIGHT - BOTTOM, TOP)
+        parts = [*grid(x, y, ticked(x, _tick), ticked(y, _tick), (self.x_title, self.y_title))]
+        front = sorted((point.x, point.y) for point in self.points if point.on_front)
+        if front:
+            path = "L".join(f"{number(x.at(across))} {number(y.at(up))}" for across, up in front)
+            parts.append(element("path", d=f"M{path}", fill="none", stroke=COLOURS[2], stroke_opacity="0.6"))
+            parts.append(label("joined: the Pareto front", WIDTH - RIGHT, TOP - 10, text_anchor="end"))
+        for point in self.points:
+            colour, radius = (COLOURS[2], 5) if point.on_front else (COLOURS[0], 3.5)
+            place = {"cx": x.at(point.x), "cy": y.at(point.y), "r": radius}
+            parts.append(element("circle", hint(point.label), **place, fill=colour, fill_opacity="0.8"))
+        title = f"{self.y_title} against {self.x_title}"
+        said = f"{plural(len(self.points), 'point')}, {len(front):,} of them on the Pareto front."
+        return Picture(title, said, WIDTH, CHART_HEIGHT, heading(title) + "".join(parts))
+
+
+def _axis(values: Sequence[float], start: float, end: float) -> Axis:
+    """Return an axis with room around all values, logarithmic where the plot in characters is."""
+    scale = Scale.of(values)
+    if scale.is_logarithmic:
+        first, last = math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high))
+        return Axis(10.0**first, 10.0 ** max(last, first + 1), start, end, is_log=True)
+    room = (scale.high - scale.low) / 15 or max(1.0, abs(scale.high) / 15)
+    low = scale.low - room
+    return Axis(0.0 if scale.low >= 0 > low else low, scale.high + room, start, end)
+
+
+def _tick(value: float) -> str:
+    return brief_count(round(value)) if abs(value) >= 1000 else f"{value:,g}"
 
 
 class Scale(NamedTuple):

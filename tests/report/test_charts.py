@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -16,6 +17,7 @@ from cnnstat import cli
 from cnnstat.errors import CnnstatError
 from cnnstat.report.charts.axes import Axis, round_step
 from cnnstat.report.charts.layer_chart import MOST_COLUMNS
+from cnnstat.report.scatter_plot import ScatterPlot, ScatterPoint
 from cnnstat.report.subjects import analysis, ops
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -123,6 +125,20 @@ def test_functions_stand_beside_their_derivatives():
     assert slopes[0][80] == "810.0,255.0"  # the sigmoid's slope at 0 is 1/4, a quarter of a unit of 60 above the axis
     assert slopes[2][100] == "870.0,210.0"  # that of ReLU is 1 at x = 1
     assert len({each.get("stroke-dasharray") for each in elements(picture, "polyline")}) == 4
+
+
+@pytest.mark.parametrize("reach", [10, 1000])
+def test_points_stand_where_their_figures_are(reach):
+    points = [ScatterPoint(1.0, 2.0, "<a>", True), ScatterPoint(reach, 3.0, "b"), ScatterPoint(reach / 2, 2.5, "c")]
+    picture = ScatterPlot(points, "x", "y", ("1", "2"), ("2", "3")).picture()
+    first, second, third = elements(picture, "circle")
+    assert first.find(SVG + "title").text == "<a>" and "1 of them on the Pareto front" in picture.description
+    across = [number(each, "cx") for each in (first, second, third)]
+    share = (across[2] - across[0]) / (across[1] - across[0])
+    # Beyond a factor of 30 an axis is logarithmic.
+    exact = math.log(reach / 2) / math.log(reach) if reach > 30 else (reach / 2 - 1) / (reach - 1)
+    assert share == pytest.approx(exact, abs=0.002)
+    assert number(third, "cy") == pytest.approx((number(first, "cy") + number(second, "cy")) / 2, abs=0.11)
 
 
 @pytest.mark.parametrize(("least", "step"), [(1, 1), (1.1, 2), (3, 5), (6, 10), (0.03, 0.05), (120, 200)])

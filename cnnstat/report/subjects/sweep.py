@@ -42,6 +42,7 @@ def document(
     )
     return Document(
         title=caption,
+        page_title=caption or f"Sweep of {plural(len(sweep.records), 'point')}",
         blocks=lambda: _blocks(sweep, table, plot),
         data=lambda: {"schema": SCHEMA, "settings": list(sweep.settings), "points": list(sweep.records)},
         listed=("points",),
