@@ -183,7 +183,8 @@ def build(
 def export(source: Source, input: Any = None, *, to: ExportFormat = "yaml", **options: Unpack[ModelOptions]) -> str:
     """Return a model as text: a spec that analyzes to the same figures, or a PyTorch file that needs nothing else.
 
-    to: `"yaml"` or `"json"` for a spec, `"torch"` for PyTorch.
+    to: `"yaml"` or `"json"` for a spec, `"torch"` for PyTorch, `"model-explorer"` for the MACs of each layer as Model
+        Explorer's node data.
     The other arguments and the errors are those of `load`. Raises CnnstatError too for a layer that the format cannot
     have.
     """

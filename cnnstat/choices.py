@@ -16,7 +16,7 @@ Precision = Literal["float32", "float16", "int8"]
 Device = Literal["cpu", "mps", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3", "cuda:4", "cuda:5", "cuda:6", "cuda:7"]
 """Devices that a model is measured on."""
 
-ExportFormat = Literal["yaml", "json", "torch"]
+ExportFormat = Literal["yaml", "json", "torch", "model-explorer"]
 """What a network can be exported to."""
 
 Format = Literal["table", "json", "csv", "markdown", "html", "latex"]
@@ -31,5 +31,5 @@ DrawStyle = Literal["blocks", "volumes"]
 DrawShare = Literal["macs", "params", "memory", "time"]
 """Figures whose share a box of a drawing can show."""
 
-DrawFormat = Literal["svg", "png", "pdf", "html", "dot", "mmd", "tex"]
+DrawFormat = Literal["svg", "png", "pdf", "html", "dot", "mmd", "tex", "json"]
 """Formats of drawings, which are the endings of their files too."""

@@ -41,7 +41,10 @@ def draw(
     format: Annotated[
         DrawFormat | None,
         typer.Option(
-            "--format", "-f", help="svg, png, pdf, html, dot, mmd or tex; else as FILE ends, or svg.", metavar="FORMAT"
+            "--format",
+            "-f",
+            help="svg, png, pdf, html, dot, mmd, tex, json; else as FILE ends, or svg.",
+            metavar="FORMAT",
         ),
     ] = None,
     output: OutputOption = None,

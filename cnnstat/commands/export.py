@@ -19,7 +19,7 @@ def export(
     to: Annotated[
         ExportFormat | None,
         typer.Option(
-            "--to", help="yaml or json for a spec, torch for a PyTorch file; else as FILE ends.", metavar="FORMAT"
+            "--to", help="yaml or json for a spec, torch, model-explorer; else as FILE ends.", metavar="FORMAT"
         ),
     ] = None,
     *,

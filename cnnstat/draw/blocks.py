@@ -54,7 +54,7 @@ class _Blocks:
         boxes = sum(box.input is None for box in scene.boxes)
         description = f"{boxes} boxes for {len(scene.analysis.graph.nodes):,} layers."
         notes = [] if self.shares is None else [f"bars: share of {self.shares.name}"]
-        return sheet(head, description, (layout.width, layout.height), content, legend, notes, scene)
+        return sheet(head, description, (layout.width, layout.height), content, legend, notes, scene, self.shares)
 
     def _size(self, box: Box) -> tuple[float, float]:
         lines = len(self.captions[box.number].lines)

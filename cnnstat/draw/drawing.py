@@ -13,16 +13,18 @@ from cnnstat.files import write_output
 
 if TYPE_CHECKING:
     from cnnstat.draw.scene import Scene
+    from cnnstat.draw.shares import Shares
 
 
 @dataclass(frozen=True)
 class Picture:
-    """What a style gives: the SVG, its title, width and height in pixels, and what is drawn, if that is a graph."""
+    """What a style gives: the SVG, its title, width and height in pixels; if it is a graph, that and its bars."""
 
     svg: str
     title: str
     size: tuple[float, float]
     scene: Scene | None = None
+    shares: Shares | None = None
 
 
 class Drawing(str):

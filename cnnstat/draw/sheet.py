@@ -11,6 +11,7 @@ from cnnstat.draw.colours import Colour, class_name, family_of
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import dark_style, document, element, number, text_element, title_element
 from cnnstat.draw.scene import Box, Scene, token
+from cnnstat.draw.shares import Shares
 from cnnstat.draw.text_width import fitted, text_width
 from cnnstat.errors import printable
 from cnnstat.ir.op import Family, shape_text
@@ -77,6 +78,7 @@ def sheet(
     legend: Sequence[Entry] = (),
     notes: Sequence[str] = (),
     scene: Scene | None = None,
+    shares: Shares | None = None,
 ) -> Picture:
     """Return a whole drawing; size: of title and content, below which legend and notes stand."""
     width, height = size
@@ -91,7 +93,7 @@ def sheet(
         *below,
     ]  # fmt: skip
     svg = document(width, height, head.title, f"{description} {head.facts}", _style(legend), elements)
-    return Picture(svg, head.title, (width, height), scene)
+    return Picture(svg, head.title, (width, height), scene, shares)
 
 
 def pale_text(content: str, x: float, y: float, size: float = SMALL, **attributes: object) -> str:

@@ -6,7 +6,7 @@ from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Graph
 from cnnstat.version import __version__
 
-FORMATS = {"yaml": (".yaml", ".yml"), "json": (".json",), "torch": (".py",)}
+FORMATS = {"yaml": (".yaml", ".yml"), "json": (".json",), "torch": (".py",), "model-explorer": ()}
 """What a graph can be exported to, with the endings of such files."""
 
 
@@ -24,6 +24,11 @@ def export_graph(graph: Graph, to: str) -> str:
         from cnnstat.export.pytorch import torch_text
 
         return torch_text(graph, _title(graph))
+    if to == "model-explorer":
+        from cnnstat.analysis.analysis import analyze_graph
+        from cnnstat.draw.formats.model_explorer import node_data
+
+        return node_data(analyze_graph(graph))
     from cnnstat.export.spec_text import json_text, spec_text, yaml_text
 
     return spec_text(graph, json_text if to == "json" else lambda document: yaml_text(document, _title(graph)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import xml.etree.ElementTree as ET
@@ -207,3 +208,18 @@ def test_a_hundred_thousand_layers_are_folded_or_refused(tmp_path: Path) -> None
     assert len(Drawing(analysis.draw()).boxes) <= 40 and faults_of(analysis.draw(), analysis.graph) == []
     with pytest.raises(cnnstat.CnnstatError, match="5,000 layers are too many to draw one by one"):
         analysis.draw(full=True)
+
+
+# Model Explorer -------------------------------------------------------------------------------------------------------
+
+
+def test_node_data_have_a_figure_for_each_layer_by_its_name(tmp_path: Path) -> None:
+    analysis = cnnstat.analyze("resnet18")
+    cnnstat.draw(analysis, by="params").save(tmp_path / "params.json")
+    data = json.loads((tmp_path / "params.json").read_text())["main"]
+    assert {name: each["value"] for name, each in data["results"].items()} == {
+        layer.name: layer.params for layer in analysis.layers
+    }
+    assert [each["stop"] for each in data["gradient"]] == [0, 1]
+    exported = json.loads(cnnstat.export("resnet18", to="model-explorer"))["main"]
+    assert sum(each["value"] for each in exported["results"].values()) == analysis.totals.macs

@@ -7,6 +7,7 @@ from html import escape
 from typing import NamedTuple
 
 from cnnstat.check import text
+from cnnstat.check.formats.changes_graph import changes_graph
 from cnnstat.check.result import CheckResult, LayerChange, ModelResult, Status, Verdict
 from cnnstat.report.formats import markdown
 from cnnstat.report.terminal_text import cut_end, cut_start, printable
@@ -140,6 +141,10 @@ def _sections(result: CheckResult) -> Iterator[str]:
     for model in result.models:
         if model.changed_layers:
             yield _changed(model)
+    # Pictures come last: where there is no room, it is they that are left out.
+    for model in result.models:
+        if model.changed_layers:
+            yield _drawn(model)
 
 
 def _limits(pairs: Sequence[tuple[ModelResult, Verdict]]) -> str:
@@ -181,6 +186,13 @@ def _changed(model: ModelResult) -> str:
     name = escape(cut_start(printable(model.name), MAX_NAME)).replace("@", NO_MENTION)
     summary = f"{len(changes):,} changed layer{'s' * (len(changes) != 1)} of {name}"
     return f"\n<details><summary>{summary}</summary>\n\n{table}{more}\n</details>\n"
+
+
+def _drawn(model: ModelResult) -> str:
+    """Return the layers that changed before and after, as a graph that GitHub draws, folded."""
+    name = escape(cut_start(printable(model.name), MAX_NAME)).replace("@", NO_MENTION)
+    graph = f"```mermaid\n{changes_graph(model.changed_layers)}```"
+    return f"\n<details><summary>before and after, changed layers of {name}</summary>\n\n{graph}\n\n</details>\n"
 
 
 def _change(change: LayerChange, metrics: list[str]) -> list[str]:

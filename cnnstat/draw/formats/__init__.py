@@ -18,6 +18,7 @@ FORMATS = {
     "dot": "cnnstat.draw.formats.dot",
     "mmd": "cnnstat.draw.formats.mermaid",
     "tex": "cnnstat.draw.formats.tikz",
+    "json": "cnnstat.draw.formats.model_explorer",
 }
 """What renders a drawing in each format: a new one is one file and one line."""
 

@@ -34,17 +34,17 @@ def _lines(scene: Scene) -> Iterator[str]:
     for link in scene.links:
         shape = scene.analysis.values.outputs[link.value][0]
         yield f"  n{link.source} -->|{quoted(sizes(shape))}| n{link.target}"
-    boxes: dict[Colour, list[int]] = {}
+    boxes: dict[Colour, list[str]] = {}
     for box in scene.boxes:
-        boxes.setdefault(colour_of(scene.analysis, box), []).append(box.number)
+        boxes.setdefault(colour_of(scene.analysis, box), []).append(f"n{box.number}")
     yield from styles(boxes.items())
 
 
-def styles(boxes: Iterable[tuple[Colour, list[int]]]) -> Iterator[str]:
+def styles(boxes: Iterable[tuple[Colour, list[str]]]) -> Iterator[str]:
     """Yield the lines that give nodes their colours; the text is dark, as the boxes stay light in dark themes."""
     for number, (colour, nodes) in enumerate(boxes):
         yield f"  classDef c{number} fill:{colour.fill},stroke:{colour.stroke},color:#1b1f24"
-        yield f"  class {','.join(f'n{node}' for node in nodes)} c{number}"
+        yield f"  class {','.join(nodes)} c{number}"
 
 
 def _children(scene: Scene, frame: Frame, indent: str, around: str) -> Iterator[str]:
