@@ -44,8 +44,10 @@ def value_of(terms: Terms) -> int:
 
 
 def number_text(number: int | tuple[int, ...]) -> str:
-    """Return a number or a product as `explain` writes it (`1·64·55·55`)."""
-    return "·".join(map(str, number)) if isinstance(number, tuple) else str(number)
+    """Return a number or a product as `explain` writes it (`1·64·55·55`, `1,600`)."""
+    if isinstance(number, tuple):
+        return "·".join(map(str, number))
+    return str(number) if isinstance(number, Written) else f"{number:,}"
 
 
 class Formula(NamedTuple):
