@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,10 @@ from cnnstat.commands.options import (
 )
 from cnnstat.errors import CnnstatError
 
+if TYPE_CHECKING:
+    from cnnstat.analysis.analysis import Analysis
+    from cnnstat.analysis.device_floor import DeviceFloor
+
 
 def analyze(
     source: SourceArgument,
@@ -46,6 +50,13 @@ def analyze(
             help="Totals at several input sizes instead: 160:512:32 (as Python's range) or 224,256.", metavar="SIZES"
         ),
     ] = None,
+    device_sheet: Annotated[
+        str | None,
+        typer.Option(
+            help="Add a floor of time (no prediction) on a device: a YAML file, stm32h743, snapdragon865 or h200.",
+            metavar="FILE",
+        ),
+    ] = None,
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
     format: FormatOption = None,
     output: OutputOption = None,
@@ -53,14 +64,16 @@ def analyze(
     chart: ChartOptions = NO_CHART,
 ) -> None:
     """Show every layer of a network and its totals."""
-    from cnnstat.report.subjects.analysis import AnalysisView, document
+    from cnnstat.report.subjects.analysis import FLOOR, AnalysisView, document
 
     table_options = {"--depth": depth, "--columns": columns, "--sort": sort, "--top": top}
+    table_options["--device-sheet"] = device_sheet
     if published and (names := [name for name, value in table_options.items() if value is not None]):
         raise CnnstatError(f"{names[0]} is of the table of layers, and --published shows another; leave one out")
     chosen = output_format(format, output)
     if resolutions is not None:
         others = {"--depth": depth, "--sort": sort, "--top": top, "--published": published or None}
+        others["--device-sheet"] = device_sheet
         if names := [name for name, value in others.items() if value is not None]:
             raise CnnstatError(f"{names[0]} is of the table of layers, and --resolutions shows totals; leave one out")
         from cnnstat.report.subjects.sweep import resolutions_document
@@ -72,6 +85,8 @@ def analyze(
             raise typer.Exit(2)
         return
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
+    if device_sheet is None and FLOOR in (view.sort, *(view.columns or ())):
+        raise CnnstatError("the column floor is of a device; add --device-sheet FILE")
     analysis = model.analyze(source, optimizer, strict_receptive_field)
     if published:
         from cnnstat.analysis.published import published_rows
@@ -79,4 +94,14 @@ def analyze(
 
         write(subject.document(analysis, published_rows(analysis)), chosen, output, latex, chart)
     else:
-        write(document(analysis, view), chosen, output, latex, chart)
+        write(document(analysis, view, floor_of(analysis, device_sheet)), chosen, output, latex, chart)
+
+
+def floor_of(analysis: Analysis, device_sheet: str | None) -> DeviceFloor | None:
+    """Return the floor of a network on the device of a sheet, None without one; raises CnnstatError."""
+    if device_sheet is None:
+        return None
+    from cnnstat.analysis.device_floor import device_floor
+    from cnnstat.sources.device_sheets import read_device_sheet
+
+    return device_floor(analysis, read_device_sheet(device_sheet))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from importlib import import_module
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
 from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, LIMITED_FIGURES, WORK_FIGURES, Figure
@@ -37,6 +37,9 @@ from cnnstat.report.network_text import (
 from cnnstat.report.table import ON_REQUEST, Column, Group, Kind, Layout, Table, View, block_of, last, layered, summed
 from cnnstat.report.terminal_text import cut_call, cut_start, printable
 
+if TYPE_CHECKING:
+    from cnnstat.analysis.device_floor import DeviceFloor
+
 LISTED = 5
 """Names that a list in the summary shows before it says how many more there are."""
 
@@ -52,15 +55,18 @@ SHORT_EXTENTS = {Extent.WHOLE: "whole", Extent.NOT_FOLLOWED: "?"}
 """What a cell says where there is no receptive field of a size."""
 
 
-def document(analysis: Analysis, view: View | None = None) -> Document:
-    """Return the layers that a view shows, and the totals, which are always those of the whole network."""
+def document(analysis: Analysis, view: View | None = None, floor: DeviceFloor | None = None) -> Document:
+    """Return the layers that a view shows, and the totals, which are always those of the whole network.
+
+    floor: the least time on a device, which adds a column.
+    """
     view = view or AnalysisView()
-    table = layer_table(analysis, view)
+    table = layer_table(analysis, view, floor)
     return Document(
         title=heading(analysis),
         subtitle=input_text(analysis),
-        blocks=lambda: (table, Facts(tuple(summary(analysis, table.rows)))),
-        data=lambda: _values(analysis, table.rows, view.depth),
+        blocks=lambda: (table, Facts(tuple(summary(analysis, table.rows, floor)))),
+        data=lambda: _values(analysis, table.rows, view.depth, floor),
         listed=("layers",),
         records=table,
         caption=f"{'At least, as layers are not counted: ' if analysis.uncounted else ''}{CONVENTION}",
@@ -87,11 +93,15 @@ def charts(analysis: Analysis) -> dict[str, Any]:
     return found if analysis.totals.receptive_field is None else {**found, "receptive_field": FieldChart(analysis)}
 
 
-def layer_table(analysis: Analysis, view: View) -> Table:
+def layer_table(analysis: Analysis, view: View, floor: DeviceFloor | None = None) -> Table:
     """Return the table of layers as a view wants it."""
     skipped = 1 if has_common_batch(analysis) else 0
     is_shipped = analysis.graph.deployment is not None
     columns = layer_columns(analysis.totals, analysis.graph.blocks, skipped, view.depth, is_shipped=is_shipped)
+    if floor is not None:
+        from cnnstat.report.floor_text import floor_column  # seldom asked for
+
+        columns = (*columns, floor_column(analysis, floor))
     table = layered(columns, analysis.layers, view, layout=LAYOUT)
     is_long = view.depth is None and view.top is None and len(table.rows) > MANY
     return table._replace(hint=_fewer_rows(analysis.layers)) if is_long else table
@@ -308,10 +318,14 @@ def _field_note(group: Group[Layer]) -> str:
     return ", ".join(field_notes(_field(group)))
 
 
+FLOOR = "floor"
+"""The column that only a device sheet adds."""
+
+
 class AnalysisView(View):
     """What a user wants to see of an analysis."""
 
-    keys = tuple(column.key for column in layer_columns())
+    keys = (*(column.key for column in layer_columns()), FLOOR)
 
 
 # Totals at a glance ---------------------------------------------------------------------------------------------------
@@ -334,7 +348,7 @@ def key_figures(analysis: Analysis) -> Iterator[KeyFigure]:
 # Summary --------------------------------------------------------------------------------------------------------------
 
 
-def summary(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
+def summary(analysis: Analysis, rows: Sequence[Group[Layer]], floor: DeviceFloor | None = None) -> Iterator[Fact]:
     """Yield the totals in words, each with the convention it follows; `rows` are those that the table shows."""
     yield from _work(analysis)
     yield from _memory(analysis)
@@ -342,6 +356,10 @@ def summary(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
         from cnnstat.report.deployment_text import deployment_facts  # seldom asked for
 
         yield from deployment_facts(analysis.graph.deployment)
+    if floor is not None:
+        from cnnstat.report.floor_text import floor_facts
+
+        yield from floor_facts(floor)
     yield from _receptive_field(analysis, rows)
     left_out = ", left out of the shapes above" if has_common_batch(analysis) else ""
     yield Fact("batch", f"{batch_of(analysis):,}{left_out}")
@@ -459,7 +477,9 @@ def _deployment(analysis: Analysis) -> dict[str, Any]:
     return {**done, "arena": arena_values(analysis)}
 
 
-def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None) -> dict[str, Any]:
+def _values(
+    analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None, floor: DeviceFloor | None = None
+) -> dict[str, Any]:
     """Return totals and layers under the contract: integers raw, sizes in bytes; columns are always all."""
     uncounted, notes = list(analysis.uncounted), list(analysis.notes)
     blocks = analysis.graph.blocks
@@ -470,5 +490,6 @@ def _values(analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None)
         "coverage": {"ops": len(analysis.graph.nodes), "uncounted": uncounted, "notes": notes},
         "warnings": list(analysis.warnings),
         **_deployment(analysis),
+        **({} if floor is None else import_module("cnnstat.report.floor_text").floor_values(analysis, floor)),
         "layers": [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows],
     }
