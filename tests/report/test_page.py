@@ -93,9 +93,9 @@ def test_tables_can_be_read_aloud(name, pages):
         assert None not in heads and (len(row) > 1 or heads)
     widths = {len(row) for row in found.rows}
     assert (name == "published, none") is (tables == 0) and (tables != 1 or len(widths) == 1)
-    for _, values in found.tags:
-        if values.get("role") == "region":
-            assert values["tabindex"] == "0" and values["aria-label"]
+    regions = [values for _, values in found.tags if values.get("role") == "region"]
+    assert all(values["tabindex"] == "0" and values["aria-label"] for values in regions)
+    assert len({values["aria-label"] for values in regions}) == len(regions) == tables
 
 
 def test_totals_come_first():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -73,7 +74,9 @@ def _policy(script: str) -> str:
 
 def _sections(document: Document, title: str) -> Iterator[str]:
     """Yield the blocks in their order."""
-    first, *others = [content for content in (_content(block, title) for block in document.blocks()) if content] or [""]
+    blocks = list(document.blocks())
+    contents = [_content(block, caption) for block, caption in zip(blocks, _captions(blocks, title))]
+    first, *others = list(filter(None, contents)) or [""]
     drawings = [_drawing(*each) for each in document.drawings().items()]
     if len(drawings) == 1:
         yield f'<section class="beside">\n<div>\n{first}\n</div>\n{drawings[0]}\n</section>\n'
@@ -88,17 +91,29 @@ def _sections(document: Document, title: str) -> Iterator[str]:
         yield f'<section class="charts">\n{"".join(drawings)}\n</section>\n'
 
 
+def _captions(blocks: Sequence[Block], title: str) -> Iterator[str]:
+    """Yield what each block is called, no two alike: the title of the first, later tables by their columns."""
+    seen: Counter[str] = Counter()
+    for block in blocks:
+        caption = title
+        if isinstance(block, Table):
+            columns = ", ".join(column.title or column.key for column in block.page_columns)
+            caption = block.title or (columns if seen[title] else title)
+            seen[caption] += 1
+        yield caption if seen[caption] < 2 else f"{caption} ({seen[caption]})"
+
+
 def _drawing(name: str, svg: str) -> str:
     """Return the drawing of a network in a frame that scrolls by itself, no smaller than can be read."""
-    caption = f"Drawing of {name}; a box stands for the layers that light up in the table."
+    caption = f"Drawing of {name}: bars are shares, and a box may stand for many layers."
     said = attributes(aria_label=printable(f"drawing of {name}"))
     frame = f'<div class="drawn network" role="group" tabindex="0"{said}>'
     return f"<figure>{frame}{svg.strip()}</div><figcaption>{text_of(caption)}</figcaption></figure>"
 
 
-def _content(block: Block, title: str) -> str:
+def _content(block: Block, caption: str) -> str:
     if isinstance(block, Table):
-        return _table(block, title)
+        return _table(block, caption)
     if isinstance(block, Facts):
         return facts_list(block.facts)
     if isinstance(block, Text):
@@ -113,9 +128,8 @@ def _figure(chart: Pictured) -> str:
     return f"<figure>{frame}{picture.inline()}</div><figcaption>{text_of(picture.description)}</figcaption></figure>"
 
 
-def _table(table: Table, title: str) -> str:
+def _table(table: Table, caption: str) -> str:
     """Return a table in a frame that scrolls by itself, as a phone is narrower than any table."""
-    caption = table.title or title
     heading = f"<h2>{text_of(table.title)}</h2>" if table.title else ""
     kind = "frame long" if len(table.rows) >= SEARCHED else "frame"
     frame = f'<div class="{kind}" role="region" tabindex="0"{attributes(aria_label=printable(caption))}>'
