@@ -19,6 +19,7 @@ SUBJECTS = {
     "Peak": "cnnstat.report.subjects.peak",
     "Profile": "cnnstat.report.subjects.profile",
     "Sweep": "cnnstat.report.subjects.sweep",
+    "Tiling": "cnnstat.report.subjects.tiles",
     "Verification": "cnnstat.report.subjects.verification",
 }
 """The module whose `document` describes a result, by the name of the result's class.

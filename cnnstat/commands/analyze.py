@@ -57,6 +57,12 @@ def analyze(
             metavar="FILE",
         ),
     ] = None,
+    tiles: Annotated[
+        str | None,
+        typer.Option(
+            help="How large images are run in tiles of this size instead: halo, valid outputs, step.", metavar="SIZES"
+        ),
+    ] = None,
     published: Annotated[bool, flag("--published", "Set published figures beside the exact ones.")] = False,
     format: FormatOption = None,
     output: OutputOption = None,
@@ -83,6 +89,16 @@ def analyze(
         write(resolutions_document(result, split_keys(columns)), chosen, output, latex)
         if len(result.failed) == len(result):
             raise typer.Exit(2)
+        return
+    if tiles is not None:
+        others = {**table_options, "--published": published or None}
+        if names := [name for name, value in others.items() if value is not None]:
+            raise CnnstatError(f"{names[0]} is of the table of layers, and --tiles shows tiles; leave one out")
+        from cnnstat.report.subjects import tiles as tiles_subject
+        from cnnstat.sources.load import named_model
+        from cnnstat.sources.tile_sizes import tiles_of
+
+        write(tiles_subject.document(tiles_of(named_model(source, model.request()), tiles)), chosen, output, latex)
         return
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     if device_sheet is None and FLOOR in (view.sort, *(view.columns or ())):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cnnstat.errors import SourceError, needing
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NO_VALUES, ModuleReference, NamedReference
+from cnnstat.sources.request import InputShape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -107,6 +109,12 @@ class BuiltModule(ModuleReference):
         """The name of the module's class."""
         # A compiled module is a wrapper that keeps the module under this name.
         return type(getattr(self.source, "_orig_mod", self.source)).__name__
+
+    def with_inputs(self, shapes: Mapping[str, InputShape]) -> BuiltModule:
+        """Return the module with other sizes of its inputs, by name or of the only one."""
+        sizes = {name: shape.sizes for name, shape in shapes.items()}
+        is_one = len(sizes) == 1
+        return replace(self, input=next(iter(sizes.values())) if is_one else None, inputs=None if is_one else sizes)
 
     def _load(self) -> Graph:
         from cnnstat.pytorch.load import load_module

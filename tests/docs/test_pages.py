@@ -173,6 +173,7 @@ def printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
     ["analyze resnet18", "compare alexnet vgg16", "compare alexnet vgg16 --published", "analyze vgg16 --published",
      "explain alexnet conv1", "list", "ops ELU", "ops pool", "check lenet5 --max-params 1k --min-receptive-field 3",
      "analyze resnet18 --deploy int8", "explain resnet18 --peak",
+     "analyze unet --tiles 512x512",
      "verify lenet5_1998"],
 )  # fmt: skip
 def test_every_key_of_the_json_is_documented(

@@ -31,9 +31,13 @@ from cnnstat.report.subjects import (
     profile,
     profile_overview,
     published,
+    tiles,
     verification,
 )
 from cnnstat.report.subjects import zoo as zoo_list
+from cnnstat.sources.load import named_model
+from cnnstat.sources.request import Request
+from cnnstat.sources.tile_sizes import tiles_of
 from cnnstat.verify import findings
 
 FORMATS = Path(report.__file__).parent / "formats"
@@ -91,6 +95,7 @@ DOCUMENTS = {
     "comparison with times": lambda: comparison.document(
         compare_analyses([hostile_network(), zoo("lenet5")], [hostile_profile(), gpu_profile()])
     ),
+    "tiles": lambda: tiles.document(tiles_of(named_model("unet", Request()), "572")),
     "peak": lambda: peak.document(peak_of(hostile_network())),
     "explanation": lambda: explanation.document(Explanation(hostile_network(), HOSTILE)),
     "ops": ops.document,
