@@ -81,10 +81,11 @@ class LayerBuilder:
         dtypes: tuple[str, ...],
         *,
         work: int = 0,
+        flops: int = 0,
     ) -> int:
         """Add the node of an operation and return its value; raises OpError where the op does not make the outputs.
 
-        uses: the stored tensors that it reads, in whatever form. work: multiply-accumulates on weights alone before it.
+        uses: the stored tensors that it reads, in whatever form. work, flops: what was done on weights alone.
         """
         entries: list[int | Shape] = []
         values: list[float | None] = []
@@ -108,9 +109,11 @@ class LayerBuilder:
             if made[: len(outputs)] != outputs:
                 raise OpError(f"makes {made}, not {outputs}")
             dtypes = (*dtypes, *dtypes[:1] * (len(made) - len(dtypes)))
-            return self._library_op(label, match, own, shapes, entries, values, edges, tuple(uses), dtypes, work)
+            return self._library_op(label, match, own, shapes, entries, values, edges, tuple(uses), dtypes, work, flops)
         owned = take(uses, {id(stored): each for each, stored in own.items()})
         op = replace(op, tensors=owned.tensors, stored=owned.stored, result_dtypes=dtypes, work=op.work + work)
+        if flops:
+            op = replace(op, flops=(*op.flops, ("element-wise", flops)))
         if not edges and op.place is not Storage.FRESH:
             op = replace(op, place=Storage.FRESH)
         return self._append(label, self._repeated(op, (), ()), tuple(edges), owned, match.calls or UNKNOWN)
@@ -127,12 +130,14 @@ class LayerBuilder:
         uses: tuple[Use, ...],
         dtypes: tuple[str, ...],
         work: int,
+        flops: int,
     ) -> int:
         """Add a node of an op of the library: the op alone where it says all, else applied to its operands."""
         op = match.op
         weights, buffers = dict(op.weights(shapes)), dict(op.buffers(shapes))
         owners = {stored.owner for stored in own.values()}
-        fits = {*own} == {*weights, *buffers} - {"num_batches_tracked"} and all(
+        # Files of other frameworks do not count the batches that a norm was trained on.
+        fits = {*own, "num_batches_tracked"} >= {*weights, *buffers} >= {*own} and all(
             numel(stored.shape) == numel((weights | buffers)[name]) for name, stored in own.items()
         )
         others = [
@@ -148,11 +153,11 @@ class LayerBuilder:
         is_plain = (
             fits
             and self.repeats == 1
-            and not work
+            and not (work or flops)
             and all(isinstance(entry, int) for entry in entries)
             and {*dict(owned.tensors), *dict(owned.stored)} == {*own}
             and len(edges) == len(entries)
-            and "num_batches_tracked" not in buffers
+            and {*own} == {*weights, *buffers}
             and op.dtypes(input_dtypes, self.dtype, len(dtypes)) == dtypes
         )
         if is_plain:
@@ -163,6 +168,7 @@ class LayerBuilder:
             operands=tuple(entries),
             values=tuple(values),
             extra_macs=work,
+            extra_flops=flops,
             tensors=owned.tensors,
             stored=owned.stored,
             result_dtypes=dtypes,
@@ -170,7 +176,7 @@ class LayerBuilder:
         edge_shapes = tuple(shape for shape, entry in zip(shapes, entries) if isinstance(entry, int))
         whole = self._repeated(applied, edge_shapes, op_outputs(op, shapes))
         is_whole = {*weights} <= {*dict(owned.tensors)} and {*dict(owned.stored)} <= {*buffers}
-        recorded = None if is_whole and self.repeats == 1 and not work else UNKNOWN
+        recorded = None if is_whole and self.repeats == 1 and not (work or flops) else UNKNOWN
         operands = [read.stored if read.number is None else read.number for read in match.reads]
         is_join = op.takes_list or (op.input_count[0] == 2 and len(operands) == 2)
         if recorded is None and is_join and any(isinstance(each, StoredTensor) for each in operands):

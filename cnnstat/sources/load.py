@@ -19,7 +19,12 @@ from cnnstat.sources.request import InputShape, Request, check_options, check_se
 ALIKE = 0.75
 """How alike two names must be for `did you mean`: lenet5 is not what googlenet means."""
 
-KINDS = ("zoo.SpecReference", "onnx_model.OnnxReference", "pytorch.PyTorchReference")
+KINDS = (
+    "zoo.SpecReference",
+    "onnx_model.OnnxReference",
+    "exported_program.ProgramReference",
+    "pytorch.PyTorchReference",
+)
 """Kinds of models that a text can name: files of this package and their classes; the first that matches has it."""
 
 

@@ -124,7 +124,6 @@ _SUFFIXES = {
     ".pt": ("a PyTorch checkpoint", CODE),
     ".ckpt": ("a checkpoint", CODE),
     ".bin": ("a file of weights", CODE),
-    ".pt2": ("an exported PyTorch program", EXPORTED),
     ".safetensors": ("a file of weights", CODE),
     ".tflite": ("a TensorFlow Lite model", EXPORTED),
     ".pb": ("a TensorFlow graph", CODE),
@@ -188,7 +187,7 @@ def _archive(path: Path) -> tuple[str, str] | None:
         if any("/code/" in name for name in names):
             return "a TorchScript model", EXPORTED
         if any(re.search(r"(^|/)models/.*\.json$|serialized_exported_program", name) for name in names):
-            return _SUFFIXES[".pt2"]
+            return "an exported PyTorch program", "give it a name that ends in .pt2"
         pickles = [name for name in names if name.endswith("data.pkl")]
         if not pickles:
             return None

@@ -1,0 +1,411 @@
+"""Aten operations of exported programs, and the ops of the library that they are.
+
+The tracer's handlers read calls of PyTorch's functions on PyTorch's tensors. What an op says of its functions (`calls`)
+holds for aten too, and is read here without PyTorch; the other operations are those that programs have in their place.
+"""
+
+from __future__ import annotations
+
+import math
+from ast import literal_eval
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from cnnstat import ops
+from cnnstat.errors import OpError
+from cnnstat.exported.einstein_sum import einsum_macs
+from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.programs.aten_call import AtenCall, Handler, ProgramValue
+from cnnstat.exported.word_list import words
+from cnnstat.ir.op import Family, Op, Storage, numel
+from cnnstat.ir.window import IDENTITY, UNFOLLOWED, Reads, aligned_reads
+from cnnstat.ops import activation, join, padding, reduction, reorder, resize, shape, slicing
+from cnnstat.ops.matmul import MatMul
+from cnnstat.ops.rectifier import ReLU6
+from cnnstat.ops.shape import regrouped
+from cnnstat.ops.traced import Recorded
+
+_TENSORS = ("weight", "bias", "running_mean", "running_var")
+_PER_AXIS = words("kernel_size stride padding dilation output_padding output_size size")
+
+
+@cache
+def _by_function() -> Mapping[str, tuple[type[Op], str]]:
+    """Return the op of each function that an op names as its own, with the function's arguments."""
+    found: dict[str, tuple[type[Op], str]] = {}
+    for name in ops.names():
+        op = ops.lookup(name)
+        for function, arguments in op.calls.items():
+            found.setdefault(function.removeprefix("F.").removeprefix("aten."), (op, arguments))
+    return found
+
+
+def match_of(call: AtenCall) -> Match:
+    """Return the op of a call: one of the library where it says all, else what is known of its effect."""
+    try:
+        handler = HANDLERS.get(call.name)
+        found = handler(call) if handler is not None else _from_facet(call)
+    except (OpError, LookupError, TypeError, ValueError, AttributeError):
+        found = None
+    return found if found is not None else recorded(call)
+
+
+def _from_facet(call: AtenCall) -> Match | None:
+    """Return the op whose facet `calls` names the function."""
+    known = _by_function().get(call.name)
+    if known is None:
+        return None
+    op, listed = known
+    own = {field.name for field in fields(op)}  # type: ignore[arg-type]  # ops are data classes
+    arguments: dict[str, Any] = {}
+    reads: list[ProgramValue] = []
+    weights: dict[str, ProgramValue] = {}
+    for part in listed.split(", "):
+        name, _, default = part.partition("=")
+        if name == "inplace":
+            arguments[name] = call.is_in_place
+            continue
+        value = call.get(name, *(("self",) if name == "input" else ()))
+        if value is None and name not in call.arguments:
+            if not default or name.startswith("_"):
+                continue
+            value = literal_eval(default)
+        if name in _TENSORS and name not in own:
+            if value is not None:
+                weights[name] = value
+        elif name == "bias" and isinstance(value, ProgramValue):
+            weights[name] = value
+        elif name in own:
+            arguments[name] = _per_axis(value) if name in _PER_AXIS else _frozen(value)
+        elif value is not None:
+            reads.append(value)
+    if "return_indices" in own:
+        arguments["return_indices"] = len(call.results) == 2
+    if weights:
+        if "bias" in own:
+            arguments["bias"] = "bias" in weights
+        shapes = {name: tensor.shape for name, tensor in weights.items()}
+        derived = op.arguments_from(shapes, arguments)
+        arguments.update((name, _per_axis(value) if name in _PER_AXIS else value) for name, value in derived.items())
+    if call.name == "linear" or call.name.startswith("conv"):
+        arguments["bias"] = "bias" in weights
+    return Match(op(**arguments), tuple(reads), weights)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _per_axis(value: Any) -> Any:
+    """Return a list of equal numbers as that number, an empty one as None."""
+    if isinstance(value, (list, tuple)):
+        return (value[0] if len(set(value)) == 1 else tuple(value)) if value else None
+    return value
+
+
+def _moved(call: AtenCall, reads: Reads | None, place: Storage = Storage.VIEW) -> Match:
+    """Return a call that computes nothing."""
+    op = Recorded(
+        function=call.name,
+        outputs=call.outputs,
+        family=Family.LAYOUT,
+        place=place,
+        reads=None if reads is None else (reads,),
+    )
+    return Match(op, (call.input,))
+
+
+def _reshape(call: AtenCall) -> Match:
+    before, (after,) = call.input.shape, call.outputs
+    if len(before) > 2 and len(after) == 2 and after[0] == before[0]:
+        return Match(shape.Flatten(), (call.input,))
+    if len(before) > 1 and len(after) > 1 and after[0] == before[0]:
+        return Match(shape.Reshape(after[1:]), (call.input,))
+    return _moved(call, regrouped(before, after))
+
+
+def _permute(call: AtenCall) -> Match:
+    return Match(reorder.Permute(tuple(call.get("dims"))), (call.input,))
+
+
+def _last_two(call: AtenCall) -> Match:
+    return Match(reorder.Transpose(-2, -1), (call.input,))
+
+
+def _squeeze(call: AtenCall) -> Match:
+    dim = call.get("dim")
+    if dim is None:
+        dim = [axis for axis, size in enumerate(call.input.shape) if size == 1]
+    return Match(
+        reorder.Squeeze(_per_axis(dim) if isinstance(dim, list) and len(dim) == 1 else _frozen(dim)), (call.input,)
+    )
+
+
+def _slice(call: AtenCall) -> Match:
+    axis = call.get("dim", default=0)
+    length = call.input.shape[axis]
+    begin, stop, step = slice(call.get("start"), call.get("end"), call.get("step", default=1)).indices(length)
+    if (begin, stop, step) == (0, length, 1):
+        return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape))))
+    return Match(slicing.Slice(axis, begin, None if stop >= length else stop, step), (call.input,))
+
+
+def _select(call: AtenCall) -> Match:
+    axis = call.get("dim") % len(call.input.shape)
+    return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape)) if a != axis))
+
+
+def _split(call: AtenCall) -> Match:
+    sizes = call.get("split_size", "split_sizes", "split_size_or_sections")
+    return Match(slicing.Split(_frozen(sizes), call.get("dim", default=0)), (call.input,))
+
+
+def _expand(call: AtenCall) -> Match:
+    return _moved(call, aligned_reads(call.input.shape, call.outputs[0]))
+
+
+def _copy(call: AtenCall) -> Match:
+    return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape))), Storage.FRESH)
+
+
+def _same(call: AtenCall) -> Match:
+    return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape))))
+
+
+def _binary(op: Any) -> Handler:
+    def handle(call: AtenCall) -> Match | None:
+        first, second = call.input, call.get("other")
+        if call.arguments.get("alpha", 1) != 1 or call.arguments.get("rounding_mode"):
+            return None
+        if not isinstance(second, ProgramValue):
+            second = ProgramValue("", (), first.dtype, number=float(second))
+        made = op(inplace=True) if call.is_in_place and op not in (join.Maximum, join.Minimum) else op()
+        return Match(made, (first, second))
+
+    return handle
+
+
+def _reversed(op: Any) -> Handler:
+    def handle(call: AtenCall) -> Match:
+        number = ProgramValue("", (), call.input.dtype, number=float(call.get("other")))
+        return Match(op(), (number, call.input))
+
+    return handle
+
+
+def _joined(op: Any) -> Handler:
+    def handle(call: AtenCall) -> Match:
+        tensors = [each for each in call.get("tensors") if len(each.shape) != 1 or each.shape[0]]
+        return Match(op(call.get("dim", default=0)), tuple(tensors))
+
+    return handle
+
+
+def _matmul(call: AtenCall) -> Match:
+    return Match(MatMul(), (call.input, call.get("other", "mat2", "vec")))
+
+
+def _reduction(op: Any) -> Handler:
+    def handle(call: AtenCall) -> Match:
+        dim = call.get("dim")
+        if dim is None or dim == []:
+            dim = list(range(len(call.input.shape)))
+        axes = dim if isinstance(dim, int) else dim[0] if len(dim) == 1 else tuple(dim)
+        return Match(op(axes, keepdim=bool(call.get("keepdim", default=False))), (call.input,))
+
+    return handle
+
+
+def _batch_norm(call: AtenCall) -> Match:
+    count = max(1, len(call.input.shape) - 2)
+    tensors = {name: call.get(name) for name in _TENSORS}
+    own = {name: value for name, value in tensors.items() if isinstance(value, ProgramValue)}
+    op: Any = ops.lookup(f"BatchNorm{count}d")
+    momentum = call.get("momentum", default=0.1)
+    made = op(eps=call.get("eps", default=1e-5), momentum=momentum, affine="weight" in own, bias="bias" in own)
+    return Match(made, (call.input,), own)
+
+
+def _hardtanh(call: AtenCall) -> Match:
+    low, high = call.get("min_val", default=-1.0), call.get("max_val", default=1.0)
+    op = ReLU6(call.is_in_place) if (low, high) == (0.0, 6.0) else activation.Hardtanh(low, high, call.is_in_place)
+    return Match(op, (call.input,))
+
+
+def _upsample(call: AtenCall) -> Match | None:
+    mode = call.name.removeprefix("upsample_").rstrip("123d")
+    modes = {
+        "nearest": "nearest",
+        "bilinear": "bilinear",
+        "linear": "linear",
+        "trilinear": "trilinear",
+        "bicubic": "bicubic",
+    }
+    aligned = call.get("align_corners")
+    scales = call.get("scale_factors")
+    size = call.get("output_size")
+    sizes: dict[str, Any] = (
+        {"scale_factor": _per_axis(scales)} if scales and not size else {"size": _per_axis(call.outputs[0][2:])}
+    )
+    if mode not in modes:
+        return None
+    return Match(resize.Upsample(**sizes, mode=modes[mode], align_corners=aligned), (call.input,))
+
+
+def _pad(call: AtenCall) -> Match | None:
+    amounts = call.get("pad")
+    if not any(amounts):
+        return _copy(call)
+    spatial = len(call.input.shape) - 2
+    if len(amounts) > 2 * spatial or not 1 <= spatial <= 3 or call.get("mode", default="constant") != "constant":
+        return None
+    amounts = [*amounts, *[0] * (2 * spatial - len(amounts))]
+    value = call.get("value", default=0) or 0
+    kind = f"ZeroPad{spatial}d" if not value else f"ConstantPad{spatial}d"
+    op: Any = getattr(padding, kind)
+    return Match(op(_per_axis(amounts)) if not value else op(_per_axis(amounts), value), (call.input,))
+
+
+def _dropout(call: AtenCall) -> Match | None:
+    if call.get("train"):
+        return _from_facet(call)
+    op: Any = ops.lookup("Dropout")
+    return Match(op(call.get("p", default=0.5), call.is_in_place), (call.input,))
+
+
+def _group_of_products(call: AtenCall) -> Match:
+    """Addmm and baddbmm: a product that something is added to."""
+    first, second = call.get("mat1", "batch1"), call.get("mat2", "batch2")
+    count = numel(call.outputs[0])
+    op = Recorded(
+        function=call.name, outputs=call.outputs, work=count * first.shape[-1], flops=(("bias", count),),
+        family=Family.LINEAR,
+    )  # fmt: skip
+    return Match(op, (call.input, first, second))
+
+
+_FREE = words(
+    """
+    clone contiguous detach alias lift_fresh_copy _to_copy to roll index gather scatter zeros ones full arange new_zeros
+    new_ones new_empty zeros_like ones_like full_like empty repeat flip stack meshgrid unfold im2col topk sort argmax
+    argmin masked_fill index_select tril triu where_self eye linspace copy fill zero constant_pad_nd pad
+    """
+)
+"""Operations that move or make numbers."""
+
+_POINTWISE = words(
+    """
+    exp log sqrt rsqrt pow erf abs neg reciprocal sin cos tan floor ceil round sign eq ne lt le gt ge logical_and
+    logical_or logical_not bitwise_and bitwise_or bitwise_not where clamp clamp_min clamp_max floor_divide remainder
+    add sub mul div rsub maximum minimum threshold
+    """
+)
+"""Operations of one step for each element of the result."""
+
+
+def recorded(call: AtenCall) -> Match:
+    """Return a call that no op of the library is, with its work where that is known."""
+    is_moving, is_pointwise = call.name in _FREE, call.name in _POINTWISE
+    reads = None
+    tensors = call.tensors
+    if is_pointwise and call.outputs:
+        reads = tuple(aligned_reads(each.shape or (), call.outputs[0]) for each in tensors if each.edge is not None)
+    count = math.prod(call.outputs[0]) if call.outputs else 0
+    op = Recorded(
+        function=call.name,
+        outputs=call.outputs or ((0,),),
+        flops=(("element-wise", count),) if is_pointwise else (),
+        family=Family.LAYOUT if is_moving else Family.ELEMENTWISE if is_pointwise else Family.OTHER,
+        reads=reads,
+        modelled=is_moving or is_pointwise,
+    )
+    return Match(op, tensors)
+
+
+def _einsum(call: AtenCall) -> Match:
+    shapes = [each.shape or () for each in call.tensors]
+    macs = einsum_macs(call.get("equation"), shapes)
+    count = math.prod(call.outputs[0])
+    op = Recorded(
+        function="einsum",
+        outputs=call.outputs,
+        work=macs,
+        flops=() if macs else (("element-wise", count),),
+        family=Family.LINEAR,
+        modelled=len(shapes) <= 2,
+    )
+    return Match(op, call.tensors)
+
+
+def _swapped(call: AtenCall) -> Match:
+    return Match(reorder.Transpose(call.get("axis0", "dim0"), call.get("axis1", "dim1")), (call.input,))
+
+
+def _unflatten(call: AtenCall) -> Match:
+    return Match(shape.Unflatten(call.get("dim"), tuple(call.get("sizes"))), (call.input,))
+
+
+def _summed(call: AtenCall) -> Match:
+    """Reductions that take about one step for every element they read."""
+    op = Recorded(
+        function=call.name, outputs=call.outputs, flops=(("pooling", math.prod(call.input.shape)),),
+        family=Family.POOLING,
+    )  # fmt: skip
+    return Match(op, (call.input,))
+
+
+def _viewed(call: AtenCall) -> Match:
+    return _moved(call, None)
+
+
+def _rolled(call: AtenCall) -> Match:
+    axes = call.get("dims", default=[])
+    return _moved(
+        call, tuple((a, UNFOLLOWED if a in axes else IDENTITY) for a in range(len(call.input.shape))), Storage.FRESH
+    )
+
+
+HANDLERS: dict[str, Handler] = {
+    **dict.fromkeys(("view", "reshape", "_unsafe_view", "view_as"), _reshape),
+    "permute": _permute,
+    **dict.fromkeys(("t", "numpy_T", "mT"), _last_two),
+    "squeeze": _squeeze,
+    "slice": _slice,
+    "select": _select,
+    **dict.fromkeys(("split", "split_with_sizes"), _split),
+    **dict.fromkeys(("expand", "expand_as"), _expand),
+    **dict.fromkeys(("contiguous", "clone", "to", "_to_copy", "lift_fresh_copy"), _copy),
+    **dict.fromkeys(("detach", "alias", "detach_"), _same),
+    "add": _binary(join.Add),
+    "sub": _binary(join.Subtract),
+    "mul": _binary(join.Multiply),
+    "div": _binary(join.Divide),
+    "rsub": _reversed(join.Subtract),
+    "maximum": _binary(join.Maximum),
+    "minimum": _binary(join.Minimum),
+    **dict.fromkeys(("cat", "concat", "concatenate"), _joined(join.Concat)),
+    "stack": _joined(join.Stack),
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv"), _matmul),
+    **dict.fromkeys(("addmm", "baddbmm"), _group_of_products),
+    "mean": _reduction(reduction.Mean),
+    "sum": _reduction(reduction.Sum),
+    "amax": _reduction(reduction.Max),
+    "batch_norm": _batch_norm,
+    **dict.fromkeys(("hardtanh",), _hardtanh),
+    **dict.fromkeys(("dropout", "feature_dropout"), _dropout),
+    "pad": _pad,
+    "einsum": _einsum,
+    **dict.fromkeys(("swapaxes", "swapdims"), _swapped),
+    "unflatten": _unflatten,
+    **dict.fromkeys(("unbind", "tensor_split", "diagonal", "as_strided", "narrow"), _viewed),
+    **dict.fromkeys(
+        words("linalg_vector_norm norm var std prod cumsum logsumexp max min any all var_mean std_mean"), _summed
+    ),
+    "roll": _rolled,
+    **{
+        f"upsample_{kind}": _upsample
+        for kind in ["nearest1d", "nearest2d", "nearest3d", "linear1d", "bilinear2d", "trilinear3d", "bicubic2d"]
+    },
+}  # fmt: skip

@@ -1,0 +1,342 @@
+"""Loading an exported program: its nodes one after another, with the shapes that the archive has for every tensor."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cnnstat.errors import OpError, RequestError, SourceError, did_you_mean, printable
+from cnnstat.exported.layer_builder import LayerBuilder
+from cnnstat.exported.layer_names import Label
+from cnnstat.exported.programs.archive import read_program
+from cnnstat.exported.programs.aten_call import AtenCall, ProgramValue
+from cnnstat.exported.programs.aten_handlers import match_of, recorded
+from cnnstat.exported.programs.symbolic_sizes import computed, symbol_name
+from cnnstat.exported.stored_tensors import Role, StoredTensor, Use
+from cnnstat.exported.word_list import words
+from cnnstat.ir.graph import Edge, Graph, Input, collector_paused
+from cnnstat.ir.op import Shape, numel
+from cnnstat.sources.request import Request
+
+_DTYPES = {
+    1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
+    10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16", 29: "float8_e4m3fn", 30: "float8_e5m2",
+}  # fmt: skip
+"""PyTorch's names of torch._export.serde.schema.ScalarType."""
+
+MAX_NODES = 200_000
+"""Most nodes of a program."""
+
+_CONSTANTS = words("new_zeros new_ones new_full new_empty zeros_like ones_like full_like empty_like")
+"""Operations that read no number of their operand."""
+
+_SAME = words("alias detach lift_fresh_copy lift_fresh")
+"""Operations that hand on their operand."""
+
+
+@collector_paused()
+def load_program(source: str, request: Request) -> Graph:
+    """Return the layer graph of an exported program; raises SourceError, or RequestError for sizes it cannot have."""
+    program = read_program(source)
+    try:
+        return _Program(source, program, request).graph()
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        raise SourceError(
+            f"{source[:200]}: the program is damaged, or not what its schema says ({type(error).__name__}: "
+            f"{printable(str(error))[:80]}); export it again"
+        ) from None
+
+
+@dataclass
+class _Program:
+    source: str
+    program: Mapping[str, Any]
+    request: Request
+    values: dict[str, ProgramValue] = field(default_factory=dict)
+    lists: dict[str, list[str]] = field(default_factory=dict)
+    symbols: dict[str, int] = field(default_factory=dict)
+    tensors: dict[str, StoredTensor] = field(default_factory=dict)
+    roles: dict[int, Role] = field(default_factory=dict)
+    inputs: list[Input] = field(default_factory=list)
+    blocks: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+    def graph(self) -> Graph:
+        module = self.program["graph_module"]
+        content = module["graph"]
+        self.meta = content["tensor_values"]
+        self.numbers = content.get("sym_int_values", {})
+        if len(content["nodes"]) > MAX_NODES:
+            raise SourceError(f"{self.source[:200]}: the program has more than {MAX_NODES:,} nodes")
+        self._read_inputs(module["signature"]["input_specs"])
+        self.builder = LayerBuilder(len(self.inputs), self._main_dtype())
+        for node in content["nodes"]:
+            self._node(node)
+        outputs = tuple(self._outputs(module["signature"]["output_specs"]))
+        self._unused()
+        notes = (f"not read: {', '.join(sorted(set(self.unread)))[:200]}",) if self.unread else ()
+        return Graph(
+            name=Path(self.source).stem,
+            inputs=tuple(self.inputs),
+            nodes=self.builder.named(),
+            outputs=outputs,
+            dtype=self.builder.dtype,
+            source=self.source,
+            blocks=self.blocks,
+            about={"notes_torch": notes} if notes else {},
+        )
+
+    # Inputs ----------------------------------------------------------------------------------------------------------
+
+    def _read_inputs(self, specs: list[Mapping[str, Any]]) -> None:
+        """Read what the graph gets: stored tensors, and the inputs with the sizes that are asked for."""
+        users = [each["user_input"]["arg"]["as_tensor"]["name"] for each in specs if "as_tensor" in _user(each)]
+        requested = self._requested(users)
+        for name in users:
+            self._bind(name, requested.get(name))
+        for each in specs:
+            (kind, spec), *_ = each.items()
+            if kind == "user_input":
+                continue
+            name = spec.get("arg", {}).get("name")
+            if name is None or name not in self.meta:
+                continue
+            full = spec.get("parameter_name") or spec.get("buffer_name") or spec.get("tensor_constant_name") or name
+            stored = StoredTensor(printable(full)[:200], self._shape(name), self._dtype(name))
+            self.tensors[full] = stored
+            self.roles[id(stored)] = {"parameter": Role.WEIGHT, "buffer": Role.STATISTIC}.get(kind, Role.SETTING)
+            self.values[name] = ProgramValue(
+                name, stored.shape, stored.dtype, stored=stored, is_learnt=kind != "tensor_constant"
+            )
+        for name in users:
+            shape = self._shape(name)
+            self.values[name] = ProgramValue(name, shape, self._dtype(name), Edge(len(self.inputs)))
+            self.inputs.append(Input(printable(name)[:100], shape, self._dtype(name)))
+
+    def _requested(self, users: list[str]) -> dict[str, Shape]:
+        given = dict(self.request.inputs)
+        if "" in given and len(users) == 1:
+            given[users[0]] = given.pop("")
+        unknown = [name for name in given if name not in users]
+        if unknown:
+            listed = ", ".join(map(printable, users)) or "none"
+            raise RequestError(
+                f"--input {unknown[0][:60]}: the program's inputs are {listed}{did_you_mean(unknown[0], users)}"
+            )
+        shapes = {}
+        for name, shape in given.items():
+            rank = len(self.meta[name]["sizes"])
+            sizes = shape.sizes
+            if len(sizes) == rank - 1:
+                first = self._size(self.meta[name]["sizes"][0])
+                sizes = (self.request.batch or first or 1, *sizes)
+            if len(sizes) != rank:
+                raise RequestError(f"--input {'x'.join(map(str, sizes))}: {printable(name)[:60]} has {rank} sizes")
+            shapes[name] = sizes
+        return shapes
+
+    def _bind(self, name: str, sizes: Shape | None) -> None:
+        """Give symbols the sizes that are asked for, else those that the program was exported with."""
+        shown = printable(name)[:60]
+        for place, each in enumerate(self.meta[name]["sizes"]):
+            wanted = None if sizes is None else sizes[place]
+            if sizes is None and place == 0 and self.request.batch is not None:
+                wanted = self.request.batch
+            symbol = each.get("as_expr", {}).get("expr_str")
+            if symbol is None:
+                if wanted is not None and wanted != each.get("as_int"):
+                    raise RequestError(
+                        f"--input: axis {place} of {shown} is {each.get('as_int')} in the program: it was"
+                        " exported for that size; export it again with dynamic_shapes"
+                    )
+                continue
+            value = wanted if wanted is not None else self._hint(each)
+            symbol = symbol_name(symbol)
+            if value is not None and symbol and self.symbols.setdefault(symbol, value) != value:
+                raise RequestError(f"--input: {symbol} is {self.symbols[symbol]} in one place and {value} in another")
+
+    @staticmethod
+    def _hint(size: Mapping[str, Any]) -> int | None:
+        hint = size.get("as_expr", {}).get("hint") or {}
+        value = hint.get("as_int")
+        return value if isinstance(value, int) else None
+
+    # Tensors ---------------------------------------------------------------------------------------------------------
+
+    def _size(self, size: Mapping[str, Any]) -> int:
+        if "as_int" in size:
+            return int(size["as_int"])
+        value = computed(str(size["as_expr"]["expr_str"]), self.symbols)
+        value = self._hint(size) if value is None else value
+        if value is None:
+            raise SourceError(
+                f"{self.source[:200]}: the size {printable(str(size['as_expr']['expr_str']))[:60]} depends on values; "
+                "name the PyTorch model instead"
+            )
+        return value
+
+    def _shape(self, name: str) -> Shape:
+        return tuple(self._size(each) for each in self.meta[name]["sizes"])
+
+    def _dtype(self, name: str) -> str:
+        own = _DTYPES.get(self.meta[name]["dtype"], "float32")
+        return self.request.dtype if self.request.dtype and own.startswith(("float", "bfloat")) else own
+
+    def _main_dtype(self) -> str:
+        counts: Counter[str] = Counter()
+        for stored in self.tensors.values():
+            if stored.is_float:
+                counts[stored.dtype] += numel(stored.shape)
+        return counts.most_common(1)[0][0] if counts else "float32"
+
+    # Nodes -----------------------------------------------------------------------------------------------------------
+
+    def _node(self, node: Mapping[str, Any]) -> None:
+        target = str(node["target"])
+        names = [name for output in node["outputs"] for name in self._names_of(output)]
+        if target.startswith("_operator.") or not names or any(name not in self.meta for name in names):
+            if (
+                names
+                and target not in ("_operator.getitem",)
+                and not target.startswith(("torch.ops.aten.sym_", "_operator.", "math."))
+            ):
+                self.unread.append(printable(target)[:60])
+            return
+        results = tuple(ProgramValue(name, self._shape(name), self._dtype(name)) for name in names)
+        arguments = {each["name"]: self._argument(each["arg"]) for each in node["inputs"]}
+        parts = target.removeprefix("torch.ops.").split(".")
+        base = parts[1] if len(parts) > 1 else target
+        plain = base.rstrip("_") if not base.startswith("_") else base
+        call = AtenCall(plain, parts[-1], base.endswith("_"), arguments, results)
+        reads = [each for each in call.tensors if isinstance(each, ProgramValue)]
+        uses: list[Use] = [(each.stored, self.roles[id(each.stored)]) for each in reads if each.stored is not None]
+        if plain in _SAME and len(results) == 1 and isinstance(alias := arguments.get("self"), ProgramValue):
+            self.values[results[0].name] = alias
+            return
+        if reads and not any(each.edge is not None for each in reads) and plain != "embedding":
+            self._on_weights(call, reads, results)
+            return
+        if not reads or plain in _CONSTANTS:
+            for result in results:
+                self.values[result.name] = result
+            return
+        self._emit(node, call, uses, results)
+
+    def _on_weights(self, call: AtenCall, reads: list[ProgramValue], results: tuple[ProgramValue, ...]) -> None:
+        """Hand stored tensors on through what is computed of them alone."""
+        sources = [each.stored for each in reads if each.stored is not None]
+        op = match_of(call).op
+        shapes = tuple(each.shape for each in reads)
+        is_learnt = any(each.is_learnt for each in reads)
+        try:
+            macs, flops = op.macs(shapes, call.outputs), sum(op.other_flops(shapes, call.outputs).values())
+        except (ArithmeticError, LookupError, ValueError):
+            macs, flops = 0, 0
+        if not is_learnt:
+            flops = 0  # numbers that are made of constants are constants
+        macs, flops = macs + sum(each.waiting[0] for each in reads), flops + sum(each.waiting[1] for each in reads)
+        for each in reads:
+            each.waiting = (0, 0)
+        results[0].waiting = (macs, flops)
+        for result in results:
+            result.stored = sources[0] if len(sources) == 1 else None
+            result.is_learnt = is_learnt
+            self.values[result.name] = result
+        for stored in sources[1:]:
+            self.roles.setdefault(id(stored), Role.WEIGHT)
+
+    def _emit(
+        self, node: Mapping[str, Any], call: AtenCall, uses: list[Use], results: tuple[ProgramValue, ...]
+    ) -> None:
+        match = match_of(call)
+        label = self._label(node, call, any(self.roles[id(stored)] is Role.WEIGHT for stored, _ in uses))
+        if call.name == "batch_norm" and "running_mean" in match.weights:
+            mean = match.weights["running_mean"].stored
+            counter = None if mean is None else self.tensors.get(f"{mean.name.rpartition('.')[0]}.num_batches_tracked")
+            if counter is not None and counter.owner is None:
+                uses = [*uses, (counter, Role.STATISTIC)]
+                own = ProgramValue(counter.name, counter.shape, counter.dtype, stored=counter)
+                match = type(match)(match.op, match.reads, {**match.weights, "num_batches_tracked": own}, match.calls)
+        dtypes = tuple(result.dtype for result in results)
+        waiting = [each for each in call.tensors if isinstance(each, ProgramValue)]
+        work, flops = (sum(each.waiting[place] for each in waiting) for place in (0, 1))
+        for each in waiting:
+            each.waiting = (0, 0)
+        try:
+            value = self.builder.emit(label, match, uses, call.outputs, dtypes, work=work, flops=flops)
+        except OpError:
+            value = self.builder.emit(label, recorded(call), uses, call.outputs, dtypes, work=work, flops=flops)
+        for number, result in enumerate(results):
+            result.edge = Edge(value, number)
+            self.values[result.name] = result
+
+    def _names_of(self, output: Mapping[str, Any]) -> list[str]:
+        if "as_tensor" in output:
+            return [output["as_tensor"]["name"]]
+        if "as_tensors" in output:
+            return [each["name"] for each in output["as_tensors"]]
+        return []
+
+    def _argument(self, argument: Mapping[str, Any]) -> Any:
+        """Return an argument as Python has it: numbers, texts, tensors, lists of them; None for what is left out."""
+        ((kind, value),) = argument.items()
+        if kind == "as_tensor":
+            return self.values.get(value["name"])
+        if kind == "as_tensors":
+            return [self.values[each["name"]] for each in value]
+        if kind == "as_optional_tensors":
+            return [self.values[each["as_tensor"]["name"]] for each in value if "as_tensor" in each]
+        if kind == "as_sym_int":
+            return self._sym_int(value)
+        if kind == "as_sym_ints":
+            return [self._sym_int(each) for each in value]
+        if kind in ("as_none", "as_device", "as_layout", "as_memory_format", "as_graph", "as_custom_obj"):
+            return None
+        if kind == "as_scalar_type":
+            return None
+        return value
+
+    def _sym_int(self, value: Mapping[str, Any]) -> int | None:
+        if "as_int" in value:
+            return int(value["as_int"])
+        known = self.numbers.get(value.get("as_name"), {})
+        return self._size(known) if known else None
+
+    def _label(self, node: Mapping[str, Any], call: AtenCall, has_weights: bool) -> Label:
+        """Return what a node is called after: the module that its metadata names."""
+        path, number = "", 0
+        for entry in str(node.get("metadata", {}).get("nn_module_stack", "")).split(";"):
+            _, _, rest = entry.partition(",")
+            path, _, kind = rest.rpartition(",")
+            path, _, turn = path.partition("@")
+            number = int(turn) if turn.isdigit() else 0
+            if path:
+                self.blocks[path] = kind.rpartition(".")[2]
+        return Label(path, call.name.strip("_"), number, has_weights)
+
+    # Results ---------------------------------------------------------------------------------------------------------
+
+    def _outputs(self, specs: list[Mapping[str, Any]]) -> Any:
+        for each in specs:
+            name = each.get("user_output", {}).get("arg", {}).get("as_tensor", {}).get("name")
+            value = self.values.get(name) if name is not None else None
+            if value is not None and value.edge is not None:
+                yield value.edge
+
+    def _unused(self) -> None:
+        """Add a row for each module whose stored tensors no node reads."""
+        rows: dict[str, list[Use]] = {}
+        for full, stored in self.tensors.items():
+            role = self.roles[id(stored)]
+            if stored.owner is None and role is not Role.SETTING:
+                rows.setdefault(full.rpartition(".")[0], []).append((stored, role))
+        for path, uses in rows.items():
+            self.builder.idle(Label(path, "unused"), uses, "Unused")
+
+
+def _user(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    argument: Mapping[str, Any] = spec.get("user_input", {}).get("arg", {})
+    return argument
