@@ -9,7 +9,7 @@ from typing import ClassVar
 from cnnstat.errors import OpError
 from cnnstat.ir.facets import NoBuffers, NoMacs, Pointwise, SameShape, SavesInput
 from cnnstat.ir.formula import Formula, Terms, product
-from cnnstat.ir.op import Example, Family, Linearity, Op, Shape, Shapes, register, shape_text
+from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, register, shape_text
 
 
 @register
@@ -40,6 +40,10 @@ class ScaleShift(SavesInput, NoBuffers, NoMacs, Pointwise, SameShape, Op):
     def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
         """Return 2 an element: one multiplication, one addition."""
         return product(("2", 2), ("outputs", outputs[0]))
+
+    def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
+        # The input is kept for the gradient of the scales alone.
+        return self.saved(inputs, outputs) if learns else NOTHING_SAVED
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         channels = inputs[0][1]
