@@ -67,6 +67,7 @@ def sizes(shape: Shape) -> str:
 
 def described(op: Op, output: Shape) -> str:
     """Return an op in few words, with the arguments that people draw: `Conv2d 3×3, 64, /2`."""
+    op = applied(op)
     words = [_window(op, len(output) - 2)]
     features = getattr(op, "out_channels", None) or getattr(op, "out_features", None)
     groups = getattr(op, "groups", 1)
@@ -79,6 +80,12 @@ def described(op: Op, output: Shape) -> str:
     if dilation not in (1, (1, 1), (1,), (1, 1, 1)):
         words.append(f"dilated {_per_axis(dilation)}")
     return f"{_short(op)} {', '.join(word for word in words if word)}".strip()
+
+
+def applied(op: Op) -> Op:
+    """Return the op with the arguments of a layer, which some traced layers hold inside."""
+    inner = getattr(op, "op", op)
+    return inner if isinstance(inner, Op) else op
 
 
 def _short(op: Op) -> str:

@@ -162,7 +162,8 @@ class _Columns:
                 continue
             tallest = max(sum(step[a:b]) for a, b in zip([0, *cuts], [*cuts, rows]))
             ratio = count * (width + GUTTER) / tallest
-            value = abs(math.log(ratio / self.page.ratio)) + 0.02 * sum(costs[cut] for cut in cuts)
+            waste = math.log(count * tallest / total)
+            value = abs(math.log(ratio / self.page.ratio)) + 1.5 * waste + 0.02 * sum(costs[cut] for cut in cuts)
             if value < best_value:
                 best, best_value = cuts, value
         return [_Column(n, a, b - 1) for n, (a, b) in enumerate(zip([0, *best], [*best, rows]))]

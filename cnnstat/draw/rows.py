@@ -230,7 +230,7 @@ def _levels(chains: list[list[int]], pairs: set[tuple[int, int]]) -> list[list[l
     lowest = max(level)
     levels: dict[int, list[list[int]]] = defaultdict(list)
     for place, chain in enumerate(chains):
-        is_alone = len(chains) > 1 and not before[place] and not behind[place]
+        is_alone = len(chain) == 1 and not before[place] and not behind[place]
         levels[lowest + 1 if is_alone else level[place]].append(chain)
     return [levels[each] for each in sorted(levels)]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
-from cnnstat.draw.captions import Caption, caption, sizes
+from cnnstat.draw.captions import Caption, applied, caption, sizes
 from cnnstat.draw.colours import Colour, colour_of
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import element, text_element
@@ -331,7 +331,7 @@ def _kernel(analysis: Analysis, box: Box) -> tuple[int, int] | None:
     """Return height and width of the window with which a box reads; None where it has none."""
     if box.part.parts:
         return None
-    size = getattr(analysis.graph.nodes[box.nodes[0]].op, "kernel_size", None)
+    size = getattr(applied(analysis.graph.nodes[box.nodes[0]].op), "kernel_size", None)
     if isinstance(size, int):
         return size, size
     return (size[-2], size[-1]) if isinstance(size, tuple) and len(size) > 1 else None
@@ -342,7 +342,7 @@ def _groups(analysis: Analysis, box: Box) -> int:
     if box.input is not None:
         return 1
     op = analysis.graph.nodes[box.nodes[0]].op
-    groups = getattr(op, "groups", None)
+    groups = getattr(applied(op), "groups", None)
     if isinstance(groups, int):
         return groups
     return 1 if op.counted_as_weighted else 0
