@@ -66,7 +66,7 @@ class _Blocks:
         colour = colour_of(self.scene.analysis, box)
         rectangle = element(
             "rect", class_="face", x=place.x, y=place.y, width=place.width, height=place.height,
-            rx=6 if box.input is None else 14, fill=colour.fill, stroke=colour.stroke, stroke_width=1.2,
+            rx=6 if box.input is None else place.height / 2, fill=colour.fill, stroke=colour.stroke, stroke_width=1.2,
             stroke_dasharray=None if box.input is None else "4 3",
         )  # fmt: skip
         return box_group(self.scene, box, own.tooltip, [rectangle, *self._box_text(box, own, place, colour)])
