@@ -7,7 +7,9 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ CHROMIUM = next(filter(None, map(shutil.which, NAMES)), None)
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason=f"no Chromium is installed ({', '.join(NAMES)})")
 
 OUTER = """<!doctype html><meta charset="utf-8"><pre id="said"></pre><script>
-const sizes = %(sizes)s, said = {};
+const said = {};
 const measure = (frame) => { const page = frame.contentDocument, view = frame.contentWindow; %(measure)s };
 addEventListener("load", () => {
   for (const frame of document.querySelectorAll("iframe")) said[frame.title] = measure(frame);
@@ -33,7 +35,9 @@ def measured(pages: Mapping[str, str], measure: str, folder: Path, width: int = 
 
     Fails if any page writes to the console, as a script that fails or a policy that is broken does.
     """
-    outer = OUTER % {"sizes": "{}", "measure": measure}
+    if not _runs():
+        pytest.skip(f"{CHROMIUM} does not run here")
+    outer = OUTER % {"measure": measure}
     for name, text in pages.items():
         outer += (
             f'<iframe title="{html.escape(name)}" style="width:{width}px;height:800px;border:0" '
@@ -41,12 +45,7 @@ def measured(pages: Mapping[str, str], measure: str, folder: Path, width: int = 
         )
     path = folder / "outer.html"
     path.write_text(outer, encoding="utf-8")
-    command = [
-        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-        "--window-size=1400,900", "--virtual-time-budget=20000", "--enable-logging=stderr",
-        f"--user-data-dir={folder / 'profile'}", "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    result = subprocess.run(command, capture_output=True, timeout=120, check=False)
+    result = _shown(path.as_uri(), folder / "profile")
     log = result.stderr.decode("utf-8", "replace")
     assert "CONSOLE" not in log, [line for line in log.splitlines() if "CONSOLE" in line][:5]
     found = re.search(r'<pre id="said">(.*?)</pre>', result.stdout.decode("utf-8", "replace"), re.DOTALL)
@@ -54,3 +53,20 @@ def measured(pages: Mapping[str, str], measure: str, folder: Path, width: int = 
     values: dict[str, Any] = json.loads(html.unescape(found[1]))
     assert set(values) == set(pages)
     return values
+
+
+def _shown(address: str, profile: Path) -> subprocess.CompletedProcess[bytes]:
+    """Return what a page is in the end, as HTML, and what the browser said meanwhile."""
+    command = [
+        str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+        "--window-size=1400,900", "--virtual-time-budget=20000", "--enable-logging=stderr",
+        f"--user-data-dir={profile}", "--dump-dom", address,
+    ]  # fmt: skip
+    return subprocess.run(command, capture_output=True, timeout=120, check=False)
+
+
+@cache
+def _runs() -> bool:
+    """Whether the browser shows anything: some systems have a program of its name that only says where to get it."""
+    with tempfile.TemporaryDirectory() as folder:
+        return b"<p>here</p>" in _shown("data:text/html,<p>here</p>", Path(folder)).stdout

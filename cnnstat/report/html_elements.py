@@ -45,7 +45,7 @@ def key_figures_list(figures: Iterable[KeyFigure]) -> str:
     """Return figures that are read at a glance, with a remark below each."""
     items = "".join(
         f"<div{attributes(class_=tone_of(figure.style))}><dt>{text_of(figure.label)}</dt>"
-        f"<dd>{text_of(figure.value)}{f'<small>{text_of(figure.remark)}</small>' if figure.remark else ''}</dd></div>"
+        f"<dd>{text_of(figure.value)}{f' <small>{text_of(figure.remark)}</small>' if figure.remark else ''}</dd></div>"
         for figure in figures
     )
     return f'<dl class="figures">{items}</dl>' if items else ""

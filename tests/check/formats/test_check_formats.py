@@ -32,7 +32,7 @@ ALL = {**REPORTS, "hostile": hostile()}
 def test_goldens(outcome: str, format: str, golden: Callable[[str, str], None]) -> None:
     text = render(REPORTS[outcome], format)
     if format == "html":  # style sheet and script are the same in every page
-        text = re.sub(r"<(style|script)>.*?</\1>|sha256-[^']*|(?<=cnnstat )[\d.]+", "", text, flags=re.DOTALL)
+        text = f"{text[text.index('<main') : text.index('</main>')]}</main>\n"
     golden(f"check/{outcome}.{SUFFIXES[format]}", text)
 
 
