@@ -26,6 +26,10 @@ SEARCHED = 12
 """Rows from which a table gets a field to search in and a frame of its own to scroll in."""
 
 
+LEAST_SCALE = 0.75
+"""How much smaller than it is a chart may become; on narrower screens it is scrolled."""
+
+
 def render(document: Document) -> str:
     """Return the page as text of a file; what it can do with JavaScript, it says without."""
     title = document.page_title or document.title or document.caption.partition(". ")[0]
@@ -124,7 +128,8 @@ def _content(block: Block, caption: str) -> str:
 def _figure(chart: Pictured) -> str:
     """Return a chart in a frame that scrolls by itself, with words for those who do not see it."""
     picture = chart.picture()
-    frame = f'<div class="drawn" role="group" tabindex="0"{attributes(aria_label=printable(picture.title))}>'
+    said = attributes(aria_label=printable(picture.title), style=f"--least:{LEAST_SCALE * picture.width:.0f}px")
+    frame = f'<div class="drawn" role="group" tabindex="0"{said}>'
     return f"<figure>{frame}{picture.inline()}</div><figcaption>{text_of(picture.description)}</figcaption></figure>"
 
 
