@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from onnx_files import analyzed, declared, model, node, numbers, onnx, saved, tensor
+from onnx_files import analyzed, declared, model, node, number, numbers, numpy, onnx, saved, tensor
 
 import cnnstat
 from cnnstat.errors import CnnstatError
@@ -201,3 +201,22 @@ def test_another_opset_than_the_oldest_is_read_alike(tmp_path: Path) -> None:
 def test_values_and_sizes_do_not_fit_other_sources() -> None:
     with pytest.raises(CnnstatError, match="values="):
         cnnstat.analyze("vgg16", values={"x": 1})
+
+
+def test_a_runtime_is_a_reference(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    from cnnstat.verify.findings import Verdict
+
+    found = cnnstat.verify(small(tmp_path))
+    assert found.exit_code == 0 and all(layer.shape.verdict is Verdict.AGREES for layer in found.layers)
+    heard = {each.name for each in found.references if not each.problem}
+    assert "ONNX Runtime" in heard
+    # A file that states other sizes than it makes is found out where the runtime runs it.
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("NonZero", ["d"], ["y"]),
+    ]  # fmt: skip
+    stored = [number("s", 0.1), number("z", 0, numpy.uint8)]
+    path = saved(tmp_path, model(nodes, [declared("x", [2, 3])], ["y"], stored))
+    found = cnnstat.verify(path)
+    assert found.layers[-1].shape.verdict in (Verdict.EXPLAINED, Verdict.AGREES) and found.exit_code == 0

@@ -46,6 +46,7 @@ class WalkError(CnnstatError):
 class GraphWalk:
     """One walk over a model.
 
+    tensor_of: the name of the first result of layers of the main graph, by their number.
     source: the file, for messages. dtype: what floating-point tensors are counted in, where another is asked for.
     """
 
@@ -62,6 +63,7 @@ class GraphWalk:
     depth: int = 0
     inside: str = ""
     is_told: set[str] = field(default_factory=set)
+    tensor_of: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Read what the file imports and defines."""
@@ -295,6 +297,8 @@ class GraphWalk:
                     step = recorded(call)
                 value = self.builder.emit(label_here, step, own_uses, made, made_dtypes)
             before = _Made(made[0], made_dtypes[0], Edge(value, 0))
+        if self.depth == 1 and not self.inside and node.output:
+            self.tensor_of[value - self.builder.arity] = node.output[0]
         return value
 
     def _as_counted(self, read: Operand) -> Operand:

@@ -38,6 +38,7 @@ def load_model(source: str, request: Request) -> Graph:
         inputs = tuple(replace(each, dtype=dtype) if "float" in each.dtype else each for each in inputs)
     notes = tuple(_notes(walk))
     about: dict[str, Any] = {"notes_torch": notes} if notes else {}
+    about["onnx_tensors"] = tuple(walk.tensor_of.get(number, "") for number in range(len(nodes)))
     return Graph(
         name=Path(source).stem,
         inputs=inputs,
