@@ -222,10 +222,14 @@ class Spread(Protocol):
     def spread(self) -> float:
         """What the times scatter by."""
 
+    @property
+    def scatters(self) -> bool:
+        """Whether there are measurements enough to tell what they scatter by."""
+
 
 def samples_text(samples: Spread) -> str:
-    """Return a median and its interquartile range in the same unit (`12.3 ± 0.4 ms`)."""
-    return spread_text(samples.median, samples.spread)
+    """Return a median and its interquartile range in the same unit (`12.3 ± 0.4 ms`); of a few, the median alone."""
+    return spread_text(samples.median, samples.spread) if samples.scatters else seconds_text(samples.median)
 
 
 def spread_text(seconds: float, spread: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
@@ -75,6 +75,7 @@ def align_calls(events: Sequence[Event], trace: Sequence[CallRecord]) -> CallAli
             resized.append(call.node)
     matched = set(partner.values())
     lost = [call.node for number, call in enumerate(trace) if call.node is not None and number not in matched]
+    rows.update(_on_buffers(events, rows))
     making = {events[number].function for number in rows}
     listed = [number for number, event in enumerate(events) if event.function in making]
     return CallAlignment(
@@ -85,6 +86,26 @@ def align_calls(events: Sequence[Event], trace: Sequence[CallRecord]) -> CallAli
         lost=tuple(lost),
         resized=tuple(resized),
     )
+
+
+def _on_buffers(events: Sequence[Event], rows: Mapping[int, tuple[int, bool]]) -> dict[int, tuple[int, bool]]:
+    """Return the rows of calls that only change a module's buffers, such as the count of a batch norm's batches.
+
+    A trace passes over them; they belong to the next row of their module.
+    """
+    found: dict[int, tuple[int, bool]] = {}
+    following: dict[str, int] = {}
+    for number in range(len(events) - 1, -1, -1):
+        event = events[number]
+        if number in rows and rows[number][1]:
+            following[event.path] = rows[number][0]
+        elif number not in rows and _is_in_place(event.name) and event.path in following:
+            found[number] = following[event.path], False
+    return found
+
+
+def _is_in_place(name: str) -> bool:
+    return name.endswith("_") and not name.endswith("__")
 
 
 def _owners(trace: Sequence[CallRecord]) -> list[int]:

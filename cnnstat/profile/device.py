@@ -159,7 +159,8 @@ def _versions(device: torch.device) -> dict[str, str]:
         from cnnstat.profile.cuda.torch_gpu import driver_version
 
         versions |= {
-            "cuda": str(torch.version.cuda),
+            "cuda": torch.version.cuda or "",
+            "hip": torch.version.hip or "",
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
             "driver": driver_version(),
         }

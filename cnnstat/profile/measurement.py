@@ -50,6 +50,7 @@ class Measurement:
     whole: one pass without instrumentation.
     idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
+    tracing, kernels: as `TimeBreakdown` has them.
     clocks: MHz and watts, as `Environment.clocks` has them.
     """
 
@@ -57,6 +58,8 @@ class Measurement:
     whole: Whole
     idle: float
     unattributed: float
+    tracing: float = 0.0
+    kernels: int = 0
     peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
@@ -82,6 +85,8 @@ def assemble(
         layers=sum(layer.seconds for layer in layers),
         idle=measurement.idle,
         unattributed=measurement.unattributed,
+        tracing=measurement.tracing,
+        kernels=measurement.kernels,
     )
     return Profile(
         model=graph.name,

@@ -83,11 +83,15 @@ def _mapping_of(read: Reader) -> Reader:
 
 
 class Key(NamedTuple):
-    """One key of the contract: how it is read, None where its value follows from others, and the attribute it is."""
+    """One key of the contract: how it is read, None where its value follows from others, and the attribute it is.
+
+    came_later: whether files of earlier versions may lack it; the attribute then has its default.
+    """
 
     key: str
     read: Reader | None
     attribute: str = ""
+    came_later: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,15 @@ class Form:
 
     def write(self, value: Any) -> dict[str, Any]:
         """Return the JSON-ready values of an object."""
-        return {key: _written(getattr(value, attribute or key)) for key, _, attribute in self.keys}
+        return {key: _written(getattr(value, attribute or key)) for key, _, attribute, _ in self.keys}
 
     def arguments(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of an object from JSON values."""
-        return {attribute or key: read(entry[key]) for key, read, attribute in self.keys if read is not None}
+        return {
+            attribute or key: read(entry[key])
+            for key, read, attribute, came_later in self.keys
+            if read is not None and not (came_later and key not in entry)
+        }
 
     def read(self, entry: Mapping[str, Any]) -> Any:
         """Return an object from JSON values; raises what fits the fault where they are not one."""
@@ -150,6 +158,8 @@ BREAKDOWN = Form(
         Key("gaps", _number, "idle"),
         Key("unattributed", _number),
         Key("drift", None, "residual"),
+        Key("tracing", _number, came_later=True),
+        Key("kernels", _whole, came_later=True),
     ),
 )
 LAYER = Form(

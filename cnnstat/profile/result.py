@@ -16,6 +16,10 @@ UNATTRIBUTED = -1
 """The row of op calls that belong to no layer: work on weights, constants, and what the trace did not see."""
 
 
+FEW = 3
+"""Measurements of which quartiles say nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Samples:
     """Repeated measurements of one time, in seconds: median, quartiles and how many there were."""
@@ -29,6 +33,11 @@ class Samples:
     def spread(self) -> float:
         """Interquartile range, in seconds."""
         return self.upper - self.lower
+
+    @property
+    def scatters(self) -> bool:
+        """Whether there are measurements enough for quartiles to mean anything: more than three."""
+        return self.count > FEW
 
 
 def summarize(values: Sequence[float]) -> Samples:
@@ -81,18 +90,22 @@ class Roofline:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimeBreakdown:
-    """whole = layers + idle + unattributed + residual, in seconds.
+    """whole = layers + idle + unattributed + tracing + residual, in seconds.
 
     whole: one run measured without any instrumentation (on CUDA: a replay of the CUDA graph).
     layers: sum of the layers' median times.
     idle: time inside the instrumented run in which nothing computed.
     unattributed: time of kernels or op calls that belong to no layer.
+    tracing: what the tracer added to the pass, as a negative time; 0 where that is not known.
+    kernels: GPU kernels of a pass, those of no layer included; 0 on a CPU.
     """
 
     whole: float
     layers: float
     idle: float
     unattributed: float
+    tracing: float = 0.0
+    kernels: int = 0
 
     @property
     def gaps(self) -> float:
@@ -102,19 +115,27 @@ class TimeBreakdown:
     @property
     def residual(self) -> float:
         """What is left: by how much the instrumented run and the plain one differ (negative: the first is slower)."""
-        return self.whole - self.layers - self.idle - self.unattributed
+        return self.whole - self.layers - self.idle - self.unattributed - self.tracing
 
     drift = residual
     """The name of `residual` in JSON and in the first releases."""
 
     def holds(self, residual: float, unattributed: float) -> bool:
         """Whether both remainders stay within these shares of the whole; negative idle time counts as residual."""
-        is_near = abs(self.residual) <= residual * self.whole and -self.idle <= residual * self.whole
-        return is_near and self.unattributed <= unattributed * self.whole
+        most = self.most_residual(residual)
+        return abs(self.residual) <= most and -self.idle <= most and self.unattributed <= unattributed * self.whole
+
+    def most_residual(self, share: float) -> float:
+        """Return the seconds that may be left over: this share of the whole, or a microsecond for every kernel."""
+        return max(share * self.whole, self.kernels * PER_KERNEL)
 
     def share(self, seconds: float) -> float:
         """Return a part of the whole; 0 if the whole took no time."""
         return seconds / self.whole if self.whole else 0.0
+
+
+PER_KERNEL = 1e-6
+"""Seconds by which a kernel may be off: about what CUPTI's tracing adds to one, which differs from kernel to kernel."""
 
 
 class Tolerance(NamedTuple):
@@ -137,7 +158,7 @@ class Environment:
     """Where and how a profile was measured.
 
     device: "cuda", "cuda:1", "cpu" or "mps"; device_name: what the hardware calls itself.
-    versions: of cnnstat, python, torch, cuda, cudnn, driver: those there are.
+    versions: of cnnstat, python, torch, cuda (hip on ROCm), cudnn, driver: those there are.
     threads: of PyTorch's CPU ops; None on a GPU.
     settings: dtype, batch, tf32, channels_last, backward, mode, as strings.
     clocks: MHz of the GPU's SM and memory before and after, where NVML reports them; power limit in W.
@@ -214,6 +235,10 @@ class LayerTime:
     """The name of `share_of_bound` in JSON and in the first releases."""
 
 
+BARELY = 1.05
+"""An ordinary call that takes no more than so many times what a replay takes is as fast as the GPU."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
     """The model as a whole, uninstrumented; seconds of one pass.
@@ -230,8 +255,14 @@ class Whole:
 
     @property
     def cpu_bound(self) -> bool:
-        """Whether launching takes over 0.8 of the GPU's time, so that the CPU sets the pace."""
-        return self.enqueue is not None and self.enqueue.median > 0.8 * self.plain.median
+        """Whether launching takes over 0.8 of the GPU's time, so that the CPU sets the pace.
+
+        A GPU takes about 1,024 launches before the CPU has to wait for it, so that launching a long pass takes as long
+        as the pass itself on any CPU. An ordinary call that takes hardly longer than a replay shows that.
+        """
+        if self.enqueue is None or (self.replayed and self.eager.median <= BARELY * self.plain.median):
+            return False
+        return self.enqueue.median > 0.8 * self.plain.median
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)

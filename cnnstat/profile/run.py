@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,9 @@ from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.process_state import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference
 
+if TYPE_CHECKING:
+    from cnnstat.profile.cuda.profiler_session import ProfiledPasses
+
 
 def profile_model(reference: ModelReference, options: Options, progress: Progress, *, refresh: bool) -> Profile:
     """Return a profile; see `cnnstat.profile.profile`."""
@@ -35,7 +40,7 @@ def profile_model(reference: ModelReference, options: Options, progress: Progres
         graph = model.analysis.graph
         around = environment(graph, options, device, reference.request.mode)
         roofline = find_roofline(around, device, progress, refresh)
-        measurement = _measure(model, options, progress)
+        measurement = _measure(model, options, progress, reference)
         source = reference.label if isinstance(reference, NamedReference) else graph.source or graph.name
         profile = assemble(model, source, measurement, roofline, around)
         return _with_remeasured_roofline(profile, device, progress) if profile.complete else profile
@@ -52,7 +57,7 @@ def _with_remeasured_roofline(profile: Profile, device: torch.device, progress: 
     return with_roofline(profile, best, note) if note else profile
 
 
-def _measure(model: RunnableModel, options: Options, progress: Progress) -> Measurement:
+def _measure(model: RunnableModel, options: Options, progress: Progress, reference: ModelReference) -> Measurement:
     """Measure a model in the way of its device; raises CnnstatError where the model fails."""
     with explained_failure(model.analysis.graph.name, (RuntimeError, ValueError, TypeError)):
         if model.device.type != "cuda":
@@ -60,7 +65,16 @@ def _measure(model: RunnableModel, options: Options, progress: Progress) -> Meas
         from cnnstat.profile.cuda.measure import measure_cuda
 
         with fused_attention(False):
-            return measure_cuda(model, options, progress)
+            return measure_cuda(model, options, progress, partial(profile_apart, reference, options))
+
+
+def profile_apart(reference: ModelReference, options: Options, passes: int, captured: bool) -> ProfiledPasses:
+    """Return the profiled passes of a model that is built for them; called in a process of its own."""
+    from cnnstat.profile.cuda.measure import profile_on_gpu
+
+    with fused_attention(False):
+        model = prepare_model(reference, options, choose_device(options.device))
+        return profile_on_gpu(model, options, passes, captured)
 
 
 # A model made ready --------------------------------------------------------------------------------------------------

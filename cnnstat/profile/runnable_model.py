@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -39,6 +39,12 @@ class RunnableModel:
     device: torch.device
     backward: bool = False
     notes: tuple[str, ...] = ()
+    _ones: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def training(self) -> bool:
+        """Whether the module is in train mode."""
+        return self.module.training
 
     def run(self) -> Any:
         """Run one forward pass, and return what the model returns."""
@@ -60,7 +66,14 @@ class RunnableModel:
         Raises CnnstatError where no output depends on anything that is trained.
         """
         outputs = self.differentiable(result)
-        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+        torch.autograd.backward(outputs, [self._ones_like(place, output) for place, output in enumerate(outputs)])
+
+    def _ones_like(self, place: int, output: Tensor) -> Tensor:
+        """Return the gradient of an output in its sum; made once, for making it is a kernel of no layer."""
+        key = place, output.shape, output.stride(), output.dtype, output.device
+        if key not in self._ones:
+            self._ones[key] = torch.ones_like(output)
+        return self._ones[key]
 
     def train_step(self) -> None:
         """Run one forward and one backward pass; the gradients are left on the parameters."""
@@ -106,6 +119,11 @@ def explained_failure(name: str, errors: tuple[type[Exception], ...] = (Exceptio
         yield
     except CnnstatError:
         raise
+    except torch.cuda.OutOfMemoryError as error:
+        text = str(error).strip().split(". ")[0][:200]
+        raise CnnstatError(
+            f"{name}: the GPU's memory is too small ({text}); use a smaller --batch or --dtype bfloat16"
+        ) from error
     except errors as error:
         text = " ".join(str(error).split())[:300]
         raise CnnstatError(f"{name} does not run: {type(error).__name__}: {text}") from error

@@ -77,6 +77,7 @@ def time_parts(profile: Profile) -> tuple[TimePart, ...]:
         ("layers", time_breakdown.layers, f"sum of the {numbers.plural(len(profile.layers), 'layer')} above"),
         ("gaps", time_breakdown.idle, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
         ("unattributed", time_breakdown.unattributed, f"{steps} that belong to no layer"),
+        *_tracing_part(profile),
         ("drift", time_breakdown.residual, "left over: measured and plain runs differ"),
     )
     # Rounded together: the printed parts add up to the printed whole.
@@ -87,8 +88,17 @@ def time_parts(profile: Profile) -> tuple[TimePart, ...]:
     ]
     samples = whole.plain
     spread = numbers.seconds_text(samples.spread)
-    meaning = f"median of {samples.count:,} {run}, IQR {spread}" if samples.count > 1 else f"one of the {run}"
+    meaning = f"median of {samples.count:,} {run}" if samples.count > 1 else f"one of the {run}"
+    meaning += f", IQR {spread}" if samples.scatters else ""
     return (*lines, TimePart("whole model", total, "100", meaning))
+
+
+def _tracing_part(profile: Profile) -> Iterator[tuple[str, float, str]]:
+    """Yield what the tracer added, where that was measured."""
+    seconds, kernels = profile.time_breakdown.tracing, profile.time_breakdown.kernels
+    if seconds and kernels:
+        each = numbers.seconds_text(-seconds / kernels)
+        yield "tracing", seconds, f"cost of tracing, {each} for each of {numbers.plural(kernels, 'kernel')}, taken off"
 
 
 def misfit(profile: Profile) -> str:
@@ -98,22 +108,33 @@ def misfit(profile: Profile) -> str:
         time_breakdown.share, (time_breakdown.residual, time_breakdown.unattributed, time_breakdown.idle)
     )
     faults = []
-    if abs(residual) > tolerance.residual:
-        faults.append(f"drift is {numbers.percent(residual)} % of the whole (limit ±{100 * tolerance.residual:.0f} %)")
+    most = time_breakdown.most_residual(tolerance.residual)
+    if abs(time_breakdown.residual) > most:
+        faults.append(f"drift is {numbers.percent(residual)} % of the whole (limit ±{_limit_text(profile)})")
     if rest > tolerance.unattributed:
         limit = f"{100 * tolerance.unattributed:.0f} %"
         faults.append(f"unattributed time is {numbers.percent(rest)} % of the whole (limit {limit})")
-    if -idle > tolerance.residual:
+    if -time_breakdown.idle > most:
         faults.append(f"gaps are {numbers.percent(idle)} %: layers take longer than the run they are part of")
     if profile.lost_kernels:
         faults.append(f"the tracer lost {numbers.plural(profile.lost_kernels, 'kernel')}")
     return "; ".join(faults)
 
 
+def _limit_text(profile: Profile) -> str:
+    """Return how much of the whole drift may be: a share of it, or more where kernels are short."""
+    share, time_breakdown = profile.tolerance.residual, profile.time_breakdown
+    text = f"{100 * share:.0f} %"
+    if time_breakdown.most_residual(share) <= share * time_breakdown.whole:
+        return text
+    return f"{text}, or 1 µs for each of {numbers.plural(time_breakdown.kernels, 'kernel')}"
+
+
 def key_figures(profile: Profile) -> Iterator[KeyFigure]:
     """Yield the whole model's time, its rates, what it holds and whether the parts add up to it."""
     plain, (scale, unit) = profile.whole.plain, RATES[profile.environment.kind]
-    yield KeyFigure("time of a pass", numbers.seconds_text(plain.median), f"IQR {numbers.seconds_text(plain.spread)}")
+    spread = f"IQR {numbers.seconds_text(plain.spread)}" if plain.scatters else f"of {plain.count} runs"
+    yield KeyFigure("time of a pass", numbers.seconds_text(plain.median), spread)
     yield KeyFigure("throughput", f"{numbers.rate_text(profile.inputs_per_second, 1)}/s", f"batch {profile.batch:,}")
     yield KeyFigure("rate of work", f"{numbers.rate_text(profile.flops_per_second, scale)} {unit}")
     yield KeyFigure("% floor", numbers.whole_percent(profile.share_of_bound), "least time allowed, by the time")
@@ -155,13 +176,13 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
     rest = (
         "" if tolerance.unattributed == tolerance.residual else f", unattributed {100 * tolerance.unattributed:.0f} %"
     )
-    yield Fact("adds up", f"within the stated limits: drift ±{100 * tolerance.residual:.0f} %{rest}", "green")
+    yield Fact("adds up", f"within the stated limits: drift ±{_limit_text(profile)}{rest}", "green")
 
 
 def _scatter(profile: Profile) -> Iterator[Fact]:
     """Yield that times scatter so much that they show little."""
     plain = profile.whole.plain
-    if plain.median and plain.spread > NOISY * plain.median:
+    if plain.median and plain.scatters and plain.spread > NOISY * plain.median:
         spread = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
         yield Fact("noisy", f"{spread}: something else uses this machine, or --threads is too high", "yellow")
 

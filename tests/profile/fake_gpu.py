@@ -144,6 +144,7 @@ class FakeModel:
         self.passes = 0
         nodes = tuple(SimpleNamespace(name=f"layer{row}") for row in range(len(layers)))
         self.analysis = SimpleNamespace(graph=SimpleNamespace(nodes=nodes))
+        self.instrumentation = SimpleNamespace(counts=dict.fromkeys(range(len(layers)), 1))
         self._observer: Observer | None = None
 
     def run(self) -> None:

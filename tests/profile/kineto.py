@@ -19,6 +19,7 @@ class Recording:
     def __init__(self) -> None:
         self.events: list[dict[str, Any]] = []
         self.now = 0
+        self.between = 0
         self.free: dict[int, int] = {}
         self._external = 0
         self._correlation = 2130000
@@ -100,7 +101,7 @@ class Recording:
         at: int | None = None,
     ) -> None:
         """What ran on the GPU; at: when, instead of as soon as possible."""
-        start = max(self.now + 2000, self.free.get(stream, 0) + 900) if at is None else at
+        start = max(self.now + 2000, self.free.get(stream, 0) + 900 + self.between) if at is None else at
         self.free[stream] = start + duration
         memory = next((kind for kind in ("Memcpy", "Memset") if name.startswith(kind)), None)
         category = f"gpu_{memory.lower()}" if memory else "kernel"

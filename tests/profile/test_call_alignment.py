@@ -8,7 +8,13 @@ from cnnstat.profile.call_alignment import Event, align_calls  # noqa: E402
 from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
 from cnnstat.pytorch.calls import CallRecord  # noqa: E402
 
-FUNCTIONS = {"conv": torch.conv2d, "relu": torch.relu, "shape": torch.Tensor.dim, "mul": torch.mul}
+FUNCTIONS = {
+    "conv": torch.conv2d,
+    "relu": torch.relu,
+    "shape": torch.Tensor.dim,
+    "mul": torch.mul,
+    "add_": torch.Tensor.add_,
+}
 
 
 def event(name, path="", shape=(1, 4)):
@@ -97,3 +103,11 @@ def test_long_runs_that_differ_in_one_place_are_matched():
     alignment = align_calls(events, calls)
     assert alignment.lost == (1500,)
     assert not alignment.missed
+
+
+def test_a_count_in_a_buffer_belongs_to_its_module():
+    """In train mode a batch norm counts its batches, in a call that a trace passes over."""
+    events = [event("add_", "bn", None), event("conv", "bn"), event("add_", "other", None), event("relu")]
+    alignment = align_calls(events, [heard("conv", 0, "bn"), heard("relu", 1)])
+    assert rows(alignment) == [0, 0, None, 1]
+    assert [aligned.is_layer for aligned in alignment.calls] == [False, True, False, True]

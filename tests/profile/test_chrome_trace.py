@@ -54,5 +54,6 @@ def test_what_overlaps_is_put_side_by_side() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(CnnstatError, match=r"cannot write the trace .*name another file"):
-        write_trace(tmp_path / "missing" / "t.json", [])
+        write_trace(tmp_path / "file" / "t.json", [])

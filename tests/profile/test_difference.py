@@ -83,3 +83,18 @@ def test_another_model_is_refused() -> None:
     other = cpu_profile(layers=tuple(replace(layer, name=f"other.{layer.name}") for layer in cpu_profile().layers))
     with pytest.raises(CnnstatError, match=r"old\.json is a profile of tiny, which has no layer in common"):
         compare_profiles(other, cpu_profile(), "old.json")
+
+
+@pytest.mark.parametrize("counts", [(7, 30), (30, 3)])
+def test_few_samples_tell_no_change(counts: tuple[int, int]) -> None:
+    before, after = samples(100, 4, counts[0]), samples(51, 4, counts[1])
+    assert change(before, after) is Verdict.UNKNOWN
+    assert change(samples(100, 4, 8), samples(51, 4, 8)) is Verdict.FASTER
+
+
+def test_profiles_that_do_not_add_up_tell_no_change() -> None:
+    off = replace(cpu_profile().time_breakdown, layers=5_000 * US)
+    before = replace(cpu_profile(), time_breakdown=off)
+    quick = replace(cpu_profile().whole, plain=samples(5_000, 10), eager=samples(5_000, 10))
+    found = compare_profiles(before, replace(cpu_profile(), whole=quick))
+    assert found.whole.verdict is Verdict.UNKNOWN and found.doubts == ("the baseline does not add up",)

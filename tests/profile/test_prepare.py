@@ -214,3 +214,14 @@ def test_a_copy_is_deep():
     with torch.no_grad():
         runnable.module.weight.zero_()
     assert torch.equal(model.weight, twin.weight)
+
+
+def test_the_gradient_of_the_outputs_is_made_once(monkeypatch):
+    """Making it is a kernel of no layer."""
+    model = prepare_model(model_reference("lenet5"), Options(device="cpu", backward=True), torch.device("cpu"))
+    made = []
+    real = torch.ones_like
+    monkeypatch.setattr(torch, "ones_like", lambda *arguments: made.append(1) or real(*arguments))
+    for _ in range(3):
+        model.train_step()
+    assert len(made) == 0

@@ -74,6 +74,11 @@ class Cuda:
             "max_memory_allocated": lambda: 5000,
             "memory_reserved": lambda: 3000,
             "mem_get_info": lambda: (7000, 9000),
+            "empty_cache": lambda: self.log.append("empty"),
+            "memory_snapshot": lambda: [
+                {"segment_pool_id": (0, 0), "total_size": 800, "allocated_size": 100},
+                {"segment_pool_id": (0, 3), "total_size": 500, "allocated_size": 100},
+            ],
         }
         for name, value in made.items():
             patch.setattr(torch.cuda, name, value)
@@ -137,7 +142,7 @@ def test_a_failed_run_ends_its_capture(cuda: Cuda, error: BaseException) -> None
         gpu.capture(lambda: None)
         cuda.log.clear()
         gpu.capture(fails)
-    assert cuda.log[:3] == ["synchronize", "begin pool", "end"]
+    assert cuda.log[:4] == ["synchronize", "empty", "begin pool", "end"]
     assert gc.isenabled() and cuda.stream == "default"
     if expected is CaptureError:
         assert str(raised.value) == "CUDA error: not permitted"
@@ -170,6 +175,44 @@ def test_a_capture_that_only_fails_at_its_end_is_told(cuda: Cuda) -> None:
     with gpu.active(), pytest.raises(CaptureError, match="previous error during capture"):
         gpu.capture(lambda: None)
         gpu.capture(breaks)
+
+
+def test_cached_memory_is_given_back_before_a_capture(cuda: Cuda) -> None:
+    gpu = make()
+    with gpu.active():
+        gpu.capture(lambda: None)
+    begins = [place for place, entry in enumerate(cuda.log) if entry.startswith("begin")]
+    assert cuda.log[begins[-1] - 1] == "empty"
+
+
+def test_a_capture_without_memory_says_so_and_keeps_its_graph(cuda: Cuda) -> None:
+    gpu = make()
+
+    def fails() -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    with gpu.active(), pytest.raises(CaptureError, match=r"out of memory: .*smaller --batch"):
+        gpu.capture(fails)
+    assert len(gpu._failed) == 1
+
+
+def test_what_graphs_reserve_is_not_free(cuda: Cuda) -> None:
+    gpu = make()
+    with gpu.active():
+        gpu.capture(lambda: None)
+        assert gpu.free_bytes() == 9000 - 400
+
+
+@pytest.mark.parametrize(("version", "sessions"), [("11.8", 1), ("12.4", 1), ("12.6", 0), ("13.0", 0)])
+def test_old_tracers_meet_a_kernel_before_the_first_capture(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch, version: str, sessions: int
+) -> None:
+    gpu = make()
+    found: list[object] = []
+    monkeypatch.setattr(torch.version, "cuda", version)
+    monkeypatch.setattr(gpu, "_trace", found.append)
+    gpu.prepare_tracing()
+    assert len(found) == sessions
 
 
 def test_peak_is_counted_from_what_was_there_before(cuda: Cuda) -> None:

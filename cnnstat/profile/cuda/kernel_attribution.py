@@ -93,7 +93,8 @@ class Attribution:
     """The passes of a trace that are whole.
 
     recorded: how many passes, or replays of a graph, the trace has; rejected: those of them left out because kernels of
-    theirs are missing; lost: those kernels.
+    theirs are missing; lost: those kernels. kept_lost: those that are missing in a pass that is not left out.
+    unlaunched: kernels of one pass whose launch the trace does not have; they are of no row.
     calls: how often each row was called in one pass.
     match: how a replay's kernels were found again among those of an ordinary pass; None for ordinary passes.
     """
@@ -104,18 +105,26 @@ class Attribution:
     lost: int
     calls: Mapping[int, int]
     match: Match | None = None
+    kept_lost: int = 0
+    unlaunched: int = 0
 
 
-def attribute(trace: Trace) -> Attribution:
-    """Return the ordinary passes of a trace, each kernel with the row whose range its launch lies in."""
+def attribute(trace: Trace, *, needs_all: bool = True) -> Attribution:
+    """Return the ordinary passes of a trace, each kernel with the row whose range its launch lies in.
+
+    A kernel in the time of a pass that no launch of the trace put there is part of the pass, of no row.
+    needs_all: without, the passes that lost fewest kernels are kept where none has all of them.
+    """
     launch_owners = LaunchOwners(trace)
     work = _by_correlation(trace.kernels)
     pass_ranges = [step for step in trace.pass_ranges if step.kind == "eager"]
     launched = _launches_of(pass_ranges, trace.launches)
     calls = _calls(trace, pass_ranges)
+    strays = _strays(trace, [(step.start, step.end) for step in pass_ranges])
     recorded = []
     lost = 0
-    for launches in launched:
+    lossy: list[tuple[int, tuple[Piece, ...]]] = []
+    for launches, unlaunched in zip(launched, strays):
         # Only a kernel launch must leave a record; copies and allocations may have none.
         missing = sum(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
         pieces = tuple(
@@ -123,15 +132,25 @@ def attribute(trace: Trace) -> Attribution:
             for launch in launches
             for kernel in work.get(launch.correlation, ())
         )
+        pieces += tuple(Piece(kernel, None) for kernel in unlaunched)
         lost += missing
-        recorded.append(None if missing or _is_misdated(launches, work) else pieces)
+        is_misdated = _is_misdated(launches, work)
+        recorded.append(None if missing or is_misdated else pieces)
+        if pieces and not is_misdated:
+            lossy.append((missing, pieces))
     whole, missing = _of_usual_length(recorded)
+    kept_lost = 0
+    if not whole and lossy and not needs_all:
+        kept_lost = min(missing for missing, _ in lossy)
+        whole = [pieces for missing, pieces in lossy if missing == kept_lost]
     return Attribution(
         passes=tuple(map(_divide, whole)),
         recorded=len(recorded),
         rejected=len(recorded) - len(whole),
         lost=lost + missing,
         calls=calls,
+        kept_lost=kept_lost,
+        unlaunched=max(map(len, strays), default=0),
     )
 
 
@@ -144,7 +163,13 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     """
     work = _by_correlation(trace.kernels)
     pass_ranges = [step for step in trace.pass_ranges if step.kind == "replay"]
-    recorded = [_replayed(launches, work) for launches in _launches_of(pass_ranges, trace.launches)]
+    replays = [_replayed(launches, work) for launches in _launches_of(pass_ranges, trace.launches)]
+    # A replay runs long after its launch, so that what no launch put there is told by the time of its kernels.
+    strays = _strays(trace, [_extent(pieces) for pieces in replays])
+    recorded = [
+        pieces if pieces is None else (*(Piece(kernel, None) for kernel in unlaunched), *pieces)
+        for pieces, unlaunched in zip(replays, strays)
+    ]
     whole, lost = _of_usual_length(recorded)
     lost += sum(len(whole[0] if whole else ordinary.pieces * passes) for pieces in recorded if pieces is None)
     reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
@@ -170,7 +195,30 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
         calls=calls,
         # The alignment with most kernels unmatched: a note must not promise more than holds for every replay.
         match=max(matches.values(), key=lambda recorded: recorded.unmatched, default=None),
+        unlaunched=max(map(len, strays), default=0),
     )
+
+
+def _extent(pieces: tuple[Piece, ...] | None) -> tuple[int, int]:
+    """Return from when to when kernels ran; an empty stretch for none."""
+    if not pieces:
+        return 0, -1
+    return min(piece.kernel.start for piece in pieces), max(piece.kernel.end for piece in pieces)
+
+
+def _strays(trace: Trace, stretches: Sequence[tuple[int, int]]) -> list[list[Kernel]]:
+    """Return for each stretch of time the kernels that started in it and that no launch of the trace put there."""
+    launched = {launch.correlation for launch in trace.launches}
+    found: list[list[Kernel]] = [[] for _ in stretches]
+    order = sorted(range(len(stretches)), key=lambda place: stretches[place][0])
+    starts = [stretches[place][0] for place in order]
+    for kernel in trace.kernels:
+        if kernel.correlation in launched:
+            continue
+        place = bisect_right(starts, kernel.start) - 1
+        if place >= 0 and kernel.start <= stretches[order[place]][1]:
+            found[order[place]].append(kernel)
+    return found
 
 
 def _passes_in(kernels: Sequence[Kernel], passes: int) -> Iterator[tuple[Sequence[Kernel], int | None]]:

@@ -172,7 +172,22 @@ def match(replay: Sequence[Signature], ordinary: Sequence[tuple[Signature, Owner
         if owner is not None:
             owners[before:after] = [owner] * (after - before)
             placed += after - before
+        else:
+            placed += _give_fills(replay, owners, before, after)
     return Match(owners=tuple(owners), same=len(pairs), placed=placed, unmatched=len(replay) - len(pairs) - placed)
+
+
+def _give_fills(replay: Sequence[Signature], owners: list[Owner | None], before: int, after: int) -> int:
+    """Give fills that no ordinary pass has to the kernel behind them, which they prepare memory for; return how many.
+
+    Libraries fill the workspace of a matrix product so; an ordinary pass may have no record of it.
+    """
+    given = 0
+    for place in range(min(after, len(owners) - 1) - 1, before - 1, -1):
+        if replay[place].name.startswith("Memset") and owners[place + 1] is not None:
+            owners[place] = owners[place + 1]
+            given += 1
+    return given
 
 
 def _neighbour(ordinary: Sequence[tuple[Signature, Owner | None]], place: int) -> Owner | None:

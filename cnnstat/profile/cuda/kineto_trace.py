@@ -18,13 +18,17 @@ LAYER_RANGE = "cnnstat#{row}#{call}"
 """Name of the range around one computation of a row."""
 
 PASS_RANGE = "cnnstat#{kind}#{index}"
-"""Name of the range around one pass; kind is `eager` or `replay`."""
+"""Name of the range around one pass; kind is `eager`, `replay`, or `probe` for what shows the cost of tracing."""
 
 _LAYER_RANGE = re.compile(r"cnnstat#(-?\d+)#(\d+)")
-_PASS_RANGE = re.compile(r"cnnstat#(eager|replay)#(\d+)")
+_PASS_RANGE = re.compile(r"cnnstat#(eager|replay|probe)#(\d+)")
 _LAUNCH = re.compile(
-    r"cu(?:da)?(?:(?P<graph>GraphLaunch)|(?P<kernel>Launch(?:Cooperative)?Kernel)|(?P<memory>Mem(?:cpy|set)))"
+    r"(?:cu(?:da)?|hip)"
+    r"(?:(?P<graph>GraphLaunch)|(?P<kernel>(?:Ext)?(?:Module)?Launch(?:Cooperative)?Kernel)|(?P<memory>Mem(?:cpy|set)))"
 )
+"""What puts work on a stream, in CUDA's runtime and driver and in HIP; CUPTI may append `_v7000` and `_ptsz`."""
+
+_CALLS = ("cuda_runtime", "cuda_driver", "hip_runtime")
 _WORK: tuple[Work, ...] = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
@@ -39,7 +43,8 @@ class Signature(NamedTuple):
 class Kernel:
     """One kernel, copy or fill that ran on the GPU.
 
-    correlation: number that it shares with what launched it; node: its place in a CUDA graph, 0 outside of one.
+    correlation: number that it shares with what launched it, 0 where the trace gives none; node: its place in a CUDA
+        graph, 0 outside of one.
     """
 
     signature: Signature
@@ -145,7 +150,7 @@ def _record(event: Mapping[str, Any]) -> Kernel | Launch | Operation | LayerRang
     category = event.get("cat")
     if category in _WORK:
         return _kernel(event, category)
-    if category in ("cuda_runtime", "cuda_driver"):
+    if category in _CALLS:
         return _launch(event)
     if category == "cpu_op":
         return _operation(event)
@@ -161,7 +166,7 @@ def _kernel(event: Mapping[str, Any], work: Work) -> Kernel:
         start=start,
         end=end,
         stream=int(arguments.get("stream", event.get("tid", 0))),
-        correlation=int(arguments["correlation"]),
+        correlation=_whole(arguments.get("correlation")) or 0,
         node=int(arguments.get("graph node id", 0)),
     )
 

@@ -5,10 +5,13 @@ First what runs without a profiler: CUPTI slows the launches of a process down e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any
+
+import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.chrome_trace import slices_of, write_trace
@@ -23,9 +26,16 @@ from cnnstat.profile.cuda.gpu import (
     until_enqueued,
 )
 from cnnstat.profile.cuda.kineto_trace import read_layer_range
-from cnnstat.profile.cuda.profiler_session import ProfiledPasses, kernels_of, profile_passes
-from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, joules_per_run
+from cnnstat.profile.cuda.profiler_session import (
+    ProfiledPasses,
+    kernels_of,
+    make_probe,
+    profile_passes,
+    untraced,
+)
+from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
 from cnnstat.profile.device import kernel_settings
+from cnnstat.profile.given_up import GivenUpError, NotSendableError, in_a_process, on_a_thread
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
@@ -33,26 +43,68 @@ from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.result import Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
 
+Elsewhere = Callable[[int, bool], ProfiledPasses]
+"""Profiles so many passes, of a CUDA graph or not."""
+
 _WARM_UP = 10
 """Passes before anything is measured: libraries load, choose their algorithms and grow their workspaces."""
 
 _AFTER_INTERRUPT = 3
 """Profiled passes once the user has asked to stop: enough for a table of what there is."""
 
+SESSION_SECONDS = 240.0
+"""After so long a profiler has hung: sessions take seconds, and building a large model again some more."""
+
+_ANOTHER_TRACER = "a PyTorch built for another CUDA version has another CUPTI"
+
 _SHOWN = 2
 """Passes whose layers get a track in the Chrome trace."""
 
 
-def measure_cuda(model: RunnableModel, options: Options, progress: Progress) -> Measurement:
+def measure_cuda(
+    model: RunnableModel, options: Options, progress: Progress, elsewhere: Elsewhere | None = None
+) -> Measurement:
     """Return the times of a model that lies on a GPU; changes of PyTorch's switches are undone.
 
-    Raises CnnstatError where memory runs out, the GPU fails, or the profiler loses kernels of every pass.
+    elsewhere: builds the same model anew and profiles it; it is called in a process of its own, where a tracer cannot
+        harm what was measured before. Without it, or for a model that only this process has, the profiler runs here.
+    Raises CnnstatError where memory runs out or the GPU fails. What the profiler does not tell costs the layers' times.
     Once a round is complete, an interrupt ends the measurement early; before that it is raised.
     """
     with explained(), kernel_settings(options.tf32):
         gpu = TorchGpu(model.device)
         with gpu.active():
-            return measure_on(gpu, model, options, progress)
+            measuring = _Measuring(gpu, model, options, progress, elsewhere)
+            measurement = measuring.measurement()
+            # Waiting for a GPU that hangs would take for ever.
+            gpu.is_stuck = measuring.is_stuck
+    return replace(measurement, notes=(*measurement.notes, *_differences(model, options)))
+
+
+def _differences(model: RunnableModel, options: Options) -> Iterator[str]:
+    """Yield in what this measurement differs from an ordinary run of the model."""
+    if model.analysis.graph.dtype == "float32" and not options.tf32 and torch.version.hip is None:
+        yield (
+            "TF32 is off here, in convolutions too, for which PyTorch has it on by default: "
+            "--tf32 measures the model as it runs there"
+        )
+    if torch.version.hip is not None:
+        yield "this GPU is AMD's: cnnstat reads ROCm's traces as it does CUDA's, and has never measured on one"
+
+
+def profile_on_gpu(model: RunnableModel, options: Options, passes: int, captured: bool) -> ProfiledPasses:
+    """Return the profiled passes of a model, with which this process does nothing else; captured: as a CUDA graph."""
+    with explained(), kernel_settings(options.tf32):
+        gpu = TorchGpu(model.device)
+        with gpu.active():
+            gpu.prepare_tracing()
+            run = one_pass(model)
+            for _ in range(_WARM_UP):
+                run()
+            graph = capture_passes(gpu, run) if captured else None
+            found = profile_passes(gpu, model, run, graph, passes, make_probe(gpu) if graph else None)
+    # A trace of hundreds of megabytes is worth its way only where it is asked for.
+    return found if options.trace else replace(found, events=[])
 
 
 def measure_on(gpu: Gpu, model: RunnableModel, options: Options, progress: Progress) -> Measurement:
@@ -81,7 +133,9 @@ class _Measuring:
     model: RunnableModel
     options: Options
     progress: Progress
+    elsewhere: Elsewhere | None = None
     complete: bool = True
+    is_stuck: bool = False
     notes: list[str] = field(default_factory=list)
 
     def measurement(self) -> Measurement:
@@ -98,28 +152,53 @@ class _Measuring:
         peak = gpu.peak_bytes(run)
         before = gpu.clocks()
         graph = self._captured(run)
+        probe = make_probe(gpu) if graph else None
         whole = self._whole(run, graph)
         after = gpu.clocks()
         isolated = self._isolated()
         joules = self._joules(graph or Graph(run, 1), whole)
         passes = self.options.samples if self.complete else min(_AFTER_INTERRUPT, self.options.samples)
         self.progress.stage("profiling", 1)
-        profiled = profile_passes(gpu, self.model, run, graph, passes)
+        profiled = self._profiled(lambda: profile_passes(gpu, self.model, run, graph, passes, probe), graph, passes)
         self.progress.step()
         self._write(profiled)
+        kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
         return Measurement(
             rows=self._rows(profiled, isolated),
             whole=whole,
-            idle=median(one.idle for one in profiled.passes) / 1e9,
-            unattributed=median(one.unattributed for one in profiled.passes) / 1e9,
+            idle=_middle([one.idle for one in profiled.passes]),
+            unattributed=_middle([one.unattributed for one in profiled.passes]),
+            tracing=-kernels * (profiled.tracing or 0.0),
+            kernels=kernels,
             peak_bytes=peak,
             joules=joules,
-            # Passes that lost a kernel are left out, so that none is missing in what is reported.
-            lost_kernels=0,
+            lost_kernels=profiled.attribution.kept_lost,
             complete=self.complete,
             notes=(*self.notes, *profiled.notes),
-            clocks=_clocks(before, after),
+            clocks={**_clocks(before, after), **profiled_clocks(gpu, self.is_stuck)},
         )
+
+    def _profiled(self, here: Callable[[], ProfiledPasses], graph: Graph | None, passes: int) -> ProfiledPasses:
+        """Return what the tracer tells, from another process or from here; nothing where it hangs, fails or crashes."""
+        try:
+            if self.elsewhere is not None:
+                # A model that cannot be sent is profiled here.
+                with suppress(NotSendableError):
+                    arguments = passes, graph is not None
+                    found: ProfiledPasses = in_a_process(self.elsewhere, arguments, SESSION_SECONDS)
+                    return found
+            return on_a_thread(here, SESSION_SECONDS)
+        except KeyboardInterrupt:
+            self.complete = False
+            self.is_stuck = True
+            return untraced("stopped before they were profiled")
+        except GivenUpError as error:
+            self.is_stuck = self.elsewhere is None
+            return untraced(f"torch.profiler was given up ({error}); {_ANOTHER_TRACER}")
+        except CnnstatError as error:
+            return untraced(str(error))
+        except RuntimeError as error:
+            return untraced(f"torch.profiler failed ({first_line(error)}); {_ANOTHER_TRACER}")
 
     def _captured(self, run: Run) -> Graph | None:
         """Return the model's CUDA graph; None where it cannot be captured."""
@@ -184,6 +263,13 @@ class _Measuring:
 
     def _rows(self, profiled: ProfiledPasses, isolated: IsolatedTimes) -> dict[int, RowTimes]:
         """Return the times of every row that ran."""
+        if not profiled.passes:
+            calls = self.model.instrumentation.counts
+            return {
+                row: RowTimes(forward=(), warm=isolated.warm.get(row), cold=isolated.cold.get(row), calls=count)
+                for row, count in calls.items()
+                if row >= 0
+            }
         kernels = kernels_of(profiled.passes[0])
         ran = {row for one in profiled.passes for row in (*one.forward, *one.backward)}
         rows = {}
@@ -212,6 +298,17 @@ class _Measuring:
             )
         except CnnstatError as error:
             self.notes.append(str(error))
+
+
+def _middle(nanoseconds: list[int]) -> float:
+    return median(nanoseconds) / 1e9 if nanoseconds else 0.0
+
+
+def profiled_clocks(gpu: Gpu, is_stuck: bool) -> dict[str, float]:
+    """Return the GPU's clocks right after the recorded passes, by names that say so."""
+    if is_stuck:
+        return {}
+    return {f"{name}_profiled": value for name, value in gpu.clocks().items() if name != "power_limit_W"}
 
 
 def _renamed(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:

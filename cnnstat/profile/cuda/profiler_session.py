@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.cuda.gpu import Gpu, Graph, Run
+from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Graph, Run, on_the_gpu
 from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
-from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, read_trace
+from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, read_trace
 from cnnstat.profile.instrumentation import Observer
 
 _ORDINARY = 3
@@ -44,17 +44,27 @@ class RangeObserver(Observer):
 class ProfiledPasses:
     """What a session of the profiler found.
 
-    events: the trace as it came; attribution: of the replays, or of ordinary passes where there is no graph.
+    events: the trace as it came; attribution: of the replays, or of ordinary passes where there is no graph, or where
+        the tracer does not record what a graph runs.
+    tracing: seconds that the tracer adds to a kernel of a graph; None where that was not measured.
     """
 
     events: list[dict[str, Any]]
     attribution: Attribution
     notes: tuple[str, ...]
+    tracing: float | None = None
 
     @property
     def passes(self) -> tuple[Pass, ...]:
-        """The passes in which no kernel was lost; at least one."""
+        """The passes in which no kernel was lost; at least one, unless the tracer told nothing at all."""
         return self.attribution.passes
+
+
+def untraced(reason: str) -> ProfiledPasses:
+    """Return what there is to say of passes of which the tracer told nothing."""
+    note = f"layers have no times: {reason}"
+    nothing = Attribution(passes=(), recorded=0, rejected=0, lost=0, calls={})
+    return ProfiledPasses(events=[], attribution=nothing, notes=(note,))
 
 
 class Observable(Protocol):
@@ -64,24 +74,128 @@ class Observable(Protocol):
         """While active, every run informs the observer of the rows."""
 
 
-def profile_passes(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> ProfiledPasses:
+def profile_passes(
+    gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int, probe: Probe | None = None
+) -> ProfiledPasses:
     """Return the kernels of so many passes by row, fewer where kernels were lost.
 
-    run: an ordinary pass; graph: its CUDA graph, if there is one.
-    Raises CnnstatError where the profiler reports no pass whole.
+    run: an ordinary pass; graph: its CUDA graph, if there is one; probe: what shows the cost of tracing.
+    Where no replay is recorded, the passes are ordinary ones; where none is whole, those that lost fewest kernels.
+    Raises CnnstatError where the profiler reports no kernel of any pass.
     """
+    latest: list[dict[str, Any]] = []
+    ordinary: Attribution | None = None
+    if graph is not None:
+        for _ in range(_SESSIONS):
+            _settle(gpu, graph.replay)
+            latest = gpu.record(lambda: script(gpu, model, run, graph, passes, probe))
+            trace = read_trace(latest)
+            ordinary = attribute(trace)
+            replays = _replays(trace, ordinary, graph, passes)
+            if replays is not None:
+                tracing = None if probe is None else probe.cost(trace)
+                return ProfiledPasses(events=latest, attribution=replays, notes=tuple(_notes(replays)), tracing=tracing)
+            if ordinary.passes:
+                # The tracer works, and would not record replays another time either.
+                break
     for _ in range(_SESSIONS):
-        events = gpu.record(lambda: script(gpu, model, run, graph, passes))
-        result = _read(events, graph, passes)
-        if result is not None:
-            return result
+        latest = gpu.record(lambda: script(gpu, model, run, None, passes))
+        found = attribute(read_trace(latest))
+        if found.passes:
+            return _ordinary_passes(latest, found, graph, passes)
+    found = attribute(read_trace(latest), needs_all=False)
+    if found.passes:
+        return _ordinary_passes(latest, found, graph, passes)
     raise CnnstatError(
         "torch.profiler reported no pass with all of its kernels; run again, let no other profiler (nsys, ncu, DCGM) "
         "use the GPU meanwhile, or use a PyTorch built for another CUDA version (CUPTI of 12.6 to 13.0 loses kernels)"
     )
 
 
-def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int) -> None:
+def _replays(trace: Trace, ordinary: Attribution, graph: Graph, passes: int) -> Attribution | None:
+    """Return the replays of a trace; None where it has none that is whole, or no ordinary pass to tell rows by."""
+    if not ordinary.passes:
+        return None
+    found = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes)
+    unlaunched = max(found.unlaunched, ordinary.unlaunched)
+    return replace(found, passes=found.passes[:passes], unlaunched=unlaunched) if found.passes else None
+
+
+def _ordinary_passes(
+    events: list[dict[str, Any]], found: Attribution, graph: Graph | None, passes: int
+) -> ProfiledPasses:
+    """Return ordinary passes as the ones that count, with a note where replays should."""
+    kept = replace(found, passes=found.passes[:passes])
+    notes = _notes(kept)
+    if graph is not None:
+        notes.append(
+            "the tracer recorded no whole replay of the CUDA graph: layers are those of ordinary passes, whose gaps "
+            "hold the CPU's delays, so that the parts need not add up to the replay"
+        )
+    return ProfiledPasses(events=events, attribution=kept, notes=tuple(notes))
+
+
+_SETTLING = 0.5
+"""Seconds of replays before those that are recorded, so that clocks are those of steady work in both."""
+
+_MOST_SETTLING = 10_000
+
+
+def _settle(gpu: Gpu, replay: Run) -> None:
+    """Replay until the GPU's clocks have settled."""
+    start = gpu.now()
+    for _ in range(_MOST_SETTLING):
+        replay()
+        gpu.synchronize()
+        if gpu.now() - start >= _SETTLING * 1e9:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A graph of tiny kernels, and the seconds from one to the next where nothing traces them."""
+
+    replay: Run
+    seconds: float
+
+    def cost(self, trace: Trace) -> float | None:
+        """Return by how many seconds tracing makes a kernel of a graph longer; None where the trace does not say."""
+        spans = []
+        for step in trace.pass_ranges:
+            launches = [
+                launch.correlation
+                for launch in trace.launches
+                if step.kind == "probe" and launch.kind == "graph" and step.start <= launch.start <= step.end
+            ]
+            kernels = [kernel for kernel in trace.kernels if kernel.correlation in launches]
+            if len(kernels) >= PROBE_KERNELS:
+                spans.append(max(kernel.end for kernel in kernels) - min(kernel.start for kernel in kernels))
+        return max(0.0, min(spans) / 1e9 / PROBE_KERNELS - self.seconds) if spans else None
+
+
+PROBE_KERNELS = 500
+"""Kernels of the probe's graph: launching it then costs each next to nothing."""
+
+_PROBES = 3
+
+
+def make_probe(gpu: Gpu) -> Probe | None:
+    """Return a probe that was measured without a tracer; None where it cannot be captured."""
+    tiny = gpu.sweep(4)
+
+    def kernels() -> None:
+        for _ in range(PROBE_KERNELS):
+            tiny()
+
+    try:
+        replay = gpu.capture(kernels)
+    except CaptureError:
+        return None
+    replay()
+    return Probe(replay, on_the_gpu(gpu, replay)() / PROBE_KERNELS)
+
+
+def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int, probe: Probe | None = None) -> None:
     """Run the passes of a session."""
     with model.observing(RangeObserver(gpu)):
         for index in range(_ORDINARY if graph else passes + _SPARE):
@@ -96,19 +210,10 @@ def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: i
     for index in range(math.ceil(passes / max(1, graph.passes - 1)) + _SPARE):
         with gpu.range(PASS_RANGE.format(kind="replay", index=index)):
             graph.replay()
-
-
-def _read(events: list[dict[str, Any]], graph: Graph | None, passes: int) -> ProfiledPasses | None:
-    """Return what a session found; None where it has no whole pass of a kind that is needed."""
-    trace = read_trace(events)
-    ordinary = attribute(trace)
-    if not ordinary.passes:
-        return None
-    attribution = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes) if graph else ordinary
-    if not attribution.passes:
-        return None
-    wanted = replace(attribution, passes=attribution.passes[:passes])
-    return ProfiledPasses(events=events, attribution=wanted, notes=tuple(_notes(wanted)))
+    for index in range(_PROBES if probe else 0):
+        gpu.synchronize()
+        with gpu.range(PASS_RANGE.format(kind="probe", index=index)):
+            probe.replay()  # type: ignore[union-attr]  # the range is empty without one
 
 
 def _notes(attribution: Attribution) -> list[str]:
@@ -118,6 +223,13 @@ def _notes(attribution: Attribution) -> list[str]:
         notes.append(
             f"{attribution.rejected} of {attribution.recorded} profiled passes left out: "
             f"the profiler lost {attribution.lost} kernels"
+        )
+    if attribution.kept_lost:
+        notes.append(f"no profiled pass is whole: {attribution.kept_lost} kernels are missing in those shown")
+    if attribution.unlaunched:
+        notes.append(
+            f"the tracer has no launch of {attribution.unlaunched} kernels, which count as unattributed "
+            "(of the driver's calls it records only some)"
         )
     match = attribution.match
     if match is not None and match.placed:

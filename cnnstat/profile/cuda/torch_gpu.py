@@ -6,6 +6,7 @@ import ctypes
 import gc
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -67,6 +68,8 @@ class TorchGpu:
         self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # untyped in PyTorch
         self._pool: Any = None
         self._anchors: list[Any] = []
+        self._failed: list[Any] = []
+        self.is_stuck = False
         uuid = getattr(properties, "uuid", None)
         self._nvml = Nvml(None if uuid is None else f"GPU-{uuid}")
 
@@ -77,7 +80,8 @@ class TorchGpu:
             torch.cuda.synchronize()
             with torch.cuda.stream(self._stream):
                 yield
-            torch.cuda.synchronize()
+            if not self.is_stuck:
+                torch.cuda.synchronize()
 
     @property
     def l2_bytes(self) -> int:
@@ -112,13 +116,21 @@ class TorchGpu:
             if self._pool is None:
                 self._open_pool()
             torch.cuda.synchronize()
+            # During a capture the allocator gives back none of what it keeps, as `torch.cuda.graph` knows too.
+            gc.collect()
+            torch.cuda.empty_cache()
             self._capture_into(graph, run)
         except RuntimeError as error:
+            # The allocator still asks a graph that failed whether memory is its own.
+            self._failed.append(graph)
             torch.cuda.synchronize()
             # A capture that failed leaves its pool closed to others (PyTorch issue 180395, before 2.12), and random
             # numbers refused outside of captures; one that succeeds, in another pool, ends both.
             with suppress(RuntimeError):
                 self._open_pool()
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                why = "out of memory: a graph needs memory of its own; a smaller --batch leaves it some"
+                raise CaptureError(why) from error
             raise CaptureError(first_line(error)) from error
         finally:
             if was_collecting:
@@ -147,10 +159,28 @@ class TorchGpu:
         graph.capture_end()
         del result
 
+    def prepare_tracing(self) -> None:
+        """Have the tracer meet a kernel before the first capture, where it would hang or crash else.
+
+        CUPTI before CUDA 12.6 does (PyTorch issues 135003, 75504); later ones record nothing after an empty session.
+        """
+        version = tuple(map(int, (torch.version.cuda or "99").split(".")[:2]))
+        if version < (12, 6):
+            self._trace(lambda: None)
+
     def record(self, script: Callable[[], None]) -> list[dict[str, Any]]:
-        """Run under torch.profiler, and return the events of its trace; times are exact decimals."""
+        """Run under torch.profiler, and return the events of its trace; times are exact decimals.
+
+        On whatever thread: a thread has a current device and stream of its own.
+        """
+        with torch.cuda.device(self._device), torch.cuda.stream(self._stream):
+            return self._trace(script)
+
+    def _trace(self, script: Callable[[], None]) -> list[dict[str, Any]]:
         from torch.profiler import ProfilerActivity, profile
 
+        # Kineto prints lines about its own state on stderr otherwise.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         scratch = torch.zeros(1, device=self._device)
         torch.cuda.synchronize()
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
@@ -182,9 +212,13 @@ class TorchGpu:
         return int(peak - before)
 
     def free_bytes(self) -> int:
-        """Return the memory that can still be allocated, PyTorch's own reserve included."""
+        """Return the memory that can still be allocated, PyTorch's own reserve included.
+
+        What graphs reserve in their pools is not free, although nothing is allocated in it.
+        """
         free, _ = torch.cuda.mem_get_info()
-        return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated())
+        kept = _kept_by_graphs() if self._anchors else 0
+        return int(free + torch.cuda.memory_reserved() - torch.cuda.memory_allocated() - kept)
 
     def sweep(self, size: int) -> Run:
         numbers = torch.randn(max(1, size // 4), device=self._device)
@@ -200,6 +234,13 @@ class TorchGpu:
 
     def joules(self) -> float | None:
         return self._nvml.joules()
+
+
+def _kept_by_graphs() -> int:
+    """Return the bytes that the pools of graphs reserve and do not use."""
+    segments = torch.cuda.memory_snapshot()  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    pools = (segment for segment in segments if tuple(segment.get("segment_pool_id", (0, 0))) != (0, 0))
+    return sum(segment["total_size"] - segment["allocated_size"] for segment in pools)
 
 
 _SM_CLOCK, _MEMORY_CLOCK = 1, 2

@@ -47,7 +47,7 @@ PART_COLUMNS = (
     Column("meaning", "what it is", attrgetter("meaning"), least=12),
 )
 
-STYLES = {"slower": "red", "faster": "green", "new": "yellow", "gone": "yellow", "same": "dim"}
+STYLES = {"slower": "red", "faster": "green", "new": "yellow", "gone": "yellow", "same": "dim", "unknown": "yellow"}
 
 RULE = (
     "a time has changed only if the quartile ranges do not meet and the medians are over "
@@ -273,7 +273,7 @@ def _time(row: Row) -> str:
 
 def _spread(row: Row) -> float | None:
     samples = _samples(row)
-    return samples.spread if samples else None
+    return samples.spread if samples and samples.scatters else None
 
 
 def _bound_seconds(row: Row) -> float:
@@ -351,19 +351,25 @@ def _change_values(change: Change) -> dict[str, Any]:
 
 def change_facts(difference: Difference) -> Iterator[Fact]:
     """Yield what changed in words, how it is told from noise, and what was not alike when it was measured."""
-    yield Fact("outcome", _outcome(difference.whole), STYLES[difference.whole.verdict.value])
+    yield Fact("outcome", _outcome(difference), STYLES[difference.whole.verdict.value])
     for verdict in (Verdict.SLOWER, Verdict.FASTER, Verdict.NEW, Verdict.GONE):
         names = [printable(change.name) for change in difference.layers if change.verdict is verdict]
         if names:
             more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
             yield Fact(verdict.value, f"{plural(len(names), 'layer')}: {', '.join(names[:LISTED])}{more}")
     yield Fact("noise", RULE)
+    if difference.doubts:
+        yield Fact("no verdict", f"{'; '.join(difference.doubts)}: times that differ read unknown", "yellow")
     if difference.conditions:
         changes = "; ".join(f"{what} {before} → {after}" for what, before, after in difference.conditions)
         yield Fact("not alike", f"{printable(changes)}; the changes are of these as well", "bold yellow")
 
 
-def _outcome(whole: Change) -> str:
+def _outcome(difference: Difference) -> str:
+    whole = difference.whole
+    if whole.verdict is Verdict.UNKNOWN:
+        times = f"{_time_text(whole.before)} → {_time_text(whole.after)}"
+        return f"no verdict, {'; '.join(difference.doubts) or 'too few samples'}: {times} ({_percent(whole)} %)"
     if whole.verdict is Verdict.SAME:
         return f"the model takes as long as before, within noise ({_percent(whole)} %)"
     times = f"{_time_text(whole.before)} → {_time_text(whole.after)}"
