@@ -36,9 +36,9 @@ def draw_analysis(
     field: layers whose receptive field is drawn instead, on the input or on the photo `image`, a PNG or JPEG.
     Raises CnnstatError where a block or figure is not there, or there is too much to draw.
     """
-    from cnnstat.draw.blocks import blocks_picture
+    from cnnstat.draw.block_style import blocks_picture
     from cnnstat.draw.drawing import Drawing
-    from cnnstat.draw.folding import Folding
+    from cnnstat.draw.opened_blocks import Folding
     from cnnstat.draw.scene import scene_of
     from cnnstat.draw.shares import shares_of
 

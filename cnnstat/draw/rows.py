@@ -1,114 +1,26 @@
 """Rows: boxes one below the other and side by side, with the routes of tensors between them, from the inside out.
 
-Rows are numbered; how high they are is found out later (`columns`). Along a row, 0 is the axis of a block, on which its
+Rows are numbered; how high they are is found out later (`page_layout`). Along a row, 0 is the axis of a block, on which its
 main chain of boxes stands. Between two rows there is a channel that no box reaches into, and to the right of all boxes
 of a block there are rails, so that a route through channels and rails never meets a box.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import Enum
+from collections import defaultdict
+from collections.abc import Sequence
 
 from cnnstat.draw.parts import Part
+from cnnstat.draw.places import Block, FramePlace, Place
+from cnnstat.draw.routes import Router
 from cnnstat.draw.scene import Box, Frame, Link, Scene
 
 GAP = 28.0
 """Pixels between boxes that stand side by side."""
 PADDING = 14.0
 """Pixels between a frame and what it holds."""
-RAIL = 12.0
-"""Pixels between rails."""
-PORT = 26.0
-"""Pixels between the middle of a box and where a route enters that must not meet the one from right above."""
 MOST_ABREAST = 5
 """Most chains of boxes side by side."""
-
-
-class Way(Enum):
-    """How a route goes: straight down, with one bend in the channel below its source or above its target, by a rail."""
-
-    STRAIGHT = "straight"
-    BELOW_SOURCE = "below source"
-    ABOVE_TARGET = "above target"
-    RAIL = "rail"
-
-
-@dataclass(eq=False)
-class Place:
-    """Where a box stands: its row and the middle of it, its width and height in pixels."""
-
-    box: Box
-    width: float
-    height: float
-    row: int = 0
-    x: float = 0.0
-
-    @property
-    def left(self) -> float:
-        """Its left edge."""
-        return self.x - self.width / 2
-
-    @property
-    def right(self) -> float:
-        """Its right edge."""
-        return self.x + self.width / 2
-
-
-@dataclass(eq=False)
-class Route:
-    """The way of a link; x: where a straight one runs, or the rail. leaves, enters: whether at the side of its box."""
-
-    source: Place
-    target: Place
-    way: Way
-    value: int
-    x: float = 0.0
-    leaves_side: bool = False
-    enters_side: bool = False
-
-
-@dataclass(eq=False)
-class FramePlace:
-    """Where a frame stands: its rows, the last one included, its sides, and the frame around it."""
-
-    part: Part
-    first: int
-    last: int
-    left: float
-    right: float
-    around: FramePlace | None = None
-
-
-@dataclass(eq=False)
-class Block:
-    """What stands in a frame, or one box: so many rows, from `left` to `right`."""
-
-    rows: int
-    left: float
-    right: float
-    places: list[Place] = field(default_factory=list)
-    routes: list[Route] = field(default_factory=list)
-    frames: list[FramePlace] = field(default_factory=list)
-    row: int = 0
-
-    def shift(self, row: int, x: float) -> None:
-        """Move everything down by rows and to the right by pixels."""
-        self.row += row
-        self.left += x
-        self.right += x
-        for place in self.places:
-            place.row += row
-            place.x += x
-        for route in self.routes:
-            route.x += x
-        for frame in self.frames:
-            frame.first += row
-            frame.last += row
-            frame.left += x
-            frame.right += x
 
 
 def arranged(scene: Scene, sizes: Sequence[tuple[float, float]]) -> Block:
@@ -147,7 +59,7 @@ class _Arrangement:
             [route for each in children for route in each.routes],
             [frame for each in children for frame in each.frames],
         )
-        _Router(block, children, [link for *_, link in links], self.places).run()
+        Router(block, children, [link for *_, link in links], self.places).run()
         if child.part is not None:
             _frame(block, child.part)
         return block
@@ -251,84 +163,3 @@ def _side_by_side(chains: Sequence[Sequence[Block]], row: int) -> int:
         longest = max(longest, at - row)
         x += right - left + GAP
     return longest
-
-
-# Routes --------------------------------------------------------------------------------------------------------------
-
-
-class _Router:
-    """Finds the ways of the links between the children of one frame."""
-
-    def __init__(self, block: Block, children: Sequence[Block], links: Sequence[Link], places: Sequence[Place]) -> None:
-        self.block, self.links, self.places = block, links, places
-        self.out_of = Counter(link.source for link in links)
-        self.into = Counter(link.target for link in links)
-        self.in_row: list[list[Place]] = [[] for _ in range(block.rows)]
-        for place in block.places:
-            self.in_row[place.row].append(place)
-        self.extents: list[list[tuple[float, float]]] = [[] for _ in range(block.rows)]
-        self.rightmost = [block.left] * block.rows
-        for child in children:
-            for row in range(child.row, child.row + child.rows):
-                self.extents[row].append((child.left, child.right))
-                self.rightmost[row] = max(self.rightmost[row], child.right)
-
-    def run(self) -> None:
-        """Add a route for each link to the block, and widen it where rails need room."""
-        linked = {(link.source, link.target) for link in self.links}
-        by_source: dict[int, list[Link]] = defaultdict(list)
-        for link in self.links:
-            route = self._direct(self.places[link.source], self.places[link.target], link.value, linked)
-            if route is None:
-                by_source[link.source].append(link)
-            else:
-                self.block.routes.append(route)
-        # Short rails stand next to the boxes and longer ones outside, so that they cross as little as can be.
-        nets = sorted(by_source.values(), key=lambda net: (self._span(net), net[0].source))
-        for net in nets:
-            self._add_rail(net)
-
-    def _span(self, net: Sequence[Link]) -> int:
-        return max(self.places[link.target].row for link in net) - self.places[net[0].source].row
-
-    def _direct(self, source: Place, target: Place, value: int, linked: set[tuple[int, int]]) -> Route | None:
-        """Return a route without a rail; None where something is in the way."""
-        between = range(source.row + 1, target.row)
-        if abs(source.x - target.x) < 1 and self._is_free(source.x, between):
-            return Route(source, target, Way.STRAIGHT, value, source.x)
-        entry = self._entry(source, target, linked)
-        is_fork = self.out_of[source.box.number] > self.into[target.box.number]
-        if self._is_free(source.x, between) and (between or not is_fork):
-            return Route(source, target, Way.ABOVE_TARGET, value, entry)
-        if self._is_free(entry, between):
-            return Route(source, target, Way.BELOW_SOURCE, value, entry)
-        return None
-
-    def _entry(self, source: Place, target: Place, linked: set[tuple[int, int]]) -> float:
-        """Return where a route with a bend enters its target from above: not below a box that is not read there."""
-        above = [place for place in self.in_row[target.row - 1] if place.left <= target.x <= place.right]
-        if all((place.box.number, target.box.number) in linked for place in above):
-            return target.x
-        return target.x + (PORT if source.x > target.x else -PORT)
-
-    def _is_free(self, x: float, rows: Iterable[int]) -> bool:
-        return not any(left - 4 <= x <= right + 4 for row in rows for left, right in self.extents[row])
-
-    def _add_rail(self, net: Sequence[Link]) -> None:
-        """Add the routes of one source by one rail, which stands to the right of all that it passes."""
-        source = self.places[net[0].source]
-        targets = [self.places[link.target] for link in net]
-        first, last = source.row, max(place.row for place in targets)
-        x = max(self.rightmost[first : last + 1]) + RAIL
-        for row in range(first, last + 1):
-            self.rightmost[row] = x
-        self.block.right = max(self.block.right, x)
-        leaves_side = self._is_rightmost(source)
-        for link, target in zip(net, targets):
-            enters_side = self._is_rightmost(target)
-            self.block.routes.append(
-                Route(source, target, Way.RAIL, link.value, x, leaves_side=leaves_side, enters_side=enters_side)
-            )
-
-    def _is_rightmost(self, place: Place) -> bool:
-        return all(other is place or other.x < place.x for other in self.in_row[place.row])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.draw.folding import Folding, opened
+from cnnstat.draw.opened_blocks import Folding, opened
 from cnnstat.draw.parts import Part, parts_of
 from cnnstat.errors import CnnstatError
 

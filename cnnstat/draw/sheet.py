@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
+from cnnstat.draw.areas import Point
 from cnnstat.draw.colours import Colour, class_name, family_of
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import dark_style, document, element, number, text_element, title_element
@@ -23,8 +24,6 @@ MARGIN, TOP = 24.0, 52.0
 """Pixels at both sides, and for the title."""
 ARROW = 7.0
 """Pixels of the head of an arrow."""
-
-Point = tuple[float, float]
 
 
 class Entry(NamedTuple):

@@ -7,19 +7,20 @@ towers (Krizhevsky et al. 2012, figure 2).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
-from cnnstat.draw.captions import Caption, applied, caption, sizes
+from cnnstat.draw.areas import Line, Point, Rectangle
+from cnnstat.draw.captions import applied, caption, sizes
 from cnnstat.draw.colours import Colour, colour_of
+from cnnstat.draw.columns import Page
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import element, text_element
-from cnnstat.draw.layout import Line, Page, Rectangle, laid_out
+from cnnstat.draw.page_layout import laid_out
 from cnnstat.draw.scene import Box, Frame, Scene
 from cnnstat.draw.sheet import TOP, arrow, box_group, heading, least_width, legend_of, pale_text, path_of, sheet
+from cnnstat.draw.solids import Volume, solid
 from cnnstat.draw.text_width import fitted, text_width
 from cnnstat.ir.op import Shape
 
@@ -29,80 +30,12 @@ CAPTION = 30.0
 """Pixels above and below a volume for its size and its name."""
 NARROWEST, WIDEST = 60.0, 144.0
 """Pixels of the room for one volume, unless it needs more."""
-SIDE, DEPTH, THICKNESS = 10.0, 4.5, 4.0
-"""Pixels of a doubling of height, of width, which runs to the back, and of channels."""
-SLANT = 0.6
-"""How far a line to the back goes up by one pixel to the right."""
-PLANE = 4.0
-"""Pixels between planes that stand one behind the other."""
-MOST_PLANES = 6
 MOST_PLANE_CHANNELS = 16
 """Most channels of a network that is drawn as planes."""
 MOST_TOWERS = 4
 TOWER_GAP = 14.0
-LEAST_WINDOW = 0.14
-"""Smallest share of a side that a kernel's window is drawn with."""
 LINE_LENGTH = 1500.0
 """Pixels up to which all volumes stand in one line."""
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class _Volume:
-    """One tensor: its sizes, in how many towers, how it is drawn and the window of what reads it."""
-
-    box: Box
-    text: Caption
-    shape: Shape
-    towers: int = 1
-    is_planes: bool = False
-    window: tuple[int, int] | None = None
-
-    @property
-    def channels(self) -> int:
-        """Channels of one tower."""
-        return (self.shape[0] if self.shape else 1) // self.towers
-
-    @property
-    def is_vector(self) -> bool:
-        """Whether it has no spatial axes, or is a map of one pixel."""
-        return all(size == 1 for size in self.shape[1:])
-
-    @property
-    def height(self) -> int:
-        """Pixels of the map along its last axis but one, or all numbers of a vector."""
-        return self.channels if self.is_vector else self.shape[-2] if len(self.shape) > 2 else self.shape[-1]
-
-    @property
-    def width(self) -> int:
-        """Pixels of the map along its last axis."""
-        return self.shape[-1] if len(self.shape) > 2 and not self.is_vector else 1
-
-    @property
-    def front(self) -> tuple[float, float]:
-        """Width and height of its front, drawn."""
-        if self.is_planes and not self.is_vector:
-            return _length(self.width, SIDE), _length(self.height, SIDE)
-        return (9.0 if self.is_vector else 2 + _length(self.channels, THICKNESS)), _length(self.height, SIDE)
-
-    @property
-    def back(self) -> tuple[float, float]:
-        """How far it reaches to the right and up behind its front."""
-        if self.is_planes and not self.is_vector:
-            planes = PLANE * (min(self.channels, MOST_PLANES) - 1)
-            return planes, planes
-        depth = 4.0 if self.is_vector else _length(self.width, DEPTH)
-        return depth, SLANT * depth
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height of one tower, drawn."""
-        return self.front[0] + self.back[0], self.front[1] + self.back[1]
-
-
-def _length(size: int, doubling: float) -> float:
-    return doubling * math.log2(size + 1)
 
 
 def volumes_picture(scene: Scene) -> Picture:
@@ -137,20 +70,20 @@ class _Volumes:
         description = f"{len(self.volumes)} tensors as boxes of their size, on a logarithmic scale."
         return sheet(head, description, size, content, legend, ["lengths are logarithms of sizes"], scene)
 
-    def _size(self, volume: _Volume) -> tuple[float, float]:
+    def _size(self, volume: Volume) -> tuple[float, float]:
         """Return the room of a volume with its texts."""
         texts = max(text_width(text, TEXT) for text in (*self._texts(volume), sizes((1, *volume.shape))))
         width = max(NARROWEST, min(WIDEST, texts + 8), volume.size[0] + 12)
         return width, volume.size[1] + (volume.towers - 1) * self.step + 2 * CAPTION
 
-    def _texts(self, volume: _Volume) -> tuple[str, str]:
+    def _texts(self, volume: Volume) -> tuple[str, str]:
         own = volume.text
         times = f" ×{own.times}" if own.times > 1 else ""
         return f"{own.title}{times}", own.lines[0] if own.lines and not volume.box.part.parts else ""
 
     # Elements --------------------------------------------------------------------------------------------------------
 
-    def _card(self, volume: _Volume, place: Rectangle) -> str:
+    def _card(self, volume: Volume, place: Rectangle) -> str:
         colour = colour_of(self.analysis, volume.box)
         middle = place.x + place.width / 2
         title, name = self._texts(volume)
@@ -165,7 +98,7 @@ class _Volumes:
         ]
         return box_group(self.scene, volume.box, volume.text.tooltip, filter(None, parts))
 
-    def _tower(self, volume: _Volume, below: float, colour: Colour, place: Rectangle) -> Iterator[str]:
+    def _tower(self, volume: Volume, below: float, colour: Colour, place: Rectangle) -> Iterator[str]:
         """Yield one tower, and what leads to it from the left edge of its room and from it to the right one."""
         middle, half, centre = place.x + place.width / 2, volume.size[0] / 2, place.y + place.height / 2 + below
         number = volume.box.number
@@ -175,9 +108,9 @@ class _Volumes:
         if number in self.read and not has_window:
             start = middle + half - volume.back[0] / 2
             yield _line((start, centre), (place.x + place.width, centre), name="lead")
-        yield from _drawn(volume, middle, centre, colour, place)
+        yield from solid(volume, middle, centre, colour, place.x + place.width)
 
-    def _spread(self, volume: _Volume) -> list[float]:
+    def _spread(self, volume: Volume) -> list[float]:
         """Return how far the middle of each tower is below the middle of its volume, from top to bottom."""
         return [(index - (volume.towers - 1) / 2) * self.step for index in range(volume.towers)]
 
@@ -193,7 +126,7 @@ class _Volumes:
             return
         yield from self._between(points, source, target)
 
-    def _between(self, points: Sequence[Point], source: _Volume, target: _Volume) -> Iterator[str]:
+    def _between(self, points: Sequence[Point], source: Volume, target: Volume) -> Iterator[str]:
         """Yield the lines between towers: those of one side only where groups do not mix, else each to each."""
         (left, y), *_, (right, end) = points
         starts = [y + place for place in self._spread(source)]
@@ -227,7 +160,7 @@ def _middle(content: str, x: float, y: float, room: float, *, is_strong: bool = 
     return text_element(content, x, y, TEXT, class_="ink", text_anchor="middle", fill=colours.INK)
 
 
-def _sizes(volume: _Volume) -> str:
+def _sizes(volume: Volume) -> str:
     """Return the size of a volume, of planes as LeCun et al. 1998 write it: `6@28×28`."""
     if volume.is_planes and len(volume.shape) > 1:
         return f"{volume.shape[0]}@{sizes(volume.shape)}"
@@ -235,80 +168,10 @@ def _sizes(volume: _Volume) -> str:
     return f"{volume.towers} × {each}" if volume.towers > 1 else each
 
 
-# What is drawn of a tensor -------------------------------------------------------------------------------------------
-
-
-def _drawn(volume: _Volume, middle: float, centre: float, colour: Colour, place: Rectangle) -> Iterator[str]:
-    """Yield the faces of one tower around a point, and the window of the layer that reads it."""
-    width, height = volume.size
-    left, bottom = middle - width / 2, centre + height / 2
-    front, back = volume.front, volume.back
-    if volume.is_planes and not volume.is_vector:
-        planes = min(volume.channels, MOST_PLANES)
-        for index in range(planes - 1, -1, -1):
-            yield _face(_parallelogram(left + index * PLANE, bottom - index * PLANE, front, (0, 0)), colour)
-        side: tuple[Point, ...] = _parallelogram(left, bottom, front, (0, 0))
-    else:
-        top = bottom - front[1]
-        side = _parallelogram(left + front[0], bottom, (back[0], front[1]), (0, back[1]))
-        roof = (
-            (left, top),
-            (left + back[0], top - back[1]),
-            (left + front[0] + back[0], top - back[1]),
-            (left + front[0], top),
-        )
-        yield _face(_parallelogram(left, bottom, front, (0, 0)), colour)
-        yield _face(roof, colour)
-        yield _face(side, colour)
-    if volume.window is not None and not volume.is_vector:
-        yield from _window(volume, side, colour, (place.x + place.width, centre))
-
-
-def _parallelogram(
-    left: float, bottom: float, size: tuple[float, float], lift: tuple[float, float]
-) -> tuple[Point, ...]:
-    """Return the corners of an upright face from its lower left one on; lift: how much its right side stands higher."""
-    width, height = size
-    return (
-        (left, bottom),
-        (left + width, bottom - lift[1]),
-        (left + width, bottom - lift[1] - height),
-        (left, bottom - height),
-    )
-
-
-def _face(corners: Sequence[Point], colour: Colour) -> str:
-    return element(
-        "path", class_="face", d=f"{path_of(corners)}Z", fill=colour.fill, stroke=colour.stroke, stroke_width=1
-    )
-
-
-def _window(volume: _Volume, side: Sequence[Point], colour: Colour, end: Point) -> Iterator[str]:
-    """Yield a kernel's window on a face, and the lines from it to where the next layer's route begins."""
-    assert volume.window is not None
-    high = min(1.0, max(LEAST_WINDOW, volume.window[0] / volume.height))
-    wide = min(1.0, max(LEAST_WINDOW, volume.window[1] / volume.width))
-    (x, y), (right, lower), _, (_, top) = side
-    across, rise, tall = right - x, lower - y, top - y
-
-    def at(u: float, v: float) -> Point:
-        return x + u * across, y + u * rise + v * tall
-
-    u, v = (1 - wide) / 2, (1 - high) / 2
-    corners = [at(u, v), at(u + wide, v), at(u + wide, v + high), at(u, v + high)]
-    yield element(
-        "path", class_="window", d=f"{path_of(corners)}Z", fill="none", stroke=colour.stroke, stroke_width=1.4
-    )
-    for corner in corners[1:3]:
-        yield element(
-            "path", class_="window", d=path_of([corner, end]), fill="none", stroke=colour.stroke, stroke_width=0.6
-        )
-
-
 # Which tensors -------------------------------------------------------------------------------------------------------
 
 
-def _volumes(scene: Scene) -> list[_Volume]:
+def _volumes(scene: Scene) -> list[Volume]:
     analysis = scene.analysis
     shapes = [_shape(analysis, box) for box in scene.boxes]
     maps = [shape for shape in shapes if any(size > 1 for size in shape[1:])]
@@ -316,7 +179,7 @@ def _volumes(scene: Scene) -> list[_Volume]:
     towers = _towers(scene, shapes)
     windows = {link.source: _kernel(analysis, scene.boxes[link.target]) for link in reversed(scene.links)}
     return [
-        _Volume(box, caption(analysis, box), shape, count, is_planes, windows.get(box.number))
+        Volume(box, caption(analysis, box), shape, count, is_planes, windows.get(box.number))
         for box, shape, count in zip(scene.boxes, shapes, towers)
     ]
 

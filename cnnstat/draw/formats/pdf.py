@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnstat.draw.drawing import Drawing
 from cnnstat.draw.formats import optional_package
-from cnnstat.draw.shapes import Picture, Polygon, Shape, Text, shapes_of
+from cnnstat.draw.svg_shapes import Picture, Polygon, Shape, Text, shapes_of
 from cnnstat.errors import CnnstatError
 
 LONGEST = 14_400

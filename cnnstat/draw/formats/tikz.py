@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnstat.draw.drawing import Drawing
-from cnnstat.draw.shapes import Paint, Picture, Polygon, Text, shapes_of
+from cnnstat.draw.svg_shapes import Paint, Picture, Polygon, Text, shapes_of
 from cnnstat.errors import CnnstatError
 
 POINT = 0.75

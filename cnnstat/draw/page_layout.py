@@ -7,9 +7,13 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cnnstat.draw.parts import Part
-from cnnstat.draw.rows import PORT, RAIL, Block, FramePlace, Place, Route, Way, arranged
-from cnnstat.draw.scene import Box, Scene
+from cnnstat.draw.areas import FrameArea, Label, Layout, Line, Point, Rectangle
+from cnnstat.draw.columns import GUTTER, Page, columns_of
+from cnnstat.draw.lanes import lanes_of
+from cnnstat.draw.places import PORT, Block, FramePlace, Place, Route, Way
+from cnnstat.draw.routes import RAIL
+from cnnstat.draw.rows import arranged
+from cnnstat.draw.scene import Scene
 
 MARGIN = 24.0
 """Pixels around everything."""
@@ -24,67 +28,6 @@ ARROW = 11.0
 """Pixels above a box for the heads of arrows."""
 LANE = 9.0
 """Pixels between routes that run side by side in a channel."""
-GUTTER = 34.0
-"""Pixels between columns, without what routes need."""
-MOST_COLUMNS = 12
-LARGE = 8
-"""Rows of a frame that may well be cut in two."""
-
-Point = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Rectangle:
-    """A rectangle in pixels."""
-
-    x: float
-    y: float
-    width: float
-    height: float
-
-
-@dataclass(frozen=True)
-class Line:
-    """A route as corner points, its arrow at the last; value: the tensor that runs along it."""
-
-    source: int
-    target: int
-    value: int
-    points: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
-class Label:
-    """Where the size of a box's output stands: the left end of its base line, its room, and the bottom of the box."""
-
-    box: Box
-    x: float
-    y: float
-    room: float
-    bottom: float
-    is_output: bool
-
-
-@dataclass(frozen=True)
-class FrameArea:
-    """A frame, or the part of it that stands in one column; around: the path of the frame around it."""
-
-    part: Part
-    around: str
-    place: Rectangle
-    is_continued: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Layout:
-    """A drawing in pixels; frames come from the outside to the inside."""
-
-    width: float
-    height: float
-    boxes: tuple[tuple[Box, Rectangle], ...]
-    frames: tuple[FrameArea, ...]
-    lines: tuple[Line, ...]
-    labels: tuple[Label, ...]
 
 
 @dataclass(eq=False)
@@ -99,20 +42,6 @@ class _Column:
     x: float = 0.0
     lanes: dict[int, list[tuple[Hashable, float, float]]] = field(default_factory=lambda: defaultdict(list))
     lane_of: dict[tuple[int, Hashable], int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a drawing is to fit on.
-
-    top: room for a title. least_width: of the whole. tallest: pixels up to which it is one column. ratio: width by
-    height that several columns come close to.
-    """
-
-    top: float = 0.0
-    least_width: float = 0.0
-    tallest: float = 900.0
-    ratio: float = 1.0
 
 
 def laid_out(scene: Scene, sizes: Sequence[tuple[float, float]], page: Page) -> Layout:
@@ -131,60 +60,22 @@ class _Columns:
         self.in_row: list[list[Place]] = [[] for _ in range(block.rows)]
         for place in block.places:
             self.in_row[place.row].append(place)
-        self.columns = self._cut()
+        heights = [height + LABEL + ARROW + LANE for height in self.heights]
+        for frame in block.frames:
+            heights[frame.first] += HEADER
+        cut = columns_of(block, heights, page)
+        self.columns = [_Column(number, first, last) for number, (first, last) in enumerate(cut)]
         self.column_of = [column for column in self.columns for _ in range(column.first, column.last + 1)]
         self.parts = [list(self._frames_in(column)) for column in self.columns]
         self.tops = [0] * (block.rows + 1)
         self.bottoms = [0] * (block.rows + 1)
+        self.top_rank: dict[tuple[int, int], int] = {}
+        self.bottom_rank: dict[tuple[int, int], int] = {}
         for column, parts in zip(self.columns, self.parts):
             self._rank(column, parts)
         self.gutters: list[list[tuple[Hashable, float, float]]] = [[] for _ in self.columns]
         self.band: list[tuple[Hashable, float, float]] = []
         self.row_y = [0.0] * block.rows
-
-    # Columns ---------------------------------------------------------------------------------------------------------
-
-    def _cut(self) -> list[_Column]:
-        """Return the columns: as many as bring the page closest to its ratio, cut where few routes cross."""
-        rows = self.block.rows
-        step = [height + LABEL + ARROW + LANE for height in self.heights]
-        for frame in self.block.frames:
-            step[frame.first] += HEADER
-        total, width = sum(step), self.block.right - self.block.left
-        if total <= self.page.tallest:
-            return [_Column(0, 0, rows - 1)]
-        costs = self._costs()
-        best: list[int] = []
-        best_value = math.inf
-        for count in range(1, min(MOST_COLUMNS, rows) + 1):
-            cuts = _cuts(step, count, costs)
-            if cuts is None:
-                continue
-            tallest = max(sum(step[a:b]) for a, b in zip([0, *cuts], [*cuts, rows]))
-            ratio = count * (width + GUTTER) / tallest
-            waste = math.log(count * tallest / total)
-            value = abs(math.log(ratio / self.page.ratio)) + 1.5 * waste + 0.02 * sum(costs[cut] for cut in cuts)
-            if value < best_value:
-                best, best_value = cuts, value
-        return [_Column(n, a, b - 1) for n, (a, b) in enumerate(zip([0, *best], [*best, rows]))]
-
-    def _costs(self) -> list[float]:
-        """Return for each row how bad a cut above it is: routes beyond one, and frames, that it crosses."""
-        crossing = [0] * (self.block.rows + 1)
-        frames = [0.0] * (self.block.rows + 1)
-        for route in self.block.routes:
-            crossing[route.source.row + 1] += 1
-            crossing[route.target.row + 1] -= 1
-        for frame in self.block.frames:
-            cost = 2.0 if frame.last - frame.first > LARGE else 8.0
-            frames[frame.first + 1] += cost
-            frames[frame.last + 1] -= cost
-        costs, routes, around = [], 0, 0.0
-        for row in range(self.block.rows):
-            routes += crossing[row]
-            around += frames[row]
-            costs.append(max(0, routes - 1) * 2.0 + around)
-        return costs
 
     def _frames_in(self, column: _Column) -> Iterator[tuple[FramePlace, int, int]]:
         for frame in self.block.frames:
@@ -194,8 +85,6 @@ class _Columns:
 
     def _rank(self, column: _Column, parts: list[tuple[FramePlace, int, int]]) -> None:
         """Find out how many frames begin above each other at a row, and how many end below each other."""
-        self.top_rank: dict[tuple[int, int], int] = getattr(self, "top_rank", {})
-        self.bottom_rank: dict[tuple[int, int], int] = getattr(self, "bottom_rank", {})
         ends = {id(frame): (first, last) for frame, first, last in parts}
         key = column.number
         for frame, first, last in parts:  # inner frames come before those around them
@@ -268,7 +157,7 @@ class _Columns:
                 _note(other, target.row, ("in", id(target)), -math.inf, target.x)
         for column in self.columns:
             for channel, notes in column.lanes.items():
-                for key, lane in _lanes(notes).items():
+                for key, lane in lanes_of(notes).items():
                     column.lane_of[channel, key] = lane
 
     def _leaves_to_gutter(self, route: Route) -> bool:
@@ -282,9 +171,6 @@ class _Columns:
         is_first = target.row == self.column_of[target.row].first
         return not is_first and all(other is target or other.x > target.x for other in self.in_row[target.row])
 
-    def _lane_count(self, column: _Column, channel: int) -> int:
-        return 1 + max((lane for (at, _), lane in column.lane_of.items() if at == channel), default=-1)
-
     def _place_rows(self) -> float:
         """Find out where rows and columns stand, and what runs in the gutters; return the height of the page."""
         crossing = [route for route in self.block.routes if not self._stays(route)]
@@ -297,7 +183,7 @@ class _Columns:
                     self.column_of[route.target.row].number,
                 )
             )
-        self.band_lane = _lanes(self.band)
+        self.band_lane = lanes_of(self.band)
         bands = 1 + max(self.band_lane.values(), default=-1)
         start = MARGIN + self.page.top + bands * LANE
         self.channel_y: dict[tuple[int, int], float] = {}
@@ -322,7 +208,7 @@ class _Columns:
         for column in self.columns:
             column.x = x
             self._fill_gutter(column, crossing)
-            lanes = 1 + max(_lanes(self.gutters[column.number]).values(), default=-1)
+            lanes = 1 + max(lanes_of(self.gutters[column.number]).values(), default=-1)
             x += column.right - column.left + GUTTER + lanes * RAIL
         return height + MARGIN
 
@@ -385,7 +271,7 @@ class _Columns:
         return self._channel(route.target.row, ("in", id(route.target)), self.column_of[route.target.row])
 
     def _draw_routes(self) -> list[Line]:
-        self._gutter_lanes = [_lanes(notes) for notes in self.gutters]
+        self._gutter_lanes = [lanes_of(notes) for notes in self.gutters]
         return [
             Line(route.source.box.number, route.target.box.number, route.value, _cleaned(self._points(route)))
             for route in self.block.routes
@@ -458,44 +344,6 @@ class _Columns:
 
 def _note(column: _Column, channel: int, key: Hashable, one: float, other: float) -> None:
     column.lanes[channel].append((key, min(one, other), max(one, other)))
-
-
-def _lanes(notes: Sequence[tuple[Hashable, float, float]]) -> dict[Hashable, int]:
-    """Return a lane for each key, so that no two that overlap have the same; short ones get the first."""
-    spans: dict[Hashable, tuple[float, float]] = {}
-    for key, first, last in notes:
-        before = spans.get(key, (first, last))
-        spans[key] = min(first, before[0]), max(last, before[1])
-    lanes: list[list[tuple[float, float]]] = []
-    lane_of: dict[Hashable, int] = {}
-    for key, (first, last) in sorted(spans.items(), key=lambda item: item[1][1] - item[1][0]):
-        for number, taken in enumerate(lanes):
-            if all(last < other_first - 2 or first > other_last + 2 for other_first, other_last in taken):
-                taken.append((first, last))
-                lane_of[key] = number
-                break
-        else:
-            lanes.append([(first, last)])
-            lane_of[key] = len(lanes) - 1
-    return lane_of
-
-
-def _cuts(step: Sequence[float], count: int, costs: Sequence[float]) -> list[int] | None:
-    """Return the rows at which columns begin that are about as tall as one another; None where rows are too high."""
-    total = sum(step)
-    reached, sums = 0.0, []
-    for height in step:
-        sums.append(reached)
-        reached += height
-    cuts: list[int] = []
-    for number in range(1, count):
-        wanted = total * number / count
-        reach = 0.35 * total / count
-        near = [row for row in range((cuts[-1] if cuts else 0) + 1, len(step)) if abs(sums[row] - wanted) <= reach]
-        if not near:
-            return None
-        cuts.append(min(near, key=lambda row: (costs[row] + 6 * abs(sums[row] - wanted) / reach, row)))
-    return cuts
 
 
 def _cleaned(points: Sequence[Point]) -> tuple[Point, ...]:

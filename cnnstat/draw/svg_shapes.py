@@ -8,8 +8,9 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cnnstat.draw.areas import Point
+
 _COMMAND = re.compile(r"([MLHVZ])|(-?\d+(?:\.\d+)?)")
-Point = tuple[float, float]
 
 
 class Paint(NamedTuple):
