@@ -1,8 +1,8 @@
 """Rows: boxes one below the other and side by side, with the routes of tensors between them, from the inside out.
 
-Rows are numbered; how high they are is found out later (`page_layout`). Along a row, 0 is the axis of a block, on which its
-main chain of boxes stands. Between two rows there is a channel that no box reaches into, and to the right of all boxes
-of a block there are rails, so that a route through channels and rails never meets a box.
+Rows are numbered; how high they are is found out later (`page_layout`). Along a row, 0 is the axis of a block, on which
+its main chain of boxes stands. Between two rows there is a channel that no box reaches into, and to the right of all
+boxes of a block there are rails, so that a route through channels and rails never meets a box.
 """
 
 from __future__ import annotations
