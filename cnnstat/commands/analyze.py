@@ -86,7 +86,7 @@ def analyze(
         from cnnstat.sweep.resolutions import resolution_sweep
 
         result = resolution_sweep(source, model.request(), resolutions, optimizer, strict_receptive_field)
-        write(resolutions_document(result, split_keys(columns)), chosen, output, latex)
+        write(resolutions_document(result, split_keys(columns)), chosen, output, latex, chart)
         if len(result.failed) == len(result):
             raise typer.Exit(2)
         return
@@ -98,7 +98,9 @@ def analyze(
         from cnnstat.sources.load import named_model
         from cnnstat.sources.tile_sizes import tiles_of
 
-        write(tiles_subject.document(tiles_of(named_model(source, model.request()), tiles)), chosen, output, latex)
+        write(
+            tiles_subject.document(tiles_of(named_model(source, model.request()), tiles)), chosen, output, latex, chart
+        )
         return
     view = AnalysisView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     if device_sheet is None and FLOOR in (view.sort, *(view.columns or ())):

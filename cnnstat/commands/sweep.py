@@ -15,7 +15,9 @@ from cnnstat.choices import Mode
 from cnnstat.commands.options import (
     INTERRUPTED,
     MODE,
+    NO_CHART,
     NO_LATEX,
+    ChartOptions,
     DeviceOption,
     LatexOptions,
     OptimizerOption,
@@ -115,6 +117,7 @@ def sweep(
     ] = None,
     output: OutputOption = None,
     latex: LatexOptions = NO_LATEX,
+    chart: ChartOptions = NO_CHART,
 ) -> None:
     """Analyze many variants of models, or many models; the same command goes on where it was stopped."""
     from cnnstat.sources.request import Request
@@ -139,6 +142,8 @@ def sweep(
     selection = Selection(where, split_keys(pareto) or (), sort, top)
     selection.check(settings)
     pair = _pair(plot)
+    if chart.chart is not None and pair is None:
+        raise CnnstatError("--chart of a sweep is its plot; add --plot X,Y")
     keys = split_keys(columns)
     _check_columns((*(keys or ()), *(pair or ())), settings)
     timing = {"device": device, "samples": samples, "threads": threads}
@@ -154,7 +159,7 @@ def sweep(
         profile=_latency(timing) if profile else None,
     )
     accuracies = None if accuracy is None else Accuracies.read(accuracy)
-    _run(plan, settings, selection, accuracies, chosen, output, keys, pair, latex)
+    _run(plan, settings, selection, accuracies, chosen, output, keys, pair, latex, chart)
 
 
 def _run(
@@ -167,6 +172,7 @@ def _run(
     columns: Sequence[str] | None,
     plot: tuple[str, str] | None,
     latex: LatexOptions,
+    chart: ChartOptions,
 ) -> None:
     """Compute the points, keep them in a file if there is one, and write what is selected."""
     from cnnstat.report.subjects.sweep import document
@@ -190,16 +196,18 @@ def _run(
     if file is not None and format == "jsonl":
         failed, first = _finish_lines(file, selection, settings, change)
         if plot is not None:
-            write(document(Sweep.of(PointFile.read(file.path), settings), columns, plot), "table", None)
+            found = document(Sweep.of(PointFile.read(file.path), settings), columns, plot)
+            write(found, "table", None, chart=chart)
         _say(f"{len(plan.grid):,} points, {sum(1 for _ in PointFile.read(file.path)):,} of them in {file.path}")
     else:
         records = sorted(records, key=lambda record: record["point"]) if file is None else [*file.records()]
         everything = Sweep.of(records if change is None else map(change, records), settings)
         result = everything.select(selection)
         if format == "jsonl":
+            chart.write(document(result, columns, plot))
             sys.stdout.writelines(map(line_of, result.records))
         else:
-            write(document(result, columns, plot), format, output, latex)
+            write(document(result, columns, plot), format, output, latex, chart)
         if file is not None:
             file.remove()
         failed, first = len(everything.failed), next((record["error"] for record in everything.failed), "")

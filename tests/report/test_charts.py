@@ -217,3 +217,16 @@ def test_a_missing_package_is_named(monkeypatch, tmp_path):
 def test_results_without_charts_say_so():
     with pytest.raises(CnnstatError, match="there is no chart of this"):
         cnnstat.networks().chart()
+
+
+def test_sweeps_and_resolutions_draw_their_plots(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "plot.svg"
+    code, _ = run(monkeypatch, capsys, "analyze", "lenet5_1998", "--resolutions", "32,64,96", "--chart", path)
+    assert code == 0 and path.read_text(encoding="utf-8").count("<circle") == 3
+    arguments = ["lenet5", "m5", "--jobs", 1, "--plot", "macs,params", "--chart", tmp_path / "sweep.svg"]
+    code, _ = run(monkeypatch, capsys, "sweep", *arguments)
+    assert code == 0 and "params against MACs" in (tmp_path / "sweep.svg").read_text(encoding="utf-8")
+    code, printed = run(monkeypatch, capsys, "sweep", "lenet5", "--chart", tmp_path / "x.svg")
+    assert code == 2 and "--chart of a sweep is its plot; add --plot X,Y" in printed.err
+    code, printed = run(monkeypatch, capsys, "analyze", "unet", "--tiles", "300", "--chart", tmp_path / "x.svg")
+    assert code == 2 and "there is no chart of this" in printed.err

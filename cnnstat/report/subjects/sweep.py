@@ -46,6 +46,7 @@ def document(
         blocks=lambda: _blocks(sweep, table, plot),
         data=lambda: {"schema": SCHEMA, "settings": list(sweep.settings), "points": list(sweep.records)},
         listed=("points",),
+        charts=lambda: {} if plot is None else {"plot": scatter(sweep, *plot)},
         records=Table(_all_columns(sweep), sweep.records) if columns is None else table,
         caption=f"Totals of one forward pass. {CONVENTION}",
     )
