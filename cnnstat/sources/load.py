@@ -23,6 +23,7 @@ KINDS = (
     "zoo.SpecReference",
     "onnx_model.OnnxReference",
     "exported_program.ProgramReference",
+    "weight_file.WeightReference",
     "pytorch.PyTorchReference",
 )
 """Kinds of models that a text can name: files of this package and their classes; the first that matches has it."""

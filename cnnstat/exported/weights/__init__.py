@@ -1,0 +1,1 @@
+"""Files of weights without a graph: what tensors they hold, read without their numbers."""

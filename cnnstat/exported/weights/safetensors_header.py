@@ -1,0 +1,47 @@
+"""The header of a safetensors file: names, shapes and dtypes (https://github.com/huggingface/safetensors)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from cnnstat.ir.op import Shape
+
+MOST = 64 * 2**20
+"""Most bytes of a header; the format itself allows 100 MB."""
+
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
+    "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool", "C64": "complex64",
+}  # fmt: skip
+
+
+class StoredShape(NamedTuple):
+    """A tensor of a file of weights."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+
+def read_header(path: Path) -> Iterator[StoredShape]:
+    """Yield the tensors of a file; raises OSError, or ValueError where it is no such file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= MOST:
+            raise ValueError("its header is too long")
+        header = json.loads(file.read(length).decode("utf-8"))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table")
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if not isinstance(entry, dict) or entry.get("dtype") not in _DTYPES or not isinstance(entry.get("shape"), list):
+            raise ValueError("an entry of its header has no dtype or no shape that is known")
+        shape = tuple(int(size) for size in entry["shape"])
+        if any(not 0 <= size < 2**48 for size in shape):
+            raise ValueError("a tensor has sizes that no tensor has")
+        yield StoredShape(name, shape, _DTYPES[entry["dtype"]])
