@@ -16,6 +16,7 @@ import pytest
 
 import cnnstat
 from cnnstat import cli
+from cnnstat.draw.formats import render
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -232,6 +233,11 @@ def test_the_whole_python_interface_is_on_its_page() -> None:
     text = page("python")
     missing = {name for name in public_names() if not re.search(rf"\b{name}\b", text)} - {"of"}
     assert not missing, f"docs/python.md does not name {sorted(missing)}"
+
+
+def test_the_mermaid_block_is_what_is_drawn() -> None:
+    (block,) = re.findall(r"^```mermaid\n(.*?)^```$", page("draw"), re.S | re.M)
+    assert block == render(cnnstat.draw("lenet5"), "mmd")
 
 
 # Pictures -------------------------------------------------------------------------------------------------------------

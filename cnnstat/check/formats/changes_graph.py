@@ -41,6 +41,9 @@ def _lines(changes: Sequence[LayerChange], more: int) -> Iterator[str]:
             yield from (f"    {letter}{number} ~~~ {letter}more" for number in numbers[-1:])
         yield from (f"    {letter}{one} ~~~ {letter}{other}" for one, other in zip(numbers, numbers[1:]))
         yield "  end"
+    # An arrow between layers would turn Mermaid's subgraphs to the graph's own direction.
+    if any(change.before is not None for change in changes) and any(change.after is not None for change in changes):
+        yield "  before --> after"
     nodes: dict[Colour, list[str]] = {NEW: [], REMOVED: [], CHANGED: []}
     for number, change in enumerate(changes):
         if change.before is None:
@@ -49,7 +52,6 @@ def _lines(changes: Sequence[LayerChange], more: int) -> Iterator[str]:
             nodes[REMOVED].append(f"b{number}")
         else:
             nodes[CHANGED] += [f"b{number}", f"a{number}"]
-            yield f"  b{number} --> a{number}"
     yield from styles((colour, named) for colour, named in nodes.items() if named)
 
 

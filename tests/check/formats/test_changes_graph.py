@@ -10,7 +10,7 @@ from cnnstat.check.result import LayerChange
 MERMAID = re.compile(
     r"""flowchart\ LR\n(?:\ +(?:
         subgraph\ (?:before|after)\ \[STRING\] | direction\ TB | end
-      | [ab](?:\d+|more)\[STRING\] | [ab]\d+\ ~~~\ [ab](?:\d+|more) | b\d+\ -->\ a\d+
+      | [ab](?:\d+|more)\[STRING\] | [ab]\d+\ ~~~\ [ab](?:\d+|more) | before\ -->\ after
       | classDef\ c\d+\ fill:\#\w{6},stroke:\#\w{6},color:\#\w{6} | class\ [ab]\d+(?:,[ab]\d+)*\ c\d+
     )\n)*""".replace("STRING", r'"(?:[\w\ .,:/()+=×·…−–]|\#\d+;|<br/>)*"'),
     re.X,
@@ -29,7 +29,7 @@ def test_a_layer_shows_what_it_had_and_what_it_has() -> None:
     assert 'b0["conv1<br/>Conv2d<br/>params 9.41 K"]' in graph and 'a0["conv1<br/>Conv2d<br/>params 18.82 K"]' in graph
     assert 'a1["fc<br/>Linear<br/>new<br/>params 5 K"]' in graph and "b1[" not in graph
     assert 'b2["relu<br/>ReLU<br/>removed' in graph and "a2[" not in graph
-    assert "b0 --> a0" in graph
+    assert "before --> after" in graph
 
 
 def test_names_are_never_syntax() -> None:
