@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.errors import CnnstatError, did_you_mean, printable
 
 FIGURES: dict[str, tuple[str, Callable[[Analysis], Sequence[float]]]] = {
     "macs": ("MACs", lambda analysis: analysis.work.macs),
@@ -31,7 +31,7 @@ class Shares:
 def shares_of(analysis: Analysis, by: str | None, times: Mapping[str, float] | None = None) -> Shares | None:
     """Return the parts of a figure; times: seconds by the name of a layer, which `time` needs.
 
-    Raises CnnstatError where there is no such figure, or no layer has a time. None where none is asked for.
+    Raises CnnstatError where there is no such figure, or a layer has no time. None where none is asked for.
     """
     if times is not None and by != "time":
         raise CnnstatError("--profile has times; add --by time to show them")
@@ -52,6 +52,10 @@ def _seconds(analysis: Analysis, times: Mapping[str, float] | None) -> list[floa
     if times is None:
         raise CnnstatError("--by time needs --profile FILE, the JSON of `cnnstat profile SOURCE --format json`")
     names = [node.name for node in analysis.graph.nodes]
-    if not any(name in times for name in names):
-        raise CnnstatError("--profile: it has no layer of this network; measure the same SOURCE")
-    return [times.get(name, 0.0) for name in names]
+    missing = [name for name in names if name not in times]
+    if missing:
+        raise CnnstatError(
+            f"--profile: it has no time of {printable(missing[0])}"
+            f"{f' and {len(missing) - 1:,} more layers' if len(missing) > 1 else ''}; measure the same SOURCE"
+        )
+    return [times[name] for name in names]

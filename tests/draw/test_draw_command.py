@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from drawings import Drawing, faults_of
+from handmade_profiles import cpu_profile
 
 import cnnstat
 from cnnstat import cli
@@ -223,3 +224,25 @@ def test_node_data_have_a_figure_for_each_layer_by_its_name(tmp_path: Path) -> N
     assert [each["stop"] for each in data["gradient"]] == [0, 1]
     exported = json.loads(cnnstat.export("resnet18", to="model-explorer"))["main"]
     assert sum(each["value"] for each in exported["results"].values()) == analysis.totals.macs
+
+
+# Times ----------------------------------------------------------------------------------------------------------------
+
+
+def test_bars_of_time_come_from_a_profile_or_its_json(run: Run, tmp_path: Path) -> None:
+    profile = cpu_profile()
+    (tmp_path / "profile.json").write_text(profile.to_json())
+    names = [layer.name for layer in profile.layers]
+    (tmp_path / "tiny.yaml").write_text(
+        "input: [3, 64, 64]\nlayers:\n"
+        + "".join(f"  - {name}: {'Conv2d(4, 1)' if name == 'fc' else 'ReLU'}\n" for name in names if name != "flatten")
+    )
+    drawn = cnnstat.draw(tmp_path / "tiny.yaml", by="time", profile=profile)
+    assert drawn == cnnstat.draw(str(tmp_path / "tiny.yaml"), by="time", profile=tmp_path / "profile.json")
+    assert run("tiny.yaml", "--by", "time", "--profile", "profile.json", "-o", "net.svg") == (0, "", "")
+    assert (tmp_path / "net.svg").read_text(encoding="utf-8") == drawn
+    assert "share of measured time" in drawn and "55.1 %" in drawn  # fc: 5.4 of 9.8 ms
+    code, _, err = run("lenet5", "--by", "time", "--profile", "profile.json")
+    assert code == 2 and "it has no time of C1 and 10 more layers" in err
+    code, _, err = run("tiny.yaml", "--profile", "profile.json")
+    assert code == 2 and "add --by time" in err
