@@ -97,7 +97,14 @@ def no_blocks() -> Sequence[Block]:
     return ()
 
 
-def no_drawings() -> Mapping[str, str]:
+class NetworkDrawing(NamedTuple):
+    """A network as SVG, folded to a page; unfolded: every layer by itself, empty where there is no room."""
+
+    svg: str
+    unfolded: str = ""
+
+
+def no_drawings() -> Mapping[str, NetworkDrawing]:
     """Return no drawings."""
     return {}
 
@@ -124,7 +131,7 @@ class Document(NamedTuple):
     key_figures: makes what pages begin with: the totals, or the outcome.
     charts: makes the charts that can be asked for, by name; page_charts: the names of those that pages show, and that
         are meant where no name is given.
-    drawings: makes the drawings of the networks that it is about, as SVG, by what they show.
+    drawings: makes the drawings of the networks that it is about, by what they are called.
     own_caption, label: a user's caption instead of heading and `caption`, and the key that a text refers to it by.
     Blocks and data are made only when a format asks for them, so that JSON costs no table and a table no JSON.
     """
@@ -140,7 +147,7 @@ class Document(NamedTuple):
     key_figures: Callable[[], Iterable[KeyFigure]] = no_figures
     charts: Callable[[], Mapping[str, Pictured]] = no_charts
     page_charts: tuple[str, ...] = ()
-    drawings: Callable[[], Mapping[str, str]] = no_drawings
+    drawings: Callable[[], Mapping[str, NetworkDrawing]] = no_drawings
     own_caption: str = ""
     label: str = ""
 

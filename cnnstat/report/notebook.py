@@ -49,8 +49,8 @@ def fragment(document: Document) -> str:
             parts.append(f"<p>{text_of(block.text)}</p>")
         elif isinstance(block, Pictured):
             parts.append(_drawn(block.picture().inline()))
-    for name, svg in document.drawings().items():
-        parts.append(_unfolded(f"drawing of {name}", _drawn(_in_theme(svg))))
+    for name, drawing in document.drawings().items():
+        parts.append(_unfolded(f"drawing of {name}", _drawn(_in_theme(drawing.svg))))
     if document.page_charts:
         charts = document.charts()
         drawn = "".join(_drawn(charts[name].picture().inline()) for name in document.page_charts)

@@ -67,7 +67,7 @@ def check_html(text: str) -> None:
         "html", "head", "title", "link", "body", "a", "header", "main", "footer", "section", "h1", "h2", "small",
         "caption", "meta", "style", "div", "b", "br", "h4", "p", "table", "thead", "tbody", "tfoot", "tr", "th", "td",
         "dl", "dt", "dd", "span", "code", "svg",
-        "figure", "figcaption", "desc", "g", "path", "rect", "circle", "polyline", "text",
+        "figure", "figcaption", "details", "summary", "desc", "g", "path", "rect", "circle", "polyline", "text",
     }  # fmt: skip
 
 

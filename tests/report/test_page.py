@@ -209,7 +209,8 @@ def test_rows_and_boxes_of_the_drawing_light_up_together(tmp_path):
     found = measured(
         {"page": text},
         """
-        const boxes = [...page.querySelectorAll(".box[data-layers]")], table = page.querySelector("table");
+        const boxes = [...page.querySelectorAll("figure > .network .box[data-layers]")];
+        const table = page.querySelector("table");
         const rows = [...table.querySelectorAll("tbody tr")];
         const row = rows.find((each) => each.textContent.startsWith("layer1.0.conv2"));
         const over = (element, kind) => element.dispatchEvent(new view.MouseEvent(kind, { bubbles: true }));
@@ -224,19 +225,28 @@ def test_rows_and_boxes_of_the_drawing_light_up_together(tmp_path):
         box.dispatchEvent(new view.KeyboardEvent("keydown", { key: "Enter" }));
         const names = new Set(boxes.flatMap((each) => each.dataset.layers.split(" ")));
         said.push(row.offsetParent !== null, names.size);
+        const [folded, unfolded] = ["figure > .network", ".unfold .network"].map((each) => page.querySelector(each));
+        said.push(folded.checkVisibility(), unfolded.checkVisibility());
+        page.querySelector(".unfold summary").click();
+        said.push(folded.checkVisibility(), unfolded.checkVisibility());
+        over(row.cells[0], "mouseover");
+        said.push(marked([...unfolded.querySelectorAll(".box")]));
         return [...said, box.getAttribute("role"), box.getAttribute("aria-label")];
         """,
         tmp_path,
         1280,
     )["page"]
-    assert found[:-1] == [1, True, 0, True, True, True, 175, "button"] and found[-1].endswith(": show in the table")
+    assert found[:8] == [1, True, 0, True, True, True, 175, True]
+    assert found[8:-2] == [False, False, True, 1]
+    assert found[-2] == "button" and found[-1].endswith(": show in the table")
 
 
 def test_every_row_of_the_table_has_a_box():
     for name in ("resnet50", "unet", "lenet5"):
-        text = render(analysis.document(zoo(name)))
-        words = [word for layers in re.findall('data-layers="([^"]*)"', text) for word in layers.split()]
-        assert sorted(words) == sorted(layer.name for layer in zoo(name).layers)
+        for svg in analysis.document(zoo(name)).drawings()[name]:
+            words = [word for layers in re.findall('data-layers="([^"]*)"', svg) for word in layers.split()]
+            assert sorted(words) == sorted(layer.name for layer in zoo(name).layers)
+            assert svg.strip() in render(analysis.document(zoo(name)))
 
 
 def test_networks_that_cannot_be_drawn_have_a_page(monkeypatch):

@@ -9,7 +9,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from cnnstat.report.document import Block, Document, Facts, Pictured, Text
+from cnnstat.report.document import Block, Document, Facts, NetworkDrawing, Pictured, Text
 from cnnstat.report.html_elements import (
     attributes,
     facts_list,
@@ -81,7 +81,7 @@ def _sections(document: Document, title: str) -> Iterator[str]:
     blocks = list(document.blocks())
     contents = [_content(block, caption) for block, caption in zip(blocks, _captions(blocks, title))]
     first, *others = list(filter(None, contents)) or [""]
-    drawings = [_drawing(*each) for each in document.drawings().items()]
+    drawings = [_drawing(name, drawing) for name, drawing in document.drawings().items()]
     if len(drawings) == 1:
         yield f'<section class="beside">\n<div>\n{first}\n</div>\n{drawings[0]}\n</section>\n'
     elif first:
@@ -107,12 +107,19 @@ def _captions(blocks: Sequence[Block], title: str) -> Iterator[str]:
         yield caption if seen[caption] < 2 else f"{caption} ({seen[caption]})"
 
 
-def _drawing(name: str, svg: str) -> str:
-    """Return the drawing of a network in a frame that scrolls by itself, no smaller than can be read."""
+def _drawing(name: str, drawing: NetworkDrawing) -> str:
+    """Return the drawing of a network in a frame that scrolls by itself, and what unfolds it."""
     caption = f"Drawing of {name}: bars are shares, and a box may stand for many layers."
-    said = attributes(aria_label=printable(f"drawing of {name}"))
-    frame = f'<div class="drawn network" role="group" tabindex="0"{said}>'
-    return f"<figure>{frame}{svg.strip()}</div><figcaption>{text_of(caption)}</figcaption></figure>"
+    content = _network(f"drawing of {name}", drawing.svg)
+    if drawing.unfolded:
+        every = f"<summary>Unfold the drawing</summary>{_network(f'every layer of {name}', drawing.unfolded)}"
+        content = f'<details class="unfold">{every}</details>{content}'
+    return f"<figure>{content}<figcaption>{text_of(caption)}</figcaption></figure>"
+
+
+def _network(name: str, svg: str) -> str:
+    said = attributes(aria_label=printable(name))
+    return f'<div class="drawn network" role="group" tabindex="0"{said}>{svg.strip()}</div>'
 
 
 def _content(block: Block, caption: str) -> str:

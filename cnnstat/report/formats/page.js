@@ -108,17 +108,16 @@
   const word = (row) => nameOf(row).replace(/ \u00d7\d+$/, "").replace(/[%\s]/g, encodeURIComponent);
 
   const linkDrawing = (section) => {
-    const drawn = section.querySelector(".network");
     const table = section.querySelector("table");
     const boxOf = new Map(), rowsOf = new Map(), rowOf = new Map();
     for (const row of table.querySelectorAll("tbody tr:not(.block)")) rowOf.set(word(row), row);
-    for (const box of drawn.querySelectorAll("[data-layers]")) {
+    for (const box of section.querySelectorAll("[data-layers]")) {
       const words = box.dataset.layers.split(" ");
-      for (const each of words) boxOf.set(each, box);
+      for (const each of words) boxOf.set(each, [...(boxOf.get(each) ?? []), box]);
       rowsOf.set(box, words.map((each) => rowOf.get(each)).filter(Boolean));
     }
     const inside = (row) => (row.classList.contains("block") ? [...row.parentNode.rows].slice(1) : [row]);
-    const boxesOf = (row) => new Set(inside(row).map((each) => boxOf.get(word(each))).filter(Boolean));
+    const boxesOf = (row) => new Set(inside(row).flatMap((each) => boxOf.get(word(each)) ?? []));
     const mark = (boxes, rows, isMarked) => {
       for (const each of [...boxes, ...rows]) each.classList.toggle("marked", isMarked);
     };
@@ -129,8 +128,8 @@
         if (!row) return;
         const boxes = boxesOf(row);
         mark(boxes, [], kind === "mouseover");
-        const [first] = boxes;
-        if (first && kind === "mouseover") reveal(drawn, first);
+        const seen = [...boxes].find((box) => box.checkVisibility?.() ?? true);
+        if (seen && kind === "mouseover") reveal(seen.closest(".network"), seen);
       });
     }
     for (const [box, rows] of rowsOf) {
@@ -157,7 +156,7 @@
       box.setAttribute("aria-label", `${box.querySelector("title")?.textContent ?? ""}: show in the table`);
     }
     // What has buttons inside is no single image.
-    drawn.querySelector("svg").setAttribute("role", "group");
+    for (const svg of section.querySelectorAll(".network > svg")) svg.setAttribute("role", "group");
   };
 
   // Scrolls a frame, and never the page, so that an element stands in its middle.

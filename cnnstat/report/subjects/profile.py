@@ -21,7 +21,7 @@ from cnnstat.profile.result import (
     flops_per_second,
     forward_seconds,
 )
-from cnnstat.report.document import DRAWINGS, Document, Fact, Facts
+from cnnstat.report.document import DRAWINGS, Document, Fact, Facts, NetworkDrawing
 from cnnstat.report.profile_text import (
     GIGA,
     LISTED,
@@ -88,12 +88,14 @@ def document(profile: Profile, view: View | None = None, against: Against | None
     )
 
 
-def _drawings(profile: Profile) -> dict[str, str]:
+def _drawings(profile: Profile) -> dict[str, NetworkDrawing]:
     """Return the network with each box's share of the time, where the profile holds it."""
     if profile.analysis is None:
         return {}
     times = {layer.name: layer.seconds for layer in profile.layers}
-    drawings: dict[str, str] = import_module(DRAWINGS).network_drawings({profile.model: profile.analysis}, times)
+    drawings: dict[str, NetworkDrawing] = import_module(DRAWINGS).network_drawings(
+        {profile.model: profile.analysis}, times
+    )
     return drawings
 
 
