@@ -195,9 +195,11 @@ def _run(
     change = None if accuracies is None else accuracies.joined
     if file is not None and format == "jsonl":
         failed, first = _finish_lines(file, selection, settings, change)
-        if plot is not None:
-            found = document(Sweep.of(PointFile.read(file.path), settings), columns, plot)
-            write(found, "table", None, chart=chart)
+        if plot is not None or chart.chart is not None:
+            shown = document(Sweep.of(PointFile.read(file.path), settings), columns, plot)
+            chart.write(shown)
+            if plot is not None:
+                write(shown, "table", None)
         _say(f"{len(plan.grid):,} points, {sum(1 for _ in PointFile.read(file.path)):,} of them in {file.path}")
     else:
         records = sorted(records, key=lambda record: record["point"]) if file is None else [*file.records()]

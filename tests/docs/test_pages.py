@@ -34,6 +34,7 @@ RUN_HERE = (
     "reports",
     "deploy",
     "onnx",
+    "sweep",
 )
 """Pages whose blocks this file runs; README, spec.md, ci.md, counting.md and profile.md have tests of their own."""
 

@@ -48,8 +48,28 @@ def document(
         listed=("points",),
         charts=lambda: {} if plot is None else {"plot": scatter(sweep, *plot)},
         records=Table(_all_columns(sweep), sweep.records) if columns is None else table,
-        caption=f"Totals of one forward pass. {CONVENTION}",
+        caption=f"{_conditions(sweep)}. {CONVENTION}",
+        charts=lambda: _charts(sweep, plot),
+        page_charts=() if plot else ("params",),
     )
+
+
+def _conditions(sweep: Sweep) -> str:
+    """Return what all points have in common: their source, and the input size with its batch."""
+    sources = {record["source"] for record in sweep.records}
+    inputs = {"; ".join("×".join(map(str, s)) for s in r["inputs"]) for r in sweep.records if not r["error"]}
+    source = f" of {printable(next(iter(sources)))}" if len(sources) == 1 else ""
+    size = f", input {next(iter(inputs))}" if len(inputs) == 1 else ", inputs as listed" if inputs else ""
+    return f"Totals of one forward pass{source}{size}"
+
+
+def _charts(sweep: Sweep, plot: tuple[str, str] | None) -> dict[str, ScatterPlot]:
+    """Return a chart of each figure, against MACs or against what the plot is drawn over."""
+    keys = [*dict.fromkeys((*SHOWN, "flops", "moved_bytes", "training_bytes", "latency", ACCURACY))]
+    across = plot[0] if plot else "macs"
+    has = {key: any(isinstance(value_of(record, key), (int, float)) for record in sweep.records) for key in keys}
+    charts = {key: scatter(sweep, across if key != across else "params", key) for key in keys if has[key]}
+    return charts if plot is None else {plot[1]: scatter(sweep, *plot), **charts}
 
 
 def resolutions_document(sweep: Sweep, columns: Sequence[str] | None = None) -> Document:
