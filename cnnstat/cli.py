@@ -126,7 +126,7 @@ EXAMPLES = {
     "sweep": (
         "sweep resnet50 --set classes=10,100,1000 --input 3x{160,192,224}x=",
         "sweep 'torchvision:resnet*' --where 'params < 30M' --pareto macs,params",
-        "sweep net.yaml --set width=16:64:8 -o points.jsonl",
+        "sweep vgg16 --set classes=10:1000:90 -o points.jsonl",
     ),
     "verify": ("verify resnet18", "verify torchvision:mobilenet_v2 --all"),
     "export": ("export vgg16 -o vgg16.py", "export torchvision:resnet18 --to yaml"),

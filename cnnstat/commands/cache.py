@@ -6,8 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-from cnnstat.errors import CnnstatError
-
 
 def cache(
     action: Annotated[
@@ -22,7 +20,8 @@ def cache(
 
     folder = cache_folder()
     if folder is None:
-        raise CnnstatError(f"{VARIABLE} is empty, so nothing is kept")
+        print(f"nothing is kept, as {VARIABLE} is empty")
+        return
     if action == "clear":
         count, size = trace_cache.clear()
         print(f"removed {plural(count, 'trace')}, {binary_bytes(size)}")
