@@ -120,7 +120,12 @@ def stated(
     inputs, dtypes: shapes and dtypes it reads; model: the model's dtype; count: how many tensors it makes.
     """
     call, keys = _stated_op(node, scope, inputs, dtypes, model, count)
-    return call, {**keys, **({"weight_bytes": node.computed_bytes} if node.computed_bytes else {})}
+    if node.computed_bytes:
+        keys["weight_bytes"] = node.computed_bytes
+    if node.copies:
+        copies = dict(node.copies)
+        keys["copied_inputs"] = [copies.get(place, 0) for place in range(max(copies) + 1)]
+    return call, keys
 
 
 def _stated_op(

@@ -165,6 +165,7 @@ def _is_list_of_items(key: str, value: list[Any]) -> bool:
 
 _VALUES = (
     "from", "operands", "parameters", "buffers", "dtype", "inputs", "output", "outputs", "reads", "dim",
+    "copied_inputs",
 )  # fmt: skip
 """Keys of items whose lists hold values."""
 

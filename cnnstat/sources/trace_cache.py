@@ -141,11 +141,31 @@ def _graph(spec: str, about: Mapping[str, Any]) -> Graph:
 
     graph = parse_spec(spec)
     notes = {key: tuple(value) if isinstance(value, list) else value for key, value in about["about"].items()}
-    nodes = tuple(replace(node, location=None) for node in graph.nodes)
+    copies = {name: tuple((int(i), int(size)) for i, size in each) for name, each in about["copies"].items()}
     return replace(
-        graph, name=about["name"], source=about["source"], blocks=about["blocks"], nodes=nodes,
+        graph,
+        name=about["name"],
+        source=about["source"],
+        blocks=about["blocks"],
+        saved_bytes=about["saved_bytes"],
+        nodes=tuple(replace(node, location=None, copies=copies.get(node.name, ())) for node in graph.nodes),
         about=notes,
-    )  # fmt: skip
+    )
+
+
+def _about(graph: Graph) -> dict[str, Any] | None:
+    """Return what a spec does not hold of a graph; None where JSON cannot hold it either."""
+    notes = _plain(graph.about)
+    if notes is None:
+        return None
+    return {
+        "name": graph.name,
+        "source": graph.source,
+        "blocks": dict(graph.blocks),
+        "saved_bytes": graph.saved_bytes,
+        "copies": {node.name: node.copies for node in graph.nodes if node.copies},
+        "about": notes,
+    }
 
 
 def _write(path: Path, graph: Graph, dependencies: Dependencies) -> None:
@@ -155,8 +175,8 @@ def _write(path: Path, graph: Graph, dependencies: Dependencies) -> None:
     from cnnstat.export import export_graph
 
     spec = export_graph(graph, "json")
-    about = {"name": graph.name, "source": graph.source, "blocks": dict(graph.blocks), "about": _plain(graph.about)}
-    if about["about"] is None or not _is_same(graph, _graph(spec, json.loads(json.dumps(about)))):
+    about = _about(graph)
+    if about is None or not _is_same(graph, _graph(spec, json.loads(json.dumps(about)))):
         return
     entry = {"schema": SCHEMA, "about": about, "spec": spec, "dependencies": dependencies.to_json()}
     text = json.dumps(entry)

@@ -127,7 +127,11 @@ class Expander:
 
     def _op(self, callee: str, call: Call, scope: Scope, input_count: int) -> Op:
         """Return the op of a call, with what the spec states beside its arguments."""
-        if call.meta.overrides is None or call.meta.overrides.keys() <= {"weight_dtype", "weight_bytes"}:
+        if call.meta.overrides is None or call.meta.overrides.keys() <= {
+            "weight_dtype",
+            "weight_bytes",
+            "copied_inputs",
+        }:
             return self._bound(callee, call, scope)
         # Seldom needed, and it brings the ops of traced layers with it.
         from cnnstat.spec.layer_overrides import LayerOverrides
@@ -343,7 +347,7 @@ def _only(sources: list[Tensor], location: Location) -> Tensor:
 
 
 def _with_stated_tensors(node: Node, keys: Mapping[str, Tree], scope: Scope) -> Node:
-    """Return a node with what the spec states of its weights and buffers: dtypes, and bytes of computed weights."""
+    """Return a node with what the spec states of its tensors: dtypes, computed weights, inputs that are copied."""
     from cnnstat.spec.layer_overrides import LayerOverrides
 
     overrides = LayerOverrides(keys, scope)
@@ -352,4 +356,5 @@ def _with_stated_tensors(node: Node, keys: Mapping[str, Tree], scope: Scope) -> 
         dtypes=overrides.tensor_dtypes(),
         transient=overrides.transient(),
         computed_bytes=overrides.computed_bytes(),
+        copies=overrides.copies(),
     )

@@ -244,12 +244,19 @@ def _operand_keys() -> Schema:
         "weight_bytes": _refer(
             "value", "Bytes of the weights that are computed for it, which are alive while it runs."
         ),
+        "copied_inputs": _typed(
+            "Bytes of the copies that PyTorch makes of its inputs before it works on them, by their order.",
+            "array",
+            items=_refer("value"),
+        ),
     }
 
 
 def _opaque_keys() -> Schema:
     stored = {
-        key: rule for key, rule in _operand_keys().items() if key in ("parameters", "buffers", "dtype", "weight_bytes")
+        key: rule
+        for key, rule in _operand_keys().items()
+        if key in ("parameters", "buffers", "dtype", "weight_bytes", "copied_inputs")
     }
     return {
         OPAQUE: _typed("What is called.", "string"),

@@ -37,7 +37,7 @@ from cnnstat.spec.tree import Scalar, Tree, fail
 
 OPAQUE_KEYS = (
     OPAQUE, "inputs", "output", "outputs", "parameters", "buffers", "dtype", "macs", "flops", "family", "storage",
-    "reads", "weighted", "counted", "weight_bytes",
+    "reads", "weighted", "counted", "weight_bytes", "copied_inputs",
 )  # fmt: skip
 """Keys of an opaque call."""
 
@@ -122,6 +122,13 @@ class LayerOverrides:
     def computed_bytes(self) -> int:
         """Return the bytes of the weights that are computed for the call."""
         return self._count("weight_bytes", unit="bytes")
+
+    def copies(self) -> tuple[tuple[int, int], ...]:
+        """Return the numbers of the inputs that PyTorch copies first, and the bytes of the copies."""
+        tree = self.keys.get("copied_inputs")
+        sizes = [] if tree is None else self._list(tree)
+        numbers = [self._count("copied_inputs", size, unit="bytes") for size in sizes]
+        return tuple((place, number) for place, number in enumerate(numbers) if number)
 
     def _tensor_keys(self) -> Iterator[tuple[str, yaml.Mapping]]:
         """Yield name and keys of the stored tensors that are written as mappings."""

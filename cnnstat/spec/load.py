@@ -7,12 +7,13 @@ nested repeats and blocks that double each other cost nothing to refuse.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import CnnstatError, Location, Problem, RequestError, SpecError
-from cnnstat.ir.graph import Edge, Graph, collector_paused
+from cnnstat.ir.graph import Edge, Graph, Node, collector_paused
 from cnnstat.sources.request import Request
 from cnnstat.spec.expand import SEVERAL_INPUTS, Expander, Tensor
 from cnnstat.spec.expression_syntax import words_in
@@ -97,7 +98,7 @@ def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
     graph = Graph(
         name=document.name,
         inputs=inputs,
-        nodes=tuple(expander.nodes),
+        nodes=tuple(map(_without_copies, expander.nodes) if _is_changed(request) else expander.nodes),
         outputs=tuple(edge for edge in outputs if edge is not None and edge.value >= 0),
         dtype=dtype,
         source=source,
@@ -117,6 +118,11 @@ def _deployed(graph: Graph, precision: str, request: Request) -> Graph:
     if request.dtype is not None:
         raise RequestError(f"--dtype {request.dtype}: the spec says deploy: {precision}; change it there")
     return deploy(graph, precision)
+
+
+def _without_copies(node: Node) -> Node:
+    """Return a node without the copies of its inputs, whose bytes hold for the sizes that the spec was exported at."""
+    return replace(node, copies=()) if node.copies else node
 
 
 def _is_changed(request: Request) -> bool:
