@@ -142,8 +142,6 @@ def sweep(
     selection = Selection(where, split_keys(pareto) or (), sort, top)
     selection.check(settings)
     pair = _pair(plot)
-    if chart.chart is not None and pair is None:
-        raise CnnstatError("--chart of a sweep is its plot; add --plot X,Y")
     keys = split_keys(columns)
     _check_columns((*(keys or ()), *(pair or ())), settings)
     timing = {"device": device, "samples": samples, "threads": threads}

@@ -226,7 +226,7 @@ def test_sweeps_and_resolutions_draw_their_plots(monkeypatch, capsys, tmp_path):
     arguments = ["lenet5", "m5", "--jobs", 1, "--plot", "macs,params", "--chart", tmp_path / "sweep.svg"]
     code, _ = run(monkeypatch, capsys, "sweep", *arguments)
     assert code == 0 and "params against MACs" in (tmp_path / "sweep.svg").read_text(encoding="utf-8")
-    code, printed = run(monkeypatch, capsys, "sweep", "lenet5", "--chart", tmp_path / "x.svg")
-    assert code == 2 and "--chart of a sweep is its plot; add --plot X,Y" in printed.err
+    code, _ = run(monkeypatch, capsys, "sweep", "lenet5", "m5", "--jobs", 1, "--chart", path, "--by", "flops")
+    assert code == 0 and "FLOPs against MACs" in path.read_text(encoding="utf-8")
     code, printed = run(monkeypatch, capsys, "analyze", "unet", "--tiles", "300", "--chart", tmp_path / "x.svg")
     assert code == 2 and "there is no chart of this" in printed.err

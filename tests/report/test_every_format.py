@@ -31,6 +31,7 @@ from cnnstat.report.subjects import (
     profile,
     profile_overview,
     published,
+    sweep,
     tiles,
     verification,
 )
@@ -38,6 +39,8 @@ from cnnstat.report.subjects import zoo as zoo_list
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 from cnnstat.sources.tile_sizes import tiles_of
+from cnnstat.sweep.evaluate import SCHEMA, figures
+from cnnstat.sweep.sweep import Sweep
 from cnnstat.verify import findings
 
 FORMATS = Path(report.__file__).parent / "formats"
@@ -83,6 +86,12 @@ def hostile_verification():
     )  # fmt: skip
 
 
+def hostile_sweep():
+    good = {"schema": SCHEMA, "point": 0, "source": HOSTILE, "settings": {"w": HOSTILE}, "error": None}
+    bad = {**good, "point": 1, "error": HOSTILE}
+    return Sweep.of([{**good, **figures(zoo("lenet5")), "notes": [HOSTILE]}, bad], ("w",))
+
+
 def difference():
     return profile.Against(compare_profiles(cpu_profile(), hostile_profile()), HOSTILE)
 
@@ -106,6 +115,7 @@ DOCUMENTS = {
     "profile_overview": lambda: profile_overview.document([hostile_profile(), cpu_profile()]),
     "published": lambda: published.document(zoo("resnet50"), published_rows(zoo("resnet50"))),
     "published, none": lambda: published.document(hostile_network(), []),
+    "sweep": lambda: sweep.document(hostile_sweep(), None, ("macs", "params")),
     "verification": lambda: verification.document(hostile_verification(), everything=True),
     "zoo": lambda: zoo_list.document([zoo("alexnet"), hostile_network()]),
 }

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnnstat.analysis.figures import CONVENTION, FIGURES
 from cnnstat.numbers import Unit, plural, seconds_text
 from cnnstat.report.document import Block, Document, Fact, Facts
 from cnnstat.report.scatter_plot import ScatterPlot, ScatterPoint
 from cnnstat.report.table import ON_REQUEST, Column, Table, check_column
-from cnnstat.report.terminal_text import printable
+from cnnstat.report.terminal_text import Line, printable
 from cnnstat.sweep.evaluate import SCHEMA, TOTALS, Record
 from cnnstat.sweep.selection import ACCURACY, flat, pareto_front, value_of
 from cnnstat.sweep.sweep import Sweep
@@ -46,11 +46,10 @@ def document(
         blocks=lambda: _blocks(sweep, table, plot),
         data=lambda: {"schema": SCHEMA, "settings": list(sweep.settings), "points": list(sweep.records)},
         listed=("points",),
-        charts=lambda: {} if plot is None else {"plot": scatter(sweep, *plot)},
         records=Table(_all_columns(sweep), sweep.records) if columns is None else table,
         caption=f"{_conditions(sweep)}. {CONVENTION}",
         charts=lambda: _charts(sweep, plot),
-        page_charts=() if plot else ("params",),
+        page_charts=("plot",) if plot else ("params",) if any(not record["error"] for record in sweep) else (),
     )
 
 
@@ -69,7 +68,7 @@ def _charts(sweep: Sweep, plot: tuple[str, str] | None) -> dict[str, ScatterPlot
     across = plot[0] if plot else "macs"
     has = {key: any(isinstance(value_of(record, key), (int, float)) for record in sweep.records) for key in keys}
     charts = {key: scatter(sweep, across if key != across else "params", key) for key in keys if has[key]}
-    return charts if plot is None else {plot[1]: scatter(sweep, *plot), **charts}
+    return charts if plot is None else {"plot": scatter(sweep, *plot), **charts}
 
 
 def resolutions_document(sweep: Sweep, columns: Sequence[str] | None = None) -> Document:
@@ -82,6 +81,16 @@ def column_keys(settings: Sequence[str]) -> tuple[str, ...]:
     """Return the columns that a sweep can show."""
     figures = (figure.key for figure in TOTALS)
     return tuple(dict.fromkeys(("source", *settings, *figures, "receptive_field", "latency", ACCURACY, "error")))
+
+
+class InCharacters(NamedTuple):
+    """A plot as a terminal draws it; pages have their own picture of it."""
+
+    plot: ScatterPlot
+
+    def lines(self, width: int) -> Sequence[Line]:
+        """Return the drawing in characters."""
+        return self.plot.lines(width)
 
 
 def _blocks(sweep: Sweep, table: Table, plot: tuple[str, str] | None) -> Iterator[Block]:
@@ -100,7 +109,7 @@ def _blocks(sweep: Sweep, table: Table, plot: tuple[str, str] | None) -> Iterato
     facts.append(Fact("convention", CONVENTION))
     yield Facts(facts)
     if plot is not None:
-        yield scatter(sweep, *plot)
+        yield InCharacters(scatter(sweep, *plot))
 
 
 def scatter(sweep: Sweep, x: str, y: str) -> ScatterPlot:
