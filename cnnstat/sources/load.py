@@ -23,6 +23,7 @@ KINDS = (
     "zoo.SpecReference",
     "onnx_model.OnnxReference",
     "exported_program.ProgramReference",
+    "torch_script.TorchScriptReference",
     "weight_file.WeightReference",
     "pytorch.PyTorchReference",
 )

@@ -16,7 +16,7 @@ from cnnstat.spec import SUFFIXES as SUFFIXES
 STDIN = "-"
 """The SOURCE that means a spec on standard input."""
 
-OTHER_SUFFIXES = (".py", ".onnx", ".pt2", ".safetensors", ".pth", ".pt", ".bin", ".ckpt")
+OTHER_SUFFIXES = (".py", ".onnx", ".pt2", ".safetensors", ".pth", ".pt", ".ts", ".bin", ".ckpt")
 """Endings of the files that other kinds of sources read."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,13 @@ def test_a_pickle_that_is_cut_off_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(SourceError) as error:
             cnnstat.analyze(str(tmp_path / "net.pth"))
         assert "\n" not in str(error.value)
+
+
+def test_a_torchscript_archive_is_run_by_pytorch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(module, torch.zeros(1, 3, 8, 8)).save(str(tmp_path / "net.pt"))
+        totals = cnnstat.analyze(str(tmp_path / "net.pt"), (1, 3, 8, 8)).totals
+    assert (totals.params, totals.macs) == (4 * 27 + 4, 4 * 36 * 27)

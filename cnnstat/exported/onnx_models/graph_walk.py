@@ -90,7 +90,11 @@ class GraphWalk:
         except OrderError as error:
             raise WalkError(str(error)) from None
         for node in nodes:
-            self._visit(node, values)
+            try:
+                self._visit(node, values)
+            except (LookupError, AttributeError, TypeError, ValueError, ArithmeticError, AssertionError) as error:
+                reason = f"its arguments are not those of its operation ({type(error).__name__})"
+                raise self._failed(node, reason) from error
         self.depth -= 1
         return [self._value(values, name, "the graph returns") for name in names]
 

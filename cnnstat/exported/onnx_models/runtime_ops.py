@@ -60,11 +60,14 @@ def runtime_results(
         return None
     if any(value is not None and value.shape is None for value in inputs[:2]) or not inputs or inputs[0] is None:
         return None
-    first = _first_result(node, attributes, inputs, plain_shape)
+    further = _FURTHER.get(node.op_type)
+    try:
+        first = _first_result(node, attributes, inputs, plain_shape)
+        rest = further(attributes, inputs) if further else []
+    except (LookupError, AssertionError, TypeError, ValueError, ZeroDivisionError):
+        return None  # its arguments or shapes are not those that it should have
     if first is None:
         return None
-    further = _FURTHER.get(node.op_type)
-    rest = further(attributes, inputs) if further else []
     unknown = [Value(first.element_type, None) for _ in node.output]
     return [first, *rest, *unknown][: max(1, len(node.output))]
 
