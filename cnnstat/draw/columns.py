@@ -11,6 +11,8 @@ from cnnstat.draw.places import Block
 GUTTER = 34.0
 """Pixels between columns, without what routes need."""
 MOST_COLUMNS = 12
+MOST_CROSSING = 16.0
+"""Highest cost of routes across a cut: of very many, a few more make a drawing no worse."""
 LARGE = 8
 """Rows of a frame that may well be cut in two."""
 
@@ -68,7 +70,7 @@ def _costs(block: Block) -> list[float]:
     for row in range(block.rows):
         routes += crossing[row]
         around += frames[row]
-        costs.append(max(0, routes - 1) * 2.0 + around)
+        costs.append(min(max(0, routes - 1) * 2.0, MOST_CROSSING) + around)
     return costs
 
 

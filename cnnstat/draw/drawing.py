@@ -64,6 +64,11 @@ class Drawing(str):
         where = Path(path)
         write_output(where, render(self, format_of(where)))
 
+    def __repr__(self) -> str:
+        """Say what it is; the text of the SVG would fill the screen."""
+        width, height = self.size
+        return f"<Drawing of {self.name}: {width:.0f} × {height:.0f} pixels>"
+
     def _repr_svg_(self) -> str:
         """Return what notebooks show."""
         return str(self)

@@ -127,6 +127,12 @@ def test_bars_show_the_share_of_a_box() -> None:
     assert "74.3 %" in [text.text for text in fc6.iter("{http://www.w3.org/2000/svg}text")]
 
 
+def test_a_drawing_shows_itself_in_notebooks_and_says_what_it_is_elsewhere() -> None:
+    drawing = cnnstat.analyze("lenet5").draw()
+    assert drawing._repr_svg_() == drawing and drawing.startswith("<svg ")
+    assert repr(drawing).startswith("<Drawing of lenet5: LeNet-5") and "\n" not in repr(drawing)
+
+
 # Names ---------------------------------------------------------------------------------------------------------------
 
 
