@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,17 @@ def nearest(word: str, candidates: Iterable[str], likeness: float = 0.6) -> str:
     ratios = {each: round(difflib.SequenceMatcher(None, each, folded).ratio(), 6) for each in close}
     close.sort(key=lambda each: (sorted(each) != letters, -ratios[each], not each.endswith("2d")))
     return by_folded[close[0]] if close else ""
+
+
+def old_name(old: str, new: str) -> property:
+    """Return a property that reads on what is called `new` now, with a DeprecationWarning where it is read."""
+
+    def read(holder: Any) -> Any:
+        message = f"{type(holder).__name__}.{old} is called {new} now"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return getattr(holder, new)
+
+    return property(read)
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from cnnstat.display import Displayed, drawn
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import CnnstatError, old_name
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
@@ -107,17 +107,15 @@ class TimeBreakdown:
     tracing: float = 0.0
     kernels: int = 0
 
-    @property
-    def gaps(self) -> float:
-        """The name of `idle` in JSON and in the first releases."""
-        return self.idle
+    gaps = old_name("gaps", "idle")
+    """The name of `idle` in JSON and in the first releases."""
 
     @property
     def residual(self) -> float:
         """What is left: by how much the instrumented run and the plain one differ (negative: the first is slower)."""
         return self.whole - self.layers - self.idle - self.unattributed - self.tracing
 
-    drift = residual
+    drift = old_name("drift", "residual")
     """The name of `residual` in JSON and in the first releases."""
 
     def holds(self, residual: float, unattributed: float) -> bool:
@@ -221,17 +219,15 @@ class LayerTime:
         """Achieved bytes per second of the forward pass; 0 where it took no time."""
         return bytes_per_second((self,))
 
-    @property
-    def floor(self) -> float:
-        """The name of `bound_seconds` in JSON and in the first releases."""
-        return self.bound_seconds
+    floor = old_name("floor", "bound_seconds")
+    """The name of `bound_seconds` in JSON and in the first releases."""
 
     @property
     def share_of_bound(self) -> float:
         """Bound divided by time: 1 is as fast as the roofline allows, above 1 is faster (cache, Winograd, FFT)."""
         return self.bound_seconds / self.forward.median if self.forward.median else 0.0
 
-    share_of_floor = share_of_bound
+    share_of_floor = old_name("share_of_floor", "share_of_bound")
     """The name of `share_of_bound` in JSON and in the first releases."""
 
 
@@ -303,15 +299,11 @@ class Profile(Displayed):
             raise CnnstatError("this profile holds no network; use cnnstat.draw(model, by='time', profile=profile)")
         return drawn(self.analysis, **({"by": "time", "profile": self} | options))
 
-    @property
-    def identity(self) -> TimeBreakdown:
-        """The name of `time_breakdown` in JSON and in the first releases."""
-        return self.time_breakdown
+    identity = old_name("identity", "time_breakdown")
+    """The name of `time_breakdown` in JSON and in the first releases."""
 
-    @property
-    def ceilings(self) -> Roofline:
-        """The name of `roofline` in JSON and in the first releases."""
-        return self.roofline
+    ceilings = old_name("ceilings", "roofline")
+    """The name of `roofline` in JSON and in the first releases."""
 
     @property
     def tolerance(self) -> Tolerance:

@@ -67,9 +67,16 @@ def test_the_cpu_sets_the_pace_above_four_fifths() -> None:
     assert not replace(whole, enqueue=replace(whole.enqueue, median=79 * US)).cpu_bound
 
 
-def test_the_names_of_the_json_contract_stay_readable_from_python() -> None:
+def test_the_names_of_the_json_contract_stay_readable_from_python_and_say_what_they_are_called_now() -> None:
     profile = gpu_profile()
-    assert profile.identity.drift == profile.time_breakdown.residual and profile.identity.gaps == 2e-6
-    assert profile.ceilings == profile.roofline
     layer = profile.layers[0]
-    assert (layer.floor, layer.share_of_floor) == (layer.bound_seconds, layer.share_of_bound)
+    for holder, names in (
+        (profile, {"identity": "time_breakdown", "ceilings": "roofline"}),
+        (profile.time_breakdown, {"drift": "residual", "gaps": "idle"}),
+        (layer, {"floor": "bound_seconds", "share_of_floor": "share_of_bound"}),
+    ):
+        for old, new in names.items():
+            with pytest.warns(DeprecationWarning, match=rf"\.{old} is called {new} now") as shown:
+                assert getattr(holder, old) == getattr(holder, new)
+            assert shown[0].filename == __file__
+    assert profile.time_breakdown.idle == 2e-6
