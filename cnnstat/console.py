@@ -95,6 +95,10 @@ def report_unexpected(error: Exception) -> int:
     if isinstance(error, OSError) and error.errno in UNWRITABLE:
         print(f"cnnstat: the output cannot be written: {error.strerror}", file=sys.stderr)
         return 2
+    if isinstance(error, OSError) and error.filename is not None and not os.environ.get("CNNSTAT_TRACEBACK"):
+        line = f"cnnstat: {str(error.filename)[:200]}: {error.strerror or error}; name another file"
+        print(inert_line(printable(line)), file=sys.stderr)
+        return 2
     if message is None:
         if os.environ.get("CNNSTAT_TRACEBACK"):
             raise error

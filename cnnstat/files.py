@@ -28,6 +28,21 @@ _NOT_BESIDE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV)
 """What a folder that takes no new file answers, or a file that is mounted by itself, as containers do."""
 
 
+def exists(path: str | Path) -> bool:
+    """Whether a path leads to something; one that cannot be looked at, as its name is too long, does not."""
+    return os.path.exists(path)  # noqa: PTH110  # Path.exists raises for such a name
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether a path leads to a regular file; False too for one that cannot be looked at."""
+    return os.path.isfile(path)  # noqa: PTH113  # Path.is_file raises for a name that is too long
+
+
+def resolved(path: Path) -> Path:
+    """Return where a path leads by its links; one whose links go in a circle leads to where they begin."""
+    return Path(os.path.realpath(path))  # Path.resolve raises RuntimeError for a circle before Python 3.13
+
+
 def read_bytes(path: Path, most: int) -> bytes:
     """Return the content of a regular file, its first `most` + 1 bytes if it is longer; raises OSError.
 
@@ -136,14 +151,20 @@ def check_output(path: Path, sources: Iterable[str | Path] = (), option: str = "
 
     sources: what the command reads, as users write it (`file.py:Class`); by whatever link, it is not written to.
     """
-    if path.is_dir():
-        raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    try:
+        if path.is_dir():
+            raise CnnstatError(f"{option} {path}: is a folder; name a file in it")
+        path.exists()
+        if dead := next((place for place in path.absolute().parents if place.is_symlink() and not exists(place)), None):
+            raise OSError(errno.ENOENT, f"{dead} is a link that leads nowhere")
+    except OSError as error:  # its name is too long, too
+        raise CnnstatError(f"{option} {str(path)[:200]}: {error.strerror}; name another file") from None
+    there = next(place for place in (path, *path.absolute().parents) if exists(place))
     if there != path and not there.is_dir():
         raise CnnstatError(f"{option} {path}: {there} is no folder; name another file")
     if not os.access(there, os.W_OK):
         raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
-    for source in sources if path.exists() else ():
+    for source in sources if exists(path) else ():
         parts = str(source).split(":")
         # each colon may begin the name of a class, or belong to the path as in C:\\net.py
         for length in range(1, len(parts) + 1):

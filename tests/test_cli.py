@@ -274,6 +274,49 @@ def test_a_mistake_is_one_clear_line(run: Run, arguments: list[str], said: str) 
     assert "Traceback" not in result.err
 
 
+LONG = "a" * 300
+"""A name that file systems refuse even to look for."""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze {}.yaml", "analyze {}", "analyze {}.py:Net", "analyze {}:Net", "analyze {}.onnx", "compare {} lenet5",
+        "analyze lenet5 -o {}.json", "analyze lenet5 --chart {}.svg", "analyze lenet5 --device-sheet {}",
+        "draw lenet5 -o {}.svg", "draw lenet5 --field C1 --image {}.png", "draw lenet5 --by time --profile {}.json",
+        "export lenet5 -o {}.yaml", "explain {} 1", "profile lenet5 --trace {}", "profile lenet5 --baseline {}",
+        "sweep {}.yaml", "sweep lenet5 -o {}.json", "sweep lenet5 --accuracy {}", "verify {}.yaml", "schema -o {}",
+        "check --config {}.toml", "check {}.yaml --max-params 1", "check lenet5 --max-params 1M -o json:{}",
+        "check lenet5 --max-params 1M --baseline {} --update-baseline",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", [LONG, "loop/x"])
+def test_a_path_that_cannot_be_looked_at_is_one_line(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    result = run(*command.format(name).split())
+    assert result.code == 2 and "internal error" not in result.err + result.out
+    assert len(result.err.splitlines()) == 1
+
+
+def test_an_error_of_the_system_names_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise OSError(5, "Input/output error", "disk\x1b[31m")
+
+    monkeypatch.setattr("cnnstat.commands.analyze.write", fails)
+    result = run("analyze", "lenet5")
+    assert (result.code, result.err) == (2, "cnnstat: disk\\x1b[31m: Input/output error; name another file\n")
+
+
+@pytest.mark.parametrize("ending", [".jsn", ".cvs", ".htlm", ".tx", ".jsonl"])
+def test_an_ending_that_is_nearly_one_of_a_format_is_refused(run: Run, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / f"table{ending}"
+    result = run("analyze", "lenet5", "-o", str(path))
+    assert result.code == 2 and "did you mean ." in result.err and not path.exists()
+
+
 def test_faults_of_a_spec_come_one_a_line(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text("input: [3, 8, 8]\nlayers:\n  - Conv2D(4, 3)\n  - Conv2d(4, 3, groups=2)\n  - Conv2d(4)\n")

@@ -18,6 +18,8 @@ def find_layer(graph: Graph, wanted: str) -> int:
     Tried in this order: the exact name, the only name that ends in it, the only name that begins with it, `Conv2d#3`
     for the third of its kind, and the number of a row, from 1. Raises CnnstatError with the nearest names otherwise.
     """
+    if not wanted.strip():
+        raise CnnstatError("LAYER is empty; name one, or the number of a row")
     names = [node.name for node in graph.nodes]
     if wanted in names:
         return names.index(wanted)

@@ -13,7 +13,7 @@ from cnnstat.check.limits import CONVENTION, METRICS, exact_text
 from cnnstat.check.model_figures import LayerFigures, ModelFigures, from_json, to_json
 from cnnstat.check.result import LayerChange
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_bytes
+from cnnstat.files import exists, read_bytes
 
 SCHEMA = "cnnstat-baseline/1"
 """Name and version of the file's form."""
@@ -63,7 +63,7 @@ NO_BASELINE = Baseline(
 
 def read_baseline(path: Path, label: str) -> Baseline:
     """Return the baseline in a file, an empty one if there is no such file; raises CnnstatError if it is damaged."""
-    if not path.exists():
+    if not exists(path):
         reason = f"no baseline: there is no {label}; `cnnstat check --update-baseline` writes it"
         return Baseline(label=None, models={}, otherwise=Missing(reason=reason))
     try:

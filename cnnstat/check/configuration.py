@@ -13,7 +13,7 @@ from cnnstat.check.limits import Limit, overridden, read_limits
 from cnnstat.check.result import Place
 from cnnstat.choices import Precision
 from cnnstat.errors import CnnstatError
-from cnnstat.files import path_from_here
+from cnnstat.files import exists, is_file, path_from_here
 from cnnstat.ir.graph import check_dtype
 from cnnstat.sources import zoo
 from cnnstat.sources.request import InputShape, Request, input_shape, parse_input
@@ -128,8 +128,8 @@ def _reader(path: Path) -> ConfigurationReader | None:
 
 def load_settings(path: Path) -> Settings:
     """Return the settings in a file that the user names; raises CnnstatError or ConfigurationError."""
-    if not path.is_file():
-        raise CnnstatError(f"--config {path}: there is no such file")
+    if not is_file(path):
+        raise CnnstatError(f"--config {path}: {'is no file' if exists(path) else 'there is no such file'}")
     reader = _reader(path)
     if reader is None:
         wanted = "[tool.cnnstat.check]" if path.name == "pyproject.toml" else "check"

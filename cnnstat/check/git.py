@@ -20,7 +20,7 @@ from cnnstat.check.baseline import LEAST_LIKENESS, Baseline, Missing, likeness_o
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, load_settings, locate
 from cnnstat.check.model_figures import ModelFigures, analyze_in_subprocess, analyze_model
 from cnnstat.errors import CnnstatError, SpecError, did_you_mean
-from cnnstat.files import path_from_here
+from cnnstat.files import path_from_here, resolved
 from cnnstat.sources import zoo
 
 FETCH = (
@@ -100,7 +100,7 @@ class Repository:
     def relative(self, path: Path) -> str | None:
         """Return a path inside the working tree as git writes it; None outside."""
         try:
-            return path.resolve().relative_to(self.root).as_posix()
+            return resolved(path).relative_to(self.root).as_posix()
         except ValueError:
             return None
 
@@ -276,7 +276,7 @@ class Checkout(NamedTuple):
     def file(self, name: str) -> Path | None:
         """Return a file of the commit; for a link into the working tree, what stood there."""
         path = self.tree / name
-        real = path.resolve()
+        real = resolved(path)
         if self.repository.root in real.parents and self.tree not in real.parents:
             path = self.tree / real.relative_to(self.repository.root)
         return path if path.is_file() else None
@@ -361,9 +361,9 @@ def _no_longer_checked(checkout: Checkout, settings: Settings) -> tuple[list[str
 def _relative(model: ModelSettings, folder: Path, root: Path) -> str:
     """Return the path of a model's file from a root, its source where it has no file there."""
     file = locate(model.source, folder).file
-    if file is None or root.resolve() not in file.resolve().parents:
+    if file is None or root.resolve() not in resolved(file).parents:
         return model.source
-    return file.resolve().relative_to(root.resolve()).as_posix()
+    return resolved(file).relative_to(root.resolve()).as_posix()
 
 
 def growth_base(settings: Settings, repository: Repository | None) -> Baseline:
@@ -409,7 +409,7 @@ def _earlier_baseline(
         if before.baseline is not None:
             path = tree / configuration if configuration else tree
             file = path.parent / before.baseline
-            return file.read_text(encoding="utf-8"), file.resolve().relative_to(tree.resolve()).as_posix()
+            return file.read_text(encoding="utf-8"), resolved(file).relative_to(tree.resolve()).as_posix()
     return None, names[0]
 
 

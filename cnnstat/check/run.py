@@ -24,7 +24,7 @@ from cnnstat.check.model_figures import ModelFigures, analyze_model
 from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
-from cnnstat.files import check_output, locked, path_from_here, write_text
+from cnnstat.files import check_output, exists, locked, path_from_here, resolved, write_text
 from cnnstat.numbers import Unit
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
@@ -185,7 +185,7 @@ def _models_of(source: str, settings: Settings) -> list[ModelSettings]:
     configured = []
     for model in settings.models:
         file = locate(model.source, settings.folder).file
-        is_file = here.file is not None and file is not None and here.file.resolve() == file.resolve()
+        is_file = here.file is not None and file is not None and resolved(here.file) == resolved(file)
         if source in (model.name, model.source) or (is_file and not here.rest):
             configured.append(model)
     if configured:
@@ -193,7 +193,7 @@ def _models_of(source: str, settings: Settings) -> list[ModelSettings]:
     if here.file is None or here.is_zoo:
         return [ModelSettings(source=source, name=source, limits=settings.limits)]
     try:
-        name = here.file.resolve().relative_to(settings.folder.resolve()).as_posix() + here.rest
+        name = resolved(here.file).relative_to(settings.folder.resolve()).as_posix() + here.rest
     except ValueError:
         name = source
     return [ModelSettings(source=f"{here.file.absolute()}{here.rest}", name=name, limits=settings.limits)]
@@ -251,7 +251,7 @@ def _baseline(settings: Settings, models: Sequence[ModelSettings], repository: R
 
 
 def _figures(model: ModelSettings, file: ModelFile) -> ModelFigures:
-    if file.file is not None and model.setting is not None and not file.file.exists():
+    if file.file is not None and model.setting is not None and not exists(file.file):
         message = f"{model.name[:100]}: there is no such file; if it was deleted or moved, change this entry"
         raise _model_error(model, message)
     return analyze_model(file.source, model)
@@ -315,11 +315,11 @@ def _place(
     The path is that of the repository, as annotations need it; None for a model that is no file below it.
     """
     root = repository.root if repository else Path.cwd().resolve()
-    if file.file is None or root not in file.file.resolve().parents:
+    if file.file is None or root not in resolved(file.file).parents:
         return None
-    path = file.file.resolve()
+    path = resolved(file.file)
     broken = (v for v in verdicts if v.status in (Status.FAIL, Status.WARN) and v.layers)
     location = next((figures.location(v.layers[0].name) for v in broken), None)
-    is_here = location is not None and Path(location.file).resolve() == path
+    is_here = location is not None and resolved(Path(location.file)) == path
     line = location.line if location is not None and is_here else 1
     return Place(file=path.relative_to(root).as_posix(), line=line)

@@ -12,7 +12,7 @@ import typer
 
 from cnnstat import console
 from cnnstat.choices import Format, Mode, Optimizer, Precision
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import CnnstatError, nearest
 from cnnstat.files import check_output
 
 if TYPE_CHECKING:
@@ -309,8 +309,8 @@ NO_CHART = ChartOptions()
 
 
 SUFFIXES: dict[str, Format] = {
-    ".txt": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".markdown": "markdown", ".html": "html",
-    ".htm": "html", ".tex": "latex",
+    ".txt": "table", ".text": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".markdown": "markdown",
+    ".html": "html", ".htm": "html", ".tex": "latex",
 }  # fmt: skip
 """The format that the ending of an output file asks for."""
 
@@ -321,6 +321,8 @@ NOT_WRITTEN = (".pdf", ".png", ".svg", ".xlsx", ".xml", ".yaml", ".yml", ".tsv",
 def output_format(format: Format | None, output: Path | None) -> Format:
     """Return the format that is asked for, by its name or by the ending of the output file; table for any other."""
     suffix = "" if output is None else output.suffix.lower()
+    if format is None and suffix not in SUFFIXES and (near := nearest(suffix, SUFFIXES, 0.82)):
+        raise CnnstatError(f"--output {output}: {suffix} is no ending of a format; did you mean {near}?")
     if format is None and suffix in NOT_WRITTEN:
         chart = f", or write a chart with --chart {output}" if suffix in (".svg", ".png", ".pdf") else ""
         raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}{chart}")

@@ -213,7 +213,7 @@ def _run(
         failed, first = len(everything.failed), next((record["error"] for record in everything.failed), "")
     if accuracies is not None and accuracies.unused:
         _say(f"{accuracies.path}: no point is called {', '.join(accuracies.unused[:5])[:300]}")
-    if failed and format != "table":
+    if failed and (format != "table" or failed == len(plan.grid)):  # tables cut the lines of errors
         _say(f"{failed:,} of {len(plan.grid):,} points have no figures; the first: {first}")
     if failed and failed == len(plan.grid):
         raise typer.Exit(2)

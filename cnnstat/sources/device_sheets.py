@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cnnstat.analysis.device_floor import DeviceSheet
 from cnnstat.errors import CnnstatError, SpecError, did_you_mean, nearest
+from cnnstat.files import is_file
 from cnnstat.ir.graph import check_dtype
 from cnnstat.spec import tree as yaml
 from cnnstat.spec.tree import Scalar, Tree, fail
@@ -48,7 +49,7 @@ def read_device_sheet(source: str) -> DeviceSheet:
     Raises CnnstatError where there is none, SpecError with the place of what is wrong in it.
     """
     path = FOLDER / f"{source}.yaml" if source in names() else Path(source)
-    if not path.is_file():
+    if not is_file(path):
         near = nearest(source, names(), 0.6)
         hint = f"; did you mean {near}?" if near else f"; sheets that ship with cnnstat: {', '.join(names())}"
         raise CnnstatError(f"--device-sheet {source[:100]}: there is no such file{hint}")

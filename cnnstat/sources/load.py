@@ -11,6 +11,7 @@ from typing import Any
 
 from cnnstat.choices import Mode, Precision
 from cnnstat.errors import RequestError, SourceError, nearest
+from cnnstat.files import exists
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.model import GraphReference, ModelReference, ModuleReference, NamedReference
@@ -53,7 +54,7 @@ def _as_meant(text: str) -> str:
     zoo_names = zoo.names()
     if text in zoo_names or text == zoo.STDIN or not text.strip() or "\0" in text:
         return text
-    is_file = len(text) < 256 and Path(text).exists()
+    is_file = exists(text)
     if is_file and Path(text).suffix in (*zoo.SUFFIXES, *zoo.OTHER_SUFFIXES):
         return text
     from cnnstat.sources.other_tools import described, respelled

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cnnstat.errors import SourceError
+from cnnstat.files import exists
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NamedReference
 
@@ -30,10 +31,12 @@ class OnnxReference(NamedReference):
     def _load(self) -> Graph:
         from cnnstat.exported.onnx_models.model_file import need_onnx
 
-        need_onnx(self.source)
-        from cnnstat.exported.onnx_models.load import load_model
-
+        if not exists(self.source):
+            raise SourceError(f"{self.source[:200]}: there is no such file")
         try:
+            need_onnx(self.source)
+            from cnnstat.exported.onnx_models.load import load_model
+
             return load_model(self.source, self.request)
         except SourceError:
             from cnnstat.sources.other_tools import described

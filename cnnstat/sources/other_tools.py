@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cnnstat.errors import SourceError
-from cnnstat.files import read_bytes
+from cnnstat.files import is_file, read_bytes
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""
@@ -147,7 +147,7 @@ def described(text: str) -> str:
     """Return what a file is and what to name instead (`an ONNX model; …`); empty for what may be a spec."""
     path = Path(text)
     try:
-        file_format = _content(path) if path.is_file() else None
+        file_format = _content(path) if is_file(path) else None
     except (OSError, ValueError, zipfile.BadZipFile):
         file_format = None
     is_spec = path.suffix.lower() in (".yaml", ".yml", ".json")

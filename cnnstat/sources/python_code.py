@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from cnnstat.errors import ModelError, SourceError, did_you_mean
+from cnnstat.files import exists
 from cnnstat.pytorch.construct import ModelCode, error_line
 from cnnstat.sources.other_tools import LIBRARIES
 
@@ -18,8 +19,6 @@ from cnnstat.sources.other_tools import LIBRARIES
 def locate(source: str) -> ModelCode:
     """Return what `torchvision:NAME`, `timm:NAME`, `file.py:NAME` or `module:NAME` means; raises SourceError."""
     place, _, name = source.rpartition(":")
-    if not place or not name:
-        raise SourceError(f"{source[:100]}: write package.module:Class, file.py:Class, torchvision:NAME or timm:NAME")
     if place == "torchvision":
         return _torchvision(name)
     if place == "timm":
@@ -94,7 +93,7 @@ def _module(place: str) -> ModuleType:
         missing = error.name or place
         if place == missing or place.startswith(f"{missing}."):
             hint = did_you_mean(place, LIBRARIES) or "; is it installed?"
-            if Path(place).exists():
+            if exists(place):
                 hint = "; a file is named with its ending .py"
             raise SourceError(f"{place[:100]}: there is no module called {missing}{hint}") from error
         raise SourceError(f"{place[:100]} cannot be imported: it needs {missing}, which is not installed") from error
@@ -105,8 +104,6 @@ def _module(place: str) -> ModuleType:
 def _file(place: str) -> ModuleType:
     """Run a Python file as a module, with its own folder first on the path; raises SourceError."""
     path = Path(place).expanduser().resolve()
-    if not path.is_file():
-        raise SourceError(f"{place[:200]}: there is no such file")
     if (path.parent / "__init__.py").is_file():
         return _packaged(path)
     spec = importlib.util.spec_from_file_location(path.stem, path)

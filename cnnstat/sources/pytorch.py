@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import SourceError, needing
+from cnnstat.files import is_file
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NO_VALUES, ModuleReference, NamedReference
 from cnnstat.sources.request import InputShape
@@ -39,6 +40,14 @@ class PyTorchReference(NamedReference, ModuleReference):
         if ":" not in self.source:
             file = Path(self.source).name
             raise SourceError(f"{self.source[:100]}: name the class, function or model in it, as in {file}:Net")
+        place, _, name = self.source.rpartition(":")
+        if place.endswith(".py") or "/" in place or {"/", "\\"} & {*name}:  # C:\\net
+            file = self.source if {"/", "\\"} & {*name} else place
+            if not is_file(Path(file).expanduser()):
+                raise SourceError(f"{file[:200]}: there is no such file")
+        elif not place or not name:
+            wanted = "package.module:Class, file.py:Class, torchvision:NAME or timm:NAME"
+            raise SourceError(f"{self.source[:100]}: write {wanted}")
         super()._check_request()
 
     @cached_property

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from cnnstat.errors import SourceError, SpecError, did_you_mean
-from cnnstat.files import content_digest
+from cnnstat.files import content_digest, exists
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NO_VALUES, NamedReference
 from cnnstat.spec import SUFFIXES as SUFFIXES
@@ -65,7 +65,7 @@ class SpecReference(NamedReference):
             return True
         if not text.strip() or "\0" in text or text.lower().endswith(OTHER_SUFFIXES):
             return False
-        if text.endswith(SUFFIXES) or (len(text) < 256 and Path(text).exists()):
+        if text.endswith(SUFFIXES) or exists(text):
             return True
         return ":" not in text and ("/" in text or os.sep in text)
 

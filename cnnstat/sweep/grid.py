@@ -6,8 +6,10 @@ import fnmatch
 import glob
 import random
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from importlib.util import find_spec
 from itertools import product
 from math import prod
 from typing import Any, NamedTuple
@@ -17,6 +19,12 @@ from cnnstat.sources.request import Request, parse_arguments, parse_inputs, pars
 
 MAX_VALUES = 100_000
 """Most values of one option."""
+
+MAX_POINTS = 10_000_000
+"""Most points of a sweep: some hours of specs. More are a slip, or a matter of `--sample`."""
+
+MAX_POINTS = 10_000_000
+"""Most points of a sweep: hours of specs. More are a slip, or a matter of `--sample`."""
 
 AS_WRITTEN = "none"
 """The precision that leaves a network as it is written."""
@@ -104,6 +112,12 @@ class Grid:
         for number, (source, places) in enumerate(each):
             yield self._point(number, source, places)
 
+    def check(self) -> None:
+        """Raise RequestError where there are more points than a sweep can take."""
+        if self.sample is None and self.size > MAX_POINTS:
+            many = f"{self.size:,}" if self.size < 10**15 else f"{self.size:.0e}"
+            raise RequestError(f"{many} points, {MAX_POINTS:,} at most; leave some values out, or draw with --sample N")
+
     def point(self, number: int) -> Point:
         """Return the point of a number: its digits, the last axis first, in the numbers of values as bases."""
         rest, places = number, []
@@ -123,6 +137,8 @@ class Grid:
             raise RequestError(f"--sample {count}: write how many points to draw, at least 1")
         if count >= self.size:
             return self
+        if self.size > sys.maxsize:
+            raise RequestError(f"{self.size:.0e} points are more than can be drawn from; leave some values out")
         return replace(self, sample=tuple(sorted(random.Random(seed).sample(range(self.size), count))))
 
 
@@ -295,9 +311,19 @@ def expanded_sources(texts: Sequence[str]) -> tuple[str, ...]:
             continue
         matches = _matches(text)
         if not matches:
-            raise RequestError(f"{text[:100]}: matches no file, no network of the zoo and no model of a library")
+            raise RequestError(
+                f"{text[:100]}: matches no file, no network of the zoo and no model of a library{_why(text)}"
+            )
         result += matches
     return tuple(dict.fromkeys(result))
+
+
+def _why(pattern: str) -> str:
+    from cnnstat.sources.other_tools import LIBRARIES
+
+    library = pattern.partition(":")[0]
+    is_missing = library in LIBRARIES and find_spec(library) is None
+    return f"; {library} is not installed, pip install 'cnnstat[torch]' {library}" if is_missing else ""
 
 
 def _matches(pattern: str) -> list[str]:

@@ -126,6 +126,7 @@ def run(plan: Plan, progress: Progress | None = None, file: PointFile | None = N
 
     file: holds the records of an earlier run; every new one is added before it is yielded.
     """
+    plan.grid.check()
     progress = progress or Silent()
     source_keys = {source: source_key(source, plan.base) for source in plan.grid.sources}
     keys = partial(_key, plan, source_keys)

@@ -170,6 +170,8 @@ def test_an_error_is_a_line_and_everything_failing_is_exit_code_2(folder, run):
     code, out, _ = run("net.yaml", "vgg99", "--set", "width=8")
     assert code == 0 and "did you mean vgg19" in out.replace("\n            ", " ")
     assert run("net.yaml", "--set", "width=none")[0] == 2
+    code, _, err = run("vgg99")
+    assert code == 2 and "did you mean vgg19?" in err, "tables cut the lines of errors"
 
 
 def test_what_is_selected_is_what_is_written(folder, run):
@@ -218,6 +220,9 @@ def test_every_format_has_every_point(folder, run, format):
         (("net.yaml", "--slurm", "partition=a"), "is for --executor slurm"),
         (("net.yaml", "--accuracy", "no.csv"), "--accuracy no.csv: cannot be read"),
         (("no*.yaml",), "matches no file"),
+        (("net.yaml", "--batch", "1:90000", "--set", "width=1:90000"), "points, 10,000,000 at most"),
+        (("net.yaml", *(f"--input={x}={{1:90000}}" for x in "abcd")), "7e+19 points, 10,000,000 at most"),
+        (("net.yaml", "--sample", "3", *(f"--input={x}={{1:90000}}" for x in "abcd")), "7e+19 points are more than"),
         (("-",), "can be read only once"),
         (("net.yaml", "-o", "net.yaml"), "would overwrite"),
         (("net.yaml", "-f", "jsn"), "jsn"),

@@ -76,7 +76,8 @@ def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
             outputs.append(Output(str(ending), Path(text)))
             continue
         if not separator or not path.strip() or format not in FORMATS:
-            hint = (did_you_mean(format, FORMATS) if separator else "") or f"; formats: {', '.join(FORMATS)}"
+            near = did_you_mean(format, FORMATS) if separator and path.strip() else ""
+            hint = near or f"; formats: {', '.join(FORMATS)}"
             raise CnnstatError(f"--output {text[:100]}: write FORMAT:PATH, as in junit:report.xml{hint}")
         outputs.append(Output(format, Path(path)))
     return tuple(outputs)
