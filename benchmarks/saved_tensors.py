@@ -8,6 +8,7 @@ parameters and buffers are left out. A difference above 0.1 % needs a reason. Ex
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -33,6 +34,19 @@ NAMES = (  # noqa: SIM905  # a list of 38 lines reads no better
     "convnext_small swin_t swin_v2_t vit_b_16 vit_b_32 maxvit_t "
 ).split()
 SEGMENTATION = ["fcn_resnet50", "deeplabv3_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"]
+TIMM = (  # noqa: SIM905  # a list of 68 lines reads no better
+    "poolformer_s12 efficientformer_l1 twins_pcpvt_small nest_tiny hiera_tiny_224 caformer_s18 cait_xxs24_224 "
+    "coat_lite_mini coatnet_nano_cc_224 convit_tiny convnext_atto crossvit_9_240 davit_tiny efficientformerv2_s0 "
+    "efficientvit_b0 efficientvit_m0 eva02_tiny_patch14_224 fastvit_t8 focalnet_tiny_srf gcvit_xxtiny "
+    "mambaout_femto mobilevit_xxs mvitv2_tiny levit_128s gmlp_ti16_224 ghostnet_050 inception_next_atto iformer_s "
+    "beit_base_patch16_224 botnet26t_256 edgenext_xx_small efficientvim_m1 hieradet_small mixer_s32_224 "
+    "resmlp_12_224 nextvit_small pit_ti_224 pvt_v2_b0 res2net50_14w_8s resnest14d sequencer2d_s skresnet18 "
+    "starnet_s1 swiftformer_xs swinv2_cr_tiny_224 test_vit_relpos tiny_vit_5m_224 tnt_s_legacy_patch16_224 "
+    "twins_svt_small visformer_tiny volo_d1_224 xcit_nano_12_p8_224 rdnet_tiny repvit_m0_9 shvit_s1 dla34 dpn48b "
+    "nf_regnet_b0 hrnet_w18_small lcnet_035 lowformer_b0 regnetv_040 deit3_small_patch16_224 convmixer_768_32 "
+    "vitamin_small_224 cs3darknet_focus_s fasternet_t0 "
+).split()
+"""The smallest model or so of each of the families of timm, at its own size."""
 FIXED = {"vit_b_16": 224, "vit_b_32": 224, "maxvit_t": 224}
 """Models that take one size only."""
 
@@ -118,7 +132,7 @@ def small_models() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     yield "LSTM", Small(lambda m, x: m[0](x[None])[0], nn.LSTM(256, 64)), vectors
 
 
-REASONS = {"LSTM": LSTM}
+REASONS = {"LSTM": LSTM, "sequencer2d_s": LSTM}
 
 
 def models(names: list[str], size: int, batch: int) -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
@@ -132,6 +146,12 @@ def models(names: list[str], size: int, batch: int) -> Iterator[tuple[str, nn.Mo
         if not names or name in names:
             model = torchvision.models.get_model(name, weights=None, weights_backbone=None)
             yield name, model, (batch, 3, size, size)
+    if importlib.util.find_spec("timm"):
+        import timm  # these models are left out without it
+
+        for name in TIMM:
+            if not names or name in names:
+                yield name, timm.create_model(name), (batch, *timm.get_pretrained_cfg(name).input_size)
     for name, model, shape in small_models():
         if not names or name in names:
             yield name, model, shape

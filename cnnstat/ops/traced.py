@@ -75,6 +75,7 @@ class Applied(_Traced):
     operands: for each of its inputs the number of the node's input, or the shape of a tensor that is no input.
     values: for each operand its value, if it is a plain number.
     extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels), or for a mask.
+    learnt: numbers of the operands that are learnt parameters, or computed from them; None where only sizes tell.
     """
 
     op: Op
@@ -82,6 +83,7 @@ class Applied(_Traced):
     values: tuple[float | None, ...] = ()
     extra_macs: int = 0
     extra_flops: int = 0
+    learnt: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         return self._by_values(str(self.op))
@@ -180,15 +182,24 @@ class Applied(_Traced):
         return self._own(self.op.saved(self._operands(inputs), outputs))
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
-        """Return the same; numbers and constants need no gradient, tensors that this call owns do if it learns."""
-        owned = {shape for _, shape in self.tensors} if learns else set()
-        values = (*self.values, *(None,) * len(self.operands))
+        """Return the same; numbers and constants need no gradient, what is computed from learnt tensors does."""
+        learnt = self._learnt_by_size(learns) if self.learnt is None else self.learnt
         known = tuple(
-            needs[operand] if isinstance(operand, int) else value is None and operand in owned
-            for operand, value in zip(self.operands, values)
+            needs[operand] if isinstance(operand, int) else number in learnt
+            for number, operand in enumerate(self.operands)
         )
         # Weights may be results of other calls.
         return self._own(self.op.saved_for(self._operands(inputs), outputs, known, learns or any(needs)))
+
+    def _learnt_by_size(self, learns: bool) -> tuple[int, ...]:
+        """Return the operands that have the size of a tensor of this node: it may be a view of that, (C, 1, 1) of C."""
+        sizes = {numel(shape) for _, shape in self.tensors} if learns else set()
+        values = (*self.values, *(None,) * len(self.operands))
+        return tuple(
+            number
+            for number, (operand, value) in enumerate(zip(self.operands, values))
+            if not isinstance(operand, int) and value is None and numel(operand) in sizes
+        )
 
     def _own(self, saved: Saved) -> Saved:
         """Return what is kept with the numbers of the node's inputs for those of the operands, others left out."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from cnnstat.ir.op import Saved
 from cnnstat.pytorch.aten_flops import base_name
 from cnnstat.pytorch.calls import Call, words
 from cnnstat.pytorch.tensors import operands_in
@@ -51,3 +52,16 @@ def kept_places(call: Call) -> list[torch.Tensor] | None:
         elif name not in _KEEP_NOTHING:
             return None
     return places
+
+
+_BATCHED = frozenset((torch.ops.aten.bmm.default, torch.ops.aten.baddbmm.default))
+_PRODUCTS = _BATCHED | {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+
+
+def is_other_kernel(call: Call, saved: Saved) -> bool:
+    """Whether a call went step by step although its op's rule, `saved`, is that of a fused kernel.
+
+    A fused attention keeps its first input, the queries. How operands lie in memory may rule out its kernel.
+    """
+    products = [function for function, *_ in call.inner if function in _PRODUCTS]
+    return 0 in saved.inputs and len(products) == 2 and _BATCHED.issuperset(products)

@@ -15,7 +15,7 @@ from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
-from cnnstat.pytorch.autograd_rules import keeps_nothing, kept_places
+from cnnstat.pytorch.autograd_rules import is_other_kernel, keeps_nothing, kept_places
 from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.copies import copies_of
@@ -159,20 +159,15 @@ class Builder(TensorOrigins):
                 values=tuple(operands.values),
                 extra_macs=macs,
                 extra_flops=flops,
+                learnt=tuple(operands.learnt),
                 result_dtypes=dtypes,
                 **owned.fields,
             )
-        if operands.constants and self._keeps_constants(match.op, shapes, outputs, operands.constants):
+        if (operands.constants or len(call.inner) > 2) and not _has_rule(call, match.op, shapes, operands.constants):
             self.without_rule.add(len(self.nodes))
         self._finish(call, op, operands, owned)
         self._note_recorded(call, operands, direct, is_plain and operands.is_exact)
         return True
-
-    @staticmethod
-    def _keeps_constants(op: Op, shapes: Shapes, outputs: Shapes, constants: list[int]) -> bool:
-        """Whether the backward pass of an op looks at constants, which are in no rule."""
-        saved = op.saved_for(shapes, outputs, (True,) * len(shapes), True)
-        return any(number in saved.inputs for number in constants)
 
     def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
@@ -270,6 +265,8 @@ class Builder(TensorOrigins):
                 continue
             if is_tensor and origin is None and read.numel() > 1:
                 operands.constants.append(len(operands.entries))
+            if origin is not None and self.ownership.is_learnt(origin.keys):
+                operands.learnt.append(len(operands.entries))
             operands.entries.append(shape_of(read) if is_tensor else ())
             operands.add_stored(origin)
         return operands
@@ -336,6 +333,14 @@ class Builder(TensorOrigins):
 def _says_all(call: Call) -> bool:
     """Whether an op has all arguments of a call: a sum has no factor."""
     return "alpha" not in call.keywords
+
+
+def _has_rule(call: Call, op: Op, shapes: Shapes, constants: list[int]) -> bool:
+    """Whether an op's rule holds for a call: constants that the backward pass looks at are in no rule."""
+    saved = op.saved_for(shapes, tuple(map(shape_of, call.results)), (True,) * len(shapes), True)
+    # A mask that needs a gradient would rule out the fused kernel whatever was called.
+    plain = saved if len(shapes) < 4 else op.saved(shapes, tuple(map(shape_of, call.results)))
+    return not is_other_kernel(call, plain) and not any(number in saved.inputs for number in constants)
 
 
 def _keeps_something(op: Op, call: Call, operands: Operands) -> bool:

@@ -6,14 +6,17 @@ axes cannot be merged. Autograd then keeps the copy in the place of the operand.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from cnnstat.ir.op import Op, Storage
+from cnnstat.ir.op import Op, Shape, Storage
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.tensor_origins import Operands
 from cnnstat.pytorch.tensors import storage_key
+
+Copies = Iterator[tuple[int, int]]
+"""Numbers of a node's inputs, with the bytes of their copies."""
 
 _FIRST_FACTOR = {
     torch.ops.aten.mm.default: 0,
@@ -36,13 +39,24 @@ def copies_of(call: Call, op: Op, operands: Operands) -> tuple[tuple[int, int], 
     return tuple(_copied_factors(call, operands))
 
 
-def _copied_factors(call: Call, operands: Operands) -> Any:
+def _copied_factors(call: Call, operands: Operands) -> Copies:
+    """Yield the copies among the factors of a call's product."""
     products = [(_FIRST_FACTOR[f], arguments) for f, arguments, *_ in call.inner if f in _FIRST_FACTOR]
+    if len(products) == 2 and len(operands.entries) >= 3:
+        # Attention step by step: scaled queries and keys are copies anyway, values are the last factor.
+        first, arguments = products[1]
+        yield from _copied(arguments[first + 1 : first + 2], operands.entries[2:3], operands)
+        return
     # Without gradients, PyTorch may repeat a matrix for each of a batch, which it does not do in training.
     ranks = {operands.tensors[entry].dim() for entry in operands.entries[:2] if isinstance(entry, int)}
     if len(products) != 1 or len(ranks) != 1:
         return
     ((first, arguments),) = products
-    for factor, entry in zip(arguments[first : first + 2], operands.entries):
+    yield from _copied(arguments[first : first + 2], operands.entries, operands)
+
+
+def _copied(factors: Sequence[torch.Tensor], entries: Sequence[int | Shape], operands: Operands) -> Copies:
+    """Yield those of a product's factors that lie elsewhere than the operands they are."""
+    for factor, entry in zip(factors, entries):
         if isinstance(entry, int) and storage_key(factor) != storage_key(operands.tensors[entry]):
             yield entry, factor.untyped_storage().nbytes()

@@ -158,6 +158,10 @@ class ParameterOwnership:
             transient=frozenset(transient),
         )
 
+    def is_learnt(self, keys: Iterable[int]) -> bool:
+        """Whether one of these tensors is a parameter that needs a gradient."""
+        return any(self.tensors[key].is_parameter and self.tensors[key].tensor.requires_grad for key in keys)
+
     def assign(self, owned: OwnedTensors, node: int) -> None:
         """Note that a node has what it claimed."""
         for key in owned.keys:

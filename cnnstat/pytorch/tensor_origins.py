@@ -113,6 +113,7 @@ class Operands:
     entries: for each operand of its op the number of its edge, or the shape of one that is stored or constant.
     is_exact: whether the weights of its op are stored tensors themselves.
     constants: numbers of the operands that are constant tensors of more than one element.
+    learnt: numbers of the operands that are learnt parameters, or computed from them.
     """
 
     edges: list[Edge] = field(default_factory=list)
@@ -125,6 +126,7 @@ class Operands:
     works: frozenset[int] = NO_KEYS
     is_exact: bool = True
     constants: list[int] = field(default_factory=list)
+    learnt: list[int] = field(default_factory=list)
 
     @property
     def is_plain(self) -> bool:

@@ -130,6 +130,10 @@ CASES = {
     "orthogonal": (lambda: parametrizations.orthogonal(linear()), VECTORS),
     "standardised": (lambda: Standardised(4, 8, 3), IMAGES),
     "low rank": (LowRank, (8, 64)),
+    "attention of turned heads": (
+        lambda: Net(lambda m, x: attended(turned(m[0](x))), nn.Linear(32, 96)),
+        VECTORS,
+    ),
 }
 
 
@@ -174,7 +178,24 @@ def test_computed_filters_are_alive_while_their_layer_runs():
     assert plain == x.nbytes + 2 * 8 * 10 * 10 * 4
 
 
+def heads(x):
+    """Queries, keys and values of 2 heads as parts of one tensor, over an axis of 2 tiles more."""
+    return x.reshape(2, 2, 2, 3, 2, 16).permute(3, 0, 4, 1, 2, 5)
+
+
+def turned(x):
+    """Queries, keys and values of 2 heads whose features are not next to each other in memory."""
+    return x.reshape(2, 2, 48, 4).transpose(2, 3).chunk(3, -1)
+
+
+def attended(parts):
+    return functional.scaled_dot_product_attention(*parts).sum((-1, -2))
+
+
 ORDINARY = {
+    "scaled": lambda: Scaled(),
+    "scaled as one before": lambda: nn.Sequential(scaled := Scaled(), linear(), scaled),
+    "attention of tiles": lambda: Net(lambda m, x: attended(heads(m[0](x))), nn.Linear(32, 96)),
     "residual": lambda: Net(lambda m, x: m[2](m[0](x) + m[1](x)).relu(), linear(), linear(), linear()),
     "bottleneck": lambda: nn.Sequential(linear(), nn.LayerNorm(32), nn.GELU()),
     "moves": lambda: Net(lambda m, x: m[0](x)[:, ::2].reshape(8, 4, 4).permute(0, 2, 1).flip(1).sum(-1), linear()),
@@ -183,6 +204,17 @@ ORDINARY = {
     "frozen": lambda: Net(lambda m, x: m[0](x).sort(-1).values, linear()).requires_grad_(False),
     "position": lambda: LearntPosition(),
 }
+
+
+class Scaled(nn.Module):
+    """Features by a learnt scale, of which a view is taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear, self.scale = linear(), nn.Parameter(torch.rand(32))
+
+    def forward(self, x):
+        return self.linear(x).view(-1, 32, 1).mul(self.scale.view(32, 1)).flatten(1)
 
 
 class LearntPosition(nn.Module):
