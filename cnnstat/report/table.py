@@ -275,17 +275,20 @@ def layered(
     )
 
 
-FEW, OVERVIEW = 4, 40
-"""Blocks between which a network is an overview of itself, and no list of all layers."""
+FEW, OVERVIEW, MOST_IN_ONE = 4, 40, 0.6
+"""Blocks between which a network is an overview of itself; share of all layers from which one block is the network."""
 
 
 def _overview(rows: Sequence[Group[Item]]) -> tuple[Group[Item], ...]:
-    """Return the rows folded at the first level of names that leaves a few; nothing where none does."""
+    """Return the rows folded at the first level of names that leaves a few of like size; nothing where none does."""
+    found: tuple[Group[Item], ...] = ()
     for depth in (1, 2, 3, 4):
         folded = tuple(_folded(rows, depth))
-        if len(folded) >= FEW:
-            return folded if len(folded) < len(rows) and len(folded) <= max(OVERVIEW, len(rows) // 2) else ()
-    return ()
+        if FEW <= len(folded) < len(rows) and len(folded) <= max(OVERVIEW, len(rows) // 2):
+            found = folded
+            if max(len(block.items) for block in folded) <= MOST_IN_ONE * len(rows):
+                break
+    return found
 
 
 def block_of(name: str, depth: int) -> tuple[str, bool]:

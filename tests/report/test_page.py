@@ -253,3 +253,15 @@ def test_networks_that_cannot_be_drawn_have_a_page(monkeypatch):
     monkeypatch.setattr(import_module("cnnstat.draw.scene"), "MOST_DRAWN", 1)
     text = render(analysis.document(zoo("lenet5")))
     assert 'data-layers="' not in text and "<table" in text
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnet50", 4), ("vgg16", 0), ("unet", 9)])
+def test_layers_are_folded_where_names_have_blocks(name, blocks):
+    assert render(analysis.document(zoo(name))).count('<tbody class="block">') == blocks
+
+
+def test_a_block_that_is_nearly_all_is_opened():
+    rows = [(f"features.{block}.conv{i}", op("Conv2d", 3, 1), "input") for block in range(5) for i in range(4)]
+    rows += [(name, op("ReLU"), "input") for name in ("relu", "flat", "out")]
+    text = render(analysis.document(network((1, 3, 4, 4), *rows)))
+    assert text.count('<tbody class="block">') == 5
