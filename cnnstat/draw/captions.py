@@ -62,6 +62,8 @@ def frame_title(nodes: Sequence[Node], part: Part, around: str) -> tuple[str, st
 
 def sizes(shape: Shape) -> str:
     """Return a shape without its batch: `64×56×56`."""
+    if len(shape) == 3 and shape[0] == 3 < min(shape[1:]):
+        return shape_text(shape)  # an image as detectors take it, without a batch
     return shape_text(shape[1:]) if len(shape) > 1 else shape_text(shape) or "scalar"
 
 
