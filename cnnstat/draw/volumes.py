@@ -77,8 +77,10 @@ class _Volumes:
         return width, volume.size[1] + (volume.towers - 1) * self.step + 2 * CAPTION
 
     def _texts(self, volume: Volume) -> tuple[str, str]:
-        own = volume.text
-        times = f" ×{own.times}" if own.times > 1 else ""
+        own, box = volume.text, volume.box
+        # Frames, which say elsewhere how often all that they hold is there, are not drawn.
+        number = max(own.times, len(box.nodes) // (box.part.size or 1))
+        times = f" ×{number}" if number > 1 else ""
         return f"{own.title}{times}", own.lines[0] if own.lines and not volume.box.part.parts else ""
 
     # Elements --------------------------------------------------------------------------------------------------------

@@ -50,6 +50,11 @@ def test_single_towers_stay_single() -> None:
     assert texts(named(drawing, "features.0") if "features.0" in drawing else named(drawing, "conv1"))[0] == "64×55×55"
 
 
+def test_what_stands_in_a_repeated_block_says_how_often() -> None:
+    box = named(cnnstat.draw("resnet18", style="volumes"), "layer1.1.conv2")
+    assert "×2" in texts(box)[1] and "layer1.0.conv2" in box.get("data-layers", "")
+
+
 def test_kernels_are_windows_on_what_they_read() -> None:
     drawing = Drawing(cnnstat.draw("vgg16", style="volumes"))
     windows = {box.get("data-layers", "").split()[0]: "window" in ET.tostring(box, "unicode") for box in drawing.boxes}
