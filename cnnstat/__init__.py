@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, SpecError
     from cnnstat.ir.graph import Graph
+    from cnnstat.profile.recording import recording
     from cnnstat.profile.result import Profile
     from cnnstat.sources.request import literal
     from cnnstat.sweep.sweep import Sweep
@@ -45,6 +46,7 @@ _HOMES = {
         "analysis.explanation": "Explanation",
         "errors": "CnnstatError ModelError RequestError SourceError SpecError",
         "ir.graph": "Graph",
+        "profile.recording": "recording",
         "profile.result": "Profile",
         "sources.request": "literal",
         "sweep.sweep": "Sweep",
@@ -83,6 +85,7 @@ __all__ = [
     "networks",
     "op_reference",
     "profile",
+    "recording",
     "sweep",
     "verify",
 ]

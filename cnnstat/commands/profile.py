@@ -81,6 +81,17 @@ def profile(
     trace: Annotated[
         Path | None, typer.Option(help="Write a Chrome trace with the layers' names.", metavar="FILE")
     ] = None,
+    recording: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Measure nothing: read a recording of torch.profiler, TensorRT or ONNX Runtime (.json, .json.gz).",
+        ),
+    ] = None,
+    layer_info: Annotated[
+        Path | None, typer.Option(help="With --from: TensorRT's --exportLayerInfo.", metavar="FILE")
+    ] = None,
     depth: Annotated[int | None, typer.Option(help="Sum up blocks below this depth of names.", metavar="N")] = None,
     columns: ColumnsOption = None,
     sort: Annotated[str | None, typer.Option(help="Column to sort by, such as time.", metavar="KEY")] = None,
@@ -110,12 +121,20 @@ def profile(
     if source is None:
         need_source({
             "--baseline": baseline, "--trace": trace, "--input": model.input, "--variable": model.variable,
-            "--argument": model.argument,
+            "--argument": model.argument, "--from": recording, "--layer-info": layer_info,
             "--depth": depth, "--columns": columns, "--sort": sort, "--top": top, "--chart": chart.chart,
         })  # fmt: skip
         raise typer.Exit(profile_zoo(request, options, chosen, output, strict))
     earlier = None if baseline is None else read_profile(baseline)
-    result = measure(source, request, options, refresh=refresh_ceilings)
+    if recording is None:
+        if layer_info is not None:
+            raise CnnstatError("--layer-info goes with --from, which names the profile that it describes")
+        result = measure(source, request, options, refresh=refresh_ceilings)
+    else:
+        from cnnstat.profile.recorded.recorded_profile import profile_recording
+        from cnnstat.sources.load import named_model
+
+        result = profile_recording(named_model(source, request).with_dtype(model.dtype), recording, layer_info)
     against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
     write(document(result, view, against), chosen, output, latex, chart)
     raise typer.Exit(exit_code(result, against, strict))

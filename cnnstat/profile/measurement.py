@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import moved_bytes, peak_beside_inputs
 from cnnstat.profile.result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole, summarize
-from cnnstat.profile.runnable_model import RunnableModel
+
+
+class MeasuredModel(Protocol):
+    """What a profile needs of the model that was measured, here or where a recording was made."""
+
+    @property
+    def analysis(self) -> Analysis:
+        """The counts of what ran."""
+
+    @property
+    def training(self) -> bool:
+        """Whether it ran in train mode."""
+
+    @property
+    def backward(self) -> bool:
+        """Whether the backward pass ran too."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know of how the model was made ready."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +71,7 @@ class Measurement:
     idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
     tracing, kernels: as `TimeBreakdown` has them.
+    beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
     clocks: MHz and watts, as `Environment.clocks` has them.
     """
 
@@ -60,6 +81,7 @@ class Measurement:
     unattributed: float
     tracing: float = 0.0
     kernels: int = 0
+    beside: tuple[tuple[str, str, RowTimes], ...] = ()
     peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
@@ -72,14 +94,15 @@ DID_NOT_RUN = RowTimes(forward=(), calls=0)
 
 
 def assemble(
-    model: RunnableModel, source: str, measurement: Measurement, roofline: Roofline, environment: Environment
+    model: MeasuredModel, source: str, measurement: Measurement, roofline: Roofline, environment: Environment
 ) -> Profile:
     """Return the profile of what was measured; the layers are the rows of the analysis, in their order."""
     graph = model.analysis.graph
-    moved = moved_bytes(graph, model.analysis.values, training=model.module.training)
+    moved = moved_bytes(graph, model.analysis.values, training=model.training)
     layers = tuple(
         _layer(model, row, measurement.rows.get(row, DID_NOT_RUN), roofline, moved) for row in range(len(graph.nodes))
     )
+    layers += tuple(_beside(name, kind, times) for name, kind, times in measurement.beside)
     time_breakdown = TimeBreakdown(
         whole=measurement.whole.plain.median,
         layers=sum(layer.seconds for layer in layers),
@@ -121,7 +144,7 @@ def _of_trace(analysis: Analysis) -> tuple[str, ...]:
     return tuple(analysis.graph.about.get("notes_torch", ()))
 
 
-def predicted_peak(model: RunnableModel) -> int:
+def predicted_peak(model: MeasuredModel) -> int:
     """Return the bytes of activations at the peak of a pass, inputs and parameters aside.
 
     With a backward pass: what it keeps, and the gradients of the parameters.
@@ -133,7 +156,7 @@ def predicted_peak(model: RunnableModel) -> int:
 
 
 def _layer(
-    model: RunnableModel, row: int, times: RowTimes, roofline: Roofline, moved_by_row: Sequence[int]
+    model: MeasuredModel, row: int, times: RowTimes, roofline: Roofline, moved_by_row: Sequence[int]
 ) -> LayerTime:
     """Return one row; what never runs by itself, or neither computes nor moves anything, has no bound."""
     # not `analysis.layers`, which would compute receptive fields too
@@ -158,6 +181,15 @@ def _layer(
         cold=_samples(times.cold),
         counted=node.op.modelled,
     )
+
+
+def _beside(name: str, kind: str, times: RowTimes) -> LayerTime:
+    """Return what is no layer of the graph: of its work nothing is counted."""
+    return LayerTime(
+        name=name, kind=kind, calls=times.calls, forward=_samples(times.forward) or Samples(0.0, 0.0, 0.0, 0), macs=0,
+        flops=0, moved=0, bound_seconds=0.0, bound=None, kernels=times.kernels, kernel_names=times.kernel_names,
+        backward=_samples(times.backward), counted=True,
+    )  # fmt: skip
 
 
 def _samples(values: tuple[float, ...] | None) -> Samples | None:

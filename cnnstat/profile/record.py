@@ -138,6 +138,7 @@ ROOFLINE = Form(
         Key("bytes_per_second", _positive, "bandwidth"),
         Key("launch", _number),
         Key("measured", _text),
+        Key("source", _text, came_later=True),
     ),
 )
 WHOLE = Form(

@@ -65,12 +65,14 @@ class Roofline:
     bandwidth: bytes read and written per second by a copy much larger than the caches.
     launch: seconds of the smallest kernel (on a CPU: of the smallest op call).
     measured: date and time, ISO 8601.
+    source: where the rates come from, where they were not measured on the device; then `measured` is empty.
     """
 
     flops: float
     bandwidth: float
     launch: float
     measured: str
+    source: str = ""
 
     @property
     def flops_per_second(self) -> float:

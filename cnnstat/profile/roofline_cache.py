@@ -71,4 +71,11 @@ def _roofline(entry: Any) -> Roofline | None:
     rates = {name: entry.get(name) for name in ROOFLINE_UNITS}
     # A user may have edited the file; 1e30 is beyond any machine, and refuses infinity.
     sound = {name: float(rate) for name, rate in rates.items() if isinstance(rate, (int, float)) and 0 < rate < 1e30}
-    return Roofline(**sound, measured=str(entry.get("measured", ""))) if sound.keys() == rates.keys() else None
+    if sound.keys() != rates.keys():
+        return None
+    return Roofline(
+        flops=sound["flops"],
+        bandwidth=sound["bandwidth"],
+        launch=sound["launch"],
+        measured=str(entry.get("measured", "")),
+    )

@@ -67,12 +67,17 @@ def is_on(setting: str) -> bool:
     return setting.lower() in YES
 
 
+def is_recorded(profile: Profile) -> bool:
+    """Return whether the times are of a recording that was made elsewhere."""
+    return is_on(profile.environment.settings.get("recorded", ""))
+
+
 def time_parts(profile: Profile) -> tuple[TimePart, ...]:
     """Return the identity line by line: layers, gaps, what belongs to none, drift, and the whole they add up to."""
     time_breakdown, whole = profile.time_breakdown, profile.whole
     is_cuda = profile.environment.kind == "cuda"
     steps = "kernels" if is_cuda else "op calls"
-    run = "CUDA-graph replays" if whole.replayed else "plain runs"
+    run = "CUDA-graph replays" if whole.replayed else "recorded passes" if is_recorded(profile) else "plain runs"
     parts = (
         ("layers", time_breakdown.layers, f"sum of the {numbers.plural(len(profile.layers), 'layer')} above"),
         ("gaps", time_breakdown.idle, "nothing computed" if is_cuda else "between layers: Python and dispatch"),
@@ -169,7 +174,11 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
     """Yield whether the parts add up to the whole."""
     misfits = misfit(profile)
     if misfits:
-        remedy = f"measure again on an idle machine, with --samples {2 * max(30, profile.whole.plain.count)}"
+        remedy = (
+            "record more passes, on an idle machine"
+            if is_recorded(profile)
+            else f"measure again on an idle machine, with --samples {2 * max(30, profile.whole.plain.count)}"
+        )
         yield Fact("does not add up", f"{misfits}; {remedy}", "bold red")
         return
     tolerance = profile.tolerance
@@ -184,7 +193,8 @@ def _scatter(profile: Profile) -> Iterator[Fact]:
     plain = profile.whole.plain
     if plain.median and plain.scatters and plain.spread > NOISY * plain.median:
         spread = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
-        yield Fact("noisy", f"{spread}: something else uses this machine, or --threads is too high", "yellow")
+        cause = "" if is_recorded(profile) else ": something else uses this machine, or --threads is too high"
+        yield Fact("noisy", f"{spread}{cause}", "yellow")
 
 
 def _whole(profile: Profile) -> Iterator[Fact]:
@@ -193,6 +203,9 @@ def _whole(profile: Profile) -> Iterator[Fact]:
     if whole.plain.median:
         rate = numbers.rate_text(profile.inputs_per_second, 1)
         yield Fact("throughput", f"{rate} inputs a second at batch {profile.batch:,}")
+    if is_recorded(profile):
+        yield Fact("host", f"{glued(numbers.samples_text(whole.eager))} by the host's clock")
+        return
     if profile.environment.kind != "cuda":
         if whole.eager.median != whole.plain.median:
             text = f"{glued(numbers.samples_text(whole.eager))} as an ordinary call, which takes PyTorch's fused path"
@@ -226,7 +239,8 @@ def roofline_text(profile: Profile) -> str:
         f"{numbers.rate_text(roofline.bandwidth, GIGA)} GB/s",
         f"{launch} {numbers.seconds_text(roofline.launch)}",
     )
-    return f"{', '.join(map(glued, rates))}; measured {printable(roofline.measured)[:10]} on this device"
+    where = printable(roofline.source) or f"measured {printable(roofline.measured)[:10]} on this device"
+    return f"{', '.join(map(glued, rates))}; {where}"
 
 
 def _floor(profile: Profile) -> Iterator[Fact]:
@@ -236,7 +250,11 @@ def _floor(profile: Profile) -> Iterator[Fact]:
     beaten = [layer for layer in profile.layers if layer.share_of_bound > ABOVE_ROOFLINE]
     if beaten:
         why = "served from cache, or Winograd or FFT needs fewer operations"
-        busy = "" if profile.environment.kind == "cuda" else "; or the machine was too busy to show its ceilings"
+        busy = (
+            ""
+            if profile.environment.kind == "cuda" or is_recorded(profile)
+            else "; or the machine was too busy to show its ceilings"
+        )
         yield Fact("above 100 %", f"{_names(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
 
 

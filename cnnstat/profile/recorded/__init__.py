@@ -1,0 +1,1 @@
+"""Profiles of recordings that were made elsewhere: torch.profiler, TensorRT, ONNX Runtime; needs no torch."""

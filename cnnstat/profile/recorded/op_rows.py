@@ -1,0 +1,135 @@
+"""Op rows: which layer of a network each recorded op is, by module, name and sizes, in order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cnnstat.analysis.analysis import Analysis
+
+Shape = tuple[int, ...]
+
+NEAR = 1.2
+"""Passes that take no more than so many times what the quickest one takes count as undisturbed."""
+
+
+class RecordedOp(NamedTuple):
+    """An outermost op of a pass; module: path of the module that ran it, shape: of its first input; None if unknown."""
+
+    name: str
+    shape: Shape | None = None
+    module: str | None = None
+
+
+class Row(NamedTuple):
+    """What a recording can know a layer by."""
+
+    name: str
+    ops: frozenset[str]
+    shape: Shape | None
+
+
+@dataclass(frozen=True, slots=True)
+class RowsOfOps:
+    """rows: of each op, None where it is of none; ambiguous: names of layers that ops were given to by order alone."""
+
+    rows: tuple[int | None, ...]
+    ambiguous: tuple[str, ...]
+
+
+_NOT_OPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def rows_of(analysis: Analysis) -> tuple[Row, ...]:
+    """Return what the layers of a network can be known by in a recording."""
+    rows = []
+    for node, shapes in zip(analysis.graph.nodes, analysis.values.inputs):
+        kind = _NOT_OPS.sub("_", node.op.kind).lower()
+        names = {kind, re.sub(r"\d+d$", "", kind), *(call.rpartition(".")[2] for call in node.op.calls)}
+        rows.append(Row(node.name, frozenset(_ALIKE.get(name, name) for name in names), shapes[0] if shapes else None))
+    return tuple(rows)
+
+
+_ALIKE = {
+    "concat": "cat",
+    "adaptive_avg_pool2d": "adaptive_avg_pool2d",
+    "hardtanh": "relu6",
+    "clamp": "relu6",
+    "re_lu": "relu",
+    "re_lu6": "relu6",
+    "multiply": "mul",
+    "silu": "silu",
+}
+"""Other names of one thing, in recordings and in specs."""
+
+
+def op_name(text: str) -> str:
+    """Return the name that an op and a layer have in common: `relu` for `aten::relu_`."""
+    name = text.rpartition("::")[2].rstrip("_")
+    return _ALIKE.get(name, name)
+
+
+def match_ops(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> RowsOfOps:
+    """Return the rows of ops: those of the module of that name, then the best alignment in order, then the rest.
+
+    An op may be a layer if it has one of its names and, where the recording has sizes, its input.
+    """
+    by_name = {row.name: number for number, row in enumerate(rows)}
+    found: list[int | None] = [by_name.get(op.module) if op.module else None for op in ops]
+    taken = {row for row in found if row is not None}
+    free_ops = [place for place, row in enumerate(found) if row is None]
+    free_rows = [number for number in range(len(rows)) if number not in taken]
+    pairs = _aligned([ops[place] for place in free_ops], [rows[number] for number in free_rows])
+    by_order = []
+    for here, there in pairs:
+        found[free_ops[here]] = free_rows[there]
+        if ops[free_ops[here]].shape is None:
+            by_order.append(rows[free_rows[there]].name)
+    _place_rest(ops, rows, found)
+    return RowsOfOps(tuple(found), tuple(by_order))
+
+
+def _score(op: RecordedOp, row: Row) -> int:
+    """Return how well an op fits a row: 0 not at all, 3 with its sizes, 1 where these are not known."""
+    if op_name(op.name) not in row.ops:
+        return 0
+    if op.shape is None or row.shape is None:
+        return 1
+    return 3 if op.shape == row.shape else 0
+
+
+def _aligned(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Return the pairs of the best alignment in order (Needleman and Wunsch 1970, without penalties)."""
+    best = [[0] * (len(rows) + 1) for _ in range(len(ops) + 1)]
+    for here in range(len(ops) - 1, -1, -1):
+        line, below = best[here], best[here + 1]
+        for there in range(len(rows) - 1, -1, -1):
+            score = _score(ops[here], rows[there])
+            taken = score + below[there + 1] if score else 0
+            line[there] = max(taken, below[there], line[there + 1])
+    pairs = []
+    here = there = 0
+    while here < len(ops) and there < len(rows):
+        score = _score(ops[here], rows[there])
+        if score and best[here][there] == score + best[here + 1][there + 1]:
+            pairs.append((here, there))
+            here, there = here + 1, there + 1
+        elif best[here][there] == best[here + 1][there]:
+            here += 1
+        else:
+            there += 1
+    return pairs
+
+
+def _place_rest(ops: Sequence[RecordedOp], rows: Sequence[Row], found: list[int | None]) -> None:
+    """Give ops that stand out of order to the only row they fit, where that has none yet."""
+    taken = {row for row in found if row is not None}
+    free = [number for number in range(len(rows)) if number not in taken]
+    for place, op in enumerate(ops):
+        if found[place] is None:
+            fitting = [number for number in free if _score(op, rows[number]) == 3]
+            if len(fitting) == 1:
+                found[place] = fitting[0]
+                free.remove(fitting[0])

@@ -1,0 +1,196 @@
+"""Recorded profile: a profile of a recording that was made elsewhere, of the same kind as one that is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from cnnstat.analysis.analysis import Analysis, analyze_graph
+from cnnstat.analysis.memory import moved_bytes
+from cnnstat.errors import CnnstatError
+from cnnstat.profile.measurement import Measurement, RowTimes, assemble
+from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
+from cnnstat.profile.recorded.engine_profile import onto_rows, read_engine_profile
+from cnnstat.profile.recorded.op_rows import rows_of
+from cnnstat.profile.recorded.recording_file import read_recording
+from cnnstat.profile.recorded.torch_recording import (
+    TorchRecording,
+    first_shape,
+    is_torch_recording,
+    read_torch_recording,
+)
+from cnnstat.profile.result import Environment, Profile, Roofline, Whole, summarize
+from cnnstat.sources.model import ModelReference, NamedReference
+from cnnstat.sources.request import input_shape
+from cnnstat.version import __version__
+
+NOMINAL = {
+    "cuda": Roofline(flops=19.5e12, bandwidth=1.555e12, launch=0.0, measured=""),
+    "cpu": Roofline(flops=1e11, bandwidth=1e10, launch=0.0, measured=""),
+}
+"""Usual rates by which layers of a fused region share its time; only their ratio counts. Nothing is launched inside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedModel:
+    """The model of a recording, as far as a profile needs it."""
+
+    analysis: Analysis
+    training: bool
+    backward: bool
+    notes: tuple[str, ...] = ()
+
+
+def profile_recording(reference: ModelReference, path: Path, layer_info: Path | None = None) -> Profile:
+    """Return the profile of a recording of torch.profiler, TensorRT or ONNX Runtime; nothing is run.
+
+    layer_info: what TensorRT's `--exportLayerInfo` wrote.
+    Raises CnnstatError where the file is none of these, or of another model.
+    """
+    document = read_recording(path)
+    graph = reference.load()
+    analysis = analyze_graph(graph)
+    try:
+        if is_torch_recording(document):
+            reference, analysis, notes = _in_recorded_sizes(reference, analysis, document)
+            return _of_torch(reference, analysis, read_torch_recording(document, analysis), notes)
+        engine = read_engine_profile(document, None if layer_info is None else read_recording(layer_info))
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        problem = f"{type(error).__name__}: {error}"[:100]
+        raise CnnstatError(f"{path}: damaged ({problem}); record it again") from None
+    except CnnstatError as error:
+        raise CnnstatError(f"{path}: {error}") from None
+    if engine is None:
+        raise CnnstatError(
+            f"{path}: no recording; give what torch.profiler's export_chrome_trace, trtexec --exportProfile or "
+            "ONNX Runtime's profiling wrote"
+        )
+    first = min((median(layer.seconds) for layer in engine.layers if layer.seconds), default=0.0)
+    floors = [NOMINAL[engine.device].bound(*work)[0] for work in _work(analysis, False)]
+    try:
+        measurement = onto_rows(engine, graph, rows_of(analysis), floors)
+    except CnnstatError as error:
+        raise CnnstatError(f"{path}: {error}") from None
+    roofline = _roofline(analysis, engine.engine, measurement.rows, first, False)
+    environment = _environment(analysis, engine.device, engine.engine, {}, "eval", False)
+    return assemble(
+        RecordedModel(analysis=analysis, training=False, backward=False),
+        _source(reference, analysis), measurement, roofline, environment,
+    )  # fmt: skip
+
+
+def _in_recorded_sizes(
+    reference: ModelReference, analysis: Analysis, document: Mapping[str, Any]
+) -> tuple[ModelReference, Analysis, list[str]]:
+    """Return the model on the input of its recording, where that tells it and the request does not."""
+    shape, graph, request = first_shape(document, analysis), analysis.graph, reference.request
+    if shape is None or len(graph.inputs) != 1 or request.batch is not None or request.values is not None:
+        return reference, analysis, []
+    (given,) = graph.inputs
+    size = "×".join(map(str, shape))
+    if len(shape) != len(given.shape) or shape == given.shape or shape[1] != given.shape[1]:
+        return reference, analysis, []
+    try:
+        if shape[1:] == given.shape[1:] or request.inputs:
+            changed = reference.with_request(batch=shape[0])
+        else:
+            changed = reference.with_inputs({"": input_shape(shape)})
+        found = analyze_graph(changed.load())
+    except CnnstatError:
+        return reference, analysis, [f"the recording's input is {size}, not that of this network"]
+    return changed, found, [f"input as in the recording, {size}"]
+
+
+def _source(reference: ModelReference, analysis: Analysis) -> str:
+    if isinstance(reference, NamedReference):
+        return reference.label
+    return analysis.graph.source or analysis.graph.name
+
+
+def _of_torch(
+    reference: ModelReference, analysis: Analysis, recording: TorchRecording, notes: Sequence[str]
+) -> Profile:
+    """Return the profile of a recording of torch.profiler."""
+    passes = recording.passes
+    backward = any(one.backward for one in passes)
+    # Autograd runs in eval mode as well; who records a backward pass trains.
+    training = backward or reference.request.mode == "train"
+    shortest = min((p.kernel.end - p.kernel.start for p in passes[0].pieces if p.kernel.work == "kernel"), default=0)
+    rows: dict[int, RowTimes] = {}
+    names: dict[int, list[str]] = {}
+    for piece in passes[0].pieces:
+        if piece.owner is not None:
+            names.setdefault(piece.owner.row, []).append(piece.kernel.name)
+    for row in sorted(
+        {row for one in passes for row in (*one.forward, *one.backward)} | set(recording.attribution.calls)
+    ):
+        rows[row] = RowTimes(
+            forward=tuple(one.forward.get(row, 0) / 1e9 for one in passes),
+            backward=tuple(one.backward.get(row, 0) / 1e9 for one in passes) if backward else None,
+            calls=recording.attribution.calls.get(row, 0),
+            kernels=None if recording.is_cpu else len(names.get(row, ())),
+            kernel_names=() if recording.is_cpu else tuple(dict.fromkeys(names.get(row, ()))),
+        )
+    optimizer = rows.pop(len(analysis.graph.nodes), None)
+    spans = summarize([one.span / 1e9 for one in passes])
+    measurement = Measurement(
+        rows=rows,
+        whole=Whole(
+            plain=spans, eager=summarize([each / 1e9 for each in recording.eager]) if recording.eager else spans
+        ),
+        idle=median(one.idle for one in passes) / 1e9,
+        unattributed=median(one.unattributed for one in passes) / 1e9,
+        kernels=0 if recording.is_cpu else round(median(len(one.pieces) for one in passes)),
+        lost_kernels=recording.attribution.kept_lost,
+        notes=(*notes, *recording.notes, _OWN_WHOLE),
+        beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
+    )
+    device = "cpu" if recording.is_cpu else "cuda"
+    name = recording.device_name or "CPU of the recording"
+    roofline = _roofline(analysis, name, rows, shortest / 1e9, training)
+    environment = _environment(analysis, device, name, recording.versions, "train" if training else "eval", backward)
+    model = RecordedModel(analysis=analysis, training=training, backward=backward)
+    return assemble(model, _source(reference, analysis), measurement, roofline, environment)
+
+
+_OWN_WHOLE = (
+    "the whole is the recorded pass itself: drift shows only by how much passes differ, not what recording cost"
+)
+
+
+def _environment(
+    analysis: Analysis, device: str, name: str, versions: Mapping[str, str], mode: str, backward: bool
+) -> Environment:
+    graph = analysis.graph
+    batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
+    settings = {"batch": str(batch), "mode": mode, "backward": "true" if backward else "false", "recorded": "true"}
+    return Environment(
+        device=device, device_name=name, dtype=graph.dtype, versions={"cnnstat": __version__, **versions},
+        settings=settings,
+    )  # fmt: skip
+
+
+def _work(analysis: Analysis, training: bool) -> list[tuple[float, float]]:
+    """Return the operations and moved bytes of each row."""
+    moved = moved_bytes(analysis.graph, analysis.values, training=training)
+    return list(zip(analysis.work.flops, moved))
+
+
+def _roofline(analysis: Analysis, name: str, rows: Mapping[int, RowTimes], launch: float, training: bool) -> Roofline:
+    """Return a roofline of the device on paper; else of the best that the recording itself shows."""
+    sheet = data_sheet(name, analysis.graph.dtype, launch)
+    if sheet is not None:
+        return sheet
+    seconds = {row: median(times.forward) for row, times in rows.items() if times.forward}
+    work = [(*each, seconds.get(row, 0.0)) for row, each in enumerate(_work(analysis, training))]
+    timed = [each for each in work if each[2]] or [(flops, moved, 1.0) for flops, moved, _ in work]
+    return Roofline(
+        flops=max((flops / time for flops, _, time in timed), default=0.0) or 1.0,
+        bandwidth=max((moved / time for _, moved, time in timed), default=0.0) or 1.0,
+        launch=launch or LAUNCH,
+        measured="",
+        source="the best that this recording itself shows: 100 % is as fast as its fastest layer",
+    )
