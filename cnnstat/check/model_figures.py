@@ -75,6 +75,16 @@ class ModelFigures:
         return self.dtype, self.inputs, self.optimizer, self.deploy
 
     @property
+    def counted_otherwise(self) -> tuple[str, ...]:
+        """Totals in the file of an older version, which counted them otherwise."""
+        # Before there were bytes of flash, the size of a file was that of its tensors alone.
+        return ("file_size",) if "file_size" in self.totals and "flash_bytes" not in self.totals else ()
+
+    def comparable(self, key: str) -> int | None:
+        """Return a total that others can be compared with; None where there is none."""
+        return None if key in self.counted_otherwise else self.totals.get(key)
+
+    @property
     def graph(self) -> Graph | None:
         """The graph of the model, if it is at hand."""
         return None if self.analysis is None else self.analysis.graph

@@ -16,6 +16,10 @@ MAX_LAYERS = 3
 NO_FIGURE = {
     "receptive_field": "there is no exact one: the model has no feature map with spatial extent, or it is only bounded"
 }
+EARLIER = {
+    "file_size": "an older version wrote the baseline and counted tensors only, without their names and records"
+}
+"""How earlier versions counted what is counted otherwise now."""
 _SIGNS = {"max": ">", "min": "<"}
 
 
@@ -46,7 +50,7 @@ def verdict(limit: Limit, comparison: Comparison) -> Verdict:
     """Return the verdict on one limit."""
     name, figures, before = limit.metric.key, comparison.figures, comparison.before
     value = figures.totals.get(name)
-    old = before.totals.get(name) if before else None
+    old = before.comparable(name) if before else None
     threshold = None if limit.bound == "max_increase" and old is None else limit.threshold(old)
     layers: tuple[LayerShare, ...] = ()
     if value is None:
@@ -93,6 +97,8 @@ def _without_baseline(limit: Limit, comparison: Comparison) -> tuple[Status, str
     name = limit.metric.key
     if isinstance(comparison.baseline, Missing):
         return comparison.missing_status, f"{name}: {comparison.baseline.reason}"
+    if name in comparison.baseline.counted_otherwise:
+        return Status.UNVERIFIED, f"{name}: {EARLIER[name]}; `cnnstat check --update-baseline` writes it anew"
     if comparison.baseline.totals.get(name) is None:
         return Status.UNVERIFIED, f"{name}: the baseline has no figure to compare with"
     names = _first_names(comparison.baseline.uncounted)
@@ -135,7 +141,7 @@ def baseline_growth(
         if limit.bound != "max_increase" or limit.metric.key == "latency":
             continue
         name = limit.metric.key
-        before = then.totals.get(name) if isinstance(then, ModelFigures) else None
+        before = then.comparable(name) if isinstance(then, ModelFigures) else None
         after = now.totals.get(name) if isinstance(now, ModelFigures) else None
         if isinstance(then, Missing) and then.is_fault:
             status, message = Status.UNVERIFIED, f"{name}: {then.reason}"

@@ -133,6 +133,22 @@ def test_a_baseline_of_before_a_figure_existed_serves_all_others(check: Command,
     assert "moved_bytes none -> " in check("--update-baseline").out
 
 
+def test_a_size_of_a_file_that_an_older_version_counted_is_told_and_no_growth(check: Command, measured: Path) -> None:
+    configuration = f"{GROWTH}budgets.file_size.max_increase = 0\nbudgets.params.max_increase = 0\n"
+    (measured / "cnnstat.toml").write_text(configuration)
+    document = json.loads((measured / "baseline.json").read_text())
+    totals = document["models"]["tiny.yaml"]["totals"]
+    del totals["flash_bytes"]
+    totals["file_size"] = 4 * totals["params"]
+    (measured / "baseline.json").write_text(json.dumps(document))
+    result = check("--format", "json")
+    verdicts = {each["metric"]: each for each in json.loads(result.out)["models"][0]["verdicts"]}
+    assert result.code == 3 and verdicts["params"]["status"] == "pass"
+    assert verdicts["file_size"]["status"] == "unverified"
+    assert "counted tensors only" in verdicts["file_size"]["message"]
+    assert check("--update-baseline").code == 0 and check().code == 0
+
+
 def changed(document: Any, **values: Any) -> str:
     return json.dumps({**document, **values})
 
