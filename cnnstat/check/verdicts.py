@@ -16,9 +16,7 @@ MAX_LAYERS = 3
 NO_FIGURE = {
     "receptive_field": "there is no exact one: the model has no feature map with spatial extent, or it is only bounded"
 }
-EARLIER = {
-    "file_size": "an older version wrote the baseline and counted tensors only, without their names and records"
-}
+EARLIER = {"file_size": "an older version wrote the baseline and counted tensors only, without their names and records"}
 """How earlier versions counted what is counted otherwise now."""
 _SIGNS = {"max": ">", "min": "<"}
 

@@ -258,8 +258,8 @@ def readable(source: str) -> Iterator[None]:
 
 @contextmanager
 def contained(source: str) -> Iterator[None]:
-    """Let code of a model neither write to standard output, where a report goes, nor end the program."""
-    with stdout_to_stderr(), readable(source):
+    """Let code of a model neither write to standard output, where a report goes, nor end the program or need a GPU."""
+    with stdout_to_stderr(), readable(source), simulated_gpu():
         yield
 
 

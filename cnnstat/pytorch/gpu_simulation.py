@@ -137,9 +137,19 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "get_device_name": lambda *_: "simulated",
     "get_device_capability": lambda *_: (8, 0),
     "get_device_properties": _properties,
+    "get_rng_state": lambda *_: torch.get_rng_state(),
+    "set_rng_state": lambda state, *_: torch.set_rng_state(state),
     "mem_get_info": lambda *_: (_MEMORY, _MEMORY),
 }
 """Functions of torch.cuda that need a GPU, and what they do without."""
+
+_generator, _default_device, _default_type = torch.Generator, torch.set_default_device, torch.set_default_tensor_type
+_OF_TORCH: dict[str, Callable[..., Any]] = {
+    "Generator": lambda device=_CPU: _generator(_here(device)),
+    "set_default_device": lambda device: _default_device(_here(device)),
+    "set_default_tensor_type": lambda t: _default_type(_type_here(t)),
+}
+"""Functions of torch that take a device but do not ask the modes around them."""
 
 _TENSOR_TYPES = tuple(
     f"{kind}Tensor" for kind in ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
@@ -155,6 +165,7 @@ def simulated_gpu() -> Iterator[None]:
     types = [(torch.cuda, name, getattr(torch, name)) for name in _TENSOR_TYPES if hasattr(torch.cuda, name)]
     functions = [(torch.cuda, name, new) for name, new in _FUNCTIONS.items() if hasattr(torch.cuda, name)]
     classes = [(kind, "__new__", _stand) for kind in (torch.cuda.Stream, torch.cuda.Event)]
+    functions += [(torch, name, new) for name, new in _OF_TORCH.items()]
     methods = [(torch.Tensor, "record_stream", _nothing)]
     with replaced(*functions, *types, *classes, *methods):
         yield

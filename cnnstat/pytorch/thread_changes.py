@@ -51,6 +51,22 @@ class _TypeSwitch:
     def __instancecheck__(self, instance: Any) -> bool:
         return isinstance(instance, self._original)
 
+    # What modules that are imported meanwhile do with types: bases of classes, annotations, keys of tables.
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        return (self._original,)
+
+    def __or__(self, other: Any) -> Any:
+        return self._original | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self._original
+
+    def __eq__(self, other: object) -> bool:
+        return self._original is getattr(other, "_original", other)
+
+    def __hash__(self) -> int:
+        return hash(self._original)
+
 
 class _Switch:
     """A function of a library that asks which thread calls; in place for as long as any thread needs it."""

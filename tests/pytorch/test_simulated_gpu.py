@@ -63,6 +63,28 @@ def on_a_device(conv, x):
         return conv(x + torch.zeros(8))
 
 
+def generator():
+    assert isinstance(torch.Generator(), torch.Generator)
+    made = torch.Generator(device=torch.device("cuda", 0)).manual_seed(1)
+    assert isinstance(made, torch.Generator)
+    return made
+
+
+def by_default(conv, x):
+    torch.set_default_device("cuda:0")
+    return conv(x + torch.zeros(8))
+
+
+def by_default_type(conv, x):
+    torch.set_default_tensor_type("torch.cuda.FloatTensor")
+    return conv(x + torch.zeros(8))
+
+
+def in_a_fork(conv, x):
+    with torch.random.fork_rng(devices=[0], device_type="cuda"):
+        return conv(x)
+
+
 CALLS = {
     "cuda": lambda conv, x: conv(x.cuda()),
     "to": lambda conv, x: conv(x.to(torch.device("cuda:0"), non_blocking=True)),
@@ -80,19 +102,29 @@ CALLS = {
     "events": timed,
     "autocast": in_half,
     "device": on_a_device,
+    "generator": lambda conv, x: conv(x * torch.rand(1, 3, 8, 8, generator=generator(), device="cuda")),
+    "default device": by_default,
+    "default type": by_default_type,
+    "state of the generator": in_a_fork,
     "properties": lambda conv, x: conv(x) if torch.cuda.get_device_capability()[0] >= 8 else x,
 }
 
 
 @pytest.mark.parametrize("name", CALLS)
 def test_a_forward_pass_may_ask_for_a_gpu(name: str) -> None:
-    totals = cnnstat.analyze(Net(CALLS[name]), (1, 3, 8, 8)).totals
-    assert (totals.params, totals.macs) == (3 * 4 * 9 + 4, 3 * 4 * 9 * 64)
+    analysis = cnnstat.analyze(Net(CALLS[name]), (1, 3, 8, 8))
+    assert (analysis.totals.params, analysis.totals.macs) == (3 * 4 * 9 + 4, 3 * 4 * 9 * 64)
+    assert not any("for real" in note for note in analysis.notes)
+    assert torch.zeros(1).device.type == "cpu" and torch.Generator.__module__ == "torch._C"
+    assert isinstance(torch.Generator, type)
 
 
 CODE = """
 import torch
 from torch import nn
+
+torch.set_default_device("cuda")
+GENERATOR = torch.Generator("cuda")
 
 
 class Net(nn.Module):
@@ -100,6 +132,7 @@ class Net(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 4, 3, **options)
         self.stream = torch.cuda.Stream()
+        self.generator = torch.Generator("cuda")
         self.register_buffer("mean", torch.zeros(3, 1, 1, device="cuda"))
         self.large = nn.Linear(100, 100).cuda()
 
