@@ -181,9 +181,14 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
+READ_FILES = ("baseline", "profile", "image")
+"""Options that name a file which a command reads."""
+
+
 def check_outputs(arguments: Mapping[str, Any]) -> None:
     """Raise CnnstatError if a file that a command is to write cannot be, or is one of those that it reads."""
-    read = [arguments.get("source"), *(arguments.get("sources") or ()), arguments.get("baseline")]
+    files = [value for name in READ_FILES if isinstance(value := arguments.get(name), (str, Path))]
+    read = [arguments.get("source"), *(arguments.get("sources") or ()), *files]
     for name in ("output", "trace", "chart"):
         if isinstance(path := arguments.get(name), Path):
             check_output(path, filter(None, read), f"--{name}")

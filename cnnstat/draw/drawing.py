@@ -56,7 +56,7 @@ class Drawing(str):
     def scene(self) -> Scene:
         """Return what is drawn as a graph; raises CnnstatError where it is none."""
         if self.picture.scene is None:
-            raise CnnstatError("only --style blocks is a graph; write .svg, .png, .pdf, .html or .tex, or leave it out")
+            raise CnnstatError("a field is no graph; write .svg, .png, .pdf, .html or .tex, or leave --field out")
         return self.picture.scene
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -102,6 +102,19 @@ def test_what_cannot_be_drawn_is_one_clear_line(run: Run, options: list[str], sa
     assert (code, out, err.count("\n")) == (2, "", 1) and said in err
 
 
+def test_what_is_read_is_never_written_over(run: Run, tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"\x89PNG\r\n\x1a\n")
+    code, _, err = run("vgg16", "--field", "conv1_1", "--image", "photo.png", "-o", "photo.png")
+    assert code == 2 and "would overwrite photo.png, which is read" in err
+    assert photo.read_bytes() == b"\x89PNG\r\n\x1a\n"
+
+
+def test_a_field_is_no_graph(run: Run) -> None:
+    code, _, err = run("vgg16", "--field", "conv1_1", "-o", "net.dot")
+    assert code == 2 and "a field is no graph" in err
+
+
 def test_blocks_are_opened_by_their_path_by_the_end_of_it_and_by_what_they_are_called() -> None:
     analysis = cnnstat.analyze("resnet50")
     for name, around in (("layer3", "layer3."), ("layer3.4", "layer3."), ("downsample", ""), ("bottleneck", "")):
