@@ -14,6 +14,7 @@ import pytest
 from onnx_files import analyzed, declared, model, node, number, numbers, numpy, onnx, saved, tensor
 
 import cnnstat
+from cnnstat import cli
 from cnnstat.errors import CnnstatError
 
 SCOPES, CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
@@ -131,20 +132,23 @@ def test_comparison_tells_where_parameters_differ(tmp_path: Path) -> None:
     )
 
 
-def test_the_command_line(tmp_path: Path, run_process: Any) -> None:
+def command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["cnnstat", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    return int(stop.value.code or 0)
+
+
+def test_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     path = small(tmp_path)
-    assert run_process("check", path, "--max-params", "1k").returncode == 0
-    assert run_process("check", path, "--max-params", "100").returncode == 1
-    assert "C_out" in run_process("explain", path, "conv1").stdout
-    for arguments in (
-        ["--value", "x"],
-        ["--value", "y=1"],
-        ["--input", "y=3x3"],
-        ["--argument", "a=1"],
-        ["--batch", "0"],
-    ):
-        result = run_process("analyze", path, *arguments)
-        assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, arguments
+    assert command(monkeypatch, "check", path, "--max-params", "1k") == 0
+    assert command(monkeypatch, "check", path, "--max-params", "100") == 1
+    assert command(monkeypatch, "explain", path, "conv1") == 0
+    assert "C_out" in capfd.readouterr().out
+    faults = (["--value", "x"], ["--value", "y=1"], ["--input", "y=3x3"], ["--argument", "a=1"], ["--batch", "0"])
+    for arguments in faults:
+        assert command(monkeypatch, "analyze", path, *arguments) == 2, arguments
+        assert len(capfd.readouterr().err.splitlines()) == 1, arguments
 
 
 def test_without_the_package_one_line_names_it(tmp_path: Path) -> None:
@@ -153,7 +157,7 @@ def test_without_the_package_one_line_names_it(tmp_path: Path) -> None:
     assert result.returncode == 2 and result.stderr.count("\n") == 1 and "pip install 'cnnstat[onnx]'" in result.stderr
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["resnet18", "shufflenet_v2_x0_5"])
 def test_exports_of_pytorch_models_have_their_work(name: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     models = pytest.importorskip("torchvision.models")

@@ -143,6 +143,11 @@ _BY_REFERENCE = words("""
 """Operations on numbers that onnx's own interpreter computes; none of them takes long on a few."""
 
 
+def is_direct(op_type: str) -> bool:
+    """Whether an operation has one result that is computed here."""
+    return op_type in _EVALUATED
+
+
 def is_evaluated(op_type: str) -> bool:
     """Whether an operation is computed where its operands are known."""
     return op_type in _EVALUATED or op_type in _BY_REFERENCE

@@ -104,6 +104,10 @@ class GraphWalk:
         except KeyError:
             raise WalkError(f"{who} {_quoted(name)}, which nothing makes") from None
 
+    def _read(self, values: Values, name: str, node: Any) -> Value:
+        value = values.get(name)
+        return self._value(values, name, f"{node_name(node)} reads") if value is None else value
+
     def _constant(self, tensor: Any, name: str) -> Value:
         if any(size < 0 for size in tensor.dims) or math.prod(tensor.dims) > 2**62:
             raise WalkError(f"the tensor {_quoted(name)} has sizes that no tensor has")
@@ -146,7 +150,7 @@ class GraphWalk:
             raise WalkError(f"it has more than {MAX_STEPS:,} nodes, those of functions and loops each time")
         domain = "" if node.domain == "ai.onnx" else node.domain
         attributes = _attributes(node)
-        inputs = [self._value(values, name, f"{node_name(node)} reads") if name else None for name in node.input]
+        inputs = [self._read(values, name, node) if name else None for name in node.input]
         if (results := self._by_parts(node, domain, attributes, inputs, values)) is not None:
             pass
         elif domain == "" and node.op_type == "Constant":

@@ -16,6 +16,7 @@ from cnnstat.exported.onnx_models.values import DTYPES, Value
 from cnnstat.exported.stored_tensors import Role
 from cnnstat.ir.graph import Edge, Graph, check_dtype, collector_paused
 from cnnstat.ir.op import Family, numel
+from cnnstat.numbers import plural
 from cnnstat.ops.traced import Recorded
 from cnnstat.sources.request import Request
 
@@ -85,8 +86,8 @@ def _notes(walk: ModelWalk) -> list[str]:
     fewer = sum(numel(each.shape) * (len(each.readers) - 1) for each in merged if each.kind == "parameters")
     if fewer:
         notes.append(
-            f"{len(merged)} stored tensors are read by layers of several modules: {fewer:,} parameters fewer than with "
-            "a copy for each"
+            f"layers of several modules read the same {plural(len(merged), 'stored tensor')}: {fewer:,} parameters "
+            "fewer than with a copy for each"
         )
     if walk.bounded:
         names = ", ".join(sorted(walk.bounded))

@@ -10,13 +10,16 @@ import numpy
 import onnx
 
 from cnnstat.errors import CnnstatError
-from cnnstat.exported.onnx_models.constants import evaluated, is_evaluated
+from cnnstat.exported.onnx_models.constants import evaluated, is_direct, is_evaluated
 from cnnstat.exported.onnx_models.runtime_ops import runtime_results
 from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value, of_array, of_type
 from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Shape
 
 LARGEST_RANK = 64
+
+MOST_FEW = 64
+"""Elements of all operands together up to which an operation is computed at once."""
 
 _GROWING = words("Range Expand Tile ConstantOfShape EyeLike Reshape")
 """Operations that make as much as their operands' numbers say; computed only where that is known to be little."""
@@ -48,6 +51,8 @@ class ShapeRules:
     ) -> list[Value]:
         """Return what a node makes, one value for each output; raises ShapeError where its operands do not fit."""
         simple = self._of_shape(node, domain, attributes, inputs)
+        if simple is None and not domain and node.op_type not in _GROWING and is_direct(node.op_type):
+            simple = self._of_few(node, attributes, inputs)
         if simple is not None:
             return [simple]
         results = runtime_results(node, domain, attributes, inputs, self._plain_shape)
@@ -77,6 +82,21 @@ class ShapeRules:
         if node.op_type == "Size":
             return of_array(numpy.array(math.prod(shape), numpy.int64))
         return of_array(numpy.array(shape[attributes.get("start", 0) : attributes.get("end", len(shape))], numpy.int64))
+
+    def _of_few(self, node: Any, attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Value | None:
+        """Return the result of an operation on a few known numbers, as shapes are computed, without ONNX's rules.
+
+        So few that no way of combining them makes many.
+        """
+        if any(value is not None and value.shape is None for value in inputs):
+            return None
+        if sum(value.size for value in inputs if value is not None) > MOST_FEW:
+            return None
+        if not inputs or any(value is not None and value.numbers is None for value in inputs):
+            return None
+        operands = [None if value is None else value.numbers for value in inputs]
+        arrays = evaluated(node, attributes, operands, self.opset)
+        return None if arrays is None or len(arrays) != 1 or len(node.output) != 1 else of_array(arrays[0])
 
     def _range(self, inputs: Sequence[Value | None]) -> Value | None:
         numbers: list[Any] = [None if value is None or value.size != 1 else value.numbers for value in inputs]
@@ -146,6 +166,8 @@ class ShapeRules:
             return
         if any(size is None and node.op_type in _GROWING or (size or 0) > MOST_NUMBERS for size in sizes):
             return
+        if not is_direct(node.op_type) and (results[0].is_float or results[0].size > MOST_FEW):
+            return  # masks and tables, of which no size follows
         if not inputs or any(value is not None and value.numbers is None for value in inputs):
             return
         operands = [None if value is None else value.numbers for value in inputs]
