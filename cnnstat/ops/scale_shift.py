@@ -1,4 +1,4 @@
-"""Scale and shift: what is left of a norm by stored statistics when a network is deployed."""
+"""Scale and shift: what is left of a norm by stored statistics when a network is deployed, and layer scale."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.errors import OpError
+from cnnstat.ir.argument import FLAG, argument
 from cnnstat.ir.facets import NoBuffers, NoMacs, Pointwise, SameShape, SavesInput
 from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, register, shape_text
@@ -15,12 +16,17 @@ from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, 
 @register
 @dataclass(frozen=True, repr=False)
 class ScaleShift(SavesInput, NoBuffers, NoMacs, Pointwise, SameShape, Op):
-    """One scale and one shift a channel, y = w·x + b: a batch norm that no layer before it could take in, deployed."""
+    """One scale and one shift a channel, y = w·x + b: a batch norm that no layer before it could take in, deployed.
+
+    Without the shift it is the layer scale of Touvron et al. 2021 (arXiv:2103.17239), as ConvNeXt has it.
+    """
 
     family: ClassVar[Family] = Family.NORMALIZATION
     torch: ClassVar[str] = ""
     inferred: ClassVar[tuple[str, ...]] = ("num_features",)
     flop_part: ClassVar[str] = "normalization"
+
+    shift: bool = argument(FLAG, "whether one number a channel is added", True)
 
     @property
     def linearity(self) -> Linearity:
@@ -34,12 +40,14 @@ class ScaleShift(SavesInput, NoBuffers, NoMacs, Pointwise, SameShape, Op):
         return inputs
 
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
-        """Return one scale and one shift a channel."""
-        return {"weight": (inputs[0][1],), "bias": (inputs[0][1],)}
+        """Return one scale a channel, and one shift."""
+        channels = (inputs[0][1],)
+        return {"weight": channels, "bias": channels} if self.shift else {"weight": channels}
 
     def flop_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
-        """Return 2 an element: one multiplication, one addition."""
-        return product(("2", 2), ("outputs", outputs[0]))
+        """Return one multiplication an element, and one addition."""
+        steps = 1 + self.shift
+        return product((f"{steps}", steps), ("outputs", outputs[0]))
 
     def saved_for(self, inputs: Shapes, outputs: Shapes, needs: tuple[bool, ...], learns: bool) -> Saved:
         # The input is kept for the gradient of the scales alone.
@@ -49,10 +57,12 @@ class ScaleShift(SavesInput, NoBuffers, NoMacs, Pointwise, SameShape, Op):
         channels = inputs[0][1]
         return (
             Formula("weights", "C", f"{channels}", channels),
-            Formula("bias", "C", f"{channels}", channels),
-            Formula.of("normalization FLOPs", self.flop_terms(inputs, outputs), "y = w·x + b"),
+            *((Formula("bias", "C", f"{channels}", channels),) if self.shift else ()),
+            Formula.of(
+                "normalization FLOPs", self.flop_terms(inputs, outputs), "y = w·x + b" if self.shift else "y = w·x"
+            ),
         )
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
-        return Example(cls(), ((2, 6, 5, 4),)), Example(cls(), ((3, 7),))
+        return Example(cls(), ((2, 6, 5, 4),)), Example(cls(), ((3, 7),)), Example(cls(False), ((2, 6, 5, 4),))

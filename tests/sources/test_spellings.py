@@ -54,10 +54,10 @@ def test_nothing_is_loaded_from_the_network(text: str) -> None:
 
 def test_a_name_of_a_library_is_named_with_the_library() -> None:
     pytest.importorskip("torchvision")
-    with pytest.raises(SourceError, match="no network of the zoo and no .yaml file; torchvision:googlenet is one"):
-        cnnstat.analyze("googlenet")
-    with pytest.raises(SourceError, match=r"did you mean torchvision:mobilenet_v2\?"):
-        cnnstat.analyze("moblienet_v2")
+    with pytest.raises(SourceError, match="no network of the zoo and no .yaml file; torchvision:vit_b_16 is one"):
+        cnnstat.analyze("vit_b_16")
+    with pytest.raises(SourceError, match=r"did you mean torchvision:efficientnet_b4\?"):
+        cnnstat.analyze("efficeintnet_b4")
 
 
 def test_the_models_of_a_library_are_read_from_its_text() -> None:

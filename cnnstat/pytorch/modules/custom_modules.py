@@ -258,16 +258,18 @@ class EuclideanRBF(nn.Module):
 class ScaleShift(nn.Module):
     """One scale and one shift a channel."""
 
-    def __init__(self, num_features: int) -> None:
+    def __init__(self, num_features: int, shift: bool = True) -> None:
         super().__init__()
+        self.shift = shift
         self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features)) if shift else None
 
     @one_call
     def forward(self, x: Tensor) -> Tensor:
         """Return each channel times its scale, plus its shift."""
         size = (-1, *(1,) * (x.dim() - 2))
-        return x * self.weight.view(size) + self.bias.view(size)
+        scaled = x * self.weight.view(size)
+        return scaled if self.bias is None else scaled + self.bias.view(size)
 
 
 CUSTOM_MODULES: dict[str, type[nn.Module]] = {

@@ -1,0 +1,100 @@
+"""Networks that people deploy: each equal to torchvision's module, and MLPerf Tiny's to the counts of Keras."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+
+import cnnstat
+
+try:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import torch
+        import torchvision
+except Exception:  # a torchvision that does not fit its torch raises whatever it likes
+    torchvision = None
+
+needs_torchvision = pytest.mark.skipif(torchvision is None, reason="needs a torchvision that can be imported")
+
+WITHOUT_HEADS = {"init_weights": False, "aux_logits": False}
+TORCHVISION: dict[str, dict[str, Any]] = {
+    "convnext_tiny": {},
+    "densenet121": {},
+    "efficientnet_b0": {},
+    "googlenet": WITHOUT_HEADS,
+    "inception_v3": WITHOUT_HEADS,
+    "mnasnet1_0": {},
+    "mobilenet_v2": {},
+    "mobilenet_v3_large": {},
+    "mobilenet_v3_small": {},
+    "regnet_y_400mf": {},
+    "resnext50_32x4d": {},
+    "shufflenet_v2_x1_0": {},
+    "squeezenet1_1": {},
+    "wide_resnet50_2": {},
+}
+"""Networks of the zoo that torchvision has under the same name, with its arguments."""
+
+SCALES = ("mul", "layer_scale")
+
+KERAS = {
+    "mlperf_tiny_autoencoder": 269_992,
+    "mlperf_tiny_ds_cnn": 24_908,
+    "mlperf_tiny_mobilenet_v1": 221_794,
+    "mlperf_tiny_resnet8": 78_666,
+}
+"""What Keras counts of MLPerf Tiny's reference models, running statistics included."""
+
+
+def module(name: str) -> Any:
+    """The model of torchvision, without memory for its weights."""
+    device = "cpu" if name.startswith("regnet") else "meta"  # it computes its widths with tensors
+    with torch.device(device):
+        return torchvision.models.get_model(name, **TORCHVISION[name]).eval().to("meta")
+
+
+@needs_torchvision
+@pytest.mark.parametrize("name", TORCHVISION)
+def test_a_network_is_torchvisions(name: str) -> None:
+    ours = cnnstat.analyze(name)
+    theirs = cnnstat.analyze(module(name), ours.graph.inputs[0].shape)
+    for figure in ("params", "trainable_params", "buffers", "macs", "flops", "receptive_field"):
+        assert getattr(ours.totals, figure) == getattr(theirs.totals, figure)
+    assert ours.memory.peak_inference_bytes == theirs.memory.peak_inference_bytes
+    shapes, made = ({each.name: each.output_shapes for each in found.layers if each.params} for found in (ours, theirs))
+    # The scale of a branch is a product with a tensor of the block there, and a layer here.
+    shapes, made = ({n: s for n, s in found.items() if n.split(".")[-1] not in SCALES} for found in (shapes, made))
+    assert shapes == made and len(shapes) > 20
+
+
+@needs_torchvision
+@pytest.mark.parametrize("name", ["mobilenet_v2", "efficientnet_b0", "shufflenet_v2_x1_0", "densenet121"])
+def test_it_is_deployed_as_torchvisions(name: str) -> None:
+    ours = cnnstat.analyze(name, deploy="int8")
+    theirs = cnnstat.analyze(module(name), ours.graph.inputs[0].shape, deploy="int8")
+    assert ours.totals.params == theirs.totals.params
+    for figure in ("params_bytes", "peak_inference_bytes", "arena_bytes"):
+        assert getattr(ours.memory, figure) == getattr(theirs.memory, figure)
+
+
+@pytest.mark.parametrize("name", KERAS)
+def test_mlperf_tiny_is_what_keras_counts(name: str) -> None:
+    found = cnnstat.analyze(name)
+    norms = sum("BatchNorm" in layer.kind for layer in found.layers)
+    assert found.totals.params + found.totals.buffers - norms == KERAS[name]  # Keras has no counter of batches
+
+
+@pytest.mark.parametrize(
+    ("name", "macs"),
+    [
+        ("mlperf_tiny_autoencoder", 264_192),
+        ("mlperf_tiny_ds_cnn", 2_656_768),
+        ("mlperf_tiny_mobilenet_v1", 7_489_664),
+        ("mlperf_tiny_resnet8", 12_501_632),
+    ],
+)
+def test_mlperf_tinys_work_is_that_of_its_shapes(name: str, macs: int) -> None:
+    assert cnnstat.analyze(name).totals.macs == macs
