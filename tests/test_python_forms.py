@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import pickle
+from collections.abc import Callable
+from typing import Any
 
 import pytest
+from handmade_profiles import gpu_profile
 
 import cnnstat
 from cnnstat import testing
+from cnnstat.analysis.peak import peak_of
+from cnnstat.display import SUBJECTS
+from cnnstat.sources.load import model_reference
+from cnnstat.sources.tile_sizes import tiles_of
 
 
 def test_explain_is_shown_as_the_command_shows_it() -> None:
@@ -79,3 +88,38 @@ def test_a_broken_budget_shows_the_line_that_asks_for_it() -> None:
     assert [entry.name for entry in error.traceback.filter(error)] == [
         "test_a_broken_budget_shows_the_line_that_asks_for_it"
     ]
+
+
+RESULTS: dict[str, Callable[[], Any]] = {
+    "Analysis": lambda: cnnstat.analyze("lenet5"),
+    "Comparison": lambda: cnnstat.compare("lenet5", "alexnet"),
+    "Explanation": lambda: cnnstat.explain("lenet5", "C1"),
+    "Networks": cnnstat.networks,
+    "Ops": lambda: cnnstat.op_reference("pool"),
+    "Peak": lambda: peak_of(cnnstat.analyze("lenet5")),
+    "Profile": gpu_profile,
+    "Sweep": lambda: cnnstat.sweep("lenet5", batch=[1, 2]),
+    "Tiling": lambda: tiles_of(model_reference("unet"), "572"),
+    "Verification": lambda: cnnstat.verify("lenet5"),
+}
+"""How each result is come by."""
+
+
+def test_no_kind_of_result_is_left_out() -> None:
+    assert set(RESULTS) == set(SUBJECTS)
+
+
+@pytest.mark.parametrize("kind", RESULTS)
+def test_all_results_compare_hash_copy_pickle_and_print_alike(kind: str) -> None:
+    if kind == "Verification":
+        pytest.importorskip("torch")
+    result, again = RESULTS[kind](), RESULTS[kind]()
+    assert type(result).__name__ == kind and result is not again
+    assert result == again and hash(result) == hash(again) and {result: 1}[again] == 1
+    assert result != 3 and result != RESULTS["Comparison" if kind == "Analysis" else "Analysis"]()
+    text = repr(result)  # what is worked out when it is first needed changes nothing
+    assert text == repr(again) and " at 0x" not in text
+    for same in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert same == result and str(same) == str(result)
+    assert json.loads(result.to_json()) == json.loads(json.dumps(result.to_dict())) and result.to_dict()
+    assert result._repr_html_()

@@ -33,6 +33,15 @@ class Explanation(Displayed):
         self.index = find_layer(analysis.graph, name)
         self.value = analysis.graph.arity + self.index
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are of the same layer of equal analyses."""
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        return self.index == other.index and self.analysis == other.analysis
+
+    def __hash__(self) -> int:
+        return hash((self.analysis, self.index))
+
     @cached_property
     def node(self) -> Node:
         """The op call."""

@@ -60,6 +60,10 @@ class Tiling(Displayed):
     analysis: Analysis
     results: Mapping[str, tuple[AxisTiles, ...]]
 
+    def __hash__(self) -> int:
+        """Return a hash of the network: results are a mapping, which has none."""
+        return hash(self.analysis)
+
 
 def tiling(analysis: Analysis, at_sizes: Callable[[tuple[int, ...]], Analysis]) -> Tiling:
     """Return how images are run in tiles of the size that an analysis is of.

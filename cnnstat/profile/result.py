@@ -292,6 +292,10 @@ class Profile(Displayed):
     notes: tuple[str, ...] = ()
     analysis: Analysis | None = field(default=None, compare=False)
 
+    def __hash__(self) -> int:
+        """Return a hash of model, device and time: profiles hold mappings, which have none."""
+        return hash((self.model, self.source, self.environment.device, self.whole.plain, len(self.layers)))
+
     def draw(self, **options: Any) -> Any:
         """Return the network as a picture, each box with its share of the time; options as of `cnnstat.draw`.
 
