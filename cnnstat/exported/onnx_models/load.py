@@ -86,7 +86,7 @@ def _notes(walk: ModelWalk) -> list[str]:
     fewer = sum(numel(each.shape) * (len(each.readers) - 1) for each in merged if each.kind == "parameters")
     if fewer:
         notes.append(
-            f"layers of several modules read the same {plural(len(merged), 'stored tensor')}: {fewer:,} parameters "
+            f"{plural(len(merged), 'tensor')} that layers of several modules read, stored once: {fewer:,} parameters "
             "fewer than with a copy for each"
         )
     if walk.bounded:
