@@ -14,7 +14,7 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
-from cnnstat.profile.instrumentation import Observer
+from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer
 from cnnstat.profile.interleaved import (
     has_outliers,
     inlier_places,
@@ -39,7 +39,10 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
     """
     clock = clock or device_clock(model.device)
     runs = _Runs(model, clock, calibrate(model, clock))
-    ways: list[Callable[[], None]] = [runs.plain, runs.followed, runs.marked]
+    ways: list[Callable[[], None]] = [runs.plain, runs.marked]
+    if not isinstance(model.instrumentation, NetworkInstrumentation):
+        # What following the steps of a network costs is known well enough from a chain of steps.
+        ways.insert(1, runs.followed)
     if has_fused_attention(model.module, model.backward):
         ways.append(runs.ordinary)
     with without_garbage_collection():
@@ -187,6 +190,8 @@ class _Runs:
         followed = median(len(each.watch.laps) for each in self.passes)
         calls = followed * costs.following + self.model.instrumentation.passed_over * costs.passed_over
         least = calls + costs.run
+        if not self.followed_times:
+            return least
         longer = (median_without_outliers(self.followed_times) - median_without_outliers(self.plain_times)) * 1e9
         return max(least, min(longer, FOLLOWING_AT_MOST * least))
 

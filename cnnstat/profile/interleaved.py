@@ -26,21 +26,27 @@ Enough = Callable[[int, float], bool]
 MIN_SECONDS = 0.5
 """Fast models are measured more often than asked for, until they have run this long."""
 
-STEADY_SECONDS = 10.0
+STEADY_SECONDS = 4.0
 """Unsteady models are measured more often than asked for, but no longer than this."""
 
 UNCERTAINTY = 0.02
 """Share of a median that it may be off by, estimated from its quartiles, to count as steady."""
 
-MAX_SECONDS = 60.0
+MAX_SECONDS = 5.0
 """Slow models are measured less often than asked for, once they have run this long."""
+
+LEAST_ROUNDS = 8
+"""Rounds that are run unless they take `LONGEST_SECONDS`: fewer samples allow no verdict of faster or slower. Rounds of
+`time_passes` are never fewer."""
+
+LONGEST_SECONDS = 10.0
 
 MIN_ROUNDS = 3
 """But never less often than this."""
 
 MAX_ROUNDS = 1000
 
-WARM_UP_SECONDS = 5.0
+WARM_UP_SECONDS = 2.0
 """The longest that runs are repeated until they take the same time."""
 
 WARM_UP_ROUNDS = 10
@@ -50,9 +56,6 @@ BLOCK_SECONDS = 0.01
 
 WARM_UP_PASSES = 3
 """Passes before the first such measurement, in which libraries choose their algorithms and caches fill."""
-
-LEAST_ROUNDS = 8
-"""Rounds of `time_passes` that are run however long they take."""
 
 
 def interleave(
@@ -114,7 +117,7 @@ def until_steady(samples: int, times: Sequence[float] = ()) -> Enough:
 
     def is_enough(done: int, seconds: float) -> bool:
         if done < samples:
-            return done >= MIN_ROUNDS and seconds > MAX_SECONDS
+            return seconds > MAX_SECONDS and done >= (MIN_ROUNDS if seconds > LONGEST_SECONDS else LEAST_ROUNDS)
         if done >= MAX_ROUNDS or seconds >= STEADY_SECONDS:
             return True
         return seconds >= MIN_SECONDS and is_steady(times)
@@ -202,7 +205,7 @@ NOISY = 0.2
 """Interquartile range of the runs, as a share of their median, from which disturbed ones are left out."""
 
 LEAST = 3
-"""Fewer runs than this are never kept."""
+"""Fewer runs than this are never kept, nor fewer than `LEAST_ROUNDS` where there are so many twice over."""
 
 
 def has_outliers(times: Sequence[float]) -> bool:
@@ -217,7 +220,9 @@ def inlier_places(times: Sequence[float]) -> list[int]:
     """Return the places of the runs that nothing disturbed, in order; of the quickest few if there are fewer."""
     order = sorted(range(len(times)), key=times.__getitem__)
     near = sum(time <= NEAR * times[order[0]] for time in times) if order else 0
-    return sorted(order[: max(LEAST, near)])
+    # Of many runs, the quickest few alone would be too few to tell a change by.
+    least = LEAST_ROUNDS if len(times) >= 2 * LEAST_ROUNDS else LEAST
+    return sorted(order[: max(least, near)])
 
 
 def median_without_outliers(times: Sequence[float]) -> float:

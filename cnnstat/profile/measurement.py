@@ -8,7 +8,17 @@ from typing import Protocol
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import moved_bytes, peak_beside_inputs
-from cnnstat.profile.result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole, summarize
+from cnnstat.profile.result import (
+    Environment,
+    KernelTime,
+    LayerTime,
+    Profile,
+    Roofline,
+    Samples,
+    TimeBreakdown,
+    Whole,
+    summarize,
+)
 
 
 class MeasuredModel(Protocol):
@@ -70,7 +80,7 @@ class Measurement:
     whole: one pass without instrumentation.
     idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
-    tracing, kernels: as `TimeBreakdown` has them.
+    tracing, kernels: as `TimeBreakdown` has them. heaviest, gap_causes: as `Profile` has kernels and gap_causes.
     beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
     clocks: MHz and watts, as `Environment.clocks` has them.
     """
@@ -82,6 +92,8 @@ class Measurement:
     tracing: float = 0.0
     kernels: int = 0
     beside: tuple[tuple[str, str, RowTimes], ...] = ()
+    heaviest: tuple[KernelTime, ...] = ()
+    gap_causes: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
@@ -126,6 +138,8 @@ def assemble(
         lost_kernels=measurement.lost_kernels,
         complete=measurement.complete,
         notes=(*model.notes, *measurement.notes, *_of_trace(model.analysis)),
+        kernels=measurement.heaviest,
+        gap_causes=measurement.gap_causes,
         analysis=model.analysis,
     )
 

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 from cnnstat.errors import CnnstatError
 from cnnstat.files import read_bytes
-from cnnstat.profile.result import TOLERANCES, Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole
+from cnnstat.profile.result import (
+    TOLERANCES,
+    Environment,
+    KernelTime,
+    LayerTime,
+    Profile,
+    Roofline,
+    Samples,
+    TimeBreakdown,
+    Whole,
+)
 
 SCHEMA = "cnnstat-profile/1"
 """Name and version of the contract."""
@@ -189,6 +199,18 @@ LAYER = Form(
 MODEL = Form(
     Profile, (Key("name", _text, "model"), Key("source", _text), Key("inputs", _mapping_of(_tuple_of(_whole))))
 )
+KERNEL = Form(
+    KernelTime,
+    (
+        Key("name", _text),
+        Key("count", _whole),
+        Key("seconds", _number),
+        Key("grid", _tuple_of(_whole)),
+        Key("block", _tuple_of(_whole)),
+        Key("tensor_cores", _flag),
+        Key("layers", _tuple_of(_text)),
+    ),
+)
 REST = Form(
     Profile,
     (
@@ -199,9 +221,11 @@ REST = Form(
         Key("complete", _flag),
         Key("notes", _tuple_of(_text)),
         Key("layers", _tuple_of(LAYER.read)),
+        Key("kernels", _tuple_of(KERNEL.read), came_later=True),
+        Key("gap_causes", _mapping_of(_number), came_later=True),
     ),
 )
-FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER}
+FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL}
 """The forms of what stands inside others."""
 
 

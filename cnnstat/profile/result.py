@@ -179,6 +179,25 @@ class Environment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KernelTime:
+    """All kernels of one name in a pass.
+
+    count, seconds: how many, and what they take together, those that overlap in full.
+    grid, block: of the one that takes longest; empty for copies and fills, and where the tracer does not say.
+    tensor_cores: whether its name is one of those that compute on tensor cores.
+    layers: names of the layers that run it.
+    """
+
+    name: str
+    count: int
+    seconds: float
+    grid: tuple[int, ...] = ()
+    block: tuple[int, ...] = ()
+    tensor_cores: bool = False
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTime:
     """Measured time of one layer (a row of `cnnstat analyze`); bytes and operations are those of one forward pass.
 
@@ -273,6 +292,8 @@ class Profile(Displayed):
     lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
     complete: False if the run was stopped before everything was measured.
     notes: what a reader must know, one line each.
+    kernels: of a GPU, by name, the heaviest first. gap_causes: seconds of the gaps by why they are there (`host`,
+        `launch`, `dependency`), where ordinary passes were traced.
     analysis: the figures of the network, with which it can be drawn; None where the profile was read from a file.
     """
 
@@ -290,6 +311,8 @@ class Profile(Displayed):
     lost_kernels: int = 0
     complete: bool = True
     notes: tuple[str, ...] = ()
+    kernels: tuple[KernelTime, ...] = ()
+    gap_causes: Mapping[str, float] = field(default_factory=dict)
     analysis: Analysis | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:

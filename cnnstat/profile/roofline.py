@@ -28,6 +28,9 @@ PATIENCE = 0.5
 
 CPU_TRIES = 10
 
+TRIES_SECONDS = 0.5
+"""Seconds after which there are tries enough, for a busy machine makes each of them slow."""
+
 SMALL_CALLS = 1000
 """Calls of the smallest op that are timed together."""
 
@@ -192,7 +195,7 @@ class ClockTimed:
         run()
         times: list[float] = []
         start = time.perf_counter()
-        while len(times) < CPU_TRIES and (not times or time.perf_counter() - start < 4 * PATIENCE):
+        while len(times) < CPU_TRIES and (not times or time.perf_counter() - start < TRIES_SECONDS):
             begin = self._clock()
             run()
             times.append(max(1, self._clock() - begin) / 1e9)

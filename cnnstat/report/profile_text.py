@@ -160,6 +160,7 @@ def summary(profile: Profile) -> tuple[Fact, ...]:
         *_verdict(profile),
         *_scatter(profile),
         *_whole(profile),
+        *_gaps(profile),
         *_floor(profile),
         *_directions(profile),
         *_memory(profile),
@@ -241,6 +242,22 @@ def roofline_text(profile: Profile) -> str:
     )
     where = printable(roofline.source) or f"measured {printable(roofline.measured)[:10]} on this device"
     return f"{', '.join(map(glued, rates))}; {where}"
+
+
+def _gaps(profile: Profile) -> Iterator[Fact]:
+    """Yield why the GPU stands still between kernels."""
+    meanings = {
+        "host": "the next kernel was not launched yet",
+        "launch": "launched, and started as soon as GPUs start kernels",
+        "dependency": "launched, and waiting for another stream",
+    }
+    parts = [
+        f"{glued(numbers.seconds_text(seconds))} {printable(cause)} ({meanings.get(cause, 'of another version')})"
+        for cause, seconds in profile.gap_causes.items()
+        if seconds
+    ]
+    if parts:
+        yield Fact("gaps", "; ".join(parts))
 
 
 def _floor(profile: Profile) -> Iterator[Fact]:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from recordings import NAMES, REPLAYS, mutated, recording
 
-from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
+from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, Piece, attribute, attribute_replays
 from cnnstat.profile.cuda.kernel_owners import Owner, match
-from cnnstat.profile.cuda.kineto_trace import Signature, read_trace
+from cnnstat.profile.cuda.kernel_times import MOST, gap_causes, kernel_times
+from cnnstat.profile.cuda.kineto_trace import Kernel, Signature, read_trace
 
 
 def the_pass(events: list[dict[str, Any]]) -> tuple[Pass, Attribution]:
@@ -159,3 +160,48 @@ def test_a_fill_belongs_to_the_kernel_behind_it() -> None:
     found = match([relu, fill, gemm], ordinary)
     assert found.owners == (Owner(0, False), Owner(1, False), Owner(1, False))
     assert (found.same, found.placed, found.unmatched) == (2, 1, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gaps_have_a_cause_to_the_nanosecond(name: str) -> None:
+    document = recording(name)
+    one, _ = the_pass(document["traceEvents"])
+    launches = {launch.correlation: launch for launch in read_trace(document["traceEvents"]).launches}
+    causes = gap_causes(one.pieces, launches)
+    assert sum(causes.values()) == one.idle == document["answers"]["gaps_ns"]
+    # These are ordinary passes of small work: the host is what the GPU waits for.
+    assert causes["host"] > 0.5 * one.idle
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_kernels_by_name_are_all_there_and_say_their_grid(name: str) -> None:
+    document = recording(name)
+    one, _ = the_pass(document["traceEvents"])
+    found = kernel_times((one,), document["answers"]["rows"])
+    assert found[0].seconds == max(kernel.seconds for kernel in found)
+    if len(found) < MOST:
+        assert sum(kernel.count for kernel in found) == document["answers"]["kernels"]
+        assert round(sum(kernel.seconds for kernel in found) * 1e9) == sum(durations(one).values())
+    if name != "mi250-rocm-training":
+        assert all(len(kernel.grid) == 3 for kernel in found if not kernel.name.startswith(("Mem", "nccl")))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64_warpgroupsize1x1x1_execute", True),
+        ("ampere_fp16_s16816gemm_fp16_128x64_ldg8_f2f_stages_32x6_tn", True),
+        ("cutlass_80_tensorop_bf16_s16816gemm_relu_bf16_256x128_32x3_nn_align8", True),
+        ("volta_fp16_s884cudnn_fp16_256x64_ldg8_relu_exp_interior_nhwc_tn_v1", True),
+        ("nvjet_tst_128x64_64x9_2x1_v_bz_TNN", True),
+        ("volta_sgemm_128x64_tn", False),
+        ("ampere_scudnn_128x64_relu_interior_nn_v1", False),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::CUDAFunctor_add<float>>", False),
+        ("void cudnn::bn_fw_inf_1C11_kernel_NCHW<float, float, true, 1>", False),
+    ],
+)
+def test_names_tell_tensor_cores(name: str, expected: bool) -> None:
+    kernel = Kernel(signature=Signature(name, (1,) * 6), work="kernel", start=0, end=5, stream=7, correlation=1)
+    one = Pass(pieces=(Piece(kernel, None),), span=5, idle=0, unattributed=5, forward={}, backward={})
+    (found,) = kernel_times((one,), ())
+    assert found.tensor_cores is expected

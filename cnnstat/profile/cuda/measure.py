@@ -25,6 +25,7 @@ from cnnstat.profile.cuda.gpu import (
     on_the_gpu,
     until_enqueued,
 )
+from cnnstat.profile.cuda.kernel_times import kernel_times
 from cnnstat.profile.cuda.kineto_trace import read_layer_range
 from cnnstat.profile.cuda.profiler_session import (
     ProfiledPasses,
@@ -170,6 +171,7 @@ class _Measuring:
             unattributed=_middle([one.unattributed for one in profiled.passes]),
             tracing=-kernels * (profiled.tracing or 0.0),
             kernels=kernels,
+            heaviest=kernel_times(profiled.passes, [node.name for node in self.model.analysis.graph.nodes]),
             peak_bytes=peak,
             joules=joules,
             lost_kernels=profiled.attribution.kept_lost,

@@ -11,6 +11,7 @@ from typing import Any
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times
 from cnnstat.profile.measurement import Measurement, RowTimes, assemble
 from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
 from cnnstat.profile.recorded.engine_profile import onto_rows, read_engine_profile
@@ -144,6 +145,10 @@ def _of_torch(
         idle=median(one.idle for one in passes) / 1e9,
         unattributed=median(one.unattributed for one in passes) / 1e9,
         kernels=0 if recording.is_cpu else round(median(len(one.pieces) for one in passes)),
+        heaviest=() if recording.is_cpu else kernel_times(passes, [node.name for node in analysis.graph.nodes]),
+        gap_causes={cause: median(gaps[cause] for gaps in recording.gaps) / 1e9 for cause in CAUSES}
+        if recording.gaps
+        else {},
         lost_kernels=recording.attribution.kept_lost,
         notes=(*notes, *recording.notes, _OWN_WHOLE),
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),

@@ -16,6 +16,7 @@ from typing import Any
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute
+from cnnstat.profile.cuda.kernel_times import gap_causes
 from cnnstat.profile.cuda.kineto_trace import (
     Kernel,
     Launch,
@@ -40,13 +41,14 @@ _OPTIMIZER = re.compile(r"Optimizer\.step#(\w+)\.step")
 class TorchRecording:
     """What a recording has to say of a network.
 
-    passes: their kernels, each up to where the next pass begins.
+    passes: their kernels, each up to where the next pass begins; gaps: nanoseconds of each pass's by cause.
     eager: nanoseconds of each pass by the host's clock.
     optimizer: what its steps call it; empty without one. Its row stands behind those of the network.
     """
 
     attribution: Attribution
     passes: tuple[Pass, ...]
+    gaps: tuple[Mapping[str, int], ...]
     eager: tuple[int, ...]
     device_name: str
     versions: Mapping[str, str]
@@ -123,6 +125,7 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis) -> Tor
     return TorchRecording(
         attribution=found,
         passes=kept,
+        gaps=() if is_cpu else tuple(_gaps(one, {each.correlation: each for each in trace.launches}) for one in kept),
         eager=tuple(step.end - step.start for step in passes),
         device_name="" if is_cpu else _device_name(document, events),
         versions=_versions(document),
@@ -130,6 +133,12 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis) -> Tor
         optimizer=optimizer,
         notes=tuple(notes),
     )
+
+
+def _gaps(one: Pass, launches: Mapping[int, Launch]) -> dict[str, int]:
+    """Return the gaps of a pass by cause; until the next pass begins, the host does something else."""
+    causes = gap_causes(one.pieces, launches)
+    return {**causes, "host": causes["host"] + one.idle - sum(causes.values())}
 
 
 _NOTHING = (

@@ -13,6 +13,7 @@ from cnnstat.numbers import plural
 from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
 from cnnstat.profile.record import to_json
 from cnnstat.profile.result import (
+    KernelTime,
     LayerTime,
     Profile,
     Samples,
@@ -74,7 +75,13 @@ def document(profile: Profile, view: View | None = None, against: Against | None
     return Document(
         title=heading(profile),
         subtitle=conditions_text(profile),
-        blocks=lambda: (table, Table(PART_COLUMNS, parts, total=whole), Facts(summary(profile)), *changes),
+        blocks=lambda: (
+            table,
+            Table(PART_COLUMNS, parts, total=whole),
+            *_kernel_tables(profile),
+            Facts(summary(profile)),
+            *changes,
+        ),
         data=lambda: to_json(profile) if against is None else {**to_json(profile), "difference": _changes(*against)},
         listed=("layers",),
         records=layered(layer_columns(profile), profile.layers, view)
@@ -86,6 +93,31 @@ def document(profile: Profile, view: View | None = None, against: Against | None
         page_charts=("roofline", "time"),
         drawings=lambda: _drawings(profile),
     )
+
+
+HEAVIEST = 5
+"""Kernels in the table below the layers; JSON has more."""
+
+
+def _kernel_tables(profile: Profile) -> Iterator[Table]:
+    """Yield the heaviest kernels over the whole model, where there are any."""
+    if not profile.kernels:
+        return
+
+    def part(kernel: KernelTime) -> float:
+        return profile.time_breakdown.share(kernel.seconds)
+
+    columns = (
+        Column("name", "kernel", attrgetter("name"), lambda each: printable(each.name), least=20, is_code=True),
+        Column("count", "runs", attrgetter("count"), align="right"),
+        Column("time", "time", attrgetter("seconds"), lambda each: numbers.seconds_text(each.seconds), "right"),
+        Column("share", "% time", part, lambda each: numbers.percent(part(each)), "right"),
+        Column("grid", "grid", lambda each: "×".join(map(str, each.grid)) or "–"),
+        Column("tensor_cores", "tensor cores", lambda each: "yes" if each.tensor_cores else "no"),
+        Column("layers", "layers", lambda each: len(each.layers), align="right"),
+    )  # fmt: skip
+    count = plural(len(profile.kernels), "kernel")
+    yield Table(columns, profile.kernels[:HEAVIEST], title=f"heaviest kernels, of {count} by name")
 
 
 def _drawings(profile: Profile) -> dict[str, NetworkDrawing]:

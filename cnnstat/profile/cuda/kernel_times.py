@@ -1,0 +1,81 @@
+"""Kernel times: which kernels take the time over the whole model, and why the GPU stands still between them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from cnnstat.profile.cuda.kernel_attribution import Pass, Piece
+from cnnstat.profile.cuda.kineto_trace import Kernel, Launch
+from cnnstat.profile.result import KernelTime
+
+MOST = 100
+"""Kernels that a profile keeps."""
+
+_TENSOR_CORES = re.compile(
+    r"tensorop|tensor_op|[hifsbd]\d*(?:884|1688|16816|16832|161616|64x\d+x\d+gemm)|xmma|w?gmma|hmma|imma|nvjet|mfma|\bmma_",
+    re.IGNORECASE,
+)
+"""Names of kernels that compute on tensor cores (AMD: matrix cores): of cuDNN, cuBLAS, CUTLASS, rocBLAS."""
+
+LAUNCHING = 10_000
+"""Nanoseconds that a GPU takes at most to start a kernel that is already launched; longer, and it waits for others."""
+
+CAUSES = ("host", "launch", "dependency")
+
+
+def kernel_times(passes: Sequence[Pass], names: Sequence[str]) -> tuple[KernelTime, ...]:
+    """Return the kernels of passes by name, the heaviest first; names: of all rows.
+
+    Times are medians over the passes of what all kernels of a name take together, overlapping ones in full.
+    """
+    by_name: dict[str, list[Kernel]] = {}
+    rows: dict[str, dict[str, None]] = {}
+    for piece in passes[0].pieces if passes else ():
+        by_name.setdefault(piece.kernel.name, []).append(piece.kernel)
+        if piece.owner is not None and piece.owner.row < len(names):
+            rows.setdefault(piece.kernel.name, {})[names[piece.owner.row]] = None
+    totals = [_totals(one) for one in passes]
+    found = []
+    for name, kernels in by_name.items():
+        longest = max(kernels, key=lambda kernel: kernel.end - kernel.start)
+        shape = longest.signature.shape if longest.work == "kernel" else ()
+        found.append(
+            KernelTime(
+                name=name,
+                count=len(kernels),
+                seconds=median(total.get(name, 0) for total in totals) / 1e9,
+                grid=shape[:3],
+                block=shape[3:6],
+                tensor_cores=longest.work == "kernel" and bool(_TENSOR_CORES.search(name)),
+                layers=tuple(rows.get(name, ())),
+            )
+        )
+    return tuple(sorted(found, key=lambda kernel: -kernel.seconds)[:MOST])
+
+
+def _totals(one: Pass) -> dict[str, int]:
+    totals: dict[str, int] = {}
+    for piece in one.pieces:
+        totals[piece.kernel.name] = totals.get(piece.kernel.name, 0) + piece.kernel.end - piece.kernel.start
+    return totals
+
+
+def gap_causes(pieces: Iterable[Piece], launches: Mapping[int, Launch]) -> dict[str, int]:
+    """Return the nanoseconds of gaps between kernels by cause; together they are the pass's idle time.
+
+    host: the next kernel was not launched yet. launch: it was, and started as soon as GPUs start kernels.
+    dependency: it was, and started later, so that it waited for work on another stream or for an event.
+    """
+    causes = dict.fromkeys(CAUSES, 0)
+    end: int | None = None
+    for kernel in sorted((piece.kernel for piece in pieces), key=lambda kernel: (kernel.start, kernel.end)):
+        if end is not None and kernel.start > end:
+            launch = launches.get(kernel.correlation)
+            gap = kernel.start - end
+            late = 0 if launch is None else min(gap, max(0, launch.end - end))
+            causes["host"] += late
+            causes["launch" if gap - late <= LAUNCHING else "dependency"] += gap - late
+        end = kernel.end if end is None else max(end, kernel.end)
+    return causes
