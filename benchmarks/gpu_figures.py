@@ -12,6 +12,9 @@ from typing import Any
 FLOORS = {"ResNet-50, batch 1": 42.5e-6, "ResNet-50, batch 256": 8.66e-3}
 """Least seconds at 790 TFLOP/s and 4.3 TB/s, an H200; a result below them is a fault of the measurement."""
 
+PER_KERNEL = 1e-6
+"""Seconds that each kernel may add to drift, as in `cnnstat profile`."""
+
 DRIFT, UNATTRIBUTED, PEAK, NCU = 0.03, 0.01, 0.10, 0.05
 """Goals: shares of the whole, of the measured peak, and of a kernel's time."""
 
@@ -35,7 +38,12 @@ def of_case(case: str, found: dict[str, Any]) -> Iterator[Figure]:
     yield Figure(f"{case}: replay", "", f"{micro(seconds)} = {parts}" + ("" if whole["replayed"] else " (no graph)"))
     eager, enqueue = whole["eager"]["median"], (whole["enqueue"] or {}).get("median", 0.0)
     yield Figure(f"{case}: eager, enqueue", "", f"{micro(eager)}, {micro(enqueue)}")
-    yield Figure(f"{case}: drift", f"≤ {DRIFT:.0%}", f"{drift:+.2%}", abs(drift) <= DRIFT)
+    kernels, tracing = identity.get("kernels", 0), identity.get("tracing", 0.0)
+    if kernels and tracing:
+        each = f"{micro(-tracing / kernels)} a kernel, {kernels} kernels"
+        yield Figure(f"{case}: cost of tracing", "", each)
+    most = max(DRIFT, kernels * PER_KERNEL / seconds)
+    yield Figure(f"{case}: drift", f"≤ {DRIFT:.0%} or 1 µs a kernel", f"{drift:+.2%}", abs(drift) <= most)
     yield Figure(f"{case}: unattributed", f"≤ {UNATTRIBUTED:.0%}", f"{unattributed:.2%}", unattributed <= UNATTRIBUTED)
     lost = [note for note in found["notes"] if "lost" in note]
     yield Figure(f"{case}: lost kernels", "none", "; ".join(lost) or "none", found["lost_kernels"] == 0)
@@ -102,6 +110,9 @@ def of_two_runs(case: str, first: dict[str, Any], second: dict[str, Any]) -> Ite
         for one, other in zip(first["layers"], second["layers"])
     ]
     apart = [(abs(a - b) - max(0.5e-6, 0.03 * max(a, b)), name, a, b) for name, a, b in pairs]
+    if not apart:
+        yield Figure(f"{case}: two runs agree", "0.5 µs or 3 %", "no layer has a time")
+        return
     worst = max(apart)
     agree = sum(excess <= 0 for excess, *_ in apart)
     text = f"{agree} of {len(apart)} layers; worst {worst[1]}: {micro(worst[2])}, {micro(worst[3])}"

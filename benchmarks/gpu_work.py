@@ -94,6 +94,7 @@ def record(folder: str) -> None:
         model = model_of(model, batch, backward=backward)
         gpu = TorchGpu(model.device)
         with kernel_settings(False), gpu.active():
+            gpu.prepare_tracing()
             run = warmed(model)
             graph = Graph(gpu.capture(run), 1)
             graph.replay()
