@@ -17,15 +17,33 @@ from cnnstat.commands.options import (
     output_format,
     write,
 )
+from cnnstat.errors import CnnstatError, did_you_mean
 
 
-def list_zoo(format: FormatOption = None, output: OutputOption = None, latex: LatexOptions = NO_LATEX) -> None:
-    """List the networks of the zoo with their titles and totals."""
+def list_zoo(
+    kind: Annotated[
+        str | None,
+        typer.Option(help="Only one kind: classification, mobile, microcontroller, detection, …", metavar="KIND"),
+    ] = None,
+    since: Annotated[int | None, typer.Option(help="Only those published in or after a year.", metavar="YEAR")] = None,
+    until: Annotated[int | None, typer.Option(help="Only those published in or before a year.", metavar="YEAR")] = None,
+    format: FormatOption = None,
+    output: OutputOption = None,
+    latex: LatexOptions = NO_LATEX,
+) -> None:
+    """List the networks of the zoo with their titles and totals, by kind and year."""
     from cnnstat import api
     from cnnstat.report.subjects.zoo import document
     from cnnstat.sources import zoo
 
-    analyses = [api.analyze(name) for name in zoo.names()]
+    if kind is not None and kind not in zoo.KINDS:
+        hint = did_you_mean(kind, zoo.KINDS) or f"; kinds: {', '.join(zoo.KINDS)}"
+        raise CnnstatError(f"--kind {kind[:60]}: there is no such kind{hint}")
+    analyses = [api.analyze(name) for name in zoo.names() if kind in (None, zoo.kind_of(name))]
+    years = [zoo.year_of(str(analysis.graph.about.get("cite", ""))) or 0 for analysis in analyses]
+    analyses = [a for a, year in zip(analyses, years) if (since or 0) <= year <= (until or year)]
+    if not analyses:
+        raise CnnstatError("no network of the zoo is of that kind and those years")
     write(document(analyses), output_format(format, output), output, latex)
 
 

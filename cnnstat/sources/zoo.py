@@ -98,3 +98,40 @@ class SpecReference(NamedReference):
             if other := described(text):
                 raise SourceError(f"{text[:100]} is {other}") from None
             raise
+
+
+KINDS = {
+    kind: tuple(names.split())
+    for kind, names in {
+        "first": "lenet5 lenet5_1998 convnetjs_mnist",
+        "classification": (
+            "alexnet alexnet_2012 vgg11 vgg13 vgg16 vgg19 vgg11_bn vgg13_bn vgg16_bn vgg19_bn googlenet inception_v3 "
+            "plain18 plain34 resnet18 resnet34 resnet50 resnet101 resnet152 resnet50_v1 resnet101_v1 resnet152_v1 "
+            "wide_resnet50_2 resnext50_32x4d densenet121 convnext_tiny"
+        ),
+        "mobile": (
+            "squeezenet1_1 mobilenet_v1 mobilenet_v2 shufflenet_v2_x1_0 mnasnet1_0 mobilenet_v3_small "
+            "mobilenet_v3_large efficientnet_b0 regnet_y_400mf"
+        ),
+        "microcontroller": ("mlperf_tiny_resnet8 mlperf_tiny_mobilenet_v1 mlperf_tiny_ds_cnn mlperf_tiny_autoencoder"),
+        "detection": "yolov1 ssd300 yolov3 faster_rcnn maskrcnn_head",
+        "segmentation": "fcn8s unet deeplabv3",
+        "other": "colorization c3d r3d_18 m5",
+    }.items()
+}
+"""The networks by what they are for, in the order in which lists show them."""
+
+_KIND_OF = {name: kind for kind, names in KINDS.items() for name in names}
+
+_YEAR = re.compile(r"\b(?:19|20)\d\d\b")
+
+
+def kind_of(name: str) -> str:
+    """Return what a network is for; `other` for one that has no kind of its own."""
+    return _KIND_OF.get(name, "other")
+
+
+def year_of(cite: str) -> int | None:
+    """Return the year in which a network was published, from what its spec cites; None if that names none."""
+    match = _YEAR.search(cite)
+    return None if match is None else int(match[0])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import cnnstat
+from cnnstat.sources import zoo
 
 try:
     with warnings.catch_warnings():
@@ -98,3 +99,19 @@ def test_mlperf_tiny_is_what_keras_counts(name: str) -> None:
 )
 def test_mlperf_tinys_work_is_that_of_its_shapes(name: str, macs: int) -> None:
     assert cnnstat.analyze(name).totals.macs == macs
+
+
+def test_every_network_has_one_kind_and_a_year() -> None:
+    listed = [name for names in zoo.KINDS.values() for name in names]
+    assert sorted(listed) == sorted(zoo.names())
+    years = {name: zoo.year_of(str(cnnstat.load(name).about["cite"])) for name in ("mobilenet_v2", "lenet5_1998")}
+    assert years == {"mobilenet_v2": 2018, "lenet5_1998": 1998}
+    assert all(zoo.year_of(str(cnnstat.load(name).about["cite"])) for name in zoo.names())
+
+
+def test_the_list_is_filtered_by_kind_and_year(run_process: Any) -> None:
+    found = run_process("list", "--kind", "mobile", "--since", "2018", "--until", "2018", "-f", "csv").stdout
+    names = [line.partition(",")[0] for line in found.splitlines()[1:]]
+    assert set(names) == {"mobilenet_v2", "shufflenet_v2_x1_0", "mnasnet1_0"}
+    wrong = run_process("list", "--kind", "moblie")
+    assert wrong.returncode == 2 and "did you mean mobile?" in wrong.stderr

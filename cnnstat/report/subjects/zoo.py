@@ -13,6 +13,7 @@ from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, shape_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line
+from cnnstat.sources import zoo
 
 
 def _input(analysis: Analysis) -> tuple[tuple[int, ...], ...]:
@@ -27,6 +28,14 @@ def _field(analysis: Analysis) -> tuple[int, ...] | None:
 def _field_text(analysis: Analysis) -> str:
     size = _field(analysis)
     return "–" if size is None else axes_text(size)
+
+
+def _kind(analysis: Analysis) -> str:
+    return zoo.kind_of(analysis.graph.name)
+
+
+def _year(analysis: Analysis) -> int | None:
+    return zoo.year_of(str(analysis.graph.about.get("cite", "")))
 
 
 def _title(analysis: Analysis) -> str:
@@ -48,17 +57,23 @@ COLUMNS = (
         lambda a: binary_bytes(_weighted_bytes(a)), "right", importance=4,
     ),
     Column("receptive_field", "RF", _field, _field_text, "right", importance=5),
+    Column("kind", "kind", _kind, importance=6),
+    Column("year", "year", _year, align="right", importance=6),
 )  # fmt: skip
 """The columns of the list; a narrow terminal leaves them out from the right."""
 
 
 def document(analyses: Sequence[Analysis]) -> Document:
-    """Return the list of networks."""
-    table = Table(COLUMNS, analyses, layout=Layout(draw=lambda width: _lines(analyses, width)))
+    """Return the list of networks, for people by kind and year, for programs as they are given."""
+    order = {kind: number for number, kind in enumerate(zoo.KINDS)}
+    grouped = sorted(analyses, key=lambda analysis: (order[_kind(analysis)], _year(analysis) or 0))
+    records = Table(COLUMNS, analyses)
+    table = Table(COLUMNS, grouped, layout=Layout(draw=lambda width: _lines(grouped, width)))
     return Document(
         blocks=lambda: (table,),
-        data=lambda: {"schema": SCHEMA, "networks": table.objects()},
+        data=lambda: {"schema": SCHEMA, "networks": records.objects()},
         listed=("networks",),
+        records=records,
         caption=f"Networks that ship with cnnstat. {CONVENTION}",
     )
 
