@@ -29,6 +29,18 @@ _KEEP_NOTHING = words(
 _KEEP_PLACES = {"index": 1, "index_select": 2, "embedding": 1}
 """aten operations of which autograd keeps the places that are looked up, and which argument these are."""
 
+_KEEP_INPUT = words("sin cos tan sinh cosh asin acos atan asinh atanh log log2 log10 log1p abs erf pow")
+"""aten operations on one tensor, element by element, of which autograd keeps that tensor and nothing else."""
+
+
+def keeps_its_input(call: Call) -> bool:
+    """Whether autograd keeps the one tensor that a call reads, and nothing else."""
+    if call.match is not None or call.overwritten is not None or len(call.inner) != 1:
+        return False
+    ((function, arguments, keywords, _),) = call.inner
+    is_alone = len(list(operands_in((*arguments, *keywords.values())))) == 1 and isinstance(arguments[0], torch.Tensor)
+    return base_name(function) in _KEEP_INPUT and is_alone and arguments[0].is_floating_point()
+
 
 def keeps_nothing(call: Call) -> bool:
     """Whether autograd keeps no tensor of a call, whatever needs a gradient."""

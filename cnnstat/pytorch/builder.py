@@ -15,7 +15,7 @@ from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
-from cnnstat.pytorch.autograd_rules import is_other_kernel, keeps_nothing, kept_places
+from cnnstat.pytorch.autograd_rules import is_other_kernel, keeps_its_input, keeps_nothing, kept_places
 from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.copies import copies_of
@@ -202,7 +202,7 @@ class Builder(TensorOrigins):
             flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
             **owned.fields,
         )
-        if not keeps_nothing(call):
+        if not keeps_nothing(call) and not keeps_its_input(call):
             self.without_rule.add(len(self.nodes))
         self._finish(call, result, operands, owned)
         self.nodes[-1].recorded = self.log.recorded(call, operands.tensors)

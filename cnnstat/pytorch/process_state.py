@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import random
@@ -219,3 +220,18 @@ def same_settings() -> Iterator[None]:
             if is_known and _read(setting) != value:
                 with suppress(OSError):
                     setting.write(value)
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Keep Python's collector still: nearly all that a trace makes lives until its end, so that it would find nothing.
+
+    It is on again afterwards if it was before.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

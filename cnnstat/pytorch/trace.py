@@ -35,6 +35,7 @@ from cnnstat.pytorch.module_stack import (
 )
 from cnnstat.pytorch.operators import without_loops_over_boxes
 from cnnstat.pytorch.packed_weights import packed_tensors
+from cnnstat.pytorch.process_state import without_collections
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
 from cnnstat.pytorch.tensor_origins import Origin
 from cnnstat.pytorch.tensors import results_in
@@ -120,7 +121,10 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             builder.origins.note(Origin(tensor, Edge(number)))
         stack = ModuleStack(modules)
         recorder = options.make_recorder(builder, stack, faker, inputs.tensors)
-        on_shapes = contextlib.nullcontext() if faker is None else without_loops_over_boxes()
+        on_shapes = contextlib.ExitStack()
+        if faker is not None:
+            on_shapes.enter_context(without_loops_over_boxes())
+            on_shapes.enter_context(without_collections())
         # The function mode is innermost, so that it sees a call first; what that dispatches to comes to the other.
         # Inputs are drawn too where the pass is real.
         generators.seed(options.seed + options.draw)

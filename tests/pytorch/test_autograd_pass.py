@@ -195,6 +195,7 @@ def attended(parts):
 ORDINARY = {
     "scaled": lambda: Scaled(),
     "scaled as one before": lambda: nn.Sequential(scaled := Scaled(), linear(), scaled),
+    "waves": lambda: Net(lambda m, x: torch.sin(m[0](x)).cos() + m[1](x).abs().log1p() ** 2, linear(), linear()),
     "attention of tiles": lambda: Net(lambda m, x: attended(heads(m[0](x))), nn.Linear(32, 96)),
     "residual": lambda: Net(lambda m, x: m[2](m[0](x) + m[1](x)).relu(), linear(), linear(), linear()),
     "bottleneck": lambda: nn.Sequential(linear(), nn.LayerNorm(32), nn.GELU()),
