@@ -225,15 +225,15 @@ class LayerBuilder:
         self.nodes.append(replace(node, dtypes=dtypes) if dtypes else node)
         return self.arity + index
 
-    def idle(self, label: Label, uses: Sequence[Use], function: str) -> None:
+    def idle(self, label: Label, uses: Sequence[Use]) -> None:
         """Add a row that only stores tensors; none where there are none to store."""
         owned = take(uses)
         if owned.taken:
             op = Recorded(
-                function=function, outputs=((0,),), result_dtypes=("float32",), family=Family.OTHER,
+                function="Unused", outputs=((0,),), result_dtypes=("float32",), family=Family.OTHER,
                 tensors=owned.tensors, stored=owned.stored,
             )  # fmt: skip
-            self._append(label, op, (), owned, UNKNOWN)
+            self._append(label, op, (), owned, None)
 
     def forget(self, first: int) -> None:
         """Drop the nodes from a number on."""

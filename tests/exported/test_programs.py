@@ -53,6 +53,8 @@ def test_figures_are_those_of_the_module(name: str, tmp_path: Path) -> None:
     assert read.totals.memory.activation_bytes == live.totals.memory.activation_bytes
     assert read.totals.receptive_field == live.totals.receptive_field
     assert not read.uncounted
+    built = cnnstat.build(path, device="meta")
+    assert sum(each.numel() for each in built.parameters()) == live.totals.params
     names = {layer.name for layer in live.layers if layer.params}
     assert names <= {layer.name for layer in read.layers}
 

@@ -106,7 +106,7 @@ class ModelWalk(GraphWalk):
             each.owner, each.kind = None, "unused"
         label = label_of(node, [], False, self.scopes, self.inside)
         uses = [(each, Role.WEIGHT if each.kind_as(Role.WEIGHT) else Role.DATA) for each in owned]
-        builder.idle(label._replace(function=f"{label.function}.{what}", exact=""), uses, "NotRun")
+        builder.idle(label._replace(function=f"{label.function}.{what}", exact=""), uses)
 
     def _loop(
         self, node: Any, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values

@@ -18,8 +18,10 @@ from cnnstat.errors import OpError
 from cnnstat.exported.einstein_sum import einsum_macs
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.programs.aten_call import AtenCall, Handler, ProgramValue
+from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Family, Op, Storage, numel
+from cnnstat.ir.recorded_call import RecordedCalls, TorchName
 from cnnstat.ir.window import IDENTITY, UNFOLLOWED, Reads, aligned_reads
 from cnnstat.ops import activation, join, padding, reduction, reorder, resize, shape, slicing
 from cnnstat.ops.matmul import MatMul
@@ -105,16 +107,13 @@ def _per_axis(value: Any) -> Any:
     return value
 
 
-def _moved(call: AtenCall, reads: Reads | None, place: Storage = Storage.VIEW) -> Match:
-    """Return a call that computes nothing."""
-    op = Recorded(
-        function=call.name,
-        outputs=call.outputs,
-        family=Family.LAYOUT,
-        place=place,
-        reads=None if reads is None else (reads,),
-    )
-    return Match(op, (call.input,))
+def _moved(
+    call: AtenCall, reads: Reads | None, place: Storage = Storage.VIEW, calls: RecordedCalls | None = None
+) -> Match:
+    """Return a call that computes nothing; calls: how PyTorch makes it."""
+    known = None if reads is None else (reads,)
+    op = Recorded(function=call.name, outputs=call.outputs, family=Family.LAYOUT, place=place, reads=known)
+    return Match(op, (call.input,), calls=calls)
 
 
 def _reshape(call: AtenCall) -> Match:
@@ -123,7 +122,7 @@ def _reshape(call: AtenCall) -> Match:
         return Match(shape.Flatten(), (call.input,))
     if len(before) > 1 and len(after) > 1 and after[0] == before[0]:
         return Match(shape.Reshape(after[1:]), (call.input,))
-    return _moved(call, regrouped(before, after))
+    return _moved(call, regrouped(before, after), calls=one_call("Tensor.reshape", *after))
 
 
 def _permute(call: AtenCall) -> Match:
@@ -154,7 +153,8 @@ def _slice(call: AtenCall) -> Match:
 
 def _select(call: AtenCall) -> Match:
     axis = call.get("dim") % len(call.input.shape)
-    return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape)) if a != axis))
+    reads = tuple((a, IDENTITY) for a in range(len(call.input.shape)) if a != axis)
+    return _moved(call, reads, calls=one_call("Tensor.select", axis, call.get("index")))
 
 
 def _split(call: AtenCall) -> Match:
@@ -163,11 +163,16 @@ def _split(call: AtenCall) -> Match:
 
 
 def _expand(call: AtenCall) -> Match:
-    return _moved(call, aligned_reads(call.input.shape, call.outputs[0]))
+    calls = one_call("Tensor.expand", *call.outputs[0])
+    return _moved(call, aligned_reads(call.input.shape, call.outputs[0]), calls=calls)
 
 
 def _copy(call: AtenCall) -> Match:
-    return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape))), Storage.FRESH)
+    reads = tuple((a, IDENTITY) for a in range(len(call.input.shape)))
+    calls = one_call(f"Tensor.{call.name}") if call.name in ("contiguous", "clone") else None
+    if call.name in ("to", "_to_copy"):
+        calls = one_call("Tensor.to", TorchName(call.results[0].dtype))
+    return _moved(call, reads, Storage.FRESH, calls)
 
 
 def _same(call: AtenCall) -> Match:

@@ -334,7 +334,7 @@ class _Program:
             if stored.owner is None and role is not Role.SETTING:
                 rows.setdefault(full.rpartition(".")[0], []).append((stored, role))
         for path, uses in rows.items():
-            self.builder.idle(Label(path, "unused"), uses, "Unused")
+            self.builder.idle(Label(path, "unused"), uses)
 
 
 def _user(spec: Mapping[str, Any]) -> Mapping[str, Any]:
