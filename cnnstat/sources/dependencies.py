@@ -41,7 +41,20 @@ _REFUSED = {
 }
 """Events (PEP 578) after which the same files may give another model, and what they ask."""
 
-_FRAMEWORK = ("torch", "torchvision", "timm", "numpy", "triton", "sympy", "mpmath", "networkx", "PIL", "torchgen")
+_FRAMEWORK = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "triton",
+    "sympy",
+    "mpmath",
+    "networkx",
+    "PIL",
+    "torchgen",
+    "pkg_resources",
+    "setuptools",
+)
 """Packages that look through folders and variables for themselves: for plug-ins and caches."""
 
 _ALWAYS = ("PYTHONPATH", "PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES")
