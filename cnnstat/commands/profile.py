@@ -64,6 +64,12 @@ def profile(
     ] = False,
     backward: Annotated[bool, flag("--backward", "Measure the backward pass too.")] = False,
     tf32: Annotated[bool, flag("--tf32/--no-tf32", "Let float32 products run in TF32.")] = False,
+    autocast: Annotated[
+        str | None, typer.Option(help="Automatic mixed precision: bfloat16 or float16.", metavar="DTYPE")
+    ] = None,
+    step: Annotated[
+        str | None, typer.Option(help="Train: backward pass and a step of sgd or adam.", metavar="OPTIMIZER")
+    ] = None,
     isolate: Annotated[
         bool, flag("--isolate", "Measure every layer alone too, with inputs in the cache and not.")
     ] = False,
@@ -114,7 +120,8 @@ def profile(
     many = SAMPLES if source is not None else BRIEF
     options = make_options(
         device=device, dtype=model.dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
-        energy=energy, samples=many if samples is None else samples, threads=threads, trace=trace,
+        autocast=autocast, step=step, energy=energy, samples=many if samples is None else samples, threads=threads,
+        trace=trace,
     )  # fmt: skip
     chosen = output_format(format, output)
     request = model.request()

@@ -117,8 +117,8 @@ def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:
 
 def _slices(laps: Sequence[Lap], analysis: Analysis, suffix: str) -> list[Slice]:
     """Return the layers of a pass on one track."""
-    nodes = analysis.graph.nodes
+    names = [*(node.name for node in analysis.graph.nodes), "optimizer"]
     return [
-        Slice("layers", ("unattributed" if row == UNATTRIBUTED else nodes[row].name) + suffix, begin, end)
+        Slice("layers", ("unattributed" if row == UNATTRIBUTED else names[row]) + suffix, begin, end)
         for row, begin, end in laps
     ]

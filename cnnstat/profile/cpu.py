@@ -24,11 +24,11 @@ from cnnstat.profile.interleaved import (
     warm_up,
     without_garbage_collection,
 )
-from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
+from cnnstat.profile.measurement import Beside, IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.options import Options, Progress
 from cnnstat.profile.result import UNATTRIBUTED, Whole, summarize
 from cnnstat.profile.runnable_model import SEED, RunnableModel
-from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Stopwatch, break_down, calibrate
+from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, calibrate
 
 
 def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
@@ -54,6 +54,14 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
         isolated = _isolated(model, options, progress, clock) if complete else IsolatedTimes()
     measurement = runs.measurement(done, complete and isolated.complete, isolated, options)
     return replace(measurement, notes=(*measurement.notes, *_written(runs.watch, model, options.trace)))
+
+
+def optimizer_of(model: RunnableModel, rows: dict[int, RowTimes]) -> tuple[Beside, ...]:
+    """Take the times of the optimizer's step, the row behind those of the graph, out of the rows; return them named."""
+    times = rows.pop(len(model.analysis.graph.nodes), None)
+    if model.optimizer is None or times is None:
+        return ()
+    return (("optimizer", type(model.optimizer).__name__, replace(times, calls=1, backward=None)),)
 
 
 def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
@@ -147,7 +155,14 @@ class _Runs:
             observer.find(UNATTRIBUTED, result)
         begin = clock()
         model.run_backward(result)
-        return forward + clock() - begin
+        if model.optimizer is None:
+            return forward + clock() - begin
+        middle = clock()
+        model.step()
+        end = clock()
+        if isinstance(observer, Stopwatch):
+            observer.laps.append(Lap(len(model.analysis.graph.nodes), middle, end))
+        return forward + end - begin
 
     def time_plain(self) -> float:
         """Return the seconds of a run without marks."""
@@ -229,8 +244,10 @@ class _Runs:
             for watch, span in self.passes
         ]
         ordinary = self.ordinary_times or self.plain_times
+        rows = self._rows(breakdowns, isolated)
         return Measurement(
-            rows=self._rows(breakdowns, isolated),
+            rows=rows,
+            beside=optimizer_of(self.model, rows),
             whole=Whole(plain=summarize(self.plain_times), eager=summarize(ordinary)),
             idle=median(each.idle for each in breakdowns),
             unattributed=median(each.unattributed for each in breakdowns),

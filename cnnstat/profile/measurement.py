@@ -62,6 +62,10 @@ class RowTimes:
     kernel_names: tuple[str, ...] = ()
 
 
+Beside = tuple[str, str, RowTimes]
+"""Name, kind and times of what is measured with a model and is none of its layers."""
+
+
 @dataclass(frozen=True, slots=True)
 class IsolatedTimes:
     """Seconds of each row alone, all its calls added up, one entry for each visit."""
@@ -91,7 +95,7 @@ class Measurement:
     unattributed: float
     tracing: float = 0.0
     kernels: int = 0
-    beside: tuple[tuple[str, str, RowTimes], ...] = ()
+    beside: tuple[Beside, ...] = ()
     heaviest: tuple[KernelTime, ...] = ()
     gap_causes: Mapping[str, float] = field(default_factory=dict)
     peak_bytes: int | None = None

@@ -22,6 +22,8 @@ class Options:
     tf32: let float32 products run in TF32.
     isolate: measure every layer alone too, warm and cold.
     energy: ask NVML for the energy of a pass.
+    autocast: dtype of automatic mixed precision; None without it.
+    step: optimizer whose step is part of a pass, `sgd` or `adam`; None without one.
     samples: measurements of everything, at least.
     threads: of PyTorch's CPU ops; as PyTorch has it if None.
     trace: file for a Chrome trace with layer names.
@@ -34,6 +36,8 @@ class Options:
     tf32: bool = False
     isolate: bool = False
     energy: bool = False
+    autocast: str | None = None
+    step: str | None = None
     samples: int = 30
     threads: int | None = None
     trace: Path | None = None
@@ -65,13 +69,17 @@ SAMPLES = 30
 MOST_SAMPLES = 100_000
 MOST_THREADS = 4096
 
+AUTOCAST_DTYPES = ("bfloat16", "float16")
+STEPS = ("sgd", "adam")
+
 DEVICES = ("cuda", "cpu", "mps")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
 def make_options(
     *, device: str | None = None, dtype: str | None = None, samples: int = SAMPLES, threads: int | None = None,
-    trace: Path | None = None, **others: Any,
+    trace: Path | None = None, autocast: str | None = None, step: str | None = None, backward: bool = False,
+    **others: Any,
 ) -> Options:  # fmt: skip
     """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
     if device is not None:
@@ -84,7 +92,20 @@ def make_options(
         _check_range("--threads", threads, MOST_THREADS)
     if trace is not None:
         check_output(trace, option="--trace")
-    return Options(device=device, dtype=dtype, samples=samples, threads=threads, trace=trace, **others)
+    _check_word("--autocast", autocast, AUTOCAST_DTYPES)
+    _check_word("--step", step, STEPS)
+    if autocast is not None and dtype not in (None, "float32"):
+        raise CnnstatError(f"--autocast and --dtype {dtype} exclude each other; mixed precision starts from float32")
+    return Options(
+        device=device, dtype=dtype, samples=samples, threads=threads, trace=trace, autocast=autocast, step=step,
+        backward=backward or step is not None, **others,
+    )  # fmt: skip
+
+
+def _check_word(option: str, word: str | None, known: tuple[str, ...]) -> None:
+    if word is not None and word not in known:
+        hint = did_you_mean(word, known) or f"; use {' or '.join(known)}"
+        raise CnnstatError(f"{option} {word[:40]}: there is no such choice{hint}")
 
 
 def check_device(device: str) -> None:

@@ -19,9 +19,17 @@ from cnnstat.profile.device import choose_device, environment, fused_attention, 
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.result import Profile
+from cnnstat.profile.result import Environment, Profile
 from cnnstat.profile.roofline import find_roofline, remeasure_roofline
-from cnnstat.profile.runnable_model import SEED, RunnableModel, check_run, explained_failure, moved, place
+from cnnstat.profile.runnable_model import (
+    SEED,
+    RunnableModel,
+    check_run,
+    explained_failure,
+    moved,
+    place,
+    with_training,
+)
 from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.process_state import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference
@@ -39,17 +47,24 @@ def profile_model(reference: ModelReference, options: Options, progress: Progres
         progress.step()
         graph = model.analysis.graph
         around = environment(graph, options, device, reference.request.mode)
-        roofline = find_roofline(around, device, progress, refresh)
+        roofline = find_roofline(_of_products(around), device, progress, refresh)
         measurement = _measure(model, options, progress, reference)
         source = reference.label if isinstance(reference, NamedReference) else graph.source or graph.name
         profile = assemble(model, source, measurement, roofline, around)
         return _with_remeasured_roofline(profile, device, progress) if profile.complete else profile
 
 
+def _of_products(environment: Environment) -> Environment:
+    """Return an environment in the dtype that products compute in: under automatic mixed precision a smaller one."""
+    return replace(environment, dtype=environment.settings.get("autocast", environment.dtype))
+
+
 def _with_remeasured_roofline(profile: Profile, device: torch.device, progress: Progress) -> Profile:
     """Return a profile whose layers are above no roofline that was measured too low."""
     try:
-        best, note = remeasure_roofline(profile.roofline, profile.layers, profile.environment, device, progress)
+        best, note = remeasure_roofline(
+            profile.roofline, profile.layers, _of_products(profile.environment), device, progress
+        )
     except KeyboardInterrupt:
         return replace(profile, complete=False)
     except CnnstatError:
@@ -92,8 +107,8 @@ def prepare_model(model: ModelReference, options: Options, device: torch.device)
         if isinstance(model, ModuleReference):
             from cnnstat.profile.call_instrumentation import prepare_traced  # the tracer is large
 
-            return prepare_traced(model.runnable(fill_randomly), options, device)
-        return _of_graph(model.load(), model.request.mode, options, device)
+            return with_training(prepare_traced(model.runnable(fill_randomly), options, device), options)
+        return with_training(_of_graph(model.load(), model.request.mode, options, device), options)
 
 
 def _checked(dtype: str | None) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ class RunnableModel:
     analysis: the counts of what runs; its graph's nodes are the rows.
     backward: whether runs record what a backward pass needs.
     notes: what a reader must know of how the model was made ready.
+    autocast: of automatic mixed precision. optimizer: what steps after each backward pass.
     """
 
     module: nn.Module
@@ -39,6 +40,8 @@ class RunnableModel:
     device: torch.device
     backward: bool = False
     notes: tuple[str, ...] = ()
+    autocast: torch.dtype | None = None
+    optimizer: torch.optim.Optimizer | None = None
     _ones: dict[Any, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @property
@@ -53,7 +56,11 @@ class RunnableModel:
 
     def forward(self) -> Any:
         """Run one forward pass, gradients as they are switched, and return what the model returns."""
-        return self.module(*self.arguments, **self.keywords)
+        if self.autocast is None:
+            return self.module(*self.arguments, **self.keywords)
+        # Without the cache of cast weights, as CUDA graphs need it; one pass uses a weight once anyway.
+        with torch.autocast(self.device.type, dtype=self.autocast, cache_enabled=False):
+            return self.module(*self.arguments, **self.keywords)
 
     def clear_gradients(self) -> None:
         """Drop the gradients of the last backward pass, as `zero_grad` does."""
@@ -76,8 +83,15 @@ class RunnableModel:
         return self._ones[key]
 
     def train_step(self) -> None:
-        """Run one forward and one backward pass; the gradients are left on the parameters."""
+        """Run one forward and one backward pass, and a step where there is an optimizer; gradients are left."""
         self.run_backward(self.run())
+        self.step()
+
+    def step(self) -> None:
+        """Let the optimizer step, where there is one, marked as a row behind those of the graph."""
+        if self.optimizer is not None:
+            with torch.profiler.record_function(f"cnnstat#{len(self.analysis.graph.nodes)}#0"):
+                self.optimizer.step()
 
     def differentiable(self, result: Any) -> list[Tensor]:
         """Return the outputs that a backward pass starts from; raises CnnstatError where there are none."""
@@ -102,6 +116,21 @@ class RunnableModel:
         wait = synchronizer(self.device)
         if wait is not None:
             wait()
+
+
+def with_training(model: RunnableModel, options: Options) -> RunnableModel:
+    """Return a model with the mixed precision and the optimizer that the options ask for.
+
+    The rate of learning is 0, so that weights stay as they are however often it steps; the work is the same.
+    """
+    optimizer: torch.optim.Optimizer | None = None
+    parameters = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
+    if options.step == "sgd":
+        optimizer = torch.optim.SGD(parameters, lr=0.0, momentum=0.9)
+    elif options.step == "adam":
+        optimizer = torch.optim.Adam(parameters, lr=0.0, capturable=model.device.type == "cuda")
+    autocast: torch.dtype | None = None if options.autocast is None else getattr(torch, options.autocast)
+    return replace(model, autocast=autocast, optimizer=optimizer)
 
 
 def check_run(model: RunnableModel) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.chrome_trace import slices_of, write_trace
+from cnnstat.profile.cpu import optimizer_of
 from cnnstat.profile.cuda.gpu import (
     CaptureError,
     Gpu,
@@ -164,14 +165,17 @@ class _Measuring:
         self.progress.step()
         self._write(profiled)
         kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
+        rows = self._rows(profiled, isolated)
+        names = [*(node.name for node in self.model.analysis.graph.nodes), "optimizer"]
         return Measurement(
-            rows=self._rows(profiled, isolated),
+            rows=rows,
+            beside=optimizer_of(self.model, rows) if rows.keys() - range(len(names) - 1) else (),
             whole=whole,
             idle=_middle([one.idle for one in profiled.passes]),
             unattributed=_middle([one.unattributed for one in profiled.passes]),
             tracing=-kernels * (profiled.tracing or 0.0),
             kernels=kernels,
-            heaviest=kernel_times(profiled.passes, [node.name for node in self.model.analysis.graph.nodes]),
+            heaviest=kernel_times(profiled.passes, names),
             peak_bytes=peak,
             joules=joules,
             lost_kernels=profiled.attribution.kept_lost,
@@ -293,7 +297,7 @@ class _Measuring:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
         if self.options.trace is None:
             return
-        names = [node.name for node in self.model.analysis.graph.nodes]
+        names = [*(node.name for node in self.model.analysis.graph.nodes), "optimizer"]
         try:
             write_trace(
                 self.options.trace, slices_of(profiled.passes[:_SHOWN], names), _renamed(profiled.events, names)
