@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -42,17 +43,22 @@ MAX_CANDIDATES = 20
 """Files of the earlier commit that a new model is compared with, to see whether it is one of them."""
 
 
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""How CI systems end a job, and what a process gets whose terminal or connection is closed."""
+
+
 @contextmanager
 def _ended_by_exception() -> Iterator[None]:
-    """While active, SIGTERM, by which CI systems end a job, lets the process clean up as Ctrl-C does."""
-    is_ours = current_thread() is main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    if is_ours:
-        signal.signal(signal.SIGTERM, _end)
+    """While active, signals that end the process let it clean up as Ctrl-C does."""
+    is_main = current_thread() is main_thread()
+    ours = [number for number in ENDING if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in ours:
+        signal.signal(number, _end)
     try:
         yield
     finally:
-        if is_ours:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _end(number: int, frame: object) -> None:
@@ -238,7 +244,7 @@ def _unknown_ref(repository: Repository, ref: str) -> str:
     hint = did_you_mean(ref, names)
     if hint:
         return f"--baseline-ref {ref[:80]}: there is no such ref{hint}"
-    remedy = FETCH if repository.is_shallow else f"fetch it: git fetch origin {ref[:80]}"
+    remedy = FETCH if repository.is_shallow else f"fetch it: git fetch origin {shlex.quote(ref[:80])}"
     return f"--baseline-ref {ref[:80]}: this clone has no such ref; {remedy}"
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from cnnstat.errors import SourceError
+from cnnstat.files import is_file
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NO_VALUES, NamedReference
 
@@ -23,7 +22,7 @@ class WeightReference(NamedReference):
     @classmethod
     def matches(cls, text: str) -> bool:
         """Whether a text ends as the path of a file of weights does, and there is one."""
-        return text.lower().endswith(SUFFIXES) and "\0" not in text and len(text) < 4096 and Path(text).is_file()
+        return text.lower().endswith(SUFFIXES) and is_file(text)
 
     def _load(self) -> Graph:
         from cnnstat.exported.weights.load import load_weights

@@ -323,7 +323,7 @@ def test_a_link_of_the_base_into_the_working_tree_is_not_compared_with_itself(ch
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM that a process could handle")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)])
 def test_a_run_that_is_ended_leaves_no_worktree(project: History, tmp_path: Path, number: int) -> None:
     """The run waits within the base commit, until it is told to end."""
     code = (

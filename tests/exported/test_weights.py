@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,49 @@ def test_a_torchscript_archive_is_run_by_pytorch(tmp_path: Path) -> None:
         torch.jit.trace(module, torch.zeros(1, 3, 8, 8)).save(str(tmp_path / "net.pt"))
         totals = cnnstat.analyze(str(tmp_path / "net.pt"), (1, 3, 8, 8)).totals
     assert (totals.params, totals.macs) == (4 * 27 + 4, 4 * 36 * 27)
+
+
+def _many_times_over() -> bytes:
+    table: dict[str, Any] = {"end": 1}
+    for _ in range(7):
+        table = {f"key{number}": table for number in range(60)}
+    return pickle.dumps(table, 2)
+
+
+HOSTILE = {
+    "a number of objects": b"\x80\x02Nr\xff\xff\xff\x7f.",
+    "a key in a million tuples": b"\x80\x02}N" + b"\x85" * 1_000_000 + b"Ns.",
+    "a key in a million tuples, at once": b"\x80\x02(N" + b"\x85" * 1_000_000 + b"Nd.",
+    "an item of a set": b"\x80\x04\x8f(N" + b"\x85" * 1_000_000 + b"\x90.",
+    "an item of a frozen set": b"\x80\x04(N" + b"\x85" * 1_000_000 + b"\x91.",
+    "a key of an ordered dictionary": b"ccollections\nOrderedDict\n(((N" + b"\x85" * 1_000_000 + b"NtttR.",
+    "a long array": b"\x80\x05\x96\0\0\0\0\x10\0\0\0abc.",
+    "tables in tables": _many_times_over(),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize("is_archive", [False, True])
+def test_a_hostile_pickle_is_one_clear_error(tmp_path: Path, kind: str, is_archive: bool) -> None:
+    path = tmp_path / "hostile.pt"
+    path.write_bytes(HOSTILE[kind])
+    if is_archive:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", HOSTILE[kind])
+    with pytest.raises(SourceError, match="hostile.pt"):
+        cnnstat.analyze(str(path))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": {"dtype": "F32", "shape": [1e400]}}', '{"a": {"dtype": "F32", "shape": [null]}}',
+        '{"a": {"dtype": ["F32"], "shape": [1]}}', '{"a": {"dtype": "F32", "shape": [true]}}',
+        '{"a": {"dtype": "F32", "shape": [281474976710655, 281474976710655]}}',
+        '{"a": {"dtype": "F32", "shape": "22"}}',
+        '{"a": {"dtype": "F32", "shape": [' + "2," * 9999 + "2]}}", '{"a": 3}', "[" * 99_999, "9" * 99_999,
+    ],
+)  # fmt: skip
+def test_a_hostile_header_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SourceError, match="weights.safetensors: the file of weights cannot be read"):
+        cnnstat.analyze(safetensors(tmp_path, text.encode()))

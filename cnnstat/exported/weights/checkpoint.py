@@ -9,10 +9,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cnnstat.exported.weights.safetensors_header import StoredShape
+from cnnstat.exported.weights.safetensors_header import StoredShape, is_shape
 
 MOST = 64 * 2**20
 """Most bytes of a pickle that is read; it has a hundred for each tensor."""
+MOST_ENTRIES = 1_000_000
+"""Most entries of tables that are looked at; tables may hold each other many times."""
 DEEPEST = 6
 """Deepest nesting in which a state dict is looked for."""
 
@@ -53,7 +55,17 @@ class Foreign:
 
 
 class _Table(dict[Any, Any]):
-    """Stands for an ordered dictionary."""
+    """Stands for a dictionary; keys that no checkpoint has are left out, as the hash of a nested one could crash."""
+
+    def __init__(self, items: Any = (), **_: Any) -> None:
+        super().__init__()
+        for pair in items if isinstance(items, (list, tuple)) else ():
+            if isinstance(pair, (list, tuple)) and len(pair) == 2:
+                self[pair[0]] = pair[1]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if isinstance(key, (str, int, float, bytes)):
+            super().__setitem__(key, value)
 
     def __setstate__(self, state: Any) -> None:
         """Leave out what is stored beside the items."""
@@ -71,10 +83,9 @@ class _Tensor:
 
 def _rebuilt(storage: Any, offset: Any, size: Any, *rest: Any) -> Any:
     """Return what torch._utils._rebuild_tensor_v2 makes."""
-    sizes = tuple(size) if isinstance(size, (tuple, list)) else ()
-    if not isinstance(storage, str) or any(not isinstance(each, int) or not 0 <= each < 2**48 for each in sizes):
+    if not isinstance(storage, str) or not is_shape(size):
         return Foreign()
-    return _Tensor(storage, sizes)
+    return _Tensor(storage, tuple(size))
 
 
 def _parameter(data: Any = None, *rest: Any) -> Any:
@@ -82,8 +93,54 @@ def _parameter(data: Any = None, *rest: Any) -> Any:
     return data
 
 
-class _Reader(pickle.Unpickler):
-    """Reads a pickle whose classes and functions are all stand-ins of this file."""
+def _start_table(reader: Any) -> None:
+    reader.append(_Table())
+
+
+def _end_table(reader: Any) -> None:
+    items = reader.pop_mark()
+    reader.append(_Table([*zip(items[::2], items[1::2])]))
+
+
+def _start_set(reader: Any) -> None:
+    reader.append(Foreign())
+
+
+def _fill_set(reader: Any) -> None:
+    reader.pop_mark()
+
+
+def _end_set(reader: Any) -> None:
+    reader.pop_mark()
+    reader.append(Foreign())
+
+
+_NEVER = (
+    pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.INST,
+    pickle.OBJ,
+)  # fmt: skip
+"""Opcodes that checkpoints do not have; reading one raises KeyError."""
+
+_OWN = {
+    pickle.EMPTY_DICT: _start_table, pickle.DICT: _end_table, pickle.EMPTY_SET: _start_set, pickle.ADDITEMS: _fill_set,
+    pickle.FROZENSET: _end_set,
+}  # fmt: skip
+"""What is read in a way of our own."""
+
+_PYTHONS: Any = pickle._Unpickler
+
+
+class _Reader(pickle._Unpickler):
+    """Reads a pickle whose classes and functions are all stand-ins of this file.
+
+    It is Python's own reader: the one in C takes memory for as many objects as a number in the file says. Both hash
+    whatever a file calls a key, and the hash of a tuple in a million others ends the process.
+    """
+
+    dispatch = {
+        **{code: load for code, load in _PYTHONS.dispatch.items() if bytes((code,)) not in _NEVER},
+        **{code[0]: load for code, load in _OWN.items()},
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -105,7 +162,7 @@ class _Reader(pickle.Unpickler):
 
 def read_checkpoint(path: Path) -> Iterator[StoredShape]:
     """Yield the tensors of a checkpoint; raises OSError, or ValueError where it holds none."""
-    yield from _tensors(_content(path), "", 0)
+    yield from _tensors(_content(path), "", 0, iter(range(MOST_ENTRIES)))
 
 
 def _content(path: Path) -> Any:
@@ -131,8 +188,10 @@ def _content(path: Path) -> Any:
         raise ValueError(f"it is damaged ({type(error).__name__})") from None
 
 
-def _tensors(value: Any, path: str, depth: int) -> Iterator[StoredShape]:
+def _tensors(value: Any, path: str, depth: int, budget: Iterator[int]) -> Iterator[StoredShape]:
     """Yield the tensors within tables; `state_dict` and its like are no part of their names."""
+    if next(budget, None) is None:
+        raise ValueError(f"its tables have more than {MOST_ENTRIES:,} entries")
     if isinstance(value, _Tensor):
         yield StoredShape(path or "tensor", value.shape, value.dtype)
     elif isinstance(value, Mapping) and depth < DEEPEST:
@@ -142,6 +201,6 @@ def _tensors(value: Any, path: str, depth: int) -> Iterator[StoredShape]:
                 and key in ("state_dict", "model_state_dict", "model", "module")
                 and isinstance(inner, Mapping)
             ):
-                yield from _tensors(inner, "", depth + 1)
+                yield from _tensors(inner, "", depth + 1, budget)
             elif isinstance(key, str):
-                yield from _tensors(inner, f"{path}.{key}" if path else key, depth + 1)
+                yield from _tensors(inner, f"{path}.{key}" if path else key, depth + 1, budget)
