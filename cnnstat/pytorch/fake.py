@@ -14,6 +14,12 @@ _META = torch.device("meta")
 _VIEWS = frozenset(["slice", "select", "unsqueeze", "squeeze", "view", "expand", "permute", "transpose", "t", "copy_"])
 """Operations whose meta kernel alone says all: no device, no value is involved."""
 
+_SAME_SHAPE = frozenset(
+    getattr(torch.ops.aten, name).default
+    for name in ("sin", "cos", "tanh", "exp", "log", "sqrt", "rsqrt", "abs", "neg")
+)
+"""Operations on one tensor whose meta kernels are Python code, which takes longer than the rest of a call."""
+
 _PLAIN = frozenset((int, float, slice, type(None), type(...)))
 """Kinds of arguments that take no part in what a view is made of."""
 
@@ -66,6 +72,10 @@ class Faker:
         if not isinstance(first, FakeTensor) or function not in self._direct and not self._is_direct(function):
             return None
         device = first.fake_device
+        if function in _SAME_SHAPE and _is_float_in_order(arguments):
+            with torch._C._DisableTorchDispatch():
+                empty = torch.empty(first.shape, dtype=first.dtype, device=_META)
+            return self._wrapped(empty, device)
         for tensor in operands:
             if not isinstance(tensor, FakeTensor) or tensor.fake_device != device or tensor.constant is not None:
                 return None
@@ -155,3 +165,10 @@ class Faker:
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
             return self.fake_of(tensor)
         return self.empty(tuple(tensor.shape), self._dtype)
+
+
+def _is_float_in_order(arguments: tuple[Any, ...]) -> bool:
+    """Whether the one argument is a tensor of real floating-point numbers in C order, as its result is then."""
+    first = arguments[0] if len(arguments) == 1 else None
+    is_float = isinstance(first, FakeTensor) and first.is_floating_point() and first.constant is None
+    return is_float and bool(first.is_contiguous())  # type: ignore[union-attr]

@@ -13,6 +13,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
 from cnnstat.pytorch import op_cache  # noqa: E402
+from cnnstat.pytorch.fake import Faker  # noqa: E402
 from cnnstat.pytorch.load import module_examples  # noqa: E402
 from cnnstat.pytorch.recorder import Recorder  # noqa: E402
 from cnnstat.pytorch.trace import trace_with  # noqa: E402
@@ -150,3 +151,25 @@ def test_a_trace_leaves_no_garbage_that_waits_for_the_collector():
         gc.garbage.clear()
         gc.enable()
     assert not left
+
+
+KINDS = {
+    "in order": lambda: torch.rand(2, 3, 4),
+    "turned": lambda: torch.rand(2, 3, 4).transpose(1, 2),
+    "a part": lambda: torch.rand(2, 3, 8)[..., ::2],
+    "channels last": lambda: torch.rand(2, 3, 4, 4).to(memory_format=torch.channels_last),
+    "half": lambda: torch.rand(5).half(),
+    "one number": lambda: torch.rand(()),
+    "integers": lambda: torch.arange(4),
+    "complex": lambda: torch.rand(4, dtype=torch.complex64),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["sin", "cos", "tanh", "exp", "log", "sqrt", "rsqrt", "abs", "neg"])
+def test_functions_of_each_element_lie_in_memory_as_pytorch_lays_them(name, kind):
+    x, faker = KINDS[kind](), Faker()
+    real = getattr(torch, name)(x)
+    made = faker.on_meta(getattr(torch.ops.aten, name).default, (faker.fake_of(x),), {})
+    assert made.device == real.device
+    assert (made.shape, made.dtype, made.stride()) == (real.shape, real.dtype, real.stride())
