@@ -152,6 +152,24 @@ def test_a_loop_that_trains_is_recorded_with_its_layers(tmp_path: Path) -> None:
 
 
 @needs_torch
+def test_compiled_regions_are_looked_into(tmp_path: Path) -> None:
+    """Ops of a region that Inductor does not fuse keep their names; the region itself is no op."""
+    from torch.profiler import profile as torch_profile
+    from torch.profiler import record_function
+
+    model, x = lenet(), torch.rand(2, 1, 28, 28)
+    with torch.no_grad(), torch_profile() as profiler, record_function("Torch-Compiled Region: 0/0"):
+        model(x)
+    profiler.export_chrome_trace(str(tmp_path / "trace.json"))
+    document = json.loads((tmp_path / "trace.json").read_text())
+    for event in document["traceEvents"]:
+        if str(event.get("name")).startswith("Torch-Compiled"):
+            event["cat"] = "cpu_op"
+    profile = profiled(written(document, tmp_path), spec(tmp_path))
+    assert all(layer.forward.median > 0 for layer in profile.layers)
+
+
+@needs_torch
 @pytest.mark.parametrize("shapes", [False, True])
 def test_a_recording_without_marks_is_cut_into_its_passes(tmp_path: Path, shapes: bool) -> None:
     from torch.profiler import profile as torch_profile

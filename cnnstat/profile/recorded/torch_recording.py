@@ -175,11 +175,15 @@ def _with_ops_for_kernels(trace: Trace) -> Trace:
 
 
 def _outermost(operations: Iterable[Operation]) -> list[Operation]:
-    """Return the ops that no other op of their thread encloses."""
+    """Return the ops that no other op of their thread encloses.
+
+    What is written as an op and only stands around some is passed over, such as regions of torch.compile.
+    """
     ends: dict[int, int] = {}
     found = []
     for operation in operations:
-        if operation.start >= ends.get(operation.thread, -1):
+        is_op = "::" in operation.name or operation.forward_thread > 0 or "fused" in operation.name
+        if is_op and operation.start >= ends.get(operation.thread, -1):
             ends[operation.thread] = operation.end
             found.append(operation)
     return found
@@ -276,7 +280,7 @@ def _matched(
     """Return the ranges of layers, found by modules' marks, names and sizes of ops, and how often each is called."""
     modules = [mark for mark in marks if mark.name.startswith(MODULE_MARK) and mark.name != MODULE_MARK]
     forward = [each for each in trace.operations if not each.forward_thread and "autograd::" not in each.name]
-    outermost = _outermost(each for each in forward if not each.name.startswith(("ProfilerStep", "Optimizer.")))
+    outermost = _outermost(forward)
     paths = _paths(outermost, modules)
     ranges: list[LayerRange] = []
     seen: dict[tuple[RecordedOp, ...], RowsOfOps] = {}
