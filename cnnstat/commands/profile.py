@@ -138,6 +138,11 @@ def profile(
             raise CnnstatError("--layer-info goes with --from, which names the profile that it describes")
         result = measure(source, request, options, refresh=refresh_ceilings)
     else:
+        need_no_measurement({
+            "--isolate": isolate, "--energy": energy, "--step": step, "--autocast": autocast, "--trace": trace,
+            "--tf32": tf32, "--channels-last": channels_last, "--refresh-ceilings": refresh_ceilings,
+            "--samples": samples, "--threads": threads, "--device": device,
+        })  # fmt: skip
         from cnnstat.profile.recorded.recorded_profile import profile_recording
         from cnnstat.sources.load import named_model
 
@@ -152,6 +157,13 @@ def need_source(options: Mapping[str, Any]) -> None:
     for option, value in options.items():
         if value is not None:
             raise CnnstatError(f"{option} needs a SOURCE, as in `cnnstat profile alexnet {option} …`")
+
+
+def need_no_measurement(options: Mapping[str, Any]) -> None:
+    """Raise CnnstatError if an option was given that says how to measure, with a recording that was made elsewhere."""
+    for option, value in options.items():
+        if value:
+            raise CnnstatError(f"{option} says how to measure, and --from reads what was measured; leave one out")
 
 
 def measure(source: str, request: Request, options: Options, *, refresh: bool = False) -> Profile:

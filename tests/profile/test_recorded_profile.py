@@ -279,3 +279,18 @@ def test_files_that_are_no_recording_are_one_line(tmp_path: Path, content: bytes
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CnnstatError, match=r"no\.json: cannot be read: No such file"):
         profiled(tmp_path / "no.json")
+
+
+def test_a_recording_of_another_model_is_told(tmp_path: Path) -> None:
+    profile = profiled(written(real_recording("mi250-rocm-training"), tmp_path))
+    assert any("this may be another model: 1 of 8 layers" in note for note in profile.notes)
+
+
+def test_options_that_say_how_to_measure_are_refused(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cnnstat.cli import app
+
+    path = written(TENSORRT, tmp_path)
+    found = CliRunner().invoke(app, ["profile", spec(tmp_path), "--from", str(path), "--isolate"])
+    assert "--isolate says how to measure" in str(found.exception or found.output)

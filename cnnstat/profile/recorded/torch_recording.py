@@ -96,15 +96,19 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis) -> Tor
     rows = rows_of(analysis)
     notes: list[str] = []
     if trace.layer_ranges:
-        known = tuple(_known(trace.layer_ranges, document, rows, notes))
+        ranges_known = tuple(_known(trace.layer_ranges, document, rows, notes))
         # Passes of what another network was taken for need not be this one's.
-        trace = replace(trace, layer_ranges=known, pass_ranges=trace.pass_ranges if known else ())
+        trace = replace(trace, layer_ranges=ranges_known, pass_ranges=trace.pass_ranges if ranges_known else ())
     passes = trace.pass_ranges or _passes(trace, marks, analysis, rows)
     passes = tuple(step for step in passes if step.kind == "eager")
     trace = replace(trace, pass_ranges=passes)
     calls: Mapping[int, int] | None = None
     if not trace.layer_ranges:
         matched, calls = _matched(trace, marks, rows, _shapes(events), notes)
+        weighted = [row for row, count in enumerate(analysis.parameters.params) if count]
+        known = sum(row in calls for row in weighted)
+        if 2 * known < len(weighted):
+            notes.append(f"this may be another model: {known} of {len(weighted)} layers with weights were found")
         trace = replace(trace, layer_ranges=matched)
     optimizer, steps = _optimizer(marks, len(rows))
     ranges = sorted((*trace.layer_ranges, *steps), key=lambda each: (each.start, -each.end))
@@ -120,7 +124,8 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis) -> Tor
     if found.unlaunched:
         notes.append(f"{found.unlaunched} kernels have no launch in the recording and count as unattributed")
     if found.rejected:
-        notes.append(f"{found.rejected} of {found.recorded} passes left out: {found.lost} kernels are missing")
+        why = f"{found.lost} kernels are missing" if found.lost else "they ran no kernel, or other ones"
+        notes.append(f"{found.rejected} of {found.recorded} passes left out: {why}")
     notes += _communication(kept)
     return TorchRecording(
         attribution=found,
