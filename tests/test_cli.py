@@ -301,6 +301,24 @@ def test_a_path_that_cannot_be_looked_at_is_one_line(
     assert len(result.err.splitlines()) == 1
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes with a path of a folder")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze {}.yaml", "analyze {}.pt2", "analyze {}.pt", "analyze {}.safetensors", "analyze {}.py:Net",
+        "analyze lenet5 --device-sheet {}.yaml", "analyze lenet5 -o {}.json", "draw lenet5 --by time --profile {}.json",
+        "draw lenet5 --field C1 --image {}.png", "sweep lenet5 --accuracy {}.csv", "check --config {}.toml",
+        "check lenet5 --max-increase params=1 --baseline {}.json",
+    ],
+)  # fmt: skip
+def test_no_command_waits_for_a_pipe(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    for ending in ("yaml", "pt2", "pt", "safetensors", "py", "json", "png", "csv", "toml"):
+        os.mkfifo(f"pipe.{ending}")
+    result = run(*command.format("pipe").split())
+    assert result.code == 2 and len(result.err.splitlines()) == 1 and "internal error" not in result.err
+
+
 def test_an_error_of_the_system_names_its_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> None:
         raise OSError(5, "Input/output error", "disk\x1b[31m")

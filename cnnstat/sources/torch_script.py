@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import SourceError, needing
+from cnnstat.files import is_file
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.model import NO_VALUES, ModelReference
 from cnnstat.sources.pytorch import PyTorchReference
@@ -31,7 +32,7 @@ class TorchScriptReference(PyTorchReference):
     @classmethod
     def matches(cls, text: str) -> bool:
         """Whether a text is the path of an archive that holds code of TorchScript."""
-        if not text.lower().endswith(SUFFIXES) or "\0" in text or len(text) > 4096 or not Path(text).is_file():
+        if not text.lower().endswith(SUFFIXES) or not is_file(text):
             return False
         try:
             with zipfile.ZipFile(text) as archive:
@@ -50,9 +51,11 @@ class TorchScriptReference(PyTorchReference):
             import torch
 
             from cnnstat.pytorch.construct import ModelCode
+            from cnnstat.pytorch.thread_changes import quiet
         load: Any = torch.jit.load  # untyped in PyTorch
         try:
-            module = load(self.source, map_location="cpu")
+            with quiet():
+                module = load(self.source, map_location="cpu")
         except Exception as error:
             reason = str(error).strip().partition("\n")[0][:120]
             raise SourceError(f"{self.source[:100]}: PyTorch cannot load this TorchScript file: {reason}") from None

@@ -82,7 +82,7 @@ def read_text(
             fail(where, f"{kind}; name a .yaml file" if kind else f"no such file{_instead_of(path, find)}")
         content = read_bytes(path, most)
         if len(content) > most:
-            fail(where, f"larger than {most >> 20} MiB; {what}")
+            fail(where, f"larger than {f'{most >> 20} MiB' if most >> 20 else f'{most >> 10} KiB'}; {what}")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         fail(where, f"not UTF-8 text (byte {error.start}); save it as a UTF-8 text file")

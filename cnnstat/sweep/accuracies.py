@@ -33,11 +33,11 @@ class Accuracies:
         """Return the accuracies of a file with a head line; raises CnnstatError with the line that is wrong."""
         try:
             text = read_bytes(path, MAX_BYTES).decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
+            rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
             raise CnnstatError(
                 f"--accuracy {path}: cannot be read: {getattr(error, 'strerror', '') or error}"
             ) from None
-        rows = [row for row in csv.reader(io.StringIO(text)) if any(cell.strip() for cell in row)]
         if len(rows) < 2 or len(rows[0]) < 2:
             raise CnnstatError(f"--accuracy {path}: needs a head line and lines of names and numbers, as in model,top1")
         head = [cell.strip().lower() for cell in rows[0]]

@@ -247,7 +247,15 @@ def test_accuracies_are_joined_by_name_and_make_a_front(folder, run):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "a\n1\n", "model,top1\nx,high\n", "model,top1\nx,1\nx,2\n", "model,top1\nx,nan\n"]
+    "content",
+    [
+        "",
+        "a\n1\n",
+        "model,top1\nx,high\n",
+        "model,top1\nx,1\nx,2\n",
+        "model,top1\nx,nan\n",
+        f"model,top1\n{200_000 * 'x'},1\n",
+    ],
 )
 def test_accuracies_that_cannot_be_read_name_the_line(folder, run, content):
     Path("results.csv").write_text(content)

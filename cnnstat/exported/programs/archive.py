@@ -7,6 +7,7 @@ import zipfile
 from typing import Any
 
 from cnnstat.errors import SourceError, printable
+from cnnstat.files import exists, is_file
 
 SCHEMA = 8
 """Major version of the schema of torch._export.serde.schema that is read; another may mean something else."""
@@ -17,6 +18,8 @@ MOST = 64 * 2**20
 def read_program(source: str) -> dict[str, Any]:
     """Return the exported program of an archive as plain data; raises SourceError."""
     name = source[:200]
+    if exists(source) and not is_file(source):  # a pipe would be waited for
+        raise SourceError(f"{name}: is no file")
     try:
         with zipfile.ZipFile(source) as archive:
             entries = [each for each in archive.infolist() if _is_model(each.filename)]
