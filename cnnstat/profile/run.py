@@ -16,6 +16,7 @@ from cnnstat.ir.graph import Graph, check_dtype
 from cnnstat.ir.op import Family
 from cnnstat.profile.cpu import measure_cpu
 from cnnstat.profile.device import choose_device, environment, fused_attention, threads
+from cnnstat.profile.given_up import NotSendableError
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.options import Options, Progress
@@ -87,9 +88,15 @@ def profile_apart(reference: ModelReference, options: Options, passes: int, capt
     """Return the profiled passes of a model that is built for them; called in a process of its own."""
     from cnnstat.profile.cuda.measure import profile_on_gpu
 
-    with fused_attention(False):
-        model = prepare_model(reference, options, choose_device(options.device))
-        return profile_on_gpu(model, options, passes, captured)
+    try:
+        with fused_attention(False):
+            model = prepare_model(reference, options, choose_device(options.device))
+            return profile_on_gpu(model, options, passes, captured)
+    except CnnstatError as error:
+        if isinstance(error.__cause__, torch.cuda.OutOfMemoryError):
+            # The first process still has the model, and can profile that.
+            raise NotSendableError("the GPU has no memory for the model a second time") from None
+        raise
 
 
 # A model made ready --------------------------------------------------------------------------------------------------

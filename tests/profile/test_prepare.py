@@ -12,9 +12,12 @@ from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
+from cnnstat.profile import run  # noqa: E402
 from cnnstat.profile.device import choose_device  # noqa: E402
+from cnnstat.profile.given_up import NotSendableError  # noqa: E402
 from cnnstat.profile.options import Options  # noqa: E402
 from cnnstat.profile.run import fill_randomly, prepare_model  # noqa: E402
+from cnnstat.profile.runnable_model import explained_failure  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 
@@ -224,4 +227,18 @@ def test_the_gradient_of_the_outputs_is_made_once(monkeypatch):
     monkeypatch.setattr(torch, "ones_like", lambda *arguments: made.append(1) or real(*arguments))
     for _ in range(3):
         model.train_step()
-    assert len(made) == 0
+    assert len(made) == 1
+
+
+def test_no_memory_for_a_second_copy_leaves_the_profiler_to_this_process(monkeypatch):
+    def fails(*arguments):
+        raise CnnstatError("the GPU's memory is too small") from torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(run, "prepare_model", fails)
+    with pytest.raises(NotSendableError, match="a second time"):
+        run.profile_apart(model_reference("lenet5"), Options(device="cpu"), 3, True)
+
+
+def test_memory_that_runs_out_while_a_model_is_made_ready_has_a_remedy():
+    with pytest.raises(CnnstatError, match="memory is too small .*smaller --batch"), explained_failure("net"):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
