@@ -105,6 +105,13 @@ def test_shells_complete_names(words: str, found: str) -> None:
     assert found in done.stdout.split()
 
 
+def test_shells_complete_models_of_libraries() -> None:
+    pytest.importorskip("torchvision", reason="torchvision is not installed")
+    from cnnstat.commands.options import zoo_names
+
+    assert "torchvision:resnet50" in zoo_names("torchvision:res") and not zoo_names("torchvision:nope")
+
+
 def test_an_ascii_terminal_gets_all_figures(run_process: Process) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     assert "61,100,840" in run_process("analyze", "alexnet", check=True, env=environment).stdout

@@ -201,9 +201,16 @@ def check_outputs(arguments: Mapping[str, Any]) -> None:
 
 
 def zoo_names(incomplete: str) -> list[str]:
-    """Return the networks of the zoo that begin so, for the shell's completion; files complete by themselves."""
+    """Return the networks of the zoo that begin so, or models of a library, for the shell's completion.
+
+    Files complete by themselves.
+    """
     from cnnstat.sources import zoo
 
+    if ":" in incomplete:
+        from cnnstat.sources.other_tools import library_models
+
+        return [name for name in library_models() if name.startswith(incomplete)]
     return [name for name in zoo.names() if name.startswith(incomplete)]
 
 

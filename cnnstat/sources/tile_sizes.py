@@ -17,7 +17,11 @@ def tiles_of(model: ModelReference, text: str) -> Tiling:
     inputs = model.load().inputs
     if len(inputs) != 1 or len(inputs[0].shape) < 3:
         raise RequestError("--tiles is of models that read one image, sequence or volume")
-    sizes = parse_input(text)[1].sizes
+    try:
+        sizes = parse_input(text)[1].sizes
+    except RequestError:
+        wanted = "write sizes without batch and channels, as in 512x512 or 512"
+        raise RequestError(f"--tiles {text[:60]}: {wanted}") from None
     spatial = len(inputs[0].shape) - 2
     if len(sizes) not in (1, spatial):
         example = "x".join(["512"] * spatial)

@@ -124,3 +124,9 @@ def test_models_of_pytorch_are_loaded_at_the_size_of_a_tile():
     model = torchvision.models.vgg11(weights=None).features
     found = height(model, "256", input=(1, 3, 64, 64))
     assert (found.size, found.advance, found.period) == (256, 32, 1)
+
+
+@pytest.mark.parametrize("text", ["x", "", "1e9", "512x", "-1"])
+def test_sizes_that_are_none_are_told_by_the_name_of_their_option(text):
+    with pytest.raises(CnnstatError, match="^--tiles .*: write sizes without batch and channels"):
+        tiles_of(named_model("unet", Request()), text)
