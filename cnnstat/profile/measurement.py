@@ -86,6 +86,7 @@ class Measurement:
     unattributed: median time of op calls or kernels that belong to no row.
     tracing, kernels: as `TimeBreakdown` has them. heaviest, gap_causes: as `Profile` has kernels and gap_causes.
     beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
+    is_stuck: whether the device hangs, so that nothing more may be measured on it.
     clocks: MHz and watts, as `Environment.clocks` has them.
     """
 
@@ -102,6 +103,7 @@ class Measurement:
     joules: float | None = None
     lost_kernels: int = 0
     complete: bool = True
+    is_stuck: bool = False
     notes: tuple[str, ...] = ()
     clocks: Mapping[str, float] = field(default_factory=dict)
 

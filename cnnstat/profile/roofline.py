@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from functools import partial
 from statistics import median
@@ -37,6 +38,7 @@ SMALL_CALLS = 1000
 BETTER = 1.05
 """A short trial must beat a rate by so much for all of them to be measured again."""
 
+GPU_TRIAL_SIDE = 4096
 TRIAL_SIDE = 512
 """Of the matrices of the short trial."""
 
@@ -96,16 +98,23 @@ def circumstances(environment: Environment) -> dict[str, str]:
 
 def measure_roofline(environment: Environment, device: torch.device) -> Roofline:
     """Return the roofline of a device in the way of its kind; raises CnnstatError where a GPU cannot be measured."""
-    dtype: torch.dtype = getattr(torch, environment.dtype)
+    with timed_device(environment, device) as timed:
+        return measure_on(timed, getattr(torch, environment.dtype))
+
+
+@contextmanager
+def timed_device(environment: Environment, device: torch.device) -> Iterator[TimedDevice]:
+    """Yield how work is timed on a device of this kind; raises CnnstatError where a GPU cannot be measured."""
     if device.type != "cuda":
-        return measure_on(ClockTimed(device, device_clock(device)), dtype)
+        yield ClockTimed(device, device_clock(device))
+        return
     from cnnstat.profile.cuda.gpu import EventTimed
     from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
 
     with explained(), kernel_settings(environment.settings["tf32"] == "true"):
         gpu = TorchGpu(device)
         with gpu.active():
-            return measure_on(EventTimed(gpu, device), dtype)
+            yield EventTimed(gpu, device)
 
 
 @torch.inference_mode()
@@ -237,14 +246,17 @@ def is_raised(known: Roofline, again: Roofline) -> bool:
 
 @torch.inference_mode()
 def _is_low(bound: Bound, known: Roofline, environment: Environment, device: torch.device) -> bool:
-    """Whether a trial of a fraction of a second beats a rate clearly; on a GPU, where all takes no longer, True."""
-    if device.type == "cuda":
-        return True
+    """Whether a trial of a fraction of a second beats a rate clearly.
+
+    On a GPU too: a layer whose data stay in the L2 cache is above the roofline in every profile, and no reason to
+    measure all of it again.
+    """
     dtype: torch.dtype = getattr(torch, environment.dtype)
-    timed = ClockTimed(device, device_clock(device))
-    if bound == "compute":
-        a, b = (torch.rand(TRIAL_SIDE, TRIAL_SIDE, device=device).to(dtype) for _ in range(2))
-        return 2 * TRIAL_SIDE**3 / timed.best(partial(torch.mm, a, b)) > BETTER * known.flops
-    if bound == "memory":
-        return max(copy_rates(timed)) > BETTER * known.bandwidth
-    return BETTER * timed.smallest(dtype) < known.launch
+    with timed_device(environment, device) as timed:
+        if bound == "compute":
+            side = GPU_TRIAL_SIDE if device.type == "cuda" else TRIAL_SIDE
+            a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
+            return 2 * side**3 / timed.best(partial(torch.mm, a, b)) > BETTER * known.flops
+        if bound == "memory":
+            return max(copy_rates(timed)) > BETTER * known.bandwidth
+        return BETTER * timed.smallest(dtype) < known.launch

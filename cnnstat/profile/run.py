@@ -52,7 +52,9 @@ def profile_model(reference: ModelReference, options: Options, progress: Progres
         measurement = _measure(model, options, progress, reference)
         source = reference.label if isinstance(reference, NamedReference) else graph.source or graph.name
         profile = assemble(model, source, measurement, roofline, around)
-        return _with_remeasured_roofline(profile, device, progress) if profile.complete else profile
+        if measurement.is_stuck or not profile.complete:
+            return profile
+        return _with_remeasured_roofline(profile, device, progress)
 
 
 def _of_products(environment: Environment) -> Environment:

@@ -1,5 +1,6 @@
 """Ceilings that layers beat are measured again where a trial shows that the machine can do more, and only there."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ torch = pytest.importorskip("torch")
 import cnnstat  # noqa: E402
 from cnnstat.profile import interleaved, profile, roofline, roofline_cache  # noqa: E402
 from cnnstat.profile.options import Options, Silent  # noqa: E402
-from cnnstat.profile.result import Roofline  # noqa: E402
+from cnnstat.profile.result import Environment, Roofline  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 LOW = Roofline(flops=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")
@@ -83,3 +84,22 @@ def test_a_profile_survives_ctrl_c_at_its_last_step(measured, monkeypatch):
     assert not found.complete
     assert found.roofline == LOW
     assert all(layer.forward.count for layer in found.layers)
+
+
+def test_a_gpu_whose_l2_cache_beats_its_memory_is_not_measured_again(measured, monkeypatch):
+    """Only the rate that was beaten is tried, and here it holds."""
+    tried = []
+
+    class Timed:
+        def best(self, run):
+            tried.append("product")
+            return 1.0
+
+        def copy_sizes(self):
+            return (1024,)
+
+    monkeypatch.setattr(roofline, "timed_device", lambda *arguments: nullcontext(Timed()))
+    monkeypatch.setattr(roofline, "copy_rates", lambda timed: tried.append("copy") or [HIGH.bandwidth])
+    around = Environment(device="cuda", device_name="GPU", dtype="float32", versions={}, settings={"tf32": "false"})
+    assert not roofline._is_low("memory", HIGH, around, torch.device("cuda"))
+    assert tried == ["copy"]

@@ -103,6 +103,7 @@ def test_a_session_that_never_returns_is_given_up(layers: Layers, monkeypatch: p
     found = measured(gpu, layers)
     gpu.released.set()
     assert found.whole.plain.median == whole_of(layers) and found.rows[0].forward == ()
+    assert found.is_stuck, "nothing more may be measured on this GPU"
     assert "was given up (it did not end within 0 s)" in found.notes[0]
 
 

@@ -180,6 +180,7 @@ class _Measuring:
             joules=joules,
             lost_kernels=profiled.attribution.kept_lost,
             complete=self.complete,
+            is_stuck=self.is_stuck,
             notes=(*self.notes, *profiled.notes),
             clocks={**_clocks(before, after), **profiled_clocks(gpu, self.is_stuck)},
         )
