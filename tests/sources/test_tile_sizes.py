@@ -130,3 +130,11 @@ def test_models_of_pytorch_are_loaded_at_the_size_of_a_tile():
 def test_sizes_that_are_none_are_told_by_the_name_of_their_option(text):
     with pytest.raises(CnnstatError, match="^--tiles .*: write sizes without batch and channels"):
         tiles_of(named_model("unet", Request()), text)
+
+
+def test_the_table_of_tiles_fits_80_columns():
+    from cnnstat.report.formats.terminal import text
+    from cnnstat.report.subjects.tiles import document
+
+    table = text(document(tiles_of(named_model("unet", Request()), "572")), 80, None)
+    assert max(map(len, table.splitlines())) <= 80

@@ -74,7 +74,7 @@ COLUMNS = (
     Column("valid", "valid outputs", lambda row: row.tiles.valid, align="right", importance=1),
     Column("step", "step", lambda row: row.tiles.step, align="right", importance=1),
     Column("step_outputs", "step in outputs", lambda row: row.tiles.step_outputs, align="right", importance=6),
-    Column("needed", "inputs an output needs", lambda row: row.tiles.range, _needed, "right", importance=2),
+    Column("needed", "inputs needed", lambda row: row.tiles.range, _needed, "right", importance=2),
     Column("smallest", "smallest tile", lambda row: row.tiles.smallest, align="right", importance=2),
 )  # fmt: skip
 
