@@ -210,6 +210,24 @@ def test_fused_layers_of_tensorrt_share_their_time(tmp_path: Path) -> None:
     assert any("2 regions of several layers share" in note for note in profile.notes)
 
 
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("/conv1/Conv + PWN(PWN(/tanh1/Sigmoid), /tanh1/Tanh)", {"conv1", "tanh1"}),
+        ("/conv2/Conv || /conv1/Conv", {"conv1", "conv2"}),
+        ("{ForeignNode[/conv1/Conv + /tanh1/Tanh.../conv2/Conv]}", {"conv1", "tanh1", "pool1", "conv2"}),
+    ],
+)
+def test_names_of_tensorrt_are_taken_apart(tmp_path: Path, name: str, rows: set[str]) -> None:
+    others = [row for row in ("conv1", "tanh1", "pool1", "conv2", "tanh2") if row not in rows]
+    ops = {"conv": "Conv", "tanh": "Tanh", "pool": "AveragePool"}
+    entries = [{"name": f"/{row}/{ops[row[:-1]]}", "averageMs": 1.0} for row in others]
+    profile = profiled(written([{"name": name, "averageMs": 8.0}, *entries], tmp_path), spec(tmp_path))
+    times = {layer.name: layer.seconds for layer in profile.layers}
+    assert sum(times[row] for row in rows) == pytest.approx(8e-3) and all(times[row] > 0 for row in rows)
+    assert [times[row] for row in others] == pytest.approx([1e-3] * len(others))
+
+
 def test_layer_info_tells_what_names_do_not(tmp_path: Path) -> None:
     entries = [{"count": 1}, {"name": "__myl_Fused_0", "timeMs": 1, "averageMs": 1.0}]
     metadata = "[ONNX Layer: /conv2/Conv]\x1e[ONNX Layer: /tanh2/Tanh]"

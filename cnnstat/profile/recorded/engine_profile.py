@@ -53,6 +53,7 @@ def read_engine_profile(document: Any, layer_info: Any = None) -> EngineProfile 
 # TensorRT: trtexec --exportProfile and --exportLayerInfo --------------------------------------------------------------
 
 _FOREIGN = re.compile(r"\{ForeignNode\[(.+?)\.\.\.(.+?)\]\}")
+_SEPARATOR = re.compile(r"\s*(?:\+|\|\||,)\s*")
 _METADATA = re.compile(r"\[ONNX Layer: ([^\]\x1e]+)\]")
 
 
@@ -86,9 +87,10 @@ def _fused_names(name: str) -> list[str]:
     if name.startswith(("Reformatting CopyNode", "copied_squeeze")):
         return []
     if match := _FOREIGN.search(name):
-        return [match[1], _UNTIL + match[2]]
-    text = re.sub(r"PWN\(|\)\s*$|\)(?=\s*\+)|\[(?!\w+\])|^__myl_\w+_", "", name)
-    parts = re.split(r"\s*(?:\+|\|\||,)\s*", text)
+        return [*_SEPARATOR.split(match[1]), _UNTIL + _SEPARATOR.split(match[2])[-1]]
+    # PWN( … ) stands around element-wise nodes that became one.
+    text = re.sub(r"PWN\(|\)", "", name) if "PWN(" in name else name
+    parts = _SEPARATOR.split(re.sub(r"^__myl_\w+_", "", text))
     return [part.strip() for part in parts if part.strip()]
 
 
