@@ -285,7 +285,9 @@ def shapes_by_op(op, inputs):
 
 def evaluated(numbers):
     """The value of the numbers of a line of `explain`."""
-    text = numbers.translate(str.maketrans({"·": "*", "×": "*", "−": "-", "²": "**2", "⌋": ")", "⌉": ")"}))
+    text = numbers.replace(",", "").translate(
+        str.maketrans({"·": "*", "×": "*", "−": "-", "²": "**2", "⌋": ")", "⌉": ")"})
+    )
     return eval(text.replace("⌊", "floor(").replace("⌈", "ceil("), {"floor": math.floor, "ceil": math.ceil})
 
 

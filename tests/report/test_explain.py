@@ -186,7 +186,7 @@ def test_a_layer_is_found_by(wanted, found):
         ("Linear#2", r"has 1 Linear"),
         ("LSTM#1", r"has no LSTM, only AdaptiveAvgPool2d, Add"),
         ("\x1b[31m", r"has no layer \\x1b\[31m; it has conv1"),
-        ("", r"has no layer"),
+        ("", r"LAYER is empty; name one"),
     ],
 )
 def test_a_layer_that_is_not_there(wanted, message):

@@ -176,7 +176,7 @@ def test_an_ending_that_would_not_hold_what_it_promises_is_refused(
     run: Run, tmp_path: Path, command: list[str]
 ) -> None:
     path = tmp_path / "x.pdf"
-    assert ".pdf is not written here; end it in .txt, .json" in run(*command, "-o", str(path), code=2)
+    assert ".pdf is not written here; end it in .txt, .text, .json" in run(*command, "-o", str(path), code=2)
     assert not path.exists()
 
 

@@ -7,10 +7,10 @@ from networks import branches, zoo
 
 from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.errors import CnnstatError
+from cnnstat.report.subjects.analysis import FLOOR, layer_table
 from cnnstat.report.subjects.analysis import AnalysisView as View
-from cnnstat.report.subjects.analysis import layer_table
 
-KEYS = View.keys
+KEYS = tuple(key for key in View.keys if key != FLOOR)  # which only a device sheet adds
 
 
 def table(name, **view):
