@@ -34,8 +34,7 @@ _shown: set[str] = set()
 
 def show_tracebacks(wanted: bool) -> bool:
     """Let errors of a model show where in it they come from, if wanted."""
-    if wanted:
-        _shown.add("traceback")
+    (_shown.add if wanted else _shown.discard)("traceback")
     return wanted
 
 
