@@ -196,6 +196,8 @@ def test_the_examples_of_the_help_work(run: Run, tmp_path: Path, monkeypatch: py
     arguments = shlex.split(line.partition(" > ")[0])
     if "vgg16.py" in arguments:
         pytest.importorskip("torch")
+    if "vgg16.pdf" in arguments:
+        pytest.importorskip("fpdf", reason="the extra draw is not installed")
     run(*arguments)
 
 
