@@ -21,8 +21,8 @@ from cnnstat.profile.cuda.measure import one_pass
 from cnnstat.profile.cuda.profiler_session import profile_passes, script
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, driver_version
 from cnnstat.profile.device import kernel_settings
-from cnnstat.profile.options import Options
-from cnnstat.profile.run import prepare_model
+from cnnstat.profile.profile_model import prepare_model
+from cnnstat.profile.profile_options import Options
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.sources.load import model_reference
 

@@ -30,7 +30,7 @@ def spec(layers: int) -> str:
 def measure(layers: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of parsing and all passes, and this process's peak memory in MiB."""
     from cnnstat.analysis.analysis import analyze_graph
-    from cnnstat.spec.load import parse_spec
+    from cnnstat.spec.spec_graph import parse_spec
 
     text = spec(layers)
     times = []

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     )
     from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, SpecError
     from cnnstat.ir.graph import Graph
+    from cnnstat.profile.profile_result import Profile
     from cnnstat.profile.recording import recording
-    from cnnstat.profile.result import Profile
     from cnnstat.sources.request import literal
     from cnnstat.sweep.sweep import Sweep
     from cnnstat.verify.findings import Verification
@@ -47,7 +47,7 @@ _HOMES = {
         "errors": "CnnstatError ModelError RequestError SourceError SpecError",
         "ir.graph": "Graph",
         "profile.recording": "recording",
-        "profile.result": "Profile",
+        "profile.profile_result": "Profile",
         "sources.request": "literal",
         "sweep.sweep": "Sweep",
         "verify.findings": "Verification",
@@ -110,7 +110,7 @@ class _Package(ModuleType):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, unless it is a folder that bears the name of a public function."""
-        # Importing `cnnstat.profile.run` makes Python bind the folder `cnnstat.profile` here, where users call the
+        # Importing a file of the folder `cnnstat.profile` makes Python bind the folder here, where users call the
         # function of that name.
         if not (name in _HOMES and isinstance(value, ModuleType)):
             super().__setattr__(name, value)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cnnstat.analysis.explanation import Explanation
     from cnnstat.draw.drawing import Drawing
-    from cnnstat.profile.result import Profile
+    from cnnstat.profile.profile_result import Profile
     from cnnstat.report.op_reference import Ops
     from cnnstat.sources.request import ModelOptions
     from cnnstat.sweep.sweep import Sweep
@@ -221,7 +221,7 @@ def profile(
     too where PyTorch or the device is missing.
     """
     from cnnstat.profile import need_torch
-    from cnnstat.profile.options import make_options
+    from cnnstat.profile.profile_options import make_options
 
     measurement = make_options(
         device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,
@@ -231,7 +231,7 @@ def profile(
     model = model_reference(source, input, **options)
     need_torch()
     from cnnstat.profile import profile as measure
-    from cnnstat.profile.options import Silent
+    from cnnstat.profile.profile_options import Silent
 
     return measure(model, measurement, Silent())
 

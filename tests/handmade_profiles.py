@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.profile.result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole
+from cnnstat.profile.profile_result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole
 
 US = 1e-6
 CPU = Roofline(flops=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")

@@ -3,7 +3,7 @@
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
 from cnnstat.pytorch.modules import build
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 SMALL = """
 input: [3, 8, 8]

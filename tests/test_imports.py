@@ -29,7 +29,7 @@ LEVELS = (
     {"__main__"},
 )
 RENDERING = {
-    ("profile.result", "report"), ("report.subjects.check", "check"), ("report.subjects.verification", "verify"),
+    ("profile.profile_result", "report"), ("report.subjects.check", "check"), ("report.subjects.verification", "verify"),
     ("report.subjects.sweep", "sweep"), ("sources.trace_cache", "export"),
 }  # fmt: skip
 """Profiles print themselves when that is asked for; documents are made of the verdicts of a check or a verification,

@@ -9,9 +9,9 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from cnnstat.check.check_result import LayerChange
 from cnnstat.check.limits import CONVENTION, METRICS, exact_text
 from cnnstat.check.model_figures import LayerFigures, ModelFigures, from_json, to_json
-from cnnstat.check.result import LayerChange
 from cnnstat.errors import CnnstatError
 from cnnstat.files import exists, read_bytes
 

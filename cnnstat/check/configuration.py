@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from cnnstat.analysis.memory import OPTIMIZER_STATES
+from cnnstat.check.check_result import Place
 from cnnstat.check.limits import Limit, overridden, read_limits
-from cnnstat.check.result import Place
 from cnnstat.choices import Precision
 from cnnstat.errors import CnnstatError
 from cnnstat.files import exists, is_file, path_from_here

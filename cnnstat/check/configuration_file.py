@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cnnstat.check.result import Place
+from cnnstat.check.check_result import Place
 from cnnstat.errors import ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import path_from_here
 from cnnstat.spec.tree import Mapping as TreeMapping

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 
 from cnnstat import numbers
 from cnnstat.check.baseline import Missing
+from cnnstat.check.check_result import LayerShare, Status, Verdict
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import Limit
-from cnnstat.check.result import LayerShare, Status, Verdict
 from cnnstat.check.verdicts import MAX_LAYERS, Comparison
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.difference import compare_profiles
-from cnnstat.profile.result import Samples, summarize
+from cnnstat.profile.profile_result import Samples, summarize
 from cnnstat.sources.load import named_model
 from cnnstat.sources.model import GraphReference, ModelReference
 from cnnstat.sources.request import Request
@@ -90,13 +90,13 @@ def measure_rounds(
 ) -> Rounds:
     """Return the rounds of a source, or of a pair of graphs (this one and the baseline's); raises CnnstatError."""
     from cnnstat.profile import need_torch
-    from cnnstat.profile.options import make_options
+    from cnnstat.profile.profile_options import make_options
 
     options = make_options(device=limit.device, threads=limit.threads)
     need_torch()
     from cnnstat.profile.device import choose_device, device_name, threads
     from cnnstat.profile.interleaved import time_passes
-    from cnnstat.profile.run import prepare_model
+    from cnnstat.profile.profile_model import prepare_model
 
     target = choose_device(options.device)
     references = [_reference(each, model) for each in pair or (source,) if each is not None]
@@ -116,7 +116,7 @@ def _reference(source: str | Graph, model: ModelSettings) -> ModelReference:
 def slow_layers(source: str, model: ModelSettings, limit: Limit, earlier: Graph | None) -> tuple[LayerShare, ...]:
     """Return the layers that take most time or, against an earlier graph, that became slower; in nanoseconds."""
     from cnnstat.profile import profile
-    from cnnstat.profile.options import Silent, make_options
+    from cnnstat.profile.profile_options import Silent, make_options
 
     options = make_options(device=limit.device, threads=limit.threads, samples=PROFILED)
     after = profile(_reference(source, model), options, Silent())

@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
-from cnnstat.check.result import LayerShare, Place, Status, Verdict
+from cnnstat.check.check_result import LayerShare, Place, Status, Verdict
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.numbers import QuantityError, Unit, decimal_bytes, parse_quantity
 
@@ -265,7 +265,7 @@ def _read_device(reader: ConfigurationReader, path: Keys) -> str | None:
     """Return the device that a table names, None if it names none; an unknown one is a fault."""
     device = reader.text(path)
     if device is not None:
-        from cnnstat.profile.options import check_device
+        from cnnstat.profile.profile_options import check_device
 
         try:
             check_device(device)

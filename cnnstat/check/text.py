@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import sha256
 
+from cnnstat.check.check_result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.limits import METRICS, column_of, distinct_texts
-from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.errors import inert_line
 from cnnstat.numbers import Unit
 from cnnstat.report.terminal_text import printable

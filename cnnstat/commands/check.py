@@ -108,17 +108,17 @@ def check(
     exit_zero: Annotated[bool, flag("--exit-zero", "Report broken limits, but exit with 0.")] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
-    from cnnstat.check import formats, run
+    from cnnstat.check import check_models, formats
 
     if device is not None or threads is not None:
-        from cnnstat.profile.options import make_options
+        from cnnstat.profile.profile_options import make_options
 
         make_options(device=device, threads=threads)
     outputs = formats.parse_outputs(output or ())
-    options = run.Options(
+    options = check_models.Options(
         outputs=tuple(each.path for each in outputs),
         sources=tuple(sources or ()),
-        limits=run.flag_limits(limits.amounts(), max_increase or ()),
+        limits=check_models.flag_limits(limits.amounts(), max_increase or ()),
         request=model.request(uses_cache=True),
         mode=model.mode,
         optimizer=model.optimizer,
@@ -134,9 +134,9 @@ def check(
         no_code=no_code,
     )
     if update_baseline:
-        print(*run.update_baseline(options), sep="\n")
+        print(*check_models.update_baseline(options), sep="\n")
         return
-    result = run.check(options)
+    result = check_models.check(options)
     formats.write_outputs(result, outputs, format)
     if format == "table":
         with console.open_output(None) as out:

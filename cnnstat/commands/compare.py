@@ -91,7 +91,7 @@ def compare(
 def _profiles(sources: Sequence[str], request: Any, timing: Mapping[str, Any]) -> list[Any]:
     """Return the measured times of all models."""
     from cnnstat.commands.profile import measure
-    from cnnstat.profile.options import make_options
+    from cnnstat.profile.profile_options import make_options
 
     options = make_options(dtype=request.dtype, **{key: value for key, value in timing.items() if value is not None})
     profiles = []

@@ -35,8 +35,8 @@ from cnnstat.profile import need_torch
 if TYPE_CHECKING:
     import rich.progress
 
-    from cnnstat.profile.options import Options, Progress
-    from cnnstat.profile.result import Profile
+    from cnnstat.profile.profile_options import Options, Progress
+    from cnnstat.profile.profile_result import Profile
     from cnnstat.report.subjects.profile import Against
     from cnnstat.sources.request import Request
 
@@ -112,7 +112,7 @@ def profile(
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat.profile.difference import compare_profiles
-    from cnnstat.profile.options import SAMPLES, make_options
+    from cnnstat.profile.profile_options import SAMPLES, make_options
     from cnnstat.profile.record import read_profile
     from cnnstat.report.subjects.profile import Against, ProfileView, document
 
@@ -248,7 +248,7 @@ class Bar:
 def progress(name: str) -> Iterator[Progress]:
     """Yield a progress bar that disappears at the end; what draws nothing where stderr is no terminal."""
     if not sys.stderr.isatty():
-        from cnnstat.profile.options import Silent
+        from cnnstat.profile.profile_options import Silent
 
         yield Silent()
         return

@@ -317,7 +317,7 @@ def _latency(timing: dict[str, Any]) -> Any:
     """Return the function that measures a point's latency in seconds."""
     from cnnstat.commands.profile import BRIEF
     from cnnstat.profile import need_torch, profile
-    from cnnstat.profile.options import Silent, make_options
+    from cnnstat.profile.profile_options import Silent, make_options
     from cnnstat.sources.load import named_model
 
     need_torch()

@@ -14,7 +14,7 @@ from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.errors import CnnstatError
 from cnnstat.export.spec_data import Data, Document, document_of
 from cnnstat.ir.graph import Graph
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 Render = Callable[[Document], str]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from cnnstat.errors import needing
 
 if TYPE_CHECKING:
-    from cnnstat.profile.options import Options, Progress
-    from cnnstat.profile.result import Profile
+    from cnnstat.profile.profile_options import Options, Progress
+    from cnnstat.profile.profile_result import Profile
     from cnnstat.sources.model import ModelReference
 
 
@@ -24,7 +24,7 @@ def profile(model: ModelReference, options: Options, progress: Progress, *, refr
     After Ctrl-C the profile holds what was measured and `complete` is False; it is raised again if nothing was.
     Raises CnnstatError where the device is missing or the model cannot be built, run or followed.
     """
-    from cnnstat.profile.run import profile_model
+    from cnnstat.profile.profile_model import profile_model
 
     return profile_model(model, options, progress, refresh=refresh)
 
@@ -52,4 +52,4 @@ def need_torch() -> None:
     with needing("torch", "measuring"), _patient():
         import torch  # noqa: F401
 
-        import cnnstat.profile.run  # noqa: F401
+        import cnnstat.profile.profile_model  # noqa: F401

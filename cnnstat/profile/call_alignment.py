@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
-from cnnstat.profile.result import UNATTRIBUTED
+from cnnstat.profile.profile_result import UNATTRIBUTED
 from cnnstat.pytorch.calls import CallRecord
 
 Shapes = tuple[tuple[int, ...], ...]

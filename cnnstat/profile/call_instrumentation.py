@@ -17,11 +17,11 @@ from cnnstat.ir.graph import Graph
 from cnnstat.profile.call_alignment import AlignedCall, CallAlignment, Event, align_calls
 from cnnstat.profile.device import fused_attention
 from cnnstat.profile.instrumentation import LayerCall, Observer, copied, observed
-from cnnstat.profile.options import Options
-from cnnstat.profile.result import UNATTRIBUTED
+from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profile_result import UNATTRIBUTED
 from cnnstat.profile.runnable_model import RunnableModel, check_run, explained_failure, moved, place
 from cnnstat.pytorch.calls import CallRecord, function_name
-from cnnstat.pytorch.load import Runnable
+from cnnstat.pytorch.model_loader import Runnable
 from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.recorder import is_transformed, results_of
 from cnnstat.pytorch.tensors import shape_of

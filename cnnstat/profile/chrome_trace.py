@@ -12,7 +12,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.files import write_text
 from cnnstat.profile.cuda.kernel_attribution import Pass
-from cnnstat.profile.result import UNATTRIBUTED
+from cnnstat.profile.profile_result import UNATTRIBUTED
 from cnnstat.profile.stopwatch import Lap, Stopwatch
 
 _PROCESS = 2_000_000_000

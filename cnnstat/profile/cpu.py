@@ -25,8 +25,8 @@ from cnnstat.profile.interleaved import (
     without_garbage_collection,
 )
 from cnnstat.profile.measurement import Beside, IsolatedTimes, Measurement, RowTimes
-from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.result import UNATTRIBUTED, Whole, summarize
+from cnnstat.profile.profile_options import Options, Progress
+from cnnstat.profile.profile_result import UNATTRIBUTED, Whole, summarize
 from cnnstat.profile.runnable_model import SEED, RunnableModel
 from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, calibrate
 

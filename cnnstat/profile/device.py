@@ -17,8 +17,8 @@ from torch import nn
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Graph
-from cnnstat.profile.options import Options
-from cnnstat.profile.result import Environment
+from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profile_result import Environment
 from cnnstat.version import __version__
 
 KINDS = ("cpu", "cuda", "mps")

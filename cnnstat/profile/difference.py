@@ -8,7 +8,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.result import LayerTime, Profile, Samples
+from cnnstat.profile.profile_result import LayerTime, Profile, Samples
 
 LEAST_SECONDS = 0.5e-6
 """Changes up to this are never told from noise, nor are those up to `LEAST_SHARE` of the earlier time."""

@@ -16,8 +16,8 @@ from time import perf_counter, perf_counter_ns
 
 import torch
 
-from cnnstat.profile.options import Progress, Silent
-from cnnstat.profile.result import summarize
+from cnnstat.profile.profile_options import Progress, Silent
+from cnnstat.profile.profile_result import summarize
 from cnnstat.profile.runnable_model import RunnableModel
 
 Enough = Callable[[int, float], bool]

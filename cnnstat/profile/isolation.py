@@ -22,7 +22,7 @@ from cnnstat.profile.device import Clock, last_level_cache_bytes
 from cnnstat.profile.instrumentation import LayerCall, copied
 from cnnstat.profile.interleaved import Enough, interleave, rounds, until_steady
 from cnnstat.profile.measurement import IsolatedTimes
-from cnnstat.profile.options import Progress
+from cnnstat.profile.profile_options import Progress
 from cnnstat.pytorch.tensors import tensors_in
 
 CPU_CACHES = 4

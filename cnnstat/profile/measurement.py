@@ -8,7 +8,7 @@ from typing import Protocol
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import moved_bytes, peak_beside_inputs
-from cnnstat.profile.result import (
+from cnnstat.profile.profile_result import (
     Environment,
     KernelTime,
     LayerTime,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.errors import CnnstatError
 from cnnstat.files import read_bytes
-from cnnstat.profile.result import (
+from cnnstat.profile.profile_result import (
     TOLERANCES,
     Environment,
     KernelTime,

@@ -17,8 +17,8 @@ from typing import Protocol
 import torch
 
 from cnnstat.profile.device import Clock, device_clock, kernel_settings, last_level_cache_bytes
-from cnnstat.profile.options import Progress
-from cnnstat.profile.result import ABOVE_ROOFLINE, Bound, Environment, LayerTime, Roofline
+from cnnstat.profile.profile_options import Progress
+from cnnstat.profile.profile_result import ABOVE_ROOFLINE, Bound, Environment, LayerTime, Roofline
 from cnnstat.profile.roofline_cache import read_roofline, write_roofline
 
 CPU_SIDES: tuple[int, ...] = (256, 512, 1024, 2048, 4096)

@@ -10,7 +10,7 @@ from typing import Any
 
 from cnnstat.cache_folder import cache_folder
 from cnnstat.files import read_bytes, write_text
-from cnnstat.profile.result import ROOFLINE_UNITS, Roofline
+from cnnstat.profile.profile_result import ROOFLINE_UNITS, Roofline
 
 MAX_BYTES = 2**20
 

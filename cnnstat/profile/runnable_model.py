@@ -14,7 +14,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.device import synchronizer
 from cnnstat.profile.instrumentation import Instrumentation, LayerCall, Observer
-from cnnstat.profile.options import Options
+from cnnstat.profile.profile_options import Options
 from cnnstat.pytorch.tensors import tensors_in
 
 SEED = 0

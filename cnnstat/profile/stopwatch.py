@@ -16,7 +16,7 @@ from cnnstat.ir.graph import Edge
 from cnnstat.profile.device import Clock
 from cnnstat.profile.instrumentation import Instrumentation, NetworkInstrumentation, Observer
 from cnnstat.profile.interleaved import median_without_outliers
-from cnnstat.profile.result import UNATTRIBUTED
+from cnnstat.profile.profile_result import UNATTRIBUTED
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.pytorch.modules.network import Network, Step
 from cnnstat.pytorch.tensors import tensors_in

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cnnstat import numbers
 from cnnstat.numbers import binary_bytes
-from cnnstat.profile.result import ABOVE_ROOFLINE, LayerTime, Profile
+from cnnstat.profile.profile_result import ABOVE_ROOFLINE, LayerTime, Profile
 from cnnstat.report.document import Fact, KeyFigure, glued
 from cnnstat.report.network_text import shape_text
 from cnnstat.report.terminal_text import printable

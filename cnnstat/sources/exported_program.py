@@ -28,6 +28,6 @@ class ProgramReference(NamedReference):
         return True
 
     def _load(self) -> Graph:
-        from cnnstat.exported.programs.load import load_program
+        from cnnstat.exported.programs.program_graph import load_program
 
         return load_program(self.source, self.request)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from cnnstat.pytorch.example import Example
-    from cnnstat.pytorch.load import Fill, Runnable
+    from cnnstat.pytorch.model_loader import Fill, Runnable
 
 Reference = TypeVar("Reference", bound="ModelReference")
 

@@ -35,7 +35,7 @@ class OnnxReference(NamedReference):
             raise SourceError(f"{self.source[:200]}: there is no such file")
         try:
             need_onnx(self.source)
-            from cnnstat.exported.onnx_models.load import load_model
+            from cnnstat.exported.onnx_models.model_graph import load_model
 
             return load_model(self.source, self.request)
         except SourceError:

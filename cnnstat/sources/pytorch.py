@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cnnstat.pytorch.construct import ModelCode
     from cnnstat.pytorch.example import Example
-    from cnnstat.pytorch.load import Fill, Runnable
+    from cnnstat.pytorch.model_loader import Fill, Runnable
 
 
 class PyTorchReference(NamedReference, ModuleReference):
@@ -68,7 +68,7 @@ class PyTorchReference(NamedReference, ModuleReference):
 
     def _traced(self) -> Graph:
         code = self.code
-        from cnnstat.pytorch.load import load_code
+        from cnnstat.pytorch.model_loader import load_code
 
         return load_code(code, self.request)
 
@@ -80,19 +80,19 @@ class PyTorchReference(NamedReference, ModuleReference):
 
     def build(self, *, initialized: bool) -> nn.Module:
         """Return a module that its class or function makes, or the model that the text names."""
-        from cnnstat.pytorch.load import build_code
+        from cnnstat.pytorch.model_loader import build_code
 
         return build_code(self.code, self.request, initialized=initialized)[0]
 
     def examples(self) -> tuple[Example, ...]:
         """Return the arguments that the request, or else the library, says."""
-        from cnnstat.pytorch.load import build_code
+        from cnnstat.pytorch.model_loader import build_code
 
         return build_code(self.code, self.request, initialized=False)[1]
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a new module with parameters from `fill`, or a copy of the model that the text names."""
-        from cnnstat.pytorch.load import runnable_code
+        from cnnstat.pytorch.model_loader import runnable_code
 
         return runnable_code(self.code, self.request, fill)
 
@@ -126,7 +126,7 @@ class BuiltModule(ModuleReference):
         return replace(self, input=next(iter(sizes.values())) if is_one else None, inputs=None if is_one else sizes)
 
     def _load(self) -> Graph:
-        from cnnstat.pytorch.load import load_module
+        from cnnstat.pytorch.model_loader import load_module
 
         return load_module(self.source, self.input, self.inputs, self.request)
 
@@ -136,13 +136,13 @@ class BuiltModule(ModuleReference):
 
     def examples(self) -> tuple[Example, ...]:
         """Return the arguments that were handed over with it."""
-        from cnnstat.pytorch.load import module_examples
+        from cnnstat.pytorch.model_loader import module_examples
 
         return module_examples(self.source, self.input, self.inputs, self.request)
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a copy of the module; `fill` gives it parameters only where it has no memory."""
-        from cnnstat.pytorch.load import runnable_module
+        from cnnstat.pytorch.model_loader import runnable_module
 
         self._check_request()
         return runnable_module(self.source, self.input, self.inputs, self.request, fill)

@@ -137,7 +137,7 @@ def _is_own(path: Path) -> bool:
 
 def _graph(spec: str, about: Mapping[str, Any]) -> Graph:
     """Return the graph that an entry's spec gives, with what a spec does not hold."""
-    from cnnstat.spec.load import parse_spec
+    from cnnstat.spec.spec_graph import parse_spec
 
     graph = parse_spec(spec)
     notes = {key: tuple(value) if isinstance(value, list) else value for key, value in about["about"].items()}

@@ -82,7 +82,7 @@ class SpecReference(NamedReference):
         return repr([content_digest(each) for each in spec_files(file, find) if each.is_file()])
 
     def _load(self) -> Graph:
-        from cnnstat.spec.load import parse_spec, read_spec
+        from cnnstat.spec.spec_graph import parse_spec, read_spec
         from cnnstat.spec.yaml_file import read_stdin
 
         text = self.source

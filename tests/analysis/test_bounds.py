@@ -9,7 +9,7 @@ from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.errors import SpecError
 from cnnstat.ir.window import transposed
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 
 def analyzed(text: str) -> Analysis:

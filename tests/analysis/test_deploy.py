@@ -19,7 +19,7 @@ from cnnstat.ops.norm import BatchNorm1d, BatchNorm2d, InstanceNorm2d
 from cnnstat.ops.rectifier import GELU, PReLU, ReLU
 from cnnstat.ops.shape import Flatten, Identity
 from cnnstat.ops.softmax import Softmax
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 MAP = 4 * 8 * 16 * 16
 """Bytes of a map of 8 channels, 16 × 16 pixels, in float32."""

@@ -9,7 +9,7 @@ import cnnstat
 from cnnstat.analysis.device_floor import DeviceSheet, device_floor
 from cnnstat.errors import CnnstatError, SpecError
 from cnnstat.sources.device_sheets import names, read_device_sheet
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 SHEET = DeviceSheet(
     name="board",

@@ -8,7 +8,7 @@ from cnnstat.analysis.published import PUBLISHED, published_rows
 from cnnstat.errors import SpecError
 from cnnstat.numbers import QuantityError, parse_quantity
 from cnnstat.sources.request import Request
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 SPEC = """
 input: [3, 8, 8]

@@ -194,9 +194,9 @@ def test_an_update_of_all_models_says_what_it_did_not_read(check: Command, measu
 
 def test_two_updates_at_once_lose_nothing(check: Command, measured: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The other update writes while this one analyzes, and again while it waits for the lock."""
-    from cnnstat.check import run
+    from cnnstat.check import check_models
 
-    analyze, other = run.analyze_model, []
+    analyze, other = check_models.analyze_model, []
 
     def meanwhile(source: str, model: Any) -> Any:
         if not other:
@@ -204,7 +204,7 @@ def test_two_updates_at_once_lose_nothing(check: Command, measured: Path, monkey
             assert check("lenet5", "--update-baseline").code == 0
         return analyze(source, model)
 
-    monkeypatch.setattr(run, "analyze_model", meanwhile)
+    monkeypatch.setattr(check_models, "analyze_model", meanwhile)
     assert check("alexnet", "--update-baseline").code == 0
     assert set(json.loads((measured / "baseline.json").read_text())["models"]) == {"alexnet", "lenet5", "tiny.yaml"}
 

@@ -13,10 +13,10 @@ import pytest
 from git_history import Command, params, spec
 
 from cnnstat.check import latency, model_figures
+from cnnstat.check.check_result import LayerShare
 from cnnstat.check.formats import FORMATS
 from cnnstat.check.limits import Limit
 from cnnstat.check.model_figures import COMPUTED
-from cnnstat.check.result import LayerShare
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops.traced import Recorded

@@ -7,7 +7,7 @@ import pytest
 import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import SpecError
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 
 def analyzed(text):

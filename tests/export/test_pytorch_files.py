@@ -16,7 +16,7 @@ from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
 from cnnstat.export.pytorch.module_tree import MODULE_NAMES
 from cnnstat.sources import zoo
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 torch = pytest.importorskip("torch")
 from cnnstat.pytorch.modules import build  # noqa: E402  # imports torch

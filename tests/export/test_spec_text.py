@@ -16,7 +16,7 @@ from cnnstat.export.spec_text import yaml_text
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ops import lookup
 from cnnstat.sources import zoo
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 
 def exported(graph, to="yaml"):

@@ -15,7 +15,7 @@ from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Storage, register
 from cnnstat.ir.window import IDENTITY, AxisRule
 from cnnstat.ops import FAMILIES, lookup, names
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 OPS = [pytest.param(lookup(name), id=name) for name in names()]
 EXAMPLES = [pytest.param(*e, id=f"{e.op} of {e.inputs}") for name in names() for e in lookup(name).examples()]

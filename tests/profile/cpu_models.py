@@ -6,9 +6,9 @@ torch = pytest.importorskip("torch")
 
 from cnnstat.ir.graph import Edge  # noqa: E402
 from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer  # noqa: E402
-from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
-from cnnstat.profile.run import prepare_model  # noqa: E402
+from cnnstat.profile.profile_model import prepare_model  # noqa: E402
+from cnnstat.profile.profile_options import Options  # noqa: E402
+from cnnstat.profile.profile_result import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.runnable_model import RunnableModel  # noqa: E402
 from cnnstat.pytorch.modules.network import Network, Step  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402

@@ -2,7 +2,7 @@
 
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.request import Request
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 RESIDUAL = """
 name: residual

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from cnnstat.profile.call_alignment import Event, align_calls  # noqa: E402
-from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
+from cnnstat.profile.profile_result import UNATTRIBUTED  # noqa: E402
 from cnnstat.pytorch.calls import CallRecord  # noqa: E402
 
 FUNCTIONS = {

@@ -22,9 +22,9 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.cuda.measure import measure_on
 from cnnstat.profile.measurement import assemble
-from cnnstat.profile.options import Options
-from cnnstat.profile.result import Environment, Profile, Roofline
-from cnnstat.profile.run import prepare_model
+from cnnstat.profile.profile_model import prepare_model
+from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profile_result import Environment, Profile, Roofline
 from cnnstat.sources.load import model_reference
 
 COMPUTE = {

@@ -15,7 +15,7 @@ from fake_gpu import GAP, LAUNCH, Counting, FakeGpu, FakeModel
 
 from cnnstat.profile.cuda.measure import measure_on
 from cnnstat.profile.measurement import Measurement
-from cnnstat.profile.options import Options
+from cnnstat.profile.profile_options import Options
 
 LAYERS = ((("gemm", 40_000), ("epilogue", 5_000)), (("relu", 8_000),), ())
 OPTIONS = Options(samples=5)

@@ -26,7 +26,7 @@ from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.instrumentation import LayerCall
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
-from cnnstat.profile.options import Options
+from cnnstat.profile.profile_options import Options
 
 
 @given(st.floats(1e-7, 1.0), st.floats(0, 1e-3))

@@ -9,7 +9,7 @@ from handmade_profiles import US, cpu_profile, samples
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.difference import Change, Verdict, compare_profiles
-from cnnstat.profile.result import Profile, Samples
+from cnnstat.profile.profile_result import Profile, Samples
 
 
 def change(before: Samples | None, after: Samples | None) -> Verdict:

@@ -10,7 +10,7 @@ from torch.nn import functional as F  # noqa: E402, N812
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 import cnnstat  # noqa: E402
-from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
+from cnnstat.profile.profile_result import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.stopwatch import BackwardStopwatch  # noqa: E402
 from cnnstat.pytorch.tensors import tensors_in  # noqa: E402
 

@@ -24,10 +24,10 @@ from cnnstat.profile.cuda.profiler_session import script
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
 from cnnstat.profile.device import environment, kernel_settings
 from cnnstat.profile.instrumentation import Observer
-from cnnstat.profile.options import Options, Silent
-from cnnstat.profile.result import Profile
+from cnnstat.profile.profile_model import profile_model
+from cnnstat.profile.profile_options import Options, Silent
+from cnnstat.profile.profile_result import Profile
 from cnnstat.profile.roofline import measure_roofline
-from cnnstat.profile.run import profile_model
 from cnnstat.sources.load import model_reference
 
 pytestmark = [

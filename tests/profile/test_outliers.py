@@ -9,7 +9,7 @@ from cpu_models import FakeClock, timed_model  # noqa: E402
 from cnnstat.profile import interleaved, stopwatch  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.interleaved import has_outliers, inlier_places, median_without_outliers  # noqa: E402
-from cnnstat.profile.options import Options, Silent  # noqa: E402
+from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
 
 
 def test_runs_near_the_quickest_are_kept_in_order():

@@ -12,11 +12,11 @@ from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
-from cnnstat.profile import run  # noqa: E402
+from cnnstat.profile import profile_model  # noqa: E402
 from cnnstat.profile.device import choose_device  # noqa: E402
 from cnnstat.profile.given_up import NotSendableError  # noqa: E402
-from cnnstat.profile.options import Options  # noqa: E402
-from cnnstat.profile.run import fill_randomly, prepare_model  # noqa: E402
+from cnnstat.profile.profile_model import fill_randomly, prepare_model  # noqa: E402
+from cnnstat.profile.profile_options import Options  # noqa: E402
 from cnnstat.profile.runnable_model import explained_failure  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
@@ -234,9 +234,9 @@ def test_no_memory_for_a_second_copy_leaves_the_profiler_to_this_process(monkeyp
     def fails(*arguments):
         raise CnnstatError("the GPU's memory is too small") from torch.cuda.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(run, "prepare_model", fails)
+    monkeypatch.setattr(profile_model, "prepare_model", fails)
     with pytest.raises(NotSendableError, match="a second time"):
-        run.profile_apart(model_reference("lenet5"), Options(device="cpu"), 3, True)
+        profile_model.profile_apart(model_reference("lenet5"), Options(device="cpu"), 3, True)
 
 
 def test_memory_that_runs_out_while_a_model_is_made_ready_has_a_remedy():

@@ -22,9 +22,9 @@ from handmade_profiles import US, cpu_profile, gpu_profile, samples
 import cnnstat
 from cnnstat import cli
 from cnnstat.commands import profile as profile_command
-from cnnstat.profile import options as profile_options
+from cnnstat.profile import profile_options
+from cnnstat.profile.profile_result import Profile, TimeBreakdown
 from cnnstat.profile.record import read_profile
-from cnnstat.profile.result import Profile, TimeBreakdown
 
 profiler = import_module("cnnstat.profile")
 

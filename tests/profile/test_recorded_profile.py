@@ -11,10 +11,10 @@ import pytest
 from recordings import recording as real_recording
 
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.profile_result import Profile
 from cnnstat.profile.record import parse_profile, to_json
 from cnnstat.profile.recorded.op_rows import RecordedOp, Row, match_ops
 from cnnstat.profile.recorded.recorded_profile import profile_recording
-from cnnstat.profile.result import Profile
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 

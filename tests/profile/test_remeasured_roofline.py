@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 import cnnstat  # noqa: E402
 from cnnstat.profile import interleaved, profile, roofline, roofline_cache  # noqa: E402
-from cnnstat.profile.options import Options, Silent  # noqa: E402
-from cnnstat.profile.result import Environment, Roofline  # noqa: E402
+from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
+from cnnstat.profile.profile_result import Environment, Roofline  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 LOW = Roofline(flops=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")

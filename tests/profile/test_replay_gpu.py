@@ -14,8 +14,8 @@ from replay_gpu import Layers, ReplayGpu, layers_of
 from cnnstat.profile.cuda import measure
 from cnnstat.profile.cuda.measure import measure_on
 from cnnstat.profile.measurement import Measurement
-from cnnstat.profile.options import Options
-from cnnstat.profile.result import TimeBreakdown
+from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profile_result import TimeBreakdown
 
 SAMPLES = 4
 

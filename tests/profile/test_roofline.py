@@ -14,8 +14,8 @@ import cnnstat  # noqa: E402
 from cnnstat import cache_folder  # noqa: E402
 from cnnstat.profile import roofline, roofline_cache  # noqa: E402
 from cnnstat.profile.device import USUAL_CACHE_BYTES, cpu_name, environment, last_level_cache_bytes  # noqa: E402
-from cnnstat.profile.options import Options, Silent  # noqa: E402
-from cnnstat.profile.result import Roofline  # noqa: E402
+from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
+from cnnstat.profile.profile_result import Roofline  # noqa: E402
 
 CPU = torch.device("cpu")
 FOUND = Roofline(flops=2e11, bandwidth=3e10, launch=1e-6, measured="2026-01-01T00:00:00+00:00")

@@ -9,7 +9,7 @@ from handmade_profiles import US, cpu_profile, gpu_profile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.profile.result import TOLERANCES, TimeBreakdown
+from cnnstat.profile.profile_result import TOLERANCES, TimeBreakdown
 
 seconds = st.floats(0, 1, allow_subnormal=False)
 

@@ -10,8 +10,8 @@ from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile import interleaved, isolation, stopwatch  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.interleaved import LEAST  # noqa: E402
-from cnnstat.profile.options import Options, Silent  # noqa: E402
-from cnnstat.profile.result import UNATTRIBUTED  # noqa: E402
+from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
+from cnnstat.profile.profile_result import UNATTRIBUTED  # noqa: E402
 from cnnstat.profile.stopwatch import Costs, Lap, break_down  # noqa: E402
 
 

@@ -13,8 +13,8 @@ from residual import residual  # noqa: E402
 import cnnstat  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile import interleaved  # noqa: E402
-from cnnstat.profile.options import Options, make_options  # noqa: E402
-from cnnstat.profile.run import prepare_model  # noqa: E402
+from cnnstat.profile.profile_model import prepare_model  # noqa: E402
+from cnnstat.profile.profile_options import Options, make_options  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 

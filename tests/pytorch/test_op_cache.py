@@ -14,7 +14,7 @@ from torch.nn import functional as F  # noqa: E402, N812
 
 from cnnstat.pytorch import op_cache  # noqa: E402
 from cnnstat.pytorch.fake import Faker  # noqa: E402
-from cnnstat.pytorch.load import module_examples  # noqa: E402
+from cnnstat.pytorch.model_loader import module_examples  # noqa: E402
 from cnnstat.pytorch.recorder import Recorder  # noqa: E402
 from cnnstat.pytorch.trace import trace_with  # noqa: E402
 

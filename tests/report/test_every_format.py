@@ -18,7 +18,7 @@ from cnnstat.analysis.comparison import compare_analyses
 from cnnstat.analysis.explanation import Explanation
 from cnnstat.analysis.peak import peak_of
 from cnnstat.analysis.published import published_rows
-from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict
+from cnnstat.check.check_result import CheckResult, LayerShare, ModelResult, Status, Verdict
 from cnnstat.profile.difference import compare_profiles
 from cnnstat.report.formats.html import resource
 from cnnstat.report.subjects import (

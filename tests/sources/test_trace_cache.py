@@ -48,11 +48,11 @@ def folder(tmp_path, monkeypatch):
 
 def _run(arguments, channel):
     """Run the command line in a forked process, whose modules of models nobody has imported yet."""
-    from cnnstat.pytorch import load
+    from cnnstat.pytorch import model_loader
 
     traced = []
-    original = load.load_code
-    load.load_code = lambda *options: traced.append(1) or original(*options)
+    original = model_loader.load_code
+    model_loader.load_code = lambda *options: traced.append(1) or original(*options)
     sys.argv = ["cnnstat", *arguments]
     path = Path(f"out-{os.getpid()}")
     with path.open("w+b") as out:

@@ -318,7 +318,7 @@ def outcome(path: Path) -> dict[str, Any]:
     from cnnstat.errors import SpecError
     from cnnstat.sources import zoo
     from cnnstat.sources.request import Request
-    from cnnstat.spec.load import read_spec
+    from cnnstat.spec.spec_graph import read_spec
 
     start = time.process_time()
     try:

@@ -18,7 +18,7 @@ import cnnstat
 from cnnstat.errors import SpecError
 from cnnstat.sources import zoo
 from cnnstat.sources.request import Request
-from cnnstat.spec.load import parse_spec, read_spec
+from cnnstat.spec.spec_graph import parse_spec, read_spec
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="measures memory as Unix counts it")
 

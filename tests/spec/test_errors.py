@@ -10,7 +10,7 @@ import pytest
 
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import SpecError
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "spec_errors.txt"
 HEAD = "input: [3, 32, 32]\nlayers:\n"

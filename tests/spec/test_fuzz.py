@@ -20,8 +20,8 @@ from cnnstat.sources import zoo
 from cnnstat.sources.request import Request, parse_arguments, parse_input, parse_variables
 from cnnstat.spec.expression_syntax import MAX_LENGTH, MAX_MAGNITUDE, ExpressionError, parse_expression
 from cnnstat.spec.expressions import FUNCTIONS
-from cnnstat.spec.load import parse_spec, read_spec
 from cnnstat.spec.scope import Scope
+from cnnstat.spec.spec_graph import parse_spec, read_spec
 
 fuzzing = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 

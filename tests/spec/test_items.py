@@ -7,7 +7,7 @@ from textwrap import dedent, indent
 import pytest
 
 from cnnstat.ir.graph import Graph
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 
 def graph(layers: str, head: str = "input: [4, 16, 16]") -> Graph:

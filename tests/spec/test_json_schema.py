@@ -14,7 +14,7 @@ import yaml
 from cnnstat import ops
 from cnnstat.errors import SpecError
 from cnnstat.spec.json_schema import schema
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = json.loads(json.dumps(schema(), allow_nan=False))

@@ -7,8 +7,8 @@ import pytest
 from cnnstat.errors import SpecError
 from cnnstat.sources import zoo
 from cnnstat.spec.item_reader import ItemReader
-from cnnstat.spec.load import LayerCount, parse_spec
 from cnnstat.spec.spec_document import document_scope, parse_document
+from cnnstat.spec.spec_graph import LayerCount, parse_spec
 from cnnstat.spec.tree import Problems
 
 

@@ -39,7 +39,7 @@ WAYS: dict[str, Callable[[int], str]] = {f.__name__: f for f in (line_by_line, r
 def seconds_per_layer(text: str, count: int, rounds: int) -> float:
     """Return the least computing time that one layer takes to be parsed, expanded and given its shape."""
     from cnnstat.analysis.shapes import infer_shapes
-    from cnnstat.spec.load import parse_spec
+    from cnnstat.spec.spec_graph import parse_spec
 
     best = float("inf")
     for _ in range(rounds):

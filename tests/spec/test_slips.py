@@ -9,7 +9,7 @@ from cnnstat.errors import SpecError
 from cnnstat.sources import zoo
 from cnnstat.sources.load import load_source
 from cnnstat.sources.request import Request
-from cnnstat.spec.load import parse_spec
+from cnnstat.spec.spec_graph import parse_spec
 
 IMAGE = "input: [3, 32, 32]"
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from cnnstat.check.result import CheckResult
+from cnnstat.check.check_result import CheckResult
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.files import write_output
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 VERDICT_FORMATS = {
-    "json": "cnnstat.check.result:json_text",
-    "markdown": "cnnstat.check.formats.markdown:render",
-    "summary": "cnnstat.check.formats.markdown:render_summary",
+    "json": "cnnstat.check.check_result:json_text",
+    "markdown": "cnnstat.check.formats.pull_request_comment:render",
+    "summary": "cnnstat.check.formats.pull_request_comment:render_summary",
     "github": "cnnstat.check.formats.github:render",
     "gitlab": "cnnstat.check.formats.gitlab:render",
     "junit": "cnnstat.check.formats.junit:render",

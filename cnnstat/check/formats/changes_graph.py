@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from cnnstat.check import text
-from cnnstat.check.result import LayerChange
+from cnnstat.check.check_result import LayerChange
 from cnnstat.draw.colours import Colour
 from cnnstat.draw.formats.mermaid import quoted, styles
 from cnnstat.report.terminal_text import cut_end, cut_start, printable

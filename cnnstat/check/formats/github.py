@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
+from cnnstat.check.check_result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.check.text import conclusion, location, title
 from cnnstat.report.terminal_text import printable
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
+from cnnstat.check.check_result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.check.text import fingerprints, location
 from cnnstat.report.terminal_text import printable
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
-from cnnstat.check.result import CheckResult, ModelResult, Status, Verdict
+from cnnstat.check.check_result import CheckResult, ModelResult, Status, Verdict
 from cnnstat.check.text import located
 from cnnstat.errors import inert_line
 from cnnstat.report.terminal_text import printable

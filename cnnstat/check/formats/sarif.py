@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from cnnstat import __version__
+from cnnstat.check.check_result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.limits import METRICS
-from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.text import fingerprints, location, title
 from cnnstat.report.terminal_text import printable
 

@@ -8,7 +8,7 @@ from statistics import median
 
 from cnnstat.profile.cuda.kernel_attribution import Pass, Piece
 from cnnstat.profile.cuda.kineto_trace import Kernel, Launch
-from cnnstat.profile.result import KernelTime
+from cnnstat.profile.profile_result import KernelTime
 
 MOST = 100
 """Kernels that a profile keeps."""

@@ -41,8 +41,8 @@ from cnnstat.profile.given_up import GivenUpError, NotSendableError, in_a_proces
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
-from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.result import Whole, summarize
+from cnnstat.profile.profile_options import Options, Progress
+from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
 
 Elsewhere = Callable[[int, bool], ProfiledPasses]

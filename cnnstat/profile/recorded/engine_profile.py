@@ -14,8 +14,8 @@ from typing import Any
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph
 from cnnstat.profile.measurement import Measurement, RowTimes
+from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, match_ops
-from cnnstat.profile.result import Whole, summarize
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

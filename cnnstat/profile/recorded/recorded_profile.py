@@ -13,6 +13,7 @@ from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times
 from cnnstat.profile.measurement import Measurement, RowTimes, assemble
+from cnnstat.profile.profile_result import Environment, Profile, Roofline, Whole, summarize
 from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
 from cnnstat.profile.recorded.engine_profile import onto_rows, read_engine_profile
 from cnnstat.profile.recorded.op_rows import rows_of
@@ -23,7 +24,6 @@ from cnnstat.profile.recorded.torch_recording import (
     is_torch_recording,
     read_torch_recording,
 )
-from cnnstat.profile.result import Environment, Profile, Roofline, Whole, summarize
 from cnnstat.sources.model import ModelReference, NamedReference
 from cnnstat.sources.request import input_shape
 from cnnstat.version import __version__

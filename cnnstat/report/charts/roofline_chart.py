@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cnnstat import numbers
 from cnnstat.draw.elements import element, number
-from cnnstat.profile.result import LayerTime, Profile
+from cnnstat.profile.profile_result import LayerTime, Profile
 from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading
 from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.profile_text import GIGA, RATES

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cnnstat.check import text
-from cnnstat.check.result import CheckResult, LayerShare, ModelResult, Status, Verdict, to_json
+from cnnstat.check.check_result import CheckResult, LayerShare, ModelResult, Status, Verdict, to_json
 from cnnstat.numbers import plural
 from cnnstat.report.document import Block, Document, Fact, Facts, KeyFigure, Text
 from cnnstat.report.table import Column, Layout, Table

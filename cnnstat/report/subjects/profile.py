@@ -11,8 +11,7 @@ from cnnstat import numbers
 from cnnstat.analysis.figures import FIGURES, WORK_FIGURES, Figure
 from cnnstat.numbers import plural
 from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
-from cnnstat.profile.record import to_json
-from cnnstat.profile.result import (
+from cnnstat.profile.profile_result import (
     KernelTime,
     LayerTime,
     Profile,
@@ -22,6 +21,7 @@ from cnnstat.profile.result import (
     flops_per_second,
     forward_seconds,
 )
+from cnnstat.profile.record import to_json
 from cnnstat.report.document import DRAWINGS, Document, Fact, Facts, NetworkDrawing
 from cnnstat.report.profile_text import (
     GIGA,

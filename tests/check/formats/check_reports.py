@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from cnnstat.check.result import CheckResult, LayerChange, LayerShare, ModelResult, Place, Status, Verdict
+from cnnstat.check.check_result import CheckResult, LayerChange, LayerShare, ModelResult, Place, Status, Verdict
 
 CONVENTION = "MACs of convolutions, linear layers and matrix products; bytes by dtype"
 SETTING = Place(file="pyproject.toml", line=41, column=1)

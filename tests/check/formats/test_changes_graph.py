@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from cnnstat.check.check_result import LayerChange
 from cnnstat.check.formats.changes_graph import MOST_LAYERS, changes_graph
-from cnnstat.check.result import LayerChange
 
 MERMAID = re.compile(
     r"""flowchart\ LR\n(?:\ +(?:

@@ -16,8 +16,8 @@ from check_reports import EXIT_CODES, FAIL, NASTY, PASS, REPORTS, SKIPPED, UNVER
 from markdown_it import MarkdownIt
 from rich.console import Console
 
+from cnnstat.check.check_result import CheckResult
 from cnnstat.check.formats import FORMATS, print_table, render
-from cnnstat.check.result import CheckResult
 from cnnstat.check.text import conclusion, fingerprints, growth_percent, limit, value
 from cnnstat.errors import CnnstatError
 from cnnstat.report.terminal_text import printable

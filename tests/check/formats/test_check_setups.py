@@ -279,7 +279,7 @@ class TestExamples:
         assert not any("${{" in step.get("run", "") for step in job["steps"])
 
     def test_both_workflows_mean_the_same_run_artifact_and_marker(self) -> None:
-        from cnnstat.check.formats.markdown import MARKER
+        from cnnstat.check.formats.pull_request_comment import MARKER
 
         check, comment = (
             (EXAMPLES / f"cnnstat-{name}.yml").read_text(encoding="utf-8") for name in ("check", "comment")

@@ -12,7 +12,7 @@ from cnnstat.errors import CnnstatError, RequestError, SpecError
 from cnnstat.ir.graph import Graph
 from cnnstat.sources import zoo
 from cnnstat.sources.request import InputShape, Request
-from cnnstat.spec.load import parse_spec, read_spec
+from cnnstat.spec.spec_graph import parse_spec, read_spec
 
 BLOCKS = """
 input: [3, 32, 32]

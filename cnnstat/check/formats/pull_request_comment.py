@@ -7,8 +7,8 @@ from html import escape
 from typing import NamedTuple
 
 from cnnstat.check import text
+from cnnstat.check.check_result import CheckResult, LayerChange, ModelResult, Status, Verdict
 from cnnstat.check.formats.changes_graph import changes_graph
-from cnnstat.check.result import CheckResult, LayerChange, ModelResult, Status, Verdict
 from cnnstat.report.formats import markdown
 from cnnstat.report.terminal_text import cut_end, cut_start, printable
 

@@ -17,11 +17,11 @@ from cnnstat.check.baseline import (
     read_baseline,
     with_renames,
 )
+from cnnstat.check.check_result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
 from cnnstat.check.git import Repository, find_repository, git_baseline, growth_base, required
 from cnnstat.check.limits import CONVENTION, METRICS, Limit, flag_limit, overridden
 from cnnstat.check.model_figures import ModelFigures, analyze_model
-from cnnstat.check.result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import check_output, exists, locked, path_from_here, resolved, write_text

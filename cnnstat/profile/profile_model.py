@@ -19,8 +19,8 @@ from cnnstat.profile.device import choose_device, environment, fused_attention, 
 from cnnstat.profile.given_up import NotSendableError
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
-from cnnstat.profile.options import Options, Progress
-from cnnstat.profile.result import Environment, Profile
+from cnnstat.profile.profile_options import Options, Progress
+from cnnstat.profile.profile_result import Environment, Profile
 from cnnstat.profile.roofline import find_roofline, remeasure_roofline
 from cnnstat.profile.runnable_model import (
     SEED,
