@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors", "choices", "version"},
-    {"units", "numbers", "display", "files", "garbage_collection", "cache_folder"},
+    {"units", "numbers", "display", "files", "garbage_collection", "cache_folder", "child_process"},
     {"picture_file"},
     {"ir"},
     {"ops", "analysis"},

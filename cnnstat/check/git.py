@@ -21,7 +21,7 @@ from cnnstat.check.baseline import LEAST_LIKENESS, Baseline, Missing, likeness_o
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, load_settings, locate
 from cnnstat.check.model_figures import ModelFigures, analyze_in_subprocess, analyze_model
 from cnnstat.errors import CnnstatError, SpecError, did_you_mean
-from cnnstat.files import path_from_here, resolved
+from cnnstat.files import is_file, path_from_here, resolved
 from cnnstat.sources import zoo
 
 FETCH = (
@@ -34,6 +34,15 @@ _CONFIG = ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM", "GIT
 _SETTINGS = frozenset((*_CONFIG, "GIT_EXEC_PATH", "GIT_SSL_NO_VERIFY"))
 """Variables of git that say how it is set up rather than which repository is meant."""
 
+
+_SAFE = (
+    f"core.hooksPath={os.devnull}",
+    "core.fsmonitor=false",
+    "safe.bareRepository=explicit",
+    "diff.ignoreSubmodules=all",
+    "core.quotePath=false",
+)
+"""Settings under which git runs no program of a repository: a folder of the checkout may look like a bare one."""
 
 PREFIX = "cnnstat-"
 """Beginning of the names of temporary folders with a commit's files."""
@@ -176,13 +185,22 @@ def required(repository: Repository | None) -> Repository:
     raise CnnstatError(f"{folder} is in no git repository; compare with a file instead: --baseline FILE")
 
 
+def _program() -> str:
+    """Return git; by its path on Windows, which would take a git.exe of the current folder before that in PATH."""
+    if os.name != "nt":
+        return "git"
+    paths = (Path(folder, "git.exe") for folder in os.environ.get("PATH", "").split(os.pathsep))
+    return next((str(path) for path in paths if path.is_absolute() and is_file(path)), os.devnull)
+
+
 def _git(folder: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run git in a folder; the repository that a hook of another one points to is ignored."""
     # inside a hook GIT_DIR and the like point to the repository that runs it
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key in _SETTINGS}
     # No questions, no downloads of large files, no locks in another's way; English, since messages are searched.
     environment |= {"GIT_TERMINAL_PROMPT": "0", "GIT_LFS_SKIP_SMUDGE": "1", "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-    command = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.quotePath=false", "-C", str(folder), *arguments]
+    options = [word for setting in _SAFE for word in ("-c", setting)]
+    command = [_program(), *options, "-C", str(folder), *arguments]
     try:
         return subprocess.run(
             command, capture_output=True, encoding="utf-8", errors="replace", env=environment, timeout=TIMEOUT

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import METRICS
+from cnnstat.child_process import python_command
 from cnnstat.errors import CnnstatError, Location
 from cnnstat.ir.graph import Graph
 from cnnstat.numbers import Unit
@@ -31,7 +31,6 @@ COMPUTED = tuple(key for key, metric in METRICS.items() if metric.unit is not Un
 TIMEOUT = 600
 """Seconds that one analysis in a process of its own may take."""
 _PACKAGE = Path(__file__).resolve().parents[2]
-_CODE = "from cnnstat.check.model_figures import main; main()"
 
 
 class LayerFigures(NamedTuple):
@@ -194,13 +193,11 @@ def analyze_in_subprocess(source: str, settings: ModelSettings, folder: Path, in
     instead_of: the folder whose code must not be what is imported, because `folder` holds another commit of it.
     """
     paths = [str(_PACKAGE), *(path for path in sys.path if path and not _is_below(Path(path), Path.cwd()))]
-    # PYTHONSAFEPATH keeps the current folder out: cnnstat itself must not come from the other commit
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(dict.fromkeys(paths)), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-c", _CODE, str(folder), str(instead_of)]
+    command = python_command(__name__, "main", str(folder), str(instead_of), path=tuple(dict.fromkeys(paths)))
     message = json.dumps({"source": source, **_settings_to_json(settings)}, default=str)
     try:
         result = subprocess.run(
-            command, input=message, capture_output=True, encoding="utf-8", env=environment, cwd=folder, timeout=TIMEOUT
+            command, input=message, capture_output=True, encoding="utf-8", cwd=folder, timeout=TIMEOUT
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CnnstatError(f"{source}: could not be analyzed apart ({type(error).__name__})") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from array import array
 from collections.abc import Callable, Iterator, Sequence
@@ -147,6 +148,8 @@ def sweep(
     timing = {"device": device, "samples": samples, "threads": threads}
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
+    # Python's own way to start processes looks for modules in the current folder first, as for `multiprocessing.py`.
+    os.environ.setdefault("PYTHONSAFEPATH", "1")
     plan = Plan(
         grid=grid,
         base=Request(mode=mode, seed=seed),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any, TypeVar
+
+from cnnstat.child_process import python_command
 
 Result = TypeVar("Result")
 
@@ -58,11 +59,9 @@ def in_a_process(function: Callable[..., Any], arguments: tuple[Any, ...], secon
             asked.write_bytes(pickle.dumps((function, arguments)))
         except Exception as error:  # pickling runs code of the model, which raises whatever it likes
             raise NotSendableError(str(error)) from error
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        command = [sys.executable, "-m", __name__, str(asked), str(answered)]
-        process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        nowhere = subprocess.DEVNULL
+        command = python_command(__name__, "answer", str(asked), str(answered))
+        process = subprocess.Popen(command, stdin=nowhere, stdout=nowhere, stderr=nowhere)
         try:
             code = process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -80,25 +79,22 @@ def in_a_process(function: Callable[..., Any], arguments: tuple[Any, ...], secon
     return value
 
 
-def _answer(asked: Path, answered: Path) -> None:
-    """Do the work that a file asks for, and write what comes of it beside it, whole or not at all."""
+def answer() -> None:
+    """Do the work that a file asks for, and write what comes of it to another; both stand on the command line."""
+    asked, answered = map(Path, sys.argv[1:])
     try:
         function, arguments = pickle.loads(asked.read_bytes())
     except Exception as error:
-        answer: tuple[str, Any] = ("unreadable", str(error))
+        result: tuple[str, Any] = ("unreadable", str(error))
     else:
         try:
-            answer = ("result", function(*arguments))
+            result = ("result", function(*arguments))
         except Exception as error:
-            answer = ("error", error)
+            result = ("error", error)
     try:
-        content = pickle.dumps(answer)
+        content = pickle.dumps(result)
     except Exception:
-        content = pickle.dumps(("error", RuntimeError(str(answer[1]))))
+        content = pickle.dumps(("error", RuntimeError(str(result[1]))))
     partial = answered.with_suffix(".partial")
     partial.write_bytes(content)
     partial.replace(answered)
-
-
-if __name__ == "__main__":
-    _answer(*map(Path, sys.argv[1:]))

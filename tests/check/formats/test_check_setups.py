@@ -232,6 +232,7 @@ class TestAction:
             ({"SOURCES": "models/tiny.yaml", "BASELINE_REF": "main"}, 0, True),
             ({"SOURCES": "models/none.yaml"}, 2, False),
             ({"ARGS": "--max-params '1 k"}, 2, False),
+            ({"SOURCES": "--exit-zero", "ARGS": "--max-params 1"}, 2, False),  # a file of the pull request's
             ({"SOURCES": "$(touch stolen)", "ARGS": "`touch stolen`; touch stolen"}, 2, False),
         ],
     )
