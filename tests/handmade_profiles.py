@@ -8,8 +8,8 @@ from typing import Any
 from cnnstat.profile.profile_result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole
 
 US = 1e-6
-CPU = Roofline(flops=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")
-GPU = Roofline(flops=790e12, bandwidth=4.3e12, launch=2 * US, measured="2026-01-02T03:04:05")
+CPU = Roofline(flops_per_second=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")
+GPU = Roofline(flops_per_second=790e12, bandwidth=4.3e12, launch=2 * US, measured="2026-01-02T03:04:05")
 LAYERS = (
     # name, kind, calls, µs, IQR, MACs, FLOPs, bytes
     ("conv1", "Conv2d", 1, 4000.0, 200.0, 70_000_000, 141_000_000, 1_500_000),

@@ -29,8 +29,8 @@ LEVELS = (
     {"__main__"},
 )
 RENDERING = {
-    ("profile.profile_result", "report"), ("report.subjects.check", "check"), ("report.subjects.verification", "verify"),
-    ("report.subjects.sweep", "sweep"), ("sources.trace_cache", "export"),
+    ("profile.profile_result", "report"), ("report.subjects.check", "check"),
+    ("report.subjects.verification", "verify"), ("report.subjects.sweep", "sweep"), ("sources.trace_cache", "export"),
 }  # fmt: skip
 """Profiles print themselves when that is asked for; documents are made of the verdicts of a check or a verification,
 and of the points of a sweep. A trace is kept as the spec that it is exported to."""

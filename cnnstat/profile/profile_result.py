@@ -53,7 +53,7 @@ def summarize(values: Sequence[float]) -> Samples:
 Bound = Literal["compute", "memory", "latency"]
 
 
-ROOFLINE_UNITS = {"flops": "operations per second", "bandwidth": "bytes per second", "launch": "seconds"}
+ROOFLINE_UNITS = {"flops_per_second": "operations", "bandwidth": "bytes per second", "launch": "seconds"}
 """The rates of a roofline and their units."""
 
 
@@ -61,28 +61,26 @@ ROOFLINE_UNITS = {"flops": "operations per second", "bandwidth": "bytes per seco
 class Roofline:
     """The best rates measured on one device in one dtype.
 
-    flops: floating-point operations per second of the best large matrix product (two for a multiply-accumulate).
+    flops_per_second: operations of the best large matrix product (two for a multiply-accumulate).
     bandwidth: bytes read and written per second by a copy much larger than the caches.
     launch: seconds of the smallest kernel (on a CPU: of the smallest op call).
     measured: date and time, ISO 8601.
     source: where the rates come from, where they were not measured on the device; then `measured` is empty.
     """
 
-    flops: float
+    flops_per_second: float
     bandwidth: float
     launch: float
     measured: str
     source: str = ""
 
-    @property
-    def flops_per_second(self) -> float:
-        """The name of `flops` in JSON."""
-        return self.flops
+    flops = old_name("flops", "flops_per_second")
+    """The name of `flops_per_second` in the first releases."""
 
     def bound(self, flops: float, moved: float) -> tuple[float, Bound]:
         """Return the least seconds that work of `flops` operations over `moved` bytes takes, and what sets it."""
         bounds: dict[Bound, float] = {
-            "compute": flops / self.flops,
+            "compute": flops / self.flops_per_second,
             "memory": moved / self.bandwidth,
             "latency": self.launch,
         }
@@ -229,6 +227,11 @@ class LayerTime:
     def seconds(self) -> float:
         """Median seconds, backward included where it was measured."""
         return self.forward.median + (self.backward.median if self.backward else 0.0)
+
+    @property
+    def intensity(self) -> float:
+        """FLOPs for each byte moved; 0 where nothing is."""
+        return self.flops / self.moved if self.moved else 0.0
 
     @property
     def flops_per_second(self) -> float:

@@ -144,7 +144,7 @@ ENVIRONMENT = Form(
 ROOFLINE = Form(
     Roofline,
     (
-        Key("flops_per_second", _positive, "flops"),
+        Key("flops_per_second", _positive),
         Key("bytes_per_second", _positive, "bandwidth"),
         Key("launch", _number),
         Key("measured", _text),

@@ -126,7 +126,7 @@ def measure_on(device: TimedDevice, dtype: torch.dtype) -> Roofline:
     zeros draws less power, and so runs at higher clocks than real ones do.
     """
     return Roofline(
-        flops=max(product_rates(device, dtype)),
+        flops_per_second=max(product_rates(device, dtype)),
         bandwidth=max(copy_rates(device)),
         launch=device.smallest(dtype),
         measured=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -227,7 +227,7 @@ def remeasure_roofline(
     if not is_raised(known, again):
         return known, ""
     best = Roofline(
-        flops=max(known.flops, again.flops),
+        flops_per_second=max(known.flops_per_second, again.flops_per_second),
         bandwidth=max(known.bandwidth, again.bandwidth),
         launch=min(known.launch, again.launch),
         measured=again.measured,
@@ -240,7 +240,7 @@ def remeasure_roofline(
 
 def is_raised(known: Roofline, again: Roofline) -> bool:
     """Whether a second measurement has a rate that is clearly higher."""
-    rates = again.flops > BETTER * known.flops or again.bandwidth > BETTER * known.bandwidth
+    rates = again.flops_per_second > BETTER * known.flops_per_second or again.bandwidth > BETTER * known.bandwidth
     return rates or BETTER * again.launch < known.launch
 
 
@@ -256,7 +256,7 @@ def _is_low(bound: Bound, known: Roofline, environment: Environment, device: tor
         if bound == "compute":
             side = GPU_TRIAL_SIDE if device.type == "cuda" else TRIAL_SIDE
             a, b = (torch.rand(side, side, device=device).to(dtype) for _ in range(2))
-            return 2 * side**3 / timed.best(partial(torch.mm, a, b)) > BETTER * known.flops
+            return 2 * side**3 / timed.best(partial(torch.mm, a, b)) > BETTER * known.flops_per_second
         if bound == "memory":
             return max(copy_rates(timed)) > BETTER * known.bandwidth
         return BETTER * timed.smallest(dtype) < known.launch

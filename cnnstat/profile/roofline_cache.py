@@ -74,7 +74,7 @@ def _roofline(entry: Any) -> Roofline | None:
     if sound.keys() != rates.keys():
         return None
     return Roofline(
-        flops=sound["flops"],
+        flops_per_second=sound["flops_per_second"],
         bandwidth=sound["bandwidth"],
         launch=sound["launch"],
         measured=str(entry.get("measured", "")),

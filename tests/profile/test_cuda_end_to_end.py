@@ -123,7 +123,7 @@ def profiled(source: Graph | str, backward: bool) -> Profile:
     model = prepare_model(reference, options, torch.device("cpu"))
     found = measure_on(MirroredGpu(), model, options, Counting())
     environment = Environment(device="cuda", device_name="mirror", dtype="float32", versions={}, settings={})
-    roofline = Roofline(flops=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
+    roofline = Roofline(flops_per_second=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
     return assemble(model, "a test", found, roofline, environment)
 
 

@@ -27,7 +27,7 @@ LIMIT = 0.15
 @pytest.fixture(autouse=True)
 def known_ceilings(monkeypatch):
     """Ceilings that need not be measured, and no more rounds than asked for or than a second takes."""
-    found = Roofline(flops=1e10, bandwidth=1e10, launch=2e-6, measured="2026-01-01")
+    found = Roofline(flops_per_second=1e10, bandwidth=1e10, launch=2e-6, measured="2026-01-01")
     monkeypatch.setattr(roofline, "measure_on", lambda *arguments: found)
     monkeypatch.setattr(profile_model, "remeasure_roofline", lambda known, *others: (known, ""))
     monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)

@@ -13,8 +13,8 @@ from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
 from cnnstat.profile.profile_result import Environment, Roofline  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
-LOW = Roofline(flops=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")
-HIGH = Roofline(flops=1e15, bandwidth=1e15, launch=1e-9, measured="2026-02-02T00:00:00+00:00")
+LOW = Roofline(flops_per_second=1e3, bandwidth=1e3, launch=1.0, measured="2026-01-01T00:00:00+00:00")
+HIGH = Roofline(flops_per_second=1e15, bandwidth=1e15, launch=1e-9, measured="2026-02-02T00:00:00+00:00")
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_ceilings_of_a_busy_moment_are_raised_and_remembered(measured):
         if layer.bound is not None:
             expected = max(by_name[layer.name].flops / 1e15, layer.moved / 1e3, 1e-9)
             assert layer.bound_seconds == pytest.approx(expected)
-    kept = [entry["ceilings"]["flops"] for entry in roofline_cache._entries()]
+    kept = [entry["ceilings"]["flops_per_second"] for entry in roofline_cache._entries()]
     assert kept == [1e15]
 
 

@@ -18,7 +18,7 @@ from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
 from cnnstat.profile.profile_result import Roofline  # noqa: E402
 
 CPU = torch.device("cpu")
-FOUND = Roofline(flops=2e11, bandwidth=3e10, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
+FOUND = Roofline(flops_per_second=2e11, bandwidth=3e10, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
 KEY = {"device": "a", "dtype": "float32", "threads": "2"}
 
 
@@ -29,11 +29,11 @@ def here(**changes):
 def test_what_was_written_is_read():
     assert roofline_cache.read_roofline(KEY) is None
     assert roofline_cache.write_roofline(KEY, FOUND)
-    assert roofline_cache.write_roofline({**KEY, "dtype": "bfloat16"}, replace(FOUND, flops=1.0))
+    assert roofline_cache.write_roofline({**KEY, "dtype": "bfloat16"}, replace(FOUND, flops_per_second=1.0))
     assert roofline_cache.read_roofline(KEY) == FOUND
     assert roofline_cache.read_roofline({**KEY, "threads": "1"}) is None
-    assert roofline_cache.write_roofline(KEY, replace(FOUND, flops=5.0))
-    assert roofline_cache.read_roofline(KEY) == replace(FOUND, flops=5.0)
+    assert roofline_cache.write_roofline(KEY, replace(FOUND, flops_per_second=5.0))
+    assert roofline_cache.read_roofline(KEY) == replace(FOUND, flops_per_second=5.0)
     content = json.loads(roofline_cache.cache_file().read_text())
     assert len(content["entries"]) == 2
     assert content["units"]["bandwidth"] == "bytes per second"
@@ -62,7 +62,14 @@ def test_a_damaged_file_is_written_anew(content, own_cache):
 
 
 @pytest.mark.parametrize(
-    "rates", [{}, {"flops": 0}, {"flops": "1"}, {"flops": True, "launch": -1}, {"bandwidth": 1e300}]
+    "rates",
+    [
+        {},
+        {"flops_per_second": 0},
+        {"flops_per_second": "1"},
+        {"flops_per_second": True, "launch": -1},
+        {"bandwidth": 1e300},
+    ],
 )
 def test_figures_that_cannot_be_are_not_used(rates, own_cache):
     assert roofline_cache.write_roofline(KEY, FOUND)
@@ -132,7 +139,7 @@ def test_measured_ceilings_can_be(monkeypatch):
     monkeypatch.setattr(roofline, "last_level_cache_bytes", lambda: 2**20)
     monkeypatch.setattr(roofline, "CPU_TRIES", 3)
     found = roofline.measure_on(roofline.ClockTimed(CPU, time.perf_counter_ns), torch.float32)
-    assert 1e6 < found.flops < 1e16
+    assert 1e6 < found.flops_per_second < 1e16
     assert 1e6 < found.bandwidth < 1e14
     assert 1e-9 < found.launch < 1
 

@@ -97,7 +97,7 @@ def test_dots_lie_below_the_roof_where_the_time_is_the_floor():
     (roof,) = [each.get("d") for each in elements(picture, "path") if each.get("stroke-width") == "2"]
     points = [tuple(map(float, point.split())) for point in roof[1:].split("L")]
     # Log axes: a slope of one decade a decade below the ridge, at which both ceilings meet.
-    ridge = CPU.flops / CPU.bandwidth
+    ridge = CPU.flops_per_second / CPU.bandwidth
     assert ridge == 5 and points[1][1] == points[2][1]
     for layer in cpu_profile().layers:
         if layer.name in dots:

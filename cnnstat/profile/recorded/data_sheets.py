@@ -52,5 +52,9 @@ def data_sheet(name: str, dtype: str, launch: float) -> Roofline | None:
         return None
     source = "of the data sheet, not measured; smallest kernel of this recording"
     return Roofline(
-        flops=rate * 1e12, bandwidth=sheet.bandwidth * 1e9, launch=launch or LAUNCH, measured="", source=source
+        flops_per_second=rate * 1e12,
+        bandwidth=sheet.bandwidth * 1e9,
+        launch=launch or LAUNCH,
+        measured="",
+        source=source,
     )

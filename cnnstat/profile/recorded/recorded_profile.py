@@ -29,8 +29,8 @@ from cnnstat.sources.request import input_shape
 from cnnstat.version import __version__
 
 NOMINAL = {
-    "cuda": Roofline(flops=19.5e12, bandwidth=1.555e12, launch=0.0, measured=""),
-    "cpu": Roofline(flops=1e11, bandwidth=1e10, launch=0.0, measured=""),
+    "cuda": Roofline(flops_per_second=19.5e12, bandwidth=1.555e12, launch=0.0, measured=""),
+    "cpu": Roofline(flops_per_second=1e11, bandwidth=1e10, launch=0.0, measured=""),
 }
 """Usual rates by which layers of a fused region share its time; only their ratio counts. Nothing is launched inside."""
 
@@ -193,7 +193,7 @@ def _roofline(analysis: Analysis, name: str, rows: Mapping[int, RowTimes], launc
     work = [(*each, seconds.get(row, 0.0)) for row, each in enumerate(_work(analysis, training))]
     timed = [each for each in work if each[2]] or [(flops, moved, 1.0) for flops, moved, _ in work]
     return Roofline(
-        flops=max((flops / time for flops, _, time in timed), default=0.0) or 1.0,
+        flops_per_second=max((flops / time for flops, _, time in timed), default=0.0) or 1.0,
         bandwidth=max((moved / time for _, moved, time in timed), default=0.0) or 1.0,
         launch=launch or LAUNCH,
         measured="",

@@ -36,11 +36,11 @@ class RooflineChart(NamedTuple):
     def picture(self) -> Picture:
         """Return the roof, and a dot for each layer that computes and moves anything."""
         profile, roofline = self.profile, self.profile.roofline
-        layers = [each for each in profile.layers if each.flops and each.moved and each.forward.median]
+        layers = [each for each in profile.layers if each.intensity and each.forward.median]
         scale, unit = RATES[profile.environment.kind]
-        ridge = roofline.flops / roofline.bandwidth
-        x = _decades([*(layer.flops / layer.moved for layer in layers), ridge / 10, ridge * 10], LEFT, WIDTH - RIGHT)
-        rates = [*(layer.flops_per_second for layer in layers), roofline.flops]
+        ridge = roofline.flops_per_second / roofline.bandwidth
+        x = _decades([*(layer.intensity for layer in layers), ridge / 10, ridge * 10], LEFT, WIDTH - RIGHT)
+        rates = [*(layer.flops_per_second for layer in layers), roofline.flops_per_second]
         y = _decades(rates, HEIGHT - BOTTOM, TOP)
         across, up = ([(tick, f"{tick / each:,g}") for tick in axis.ticks()] for axis, each in ((x, 1), (y, scale)))
         parts = [*grid(x, y, across, up, ("floating-point operations per byte moved", unit)), *_roof(profile, x, y)]
@@ -66,13 +66,12 @@ def _roof(profile: Profile, x: Axis, y: Axis) -> Iterator[str]:
     """Yield the two ceilings with their rates: bandwidth up to the ridge, and work."""
     roofline, (scale, unit) = profile.roofline, RATES[profile.environment.kind]
     left = max(x.low, y.low / roofline.bandwidth)
-    points = [(left, left * roofline.bandwidth), (roofline.flops / roofline.bandwidth, roofline.flops),
-              (x.high, roofline.flops)]  # fmt: skip
+    rate, ridge = roofline.flops_per_second, roofline.flops_per_second / roofline.bandwidth
+    points = ((left, left * roofline.bandwidth), (ridge, rate), (x.high, rate))
     path = "L".join(f"{number(x.at(across))} {number(y.at(up))}" for across, up in points)
     yield element("path", d=f"M{path}", fill="none", stroke="currentColor", stroke_width=2)
-    rate = f"{numbers.rate_text(roofline.flops, scale)} {unit}"
-    yield label(rate, x.end - 4, y.at(roofline.flops) - 6, text_anchor="end")
-    middle = math.sqrt(left * roofline.flops / roofline.bandwidth)
+    yield label(f"{numbers.rate_text(rate, scale)} {unit}", x.end - 4, y.at(rate) - 6, text_anchor="end")
+    middle = math.sqrt(left * ridge)
     place, height = x.at(middle), y.at(middle * roofline.bandwidth)
     yield label(f"{numbers.rate_text(roofline.bandwidth, GIGA)} GB/s", place - 8, height - 8, text_anchor="end")
 
@@ -82,7 +81,7 @@ def _dot(layer: LayerTime, profile: Profile, x: Axis, y: Axis) -> str:
     radius = max(SMALLEST, LARGEST * math.sqrt(min(1.0, share)))
     said = f"{layer.name}: {numbers.seconds_text(layer.seconds)}, {numbers.whole_percent(layer.share_of_bound)} % floor"
     return element(
-        "circle", hint(said), cx=x.at(layer.flops / layer.moved), cy=y.at(layer.flops_per_second), r=radius,
+        "circle", hint(said), cx=x.at(layer.intensity), cy=y.at(layer.flops_per_second), r=radius,
         fill=BOUNDS.get(layer.bound or "", COLOURS[3]), fill_opacity="0.75", stroke="currentColor", stroke_width=0.5,
     )  # fmt: skip
 
@@ -91,7 +90,7 @@ def _names(layers: Sequence[LayerTime], x: Axis, y: Axis) -> Iterator[str]:
     """Yield the names of the slowest layers, those that would lie on another left out."""
     taken: list[tuple[float, float]] = []
     for layer in sorted(layers, key=lambda each: -each.seconds)[:NAMED]:
-        place, height = x.at(layer.flops / layer.moved), y.at(layer.flops_per_second) + 4
+        place, height = x.at(layer.intensity), y.at(layer.flops_per_second) + 4
         is_right = place > x.end - 120
         if all(abs(place - across) > 120 or abs(height - up) > 13 for across, up in taken):
             taken.append((place, height))

@@ -64,7 +64,7 @@ def _conditions(sweep: Sweep) -> str:
 
 def _charts(sweep: Sweep, plot: tuple[str, str] | None) -> dict[str, ScatterPlot]:
     """Return a chart of each figure, against MACs or against what the plot is drawn over."""
-    keys = [*dict.fromkeys((*SHOWN, "flops", "moved_bytes", "training_bytes", "latency", ACCURACY))]
+    keys = [*dict.fromkeys((*SHOWN, *(figure.key for figure in TOTALS), "latency", ACCURACY))]
     across = plot[0] if plot else "macs"
     has = {key: any(isinstance(value_of(record, key), (int, float)) for record in sweep.records) for key in keys}
     charts = {key: scatter(sweep, across if key != across else "params", key) for key in keys if has[key]}
