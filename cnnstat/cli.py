@@ -6,17 +6,21 @@ Exit codes: 0 fine, 1 a limit is broken, 2 the usage or the model is wrong, 3 so
 from __future__ import annotations
 
 import atexit
+import errno
 import gc
+import io
 import os
 import sys
 import threading
+import traceback
 from importlib import import_module
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from cnnstat import console
+from cnnstat.errors import CnnstatError, SpecError, inert_line, printable
 
 COMMANDS = {
     "analyze": "analyze:analyze",
@@ -164,25 +168,84 @@ def root(
         raise typer.Exit
 
 
+MAX_PROBLEMS = 30
+"""Faults of a spec that are printed; the rest is only counted."""
+
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""System errors that a full disk behind standard output gives."""
+
+
+def prepare_streams() -> None:
+    """Let characters that the terminal's encoding lacks print as `?`, and let what a closed stream gets be lost."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller, as in `cnnstat … >&-`
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # stays open to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def report_error(error: CnnstatError) -> int:
+    """Print an error that cnnstat raised on purpose; return the exit code."""
+    if isinstance(error, SpecError):
+        lines = [str(problem) for problem in error.problems[:MAX_PROBLEMS]]
+        more = len(error.problems) - len(lines)
+        lines += [f"… and {more} more"] * (more > 0)
+    else:
+        lines = [f"cnnstat: {error}"]
+    print(*(inert_line(printable(line)) for line in lines), sep="\n", file=sys.stderr)
+    if error.__cause__ is None:
+        return 2
+    from cnnstat.commands.options import shows_tracebacks
+
+    if shows_tracebacks():
+        cause = "".join(traceback.format_exception(error.__cause__))
+        print(*(inert_line(printable(line)) for line in cause.splitlines()), sep="\n", file=sys.stderr)
+    return 2
+
+
+def report_unexpected(error: Exception) -> int:
+    """Print a usage error of the command-line parser, or a fault of cnnstat itself; return the exit code."""
+    message = getattr(error, "format_message", None)
+    if isinstance(error, OSError) and error.errno in UNWRITABLE:
+        print(f"cnnstat: the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 2
+    if isinstance(error, OSError) and error.filename is not None and not os.environ.get("CNNSTAT_TRACEBACK"):
+        line = f"cnnstat: {str(error.filename)[:200]}: {error.strerror or error}; name another file"
+        print(inert_line(printable(line)), file=sys.stderr)
+        return 2
+    if message is None:
+        if os.environ.get("CNNSTAT_TRACEBACK"):
+            raise error
+        line = f"internal error, please report it ({type(error).__name__}: {error}); CNNSTAT_TRACEBACK=1 shows where"
+        print(inert_line(printable(f"cnnstat: {line}")), file=sys.stderr)
+        return 2
+    if not message():  # no arguments at all: the help is already printed
+        return 2
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "cnnstat"
+    line = message().replace("Value error, ", "")  # what pydantic puts before typer's own message
+    print(inert_line(printable(f"{command}: {line} (`{command} --help` shows how)")), file=sys.stderr)
+    return int(getattr(error, "exit_code", 2))
+
+
 def main() -> None:
     """Run the command line; every error is one clear line (a spec's faults one each) and exit code 2."""
-    from cnnstat.errors import CnnstatError
-
     # Imports leave very many objects, PyTorch a million, which the collector would walk over again and again.
     gc.set_threshold(100_000, 20, 100)
-    console.prepare_streams()
+    prepare_streams()
     try:
         code = _without_types(typer.main.get_command(app)).main(prog_name="cnnstat", standalone_mode=False)
         sys.stdout.flush()
     except CnnstatError as error:
-        code = console.report_error(error)
+        code = report_error(error)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except KeyboardInterrupt:
         code = 130
     except Exception as error:
-        code = console.report_unexpected(error)
+        code = report_unexpected(error)
     sys.exit(code or 0)
 
 

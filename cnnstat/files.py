@@ -8,14 +8,20 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import stat
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cnnstat.errors import CnnstatError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LOCK_SECONDS = 30.0
 """The longest that one run waits for another that updates the same file."""
@@ -203,3 +209,40 @@ def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     finally:
         with contextlib.suppress(OSError):
             lock.unlink()
+
+
+CACHE_VARIABLE = "CNNSTAT_CACHE"
+"""The environment variable that names another folder; empty for no cache at all."""
+
+
+def cache_folder() -> Path | None:
+    """Return $CNNSTAT_CACHE, else the platform's folder for caches, which need not exist; None for no cache."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named is not None:
+        return Path(named).expanduser() if named else None
+    home = Path(os.path.expanduser("~"))  # noqa: PTH111  # Path.home() raises where there is none
+    if sys.platform == "darwin":
+        return home / "Library" / "Caches" / "cnnstat"
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "cnnstat" / "Cache"
+    # The specification has relative paths ignored (XDG Base Directory, version 0.8).
+    xdg_folder = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(xdg_folder) if Path(xdg_folder).is_absolute() else home / ".cache") / "cnnstat"
+
+
+FILE_WIDTH = 120
+"""Columns of a table that is written to a file, unless COLUMNS says otherwise."""
+
+
+@contextmanager
+def open_output(path: Path | None) -> Iterator[Console]:
+    """Yield a console on stdout or, where a path is given, on a buffer that is written once all went well."""
+    from rich.console import Console
+
+    if path is None:
+        yield Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+        return
+    buffer = io.StringIO()
+    width = int(columns) if (columns := os.environ.get("COLUMNS", "")).isdigit() else FILE_WIDTH
+    yield Console(file=buffer, width=width, highlight=False, markup=False, emoji=False, color_system=None)
+    write_output(path, buffer.getvalue())

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
     {"errors", "choices", "version"},
-    {"units", "numbers", "display", "files", "garbage_collection", "cache_folder", "child_process"},
+    {"numbers", "display", "files", "child_process"},
     {"picture_file"},
     {"ir"},
     {"ops", "analysis"},
@@ -23,7 +23,6 @@ LEVELS = (
     {"check", "python_options"},
     {"api"},
     {"testing"},
-    {"console"},
     {"commands"},
     {"cli"},
     {"__main__"},

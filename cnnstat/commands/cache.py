@@ -13,14 +13,14 @@ def cache(
     ] = "show",
 ) -> None:
     """Show where traces of PyTorch models are kept and how large they are, or remove them."""
-    from cnnstat.cache_folder import VARIABLE, cache_folder
     from cnnstat.errors import printable
+    from cnnstat.files import CACHE_VARIABLE, cache_folder
     from cnnstat.numbers import binary_bytes, plural
     from cnnstat.sources import trace_cache
 
     folder = cache_folder()
     if folder is None:
-        print(f"nothing is kept, as {VARIABLE} is empty")
+        print(f"nothing is kept, as {CACHE_VARIABLE} is empty")
         return
     if action == "clear":
         count, size = trace_cache.clear()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnstat import console
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
 from cnnstat.choices import CheckFormat, Mode, Optimizer
 from cnnstat.commands.options import (
@@ -22,6 +21,7 @@ from cnnstat.commands.options import (
     flag,
     zoo_names,
 )
+from cnnstat.files import open_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +139,7 @@ def check(
     result = check_models.check(options)
     formats.write_outputs(result, outputs, format)
     if format == "table":
-        with console.open_output(None) as out:
+        with open_output(None) as out:
             formats.print_table(result, out)
     else:  # no other format needs rich, which takes longer to import than twenty specs to check
         sys.stdout.write(formats.render(result, format))

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.choices import DrawFormat, DrawShare, DrawStyle
 from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, layer_names, split_keys
+from cnnstat.files import write_output
 
 
 def draw(
@@ -66,7 +67,7 @@ def draw(
         field=split_keys(field) or (),
         image=image,
     )
-    console.write_bytes(render(drawing, chosen), output)
+    _write(render(drawing, chosen), output)
 
 
 def _times(path: Path) -> dict[str, float]:
@@ -74,3 +75,14 @@ def _times(path: Path) -> dict[str, float]:
     from cnnstat.profile.record import read_profile
 
     return {layer.name: layer.forward.median for layer in read_profile(path).layers}
+
+
+def _write(content: str | bytes, path: Path | None) -> None:
+    """Write text or bytes to a file, or to stdout as they are."""
+    if path is not None:
+        write_output(path, content)
+    elif isinstance(content, str):
+        sys.stdout.write(content)
+    else:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(content)

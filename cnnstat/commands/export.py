@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.choices import ExportFormat
 from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument
 from cnnstat.errors import CnnstatError
+from cnnstat.files import open_output
 
 
 def export(
@@ -33,7 +33,7 @@ def export(
     format = to or _format_of(output)
     request = replace(model.request(uses_cache=True), keeps_values=format == "torch")
     text = export_graph(load_source(source, request), format)
-    with console.open_output(output) as out:
+    with open_output(output) as out:
         out.file.write(text)
 
 

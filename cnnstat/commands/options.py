@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from cnnstat import console
 from cnnstat.choices import Format, Mode, Optimizer, Precision
 from cnnstat.errors import CnnstatError, nearest
-from cnnstat.files import check_output
+from cnnstat.files import check_output, open_output
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
@@ -22,6 +21,21 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it."""
+
+
+_wanted: set[str] = set()
+"""What errors of this run show beside their own line."""
+
+
+def show_tracebacks(wanted: bool) -> bool:
+    """Let errors of a model show where in it they come from, if wanted."""
+    (_wanted.add if wanted else _wanted.discard)("traceback")
+    return wanted
+
+
+def shows_tracebacks() -> bool:
+    """Whether errors of a model show where in it they come from."""
+    return "traceback" in _wanted
 
 
 def flag(name: str, help: str, **others: Any) -> Any:
@@ -91,7 +105,7 @@ class ModelOptions:
             "--traceback",
             help="Show a PyTorch model's own error too.",
             metavar="",
-            callback=console.show_tracebacks,
+            callback=show_tracebacks,
             is_eager=True,
         ),
     ] = False
@@ -353,7 +367,7 @@ def write(
 
     document = latex.on(document, format)
     chart.write(document)
-    with console.open_output(output) as out:
+    with open_output(output) as out:
         report.write(document, format, out)
 
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     INTERRUPTED,
     NO_CHART,
@@ -30,6 +29,7 @@ from cnnstat.commands.options import (
     zoo_names,
 )
 from cnnstat.errors import CnnstatError
+from cnnstat.files import open_output
 from cnnstat.profile import need_torch
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
     names = [name for name in MAIN if name in zoo.names()]
     codes = []
     profiles: list[Profile] = []
-    with console.open_output(output) as out:
+    with open_output(output) as out:
         lines = overview(names, out)
         try:
             for name in names:

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from cnnstat import console
 from cnnstat.commands.options import (
     NO_CHART,
     NO_LATEX,
@@ -18,6 +17,7 @@ from cnnstat.commands.options import (
     write,
 )
 from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.files import open_output
 
 
 def list_zoo(
@@ -79,5 +79,5 @@ def schema(output: OutputOption = None) -> None:
 
     from cnnstat.spec.json_schema import schema as spec_schema
 
-    with console.open_output(output) as out:
+    with open_output(output) as out:
         out.file.write(json.dumps(spec_schema(), indent=2, ensure_ascii=False) + "\n")

@@ -289,7 +289,7 @@ def _executor(name: ExecutorName, parameters: Sequence[str], jobs: int | None) -
         import submitit
     except ImportError:
         raise CnnstatError(f"--executor {name} needs submitit; pip install 'cnnstat[slurm]'") from None
-    from cnnstat.cache_folder import cache_folder
+    from cnnstat.files import cache_folder
     from cnnstat.sources.request import parse_arguments
 
     folder = (cache_folder() or Path.cwd() / ".cnnstat") / "slurm"

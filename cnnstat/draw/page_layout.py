@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from cnnstat.draw.areas import FrameArea, Label, Layout, Line, Point, Rectangle
 from cnnstat.draw.columns import GUTTER, Page, columns_of
-from cnnstat.draw.lanes import lanes_of
 from cnnstat.draw.places import PORT, Block, FramePlace, Place, Route, Way
-from cnnstat.draw.routes import RAIL
+from cnnstat.draw.routes import RAIL, lanes_of
 from cnnstat.draw.rows import arranged
 from cnnstat.draw.scene import Scene
 

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cnnstat.cache_folder import cache_folder
-from cnnstat.files import read_bytes, write_text
+from cnnstat.files import cache_folder, read_bytes, write_text
 from cnnstat.profile.profile_result import ROOFLINE_UNITS, Roofline
 
 MAX_BYTES = 2**20

@@ -19,9 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from cnnstat.cache_folder import cache_folder
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_bytes, write_text
+from cnnstat.files import cache_folder, read_bytes, write_text
 from cnnstat.ir.graph import Graph
 from cnnstat.sources.dependencies import Dependencies, machine_key, recording
 from cnnstat.sources.request import Request

@@ -25,7 +25,7 @@ class WeightReference(NamedReference):
         return text.lower().endswith(SUFFIXES) and is_file(text)
 
     def _load(self) -> Graph:
-        from cnnstat.exported.weights.weight_rows import load_weights
+        from cnnstat.exported.weight_rows import load_weights
         from cnnstat.sources.other_tools import described
 
         other = described(self.source)

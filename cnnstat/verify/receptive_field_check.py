@@ -15,10 +15,10 @@ from cnnstat.analysis.receptive_field.coordinates import Coordinate
 from cnnstat.analysis.receptive_field.propagation import spatial_axes
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge
-from cnnstat.verify.field_differences import contains, is_brought_round, mixer, router, why_less
 from cnnstat.verify.findings import Box, FieldFinding, Verdict
 from cnnstat.verify.global_receptive_field import expected, positions, whole_edges, whole_finding
 from cnnstat.verify.gradient_pass import FieldError, Gradients, run_with_gradients
+from cnnstat.verify.known_differences import contains, is_brought_round, mixer, router, why_less
 from cnnstat.verify.model_under_test import ModelUnderTest
 
 MAX_FIELD_BYTES = 256 * 2**20

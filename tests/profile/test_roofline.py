@@ -11,7 +11,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import cnnstat  # noqa: E402
-from cnnstat import cache_folder  # noqa: E402
+from cnnstat import files  # noqa: E402
 from cnnstat.profile import roofline, roofline_cache  # noqa: E402
 from cnnstat.profile.device import USUAL_CACHE_BYTES, cpu_name, environment, last_level_cache_bytes  # noqa: E402
 from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
@@ -82,7 +82,7 @@ def test_figures_that_cannot_be_are_not_used(rates, own_cache):
 def test_a_file_that_cannot_be_written_breaks_nothing(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
-    monkeypatch.setenv(cache_folder.VARIABLE, str(blocked))
+    monkeypatch.setenv(files.CACHE_VARIABLE, str(blocked))
     assert not roofline_cache.write_roofline(KEY, FOUND)
     assert roofline_cache.read_roofline(KEY) is None
     monkeypatch.setattr(roofline, "measure_on", lambda *arguments: FOUND)
@@ -92,21 +92,21 @@ def test_a_file_that_cannot_be_written_breaks_nothing(tmp_path, monkeypatch):
 
 def test_an_empty_variable_means_no_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(cache_folder.VARIABLE, "")
+    monkeypatch.setenv(files.CACHE_VARIABLE, "")
     assert not roofline_cache.write_roofline(KEY, FOUND)
     assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows and macOS have folders of their own")
 def test_the_folder_is_the_users_own(tmp_path, monkeypatch):
-    monkeypatch.delenv(cache_folder.VARIABLE)
-    monkeypatch.setattr(cache_folder.sys, "platform", "linux")
+    monkeypatch.delenv(files.CACHE_VARIABLE)
+    monkeypatch.setattr(files.sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert roofline_cache.cache_file() == tmp_path / "cnnstat" / "ceilings.json"
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert roofline_cache.cache_file() == tmp_path / ".cache" / "cnnstat" / "ceilings.json"
-    monkeypatch.setattr(cache_folder.sys, "platform", "darwin")
+    monkeypatch.setattr(files.sys, "platform", "darwin")
     assert roofline_cache.cache_file() == tmp_path / "Library" / "Caches" / "cnnstat" / "ceilings.json"
 
 

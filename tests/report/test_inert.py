@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from test_every_format import DOCUMENTS, Checker, check_latex, hostile_check, without_own_script
 
-from cnnstat import console as terminal
+from cnnstat import cli as terminal
 from cnnstat import report
 from cnnstat.check import formats as check_formats
 from cnnstat.errors import CnnstatError, Location, Problem, SpecError, inert_line

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
-from cnnstat.analysis.shapes import infer_shapes
+from cnnstat.analysis.memory import lifetimes, tensor_bytes
+from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.analysis.transforms.folding import folded
-from cnnstat.analysis.transforms.in_place import in_place
 from cnnstat.analysis.transforms.precision import in_precision, quantization_bytes
 from cnnstat.choices import Precision
 from cnnstat.errors import RequestError, did_you_mean
-from cnnstat.ir.graph import Graph, collector_paused
+from cnnstat.ir.graph import Graph, Node, collector_paused
+from cnnstat.ir.op import Family, Shapes, Storage
+from cnnstat.ir.window import IDENTITY, Reads
 
 NOT_COUNTED = (
     "scratch of kernels (im2col, CMSIS-NN), alignment of weights, the description of the graph, the runtime itself, "
@@ -54,3 +56,43 @@ def deploy(graph: Graph, precision: str) -> Graph:
     nodes = in_place(shipped, shipped_values)
     scales = quantization_bytes(shipped, nodes, shipped_values) if precision == "int8" else shipped.quantization_bytes
     return replace(shipped, nodes=nodes, quantization_bytes=scales)
+
+
+_ELEMENT_WISE = (Family.ACTIVATION, Family.ELEMENTWISE, Family.NORMALIZATION)
+"""The families whose ops may take an input's place; whether one does is told by how it reads."""
+
+
+def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
+    """Return the nodes, of which activations, residual additions and gates write over an input of their output's size.
+
+    The input must have no later reader and be no result of the network, and each element of the output must read the
+    input at its own place only. The first such input is taken.
+    """
+    lives = lifetimes(graph, tensor_bytes(values))
+    nodes = []
+    for index, node in enumerate(graph.nodes):
+        shapes, outputs = values.inputs[index], values.outputs[graph.arity + index]
+        if node.op.family in _ELEMENT_WISE and node.storage is Storage.FRESH and len(outputs) == 1:
+            # What is overwritten earlier only makes a storage that ends there live on under another number.
+            storages = [lives.storages.of(edge) for edge in node.inputs]
+            size = lives.storages.bytes[lives.storages.made_by(graph.arity + index)[0]]
+            free = [lives.last[s] == index and lives.storages.bytes[s] == size for s in storages]
+            number = _overwritten(node, shapes, outputs, storages, free) if any(free) else None
+            node = node if number is None else replace(node, overwrites=number)
+        nodes.append(node)
+    return tuple(nodes)
+
+
+def _overwritten(node: Node, shapes: Shapes, outputs: Shapes, storages: list[int], free: list[bool]) -> int | None:
+    """Return the number of the first free input that each output element reads at its own place only."""
+    reads = node.op.window(shapes, outputs)
+    for number, edge in enumerate(node.inputs):
+        # Another view of the same storage may be read at another place after that place is written.
+        is_alone = all(edge == other or storages[number] != storage for other, storage in zip(node.inputs, storages))
+        if free[number] and is_alone and shapes[number] == outputs[0] and _is_own_place(reads[number]):
+            return number
+    return None
+
+
+def _is_own_place(reads: Reads) -> bool:
+    return all(entry == (axis, IDENTITY) for axis, entry in enumerate(reads))

@@ -11,21 +11,22 @@ from cnnstat.errors import CnnstatError
 EXTRA = "cnnstat[draw]"
 
 FORMATS = {
-    "svg": "cnnstat.draw.formats.svg",
-    "png": "cnnstat.draw.formats.png",
-    "pdf": "cnnstat.draw.formats.pdf",
-    "html": "cnnstat.draw.formats.html",
-    "dot": "cnnstat.draw.formats.dot",
-    "mmd": "cnnstat.draw.formats.mermaid",
-    "tex": "cnnstat.draw.formats.tikz",
-    "json": "cnnstat.draw.formats.model_explorer",
+    "svg": "svg:render",
+    "png": "svg:png",
+    "pdf": "pdf:render",
+    "html": "svg:html_page",
+    "dot": "dot:render",
+    "mmd": "mermaid:render",
+    "tex": "tikz:render",
+    "json": "model_explorer:render",
 }
-"""What renders a drawing in each format: a new one is one file and one line."""
+"""The file here and the function that render a drawing in each format: a new one is one file and one line."""
 
 
 def render(drawing: Any, format: str) -> str | bytes:
     """Return a drawing in a format, which is one of FORMATS; raises CnnstatError where its package is missing."""
-    rendered: str | bytes = import_module(FORMATS[format]).render(drawing)
+    file, function = FORMATS[format].split(":")
+    rendered: str | bytes = getattr(import_module(f"{__name__}.{file}"), function)(drawing)
     return rendered
 
 

@@ -8,9 +8,8 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.analysis.comparison import Comparison
+from cnnstat.analysis.comparison import Comparison, Difference, parameter_differences
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
-from cnnstat.analysis.parameter_differences import Difference, parameter_differences
 from cnnstat.numbers import count, ratio_text
 from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from cnnstat.errors import RequestError, SourceError
 from cnnstat.exported.layer_names import Label, LayerNames
-from cnnstat.exported.weights.checkpoint import read_checkpoint
-from cnnstat.exported.weights.safetensors_header import StoredShape, read_header
+from cnnstat.exported.weight_files import StoredShape, read_checkpoint, read_header
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Family, numel, shape_text
 from cnnstat.ops.traced import Recorded

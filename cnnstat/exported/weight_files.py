@@ -1,18 +1,70 @@
-"""Checkpoints of PyTorch: the tensors that a pickle describes, read without importing or calling anything of it."""
+"""Files of weights: names, shapes and dtypes of their tensors, read without their numbers.
+
+safetensors: the header (https://github.com/huggingface/safetensors). Checkpoints of PyTorch: the tensors that a pickle
+describes, without importing or calling anything of it.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cnnstat.exported.weights.safetensors_header import StoredShape, is_shape
+from cnnstat.ir.op import Shape
 
 MOST = 64 * 2**20
-"""Most bytes of a pickle that is read; it has a hundred for each tensor."""
+"""Most bytes of a header, of which the format allows 100 MB, or of a pickle, which has a hundred for each tensor."""
+
+MOST_AXES = 64
+"""Most axes of a tensor, as PyTorch has it."""
+
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2", "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8",
+    "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool", "C64": "complex64",
+}  # fmt: skip
+
+
+class StoredShape(NamedTuple):
+    """A tensor of a file of weights."""
+
+    name: str
+    shape: Shape
+    dtype: str
+
+
+def is_shape(sizes: Any) -> bool:
+    """Whether values of a file are the sizes of a tensor that there can be."""
+    if not isinstance(sizes, (list, tuple)) or len(sizes) > MOST_AXES or any(type(size) is not int for size in sizes):
+        return False
+    return all(0 <= size < 2**48 for size in sizes) and prod(sizes) < 2**62
+
+
+def read_header(path: Path) -> Iterator[StoredShape]:
+    """Yield the tensors of a file; raises OSError, or ValueError where it is no such file."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= MOST:
+            raise ValueError("its header is too long")
+        header = json.loads(file.read(length).decode("utf-8"))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no table")
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        dtype = entry.get("dtype") if isinstance(entry, dict) else None
+        if not isinstance(dtype, str) or dtype not in _DTYPES or "shape" not in entry:
+            raise ValueError("an entry of its header has no dtype or no shape that is known")
+        if not is_shape(entry["shape"]):
+            raise ValueError("a tensor has sizes that no tensor has")
+        yield StoredShape(name, tuple(entry["shape"]), _DTYPES[dtype])
+
+
 MOST_ENTRIES = 1_000_000
 """Most entries of tables that are looked at; tables may hold each other many times."""
 DEEPEST = 6
@@ -196,11 +248,7 @@ def _tensors(value: Any, path: str, depth: int, budget: Iterator[int]) -> Iterat
         yield StoredShape(path or "tensor", value.shape, value.dtype)
     elif isinstance(value, Mapping) and depth < DEEPEST:
         for key, inner in value.items():
-            if (
-                path == ""
-                and key in ("state_dict", "model_state_dict", "model", "module")
-                and isinstance(inner, Mapping)
-            ):
+            if path == "" and key in _TABLES and isinstance(inner, Mapping):
                 yield from _tensors(inner, "", depth + 1, budget)
             elif isinstance(key, str):
                 yield from _tensors(inner, f"{path}.{key}" if path else key, depth + 1, budget)

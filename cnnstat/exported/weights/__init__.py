@@ -1,1 +1,0 @@
-"""Files of weights without a graph: what tensors they hold, read without their numbers."""
