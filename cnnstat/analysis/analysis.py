@@ -12,16 +12,12 @@ from cnnstat.analysis.figures import FIGURES
 from cnnstat.analysis.memory import Memory, check_optimizer, memory, moved_bytes
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed, drawn
-from cnnstat.errors import CnnstatError, Problem, SpecError
+from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph, dtype_bytes
-from cnnstat.ir.op import Int8, Op, Shape, Shapes, numel
+from cnnstat.ir.op import Int8, Op, Shape, Shapes
 
 if TYPE_CHECKING:
     from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
-
-
-MAX_WEIGHTS = 1_000_000
-"""Most weight tensors of one graph; recurrent layers have several for each of their own layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +30,13 @@ class Parameters:
 
 
 def count_parameters(graph: Graph, values: Values) -> Parameters:
-    """Return the parameters (learnt tensors, frozen ones included) and buffers of each node.
-
-    Raises SpecError where there are more weight tensors than any network has.
-    """
+    """Return the parameters (learnt tensors, frozen ones included) and buffers of each node."""
     params, trainable, buffers = [], [], []
-    count = 0
-    for node, inputs in zip(graph.nodes, values.inputs):
+    for node, facets in zip(graph.nodes, values.facets):
         owns = node.shares is None
-        weights = node.op.weights(inputs) if owns else {}
-        count += len(weights)
-        if count > MAX_WEIGHTS:
-            message = f"by here the layers have more than {MAX_WEIGHTS:,} weight tensors together; use fewer"
-            raise SpecError([Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
-        params.append(sum(map(numel, weights.values())))
-        frozen = sum([numel(shape) for name, shape in weights.items() if name in node.op.frozen])
-        trainable.append(params[-1] - frozen if node.trainable else 0)
-        buffers.append(sum(map(numel, node.op.buffers(inputs).values())) if owns else 0)
+        params.append(facets.params if owns else 0)
+        trainable.append(facets.params - facets.frozen_params if owns and node.trainable else 0)
+        buffers.append(facets.buffer_elements if owns else 0)
     return Parameters(tuple(params), tuple(trainable), tuple(buffers))
 
 
@@ -72,16 +58,14 @@ def count_work(graph: Graph, values: Values) -> Work:
     macs, flops = [], []
     parts: Counter[str] = Counter()
     has_complex = any(_is_complex(dtype) for dtypes in set(values.dtypes) for dtype in dtypes)
-    for index, (node, inputs, outputs) in enumerate(zip(graph.nodes, values.inputs, values.outputs[graph.arity :])):
-        products = node.op.macs(inputs, outputs)
-        if has_complex:
-            others = flops_beside_products(graph, values, index, products)
-        else:
-            others = node.op.other_flops(inputs, outputs)
+    for index, facets in enumerate(values.facets):
+        products = facets.macs
+        others = flops_beside_products(graph, values, index, products) if has_complex else facets.other_flops
         macs.append(products)
         flops.append(2 * products + sum(others.values()))
         parts["2 × MACs"] += 2 * products
-        parts.update(others)
+        for part, operations in others.items():
+            parts[part] += operations
     return Work(tuple(macs), tuple(flops), dict(parts))
 
 
@@ -92,7 +76,7 @@ def flops_beside_products(graph: Graph, values: Values, index: int, macs: int) -
     in real operations to begin with.
     """
     node, value = graph.nodes[index], graph.arity + index
-    others = node.op.other_flops(values.inputs[index], values.outputs[value])
+    others = values.facets[index].other_flops
     dtypes = (*values.dtypes[value], *(values.dtypes[v][o] for v, o in node.inputs))
     if not any(map(_is_complex, dtypes)):
         return others
@@ -126,10 +110,10 @@ def precision(graph: Graph, values: Values, index: int) -> Precision:
     """
     node = graph.nodes[index]
     dtypes = [values.dtypes[value][output] for value, output in node.inputs] or [graph.dtype]
-    weights = node.op.weights(values.inputs[index])
+    largest = values.facets[index].largest_weight
     # Shared weights have the dtypes of the layer that owns them.
     owner = node if node.shares is None else graph.nodes[node.shares]
-    weight = owner.dtype_of(max(weights, key=lambda name: numel(weights[name])), graph.dtype) if weights else dtypes[-1]
+    weight = dtypes[-1] if largest is None else owner.dtype_of(largest, graph.dtype)
     activation = dtypes[0]
     if graph.dtype == "int8" and node.op.int8 is Int8.FLOAT:
         return Precision("float32", "float32")
@@ -341,10 +325,10 @@ class Analysis(Displayed):
         return tuple(precision(self.graph, self.values, index) for index in range(len(self.graph.nodes)))
 
     def _macs_by_precision(self) -> Mapping[str, int]:
-        macs: Counter[str] = Counter()
+        macs: Counter[Precision] = Counter()
         for each, count in zip(self.precisions, self.work.macs):
-            macs[str(each)] += count
-        return {name: count for name, count in macs.most_common() if count}
+            macs[each] += count
+        return {str(each): count for each, count in macs.most_common() if count}
 
     def draw(self, **options: Any) -> Any:
         """Return the network as a picture: `analysis.draw(by="macs")`; the options are those of `cnnstat.draw`."""

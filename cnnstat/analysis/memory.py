@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from cnnstat.analysis.shapes import Values
+from cnnstat.analysis.shapes import OpFacets, Values
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Edge, Graph, Node, dtype_bytes
 from cnnstat.ir.op import Family, Storage, numel
@@ -90,38 +90,35 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
     Raises CnnstatError if there is no such optimizer or dtype. Takes time linear in the graph.
     """
     check_optimizer(optimizer)
-    outputs = tensor_bytes(values)
+    outputs = values.bytes
     sizes = tuple(map(sum, outputs[graph.arity :]))
-    params, trainable, buffers = _weights(graph, values)
+    stored = [
+        _NOTHING if n.shares is not None else stored_bytes(n, f, graph.dtype)
+        for n, f in zip(graph.nodes, values.facets)
+    ]
+    params, buffers = [each.params for each in stored], sum([each.buffers for each in stored])
+    trainable = sum([each.params - each.frozen for each, node in zip(stored, graph.nodes) if node.trainable])
     lives = lifetimes(graph, outputs)
     saved = _saved(graph, values, outputs)
     alive = _alive(graph, lives)
     peak = max(alive) if alive else sum(lives.storages.bytes)
     return Memory(
         params_bytes=sum(params),
-        buffers_bytes=sum(buffers),
+        buffers_bytes=buffers,
         output_bytes=sizes,
         activation_bytes=sum(sizes),
         weighted_activation_bytes=sum(s for s, node in zip(sizes, graph.nodes) if node.op.counted_as_weighted),
         peak_inference_bytes=peak,
         peak_at=alive.index(peak) if alive else None,
-        gradient_bytes=sum(trainable),
-        optimizer_bytes=sum(trainable) * OPTIMIZER_STATES[optimizer],
-        file_size=_file_size(graph, values),
+        gradient_bytes=trainable,
+        optimizer_bytes=trainable * OPTIMIZER_STATES[optimizer],
+        file_size=FILE_START + sum([each.file_bytes(node.name) for each, node in zip(stored, graph.nodes)]),
         alive_bytes=alive,
         weight_bytes=tuple(params),
         layer_saved_bytes=saved,
         lifetimes=lives,
-        flash_bytes=sum(params) + sum(buffers) + graph.quantization_bytes,
+        flash_bytes=sum(params) + buffers + graph.quantization_bytes,
         saved_bytes=sum(saved) if graph.saved_bytes is None else graph.saved_bytes,
-    )
-
-
-def tensor_bytes(values: Values) -> tuple[tuple[int, ...], ...]:
-    """Return the bytes of the tensors of each value."""
-    return tuple(
-        tuple(numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
-        for shapes, dtypes in zip(values.outputs, values.dtypes)
     )
 
 
@@ -132,21 +129,6 @@ def check_optimizer(name: str) -> None:
         raise CnnstatError(f"there is no optimizer called {name[:60]}{hint}")
 
 
-def _weights(graph: Graph, values: Values) -> tuple[list[int], list[int], list[int]]:
-    """Return the bytes of parameters, of the trainable among them, and of buffers that each node owns."""
-    params, trainable, buffers = [], [], []
-    for node, inputs in zip(graph.nodes, values.inputs):
-        if node.shares is not None:
-            params.append(0)
-            continue
-        weights = node.op.weights(inputs)
-        params.append(node.bytes_of(weights, graph.dtype))
-        frozen = {name: shape for name, shape in weights.items() if name in node.op.frozen} if node.op.frozen else {}
-        trainable.append(params[-1] - node.bytes_of(frozen, graph.dtype) if node.trainable else 0)
-        buffers.append(node.bytes_of(node.op.buffers(inputs), graph.dtype))
-    return params, trainable, buffers
-
-
 FILE_START = 1300
 """Bytes that torch.save (PyTorch 2.14) writes for an empty state dict; older releases write 400 fewer."""
 TENSOR_ENTRY = 140
@@ -155,19 +137,48 @@ RECORD_HEAD, ALIGNMENT = 80, 64
 """Bytes before and behind a tensor's data in the archive, where each record begins at a multiple of 64."""
 
 
-def _file_size(graph: Graph, values: Values) -> int:
-    """Return the size of the file that torch.save writes of the state dict."""
-    size = FILE_START
-    for node, inputs in zip(graph.nodes, values.inputs):
-        if node.shares is not None:
-            continue
-        stored = {**node.op.weights(inputs), **node.op.buffers(inputs)}
-        for name, shape in stored.items():
-            if name not in node.transient:
-                data = numel(shape) * dtype_bytes(node.dtype_of(name, graph.dtype)) + RECORD_HEAD
-                full_name = len(name if name.startswith(node.name) else f"{node.name}.{name}")
-                size += -(-data // ALIGNMENT) * ALIGNMENT + TENSOR_ENTRY + full_name
-    return size
+class StoredBytes(NamedTuple):
+    """Bytes of what a layer stores.
+
+    params, frozen, buffers: of its weights, of those among them that are never learnt, and of its buffers.
+    records: what torch.save writes of them, the layer's path in front of each name aside. names: those of a state dict.
+    """
+
+    params: int
+    frozen: int
+    buffers: int
+    records: int
+    names: tuple[str, ...]
+
+    def file_bytes(self, path: str) -> int:
+        """Return what torch.save writes for a layer of this path, which names of traced layers may hold already."""
+        return self.records + sum([len(path) + 1 for name in self.names if not name.startswith(path)])
+
+
+def stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
+    """Return the bytes of the weights and buffers of an op, in the dtypes of a node; model: the dtype of the model."""
+    if node.dtypes or node.transient:
+        return _stored_bytes(node, facets, model)
+    if model not in facets.by_dtype:  # all but counters have the model's dtype, as in nearly all layers
+        facets.by_dtype[model] = _stored_bytes(node, facets, model)
+    known: StoredBytes = facets.by_dtype[model]
+    return known
+
+
+def _stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
+    stored = {**facets.weights, **facets.buffers}
+    names = tuple([name for name in stored if name not in node.transient])
+    records = 0
+    for name in names:
+        data = numel(stored[name]) * dtype_bytes(node.dtype_of(name, model)) + RECORD_HEAD
+        records += -(-data // ALIGNMENT) * ALIGNMENT + TENSOR_ENTRY + len(name)
+    params, frozen, buffers = (
+        node.bytes_of(tensors, model) for tensors in (facets.weights, facets.frozen, facets.buffers)
+    )
+    return StoredBytes(params, frozen, buffers, records, names)
+
+
+_NOTHING = StoredBytes(0, 0, 0, 0, ())
 
 
 class Storages:
@@ -261,18 +272,18 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
     is_learnt: list[bool] = []
     kept: set[int] = set()
     sizes = []
-    for value, (node, shapes) in enumerate(zip(graph.nodes, values.inputs), arity):
+    for value, (node, facets) in enumerate(zip(graph.nodes, values.facets), arity):
         # Weights that are shared are learnt where the layer that owns them is.
-        owns = node.trainable and bool(node.op.weights(shapes)) if node.shares is None else is_learnt[node.shares]
+        owns = node.trainable and bool(facets.weights) if node.shares is None else is_learnt[node.shares]
         is_learnt.append(owns)
         needs = tuple([needs_gradient[v] and is_float[v][o] for v, o in node.inputs])
         needs_gradient.append((owns or True in needs) and True in is_float[value])
         if not needs_gradient[value]:
             sizes.append(0)
             continue  # autograd records no step where nothing before it is learnt, and keeps nothing for it
-        saved = node.op.saved_for(shapes, values.outputs[value], needs, owns)
+        saved = facets.saved_for(needs, owns)
         # What PyTorch copies before it works on it is kept as the copy.
-        copies = dict(node.copies)
+        copies = dict(node.copies) if node.copies else {}
         extra = 0
         held: set[int] = set()
         for i in saved.inputs:
@@ -308,8 +319,8 @@ def moved_bytes(graph: Graph, values: Values, *, training: bool = False) -> tupl
 
     training: count what is no view in training mode, such as dropout. What caches save or spill is not part of it.
     """
-    sizes = tensor_bytes(values)
-    return tuple(_moved_bytes(graph, values, index, sizes, training) for index in range(len(graph.nodes)))
+    sizes = values.bytes
+    return tuple([_moved_bytes(graph, values, index, sizes, training) for index in range(len(graph.nodes))])
 
 
 def _moved_bytes(graph: Graph, values: Values, index: int, sizes: tuple[tuple[int, ...], ...], training: bool) -> int:
@@ -317,13 +328,13 @@ def _moved_bytes(graph: Graph, values: Values, index: int, sizes: tuple[tuple[in
     node = graph.nodes[index]
     if (node.op.training_storage if training else node.op.storage) is Storage.VIEW:
         return 0
-    read = sum([sizes[value][output] for value, output in set(node.inputs)])
+    inputs = node.inputs if len(node.inputs) == 1 else set(node.inputs)
+    read = sum([sizes[value][output] for value, output in inputs])
     written = sum(sizes[graph.arity + index])
-    shapes = values.inputs[index]
     # A layer that shares weights reads its owner's, in the owner's dtypes.
     owner = node if node.shares is None else graph.nodes[node.shares]
-    stored = (node.op.weights(shapes), node.op.buffers(shapes))
-    weights = sum([owner.bytes_of(tensors, graph.dtype) for tensors in stored if tensors])
+    stored = stored_bytes(owner, values.facets[index], graph.dtype)
+    weights = stored.params + stored.buffers
     if node.op.family is Family.EMBEDDING:
         # A look-up reads the rows that it puts out, not the whole table.
         weights = min(weights, written)

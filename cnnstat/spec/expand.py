@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import islice
 
 from cnnstat import ops
-from cnnstat.analysis.shapes import node_shapes
+from cnnstat.analysis.shapes import node_outputs
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean
 from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Op, Shapes
@@ -30,6 +30,8 @@ SEVERAL_INPUTS = Edge(-1)
 _REFERENCE = re.compile(r"(?P<name>[\w.-]+)(?:\[(?P<output>\d{1,4})\])?\Z")
 _DIMENSION = re.compile(r"[1-3]d\Z")
 _MISSING = object()
+MAX_KEPT_OPS = 16_384
+"""Most ops of calls that are known at a time, some 10 MB of them."""
 _MAX_CANDIDATES = 500
 _MAX_LETTERS = 2**25
 """Most letters that all names have together; deep scopes with long names would fill the memory."""
@@ -39,17 +41,19 @@ _MAX_LETTERS = 2**25
 class Expander:
     """Builds nodes.
 
-    arity: inputs of the network. values: the tensors that names stand for. labels: of each scope, the block it is or
-        `group`. shapes: of the inputs and the first nodes, as far as they were asked for.
+    arity: inputs of the network. values: the tensors that names stand for. ops: those of calls that are known. before:
+        nodes of the spec's last variant by name. labels: of each scope, the block it is or `group`. shapes: of the
+        inputs and the first nodes, as far as they were asked for.
     """
 
     reader: ItemReader
     arity: int
     values: dict[str, Tensor]
+    ops: dict[Hashable, Op]
+    before: Mapping[str, Node]
     nodes: list[Node] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     shapes: list[Shapes | None] = field(default_factory=list)
-    _ops: dict[Hashable, Op] = field(default_factory=dict)
     _faulty: set[int] = field(default_factory=set)
     _letters: int = 0
 
@@ -117,7 +121,7 @@ class Expander:
         problems: list[Problem] = []
         # Only as far as they are asked for: most specs never mention in_channels.
         for node in self.nodes[len(self.shapes) - self.arity :]:
-            self.shapes.append(node_shapes(node, self.shapes, problems)[1])
+            self.shapes.append(node_outputs(node, self.shapes, problems))
         if problems:
             raise SpecError(problems)
         shapes, axis = self.shapes[source.value] or (), ops.lookup(callee).feature_axis
@@ -147,11 +151,14 @@ class Expander:
         key: Hashable = (callee, call.text)
         if call.names:
             key = scope.key(f"{callee} {call.text}", [scope.get(name, _MISSING) for name in call.names])
-        op = self._ops.get(key)
+        op = self.ops.get(key)
         if op is None:
             if callee not in self.reader.callables:
                 fail(call.meta.location, self._no_layer(callee, call, scope))
-            op = self._ops[key] = bind(callee, call, scope)
+            op = bind(callee, call, scope)
+            if len(self.ops) >= MAX_KEPT_OPS:
+                self.ops.clear()
+            self.ops[key] = op
         return op
 
     def _no_layer(self, callee: str, call: Call, scope: Scope) -> str:
@@ -179,11 +186,28 @@ class Expander:
             return None  # what it reads is at fault already; shapes made up for it would only raise more errors
         if SEVERAL_INPUTS in known:
             fail(meta.location, "the network has several inputs; say with from: which one this layer reads")
-        node = Node(name, op, known, shares, not is_frozen, meta.location)
-        self.nodes.append(node if meta.overrides is None else _with_stated_tensors(node, meta.overrides, scope))
+        self.nodes.append(self._made(name, op, known, shares, not is_frozen, meta, scope))
         tensor = Edge(self.arity + len(self.nodes) - 1)
         self.values[name] = tensor
         return tensor
+
+    def _made(
+        self, name: str, op: Op, inputs: tuple[Edge, ...], shares: int | None, trainable: bool, meta: Meta, scope: Scope
+    ) -> Node:
+        """Return a node, that of the last variant where nothing about it has changed."""
+        node = self.before.get(name)
+        if (
+            node is not None
+            and meta.overrides is None
+            and node.op is op
+            and node.inputs == inputs
+            and node.location is meta.location
+            and node.shares == shares
+            and node.trainable is trainable
+        ):
+            return node
+        node = Node(name, op, inputs, shares, trainable, meta.location)
+        return node if meta.overrides is None else _with_stated_tensors(node, meta.overrides, scope)
 
     def _is_frozen(self, meta: Meta, scope: Scope) -> bool:
         """Return whether `frozen:` holds for an item, which has it from its surroundings unless it says itself."""

@@ -54,6 +54,15 @@ class ItemReader:
         """Return what to write for something that is no layer, or an empty text."""
         return layer_hint(name, (*ops.names(), *self.blocks))
 
+    @property
+    def count(self) -> int:
+        """How many lists have been read."""
+        return len(self._lists)
+
+    def has_read(self, tree: Tree) -> bool:
+        """Whether the items of a list have been read."""
+        return id(tree) in self._lists
+
     def items(self, tree: Tree | None) -> tuple[Item, ...]:
         """Return the items of a list (or of a single item)."""
         if tree is None or (isinstance(tree, Scalar) and tree.value is None):

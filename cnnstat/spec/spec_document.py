@@ -23,7 +23,7 @@ from cnnstat.spec.expressions import RESERVED
 from cnnstat.spec.items import Block, Value, identifier, variable_name
 from cnnstat.spec.scope import Scope
 from cnnstat.spec.tree import Mapping, Problems, Scalar, Sequence, Tree, fail
-from cnnstat.spec.yaml_file import Finder, parse, read_text
+from cnnstat.spec.yaml_file import LARGE_TEXT, Finder, parse, read_text
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",
@@ -71,6 +71,31 @@ def read_document(
     `problems` instead.
     """
     return _document(parse(read_text(path, find=find), file), path, find, problems, (*chain, path.resolve()))
+
+
+def spec_trees(path: Path, find: Finder, file: str) -> tuple[Tree, ...]:
+    """Return the trees of a spec file and of those that it extends; none where one of them is at fault, or is large.
+
+    As long as the files hold the same text these are the same objects.
+    """
+    trees: list[Tree] = []
+    try:
+        while len(trees) <= MAX_EXTENDS:
+            text = read_text(path)
+            trees.append(tree := parse(text, file))
+            extends = tree.get("extends") if isinstance(tree, Mapping) else None
+            if len(text) >= LARGE_TEXT or not isinstance(extends, Scalar):
+                return tuple(trees) if extends is None and len(text) < LARGE_TEXT else ()
+            path, file = _extended(extends, path, find)
+    except (CnnstatError, OSError, RuntimeError, ValueError):
+        pass  # reading the document says what is wrong
+    return ()
+
+
+def _extended(extends: Scalar, path: Path, find: Finder) -> tuple[Path, str]:
+    """Return the file that `extends:` names in the file at `path`, and what errors call it."""
+    base = find(extends.text, path.parent)
+    return base, str(base) if extends.text.endswith(SUFFIXES) else base.name  # a network of the zoo
 
 
 def spec_files(path: Path, find: Finder) -> tuple[Path, ...]:
@@ -123,14 +148,13 @@ def _base(tree: Tree, path: Path, find: Finder, problems: Problems, chain: tuple
     if len(chain) > MAX_EXTENDS:
         fail(tree.location, f"more than {MAX_EXTENDS} specs extend each other")
     try:
-        base = find(tree.text, path.parent)
+        base, file = _extended(tree, path, find)
         is_circle = base.resolve() in chain
     except (CnnstatError, OSError, RuntimeError, ValueError) as error:
         fail(tree.location, f"extends: {error}")
     if is_circle:
         fail(tree.location, f"{tree.text[:60]} extends itself, by way of this spec; name another one")
     try:
-        file = str(base) if tree.text.endswith(SUFFIXES) else base.name  # a network of the zoo
         return read_document(base, find, problems, file, chain)
     except SpecError as error:
         nothing_read = {Location(str(base), 0, 0), Location(str(base), 1, 1)}

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import CnnstatError, Location, Problem, RequestError, SpecError
 from cnnstat.ir.graph import Edge, Graph, Node, collector_paused
+from cnnstat.ir.op import Op
 from cnnstat.sources.request import Request
 from cnnstat.spec.expand import SEVERAL_INPUTS, Expander, Tensor
 from cnnstat.spec.expression_syntax import words_in
@@ -27,8 +28,9 @@ from cnnstat.spec.spec_document import (
     network_inputs,
     parse_document,
     read_document,
+    spec_trees,
 )
-from cnnstat.spec.tree import Abandoned, Problems, fail
+from cnnstat.spec.tree import Abandoned, Problems, Tree, fail
 from cnnstat.spec.yaml_file import Finder
 
 MAX_DEPTH = 100
@@ -39,6 +41,10 @@ MAX_LISTS = 150_000
 """Most lists that are gone through while counting."""
 MAX_EXAMINED = 3
 """Most blocks within blocks whose bodies are searched for the arguments that decide a size."""
+MAX_KEPT = 16
+"""Most specs that stay read for variants of them."""
+MAX_KEPT_SIZES = 4096
+"""Most combinations of values whose number of layers is known to be allowed."""
 
 
 def read_spec(path: Path, request: Request, find: Finder, *, source: str = "", file: str = "") -> Graph:
@@ -47,13 +53,15 @@ def read_spec(path: Path, request: Request, find: Finder, *, source: str = "", f
     Raises SpecError with every fault that could be told apart.
     """
     file = file or str(path)
-    return _compiled(lambda problems: read_document(path, find, problems, file), request, file, source or str(path))
+    trees = spec_trees(path, find, file)
+    return _compiled(lambda problems: read_document(path, find, problems, file), request, file, source or str(path),
+                     (path, trees) if trees else None)  # fmt: skip
 
 
 def parse_spec(text: str, request: Request | None = None, *, file: str = "<text>", find: Finder | None = None) -> Graph:
     """Return the graph of a spec text; `file` is what errors call it."""
     return _compiled(
-        lambda problems: parse_document(text, file, find or _nowhere, problems), request or Request(), file, file
+        lambda problems: parse_document(text, file, find or _nowhere, problems), request or Request(), file, file, None
     )
 
 
@@ -61,12 +69,74 @@ def _nowhere(name: str, directory: Path) -> Path:
     raise CnnstatError(f"{name[:60]} cannot be extended from a text; put the spec into a file")
 
 
-def _compiled(read: Callable[[Problems], SpecDocument], request: Request, file: str, source: str) -> Graph:
-    """Return the graph of a document under a request, or raise SpecError with all its faults."""
+class _ReadSpec:
+    """A document with what is found out once for all its variants, which differ in values of its variables.
+
+    ops: those that calls have made. nodes, scope: of the last variant. sizes: values of `deciding`, the variables that
+    the number of layers may depend on, for which it is known to be allowed.
+    """
+
+    def __init__(self, document: SpecDocument) -> None:
+        self.document = document
+        self.reader = ItemReader(document)
+        self.ops: dict[Hashable, Op] = {}
+        self.nodes: list[Node] = []
+        self.scope: Scope | None = None
+        self.sizes: set[Hashable] = set()
+        self.deciding: tuple[str, ...] = ()
+        self._lists = 0
+
+    def before(self) -> dict[str, Node]:
+        """Return the nodes of the last variant by name."""
+        return {node.name: node for node in self.nodes}
+
+    def check_size(self, items: tuple[Item, ...], scope: Scope) -> None:
+        """Refuse what grows too large, before a single node is made."""
+        if self.scope is not None:
+            if self._lists != self.reader.count:  # the last variant read blocks that none had read before
+                self._lists, self.deciding = self.reader.count, self._deciding()
+                self.sizes.clear()
+            if len(self.sizes) < MAX_KEPT_SIZES:
+                self.sizes.add(self._size(self.scope))
+            if self._size(scope) in self.sizes:
+                return
+        LayerCount(self.reader).items(items, scope)
+
+    def _size(self, scope: Scope) -> Hashable:
+        return scope.key("", [scope[name] for name in self.deciding])
+
+    def _deciding(self) -> tuple[str, ...]:
+        reader, count = self.reader, LayerCount(self.reader)
+        blocks = [block for block in reader.blocks.values() if reader.has_read(block.body)]
+        lists = [reader.items(each) for each in (self.document.layers, *(block.body for block in blocks))]
+        words = {word for each in lists for word in count.deciding_words(each)}
+        defaults = [default for block in blocks for _, default in block.parameters if default is not None]
+        words.update(word for default in defaults for word in words_in(default.written))
+        return tuple(name for name in self.document.variables if name in words)
+
+
+_kept: dict[Hashable, tuple[Any, _ReadSpec]] = {}
+"""Specs that were read without a fault, by their paths and trees; taken out while a graph is made of one."""
+
+
+def _compiled(
+    read: Callable[[Problems], SpecDocument],
+    request: Request,
+    file: str,
+    source: str,
+    known_as: tuple[Path, tuple[Tree, ...]] | None,
+) -> Graph:
+    """Return the graph of a document under a request, or raise SpecError with all its faults.
+
+    known_as: file and trees of the document, if it is to stay read.
+    """
     problems = Problems()
+    key = None if known_as is None else (known_as[0], *map(id, known_as[1]))  # the trees are kept with it
     try:
         with collector_paused():
-            graph = _graph(read(problems), request, source)
+            _, spec = _kept.pop(key, None) or (None, _ReadSpec(read(problems)))
+            problems = spec.document.problems
+            graph = _graph(spec, request, source)
     except SpecError as error:
         raise SpecError([*problems.faults, *error.problems]) from None
     except Abandoned as stop:
@@ -76,23 +146,30 @@ def _compiled(read: Callable[[Problems], SpecDocument], request: Request, file: 
         raise SpecError([Problem(Location(file, 1, 1), "blocks and lists are nested too deeply")]) from None
     if problems.faults:
         raise problems.error()
+    if key is not None:
+        _kept[key] = known_as, spec
+        if len(_kept) > MAX_KEPT:
+            _kept.clear()
     return graph
 
 
-def _graph(document: SpecDocument, request: Request, source: str) -> Graph:
+def _graph(spec: _ReadSpec, request: Request, source: str) -> Graph:
     """Return the graph of a document; where faults are noted it holds the faultless parts."""
+    document, reader = spec.document, spec.reader
     scope = document_scope(document, request.variables)
     dtype = network_dtype(document, request)
     inputs = network_inputs(document, scope, dtype, request)
-    reader = ItemReader(document)
-    expander = Expander(reader, len(inputs), {i.name: Edge(index) for index, i in enumerate(inputs)})
+    expander = Expander(
+        reader, len(inputs), {i.name: Edge(index) for index, i in enumerate(inputs)}, spec.ops, spec.before()
+    )
     expander.shapes += [(each.shape,) for each in inputs]
     if document.layers is None:
         fail(document.location, "the spec has no layers:; write the list of layers")
     items = reader.items(document.layers)
-    LayerCount(reader).items(items, scope)  # refuses what grows too large before a single node is made
+    spec.check_size(items, scope)
     last = expander.items(items, scope, Edge(0) if len(inputs) == 1 else SEVERAL_INPUTS)
     outputs = _outputs(document, expander, scope, last)
+    spec.nodes, spec.scope = expander.nodes, scope
     if not expander.nodes and not document.problems.faults:
         fail(document.layers.location, "layers: is empty; a network has at least one layer")
     graph = Graph(
@@ -243,7 +320,7 @@ class LayerCount:
         values = scope.repetitions(group)
         # Where the variable decides nothing, one repetition is counted and multiplied: nested repeats of 100,000 would
         # otherwise take the time that the bound is there to save.
-        if values and (group.variable is None or group.variable not in self._deciding(group.items)):
+        if values and (group.variable is None or group.variable not in self.deciding_words(group.items)):
             faults = self.faults
             size = self.items(group.items, next(scope.rounds(group, values)))
             if group.variable is None or self.faults == faults:  # a fault of one round tells nothing of the others
@@ -257,7 +334,7 @@ class LayerCount:
             _check(layers, steps, group.meta)
         return Size(layers, steps)
 
-    def _deciding(self, items: tuple[Item, ...]) -> frozenset[str]:
+    def deciding_words(self, items: tuple[Item, ...]) -> frozenset[str]:
         """Return the words that the size of a list may depend on."""
         if id(items) not in self.deciding:
             self.deciding[id(items)] = frozenset(word for item in items for word in self._words(item))
@@ -282,7 +359,7 @@ class LayerCount:
         for group in groups:
             if group.repeat is not None:
                 yield from words_in(group.repeat.written)
-            yield from self._deciding(group.items)
+            yield from self.deciding_words(group.items)
 
     def _argument_words(self, call: Call, block: Block) -> Iterator[str]:
         """Yield the words of those arguments that the size of a block may depend on: depths, and seldom widths."""
@@ -291,7 +368,7 @@ class LayerCount:
             yield from call.names
             return
         self.examined.add(block.name)
-        deciding = set(self._deciding(self.reader.items(block.body)))
+        deciding = set(self.deciding_words(self.reader.items(block.body)))
         self.examined.discard(block.name)
         for _, default in block.parameters:  # which may mention other parameters
             if default is not None:

@@ -8,7 +8,7 @@ from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, besi
 from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track, network_map
 from cnnstat.analysis.receptive_field.interval_algebra import Algebra
 from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Field
-from cnnstat.analysis.shapes import Values
+from cnnstat.analysis.shapes import OpFacets, Values
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import (
@@ -37,9 +37,9 @@ def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> R
     """
     systems, lengths, traces = _input_traces(graph)
     walk = _Walk(systems, lengths, strict)
-    for node, shapes, outputs in zip(graph.nodes, values.inputs, values.outputs[graph.arity :]):
+    for node, facets in zip(graph.nodes, values.facets):
         sources = [traces[value][output] for value, output in node.inputs]
-        traces.append(tuple(walk.trace(node, sources, shapes, outputs, index) for index in range(len(outputs))))
+        traces.append(tuple([walk.trace(node, sources, facets, index) for index in range(len(facets.outputs))]))
     fields = ReceptiveFields(
         graph=graph,
         values=values,
@@ -84,8 +84,11 @@ class _Walk:
         self._strict = strict
         self._algebra = Algebra()
 
-    def trace(self, node: Node, sources: list[Trace], inputs: Shapes, outputs: Shapes, index: int) -> Trace:
+    def trace(self, node: Node, sources: list[Trace], facets: OpFacets, index: int) -> Trace:
         """Return the trace of output `index` of a node from those of its inputs."""
+        inputs, outputs = facets.inputs, facets.outputs
+        if facets.is_pointwise and not sources[0].whole and not sources[0].coordinates:
+            return sources[0]  # most layers are norms and activations
         whole = incoming = context = tracked = local = 0
         is_plain = True
         for source in sources:
@@ -96,7 +99,7 @@ class _Walk:
         # Nothing local comes in (vectors, weights of a gate): the op's windows need not be asked for.
         if not tracked and is_plain:
             return Trace((None,) * len(outputs[index]), 0, incoming)
-        reads = node.op.window(inputs, outputs, index)
+        reads = facets.reads(index)
         if not is_plain or not self._is_plain(reads, sources, inputs) or self._algebra.is_spent:
             return self._trace_coordinates(node, sources, reads, inputs, outputs[index])
         tracks: list[Track | None] = [None] * len(outputs[index])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import get_args
 
-from cnnstat.analysis.memory import lifetimes, tensor_bytes
+from cnnstat.analysis.memory import lifetimes
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.analysis.transforms.folding import folded
 from cnnstat.analysis.transforms.precision import in_precision, quantization_bytes
@@ -68,7 +68,7 @@ def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
     The input must have no later reader and be no result of the network, and each element of the output must read the
     input at its own place only. The first such input is taken.
     """
-    lives = lifetimes(graph, tensor_bytes(values))
+    lives = lifetimes(graph, values.bytes)
     nodes = []
     for index, node in enumerate(graph.nodes):
         shapes, outputs = values.inputs[index], values.outputs[graph.arity + index]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.analysis.shapes import Values
+from cnnstat.analysis.shapes import Values, facets
 from cnnstat.ir.graph import Deployment, Edge, Graph, Node
 from cnnstat.ir.op import Family, Op, Shapes
 
@@ -128,6 +128,7 @@ class _Walk:
                 tuple([values.outputs[v] for v in kept]),
                 tuple([values.dtypes[v] for v in kept]),
                 tuple([values.inputs[index] for index in left]),
+                tuple([facets(node.op, values.inputs[index]) for node, index in zip(nodes, left)]),
             ),
         )
 
