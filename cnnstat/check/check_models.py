@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from cnnstat.check.baseline import (
@@ -19,7 +20,6 @@ from cnnstat.check.baseline import (
 )
 from cnnstat.check.check_result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
-from cnnstat.check.git import Repository, find_repository, git_baseline, growth_base, required
 from cnnstat.check.limits import CONVENTION, METRICS, Limit, flag_limit, overridden
 from cnnstat.check.model_figures import ModelFigures, analyze_model
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
@@ -87,11 +87,9 @@ def check(options: Options) -> CheckResult:
         if not model.limits:
             wanted = "write one, as in budgets.params.max, or give one, as in --max-params 5M"
             raise _model_error(model, f"{model.name[:100]} has no limit; {wanted}")
-    repository = find_repository(Path.cwd())
-    baseline = _baseline(settings, models, repository)
-    is_guarded = settings.fail_on_baseline_growth
-    earlier = with_renames(growth_base(settings, repository), baseline) if is_guarded else None
-    results = [_model_result(model, settings, baseline, earlier, repository) for model in models]
+    baseline, earlier = _baselines(settings, models)
+    root = cache(_root)  # git is asked only where a model is a file
+    results = [_model_result(model, settings, baseline, earlier, root) for model in models]
     configuration = settings.origin if settings.models or settings.limits else "command line"
     is_both = options.limits and configuration != "command line"
     return CheckResult(
@@ -240,14 +238,33 @@ def _model_error(model: ModelSettings, message: str) -> CnnstatError:
     return ConfigurationError([Problem(Location(place.file, place.line, place.column), message)])
 
 
-def _baseline(settings: Settings, models: Sequence[ModelSettings], repository: Repository | None) -> Baseline:
-    """Return the baseline that the settings name, an empty one if they name none; raises CnnstatError."""
+def _root() -> Path:
+    """Return the folder that paths of files are told from: that of the repository, else the current one."""
+    from cnnstat.check.git import find_repository
+
+    repository = find_repository(Path.cwd())
+    return Path.cwd().resolve() if repository is None else repository.root
+
+
+def _baselines(settings: Settings, models: Sequence[ModelSettings]) -> tuple[Baseline, Baseline | None]:
+    """Return the baseline that the settings name, an empty one if none, and the file as it was, if it must not grow.
+
+    Raises CnnstatError.
+    """
+    baseline = NO_BASELINE
     if settings.baseline is not None:
         path = settings.folder / settings.baseline
-        return read_baseline(path, path_from_here(path))
-    if settings.baseline_ref is None:
-        return NO_BASELINE
-    return git_baseline(required(repository), settings.baseline_ref, settings, models)
+        baseline = read_baseline(path, path_from_here(path))
+    if settings.baseline_ref is None and not settings.fail_on_baseline_growth:
+        return baseline, None
+    from cnnstat.check.base_commit import git_baseline, growth_base
+    from cnnstat.check.git import find_repository, required
+
+    repository = find_repository(Path.cwd())
+    if settings.baseline is None and settings.baseline_ref is not None:
+        baseline = git_baseline(required(repository), settings.baseline_ref, settings, models)
+    is_guarded = settings.fail_on_baseline_growth
+    return baseline, with_renames(growth_base(settings, repository), baseline) if is_guarded else None
 
 
 def _figures(model: ModelSettings, file: ModelFile) -> ModelFigures:
@@ -262,7 +279,7 @@ def _model_result(
     settings: Settings,
     baseline: Baseline,
     earlier: Baseline | None,
-    repository: Repository | None,
+    root: Callable[[], Path],
 ) -> ModelResult:
     """Return the verdicts on one model; earlier: the baseline file before this change, where it must not grow."""
     file = locate(model.source, settings.folder)
@@ -282,7 +299,7 @@ def _model_result(
     return ModelResult(
         name=model.name,
         source=file.source,
-        place=_place(file, figures, verdicts, repository),
+        place=_place(file, figures, verdicts, root),
         verdicts=tuple(verdicts),
         totals=figures.totals,
         baseline=before.totals if isinstance(before, ModelFigures) else None,
@@ -308,18 +325,17 @@ def _uncounted_note(figures: ModelFigures) -> tuple[str, ...]:
 
 
 def _place(
-    file: ModelFile, figures: ModelFigures, verdicts: Iterable[Verdict], repository: Repository | None
+    file: ModelFile, figures: ModelFigures, verdicts: Iterable[Verdict], root: Callable[[], Path]
 ) -> Place | None:
     """Return where a model is written: the layer that the first broken limit names, if the file itself holds it.
 
     The path is that of the repository, as annotations need it; None for a model that is no file below it.
     """
-    root = repository.root if repository else Path.cwd().resolve()
-    if file.file is None or root not in resolved(file.file).parents:
+    if file.file is None or root() not in resolved(file.file).parents:
         return None
     path = resolved(file.file)
     broken = (v for v in verdicts if v.status in (Status.FAIL, Status.WARN) and v.layers)
     location = next((figures.location(v.layers[0].name) for v in broken), None)
     is_here = location is not None and resolved(Path(location.file)) == path
     line = location.line if location is not None and is_here else 1
-    return Place(file=path.relative_to(root).as_posix(), line=line)
+    return Place(file=path.relative_to(root()).as_posix(), line=line)

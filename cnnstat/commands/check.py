@@ -19,9 +19,9 @@ from cnnstat.commands.options import (
     StrictOption,
     ThreadsOption,
     flag,
+    write,
     zoo_names,
 )
-from cnnstat.files import open_output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,13 +108,15 @@ def check(
     exit_zero: Annotated[bool, flag("--exit-zero", "Report broken limits, but exit with 0.")] = False,
 ) -> None:
     """Check sizes against limits, absolute or relative to a baseline; exit code 1 if one is broken, 3 if unverified."""
-    from cnnstat.check import check_models, formats
+    from cnnstat.check import check_models
 
+    if output or format != "table":
+        from cnnstat.check.formats import parse_outputs, render, write_outputs
     if device is not None or threads is not None:
         from cnnstat.profile.profile_options import make_options
 
         make_options(device=device, threads=threads)
-    outputs = formats.parse_outputs(output or ())
+    outputs = parse_outputs(output) if output else ()
     options = check_models.Options(
         outputs=tuple(each.path for each in outputs),
         sources=tuple(sources or ()),
@@ -137,10 +139,12 @@ def check(
         print(*check_models.update_baseline(options), sep="\n")
         return
     result = check_models.check(options)
-    formats.write_outputs(result, outputs, format)
+    if outputs or format != "table":
+        write_outputs(result, outputs, format)
     if format == "table":
-        with open_output(None) as out:
-            formats.print_table(result, out)
+        from cnnstat.report.subjects.check import document
+
+        write(document(result), format, None)
     else:  # no other format needs rich, which takes longer to import than twenty specs to check
-        sys.stdout.write(formats.render(result, format))
+        sys.stdout.write(render(result, format))
     raise typer.Exit(0 if exit_zero else result.exit_code)

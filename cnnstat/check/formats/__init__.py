@@ -6,14 +6,11 @@ import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from cnnstat.check.check_result import CheckResult
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.files import write_output
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 VERDICT_FORMATS = {
     "json": "cnnstat.check.check_result:json_text",
@@ -53,14 +50,6 @@ def render(result: CheckResult, format: str) -> str:
     if format == "table":
         return str(terminal.page(document(result), WIDTH))
     return str(import_module(DOCUMENT_FORMATS[format]).render(document(result)))
-
-
-def print_table(result: CheckResult, console: Console) -> None:
-    """Print the table, in colour and as wide as the console."""
-    from cnnstat import report
-    from cnnstat.report.subjects.check import document
-
-    report.write(document(result), "table", console)
 
 
 ENDINGS = {".html": "html", ".json": "json", ".md": "markdown", ".sarif": "sarif", ".tex": "latex", ".txt": "table"}

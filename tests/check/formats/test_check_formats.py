@@ -17,9 +17,11 @@ from markdown_it import MarkdownIt
 from rich.console import Console
 
 from cnnstat.check.check_result import CheckResult
-from cnnstat.check.formats import FORMATS, print_table, render
+from cnnstat.check.formats import FORMATS, render
 from cnnstat.check.text import conclusion, fingerprints, growth_percent, limit, value
 from cnnstat.errors import CnnstatError
+from cnnstat.report import write
+from cnnstat.report.subjects.check import document
 from cnnstat.report.terminal_text import printable
 
 SUFFIXES = {"table": "txt", "json": "json", "markdown": "md", "summary": "summary.md", "github": "github.txt"}
@@ -96,12 +98,16 @@ class TestTable:
 
     def test_a_terminal_gets_colours_and_its_own_width(self) -> None:
         out = io.StringIO()
-        print_table(REPORTS["fail"], Console(file=out, width=120, force_terminal=True, color_system="standard"))
+        report.write(
+            document(REPORTS["fail"]),
+            "table",
+            Console(file=out, width=120, force_terminal=True, color_system="standard"),
+        )
         assert "\x1b[1;31mFAIL" in out.getvalue()
 
     def test_a_file_gets_the_same_text_without(self) -> None:
         out = io.StringIO()
-        print_table(REPORTS["fail"], Console(file=out, width=80, color_system=None))
+        write(document(REPORTS["fail"]), "table", Console(file=out, width=80, color_system=None))
         assert out.getvalue() == render(REPORTS["fail"], "table")
 
     def test_layers_that_break_two_limits_are_shown_once(self) -> None:
