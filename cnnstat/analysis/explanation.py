@@ -14,7 +14,7 @@ from cnnstat.analysis.receptive_field.fields import ReceptiveField
 from cnnstat.analysis.receptive_field.gridding import covered_fraction
 from cnnstat.display import Displayed
 from cnnstat.errors import printable
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula
 from cnnstat.ir.graph import Edge, Node
 from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, AxisRule, Window

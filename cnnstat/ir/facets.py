@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from cnnstat.ir.argument import FLAG, argument
-from cnnstat.ir.formula import Formula, Terms, product
+from cnnstat.ir.declaration import FLAG, Formula, Terms, argument, product
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Int8, Op, Saved, Shape, Shapes, Storage, numel
 from cnnstat.ir.window import IDENTITY, Reads
 

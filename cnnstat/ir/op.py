@@ -9,8 +9,7 @@ from enum import Enum
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import Kind
-from cnnstat.ir.formula import Formula, Terms, value_of
+from cnnstat.ir.declaration import Formula, Terms, argument_text, arguments_of, json_value, value_of
 from cnnstat.ir.window import Reads
 
 Shape = tuple[int, ...]
@@ -159,14 +158,14 @@ class Op:
 
     def __post_init__(self) -> None:
         """Check and normalize every argument; raises OpError that names the argument."""
-        for name, kind, default in _arguments(type(self)):
+        for name, kind, default in arguments_of(type(self)):
             value = getattr(self, name)
             if value is default:
                 continue
             try:
                 normal = kind.normalize(value)
             except ValueError as error:
-                raise OpError(f"{name}={_value_text(value)} must be {error}") from None
+                raise OpError(f"{name}={argument_text(value)} must be {error}") from None
             if normal is not value:
                 object.__setattr__(self, name, normal)
 
@@ -195,14 +194,14 @@ class Op:
             if f.name in left_out:
                 continue
             if f.default is MISSING:
-                written.append(_value_text(value))
+                written.append(argument_text(value))
             elif value != f.default or type(value) is not type(f.default):
-                written.append(f"{f.name}={_value_text(value)}")
+                written.append(f"{f.name}={argument_text(value)}")
         return f"{self.kind}({', '.join(written)})" if written else self.kind
 
     def arguments(self) -> dict[str, Any]:
         """Return every argument with its value, as JSON-ready values; text for what JSON does not have."""
-        return {name: _plain(getattr(self, name)) for name, _, _ in _arguments(type(self))}
+        return {name: json_value(getattr(self, name)) for name, _, _ in arguments_of(type(self))}
 
     # Facets ----------------------------------------------------------------------------------------------------------
 
@@ -376,36 +375,6 @@ class Op:
         raise AssertionError(f"{cls.__name__} gives no examples")
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as JSON has it: tuples as lists, numbers that are none and other objects as text."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def _value_text(value: Any) -> str:
-    """Return an argument's value as a spec writes it."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(map(_value_text, value))}]"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, str) and not value.isidentifier():
-        return repr(value[:60])  # `nearest-exact` would be a difference
-    return str(value)[:60]
-
-
-_ARGUMENTS: dict[type, tuple[tuple[str, Kind, Any], ...]] = {}
-
-
-def _arguments(cls: type) -> tuple[tuple[str, Kind, Any], ...]:
-    if cls not in _ARGUMENTS:
-        declared = fields(cls)
-        _ARGUMENTS[cls] = tuple((f.name, f.metadata["kind"], f.default) for f in declared)
-    return _ARGUMENTS[cls]
-
-
 def numel(shape: Shape) -> int:
     """Return the number of elements of a tensor."""
     return math.prod(shape)
@@ -436,5 +405,5 @@ def register(cls: OpType) -> OpType:
     missing += ["docstring"] * (not cls.__doc__ or cls.__doc__.startswith(f"{cls.__name__}("))
     if missing:
         raise TypeError(f"{cls.__name__} states no {', '.join(missing)}")
-    _arguments(cls)
+    arguments_of(cls)
     return cls

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, number
+from cnnstat.ir.declaration import argument, number
 from cnnstat.ir.facets import (
     Activation,
     FloatOnly,

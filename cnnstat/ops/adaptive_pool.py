@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, any_of, argument, axes, integer, list_of, optional
+from cnnstat.ir.declaration import (
+    FLAG,
+    Formula,
+    Terms,
+    Written,
+    any_of,
+    argument,
+    axes,
+    integer,
+    list_of,
+    optional,
+    product,
+)
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, adaptive
 from cnnstat.ops.pool import NO_WEIGHTS, MaybeIndices

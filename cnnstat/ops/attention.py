@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, number, optional
+from cnnstat.ir.declaration import FLAG, Factor, Formula, Terms, Written, argument, number, optional, product
 from cnnstat.ir.facets import MixedPrecision, Weightless
-from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads, aligned_reads
 from cnnstat.ops.join import broadcast

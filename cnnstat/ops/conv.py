@@ -8,9 +8,21 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, per_axis
+from cnnstat.ir.declaration import (
+    FLAG,
+    Factor,
+    Formula,
+    Terms,
+    Written,
+    any_of,
+    argument,
+    axes,
+    choice,
+    integer,
+    per_axis,
+    product,
+)
 from cnnstat.ir.facets import Biased, SavesInput
-from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, register
 from cnnstat.ir.window import Reads, transposed
 from cnnstat.ops.spatial import (

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, choice, number
+from cnnstat.ir.declaration import FLAG, Formula, argument, choice, number
 from cnnstat.ir.facets import NoArithmetic, Pointwise, SameShape, Weightless
-from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, Storage, numel, register
 
 

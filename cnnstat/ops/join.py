@@ -9,9 +9,8 @@ from itertools import accumulate
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument
+from cnnstat.ir.declaration import FLAG, Formula, argument
 from cnnstat.ir.facets import Activation, FloatOnly, NoArithmetic, NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, Storage, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Layer, Piece, Reads, aligned_reads, reads_along
 from cnnstat.ops.shape import AXIS, axis_index

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, any_of, argument, integer, list_of, number, optional
+from cnnstat.ir.declaration import (
+    FLAG,
+    Formula,
+    Terms,
+    Written,
+    any_of,
+    argument,
+    integer,
+    list_of,
+    number,
+    optional,
+    product,
+)
 from cnnstat.ir.facets import FloatOnly, NoMacs, SameShape, Weightless
-from cnnstat.ir.formula import Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import Reads, reads_along, sliding
 from cnnstat.ops.norm import Normalization, learnt, scale_and_shift, without_default_bias

@@ -9,9 +9,20 @@ from itertools import chain
 from typing import Any
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, integer, list_of, per_axis
+from cnnstat.ir.declaration import (
+    FLAG,
+    Formula,
+    Terms,
+    any_of,
+    argument,
+    axes,
+    choice,
+    integer,
+    list_of,
+    per_axis,
+    product,
+)
 from cnnstat.ir.facets import Biased, FloatOnly, SavesInput
-from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import Reads
 from cnnstat.ops.linear import leading

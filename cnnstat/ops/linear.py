@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, integer
+from cnnstat.ir.declaration import FLAG, Factor, Formula, Terms, argument, integer, product
 from cnnstat.ir.facets import Biased
-from cnnstat.ir.formula import Factor, Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Reads
 

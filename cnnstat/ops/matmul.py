@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnstat.errors import OpError
+from cnnstat.ir.declaration import Formula, Terms, product
 from cnnstat.ir.facets import Weightless
-from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, Reads, aligned_reads
 from cnnstat.ops.join import broadcast

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, integer, number, optional
+from cnnstat.ir.declaration import FLAG, Formula, Terms, Written, argument, integer, number, optional, product, value_of
 from cnnstat.ir.facets import MixedPrecision, NoBuffers
-from cnnstat.ir.formula import Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, NOTHING, WHOLE, AxisRule, Reads
 from cnnstat.ops.attention import SOFTMAX

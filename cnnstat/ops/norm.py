@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, number, optional
+from cnnstat.ir.declaration import FLAG, Factor, Formula, Terms, argument, number, number_text, optional, product
 from cnnstat.ir.facets import FloatOnly, NoBuffers, NoMacs, SameShape
-from cnnstat.ir.formula import Factor, Formula, Terms, number_text, product
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, STATISTIC, Reads
 from cnnstat.ops.spatial import Spatial, channels_and_space, spatial_ops

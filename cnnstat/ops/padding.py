@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import any_of, argument, integer, list_of, number
+from cnnstat.ir.declaration import Formula, any_of, argument, integer, list_of, number
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, SavesInput, Weightless
-from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Shapes
 from cnnstat.ir.window import Reads, sliding
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, Spatial, channels_and_space, spatial_ops, spatial_reads

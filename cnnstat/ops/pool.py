@@ -9,9 +9,21 @@ from statistics import fmean
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, axes, integer, number, optional, per_axis
+from cnnstat.ir.declaration import (
+    FLAG,
+    Formula,
+    Terms,
+    Written,
+    argument,
+    axes,
+    integer,
+    number,
+    number_text,
+    optional,
+    per_axis,
+    product,
+)
 from cnnstat.ir.facets import FloatOnly, NoMacs, Weightless
-from cnnstat.ir.formula import Formula, Terms, Written, number_text, product
 from cnnstat.ir.op import Example, Family, Op, Rows, Saved, Shapes, numel, register
 from cnnstat.ops.spatial import (
     Slide,

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import Kind, argument, choice, integer, number
+from cnnstat.ir.declaration import Formula, Kind, argument, choice, integer, number
 from cnnstat.ir.facets import Activation, FloatOnly, MayOverwrite, OnlyInplace, inplace_argument, logistic, softplus
-from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Saved, Shape, Shapes, numel, register
 
 

@@ -7,9 +7,20 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument, choice, integer, number
+from cnnstat.ir.declaration import (
+    FLAG,
+    Factor,
+    Formula,
+    Terms,
+    Written,
+    argument,
+    choice,
+    integer,
+    number,
+    product,
+    value_of,
+)
 from cnnstat.ir.facets import FloatOnly, NoBuffers
-from cnnstat.ir.formula import Factor, Formula, Terms, Written, product, value_of
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, WHOLE, AxisRule, Reads, up_to_itself
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from cnnstat.ir.argument import FLAG, argument
+from cnnstat.ir.declaration import FLAG, Factor, Formula, Terms, Written, argument, product
 from cnnstat.ir.facets import NoMacs, NothingSaved, Weightless
-from cnnstat.ir.formula import Factor, Formula, Terms, Written, product
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ops.shape import AXES, axis_indices

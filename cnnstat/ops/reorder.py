@@ -8,9 +8,8 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, integer, list_of
+from cnnstat.ir.declaration import Formula, argument, integer, list_of
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, SameShape, Weightless
-from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, register, shape_text
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, nearest, sliding
 from cnnstat.ops.conv import check_groups

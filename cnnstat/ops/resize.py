@@ -9,9 +9,22 @@ from fractions import Fraction
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, any_of, argument, axes, choice, list_of, number, optional, per_axis
+from cnnstat.ir.declaration import (
+    FLAG,
+    Formula,
+    Terms,
+    any_of,
+    argument,
+    axes,
+    choice,
+    list_of,
+    number,
+    optional,
+    per_axis,
+    product,
+    value_of,
+)
 from cnnstat.ir.facets import NoMacs, Weightless
-from cnnstat.ir.formula import Formula, Terms, product, value_of
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, AxisRule, Reads, adaptive, interpolated, nearest
 from cnnstat.ops.spatial import AXIS_NAMES, AXIS_SYMBOLS, spatial_reads

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import FLAG, argument
+from cnnstat.ir.declaration import FLAG, Formula, Terms, argument, product
 from cnnstat.ir.facets import NoBuffers, NoMacs, Pointwise, SameShape, SavesInput
-from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import NOTHING_SAVED, Example, Family, Linearity, Op, Saved, Shape, Shapes, register, shape_text
 
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import Kind, any_of, argument, integer, list_of
+from cnnstat.ir.declaration import Formula, Kind, any_of, argument, integer, list_of
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, Pointwise, SameShape, Weightless
-from cnnstat.ir.formula import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Shape, Shapes, Storage, register, shape_text
 from cnnstat.ir.window import IDENTITY, Reads, RowMajor
 

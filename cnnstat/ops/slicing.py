@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, axes, integer, optional, per_axis
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula, argument, axes, integer, optional, per_axis
 from cnnstat.ir.op import Example, Shape, Shapes, register, shape_text
 from cnnstat.ir.window import IDENTITY, NOTHING, Reads, reads_along, sliding
 from cnnstat.ops.shape import AXIS, View, axis_index

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, integer, optional
+from cnnstat.ir.declaration import Formula, Terms, argument, integer, optional, product
 from cnnstat.ir.facets import Activation, FloatOnly, KeepsOutput
-from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import WHOLE, Reads, Window, reads_along
 

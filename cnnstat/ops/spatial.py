@@ -8,8 +8,7 @@ from types import new_class
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, axes, optional, per_axis
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula, argument, axes, optional, per_axis
 from cnnstat.ir.op import Shape, Shapes, register, shape_text
 from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
 

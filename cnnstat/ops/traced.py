@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula
 from cnnstat.ir.op import Example, Family, Int8, Linearity, Op, Saved, Shape, Shapes, Storage, numel, shape_text
 from cnnstat.ir.window import Index, Reads, RowMajor, Unknown
 from cnnstat.ops.shape import regrouped

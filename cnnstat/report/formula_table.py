@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any
 
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import WIDEST, Line, Span, padded, plain, width_of, wrapped
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from cnnstat.display import Displayed
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula
 from cnnstat.ir.op import TERMS, Example, Op, Shapes
 from cnnstat.ops import lookup
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from cnnstat import ops
 from cnnstat.errors import Location, OpError
-from cnnstat.ir.argument import Kind
+from cnnstat.ir.declaration import Kind
 from cnnstat.ir.op import Op
 from cnnstat.spec.expression_syntax import parse_scalar
 from cnnstat.spec.tree import Scalar, Sequence, Tree, fail

@@ -11,7 +11,7 @@ from itertools import chain
 import pytest
 
 from cnnstat.errors import OpError
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula
 from cnnstat.ir.op import Example, Family, Linearity, Op, Saved, Storage, register
 from cnnstat.ir.window import IDENTITY, AxisRule
 from cnnstat.ops import FAMILIES, lookup, names

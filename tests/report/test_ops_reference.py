@@ -10,7 +10,7 @@ from networks import written
 
 from cnnstat import ops, report
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import any_of, choice, integer, list_of, number, optional, per_axis
+from cnnstat.ir.declaration import any_of, choice, integer, list_of, number, optional, per_axis
 from cnnstat.report.charts.function_plot import HEIGHT, PLOT_WIDTH, plot, slope
 from cnnstat.report.op_reference import Reference, allowed_values
 from cnnstat.report.subjects.ops import document

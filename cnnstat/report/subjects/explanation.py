@@ -13,7 +13,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.explanation import Explanation
 from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.errors import Location
-from cnnstat.ir.formula import Formula
+from cnnstat.ir.declaration import Formula
 from cnnstat.ir.graph import dtype_bytes
 from cnnstat.ir.op import Shape, Storage, numel
 from cnnstat.numbers import binary_bytes

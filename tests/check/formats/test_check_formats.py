@@ -98,11 +98,8 @@ class TestTable:
 
     def test_a_terminal_gets_colours_and_its_own_width(self) -> None:
         out = io.StringIO()
-        report.write(
-            document(REPORTS["fail"]),
-            "table",
-            Console(file=out, width=120, force_terminal=True, color_system="standard"),
-        )
+        console = Console(file=out, width=120, force_terminal=True, color_system="standard")
+        write(document(REPORTS["fail"]), "table", console)
         assert "\x1b[1;31mFAIL" in out.getvalue()
 
     def test_a_file_gets_the_same_text_without(self) -> None:

@@ -1,11 +1,15 @@
-"""Arguments of operations: one declaration is the check, the default, the JSON Schema and the reference text."""
+"""What an op declares as data: its arguments, and its arithmetic as a sum of products of named factors.
+
+One declaration of an argument is its check, its default, its JSON Schema and its reference text; one of arithmetic
+gives value, symbols and numbers.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, NamedTuple
 
 from cnnstat.errors import OpError, did_you_mean
 
@@ -142,3 +146,100 @@ def axes(value: Any, count: int, name: str) -> tuple[int, ...]:
 def argument(kind: Kind, doc: str, default: Any = MISSING, *, keyword_only: bool = False) -> Any:
     """Declare a field of an op: its kind, one line of reference text, and its default if it has one."""
     return field(default=default, kw_only=keyword_only, metadata={"kind": kind, "doc": doc})
+
+
+# Arguments of one class ----------------------------------------------------------------------------------------------
+
+_ARGUMENTS: dict[type, tuple[tuple[str, Kind, Any], ...]] = {}
+
+
+def arguments_of(cls: type) -> tuple[tuple[str, Kind, Any], ...]:
+    """Return name, kind and default of every argument of an op class."""
+    if cls not in _ARGUMENTS:  # kept, as every construction of an op asks
+        declared = fields(cls)
+        _ARGUMENTS[cls] = tuple((f.name, f.metadata["kind"], f.default) for f in declared)
+    return _ARGUMENTS[cls]
+
+
+def json_value(value: Any) -> Any:
+    """Return a value as JSON has it: tuples as lists, numbers that are none and other objects as text."""
+    if isinstance(value, (tuple, list)):
+        return [json_value(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def argument_text(value: Any) -> str:
+    """Return an argument's value as a spec writes it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(argument_text, value))}]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, str) and not value.isidentifier():
+        return repr(value[:60])  # `nearest-exact` would be a difference
+    return str(value)[:60]
+
+
+# Arithmetic -----------------------------------------------------------------------------------------------------------
+
+Factor = tuple[str, int | tuple[int, ...]]
+"""A symbol (`C_out`) and its number; a tuple, such as a shape, stands for the product of its numbers."""
+
+Terms = tuple[tuple[Factor, ...], ...]
+"""A sum of products; `+` adds two sums."""
+
+
+class Written(int):
+    """A number that is written as what it comes from: `64/2`, `(9 − 1)`."""
+
+    text: str
+
+    def __new__(cls, value: int, text: str) -> Written:
+        """Return a number with its text."""
+        number = super().__new__(cls, value)
+        number.text = text
+        return number
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def product(*factors: Factor) -> Terms:
+    """Return one product of factors."""
+    return (factors,)
+
+
+def value_of(terms: Terms) -> int:
+    """Return the number that a sum of products amounts to."""
+    total = 0
+    for factors in terms:  # loops, as this runs for each layer of a network
+        value = 1
+        for _, number in factors:
+            value *= math.prod(number) if isinstance(number, tuple) else number
+        total += value
+    return total
+
+
+def number_text(number: int | tuple[int, ...]) -> str:
+    """Return a number or a product as `explain` writes it (`1·64·55·55`, `1,600`)."""
+    if isinstance(number, tuple):
+        return "·".join(map(str, number))
+    return str(number) if isinstance(number, Written) else f"{number:,}"
+
+
+class Formula(NamedTuple):
+    """One line of `explain`: a quantity, its formula in symbols, the same with numbers, and the value."""
+
+    quantity: str
+    symbols: str
+    numbers: str
+    value: int | str
+    note: str = ""
+
+    @classmethod
+    def of(cls, quantity: str, terms: Terms, note: str = "") -> Formula:
+        """Return the line of a sum of products."""
+        symbols = " + ".join(" · ".join(symbol for symbol, _ in factors) for factors in terms)
+        numbers = " + ".join(" · ".join(number_text(number) for _, number in factors) for factors in terms)
+        return cls(quantity, symbols, numbers, value_of(terms), note)
