@@ -8,9 +8,11 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # importing `typing` takes most of the time in which Ctrl-C cannot be answered yet
 if TYPE_CHECKING:
+    from typing import Any
+
     from cnnstat.analysis.analysis import Analysis, Layer, Totals
     from cnnstat.analysis.comparison import Comparison, Networks
     from cnnstat.analysis.explanation import Explanation

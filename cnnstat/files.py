@@ -170,6 +170,11 @@ def check_output(path: Path, sources: Iterable[str | Path] = (), option: str = "
         raise CnnstatError(f"{option} {path}: {there} is no folder; name another file")
     if not os.access(there, os.W_OK):
         raise CnnstatError(f"{option} {path}: must not be written by you; name another file")
+    try:
+        if there != path:
+            _try_new_file(there)
+    except OSError as error:
+        raise CnnstatError(f"{option} {path}: cannot be written: {error.strerror}; name another file") from None
     for source in sources if exists(path) else ():
         parts = str(source).split(":")
         # each colon may begin the name of a class, or belong to the path as in C:\\net.py
@@ -178,6 +183,13 @@ def check_output(path: Path, sources: Iterable[str | Path] = (), option: str = "
             with contextlib.suppress(OSError, ValueError):
                 if path.samefile(head):
                     raise CnnstatError(f"{option} {path}: would overwrite {head}, which is read; name another file")
+
+
+def _try_new_file(folder: Path) -> None:
+    """Raise OSError where a folder takes no new file, as those of the kernel take none even from root."""
+    place = folder / f".cnnstat-{os.getpid()}-{time.monotonic_ns():x}.tmp"
+    os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
+    place.unlink()
 
 
 @contextmanager

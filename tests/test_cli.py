@@ -423,3 +423,31 @@ def test_process_with_pytorch_waits_for_threads():
         "cli.main = lambda: sys.exit(0)\ncli.run()\n"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout == "done\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("draw", "lenet5", "--field", ""), ("draw", "lenet5", "--expand", ""), ("analyze", "lenet5", "--columns", ""),
+        ("analyze", "lenet5", "--sort", ""), ("check", "lenet5", "--max-params", "1M", "--baseline-ref", ""),
+        ("check", "lenet5", "--max-params", ""), ("profile", "lenet5", "--device", ""),
+        ("analyze", "lenet5", "--dtype", ""),
+    ],
+    ids=lambda words: words[-2],
+)  # fmt: skip
+def test_an_empty_value_is_not_taken_for_none(run: Run, arguments: tuple[str, ...]) -> None:
+    """As a script gives it whose variable is not set: a limit on growth would be skipped."""
+    code, out, err = run(*arguments)
+    assert code == 2 and not out and err == f"cnnstat: {arguments[-2]} is empty; give it a value, or leave it out\n"
+
+
+def test_lists_that_name_nothing_are_refused(run: Run) -> None:
+    for option in ("--field", "--expand"):
+        code, out, err = run("draw", "lenet5", option, " , ")
+        assert code == 2 and not out and f"{option} names nothing" in err
+
+
+def test_choices_are_taken_in_any_case(run: Run) -> None:
+    assert run("analyze", "lenet5", "--format", "JSON") == run("analyze", "lenet5", "--format", "json")
+    options = ("--mode", "Eval", "--optimizer", "Adam", "--deploy", "INT8")
+    assert run("analyze", "lenet5", *options) == run("analyze", "lenet5", *map(str.lower, options))

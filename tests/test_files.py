@@ -141,6 +141,41 @@ def test_a_python_file_is_a_source_too(tmp_path: Path, monkeypatch: pytest.Monke
     files.check_output(Path("other.py"), ["net.py:Net"])
 
 
+def test_what_a_spec_extends_and_other_options_read_is_not_overwritten(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "base.json").write_text('{"input": [3, 8, 8], "layers": ["ReLU"]}')
+    (tmp_path / "net.yaml").write_text("extends: base.json\n")
+    for written, arguments in {
+        "base.json": ("analyze", "net.yaml"),
+        "points.csv": ("sweep", "tiny.yaml", "--accuracy", "points.csv"),
+        "recording.json": ("profile", "tiny.yaml", "--from", "recording.json"),
+    }.items():
+        (tmp_path / written).touch()
+        before = (tmp_path / written).read_text()
+        code, out, err = run(*arguments, "-o", written)
+        assert code == 2 and not out and f"would overwrite {written}, which is read" in err
+        assert (tmp_path / written).read_text() == before
+
+
+def test_two_options_do_not_write_one_file(run: Run) -> None:
+    for options in (("-o", "a.svg", "--chart", "a.svg"), ("-o", "a.json", "--trace", "a.json")):
+        code, out, err = run("profile", "tiny.yaml", *options)
+        assert code == 2 and not out and f"{options[2]} {options[1]}: --output writes the same file" in err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder of Linux's kernel, which takes no files")
+def test_a_folder_that_takes_no_file_is_told_before_the_work(run: Run) -> None:
+    for option in ("--output", "--trace"):
+        code, out, err = run("profile", "tiny.yaml", option, "/proc/x.json")
+        assert code == 2 and not out and err.startswith(f"cnnstat: {option} /proc/x.json: ") and err.count("\n") == 1
+        assert "measuring" not in err and "PyTorch" not in err
+
+
+def test_a_hyphen_is_standard_output(run: Run, tmp_path: Path) -> None:
+    for arguments in (("analyze", "tiny.yaml"), ("export", "tiny.yaml"), ("draw", "tiny.yaml")):
+        assert run(*arguments, "-o", "-") == run(*arguments)
+    assert not (tmp_path / "-").exists()
+
+
 def test_every_command_makes_the_folder(run: Run, tmp_path: Path) -> None:
     assert run("analyze", "tiny.yaml", "-o", "a/b/report.txt")[0] == 0
     assert run("check", "tiny.yaml", "--max-params", "1M", "-o", "json:c/d/report.json")[0] == 0

@@ -26,8 +26,10 @@ from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import check_output, exists, locked, path_from_here, resolved, write_text
 from cnnstat.numbers import Unit
+from cnnstat.sources import zoo
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
+from cnnstat.spec.spec_document import spec_files
 
 NOTHING = (
     "nothing to check: name a model and a limit, as in `cnnstat check vgg16 --max-params 150M`, or list models in "
@@ -97,7 +99,7 @@ def check(options: Options) -> CheckResult:
         configuration=f"{configuration} and command line" if is_both else configuration,
         baseline=baseline.label,
         convention=CONVENTION,
-        notes=(*baseline.notes, *(earlier.notes if earlier else ())),
+        notes=(*settings.notes, *baseline.notes, *(earlier.notes if earlier else ())),
     )
 
 
@@ -131,6 +133,7 @@ def update_baseline(options: Options) -> list[str]:
     except OSError as error:
         raise CnnstatError(f"{label}: cannot be written: {error.strerror or error}") from None
     return [
+        *settings.notes,
         *notes,
         *(difference_lines(before, after) or ["no figure changed"]),
         f"wrote {label}: {len(after)} model{'s' * (len(after) != 1)}",
@@ -170,11 +173,27 @@ def select_models(options: Options) -> tuple[Settings, list[ModelSettings]]:
 
 
 def _refuse_code(settings: Settings, models: Iterable[ModelSettings]) -> None:
-    """Raise CnnstatError if a model is Python code, whose import would run it."""
+    """Raise CnnstatError if a model is Python code, whose import would run it, or leads out of the checkout.
+
+    A message on a spec quotes it: a link could have the log show keys of a file that is none of the change's.
+    """
+    repository = find_repository(Path.cwd())
+    root = repository.root if repository else resolved(settings.folder)
     for model in models:
-        source = locate(model.source, settings.folder).source
-        if named_model(source, model.request).runs_code:
-            raise _model_error(model, f"{source[:100]} runs code, which --no-code refuses; name a spec or a network")
+        file = locate(model.source, settings.folder)
+        reference = named_model(file.source, model.request)
+        if reference.runs_code:
+            raise _model_error(
+                model, f"{file.source[:100]} runs code, which --no-code refuses; name a spec or a network"
+            )
+        files = (
+            spec_files(Path(file.source), zoo.find) if isinstance(reference, zoo.SpecReference) else [Path(file.source)]
+        )
+        for path in () if file.is_zoo else map(resolved, files):
+            is_inside = root in path.parents and ".git" not in path.relative_to(root).parts
+            if not is_inside and zoo.directory() not in path.parents:
+                where = f"leads to {path}, outside of the files of {root}"
+                raise _model_error(model, f"{file.source[:100]} {where}, which --no-code does not read")
 
 
 def _models_of(source: str, settings: Settings) -> list[ModelSettings]:

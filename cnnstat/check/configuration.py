@@ -57,6 +57,7 @@ class Settings:
 
     origin: the configuration's file as messages call it, or `command line`. folder: where its paths start.
     limits: those of every model. baseline, baseline_ref: the file or the git ref to compare with.
+    notes: what a reader should know of how it is written, one line each.
     """
 
     origin: str
@@ -67,6 +68,7 @@ class Settings:
     baseline_ref: str | None = None
     require_baseline: bool = False
     fail_on_baseline_growth: bool = False
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +156,7 @@ def read_settings(reader: ConfigurationReader, folder: Path) -> Settings:
         baseline_ref=reader.text(("baseline_ref",)),
         require_baseline=reader.flag(("require_baseline",)),
         fail_on_baseline_growth=reader.flag(("fail_on_baseline_growth",)),
+        notes=tuple(dict.fromkeys(reader.notes)),
     )
     reader.finish()
     return settings
@@ -236,6 +239,8 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         if not isinstance(values[key], Mapping):
             reader.fault((*path, key), f"{key} must be a table of values by name, as in {key} = {example}")
             values[key] = {}
+    if "set" in table:
+        reader.notes.append(f"{reader.place((*path, 'set'))}: set is called variables now")
     dtype = reader.text((*path, "dtype"))
     if dtype is not None:
         try:

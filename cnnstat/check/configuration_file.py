@@ -43,7 +43,7 @@ _BARE = re.compile(r"[^,\]}#\n]*")
 
 
 class ConfigurationReader:
-    """Reads typed values from a configuration and collects its faults.
+    """Reads typed values from a configuration and collects its faults, and notes on names of before.
 
     file: how messages call it. values: its content. places: line and column of each key and list entry.
     root: the path to the part that belongs to this program.
@@ -55,6 +55,7 @@ class ConfigurationReader:
         self.places = places
         self.root = root
         self.problems: list[Problem] = []
+        self.notes: list[str] = []
 
     def place(self, path: Keys) -> Place:
         """Return where a value is written, or the nearest table around it."""

@@ -10,6 +10,7 @@ import typer
 
 from cnnstat.choices import DrawFormat, DrawShare, DrawStyle
 from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, layer_names, split_keys
+from cnnstat.errors import CnnstatError
 from cnnstat.files import write_output
 
 
@@ -61,13 +62,21 @@ def draw(
         style=style,
         by=by,
         depth=depth,
-        expand=split_keys(expand) or (),
+        expand=_names("--expand", expand),
         full=full,
         times=None if profile is None else _times(profile),
-        field=split_keys(field) or (),
+        field=_names("--field", field),
         image=image,
     )
     _write(render(drawing, chosen), output)
+
+
+def _names(option: str, written: str | None) -> tuple[str, ...]:
+    """Return the names of a comma-separated list, none where the option is not given; raises CnnstatError."""
+    names = split_keys(written)
+    if names == ():
+        raise CnnstatError(f"{option} names nothing; `cnnstat analyze` lists the layers")
+    return names or ()
 
 
 def _times(path: Path) -> dict[str, float]:

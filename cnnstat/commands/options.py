@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.models import OptionInfo
 
 from cnnstat.choices import Format, Mode, Optimizer, Precision
 from cnnstat.errors import CnnstatError, nearest
@@ -171,6 +172,7 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
     types = get_type_hints(command, include_extras=True)
     groups: dict[str, Any] = {name: kind for name, kind in types.items() if is_dataclass(kind)}
     options: dict[str, inspect.Parameter] = {}
+    spelt: dict[str, str] = {}
     for parameter in inspect.signature(command).parameters.values():
         if parameter.name in groups:
             kind = groups[parameter.name]
@@ -179,11 +181,20 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
         else:
             kinds, defaults = types, {parameter.name: parameter.default}
         for name, default in defaults.items():
+            for info in getattr(kinds[name], "__metadata__", ()):
+                info.case_sensitive = False  # of choices: `--format JSON`
+                if isinstance(info, OptionInfo) and default != "":
+                    spelt[name] = next(iter(info.param_decls or ()), f"--{name.replace('_', '-')}")
             options[name] = inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name]
             )
 
     def run(**arguments: Any) -> Any:
+        for name in spelt:
+            if arguments.get(name) == "":  # a shell's variable that is not set, say
+                raise CnnstatError(f"{spelt[name]} is empty; give it a value, or leave it out")
+        if arguments.get("output") == Path("-"):
+            arguments["output"] = None
         check_outputs(arguments)
         for name, kind in groups.items():
             arguments[name] = kind(**{field.name: arguments.pop(field.name) for field in fields(kind)})
@@ -195,23 +206,41 @@ def flattened(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-READ_FILES = ("baseline", "profile", "image")
-"""Options that name a file which a command reads."""
+WRITTEN = ("output", "trace", "chart")
+"""Options that name a file which a command writes; every other path is read, and so are texts of SOURCES."""
+SOURCES = ("source", "sources", "baseline")
 
 
 def check_outputs(arguments: Mapping[str, Any]) -> None:
-    """Raise CnnstatError if a file that a command is to write cannot be, or is one of those that it reads."""
-    files = [value for name in READ_FILES if isinstance(value := arguments.get(name), (str, Path))]
-    read = [arguments.get("source"), *(arguments.get("sources") or ()), *files]
-    for name in ("output", "trace", "chart"):
-        if isinstance(path := arguments.get(name), Path):
-            check_output(path, filter(None, read), f"--{name}")
+    """Raise CnnstatError if a file that a command is to write cannot be, or is one of those that it reads or writes."""
+    read: list[str | Path] = []
+    for name, value in arguments.items():
+        values = value if isinstance(value, (list, tuple)) else [value]
+        kinds = () if name in WRITTEN else (str, Path) if name in SOURCES else Path
+        read += [each for each in values if isinstance(each, kinds)]
+    written: dict[Path, str] = {}
+    for name in WRITTEN:
+        if not isinstance(path := arguments.get(name), Path):
+            continue
+        check_output(path, read + _extended(arguments.get("source"), path), f"--{name}")
+        if path in written and (path.is_file() or not path.exists()):  # /dev/null takes both
+            raise CnnstatError(f"--{name} {path}: --{written[path]} writes the same file; name another")
+        written[path] = name
     if isinstance(path := arguments.get("chart"), Path):
         from cnnstat.picture_file import check_picture_path
 
         check_picture_path(path, "--chart")
-        if arguments.get("output") == path:
-            raise CnnstatError(f"--chart {path}: --output writes the same file; name another")
+
+
+def _extended(source: object, output: Path) -> list[str | Path]:
+    """Return the files that a spec extends, where an output that exists may be one of them."""
+    from cnnstat.sources import zoo
+
+    if not isinstance(source, str) or not output.name.endswith(zoo.SUFFIXES) or not output.is_file():
+        return []
+    from cnnstat.spec.spec_document import spec_files
+
+    return [*spec_files(Path(source), zoo.find)]
 
 
 def zoo_names(incomplete: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,10 @@ from cnnstat.draw import colours
 from cnnstat.draw.colours import FAMILIES, Colour
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import element, text_element, title_element
+from cnnstat.draw.photo import photo_link
 from cnnstat.draw.sheet import MARGIN, SMALL, TOP, Entry, heading, least_width, pale_text, path_of, sheet
 from cnnstat.draw.text_width import fitted
 from cnnstat.errors import CnnstatError, printable
-from cnnstat.files import read_bytes
 from cnnstat.ir.op import Family, shape_text
 from cnnstat.numbers import number_text
 
@@ -35,13 +34,9 @@ MOST_DOTS = 32
 """Most positions of a lattice along a side; of more, every second, fourth … is drawn."""
 PIXEL = 7.0
 """Pixels from which those of the input are drawn one by one."""
-MOST_BYTES = 20 * 2**20
-"""Largest photo that is embedded."""
 
 FIELD, BEYOND = FAMILIES[Family.LINEAR], FAMILIES[Family.ELEMENTWISE]
 """Colours of the field, and of what lies beyond the input."""
-SIGNS = {b"\x89PNG\r\n\x1a\n": "png", b"\xff\xd8\xff": "jpeg"}
-"""How files of photos begin."""
 
 
 class _Axis(NamedTuple):
@@ -85,7 +80,7 @@ def field_picture(analysis: Analysis, layers: Sequence[str], photo: Path | None 
     if not 0 < len(layers) <= MOST_PANELS:
         raise CnnstatError(f"--field: name 1 to {MOST_PANELS} layers, not {len(layers)}")
     panels = [_panel(analysis, name) for name in layers]
-    link = None if photo is None else _data_link(photo)
+    link = None if photo is None else photo_link(photo)
     head = heading(analysis)
     legend = [Entry("field", FIELD, "what one output sees"), Entry("beyond", BEYOND, "padding")]
     spans = [max(axis.last - axis.first + 1 for axis in (p.rows, p.columns)) for p in panels]
@@ -142,20 +137,6 @@ _WHY_NOT = {
 
 def _strides(strides: Sequence[object]) -> str:
     return "×".join(number_text(each) for each in strides)  # type: ignore[arg-type]  # fractions, None for misaligned
-
-
-def _data_link(path: Path) -> str:
-    """Return a photo as a link that holds it; raises CnnstatError."""
-    try:
-        content = read_bytes(path, MOST_BYTES)
-    except OSError as error:
-        raise CnnstatError(f"--image {path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > MOST_BYTES:
-        raise CnnstatError(f"--image {path}: is larger than {MOST_BYTES // 2**20} MiB")
-    kind = next((kind for sign, kind in SIGNS.items() if content.startswith(sign)), None)
-    if kind is None:
-        raise CnnstatError(f"--image {path}: is neither PNG nor JPEG")
-    return f"data:image/{kind};base64,{b64encode(content).decode('ascii')}"
 
 
 # Pixels --------------------------------------------------------------------------------------------------------------

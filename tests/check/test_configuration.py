@@ -307,3 +307,13 @@ def test_the_strict_receptive_field_is_an_option_and_a_key(check: Command, folde
         '[[check.models]]\nsource = "gated.yaml"\nstrict_receptive_field = true\nbudgets.receptive_field.min = 5\n'
     )
     assert check().code == 1
+
+
+def test_names_of_before_are_read_on_and_told(check: Command, folder: Path) -> None:
+    text = "[[check.models]]\nsource = 'tiny.yaml'\n{} = {{width = 8}}\nbudgets.params.max = 300\n"
+    (folder / "tiny.yaml").write_text("let: {width: 4}\n" + spec(8).replace("Conv2d(8", "Conv2d(width"))
+    (folder / "cnnstat.toml").write_text(text.format("set"))
+    old = check()
+    assert old.code == 0 and "cnnstat.toml:3: set is called variables now" in " ".join(old.out.split())
+    (folder / "cnnstat.toml").write_text(text.format("variables"))
+    assert "is called" not in check().out

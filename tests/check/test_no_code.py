@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,27 @@ def test_a_baseline_is_not_updated_from_code(check: Any, checkout: Path, monkeyp
     monkeypatch.delenv("CI", raising=False)
     result = check("net.py:Net", "--baseline", "base.json", "--update-baseline", "--no-code")
     assert result.code == 2 and not Path("base.json").exists() and not Path("ran").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+@pytest.mark.parametrize("how", ["link", "extends", "repository"])
+def test_what_leads_out_of_the_checkout_is_not_read(
+    check: Any, checkout: Path, tmp_path_factory: pytest.TempPathFactory, how: str
+) -> None:
+    """A message on a spec quotes it, so that a log could show the keys of any YAML file, or git's settings."""
+    secret = tmp_path_factory.mktemp("home") / "secret.yaml"
+    secret.write_text("token: 123\n")
+    (checkout / ".git").mkdir()
+    (checkout / ".git" / "config").write_text("[http]\n  extraheader = token\n")
+    if how == "extends":
+        (checkout / "new.yaml").write_text(f"extends: {secret}\n")
+    else:
+        (checkout / "new.yaml").symlink_to(secret if how == "link" else checkout / ".git" / "config")
+    assert how == "repository" or "token" in check("new.yaml", "--max-params", "1").err
+    refused = check("new.yaml", "--max-params", "1", "--no-code")
+    assert refused.code == 2 and "which --no-code does not read" in refused.err and len(refused.err.splitlines()) == 1
+    assert "token" not in refused.err
+    (checkout / "good.yaml").symlink_to("net.yaml")
+    (checkout / "zoo.yaml").write_text("extends: lenet5\n")
+    for name in ("good.yaml", "zoo.yaml"):
+        assert check(name, "--max-params", "1M", "--no-code").code == 0

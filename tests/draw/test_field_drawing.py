@@ -94,3 +94,31 @@ def test_what_has_no_field_is_one_clear_line(options: dict[str, str], said: str)
         cnnstat.draw("vgg16", **options)  # type: ignore[arg-type]
     assert said.replace("--image", "image") in str(error.value).replace("--image", "image")
     assert "\n" not in str(error.value)
+
+
+JPEG = (
+    b"\xff\xd8\xff\xe0\x00\x04\x00\x00"  # a segment of two bytes
+    b"\xff\xc0\x00\x0b\x08\x00\x02\x00\x03\x01\x01\x11\x00"  # a frame of 3 × 2
+    b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00\x2a\xff\xd9"  # a scan
+)
+
+
+@pytest.mark.parametrize(("content", "name"), [(PIXEL, "PNG"), (JPEG, "JPEG")])
+def test_broken_photos_are_refused(tmp_path: Path, content: bytes, name: str) -> None:
+    photo = tmp_path / "photo"
+    photo.write_bytes(content + b"more")
+    assert "data:image/" in cnnstat.draw("vgg16", field="conv1_1", image=photo)
+    sizes = PIXEL.index(b"IHDR") + 4 if name == "PNG" else JPEG.index(b"\xff\xc0") + 5
+    empty = content[:sizes] + bytes(8 if name == "PNG" else 4) + content[sizes + (8 if name == "PNG" else 4) :]
+    for broken in (*(content[:length] for length in range(8, len(content))), empty):
+        photo.write_bytes(broken)
+        with pytest.raises(cnnstat.CnnstatError, match=f"is a damaged {name}, cut off perhaps; save it again"):
+            cnnstat.draw("vgg16", field="conv1_1", image=photo)
+
+
+@pytest.mark.parametrize("place", [PIXEL.index(b"IHDR") + 16, PIXEL.index(b"IDAT") + 6, PIXEL.index(b"IEND") - 4])
+def test_changed_bytes_of_a_png_are_seen(tmp_path: Path, place: int) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(PIXEL[:place] + bytes([PIXEL[place] ^ 1]) + PIXEL[place + 1 :])
+    with pytest.raises(cnnstat.CnnstatError, match="damaged PNG"):
+        cnnstat.draw("vgg16", field="conv1_1", image=photo)
