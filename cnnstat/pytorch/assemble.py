@@ -111,13 +111,25 @@ class _Names:
     def __init__(self, builder: Builder) -> None:
         drafts = builder.nodes
         calls = Counter(id(draft.where) for draft in drafts)
+        self._are_layers: dict[type, bool] = {}
         self._single = {id(d.where) for d in drafts if calls[id(d.where)] == 1 and d.where.inner == 1 and d.where.path}
         self._main: dict[int, NodeDraft] = {}
         for index, draft in enumerate(drafts):
-            if _is_layer(draft.where) and (builder.ownership.weights.get(index) or draft.shares is not None):
+            if self._is_layer(draft.where) and (builder.ownership.weights.get(index) or draft.shares is not None):
                 self._main.setdefault(id(draft.where), draft)
         self._taken: set[str] = set()
         self._counts: dict[str, int] = {}
+
+    def _is_layer(self, where: ModuleCall) -> bool:
+        """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
+        if where.module is None or not where.path:
+            return False
+        kind = type(where.module)
+        if kind not in self._are_layers:
+            homes = [cls.__module__ for cls in kind.__mro__]
+            is_layer = any(home.startswith("torch.nn.modules.") and home not in _GENERAL_HOMES for home in homes)
+            self._are_layers[kind] = is_layer
+        return self._are_layers[kind]
 
     def of(self, draft: NodeDraft) -> str:
         """Return the name of a node."""
@@ -138,14 +150,6 @@ class _Names:
         self._counts[name] = count
         self._taken.add(result)
         return result
-
-
-def _is_layer(where: ModuleCall) -> bool:
-    """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
-    if where.module is None or not where.path:
-        return False
-    homes = [cls.__module__ for cls in type(where.module).__mro__]
-    return any(home.startswith("torch.nn.modules.") and home not in _GENERAL_HOMES for home in homes)
 
 
 def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:

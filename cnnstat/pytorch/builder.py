@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -275,8 +275,7 @@ class Builder(TensorOrigins):
         """Return the stored tensors that are weights themselves; what others come from is added to `operands`."""
         direct: dict[str, int] = {}
         for name, tensor in match.weights.items():
-            origin = None if tensor is None else self.resolve(tensor, where)
-            if tensor is None or origin is None:
+            if tensor is None or (origin := self.resolve(tensor, where)) is None:
                 continue
             operands.is_exact &= self.log.is_stored(tensor)
             if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
@@ -296,7 +295,7 @@ class Builder(TensorOrigins):
 
     def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
         (key,) = origin.keys
-        return not origin.works and shape_of(self.ownership.tensors[key].tensor) == shape_of(tensor)
+        return not origin.works and self.ownership.tensors[key].shape == tensor.shape
 
     def _add_own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: dict[str, int]) -> None:
         """Add the buffers of the calling module that the op has too, but the call was not given."""
@@ -375,6 +374,7 @@ def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
     return next((tensor for tensor in operands if result and storage_key(tensor) == result), None)
 
 
+@cache
 def display_name(name: str) -> str:
     """Return a function's name for people."""
     plain = name.removeprefix("F.").removeprefix("aten.").removesuffix(".get").removesuffix(".set")

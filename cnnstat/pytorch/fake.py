@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
 
+from cnnstat.pytorch.tensors import storage_key
 from cnnstat.pytorch.thread_changes import silence_when_quiet
 
 _CPU = torch.device("cpu")
@@ -14,11 +16,17 @@ _META = torch.device("meta")
 _VIEWS = frozenset(["slice", "select", "unsqueeze", "squeeze", "view", "expand", "permute", "transpose", "t", "copy_"])
 """Operations whose meta kernel alone says all: no device, no value is involved."""
 
-_SAME_SHAPE = frozenset(
-    getattr(torch.ops.aten, name).default
-    for name in ("sin", "cos", "tanh", "exp", "log", "sqrt", "rsqrt", "abs", "neg")
-)
-"""Operations on one tensor whose meta kernels are Python code, which takes longer than the rest of a call."""
+_results: dict[tuple[Any, ...], tuple[Any, ...]] = {}
+"""Sizes, strides and dtype that element-wise operations make of such operands; of a change in place, nothing.
+
+Meta kernels of many are Python code, which takes longer than the rest of a call.
+"""
+
+_MOST_RESULTS = 20_000
+"""Beyond that, all are forgotten."""
+
+_VALUES = frozenset((int, float, complex, bool, str, type(None), torch.dtype))
+"""Kinds of arguments of which equal ones, of one kind, make the same."""
 
 _PLAIN = frozenset((int, float, slice, type(None), type(...)))
 """Kinds of arguments that take no part in what a view is made of."""
@@ -42,7 +50,6 @@ class Faker:
         self.overwritten: set[int] = set()  # storages of real tensors that were to take values of fake ones
         self._dtype = dtype
         self._states: dict[torch.device, dict[str, Any]] = {}
-        self._direct: set[Any] = set()
         self._fakes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def is_fake(self, tensor: Any) -> bool:
@@ -68,22 +75,29 @@ class Faker:
         FakeTensor works out devices, constants and strides of each call anew, which takes ten times longer.
         """
         operands = [value for value in (*arguments, *keywords.values()) if isinstance(value, torch.Tensor)]
-        first = operands[0] if operands else None
-        if not isinstance(first, FakeTensor) or function not in self._direct and not self._is_direct(function):
+        first: Any = operands[0] if operands else None
+        if not isinstance(first, FakeTensor) or not is_direct(function):
             return None
         device = first.fake_device
-        if function in _SAME_SHAPE and _is_float_in_order(arguments):
-            with torch._C._DisableTorchDispatch():
-                empty = torch.empty(first.shape, dtype=first.dtype, device=_META)
-            return self._wrapped(empty, device)
         for tensor in operands:
             if not isinstance(tensor, FakeTensor) or tensor.fake_device != device or tensor.constant is not None:
                 return None
+        key = None if _is_view(function) else _key_of(function, operands, arguments, keywords)
+        known = None if key is None else _results.get(key)
+        if known is not None:
+            if not known:
+                return first
+            with torch._C._DisableTorchDispatch():
+                return self._wrapped(torch.empty_strided(*known[:2], dtype=known[2], device=_META), device)
         with in_kernel_invocation_manager(self.mode):
             result = function(*arguments, **keywords)
-        if result is first or not isinstance(result, torch.Tensor):
-            return first if result is first else None
-        return self._wrapped(result, device)
+        if not isinstance(result, torch.Tensor):
+            return None
+        if key is not None and result.layout is torch.strided:
+            if len(_results) >= _MOST_RESULTS:
+                _results.clear()
+            _results[key] = () if result is first else (tuple(result.shape), result.stride(), result.dtype)
+        return first if result is first else self._wrapped(result, device)
 
     def of_views(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any] | None:
         """Return what a call that makes views, or writes into one, returns, in a tuple; None where it has to run.
@@ -110,20 +124,6 @@ class Faker:
         if isinstance(result, (tuple, list)):
             return (type(result)([self._wrapped(each, first.fake_device) for each in result]),)
         return (result,)
-
-    def _is_direct(self, function: Any) -> bool:
-        """Whether an operation is a view, or works element by element."""
-        schema = function._schema
-        is_single = len(schema.returns) == 1 and str(schema.returns[0].type) == "Tensor"
-        if not is_single or function.namespace != "aten" or function._overloadname == "out":
-            return False
-        name = schema.name.removeprefix("aten::")
-        if name not in _VIEWS and torch.Tag.pointwise not in function.tags:
-            return False
-        if name not in _VIEWS and not torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "Meta"):
-            return False
-        self._direct.add(function)
-        return True
 
     def _wrapped(self, empty: torch.Tensor, device: torch.device) -> torch.Tensor:
         """Return a fake tensor around one without memory.
@@ -167,8 +167,44 @@ class Faker:
         return self.empty(tuple(tensor.shape), self._dtype)
 
 
-def _is_float_in_order(arguments: tuple[Any, ...]) -> bool:
-    """Whether the one argument is a tensor of real floating-point numbers in C order, as its result is then."""
-    first = arguments[0] if len(arguments) == 1 else None
-    is_float = isinstance(first, FakeTensor) and first.is_floating_point() and first.constant is None
-    return is_float and bool(first.is_contiguous())  # type: ignore[union-attr]
+@cache
+def is_direct(function: Any) -> bool:
+    """Whether an operation is a view, or works element by element."""
+    schema = function._schema
+    is_single = len(schema.returns) == 1 and str(schema.returns[0].type) == "Tensor"
+    if not is_single or function.namespace != "aten" or function._overloadname == "out":
+        return False
+    if schema.name.removeprefix("aten::") in _VIEWS:
+        return True
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key(function.name(), "Meta")
+    return torch.Tag.pointwise in function.tags and has_kernel
+
+
+@cache
+def _is_view(function: Any) -> bool:
+    """Whether an operation may return memory of an operand that it does not change."""
+    alias = function._schema.returns[0].alias_info
+    is_changed = alias is not None and alias.is_write
+    return function._schema.name.removeprefix("aten::") in _VIEWS or (alias is not None and not is_changed)
+
+
+def _key_of(
+    function: Any, operands: list[torch.Tensor], arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[Any, ...] | None:
+    """Return what element-wise operations of the same result have in common; None where more than that decides it.
+
+    operands: the tensors among the arguments.
+    """
+    # PyTorch refuses to change memory that another operand reads at other places.
+    is_changed = function._schema.returns[0].alias_info is not None
+    if is_changed and len(set(map(storage_key, operands))) < len(operands):
+        return None
+    key = [function, torch.get_default_dtype()]
+    for value in (*arguments, *keywords, *keywords.values()):
+        if isinstance(value, torch.Tensor) and value.layout is torch.strided:
+            key.append((value.shape, value.stride(), value.dtype))
+        elif type(value) in _VALUES:
+            key.append((type(value), value))
+        else:
+            return None
+    return tuple(key)

@@ -156,18 +156,23 @@ _TENSOR_TYPES = tuple(
 )
 
 
+@cache
+def _replacements() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return the functions, types and methods that need a GPU, and what stands for each."""
+    types = [(torch.cuda, name, getattr(torch, name)) for name in _TENSOR_TYPES if hasattr(torch.cuda, name)]
+    functions = [(torch.cuda, name, new) for name, new in _FUNCTIONS.items() if hasattr(torch.cuda, name)]
+    classes = [(kind, "__new__", _stand) for kind in (torch.cuda.Stream, torch.cuda.Event)]
+    functions += [(torch, name, new) for name, new in _OF_TORCH.items()]
+    return *functions, *types, *classes, (torch.Tensor, "record_stream", _nothing)
+
+
 @contextmanager
 def simulated_gpu() -> Iterator[None]:
     """Let this thread use streams, events and other parts of torch.cuda as if there was a GPU, unless there is one."""
     if has_gpu():
         yield
         return
-    types = [(torch.cuda, name, getattr(torch, name)) for name in _TENSOR_TYPES if hasattr(torch.cuda, name)]
-    functions = [(torch.cuda, name, new) for name, new in _FUNCTIONS.items() if hasattr(torch.cuda, name)]
-    classes = [(kind, "__new__", _stand) for kind in (torch.cuda.Stream, torch.cuda.Event)]
-    functions += [(torch, name, new) for name, new in _OF_TORCH.items()]
-    methods = [(torch.Tensor, "record_stream", _nothing)]
-    with replaced(*functions, *types, *classes, *methods):
+    with replaced(*_replacements()):
         yield
 
 

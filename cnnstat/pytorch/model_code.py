@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -52,53 +52,52 @@ _ASKS = {
 """The functions that ask, by identity: every trace looks for them among all names of a library."""
 
 
-class _Known:
-    """What was found among Python's modules last time: to look through a library takes longer than a small trace.
+class _Home(NamedTuple):
+    """A module of Python and its names, with how many there were, and those of functions that ask."""
+
+    name: str
+    module: ModuleType
+    names: dict[str, Any]
+    count: int
+    asking: list[str]
+
+
+class _Homes:
+    """The modules of packages as they were last time: to look through a library takes longer than a small trace.
 
     count, last: how many modules were loaded, and the last of them by name and itself.
     """
 
     def __init__(self) -> None:
-        self.count = 0
-        self.last: tuple[str, Any] = ("", None)
-        self.homes: dict[str, list[tuple[str, Any]]] = {}
-        self.asking: dict[int, tuple[int, list[str]]] = {}
+        self._count = 0
+        self._last: tuple[str, Any] = ("", None)
+        self._of: dict[str, list[_Home]] = {}
 
-    def is_current(self, package: str) -> bool:
-        """Whether no module was loaded since, of which there are thousands."""
+    def of(self, package: str) -> list[_Home]:
+        """Return the modules of a package that are loaded."""
         # New modules come last, so that there are more of them or the last is another; one may also be replaced.
         last = next(reversed(sys.modules))
-        return (
-            len(sys.modules) == self.count
-            and last == self.last[0]
-            and sys.modules.get(last) is self.last[1]
-            and all(sys.modules.get(name) is home for name, home in self.homes.get(package, ()))
-        )
+        if len(sys.modules) != self._count or (last, sys.modules.get(last)) != self._last:
+            self._count, self._last = len(sys.modules), (last, sys.modules.get(last))
+            self._of.clear()
+        known = self._of.get(package)
+        if known is None or not all(map(_is_as_it_was, known)):
+            loaded = [(name, home) for name, home in list(sys.modules.items()) if home is not None]
+            known = self._of[package] = [_looked_through(*each) for each in loaded if _top(each[0]) == package]
+        return known
 
 
-_known = _Known()
+_homes = _Homes()
 
 
-def _namespaces(package: str) -> list[dict[str, Any]]:
-    """Return the names of each module of a package that is loaded."""
-    if not _known.is_current(package):
-        _known.__init__()  # type: ignore[misc]
-        _known.count = len(sys.modules)
-        _known.last = next(reversed(list(sys.modules.items())))
-    if package not in _known.homes:
-        loaded = [(name, home) for name, home in list(sys.modules.items()) if name.partition(".")[0] == package]
-        _known.homes[package] = [(name, home) for name, home in loaded if home is not None]
-    return [vars(home) for _, home in _known.homes[package]]
-
-
-def _names_that_ask(names: dict[str, Any]) -> list[str]:
-    """Return the names of the functions that ask among those of a module."""
-    count, asking = _known.asking.get(id(names), (-1, []))
+def _is_as_it_was(home: _Home) -> bool:
     # What a person types has new values under old names; code in a file has not.
-    if count != len(names) or names.get("__name__") == "__main__":
-        asking = [own for own, value in names.items() if id(value) in _ASKS]
-        _known.asking[id(names)] = (len(names), asking)
-    return [own for own in asking if id(names[own]) in _ASKS]
+    return sys.modules.get(home.name) is home.module and len(home.names) == home.count and home.name != "__main__"
+
+
+def _looked_through(name: str, module: ModuleType) -> _Home:
+    names = vars(module)
+    return _Home(name, module, names, len(names), [own for own, value in names.items() if id(value) in _ASKS])
 
 
 _NO_MODELS = frozenset(sys.stdlib_module_names) | {"", "torch", "builtins", "cnnstat", "numpy", "typing_extensions"}
@@ -144,10 +143,11 @@ def plain_types(modules: Modules) -> Iterator[None]:
     changed: list[tuple[dict[str, Any], str, Any]] = []
     missing = object()
     for package in packages - {"torch", "builtins", "cnnstat"}:
-        for names in _namespaces(package):
-            for own in _names_that_ask(names):
-                changed.append((names, own, names[own]))
-                names[own] = _has_none
+        for _, _, names, _, asking in _homes.of(package):
+            for own in asking:
+                if id(names.get(own)) in _ASKS:
+                    changed.append((names, own, names[own]))
+                    names[own] = _has_none
             if "type" not in names:
                 changed.append((names, "type", missing))
                 names["type"] = _PlainType

@@ -62,9 +62,9 @@ class _Snapshot:
         self._module = module
         self._class = module.__class__
         self._attributes = dict(vars(module))
-        self._containers: list[tuple[Any, Any]] = [
-            (value, value.copy() if value else ()) for value in vars(module).values() if type(value) in _CONTAINERS
-        ]
+        self._containers: list[Any] = [value for value in vars(module).values() if type(value) in _CONTAINERS]
+        # Most are empty: tables of hooks.
+        self._contents = [(value, value.copy()) for value in filter(None, self._containers)]
 
     def restore(self) -> None:
         """Set all as they were."""
@@ -75,10 +75,10 @@ class _Snapshot:
         if len(attributes) > len(self._attributes):
             for name in [name for name in attributes if name not in self._attributes]:
                 del attributes[name]
-        for value, content in self._containers:
-            if value or content:
-                value.clear()
-                value.extend(content) if isinstance(value, list) else value.update(content)
+        for value in filter(None, self._containers):
+            value.clear()
+        for value, content in self._contents:
+            value.extend(content) if isinstance(value, list) else value.update(content)
 
 
 class _ScriptedSnapshot:
@@ -99,10 +99,7 @@ class _ScriptedSnapshot:
                 buffer.copy_(value)
 
 
-_OWN = frozenset(vars(nn.Module()))
-"""Attributes that every module has."""
-
-_HOOKS = sorted(name for name in _OWN if type(vars(nn.Module())[name]) in _CONTAINERS and "hooks" in name)
+_HOOKS = sorted(name for name, value in vars(nn.Module()).items() if type(value) in _CONTAINERS and "hooks" in name)
 """Those that hold code of the model's author."""
 
 _GENERATOR_DEPTH = 3
@@ -115,10 +112,9 @@ def _own_generators(modules: Modules) -> list[Any]:
     homes = {cls.__module__ for cls in own_classes(modules)} & sys.modules.keys()
     result = {id(value): value for home in homes for value in vars(sys.modules[home]).values() if type(value) in kinds}
     level: list[Any] = []
-    for _, module in modules:
-        attributes = vars(module)
-        level += [value for name in attributes.keys() - _OWN if type(value := attributes[name]) not in SIMPLE]
-        level += filter(None, map(attributes.get, _HOOKS))
+    for _, module, further in modules.further_attributes:
+        level += further.values()
+        level += filter(None, map(vars(module).get, _HOOKS))
     for _ in range(_GENERATOR_DEPTH):
         inner: list[Any] = []
         for value in level:
@@ -158,10 +154,6 @@ MAX_REAL_FLOATS = 16
 """The same for floating-point buffers: scales and flags."""
 
 
-_WITHOUT_TENSORS = frozenset((int, float, bool, str, type(None)))
-"""Kinds of attributes that need no look."""
-
-
 @contextmanager
 def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[torch.Tensor, torch.Tensor]]]:
     """Put substitutes into a model for the time of a trace; yields pairs of the real tensor and the substitute of it.
@@ -184,10 +176,9 @@ def substituted(modules: Modules, faker: Faker | None) -> Iterator[list[tuple[to
                 for name, tensor in list(table.items()):
                     if tensor is not None and not nn.parameter.is_lazy(tensor):
                         swap(table, name, substitutes.of(tensor, is_parameter))
-        for module in open_modules:
-            own = [(name, value) for name, value in vars(module).items() if name not in _OWN]
-            for name, value in own:
-                result = value if type(value) in _WITHOUT_TENSORS else nested.replaced(value)
+        for _, module, further in modules.further_attributes:
+            for name, value in further.items() if not isinstance(module, torch.jit.ScriptModule) else ():
+                result = nested.replaced(value)
                 if result is not value:
                     swap(vars(module), name, result)
         for cls in own_classes(modules):

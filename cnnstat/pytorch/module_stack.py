@@ -7,7 +7,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import CodeType, FrameType
+from functools import cached_property
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,14 +17,37 @@ from torch.nn.modules import module as module_hooks
 from torch.utils import checkpoint as checkpoint_code
 
 from cnnstat.pytorch.modules.custom_modules import call_as_one
+from cnnstat.pytorch.nested_state import SIMPLE
 
-Modules = list[tuple[str, nn.Module]]
-"""Modules with their paths, the outer before the inner."""
+OWN_ATTRIBUTES = frozenset(vars(nn.Module()))
+"""Attributes that every module has."""
+
+
+class Modules(list[tuple[str, nn.Module]]):
+    """Modules with their paths, the outer before the inner."""
+
+    @cached_property
+    def further_attributes(self) -> list[tuple[str, nn.Module, dict[str, Any]]]:
+        """What the author of each module keeps in it beside tensors and modules, values that hold nothing excepted.
+
+        As it was when asked for first: several parts of a pass look at it, and most layers have nothing of the kind.
+        """
+        return [(path, module, _further(vars(module))) for path, module in self]
+
+
+def _further(attributes: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in attributes.items()
+        if (kind := type(value)) not in SIMPLE
+        and name not in OWN_ATTRIBUTES
+        and not (kind is tuple and SIMPLE.issuperset(map(type, value)))
+    }
 
 
 def modules_of(model: nn.Module) -> Modules:
     """Return every module once, the outer before the inner, with its path."""
-    result: Modules = []
+    result = Modules()
     seen: set[int] = set()
     waiting = [("", model)]
     while waiting:
@@ -172,6 +196,9 @@ class ModuleStack:
 
 _MODULE = vars(module_hooks)
 _CHECKPOINT = vars(checkpoint_code)
+_FUNCTION = vars(torch.autograd.function)
+"""The names of the file whose code calls the forward of every autograd function."""
+
 # PyTorch before 2.7 has no way to ask which hooks are set.
 _top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
@@ -185,7 +212,6 @@ class AutogradRegions:
 
     def __init__(self) -> None:
         self.is_entered = False
-        self._forwards = set(_forwards())
 
     def look(self, frame: FrameType | None) -> None:
         """Look at the frames from that of a call, of a function or a module, up to the module around it.
@@ -196,25 +222,13 @@ class AutogradRegions:
             return
         if _top_hooks is not None and _top_hooks(True) is not None:
             self.is_entered = True
-        forwards, names = self._forwards, _MODULE
+        names = _MODULE
         while frame is not None and (names := frame.f_globals) is _MODULE:
             frame = frame.f_back
         while frame is not None and names is not _MODULE:
             # Without gradients, a checkpoint sets no hooks.
-            if names is _CHECKPOINT or (forwards and frame.f_code in forwards):
+            if names is _CHECKPOINT or names is _FUNCTION:
                 self.is_entered = True
             frame = frame.f_back
             if frame is not None:
                 names = frame.f_globals
-
-
-def _forwards() -> Iterator[CodeType]:
-    """Yield the code of every forward of an autograd function outside PyTorch."""
-    waiting: list[type[Any]] = [torch.autograd.Function]
-    while waiting:
-        for each in waiting.pop().__subclasses__():
-            waiting.append(each)
-            if not (each.__module__ or "").startswith("torch."):
-                code = getattr(vars(each).get("forward"), "__func__", None)
-                if code is not None:
-                    yield code.__code__

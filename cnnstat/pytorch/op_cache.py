@@ -18,14 +18,18 @@ from cnnstat.pytorch.tensors import operands_in, shape_of
 FAST = words(
     """
     conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d linear F.batch_norm F.layer_norm layer_norm
-    F.relu relu relu_ F.relu6 F.hardswish F.hardsigmoid F.silu gelu sigmoid cat add add_ mul mul_ F.max_pool2d
-    avg_pool2d F.adaptive_avg_pool2d F.adaptive_avg_pool1d flatten
+    F.relu relu relu_ F.relu6 F.hardtanh F.hardswish F.hardsigmoid F.leaky_relu F.elu F.celu F.selu F.mish F.silu
+    F.tanh F.sigmoid gelu sigmoid sigmoid_ tanh tanh_ cat add add_ mul mul_ F.max_pool2d avg_pool2d
+    F.adaptive_avg_pool2d F.adaptive_avg_pool1d flatten
     """
 )
 """Calls that have a shortcut."""
 
 _OF_WHOLE = words("linear flatten F.layer_norm layer_norm F.batch_norm cat")
 """Those whose operands have to be contiguous: what lies elsewhere is copied first."""
+
+_INPLACE = {"F.leaky_relu": 2, "F.elu": 2, "F.celu": 2, "F.hardtanh": 3}
+"""The place of the argument `inplace`, where it is not the second."""
 
 _FIXED = {"F.batch_norm": (5, "training", False), "F.max_pool2d": (6, "return_indices", False)}
 """An argument that has to have one value, with its place and name."""
@@ -36,13 +40,14 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     # Autocast changes dtypes behind the arguments, and `out` brings memory of its own: PyTorch has to run these.
     if torch._C._is_any_autocast_enabled() or "out" in call.keywords or not _has_fixed_arguments(call):
         return None
-    operands = list(operands_in((*call.arguments, *call.keywords.values())))
+    operands: list[torch.Tensor] = []
+    key = _key_of(call, operands)
     if not operands or not _are_plain(operands, faker, call.name not in _OF_WHOLE):
         return None
     first = operands[0]
     if _overwrites(call):
         call.overwritten = first
-    candidate = _known_or_derived(call, operands)
+    candidate = _known_or_derived(call, operands, key)
     if candidate is None:
         return None
     match, result = candidate
@@ -55,11 +60,10 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     return (first, match) if is_same else None
 
 
-def _known_or_derived(call: Call, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
+def _known_or_derived(call: Call, operands: list[torch.Tensor], key: Key | None) -> tuple[Match, Shape] | None:
     """Return what a call is and the shape of what it makes; None where no op of the library says it."""
     # First the cache; a call that is new to it is worked out by its handler and its op.
-    key = key_of(call, operands)
-    known = None if key is None else recall(key, operands)
+    known = None if key is None else _recall(key, operands)
     if known is not None:
         return known
     handler = handler_of(call.name)
@@ -75,7 +79,7 @@ def _known_or_derived(call: Call, operands: list[torch.Tensor]) -> tuple[Match, 
     except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
         return None
     if key is not None:
-        remember(key, operands, match, result)
+        _remember(key, operands, match, result)
     return match, result
 
 
@@ -109,8 +113,7 @@ def _is_in_order(tensor: torch.Tensor) -> bool:
 def _overwrites(call: Call) -> bool:
     if call.name.endswith("_"):
         return True
-    is_second = len(call.arguments) == 2 and call.arguments[1] is True
-    return call.name.startswith("F.") and (call.keywords.get("inplace") is True or is_second)
+    return call.name.startswith("F.") and call.get(_INPLACE.get(call.name, 1), "inplace") is True
 
 
 def _shapes(match: Match) -> Shapes:
@@ -132,8 +135,8 @@ def _fits(match: Match, shapes: Shapes) -> bool:
 MAX_KNOWN = 20_000
 """Most calls that are remembered; beyond that, all are forgotten."""
 
-_OF_MODULES = frozenset(("F.batch_norm",))
-"""Calls whose op depends on the module they are made in, too."""
+_OF_MODULES = {"F.batch_norm": "momentum"}
+"""Calls whose op depends on the module they are made in, too, and on which attribute of it."""
 
 _PLAIN = frozenset((int, float, bool, str, type(None)))
 _INTEGER = frozenset((int,))
@@ -157,41 +160,48 @@ class _Known:
 _known: dict[Key, _Known] = {}
 
 
-def key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
+def _key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
     """Return what calls of the same op have in common; None for a call that cannot be recognized by its arguments.
 
-    operands: the call's tensors, in order and all of one dtype.
+    operands: gets the call's tensors, in order.
     """
+    parts: list[Any] = [call.name]
+    is_known = all([_add_part(value, parts, operands) for value in call.arguments])
+    for name, value in call.keywords.items():
+        parts.append(name)
+        is_known &= _add_part(value, parts, operands)
+    own = _OF_MODULES.get(call.name)
+    if own is not None:
+        is_known &= _add_part(getattr(call.where.module, own, "none"), parts, [])
     # With one tensor in two places, an operand's number would not say which argument it was.
-    if call.name in _OF_MODULES or len({id(tensor) for tensor in operands}) < len(operands):
+    if not is_known or not operands or len(set(map(id, operands))) < len(operands):
         return None
-    try:
-        # With its type, since 1, 1.0 and True are equal but not the same argument.
-        parts = [(type(value), value) if type(value) in _PLAIN else _part(value) for value in call.arguments]
-        if call.keywords:
-            parts += [(name, _part(value)) for name, value in call.keywords.items()]
-    except _OtherKindError:
-        return None
-    return (call.name, operands[0].dtype, *parts)
+    parts.append(operands[0].dtype)
+    return tuple(parts)
 
 
-class _OtherKindError(Exception):
-    """An argument is neither a tensor nor plain."""
-
-
-def _part(value: Any) -> Any:
-    """Return what an argument adds to a key; raises _OtherKindError."""
+def _add_part(value: Any, parts: list[Any], operands: list[torch.Tensor]) -> bool:
+    """Add what an argument tells of a call to the parts of its key, and its tensors; False where it tells nothing."""
     kind = type(value)
     if kind in _PLAIN:
-        return kind, value
-    if kind in (tuple, list, torch.Size):
-        return (tuple, *value) if _INTEGER.issuperset(map(type, value)) else (list, *map(_part, value))
+        # With its type, since 1, 1.0 and True are equal but not the same argument.
+        parts += (kind, value)
+        return True
     if isinstance(value, torch.Tensor):
-        return _TENSOR, value.shape
-    raise _OtherKindError
+        operands.append(value)
+        parts += (_TENSOR, value.shape)
+        return True
+    if isinstance(value, (tuple, list)):
+        if _INTEGER.issuperset(map(type, value)):
+            parts += (tuple, tuple(value))
+            return True
+        parts += (list, len(value))
+        return all([_add_part(each, parts, operands) for each in value])
+    operands += operands_in((value,))
+    return False
 
 
-def recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
+def _recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
     """Return what a call is and the shape of what it makes, if an equal call was seen before."""
     known = _known.get(key)
     if known is None:
@@ -201,7 +211,7 @@ def recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None
     return Match(known.op, reads, weights, known.optional, flops=known.flops), known.shape
 
 
-def remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape) -> None:
+def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape) -> None:
     """Keep what a call is, unless it reads tensors that are not among its operands."""
     # Numbers instead of tensors: an entry of the cache must keep no model alive.
     numbers: dict[int, int] = {id(tensor): number for number, tensor in enumerate(operands)}

@@ -27,8 +27,8 @@ _KINDS = (*_OPS, "embedding", "cellparams")
 def packed_tensors(modules: Modules) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield weights, biases and scales of every quantized layer, with their names."""
     seen: set[int] = set()
-    for path, module in modules:
-        for attribute, packed in vars(module).items():
+    for path, _, further in modules.further_attributes:
+        for attribute, packed in further.items():
             if isinstance(packed, torch.ScriptObject) and id(packed) not in seen:
                 seen.add(id(packed))
                 own = "" if attribute in ("_packed_params", "_packed_weight") else f"{attribute.strip('_')}."

@@ -15,7 +15,7 @@ from cnnstat.pytorch.tensors import shape_of
 
 @dataclass(slots=True, eq=False)
 class StoredTensor:
-    """A parameter or buffer of the model.
+    """A parameter or buffer of the model; shape: as it is outside the trace.
 
     owner: the number of the node that counts it. dtype: what it has in the trace, where another may be asked for.
     """
@@ -26,6 +26,10 @@ class StoredTensor:
     is_persistent: bool = True
     owner: int | None = None
     dtype: str = ""
+    shape: Shape = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shape = shape_of(self.tensor)
 
 
 @dataclass(slots=True)
@@ -124,7 +128,7 @@ class ParameterOwnership:
             return False
         for name, key in direct.items():
             stored = self.tensors[key]
-            if (weights if stored.is_parameter else buffers).get(name) != stored.tensor.shape:
+            if (weights if stored.is_parameter else buffers).get(name) != stored.shape:
                 return False
         return True
 
@@ -139,7 +143,7 @@ class ParameterOwnership:
         for key in free:
             stored = self.tensors[key]
             name = names.get(key, stored.name)
-            (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
+            (parameters if stored.is_parameter else buffers).append((name, stored.shape))
             dtypes[name] = stored.dtype
             if not stored.is_persistent:
                 transient.append(name)
@@ -164,6 +168,8 @@ class ParameterOwnership:
 
     def assign(self, owned: OwnedTensors, node: int) -> None:
         """Note that a node has what it claimed."""
+        if owned is NOTHING:
+            return
         for key in owned.keys:
             self.tensors[key].owner = node
         self.weights[node] = dict(owned.tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import os
 import pickle
 import random
@@ -20,17 +21,30 @@ from cnnstat.pytorch.thread_changes import QUIET, replaced
 
 
 class _Kind(NamedTuple):
-    """A class of random generators, and how a state is read and set, and how one is seeded."""
+    """A class of random generators, how a state is read, set and compared, and how one is seeded."""
 
     cls: type
     read: Callable[[Any], Any]
     write: Callable[[Any, Any], Any]
     seed: Callable[[Any, int], Any]
+    is_same: Callable[[Any, Any], bool]
 
 
-_TORCH = _Kind(torch.Generator, torch.Generator.get_state, torch.Generator.set_state, torch.Generator.manual_seed)
+_TORCH = _Kind(
+    torch.Generator,
+    torch.Generator.get_state,
+    torch.Generator.set_state,
+    torch.Generator.manual_seed,
+    torch.equal,
+)
 # The modules have functions of the same names for the generators that all code shares.
-_PYTHON = _Kind(random.Random, lambda g: g.getstate(), lambda g, state: g.setstate(state), lambda g, n: g.seed(n))
+_PYTHON = _Kind(
+    random.Random,
+    lambda g: g.getstate(),
+    lambda g, state: g.setstate(state),
+    lambda g, n: g.seed(n),
+    operator.eq,
+)
 
 
 def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind]:
@@ -40,9 +54,19 @@ def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind]:
     def write(generator: Any, state: Any) -> None:
         generator.bit_generator.state = state
 
+    # States have arrays in them, which say of each element whether it is equal.
+    def is_same(old: Any, new: Any) -> bool:
+        return pickle.dumps(old) == pickle.dumps(new)
+
     return (
-        _Kind(numpy.RandomState, lambda g: g.get_state(), lambda g, state: g.set_state(state), lambda g, n: g.seed(n)),
-        _Kind(numpy.Generator, lambda g: g.bit_generator.state, write, seed),
+        _Kind(
+            numpy.RandomState,
+            lambda g: g.get_state(),
+            lambda g, state: g.set_state(state),
+            lambda g, n: g.seed(n),
+            is_same,
+        ),
+        _Kind(numpy.Generator, lambda g: g.bit_generator.state, write, seed, is_same),
     )
 
 
@@ -94,9 +118,8 @@ class Generators:
         drawn: list[Any] = []
         before = self._read()
         yield drawn
-        for (generator, _), old, new in zip(self._all, before, self._read()):
-            is_tensor = isinstance(old, torch.Tensor)
-            if not (torch.equal(old, new) if is_tensor else pickle.dumps(old) == pickle.dumps(new)):
+        for (generator, kind), old, new in zip(self._all, before, self._read()):
+            if not kind.is_same(old, new):
                 drawn.append(generator)
 
 

@@ -62,6 +62,9 @@ class TracerError(Exception):
     """The tracer itself failed; nothing that the model could be blamed for, or that a real pass would mend."""
 
 
+_PLAIN = frozenset((int, float, bool, str, torch.Size, torch.dtype, torch.device, torch.layout))
+"""Kinds of results that make a call nothing but a question, such as for the number of axes."""
+
 _READS = frozenset(("tolist", "numpy", "array"))
 """Calls that read the values of a tensor where the dispatch mode does not see it."""
 
@@ -100,6 +103,8 @@ class Recorder:
         self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, inner: Inner
     ) -> None:
         """Record a call that has returned."""
+        if type(result) in _PLAIN:
+            return
         name = function_name(function)
         results = results_of(name, arguments, result)
         if not results:

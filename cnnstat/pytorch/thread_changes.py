@@ -72,13 +72,12 @@ class _Switch:
     """A function of a library that asks which thread calls; in place for as long as any thread needs it."""
 
     def __init__(self, owner: Any, name: str) -> None:
-        self.users = 0
+        self._users = 0
         self._owner, self._name = owner, name
         self._original = vars(owner).get(name, _MISSING)
         function, key = getattr(owner, name), (id(owner), name)
         if isinstance(function, type):
             self._switch: Any = _TypeSwitch(function, key)
-            setattr(owner, name, self._switch)
             return
 
         @wraps(function)
@@ -87,11 +86,21 @@ class _Switch:
 
         is_method = isinstance(inspect.getattr_static(owner, name), (MethodDescriptorType, FunctionType))
         self._switch = staticmethod(switch) if isinstance(owner, type) and not is_method else switch
-        setattr(owner, name, self._switch)
+
+    def is_of_now(self) -> bool:
+        """Whether it is in place, or can be put there again: nobody has replaced the function since it was made."""
+        return self._users > 0 or vars(self._owner).get(self._name, _MISSING) is self._original
+
+    def put(self) -> None:
+        """Put it in place for one more user."""
+        if not self._users:
+            setattr(self._owner, self._name, self._switch)
+        self._users += 1
 
     def remove(self) -> None:
-        """Put the original back, unless somebody else has replaced the function since."""
-        if vars(self._owner).get(self._name) is not self._switch:
+        """Put the original back after the last user, unless somebody else has replaced the function since."""
+        self._users -= 1
+        if self._users or vars(self._owner).get(self._name) is not self._switch:
             return
         if self._original is _MISSING:
             delattr(self._owner, self._name)
@@ -100,29 +109,29 @@ class _Switch:
 
 
 _switches: dict[tuple[int, str], _Switch] = {}
+"""The switches that were made: to make them takes longer than a small trace."""
 
 
 @contextmanager
 def replaced(*replacements: tuple[Any, str, Callable[..., Any]]) -> Iterator[None]:
     """Let functions run another way in this thread alone; each is a module or class, a name, and what runs instead."""
     keys = [(id(owner), name) for owner, name, _ in replacements]
-    before = _thread.substitutes
+    before, switches = _thread.substitutes, list[_Switch]()
     with _lock:
         for key, (owner, name, _) in zip(keys, replacements):
             switch = _switches.get(key)
-            if switch is None:
+            if switch is None or not switch.is_of_now():
                 switch = _switches[key] = _Switch(owner, name)
-            switch.users += 1
+            switch.put()
+            switches.append(switch)
     _thread.substitutes = {**before, **{key: function for key, (_, _, function) in zip(keys, replacements)}}
     try:
         yield
     finally:
         _thread.substitutes = before
         with _lock:
-            for key in keys:
-                _switches[key].users -= 1
-                if not _switches[key].users:
-                    _switches.pop(key).remove()
+            for switch in switches:
+                switch.remove()
 
 
 # Warnings and logs ----------------------------------------------------------------------------------------------------
