@@ -121,7 +121,7 @@ class _Names:
         self._counts: dict[str, int] = {}
 
     def _is_layer(self, where: ModuleCall) -> bool:
-        """Whether a module is a layer of PyTorch's kinds, which may take several calls (padding, then a convolution)."""
+        """Whether a module is one of PyTorch's layers, which may take several calls (padding, then a convolution)."""
         if where.module is None or not where.path:
             return False
         kind = type(where.module)

@@ -295,7 +295,7 @@ class Builder(TensorOrigins):
 
     def _is_stored_itself(self, origin: Origin, tensor: torch.Tensor) -> bool:
         (key,) = origin.keys
-        return not origin.works and self.ownership.tensors[key].shape == tensor.shape
+        return not origin.works and self.ownership.tensors[key].tensor.shape == tensor.shape
 
     def _add_own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: dict[str, int]) -> None:
         """Add the buffers of the calling module that the op has too, but the call was not given."""

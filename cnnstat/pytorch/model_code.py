@@ -58,7 +58,7 @@ class _Home(NamedTuple):
     name: str
     module: ModuleType
     names: dict[str, Any]
-    count: int
+    size: int
     asking: list[str]
 
 
@@ -92,7 +92,7 @@ _homes = _Homes()
 
 def _is_as_it_was(home: _Home) -> bool:
     # What a person types has new values under old names; code in a file has not.
-    return sys.modules.get(home.name) is home.module and len(home.names) == home.count and home.name != "__main__"
+    return sys.modules.get(home.name) is home.module and len(home.names) == home.size and home.name != "__main__"
 
 
 def _looked_through(name: str, module: ModuleType) -> _Home:

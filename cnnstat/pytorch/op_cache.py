@@ -166,7 +166,9 @@ def _key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
     operands: gets the call's tensors, in order.
     """
     parts: list[Any] = [call.name]
-    is_known = all([_add_part(value, parts, operands) for value in call.arguments])
+    is_known = True
+    for value in call.arguments:
+        is_known &= _add_part(value, parts, operands)
     for name, value in call.keywords.items():
         parts.append(name)
         is_known &= _add_part(value, parts, operands)
@@ -196,7 +198,10 @@ def _add_part(value: Any, parts: list[Any], operands: list[torch.Tensor]) -> boo
             parts += (tuple, tuple(value))
             return True
         parts += (list, len(value))
-        return all([_add_part(each, parts, operands) for each in value])
+        is_known = True
+        for each in value:
+            is_known &= _add_part(each, parts, operands)
+        return is_known
     operands += operands_in((value,))
     return False
 

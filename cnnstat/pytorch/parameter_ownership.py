@@ -15,7 +15,7 @@ from cnnstat.pytorch.tensors import shape_of
 
 @dataclass(slots=True, eq=False)
 class StoredTensor:
-    """A parameter or buffer of the model; shape: as it is outside the trace.
+    """A parameter or buffer of the model.
 
     owner: the number of the node that counts it. dtype: what it has in the trace, where another may be asked for.
     """
@@ -26,10 +26,6 @@ class StoredTensor:
     is_persistent: bool = True
     owner: int | None = None
     dtype: str = ""
-    shape: Shape = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.shape = shape_of(self.tensor)
 
 
 @dataclass(slots=True)
@@ -128,7 +124,7 @@ class ParameterOwnership:
             return False
         for name, key in direct.items():
             stored = self.tensors[key]
-            if (weights if stored.is_parameter else buffers).get(name) != stored.shape:
+            if (weights if stored.is_parameter else buffers).get(name) != stored.tensor.shape:
                 return False
         return True
 
@@ -143,7 +139,7 @@ class ParameterOwnership:
         for key in free:
             stored = self.tensors[key]
             name = names.get(key, stored.name)
-            (parameters if stored.is_parameter else buffers).append((name, stored.shape))
+            (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
             dtypes[name] = stored.dtype
             if not stored.is_persistent:
                 transient.append(name)
