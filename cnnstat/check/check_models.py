@@ -29,7 +29,6 @@ from cnnstat.numbers import Unit
 from cnnstat.sources import zoo
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
-from cnnstat.spec.spec_document import spec_files
 
 NOTHING = (
     "nothing to check: name a model and a limit, as in `cnnstat check vgg16 --max-params 150M`, or list models in "
@@ -177,8 +176,9 @@ def _refuse_code(settings: Settings, models: Iterable[ModelSettings]) -> None:
 
     A message on a spec quotes it: a link could have the log show keys of a file that is none of the change's.
     """
-    repository = find_repository(Path.cwd())
-    root = repository.root if repository else resolved(settings.folder)
+    from cnnstat.spec.spec_document import spec_files
+
+    root = _root()
     for model in models:
         file = locate(model.source, settings.folder)
         reference = named_model(file.source, model.request)
