@@ -1,21 +1,25 @@
-"""Network: its name, shapes, figures and receptive fields as all reports write them, in text and in JSON."""
+"""Network text: its name, shapes, totals and receptive field in words, as all reports write them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from cnnstat.analysis.figures import LAYER_FIGURES, TOTAL_FIGURES
+from cnnstat.analysis.analysis import Analysis, Layer
+from cnnstat.analysis.figures import WORK_FIGURES
+from cnnstat.analysis.memory import Memory
+from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.ir.op import Shape
 from cnnstat.numbers import MISALIGNED as MISALIGNED  # reports take both from here
+from cnnstat.numbers import binary_bytes, count, percent
 from cnnstat.numbers import number_text as number_text
-from cnnstat.report.document import glued
+from cnnstat.report.document import Fact, glued
+from cnnstat.report.table import Group
 from cnnstat.report.terminal_text import printable
 
 if TYPE_CHECKING:
-    from cnnstat.analysis.analysis import Analysis, Layer, Totals
-    from cnnstat.analysis.receptive_field.fields import ReceptiveField
+    from cnnstat.analysis.device_floor import DeviceFloor
 
 GLOBAL_CONTEXT = "global context"
 NOT_CENTRED = "not centred"
@@ -29,6 +33,9 @@ NOTES = {
     BOUND: "at most this size",
 }
 """What the notes on a receptive field mean."""
+
+LISTED = 5
+"""Names that a list in the summary shows before it says how many more there are."""
 
 
 def shape_text(shape: Shape | None) -> str:
@@ -119,73 +126,139 @@ def batch_of(analysis: Analysis) -> int:
     return shape[0] if shape else 1
 
 
-# JSON -----------------------------------------------------------------------------------------------------------------
+SHORT_EXTENTS = {Extent.WHOLE: "whole", Extent.NOT_FOLLOWED: "?"}
+"""What a cell says where there is no receptive field of a size."""
 
 
-def model_values(analysis: Analysis) -> dict[str, Any]:
-    """Return what was analyzed, for JSON."""
-    graph = analysis.graph
-    inputs = [list(i.shape) for i in graph.inputs]
-    deployed = {} if graph.deployment is None else {"deploy": graph.deployment.precision}
-    return {"name": graph.name, "source": graph.source, "inputs": inputs, "dtype": graph.dtype, **deployed}
+def field_of(group: Group[Layer]) -> ReceptiveField | None:
+    """Return the receptive field of the last layer of a row."""
+    return None if group.is_sum else group.items[-1].receptive_field
 
 
-def total_values(totals: Totals) -> dict[str, Any]:
-    """Return the figures of a whole network, those of its memory under `memory`."""
-    values: dict[str, Any] = {}
-    for figure in TOTAL_FIGURES:
-        *folders, key = figure.total.split(".")
-        place = values
-        for folder in folders:
-            place = place.setdefault(folder, {})
-        place[key] = figure.of(totals)
-    field = totals.receptive_field
-    values["flop_parts"] = dict(totals.flop_parts)
-    values["macs_by_precision"] = dict(totals.macs_by_precision)
-    return {**values, "receptive_field": None if field is None else _geometry(field)}
+def extent_of(group: Group[Layer]) -> Extent:
+    """Return how much of the input the last layer of a row depends on."""
+    return Extent.NONE if group.is_sum else group.items[-1].field_extent
 
 
-def layer_values(layer: Layer) -> dict[str, Any]:
-    """Return the entry of one layer."""
-    return row_values(layer.name, layer.op.kind, layer.inputs, (layer,))
+# Summary --------------------------------------------------------------------------------------------------------------
 
 
-def row_values(name: str, kind: str, inputs: Iterable[str], layers: Sequence[Layer]) -> dict[str, Any]:
-    """Return the entry of one layer, or of the layers of a folded block."""
-    first, last = layers[0], layers[-1]
-    field = last.receptive_field
-    return {
-        "name": name,
-        "op": kind,
-        "kind": kind,
-        "inputs": list(inputs),
-        "input_shapes": [list(shape) for shape in first.input_shapes],
-        "output_shape": list(last.output_shape),
-        "output_shapes": [list(shape) for shape in last.output_shapes],
-        **{f.layer: f.of_layers(layers) for f in LAYER_FIGURES if f.in_layers},
-        "receptive_field": None if field is None else _field_values(field),
-        "receptive_field_extent": last.field_extent.value,
-        **({"operation": str(first.op), "arguments": first.op.arguments()} if len(layers) == 1 else {}),
-        **({"folded": [name for layer in layers for name in layer.folded]} if any(x.folded for x in layers) else {}),
-    }
+def summary(analysis: Analysis, rows: Sequence[Group[Layer]], floor: DeviceFloor | None = None) -> Iterator[Fact]:
+    """Yield the totals in words, each with the convention it follows; `rows` are those that the table shows."""
+    yield from _work(analysis)
+    yield from _memory(analysis)
+    if analysis.graph.deployment is not None:
+        from cnnstat.report.deployment_text import deployment_facts  # seldom asked for
+
+        yield from deployment_facts(analysis.graph.deployment)
+    if floor is not None:
+        from cnnstat.report.floor_text import floor_facts
+
+        yield from floor_facts(floor)
+    yield from _receptive_field(analysis, rows)
+    left_out = ", left out of the shapes above" if has_common_batch(analysis) else ""
+    yield Fact("batch", f"{batch_of(analysis):,}{left_out}")
+    names = analysis.uncounted
+    if names:
+        more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+        listed = ", ".join(map(printable, names[:LISTED]))
+        yield Fact("not counted", f"{listed}{more}; MACs and FLOPs are at least what is printed", "yellow")
+    for warning in analysis.warnings:
+        yield Fact("warning", printable(warning), "yellow")
 
 
-def _geometry(field: ReceptiveField) -> dict[str, Any]:
-    return {"size": list(field.size), "stride": _strides(field.stride), "start": list(field.start)}
+def _exact_and_short(number: int) -> str:
+    """Return a count in full, and with a suffix if it is long: `138,357,544 (138.4 M)`."""
+    return glued(f"{number:,}" if number < 10_000 else f"{number:,} ({count(number)})")
 
 
-def _strides(strides: Sequence[Fraction | None]) -> list[int | float | None]:
-    """Return strides as integers where they are whole; null where branches of different stride have met."""
-    return [None if s is None else int(s) if s.denominator == 1 else float(s) for s in strides]
+def _work(analysis: Analysis) -> Iterator[Fact]:
+    totals = analysis.totals
+    at_least = "at least " if analysis.uncounted else ""
+    frozen = totals.params - totals.trainable_params
+    trainable = glued(f"{totals.trainable_params:,} trainable") if frozen else "all trainable" if totals.params else ""
+    buffers = glued(f"{totals.buffers:,} more in buffers") if totals.buffers else ""
+    yield Fact("parameters", ", ".join(filter(None, (_exact_and_short(totals.params), trainable, buffers))))
+    for figure in WORK_FIGURES:
+        parts = getattr(totals, figure.parts).items() if figure.parts else ()
+        sums = " + ".join(glued(f"{name} {count(part)}") for name, part in parts if part)
+        meaning = f" = {sums}" if sums else "" if figure.parts else f": {figure.doc}"
+        yield Fact(figure.name, f"{at_least}{_exact_and_short(figure.of(totals))}{meaning}")
+    if analysis.graph.deployment is not None:
+        macs = " + ".join(glued(f"{name} {count(part)}") for name, part in totals.macs_by_precision.items())
+        bits = f"{at_least}{_exact_and_short(totals.bops)} = MACs × bits of the weight × bits of the activation"
+        yield Fact("bit operations", f"{bits}{f'; MACs are {macs}' if macs else ''}")
 
 
-def _field_values(field: ReceptiveField) -> dict[str, Any]:
-    """Return the geometry and whether it is exact; what else restricts it only where it does."""
-    restrictions = {
-        # Most fields have no restriction: leaving the keys out keeps the file of a large network readable.
-        **({} if field.aligned else {"aligned": False}),
-        **({} if field.centred else {"centred": False}),
-        **({"global_context": True} if field.global_context else {}),
-        **({"whole": list(field.whole)} if field.whole else {}),
-    }
-    return {**_geometry(field), "exact": field.exact, **restrictions}
+def _memory(analysis: Analysis) -> Iterator[Fact]:
+    memory = analysis.totals.memory
+    buffers = f", {glued(binary_bytes(memory.buffers_bytes))} more in buffers" if memory.buffers_bytes else ""
+    yield Fact("memory", f"{_bytes(memory.params_bytes)} parameters{buffers}")
+    yield Fact("", f"{_bytes(memory.activation_bytes)} outputs of all layers")
+    yield Fact("", f"{_bytes(memory.weighted_activation_bytes)} conv + linear outputs")
+    peak = "" if memory.peak_at is None else f", reached at {printable(analysis.graph.nodes[memory.peak_at].name)}"
+    yield Fact("", f"{_bytes(memory.peak_inference_bytes)} peak of inference: tensors alive at once{peak}")
+    if analysis.graph.deployment is not None:  # what is shipped is trained no more
+        yield Fact("", f"{_bytes(memory.arena_bytes)} arena: {_arena(memory)}")
+        yield Fact("", f"{_bytes(memory.flash_bytes)} flash: weights and biases, their scales and zero points")
+        return
+    parts = (
+        ("parameters", memory.params_bytes),
+        ("gradients", memory.gradient_bytes),
+        ("optimizer state", memory.optimizer_bytes),
+        ("kept for backward", memory.saved_bytes),
+    )
+    sums = " + ".join(glued(f"{name} {binary_bytes(part)}") for name, part in parts)
+    yield Fact("", f"{_bytes(memory.training_bytes)} training = {sums}")
+
+
+def _arena(memory: Memory) -> str:
+    """Return how the arena was planned, and how much larger than the peak it is."""
+    above = memory.arena_bytes - memory.peak_inference_bytes
+    share = percent(above / memory.peak_inference_bytes) if above else ""
+    found = f"{above:,} bytes ({share} %) above the peak" if above else "the peak, so that none is smaller"
+    return f"addresses that are multiples of 16, given {memory.arena.order}; {found}"
+
+
+def _bytes(number: int) -> str:
+    """Return bytes in powers of 1024, as wide as the widest, so that the list of memory totals is aligned."""
+    return glued(f"{binary_bytes(number):>10}")
+
+
+def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
+    """Yield the network's receptive field, and what the notes on single layers mean."""
+    fields, field = analysis.fields, analysis.totals.receptive_field
+    extents = set(map(extent_of, rows))
+    if field is None or fields.total_at is None:
+        known = next((extent.value for extent in SHORT_EXTENTS if extent in extents), "none: no input has spatial axes")
+        yield Fact("receptive field", known)
+        yield from _extents(extents)
+        return
+    where = printable(analysis.graph.value_name(fields.total_at.value))
+    ends = any(layer.field_extent is Extent.WHOLE for layer in analysis.layers)
+    last_map = ", the last map before the whole input is seen" if ends else ", the last map that has one"
+    after = "" if fields.total_at in analysis.graph.outputs else last_map
+    yield Fact("receptive field", f"{field_text(field)}, at {where}{after}")
+    yield Fact("", "start: input position where the field of the first output begins; below 0 is padding")
+    notes = {note for row in rows for note in field_notes(field_of(row))}
+    for note, meaning in NOTES.items():
+        if note in notes:
+            yield Fact("", f"* {note}{_since(field) if note == MISALIGNED else ''}: {meaning}")
+    yield from _extents(extents)
+
+
+MEANINGS = {
+    Extent.WHOLE: "whole: every output depends on the whole input",
+    Extent.NONE: "–: depends on no input that has spatial axes",
+    Extent.NOT_FOLLOWED: "? not followed: at most the whole input; an op reads by no known rule",
+}
+"""What the words and signs in the column of receptive fields mean."""
+
+
+def _extents(extents: Collection[Extent]) -> Iterator[Fact]:
+    yield from (Fact("", text) for extent, text in MEANINGS.items() if extent in extents)
+
+
+def _since(field: ReceptiveField) -> str:
+    """Return where strides first differed, if they differ in the network's own field."""
+    return f" from {printable(field.misaligned_at)} on" if field.misaligned_at else ""

@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import Analysis, Layer, Totals
-from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, LIMITED_FIGURES, WORK_FIGURES, Figure
-from cnnstat.analysis.memory import Memory
-from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
-from cnnstat.numbers import Unit, binary_bytes, count, percent, plural
+from cnnstat.analysis.figures import CONVENTION, LAYER_FIGURES, LIMITED_FIGURES, Figure
+from cnnstat.analysis.receptive_field.fields import ReceptiveField
+from cnnstat.numbers import Unit, percent, plural
 from cnnstat.ops.spatial import LETTERS
-from cnnstat.report.document import DRAWINGS, SCHEMA, Document, Fact, Facts, KeyFigure, glued
+from cnnstat.report.document import DRAWINGS, Document, Facts, KeyFigure
 from cnnstat.report.network_text import (
-    MISALIGNED,
-    NOTES,
+    SHORT_EXTENTS,
     axes_text,
-    batch_of,
+    extent_of,
     field_notes,
-    field_text,
+    field_of,
     has_common_batch,
     heading,
     input_text,
-    model_values,
     point_text,
-    row_values,
     shape_text,
     shapes_text,
     size_text,
-    total_values,
+    summary,
 )
 from cnnstat.report.table import ON_REQUEST, Column, Group, Kind, Layout, Table, View, block_of, last, layered, summed
-from cnnstat.report.terminal_text import cut_call, cut_start, printable
+from cnnstat.report.terminal_text import cut_call, cut_start
 
 if TYPE_CHECKING:
     from cnnstat.analysis.device_floor import DeviceFloor
-
-LISTED = 5
-"""Names that a list in the summary shows before it says how many more there are."""
 
 LAYOUT = Layout(
     steps=(
@@ -49,10 +42,6 @@ LAYOUT = Layout(
         ("name", 40), ("op", 44), ("op", None),
     )
 )  # fmt: skip
-
-
-SHORT_EXTENTS = {Extent.WHOLE: "whole", Extent.NOT_FOLLOWED: "?"}
-"""What a cell says where there is no receptive field of a size."""
 
 
 def document(analysis: Analysis, view: View | None = None, floor: DeviceFloor | None = None) -> Document:
@@ -188,7 +177,7 @@ def layer_columns(
         ),
         Column(
             "rf_note", "RF note", _field_note, least=11, is_code=True, importance=13,
-            informs=lambda group: field_notes(_field(group)),
+            informs=lambda group: field_notes(field_of(group)),
             doc="what restricts the receptive field's figures",
         ),
         Column(
@@ -274,21 +263,13 @@ def _input_shapes(group: Group[Layer]) -> tuple[tuple[int, ...], ...]:
     return () if group.is_sum else group.items[0].input_shapes
 
 
-def _field(group: Group[Layer]) -> ReceptiveField | None:
-    return None if group.is_sum else group.items[-1].receptive_field
-
-
-def _extent(group: Group[Layer]) -> Extent:
-    return Extent.NONE if group.is_sum else group.items[-1].field_extent
-
-
 def _of_field(
     value: Callable[[ReceptiveField], Any], text: Callable[[Any], str]
 ) -> tuple[Callable[[Group[Layer]], Any], Callable[[Group[Layer]], str]]:
     """Return the functions for the raw value and the text of a property of receptive fields."""
 
     def raw(group: Group[Layer]) -> Any:
-        field = _field(group)
+        field = field_of(group)
         return None if field is None else value(field)
 
     return raw, lambda group: "" if raw(group) is None else text(raw(group))
@@ -296,26 +277,26 @@ def _of_field(
 
 def _field_size(group: Group[Layer]) -> tuple[int, ...] | str | None:
     """Return the size of the receptive field, `whole input`, `not followed`, or None where there is none."""
-    if _extent(group) in SHORT_EXTENTS:
-        return _extent(group).value
-    field = _field(group)
+    if extent_of(group) in SHORT_EXTENTS:
+        return extent_of(group).value
+    field = field_of(group)
     return None if field is None else field.size
 
 
 def _field_text(group: Group[Layer]) -> str:
     """Return the receptive field's size, with * where `rf_note` says more."""
-    if _extent(group) in SHORT_EXTENTS:
-        return SHORT_EXTENTS[_extent(group)]
-    field = _field(group)
+    if extent_of(group) in SHORT_EXTENTS:
+        return SHORT_EXTENTS[extent_of(group)]
+    field = field_of(group)
     if field is None:
         return "" if group.is_sum else "–"
     return size_text(field) + "*" * bool(field_notes(field))
 
 
 def _field_note(group: Group[Layer]) -> str:
-    if _extent(group) in SHORT_EXTENTS:
-        return _extent(group).value
-    return ", ".join(field_notes(_field(group)))
+    if extent_of(group) in SHORT_EXTENTS:
+        return extent_of(group).value
+    return ", ".join(field_notes(field_of(group)))
 
 
 FLOOR = "floor"
@@ -345,151 +326,12 @@ def key_figures(analysis: Analysis) -> Iterator[KeyFigure]:
     yield KeyFigure("layers", f"{totals.layers:,}")
 
 
-# Summary --------------------------------------------------------------------------------------------------------------
-
-
-def summary(analysis: Analysis, rows: Sequence[Group[Layer]], floor: DeviceFloor | None = None) -> Iterator[Fact]:
-    """Yield the totals in words, each with the convention it follows; `rows` are those that the table shows."""
-    yield from _work(analysis)
-    yield from _memory(analysis)
-    if analysis.graph.deployment is not None:
-        from cnnstat.report.deployment_text import deployment_facts  # seldom asked for
-
-        yield from deployment_facts(analysis.graph.deployment)
-    if floor is not None:
-        from cnnstat.report.floor_text import floor_facts
-
-        yield from floor_facts(floor)
-    yield from _receptive_field(analysis, rows)
-    left_out = ", left out of the shapes above" if has_common_batch(analysis) else ""
-    yield Fact("batch", f"{batch_of(analysis):,}{left_out}")
-    names = analysis.uncounted
-    if names:
-        more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-        listed = ", ".join(map(printable, names[:LISTED]))
-        yield Fact("not counted", f"{listed}{more}; MACs and FLOPs are at least what is printed", "yellow")
-    for warning in analysis.warnings:
-        yield Fact("warning", printable(warning), "yellow")
-
-
-def _exact_and_short(number: int) -> str:
-    """Return a count in full, and with a suffix if it is long: `138,357,544 (138.4 M)`."""
-    return glued(f"{number:,}" if number < 10_000 else f"{number:,} ({count(number)})")
-
-
-def _work(analysis: Analysis) -> Iterator[Fact]:
-    totals = analysis.totals
-    at_least = "at least " if analysis.uncounted else ""
-    frozen = totals.params - totals.trainable_params
-    trainable = glued(f"{totals.trainable_params:,} trainable") if frozen else "all trainable" if totals.params else ""
-    buffers = glued(f"{totals.buffers:,} more in buffers") if totals.buffers else ""
-    yield Fact("parameters", ", ".join(filter(None, (_exact_and_short(totals.params), trainable, buffers))))
-    for figure in WORK_FIGURES:
-        parts = getattr(totals, figure.parts).items() if figure.parts else ()
-        sums = " + ".join(glued(f"{name} {count(part)}") for name, part in parts if part)
-        meaning = f" = {sums}" if sums else "" if figure.parts else f": {figure.doc}"
-        yield Fact(figure.name, f"{at_least}{_exact_and_short(figure.of(totals))}{meaning}")
-    if analysis.graph.deployment is not None:
-        macs = " + ".join(glued(f"{name} {count(part)}") for name, part in totals.macs_by_precision.items())
-        bits = f"{at_least}{_exact_and_short(totals.bops)} = MACs × bits of the weight × bits of the activation"
-        yield Fact("bit operations", f"{bits}{f'; MACs are {macs}' if macs else ''}")
-
-
-def _memory(analysis: Analysis) -> Iterator[Fact]:
-    memory = analysis.totals.memory
-    buffers = f", {glued(binary_bytes(memory.buffers_bytes))} more in buffers" if memory.buffers_bytes else ""
-    yield Fact("memory", f"{_bytes(memory.params_bytes)} parameters{buffers}")
-    yield Fact("", f"{_bytes(memory.activation_bytes)} outputs of all layers")
-    yield Fact("", f"{_bytes(memory.weighted_activation_bytes)} conv + linear outputs")
-    peak = "" if memory.peak_at is None else f", reached at {printable(analysis.graph.nodes[memory.peak_at].name)}"
-    yield Fact("", f"{_bytes(memory.peak_inference_bytes)} peak of inference: tensors alive at once{peak}")
-    if analysis.graph.deployment is not None:  # what is shipped is trained no more
-        yield Fact("", f"{_bytes(memory.arena_bytes)} arena: {_arena(memory)}")
-        yield Fact("", f"{_bytes(memory.flash_bytes)} flash: weights and biases, their scales and zero points")
-        return
-    parts = (
-        ("parameters", memory.params_bytes),
-        ("gradients", memory.gradient_bytes),
-        ("optimizer state", memory.optimizer_bytes),
-        ("kept for backward", memory.saved_bytes),
-    )
-    sums = " + ".join(glued(f"{name} {binary_bytes(part)}") for name, part in parts)
-    yield Fact("", f"{_bytes(memory.training_bytes)} training = {sums}")
-
-
-def _arena(memory: Memory) -> str:
-    """Return how the arena was planned, and how much larger than the peak it is."""
-    above = memory.arena_bytes - memory.peak_inference_bytes
-    share = percent(above / memory.peak_inference_bytes) if above else ""
-    found = f"{above:,} bytes ({share} %) above the peak" if above else "the peak, so that none is smaller"
-    return f"addresses that are multiples of 16, given {memory.arena.order}; {found}"
-
-
-def _bytes(number: int) -> str:
-    """Return bytes in powers of 1024, as wide as the widest, so that the list of memory totals is aligned."""
-    return glued(f"{binary_bytes(number):>10}")
-
-
-def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
-    """Yield the network's receptive field, and what the notes on single layers mean."""
-    fields, field = analysis.fields, analysis.totals.receptive_field
-    extents = set(map(_extent, rows))
-    if field is None or fields.total_at is None:
-        known = next((extent.value for extent in SHORT_EXTENTS if extent in extents), "none: no input has spatial axes")
-        yield Fact("receptive field", known)
-        yield from _extents(extents)
-        return
-    where = printable(analysis.graph.value_name(fields.total_at.value))
-    ends = any(layer.field_extent is Extent.WHOLE for layer in analysis.layers)
-    last_map = ", the last map before the whole input is seen" if ends else ", the last map that has one"
-    after = "" if fields.total_at in analysis.graph.outputs else last_map
-    yield Fact("receptive field", f"{field_text(field)}, at {where}{after}")
-    yield Fact("", "start: input position where the field of the first output begins; below 0 is padding")
-    notes = {note for row in rows for note in field_notes(_field(row))}
-    for note, meaning in NOTES.items():
-        if note in notes:
-            yield Fact("", f"* {note}{_since(field) if note == MISALIGNED else ''}: {meaning}")
-    yield from _extents(extents)
-
-
-MEANINGS = {
-    Extent.WHOLE: "whole: every output depends on the whole input",
-    Extent.NONE: "–: depends on no input that has spatial axes",
-    Extent.NOT_FOLLOWED: "? not followed: at most the whole input; an op reads by no known rule",
-}
-"""What the words and signs in the column of receptive fields mean."""
-
-
-def _extents(extents: Collection[Extent]) -> Iterator[Fact]:
-    yield from (Fact("", text) for extent, text in MEANINGS.items() if extent in extents)
-
-
-def _since(field: ReceptiveField) -> str:
-    """Return where strides first differed, if they differ in the network's own field."""
-    return f" from {printable(field.misaligned_at)} on" if field.misaligned_at else ""
-
-
-def _deployment(analysis: Analysis) -> dict[str, Any]:
-    from cnnstat.report.deployment_text import arena_values, deployment_values  # tables do without
-
-    deployment = analysis.graph.deployment
-    done = {} if deployment is None else {"deployment": deployment_values(deployment)}
-    return {**done, "arena": arena_values(analysis)}
-
-
 def _values(
     analysis: Analysis, rows: Sequence[Group[Layer]], depth: int | None, floor: DeviceFloor | None = None
 ) -> dict[str, Any]:
-    """Return totals and layers under the contract: integers raw, sizes in bytes; columns are always all."""
-    uncounted, notes = list(analysis.uncounted), list(analysis.notes)
+    """Return totals and the rows under the JSON contract; columns are always all."""
+    from cnnstat.report.network_values import analysis_values, row_values  # here, as tables do without
+
     blocks = analysis.graph.blocks
-    return {
-        "schema": SCHEMA,
-        "model": model_values(analysis),
-        "totals": total_values(analysis.totals),
-        "coverage": {"ops": len(analysis.graph.nodes), "uncounted": uncounted, "notes": notes},
-        "warnings": list(analysis.warnings),
-        **_deployment(analysis),
-        **({} if floor is None else import_module("cnnstat.report.floor_text").floor_values(analysis, floor)),
-        "layers": [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows],
-    }
+    layers = [row_values(row.name, _op_kind(row, blocks), _inputs(row, depth), row.items) for row in rows]
+    return analysis_values(analysis, layers, floor)

@@ -14,7 +14,8 @@ from cnnstat.numbers import count, ratio_text
 from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.network_columns import RATIO, network_table
-from cnnstat.report.network_text import input_text, model_values, shape_text, size_text, total_values
+from cnnstat.report.network_text import input_text, shape_text, size_text
+from cnnstat.report.network_values import model_values, total_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable
 

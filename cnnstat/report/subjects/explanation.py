@@ -19,17 +19,8 @@ from cnnstat.ir.op import Shape, Storage, numel
 from cnnstat.numbers import binary_bytes
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
 from cnnstat.report.formula_table import formula_table
-from cnnstat.report.network_text import (
-    NOTES,
-    WHOLE_INPUT,
-    axes_text,
-    field_notes,
-    field_text,
-    heading,
-    layer_values,
-    model_values,
-    shape_text,
-)
+from cnnstat.report.network_text import NOTES, WHOLE_INPUT, axes_text, field_notes, field_text, heading, shape_text
+from cnnstat.report.network_values import layer_values, model_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import printable, width_of
 

@@ -9,7 +9,8 @@ from typing import Any
 from cnnstat.analysis.peak import AliveTensor, Peak
 from cnnstat.numbers import Unit, binary_bytes, percent
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network_text import heading, input_text, model_values, shape_text
+from cnnstat.report.network_text import heading, input_text, shape_text
+from cnnstat.report.network_values import model_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import cut_start, printable
 

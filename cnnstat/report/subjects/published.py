@@ -10,7 +10,8 @@ from cnnstat.analysis.figures import CONVENTION
 from cnnstat.analysis.published import PublishedRow, RatioRow
 from cnnstat.numbers import ratio_text
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network_text import heading, input_text, model_values
+from cnnstat.report.network_text import heading, input_text
+from cnnstat.report.network_values import model_values
 from cnnstat.report.subjects.analysis import charts
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import cut_start, printable

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from cnnstat.analysis.tiles import AxisTiles, Tiling
 from cnnstat.numbers import plural
 from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
-from cnnstat.report.network_text import heading, input_text, model_values
+from cnnstat.report.network_text import heading, input_text
+from cnnstat.report.network_values import model_values
 from cnnstat.report.table import Column, Table
 
 AXES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}

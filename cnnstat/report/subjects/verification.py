@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 from cnnstat import numbers
 from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.formats.terminal import table_lines
-from cnnstat.report.network_text import axes_text, heading, input_text, model_values, number_text, shapes_text
+from cnnstat.report.network_text import axes_text, heading, input_text, number_text, shapes_text
+from cnnstat.report.network_values import model_values
 from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line, cut_start, plain, printable, wrapped
 from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verdict, Verification
