@@ -13,6 +13,7 @@ import os
 import sys
 import threading
 import traceback
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,33 @@ def load_command(name: str) -> Any:
     return _with_old_names(_without_types(typer.main.get_command(single)))
 
 
+def _converting_late(parameter: Any) -> None:
+    """Let typer convert a parameter's value only where one is given that is no text.
+
+    Typer makes a converter of every option, used or not, for which it imports pydantic: a quarter of a short run.
+    """
+    # Before 0.29 typer had no such method, and converted values itself.
+    converter = getattr(parameter, "get_runtime_param", None)
+    if converter is not None and not isinstance(converter, partial):
+        parameter.get_runtime_param = partial(_LateConverter, converter, parameter.type_descriptor.annotation)
+
+
+class _LateConverter:
+    """Converts the values of one parameter: texts, defaults and what is not given as they are, all else as typer."""
+
+    def __init__(self, converter: Any, annotation: Any) -> None:
+        self._converter = converter
+        self._annotation = annotation
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return a converted value; raises what typer raises."""
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        is_text = self._annotation is str and type(value) is str
+        is_default = type(value) is type(param.default) and value == param.default
+        return value if is_text or is_default else self._converter().coerce(value, param=param, ctx=ctx)
+
+
 OLD_NAMES = {"--set": "--variable", "--arg": "--argument"}
 """Options by their names of before, which are read on."""
 
@@ -92,17 +120,19 @@ def _with_old_names(command: Any) -> Any:
 
 
 def _without_types(command: Any) -> Any:
-    """Return a command whose help names no Python types (`--help <bool>`, `SOURCE <str>`)."""
+    """Return a command whose help names no Python types (`--help <bool>`, `SOURCE <str>`), and that converts late."""
     get_help_option = command.get_help_option
 
     def help_option(context: Any) -> Any:
         option = get_help_option(context)
         if option is not None:
             option.metavar = ""
+            _converting_late(option)
         return option
 
     command.get_help_option = help_option
     for parameter in command.params:
+        _converting_late(parameter)
         if parameter.param_type_name == "argument":
             parameter.display_type_rich = lambda **_: None
         elif parameter.metavar is None and parameter.is_flag:

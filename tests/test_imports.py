@@ -137,3 +137,12 @@ def test_analysis_of_a_spec_imports_neither_torch_nor_rich() -> None:
 def test_importing_cnnstat_imports_nothing_of_it() -> None:
     code = "import sys, cnnstat; print([m for m in sys.modules if m.startswith('cnnstat.')])"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_a_plain_command_makes_no_converters_of_the_options_that_it_is_not_given() -> None:
+    code = (
+        "import sys; from cnnstat import cli; sys.argv = ['cnnstat', 'analyze', 'lenet5', '--sort', 'macs']\n"
+        "try: cli.main()\nfinally: print('pydantic' in sys.modules, file=sys.stderr)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "61,706" in ran.stdout and ran.stderr == "False\n"
