@@ -94,17 +94,17 @@ def _more_boxes(group: Sequence[Part]) -> int:
 
 def _expanded(analysis: Analysis, parts: Sequence[Part], name: str) -> set[int]:
     """Return the blocks that a name means, all within them and all around them."""
-    found: set[int] = set()
+    blocks: set[int] = set()
     for around, part in _with_those_around(parts):
         if _is_meant(analysis, part, name):
-            found.update(map(id, (*around, part, *_all(part.parts))))
-    if not found:
+            blocks.update(map(id, (*around, part, *_all(part.parts))))
+    if not blocks:
         known = dict.fromkeys(path for _, part in _with_those_around(parts) for path in (part.path, part.kind) if path)
         hint = did_you_mean(name, known) or (f"; it has {', '.join(list(known)[:6])}" if known else "")
         raise CnnstatError(
             f"--expand {printable(name[:60])}: {printable(analysis.graph.name)} has no such block{printable(hint)}"
         )
-    return found
+    return blocks
 
 
 def _with_those_around(parts: Sequence[Part], around: tuple[Part, ...] = ()) -> Iterator[tuple[tuple[Part, ...], Part]]:

@@ -347,12 +347,14 @@ def _note(column: _Column, channel: int, key: Hashable, one: float, other: float
 
 def _cleaned(points: Sequence[Point]) -> tuple[Point, ...]:
     """Return corner points without those that a straight line passes."""
-    kept: list[Point] = []
+    corners: list[Point] = []
     for point in points:
-        if kept and abs(kept[-1][0] - point[0]) < 0.01 and abs(kept[-1][1] - point[1]) < 0.01:
+        if corners and abs(corners[-1][0] - point[0]) < 0.01 and abs(corners[-1][1] - point[1]) < 0.01:
             continue
-        if len(kept) > 1 and (kept[-2][0] == kept[-1][0] == point[0] or kept[-2][1] == kept[-1][1] == point[1]):
-            kept[-1] = point
+        if len(corners) > 1 and (
+            corners[-2][0] == corners[-1][0] == point[0] or corners[-2][1] == corners[-1][1] == point[1]
+        ):
+            corners[-1] = point
             continue
-        kept.append(point)
-    return tuple(kept)
+        corners.append(point)
+    return tuple(corners)

@@ -38,10 +38,10 @@ def fitted(text: str, size: float, width: float) -> str:
     if text_width(text, size) <= width:
         return text
     room = width - text_width("…", size)
-    kept = 0
+    letters = 0
     for letter in text:
         room -= text_width(letter, size)
         if room < 0:
             break
-        kept += 1
-    return f"{text[:kept].rstrip()}…" if room > 0 or kept else ""
+        letters += 1
+    return f"{text[:letters].rstrip()}…" if room > 0 or letters else ""

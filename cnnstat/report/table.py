@@ -281,14 +281,14 @@ FEW, OVERVIEW, MOST_IN_ONE = 4, 40, 0.6
 
 def _overview(rows: Sequence[Group[Item]]) -> tuple[Group[Item], ...]:
     """Return the rows folded at the first level of names that leaves a few of like size; nothing where none does."""
-    found: tuple[Group[Item], ...] = ()
+    blocks: tuple[Group[Item], ...] = ()
     for depth in (1, 2, 3, 4):
         folded = tuple(_folded(rows, depth))
         if FEW <= len(folded) < len(rows) and len(folded) <= max(OVERVIEW, len(rows) // 2):
-            found = folded
+            blocks = folded
             if max(len(block.items) for block in folded) <= MOST_IN_ONE * len(rows):
                 break
-    return found
+    return blocks
 
 
 def block_of(name: str, depth: int) -> tuple[str, bool]:

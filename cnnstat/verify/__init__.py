@@ -27,14 +27,14 @@ def verify(model: ModelReference, *, may_run: bool = True) -> Verification:
 
 def _of_file(model: ModelReference, graph: Graph, tensors: Sequence[str], may_run: bool) -> Verification:
     """Return the verification of an ONNX file: by runtimes, and by the module that is built of it if there is one."""
-    from cnnstat.verify.onnx_witness import with_witnesses
+    from cnnstat.verify.onnx_references import with_onnx_references
 
     base, why_not = None, ""
     try:
         base = _of_module(model, graph, may_run)
     except CnnstatError as error:
         why_not = str(error)
-    return with_witnesses(graph, model.request, tensors, base, why_not, may_run)
+    return with_onnx_references(graph, model.request, tensors, base, why_not, may_run)
 
 
 def _of_module(model: ModelReference, graph: Graph, may_run: bool) -> Verification:

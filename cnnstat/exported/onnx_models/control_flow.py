@@ -50,13 +50,13 @@ class ModelWalk(GraphWalk):
         self, node: Any, function: Any, attributes: Mapping[str, Any], inputs: list[Value | None]
     ) -> list[Value]:
         """Walk over the nodes of a function of the file, in place of its call."""
-        given = {each.name: each for each in node.attribute}
-        given = {**{each.name: each for each in function.attribute_proto}, **given}
+        arguments = {each.name: each for each in node.attribute}
+        arguments = {**{each.name: each for each in function.attribute_proto}, **arguments}
         values: Values = {name: value for name, value in zip(function.input, inputs) if value is not None}
         body = onnx.FunctionProto()
         for each in function.node:
             body.node.add().CopyFrom(each)
-            _fill(body.node[-1], given, 0)
+            _fill(body.node[-1], arguments, 0)
         outer, outer_path = self.rules, self.inside
         opsets = {("" if each.domain == "ai.onnx" else each.domain): each.version for each in function.opset_import}
         self.rules = ShapeRules({**outer.opsets, **opsets}, self.bounded)
@@ -131,8 +131,8 @@ class ModelWalk(GraphWalk):
             inner: Values = ChainMap({}, values)
             for declared, value in zip(body.input, (of_array(numpy.array(turn)), goes_on, *carried)):
                 inner[declared.name] = value if value is not None else Value(9, ())
-            goes_on, *made = self._body(body, inner)
-            carried, parts = made[: len(carried)], made[len(carried) :]
+            goes_on, *results = self._body(body, inner)
+            carried, parts = results[: len(carried)], results[len(carried) :]
             for values_so_far, part in zip(scanned, parts):
                 values_so_far.append(part)
             if goes_on.numbers is not None and not bool(numpy.ravel(goes_on.numbers)[0]):
@@ -156,18 +156,18 @@ class ModelWalk(GraphWalk):
         unknown = (Value(7, ()), Value(9, ()), *(replace(value, known=None, tensor=None) for value in carried))
         inner.update((declared.name, value) for declared, value in zip(body.input, unknown))
         with self._repeated(1 if count is None else count):
-            _, *made = self._body(body, inner)
-        kept = made[: len(carried)]
-        for before, after in zip(carried, kept):
+            _, *results = self._body(body, inner)
+        carried_on = results[: len(carried)]
+        for before, after in zip(carried, carried_on):
             after.known = after.tensor = None
             if before.shape != after.shape:
                 after.shape = None
         turns = 1 if count is None else count
         stacked = []
-        for part in made[len(carried) :]:
+        for part in results[len(carried) :]:
             shape = None if part.shape is None else (turns, *part.shape)
             stacked.append(replace(part, shape=shape, known=None, tensor=None, _type=None))
-        return [*kept, *stacked]
+        return [*carried_on, *stacked]
 
     @contextmanager
     def _repeated(self, count: int) -> Iterator[None]:
@@ -223,9 +223,9 @@ class ModelWalk(GraphWalk):
             inner: Values = ChainMap({}, values)
             taken = [self._taken(node, sequence, axis, turn) for sequence, axis in zip(sequences, axes)]
             inner.update((declared.name, value) for declared, value in zip(body.input, (*carried, *taken)))
-            made = self._body(body, inner)
-            carried = made[:count]
-            for values_so_far, part in zip(scanned, made[count:]):
+            results = self._body(body, inner)
+            carried = results[:count]
+            for values_so_far, part in zip(scanned, results[count:]):
                 values_so_far.append(part)
         return [*carried, *(self._stacked(node, parts, axis) for parts, axis in zip(scanned, places))]
 
@@ -263,13 +263,13 @@ class ModelWalk(GraphWalk):
         unknown = [replace(value, known=None, tensor=None) for value in carried]
         inner.update((declared.name, value) for declared, value in zip(body.input, (*unknown, *taken)))
         with self._repeated(turns):
-            made = self._body(body, inner)
+            results = self._body(body, inner)
         count = len(carried)
         stacked = []
-        for part in made[count:]:
+        for part in results[count:]:
             shape = None if part.shape is None else (turns, *part.shape)
             stacked.append(replace(part, shape=shape, known=None, tensor=None, _type=None))
-        return [*made[:count], *stacked]
+        return [*results[:count], *stacked]
 
 
 def _need(value: Value | None) -> Value:
@@ -278,12 +278,12 @@ def _need(value: Value | None) -> Value:
     return value
 
 
-def _fill(node: Any, given: Mapping[str, Any], depth: int) -> None:
+def _fill(node: Any, arguments: Mapping[str, Any], depth: int) -> None:
     """Put the arguments of a call in place of the references to them, in subgraphs too."""
     for place in reversed(range(len(node.attribute))):
         attribute = node.attribute[place]
         if attribute.ref_attr_name:
-            value = given.get(attribute.ref_attr_name)
+            value = arguments.get(attribute.ref_attr_name)
             name = attribute.name
             del node.attribute[place]
             if value is not None:
@@ -292,7 +292,7 @@ def _fill(node: Any, given: Mapping[str, Any], depth: int) -> None:
                 added.name = name
         elif attribute.HasField("g") and depth < MAX_CALLS:
             for inner in attribute.g.node:
-                _fill(inner, given, depth + 1)
+                _fill(inner, arguments, depth + 1)
 
 
 def _count(graph: Any) -> int:

@@ -32,10 +32,10 @@ def graph_inputs(graph: Any, request: Request, source: str) -> tuple[tuple[Input
         raise RequestError("--batch must be at least 1")
     stored = {tensor.name for tensor in graph.initializer}
     declared = [_declared(each, source) for each in graph.input if each.name not in stored]
-    given = _given(declared, request, source)
+    requested = _requested_shapes(declared, request, source)
     numbers = _numbers(declared, request)
     names: dict[str, int] = {}
-    shapes = [_requested(each, given.get(each.name), request, names) for each in declared]
+    shapes = [_requested(each, requested.get(each.name), request, names) for each in declared]
     finished = [_finished(each, shape, request, names, source) for each, shape in zip(declared, shapes)]
     _check_free(declared, finished, source)
     inputs, values = [], {}
@@ -74,24 +74,24 @@ def _declared(value: Any, source: str) -> _Declared:
     return _Declared(value.name, tensor.elem_type or 1, tuple(axes))
 
 
-def _given(declared: list[_Declared], request: Request, source: str) -> dict[str, InputShape]:
-    given = dict(request.inputs)
+def _requested_shapes(declared: list[_Declared], request: Request, source: str) -> dict[str, InputShape]:
+    requested = dict(request.inputs)
     names = [each.name for each in declared]
-    if "" in given and len(names) != 1:
+    if "" in requested and len(names) != 1:
         listed = ", ".join(map(printable, names[:8])) or "none"
         raise RequestError(
             f"the model has {len(names)} inputs; write --input {printable(names[0])[:80] if names else 'name'}=…, "
             f"one for each of {listed}"
         )
-    if "" in given:
-        given[names[0]] = given.pop("")
-    unknown = [name for name in given if name not in names]
+    if "" in requested:
+        requested[names[0]] = requested.pop("")
+    unknown = [name for name in requested if name not in names]
     if unknown:
         listed = ", ".join(map(printable, names[:8])) or "none"
         raise RequestError(
             f"--input {printable(unknown[0])[:80]}: the model's inputs are {listed}{did_you_mean(unknown[0], names)}"
         )
-    return given
+    return requested
 
 
 def _numbers(declared: list[_Declared], request: Request) -> Mapping[str, Any]:
@@ -187,13 +187,13 @@ def _written(axes: Sequence[Axis]) -> str:
     return "×".join(printable(str(axis))[:40] if axis is not None else "?" for axis in axes) or "a single number"
 
 
-def _with_numbers(value: Value, name: str, given: Any, *, is_free: bool) -> Value:
+def _with_numbers(value: Value, name: str, numbers: Any, *, is_free: bool) -> Value:
     """Return an input with the numbers that are given for it; raises RequestError where they do not fit."""
     try:
-        array = numpy.array(given, dtype=onnx.helper.tensor_dtype_to_np_dtype(value.element_type))
+        array = numpy.array(numbers, dtype=onnx.helper.tensor_dtype_to_np_dtype(value.element_type))
     except (ValueError, TypeError, OverflowError):
         raise RequestError(
-            f"--value {printable(name)[:80]}={str(given)[:40]}: it is {value.dtype} in the file"
+            f"--value {printable(name)[:80]}={str(numbers)[:40]}: it is {value.dtype} in the file"
         ) from None
     shape: Shape = value.shape or ()
     if array.ndim == len(shape) and is_free:

@@ -100,12 +100,12 @@ def profile_passes(
                 break
     for _ in range(_SESSIONS):
         latest = gpu.record(lambda: script(gpu, model, run, None, passes))
-        found = attribute(read_trace(latest))
-        if found.passes:
-            return _ordinary_passes(latest, found, graph, passes)
-    found = attribute(read_trace(latest), needs_all=False)
-    if found.passes:
-        return _ordinary_passes(latest, found, graph, passes)
+        attribution = attribute(read_trace(latest))
+        if attribution.passes:
+            return _ordinary_passes(latest, attribution, graph, passes)
+    attribution = attribute(read_trace(latest), needs_all=False)
+    if attribution.passes:
+        return _ordinary_passes(latest, attribution, graph, passes)
     raise CnnstatError(
         "torch.profiler reported no pass with all of its kernels; run again, let no other profiler (nsys, ncu, DCGM) "
         "use the GPU meanwhile, or use a PyTorch built for another CUDA version (CUPTI of 12.6 to 13.0 loses kernels)"
@@ -116,23 +116,23 @@ def _replays(trace: Trace, ordinary: Attribution, graph: Graph, passes: int) -> 
     """Return the replays of a trace; None where it has none that is whole, or no ordinary pass to tell rows by."""
     if not ordinary.passes:
         return None
-    found = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes)
-    unlaunched = max(found.unlaunched, ordinary.unlaunched)
-    return replace(found, passes=found.passes[:passes], unlaunched=unlaunched) if found.passes else None
+    replays = attribute_replays(trace, ordinary.passes[0], ordinary.calls, graph.passes)
+    unlaunched = max(replays.unlaunched, ordinary.unlaunched)
+    return replace(replays, passes=replays.passes[:passes], unlaunched=unlaunched) if replays.passes else None
 
 
 def _ordinary_passes(
-    events: list[dict[str, Any]], found: Attribution, graph: Graph | None, passes: int
+    events: list[dict[str, Any]], attribution: Attribution, graph: Graph | None, passes: int
 ) -> ProfiledPasses:
     """Return ordinary passes as the ones that count, with a note where replays should."""
-    kept = replace(found, passes=found.passes[:passes])
-    notes = _notes(kept)
+    wanted = replace(attribution, passes=attribution.passes[:passes])
+    notes = _notes(wanted)
     if graph is not None:
         notes.append(
             "the tracer recorded no whole replay of the CUDA graph: layers are those of ordinary passes, whose gaps "
             "hold the CPU's delays, so that the parts need not add up to the replay"
         )
-    return ProfiledPasses(events=events, attribution=kept, notes=tuple(notes))
+    return ProfiledPasses(events=events, attribution=wanted, notes=tuple(notes))
 
 
 _SETTLING = 0.5

@@ -113,13 +113,13 @@ def _onnxruntime(entries: Sequence[Mapping[str, Any]]) -> EngineProfile:
     nodes: dict[str, RecordedOp] = {}
     providers: dict[str, int] = {}
     # The first run allocates memory, and is no usual one.
-    kept = runs[1:] or runs
+    counted = runs[1:] or runs
     for entry in sorted(entries, key=lambda entry: int(entry.get("ts", 0))):
         name = str(entry.get("name", ""))
         if entry.get("cat") != "Node" or not name.endswith(_SUFFIX):
             continue
         start = int(entry["ts"])
-        run = next((place for place, (begin, end) in enumerate(kept) if begin <= start <= end), None)
+        run = next((place for place, (begin, end) in enumerate(counted) if begin <= start <= end), None)
         if run is None:
             continue
         name = name.removesuffix(_SUFFIX)
@@ -127,10 +127,10 @@ def _onnxruntime(entries: Sequence[Mapping[str, Any]]) -> EngineProfile:
         nodes.setdefault(name, _node(name, str(arguments.get("op_name", "")), _input_shape(arguments)))
         provider = str(arguments.get("provider", ""))
         providers[provider] = providers.get(provider, 0) + 1
-        seconds = times.setdefault(name, [0.0] * len(kept))
+        seconds = times.setdefault(name, [0.0] * len(counted))
         seconds[run] += int(entry["dur"]) / 1e6
     # What disturbs a run can only make it slower.
-    calm = [place for place, (begin, end) in enumerate(kept) if end - begin <= NEAR * min(e - b for b, e in kept)]
+    calm = [place for place, (begin, end) in enumerate(counted) if end - begin <= NEAR * min(e - b for b, e in counted)]
     layers = [
         EngineLayer(name=name, nodes=(nodes[name],), seconds=tuple(each[place] for place in calm))
         for name, each in times.items()
@@ -138,7 +138,8 @@ def _onnxruntime(entries: Sequence[Mapping[str, Any]]) -> EngineProfile:
     device = "cpu" if "CPU" in max(providers, key=lambda name: providers[name], default="CPU") else "cuda"
     return EngineProfile(
         engine=f"ONNX Runtime, {', '.join(sorted(filter(None, providers))) or 'unknown provider'}",
-        device=device, layers=tuple(layers), whole=tuple((kept[place][1] - kept[place][0]) / 1e6 for place in calm),
+        device=device, layers=tuple(layers),
+        whole=tuple((counted[place][1] - counted[place][0]) / 1e6 for place in calm),
         notes=() if len(runs) == 1 else (f"times are of the {len(calm)} least disturbed of {len(runs)} runs",),
     )  # fmt: skip
 

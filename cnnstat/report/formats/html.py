@@ -118,8 +118,8 @@ def _drawing(name: str, drawing: NetworkDrawing) -> str:
 
 
 def _network(name: str, svg: str) -> str:
-    said = attributes(aria_label=printable(name))
-    return f'<div class="drawn network" role="group" tabindex="0"{said}>{svg.strip()}</div>'
+    label = attributes(aria_label=printable(name))
+    return f'<div class="drawn network" role="group" tabindex="0"{label}>{svg.strip()}</div>'
 
 
 def _content(block: Block, caption: str) -> str:
@@ -135,8 +135,8 @@ def _content(block: Block, caption: str) -> str:
 def _figure(chart: Pictured) -> str:
     """Return a chart in a frame that scrolls by itself, with words for those who do not see it."""
     picture = chart.picture()
-    said = attributes(aria_label=printable(picture.title), style=f"--least:{LEAST_SCALE * picture.width:.0f}px")
-    frame = f'<div class="drawn" role="group" tabindex="0"{said}>'
+    label = attributes(aria_label=printable(picture.title), style=f"--least:{LEAST_SCALE * picture.width:.0f}px")
+    frame = f'<div class="drawn" role="group" tabindex="0"{label}>'
     return f"<figure>{frame}{picture.inline()}</div><figcaption>{text_of(picture.description)}</figcaption></figure>"
 
 

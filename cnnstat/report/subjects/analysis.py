@@ -75,11 +75,11 @@ def charts(analysis: Analysis) -> dict[str, Any]:
     from cnnstat.report.charts.layer_chart import FieldChart, LayerChart  # here, as tables do without
 
     model, names = analysis.graph.name, [layer.name for layer in analysis.layers]
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for figure in LAYER_FIGURES:
-        found[figure.layer] = LayerChart(model, names, [figure.of_layer(layer) for layer in analysis.layers], figure)
-    found["memory"] = found["output_bytes"]
-    return found if analysis.totals.receptive_field is None else {**found, "receptive_field": FieldChart(analysis)}
+        by_name[figure.layer] = LayerChart(model, names, [figure.of_layer(layer) for layer in analysis.layers], figure)
+    by_name["memory"] = by_name["output_bytes"]
+    return by_name if analysis.totals.receptive_field is None else {**by_name, "receptive_field": FieldChart(analysis)}
 
 
 def layer_table(analysis: Analysis, view: View, floor: DeviceFloor | None = None) -> Table:

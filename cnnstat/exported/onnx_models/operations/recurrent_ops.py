@@ -72,7 +72,7 @@ def _own(call: Call) -> dict[str, int]:
     }
 
 
-def _counted(call: Call, op: Any, given: tuple[Any, ...]) -> Match:
+def _counted(call: Call, op: Any, states: tuple[Any, ...]) -> Match:
     """Return a layer that works as much as an op, but has other results, activations or sequence lengths."""
     shapes = (call.shape(),)
     outputs = op.output(shapes)
@@ -83,7 +83,7 @@ def _counted(call: Call, op: Any, given: tuple[Any, ...]) -> Match:
         flops=tuple(op.other_flops(shapes, outputs).items()),
         family=Family.RECURRENT,
     )
-    return Match(recorded, (call.input(0), *given), call.match(recorded, **_own(call)).weights)
+    return Match(recorded, (call.input(0), *states), call.match(recorded, **_own(call)).weights)
 
 
 HANDLERS: dict[str, Handler] = {

@@ -29,11 +29,11 @@ _CONVENTIONS = {
     _ONNXSIM: "multiply-accumulates of convolutions and matrix products",
 }
 
-Found = tuple[Shape, str]
+Output = tuple[Shape, str]
 """Shape and dtype of a tensor of a run."""
 
 
-def with_witnesses(
+def with_onnx_references(
     graph: Graph, request: Request, tensors: Sequence[str], base: Verification | None, why_not: str, may_run: bool
 ) -> Verification:
     """Return a verification with what ONNX Runtime and onnxsim say of the file, as far as they are installed.
@@ -43,7 +43,7 @@ def with_witnesses(
     """
     analysis = analyze_graph(graph) if base is None else base.analysis
     made, problem = _run(graph, request, set(tensors) - {""}) if may_run else ({}, "--no-run")
-    layers = base.layers if base is not None else tuple(_unwitnessed(analysis))
+    layers = base.layers if base is not None else tuple(_without_references(analysis))
     counted, no_count = _counted(graph, request)
     totals = [] if base is None else [_explained(total, analysis) for total in base.totals]
     if counted is not None:
@@ -51,7 +51,7 @@ def with_witnesses(
     modules = () if base is not None else (Reference("PyTorch", "a module that is built of the graph", why_not),)
     return Verification(
         analysis=analysis,
-        layers=tuple(_witnessed(layer, made.get(name), analysis) for layer, name in zip(layers, tensors)),
+        layers=tuple(_with_shape(layer, made.get(name), analysis) for layer, name in zip(layers, tensors)),
         totals=tuple(totals),
         fields=() if base is None else base.fields,
         references=(
@@ -63,7 +63,7 @@ def with_witnesses(
     )
 
 
-def _unwitnessed(analysis: Analysis) -> Iterator[LayerFinding]:
+def _without_references(analysis: Analysis) -> Iterator[LayerFinding]:
     for layer in analysis.layers:
         yield LayerFinding(
             layer=layer.name, op=layer.op.kind, macs=layer.macs, flop_counter=NO_REFERENCE, fvcore=NO_REFERENCE,
@@ -71,23 +71,23 @@ def _unwitnessed(analysis: Analysis) -> Iterator[LayerFinding]:
         )  # fmt: skip
 
 
-def _witnessed(layer: LayerFinding, found: Found | None, analysis: Analysis) -> LayerFinding:
+def _with_shape(layer: LayerFinding, output: Output | None, analysis: Analysis) -> LayerFinding:
     """Return a finding with the shape that the runtime made."""
-    if found is None:
+    if output is None:
         return layer
-    made, _ = found
+    shape, _ = output
     ours = layer.shapes[0]
-    if made == ours:
+    if shape == ours:
         return layer if layer.shape.verdict is not Verdict.NO_REFERENCE else replace(
-            layer, made=(made,), shape=ReferenceCount(None)
+            layer, made=(shape,), shape=ReferenceCount(None)
         )  # fmt: skip
-    text = "×".join(map(str, made)) or "a number"
+    text = "×".join(map(str, shape)) or "a number"
     is_bound = any("upper bound" in note or "at most" in note for note in analysis.notes)
-    if is_bound and len(made) == len(ours) and all(theirs <= own for theirs, own in zip(made, ours)):
+    if is_bound and len(shape) == len(ours) and all(theirs <= own for theirs, own in zip(shape, ours)):
         reason = f"{_RUNTIME} makes {text} of these numbers; ours is the most that it can be"
-        return replace(layer, made=(made,), shape=ReferenceCount(None, Verdict.EXPLAINED, (reason,)))
+        return replace(layer, made=(shape,), shape=ReferenceCount(None, Verdict.EXPLAINED, (reason,)))
     reason = f"{_RUNTIME} makes {text}"
-    return replace(layer, made=(made,), shape=ReferenceCount(None, Verdict.UNEXPLAINED, (reason,)))
+    return replace(layer, made=(shape,), shape=ReferenceCount(None, Verdict.UNEXPLAINED, (reason,)))
 
 
 def _explained(total: TotalFinding, analysis: Analysis) -> TotalFinding:
@@ -116,7 +116,7 @@ def _total(analysis: Analysis, counted: int) -> TotalFinding:
     return TotalFinding(figure="MACs", reference=_ONNXSIM, ours=ours, theirs=theirs)
 
 
-def _run(graph: Graph, request: Request, wanted: set[str]) -> tuple[Mapping[str, Found], str]:
+def _run(graph: Graph, request: Request, wanted: set[str]) -> tuple[Mapping[str, Output], str]:
     """Return what the runtime makes of the tensors of these names, or why it could not run."""
     try:
         import numpy
@@ -128,9 +128,9 @@ def _run(graph: Graph, request: Request, wanted: set[str]) -> tuple[Mapping[str,
         return {}, f"the file has more than {MOST >> 20} MiB"
     try:
         model = onnx.load(graph.source)
-        made = {name for node in model.graph.node for name in node.output}
+        results_of_nodes = {name for node in model.graph.node for name in node.output}
         stated = {each.name for each in model.graph.output}
-        names = sorted(wanted & made)
+        names = sorted(wanted & results_of_nodes)
         model.graph.output.extend(
             onnx.helper.make_empty_tensor_value_info(name) for name in names if name not in stated
         )
@@ -143,11 +143,11 @@ def _run(graph: Graph, request: Request, wanted: set[str]) -> tuple[Mapping[str,
         generator = numpy.random.default_rng(0)
         feeds = {}
         for each, declared in zip(session.get_inputs(), graph.inputs):
-            given = request.input_values.get(each.name)
+            value = request.input_values.get(each.name)
             kind = _numpy_type(each.type)
-            values = generator.random(declared.shape) if given is None else numpy.array(given)
+            values = generator.random(declared.shape) if value is None else numpy.array(value)
             is_float = numpy.dtype(kind).kind == "f"
-            values = values if is_float or given is not None else numpy.zeros(declared.shape)
+            values = values if is_float or value is not None else numpy.zeros(declared.shape)
             feeds[each.name] = numpy.broadcast_to(values, declared.shape).astype(kind)
         results = session.run(names, feeds)
     except Exception as error:
