@@ -66,10 +66,14 @@ PyTorch issue 192021: at the start of each session but a process's first, some r
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """One kernel of a pass and whom it works for; None where that is not known."""
+    """One kernel of a pass and whom it works for; None where that is not known.
+
+    is_continued: whether it is not the first of the parts of a kernel that several rows share.
+    """
 
     kernel: Kernel
     owner: Owner | None
+    is_continued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +101,8 @@ class Attribution:
     unlaunched: kernels of one pass whose launch the trace does not have; they are of no row.
     calls: how often each row was called in one pass.
     match: how a replay's kernels were found again among those of an ordinary pass; None for ordinary passes.
+    places: of ordinary passes, which of the recorded ones each is. starts: when the first kernel of each recorded one
+    ran, None where it has none.
     """
 
     passes: tuple[Pass, ...]
@@ -107,13 +113,16 @@ class Attribution:
     match: Match | None = None
     kept_lost: int = 0
     unlaunched: int = 0
+    places: tuple[int, ...] = ()
+    starts: tuple[int | None, ...] = ()
 
 
-def attribute(trace: Trace, *, needs_all: bool = True) -> Attribution:
+def attribute(trace: Trace, *, needs_all: bool = True, are_alike: bool = True) -> Attribution:
     """Return the ordinary passes of a trace, each kernel with the row whose range its launch lies in.
 
     A kernel in the time of a pass that no launch of the trace put there is part of the pass, of no row.
     needs_all: without, the passes that lost fewest kernels are kept where none has all of them.
+    are_alike: whether a pass with fewer kernels than others lost some; steps of a user's loop may just do less.
     """
     launch_owners = LaunchOwners(trace)
     work = _by_correlation(trace.kernels)
@@ -121,10 +130,11 @@ def attribute(trace: Trace, *, needs_all: bool = True) -> Attribution:
     launched = _launches_of(pass_ranges, trace.launches)
     calls = _calls(trace, pass_ranges)
     strays = _strays(trace, [(step.start, step.end) for step in pass_ranges])
-    recorded = []
+    recorded: list[tuple[Piece, ...] | None] = []
+    starts = []
     lost = 0
-    lossy: list[tuple[int, tuple[Piece, ...]]] = []
-    for launches, unlaunched in zip(launched, strays):
+    lossy: list[tuple[int, int, tuple[Piece, ...]]] = []
+    for place, (launches, unlaunched) in enumerate(zip(launched, strays)):
         # Only a kernel launch must leave a record; copies and allocations may have none.
         missing = sum(launch.kind == "kernel" and launch.correlation not in work for launch in launches)
         pieces = tuple(
@@ -136,21 +146,26 @@ def attribute(trace: Trace, *, needs_all: bool = True) -> Attribution:
         lost += missing
         is_misdated = _is_misdated(launches, work)
         recorded.append(None if missing or is_misdated else pieces)
+        starts.append(min((piece.kernel.start for piece in pieces), default=None))
         if pieces and not is_misdated:
-            lossy.append((missing, pieces))
-    whole, missing = _of_usual_length(recorded)
+            lossy.append((missing, place, pieces))
+    places, missing = _of_usual_length(recorded) if are_alike else ([p for p, each in enumerate(recorded) if each], 0)
+    whole = [pieces for pieces in (recorded[place] for place in places) if pieces]
     kept_lost = 0
     if not whole and lossy and not needs_all:
-        kept_lost = min(missing for missing, _ in lossy)
-        whole = [pieces for missing, pieces in lossy if missing == kept_lost]
+        kept_lost = min(missing for missing, _, _ in lossy)
+        places = [place for missing, place, _ in lossy if missing == kept_lost]
+        whole = [pieces for missing, _, pieces in lossy if missing == kept_lost]
     return Attribution(
-        passes=tuple(map(_divide, whole)),
+        passes=tuple(map(divide, whole)),
         recorded=len(recorded),
         rejected=len(recorded) - len(whole),
         lost=lost + missing,
         calls=calls,
         kept_lost=kept_lost,
         unlaunched=max(map(len, strays), default=0),
+        places=tuple(places),
+        starts=tuple(starts),
     )
 
 
@@ -170,7 +185,8 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
         pieces if pieces is None else (*(Piece(kernel, None) for kernel in unlaunched), *pieces)
         for pieces, unlaunched in zip(replays, strays)
     ]
-    whole, lost = _of_usual_length(recorded)
+    places, lost = _of_usual_length(recorded)
+    whole = [pieces for pieces in (recorded[place] for place in places) if pieces]
     lost += sum(len(whole[0] if whole else ordinary.pieces * passes) for pieces in recorded if pieces is None)
     reference = [(piece.kernel.signature, piece.owner) for piece in ordinary.pieces]
     matches: dict[tuple[Signature, ...], Match] = {}
@@ -184,7 +200,7 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
             # Replays of one graph run the same kernels, so that nearly all of them share one alignment.
             if signatures not in matches:
                 matches[signatures] = match(signatures, reference)
-            divided.append(_divide((*beside, *map(Piece, kernels, matches[signatures].owners)), until))
+            divided.append(divide((*beside, *map(Piece, kernels, matches[signatures].owners)), until))
             # What runs beside the graph happens once a replay, and is part of its first pass.
             beside = ()
     return Attribution(
@@ -291,15 +307,17 @@ def _in_order(kernels: Sequence[Kernel]) -> list[Kernel]:
     return sorted(kernels, key=lambda kernel: (kernel.node if has_nodes else kernel.start, kernel.start))
 
 
-def _of_usual_length(recorded: Iterable[tuple[Piece, ...] | None]) -> tuple[list[tuple[Piece, ...]], int]:
-    whole = [pieces for pieces in recorded if pieces]
-    counts = Counter(map(len, whole))
+def _of_usual_length(recorded: Sequence[tuple[Piece, ...] | None]) -> tuple[list[int], int]:
+    """Return which passes have as many kernels as most, and how many the others miss."""
+    lengths = {place: len(pieces) for place, pieces in enumerate(recorded) if pieces}
+    counts = Counter(lengths.values())
     # Records get lost but are not invented: of two lengths that are equally common the longer one is complete.
     usual = max(counts, key=lambda length: (counts[length], length), default=0)
-    return [pieces for pieces in whole if len(pieces) == usual], sum(max(0, usual - len(pieces)) for pieces in whole)
+    missing = sum(max(0, usual - length) for length in lengths.values())
+    return [place for place, length in lengths.items() if length == usual], missing
 
 
-def _divide(pieces: tuple[Piece, ...], until: int | None = None) -> Pass:
+def divide(pieces: tuple[Piece, ...], until: int | None = None) -> Pass:
     """Return the times of a pass: what its kernels were busy, by owner, and the rest.
 
     until: when the next pass begins, if the time up to there belongs to this one.

@@ -33,7 +33,8 @@ def kernel_times(passes: Sequence[Pass], names: Sequence[str]) -> tuple[KernelTi
     by_name: dict[str, list[Kernel]] = {}
     rows: dict[str, dict[str, None]] = {}
     for piece in passes[0].pieces if passes else ():
-        by_name.setdefault(piece.kernel.name, []).append(piece.kernel)
+        if not piece.is_continued:
+            by_name.setdefault(piece.kernel.name, []).append(piece.kernel)
         if piece.owner is not None and piece.owner.row < len(names):
             rows.setdefault(piece.kernel.name, {})[names[piece.owner.row]] = None
     totals = [_totals(one) for one in passes]

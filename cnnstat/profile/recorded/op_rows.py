@@ -16,19 +16,26 @@ NEAR = 1.2
 
 
 class RecordedOp(NamedTuple):
-    """An outermost op of a pass; module: path of the module that ran it, shape: of its first input; None if unknown."""
+    """An outermost op of a pass.
+
+    module: path of the module that ran it; shape: of its first input; weight: sizes of its weight, in ascending order
+    since libraries transpose it; each None if unknown.
+    """
 
     name: str
     shape: Shape | None = None
     module: str | None = None
+    weight: Shape | None = None
 
 
 class Row(NamedTuple):
-    """What a recording can know a layer by."""
+    """What a recording can know a layer by; inputs: the rows whose results it reads."""
 
     name: str
     ops: frozenset[str]
     shape: Shape | None
+    weight: Shape | None = None
+    inputs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +52,22 @@ _NOT_OPS = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 def rows_of(analysis: Analysis) -> tuple[Row, ...]:
     """Return what the layers of a network can be known by in a recording."""
     rows = []
+    first = len(analysis.graph.inputs)
     for node, shapes in zip(analysis.graph.nodes, analysis.values.inputs):
         kind = _NOT_OPS.sub("_", node.op.kind).lower()
         names = {kind, re.sub(r"\d+d$", "", kind), *(call.rpartition(".")[2] for call in node.op.calls)}
-        rows.append(Row(node.name, frozenset(_ALIKE.get(name, name) for name in names), shapes[0] if shapes else None))
+        names |= {lower for name in names for lower in _LOWERED.get(name, ())}
+        weight = next(iter(node.op.weights(shapes).values()), ())
+        rows.append(
+            Row(
+                name=node.name,
+                ops=frozenset(_ALIKE.get(name, name) for name in names),
+                shape=shapes[0] if shapes else None,
+                # Of norms every op has the sizes; those of windows and products tell one from another.
+                weight=tuple(sorted(weight)) if len(weight) > 1 else None,
+                inputs=tuple(edge.value - first for edge in node.inputs if edge.value >= first),
+            )
+        )
     return tuple(rows)
 
 
@@ -63,6 +82,44 @@ _ALIKE = {
     "silu": "silu",
 }
 """Other names of one thing, in recordings and in specs."""
+
+
+_CONVOLUTION = (
+    "convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "miopen_convolution",
+    "_convolution_pointwise", "cudnn_convolution_relu", "cudnn_convolution_add_relu",
+)  # fmt: skip
+_BATCH_NORM = (
+    "native_batch_norm", "cudnn_batch_norm", "miopen_batch_norm", "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training", "_native_batch_norm_legit_functional", "_batch_norm_with_update",
+)  # fmt: skip
+_ATTENTION = (
+    "_scaled_dot_product_flash_attention", "_scaled_dot_product_efficient_attention",
+    "_scaled_dot_product_cudnn_attention", "_scaled_dot_product_flash_attention_for_cpu",
+)  # fmt: skip
+_LOWERED = {
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _CONVOLUTION),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _CONVOLUTION),
+    "linear": ("addmm", "mm", "_addmm_activation", "_linear_pointwise", "_mkl_linear"),
+    "batch_norm": _BATCH_NORM,
+    "layer_norm": ("native_layer_norm",),
+    "group_norm": ("native_group_norm",),
+    "max_pool2d": (
+        "max_pool2d_with_indices",
+        "_low_memory_max_pool2d_with_offsets",
+        "_low_memory_max_pool_with_offsets",
+    ),
+    "adaptive_avg_pool2d": ("_adaptive_avg_pool2d", "mean"),
+    "softmax": ("_softmax",),
+    "log_softmax": ("_log_softmax",),
+    "scaled_dot_product_attention": _ATTENTION,
+    "scale_shift": ("mul",),
+}
+"""What torch.compile and TorchScript call in place of a function, by the function's name."""
+
+
+def spellings(name: str) -> frozenset[str]:
+    """Return a layer's op under all the names that recordings may have for it."""
+    return frozenset({name, *(other for other, common in _ALIKE.items() if common == name)})
 
 
 def op_name(text: str) -> str:
@@ -92,12 +149,22 @@ def match_ops(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> RowsOfOps:
 
 
 def _score(op: RecordedOp, row: Row) -> int:
-    """Return how well an op fits a row: 0 not at all, 3 with its sizes, 1 where these are not known."""
+    """Return how well an op fits a row: 0 not at all, 2 where its sizes are not known, 6 with them.
+
+    One more where the row is part of the module that ran the op.
+    """
     if op_name(op.name) not in row.ops:
         return 0
+    if op.weight is not None and row.weight is not None and op.weight != row.weight:
+        return 0
+    inside = bool(op.module) and row.name.startswith(f"{op.module}.")
     if op.shape is None or row.shape is None:
-        return 1
-    return 3 if op.shape == row.shape else 0
+        return 2 + inside
+    return _SIZED + inside if op.shape == row.shape else 0
+
+
+_SIZED = 6
+"""Score of an op whose sizes are a row's."""
 
 
 def _aligned(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> list[tuple[int, int]]:
@@ -129,7 +196,7 @@ def _place_rest(ops: Sequence[RecordedOp], rows: Sequence[Row], found: list[int 
     free = [number for number in range(len(rows)) if number not in taken]
     for place, op in enumerate(ops):
         if found[place] is None:
-            fitting = [number for number in free if _score(op, rows[number]) == 3]
+            fitting = [number for number in free if _score(op, rows[number]) >= _SIZED]
             if len(fitting) == 1:
                 found[place] = fitting[0]
                 free.remove(fitting[0])

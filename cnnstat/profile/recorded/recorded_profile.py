@@ -57,7 +57,8 @@ def profile_recording(reference: ModelReference, path: Path, layer_info: Path | 
     try:
         if is_torch_recording(document):
             reference, analysis, notes = _in_recorded_sizes(reference, analysis, document)
-            return _of_torch(reference, analysis, read_torch_recording(document, analysis), notes)
+            floors = _floors(analysis, "cpu")
+            return _of_torch(reference, analysis, read_torch_recording(document, analysis, floors), notes)
         engine = read_engine_profile(document, None if layer_info is None else read_recording(layer_info))
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         problem = f"{type(error).__name__}: {error}"[:100]
@@ -70,9 +71,8 @@ def profile_recording(reference: ModelReference, path: Path, layer_info: Path | 
             "ONNX Runtime's profiling wrote"
         )
     first = min((median(layer.seconds) for layer in engine.layers if layer.seconds), default=0.0)
-    floors = [NOMINAL[engine.device].bound(*work)[0] for work in _work(analysis, False)]
     try:
-        measurement = onto_rows(engine, graph, rows_of(analysis), floors)
+        measurement = onto_rows(engine, graph, rows_of(analysis), _floors(analysis, engine.device))
     except CnnstatError as error:
         raise CnnstatError(f"{path}: {error}") from None
     roofline = _roofline(analysis, engine.engine, measurement.rows, first, False)
@@ -81,6 +81,11 @@ def profile_recording(reference: ModelReference, path: Path, layer_info: Path | 
         RecordedModel(analysis=analysis, training=False, backward=False),
         _source(reference, analysis), measurement, roofline, environment,
     )  # fmt: skip
+
+
+def _floors(analysis: Analysis, device: str) -> list[float]:
+    """Return the least seconds of each row at usual rates."""
+    return [NOMINAL[device].bound(*work)[0] for work in _work(analysis, False)]
 
 
 def _in_recorded_sizes(
@@ -119,19 +124,16 @@ def _of_torch(
     backward = any(one.backward for one in passes)
     # Autograd runs in eval mode as well; who records a backward pass trains.
     training = backward or reference.request.mode == "train"
-    shortest = min((p.kernel.end - p.kernel.start for p in passes[0].pieces if p.kernel.work == "kernel"), default=0)
     rows: dict[int, RowTimes] = {}
     names: dict[int, list[str]] = {}
     for piece in passes[0].pieces:
         if piece.owner is not None:
             names.setdefault(piece.owner.row, []).append(piece.kernel.name)
-    for row in sorted(
-        {row for one in passes for row in (*one.forward, *one.backward)} | set(recording.attribution.calls)
-    ):
+    for row in sorted({row for one in passes for row in (*one.forward, *one.backward)} | set(recording.calls)):
         rows[row] = RowTimes(
             forward=tuple(one.forward.get(row, 0) / 1e9 for one in passes),
             backward=tuple(one.backward.get(row, 0) / 1e9 for one in passes) if backward else None,
-            calls=recording.attribution.calls.get(row, 0),
+            calls=recording.calls.get(row, 0),
             kernels=None if recording.is_cpu else len(names.get(row, ())),
             kernel_names=() if recording.is_cpu else tuple(dict.fromkeys(names.get(row, ()))),
         )
@@ -144,18 +146,20 @@ def _of_torch(
         ),
         idle=median(one.idle for one in passes) / 1e9,
         unattributed=median(one.unattributed for one in passes) / 1e9,
-        kernels=0 if recording.is_cpu else round(median(len(one.pieces) for one in passes)),
+        kernels=0
+        if recording.is_cpu
+        else round(median(sum(not piece.is_continued for piece in one.pieces) for one in passes)),
         heaviest=() if recording.is_cpu else kernel_times(passes, [node.name for node in analysis.graph.nodes]),
         gap_causes={cause: median(gaps[cause] for gaps in recording.gaps) / 1e9 for cause in CAUSES}
         if recording.gaps
         else {},
-        lost_kernels=recording.attribution.kept_lost,
+        lost_kernels=recording.kept_lost,
         notes=(*notes, *recording.notes, _OWN_WHOLE),
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
     )
     device = "cpu" if recording.is_cpu else "cuda"
     name = recording.device_name or "CPU of the recording"
-    roofline = _roofline(analysis, name, rows, shortest / 1e9, training)
+    roofline = _roofline(analysis, name, rows, recording.shortest / 1e9, training)
     environment = _environment(analysis, device, name, recording.versions, "train" if training else "eval", backward)
     model = RecordedModel(analysis=analysis, training=training, backward=backward)
     return assemble(model, _source(reference, analysis), measurement, roofline, environment)
