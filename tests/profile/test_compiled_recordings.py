@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from cnnstat.profile.profile_result import Profile
 from cnnstat.profile.recorded.recorded_profile import profile_recording
-from cnnstat.profile.result import Profile
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 

@@ -16,8 +16,8 @@ from torch import nn
 from torch.nn import functional
 
 import cnnstat
+from cnnstat.profile.profile_result import LayerTime, Profile
 from cnnstat.profile.recorded.recorded_profile import profile_recording
-from cnnstat.profile.result import LayerTime, Profile
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 
