@@ -21,6 +21,7 @@ from cnnstat.choices import Mode, Optimizer, Precision
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.python_options import checked
 from cnnstat.sources.load import model_reference
+from cnnstat.sources.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnstat.api import Source
@@ -42,6 +43,7 @@ def assert_budget(
     dtype: str | None = None,
     variables: Mapping[str, Any] | None = None,
     arguments: Mapping[str, Any] | None = None,
+    values: Mapping[str, Any] | None = None,
     mode: Mode = "eval",
     seed: int = 0,
     deploy: Precision | None = None,
@@ -71,9 +73,9 @@ def assert_budget(
     checked = read_limits(reader, ())
     if reader.problems:
         raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
-    changes: Any = {"dtype": dtype, "variables": variables, "arguments": arguments, "mode": mode, "seed": seed}
-    changes["deploy"] = deploy
-    model = model_reference(source, input, inputs=inputs, batch=batch, **changes)
+    options: ModelOptions = {"inputs": inputs, "batch": batch, "dtype": dtype, "variables": variables}
+    options |= {"arguments": arguments, "values": values, "mode": mode, "seed": seed, "deploy": deploy}
+    model = model_reference(source, input, **options)
     label = name or Path(model.label).as_posix()
     settings = ModelSettings(source=label, name=label, optimizer=optimizer)
     figures = figures_of(analyze_graph(model.load(), optimizer=optimizer, strict=strict_receptive_field), settings)

@@ -218,18 +218,8 @@ def _models_of(source: str, settings: Settings) -> list[ModelSettings]:
 
 def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
     """Return a model's settings, overridden by the command line."""
-    own, asked = model.request, options.request
-    request = Request(
-        inputs=asked.inputs or own.inputs,
-        batch=own.batch if asked.batch is None else asked.batch,
-        dtype=asked.dtype or own.dtype,
-        variables={**own.variables, **asked.variables},
-        arguments={**own.arguments, **asked.arguments},
-        mode=options.mode or own.mode,
-        seed=asked.seed or own.seed,
-        deploy=asked.deploy or own.deploy,
-        uses_cache=asked.uses_cache,
-    )
+    # The command line says nothing of the mode unless it is given there.
+    request = replace(model.request.changed_by(options.request), mode=options.mode or model.request.mode)
     limits = tuple(
         replace(
             limit,

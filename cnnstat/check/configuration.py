@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 NAMES = ("cnnstat.toml", "cnnstat.yaml", "cnnstat.yml", "pyproject.toml")
 KEYS = ("models", "budgets", "baseline", "baseline_ref", "require_baseline", "fail_on_baseline_growth")
 MODEL_KEYS = (
-    "source", "name", "input", "inputs", "batch", "dtype", "variables", "set", "arguments", "mode", "seed",
-    "deploy", "optimizer", "strict_receptive_field", "budgets",
+    "source", "name", "input", "inputs", "batch", "dtype", "variables", "set", "arguments", "values", "mode",
+    "seed", "deploy", "optimizer", "strict_receptive_field", "budgets",
 )  # fmt: skip
 MODES = ("eval", "train")
 MAX_DOUBLE_WILDCARDS = 2
@@ -234,10 +234,11 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         for name, sizes in inputs.items():
             _read_shape(reader, (*path, "inputs", name), name, sizes, shapes)
     values = {}
-    for key, example in (("variables", "{width = 32}"), ("set", "{width = 32}"), ("arguments", "{num_classes = 10}")):
+    examples = {"variables": "width = 32", "set": "width = 32", "arguments": "num_classes = 10", "values": "steps = 4"}
+    for key, example in examples.items():
         values[key] = table.get(key, {})
         if not isinstance(values[key], Mapping):
-            reader.fault((*path, key), f"{key} must be a table of values by name, as in {key} = {example}")
+            reader.fault((*path, key), f"{key} must be a table of values by name, as in {key} = {{{example}}}")
             values[key] = {}
     if "set" in table:
         reader.notes.append(f"{reader.place((*path, 'set'))}: set is called variables now")
@@ -253,6 +254,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         dtype=dtype,
         variables={**values["set"], **values["variables"]},
         arguments=dict(values["arguments"]),
+        input_values=dict(values["values"]),
         mode=reader.choice((*path, "mode"), MODES) if "mode" in table else "eval",
         seed=reader.integer((*path, "seed"), at_least=0) or 0,
         deploy=reader.choice((*path, "deploy"), get_args(Precision)) if "deploy" in table else None,

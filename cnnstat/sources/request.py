@@ -6,7 +6,7 @@ import re
 import warnings
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
@@ -73,6 +73,18 @@ class Request:
         """Give the dtype its main name; whether there is one of that name is seen where the model is loaded."""
         if isinstance(self.dtype, str):
             object.__setattr__(self, "dtype", dtype_name(self.dtype))
+
+    def changed_by(self, other: Request) -> Request:
+        """Return what another request asks for, and of this one what it leaves open; names with values add up."""
+        changes: dict[str, Any] = {}
+        for each in fields(self):
+            own, asked = getattr(self, each.name), getattr(other, each.name)
+            if each.name != "inputs" and isinstance(own, Mapping):
+                changes[each.name] = {**own, **asked}
+            else:
+                is_open = asked == ({} if each.default is MISSING else each.default)
+                changes[each.name] = own if is_open else asked
+        return Request(**changes)
 
 
 class ModelOptions(TypedDict, total=False):

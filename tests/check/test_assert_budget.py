@@ -103,3 +103,31 @@ def test_modules_are_sources_and_take_every_option(tmp_path: Path, monkeypatch: 
     assert_budget(source, training_bytes={"max": 10**6}, input="1x3", arguments={"width": 5}, mode="train")
     with pytest.raises(AssertionError, match="params 20 > 19"):
         assert_budget(source, params=19, input="1x3", arguments={"width": 5})
+
+
+def test_numbers_of_onnx_inputs_reach_the_model(
+    tmp_path: Path, check: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="needs the package onnx")
+    pytest.importorskip("numpy")
+    helper, kinds = onnx.helper, onnx.TensorProto
+    nodes = [
+        helper.make_node("Expand", ["x", "times"], ["wide"]),
+        helper.make_node("MatMul", ["wide", "wide_t"], ["y"]),
+    ]
+    nodes.insert(1, helper.make_node("Transpose", ["wide"], ["wide_t"]))
+    inputs = [
+        helper.make_tensor_value_info("x", kinds.FLOAT, [1, 8]),
+        helper.make_tensor_value_info("times", kinds.INT64, [2]),
+    ]
+    graph = helper.make_graph(nodes, "main", inputs, [helper.make_tensor_value_info("y", kinds.FLOAT, None)])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "n.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert_budget("n.onnx", values={"times": [4, 8]}, macs=4 * 4 * 8)
+    with pytest.raises(AssertionError):
+        assert_budget("n.onnx", values={"times": [4, 8]}, macs=4 * 4 * 8 - 1)
+    Path("cnnstat.toml").write_text(
+        '[[check.models]]\nsource = "n.onnx"\nvalues = {times = [5, 8]}\nbudgets.macs.max = 200\n', encoding="utf-8"
+    )
+    assert check().code == 0
+    assert check("--value", "times=[6,8]").code == 1  # 288 MACs
