@@ -92,6 +92,22 @@ class RowMajor(tuple[tuple[int, AxisRule] | None, ...]):
     __slots__ = ()
 
 
+class InSteps(Unknown):
+    """Reads in several steps, each of what the one before it makes: a window along an axis, then a view of it, say.
+
+    steps: the reads of each step, and the shape that it makes; the last makes the output.
+    """
+
+    steps: tuple[tuple[Reads, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, *steps: tuple[Reads, tuple[int, ...]]) -> InSteps:
+        """Return the reads of these steps."""
+        result = cls((None,) * len(steps[-1][1]))
+        result.steps = steps
+        return result
+
+
 class Layer(tuple[tuple[int, AxisRule] | None, ...]):
     """Reads of an input that stands at one position of an output axis which it has not: torch.stack."""
 
@@ -138,6 +154,30 @@ def _transposed_taps(residue: int, kernel: int, stride: int, padding: int, dilat
     return range(
         (residue + padding - dilation * last) // stride, (residue + padding - dilation * first) // stride + 1, step
     )
+
+
+def columns(kernel: int, stride: int, padding: int, dilation: int) -> AxisRule:
+    """Return the window of what a sliding window sees, place after place: index n·kernel + k reads input tap k of n."""
+    if kernel > MAX_PERIOD:
+        return UNFOLLOWED
+    firsts = (dilation * k - padding for k in range(kernel))
+    return Window(tuple(range(first, first + 1) for first in firsts), stride)
+
+
+def gathered(kernel: int, stride: int, padding: int, dilation: int) -> AxisRule:
+    """Return the window that sums what `columns` took apart: output o reads n·kernel + k wherever tap k of n is o.
+
+    Taps k of one o differ by multiples of stride / gcd(stride, dilation), as of a transposed convolution.
+    """
+    sources = transposed(kernel, stride, padding, dilation)
+    if not isinstance(sources, Window):
+        return sources
+    taps = []
+    for residue, places in enumerate(sources.taps):
+        indices = [n * kernel + (residue + padding - n * stride) // dilation for n in places]
+        step = indices[1] - indices[0] if len(indices) > 1 else 1
+        taps.append(range(indices[0], indices[-1] + 1, step) if indices else range(0))
+    return Window(tuple(taps), kernel)
 
 
 def nearest(scale: Fraction, offset: Fraction = Fraction(0)) -> AxisRule:

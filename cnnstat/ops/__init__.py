@@ -22,6 +22,7 @@ FAMILIES = {
         "dropout": "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout FeatureAlphaDropout StochasticDepth",
         "shape": "Identity Flatten Unflatten Reshape",
         "reorder": "Permute Transpose Squeeze Unsqueeze ChannelShuffle PixelShuffle PixelUnshuffle",
+        "columns": "Unfold Fold TensorUnfold",
         "slicing": "Slice Split Chunk Crop CenterCrop CropLike",
         "reduction": "Mean Sum Max",
         "join": "Add Subtract Multiply Divide Maximum Minimum Concat Stack Abs",

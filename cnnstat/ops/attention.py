@@ -10,7 +10,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.declaration import FLAG, Factor, Formula, Terms, Written, argument, number, optional, product
 from cnnstat.ir.facets import MixedPrecision, Weightless
 from cnnstat.ir.op import Example, Family, Op, Saved, Shape, Shapes, numel, register, shape_text
-from cnnstat.ir.window import IDENTITY, WHOLE, Reads, aligned_reads
+from cnnstat.ir.window import IDENTITY, WHOLE, AxisRule, Reads, aligned_reads, up_to_itself
 from cnnstat.ops.join import broadcast
 from cnnstat.ops.matmul import is_copied
 
@@ -127,10 +127,12 @@ class ScaledDotProductAttention(MixedPrecision, Weightless, Op):
         query, key, value = (aligned_reads(own, batch) for own in (shape[:-2] for shape in inputs[:3]))
         rank_k, rank_v = len(inputs[1]), len(inputs[2])
         masks = ((*aligned_reads(mask[:-1], outputs[0][:-1]), None) for mask in inputs[3:])
+        # A query reads the keys at its own position and before it; a mask that is given is not looked into.
+        keys: AxisRule = up_to_itself(inputs[0][-2]) if self.is_causal else WHOLE
         return (
             (*query, (len(inputs[0]) - 2, IDENTITY), None),
-            (*key, (rank_k - 2, WHOLE), None),
-            (*value, (rank_v - 2, WHOLE), (rank_v - 1, IDENTITY)),
+            (*key, (rank_k - 2, keys), None),
+            (*value, (rank_v - 2, keys), (rank_v - 1, IDENTITY)),
             *masks,
         )
 

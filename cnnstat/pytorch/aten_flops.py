@@ -219,6 +219,10 @@ class Work:
     only_moves: bool = False
 
 
+_COPIES = words("clone _to_copy conj_physical _conj_physical _conj alias lift_fresh")
+"""Moves that leave each element at its place."""
+
+
 def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Work:
     """Return the work of a list of dispatched operations: (operation, arguments, keyword arguments, result)."""
     macs = 0
@@ -238,7 +242,9 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
         kinds.add(kind)
         if kind == "unknown":
             unknown.append(name)
-    return Work(macs, tuple(flops.items()), tuple(dict.fromkeys(unknown)), kinds == {"pointwise"}, kinds <= {"move"})
+    is_pointwise = "pointwise" in kinds and kinds <= {"pointwise", "copy"}
+    only_moves = kinds <= {"move", "copy"}
+    return Work(macs, tuple(flops.items()), tuple(dict.fromkeys(unknown)), is_pointwise, only_moves)
 
 
 def base_name(function: Any) -> str:
@@ -249,7 +255,7 @@ def base_name(function: Any) -> str:
 def _other_work(function: Any, name: str, arguments: tuple[Any, ...], result: Any, flops: Counter[str]) -> str:
     """Count an operation that is no product, and return its kind."""
     if name in MOVES:
-        return "move"
+        return "copy" if name in _COPIES else "move"
     results = [shape_of(tensor) for tensor in tensors_in(result)]
     rule = _RULES.get(name)
     if rule is not None:

@@ -1,10 +1,9 @@
-"""How the results of calls that no op covers read their operands: axis by axis, and where a part is overwritten."""
+"""How the results of calls that no op covers read their operands, axis by axis."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from cnnstat.ir.window import (
     IDENTITY,
     MAX_PERIOD,
     NOTHING,
+    STATISTIC,
     UNFOLLOWED,
     WHOLE,
     AxisRule,
@@ -29,14 +29,14 @@ from cnnstat.ir.window import (
 )
 from cnnstat.pytorch.aten_flops import Work
 from cnnstat.pytorch.calls import Call, words
+from cnnstat.pytorch.fake import FAKE_TYPE
 
 _AXIS_PLACES = {
     **dict.fromkeys(
         words(
             """
             var std var_mean std_mean max min amin any all argmax argmin prod nansum nanmean nanmedian logsumexp median
-            mode count_nonzero index_select gather index_add
-            index_copy index_fill softmin tensor_split aminmax
+            mode count_nonzero gather softmin aminmax
             """
         ),
         1,
@@ -44,7 +44,8 @@ _AXIS_PLACES = {
     **dict.fromkeys(
         words(
             """
-            normalize norm linalg_norm linalg_vector_norm topk kthvalue cosine_similarity take_along_dim
+            normalize norm linalg_norm linalg_vector_norm topk kthvalue cosine_similarity take_along_dim quantile
+            nanquantile
             fft_fft fft_ifft fft_rfft fft_irfft fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2 fft_fftn fft_ifftn
             """
         ),
@@ -58,7 +59,6 @@ _AXIS_PLACES = {
 _DEFAULT_AXES = {
     "normalize": 1,
     "cosine_similarity": 1,
-    "tensor_split": 0,
     **dict.fromkeys(words("topk kthvalue sort argsort fft_fft fft_ifft fft_rfft fft_irfft"), -1),
     **dict.fromkeys(words("fft_fft2 fft_ifft2 fft_rfft2 fft_irfft2"), (-2, -1)),
 }
@@ -79,19 +79,26 @@ def reads_of(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] |
         return None
     if name in _PICKING:
         first = tuple(entry and (entry[0], UNFOLLOWED if entry[0] in axes else entry[1]) for entry in first)
-    return first, *(aligned_reads(shape, outputs[0]) for shape in shapes[1:])
+    elif name == "normalize":
+        first = tuple(entry and (entry[0], STATISTIC if entry[0] in axes else entry[1]) for entry in first)
+    is_reduced = len(outputs[0]) < len(shapes[0])
+    others = (first if is_reduced and shape == shapes[0] else aligned_reads(shape, outputs[0]) for shape in shapes[1:])
+    return first, *others
 
 
-_PICKING = words("index_select gather take_along_dim")
+_PICKING = words("gather take_along_dim")
 """Calls that read positions by a tensor of indices: fewer than all of an axis, so that WHOLE would claim too much."""
 
 _OVERWRITING = words("copy_ fill_ zero_ normal_ uniform_ random_ bernoulli_ exponential_")
 """Changes in place that do not read what was there before."""
 
+_IN_PLACE = _OVERWRITING | words("masked_fill_ dropout_ alpha_dropout_ feature_dropout_ rrelu_ fill_diagonal_")
+"""Those and others that change each element by itself."""
+
 
 def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
     """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
-    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1]
+    is_changed = call.overwritten is not None and shapes[:1] == outputs[:1] and call.name in _IN_PLACE
     if any(len(result) != len(outputs[0]) for result in outputs):
         return None
     if not work.is_pointwise and not is_changed:
@@ -148,8 +155,8 @@ def _einsum(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | 
         return None
     left, result = equation.replace(" ", "").split("->")
     terms = left.split(",")
-    if len(terms) != len(shapes):
-        return None
+    if len(terms) != len(shapes) or any(term.count(letter) > 1 for term in terms for letter in result):
+        return None  # a diagonal: one index is a position along two axes
     output = _letters(result, len(outputs[0]))
     return tuple(_term_reads(_letters(term, len(shape)), output) for term, shape in zip(terms, shapes))
 
@@ -167,6 +174,116 @@ def _term_reads(term: list[str], result: list[str]) -> Reads:
     return tuple((term.index(letter), IDENTITY) if letter in term else None for letter in result)
 
 
+def _tensordot(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Sums of products over some axes of both; the others follow one behind the other."""
+    dims = call.get(2, "dims", 2)
+    if isinstance(dims, int):
+        dims = (range(len(shapes[0]) - dims, len(shapes[0])), range(dims))
+    left, right = (
+        [axis for axis in range(len(shape)) if axis not in {dim % len(shape) for dim in summed}]
+        for shape, summed in zip(shapes, dims)
+    )
+    return (
+        (*((axis, IDENTITY) for axis in left), *(None,) * len(right)),
+        (*(None,) * len(left), *((axis, IDENTITY) for axis in right)),
+    )
+
+
+def _complex(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Parts of complex numbers, or numbers of two parts, which have an axis of their own at the end."""
+    return tuple(
+        aligned_reads(shape, outputs[0][: len(shape)]) + (None,) * (len(outputs[0]) - len(shape)) for shape in shapes
+    )
+
+
+def _of_two_parts(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Complex numbers of pairs along the last axis."""
+    return (tuple((axis, IDENTITY) for axis in range(len(outputs[0]))),)
+
+
+def _scattered(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Values put to the places along one axis that a tensor of indices names, which may be any."""
+    axis, rank = call.get(1, "dim") % len(shapes[0]), len(shapes[0])
+    before = tuple((place, IDENTITY) for place in range(rank))
+    put = tuple((place, UNFOLLOWED if place == axis else IDENTITY) for place in range(rank))
+    same = [all(a == b for place, (a, b) in enumerate(zip(shape, shapes[0])) if place != axis) for shape in shapes]
+    if any(len(shape) == rank and not is_same for shape, is_same in zip(shapes[1:], same[1:])):
+        return None
+    return (before, *(put if len(shape) == rank else (None,) * rank for shape in shapes[1:]))
+
+
+def _picked(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Positions along one axis by a list of numbers: followed where the list is a constant of the model."""
+    axis = call.get(1, "dim") % len(shapes[0])
+    rule = _by_number(call.get(2, "index"), shapes[0][axis])
+    return None if rule is None else _along_one(axis, rule, shapes)
+
+
+def _picked_item(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """The same written as x[:, [2, 0, 1]]."""
+    parts = call.arguments[1] if isinstance(call.arguments[1], tuple) else (call.arguments[1],)
+    lists = [part for part in parts if isinstance(part, (list, torch.Tensor))]
+    others = [part for part in parts if not isinstance(part, (list, torch.Tensor))]
+    if len(lists) != 1 or any(part != slice(None) and part is not ... for part in others):
+        return None
+    place = next(number for number, part in enumerate(parts) if isinstance(part, (list, torch.Tensor)))
+    is_behind = any(part is ... for part in parts[:place])
+    axis = len(shapes[0]) - (len(parts) - place) if is_behind else place
+    rule = _by_number(lists[0], shapes[0][axis])
+    return None if rule is None else _along_one(axis, rule, shapes)
+
+
+def _along_one(axis: int, rule: Window, shapes: Shapes) -> tuple[Reads, ...]:
+    """Return the reads along one axis of the first operand; the others are constants."""
+    rank = len(shapes[0])
+    return (reads_along(axis, rule, rank), *((None,) * rank for _ in shapes[1:]))
+
+
+def _by_number(numbers: Any, length: int) -> Window | None:
+    """Return the window of positions in a list of constants; None where they are not known, or leave some out."""
+    if isinstance(numbers, torch.Tensor):
+        if isinstance(numbers, FAKE_TYPE) or numbers.dim() != 1 or numbers.dtype not in _WHOLE_NUMBERS:
+            return None
+        numbers = numbers.tolist()
+    if not numbers or len(numbers) > MAX_PERIOD or not all(type(number) is int for number in numbers):
+        return None
+    places = [number % length for number in numbers]
+    step = places[1] - places[0] if len(places) > 1 else 1
+    if step > 0 and places == list(range(places[0], places[0] + len(places) * step, step)):
+        return sliding(1, step, -places[0])
+    is_all = len(set(places)) == length
+    return Window(tuple(range(place, place + 1) for place in places), length) if is_all else None
+
+
+_WHOLE_NUMBERS = frozenset((torch.int64, torch.int32, torch.int16, torch.int8))
+
+
+def _masked_item(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """x[mask] = number: each element by itself."""
+    x, mask, value = call.arguments
+    if not isinstance(mask, torch.Tensor) or mask.dtype != torch.bool or mask.shape != x.shape[: mask.dim()]:
+        return None
+    if isinstance(value, torch.Tensor) and value.numel() > 1:
+        return None
+    rank = len(outputs[0])
+    # The mask has the first axes, where broadcasting would give it the last.
+    return tuple(tuple((a, IDENTITY) if a < len(shape) else None for a in range(rank)) for shape in shapes)
+
+
+def _spectrogram(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Short-time Fourier transforms: frames of a signal, one after the other, each read as a whole."""
+    length = call.get(1, "n_fft")
+    hop = call.get(2, "hop_length") or length // 4
+    padding = length // 2 if call.get(5, "center", True) else 0
+    signal = len(shapes[0]) - 1
+    frames = len(outputs[0]) - 1 - (not call.results[0].is_complex())
+    reads: list[tuple[int, AxisRule] | None] = [None] * len(outputs[0])
+    reads[frames] = (signal, sliding(length, hop, padding))
+    if signal:
+        reads[0] = (0, IDENTITY)
+    return (tuple(reads), *((None,) * len(reads) for _ in shapes[1:]))
+
+
 def _rolled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
     """Positions moved on along some axes; the ends that come in again on the other side count as borders."""
     dims = call.get(2, "dims")
@@ -176,6 +293,16 @@ def _rolled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | 
     shifts = _each(call.get(1, "shifts"), 1)
     moved = {dim % rank: shift for dim, shift in zip(_each(dims, 1), shifts)}
     return (tuple((axis, sliding(1, 1, moved.get(axis, 0))) for axis in range(rank)),)
+
+
+def _half_rolled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Positions moved on by half of an axis, as spectra are centred."""
+    (shape,) = shapes
+    dims = call.get(1, "dim")
+    moved = range(len(shape)) if dims is None else [dim % len(shape) for dim in _each(dims, 1)]
+    is_back = "ifft" in call.name
+    shifts = {axis: -(shape[axis] // 2) if is_back else shape[axis] // 2 for axis in moved}
+    return (tuple((axis, sliding(1, 1, shifts.get(axis, 0))) for axis in range(len(shape))),)
 
 
 def _flipped(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -273,7 +400,19 @@ def _repeated(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
 _SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] = {
     "pad": _padded,
     "einsum": _einsum,
+    "tensordot": _tensordot,
+    **dict.fromkeys(
+        words("real imag real.get imag.get conj conj_physical resolve_conj resolve_neg complex view_as_real tril triu"),
+        _complex,
+    ),
+    "view_as_complex": _of_two_parts,
+    **dict.fromkeys(words("scatter scatter_add scatter_reduce index_add index_copy index_fill"), _scattered),
+    "index_select": _picked,
+    "getitem": _picked_item,
+    "setitem": _masked_item,
+    "stft": _spectrogram,
     "roll": _rolled,
+    **dict.fromkeys(("fft_fftshift", "fft_ifftshift"), _half_rolled),
     "flip": _flipped,
     "rot90": _turned,
     **dict.fromkeys(("repeat", "tile"), _tiled),
@@ -285,91 +424,3 @@ _SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] 
     "unbind": _selected,
 }
 """Calls with rules of their own."""
-
-
-Region = tuple[range, ...]
-"""The positions that a write changes, along each axis."""
-
-
-def region_of(view: torch.Tensor, base: torch.Tensor) -> Region | None:
-    """Return the part of a tensor that a view of it with as many axes shows; None for any other view."""
-    if view.dim() != base.dim() or 0 in view.shape or view.dtype != base.dtype:
-        return None
-    # The offset of a view is a sum of starts × strides: taken apart from the largest stride down.
-    rest = int(view.storage_offset() - base.storage_offset())
-    starts, steps = [0] * base.dim(), [1] * base.dim()
-    strides = [int(stride) for stride in base.stride()]
-    for axis in sorted(range(base.dim()), key=lambda axis: -strides[axis]):
-        if base.shape[axis] == 1:
-            continue
-        if strides[axis] < 1 or rest < 0:
-            return None
-        starts[axis], rest = divmod(rest, strides[axis])
-        if view.shape[axis] > 1:
-            steps[axis], left = divmod(int(view.stride(axis)), strides[axis])
-            if left or steps[axis] < 1:
-                return None
-    ends = [start + step * (size - 1) for start, step, size in zip(starts, steps, view.shape)]
-    if rest or any(end >= size for end, size in zip(ends, base.shape)):
-        return None
-    return tuple(range(start, end + 1, step) for start, end, step in zip(starts, ends, steps))
-
-
-def write_reads(
-    shape: Shape, region: Region, axes: list[int], value: Shape, over_constant: bool
-) -> tuple[Reads, Reads] | None:
-    """Return how the result of a write reads what was there before, and the value written; None where it is not known.
-
-    axes: the axes of the region that the value may have, in order; it is repeated along those it has not.
-    """
-    if not all(region) or any(part.step < 1 for part in region):
-        return None
-    # Where a write covers an axis completely, nothing is left along it of what was there before.
-    cut = [axis for axis, part in enumerate(region) if len(part) < shape[axis]]
-    # Along a single axis, what is written over is read nowhere; along several, some rows and columns keep it.
-    exact = not over_constant and len(cut) == 1 and shape[cut[0]] <= MAX_PERIOD
-    before: list[tuple[int, Window] | None] = [(axis, NOTHING if not cut else IDENTITY) for axis in range(len(shape))]
-    after: list[tuple[int, Window] | None] = [None] * len(shape)
-    for axis, place in zip(reversed(axes), range(len(value) - 1, -1, -1)):
-        part = region[axis]
-        if value[place] == len(part):
-            window = _placed(part, shape[axis]) if not exact or axis not in cut else _listed(part, shape[axis])
-            if window is None:
-                return None
-            after[axis] = (place, window)
-    if exact:
-        (axis,) = cut
-        before[axis] = (axis, _unwritten(region[axis], shape[axis]))
-    return tuple(before), tuple(after)
-
-
-def _placed(part: range, size: int) -> Window | None:
-    """Return the window of values that are put to some positions; before and behind them, they count as going on."""
-    if len(part) == size:
-        return IDENTITY
-    if part.step == 1 or len(part) == 1:
-        return sliding(1, 1, part.start)
-    window = transposed(1, part.step, -part.start, 1)
-    return window if isinstance(window, Window) else None
-
-
-def _listed(part: range, size: int) -> Window:
-    """Return the same, position by position: others than these read nothing."""
-    periods = -(-size // part.step)
-    # Behind the end, it goes on with the stride of the write.
-    taps = [range(0)] * (periods * part.step)
-    taps[part.start : part.stop : part.step] = _positions(size)[: len(part)]
-    return Window(tuple(taps), periods)
-
-
-def _unwritten(part: range, size: int) -> Window:
-    """Return the window of what was there before: positions read themselves where nothing is written."""
-    taps = list(_positions(size))
-    taps[part.start : part.stop : part.step] = [range(0)] * len(part)
-    return Window(tuple(taps), size)
-
-
-@lru_cache(maxsize=8)  # a map that is filled tile by tile is written to hundreds of times
-def _positions(size: int) -> tuple[range, ...]:
-    """Return for each position that it is read."""
-    return tuple(range(place, place + 1) for place in range(size))

@@ -199,6 +199,7 @@ _CHECKPOINT = vars(checkpoint_code)
 _FUNCTION = vars(torch.autograd.function)
 """The names of the file whose code calls the forward of every autograd function."""
 
+_is_autocast, _is_inference = torch._C._is_any_autocast_enabled, torch.is_inference_mode_enabled
 # PyTorch before 2.7 has no way to ask which hooks are set.
 _top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
@@ -206,8 +207,9 @@ _top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", Non
 class AutogradRegions:
     """Notes whether a pass enters a region in which autograd does not keep what the calls there would keep elsewhere.
 
-    That is so in a checkpoint, under hooks, and in a function with a gradient of its own. Switching gradients on or
-    off, as reentrant checkpoints do too, is a call of its own, which the recorder sees.
+    That is so in a checkpoint, under hooks, in inference mode, in a function with a gradient of its own, and under
+    autocast, which keeps the copies that it makes of weights. Switching gradients on or off, as reentrant checkpoints
+    do too, is a call of its own, which the recorder sees.
     """
 
     def __init__(self) -> None:
@@ -220,7 +222,7 @@ class AutogradRegions:
         """
         if self.is_entered:
             return
-        if _top_hooks is not None and _top_hooks(True) is not None:
+        if _is_autocast() or _is_inference() or (_top_hooks is not None and _top_hooks(True) is not None):
             self.is_entered = True
         names = _MODULE
         while frame is not None and (names := frame.f_globals) is _MODULE:

@@ -108,7 +108,7 @@ class Recorder:
         name = function_name(function)
         results = results_of(name, arguments, result)
         if not results:
-            self.builder.changes_autograd |= name == "set_grad_enabled"
+            self.builder.changes_autograd |= name == "_set_grad_enabled"
             self.reads_values |= name in _READS
             self.builder.log.note(
                 Call(name, arguments, keywords, (), None, self.stack.current, function=function, returned=result)

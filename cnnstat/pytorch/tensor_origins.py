@@ -12,12 +12,12 @@ from cnnstat.ir.op import Family, Op, Shape, Storage
 from cnnstat.ir.recorded_call import InputNumber, NotRecorded, RecordedCalls
 from cnnstat.ir.window import Reads, aligned_reads
 from cnnstat.ops.traced import Recorded
-from cnnstat.pytorch.call_windows import region_of, write_reads
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors, ParameterOwnership, StoredTensor
 from cnnstat.pytorch.recorded_calls import SEVERAL_WRITES, ConstantCalls
 from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key, view_of
+from cnnstat.pytorch.written_regions import region_of, write_reads
 
 NO_KEYS: frozenset[int] = frozenset()
 

@@ -112,6 +112,11 @@ CASES = {
     "constant factor": (lambda: Net(lambda m, x: m[0](x) * torch.arange(32.0), linear()), VECTORS),
     "write": (lambda: Net(lambda m, x: filled(m[0](x).exp()), linear()), VECTORS),
     "detach": (lambda: Net(lambda m, x: m[1](m[0](x).tanh().detach()), linear(), linear()), VECTORS),
+    "a part without gradients": (
+        lambda: Net(lambda m, x: m[1](without_gradients(m[0], x)).tanh(), linear(), linear()),
+        VECTORS,
+    ),
+    "autocast": (lambda: Net(lambda m, x: in_bfloat16(m, x), linear(), linear()), VECTORS),
     "dropout behind": (lambda: Net(lambda m, x: m[1](m[0](x).cumprod(1)), linear(), nn.Dropout()), VECTORS),
     "Fourier": (lambda: Net(lambda m, x: torch.fft.rfft2(m[0](x)).abs(), conv()), IMAGES),
     "own gradient": (lambda: Net(lambda m, x: Squared.apply(m[0](x)), linear()), VECTORS),
@@ -135,6 +140,17 @@ CASES = {
         VECTORS,
     ),
 }
+
+
+def without_gradients(layer, x):
+    with torch.no_grad():
+        return layer(x).tanh()
+
+
+def in_bfloat16(layers, x):
+    """Two layers under autocast, which keeps bfloat16 copies of their weights."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return layers[1](layers[0](x).relu())
 
 
 def conv():

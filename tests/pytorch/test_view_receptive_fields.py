@@ -195,8 +195,8 @@ def test_statistics_over_space_are_global_context(norm: object) -> None:
 
 
 def test_what_is_not_followed_is_neither_local_nor_whole() -> None:
-    class Unfolded(nn.Module):
-        """Columns of 3×3 patches: an op whose positions are not followed."""
+    class Warped(nn.Module):
+        """Positions that a layer computes: they are not followed."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -204,12 +204,12 @@ def test_what_is_not_followed_is_neither_local_nor_whole() -> None:
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = self.before(x)
-            y = functional.unfold(x, 3, padding=1)[:, :2].reshape_as(x)
+            y = functional.grid_sample(x, x.permute(0, 2, 3, 1), align_corners=False)
             return self.after(x + y)
 
-    extent, field = extent_of(Unfolded(), 16, 16)
+    extent, field = extent_of(Warped(), 16, 16)
     assert (extent, field) == (Extent.NOT_FOLLOWED, None)
-    pooled = nn.Sequential(Unfolded(), nn.AdaptiveAvgPool2d(1))
+    pooled = nn.Sequential(Warped(), nn.AdaptiveAvgPool2d(1))
     assert extent_of(pooled, 16, 16)[0] is Extent.WHOLE
 
 

@@ -154,28 +154,44 @@ class Coordinate(NamedTuple):
     def through(self, place: int, window: Window, length: int, size: int, algebra: Algebra) -> Coordinate | None:
         """Return the coordinate behind a window along tensor axis `place`, which had `length` indices and has `size`.
 
-        None where nothing of it is read. Exact where the axis is the heaviest digit, alone: neighbours of a position
-        outside its window of attention, or of a map flattened to a row, have no rule of one axis.
+        None where nothing of it is read. Exact where a digit is the axis, alone, or where the axis has all digits.
+        Along the heaviest digit, borders are not clipped; along another, a window ends with the part that the digit
+        counts, as that of a convolution inside windows of attention does.
         """
-        first, *rest = self.digits
-        is_alone = first == Digit(place, 1, length, first.weight) and all(digit.place != place for digit in rest)
+        if self.field is None:
+            return self.unfollowed()
+        own = [digit for digit in self.digits if digit.place == place]
+        is_alone = len(own) == 1 and own[0] == Digit(place, 1, length, own[0].weight)
         if not is_alone and (by := shift_of(window)) is not None:
             return self._shifted(place, by, length, size)
-        if not is_alone or len(window.taps) * first.weight > MAX_PERIOD or self.field is None:
+        if not is_alone:
+            filled = self.filled(length, algebra, repeats=True)
+            return self.unfollowed() if filled is self else filled.through(place, window, length, size, algebra)
+        (digit,) = own
+        weight, is_first = digit.weight, digit is self.digits[0]
+        if weight * (len(window.taps) if is_first else size) > MAX_PERIOD:
             return self.unfollowed()
-        weight = first.weight
         # Digits below the axis move along unchanged: a tap of the axis is one tap for each value they have.
+        if is_first:
+            ranges, advance = list(window.taps), window.advance
+        else:
+            ranges, advance = [_clipped(window, index, length) for index in range(size)], length
         taps = [
             range(t.start * weight + low, t.start * weight + low + len(t) * t.step * weight, t.step * weight)
-            for t in window.taps
+            for t in ranges
             for low in range(weight)
         ]
-        field = algebra.read(self.field, Window(tuple(taps), window.advance * weight))
+        field = algebra.read(self.field, Window(tuple(taps), advance * weight))
         if field is None:
             return self.unfollowed()
         if leaves_out(window, length, size):
             field = field._replace(is_part=True)
-        return Coordinate(self.axis, field, (first._replace(extent=size), *rest))
+        # Heavier digits count in steps of the whole axis, which has another length now.
+        digits = (
+            other._replace(weight=other.weight // length * size) if other.weight > weight else other
+            for other in self.digits
+        )
+        return Coordinate(self.axis, field, tuple(d._replace(extent=size) if d.place == place else d for d in digits))
 
     def reshaped(self, before: Shape, after: Shape) -> Coordinate:
         """Return the same where the elements keep their row-major order under another shape."""
@@ -222,23 +238,29 @@ class Coordinate(NamedTuple):
             if any(max(low, step) < min(high, step * size) for low, high in spans)
         )
 
-    def filled(self, size: int, algebra: Algebra) -> Coordinate:
+    def filled(self, size: int, algebra: Algebra, *, repeats: bool = False) -> Coordinate:
         """Return the same with one digit that is the index of its tensor axis, which has `size` indices.
 
         That is so of a map behind depth-to-space: its rows are counted by two digits of which only one is followed.
+        repeats: whether the pattern may repeat along the axis, as it does where heavier digits were summed over.
         """
         first = self.digits[0]
         places = {digit.place for digit in self.digits}
         if first.span:
             return self
         # Digits above the heaviest one would repeat the pattern; nothing but what is below it belongs to one period.
-        if len(places) > 1 or self.field is None or first.unit * first.extent != size or first.unit > MAX_PERIOD:
+        turn = first.unit * first.extent
+        if len(places) > 1 or self.field is None or first.unit > MAX_PERIOD or (turn != size and not repeats):
             return self
         if first == Digit(first.place, 1, size, 1):
             return self
-        rest = self.digits[1:]
-        indices = (sum((i // d.unit) % d.extent * d.weight for d in rest) for i in range(first.unit))
-        field = algebra.read(self.field, Window(tuple(range(o, o + 1) for o in indices), first.weight))
+        digits, period, advance = self.digits[1:], first.unit, first.weight
+        if turn != size:
+            digits, period, advance = self.digits, turn, 0
+        if period > MAX_PERIOD:
+            return self
+        indices = (sum((i // d.unit) % d.extent * d.weight for d in digits) for i in range(period))
+        field = algebra.read(self.field, Window(tuple(range(o, o + 1) for o in indices), advance))
         return self.unfollowed() if field is None else Coordinate(self.axis, field, (Digit(first.place, 1, size, 1),))
 
     def lifted(self, finer: Coordinate, algebra: Algebra) -> Coordinate | None:
@@ -338,6 +360,14 @@ def _spanning(weight: int, extent: int, value: int | None = None) -> Window | No
     return Window(
         tuple(range(low + first, low + first + weight * count, weight) for low in range(weight)), weight * extent
     )
+
+
+def _clipped(window: Window, index: int, length: int) -> range:
+    """Return what an output reads through a window of an axis of `length` indices, without what lies outside."""
+    turn, residue = divmod(index, window.period)
+    taps, shift = window.taps[residue], turn * window.advance
+    inside = [tap + shift for tap in taps if 0 <= tap + shift < length]
+    return range(inside[0], inside[-1] + 1, taps.step) if inside else range(0)
 
 
 def _repeating(weight: int, extent: int) -> Window:

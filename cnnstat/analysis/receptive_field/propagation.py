@@ -18,6 +18,7 @@ from cnnstat.ir.window import (
     WHOLE,
     AxisRule,
     Index,
+    InSteps,
     Layer,
     Piece,
     Reads,
@@ -100,6 +101,8 @@ class _Walk:
         if not tracked and is_plain:
             return Trace((None,) * len(outputs[index]), 0, incoming)
         reads = facets.reads(index)
+        if any(type(axes) is InSteps for axes in reads):
+            return self._trace_steps(node, sources, reads, inputs, outputs[index])
         if not is_plain or not self._is_plain(reads, sources, inputs) or self._algebra.is_spent:
             return self._trace_coordinates(node, sources, reads, inputs, outputs[index])
         tracks: list[Track | None] = [None] * len(outputs[index])
@@ -231,6 +234,20 @@ class _Walk:
             whole |= sum({1 << axis for place, axis in missed if shape[place] > 1})
             repeated |= sum({1 << axis for place, axis in missed if shape[place] == 1})
         return whole, repeated, statistic
+
+    def _trace_steps(
+        self, node: Node, sources: list[Trace], reads: tuple[Reads, ...], inputs: Shapes, output: Shape
+    ) -> Trace:
+        """Return the same where an input is read in steps: all but the last make a tensor of that input alone."""
+        sources, last, shapes = list(sources), list(reads), list(inputs)
+        for number, axes in enumerate(reads):
+            if isinstance(axes, InSteps):
+                *before, (last[number], _) = axes.steps
+                for step, made in before:
+                    single = [sources[number]]
+                    sources[number] = self._trace_coordinates(node, single, (step,), (shapes[number],), made)
+                    shapes[number] = made
+        return self._trace_coordinates(node, sources, tuple(last), tuple(shapes), output)
 
     def _trace_coordinates(
         self, node: Node, sources: list[Trace], reads: tuple[Reads, ...], inputs: Shapes, output: Shape

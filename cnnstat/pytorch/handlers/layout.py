@@ -11,9 +11,10 @@ from cnnstat.ir.window import IDENTITY, AxisRule, Index, Reads, aligned_reads, s
 from cnnstat.ops import reorder, shape, slicing
 from cnnstat.ops.shape import regrouped
 from cnnstat.ops.traced import Recorded
-from cnnstat.pytorch.call_windows import reads_of, write_reads
+from cnnstat.pytorch.call_windows import reads_of
 from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.tensors import shape_of, storage_key
+from cnnstat.pytorch.written_regions import write_reads
 
 
 def moved(name: str, outputs: Shapes, reads: Reads | None, place: Storage = Storage.VIEW, inputs: int = 1) -> Op:
@@ -78,6 +79,15 @@ def _split(call: Call) -> Match | None:
     if result == 0 or (isinstance(result, tuple) and 0 in result):
         return None
     return Match(slicing.Split(result, call.get(2, "dim", 0)), (_subject(call),))
+
+
+def _split_evenly(call: Call) -> Match | None:
+    """tensor_split, hsplit, vsplit and dsplit: pieces as equal as can be, or between given places."""
+    x, outputs = _subject(call), _outputs(call)
+    dim = {"hsplit": min(1, x.dim() - 1), "vsplit": 0, "dsplit": 2}.get(call.name)
+    axis = call.get(2, "dim", 0) % x.dim() if dim is None else dim
+    sizes = tuple(shape[axis] for shape in outputs)
+    return None if 0 in sizes else Match(slicing.Split(sizes, axis), (x,))
 
 
 def _view(call: Call) -> Match:
@@ -204,7 +214,7 @@ def _plain(name: str) -> str:
     return name.removeprefix("aten.").removeprefix("F.").removesuffix(".get").removesuffix("_")
 
 
-_VIEWS = ("unbind", "tensor_split", "hsplit", "vsplit", "select", "diagonal", "as_strided", "unfold", "real", "imag")
+_VIEWS = ("unbind", "select", "diagonal", "as_strided", "real", "imag")
 _COPIES = ("contiguous", "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool")
 
 HANDLERS: dict[str, Handler] = {
@@ -216,6 +226,7 @@ HANDLERS: dict[str, Handler] = {
     "squeeze": _squeeze,
     "split": _split,
     "split_with_sizes": _split,
+    **dict.fromkeys(("tensor_split", "hsplit", "vsplit", "dsplit"), _split_evenly),
     "narrow": _narrow,
     "getitem": _item,
     **dict.fromkeys(_VIEWS, _view),
