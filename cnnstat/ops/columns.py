@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
-from cnnstat.ir.argument import argument, axes, integer, per_axis
+from cnnstat.ir.declaration import Formula, Terms, argument, axes, integer, per_axis, product
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, Weightless
-from cnnstat.ir.formula import Formula, Terms, product
 from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, numel, register, shape_text
 from cnnstat.ir.window import IDENTITY, AxisRule, InSteps, Reads, columns, gathered, reads_along
 from cnnstat.ops.shape import AXIS, View, axis_index, method_code, rearranged, regrouped
