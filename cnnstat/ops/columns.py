@@ -130,6 +130,7 @@ class Fold(_Columns):
         return ((batch, rows // taps, *space),)
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
+        """Return one addition an element."""
         return {"element-wise": numel(inputs[0])}
 
     def mac_terms(self, inputs: Shapes, outputs: Shapes) -> Terms:
