@@ -61,7 +61,9 @@ class TestClass:
         assert kind.__doc__ and not kind.__doc__.startswith(f"{kind.__name__}(")
 
     def test_its_arguments_are_declared(self, kind):
-        for field in dataclasses.fields(kind):
+        fields = dataclasses.fields(kind)
+        assert [field.name for field in fields] == [*kind.examples()[0].op.arguments()]
+        for field in fields:
             assert field.metadata["doc"]
             json.dumps(field.metadata["kind"].schema)
             if field.default is not dataclasses.MISSING:

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from nasty import CASES  # noqa: E402
+from torch.utils._pytree import tree_leaves  # noqa: E402
 
 import cnnstat  # noqa: E402  # needs torch to be there
 
@@ -115,7 +116,9 @@ def test_shapes_are_those_of_a_real_pass(name):
     model.train(case.mode == "train")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model(*map(_tensor, _given(case)))
+        results = model(*map(_tensor, _given(case)))
+    shapes = [tuple(each.shape) for each in tree_leaves(results) if isinstance(each, torch.Tensor)]
+    assert shapes == [analysis.values.outputs[value][output] for value, output in analysis.graph.outputs]
     for hook in hooks:
         hook.remove()
     for layer in analysis.layers:
