@@ -52,6 +52,11 @@ class Explanation(Displayed):
         """What the passes found about it."""
         return self.analysis.layer_at(self.index)
 
+    @property
+    def code(self) -> str:
+        """File and line of the code that calls it, where an exported program says so."""
+        return str(self.analysis.graph.about.get("code", {}).get(self.node.name, ""))
+
     @cached_property
     def formulas(self) -> tuple[Formula, ...]:
         """The op's own arithmetic."""

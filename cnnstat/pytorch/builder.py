@@ -22,6 +22,7 @@ from cnnstat.pytorch.copies import copies_of
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
+from cnnstat.pytorch.op_cache import has_shortcut
 from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
@@ -52,7 +53,7 @@ class Builder(TensorOrigins):
             return
         self.log.note(call)
         keys = frozenset().union(*(origin.keys for origin in origins))
-        works = self._work_on_weights(call, frozenset().union(*(origin.works for origin in origins)))
+        works = self._work_on_weights(call, match, frozenset().union(*(origin.works for origin in origins)))
         # Views of weights take no memory; only new storages count as computed.
         known = {storage_key(tensor) for tensor in operands}
         keeps = not known.isdisjoint(self.computed_with_rest) or not self._keeps_only_stored(call)
@@ -80,14 +81,16 @@ class Builder(TensorOrigins):
         origin = self.origins.known(read) if isinstance(read, torch.Tensor) else None
         return origin is not None and origin.edge is not None
 
-    def _work_on_weights(self, call: Call, before: frozenset[int]) -> frozenset[int]:
+    def _work_on_weights(self, call: Call, match: Match | None, before: frozenset[int]) -> frozenset[int]:
         """Remember the work of a call that reads stored tensors only."""
-        if call.match is None:
+        outputs = tuple(map(shape_of, call.results))
+        reads = () if match is None else tuple(shape_of(r) if isinstance(r, torch.Tensor) else () for r in match.reads)
+        is_known = call.match is not None or (has_shortcut(call.name) and match is not None)
+        if match is None or not is_known or not (call.match or _makes(match.op, reads, outputs)):
             work = work_of(call.inner)
             self.uncounted.update(work.unknown)
             return self.ownership.add_work(work.macs, sum(count for _, count in work.flops), before)
-        reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in call.match.reads)
-        outputs, op = tuple(map(shape_of, call.results)), call.match.op
+        op = match.op
         flops = sum(op.other_flops(reads, outputs).values())
         return self.ownership.add_work(op.macs(reads, outputs), flops, before)
 

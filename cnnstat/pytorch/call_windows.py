@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cnnstat.ir.einstein_sum import einsum_reads
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import (
     IDENTITY,
@@ -151,27 +152,7 @@ def _padded(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | 
 def _einsum(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
     """Sums of products: an axis of the result goes along with the axes that have its letter."""
     equation = call.arguments[0]
-    if not isinstance(equation, str) or "->" not in equation:
-        return None
-    left, result = equation.replace(" ", "").split("->")
-    terms = left.split(",")
-    if len(terms) != len(shapes) or any(term.count(letter) > 1 for term in terms for letter in result):
-        return None  # a diagonal: one index is a position along two axes
-    output = _letters(result, len(outputs[0]))
-    return tuple(_term_reads(_letters(term, len(shape)), output) for term, shape in zip(terms, shapes))
-
-
-def _letters(term: str, rank: int) -> list[str]:
-    """Return a name for each axis of a term; those of an ellipsis are numbered from the back."""
-    if "..." not in term:
-        return list(term)
-    before, after = term.split("...")
-    hidden = rank - len(before) - len(after)
-    return [*before, *(str(number) for number in range(hidden, 0, -1)), *after]
-
-
-def _term_reads(term: list[str], result: list[str]) -> Reads:
-    return tuple((term.index(letter), IDENTITY) if letter in term else None for letter in result)
+    return einsum_reads(equation, shapes, len(outputs[0])) if isinstance(equation, str) else None
 
 
 def _tensordot(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:

@@ -25,6 +25,13 @@ FAST = words(
 )
 """Calls that have a shortcut."""
 
+
+def has_shortcut(name: str) -> bool:
+    """Whether a call, of aten too, is one of those that have a shortcut: its work is that of its op either way."""
+    plain = name.removeprefix("aten.")
+    return plain in FAST or f"F.{plain}" in FAST
+
+
 _OF_WHOLE = words("linear flatten F.layer_norm layer_norm F.batch_norm cat")
 """Those whose operands have to be contiguous: what lies elsewhere is copied first."""
 

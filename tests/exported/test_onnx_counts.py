@@ -379,3 +379,22 @@ def test_one_size_names_all_axes_that_share_it(tmp_path: Path) -> None:
 def test_unknown_dimensions_of_other_exporters(tmp_path: Path) -> None:
     built = model([node("Relu", ["x"], ["y"])], [declared("x", [-1, 3, 8, 8])], ["y"])
     assert output_shapes(analyzed(tmp_path, built)) == [(1, 3, 8, 8)]
+
+
+@pytest.mark.parametrize("op_type", ["Reciprocal", "Pow", "Exp", "Round", "Clip", "Sigmoid", "Sum"])
+def test_sizes_may_be_computed_with_fractions(op_type: str, tmp_path: Path) -> None:
+    """Detection models scale their inputs by computed numbers."""
+    further = {"Pow": ["one"], "Sum": ["zero"]}.get(op_type, [])
+    nodes = [
+        node("Shape", ["x"], ["s"], start=2, end=3), node("Cast", ["s"], ["f"], to=1),
+        node(op_type, ["f", *further], ["g"]),
+        node("Min", ["g", "two"], ["m"]), node("Max", ["m", "two"], ["scale"]),
+        node("Concat", ["ones", "scale", "scale"], ["scales"], axis=0),
+        node("Resize", ["x", "", "scales"], ["r"]), node("Conv", ["r", "w"], ["y"]),
+    ]  # fmt: skip
+    stored = [
+        numbers("one", 1, dtype=numpy.float32), numbers("zero", 0, dtype=numpy.float32),
+        numbers("two", 2, dtype=numpy.float32), numbers("ones", 1, 1, dtype=numpy.float32), tensor("w", (4, 3, 1, 1)),
+    ]  # fmt: skip
+    analysis = analyzed(tmp_path, model(nodes, [declared("x", [1, 3, 8, 8])], ["y"], stored))
+    assert analysis.totals.macs == 4 * 3 * 16 * 16

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +149,21 @@ def test_sizes_are_seen_before_anything_is_computed(kind: str, tmp_path: Path) -
     built = model([*BOMBS[kind], node("Add", ["x", "f"], ["y"])], [declared("x", [1])], ["y"], stored)
     analysis = analyzed(tmp_path, built)
     assert max(analysis.values.outputs[-1][0]) >= 2**17
+
+
+def test_many_small_constants_do_not_make_a_large_one(tmp_path: Path) -> None:
+    shapes = [[2 if place == axis else 1 for place in range(40)] for axis in range(40)]
+    stored = [tensor(f"c{axis}", shape) for axis, shape in enumerate(shapes)]
+    nodes = [
+        node("Max", [each.name for each in stored], ["m"]),
+        node("ReduceMax", ["m"], ["r"], keepdims=0),
+        node("Add", ["x", "r"], ["y"]),
+    ]
+    tracemalloc.start()
+    analyzed(tmp_path, model(nodes, [declared("x", [1, 3])], ["y"], stored))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50 * 2**20
 
 
 def test_a_size_that_no_machine_has(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import cnnstat
 from cnnstat.errors import CnnstatError, RequestError, SourceError
+from cnnstat.exported.programs.code_places import code_place
 from cnnstat.exported.programs.symbolic_sizes import computed
 
 FIGURES = ("params", "trainable_params", "buffers", "macs", "flops")
@@ -57,6 +58,64 @@ def test_figures_are_those_of_the_module(name: str, tmp_path: Path) -> None:
     assert sum(each.numel() for each in built.parameters()) == live.totals.params
     names = {layer.name for layer in live.layers if layer.params}
     assert names <= {layer.name for layer in read.layers}
+
+
+def various() -> Any:
+    """A module of what programs say in aten: work on weights alone, changes in place, other sizes of pixels."""
+    torch = pytest.importorskip("torch")
+
+    class Various(torch.nn.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = torch.nn.Conv2d(3, 8, 3, padding=1)
+            self.table = torch.nn.Parameter(torch.zeros(8, 4))
+            self.scale = torch.nn.Parameter(torch.zeros(8, 1, 1))
+            self.mix = torch.nn.Linear(4, 8)
+
+        def forward(self, x: Any) -> Any:
+            x = torch.roll(self.conv(x), (1, -2), (2, 3))
+            x.add_(16 * torch.sigmoid(self.mix(self.table).sum(0)).view(8, 1, 1) + self.scale)
+            x = torch.nn.functional.interpolate(x[:, :, 1::2], scale_factor=2, mode="bilinear")
+            return torch.einsum("bchw,oc->bohw", x.swapaxes(2, 3), self.mix(self.table))
+
+    return Various()
+
+
+def test_figures_are_those_of_the_program_and_of_the_module_in_pytorch(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    module = various()
+    path = exported(tmp_path, module, (2, 3, 8, 8))
+    read, live = cnnstat.analyze(path), cnnstat.analyze(torch.export.load(path).module(), (2, 3, 8, 8))
+    source = cnnstat.analyze(module.eval(), (2, 3, 8, 8))
+    for other in (live, source):
+        assert [getattr(read.totals, each) for each in FIGURES] == [getattr(other.totals, each) for each in FIGURES]
+        assert read.totals.receptive_field == other.totals.receptive_field is not None
+        assert read.totals.memory.activation_bytes == other.totals.memory.activation_bytes
+    assert not any(layer.op.kind == "Unused" for layer in read.layers)
+
+
+def test_layers_say_where_the_code_calls_them(tmp_path: Path) -> None:
+    place = cnnstat.explain(exported(tmp_path, various(), (2, 3, 8, 8)), "roll").code
+    assert place.startswith("test_programs.py:") and place.rpartition(":")[2].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("trace", "place"),
+    [
+        ('File "/home/me/net.py", line 7, in forward', "net.py:7"),
+        ('File "C:\\\\users\\\\me\\\\net.py", line 7, in forward', "net.py:7"),
+        (
+            'File "/x/site-packages/timm/layers/a.py", line 3, in forward\n    self.fc(x)\n'
+            '  File "/x/site-packages/torch/nn/modules/linear.py", line 4, in forward',
+            "timm/layers/a.py:3",
+        ),
+        ('File "/x/site-packages/torch/nn/modules/linear.py", line 4', "torch/nn/modules/linear.py:4"),
+        ("", ""),
+        ("File /home/me/net.py", ""),
+    ],
+)
+def test_places_in_code_hold_no_path_of_a_machine(trace: str, place: str) -> None:
+    assert code_place(trace) == place
 
 
 def small() -> Any:

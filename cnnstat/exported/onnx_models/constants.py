@@ -65,6 +65,12 @@ def _modulo(attributes: Attributes, x: Any, y: Any) -> Any:
     return numpy.fmod(x, y) if attributes.get("fmod") else numpy.mod(x, y)
 
 
+def _clip(attributes: Attributes, x: Any, low: Any = None, high: Any = None) -> Any:
+    low = attributes.get("min") if low is None else low
+    high = attributes.get("max") if high is None else high
+    return x if low is None and high is None else numpy.clip(x, low, high).astype(x.dtype)
+
+
 def _reshape(attributes: Attributes, x: Any, shape: Any) -> Any:
     keeps_zero = attributes.get("allowzero", 0)
     sizes = [int(size) if size or keeps_zero else x.shape[axis] for axis, size in enumerate(shape)]
@@ -120,7 +126,15 @@ _EVALUATED: Mapping[str, Callable[..., Any]] = {
     "Abs": _plain(abs),
     "Floor": _plain(numpy.floor),
     "Ceil": _plain(numpy.ceil),
+    "Round": _plain(numpy.round),
+    "Sign": _plain(numpy.sign),
     "Sqrt": _plain(numpy.sqrt),
+    "Exp": _plain(numpy.exp),
+    "Log": _plain(numpy.log),
+    "Pow": _plain(lambda x, y: numpy.power(x, y).astype(x.dtype)),
+    "Reciprocal": _plain(lambda x: (1 / x).astype(x.dtype)),
+    "Clip": _clip,
+    "Sum": _folded(operator.add),
     "Equal": _plain(operator.eq),
     "Greater": _plain(operator.gt),
     "Less": _plain(operator.lt),
@@ -136,9 +150,9 @@ _EVALUATED: Mapping[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 _BY_REFERENCE = words("""
-    ArgMax ArgMin CastLike Clip Compress ConstantOfShape CumSum Erf Exp EyeLike Flatten GatherElements GatherND IsInf
-    IsNaN Log NonZero Pow Reciprocal ReduceMean Round ScatterElements ScatterND Sigmoid Sign Split Sum Tanh Tile
-    TopK Trilu Unique Xor
+    ArgMax ArgMin CastLike Compress ConstantOfShape CumSum Erf EyeLike Flatten GatherElements GatherND IsInf IsNaN
+    Mean NonZero ReduceMean ReduceL1 ReduceL2 ReduceSumSquare ScatterElements ScatterND Sigmoid Split Tanh Tile TopK
+    Trilu Unique Xor
     """)
 """Operations on numbers that onnx's own interpreter computes; none of them takes long on a few."""
 

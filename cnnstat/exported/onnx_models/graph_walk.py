@@ -19,6 +19,7 @@ from cnnstat.exported.onnx_models.node_order import OrderError, in_order
 from cnnstat.exported.onnx_models.node_shapes import ShapeError, ShapeRules
 from cnnstat.exported.onnx_models.operations import counted_as, recorded, steps_of
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call
+from cnnstat.exported.onnx_models.runtime_ops import COPIES
 from cnnstat.exported.onnx_models.sequences import sequence_results
 from cnnstat.exported.onnx_models.values import STRING, Value, of_array, of_tensor
 from cnnstat.exported.stored_tensors import Source, StoredTensor, Use
@@ -36,6 +37,12 @@ Values = MutableMapping[str, Value]
 
 _ALIASES = words("Identity Dropout Optional OptionalGetElement")
 """Operations that hand on their first operand as it is."""
+
+
+_BLOCKED = (
+    "ONNX Runtime has laid this file out in blocks of channels (nchwc) and padded channels to whole blocks; the "
+    "padding is counted, as it is computed: the model's own work is at most this, as the file before that has it"
+)
 
 
 class WalkError(CnnstatError):
@@ -148,7 +155,10 @@ class GraphWalk:
         self.steps += 1
         if self.steps > MAX_STEPS:
             raise WalkError(f"it has more than {MAX_STEPS:,} nodes, those of functions and loops each time")
-        domain = "" if node.domain == "ai.onnx" else node.domain
+        if node.domain == "com.microsoft.nchwc" and node.op_type == "Conv":
+            self._tell(_BLOCKED)
+        is_onnx = node.domain == "ai.onnx" or (node.domain == "com.microsoft" and node.op_type in COPIES)
+        domain = "" if is_onnx else node.domain
         attributes = _attributes(node)
         inputs = [self._read(values, name, node) if name else None for name in node.input]
         if (results := self._by_parts(node, domain, attributes, inputs, values)) is not None:

@@ -21,6 +21,9 @@ LARGEST_RANK = 64
 MOST_FEW = 64
 """Elements of all operands together up to which an operation is computed at once."""
 
+MOST_OPERANDS = 3
+"""Operands up to which those that broadcast are computed at once."""
+
 _GROWING = words("Range Expand Tile ConstantOfShape EyeLike Reshape")
 """Operations that make as much as their operands' numbers say; computed only where that is known to be little."""
 
@@ -91,6 +94,9 @@ class ShapeRules:
         if any(value is not None and value.shape is None for value in inputs):
             return None
         if sum(value.size for value in inputs if value is not None) > MOST_FEW:
+            return None
+        # Each of many operands could double the result along an axis of its own.
+        if len(inputs) > MOST_OPERANDS and node.op_type not in ("Concat", "Slice"):
             return None
         if not inputs or any(value is not None and value.numbers is None for value in inputs):
             return None
@@ -166,7 +172,7 @@ class ShapeRules:
             return
         if any(size is None and node.op_type in _GROWING or (size or 0) > MOST_NUMBERS for size in sizes):
             return
-        if not is_direct(node.op_type) and (results[0].is_float or results[0].size > MOST_FEW):
+        if not is_direct(node.op_type) and results[0].size > MOST_FEW:
             return  # masks and tables, of which no size follows
         if not inputs or any(value is not None and value.numbers is None for value in inputs):
             return

@@ -16,8 +16,9 @@ from cnnstat.ir.op import Shape, Shapes
 class ProgramValue:
     """A tensor of a program.
 
-    stored: the parameter, buffer or constant that it is. waiting: multiply-accumulates and other operations on stored
-    tensors alone that made it, which its first reader counts. is_learnt: whether it is, or is made of, stored tensors.
+    stored: the parameter, buffer or constant that it is. made_of: the stored tensors that it is computed of. waiting:
+    multiply-accumulates and other operations on stored tensors alone that made it, which its first reader counts.
+    is_learnt: whether it is, or is made of, stored tensors.
     """
 
     name: str
@@ -26,8 +27,14 @@ class ProgramValue:
     edge: Edge | None = None
     stored: StoredTensor | None = None
     number: float | None = None
+    made_of: tuple[StoredTensor, ...] = ()
     waiting: tuple[int, int] = (0, 0)
     is_learnt: bool = False
+
+    @property
+    def sources(self) -> tuple[StoredTensor, ...]:
+        """The stored tensors behind it."""
+        return self.made_of if self.stored is None else (self.stored,)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,14 +15,14 @@ from typing import Any
 
 from cnnstat import ops
 from cnnstat.errors import OpError
-from cnnstat.exported.einstein_sum import einsum_macs
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.programs.aten_call import AtenCall, Handler, ProgramValue
 from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.exported.word_list import words
+from cnnstat.ir.einstein_sum import einsum_macs, einsum_reads
 from cnnstat.ir.op import Family, Op, Storage, numel
 from cnnstat.ir.recorded_call import RecordedCalls, TorchName
-from cnnstat.ir.window import IDENTITY, UNFOLLOWED, Reads, aligned_reads
+from cnnstat.ir.window import IDENTITY, Reads, aligned_reads, sliding
 from cnnstat.ops import activation, join, padding, reduction, reorder, resize, shape, slicing
 from cnnstat.ops.matmul import MatMul
 from cnnstat.ops.rectifier import ReLU6
@@ -332,6 +332,7 @@ def recorded(call: AtenCall) -> Match:
 def _einsum(call: AtenCall) -> Match:
     shapes = [each.shape or () for each in call.tensors]
     macs = einsum_macs(call.get("equation"), shapes)
+    reads = einsum_reads(call.get("equation"), shapes, len(call.outputs[0])) or ()
     count = math.prod(call.outputs[0])
     op = Recorded(
         function="einsum",
@@ -340,6 +341,7 @@ def _einsum(call: AtenCall) -> Match:
         flops=() if macs else (("element-wise", count),),
         family=Family.LINEAR,
         modelled=len(shapes) <= 2,
+        reads=tuple(read for read, each in zip(reads, call.tensors) if each.edge is not None) or None,
     )
     return Match(op, call.tensors)
 
@@ -366,10 +368,11 @@ def _viewed(call: AtenCall) -> Match:
 
 
 def _rolled(call: AtenCall) -> Match:
-    axes = call.get("dims", default=[])
-    return _moved(
-        call, tuple((a, UNFOLLOWED if a in axes else IDENTITY) for a in range(len(call.input.shape))), Storage.FRESH
-    )
+    """Positions moved on along some axes; the ends that come in again on the other side count as borders."""
+    rank, dims = len(call.input.shape), call.get("dims", default=[])
+    moved = {dim % rank: shift for dim, shift in zip(dims, call.get("shifts"))}
+    reads = tuple((axis, sliding(1, 1, moved.get(axis, 0))) for axis in range(rank)) if dims else None
+    return _moved(call, reads, Storage.FRESH)
 
 
 HANDLERS: dict[str, Handler] = {

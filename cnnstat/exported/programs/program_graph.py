@@ -14,6 +14,7 @@ from cnnstat.exported.layer_names import Label
 from cnnstat.exported.programs.archive import read_program
 from cnnstat.exported.programs.aten_call import AtenCall, ProgramValue
 from cnnstat.exported.programs.aten_handlers import match_of, recorded
+from cnnstat.exported.programs.code_places import code_place
 from cnnstat.exported.programs.symbolic_sizes import computed, symbol_name
 from cnnstat.exported.stored_tensors import Role, StoredTensor, Use
 from cnnstat.exported.word_list import words
@@ -35,6 +36,11 @@ _CONSTANTS = words("new_zeros new_ones new_full new_empty zeros_like ones_like f
 
 _SAME = words("alias detach lift_fresh_copy lift_fresh")
 """Operations that hand on their operand."""
+
+_REDUCTIONS = words("sum mean amax softmax log_softmax")
+
+_MAYBE_SAME = words("slice expand expand_as view _unsafe_view view_as")
+"""Operations that hand on their operand where they leave its shape as it is."""
 
 
 @collector_paused()
@@ -63,6 +69,7 @@ class _Program:
     inputs: list[Input] = field(default_factory=list)
     blocks: dict[str, str] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    places: dict[int, str] = field(default_factory=dict)
 
     def graph(self) -> Graph:
         module = self.program["graph_module"]
@@ -77,16 +84,19 @@ class _Program:
             self._node(node)
         outputs = tuple(self._outputs(module["signature"]["output_specs"]))
         self._unused()
-        notes = (f"not read: {', '.join(sorted(set(self.unread)))[:200]}",) if self.unread else ()
+        nodes = self.builder.named()
+        about: dict[str, Any] = {"code": {nodes[index].name: place for index, place in self.places.items() if place}}
+        if self.unread:
+            about["notes_torch"] = (f"not read: {', '.join(sorted(set(self.unread)))[:200]}",)
         return Graph(
             name=Path(self.source).stem,
             inputs=tuple(self.inputs),
-            nodes=self.builder.named(),
+            nodes=nodes,
             outputs=outputs,
             dtype=self.builder.dtype,
             source=self.source,
             blocks=self.blocks,
-            about={"notes_torch": notes} if notes else {},
+            about=about,
         )
 
     # Inputs ----------------------------------------------------------------------------------------------------------
@@ -212,8 +222,11 @@ class _Program:
         plain = base.rstrip("_") if not base.startswith("_") else base
         call = AtenCall(plain, parts[-1], base.endswith("_"), arguments, results)
         reads = [each for each in call.tensors if isinstance(each, ProgramValue)]
-        uses: list[Use] = [(each.stored, self.roles[id(each.stored)]) for each in reads if each.stored is not None]
-        if plain in _SAME and len(results) == 1 and isinstance(alias := arguments.get("self"), ProgramValue):
+        uses: list[Use] = [(stored, self.roles[id(stored)]) for each in reads for stored in each.sources]
+        alias = arguments.get("self")
+        if isinstance(alias, ProgramValue) and (
+            (plain in _SAME and len(results) == 1) or (plain in _MAYBE_SAME and results[0].shape == alias.shape)
+        ):
             self.values[results[0].name] = alias
             return
         if reads and not any(each.edge is not None for each in reads) and plain != "embedding":
@@ -227,12 +240,14 @@ class _Program:
 
     def _on_weights(self, call: AtenCall, reads: list[ProgramValue], results: tuple[ProgramValue, ...]) -> None:
         """Hand stored tensors on through what is computed of them alone."""
-        sources = [each.stored for each in reads if each.stored is not None]
-        op = match_of(call).op
-        shapes = tuple(each.shape for each in reads)
+        sources = tuple(dict.fromkeys(stored for each in reads for stored in each.sources))
+        match = match_of(call)
+        op, shapes = match.op, tuple(each.shape or () for each in match.reads)
         is_learnt = any(each.is_learnt for each in reads)
         try:
             macs, flops = op.macs(shapes, call.outputs), sum(op.other_flops(shapes, call.outputs).values())
+            if call.name in _REDUCTIONS:
+                flops = numel(shapes[0])  # as the tracer counts what reduces weights: a step for each element
         except (ArithmeticError, LookupError, ValueError):
             macs, flops = 0, 0
         if not is_learnt:
@@ -243,10 +258,8 @@ class _Program:
         results[0].waiting = (macs, flops)
         for result in results:
             result.stored = sources[0] if len(sources) == 1 else None
-            result.is_learnt = is_learnt
+            result.made_of, result.is_learnt = sources, is_learnt
             self.values[result.name] = result
-        for stored in sources[1:]:
-            self.roles.setdefault(id(stored), Role.WEIGHT)
 
     def _emit(
         self, node: Mapping[str, Any], call: AtenCall, uses: list[Use], results: tuple[ProgramValue, ...]
@@ -269,6 +282,7 @@ class _Program:
             value = self.builder.emit(label, match, uses, call.outputs, dtypes, work=work, flops=flops)
         except OpError:
             value = self.builder.emit(label, recorded(call), uses, call.outputs, dtypes, work=work, flops=flops)
+        self.places[value - self.builder.arity] = code_place(str(node.get("metadata", {}).get("stack_trace", "")))
         for number, result in enumerate(results):
             result.edge = Edge(value, number)
             self.values[result.name] = result

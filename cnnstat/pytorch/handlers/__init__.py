@@ -29,8 +29,8 @@ _SAME_ARGUMENTS = words(
     softmax log_softmax dropout conv1d conv2d conv3d linear bilinear batch_norm layer_norm group_norm rms_norm
     max_pool1d max_pool2d max_pool3d max_pool2d_with_indices max_pool3d_with_indices avg_pool1d avg_pool2d avg_pool3d
     adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d mean sum amax div maximum minimum matmul flatten
-    reshape permute transpose squeeze chunk unflatten pixel_shuffle pixel_unshuffle scaled_dot_product_attention
-    contiguous
+    reshape permute transpose swapaxes swapdims squeeze chunk unflatten pixel_shuffle pixel_unshuffle
+    scaled_dot_product_attention contiguous
     """
 )
 """Functions whose operations in aten take the same arguments in the same order."""
@@ -51,6 +51,8 @@ def handler_of(name: str) -> Handler | None:
     result = HANDLERS.get(name)
     if result is None and name.startswith("aten."):
         plain = name.removeprefix("aten.").removesuffix("_")
+        if (own := HANDLERS.get(f"aten.{plain}")) is not None:
+            return own
         plain = _ATEN.get(plain, plain)
         return HANDLERS.get(plain) if plain in _SAME_ARGUMENTS else None
     if result is None:

@@ -83,6 +83,29 @@ def _interpolate(call: Call) -> Match | None:
     return match_of(Upsample, values, call)
 
 
+_RESAMPLED = {
+    f"aten.{name}": mode
+    for mode, names in {
+        "nearest": "upsample_nearest1d upsample_nearest2d upsample_nearest3d", "bilinear": "upsample_bilinear2d",
+        "nearest-exact": "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d",
+        "linear": "upsample_linear1d", "trilinear": "upsample_trilinear3d", "bicubic": "upsample_bicubic2d",
+    }.items()
+    for name in names.split()
+}  # fmt: skip
+"""The mode of F.interpolate that an operation of aten is."""
+
+
+def _resampled(call: Call) -> Match:
+    """aten.upsample_bilinear2d and its like: (input, output_size, [align_corners], scale_factors or scales)."""
+    names = [argument.name for argument in call.function._schema.arguments]
+    values = {**dict(zip(names, call.arguments)), **call.keywords}
+    x, scales = call.get(0, "input", call.keywords.get("self")), values.get("scale_factors")
+    sizes: dict[str, Any] = {"size": per_axis(tuple(shape_of(call.results[0])[2:]))}
+    if scales and not values.get("output_size"):
+        sizes = {"scale_factor": per_axis(tuple(scales))}
+    return Match(Upsample(**sizes, mode=_RESAMPLED[call.name], align_corners=values.get("align_corners")), (x,))
+
+
 _PADS = {"reflect": "ReflectionPad", "replicate": "ReplicationPad", "circular": "CircularPad"}
 
 
@@ -276,6 +299,7 @@ HANDLERS: dict[str, Handler] = {
     "F.instance_norm": _by_rank(_INSTANCE, _F_NORM),
     "hardtanh": _hardtanh,
     **dict.fromkeys(("F.interpolate", "F.upsample"), _interpolate),
+    **dict.fromkeys(_RESAMPLED, _resampled),
     "pad": _pad,
     "F.multi_head_attention_forward": _multi_head_attention,
     "cnnstat_layer": _cnnstat_layer,

@@ -136,6 +136,16 @@ def _narrow(call: Call) -> Match | None:
     return Match(slicing.Slice(dim, start, start + length), (x,))
 
 
+def _sliced(call: Call) -> Match | None:
+    """aten.slice(self, dim, start, end, step), which exported programs have for x[…]."""
+    x = _subject(call)
+    axis, step = call.get(1, "dim", 0) % x.dim(), call.get(4, "step", 1)
+    begin, stop, _ = slice(call.get(2, "start"), call.get(3, "end"), step).indices(x.shape[axis])
+    if (begin, stop, step) == (0, x.shape[axis], 1) or begin >= stop:
+        return None
+    return Match(slicing.Slice(axis, begin, None if stop >= x.shape[axis] else stop, step), (x,))
+
+
 def _item(call: Call) -> Match | None:
     """x[…] by numbers, slices, None and …; other indices gather, which is no view."""
     x, index = call.arguments[0], call.arguments[1]
@@ -229,6 +239,7 @@ HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("tensor_split", "hsplit", "vsplit", "dsplit"), _split_evenly),
     "narrow": _narrow,
     "getitem": _item,
+    "aten.slice": _sliced,
     **dict.fromkeys(_VIEWS, _view),
     **dict.fromkeys(("expand", "expand_as", "broadcast_to", "aten.expand"), _expand),
     **dict.fromkeys((*_COPIES, "aten.clone", "aten._to_copy"), _copy),

@@ -61,6 +61,7 @@ def _data(about: Explanation) -> dict[str, Any]:
         "schema": SCHEMA,
         "model": model_values(about.analysis),
         "layer": layer_values(about.layer),
+        **({"code": about.code} if about.code else {}),
         "formulas": [formula._asdict() for formula in about.formulas],
         "tensors": [
             {
@@ -155,7 +156,8 @@ def _flops(about: Explanation) -> Formula:
 
 def _place(about: Explanation) -> Iterator[Fact]:
     """Yield where the layer is, what it reads and what it gives."""
-    location = f", written at {_written_at(about.node.location)}" if about.node.location else ""
+    place = _written_at(about.node.location) if about.node.location else printable(about.code)
+    location = f", written at {place}" if place else ""
     count = len(about.analysis.graph.nodes)
     yield Fact("layer", f"{about.index + 1:,} of {count:,} in {heading(about.analysis)}{location}")
     inputs = zip(about.layer.inputs, about.layer.input_shapes)

@@ -19,6 +19,8 @@ from cnnstat.exported.onnx_models.operations import (
     reductions,
 )
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps
+from cnnstat.exported.onnx_models.operations.channels_last import between_permutations
+from cnnstat.exported.onnx_models.runtime_ops import DOMAINS, NHWC, is_channels_last
 from cnnstat.exported.stored_tensors import Role
 from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Family, Op
@@ -32,7 +34,7 @@ _FAMILIES = (
 HANDLERS: dict[str, Handler] = {name: handler for family in _FAMILIES for name, handler in family.HANDLERS.items()}
 """The handler of each operation, by its name; ONNX Runtime's operations of the same names work alike."""
 
-KNOWN_DOMAINS = ("", "com.microsoft", "com.microsoft.nchwc")
+KNOWN_DOMAINS = ("", *DOMAINS)
 
 STRICT = frozenset((*convolutions.HANDLERS, *matrix_products.HANDLERS, "BatchNormalization", *recurrent_ops.HANDLERS))
 """Operations that refuse operands which do not fit; others with shapes that no op makes are kept as they are."""
@@ -47,8 +49,13 @@ def _roles(weights: Sequence[int] = (), scales: Sequence[int] = (), settings: Se
 
 
 ROLES: dict[str, dict[int, Role]] = {
-    **dict.fromkeys(("Conv", "ConvTranspose", "Gemm", "FusedConv", "FusedGemm"), _roles((1, 2))),
-    **dict.fromkeys(("MatMul", "FusedMatMul", "TransposeMatMul"), _roles((0, 1))),
+    **dict.fromkeys(
+        ("Conv", "ConvTranspose", "Gemm", "FusedConv", "FusedGemm", "NhwcConv", "NhwcFusedConv", "GroupNorm"),
+        _roles((1, 2)),
+    ),
+    **dict.fromkeys(
+        ("MatMul", "FusedMatMul", "TransposeMatMul", "FusedMatMulActivation", "MatMulInteger16"), _roles((0, 1))
+    ),
     "DeformConv": _roles((1, 3)),
     "Einsum": _roles((0, 1, 2, 3)),
     "BatchNormalization": {1: _WEIGHT, 2: _WEIGHT, 3: _STATISTIC, 4: _STATISTIC},
@@ -72,6 +79,16 @@ ROLES: dict[str, dict[int, Role]] = {
     "DynamicQuantizeMatMul": _roles((1, 4), (2, 3)),
     "MatMulIntegerToFloat": _roles((1, 6), (2, 3, 4, 5)),
     "MatMulNBits": _roles((1, 5), (2, 3), (4,)),
+    "MatMulBnb4": _roles((1,), (2,)),
+    "GatherBlockQuantized": _roles((0,), (2, 3)),
+    "EmbedLayerNormalization": _roles((2, 3, 4, 5, 6)),
+    "QEmbedLayerNormalization": _roles((2, 3, 4, 5, 6), range(8, 18)),
+    "QAttention": _roles((1, 2), (3, 4, 6, 7)),
+    "MultiHeadAttention": _roles((3,)),
+    "MoE": _roles((2, 3, 4, 5, 6, 7)),
+    "QMoE": _roles((2, 4, 5, 7, 8, 10), (3, 6, 9)),
+    "QLinearWhere": _roles((), (2, 3, 5, 6, 7, 8)),
+    "QLinearConvTranspose": _roles((3, 8), (1, 2, 4, 5, 6, 7)),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), _roles((0, 3), (1, 2, 4, 5, 6, 7))),
     **dict.fromkeys(
         ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "QLinearGlobalAveragePool", "QLinearAveragePool"),
@@ -111,7 +128,10 @@ def steps_of(call: Call) -> Steps:
     found: Match | Steps | None = None
     handler = HANDLERS.get(_plain_name(call.op_type)) if call.domain in KNOWN_DOMAINS else None
     try:
-        found = handler(call) if handler is not None else None
+        if handler is not None and is_channels_last(call.op_type, call.domain, call.attributes):
+            found = between_permutations(call, handler)
+        else:
+            found = handler(call) if handler is not None else None
     except OpError:
         if call.op_type in STRICT:
             raise
@@ -120,17 +140,25 @@ def steps_of(call: Call) -> Steps:
     if found is None:
         return (recorded(call),)
     steps = found if isinstance(found, tuple) else (found,)
-    return (*steps, *_fused(call)) if call.op_type.startswith("Fused") or call.domain.endswith("nchwc") else steps
+    is_fused = "Fused" in call.op_type or call.domain in ("com.microsoft.nchwc", NHWC)
+    return (*steps, *_fused(call)) if is_fused else steps
 
 
 def _plain_name(op_type: str) -> str:
-    return {"FusedConv": "Conv", "QLinearReduceMean": "ReduceMean"}.get(op_type, op_type)
+    return _PLAIN_NAMES.get(op_type, op_type)
+
+
+_PLAIN_NAMES = {
+    **dict.fromkeys(("FusedConv", "NhwcConv", "NhwcFusedConv"), "Conv"), "NhwcMaxPool": "MaxPool",
+    "QLinearReduceMean": "ReduceMean", "QLinearConvTranspose": "ConvTranspose", "ExpandDims": "Unsqueeze",
+}  # fmt: skip
+"""Operations of ONNX Runtime with the operands of one of ONNX's own."""
 
 
 def _fused(call: Call) -> Steps:
     """Return what an operation of ONNX Runtime does behind its plain form: a sum, an activation."""
     steps: list[Match] = []
-    if call.op_type in ("FusedConv", "Conv") and call.has(3):
+    if call.op_type in ("FusedConv", "NhwcFusedConv", "Conv") and call.has(3):
         steps.append(Match(Add(), (PREVIOUS, call.input(3))))
     kind = call.attributes.get("activation")
     if isinstance(kind, bytes) and kind in _ACTIVATION:
@@ -199,12 +227,20 @@ def _work(call: Call) -> tuple[int, bool]:
         if call.op_type in ("Conv", "ConvInteger", "QLinearConv", "FusedConv", "DeformConv"):
             weight = call.shape(3 if call.op_type == "QLinearConv" else 1)
             return math.prod(call.output) * math.prod(weight[1:]), True
-        if call.op_type == "ConvTranspose":
+        if call.op_type in ("ConvTranspose", "ConvTransposeWithDynamicPads"):
             return math.prod(call.shape()) * math.prod(call.shape(1)[1:]), True
+        if call.op_type == "MoE":
+            return _of_experts(call), True
     except LookupError:
         return 0, False
     # Moves that a handler did not see through compute nothing all the same.
     return 0, call.op_type in moves.HANDLERS or call.op_type in _IDLE
+
+
+def _of_experts(call: Call) -> int:
+    """MoE: each row goes through k experts, each of two layers or three; the weights are (experts, out, in)."""
+    rows = math.prod(call.shape()[:-1]) * int(call.attributes.get("k", 1))
+    return rows * sum(math.prod(call.shape(place)[1:]) for place in (2, 4, 6) if call.has(place))
 
 
 _IDLE = words("""

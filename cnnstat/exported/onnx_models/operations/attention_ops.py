@@ -6,7 +6,8 @@ import math
 
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import Call, Handler, need
-from cnnstat.ir.op import Family, Shape
+from cnnstat.exported.onnx_models.runtime_shapes import grouped_length
+from cnnstat.ir.op import Family
 from cnnstat.ops.attention import SOFTMAX, ScaledDotProductAttention
 from cnnstat.ops.traced import Recorded
 
@@ -44,43 +45,51 @@ def _recorded(call: Call, scores: int, lengths: int, projection: int = 0) -> Mat
         flops=(("attention", scores * (1 + len(SOFTMAX))),),
         family=Family.ATTENTION,
     )
-    places = [place for place in range(len(call.inputs)) if call.has(place) and call.input(place).is_float]
+    weights = (1,) if projection else ()
+    places = [
+        place
+        for place in range(len(call.inputs))
+        if call.has(place) and (call.input(place).is_float or place in (0, *weights))
+    ]
     return Match(op, call.reads(*places))
 
 
 def _projected(call: Call) -> Match:
-    """com.microsoft.Attention: one product makes queries, keys and values."""
+    """Attention and QAttention of com.microsoft: one product makes queries, keys and values."""
     (batch, steps, features), weight = call.shape(), call.shape(1)
     need(features == weight[0], f"the input has {features} features, but the weight takes {weight[0]}")
+    heads = call.attributes["num_heads"]
     sizes = call.attributes.get("qkv_hidden_sizes") or [weight[1] // 3] * 3
-    past = call.shape(4)[3] if call.has(4) else 0
-    scores = batch * call.attributes["num_heads"] * steps * (steps + past)
-    lengths = (sizes[0] + sizes[2]) // call.attributes["num_heads"]
-    return _recorded(call, scores, lengths, math.prod((batch, steps, features, weight[1])))
+    past_place = 8 if call.op_type == "QAttention" else 4
+    past = call.shape(past_place)[3] if call.has(past_place) else 0
+    scores = batch * heads * steps * (steps + past)
+    return _recorded(call, scores, (sizes[0] + sizes[2]) // heads, math.prod((batch, steps, features, weight[1])))
+
+
+_PAST = {"MultiHeadAttention": 6, "DecoderMaskedMultiHeadAttention": 5, "GroupQueryAttention": 3}
+"""The place of the keys before."""
 
 
 def _of_heads(call: Call) -> Match | None:
-    """com.microsoft.MultiHeadAttention and GroupQueryAttention: queries, keys and values are projected already."""
-    heads = call.attributes["num_heads"]
-    query = call.shape()
-    if len(query) != 3 or not call.has(1) or not call.has(2):
+    """MultiHeadAttention and its like, of com.microsoft: queries, keys and values are projected already."""
+    heads, query = call.attributes["num_heads"], call.shape()
+    shared = call.attributes.get("kv_num_heads", heads)
+    place = _PAST[call.op_type]
+    past = call.shape(place)[2] if call.has(place) else 0
+    if len(query) == 5:
+        return _recorded(call, query[0] * heads * query[1] ** 2, 2 * query[4])
+    if call.op_type == "GroupQueryAttention" and not call.has(1):
+        length = grouped_length(call.attributes, query, is_apart=False)
+        return _recorded(call, query[0] * heads * query[1] * (query[1] + past), 2 * length)
+    if not call.has(2):
         return None
     key, value = call.shape(1), call.shape(2)
-    shared = call.attributes.get("kv_num_heads", heads)
-    past_place = 3 if call.op_type == "GroupQueryAttention" else 6
-    past = call.shape(past_place)[2] if call.has(past_place) else 0
-    keys = (key[-2] if len(key) in (3, 4) else key[1]) + past
-    length = query[2] // heads
-    value_length = _length(value, shared)
-    return _recorded(call, query[0] * heads * query[1] * keys, length + value_length)
-
-
-def _length(shape: Shape, heads: int) -> int:
-    return shape[-1] if len(shape) == 4 else shape[-1] // heads
+    scores = query[0] * heads * query[1] * (key[-2] + past)
+    return _recorded(call, scores, query[2] // heads + (value[-1] if len(value) == 4 else value[-1] // shared))
 
 
 HANDLERS: dict[str, Handler] = {
     "Attention": lambda call: _projected(call) if call.domain else _attention(call),
-    "MultiHeadAttention": _of_heads,
-    "GroupQueryAttention": _of_heads,
+    "QAttention": _projected,
+    **dict.fromkeys(_PAST, _of_heads),
 }

@@ -36,6 +36,8 @@ STEPS: Mapping[str, int] = {
     "QLinearSigmoid": 4,
     "QLinearLeakyRelu": 2,
     "QLinearSoftmax": 5,
+    "QLinearWhere": 1,
+    "ScaledSiLU": 6,
     "QuickGelu": 5,
     "RotaryEmbedding": 3,
     "BiasAdd": 2,
@@ -85,7 +87,8 @@ def _data_places(call: Call) -> list[int]:
 
 _QUANTIZED: Mapping[str, tuple[int, ...]] = {
     "QuantizeLinear": (0,), "DequantizeLinear": (0,), "DynamicQuantizeLinear": (0,), "QLinearAdd": (0, 3),
-    "QLinearMul": (0, 3), "QLinearSigmoid": (0,), "QLinearLeakyRelu": (0,), "QLinearSoftmax": (0,),
+    "QLinearMul": (0, 3), "QLinearWhere": (0, 1, 4), "QLinearSigmoid": (0,), "QLinearLeakyRelu": (0,),
+    "QLinearSoftmax": (0,),
 }  # fmt: skip
 
 
@@ -221,6 +224,7 @@ HANDLERS: dict[str, Handler] = {
     "Clip": _clip,
     "Softmax": _softmax(softmax.Softmax),
     "LogSoftmax": _softmax(softmax.LogSoftmax),
+    "BiasSoftmax": lambda call: pointwise_sums(call, 6),
     "Add": _join(join.Add),
     "Sum": _join(join.Add),
     "Sub": _join(join.Subtract),

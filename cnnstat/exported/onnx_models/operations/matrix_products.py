@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnstat.exported.einstein_sum import einsum_macs
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import Call, Handler, Steps, need
+from cnnstat.exported.onnx_models.runtime_shapes import turned
+from cnnstat.ir.einstein_sum import einsum_macs, einsum_reads
 from cnnstat.ir.op import Family, numel
 from cnnstat.ir.window import IDENTITY
 from cnnstat.ops.linear import Linear
@@ -71,8 +72,10 @@ def _row_reads(reads: tuple[Any, ...]) -> Any:
 
 def _einsum(call: Call) -> Match:
     shapes = [call.shape(place) for place in range(len(call.inputs))]
-    equation = call.attributes.get("equation", b"")
-    macs = einsum_macs(equation.decode("ascii", "replace"), shapes)
+    equation = call.attributes.get("equation", b"").decode("ascii", "replace")
+    macs = einsum_macs(equation, shapes)
+    reads = einsum_reads(equation, shapes, len(call.output)) or ()
+    operands = call.reads(*range(len(call.inputs)))
     op = Recorded(
         function="Einsum",
         outputs=(call.output,),
@@ -80,19 +83,21 @@ def _einsum(call: Call) -> Match:
         flops=() if macs else (("element-wise", numel(call.output)),),
         family=Family.LINEAR,
         modelled=len(shapes) <= 2,
+        reads=tuple(read for read, each in zip(reads, operands) if each.edge is not None) or None,
     )
-    return Match(op, call.reads(*range(len(call.inputs))))
+    return Match(op, operands)
 
 
-def _product_of(left: int, right: int, transposed: bool = True) -> Handler:
-    """Return the handler of a product that scales, transposes or adds beside, with its operands in these places."""
+_TURNS = ("transA", "transB", "transBatchA", "transBatchB")
+
+
+def _product_of(left: int, right: int) -> Handler:
+    """Return the handler of a product that scales or transposes beside, with its operands in these places."""
 
     def handle(call: Call) -> Match | Steps | None:
-        plain = not (transposed and (call.attributes.get("transA") or call.attributes.get("transB")))
-        if plain and call.input(right).shape is not None:
+        if not any(call.attributes.get(name) for name in _TURNS) and call.input(right).shape is not None:
             return _matmul(left, right)(call)
-        shape = call.shape(left)
-        inner = shape[-2] if call.attributes.get("transA") and len(shape) > 1 else shape[-1]
+        inner = turned(call.shape(left), call.attributes, "A")[-1]
         op = Recorded(
             function=call.op_type, outputs=(call.output,), work=numel(call.output) * inner, family=Family.LINEAR,
             counted_as_weighted=True,
@@ -103,10 +108,10 @@ def _product_of(left: int, right: int, transposed: bool = True) -> Handler:
 
 
 def _few_bits(call: Call) -> Match:
-    """MatMulNBits: weights of a few bits in packed blocks."""
+    """MatMulNBits and MatMulBnb4: weights of a few bits in packed blocks."""
     features = call.shape()[-1]
     op = Recorded(
-        function="MatMulNBits", outputs=(call.output,), work=numel(call.output) * features, family=Family.LINEAR,
+        function=call.op_type, outputs=(call.output,), work=numel(call.output) * features, family=Family.LINEAR,
         counted_as_weighted=True,
     )  # fmt: skip
     return Match(op, call.reads(0))
@@ -120,7 +125,9 @@ HANDLERS: dict[str, Handler] = {
     "MatMulIntegerToFloat": _matmul(),
     "FusedMatMul": _product_of(0, 1),
     "TransposeMatMul": _product_of(0, 1),
-    "MatMulNBits": _few_bits,
+    "FusedMatMulActivation": _product_of(0, 1),
+    **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), _few_bits),
+    "MatMulInteger16": _matmul(),
     "Gemm": _gemm(),
     "FusedGemm": _gemm(),
     "QGemm": _gemm(0, 3, 6),

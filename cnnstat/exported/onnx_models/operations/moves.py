@@ -316,7 +316,7 @@ HANDLERS: dict[str, Handler] = {
         words("""
         GatherElements GatherND ScatterElements ScatterND Scatter NonZero NonMaxSuppression TopK Compress Unique ArgMax
         ArgMin Trilu ReverseSequence OneHot Range Shape Size ConstantOfShape EyeLike RandomNormal RandomNormalLike
-        RandomUniform RandomUniformLike Bernoulli Multinomial CenterCropPad MaxUnpool TensorScatter
+        RandomUniform RandomUniformLike Bernoulli Multinomial CenterCropPad MaxUnpool TensorScatter GatherBlockQuantized
         """),
         _all_operands,
     ),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, library_op, need
-from cnnstat.ir.op import numel
+from cnnstat.ir.op import Family, Op, numel
 from cnnstat.ops.join import Add
 from cnnstat.ops.layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
+from cnnstat.ops.traced import Recorded
 
 _EPSILON = 1e-5
 
@@ -70,19 +71,40 @@ def _local_response_norm(call: Call) -> Match | None:
     )
 
 
-def _skip_norm(call: Call) -> Steps | None:
+def _skip_norm(call: Call) -> Steps | Match:
     """SkipLayerNormalization: a sum of two or three, then a norm by the sum's last axis."""
-    (*_, features), second = call.shape(), call.shape(1)
+    features = call.shape()[-1]
     is_simple = "Simplified" in call.op_type
     bias = 3 if is_simple else 4
-    if second != call.shape() or len(call.outputs) > 1:
-        return None
+    op = RMSNorm(features, eps=_eps(call)) if is_simple else LayerNorm(features, eps=_eps(call), bias=call.has(3))
+    if call.shape(1) != call.shape() or len(call.outputs) > 1:
+        return _normalized_sum(call, 1 + call.has(bias), op)
     steps: Steps = (call.match(Add(), 0, 1),)
     if call.has(bias):
         steps = (*steps, Match(Add(), (PREVIOUS, call.input(bias))))
-    op = RMSNorm(features, eps=_eps(call)) if is_simple else LayerNorm(features, eps=_eps(call), bias=call.has(3))
     weights = call.match(op, weight=2) if is_simple else call.match(op, weight=2, bias=3)
     return (*steps, Match(op, (PREVIOUS,), weights.weights))
+
+
+def _normalized_sum(call: Call, sums: int, norm: Op) -> Match:
+    """Return a norm of a sum as one layer: so many additions for each element, and the norm's own work."""
+    shape = call.output
+    flops = {"element-wise": sums * numel(shape), **norm.other_flops((shape,), (shape,))}
+    op = Recorded(
+        function=call.op_type, outputs=call.output_shapes, family=Family.NORMALIZATION, flops=tuple(flops.items())
+    )
+    return Match(op, call.reads(*(place for place in range(len(call.inputs)) if call.has(place))))
+
+
+def _runtime_group_norm(call: Call) -> Match:
+    """GroupNorm of com.microsoft, which may activate, and SkipGroupNorm, which adds before."""
+    sums = len(call.inputs) - 3 if call.op_type == "SkipGroupNorm" else 0
+    return _normalized_sum(call, sums, LayerNorm(call.output[1:]))
+
+
+def _embedded(call: Call) -> Match:
+    """EmbedLayerNormalization: a norm of the sum of embeddings of words, places and segments."""
+    return _normalized_sum(call, 1 + call.has(4), LayerNorm(call.output[-1]))
 
 
 HANDLERS: dict[str, Handler] = {
@@ -92,6 +114,8 @@ HANDLERS: dict[str, Handler] = {
     "RMSNormalization": _rms_norm,
     "SimplifiedLayerNormalization": _rms_norm,
     "GroupNormalization": _group_norm,
+    **dict.fromkeys(("GroupNorm", "SkipGroupNorm"), _runtime_group_norm),
+    **dict.fromkeys(("EmbedLayerNormalization", "QEmbedLayerNormalization"), _embedded),
     "LRN": _local_response_norm,
     "SkipLayerNormalization": _skip_norm,
     "SkipSimplifiedLayerNormalization": _skip_norm,

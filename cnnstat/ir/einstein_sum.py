@@ -1,9 +1,11 @@
-"""Multiply-accumulates of Einstein sums."""
+"""Einstein sums: their multiply-accumulates, and which axes of their operands their results go along with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+
+from cnnstat.ir.window import IDENTITY, Reads
 
 
 def einsum_macs(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
@@ -33,3 +35,30 @@ def einsum_macs(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
     if not shared - kept:
         return 0
     return math.prod(size for name, size in sizes.items() if name in shared or name in kept)
+
+
+def einsum_reads(equation: str, shapes: Sequence[tuple[int, ...]], rank: int) -> tuple[Reads, ...] | None:
+    """Return how a result of so many axes reads each operand: an axis goes along with those that have its letter."""
+    left, arrow, result = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if (
+        not arrow
+        or len(terms) != len(shapes)
+        or any(term.count(letter) > 1 for term in terms for letter in result.replace(".", ""))
+    ):
+        return None  # a diagonal: one index is a position along two axes
+    output = _letters(result, rank)
+    return tuple(_term_reads(_letters(term, len(shape)), output) for term, shape in zip(terms, shapes))
+
+
+def _letters(term: str, rank: int) -> list[str]:
+    """Return a name for each axis of a term; those of an ellipsis are numbered from the back."""
+    before, dots, after = term.partition("...")
+    if not dots:
+        return list(term)
+    hidden = rank - len(before) - len(after)
+    return [*before, *(str(number) for number in range(hidden, 0, -1)), *after]
+
+
+def _term_reads(term: list[str], result: list[str]) -> Reads:
+    return tuple((term.index(letter), IDENTITY) if letter in term else None for letter in result)
