@@ -10,6 +10,7 @@ from operator import index
 from typing import Any, TypeVar, cast, get_args
 
 from cnnstat import choices
+from cnnstat.call_cleanup import call_cleanup
 from cnnstat.errors import CnnstatError, RequestError, SpecError, did_you_mean
 from cnnstat.sources.request import python_terms
 
@@ -56,7 +57,9 @@ def checked(function: Function, signature: inspect.Signature) -> Function:
                 hint = f"; did you mean {other}?" if other else did_you_mean(name, signature.parameters)
                 raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}{hint}")
         try:
-            return function(*arguments, **{n: _value(n, v, signature.parameters[n]) for n, v in keywords.items()})
+            values = {n: _value(n, v, signature.parameters[n]) for n, v in keywords.items()}
+            with call_cleanup():
+                return function(*arguments, **values)
         except SpecError:
             raise
         except CnnstatError as error:

@@ -12,7 +12,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "cnnstat"
 LEVELS = (
-    {"errors", "choices", "version"},
+    {"errors", "choices", "version", "call_cleanup"},
     {"numbers", "display", "files", "child_process"},
     {"picture_file"},
     {"ir"},

@@ -32,7 +32,7 @@ from cnnstat.profile.runnable_model import (
     with_training,
 )
 from cnnstat.pytorch.modules.network import build_network
-from cnnstat.pytorch.process_state import same_random_numbers
+from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference
 
 if TYPE_CHECKING:

@@ -16,10 +16,13 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from cnnstat.call_cleanup import until_call_ends
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.gpu_simulation import on_cpu, simulated_gpu
-from cnnstat.pytorch.process_state import same_random_numbers
+from cnnstat.pytorch.model_isolation import same_process
+from cnnstat.pytorch.process_state import change_settings
+from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 from cnnstat.pytorch.thread_changes import quiet, stdout_to_stderr
 
@@ -37,6 +40,7 @@ class ModelCode:
 
     source: how it was named. library: `torchvision`, `timm`, or empty; name: what the model is called there.
     fixed: arguments that every model of the library is built with.
+    settings: those of PyTorch that the code changed when it was imported, with their values.
     """
 
     source: str
@@ -45,9 +49,11 @@ class ModelCode:
     name: str
     library: str = ""
     fixed: tuple[tuple[str, Any], ...] = ()
+    settings: tuple[tuple[Any, Any], ...] = ()
 
     def build(self, arguments: Mapping[str, Any], first_way: int, seed: int = 0) -> tuple[nn.Module, str]:
         """Return the model, and which of `WAYS` made it; raises SourceError, RequestError or ModelError."""
+        change_settings(self.settings)
         if self.factory is None:
             if arguments:
                 raise RequestError(f"{self.source}: is a model already; only a class or function takes --argument")
@@ -258,7 +264,11 @@ def readable(source: str) -> Iterator[None]:
 
 @contextmanager
 def contained(source: str) -> Iterator[None]:
-    """Let code of a model neither write to standard output, where a report goes, nor end the program or need a GPU."""
+    """Let code of a model neither write to standard output, where a report goes, nor end the program or need a GPU.
+
+    What it changes in the process lasts until the call of the interface, or the command, ends.
+    """
+    until_call_ends(same_process)
     with stdout_to_stderr(), readable(source), simulated_gpu():
         yield
 

@@ -6,7 +6,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +15,8 @@ from torch import nn
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import MAX_COUNT, SIMPLE, NestedState, has_state
-from cnnstat.pytorch.process_state import Generators, generator_kinds, same_random_numbers, same_settings
+from cnnstat.pytorch.process_state import same_settings
+from cnnstat.pytorch.random_generators import Generators, generator_kinds, same_random_numbers
 
 _LOCK = threading.RLock()
 
@@ -29,6 +30,21 @@ def one_at_a_time() -> Iterator[None]:
     """
     with _LOCK:
         yield
+
+
+@contextmanager
+def same_process() -> Iterator[None]:
+    """Leave the settings of the process and its random generators as they were; other threads may run meanwhile."""
+    # In a pass of another thread they are not those of the process.
+    with _LOCK, ExitStack() as entered:
+        entered.enter_context(same_settings())
+        entered.enter_context(same_random_numbers())
+        after = entered.pop_all()
+    try:
+        yield
+    finally:
+        with _LOCK:
+            after.close()
 
 
 _CONTAINERS = frozenset((list, dict, set, OrderedDict))

@@ -1,158 +1,18 @@
-"""State of the process that a model's code may change: random generators and settings, kept and put back."""
+"""Settings of the process that a model's code may change, kept and put back."""
 
 from __future__ import annotations
 
 import gc
-import operator
 import os
-import pickle
-import random
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import torch
 
-from cnnstat.pytorch.thread_changes import QUIET, replaced
-
-# Random generators ----------------------------------------------------------------------------------------------------
-
-
-class _Kind(NamedTuple):
-    """A class of random generators, how a state is read, set and compared, and how one is seeded."""
-
-    cls: type
-    read: Callable[[Any], Any]
-    write: Callable[[Any, Any], Any]
-    seed: Callable[[Any, int], Any]
-    is_same: Callable[[Any, Any], bool]
-
-
-_TORCH = _Kind(
-    torch.Generator,
-    torch.Generator.get_state,
-    torch.Generator.set_state,
-    torch.Generator.manual_seed,
-    torch.equal,
-)
-# The modules have functions of the same names for the generators that all code shares.
-_PYTHON = _Kind(
-    random.Random,
-    lambda g: g.getstate(),
-    lambda g, state: g.setstate(state),
-    lambda g, n: g.seed(n),
-    operator.eq,
-)
-
-
-def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind]:
-    def seed(generator: Any, number: int) -> None:
-        generator.bit_generator.state = type(generator.bit_generator)(number).state
-
-    def write(generator: Any, state: Any) -> None:
-        generator.bit_generator.state = state
-
-    # States have arrays in them, which say of each element whether it is equal.
-    def is_same(old: Any, new: Any) -> bool:
-        return pickle.dumps(old) == pickle.dumps(new)
-
-    return (
-        _Kind(
-            numpy.RandomState,
-            lambda g: g.get_state(),
-            lambda g, state: g.set_state(state),
-            lambda g, n: g.seed(n),
-            is_same,
-        ),
-        _Kind(numpy.Generator, lambda g: g.bit_generator.state, write, seed, is_same),
-    )
-
-
-def _kinds() -> tuple[_Kind, ...]:
-    """Return the kinds of generators of the packages that are loaded."""
-    numpy = sys.modules.get("numpy.random")
-    return (_TORCH, _PYTHON, *(() if numpy is None else _numpy_kinds(numpy)))
-
-
-def generator_kinds() -> frozenset[type]:
-    """Return the classes of random generators of the packages that are loaded."""
-    return frozenset(kind.cls for kind in _kinds())
-
-
-def _common() -> list[tuple[Any, _Kind]]:
-    """Return the generators that all code shares: of PyTorch, of CUDA where it is in use, of Python and NumPy."""
-    common: list[tuple[Any, _Kind]] = [(torch.default_generator, _TORCH), (random, _PYTHON)]
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # in PyTorch
-        common += [(generator, _TORCH) for generator in torch.cuda.default_generators]
-    numpy: Any = sys.modules.get("numpy.random")
-    return common if numpy is None else [*common, (numpy, _numpy_kinds(numpy)[0])]
-
-
-class Generators:
-    """The random generators that all code shares, and others, with the states they had."""
-
-    def __init__(self, others: Iterable[Any] = ()) -> None:
-        kinds = _kinds()
-        own = [(each, next(kind for kind in kinds if isinstance(each, kind.cls))) for each in others]
-        self._all = [*_common(), *own]
-        self._states = self._read()
-
-    def _read(self) -> list[Any]:
-        return [kind.read(generator) for generator, kind in self._all]
-
-    def seed(self, seed: int) -> None:
-        """Give all of them the states that follow from a seed; NumPy's take 32 bits of it."""
-        for generator, kind in self._all:
-            kind.seed(generator, seed % 2**32)
-
-    def restore(self) -> None:
-        """Give all of them the states they had."""
-        for (generator, kind), state in zip(self._all, self._states):
-            kind.write(generator, state)
-
-    @contextmanager
-    def watched(self) -> Iterator[list[Any]]:
-        """Yield a list that has, at the end, the generators that numbers were drawn from meanwhile."""
-        drawn: list[Any] = []
-        before = self._read()
-        yield drawn
-        for (generator, kind), old, new in zip(self._all, before, self._read()):
-            if not kind.is_same(old, new):
-                drawn.append(generator)
-
-
-@contextmanager
-def same_random_numbers(seed: int | None = None, others: Iterable[Any] = ()) -> Iterator[Generators]:
-    """Leave the random generators as they were; seed: what they start from meanwhile, if given."""
-    generators = Generators(others)
-    if seed is not None:
-        generators.seed(seed)
-    try:
-        with nullcontext() if seed is None else _seeded_default_rng():
-            yield generators
-    finally:
-        generators.restore()
-
-
-@contextmanager
-def _seeded_default_rng() -> Iterator[None]:
-    """Let `numpy.random.default_rng()`, which takes its seed from the system, draw it from NumPy's shared generator."""
-    numpy: Any = sys.modules.get("numpy.random")
-    if numpy is None:
-        yield
-        return
-    original = numpy.default_rng
-
-    def default_rng(seed: Any = None) -> Any:
-        return original(numpy.randint(2**31) if seed is None else seed)
-
-    with replaced((numpy, "default_rng", default_rng)):
-        yield
-
-
-# Settings -------------------------------------------------------------------------------------------------------------
+from cnnstat.pytorch.thread_changes import QUIET
 
 
 class _Setting(NamedTuple):
@@ -203,7 +63,7 @@ _PARTS: tuple[Any, ...] = (
 )  # fmt: skip
 """Parts of PyTorch that have a precision of their own in newer releases, the whole before its parts."""
 
-_SETTINGS = (
+_OF_TORCH = (
     _Setting(torch.get_default_dtype, torch.set_default_dtype),
     _Setting(_default_device, _set_default_device),
     _Setting(torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
@@ -215,6 +75,17 @@ _SETTINGS = (
     _Setting(torch.is_anomaly_enabled, torch.set_anomaly_enabled),
     _Setting(torch.backends.mha.get_fastpath_enabled, torch.backends.mha.set_fastpath_enabled),
     *(_attribute(torch.backends.cudnn, name) for name in ("enabled", "benchmark", "deterministic")),
+    _Setting(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    _attribute(torch.backends.quantized, "engine"),
+    *(
+        _Setting(getattr(_BACKENDS.cuda, f"{kernel}_sdp_enabled"), getattr(_BACKENDS.cuda, f"enable_{kernel}_sdp"))
+        for kernel in ("flash", "mem_efficient", "math", "cudnn")
+    ),
+)
+"""What changes how PyTorch computes."""
+
+_SETTINGS = (
+    *_OF_TORCH,
     _Setting(os.getcwd, os.chdir),
     _Setting(lambda: dict(os.environ), _set_environment),
     _Setting(lambda: (sys.path, tuple(sys.path)), _set_path),
@@ -237,12 +108,39 @@ def same_settings() -> Iterator[None]:
     try:
         yield
     finally:
-        for setting, value in zip(_SETTINGS, before):
-            # Without a default device there is none to name.
-            is_known = value is not None or setting.read is _default_device
-            if is_known and _read(setting) != value:
-                with suppress(OSError):
-                    setting.write(value)
+        change_settings(zip(_SETTINGS, before))
+
+
+def change_settings(values: Iterable[tuple[_Setting, Any]]) -> None:
+    """Give settings these values, as far as they have others."""
+    for setting, value in values:
+        # Without a default device there is none to name.
+        is_known = value is not None or setting.read is _default_device
+        if is_known and _read(setting) != value:
+            with suppress(OSError):
+                setting.write(value)
+
+
+_noted: dict[Any, dict[_Setting, Any]] = {}
+"""What code has changed when it was imported, by a key of it."""
+
+
+@contextmanager
+def noted_settings(key: Any) -> Iterator[list[tuple[_Setting, Any]]]:
+    """Yield a list that has, at the end, the settings of PyTorch that an import changes, with their values.
+
+    key: of the code that is imported. Modules that it imports run once in a process, so that what it changed before
+    counts too.
+    """
+    before = [_read(setting) for setting in _OF_TORCH]
+    changes: list[tuple[_Setting, Any]] = []
+    yield changes
+    after = [_read(setting) for setting in _OF_TORCH]
+    new = {setting: now for setting, old, now in zip(_OF_TORCH, before, after) if now != old}
+    known = {**_noted.get(key, {}), **new}
+    if known:
+        _noted[key] = known
+    changes += known.items()
 
 
 @contextmanager

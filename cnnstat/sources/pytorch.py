@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -57,16 +58,24 @@ class PyTorchReference(NamedReference, ModuleReference):
         with needing("torch", self.source[:100], SourceError):
             from cnnstat.sources.python_code import locate
         from cnnstat.pytorch.construct import contained
+        from cnnstat.pytorch.process_state import noted_settings
 
-        with contained(self.source):
-            return locate(self.source)
+        key = self.source.rpartition(":")[0], super().content_key()
+        with contained(self.source), noted_settings(key) as settings:
+            code = locate(self.source)
+        return replace(code, settings=tuple(settings))
 
     def _load(self) -> Graph:
         from cnnstat.sources.trace_cache import loaded
 
-        return loaded(self.source, self.request, self._traced)
+        # One command may look at several models: what one of them changes is put back once all it read is noted.
+        with ExitStack() as process:
+            return loaded(self.source, self.request, lambda: self._traced(process))
 
-    def _traced(self) -> Graph:
+    def _traced(self, process: ExitStack) -> Graph:
+        with needing("torch", self.source[:100], SourceError):
+            from cnnstat.pytorch.model_isolation import same_process
+        process.enter_context(same_process())
         code = self.code
         from cnnstat.pytorch.model_loader import load_code
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,4 +63,5 @@ class TorchScriptReference(PyTorchReference):
         return ModelCode(self.source, None, module, Path(self.source).stem)
 
     def _load(self) -> Graph:
-        return self._traced()
+        with ExitStack() as process:
+            return self._traced(process)

@@ -81,7 +81,7 @@ class ModelUnderTest:
 @contextmanager
 def _quiet_and_seeded() -> Iterator[None]:
     """Build with the same weights each time, and leave the caller's random numbers as they were."""
-    from cnnstat.pytorch.process_state import same_random_numbers
+    from cnnstat.pytorch.random_generators import same_random_numbers
     from cnnstat.pytorch.thread_changes import quiet
 
     with same_random_numbers(0), quiet():
