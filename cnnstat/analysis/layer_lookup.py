@@ -66,8 +66,10 @@ def _hint(names: Sequence[str], wanted: str) -> str:
     fitting = _ending(names, wanted) or _beginning(names, wanted)
     if fitting:
         return f" of just that name; it fits {_listed([names[i] for i in fitting])}"
-    near = difflib.get_close_matches(wanted[:80], names, n=LISTED, cutoff=0.5)
-    return f"; did you mean {_listed(near)}?" if near else f"; it has {_listed(names)}"
+    folded = {name.lower(): name for name in reversed(names)}
+    same = [wanted.lower()] if wanted.lower() in folded else []
+    near = same or difflib.get_close_matches(wanted[:80].lower(), folded, n=LISTED, cutoff=0.5)
+    return f"; did you mean {_listed([folded[name] for name in near])}?" if near else f"; it has {_listed(names)}"
 
 
 def _listed(names: Sequence[str]) -> str:

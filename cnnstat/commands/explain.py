@@ -47,9 +47,9 @@ def explain(
         from cnnstat.analysis.peak import peak_of
         from cnnstat.report.subjects import peak as subject
 
-        write(subject.document(peak_of(analysis)), output_format(format, output), output)
+        write(subject.document(peak_of(analysis)), output_format(format, output, has_charts=False), output)
         return
     from cnnstat.analysis.explanation import Explanation
     from cnnstat.report.subjects.explanation import document
 
-    write(document(Explanation(analysis, layer)), output_format(format, output), output)
+    write(document(Explanation(analysis, layer)), output_format(format, output, has_charts=False), output)

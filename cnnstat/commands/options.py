@@ -369,17 +369,25 @@ SUFFIXES: dict[str, Format] = {
 }  # fmt: skip
 """The format that the ending of an output file asks for."""
 
-NOT_WRITTEN = (".pdf", ".png", ".svg", ".xlsx", ".xml", ".yaml", ".yml", ".tsv", ".ipynb")
+NOT_WRITTEN = (
+    ".pdf", ".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp", ".eps", ".ps", ".dot", ".mmd", ".tikz",
+    ".xlsx", ".xls", ".ods", ".docx", ".doc", ".odt", ".rtf", ".tsv", ".parquet", ".feather",
+    ".xml", ".yaml", ".yml", ".toml", ".jsonl", ".pkl", ".npz", ".npy", ".ipynb", ".py", ".onnx", ".pt", ".pt2", ".pth",
+    ".zip", ".gz",
+)  # fmt: skip
 """Endings of files that would not hold what they promise."""
 
 
-def output_format(format: Format | None, output: Path | None) -> Format:
-    """Return the format that is asked for, by its name or by the ending of the output file; table for any other."""
+def output_format(format: Format | None, output: Path | None, *, has_charts: bool = True) -> Format:
+    """Return the format that is asked for, by its name or by the ending of the output file; table for any other.
+
+    has_charts: whether the command takes `--chart`.
+    """
     suffix = "" if output is None else output.suffix.lower()
     if format is None and suffix not in SUFFIXES and (near := nearest(suffix, SUFFIXES, 0.82)):
         raise CnnstatError(f"--output {output}: {suffix} is no ending of a format; did you mean {near}?")
     if format is None and suffix in NOT_WRITTEN:
-        chart = f", or write a chart with --chart {output}" if suffix in (".svg", ".png", ".pdf") else ""
+        chart = f", or write a chart with --chart {output}" if has_charts and suffix in (".svg", ".png", ".pdf") else ""
         raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}{chart}")
     return format or SUFFIXES.get(suffix, "table")
 

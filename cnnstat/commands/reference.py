@@ -44,7 +44,7 @@ def list_zoo(
     analyses = [a for a, year in zip(analyses, years) if (since or 0) <= year <= (until or year)]
     if not analyses:
         raise CnnstatError("no network of the zoo is of that kind and those years")
-    write(document(analyses), output_format(format, output), output, latex)
+    write(document(analyses), output_format(format, output, has_charts=False), output, latex)
 
 
 def op_names(incomplete: str) -> list[str]:

@@ -33,7 +33,7 @@ def verify(
     from cnnstat.sources.load import named_model
     from cnnstat.verify import verify as verify_model
 
-    chosen = output_format(format, output)
+    chosen = output_format(format, output, has_charts=False)
     verification = verify_model(named_model(source, model.request()), may_run=not no_run)
     write(document(verification, all), chosen, output)
     raise typer.Exit(verification.exit_code)

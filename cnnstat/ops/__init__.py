@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
@@ -59,13 +60,14 @@ _OTHER_NAMES = {
     "ConvTranspose2d": "conv2dtranspose deconv deconv2d deconvolution",
     "Linear": "dense fc fullyconnected innerproduct",
     "Conv2d with groups": "depthwiseconv2d",
+    "Flatten": "view",
     "GlobalAvgPool": "gap globalaveragepooling2d",
     "GlobalMaxPool": "globalmaxpooling2d",
     "Hardsigmoid": "hsigmoid",
     "Hardswish": "hswish",
     "LeakyReLU": "lrelu",
     "LocalResponseNorm": "lrn",
-    "MaxPool2d": "maxpooling",
+    "MaxPool2d": "maxpooling pool",
     "Upsample": "resize interpolate upsampling2d",
     "SiLU": "swish",
 }
@@ -88,20 +90,30 @@ def lookup(name: str) -> type[Op]:
     return op
 
 
+def meant_by(word: str) -> str:
+    """Return the op of a name in any case, as `nn.Conv2d`, or of another library's name (`Dense`); empty for none."""
+    folded = _folded(word)
+    own = next((name for name in _FILES if name.lower() == folded), "")
+    other = _SYNONYMS.get(folded, "")
+    return own or (other if other in _FILES else "")
+
+
 def search(text: str) -> tuple[str, ...]:
     """Return the ops that a text means: by name in any case, by another library's name, or by a part of the name.
 
     Raises OpError with the nearest right name if there is none.
     """
-    folded = text.strip().lower().replace("_", "").replace("-", "").replace(" ", "")
-    same = [name for name in _FILES if name.lower() == folded]
-    synonym = _SYNONYMS.get(folded, "")
-    parts = [name for name in _FILES if folded and folded in name.lower()]
-    if synonym in _FILES and len(parts) < 2:
-        parts = [synonym]
-    if not (same or parts):
+    folded, meant = _folded(text), meant_by(text)
+    parts = tuple(name for name in _FILES if folded and folded in name.lower())
+    if meant and (meant.lower() == folded or len(parts) < 2):
+        return (meant,)
+    if not parts:
         lookup(text)  # raises
-    return tuple(same or parts)
+    return parts
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[\s_-]|^(torch\.)?(nn\.)?(functional\.)?|^f\.", "", text.strip().lower())
 
 
 def layer_hint(word: str, candidates: Iterable[str]) -> str:

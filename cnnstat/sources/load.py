@@ -55,11 +55,15 @@ def _as_meant(text: str) -> str:
     if text in zoo_names or text == zoo.STDIN or not text.strip() or "\0" in text:
         return text
     is_file = exists(text)
-    if is_file and Path(text).suffix in (*zoo.SUFFIXES, *zoo.OTHER_SUFFIXES):
+    suffix = Path(text).suffix.lower()
+    if is_file and suffix in (*zoo.SUFFIXES, *zoo.OTHER_SUFFIXES):
         return text
-    from cnnstat.sources.other_tools import described, respelled
+    from cnnstat.sources.other_tools import FORMATS, described, respelled
 
     name = text if is_file else respelled(text, zoo_names)
+    if not is_file and name == text and suffix in zoo.OTHER_SUFFIXES and suffix != ".py" and ":" not in text:
+        kind = f" is {FORMATS[suffix][0]}; there" if suffix in FORMATS else ": there"
+        raise SourceError(f"{text[:100]}{kind} is no such file")
     if ":" not in name and len(name) < 256 and (other := described(name)):
         raise SourceError(f"{text[:100]} is {other}")
     return name
@@ -67,11 +71,20 @@ def _as_meant(text: str) -> str:
 
 def _unknown(text: str) -> str:
     """Return why a text names no model, with the model that may be meant, in whatever library."""
-    from cnnstat.sources.other_tools import library_models, same_name
+    from cnnstat.sources.other_tools import library_models, namesake, same_name
 
     what = f"{text[:100]}: no network of the zoo and no .yaml file"
     if other := same_name(text):
         return f"{what}; {other} is one"
+    if file := next(
+        (f"{text}{ending}" for ending in (*zoo.SUFFIXES, ".onnx", ".pt2") if exists(f"{text}{ending}")), ""
+    ):
+        return f"{what}; did you mean {file}?"
+    words = text.replace(",", " ").split()
+    if len(words) > 1 and all(word in zoo.names() for word in words):
+        return f"{what}; `cnnstat compare {' '.join(words)[:80]}` takes several"
+    if (other := namesake(text, zoo.names())) and other != text:
+        return f"{what}; did you mean {other}?"
     libraries = {each.partition(":")[2]: each for each in reversed(library_models())}
     near = nearest(text, (*zoo.names(), *libraries), ALIKE)
     if near:

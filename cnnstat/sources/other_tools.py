@@ -17,8 +17,24 @@ from cnnstat.files import is_file, read_bytes
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""
 
-_HUBS = ("hf", "hf-hub", "hf_hub", "huggingface", "hub", "tfhub", "keras", "tf", "onnx", "paddle", "modelscope")
+_HUBS = (
+    "hf",
+    "hf-hub",
+    "hf_hub",
+    "huggingface",
+    "hub",
+    "tfhub",
+    "keras",
+    "tf",
+    "tensorflow",
+    "onnx",
+    "paddle",
+    "modelscope",
+)
 """Prefixes under which other tools load models from the network."""
+
+_CALL = re.compile(r"([A-Za-z_][\w.]*)\((.*)\)\s*;?$", re.DOTALL)
+"""Python code that calls something."""
 
 _BUILDER = re.compile(r"^@register_model\b.*\n(?:@.*\n|\s.*\n|\)\s*\n)*def (\w+)\(", re.MULTILINE)
 """A function that torchvision and timm know by its name."""
@@ -33,7 +49,7 @@ def respelled(text: str, zoo: Sequence[str]) -> str:
     text = text.strip()
     if text in zoo:
         return text
-    if re.match(r"[a-z]+://", text):
+    if re.match(r"[a-z][a-z0-9+.-]*://", text, re.IGNORECASE):
         raise SourceError(f"{text[:100]}: nothing is loaded from the network; download the file and name that")
     scheme, separator, name = text.partition(":")
     if separator and scheme.lower() in _HUBS:
@@ -41,6 +57,8 @@ def respelled(text: str, zoo: Sequence[str]) -> str:
             f"{text[:100]}: nothing is loaded from the network; write a function that returns the model and name it "
             "as file.py:function, or take timm:NAME or torchvision:NAME"
         )
+    if call := _CALL.match(text):
+        raise SourceError(f"{text[:100]}: SOURCE is a name, not Python code; {_without_call(call, zoo)}")
     if "::" in text:
         return text.replace("::", ":")
     for library in LIBRARIES:
@@ -52,6 +70,26 @@ def respelled(text: str, zoo: Sequence[str]) -> str:
     folded = _folded(text)
     alike = [each for each in zoo if _folded(each) == folded]
     return alike[0] if len(alike) == 1 else text
+
+
+def _without_call(call: re.Match[str], zoo: Sequence[str]) -> str:
+    """Return what to name instead of a call (`torchvision.models.resnet50(weights=None)`, `nn.Conv2d(3, 64, 3)`)."""
+    name, arguments = call.groups()
+    if words := re.findall(r"""['"]([\w./-]+)['"]""", arguments):  # timm.create_model("resnet50")
+        name, arguments = f"timm.{words[-1]}" if name.startswith("timm.") else words[-1], ""
+    meant = respelled(name, zoo)
+    meant = meant if meant in zoo or meant != name else namesake(name, zoo)
+    if not meant:
+        return (
+            "name a function or class that makes the model, as in file.py:Class; layers stand in a spec (docs/spec.md)"
+        )
+    return f"write {meant}" + (", with its arguments as in --argument num_classes=10" if arguments.strip() else "")
+
+
+def namesake(text: str, zoo: Sequence[str]) -> str:
+    """Return the model whose name a dotted name ends with (`models.resnet50`), or an empty text."""
+    last = _folded(re.split(r"[./]", text)[-1])
+    return next((each for each in zoo if _folded(each) == last), "") or same_name(last)
 
 
 def _without(text: str, library: str) -> str:
@@ -119,7 +157,7 @@ _TEXTS = (
     ),
 )  # fmt: skip
 
-_SUFFIXES = {
+FORMATS = {
     ".pth": ("a PyTorch checkpoint", CODE),
     ".pt": ("a PyTorch checkpoint", CODE),
     ".ckpt": ("a checkpoint", CODE),
@@ -151,7 +189,7 @@ def described(text: str) -> str:
     except (OSError, ValueError, zipfile.BadZipFile):
         file_format = None
     is_spec = path.suffix.lower() in (".yaml", ".yml", ".json")
-    file_format = file_format or (None if is_spec else _SUFFIXES.get(path.suffix.lower()))
+    file_format = file_format or (None if is_spec else FORMATS.get(path.suffix.lower()))
     return f"{file_format[0]}; cnnstat does not read it: {file_format[1]}" if file_format else ""
 
 
@@ -161,9 +199,9 @@ def _content(path: Path) -> tuple[str, str] | None:
     if head.startswith(b"PK\x03\x04"):
         return _archive(path)
     if head.startswith(b"\x89HDF\r\n"):
-        return _SUFFIXES[".h5"]
+        return FORMATS[".h5"]
     if head[4:8] == b"TFL3":
-        return _SUFFIXES[".tflite"]
+        return FORMATS[".tflite"]
     if head.startswith((b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         return _pickle(head)
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") < 1 << 30:
@@ -183,7 +221,7 @@ def _archive(path: Path) -> tuple[str, str] | None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if any(name.endswith("model.weights.h5") for name in names):
-            return _SUFFIXES[".keras"]
+            return FORMATS[".keras"]
         if any("/code/" in name for name in names):
             return "a TorchScript model", EXPORTED
         if any(re.search(r"(^|/)models/.*\.json$|serialized_exported_program", name) for name in names):

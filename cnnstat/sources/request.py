@@ -15,6 +15,8 @@ from cnnstat.errors import RequestError
 from cnnstat.ir.graph import DTYPE_BYTES, Input, check_dtype, dtype_name
 
 _INPUT = re.compile(r"(?:(?P<name>[^\s=][^=]*?)\s*=\s*)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
+_TUPLE = re.compile(r"[(\[]\s*(\d{1,30}(?:\s*,\s*\d{1,30})*\s*,?)\s*[)\]]\Z")
+"""Sizes as Python writes them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +170,19 @@ _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
 
 def parse_input(text: str) -> tuple[str, InputShape]:
     """Return name and shape of `[name=]3x227x227[:dtype]`; raises RequestError."""
-    match = _INPUT.match(text.strip())
+    match = _INPUT.match(_plain_sizes(text.strip()))
     if match is None:
         raise RequestError(f"--input {text[:60]}: write sizes as in 3x224x224, or name=1x128:int64")
     sizes = tuple(int(size) for size in re.split("[x×,]", match["sizes"]))
     return match["name"] or "", input_shape(sizes, match["dtype"])
+
+
+def _plain_sizes(text: str) -> str:
+    """Return sizes in their plain form, where they are as Python writes them (`(3, 32, 32)`) or `3X32X32`."""
+    head, name, sizes = text.rpartition("=")
+    if (match := _TUPLE.match(sizes)) is not None:
+        sizes = "x".join(match[1].replace(" ", "").rstrip(",").split(","))
+    return f"{head}{name}{re.sub('(?<=[0-9])X(?=[0-9])', 'x', sizes)}"
 
 
 def parse_inputs(texts: Sequence[str]) -> dict[str, InputShape]:

@@ -65,7 +65,7 @@ class SpecReference(NamedReference):
             return True
         if not text.strip() or "\0" in text or text.lower().endswith(OTHER_SUFFIXES):
             return False
-        if text.endswith(SUFFIXES) or exists(text):
+        if text.lower().endswith(SUFFIXES) or exists(text):
             return True
         return ":" not in text and ("/" in text or os.sep in text)
 

@@ -151,6 +151,8 @@ def _syntax_hint(text: str, error: SyntaxError) -> str:
     for part, hint in _SYNTAX_HINTS:
         if part in str(error.msg):
             return f"; {hint}"
+    if line := _spec_line(text):
+        return f"; write {line}"
     if "=" in text:
         return "; arguments are written as name=value, comparisons with =="
     return "; write numbers, names, + - * / // % **, comparisons, and, or, not"
@@ -198,9 +200,11 @@ def _call_parts(text: str) -> CallParts:
     node = parse_expression(text)
     call = node if isinstance(node, ast.Call) else ast.Call(node, [], [])
     if isinstance(call.func, ast.Attribute):
-        raise ExpressionError(f"{quoted(ast.unparse(call.func))} has a dot; write {call.func.attr} alone")
+        line = _spec_line(text) or f"{call.func.attr} alone"
+        raise ExpressionError(f"{quoted(ast.unparse(call.func))} has a dot; write {line}")
     if not isinstance(call.func, ast.Name):
-        raise ExpressionError(f"{text[:60]} is not a layer; write one as in Conv2d(64, 3)")
+        line = (_spec_line(text) if text.rstrip().endswith(",") else "") or "one as in Conv2d(64, 3)"
+        raise ExpressionError(f"{text[:60]} is not a layer; write {line}")
     for argument in call.args:
         if isinstance(argument, ast.Starred):
             raise ExpressionError("* is not allowed in a spec; write the arguments out", argument.col_offset)
@@ -208,6 +212,12 @@ def _call_parts(text: str) -> CallParts:
         if keyword.arg is None:
             raise ExpressionError("** is not allowed in a spec; write the arguments out", keyword.col_offset)
     return call.func.id, call.args, call.keywords, _words(*call.args, *call.keywords)
+
+
+def _spec_line(text: str) -> str:
+    from cnnstat.spec.pasted_code import spec_line  # for errors alone; it knows all ops
+
+    return spec_line(text)
 
 
 def words_in(written: ast.expr | Tree) -> tuple[str, ...]:

@@ -232,6 +232,15 @@ class ItemReader:
         if ("{" in key.text) != ("}" in key.text):
             fail(key.location, f"‘{key.text[:60]}’ has a brace without its partner; write {{…}}")
         hint = self.layer_hint(head)
+        if (printed := key.text.strip("()")) != key.text and is_label(printed) and isinstance(value, Scalar):
+            # as PyTorch prints modules: `(conv1): Conv2d(3, 64, kernel_size=(7, 7))`
+            from cnnstat.spec.pasted_code import spec_line
+
+            line = spec_line(value.text) or value.text[:60]
+            fail(
+                key.location,
+                f"‘{key.text[:60]}’ is no name; write {'' if printed.isdecimal() else f'{printed}: '}{line}",
+            )
         if not is_label(key.text) and not hint:
             fail(key.location, f"‘{key.text[:60]}’ is no layer, and names consist of letters, digits, _ and -")
         fail(key.location, f"there is no layer called {head[:60]}{hint}")

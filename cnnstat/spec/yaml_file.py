@@ -108,10 +108,11 @@ def read_stdin() -> str:
 
 def _instead_of(path: Path, find: Finder | None) -> str:
     """Return what may be meant by a file that is not there: a network of the zoo, or a file beside it."""
-    if find is not None and not path.stem.endswith(SUFFIXES):
+    name = path.stem.lower()
+    if find is not None and not name.endswith(SUFFIXES):
         try:
-            find(path.stem, path.parent)
-            return f"; the zoo's network is called {path.stem}"
+            find(name, path.parent)
+            return f"; the zoo's network is called {name}"
         except CnnstatError:
             pass
     try:

@@ -31,7 +31,7 @@ BYTES = {
     "graph.dat": (b"\x08\x08\x12\x07pytorch\x1a\x05" + bytes(range(256)), "an ONNX model"),
     "lie.yaml": (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n.", "a PyTorch checkpoint"),
 }
-MISSING = {"model.tflite": "a TensorFlow Lite model", "best.pt": "a PyTorch checkpoint", "net.keras": "a Keras model"}
+MISSING = {"model.tflite": "a TensorFlow Lite model", "net.keras": "a Keras model", "best.mlmodel": "a Core ML model"}
 
 
 @pytest.mark.parametrize("name", [*TEXTS, *BYTES, *MISSING])

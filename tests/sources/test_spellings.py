@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 import cnnstat
-from cnnstat.errors import SourceError
+from cnnstat.errors import CnnstatError, OpError, RequestError, SourceError
 from cnnstat.ir.graph import check_dtype
+from cnnstat.ops import search
 from cnnstat.sources import zoo
 from cnnstat.sources.load import named_model
 from cnnstat.sources.other_tools import library_models, respelled
-from cnnstat.sources.request import Request
+from cnnstat.sources.request import Request, parse_input
 
 
 @pytest.mark.parametrize(
@@ -92,3 +93,58 @@ def test_a_file_of_the_folder_comes_before_another_spelling(tmp_path: Path, monk
 def test_dtypes_have_the_names_that_people_use(written: str, name: str) -> None:
     assert check_dtype(written) == name
     assert cnnstat.load("lenet5", dtype=written).dtype == name
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("HTTPS://example.org/net.onnx", "nothing is loaded from the network"),
+        ("s3://bucket/net.onnx", "nothing is loaded from the network"),
+        ("tensorflow:resnet50", "nothing is loaded from the network"),
+        ("resnet50()", "SOURCE is a name, not Python code; write resnet50$"),
+        ("models.VGG16(weights=None)", "write vgg16, with its arguments as in arguments="),
+        ("torchvision.models.resnet9(weights=None)", "write torchvision:resnet9, with its arguments"),
+        ("timm.create_model('resnet9d', pretrained=True)", "write timm:resnet9d$"),
+        ("torch.hub.load('pytorch/vision', 'resnet18')", "write resnet18$"),
+        ("nn.Conv2d(3, 64, 3)", "name a function or class that makes the model"),
+        ("models.resnet50", r"did you mean resnet50\?"),
+        ("tf.keras.applications.VGG16", r"did you mean vgg16\?"),
+        ("resnet50,vgg16", "`cnnstat compare resnet50 vgg16` takes several"),
+        ("mine", r"did you mean mine.yaml\?"),
+        ("Mine.YML", r"no such file; did you mean mine.yaml\?"),
+        ("ResNet50.yaml", "the zoo's network is called resnet50"),
+        ("none.pth", "^none.pth is a PyTorch checkpoint; there is no such file$"),
+        ("none.PT2", "^none.PT2: there is no such file$"),
+    ],
+)
+def test_what_people_paste_is_answered_with_what_to_write(
+    written: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("input: [3, 8, 8]\nlayers: [ReLU]\n")
+    with pytest.raises(CnnstatError, match=meant):
+        cnnstat.analyze(written)
+
+
+def test_endings_are_endings_in_any_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("NET.YAML").write_text("input: [3, 8, 8]\nlayers: [ReLU]\n")
+    assert len(cnnstat.analyze("NET.YAML").layers) == 1
+
+
+@pytest.mark.parametrize("written", ["(3, 32, 32)", "[3,32,32]", "3X32X32", "input=(1, 3, 32, 32,)", "input=1X3X32X32"])
+def test_sizes_as_people_write_them(written: str) -> None:
+    assert parse_input(written)[1].sizes[-3:] == (3, 32, 32)
+
+
+@pytest.mark.parametrize("written", ["(3, 32", "3, 32)", "((3, 32))", "()", "(3; 32)", "3XX32", "X3", "(3,,4)"])
+def test_sizes_that_are_none_are_refused(written: str) -> None:
+    with pytest.raises(RequestError, match="write sizes as in 3x224x224"):
+        parse_input(written)
+
+
+def test_layers_are_found_by_their_pytorch_names() -> None:
+    for written in ("nn.Conv2d", "torch.nn.Conv2d", "F.conv2d", "torch.nn.functional.conv2d", "conv2d"):
+        assert search(written) == ("Conv2d",)
+    with pytest.raises(OpError, match="no layer called nn.frobnicate"):
+        search("nn.frobnicate")

@@ -166,3 +166,29 @@ def test_channels_behind_a_fault_tell_of_the_fault() -> None:
 def test_the_absolute_value_is_an_op() -> None:
     found = analysis("  - Abs")
     assert found.totals.flop_parts["element-wise"] == 3 * 32 * 32
+
+
+@pytest.mark.parametrize(
+    ("pasted", "written"),
+    [
+        ("nn.Conv2d(3, 64, 3)", "Conv2d(64, 3)"),
+        ("nn.Conv2d(64, 3)", "Conv2d(64, 3)"),
+        ("torch.nn.Conv2d(in_channels=3, out_channels=64, kernel_size=3)", "Conv2d(out_channels=64, kernel_size=3)"),
+        ("nn.Linear(512, 10, bias=False),", "Linear(10, bias=False)"),
+        ("self.conv1 = nn.Conv2d(3, 64, 7, stride=2)", "conv1: Conv2d(64, 7, stride=2)"),
+        ("(conv1): Conv2d(3, 64, kernel_size=(7, 7), bias=False)", "conv1: Conv2d(64, kernel_size=(7, 7), bias=False)"),
+        ("(0): BatchNorm2d(64, eps=1e-05)", "BatchNorm2d(eps=1e-05)"),
+        ("nn.GroupNorm(32, 256)", "GroupNorm(32)"),
+        ("x = F.relu(x)", "ReLU"),
+        ("F.max_pool2d(x, 2)", "MaxPool2d(2)"),
+        ("F.dropout(x, p=0.5, training=self.training)", "Dropout(p=0.5)"),
+        ("torch.cat([x, y], 1)", "Concat"),
+        ("x.view(x.size(0), -1)", "Flatten or Reshape"),
+        ("tf.keras.layers.Dense(10)", "Linear(10)"),
+        ("nn.Sequential(nn.ReLU(), nn.ReLU())", "its layers one by one"),
+    ],
+)
+def test_lines_of_pytorch_are_answered_with_the_line_of_a_spec(pasted: str, written: str) -> None:
+    assert f"write {written}\n" in fault(f"  - {pasted}") + "\n"
+    if "one by one" not in written and " or " not in written and written != "Concat":
+        assert analysis(f"  - before: Conv2d(256, 3)\n  - {written}\n").layers[1].op

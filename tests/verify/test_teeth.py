@@ -9,7 +9,7 @@ torch = pytest.importorskip("torch")
 import verified_models as models  # noqa: E402  # they need PyTorch
 
 import cnnstat  # noqa: E402
-from cnnstat.analysis import shapes
+from cnnstat.analysis import shapes  # noqa: E402
 from cnnstat.ir.window import sliding  # noqa: E402
 from cnnstat.ops import conv, pool, rectifier  # noqa: E402
 
