@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from cnnstat.profile.profile_options import Options, Progress
     from cnnstat.profile.profile_result import Profile
-    from cnnstat.report.subjects.profile import Against
+    from cnnstat.report.profile_changes import Against
     from cnnstat.sources.request import Request
 
 BRIEF = 10
@@ -114,7 +114,8 @@ def profile(
     from cnnstat.profile.difference import compare_profiles
     from cnnstat.profile.profile_options import SAMPLES, make_options
     from cnnstat.profile.record import read_profile
-    from cnnstat.report.subjects.profile import Against, ProfileView, document
+    from cnnstat.report.profile_changes import Against
+    from cnnstat.report.subjects.profile import ProfileView, document
 
     view = ProfileView(depth=depth, columns=split_keys(columns), sort=sort, top=top)
     many = SAMPLES if source is not None else BRIEF

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cnnstat.draw import colours
-from cnnstat.draw.areas import FrameArea, Label, Rectangle
 from cnnstat.draw.captions import Caption, caption, frame_title, sizes
 from cnnstat.draw.colours import Colour, colour_of
 from cnnstat.draw.columns import Page
 from cnnstat.draw.drawing import Picture
-from cnnstat.draw.elements import element, number, text_element, title_element
+from cnnstat.draw.elements import element, fitted, number, text_element, text_width, title_element
 from cnnstat.draw.page_layout import BESIDE, laid_out
+from cnnstat.draw.places import FrameArea, Label, Rectangle
 from cnnstat.draw.scene import Box, Scene
 from cnnstat.draw.shares import Shares
 from cnnstat.draw.sheet import SMALL, TOP, arrow, box_group, heading, least_width, legend_of, pale_text, sheet
-from cnnstat.draw.text_width import fitted, text_width
 from cnnstat.numbers import percent
 
 WIDTH = 216.0

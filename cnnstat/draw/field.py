@@ -13,10 +13,9 @@ from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.draw import colours
 from cnnstat.draw.colours import FAMILIES, Colour
 from cnnstat.draw.drawing import Picture
-from cnnstat.draw.elements import element, text_element, title_element
+from cnnstat.draw.elements import element, fitted, text_element, title_element
 from cnnstat.draw.photo import photo_link
 from cnnstat.draw.sheet import MARGIN, SMALL, TOP, Entry, heading, least_width, pale_text, path_of, sheet
-from cnnstat.draw.text_width import fitted
 from cnnstat.errors import CnnstatError, printable
 from cnnstat.ir.op import Family, shape_text
 from cnnstat.numbers import number_text

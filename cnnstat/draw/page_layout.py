@@ -7,9 +7,21 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cnnstat.draw.areas import FrameArea, Label, Layout, Line, Point, Rectangle
 from cnnstat.draw.columns import GUTTER, Page, columns_of
-from cnnstat.draw.places import PORT, Block, FramePlace, Place, Route, Way
+from cnnstat.draw.places import (
+    PORT,
+    Block,
+    FrameArea,
+    FramePlace,
+    Label,
+    Layout,
+    Line,
+    Place,
+    Point,
+    Rectangle,
+    Route,
+    Way,
+)
 from cnnstat.draw.routes import RAIL, lanes_of
 from cnnstat.draw.rows import arranged
 from cnnstat.draw.scene import Scene

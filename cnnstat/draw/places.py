@@ -1,4 +1,4 @@
-"""Places: where boxes, frames and routes stand in rows, before rows have a height."""
+"""Places: where boxes, frames and routes stand in rows, and a drawing in pixels, before any format writes it."""
 
 from __future__ import annotations
 
@@ -94,3 +94,60 @@ class Block:
             frame.last += row
             frame.left += x
             frame.right += x
+
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A rectangle in pixels."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """A route as corner points, its arrow at the last; value: the tensor that runs along it."""
+
+    source: int
+    target: int
+    value: int
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Label:
+    """Where the size of a box's output stands: the left end of its base line, its room, and the bottom of the box."""
+
+    box: Box
+    x: float
+    y: float
+    room: float
+    bottom: float
+    is_output: bool
+
+
+@dataclass(frozen=True)
+class FrameArea:
+    """A frame, or the part of it that stands in one column; around: the path of the frame around it."""
+
+    part: Part
+    around: str
+    place: Rectangle
+    is_continued: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A drawing in pixels; frames come from the outside to the inside."""
+
+    width: float
+    height: float
+    boxes: tuple[tuple[Box, Rectangle], ...]
+    frames: tuple[FrameArea, ...]
+    lines: tuple[Line, ...]
+    labels: tuple[Label, ...]

@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
-from cnnstat.draw.areas import Point
 from cnnstat.draw.colours import Colour, class_name, family_of
 from cnnstat.draw.drawing import Picture
-from cnnstat.draw.elements import dark_style, document, element, number, text_element, title_element
+from cnnstat.draw.elements import dark_style, document, element, fitted, number, text_element, text_width, title_element
+from cnnstat.draw.places import Point
 from cnnstat.draw.scene import Box, Scene, token
 from cnnstat.draw.shares import Shares
-from cnnstat.draw.text_width import fitted, text_width
 from cnnstat.errors import printable
 from cnnstat.ir.op import Family, shape_text
 from cnnstat.numbers import count

@@ -6,10 +6,10 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cnnstat.draw.areas import Point
 from cnnstat.draw.captions import Caption
 from cnnstat.draw.colours import Colour
 from cnnstat.draw.elements import element
+from cnnstat.draw.places import Point
 from cnnstat.draw.scene import Box
 from cnnstat.draw.sheet import path_of
 from cnnstat.ir.op import Shape

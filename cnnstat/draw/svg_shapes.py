@@ -8,7 +8,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cnnstat.draw.areas import Point
+from cnnstat.draw.places import Point
 
 _COMMAND = re.compile(r"([MLHVZ])|(-?\d+(?:\.\d+)?)")
 

@@ -11,17 +11,16 @@ from collections.abc import Iterator, Sequence
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
-from cnnstat.draw.areas import Line, Point, Rectangle
 from cnnstat.draw.captions import applied, caption, sizes
 from cnnstat.draw.colours import Colour, colour_of
 from cnnstat.draw.columns import Page
 from cnnstat.draw.drawing import Picture
-from cnnstat.draw.elements import element, text_element
+from cnnstat.draw.elements import element, fitted, text_element, text_width
 from cnnstat.draw.page_layout import laid_out
+from cnnstat.draw.places import Line, Point, Rectangle
 from cnnstat.draw.scene import Box, Frame, Scene
 from cnnstat.draw.sheet import TOP, arrow, box_group, heading, least_width, legend_of, pale_text, path_of, sheet
 from cnnstat.draw.solids import Volume, solid
-from cnnstat.draw.text_width import fitted, text_width
 from cnnstat.ir.op import Shape
 
 TEXT = 10.0

@@ -17,7 +17,7 @@ from cnnstat import cli
 from cnnstat.errors import CnnstatError
 from cnnstat.report.charts.axes import Axis, round_step
 from cnnstat.report.charts.layer_chart import MOST_COLUMNS
-from cnnstat.report.scatter_plot import ScatterPlot, ScatterPoint
+from cnnstat.report.charts.scatter_plot import ScatterPlot, ScatterPoint
 from cnnstat.report.subjects import analysis, ops
 
 SVG = "{http://www.w3.org/2000/svg}"

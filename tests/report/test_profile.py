@@ -25,8 +25,9 @@ from cnnstat.report import write
 from cnnstat.report.formats import terminal
 from cnnstat.report.formats.markdown import render as markdown
 from cnnstat.report.notebook import fragment
+from cnnstat.report.profile_changes import Against
 from cnnstat.report.profile_text import summary, time_parts
-from cnnstat.report.subjects.profile import Against, ProfileView, document, layer_columns, layer_table
+from cnnstat.report.subjects.profile import ProfileView, document, layer_columns, layer_table
 from cnnstat.report.terminal_text import width_of
 
 

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from cnnstat.analysis.figures import CONVENTION, FIGURES
 from cnnstat.numbers import Unit, plural, seconds_text
+from cnnstat.report.charts.scatter_plot import ScatterPlot, ScatterPoint
 from cnnstat.report.document import Block, Document, Fact, Facts
-from cnnstat.report.scatter_plot import ScatterPlot, ScatterPoint
 from cnnstat.report.table import ON_REQUEST, Column, Table, check_column
 from cnnstat.report.terminal_text import Line, printable
 from cnnstat.sweep.evaluate import SCHEMA, TOTALS, Record
