@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from cnnstat.draw import colours
 from cnnstat.draw.captions import Caption, caption, frame_title, sizes
 from cnnstat.draw.colours import Colour, colour_of
-from cnnstat.draw.columns import Page
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import element, fitted, number, text_element, text_width, title_element
+from cnnstat.draw.page_columns import Page
 from cnnstat.draw.page_layout import BESIDE, laid_out
 from cnnstat.draw.places import FrameArea, Label, Rectangle
 from cnnstat.draw.scene import Box, Scene

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from cnnstat.draw.columns import GUTTER, Page, columns_of
+from cnnstat.draw.page_columns import GUTTER, Page, columns_of
 from cnnstat.draw.places import (
     PORT,
     Block,

@@ -13,9 +13,9 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.draw import colours
 from cnnstat.draw.captions import applied, caption, sizes
 from cnnstat.draw.colours import Colour, colour_of
-from cnnstat.draw.columns import Page
 from cnnstat.draw.drawing import Picture
 from cnnstat.draw.elements import element, fitted, text_element, text_width
+from cnnstat.draw.page_columns import Page
 from cnnstat.draw.page_layout import laid_out
 from cnnstat.draw.places import Line, Point, Rectangle
 from cnnstat.draw.scene import Box, Frame, Scene

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from cnnstat.errors import printable
+from cnnstat.ir.scopes import UniqueNames
 
 LONGEST = 300
 """Characters of a name that are kept."""
@@ -38,12 +39,11 @@ class LayerNames:
             if label.is_main and label.path not in self._parents:
                 self._main.setdefault((label.path, label.call), index)
         self._labels = labels
-        self._taken: set[str] = set()
-        self._next: dict[str, int] = {}
 
     def all(self) -> list[str]:
         """Return the name of each layer."""
-        return [self._unique(self._name(index, label)) for index, label in enumerate(self._labels)]
+        names = UniqueNames()
+        return [names.take(self._name(index, label)) for index, label in enumerate(self._labels)]
 
     def _name(self, index: int, label: Label) -> str:
         if label.exact:
@@ -53,15 +53,6 @@ class LayerNames:
         if label.path and (is_alone or self._main.get(place) == index):
             return sound(label.path)
         return sound(f"{label.path}.{label.function}" if label.path else label.function)
-
-    def _unique(self, name: str) -> str:
-        result, count = name, self._next.get(name, 1)
-        while result in self._taken:
-            count += 1
-            result = f"{name}_{count}"
-        self._next[name] = count
-        self._taken.add(result)
-        return result
 
 
 def paths_above(path: str) -> list[str]:

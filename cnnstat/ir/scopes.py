@@ -12,6 +12,25 @@ from functools import cached_property
 from cnnstat.ir.graph import Edge, Graph
 
 
+class UniqueNames:
+    """Names of nodes, each once: one that is taken gets a number behind it."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+        self._counts: dict[str, int] = {}
+
+    def take(self, name: str) -> str:
+        """Return a name, as it is or with the next number that makes it one of its own."""
+        result, count = name, self._counts.get(name, 1)
+        while result in self._taken:
+            count += 1
+            result = f"{name}_{count}"
+        # Where the search ends, the next one for this name begins: 50,000 calls of one function are no square.
+        self._counts[name] = count
+        self._taken.add(result)
+        return result
+
+
 @dataclass(frozen=True, eq=False)
 class Unit:
     """A layer (`node`), a group (`scope` and one list), or both: a layer that joins the lists, all from `start`.

@@ -9,6 +9,7 @@ from dataclasses import replace
 from cnnstat.ir.graph import Edge, Graph, Input, Node, usual_dtype
 from cnnstat.ir.op import Family, Op
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
+from cnnstat.ir.scopes import UniqueNames
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.module_stack import ModuleCall, Modules, aliases_of
@@ -117,8 +118,7 @@ class _Names:
         for index, draft in enumerate(drafts):
             if self._is_layer(draft.where) and (builder.ownership.weights.get(index) or draft.shares is not None):
                 self._main.setdefault(id(draft.where), draft)
-        self._taken: set[str] = set()
-        self._counts: dict[str, int] = {}
+        self._names = UniqueNames()
 
     def _is_layer(self, where: ModuleCall) -> bool:
         """Whether a module is one of PyTorch's layers, which may take several calls (padding, then a convolution)."""
@@ -142,14 +142,7 @@ class _Names:
 
     def unique(self, name: str) -> str:
         """Return a name with a number behind it if it is taken."""
-        result, count = name, self._counts.get(name, 1)
-        while result in self._taken:
-            count += 1
-            result = f"{name}_{count}"
-        # Where the search ends, the next one for this name begins: 50,000 calls of one function are no square.
-        self._counts[name] = count
-        self._taken.add(result)
-        return result
+        return self._names.take(name)
 
 
 def _blocks(modules: Modules, nodes: Iterable[Node]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.draw import draw_analysis, page_layout
-from cnnstat.draw.columns import columns_of
+from cnnstat.draw.page_columns import columns_of
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
