@@ -137,7 +137,7 @@ def draw(
 def _seconds(profile: Profile | str | os.PathLike[str] | None) -> dict[str, float] | None:
     """Return the measured seconds of each layer by its name."""
     if isinstance(profile, (str, os.PathLike)):
-        from cnnstat.profile.record import read_profile
+        from cnnstat.profile.profile_json import read_profile
 
         profile = read_profile(Path(profile))
     return None if profile is None else {layer.name: layer.forward.median for layer in profile.layers}

@@ -81,7 +81,7 @@ def _names(option: str, written: str | None) -> tuple[str, ...]:
 
 def _times(path: Path) -> dict[str, float]:
     """Return the seconds of each layer that a profile has measured; raises CnnstatError."""
-    from cnnstat.profile.record import read_profile
+    from cnnstat.profile.profile_json import read_profile
 
     return {layer.name: layer.forward.median for layer in read_profile(path).layers}
 

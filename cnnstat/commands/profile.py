@@ -112,8 +112,8 @@ def profile(
 ) -> None:
     """Measure how long every layer takes, why, and whether the layers add up to the whole model."""
     from cnnstat.profile.difference import compare_profiles
+    from cnnstat.profile.profile_json import read_profile
     from cnnstat.profile.profile_options import SAMPLES, make_options
-    from cnnstat.profile.record import read_profile
     from cnnstat.report.profile_changes import Against
     from cnnstat.report.subjects.profile import ProfileView, document
 

@@ -16,7 +16,6 @@ from cnnstat.ir.graph import Graph, check_dtype
 from cnnstat.ir.op import Family
 from cnnstat.profile.cpu import measure_cpu
 from cnnstat.profile.device import choose_device, environment, fused_attention, threads
-from cnnstat.profile.given_up import NotSendableError
 from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.profile_options import Options, Progress
@@ -31,6 +30,7 @@ from cnnstat.profile.runnable_model import (
     place,
     with_training,
 )
+from cnnstat.profile.time_limit import NotSendableError
 from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference

@@ -21,7 +21,7 @@ from cnnstat.check.baseline import baseline_text, parse_baseline
 from cnnstat.check.configuration import ModelSettings, Settings, load_settings
 from cnnstat.check.model_figures import analyze_model
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.record import parse_profile
+from cnnstat.profile.profile_json import parse_profile
 
 fuzzing = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 PIECES = (

@@ -14,10 +14,10 @@ import cnnstat  # noqa: E402
 from cnnstat.errors import CnnstatError  # noqa: E402
 from cnnstat.profile import profile_model  # noqa: E402
 from cnnstat.profile.device import choose_device  # noqa: E402
-from cnnstat.profile.given_up import NotSendableError  # noqa: E402
 from cnnstat.profile.profile_model import fill_randomly, prepare_model  # noqa: E402
 from cnnstat.profile.profile_options import Options  # noqa: E402
 from cnnstat.profile.runnable_model import explained_failure  # noqa: E402
+from cnnstat.profile.time_limit import NotSendableError  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 

@@ -23,8 +23,8 @@ import cnnstat
 from cnnstat import cli
 from cnnstat.commands import profile as profile_command
 from cnnstat.profile import profile_options
+from cnnstat.profile.profile_json import read_profile
 from cnnstat.profile.profile_result import Profile, TimeBreakdown
-from cnnstat.profile.record import read_profile
 
 profiler = import_module("cnnstat.profile")
 

@@ -11,8 +11,8 @@ import pytest
 from recordings import recording as real_recording
 
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.profile_json import parse_profile, to_json
 from cnnstat.profile.profile_result import Profile
-from cnnstat.profile.record import parse_profile, to_json
 from cnnstat.profile.recorded.op_rows import RecordedOp, Row, match_ops
 from cnnstat.profile.recorded.recorded_profile import profile_recording
 from cnnstat.sources.load import named_model

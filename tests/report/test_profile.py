@@ -19,8 +19,8 @@ from rich.console import Console
 from cnnstat import numbers
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.difference import compare_profiles
+from cnnstat.profile.profile_json import parse_profile
 from cnnstat.profile.profile_result import Profile, TimeBreakdown
-from cnnstat.profile.record import parse_profile
 from cnnstat.report import write
 from cnnstat.report.formats import terminal
 from cnnstat.report.formats.markdown import render as markdown

@@ -37,13 +37,13 @@ from cnnstat.profile.cuda.profiler_session import (
 )
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
 from cnnstat.profile.device import kernel_settings
-from cnnstat.profile.given_up import GivenUpError, NotSendableError, in_a_process, on_a_thread
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.time_limit import GivenUpError, NotSendableError, in_a_process, on_a_thread
 
 Elsewhere = Callable[[int, bool], ProfiledPasses]
 """Profiles so many passes, of a CUDA graph or not."""

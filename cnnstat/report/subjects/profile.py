@@ -10,6 +10,7 @@ from typing import Any
 from cnnstat import numbers
 from cnnstat.analysis.figures import FIGURES, WORK_FIGURES, Figure
 from cnnstat.numbers import plural
+from cnnstat.profile.profile_json import to_json
 from cnnstat.profile.profile_result import (
     KernelTime,
     LayerTime,
@@ -20,7 +21,6 @@ from cnnstat.profile.profile_result import (
     flops_per_second,
     forward_seconds,
 )
-from cnnstat.profile.record import to_json
 from cnnstat.report.document import DRAWINGS, Document, Facts, NetworkDrawing
 from cnnstat.report.profile_changes import Against, change_blocks, change_table, change_values
 from cnnstat.report.profile_text import (

@@ -7,8 +7,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat import numbers
+from cnnstat.profile.profile_json import to_json
 from cnnstat.profile.profile_result import ABOVE_ROOFLINE, LayerTime, Profile
-from cnnstat.profile.record import to_json
 from cnnstat.report.document import Document, Fact
 from cnnstat.report.formats.terminal import GAP, facts_page
 from cnnstat.report.profile_text import RATES, conditions_text, device_text, roofline_text

@@ -11,8 +11,8 @@ import pytest
 from handmade_profiles import cpu_profile, gpu_profile, samples
 
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.profile_json import MAX_BYTES, parse_profile, read_profile, to_json
 from cnnstat.profile.profile_result import Profile
-from cnnstat.profile.record import MAX_BYTES, parse_profile, read_profile, to_json
 from cnnstat.report.formats.json import json_text
 
 

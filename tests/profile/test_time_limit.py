@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from threading import Event
 
-import given_up_work
 import pytest
+import time_limited_work
 
-from cnnstat.profile.given_up import GivenUpError, NotSendableError, in_a_process, on_a_thread
+from cnnstat.profile.time_limit import GivenUpError, NotSendableError, in_a_process, on_a_thread
 
 
 def test_a_process_returns_and_raises_what_its_work_does() -> None:
-    assert in_a_process(given_up_work.double, (21,), 60) == 42
+    assert in_a_process(time_limited_work.double, (21,), 60) == 42
     with pytest.raises(ValueError, match="what it says"):
-        in_a_process(given_up_work.fail, (), 60)
+        in_a_process(time_limited_work.fail, (), 60)
 
 
 def test_a_process_that_crashes_or_hangs_is_given_up() -> None:
     with pytest.raises(GivenUpError, match="its process ended with"):
-        in_a_process(given_up_work.crash, (), 60)
+        in_a_process(time_limited_work.crash, (), 60)
     with pytest.raises(GivenUpError, match="did not end within 1 s"):
-        in_a_process(given_up_work.hang, (), 1)
+        in_a_process(time_limited_work.hang, (), 1)
 
 
 def test_what_no_other_process_has_is_told() -> None:

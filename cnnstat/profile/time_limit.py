@@ -1,4 +1,4 @@
-"""Work that may hang or crash: on a thread that is given up after a time, or in a process of its own."""
+"""Time limit: work that may hang or crash, on a thread that is given up after a time, or in a process of its own."""
 
 from __future__ import annotations
 
