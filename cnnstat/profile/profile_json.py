@@ -1,4 +1,4 @@
-"""Profile JSON: a profile under the `cnnstat-profile/1` contract, and back, so that a later one can be compared with it."""
+"""Profile JSON: a profile under the `cnnstat-profile/1` contract, and back, to compare it with a later one."""
 
 from __future__ import annotations
 
