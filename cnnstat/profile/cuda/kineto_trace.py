@@ -7,6 +7,7 @@ Times are whole nanoseconds since a moment that is the same for all records of o
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -159,13 +160,13 @@ def _record(event: Mapping[str, Any]) -> Kernel | Launch | Operation | LayerRang
 
 def _kernel(event: Mapping[str, Any], work: Work) -> Kernel:
     start, end = _interval(event)
-    arguments = event.get("args", {})
+    arguments = arguments_of(event)
     return Kernel(
         signature=Signature(str(event["name"]), _shape(arguments)),
         work=work,
         start=start,
         end=end,
-        stream=int(arguments.get("stream", event.get("tid", 0))),
+        stream=_stream(arguments, event),
         correlation=_whole(arguments.get("correlation")) or 0,
         node=int(arguments.get("graph node id", 0)),
     )
@@ -181,7 +182,7 @@ def _shape(arguments: Mapping[str, Any]) -> tuple[int, ...]:
 def _launch(event: Mapping[str, Any]) -> Launch | None:
     match = _LAUNCH.match(str(event["name"]))
     kind = match and next((kind for kind in ("graph", "kernel", "memory") if match[kind]), None)
-    arguments = event.get("args", {})
+    arguments = arguments_of(event)
     if not kind or "correlation" not in arguments:
         return None
     start, end = _interval(event)
@@ -189,7 +190,7 @@ def _launch(event: Mapping[str, Any]) -> Launch | None:
         kind=kind,  # type: ignore[arg-type]  # one of the three names just asked for
         start=start,
         end=end,
-        thread=int(event.get("tid", 0)),
+        thread=thread_of(event),
         correlation=int(arguments["correlation"]),
         operation=_whole(arguments.get("External id")),
     )
@@ -197,13 +198,13 @@ def _launch(event: Mapping[str, Any]) -> Launch | None:
 
 def _operation(event: Mapping[str, Any]) -> Operation:
     start, end = _interval(event)
-    arguments = event.get("args", {})
+    arguments = arguments_of(event)
     sequence = _whole(arguments.get("Sequence number"))
     return Operation(
         name=str(event["name"]),
         start=start,
         end=end,
-        thread=int(event.get("tid", 0)),
+        thread=thread_of(event),
         external_id=_whole(arguments.get("External id")),
         sequence=None if sequence is None or sequence < 0 else sequence,
         forward_thread=int(arguments.get("Fwd thread id", 0)),
@@ -212,7 +213,7 @@ def _operation(event: Mapping[str, Any]) -> Operation:
 
 def _range(event: Mapping[str, Any]) -> LayerRange | PassRange | None:
     """Return the mark or step that an annotation of the program's is, if it is one of ours."""
-    name, thread = str(event["name"]), int(event.get("tid", 0))
+    name, thread = str(event["name"]), thread_of(event)
     start, end = _interval(event)
     if match := _LAYER_RANGE.fullmatch(name):
         return LayerRange(row=int(match[1]), call=int(match[2]), start=start, end=end, thread=thread)
@@ -225,6 +226,25 @@ def read_layer_range(name: str) -> int | None:
     """Return the row that the name of a mark says; None for any other name."""
     match = _LAYER_RANGE.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def arguments_of(event: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what an event says beside its times; nothing where it says that in no form that is known."""
+    arguments = event.get("args")
+    return arguments if isinstance(arguments, dict) else {}
+
+
+def thread_of(event: Mapping[str, Any]) -> int:
+    """Return the number of an event's thread, one of its own where that has a name."""
+    thread = event.get("tid", 0)
+    try:
+        return int(thread)
+    except (TypeError, ValueError):
+        return -1 - zlib.crc32(str(thread).encode())
+
+
+def _stream(arguments: Mapping[str, Any], event: Mapping[str, Any]) -> int:
+    return thread_of({"tid": arguments["stream"]} if "stream" in arguments else event)
 
 
 def _interval(event: Mapping[str, Any]) -> tuple[int, int]:

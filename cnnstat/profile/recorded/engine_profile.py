@@ -5,17 +5,19 @@ An engine fuses layers. The time of a fused region is shared among its layers in
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from statistics import median
 from typing import Any
 
+from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
-from cnnstat.ir.graph import Graph
 from cnnstat.profile.measurement import Measurement, RowTimes
 from cnnstat.profile.profile_result import Whole, summarize
-from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, match_ops
+from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, first_weighted, fits_first, match_ops
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,12 +40,15 @@ class EngineProfile:
     notes: tuple[str, ...] = ()
 
 
+_TIMES = {"medianMs", "averageMs", "timeMs"}
+
+
 def read_engine_profile(document: Any, layer_info: Any = None) -> EngineProfile | None:
     """Return what an engine wrote; None where the document is of none."""
     if not isinstance(document, list) or not document:
         return None
     entries = [entry for entry in document if isinstance(entry, dict)]
-    if any("averageMs" in entry for entry in entries):
+    if any(_TIMES & entry.keys() for entry in entries):
         return _tensorrt(entries, layer_info)
     if any(entry.get("cat") in ("Node", "Session") for entry in entries):
         return _onnxruntime(entries)
@@ -54,27 +59,42 @@ def read_engine_profile(document: Any, layer_info: Any = None) -> EngineProfile 
 
 _FOREIGN = re.compile(r"\{ForeignNode\[(.+?)\.\.\.(.+?)\]\}")
 _SEPARATOR = re.compile(r"\s*(?:\+|\|\||,)\s*")
-_METADATA = re.compile(r"\[ONNX Layer: ([^\]\x1e]+)\]")
+_METADATA = re.compile(r"\[ONNX Layer: ([^\]\x1e\x1f]+)\]")
+_BESIDE = re.compile(r"^(?:copied_)?(?:reshape|squeeze|unsqueeze_node|unsqueeze|shuffle)_(?:before|after)_|^\[\w+\]\s+")
+"""What names begin with of layers that prepare a node's input or result, and of groups of element-wise nodes."""
+
+_NO_NODE = re.compile(r"^(?:Reformatting CopyNode|ShuffleNode|copied_squeeze$|\(Unnamed Layer\*|\[)|\[Shuffle\]$")
+"""Names of layers that no node of the network is: copies between memory formats and the like."""
 
 
 def _tensorrt(entries: Sequence[Mapping[str, Any]], layer_info: Any) -> EngineProfile:
     metadata = _metadata(layer_info)
+    count = next((int(entry["count"]) for entry in entries if type(entry.get("count")) is int), 0)
+    timed = [(str(entry["name"]), _milliseconds(entry, count)) for entry in entries if entry.get("name") is not None]
     layers = []
-    for entry in entries:
-        if "name" not in entry or "averageMs" not in entry:
-            continue
-        name = str(entry["name"])
-        seconds = float(entry.get("medianMs", entry["averageMs"])) / 1e3
-        names = _METADATA.findall(metadata.get(name, "")) or _fused_names(name)
-        layers.append(EngineLayer(name=name, nodes=tuple(map(_node, names)), seconds=(seconds,)))
-    count = next((int(entry["count"]) for entry in entries if "count" in entry), 1)
-    note = f"TensorRT timed each of its layers in {count:,} runs and no run as a whole: the whole is their sum"
-    return EngineProfile(engine="TensorRT", device="cuda", layers=tuple(layers), whole=(), notes=(note,))
+    for name, milliseconds in timed:
+        if milliseconds is not None:
+            names = _METADATA.findall(metadata.get(name, "")) or _fused_names(name)
+            layers.append(EngineLayer(name=name, nodes=tuple(map(_node, names)), seconds=(milliseconds / 1e3,)))
+    runs = f"in {count:,} runs" if count else "alone"
+    notes = [f"TensorRT timed each of its layers {runs} and no run as a whole: the whole is their sum"]
+    if untimed := len(timed) - len(layers):
+        notes.append(f"{untimed} layers of the engine have no time in this file, and are left out")
+    return EngineProfile(engine="TensorRT", device="cuda", layers=tuple(layers), whole=(), notes=tuple(notes))
+
+
+def _milliseconds(entry: Mapping[str, Any], count: int) -> float | None:
+    """Return the time of one run: the median, else the average, else the total of all runs by their number."""
+    for key, runs in (("medianMs", 1), ("averageMs", 1), ("timeMs", count)):
+        value = entry.get(key)
+        if isinstance(value, (int, float, Decimal)) and math.isfinite(value) and value >= 0 and runs:
+            return float(value) / runs
+    return None
 
 
 def _metadata(layer_info: Any) -> dict[str, str]:
     """Return the metadata of layers by name; nothing where the engine was built without it."""
-    layers = layer_info.get("Layers") if isinstance(layer_info, dict) else None
+    layers = layer_info.get("Layers") if isinstance(layer_info, dict) else layer_info
     return {
         str(layer["Name"]): str(layer.get("Metadata", ""))
         for layer in (layers if isinstance(layers, list) else ())
@@ -84,13 +104,14 @@ def _metadata(layer_info: Any) -> dict[str, str]:
 
 def _fused_names(name: str) -> list[str]:
     """Return the nodes that a name of TensorRT's says it has; none for copies between memory formats."""
-    if name.startswith(("Reformatting CopyNode", "copied_squeeze")):
+    name = _BESIDE.sub("", name)
+    if _NO_NODE.search(name):
         return []
     if match := _FOREIGN.search(name):
         return [*_SEPARATOR.split(match[1]), _UNTIL + _SEPARATOR.split(match[2])[-1]]
     # PWN( … ) stands around element-wise nodes that became one.
     text = re.sub(r"PWN\(|\)", "", name) if "PWN(" in name else name
-    parts = _SEPARATOR.split(re.sub(r"^__myl_\w+_", "", text))
+    parts = _SEPARATOR.split(re.sub(r"^__myl_\w+_|^\{|\}$", "", text))
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -160,6 +181,7 @@ _OPS = {
     "leakyrelu": "leaky_relu",
     "hardswish": "hardswish",
     "convolution": "conv",
+    "reducemean": "mean",
 }
 """Ops of ONNX under the names that layers go by."""
 
@@ -176,13 +198,15 @@ def _node(text: str, op: str = "", shape: tuple[int, ...] | None = None) -> Reco
     """Return a node by its name, as exporters write it: `/layer1/layer1.0/conv1/Conv`, `Conv_12`, `node_conv2d_3`."""
     until = _UNTIL if text.startswith(_UNTIL) else ""
     name = re.sub(r"_nchwc$|^fused |_token_\d+$", "", text.removeprefix(_UNTIL)).strip()
+    number = re.fullmatch(r"[A-Za-z]+_(\d+)", name)
     *scopes, last = [part for part in name.split("/") if part] or [name]
     kind = re.sub(r"^(?:node_|Fused)|_\d+$", "", op or last).lower()
     name, path = re.sub(r"_output_\d+$", "", name), ""
     for scope in scopes:
         # A block of a list is written with the list's name in front of its number.
         path = scope if scope.startswith(f"{path.rpartition('.')[2]}.") and "." not in path else _joined(path, scope)
-    return RecordedOp(until + _OPS.get(kind, kind), shape, path or (name if "." in name or not scopes else None))
+    module = path or (name if "." in name or not scopes else None)
+    return RecordedOp(until + _OPS.get(kind, kind), shape, module, number=int(number[1]) if number else None)
 
 
 def _joined(path: str, scope: str) -> str:
@@ -192,16 +216,25 @@ def _joined(path: str, scope: str) -> str:
     return f"{path}.{scope}" if path else scope
 
 
+def first_layer_shape(profile: EngineProfile, analysis: Analysis) -> tuple[int, ...] | None:
+    """Return the recorded input of the first layer with weights, whatever its batch and size; None if unknown."""
+    row = first_weighted(analysis)
+    for node in (node for layer in profile.layers for node in layer.nodes):
+        if node.shape and row is not None and fits_first(node, row):
+            return node.shape
+    return None
+
+
 # Onto the network -----------------------------------------------------------------------------------------------------
 
 
-def onto_rows(profile: EngineProfile, graph: Graph, rows: Sequence[Row], floors: Sequence[float]) -> Measurement:
+def onto_rows(profile: EngineProfile, rows: Sequence[Row], floors: Sequence[float]) -> Measurement:
     """Return the times of a network's layers; raises CnnstatError where no layer of the engine is one of them.
 
     floors: the least seconds of each row. A row that has no layer of its own is part of the region whose result it
     reads, for that is what engines fuse; regions share their time by the rows' floors.
     """
-    groups = _groups(profile, graph, rows)
+    groups = _groups(profile, rows)
     count = max((len(layer.seconds) for layer in profile.layers), default=0)
     times: dict[int, list[float]] = {}
     rest = [0.0] * count
@@ -230,6 +263,10 @@ def onto_rows(profile: EngineProfile, graph: Graph, rows: Sequence[Row], floors:
         notes.append(
             f"without a time of their own: {', '.join(lost[:5])}{f' and {len(lost) - 5} more' * (len(lost) > 5)}"
         )
+    others = [layer for layer, members in zip(profile.layers, groups) if not members]
+    if others:
+        heaviest = max(others, key=lambda layer: sum(layer.seconds))
+        notes.append(f"{len(others)} layers of the engine are of no layer of this network, the longest {heaviest.name}")
     samples = summarize(whole)
     return Measurement(
         rows={row: RowTimes(forward=tuple(each)) for row, each in times.items()},
@@ -240,7 +277,7 @@ def onto_rows(profile: EngineProfile, graph: Graph, rows: Sequence[Row], floors:
     )
 
 
-def _groups(profile: EngineProfile, graph: Graph, rows: Sequence[Row]) -> list[list[int]]:
+def _groups(profile: EngineProfile, rows: Sequence[Row]) -> list[list[int]]:
     """Return the rows of each layer of an engine, those that it swallowed included."""
     by_name = {row.name: number for number, row in enumerate(rows)}
     nodes = [node for layer in profile.layers for node in layer.nodes]
@@ -251,33 +288,47 @@ def _groups(profile: EngineProfile, graph: Graph, rows: Sequence[Row]) -> list[l
         row if row is not None and plain[place].name not in rows[row].ops else None for place, row in enumerate(named)
     ]
     plain = [node if other is None else node._replace(module=None) for node, other in zip(plain, others)]
-    found = iter(zip(nodes, match_ops(plain, rows).rows, others))
+    # Older exporters number the nodes of the network (Conv_16); an engine may run them in another order.
+    order = sorted(range(len(plain)), key=lambda place: (plain[place].number or 0) if _are_numbered(plain) else place)
+    matched = dict(zip(order, match_ops([plain[place] for place in order], rows).rows))
+    found = iter(zip(nodes, (matched[place] for place in range(len(nodes))), others))
     groups: list[list[int]] = []
     for layer in profile.layers:
         own: list[int] = []
         for node, row, other in (next(found) for _ in layer.nodes):
-            if row is not None:
-                first = own[-1] + 1 if own and node.name.startswith(_UNTIL) else row
-                own += [each for each in range(min(first, row), row + 1) if each not in own]
+            last = other if row is None else row
+            if last is not None:
+                first = own[-1] + 1 if own and node.name.startswith(_UNTIL) else last
+                own += [each for each in range(min(first, last), last + 1) if each not in own]
             if other is not None and other not in own:
                 own.append(other)
         groups.append(own)
     home = {row: place for place, own in enumerate(groups) for row in own}
-    _swallow(graph, home, groups)
+    _swallow(rows, home, groups)
     return groups
 
 
-def _swallow(graph: Graph, home: dict[int, int], groups: list[list[int]]) -> None:
-    """Put layers without a region into that whose result they read, else into that which reads theirs."""
-    inputs = len(graph.inputs)
-    for number, node in enumerate(graph.nodes):
-        places = [home[edge.value - inputs] for edge in node.inputs if edge.value - inputs in home]
-        if number not in home and places:
+def _are_numbered(nodes: Sequence[RecordedOp]) -> bool:
+    return sum(node.number is not None for node in nodes) > 0.8 * len(nodes)
+
+
+def _swallow(rows: Sequence[Row], home: dict[int, int], groups: list[list[int]]) -> None:
+    """Put layers without a region into that whose result they read, else into that which reads theirs.
+
+    Convolutions and products are never left out of a region's name, so that one without a region is of none, and what
+    follows it is of nothing that comes later.
+    """
+    behind_unknown: set[int] = set()
+    for number, row in enumerate(rows):
+        if number not in home and (row.weight is not None or behind_unknown.intersection(row.inputs)):
+            behind_unknown.add(number)
+    for number, row in enumerate(rows):
+        places = [home[read] for read in row.inputs if read in home]
+        if number not in home and places and row.weight is None:
             home[number] = places[0]
             groups[places[0]].append(number)
-    for number in range(len(graph.nodes) - 1, -1, -1):
-        for edge in graph.nodes[number].inputs:
-            producer = edge.value - inputs
-            if producer >= 0 and producer not in home and number in home:
+    for number in range(len(rows) - 1, -1, -1):
+        for producer in rows[number].inputs:
+            if producer not in home and number in home and producer not in behind_unknown:
                 home[producer] = home[number]
                 groups[home[number]].insert(0, producer)

@@ -15,7 +15,9 @@ from cnnstat.profile.cuda.kineto_trace import (
     PassRange,
     Signature,
     Trace,
+    arguments_of,
     nanoseconds,
+    thread_of,
 )
 from cnnstat.profile.recorded.op_rows import RecordedOp, Row, RowsOfOps, match_ops, op_name
 from cnnstat.profile.recorded.recorded_marks import Mark, Marks, module_paths
@@ -247,7 +249,7 @@ def _fits(row: Row, sizes: set[int]) -> bool:
 def read_dims(events: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], tuple[Shape, ...]]:
     """Return the sizes of the inputs of ops by thread and start, where the recording has them."""
     return {
-        (int(event.get("tid", 0)), nanoseconds(event["ts"])): dims
+        (thread_of(event), nanoseconds(event["ts"])): dims
         for event in events
         if event.get("cat") == "cpu_op" and (dims := dims_of(event))
     }
@@ -255,8 +257,8 @@ def read_dims(events: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], tupl
 
 def dims_of(event: Mapping[str, Any]) -> tuple[Shape, ...]:
     """Return the sizes of an op's inputs; an empty one for what is no tensor, nothing where they are not recorded."""
-    arguments = event.get("args")
-    dims = arguments.get("Input Dims") or arguments.get("Input dims") if isinstance(arguments, dict) else None
+    arguments = arguments_of(event)
+    dims = arguments.get("Input Dims") or arguments.get("Input dims")
     if not isinstance(dims, list):
         return ()
     return tuple(

@@ -19,13 +19,14 @@ class RecordedOp(NamedTuple):
     """An outermost op of a pass.
 
     module: path of the module that ran it; shape: of its first input; weight: sizes of its weight, in ascending order
-    since libraries transpose it; each None if unknown.
+    since libraries transpose it; number: its place in the exported network; each None if unknown.
     """
 
     name: str
     shape: Shape | None = None
     module: str | None = None
     weight: Shape | None = None
+    number: int | None = None
 
 
 class Row(NamedTuple):
@@ -126,6 +127,18 @@ def op_name(text: str) -> str:
     """Return the name that an op and a layer have in common: `relu` for `aten::relu_`."""
     name = text.rpartition("::")[2].rstrip("_")
     return _ALIKE.get(name, name)
+
+
+def first_weighted(analysis: Analysis) -> Row | None:
+    """Return the first layer with weights, by which a recording tells the size of its input."""
+    return next((row for row, count in zip(rows_of(analysis), analysis.parameters.params) if count), None)
+
+
+def fits_first(op: RecordedOp, row: Row) -> bool:
+    """Whether an op with sizes can be a layer on an input of another batch and size."""
+    if op.shape is None or row.shape is None or op_name(op.name) not in row.ops:
+        return False
+    return len(op.shape) == len(row.shape) and op.shape[1:2] == row.shape[1:2]
 
 
 def match_ops(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> RowsOfOps:

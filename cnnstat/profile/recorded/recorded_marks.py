@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnnstat.profile.cuda.kineto_trace import LayerRange, Operation, nanoseconds
+from cnnstat.profile.cuda.kineto_trace import LayerRange, Operation, nanoseconds, thread_of
 from cnnstat.profile.recorded.op_rows import Row
 
 MODULE_MARK = "cnnstat@"
@@ -53,7 +53,7 @@ def read_marks(events: Iterable[Mapping[str, Any]]) -> Marks:
         # Older versions call annotations ops.
         if is_mark and event.get("cat") in ("user_annotation", "cpu_op"):
             start = nanoseconds(event["ts"])
-            marks.append(Mark(name, start, start + nanoseconds(event.get("dur", 0)), int(event.get("tid", 0))))
+            marks.append(Mark(name, start, start + nanoseconds(event.get("dur", 0)), thread_of(event)))
     marks.sort(key=lambda mark: (mark.start, -mark.end))
     return Marks(
         runs=tuple(mark for mark in marks if mark.name == MODULE_MARK),

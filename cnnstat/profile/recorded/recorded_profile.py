@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.memory import moved_bytes
@@ -15,7 +14,7 @@ from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times
 from cnnstat.profile.measurement import Measurement, RowTimes, assemble
 from cnnstat.profile.profile_result import Environment, Profile, Roofline, Whole, summarize
 from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
-from cnnstat.profile.recorded.engine_profile import onto_rows, read_engine_profile
+from cnnstat.profile.recorded.engine_profile import EngineProfile, first_layer_shape, onto_rows, read_engine_profile
 from cnnstat.profile.recorded.op_rows import rows_of
 from cnnstat.profile.recorded.recording_file import read_recording
 from cnnstat.profile.recorded.torch_recording import (
@@ -52,29 +51,34 @@ def profile_recording(reference: ModelReference, path: Path, layer_info: Path | 
     Raises CnnstatError where the file is none of these, or of another model.
     """
     document = read_recording(path)
-    graph = reference.load()
-    analysis = analyze_graph(graph)
+    analysis = analyze_graph(reference.load())
     try:
         if is_torch_recording(document):
-            reference, analysis, notes = _in_recorded_sizes(reference, analysis, document)
-            floors = _floors(analysis, "cpu")
-            return _of_torch(reference, analysis, read_torch_recording(document, analysis, floors), notes)
+            shape = first_shape(document, analysis)
+            reference, analysis, notes = _in_recorded_sizes(reference, analysis, shape)
+            recording = read_torch_recording(document, analysis, _floors(analysis, "cpu"))
+            return _of_torch(reference, analysis, recording, notes)
         engine = read_engine_profile(document, None if layer_info is None else read_recording(layer_info))
+        if engine is not None:
+            shape = first_layer_shape(engine, analysis)
+            reference, analysis, notes = _in_recorded_sizes(reference, analysis, shape)
+            return _of_engine(reference, analysis, engine, notes)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         problem = f"{type(error).__name__}: {error}"[:100]
         raise CnnstatError(f"{path}: damaged ({problem}); record it again") from None
     except CnnstatError as error:
         raise CnnstatError(f"{path}: {error}") from None
-    if engine is None:
-        raise CnnstatError(
-            f"{path}: no recording; give what torch.profiler's export_chrome_trace, trtexec --exportProfile or "
-            "ONNX Runtime's profiling wrote"
-        )
+    raise CnnstatError(
+        f"{path}: no recording; give what torch.profiler's export_chrome_trace, trtexec --exportProfile or "
+        "ONNX Runtime's profiling wrote"
+    )
+
+
+def _of_engine(reference: ModelReference, analysis: Analysis, engine: EngineProfile, notes: Sequence[str]) -> Profile:
+    """Return the profile of what an engine timed of its own layers."""
     first = min((median(layer.seconds) for layer in engine.layers if layer.seconds), default=0.0)
-    try:
-        measurement = onto_rows(engine, graph, rows_of(analysis), _floors(analysis, engine.device))
-    except CnnstatError as error:
-        raise CnnstatError(f"{path}: {error}") from None
+    measurement = onto_rows(engine, rows_of(analysis), _floors(analysis, engine.device))
+    measurement = replace(measurement, notes=(*notes, *measurement.notes))
     roofline = _roofline(analysis, engine.engine, measurement.rows, first, False)
     environment = _environment(analysis, engine.device, engine.engine, {}, "eval", False)
     return assemble(
@@ -89,10 +93,10 @@ def _floors(analysis: Analysis, device: str) -> list[float]:
 
 
 def _in_recorded_sizes(
-    reference: ModelReference, analysis: Analysis, document: Mapping[str, Any]
+    reference: ModelReference, analysis: Analysis, shape: tuple[int, ...] | None
 ) -> tuple[ModelReference, Analysis, list[str]]:
     """Return the model on the input of its recording, where that tells it and the request does not."""
-    shape, graph, request = first_shape(document, analysis), analysis.graph, reference.request
+    graph, request = analysis.graph, reference.request
     if shape is None or len(graph.inputs) != 1 or request.batch is not None or request.values is not None:
         return reference, analysis, []
     (given,) = graph.inputs

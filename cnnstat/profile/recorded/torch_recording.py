@@ -38,7 +38,7 @@ from cnnstat.profile.recorded.op_ranges import (
     read_dims,
     with_ops_for_kernels,
 )
-from cnnstat.profile.recorded.op_rows import NEAR, Row, op_name, rows_of
+from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, first_weighted, fits_first, op_name, rows_of
 from cnnstat.profile.recorded.recorded_marks import Marks, known_rows, read_marks
 
 
@@ -72,14 +72,12 @@ def is_torch_recording(document: Any) -> bool:
 
 def first_shape(document: Mapping[str, Any], analysis: Analysis) -> tuple[int, ...] | None:
     """Return the recorded input of the first layer with weights, whatever its batch and size; None if unknown."""
-    row = next((row for row, count in zip(rows_of(analysis), analysis.parameters.params) if count), None)
-    if row is None or row.shape is None:
-        return None
+    row = first_weighted(analysis)
     events = (event for event in document["traceEvents"] if isinstance(event, dict) and event.get("cat") == "cpu_op")
     for event in sorted(events, key=lambda event: nanoseconds(event.get("ts", 0))):
-        shape = first_of(dims_of(event))
-        if shape and op_name(str(event.get("name", ""))) in row.ops and shape[1:2] == row.shape[1:2]:
-            return shape if len(shape) == len(row.shape) else None
+        op = RecordedOp(str(event.get("name", "")), first_of(dims_of(event)))
+        if row is not None and fits_first(op, row):
+            return op.shape
     return None
 
 
