@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import analyze_graph
-from cnnstat.check.baseline import NO_BASELINE, Baseline, check_conditions, read_baseline
+from cnnstat.check.baseline import check_conditions, read_baseline
 from cnnstat.check.check_result import Status
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.configuration_file import ConfigurationReader
 from cnnstat.check.limits import METRICS, read_limits
-from cnnstat.check.model_figures import COMPUTED, ModelFigures, figures_of
+from cnnstat.check.model_figures import COMPUTED, NO_BASELINE, Baseline, ModelFigures, figures_of
 from cnnstat.check.verdicts import Comparison, verdict
 from cnnstat.choices import Mode, Optimizer, Precision
 from cnnstat.errors import CnnstatError, did_you_mean

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cnnstat.check.baseline import LEAST_LIKENESS, Baseline, Missing, likeness_of, parse_baseline
+from cnnstat.check.baseline import LEAST_LIKENESS, likeness_of, parse_baseline
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, load_settings, locate
 from cnnstat.check.git import Repository, required
-from cnnstat.check.model_figures import ModelFigures, analyze_in_subprocess, analyze_model
+from cnnstat.check.model_figures import Baseline, Missing, ModelFigures, analyze_in_subprocess, analyze_model
 from cnnstat.errors import CnnstatError, SpecError, did_you_mean
 from cnnstat.files import path_from_here, resolved
 from cnnstat.sources import zoo

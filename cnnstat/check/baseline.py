@@ -1,17 +1,17 @@
-"""Baselines: figures that growth is measured against, their file, and the layers that differ from them."""
+"""Baselines: the file of figures that growth is measured against, and the layers that differ from them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
 from cnnstat.check.check_result import LayerChange
 from cnnstat.check.limits import CONVENTION, METRICS, exact_text
-from cnnstat.check.model_figures import LayerFigures, ModelFigures, from_json, to_json
+from cnnstat.check.model_figures import Baseline, LayerFigures, Missing, ModelFigures, from_json, to_json
 from cnnstat.errors import CnnstatError
 from cnnstat.files import exists, read_bytes
 
@@ -24,41 +24,6 @@ LayerPair = tuple[LayerFigures | None, LayerFigures | None]
 """A layer before and after; None on the side where it does not exist."""
 MAX_ALIGNED = 1000
 """Most differing layers that are aligned by what they are; longer stretches are matched by name alone."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Missing:
-    """Why a model has no baseline.
-
-    is_fault: there should be one that could not be read. is_new: its file did not exist in the earlier commit.
-    """
-
-    reason: str
-    is_fault: bool = False
-    is_new: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Baseline:
-    """What figures are compared with.
-
-    label: what reports call it. models: figures by the name of the model. otherwise: why any other has none.
-    notes: what a reader should know, one line each.
-    """
-
-    label: str | None
-    models: Mapping[str, ModelFigures | Missing]
-    otherwise: Missing
-    notes: tuple[str, ...] = ()
-
-    def of(self, name: str) -> ModelFigures | Missing:
-        """Return the figures of a model, or why there are none."""
-        return self.models.get(name, self.otherwise)
-
-
-NO_BASELINE = Baseline(
-    label=None, models={}, otherwise=Missing(reason="no baseline: name one with --baseline or --baseline-ref")
-)
 
 
 def read_baseline(path: Path, label: str) -> Baseline:

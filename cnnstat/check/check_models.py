@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 
 from cnnstat.check.baseline import (
-    NO_BASELINE,
-    Baseline,
     baseline_text,
     check_conditions,
     difference_lines,
@@ -21,7 +19,7 @@ from cnnstat.check.baseline import (
 from cnnstat.check.check_result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.configuration import ModelFile, ModelSettings, Settings, find_settings, load_settings, locate
 from cnnstat.check.limits import CONVENTION, METRICS, Limit, flag_limit, overridden
-from cnnstat.check.model_figures import ModelFigures, analyze_model
+from cnnstat.check.model_figures import NO_BASELINE, Baseline, ModelFigures, analyze_model
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import check_output, exists, locked, path_from_here, resolved, write_text

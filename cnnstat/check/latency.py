@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cnnstat import numbers
-from cnnstat.check.baseline import Missing
 from cnnstat.check.check_result import LayerShare, Status, Verdict
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import Limit
+from cnnstat.check.model_figures import Missing
 from cnnstat.check.verdicts import MAX_LAYERS, Comparison
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph

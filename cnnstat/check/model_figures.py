@@ -1,4 +1,4 @@
-"""Figures of one model: its totals and layers as limits and baselines need them, read from an analysis."""
+"""Figures of a model: its totals and layers as limits need them, and what they are compared with, a baseline."""
 
 from __future__ import annotations
 
@@ -98,6 +98,41 @@ class ModelFigures:
         """Return where a spec writes a layer."""
         nodes = () if self.graph is None else self.graph.nodes
         return next((node.location for node in nodes if node.name == layer), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missing:
+    """Why a model has no baseline.
+
+    is_fault: there should be one that could not be read. is_new: its file did not exist in the earlier commit.
+    """
+
+    reason: str
+    is_fault: bool = False
+    is_new: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """What figures are compared with.
+
+    label: what reports call it. models: figures by the name of the model. otherwise: why any other has none.
+    notes: what a reader should know, one line each.
+    """
+
+    label: str | None
+    models: Mapping[str, ModelFigures | Missing]
+    otherwise: Missing
+    notes: tuple[str, ...] = ()
+
+    def of(self, name: str) -> ModelFigures | Missing:
+        """Return the figures of a model, or why there are none."""
+        return self.models.get(name, self.otherwise)
+
+
+NO_BASELINE = Baseline(
+    label=None, models={}, otherwise=Missing(reason="no baseline: name one with --baseline or --baseline-ref")
+)
 
 
 def analyze_model(source: str, settings: ModelSettings) -> ModelFigures:

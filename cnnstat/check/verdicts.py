@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from cnnstat.check.baseline import Missing, layer_pairs
+from cnnstat.check.baseline import layer_pairs
 from cnnstat.check.check_result import LayerShare, Status, Verdict
 from cnnstat.check.limits import Limit, column_of, distinct_texts, figure_text
-from cnnstat.check.model_figures import COLUMNS, ModelFigures
+from cnnstat.check.model_figures import COLUMNS, Missing, ModelFigures
 from cnnstat.numbers import count
 
 MAX_LAYERS = 3

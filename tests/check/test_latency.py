@@ -8,12 +8,11 @@ import pytest
 from git_history import Command, History, spec
 
 from cnnstat.check import latency
-from cnnstat.check.baseline import Missing
 from cnnstat.check.check_result import LayerShare, Status
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.latency import Rounds, judge, latency_verdict
 from cnnstat.check.limits import METRICS, Limit, flag_limit, parse_amount
-from cnnstat.check.model_figures import ModelFigures
+from cnnstat.check.model_figures import Missing, ModelFigures
 from cnnstat.check.verdicts import Comparison
 from cnnstat.numbers import Unit
 
