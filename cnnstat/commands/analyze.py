@@ -79,7 +79,7 @@ def analyze(
     chosen = output_format(format, output)
     if resolutions is not None:
         others = {"--depth": depth, "--sort": sort, "--top": top, "--published": published or None}
-        others["--device-sheet"] = device_sheet
+        others |= {"--device-sheet": device_sheet, "--tiles": tiles}
         if names := [name for name, value in others.items() if value is not None]:
             raise CnnstatError(f"{names[0]} is of the table of layers, and --resolutions shows totals; leave one out")
         from cnnstat.report.subjects.sweep import resolutions_document

@@ -83,7 +83,11 @@ def sweep(
         str, typer.Option(help="Keep points such as 'params < 5M and receptive_field >= 200'.", metavar="CONDITION")
     ] = "",
     pareto: Annotated[
-        str | None, typer.Option(help="Keep the Pareto front of figures: macs,peak_inference_bytes.", metavar="KEY,…")
+        str | None,
+        typer.Option(
+            help="Keep the Pareto front of figures: macs,peak_inference_bytes; +KEY, -KEY: more, less is better.",
+            metavar="KEY,…",
+        ),
     ] = None,
     sort: Annotated[
         str, typer.Option(help="Figure to sort by, largest first; -macs: smallest first.", metavar="KEY")
@@ -124,7 +128,7 @@ def sweep(
     from cnnstat.sources.request import Request
     from cnnstat.sweep.accuracies import Accuracies
     from cnnstat.sweep.grid import Grid, axes, expanded_sources
-    from cnnstat.sweep.selection import Selection
+    from cnnstat.sweep.selection import ACCURACY, Selection, check_measured
     from cnnstat.sweep.sweep import Plan
 
     is_lines = format == "jsonl" or (format is None and output is not None and output.suffix.lower() in JSON_LINES)
@@ -141,10 +145,13 @@ def sweep(
     grid = grid if sample is None else grid.sampled(sample, seed)
     settings = tuple(axis.key for axis in varying)
     selection = Selection(where, split_keys(pareto) or (), sort, top)
-    selection.check(settings)
+    missing = [name for name, is_given in (("latency", profile), (ACCURACY, accuracy)) if not is_given]
+    selection.check(settings, missing)
     pair = _pair(plot)
     keys = split_keys(columns)
     _check_columns((*(keys or ()), *(pair or ())), settings)
+    for key in pair or ():
+        check_measured(f"--plot {plot}", key, missing)
     timing = {"device": device, "samples": samples, "threads": threads}
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
@@ -159,7 +166,7 @@ def sweep(
         executor=_executor(executor, slurm or (), jobs),
         profile=_latency(timing) if profile else None,
     )
-    accuracies = None if accuracy is None else Accuracies.read(accuracy)
+    accuracies = None if accuracy is None else Accuracies.read(accuracy, settings)
     _run(plan, settings, selection, accuracies, chosen, output, keys, pair, latex, chart)
 
 
@@ -233,10 +240,10 @@ def _finish_lines(
 
     Of each record only what the selection asks for is held in memory.
     """
-    from cnnstat.sweep.selection import flat
+    from cnnstat.sweep.selection import flat, unsigned
 
     condition = selection.check(settings)
-    names = {"point", "source", "settings", *selection.pareto, selection.sort.removeprefix("-")}
+    names = {"point", "source", "settings", *map(unsigned, (*selection.pareto, selection.sort))}
     failed, first, numbers = 0, "", array("q")
     slim: list[Record] = []
     for record in file.records():

@@ -24,11 +24,22 @@ _ARITHMETIC: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
 }  # fmt: skip
 
+_SLIPS = {
+    r"&&|\bAND\b": "write and between conditions",
+    r"\|\||\bOR\b": "write or between conditions",
+    r"!(?!=)|\bNOT\b": "write not in front of a condition",
+    r"[<>]\s+=|=[<>]": "write <= or >=",
+    r"(?<![<>=!])=(?!=)": "equal is written ==",
+}
+"""What other languages write, and what is written here."""
+
 Condition = Callable[[Mapping[str, Any]], bool]
 
 
-def parse_condition(text: str, names: Collection[str]) -> Condition:
+def parse_condition(text: str, names: Collection[str], missing: Collection[str] = ()) -> Condition:
     """Return the test that a condition makes of a record's values by name; raises CnnstatError.
+
+    missing: names of what no record will have because it is not measured.
 
     A condition compares names, numbers with units (5M, 16MiB, 3ms) and texts in quotes, joined by and, or, not; sums,
     differences, products and quotients of them are allowed. A record without a value fulfils no comparison with it.
@@ -39,10 +50,12 @@ def parse_condition(text: str, names: Collection[str]) -> Condition:
     try:
         tree = ast.parse(plain, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise CnnstatError(f"--where {text[:80]}: write it as in 'params < 5M and receptive_field >= 200'") from None
+        hint = next((hint for wrong, hint in _SLIPS.items() if re.search(wrong, text)), "")
+        example = "write it as in 'params < 5M and receptive_field >= 200'"
+        raise CnnstatError(f"--where {text[:80]}: {hint or example}") from None
     if not isinstance(tree, (ast.BoolOp, ast.Compare, ast.UnaryOp)):
         raise CnnstatError(f"--where {text[:80]}: compares nothing; write it as in 'params < 5M'")
-    test = _Compiler(text, names).test(tree)
+    test = _Compiler(text, names, missing).test(tree)
     return lambda values: bool(test(values))
 
 
@@ -64,9 +77,10 @@ def _exact(value: Any) -> int | float:
 class _Compiler:
     """Turns the tree of a condition into functions of a record; nothing else of Python is allowed."""
 
-    def __init__(self, text: str, names: Collection[str]) -> None:
+    def __init__(self, text: str, names: Collection[str], missing: Collection[str]) -> None:
         self._text = text
         self._names = names
+        self._missing = missing
 
     def test(self, tree: ast.AST) -> Callable[[Mapping[str, Any]], Any]:
         """Return the function of a node that is true or false."""
@@ -92,8 +106,11 @@ class _Compiler:
             return lambda values: constant
         if isinstance(tree, ast.Name):
             name = tree.id
+            if name in self._missing:
+                option = {"latency": "--profile", "accuracy": "--accuracy FILE"}.get(name, "")
+                self._fail(f"{name} is measured; add {option}")
             if name not in self._names:
-                known = f"; known: {', '.join(self._names)}"
+                known = f"; known: {', '.join(self._names)}; texts stand in quotes"
                 self._fail(f"nothing is called {name[:40]}{did_you_mean(name, self._names) or known}")
             return lambda values: as_number(values.get(name))
         if isinstance(tree, ast.UnaryOp) and isinstance(tree.op, ast.USub):

@@ -36,10 +36,10 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Yield items in lists of at most so many."""
+def batches(items: Iterable[Item], size: int | Callable[[], int]) -> Iterator[list[Item]]:
+    """Yield items in lists of at most so many; a function is asked anew for each list."""
     iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+    while batch := list(islice(iterator, size() if callable(size) else size)):
         yield batch
 
 
@@ -63,6 +63,7 @@ def in_processes(
     waiting = iter(items)
     pending: dict[Future[list[Result]], list[Item]] = {}
     pool = _pool(jobs)
+    has_worked = False
     try:
         while True:
             for batch in islice(waiting, max(0, 2 * jobs + 1 - len(pending))):
@@ -74,9 +75,14 @@ def in_processes(
             for future in ready:
                 batch = pending.pop(future)
                 try:
-                    yield future.result()
+                    results = future.result()
                 except BrokenProcessPool:
                     died.append(batch)
+                    continue
+                has_worked = True
+                yield results
+            if died and not has_worked:
+                _check_start()
             if died:
                 # Which batch was at fault is not known: every one that was under way is tried again.
                 died += pending.values()
@@ -85,6 +91,20 @@ def in_processes(
                 for batch in died:
                     yield _one_by_one(work, batch, lost)
                 pool = _pool(jobs)
+    finally:
+        _end(pool)
+
+
+def _check_start() -> None:
+    """Raise CnnstatError where no process can be started at all, whatever it is to do."""
+    pool = _pool(1)
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        message = (
+            "no process can be started; a script needs `if __name__ == '__main__':` around what it runs, or jobs=1"
+        )
+        raise CnnstatError(message) from None
     finally:
         _end(pool)
 

@@ -7,6 +7,7 @@ import glob
 import random
 import re
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from importlib.util import find_spec
@@ -15,13 +16,11 @@ from math import prod
 from typing import Any, NamedTuple
 
 from cnnstat.errors import RequestError
+from cnnstat.files import exists
 from cnnstat.sources.request import Request, parse_arguments, parse_inputs, parse_variables
 
 MAX_VALUES = 100_000
 """Most values of one option."""
-
-MAX_POINTS = 10_000_000
-"""Most points of a sweep: some hours of specs. More are a slip, or a matter of `--sample`."""
 
 MAX_POINTS = 10_000_000
 """Most points of a sweep: hours of specs. More are a slip, or a matter of `--sample`."""
@@ -30,6 +29,7 @@ AS_WRITTEN = "none"
 """The precision that leaves a network as it is written."""
 
 _RANGE = re.compile(r"(-?\d{1,12}):(-?\d{1,12})(?::(-?\d{1,12}))?\Z")
+_LIKE_RANGE = re.compile(r"(?=.*\d)[-+\d._e\s]*(?::[-+\d._e\s]*){1,3}\Z", re.IGNORECASE)
 _BRACES = re.compile(r"\{([^{}]*)\}")
 
 
@@ -118,6 +118,13 @@ class Grid:
             many = f"{self.size:,}" if self.size < 10**15 else f"{self.size:.0e}"
             raise RequestError(f"{many} points, {MAX_POINTS:,} at most; leave some values out, or draw with --sample N")
 
+    def has(self, number: int) -> bool:
+        """Whether a number is one of its points."""
+        if self.sample is None:
+            return 0 <= number < self.size
+        place = bisect_left(self.sample, number)
+        return place < len(self.sample) and self.sample[place] == number
+
     def point(self, number: int) -> Point:
         """Return the point of a number: its digits, the last axis first, in the numbers of values as bases."""
         rest, places = number, []
@@ -162,6 +169,10 @@ def axis_values(text: str, what: str) -> tuple[str, ...]:
             if len(numbers) > MAX_VALUES:
                 raise RequestError(f"{what} {text[:60]}: {len(numbers):,} values; {MAX_VALUES:,} at most")
             values += map(str, numbers)
+        elif _LIKE_RANGE.match(part):
+            raise RequestError(
+                f"{what} {text[:60]}: {part[:40]} is no range of whole numbers as 16:64:8; list the values"
+            )
         else:
             values.append(part)
     if not all(values):
@@ -306,7 +317,7 @@ def expanded_sources(texts: Sequence[str]) -> tuple[str, ...]:
     """
     result: list[str] = []
     for text in texts:
-        if not any(letter in text for letter in "*?[") or glob.escape(text) == text:
+        if glob.escape(text) == text or exists(text):  # a file may be called net[1].yaml
             result.append(text)
             continue
         matches = _matches(text)

@@ -52,6 +52,7 @@ class PointFile:
             raise CnnstatError(f"--output {self.path}: cannot be written: {error.strerror or error}") from None
         end = 0
         try:
+            self._lock()
             for place, line, record in self._lines():
                 end = place + len(line)
                 if is_current(record) and record["point"] not in self._places:
@@ -62,6 +63,19 @@ class PointFile:
         except BaseException:
             self.close()
             raise
+
+    def _lock(self) -> None:
+        """Keep other sweeps out until the file is closed, or the process ends however it may."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CnnstatError(f"--output {self.path}: another sweep is writing it; name another file") from None
+        except OSError:
+            return  # a file system without locks
 
     def _lines(self) -> Iterator[tuple[int, bytes, Record]]:
         """Yield place, text and record of each whole line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,8 +19,9 @@ from cnnstat.sweep.point_file import PointFile, key_of
 from cnnstat.sweep.selection import Selection
 from cnnstat.version import __version__
 
-BATCH = 16
-"""Points of specs that a process gets at a time, so that messages between processes cost little."""
+BATCH, BATCH_SECONDS = 16, 0.1
+"""Most points that a process gets at a time, and how long they may take: few, as a kill loses those in hand, and yet so
+many that messages between processes cost little."""
 
 FEW = 64
 """Points of specs up to which this process computes them itself: as many take less than new processes need to start."""
@@ -150,7 +152,7 @@ def _key(plan: Plan, source_keys: Mapping[str, str], point: Point) -> str:
 def _is_current(record: Record, grid: Grid, key: Callable[[Point], str]) -> bool:
     """Whether a record of a file is of a point of this sweep, computed from the same inputs."""
     number = record["point"]
-    if not 0 <= number < grid.size or (grid.sample is not None and number not in grid.sample):
+    if not grid.has(number):
         return False
     return bool(record.get("key") == key(grid.point(number)) and _files_are_same(record))
 
@@ -170,21 +172,45 @@ def _files_are_same(record: Record) -> bool:
 def _results(plan: Plan, points: Iterable[Point], count: int, *, notes_files: bool) -> Iterator[Record]:
     is_light = all(_is_spec(source) for source in plan.grid.sources)
     jobs = plan.jobs or executors.available_cores()
-    size = min(BATCH, max(1, count // (4 * jobs))) if is_light else 1
     work = partial(evaluate_all, base=plan.base, optimizer=plan.optimizer, strict=plan.strict, notes_files=notes_files)
-    batches = executors.batches(points, size)
+    most = min(BATCH, max(1, count // (4 * jobs))) if is_light else 1
+    pace = _Pace(jobs, most)
+    one_by_one = executors.batches(points, 1)
     if plan.profile is not None:
-        results: Iterator[list[Record]] = executors.in_this_process(
-            partial(_profiled, plan, work), executors.batches(points, 1)
-        )
-    elif plan.executor is not None:
-        results = executors.in_executor(plan.executor, work, batches, 4 * jobs)
+        results: Iterator[list[Record]] = executors.in_this_process(partial(_profiled, plan, work), one_by_one)
+    elif plan.executor is not None:  # where a batch may wait in a queue for longer than it takes
+        results = executors.in_executor(plan.executor, work, executors.batches(points, most), 4 * jobs)
     elif jobs == 1 or count < 2 or (is_light and count <= FEW and plan.jobs is None):
-        results = executors.in_this_process(work, batches)
+        results = executors.in_this_process(work, one_by_one)
     else:
-        results = executors.in_processes(work, batches, min(jobs, count), _lost)
+        results = executors.in_processes(work, executors.batches(points, pace.size), min(jobs, count), _lost)
     for batch in results:
         yield from batch
+        pace.note(len(batch))
+
+
+class _Pace:
+    """How many points a process gets at a time, by how long those behind the first have taken."""
+
+    def __init__(self, jobs: int, most: int) -> None:
+        self._jobs = jobs
+        self._most = most
+        self._start = 0.0
+        self._done = -1
+
+    def note(self, count: int) -> None:
+        """Note that so many more points are done."""
+        if self._done < 0:
+            self._start, self._done = time.monotonic(), 0
+        else:
+            self._done += count
+
+    def size(self) -> int:
+        """Return how many points take `BATCH_SECONDS`; one as long as that is not known."""
+        if self._done <= 0:
+            return 1
+        seconds = self._jobs * (time.monotonic() - self._start) / self._done
+        return max(1, min(self._most, int(BATCH_SECONDS / max(seconds, 1e-6))))
 
 
 def _profiled(plan: Plan, work: Callable[[list[Point]], list[Record]], points: list[Point]) -> list[Record]:

@@ -141,6 +141,29 @@ def test_points_stand_where_their_figures_are(reach):
     assert number(third, "cy") == pytest.approx((number(first, "cy") + number(second, "cy")) / 2, abs=0.11)
 
 
+def test_names_stand_in_the_picture_and_on_nothing_else():
+    points = [ScatterPoint(10.0**place, 10.0 ** (place % 4), f"network_{place}", place % 4 == 0) for place in range(9)]
+    points += [ScatterPoint(9.99e7, 1.0, "a name on another point's")]
+    content = ScatterPlot(points, "x", "y", ("1", "2"), ("2", "3")).picture()
+    texts = [each for each in elements(content, "text") if str(each.text).startswith(("network", "a name"))]
+    boxes = []
+    for each in texts:
+        half, middle, base = 3.3 * len(str(each.text)), number(each, "x"), number(each, "y")
+        boxes.append((middle - half, base - 9, middle + half, base + 2))
+    dots = [(number(c, "cx"), number(c, "cy")) for c in elements(content, "circle")]
+    assert len(texts) == len({each.text for each in texts}) >= 8
+    for place, (left, top, right, bottom) in enumerate(boxes):
+        assert 0 <= left and right <= content.width and 0 <= top
+        assert not any(left < x < right and top < y < bottom for x, y in dots)
+        others = boxes[place + 1 :]
+        assert not any(left < o[2] and o[0] < right and top < o[3] and o[1] < bottom for o in others)
+    everything = [each for each in elements(content, "text") if each.get("text-anchor") == "middle"]
+    assert all(number(each, "x") + 3.3 * len(str(each.text)) <= content.width + 0.1 for each in everything)
+    alone = [ScatterPoint(1.0, 1.0, "alone"), ScatterPoint(2.0, 2.0, "too")]
+    picture = ScatterPlot(alone, "x", "y", ("1", "2"), ("1", "2")).picture()
+    assert picture.description == "2 points." and "alone" not in [each.text for each in elements(picture, "text")]
+
+
 @pytest.mark.parametrize(("least", "step"), [(1, 1), (1.1, 2), (3, 5), (6, 10), (0.03, 0.05), (120, 200)])
 def test_ticks_stand_at_round_numbers(least, step):
     assert round_step(least) == pytest.approx(step)

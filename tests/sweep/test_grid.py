@@ -23,13 +23,15 @@ from cnnstat.sweep.grid import Grid, axes, axes_of_values, axis_values, expanded
         ("[2,2],[3,4,6,3]", ("[2,2]", "[3,4,6,3]")),
         ("LeakyReLU(0.1, true),'a,b'", ("LeakyReLU(0.1, true)", "'a,b'")),
         ("5,5", ("5",)),
+        ("0.1,-0.5,1e-3", ("0.1", "-0.5", "1e-3")),
+        ("a:b,'1:2'", ("a:b", "'1:2'")),
     ],
 )
 def test_values_are_ranges_as_python_has_them_or_parts_between_commas(text, values):
     assert axis_values(text, "--set w") == values
 
 
-@pytest.mark.parametrize("text", ["", "1,,2", "5:5", "1:9:0", "0:99999999999:1", ","])
+@pytest.mark.parametrize("text", ["", "1,,2", "5:5", "1:9:0", "0:99999999999:1", ",", "0.1:0.5:0.1", "4:", ":4", "1:2:3:4"])
 def test_values_that_are_none_are_refused(text):
     with pytest.raises(RequestError, match="--set w"):
         axis_values(text, "--set w")
@@ -90,6 +92,7 @@ def test_a_sample_is_the_same_for_the_same_seed_and_keeps_the_order():
     assert sample == [point.number for point in grid.sampled(50, 3)] != [p.number for p in grid.sampled(50, 4)]
     assert [grid.point(number) for number in sample] == list(grid.sampled(50, 3))
     assert grid.sampled(5000, 0) is grid
+    assert [number for number in range(-2, 1003) if grid.sampled(50, 3).has(number)] == sample
     with pytest.raises(RequestError, match="--sample 0"):
         grid.sampled(0, 0)
 
@@ -102,6 +105,8 @@ def test_patterns_stand_for_networks_and_files(tmp_path, monkeypatch):
     assert expanded_sources(["resnet18*"]) == tuple(name for name in zoo.names() if name.startswith("resnet18"))
     with pytest.raises(RequestError, match="nothing\\*: matches no file"):
         expanded_sources(["nothing*"])
+    (tmp_path / "d[1].yaml").write_text("")
+    assert expanded_sources(["d[1].yaml"]) == ("d[1].yaml",)
 
 
 def test_python_values_make_the_same_axes_as_texts():

@@ -59,6 +59,10 @@ def test_conditions_compare_figures_with_numbers_and_units(text, holds):
         ("params < 1 and macs", "join comparisons"),
         ("(" * 300 + "params < 1" + ")" * 300, "--where"),
         ("params < 2 ** 9", "only names, numbers"),
+        ("params < 1 && macs < 1", "write and between conditions"),
+        ("params < 1 OR macs < 1", "write or between conditions"),
+        ("params = 1", "equal is written =="),
+        ("params => 1", "write <= or >="),
         ("x" * 2000, "longer than"),
     ],
 )
@@ -103,6 +107,29 @@ def test_a_front_is_what_nothing_else_is_better_than(values, figures, wants_fiel
     assert pareto_front(records, keys) == [record for record in records if not is_beaten(record)]
 
 
+def test_a_sign_says_whether_more_or_less_is_better():
+    records = [_record(0, macs=1, params=1), _record(1, macs=2, params=3), _record(2, macs=3, params=2)]
+    for keys, front in ((("macs", "+params"), [0, 1]), (("macs", "-params"), [0]), (("+macs", "+params"), [1, 2])):
+        assert [r["point"] for r in pareto_front(records, keys)] == front
+    fields = [_record(0, macs=1, receptive_field=9), _record(1, macs=2, receptive_field=5)]
+    assert [r["point"] for r in pareto_front(fields, ("macs", "receptive_field"))] == [0]
+    assert [r["point"] for r in pareto_front(fields, ("macs", "-receptive_field"))] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        (Selection(where="accuracy > 1"), "accuracy is measured; add --accuracy FILE"),
+        (Selection(sort="-latency"), "latency is measured; add --profile"),
+        (Selection(pareto=("macs", "latency")), "latency is measured; add --profile"),
+    ],
+)
+def test_what_is_not_measured_is_asked_for_in_vain(selection, message):
+    with pytest.raises(CnnstatError, match=message):
+        selection.check((), ("latency", "accuracy"))
+    selection.check(())
+
+
 def test_a_record_that_lacks_a_figure_is_on_no_front():
     records = [_record(0, macs=1, latency=None), _record(1, macs=2, latency=1.0), _record(2, macs=3, latency=0.5)]
     assert [r["point"] for r in pareto_front(records, ("macs", "latency"))] == [1, 2]
@@ -121,6 +148,8 @@ def test_sorting_is_largest_first_as_in_analyze_or_smallest_first():
     [
         (Selection(pareto=("macs", "paramz")), "--pareto: nothing is called paramz; did you mean params"),
         (Selection(pareto=("macs",)), "needs two figures"),
+        (Selection(pareto=("macs", "+macs")), "needs two figures"),
+        (Selection(pareto=("macs", "*params")), r"nothing is called \*params; did you mean params"),
         (Selection(sort="-mac"), "--sort: nothing is called mac; did you mean macs"),
         (Selection(top=0), "--top 0 must be at least 1"),
     ],

@@ -160,6 +160,43 @@ def test_a_stopped_sweep_goes_on(folder, number):
     assert sizes == {cnnstat.analyze("resnet50").totals.params - 2049 * 1000}
 
 
+@pytest.mark.skipif(os.name == "nt", reason="files are locked by fcntl")
+def test_two_sweeps_do_not_write_one_file(folder, run):
+    from cnnstat.sweep.point_file import PointFile
+
+    other = PointFile(Path("points.jsonl"))
+    other.open(lambda record: True)
+    code, _, err = run("net.yaml", *WIDTHS, "-o", "points.jsonl")
+    assert code == 2 and "another sweep is writing it" in err and Path("points.jsonl").read_bytes() == b""
+    other.close()
+    assert run("net.yaml", *WIDTHS, "-o", "points.jsonl")[0] == 0
+
+
+def test_a_script_that_cannot_start_processes_is_told_why(folder):
+    Path("script.py").write_text("import cnnstat\ncnnstat.sweep('net.yaml', variables={'width': [8, 16]}, jobs=2)\n")
+    environment = {**os.environ, "PYTHONPATH": str(Path(cnnstat.__file__).parent.parent)}
+    ran = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, timeout=60, env=environment)
+    assert ran.returncode == 1 and "no process can be started; a script needs `if __name__" in ran.stderr
+
+
+def test_one_point_at_a_time_until_it_is_known_how_long_they_take(monkeypatch):
+    from cnnstat.sweep import sweep
+
+    now = 100.0
+    monkeypatch.setattr(sweep.time, "monotonic", lambda: now)
+    pace = sweep._Pace(2, most=16)
+    assert pace.size() == 1
+    pace.note(1)  # the first brings the start of the processes with it
+    assert pace.size() == 1
+    now += 0.05
+    pace.note(10)  # ten in 0.05 s by two processes: 0.01 s each
+    assert pace.size() == 10
+    now += 10
+    assert pace.size() == 1
+    pace.note(100_000)
+    assert pace.size() == 16
+
+
 def test_an_error_is_a_line_and_everything_failing_is_exit_code_2(folder, run):
     code, _, err = run("net.yaml", "--set", "width=8,nothing", "-o", "points.jsonl")
     good, bad = records("points.jsonl")
@@ -216,6 +253,8 @@ def test_every_format_has_every_point(folder, run, format):
         (("net.yaml", "--plot", "macs"), "write two figures"),
         (("net.yaml", "--plot", "macs,parms"), "did you mean params"),
         (("net.yaml", "--pareto", "macs"), "two figures"),
+        (("net.yaml", "--plot", "macs,accuracy"), "add --accuracy FILE"),
+        (("net.yaml", "--set", "width=0.1:0.5:0.1"), "no range of whole numbers"),
         (("net.yaml", "--samples", "3"), "--samples is of measured times; add --profile"),
         (("net.yaml", "--slurm", "partition=a"), "is for --executor slurm"),
         (("net.yaml", "--accuracy", "no.csv"), "--accuracy no.csv: cannot be read"),

@@ -13,6 +13,8 @@ WIDTH, HEIGHT = 720.0, 290.0
 """Pixels of a chart."""
 LEFT, RIGHT, TOP, BOTTOM = 64.0, 16.0, 54.0, 40.0
 """Pixels around the plot itself: numbers and titles of axes stand there."""
+CHARACTER = 6.6
+"""Pixels that a character of a label takes at most, but for the widest letters."""
 
 
 class Axis(NamedTuple):
@@ -33,6 +35,9 @@ class Axis(NamedTuple):
         """Return values at which a number stands: round ones in a unit of `step_of`, or powers of ten."""
         if self.is_log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
+            if last - first < 2:  # too few powers to read values off
+                between = (factor * 10.0**power for power in range(first - 1, last + 1) for factor in (1, 2, 5))
+                return [value for value in between if self.low * (1 - 1e-9) <= value <= self.high * (1 + 1e-9)]
             skipped = 1 + (last - first) // 7
             return [10.0**power for power in range(first, last + 1, skipped)]
         step = step_of * round_step((self.high - self.low) / step_of / 5)
@@ -69,7 +74,8 @@ def grid(
         place = x.at(value)
         line = f"M{number(place)} {number(y.start)}V{number(y.end)}"
         yield element("path", d=line, stroke="currentColor", stroke_opacity=FAINT)
-        yield label(text, place, y.start + 16, text_anchor="middle", fill_opacity=PALE)
+        inside = min(place, WIDTH - CHARACTER * len(text) / 2)
+        yield label(text, inside, y.start + 16, text_anchor="middle", fill_opacity=PALE)
     if titles[0]:
         yield label(titles[0], (x.start + x.end) / 2, y.start + 34, text_anchor="middle", fill_opacity=PALE)
     yield label(titles[1], x.start, y.end - 10, fill_opacity=PALE)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from cnnstat.draw.elements import element, number
 from cnnstat.numbers import brief_count, plural
-from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, ticked
+from cnnstat.report.charts.axes import (
+    BOTTOM,
+    CHARACTER,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    grid,
+    heading,
+    round_step,
+    ticked,
+)
 from cnnstat.report.charts.axes import HEIGHT as CHART_HEIGHT
-from cnnstat.report.charts.picture import COLOURS, Picture, hint, label
+from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.terminal_text import BLANK, Line, cut_end, plain
 
 HEIGHT = 16
-MARGIN = 9
-"""Characters to the left of the drawing, for the numbers of the vertical axis."""
+MARGIN, WIDEST_MARGIN = 9, 16
+"""Fewest and most characters to the left of the drawing, for the numbers of the vertical axis."""
+
+
+MOST_NAMES, LONGEST_NAME = 40, 32
+"""Most points that are named, and most characters of a name."""
 
 
 class ScatterPoint(NamedTuple):
@@ -41,7 +57,8 @@ class ScatterPlot(NamedTuple):
 
     def lines(self, width: int) -> list[Line]:
         """Return the drawing; where several points meet, their number up to 9, or # for more."""
-        columns = max(20, min(width, 120) - MARGIN - 1)
+        margin = min(WIDEST_MARGIN, max(MARGIN, 2 + max(map(len, self.y_ends))))
+        columns = max(20, min(width, 120) - margin - 1)
         x_scale, y_scale = Scale.of([p.x for p in self.points]), Scale.of([p.y for p in self.points])
         cells: dict[tuple[int, int], list[ScatterPoint]] = {}
         for point in self.points:
@@ -50,18 +67,18 @@ class ScatterPlot(NamedTuple):
         lines: list[Line] = [plain(cut_end(f"{self.y_title}{y_scale.note}", width), "bold")]
         for row in range(HEIGHT):
             label = self.y_ends[1] if row == 0 else self.y_ends[0] if row == HEIGHT - 1 else ""
-            spans = [(f"{cut_end(label, MARGIN - 1):>{MARGIN - 1}} │", "dim")]
+            spans = [(f"{cut_end(label, margin - 1):>{margin - 1}} │", "dim")]
             for column in range(columns):
                 spans.append(_mark(cells.get((row, column), [])))
             lines.append(tuple(spans))
-        lines.append((((" " * MARGIN) + "└" + "─" * columns, "dim"),))
+        lines.append((((" " * margin) + "└" + "─" * columns, "dim"),))
         left, right = self.x_ends
         title = cut_end(f"{self.x_title}{x_scale.note}", max(4, columns - len(left) - len(right) - 2))
         gap = columns - len(left) - len(right) - len(title)
         before = max(1, gap // 2)
         lines.append(
             (
-                (" " * (MARGIN + 1) + left, "dim"),
+                (" " * (margin + 1) + left, "dim"),
                 (" " * before + title, "bold"),
                 (" " * max(1, gap - before) + right, "dim"),
             )
@@ -84,17 +101,45 @@ class ScatterPlot(NamedTuple):
             colour, radius = (COLOURS[2], 5) if point.on_front else (COLOURS[0], 3.5)
             place = {"cx": x.at(point.x), "cy": y.at(point.y), "r": radius}
             parts.append(element("circle", hint(point.label), **place, fill=colour, fill_opacity="0.8"))
+        parts += _names(self.points, x, y) if front else ()
         title = f"{self.y_title} against {self.x_title}"
-        said = f"{plural(len(self.points), 'point')}, {len(front):,} of them on the Pareto front."
+        of_front = f", {len(front):,} of them on the Pareto front" if front else ""
+        said = f"{plural(len(self.points), 'point')}{of_front}."
         return Picture(title, said, WIDTH, CHART_HEIGHT, heading(title) + "".join(parts))
+
+
+_Edges = tuple[float, float, float, float]
+"""Left, top, right and bottom, in pixels."""
+
+
+def _names(points: Sequence[ScatterPoint], x: Axis, y: Axis) -> Iterator[str]:
+    """Yield names of points, first of those on the front, as far as they lie on no point and no other name."""
+    taken: list[_Edges] = [(x.at(p.x) - 4, y.at(p.y) - 4, x.at(p.x) + 4, y.at(p.y) + 4) for p in points]
+    for point in sorted(points, key=lambda each: not each.on_front)[:MOST_NAMES]:
+        text, across, up = cut_end(point.label, LONGEST_NAME), x.at(point.x), y.at(point.y)
+        length = CHARACTER * len(text)
+        above, right, left_of = (across - length / 2, up - 9), (across + 8, up + 4), (across - 8 - length, up + 4)
+        for left, base in (above, right, left_of) if point.on_front else (right, left_of, above):
+            edges = (left, base - 9, left + length, base + 2)
+            is_inside = left >= x.start and edges[2] <= WIDTH and edges[1] >= TOP - 4
+            if is_inside and not any(_overlap(edges, other) for other in taken):
+                taken.append(edges)
+                yield label(text, left + length / 2, base, text_anchor="middle", fill_opacity=PALE)
+                break
+
+
+def _overlap(one: _Edges, other: _Edges) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> Axis:
     """Return an axis with room around all values, logarithmic where the plot in characters is."""
     scale = Scale.of(values)
     if scale.is_logarithmic:
-        first, last = math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high))
-        return Axis(10.0**first, 10.0 ** max(last, first + 1), start, end, is_log=True)
+        # From the power of ten below to the 1, 2 or 5 above, with room for the largest point.
+        low = 10.0 ** math.floor(math.log10(scale.low / 1.1))
+        low *= max(factor for factor in (1, 2, 5) if factor * low <= scale.low / 1.1)
+        return Axis(low, round_step(scale.high * 1.1), start, end, is_log=True)
     room = (scale.high - scale.low) / 15 or max(1.0, abs(scale.high) / 15)
     low = scale.low - room
     return Axis(0.0 if scale.low >= 0 > low else low, scale.high + room, start, end)

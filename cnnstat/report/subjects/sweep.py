@@ -13,7 +13,7 @@ from cnnstat.report.document import Block, Document, Fact, Facts
 from cnnstat.report.table import ON_REQUEST, Column, Table, check_column
 from cnnstat.report.terminal_text import Line, printable
 from cnnstat.sweep.evaluate import SCHEMA, TOTALS, Record
-from cnnstat.sweep.selection import ACCURACY, flat, pareto_front, value_of
+from cnnstat.sweep.selection import ACCURACY, flat, pareto_front, unsigned, value_of
 from cnnstat.sweep.sweep import Sweep
 
 SHOWN = ("params", "macs", "peak_inference_bytes", "receptive_field")
@@ -30,7 +30,11 @@ _TITLES = {figure.key: figure.title for figure in FIGURES}
 
 
 def document(
-    sweep: Sweep, columns: Sequence[str] | None = None, plot: tuple[str, str] | None = None, caption: str = ""
+    sweep: Sweep,
+    columns: Sequence[str] | None = None,
+    plot: tuple[str, str] | None = None,
+    caption: str = "",
+    page_title: str = "",
 ) -> Document:
     """Return the points, and a plot of two figures if one is asked for; raises CnnstatError for an unknown column."""
     known = column_keys(sweep.settings)
@@ -42,7 +46,7 @@ def document(
     )
     return Document(
         title=caption,
-        page_title=caption or f"Sweep of {plural(len(sweep.records), 'point')}",
+        page_title=caption or page_title or f"Sweep of {plural(len(sweep.records), 'point')}",
         blocks=lambda: _blocks(sweep, table, plot),
         data=lambda: {"schema": SCHEMA, "settings": list(sweep.settings), "points": list(sweep.records)},
         listed=("points",),
@@ -74,7 +78,10 @@ def _charts(sweep: Sweep, plot: tuple[str, str] | None) -> dict[str, ScatterPlot
 def resolutions_document(sweep: Sweep, columns: Sequence[str] | None = None) -> Document:
     """Return a model's totals at several sizes of its input, and its MACs against the size."""
     size = sweep.settings[0]
-    return document(sweep, None if columns is None else (size, *columns), (size, "macs"))
+    shown = None if columns is None else tuple(dict.fromkeys((size, *columns)))
+    sources = dict.fromkeys(record["source"] for record in sweep.records)
+    title = f"{printable(', '.join(sources))} at {plural(len(sweep.records), 'input size')}"
+    return document(sweep, shown, (size, "macs"), page_title=title)
 
 
 def column_keys(settings: Sequence[str]) -> tuple[str, ...]:
@@ -97,7 +104,7 @@ def _blocks(sweep: Sweep, table: Table, plot: tuple[str, str] | None) -> Iterato
     yield table
     facts = [Fact("points", plural(len(sweep.records), "point"))]
     if sweep.front:
-        facts.append(Fact("Pareto front", f"of {' and '.join(sweep.front)}: no other point is better in all of them"))
+        facts.append(Fact("Pareto front", f"of {_directions(sweep.front)}: no other point is better in all of them"))
     errors = sweep.failed
     for record in errors[:ERRORS]:
         facts.append(Fact("error", printable(f"{_name(record)}: {record['error']}"), "yellow"))
@@ -112,14 +119,22 @@ def _blocks(sweep: Sweep, table: Table, plot: tuple[str, str] | None) -> Iterato
         yield InCharacters(scatter(sweep, *plot))
 
 
+def _directions(front: Sequence[str]) -> str:
+    words = {"+": "more ", "-": "less "}
+    return " and ".join(f"{words.get(key[0], '')}{unsigned(key)}" for key in front)
+
+
 def scatter(sweep: Sweep, x: str, y: str) -> ScatterPlot:
     """Return the plot of two figures; points without one of them are left out. Raises CnnstatError for another name."""
     for key in (x, y):
         check_column(key, column_keys(sweep.settings))
     rows = [r for r in sweep.records if all(isinstance(value_of(r, key), (int, float)) for key in (x, y))]
     # Against a setting, such as the size of the input, there is nothing to choose from.
-    front = set() if x in sweep.settings else {id(record) for record in pareto_front(rows, (x, y))}
-    points = [ScatterPoint(value_of(r, x), value_of(r, y), _name(r), id(r) in front) for r in rows]
+    signed = {unsigned(key): key for key in sweep.front}
+    keys = [signed.get(key, key) for key in (x, y)]
+    front = set() if x in sweep.settings else {id(record) for record in pareto_front(rows, keys)}
+    is_one = len({record["source"] for record in sweep.records}) == 1
+    points = [ScatterPoint(value_of(r, x), value_of(r, y), _name(r, is_one), id(r) in front) for r in rows]
     ends = [
         (min(rows, key=lambda r: value_of(r, key)), max(rows, key=lambda r: value_of(r, key))) if rows else ()
         for key in (x, y)
@@ -128,10 +143,10 @@ def scatter(sweep: Sweep, x: str, y: str) -> ScatterPlot:
     return ScatterPlot(points, _TITLES.get(x, x), _TITLES.get(y, y), texts[0], texts[1])  # type: ignore[arg-type]
 
 
-def _name(record: Record) -> str:
-    """Return what a point is called: its source, and its settings."""
+def _name(record: Record, is_of_one: bool = False) -> str:
+    """Return what a point is called: its source, and its settings; these alone where all are of one source."""
     settings = " ".join(f"{key}={value}" for key, value in record["settings"].items())
-    return f"{record['source']} {settings}".strip()
+    return settings if settings and is_of_one else f"{record['source']} {settings}".strip()
 
 
 def _text(key: str, record: Record) -> str:
@@ -153,7 +168,9 @@ def _columns(sweep: Sweep, chosen: Sequence[str] | None) -> list[Column]:
     keys = [*(["source"] if several else []), *sweep.settings]
     measured = [key for key in ("latency", ACCURACY) if any(record.get(key) is not None for record in sweep.records)]
     error = ["error"] if sweep.failed else []
-    return [_column(key, sweep) for key in dict.fromkeys((*keys, *SHOWN, *measured, *sweep.front, *error))]
+    return [
+        _column(key, sweep) for key in dict.fromkeys((*keys, *SHOWN, *measured, *map(unsigned, sweep.front), *error))
+    ]
 
 
 def _all_columns(sweep: Sweep) -> list[Column]:
@@ -175,7 +192,7 @@ def _column(key: str, sweep: Sweep) -> Column:
         else 2 + SHOWN.index(key)
         if key in SHOWN
         else MAIN
-        if key in (*SHOWN, "latency", ACCURACY, *sweep.front)
+        if key in (*SHOWN, "latency", ACCURACY, *map(unsigned, sweep.front))
         else ON_REQUEST
     )
     title = key if is_setting else _TITLES.get(key, key)
