@@ -153,7 +153,7 @@ def test_names_stand_in_the_picture_and_on_nothing_else():
     dots = [(number(c, "cx"), number(c, "cy")) for c in elements(content, "circle")]
     assert len(texts) == len({each.text for each in texts}) >= 8
     for place, (left, top, right, bottom) in enumerate(boxes):
-        assert 0 <= left and right <= content.width and 0 <= top
+        assert left >= 0 and right <= content.width and top >= 0
         assert not any(left < x < right and top < y < bottom for x, y in dots)
         others = boxes[place + 1 :]
         assert not any(left < o[2] and o[0] < right and top < o[3] and o[1] < bottom for o in others)

@@ -31,7 +31,9 @@ def test_values_are_ranges_as_python_has_them_or_parts_between_commas(text, valu
     assert axis_values(text, "--set w") == values
 
 
-@pytest.mark.parametrize("text", ["", "1,,2", "5:5", "1:9:0", "0:99999999999:1", ",", "0.1:0.5:0.1", "4:", ":4", "1:2:3:4"])
+@pytest.mark.parametrize(
+    "text", ["", "1,,2", "5:5", "1:9:0", "0:99999999999:1", ",", "0.1:0.5:0.1", "4:", ":4", "1:2:3:4"]
+)
 def test_values_that_are_none_are_refused(text):
     with pytest.raises(RequestError, match="--set w"):
         axis_values(text, "--set w")
