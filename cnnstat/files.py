@@ -1,6 +1,7 @@
 """Files: read only as far as they should be long, and written beside the old one, whose place the new one then takes.
 
-So a full disk, a signal or a second run leaves either the old content or the new, never half of one.
+So a full disk, a signal or a second run leaves either the old content or the new, never half of one. The user's folder
+for caches holds measured rooflines and traces of PyTorch models, and is safe to delete.
 """
 
 from __future__ import annotations

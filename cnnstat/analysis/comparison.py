@@ -1,4 +1,4 @@
-"""Comparison: the totals of several networks and their ratios to the first."""
+"""Comparison: the totals of several networks, their ratios to the first, and where the parameters of two differ."""
 
 from __future__ import annotations
 

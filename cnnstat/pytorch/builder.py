@@ -15,10 +15,9 @@ from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
-from cnnstat.pytorch.autograd_rules import is_other_kernel, keeps_its_input, keeps_nothing, kept_places
+from cnnstat.pytorch.autograd_rules import copies_of, is_other_kernel, keeps_its_input, keeps_nothing, kept_places
 from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, Match
-from cnnstat.pytorch.copies import copies_of
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall

@@ -1,6 +1,7 @@
 """Known differences: the conventions and gaps of the references, each with the number that it accounts for.
 
-A difference is explained only where the reasons account for it to the last multiply-accumulate.
+A difference is explained only where the reasons account for it to the last multiply-accumulate. Gradients may reach
+elsewhere than a receptive field says although that is right; why is told here too.
 """
 
 from __future__ import annotations

@@ -1,16 +1,21 @@
-"""Small constants: what nodes make of numbers that are known, as shapes and slices are computed."""
+"""Small constants: what nodes make of numbers that are known, and which stored tensors are behind them.
+
+Shapes and bounds of slices are computed so; stored are weights, scales and tables.
+"""
 
 from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy
 import onnx
 
-from cnnstat.exported.onnx_models.values import MOST_NUMBERS
+from cnnstat.exported.onnx_models.operations import role_of
+from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value
+from cnnstat.exported.stored_tensors import Role, Source, Use
 from cnnstat.exported.word_list import words
 
 Attributes = Mapping[str, Any]
@@ -199,3 +204,54 @@ def _by_reference(node: Any, operands: list[Any], opset: int) -> list[Any]:
     graph = onnx.helper.make_graph([node], "constant", inputs, outputs)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
     return [numpy.asarray(result) for result in ReferenceEvaluator(model).run(None, feeds)]
+
+
+_MOVING = words(
+    """
+    Cast CastLike Transpose Reshape Squeeze Unsqueeze Identity Flatten DequantizeLinear QuantizeLinear Slice Split
+    Gather Concat Expand Tile Pad
+    """
+)
+"""Operations on constants that leave what is a weight a weight."""
+_ARITHMETIC = words("Mul Div Sub Add")
+
+
+def tensor_uses(op_type: str, domain: str, inputs: Sequence[Value | None]) -> list[Use]:
+    """Return the stored tensors behind the operands of a node, and what each is read as."""
+    return [
+        source.as_read(role_of(op_type, domain, place))
+        for place, value in enumerate(inputs)
+        if value is not None
+        for source in value.sources
+    ]
+
+
+def constant_sources(op_type: str, domain: str, inputs: Sequence[Value | None]) -> tuple[Source, ...]:
+    """Return the stored tensors that the result of an operation on constants is made of."""
+    found: dict[int, Source] = {}
+    main = _main_operand(inputs) if op_type in _ARITHMETIC else None
+    for place, value in enumerate(inputs):
+        if value is None:
+            continue
+        role = role_of(op_type, domain, place)
+        for source in value.sources:
+            own = source.role
+            if own is None and role in (Role.SCALE, Role.SETTING):
+                own = role
+            if own is None and main is not None and place != main:
+                own = Role.SCALE
+            is_moved = source.is_moved and (op_type in _MOVING or place == main)
+            found.setdefault(id(source.stored), Source(source.stored, own, is_moved))
+    return tuple(found.values())
+
+
+def _main_operand(inputs: Sequence[Value | None]) -> int | None:
+    """Return which operand of constant arithmetic is a quantized weight that the other one scales or shifts."""
+    sizes = [
+        (value.size, -place)
+        for place, value in enumerate(inputs)
+        if value is not None
+        and value.is_float
+        and any(s.role is None and s.is_moved and not s.stored.is_float for s in value.sources)
+    ]
+    return -max(sizes)[1] if sizes else None

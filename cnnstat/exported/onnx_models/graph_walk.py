@@ -13,7 +13,7 @@ import onnx
 
 from cnnstat.errors import CnnstatError, OpError, printable
 from cnnstat.exported.layer_builder import LayerBuilder, Match, Operand
-from cnnstat.exported.onnx_models.constant_sources import constant_sources, tensor_uses
+from cnnstat.exported.onnx_models.constants import constant_sources, tensor_uses
 from cnnstat.exported.onnx_models.node_names import classes_of, label_of, scopes_in
 from cnnstat.exported.onnx_models.node_order import OrderError, in_order
 from cnnstat.exported.onnx_models.node_shapes import ShapeError, ShapeRules
