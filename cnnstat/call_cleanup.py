@@ -1,4 +1,4 @@
-"""What is put back when a call of the Python interface, or a command, ends."""
+"""What is put back when a call of the Python interface ends; a command ends its process."""
 
 from __future__ import annotations
 

@@ -21,7 +21,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cnnstat.call_cleanup import call_cleanup
 from cnnstat.errors import CnnstatError, SpecError, inert_line, printable
 
 COMMANDS = {
@@ -266,8 +265,7 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 100)
     prepare_streams()
     try:
-        with call_cleanup():
-            code = _without_types(typer.main.get_command(app)).main(prog_name="cnnstat", standalone_mode=False)
+        code = _without_types(typer.main.get_command(app)).main(prog_name="cnnstat", standalone_mode=False)
         sys.stdout.flush()
     except CnnstatError as error:
         code = report_error(error)

@@ -82,16 +82,15 @@ class Builder(TensorOrigins):
 
     def _work_on_weights(self, call: Call, match: Match | None, before: frozenset[int]) -> frozenset[int]:
         """Remember the work of a call that reads stored tensors only."""
-        outputs = tuple(map(shape_of, call.results))
-        reads = () if match is None else tuple(shape_of(r) if isinstance(r, torch.Tensor) else () for r in match.reads)
-        is_known = call.match is not None or (has_shortcut(call.name) and match is not None)
-        if match is None or not is_known or not (call.match or _makes(match.op, reads, outputs)):
-            work = work_of(call.inner)
-            self.uncounted.update(work.unknown)
-            return self.ownership.add_work(work.macs, sum(count for _, count in work.flops), before)
-        op = match.op
-        flops = sum(op.other_flops(reads, outputs).values())
-        return self.ownership.add_work(op.macs(reads, outputs), flops, before)
+        if match is not None and (call.match is not None or has_shortcut(call.name)):
+            reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in match.reads)
+            outputs = tuple(map(shape_of, call.results))
+            if call.match is not None or _makes(match.op, reads, outputs):
+                flops = sum(match.op.other_flops(reads, outputs).values())
+                return self.ownership.add_work(match.op.macs(reads, outputs), flops, before)
+        work = work_of(call.inner)
+        self.uncounted.update(work.unknown)
+        return self.ownership.add_work(work.macs, sum(count for _, count in work.flops), before)
 
     def _is_stored_layer(self, match: Match | None) -> bool:
         """Whether a call is a layer of its own although it reads no input of the model.

@@ -266,7 +266,7 @@ def readable(source: str) -> Iterator[None]:
 def contained(source: str) -> Iterator[None]:
     """Let code of a model neither write to standard output, where a report goes, nor end the program or need a GPU.
 
-    What it changes in the process lasts until the call of the interface, or the command, ends.
+    What it changes in the process lasts until the call of the Python interface ends.
     """
     until_call_ends(same_process)
     with stdout_to_stderr(), readable(source), simulated_gpu():

@@ -117,10 +117,12 @@ class Faker:
             kinds = map(type, value) if isinstance(value, tuple) else (type(value),)
             if not _PLAIN.issuperset(kinds):
                 return None
-        with in_kernel_invocation_manager(self.mode):
-            result = function(*arguments, **keywords)
+        # PyTorch asks a fake tensor for its device again and again, which is Python code; one without memory says it.
+        with torch._C._DisableTorchDispatch():
+            alias = _without_memory(first)
+            result = function(alias, *map(_without_memory, arguments[1:]), **keywords)
         if isinstance(result, torch.Tensor):
-            return (first if result is first else self._wrapped(result, first.fake_device),)
+            return (first if result is alias else self._wrapped(result, first.fake_device),)
         if isinstance(result, (tuple, list)):
             return (type(result)([self._wrapped(each, first.fake_device) for each in result]),)
         return (result,)
@@ -165,6 +167,14 @@ class Faker:
         if self._dtype is None or not tensor.is_floating_point() or tensor.dtype == self._dtype:
             return self.fake_of(tensor)
         return self.empty(tuple(tensor.shape), self._dtype)
+
+
+def _without_memory(value: Any) -> Any:
+    """Return a tensor of the meta device with the storage of a fake one; other values as they are."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    empty = torch.empty(0, dtype=value.dtype, device=_META)
+    return empty.set_(value.untyped_storage(), value.storage_offset(), value.shape, value.stride())
 
 
 @cache
