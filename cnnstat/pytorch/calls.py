@@ -16,6 +16,7 @@ from torch.nn import functional
 from cnnstat.ir.op import Op
 from cnnstat.ir.recorded_call import OwnDevice, SliceOf, TorchName
 from cnnstat.pytorch.module_stack import ModuleCall
+from cnnstat.pytorch.tensors import PLAIN
 
 _NAMES: dict[Any, str] = {}
 
@@ -270,10 +271,11 @@ def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
 
     tensor: returns the reference to a tensor.
     """
+    kind = type(value)
+    if kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value))):
+        return value
     if isinstance(value, torch.Tensor):
         return tensor(value)
-    if value is None or value is ... or type(value) in (bool, int, float, str, complex):
-        return value
     if isinstance(value, slice):
         return SliceOf(*(plain_value(part, tensor) for part in (value.start, value.stop, value.step)))
     if isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
@@ -283,7 +285,7 @@ def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
     if isinstance(value, (tuple, list)):
         result = tuple(plain_value(each, tensor) for each in value)
         # A list of numbers indexes, a tuple of numbers means one axis each.
-        return list(result) if type(value) is list else result
+        return list(result) if kind is list else result
     if isinstance(value, (int, float)):
         return plain_value(int(value) if isinstance(value, int) else float(value), tensor)
     item = getattr(value, "item", None)

@@ -25,7 +25,7 @@ from cnnstat.ir.recorded_call import (
 )
 from cnnstat.pytorch.calls import TURNS, Call, NotPlainError, own_keywords, path_of, plain_value
 from cnnstat.pytorch.parameter_ownership import StoredTensor
-from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key
+from cnnstat.pytorch.tensors import PLAIN, operands_in, shape_of, storage_key
 
 MOST_ELEMENTS = 2**20
 """Constants and buffers beyond this are not kept by value."""
@@ -263,7 +263,9 @@ class _Maker:
     def recorded(self, last: _ConstantCall | None, results: tuple[torch.Tensor, ...]) -> RecordedCalls:
         """Return the recorded; raises NotPlainError."""
         values = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
-        numbers = sorted(self._needed(values))
+        # Most calls read inputs of their node alone.
+        has_others = any(id(tensor) not in self._numbers for tensor in values)
+        numbers = sorted(self._needed(values)) if has_others else []
         self._places = {number: place for place, number in enumerate(numbers)}
         needed = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
         calls = tuple(self._call(each) for each in needed)
@@ -348,6 +350,8 @@ class _Maker:
 
 def plain_value_again(value: Any, tensor: Any) -> Any:
     """Return plain values with the tensors in them replaced."""
+    if type(value) in PLAIN or (type(value) is tuple and PLAIN.issuperset(map(type, value))):
+        return value
     if isinstance(value, torch.Tensor):
         return tensor(value)
     if isinstance(value, (tuple, list)):

@@ -11,6 +11,9 @@ import torch
 from cnnstat.ir.graph import DTYPE_BYTES
 from cnnstat.ir.op import Shape
 
+PLAIN = frozenset((bool, int, float, complex, str, type(None), type(...)))
+"""Kinds of arguments that are what they are, and hold nothing."""
+
 _DTYPE_NAMES: dict[torch.dtype, str] = {}
 
 
@@ -88,9 +91,13 @@ def _is_record(value: Any) -> bool:
 def operands_in(arguments: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors among the arguments of a call."""
     for item in arguments:
+        if type(item) in PLAIN:
+            continue
         if isinstance(item, torch.Tensor):
             yield item
         elif isinstance(item, (list, tuple)):
-            yield from operands_in(item)
+            # To walk through sizes and indices would take longer than all else.
+            if not PLAIN.issuperset(map(type, item)):
+                yield from operands_in(item)
         elif isinstance(item, dict):
             yield from operands_in(item.values())
