@@ -8,6 +8,7 @@ from typing import Any
 
 from cnnstat import ops
 from cnnstat.analysis.shapes import Values, infer_shapes
+from cnnstat.analysis.transforms.folding import folded
 from cnnstat.export.blocks import Blocks
 from cnnstat.export.entries import Call, Entry, Expression
 from cnnstat.export.outline import JOINS
@@ -33,9 +34,10 @@ def document_of(graph: Graph, *, with_blocks: bool = True) -> Document:
     Raises SpecError where an op refuses its inputs.
     """
     precision = None
-    if graph.deployment is not None and graph.deployment.bare is not None:
+    if graph.deployment is not None and graph.deployment.written is not None:
         # What a precision and writing in place change follows from one word.
-        precision, graph = graph.deployment.precision, graph.deployment.bare
+        precision, written = graph.deployment.precision, graph.deployment.written
+        graph, _ = folded(written, infer_shapes(written), precision)
     sound, remarks = with_sound_names(graph)
     values = infer_shapes(sound)
     layout = lay_out(sound, values)

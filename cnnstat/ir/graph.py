@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from threading import Lock
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -68,6 +69,13 @@ class Node:
     folded: tuple[str, ...] = ()
     copies: tuple[tuple[int, int], ...] = field(default=(), compare=False)
 
+    def changed(self, changes: Mapping[str, Any]) -> Node:
+        """Return it with other values of some fields; as `dataclasses.replace`, in two thirds of the time."""
+        values = list(_values_of(self))
+        for name, value in changes.items():
+            values[_PLACES[name]] = value
+        return Node(*values)
+
     @property
     def storage(self) -> Storage:
         """Where inference puts its first output: fresh, a view, or in place of the tensor `base`."""
@@ -96,6 +104,9 @@ class Node:
         return total
 
 
+_PLACES = {each.name: place for place, each in enumerate(fields(Node))}
+_values_of = attrgetter(*_PLACES)
+
 _NO_DTYPES: Mapping[str, str] = {}
 """Shared by all nodes whose tensors have the model's dtype, which are nearly all."""
 
@@ -113,7 +124,7 @@ class Deployment:
     unread: layers that no result depends on, such as heads for training alone.
     folded: for each layer that is gone, the one whose weights do its work. kept: for each layer that could have been
     folded, why it was not. in_float: layers without a kernel in that precision, which run in float32.
-    bare: the graph without the layers that are gone, in the dtypes that it is written in.
+    written: the graph as it is written.
     """
 
     precision: str
@@ -122,7 +133,7 @@ class Deployment:
     folded: Mapping[str, str] = field(default_factory=dict)
     kept: Mapping[str, str] = field(default_factory=dict)
     in_float: tuple[str, ...] = ()
-    bare: Graph | None = field(default=None, repr=False)
+    written: Graph | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,12 +167,14 @@ class Graph:
     def __post_init__(self) -> None:
         """Validate names and edges."""
         names: set[str] = set()
+        arity = len(self.inputs)
         for index, node in enumerate(self.nodes):
             if node.name in names:
                 raise GraphError(f"two layers are called {node.name}")
             names.add(node.name)
-            if any(not 0 <= edge.value < self.arity + index for edge in node.inputs):
-                raise GraphError(f"{node.name} reads a tensor that is not computed before it")
+            for value, _ in node.inputs:
+                if not 0 <= value < arity + index:
+                    raise GraphError(f"{node.name} reads a tensor that is not computed before it")
             if node.shares is not None and not 0 <= node.shares < index:
                 raise GraphError(f"{node.name} shares the weights of a layer that does not come before it")
         if any(not 0 <= edge.value < self.arity + len(self.nodes) for edge in self.outputs):

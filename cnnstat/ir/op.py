@@ -147,6 +147,12 @@ class Op:
     """Real operations that one of its operations beside products takes on complex numbers: an addition takes two."""
     passes_through: ClassVar[bool] = False
     """Whether inference returns its very input, so that a deployed network is without it."""
+    quantizes: ClassVar[bool] = False
+    """Whether it only turns numbers into 8-bit ones or back, which a network in int8 throughout is without."""
+    scaled_operands: ClassVar[tuple[int, ...]] = ()
+    """Numbers of the inputs that it only scales or shifts where all others are constant."""
+    uses_own_statistics: ClassVar[bool] = False
+    """Whether it is a norm that could store its statistics, and computes those of its input instead."""
     scales_by_channel: ClassVar[bool] = False
     """Whether its 8-bit weights have a scale for each output channel; else each weight tensor has one."""
     operator: ClassVar[str] = ""
@@ -292,10 +298,10 @@ class Op:
         """
         return None
 
-    def as_scale_and_shift(self) -> Op | None:
+    def as_scale_and_shift(self, inputs: Shapes) -> Op | None:
         """Return the op that does the same with one scale and one shift a channel, and nothing else to store.
 
-        None for all but norms by stored statistics.
+        None for all but norms by stored statistics, and what scales or shifts channels by numbers that are not learnt.
         """
         return None
 
@@ -303,8 +309,8 @@ class Op:
         """Return the op whose outputs have converted dtypes, as far as it states them itself."""
         return self
 
-    def without(self, is_left_out: Callable[[str], bool]) -> Op:
-        """Return the op without some of the tensors that it states itself, by their names."""
+    def without_scales(self) -> Op:
+        """Return the op, whose weights are 8-bit integers, without the scales and zero points that it states itself."""
         return self
 
     @property

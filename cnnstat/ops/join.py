@@ -173,6 +173,7 @@ class Add(NothingSaved, _Arithmetic):
     torch = "torch.add"
     operation = "additions"
     operator = "+"
+    scaled_operands = (0, 1)
 
 
 @register
@@ -183,6 +184,7 @@ class Subtract(NothingSaved, _Arithmetic):
     input_count = (2, 2)
     operation = "subtractions"
     operator = "-"
+    scaled_operands = (0, 1)
 
 
 @register
@@ -193,6 +195,7 @@ class Multiply(_SavesFactors, _Arithmetic):
     complex_cost = 6  # four multiplications, two additions
     operation = "multiplications"
     operator = "*"
+    scaled_operands = (0, 1)
 
     def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
         """Return that each factor is kept for the gradient of the other."""
@@ -208,6 +211,7 @@ class Divide(FloatOnly, _SavesFactors, _Arithmetic):
     input_count = (2, 2)
     operation = "divisions"
     operator = "/"
+    scaled_operands = (0,)
 
     def kept_of_two(self, left: bool, right: bool) -> tuple[bool, bool]:
         """Return that the dividend is kept for the divisor's gradient, the divisor for both."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 from cnnstat.errors import OpError
@@ -115,6 +116,14 @@ def without_default_bias(arguments: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in arguments.items() if name != "bias" or not value}
 
 
+@cache
+def _scale_shift() -> Op:
+    """Return the one op that all fixed norms become."""
+    from cnnstat.ops.scale_shift import ScaleShift  # seldom asked for
+
+    return ScaleShift()
+
+
 @dataclass(frozen=True, repr=False)
 class _ByChannel(Spatial, Normalization):
     """Normalization with one scale and one shift a channel, and perhaps running statistics."""
@@ -142,6 +151,10 @@ class _ByChannel(Spatial, Normalization):
     def is_fixed(self) -> bool:
         return self.track_running_stats
 
+    @property
+    def uses_own_statistics(self) -> bool:  # type: ignore[override]  # a class variable of other ops
+        return not self.track_running_stats
+
     def output(self, inputs: Shapes) -> Shapes:
         (shape,) = inputs
         channels_and_space(shape, self.spatial, self.kind)
@@ -163,13 +176,9 @@ class _ByChannel(Spatial, Normalization):
         channels = (inputs[0][1],)
         return {"running_mean": channels, "running_var": channels, "num_batches_tracked": ()}
 
-    def as_scale_and_shift(self) -> Op | None:
+    def as_scale_and_shift(self, inputs: Shapes) -> Op | None:
         """Return weight/√(variance + eps) as the scale, and bias − mean × scale as the shift."""
-        if not self.is_fixed:
-            return None
-        from cnnstat.ops.scale_shift import ScaleShift  # seldom asked for
-
-        return ScaleShift()
+        return _scale_shift() if self.is_fixed else None
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         return without_default_bias(super().torch_arguments(inputs))

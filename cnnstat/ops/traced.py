@@ -58,9 +58,10 @@ class _Traced(Op):
     def with_dtypes(self, convert: Callable[[str], str]) -> Op:
         return replace(self, result_dtypes=tuple(map(convert, self.result_dtypes)))
 
-    def without(self, is_left_out: Callable[[str], bool]) -> Op:
-        tensors = tuple(each for each in self.tensors if not is_left_out(each[0]))
-        return replace(self, tensors=tensors) if tensors != self.tensors else self
+    def without_scales(self) -> Op:
+        """Return it without scales and zero points, which models store beside weights or as what is not learnt."""
+        tensors = tuple(each for each in self.tensors if each[0].rpartition(".")[2] not in ("scale", "zero_point"))
+        return replace(self, tensors=tensors, stored=()) if self.stored or tensors != self.tensors else self
 
     @classmethod
     def examples(cls) -> tuple[Example, ...]:
@@ -109,8 +110,24 @@ class Applied(_Traced):
         bias = () if "bias" in stored else ((name, needed["bias"]),)
         return replace(self, op=own, tensors=(*self.tensors, *bias))
 
-    def as_scale_and_shift(self) -> Op | None:
-        return self.op.as_scale_and_shift() if self.operands == (0,) else None
+    def as_scale_and_shift(self, inputs: Shapes) -> Op | None:
+        """Return its op's, or the same by one number a channel that is stored, where constant tensors make that."""
+        if self.operands == (0,):
+            return self.op.as_scale_and_shift(inputs)
+        if len(self.operands) != 2 or 0 not in self.operands or any(value is not None for value in self.values):
+            return None
+        place = self.operands.index(0)
+        number = self.operands[1 - place]
+        is_constant = bool(self.stored) or (bool(self.extra_flops) and not (self.tensors or self.learnt))
+        if isinstance(number, int) or place not in self.op.scaled_operands or not is_constant:
+            return None
+        by_channel = (inputs[0][1],) if len(inputs[0]) > 1 else ()
+        aligned = (1,) * (len(inputs[0]) - len(number)) + number
+        if aligned != (1, *by_channel, *(1,) * (len(inputs[0]) - 2)) and numel(number) != 1:
+            return None
+        name = (*self.tensors, *self.stored, ("constant", ()))[0][0]
+        tensors = ((name, (numel(number),)),)
+        return replace(self, tensors=tensors, stored=(), extra_flops=0, extra_macs=0, learnt=(1 - place,))
 
     @property
     def linearity(self) -> Linearity:
@@ -227,7 +244,7 @@ class Applied(_Traced):
 
 for _name in (
     "family", "counted_as_weighted", "feature_axis", "equation", "derivative", "kind", "computed_as", "complex_cost",
-    "int8", "scales_by_channel", "passes_through",
+    "int8", "scales_by_channel", "passes_through", "uses_own_statistics",
 ):  # fmt: skip
     # These are the same for every operand, so an applied op answers as its op does.
     setattr(Applied, _name, property(attrgetter(f"op.{_name}")))
@@ -239,6 +256,13 @@ ROUTES_BY_VALUE = frozenset((
     "index_select", "masked_scatter", "quantile", "nanquantile",
 ))  # fmt: skip
 """Calls that choose between what they read by its values."""
+
+QUANTIZES = frozenset((
+    "QuantizeLinear", "DequantizeLinear", "quantize_per_tensor", "quantize_per_channel", "dequantize",
+    "fake_quantize_per_tensor_affine", "fake_quantize_per_channel_affine", "dequantize_per_tensor",
+    "dequantize_per_channel",
+))  # fmt: skip
+"""Calls that turn numbers into 8-bit ones or back, of ONNX, PyTorch and its exporters."""
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -275,6 +299,10 @@ class Recorded(_Traced):
     @property
     def routes_by_value(self) -> bool:  # type: ignore[override]
         return self.function.removeprefix("aten.").removeprefix("F.").removesuffix("_") in ROUTES_BY_VALUE
+
+    @property
+    def quantizes(self) -> bool:  # type: ignore[override]
+        return self.function.rpartition(".")[2] in QUANTIZES and len(self.outputs) == 1
 
     @property
     def compact(self) -> str:

@@ -19,7 +19,7 @@ LISTED = 3
 
 def deployment_facts(deployment: Deployment) -> Iterator[Fact]:
     """Yield what was folded and what was not, what runs in float, and what no figure has in it."""
-    done = [f"{plural(len(deployment.folded), 'batch norm')} folded"]
+    done = [f"{plural(len(deployment.folded), 'layer')} of batch norm folded"]
     if deployment.removed:
         done.append(f"{plural(len(deployment.removed), 'layer')} without work gone")
     yield Fact("deployed", f"in {deployment.precision}: {', '.join(done)}, element-wise layers in place")

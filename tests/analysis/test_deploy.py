@@ -131,7 +131,9 @@ def test_a_norm_stays_behind_weights_that_are_shared():
 def test_a_norm_by_its_own_statistics_is_no_scale_and_shift():
     builder = images()
     builder.chain(conv(), BatchNorm2d(track_running_stats=False))
-    assert [each.op.kind for each in deployed(builder).layers] == ["Conv2d", "BatchNorm2d"]
+    found = deployed(builder)
+    assert [each.op.kind for each in found.layers] == ["Conv2d", "BatchNorm2d"]
+    assert found.graph.deployment.kept == {"BatchNorm2d_1": "they normalize by statistics of their own input"}
 
 
 def test_of_shared_norms_each_folds_where_it_can():

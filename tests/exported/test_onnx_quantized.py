@@ -50,6 +50,49 @@ def test_a_convolution_between_quantize_and_dequantize(tmp_path: Path) -> None:
     assert analysis.layers[0].output_bytes == 3 * 64 and analysis.layers[1].output_bytes == 4 * 3 * 64
 
 
+def residual(*, is_quantized: bool) -> Any:
+    """A convolution, its ReLU, a second one added to it, and a linear layer; every tensor between Q and DQ, or none."""
+    nodes, stored = [], [scale("s"), zero("z"), zero("z8", numpy.int8), zero("z32", numpy.int32)]
+
+    def through(x: str) -> str:
+        if not is_quantized:
+            return x
+        nodes.append(node("QuantizeLinear", [x, "s", "z"], [f"{x}_q"]))
+        nodes.append(node("DequantizeLinear", [f"{x}_q", "s", "z"], [f"{x}_dq"]))
+        return f"{x}_dq"
+
+    def layer(op: str, x: str, name: str, shape: tuple[int, ...], **attributes: Any) -> str:
+        names = [f"{name}_w", f"{name}_b"]
+        stored.append(tensor(names[0], shape, numpy.int8 if is_quantized else numpy.float32))
+        stored.append(tensor(names[1], shape[:1], numpy.int32 if is_quantized else numpy.float32))
+        if is_quantized:
+            nodes.append(node("DequantizeLinear", [names[0], "s", "z8"], [f"{name}_wd"]))
+            nodes.append(node("DequantizeLinear", [names[1], "s", "z32"], [f"{name}_bd"]))
+            names = [f"{name}_wd", f"{name}_bd"]
+        nodes.append(node(op, [x, *names], [name], **attributes))
+        return name
+
+    first = layer("Conv", through("x"), "c1", (8, 3, 3, 3), pads=[1, 1, 1, 1])
+    nodes.append(node("Relu", [first], ["r"]))
+    skip = through("r")
+    nodes.append(node("Add", [skip, through(layer("Conv", skip, "c2", (8, 8, 3, 3), pads=[1, 1, 1, 1]))], ["a"]))
+    nodes.append(node("GlobalAveragePool", [through("a")], ["p"]))
+    nodes.append(node("Flatten", [through("p")], ["f"]))
+    result = through(layer("Gemm", through("f"), "fc", (5, 8), transB=1))
+    return model(nodes, [declared("x", [1, 3, 16, 16])], [result], stored)
+
+
+def test_a_quantized_file_is_deployed_in_int8_as_the_float_file_is(tmp_path: Path) -> None:
+    written, quantized = (residual(is_quantized=each) for each in (False, True))
+    found = [analyzed(tmp_path, each, deploy="int8") for each in (written, quantized)]
+    kinds = [[str(layer.op.kind) for layer in each.layers] for each in found]
+    assert kinds[0] == kinds[1] and "QuantizeLinear" not in kinds[1]
+    for figure in ("params_bytes", "flash_bytes", "peak_inference_bytes", "arena_bytes"):
+        assert getattr(found[0].memory, figure) == getattr(found[1].memory, figure)
+    assert found[1].totals.macs_by_precision == {"int8×int8": found[1].totals.macs}
+    assert found[1].graph.deployment is not None and "quantize_linear" in found[1].graph.deployment.removed
+
+
 def test_operations_on_whole_numbers(tmp_path: Path) -> None:
     nodes = [
         node("QLinearConv", ["x", "s", "z", "w", "s", "z8", "s", "z", "b"], ["c"], strides=[2, 2]),

@@ -85,6 +85,52 @@ def test_functions_fold_like_modules():
     assert (totals.params, totals.buffers, totals.layers) == (8 * 3 * 9 + 8, 0, 1)
 
 
+def test_frozen_norms_fold_too():
+    frozen = torchvision.ops.FrozenBatchNorm2d
+    with torch.device("meta"):
+        networks = [torchvision.models.resnet18(norm_layer=norm).eval() for norm in (frozen, nn.BatchNorm2d)]
+    for precision in ("float32", "int8"):
+        frozen_one, usual = (cnnstat.analyze(each, (3, 64, 64), deploy=precision) for each in networks)
+        assert (frozen_one.totals, len(frozen_one.layers)) == (usual.totals, len(usual.layers))
+        assert frozen_one["conv1"].folded == ("bn1.mul", "bn1.add") and frozen_one.totals.buffers == 0
+        assert dict(frozen_one.graph.deployment.kept) == {}
+
+
+class Scaled(nn.Module):
+    """A scale and a shift of each channel around a convolution, learnt or of stored numbers."""
+
+    def __init__(self, *, is_learnt, is_before=False, shape=(8, 1, 1)):
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 3, padding=1, bias=False)
+        for name in ("scale", "shift"):
+            if is_learnt:
+                setattr(self, name, nn.Parameter(torch.ones(shape)))
+            else:
+                self.register_buffer(name, torch.ones(shape))
+        self.is_before = is_before
+
+    def forward(self, x):
+        x = x if self.is_before else self.conv(x)
+        x = (x - self.shift) / self.scale
+        return self.conv(x) if self.is_before else x
+
+
+@pytest.mark.parametrize(
+    ("options", "layers", "params", "kept"),
+    [
+        ({"is_learnt": False}, ["conv"], 576 + 8, []),
+        ({"is_learnt": False, "shape": (1,)}, ["conv"], 576 + 8, []),
+        ({"is_learnt": True}, ["conv", "sub", "div"], 576 + 16, []),  # as a layer scale, it is no norm
+        ({"is_learnt": False, "shape": (8, 16, 16)}, ["conv", "sub", "div"], 576, []),
+        ({"is_learnt": False, "is_before": True}, ["sub", "div", "conv"], 576 + 16, ["sub", "div"]),
+    ],
+)
+def test_stored_numbers_of_channels_fold_and_learnt_ones_do_not(options, layers, params, kept):
+    found = cnnstat.analyze(Scaled(**options), (1, 8, 16, 16), deploy="int8")
+    assert [layer.name for layer in found.layers] == layers
+    assert found.totals.params == params and list(found.graph.deployment.kept) == kept
+
+
 def test_an_exported_module_has_no_norms():
     text = cnnstat.export("resnet18", to="torch", deploy="float32")
     assert "BatchNorm" not in text

@@ -10,13 +10,13 @@ from dataclasses import replace
 from typing import get_args
 
 from cnnstat.analysis.memory import lifetimes
-from cnnstat.analysis.shapes import Values, infer_shapes
+from cnnstat.analysis.shapes import OpFacets, Values, infer_shapes
 from cnnstat.analysis.transforms.folding import folded
-from cnnstat.analysis.transforms.precision import in_precision, quantization_bytes
+from cnnstat.analysis.transforms.precision import Conversion, check_complex, quantization_bytes
 from cnnstat.choices import Precision
 from cnnstat.errors import RequestError, did_you_mean
 from cnnstat.ir.graph import Graph, Node, collector_paused
-from cnnstat.ir.op import Family, Shapes, Storage
+from cnnstat.ir.op import Family, Storage
 from cnnstat.ir.window import IDENTITY, Reads
 
 NOT_COUNTED = (
@@ -47,15 +47,14 @@ def deploy(graph: Graph, precision: str) -> Graph:
             return graph
         raise RequestError(f"--deploy {precision}: {graph.name} is deployed in {graph.deployment.precision} already")
     values = infer_shapes(graph)
-    # Figures of papers and measures of a training pass are of the network as it is written.
-    about = {key: value for key, value in graph.about.items() if key != "published"}
-    if paths := about.get("other_paths"):
-        about["other_paths"] = tuple(deploy(path, precision) for path in paths)
-    bare, bare_values = folded(graph, values, about)
-    shipped, shipped_values = in_precision(bare, bare_values, precision)
+    check_complex(graph, values, precision)
+    shipped, shipped_values = folded(graph, values, precision, Conversion(precision))
     nodes = in_place(shipped, shipped_values)
     scales = quantization_bytes(shipped, nodes, shipped_values) if precision == "int8" else shipped.quantization_bytes
-    return replace(shipped, nodes=nodes, quantization_bytes=scales)
+    about = shipped.about
+    if paths := about.get("other_paths"):
+        about = {**about, "other_paths": tuple(deploy(path, precision) for path in paths)}
+    return replace(shipped, nodes=nodes, about=about, quantization_bytes=scales)
 
 
 _ELEMENT_WISE = (Family.ACTIVATION, Family.ELEMENTWISE, Family.NORMALIZATION)
@@ -69,27 +68,29 @@ def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
     input at its own place only. The first such input is taken.
     """
     lives = lifetimes(graph, values.bytes)
-    nodes = []
-    for index, node in enumerate(graph.nodes):
-        shapes, outputs = values.inputs[index], values.outputs[graph.arity + index]
-        if node.op.family in _ELEMENT_WISE and node.storage is Storage.FRESH and len(outputs) == 1:
-            # What is overwritten earlier only makes a storage that ends there live on under another number.
-            storages = [lives.storages.of(edge) for edge in node.inputs]
-            size = lives.storages.bytes[lives.storages.made_by(graph.arity + index)[0]]
-            free = [lives.last[s] == index and lives.storages.bytes[s] == size for s in storages]
-            number = _overwritten(node, shapes, outputs, storages, free) if any(free) else None
-            node = node if number is None else replace(node, overwrites=number)
-        nodes.append(node)
+    storages, last = lives.storages, lives.last
+    nodes = list(graph.nodes)
+    for index, node in enumerate(nodes):
+        made = values.facets[index].outputs
+        if node.op.family not in _ELEMENT_WISE or len(made) != 1 or node.storage is not Storage.FRESH:
+            continue
+        # What is overwritten earlier only makes a storage that ends there live on under another number.
+        read = [storages.of(edge) for edge in node.inputs]
+        size = storages.bytes[storages.made_by(graph.arity + index)[0]]
+        free = [last[storage] == index and storages.bytes[storage] == size for storage in read]
+        number = _overwritten(node, values.facets[index], read, free) if True in free else None
+        if number is not None:
+            nodes[index] = node.changed({"overwrites": number})
     return tuple(nodes)
 
 
-def _overwritten(node: Node, shapes: Shapes, outputs: Shapes, storages: list[int], free: list[bool]) -> int | None:
+def _overwritten(node: Node, facets: OpFacets, storages: list[int], free: list[bool]) -> int | None:
     """Return the number of the first free input that each output element reads at its own place only."""
-    reads = node.op.window(shapes, outputs)
+    reads, shapes = facets.reads(), facets.inputs
     for number, edge in enumerate(node.inputs):
         # Another view of the same storage may be read at another place after that place is written.
         is_alone = all(edge == other or storages[number] != storage for other, storage in zip(node.inputs, storages))
-        if free[number] and is_alone and shapes[number] == outputs[0] and _is_own_place(reads[number]):
+        if free[number] and is_alone and shapes[number] == facets.outputs[0] and _is_own_place(reads[number]):
             return number
     return None
 

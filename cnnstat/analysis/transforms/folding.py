@@ -7,30 +7,37 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.analysis.shapes import Values, facets
+from cnnstat.analysis.shapes import OpFacets, Values, facets
+from cnnstat.analysis.transforms.precision import Conversion
 from cnnstat.ir.graph import Deployment, Edge, Graph, Node
-from cnnstat.ir.op import Family, Op, Shapes
+from cnnstat.ir.op import Int8, Op, Shapes
 
 
-def folded(graph: Graph, values: Values, about: Mapping[str, Any]) -> tuple[Graph, Values]:
+def folded(graph: Graph, values: Values, precision: str, conversion: Conversion | None = None) -> tuple[Graph, Values]:
     """Return the graph without batch norms that fold and without identities, and its tensors.
 
-    about: what it is about. What a training pass keeps, if it was measured, does not hold for it.
+    What becomes int8 is without conversions to int8 and back, too. conversion: what is to be made of what is left;
+    None leaves it in the dtypes that it is written in. What papers print of it, and what a training pass keeps, if it
+    was measured, does not hold any more.
 
     A fixed norm folds into the convolution, transposed convolution or linear layer that alone feeds it, where nobody
     else reads what that layer makes and it shares its weights with none. Any other becomes a scale and a shift.
     """
-    walk = _Walk(graph, values)
+    walk = _Walk(graph, values, precision)
     for index in range(len(graph.nodes)):
         walk.visit(index)
-    return walk.result(about)
+    return walk.result(conversion)
+
+
+_PLAIN: Mapping[str, Any] = {"dtypes": {}, "transient": frozenset(), "recorded": None, "computed_bytes": 0}
+"""What a node is without the tensors that it had."""
 
 
 class _Walk:
     """One walk over the nodes in their order; nodes go by their numbers in the graph as it is written."""
 
-    def __init__(self, graph: Graph, values: Values) -> None:
-        self._graph, self._values = graph, values
+    def __init__(self, graph: Graph, values: Values, precision: str) -> None:
+        self._graph, self._values, self._precision = graph, values, precision
         self._is_gone = [False] * len(graph.nodes)
         self._instead: dict[int, Edge] = {}
         self._changes: dict[int, dict[str, Any]] = {}
@@ -46,16 +53,19 @@ class _Walk:
     def visit(self, index: int) -> None:
         """Take one node out of the graph, or leave it in."""
         node = self._graph.nodes[index]
-        if node.op.passes_through and len(node.inputs) == 1:
+        is_gone = node.op.passes_through or (node.op.quantizes and self._precision == "int8")
+        if is_gone and len(node.inputs) == 1:
             self._removed.append(node.name)
             self._skip(index, self._read(node.inputs[0]))
-        elif node.op.family is Family.NORMALIZATION and (scale := node.op.as_scale_and_shift()) is not None:
+        elif (scale := node.op.as_scale_and_shift(self._values.inputs[index])) is not None:
             edge = self._read(node.inputs[0])
             if fault := self._fault(edge):
                 self._kept[node.name] = fault
-                self._changes[index] = {"op": scale, "dtypes": {}, "transient": frozenset(), "recorded": None}
+                self._changes[index] = {"op": scale, **_PLAIN}
             else:
                 self._fold(index, edge)
+        elif node.op.uses_own_statistics:
+            self._kept[node.name] = "they normalize by statistics of their own input"
 
     def _read(self, edge: Edge) -> Edge:
         """Return what stands for a tensor now."""
@@ -64,7 +74,10 @@ class _Walk:
     def _fault(self, edge: Edge) -> str:
         """Return why a fixed norm cannot be folded into what it reads; an empty text if it can."""
         index = edge.value - self._graph.arity
-        if index < 0 or self._with_bias(index) is None:
+        node = self._graph.nodes[index] if index >= 0 else None
+        if node is not None and node.computed_bytes and node.op.counted_as_weighted:
+            return "each pass computes the weights before it anew"
+        if node is None or self._with_bias(index) is None:
             return "no weights before it could take it in"
         if self._readers[edge] > 1:
             return "other layers, too, read what it reads"
@@ -72,8 +85,6 @@ class _Walk:
 
     def _with_bias(self, index: int) -> Op | None:
         node, shapes = self._graph.nodes[index], self._values.inputs[index]
-        if node.computed_bytes:
-            return None  # weights that each pass computes anew would have to be scaled anew
         key = id(node.op), shapes  # a large network has few different ops
         if key not in self._biased:
             self._biased[key] = node.op.with_bias(shapes)
@@ -96,8 +107,8 @@ class _Walk:
         self._instead[value] = edge
         self._readers[edge] += self._readers[Edge(value)] - 1
 
-    def result(self, about: Mapping[str, Any]) -> tuple[Graph, Values]:
-        """Return what is left, numbered anew."""
+    def result(self, conversion: Conversion | None) -> tuple[Graph, Values]:
+        """Return what is left, numbered anew and converted."""
         graph, values, arity = self._graph, self._values, self._graph.arity
         unread = self._unread()
         left = [index for index, is_gone in enumerate(self._is_gone) if not is_gone]
@@ -105,31 +116,38 @@ class _Walk:
         edges: dict[Edge, Edge] = {}
 
         def moved(edge: Edge) -> Edge:
-            if edge not in edges:
+            found = edges.get(edge)
+            if found is None:
                 now = self._read(edge)
-                edges[edge] = now if now.value < arity else Edge(numbers[now.value], now.output)
-            return edges[edge]
+                found = edges[edge] = now if now.value < arity else Edge(numbers[now.value], now.output)
+            return found
 
-        nodes = tuple(self._numbered(left, numbers, moved))
-        deployment = Deployment(
-            precision=graph.dtype, removed=tuple(self._removed), unread=unread, folded=self._folded, kept=self._kept
-        )
+        nodes, found = zip(*self._numbered(left, numbers, moved, conversion)) if left else ((), ())
         kept = (*range(arity), *(arity + index for index in left))
-        return (
-            replace(
-                graph,
-                nodes=nodes,
-                outputs=tuple(map(moved, graph.outputs)),
-                about=about,
-                saved_bytes=None,
-                deployment=deployment,
+        dtypes = tuple([values.dtypes[v] for v in kept])
+        in_float: tuple[str, ...] = ()
+        if conversion is not None:
+            dtypes = tuple(map(conversion.dtypes, dtypes))
+            if conversion.is_int8:
+                in_float = tuple([node.name for node in nodes if node.op.int8 in (Int8.FLOAT, Int8.MIXED)])
+        deployed = replace(
+            graph,
+            inputs=graph.inputs if conversion is None else tuple(map(conversion.input, graph.inputs)),
+            nodes=nodes,
+            outputs=tuple(map(moved, graph.outputs)),
+            dtype=graph.dtype if conversion is None else conversion.dtype(graph.dtype),
+            about={key: value for key, value in graph.about.items() if key != "published"},
+            saved_bytes=None,
+            deployment=Deployment(
+                precision=self._precision, removed=tuple(self._removed), unread=unread, folded=self._folded,
+                kept=self._kept, in_float=in_float, written=graph,
             ),
-            Values(
-                tuple([values.outputs[v] for v in kept]),
-                tuple([values.dtypes[v] for v in kept]),
-                tuple([values.inputs[index] for index in left]),
-                tuple([facets(node.op, values.inputs[index]) for node, index in zip(nodes, left)]),
-            ),
+        )  # fmt: skip
+        return deployed, Values(
+            tuple([values.outputs[v] for v in kept]),
+            dtypes,
+            tuple([values.inputs[index] for index in left]),
+            found,
         )
 
     def _unread(self) -> tuple[str, ...]:
@@ -149,17 +167,26 @@ class _Walk:
                 self._is_gone[index] = True
         return tuple(reversed(names))
 
-    def _numbered(self, left: list[int], numbers: dict[int, int], moved: Callable[[Edge], Edge]) -> Iterator[Node]:
+    def _numbered(
+        self, left: list[int], numbers: dict[int, int], moved: Callable[[Edge], Edge], conversion: Conversion | None
+    ) -> Iterator[tuple[Node, OpFacets]]:
         """Yield the nodes that are left; the first of those that share weights with one that is gone owns them."""
         owners: dict[int, int] = {}
+        arity = self._graph.arity
         for index in left:
-            node, change = self._graph.nodes[index], self._changes.get(index, {})
+            node, known = self._graph.nodes[index], self._values.facets[index]
             shares = node.shares
             if shares is not None:
                 owner = owners.setdefault(shares, index if self._is_gone[shares] else shares)
-                arity = self._graph.arity
                 shares = None if owner == index else numbers[arity + owner] - arity
-            inputs = tuple([moved(edge) for edge in node.inputs])
-            if change or inputs != node.inputs or shares != node.shares:
-                node = replace(node, inputs=inputs, shares=shares, **change)
-            yield node
+            changes = {"inputs": tuple([moved(edge) for edge in node.inputs]), "shares": shares}
+            op = node.op
+            if index in self._changes:
+                changes |= self._changes[index]
+                op = changes.get("op", op)
+                known = known if op is node.op else facets(op, known.inputs)
+            if conversion is not None:
+                changes |= conversion.changes(node.dtypes, op, known)
+                converted = changes.get("op", op)
+                known = known if converted is op else facets(converted, known.inputs)
+            yield node.changed(changes), known

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from cnnstat.analysis.shapes import Values
+from cnnstat.analysis.shapes import OpFacets, Values
 from cnnstat.errors import RequestError
-from cnnstat.ir.graph import Graph, Node, dtype_bytes
-from cnnstat.ir.op import Family, Int8, Op, Shape, Shapes, Storage
+from cnnstat.ir.graph import Graph, Input, Node, dtype_bytes
+from cnnstat.ir.op import Family, Int8, Op, Shape, Storage
 
 SCALE_BYTES = dtype_bytes("float32")
 ZERO_POINT_BYTES = dtype_bytes("int8")
@@ -23,66 +24,66 @@ _COMPLEX = {"float32": "complex64"}
 """The complex dtype of a precision, where there is one."""
 
 
-def in_precision(graph: Graph, values: Values, precision: str) -> tuple[Graph, Values]:
-    """Return the graph in a precision, and its tensors; raises RequestError for a layer that cannot have it."""
+class Conversion:
+    """What a precision makes of dtypes and ops."""
 
-    def convert(dtype: str) -> str:
+    def __init__(self, precision: str) -> None:
+        self.is_int8 = precision == "int8"
+        self._precision = precision
+        self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def dtype(self, dtype: str) -> str:
+        """Return a dtype in the precision; whole numbers stay what they are."""
         if dtype.startswith("complex"):
-            return _COMPLEX[precision]
-        return precision if dtype.startswith(("float", "bfloat")) else dtype
+            return _COMPLEX[self._precision]
+        return self._precision if dtype.startswith(("float", "bfloat")) else dtype
 
-    _check_complex(graph, values, precision)
-    is_int8 = precision == "int8"
-    nodes = []
-    for node, shapes in zip(graph.nodes, values.inputs):
-        op = (node.op if not is_int8 else _without_scales(node)).with_dtypes(convert)
-        converted = {name: convert(dtype) for name, dtype in node.dtypes.items()} if node.dtypes else node.dtypes
-        dtypes = _int8_dtypes(node, shapes) if is_int8 else converted
-        if op is not node.op or dtypes != node.dtypes:
-            node = replace(node, op=op, dtypes=dtypes)
-        nodes.append(node)
-    assert graph.deployment is not None
-    in_float = [node.name for node in nodes if node.op.int8 in (Int8.FLOAT, Int8.MIXED)] if is_int8 else []
-    shipped = replace(
-        graph,
-        dtype=convert(graph.dtype),
-        inputs=tuple(replace(each, dtype=convert(each.dtype)) for each in graph.inputs),
-        nodes=tuple(nodes),
-        deployment=replace(graph.deployment, precision=precision, in_float=tuple(in_float), bare=graph),
-    )
-    return shipped, replace(values, dtypes=tuple(tuple(map(convert, dtypes)) for dtypes in values.dtypes))
+    def dtypes(self, dtypes: tuple[str, ...]) -> tuple[str, ...]:
+        """Return several dtypes in the precision."""
+        if dtypes not in self._lists:
+            self._lists[dtypes] = tuple(map(self.dtype, dtypes))
+        return self._lists[dtypes]
+
+    def input(self, declared: Input) -> Input:
+        """Return an input in the precision."""
+        return replace(declared, dtype=self.dtype(declared.dtype))
+
+    def changes(self, own: Mapping[str, str], op: Op, facets: OpFacets) -> Mapping[str, Any]:
+        """Return what changes of a node; own: the dtypes of its tensors by name; facets: those of its op."""
+        if own:
+            return self._changes(own, op, facets)
+        key = f"deployed in {self._precision}"
+        if key not in facets.by_dtype:
+            facets.by_dtype[key] = self._changes(own, op, facets)
+        return facets.by_dtype[key]  # type: ignore[no-any-return]  # each pass has its own
+
+    def _changes(self, own: Mapping[str, str], op: Op, facets: OpFacets) -> Mapping[str, Any]:
+        if self.is_int8 and any(dtype in ("int8", "uint8") for dtype in own.values()):
+            op = op.without_scales()
+        changed = op.with_dtypes(self.dtype)
+        if not self.is_int8:
+            return {"op": changed, "dtypes": {name: self.dtype(dtype) for name, dtype in own.items()}}
+        integers = {name: dtype for name, dtype in own.items() if not dtype.startswith(("float", "bfloat"))}
+        if op.int8 is Int8.FLOAT:
+            return {"op": changed, "dtypes": {"": "float32", **integers}}
+        biases = (name for name, shape in facets.weights.items() if is_bias(name, shape))
+        return {"op": changed, "dtypes": {**dict.fromkeys(biases, "int32"), **integers}}
 
 
-def _check_complex(graph: Graph, values: Values, precision: str) -> None:
+def check_complex(graph: Graph, values: Values, precision: str) -> None:
     """Raise RequestError for the first layer that makes or has complex numbers where a precision has none."""
     if precision in _COMPLEX:
         return
     for value, dtypes in enumerate(values.dtypes):
         node = graph.nodes[value - graph.arity] if value >= graph.arity else None
-        if any(dtype.startswith("complex") for dtype in (*dtypes, *(node.dtypes.values() if node else ()))):
-            what = f"{graph.value_name(value)} ({node.op.kind if node else 'an input'})"
-            raise RequestError(
-                f"--deploy {precision}: {what} has complex numbers, which {precision} does not; write --deploy float32"
-            )
-
-
-_SCALES = ("scale", "zero_point")
-
-
-def _without_scales(node: Node) -> Op:
-    """Return a node's op without the scales that a model stores beside weights that are integers already."""
-    if not any(dtype in ("int8", "uint8") for dtype in node.dtypes.values()):
-        return node.op
-    return node.op.without(lambda name: name.rpartition(".")[2] in _SCALES)
-
-
-def _int8_dtypes(node: Node, inputs: Shapes) -> Mapping[str, str]:
-    """Return the dtypes of a node's tensors that are not int8; integers stay what they are."""
-    integers = {name: dtype for name, dtype in node.dtypes.items() if not dtype.startswith(("float", "bfloat"))}
-    if node.op.int8 is Int8.FLOAT:
-        return {"": "float32", **integers}
-    biases = (name for name, shape in node.op.weights(inputs).items() if is_bias(name, shape))
-    return {**dict.fromkeys(biases, "int32"), **integers}
+        own = node.dtypes.values() if node is not None and node.dtypes else ()
+        for dtype in (*dtypes, *own):
+            if dtype.startswith("complex"):
+                what = f"{graph.value_name(value)} ({node.op.kind if node else 'an input'})"
+                raise RequestError(
+                    f"--deploy {precision}: {what} has complex numbers, which {precision} does not; write --deploy "
+                    "float32"
+                )
 
 
 def is_bias(name: str, shape: Shape) -> bool:
@@ -98,14 +99,16 @@ def quantization_bytes(graph: Graph, nodes: Sequence[Node], values: Values) -> i
     nodes: those of the graph, with what they write over.
     """
     scales, tensors = 0, sum(each.dtype == "int8" for each in graph.inputs)
-    for index, node in enumerate(nodes):
-        value, kind = graph.arity + index, node.op.int8
+    for value, node in enumerate(nodes, graph.arity):
+        op = node.op
+        kind = op.int8
         if node.shares is None and kind is not Int8.FLOAT:
-            shapes = node.op.weights(values.inputs[index])
-            weights = [name for name in shapes if node.dtype_of(name, graph.dtype) == "int8"]
-            channels = values.outputs[value][0][node.op.feature_axis] if node.op.scales_by_channel else 1
-            scales += channels * len(weights)
-        is_fused = node.overwrites is not None and node.op.family is Family.ACTIVATION
-        if kind is not Int8.SAME_SCALE and not is_fused and node.op.storage is not Storage.VIEW:
-            tensors += sum(dtype in ("int8", "uint8") for dtype in values.dtypes[value])
+            if weights := values.facets[value - graph.arity].weights:
+                channels = values.outputs[value][0][op.feature_axis] if op.scales_by_channel else 1
+                scales += channels * [node.dtype_of(name, graph.dtype) for name in weights].count("int8")
+        if kind is Int8.SAME_SCALE or op.storage is Storage.VIEW:
+            continue
+        if node.overwrites is None or op.family is not Family.ACTIVATION:
+            dtypes = values.dtypes[value]
+            tensors += dtypes.count("int8") + dtypes.count("uint8")
     return scales * SCALE_BYTES + tensors * (SCALE_BYTES + ZERO_POINT_BYTES)
