@@ -21,7 +21,7 @@ class DeviceSheet:
 
     name, sources: what it is, and where the numbers are from. peak: multiply-accumulates a second by dtype.
     bandwidth: bytes a second between memory and what computes. ram, flash: bytes; without flash, weights lie in RAM.
-    launch: seconds that starting a layer takes at least.
+    launch: seconds that starting a layer takes at least; None where the sheet does not say.
     """
 
     name: str
@@ -30,7 +30,7 @@ class DeviceSheet:
     bandwidth: Fraction
     ram: int
     flash: int | None = None
-    launch: Fraction = Fraction(0)
+    launch: Fraction | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +73,7 @@ def device_floor(analysis: Analysis, sheet: DeviceSheet) -> DeviceFloor:
         is_free = node.op.storage is Storage.VIEW or node.overwrites is not None
         memory = Fraction(0) if is_free else layer.moved_bytes / sheet.bandwidth
         longest = max(compute, memory)
-        launch = Fraction(0) if is_free and not layer.macs else sheet.launch
+        launch = Fraction(0) if is_free and not layer.macs else sheet.launch or Fraction(0)
         times.append(longest + launch)
         words = "launch" if launch > longest else "compute" if compute >= memory else "memory"
         bound.append(words if times[-1] else "")

@@ -42,7 +42,10 @@ def floor_facts(floor: DeviceFloor) -> Iterator[Fact]:
     yield Fact("device", printable(sheet.name))
     kinds = Counter(kind for kind in floor.bound if kind)
     bound = ", ".join(f"{count} by {kind}" for kind, count in kinds.most_common())
-    yield Fact("floor", f"{seconds_text(floor.seconds)} at least, which is no prediction; layers bound {bound}")
+    unstated = "; the sheet states no launch cost, which is left out" if sheet.launch is None else ""
+    yield Fact(
+        "floor", f"{seconds_text(floor.seconds)} at least, which is no prediction; layers bound {bound}{unstated}"
+    )
     rows = [("RAM", floor.ram_bytes, sheet.ram, floor.ram_suffices)]
     if sheet.flash is not None:
         rows.append(("flash", floor.flash_bytes, sheet.flash, floor.flash_suffices))
@@ -62,7 +65,7 @@ def floor_values(analysis: Analysis, floor: DeviceFloor) -> dict[str, Any]:
             "bandwidth": float(sheet.bandwidth),
             "ram": sheet.ram,
             "flash": sheet.flash,
-            "launch": float(sheet.launch),
+            "launch": None if sheet.launch is None else float(sheet.launch),
         },
         "floor": {
             "seconds": floor.seconds,

@@ -23,7 +23,10 @@ FOLDER = Path(__file__).resolve().parent.parent / "devices"
 
 _PREFIXES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-_QUANTITY = re.compile(r"(?P<number>\d{1,12}(?:\.\d{1,9})?)\s*(?P<unit>\S.*)?\Z")
+_QUANTITY = re.compile(r"(?P<number>\d+(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)\s*(?P<unit>[^\s\d.,].*)?\Z")
+
+MOST = 10**30
+"""Most that an amount is in base units; no device has as much, and it stays far from where numbers overflow."""
 
 Units = Mapping[str, Fraction]
 
@@ -53,7 +56,10 @@ def read_device_sheet(source: str) -> DeviceSheet:
         near = nearest(source, names(), 0.6)
         hint = f"; did you mean {near}?" if near else f"; sheets that ship with cnnstat: {', '.join(names())}"
         raise CnnstatError(f"--device-sheet {source[:100]}: there is no such file{hint}")
-    tree = parse(read_text(path, 2**16, "a device sheet is a few lines"), str(source))
+    text = read_text(path, 2**16, "a device sheet is a few lines")
+    if not text.strip():
+        raise CnnstatError(f"--device-sheet {source[:100]}: the file is empty; a sheet has {', '.join(KEYS[2:5])}")
+    tree = parse(text, str(source))
     if not isinstance(tree, yaml.Mapping):
         fail(tree.location, f"a device sheet is a mapping with {', '.join(KEYS[2:5])}")
     if problems := list(tree.unknown_keys(KEYS)):
@@ -68,7 +74,7 @@ def read_device_sheet(source: str) -> DeviceSheet:
         bandwidth=_quantity(_needed(tree, "bandwidth", "bandwidth: 1.9 GB/s"), "bandwidth", _BANDWIDTHS, "1.9 GB/s"),
         ram=int(_quantity(tree.get("sram") or _needed(tree, "ram", "ram: 512 KiB"), "ram", _SIZES, "512 KiB")),
         flash=None if flash is None else int(_quantity(flash, "flash", _SIZES, "2 MiB")),
-        launch=Fraction(0) if launch is None else _quantity(launch, "launch", _TIMES, "2 us", may_be_zero=True),
+        launch=None if launch is None else _quantity(launch, "launch", _TIMES, "2 us", may_be_zero=True),
     )
 
 
@@ -101,16 +107,16 @@ def _peaks(tree: Tree) -> dict[str, Fraction]:
 
 def _quantity(tree: Tree, what: str, units: Units, example: str, *, may_be_zero: bool = False) -> Fraction:
     """Return an amount in base units; a number without a unit could be any."""
-    text = tree.text.strip() if isinstance(tree, Scalar) else ""
-    match = _QUANTITY.match(text)
+    text = tree.text.strip() if isinstance(tree, Scalar) else "what is written"
+    match = _QUANTITY.match(text) if len(text) < 60 else None
     if match is None:
-        fail(tree.location, f"{what}: {text[:40]!r} is no amount; write it as in {example}")
+        fail(tree.location, f"{what}: {text[:40]} is no amount; write it as in {example}")
     unit = match["unit"]
     if unit is None:
         fail(tree.location, f"{what}: {text[:40]} has no unit; write it as in {example}")
     if unit not in units:
         fail(tree.location, f"{what}: there is no unit {unit[:40]} here{did_you_mean(unit, units)}; as in {example}")
     value = Fraction(match["number"]) * units[unit]
-    if not value and not may_be_zero:
-        fail(tree.location, f"{what}: must be more than 0")
+    if value > MOST or not (value >= 1 / Fraction(MOST) or (may_be_zero and not value)):
+        fail(tree.location, f"{what}: {text[:40]} is {'too much' if value > MOST else 'too little'} for any device")
     return value

@@ -8,6 +8,7 @@ import pytest
 import cnnstat
 from cnnstat.analysis.device_floor import DeviceSheet, device_floor
 from cnnstat.errors import CnnstatError, SpecError
+from cnnstat.report.floor_text import floor_facts
 from cnnstat.sources.device_sheets import names, read_device_sheet
 from cnnstat.spec.spec_graph import parse_spec
 
@@ -46,6 +47,14 @@ def test_ram_and_flash_suffice_or_not():
     found = floor("int8")
     assert (found.ram_bytes, found.ram_suffices) == (11 * 64, True)
     assert found.flash_suffices and not floor("float32").flash_suffices and not floor("float32").ram_suffices
+
+
+def test_a_sheet_without_launch_cost_says_that_it_is_left_out():
+    found = floor("int8", replace(SHEET, launch=None))
+    assert found.seconds == pytest.approx(floor("int8").seconds - 0.001)
+    facts = {fact.label: fact.text for fact in floor_facts(found)}
+    assert "states no launch cost, which is left out" in facts["floor"]
+    assert all(read_device_sheet(name).launch is None for name in names())
 
 
 def test_without_flash_weights_lie_in_ram():
@@ -89,8 +98,13 @@ def test_units_are_read(tmp_path):
         ("1 GOP/s", "1000", "1:14: peak of int8: 1000 has no unit; write it as in 960 MMAC/s or 2 TOP/s"),
         ("2 KiB/s", "2", "2:12: bandwidth: 2 has no unit; write it as in 1.9 GB/s"),
         ("2 KiB/s", "2 KiB", "there is no unit KiB here; did you mean KiB/s"),
-        ("1.5 KiB", "lots", "ram: 'lots' is no amount; write it as in 512 KiB"),
-        ("1.5 KiB", "0 KiB", "ram: must be more than 0"),
+        ("1.5 KiB", "lots", "ram: lots is no amount; write it as in 512 KiB"),
+        ("1.5 KiB", "-1 KiB", "ram: -1 KiB is no amount"),
+        ("1.5 KiB", ".nan", "ram: .nan is no amount"),
+        ("1.5 KiB", "[1 KiB]", "ram: what is written is no amount"),
+        ("1.5 KiB", "0 KiB", "ram: 0 KiB is too little for any device"),
+        ("1 GOP/s", "1e400 GOP/s", "peak of int8: 1e400 GOP/s is too much for any device"),
+        ("1 GOP/s", "9" * 60 + " GOP/s", "peak of int8: 999"),
         ("fp16", "fp17", "there is no dtype called fp17"),
         ("sram: ", "srma: ", "unknown key srma; did you mean sram"),
         ("flash", "ram", "ram: and sram: are one; keep one"),
