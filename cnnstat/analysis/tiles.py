@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
-from math import lcm
+from math import ceil, lcm
 from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
@@ -30,8 +30,9 @@ class AxisTiles(NamedTuple):
     period, advance: outputs after which fields repeat themselves, and the inputs that they move on by then: tiles start
     at multiples of it. step, step_outputs: from one tile to the next, so that every output is exact in one of them.
     needed: for each number of inputs that an output needs to be exact, how many phases of the period need so many.
-    smallest: the smallest tile in which outputs of every phase are exact; smallest_like: the smallest of those that
-    differ from `size` by multiples of the advance, for which the network is the same.
+    smallest: inputs below which no tile has exact outputs of every phase; smallest_like: the smallest tile that has
+    them among those that differ from `size` by multiples of the advance, for which the network is the same. There is
+    no largest.
     """
 
     size: int
@@ -116,9 +117,12 @@ def _period(field: Field, name: str) -> tuple[int, int]:
     """Return the outputs after which a field repeats itself, and the inputs that it has moved on by then."""
     period = lcm(*(len(each.lo) for each in field.components))
     advances = {Fraction(each.advance) * (period // len(each.lo)) for each in field.components}
-    if len(advances) != 1 or next(iter(advances)) <= 0:
+    if len(advances) != 1:
         raise CnnstatError(f"no tile is exact: branches of different stride meet before {name}")
-    return period, int(next(iter(advances)))
+    (advance,) = advances
+    if advance <= 0:
+        raise CnnstatError(f"no tile is exact: {name} does not move forward over the input, as where it is flipped")
+    return period, int(advance)
 
 
 def _axis(field: Field, outputs: int, size: int, move: tuple[int, int]) -> AxisTiles:
@@ -126,15 +130,17 @@ def _axis(field: Field, outputs: int, size: int, move: tuple[int, int]) -> AxisT
     if outputs > MAX_LISTED:
         raise CnnstatError(f"a tile of {size:,} inputs is too long to be looked at; use one of at most {MAX_LISTED:,}")
     first = _first_inside(field, period)
-    intervals = [field.at(index) or (0, 0) for index in range(max(outputs, first + period))]
+    intervals = [field.at(index) or (0, -1) for index in range(max(outputs, first + period))]
     valid = 0
     while first + valid < outputs and intervals[first + valid][1] < size:
         valid += 1
-    smallest = max(hi for _, hi in intervals[first : first + period]) + 1
+    owned = Fraction(advance, period)
+    # The inputs that one period reads, and those that it takes to make so many outputs at all, as where some are cut.
+    made = ceil(size - (outputs - first - period) * owned)
+    smallest = max(made, *(hi + 1 for _, hi in intervals[first : first + period]))
     if valid < period:
         like = size + -(-(smallest - size) // advance) * advance
         raise CnnstatError(f"tiles of {size} inputs are too small; outputs of every phase are exact from {like} on")
-    owned = Fraction(advance, period)
     lost = size - outputs * owned
     before = first * owned + lost / 2
     steps = valid // period

@@ -1,5 +1,7 @@
 """Tiles: by hand, from papers, and by running them against the whole image."""
 
+from contextlib import suppress
+
 import pytest
 
 from cnnstat.errors import CnnstatError
@@ -26,7 +28,17 @@ def test_unet_needs_188_or_204_by_phase():
     assert dict(found.needed) == {188: 4, 204: 12}
     assert (found.outputs, found.valid, found.first) == (388, 388, 0)  # Ronneberger et al. 2015, figure 1
     assert (found.halo, found.step, found.period, found.advance) == ((92, 92), 384, 16, 16)
-    assert found.smallest == 204
+    assert (found.smallest, found.smallest_like) == (204, 204)
+
+
+def test_of_other_alignments_the_smallest_tile_is_another():
+    # Maps of odd sizes are cropped elsewhere: 204 inputs are exact beside tiles of 572, and not beside those of 512.
+    assert height("unet", "512").smallest_like == 208
+
+
+def test_what_is_cut_off_has_to_be_made(tmp_path):
+    found = height(spec(tmp_path, "Conv2d(1, 3, padding=1)", "Slice(2, start=2, end=-3)"), "20x20")
+    assert (found.first, found.valid, found.smallest, found.halo) == (0, 15, 6, (2, 3))
 
 
 def test_convolutions_that_pad_lose_their_reach_on_both_sides(tmp_path):
@@ -55,6 +67,12 @@ def test_what_cannot_be_tiled_is_one_line(tmp_path, layers, sizes, message):
     with pytest.raises(CnnstatError) as caught:
         height(spec(tmp_path, *layers), sizes)
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+NETWORKS = (
+    "skip", "skip without padding", "twice", "residual", "cropped", "dilated", "transposed", "transposed by 3",
+    "dilated transposed", "ceil_mode", "same", "bilinear", "shuffled", "reflected", "averaged",
+)  # fmt: skip
 
 
 # By running them -----------------------------------------------------------------------------------------------------
@@ -86,37 +104,90 @@ def small_networks(torch):
         def forward(self, x):
             return self.last(nn.functional.interpolate(self.first(x), scale_factor=3, mode="nearest"))
 
-    networks = (Skip(1), Skip(0), Twice())
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(1, 2, 7, stride=2, padding=3)
+            self.first = nn.Conv2d(2, 2, 3, stride=2, padding=1)
+            self.shortcut = nn.Conv2d(2, 2, 1, stride=2)
+
+        def forward(self, x):
+            x = nn.functional.max_pool2d(torch.relu(self.stem(x)), 3, 2, 1)
+            return torch.relu(self.first(x) + self.shortcut(x))
+
+    class Cropped(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x):
+            return self.conv(x)[:, :, 2:-3, 1::2]
+
+    one, two, conv, up = (1, 2), (2, 1), nn.Conv2d, nn.ConvTranspose2d
+    networks = {
+        "skip": Skip(1),
+        "skip without padding": Skip(0),
+        "twice": Twice(),
+        "residual": Residual(),
+        "cropped": Cropped(),
+        "dilated": nn.Sequential(conv(*one, 3, padding=1), conv(*two, 3, padding=4, dilation=4)),
+        "transposed": nn.Sequential(conv(*one, 3, 2, 1), nn.ReLU(), up(*two, 3, 2, 1, 1)),
+        "transposed by 3": nn.Sequential(conv(*one, 3, padding=1), up(*two, 2, 3)),
+        "dilated transposed": up(1, 1, 3, 2, 1, dilation=2),
+        "ceil_mode": nn.Sequential(
+            conv(*one, 3, padding=1), nn.MaxPool2d(3, 2, ceil_mode=True), conv(*two, 3, padding=1)
+        ),
+        "same": nn.Sequential(conv(*one, 4, padding="same"), conv(*two, 3, padding="same", dilation=3)),
+        "bilinear": nn.Sequential(conv(*one, 3, 2, 1), nn.Upsample(scale_factor=2, mode="bilinear"), conv(*two, 3)),
+        "shuffled": nn.Sequential(conv(1, 4, 3, padding=1), nn.PixelShuffle(2), conv(1, 1, 3, padding=1)),
+        "reflected": conv(1, 1, 5, padding=2, padding_mode="reflect"),
+        "averaged": nn.Sequential(nn.ZeroPad2d((2, 0, 2, 0)), nn.AvgPool2d(4, 2, 1), conv(1, 1, 3, padding=1)),
+    }
     generator = torch.Generator().manual_seed(0)
-    for network in networks:
+    for network in networks.values():
         network.double().eval()
         for parameter in network.parameters():
-            parameter.data = torch.randint(-3, 4, parameter.shape, generator=generator).double()
+            parameter.data = torch.randint(1, 9, parameter.shape, generator=generator).double()
     return networks
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_tiles_give_what_the_whole_image_gives(number):
+@pytest.mark.parametrize("size", [36, 41])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tiles_give_what_the_whole_image_gives(name, size):
     torch = pytest.importorskip("torch")
-    network, size = small_networks(torch)[number], 24
+    network = small_networks(torch)[name]
+    if name.startswith("skip") and size % 2:  # its branches only fit for even sizes
+        size += 1
     found = height(network, f"{size}", input=(1, 1, size, size))
-    image = torch.randint(
-        -9, 9, (1, 1, size + 5 * found.step, size), generator=torch.Generator().manual_seed(1)
-    ).double()
+    length = size + 6 * found.step
+    image = torch.randint(1, 99, (1, 1, length, size), generator=torch.Generator().manual_seed(1)).double()
+
+    def exact(start, size):
+        """Which outputs of a tile are what the whole image gives, and the number of its first one there."""
+        tile, offset = network(image[:, :, start : start + size]), start // found.advance * found.period
+        rows = [torch.equal(tile[:, :, row], whole[:, :, row + offset]) for row in range(tile.shape[2])]
+        return rows, offset
+
     with torch.no_grad():
         whole = network(image)
         covered = set()
-        for start in range(0, image.shape[2] - size + 1, found.step):
-            tile = network(image[:, :, start : start + size])
-            offset = start // found.advance * found.period
-            inside = slice(found.first, found.first + found.valid)
-            moved = slice(inside.start + offset, inside.stop + offset)
-            assert torch.equal(tile[:, :, inside], whole[:, :, moved])
-            if start > 0:  # one output more before the valid ones is not what the whole image gives, or there is none
-                before = found.first - 1
-                assert before < 0 or not torch.equal(tile[:, :, before], whole[:, :, before + offset])
-            covered.update(range(moved.start, moved.stop))
-    assert covered == set(range(min(covered), max(covered) + 1))
+        for start in range(0, length - size + 1, found.step):
+            rows, offset = exact(start, size)
+            last = found.first + found.valid
+            assert all(rows[found.first : last]) and len(rows) == found.outputs
+            if 0 < start < length - size:  # one more on either side is not what the whole image gives, or there is none
+                assert not any(rows[max(found.first - 1, 0) : found.first]) and not any(rows[last : last + 1])
+            covered.update(range(found.first + offset, last + offset))
+        assert covered == set(range(min(covered), max(covered) + 1))
+        inside, smallest = 2 * found.step // found.advance * found.advance, found.smallest_like
+        assert phases(*exact(inside, smallest), found.period) == set(range(found.period))
+        with suppress(RuntimeError):  # a tile that is smaller by one step may not run at all
+            assert phases(*exact(inside, smallest - found.advance), found.period) < set(range(found.period))
+
+
+def phases(rows, offset, period):
+    """The places in the period of a tile's exact outputs."""
+    return {(row + offset) % period for row, is_exact in enumerate(rows) if is_exact}
 
 
 def test_models_of_pytorch_are_loaded_at_the_size_of_a_tile():

@@ -76,7 +76,7 @@ COLUMNS = (
     Column("step", "step", lambda row: row.tiles.step, align="right", importance=1),
     Column("step_outputs", "step in outputs", lambda row: row.tiles.step_outputs, align="right", importance=6),
     Column("needed", "inputs needed", lambda row: row.tiles.range, _needed, "right", importance=2),
-    Column("smallest", "smallest tile", lambda row: row.tiles.smallest, align="right", importance=2),
+    Column("smallest_like", "smallest tile", lambda row: row.tiles.smallest_like, align="right", importance=2),
 )  # fmt: skip
 
 
@@ -89,13 +89,17 @@ def _facts(rows: list[Row]) -> Iterator[Fact]:
     """Yield what the columns mean, with the numbers of the first axis."""
     tiles = rows[0].tiles
     yield Fact("halo", "inputs before and behind those that the valid outputs stand for: they are read, not written")
-    yield Fact("valid", "outputs in a row whose field lies inside the tile; at the border of the image all are exact")
+    yield Fact(
+        "valid",
+        "outputs in a row whose field lies inside the tile; at the border of the image all are exact, unless padding "
+        "goes around it",
+    )
     phases = ", ".join(f"{inputs} for {count} of {tiles.period}" for inputs, count in tiles.needed.items())
     again = plural(tiles.period, "output")
     yield Fact("phases", f"fields repeat themselves every {again}, {tiles.advance} inputs on; an output needs {phases}")
     yield Fact("step", f"tiles start at multiples of {tiles.advance}, the step keeps every output exact in one of them")
     yield Fact(
-        "smallest",
-        f"outputs of every phase are exact in {tiles.smallest} inputs; of sizes {tiles.size} ± k·{tiles.advance}, "
-        f"for which the network reads alike, from {tiles.smallest_like} on",
+        "sizes",
+        f"{tiles.smallest_like} + k·{tiles.advance} inputs: the network reads alike for them, and outputs of every "
+        "phase are exact; there is no largest, a larger tile has more valid outputs",
     )
