@@ -10,7 +10,7 @@ from typing import Any
 from cnnstat.analysis.shapes import OpFacets, Values, facets
 from cnnstat.analysis.transforms.precision import Conversion
 from cnnstat.ir.graph import Deployment, Edge, Graph, Node
-from cnnstat.ir.op import Int8, Op, Shapes
+from cnnstat.ir.op import Int8, Op
 
 
 def folded(graph: Graph, values: Values, precision: str, conversion: Conversion | None = None) -> tuple[Graph, Values]:
@@ -45,7 +45,7 @@ class _Walk:
         self._readers.update(graph.outputs)
         self._sharing = {i for i, node in enumerate(graph.nodes) if node.shares is not None}
         self._sharing |= {node.shares for node in graph.nodes if node.shares is not None}
-        self._biased: dict[tuple[int, Shapes], Op | None] = {}
+        self._biased: dict[int, Op | None] = {}
         self._removed: list[str] = []
         self._folded: dict[str, str] = {}
         self._kept: dict[str, str] = {}
@@ -84,11 +84,10 @@ class _Walk:
         return "the weights before it are shared" if index in self._sharing else ""
 
     def _with_bias(self, index: int) -> Op | None:
-        node, shapes = self._graph.nodes[index], self._values.inputs[index]
-        key = id(node.op), shapes  # a large network has few different ops
-        if key not in self._biased:
-            self._biased[key] = node.op.with_bias(shapes)
-        return self._biased[key]
+        known = self._values.facets[index]
+        if id(known) not in self._biased:  # a large network has few different ops
+            self._biased[id(known)] = known.op.with_bias(known.inputs)
+        return self._biased[id(known)]
 
     def _fold(self, index: int, edge: Edge) -> None:
         norm, place = self._graph.nodes[index], edge.value - self._graph.arity
@@ -153,6 +152,7 @@ class _Walk:
     def _unread(self) -> tuple[str, ...]:
         """Take out the nodes that no result depends on, such as heads for training alone; return their names."""
         arity = self._graph.arity
+        instead = self._instead
         needed = {self._read(edge).value for edge in self._graph.outputs}
         names = []
         for index in range(len(self._is_gone) - 1, -1, -1):
@@ -160,7 +160,7 @@ class _Walk:
             if self._is_gone[index]:
                 continue
             if arity + index in needed:
-                needed.update([self._read(edge).value for edge in node.inputs])
+                needed.update([instead.get(edge.value, edge).value for edge in node.inputs])
             else:
                 names.append(node.name)
                 self._kept.pop(node.name, None)
@@ -179,7 +179,7 @@ class _Walk:
             if shares is not None:
                 owner = owners.setdefault(shares, index if self._is_gone[shares] else shares)
                 shares = None if owner == index else numbers[arity + owner] - arity
-            changes = {"inputs": tuple([moved(edge) for edge in node.inputs]), "shares": shares}
+            changes: dict[str, Any] = {"inputs": tuple([moved(edge) for edge in node.inputs]), "shares": shares}
             op = node.op
             if index in self._changes:
                 changes |= self._changes[index]

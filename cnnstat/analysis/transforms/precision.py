@@ -30,11 +30,12 @@ class Conversion:
     def __init__(self, precision: str) -> None:
         self.is_int8 = precision == "int8"
         self._precision = precision
+        self._key = f"deployed in {precision}"
         self._lists: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def dtype(self, dtype: str) -> str:
         """Return a dtype in the precision; whole numbers stay what they are."""
-        if dtype.startswith("complex"):
+        if _is_complex(dtype):
             return _COMPLEX[self._precision]
         return self._precision if dtype.startswith(("float", "bfloat")) else dtype
 
@@ -52,10 +53,10 @@ class Conversion:
         """Return what changes of a node; own: the dtypes of its tensors by name; facets: those of its op."""
         if own:
             return self._changes(own, op, facets)
-        key = f"deployed in {self._precision}"
-        if key not in facets.by_dtype:
-            facets.by_dtype[key] = self._changes(own, op, facets)
-        return facets.by_dtype[key]  # type: ignore[no-any-return]  # each pass has its own
+        known: Mapping[str, Any] | None = facets.by_dtype.get(self._key)
+        if known is None:
+            known = facets.by_dtype[self._key] = self._changes(own, op, facets)
+        return known
 
     def _changes(self, own: Mapping[str, str], op: Op, facets: OpFacets) -> Mapping[str, Any]:
         if self.is_int8 and any(dtype in ("int8", "uint8") for dtype in own.values()):
@@ -74,16 +75,21 @@ def check_complex(graph: Graph, values: Values, precision: str) -> None:
     """Raise RequestError for the first layer that makes or has complex numbers where a precision has none."""
     if precision in _COMPLEX:
         return
+    own = [node.dtypes for node in graph.nodes if node.dtypes]
+    there = {dtype for dtypes in (*set(values.dtypes), *(each.values() for each in own)) for dtype in dtypes}
+    if not any(map(_is_complex, there)):
+        return
     for value, dtypes in enumerate(values.dtypes):
         node = graph.nodes[value - graph.arity] if value >= graph.arity else None
-        own = node.dtypes.values() if node is not None and node.dtypes else ()
-        for dtype in (*dtypes, *own):
-            if dtype.startswith("complex"):
-                what = f"{graph.value_name(value)} ({node.op.kind if node else 'an input'})"
-                raise RequestError(
-                    f"--deploy {precision}: {what} has complex numbers, which {precision} does not; write --deploy "
-                    "float32"
-                )
+        if any(map(_is_complex, (*dtypes, *(node.dtypes.values() if node else ())))):
+            what = f"{graph.value_name(value)} ({node.op.kind if node else 'an input'})"
+            raise RequestError(
+                f"--deploy {precision}: {what} has complex numbers, which {precision} does not; write --deploy float32"
+            )
+
+
+def _is_complex(dtype: str) -> bool:
+    return dtype.startswith("complex")
 
 
 def is_bias(name: str, shape: Shape) -> bool:
@@ -100,15 +106,23 @@ def quantization_bytes(graph: Graph, nodes: Sequence[Node], values: Values) -> i
     """
     scales, tensors = 0, sum(each.dtype == "int8" for each in graph.inputs)
     for value, node in enumerate(nodes, graph.arity):
-        op = node.op
-        kind = op.int8
-        if node.shares is None and kind is not Int8.FLOAT:
-            if weights := values.facets[value - graph.arity].weights:
-                channels = values.outputs[value][0][op.feature_axis] if op.scales_by_channel else 1
-                scales += channels * [node.dtype_of(name, graph.dtype) for name in weights].count("int8")
-        if kind is Int8.SAME_SCALE or op.storage is Storage.VIEW:
-            continue
-        if node.overwrites is None or op.family is not Family.ACTIVATION:
+        facets = values.facets[value - graph.arity]
+        known = facets.by_dtype.get("scales")
+        if known is None:
+            known = facets.by_dtype["scales"] = _scales(facets)
+        channels, has_own, is_activation = known
+        if channels and node.shares is None:
+            scales += channels * [node.dtypes.get(name, "int8") for name in facets.weights].count("int8")
+        if has_own and not (is_activation and node.overwrites is not None):
             dtypes = values.dtypes[value]
             tensors += dtypes.count("int8") + dtypes.count("uint8")
     return scales * SCALE_BYTES + tensors * (SCALE_BYTES + ZERO_POINT_BYTES)
+
+
+def _scales(facets: OpFacets) -> tuple[int, bool, bool]:
+    """Return the scales of one weight, whether what an op makes has a scale of its own, and if it is an activation."""
+    op, kind = facets.op, facets.op.int8
+    by_channel = facets.outputs[0][op.feature_axis] if op.scales_by_channel else 1
+    channels = by_channel if facets.weights and kind is not Int8.FLOAT else 0
+    has_own = kind is not Int8.SAME_SCALE and op.storage is not Storage.VIEW
+    return channels, has_own, op.family is Family.ACTIVATION
