@@ -12,7 +12,7 @@ from cnnstat.analysis.comparison import Comparison, Networks, compare_analyses
 from cnnstat.choices import Device, DrawShare, DrawStyle, ExportFormat, Mode, Optimizer
 from cnnstat.errors import RequestError
 from cnnstat.ir.graph import Graph
-from cnnstat.python_options import takes_options_of
+from cnnstat.python_options import in_python_terms, takes_options_of
 from cnnstat.sources.load import model_reference
 from cnnstat.sources.request import Request, check_seed
 
@@ -150,6 +150,7 @@ def networks() -> Networks:
     return Networks(map(analyze, zoo.names()))
 
 
+@in_python_terms
 def op_reference(*names: str) -> Ops:
     """Return the ops that names or parts of names mean, all without any; one is shown as its page, several as a list.
 
@@ -236,6 +237,7 @@ def profile(
     return measure(model, measurement, Silent())
 
 
+@in_python_terms
 def sweep(
     *sources: str | os.PathLike[str],
     input: Values = None,
@@ -274,6 +276,8 @@ def sweep(
     if not sources or not all(isinstance(source, (str, os.PathLike)) for source in sources):
         raise RequestError("sweep takes models by name, which other processes can load; give a name or file.py:Class")
     check_seed(seed)
+    if jobs is not None and jobs < 1:
+        raise RequestError(f"--jobs {jobs}: write how many processes, at least 1")
     axes = axes_of_values(
         variables or {}, arguments or {}, {"input": input, "batch": batch, "dtype": dtype, "deploy": deploy}
     )

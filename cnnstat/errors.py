@@ -77,7 +77,7 @@ class SpecError(CnnstatError):
 
     def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
         # Pickle would call the class with the message, and a process pool would break on the error of one model.
-        return SpecError, (self.problems,)
+        return type(self), (self.problems,)
 
 
 class ConfigurationError(SpecError):

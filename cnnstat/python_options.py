@@ -45,6 +45,11 @@ def takes_options_of(other: Callable[..., Any], *, without: str = "") -> Callabl
     return decorate
 
 
+def in_python_terms(function: Function) -> Function:
+    """Return a function that refuses wrong options and speaks of them as Python has them, with its own signature."""
+    return checked(function, inspect.signature(function))
+
+
 def checked(function: Function, signature: inspect.Signature) -> Function:
     """Return a function that refuses options of another kind than its signature says, with errors in Python's terms."""
 
@@ -60,12 +65,13 @@ def checked(function: Function, signature: inspect.Signature) -> Function:
             values = {n: _value(n, v, signature.parameters[n]) for n, v in keywords.items()}
             with call_cleanup():
                 return function(*arguments, **values)
-        except SpecError:
-            raise
         except CnnstatError as error:
-            # Messages speak of options as the command line has them.
-            error.args = tuple(python_terms(part) if isinstance(part, str) else part for part in error.args)
-            raise
+            if not isinstance(error, SpecError):  # messages speak of options as the command line has them
+                error.args = tuple(python_terms(part) if isinstance(part, str) else part for part in error.args)
+            if os.environ.get("CNNSTAT_TRACEBACK"):
+                raise
+            # Of what a caller did wrong the caller's own line tells more than ours; a model's error is the cause.
+            raise error.with_traceback(None) from error.__cause__
 
     call.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect
     return cast(Function, call)

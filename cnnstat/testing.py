@@ -83,7 +83,7 @@ def assert_budget(
     comparison = Comparison(figures=figures, baseline=before.of(label), is_required=baseline is not None)
     verdicts = [verdict(limit, comparison) for limit in checked]
     for warned in (v for v in verdicts if v.status is Status.WARN):
-        warnings.warn(f"{label}: {warned.message}", BudgetWarning, stacklevel=2)
+        warnings.warn(f"{label}: {warned.message}", BudgetWarning, stacklevel=3)  # this and `checked`
     broken = [
         v.message for v in verdicts if v.status in (Status.FAIL, Status.UNVERIFIED, Status.SKIPPED) and v.blocking
     ]

@@ -7,6 +7,7 @@ import inspect
 import json
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import cnnstat
 from cnnstat import testing
 from cnnstat.analysis.peak import peak_of
 from cnnstat.display import SUBJECTS
+from cnnstat.errors import ConfigurationError, Location, Problem, SpecError
 from cnnstat.sources.load import model_reference
 from cnnstat.sources.tile_sizes import tiles_of
 
@@ -123,3 +125,65 @@ def test_all_results_compare_hash_copy_pickle_and_print_alike(kind: str) -> None
         assert same == result and str(same) == str(result)
     assert json.loads(result.to_json()) == json.loads(json.dumps(result.to_dict())) and result.to_dict()
     assert result._repr_html_()
+
+
+WRONG = {
+    "analyze": lambda: cnnstat.analyze("vgg61"),
+    "analyze a spec": lambda: cnnstat.analyze("none.yaml"),
+    "compare": lambda: cnnstat.compare("vgg16", "vgg61"),
+    "explain": lambda: cnnstat.explain("lenet5", "conv9"),
+    "draw": lambda: cnnstat.draw("lenet5", by="mac"),  # type: ignore[arg-type]
+    "sweep": lambda: cnnstat.sweep("lenet5", where="x <"),
+    "op_reference": lambda: cnnstat.op_reference("frobnicate"),
+    "a layer": lambda: cnnstat.analyze("lenet5")["conv9"],
+    "assert_budget": lambda: testing.assert_budget("vgg61", params=1),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_an_error_shows_the_line_of_the_caller(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not forty lines of ours, as pytest would print of every function on the way."""
+    with pytest.raises(cnnstat.CnnstatError) as error:
+        WRONG[what]()
+    shown = error.traceback.filter(error)
+    assert [Path(entry.path).name for entry in shown] == ["test_python_forms.py"] * 2 and shown[-1].name == "<lambda>"
+    monkeypatch.setenv("CNNSTAT_TRACEBACK", "1")
+    with pytest.raises(cnnstat.CnnstatError) as error:
+        WRONG[what]()
+    assert len(error.traceback) > len(shown)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda: cnnstat.draw("lenet5", by="mac"), 'by="mac": there is no such figure; did you mean macs?'),
+        (lambda: cnnstat.draw("lenet5", depth=0), "depth=0 must be at least 1"),
+        (lambda: cnnstat.draw("lenet5", full=True, depth=1), "full opens everything; leave depth out"),
+        (lambda: cnnstat.sweep("lenet5", where="x <"), "where x <: write it as in"),
+        (lambda: cnnstat.sweep("lenet5", jobs=0), "jobs=0: write how many processes, at least 1"),
+        (lambda: cnnstat.sweep("lenet5", jobs="2"), "jobs='2': write a whole number"),
+        (lambda: cnnstat.sweep("lenet5", wher="x"), "unexpected keyword argument 'wher'; did you mean where?"),
+        (lambda: cnnstat.analyze("lenet5", input="x"), 'input="x": write sizes as in 3x224x224'),
+    ],
+)
+def test_messages_speak_of_arguments_and_not_of_options(wrong: Callable[[], object], said: str) -> None:
+    with pytest.raises((cnnstat.CnnstatError, TypeError)) as error:
+        wrong()
+    assert said in str(error.value) and "--" not in str(error.value)
+
+
+def test_a_warning_of_a_budget_names_the_line_that_sets_it() -> None:
+    with pytest.warns(testing.BudgetWarning) as warned:
+        testing.assert_budget("lenet5", params={"max": 1, "level": "warn"})
+    assert warned[0].filename == __file__
+
+
+def test_errors_stay_what_they_are_in_another_process() -> None:
+    for error in (SpecError([Problem(Location("a.yaml", 1, 2), "x")]), ConfigurationError([Problem(None, "y")])):
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error) and str(again) == str(error) and again.problems == error.problems
+
+
+def test_nodes_show_their_place_without_syntax_trees() -> None:
+    text = repr(cnnstat.load("vgg16").nodes)
+    assert " at 0x" not in text and "location=LayerLocation(file='vgg16.yaml', line=" in text

@@ -251,6 +251,7 @@ class Analysis(Displayed):
 
     def __getitem__(self, name: str) -> Layer:
         """Return a layer by its name, a part of it, or `Conv2d#3`; raises CnnstatError with the nearest names."""
+        __tracebackhide__ = True  # of pytest, here and in what is called
         if not isinstance(name, str):
             raise TypeError(f"a layer is found by its name, as in analysis['conv1']; {name!r} is no text")
         from cnnstat.analysis.layer_lookup import find_layer  # here, as no command but explain needs it

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from cnnstat.errors import CnnstatError, printable
 from cnnstat.ir.graph import Graph
 
+__tracebackhide__ = True
 LISTED = 4
 """Names that an error lists before it says how many more there are."""
 

@@ -207,7 +207,7 @@ def example(op: type[Op]) -> str:
     return str(op.examples()[0].op)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)  # shown as the place alone, without syntax trees
 class LayerLocation(Location):
     """Where a layer stands, and where each of its arguments does."""
 
