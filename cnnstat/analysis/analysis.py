@@ -54,7 +54,7 @@ class Work:
 
 
 def count_work(graph: Graph, values: Values) -> Work:
-    """Return MACs and FLOPs of each node; a layer called twice works twice."""
+    """Return MACs and FLOPs of each node; a layer that is called twice contributes its work twice."""
     macs, flops = [], []
     parts: Counter[str] = Counter()
     has_complex = any(_is_complex(dtype) for dtypes in set(values.dtypes) for dtype in dtypes)

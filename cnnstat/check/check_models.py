@@ -246,7 +246,7 @@ def _model_error(model: ModelSettings, message: str) -> CnnstatError:
 
 
 def _root() -> Path:
-    """Return the folder that paths of files are told from: that of the repository, else the current one."""
+    """Return the folder that paths in results start from: that of the repository, else the current one."""
     from cnnstat.check.git import find_repository
 
     repository = find_repository(Path.cwd())

@@ -21,7 +21,7 @@ RULE = (
     "a time has changed only if the quartile ranges do not meet and the medians are over "
     f"{1e6 * LEAST_SECONDS:.1f} µs and {100 * LEAST_SHARE:.0f} % apart; all else is noise"
 )
-"""By which a change is told from noise."""
+"""How a change is distinguished from noise."""
 
 
 class Against(NamedTuple):
@@ -80,7 +80,7 @@ def _values(change: Change) -> dict[str, Any]:
 
 
 def change_facts(difference: Difference) -> Iterator[Fact]:
-    """Yield what changed in words, how it is told from noise, and what was not alike when it was measured."""
+    """Yield what changed in words, how it is distinguished from noise, and what was not alike when it was measured."""
     yield Fact("outcome", _outcome(difference), STYLES[difference.whole.verdict.value])
     for verdict in (Verdict.SLOWER, Verdict.FASTER, Verdict.NEW, Verdict.GONE):
         names = [printable(change.name) for change in difference.layers if change.verdict is verdict]

@@ -36,7 +36,7 @@ _SYNTAX_HINTS = (
     ("repeated", "an argument is given twice"),
     ("leading zeros", "a number does not begin with 0"),
 )
-"""Parts of the messages of Python's parser, and what they mean to whoever wrote the expression."""
+"""Parts of the messages of Python's parser, and what the author of the expression has to change."""
 
 CallParts = tuple[str, list[ast.expr], list[ast.keyword], tuple[str, ...]]
 

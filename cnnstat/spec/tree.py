@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from cnnstat.errors import Location, Problem, SpecError, did_you_mean
 
 MAX_PROBLEMS = 50
-"""Most faults reported at once; whoever has made more mends these first."""
+"""Most faults that are reported at once."""
 
 
 class Abandoned(Exception):  # noqa: N818  # not an error of its own: it carries one past every handler of SpecError

@@ -65,7 +65,7 @@ _REMEDIES = (
     ("unexpected end of stream", "a quote is never closed"),
     ("undefined alias", "an alias (*) stands for nothing that comes before it"),
 )
-"""What the two parsers of PyYAML say, and what it means to whoever wrote the file."""
+"""Messages of PyYAML's two parsers, and what the author of the file has to change."""
 
 
 def read_text(

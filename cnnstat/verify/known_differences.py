@@ -1,7 +1,7 @@
 """Known differences: the conventions and gaps of the references, each with the number that it accounts for.
 
-A difference is explained only where the reasons account for it to the last multiply-accumulate. Gradients may reach
-elsewhere than a receptive field says although that is right; why is told here too.
+A difference is explained only where the reasons account for it to the last multiply-accumulate. Here are also
+the reasons why a gradient may reach elsewhere than a receptive field says although that is right.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def deploy(graph: Graph, precision: str) -> Graph:
 
 
 _ELEMENT_WISE = (Family.ACTIVATION, Family.ELEMENTWISE, Family.NORMALIZATION)
-"""The families whose ops may take an input's place; whether one does is told by how it reads."""
+"""The families whose ops may take an input's place; whether one does follows from how it reads."""
 
 
 def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
