@@ -225,11 +225,11 @@ def lifetimes(graph: Graph, outputs: tuple[tuple[int, ...], ...]) -> Lifetimes:
     for index, node in enumerate(graph.nodes):
         for storage in map(storages.of, node.inputs):
             last[storage] = index
-        made = storages.made_by(arity + index)
-        for storage in made:
+        outputs_of_node = storages.made_by(arity + index)
+        for storage in outputs_of_node:
             last[storage] = index
         if bases[index] is None:
-            for storage in made:
+            for storage in outputs_of_node:
                 first[storage] = index
     for edge in graph.outputs:  # results outlive the last layer
         last[storages.of(edge)] = len(graph.nodes)
@@ -270,7 +270,7 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
     needs_gradient = [False] * arity
     is_float = [tuple(map(_is_float, dtypes)) for dtypes in values.dtypes]
     is_learnt: list[bool] = []
-    kept: set[int] = set()
+    saved_before: set[int] = set()
     sizes = []
     for value, (node, facets) in enumerate(zip(graph.nodes, values.facets), arity):
         # Weights that are shared are learnt where the layer that owns them is.
@@ -296,8 +296,8 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
             held.update([made[o] for o in saved.outputs])
         for elements, dtype in saved.extra:
             extra += elements * dtype_bytes(dtype or graph.dtype)
-        held -= kept
-        kept |= held
+        held -= saved_before
+        saved_before |= held
         sizes.append(extra + sum([storages.bytes[storage] for storage in held]))
     return tuple(sizes)
 

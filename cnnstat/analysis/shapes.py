@@ -153,7 +153,7 @@ def infer_shapes(graph: Graph) -> Values:
     """
     outputs: list[Shapes | None] = [(i.shape,) for i in graph.inputs]
     dtypes: list[tuple[str, ...]] = [(i.dtype,) for i in graph.inputs]
-    found: list[OpFacets] = []
+    facets_of_nodes: list[OpFacets] = []
     problems: list[Problem] = []
     known: dict[tuple[int, Shapes], OpFacets] = {}
     tensors = weights = 0
@@ -163,7 +163,7 @@ def infer_shapes(graph: Graph) -> Values:
             outputs.append(None)
             dtypes.append(())
             continue
-        found.append(each)
+        facets_of_nodes.append(each)
         outputs.append(each.outputs)
         read = tuple([dtypes[v][o] for v, o in node.inputs])
         dtypes.append(node.op.dtypes(read, graph.dtype, len(each.outputs)))
@@ -176,22 +176,22 @@ def infer_shapes(graph: Graph) -> Values:
             raise SpecError([*problems, Problem(node.location, f"{node.name} ({node.op.kind}): {message}")])
     problems.extend(_result_problems(graph, outputs))
     if not problems:  # behind a refused layer shapes are unknown, and the weights that they ask for too
-        problems.extend(_sharing_problems(graph, found))
+        problems.extend(_sharing_problems(graph, facets_of_nodes))
     if problems:
         raise SpecError(problems)
-    inputs = tuple([each.inputs for each in found])
-    return Values(tuple([o for o in outputs if o is not None]), tuple(dtypes), inputs, tuple(found))
+    inputs = tuple([each.inputs for each in facets_of_nodes])
+    return Values(tuple([o for o in outputs if o is not None]), tuple(dtypes), inputs, tuple(facets_of_nodes))
 
 
 def _result_problems(graph: Graph, outputs: list[Shapes | None]) -> list[Problem]:
     """Return the faults of the network's results: outputs of layers that have fewer."""
     problems = []
     for value, output in graph.outputs:
-        made = outputs[value]
-        if made is not None and output >= len(made):
+        shapes = outputs[value]
+        if shapes is not None and output >= len(shapes):
             place = graph.nodes[value - graph.arity].location if value >= graph.arity else None
             message = (
-                f"output: asks for [{output}] of {graph.value_name(value)}, which has {len(made)}; the first is [0]"
+                f"output: asks for [{output}] of {graph.value_name(value)}, which has {len(shapes)}; the first is [0]"
             )
             problems.append(Problem(place, message))
     return problems
@@ -263,14 +263,14 @@ def op_outputs(op: Op, shapes: Shapes) -> Shapes:
     raise OpError(f"cannot take a tensor of {sizes}; every size must be at least 1")
 
 
-def _sharing_problems(graph: Graph, found: list[OpFacets]) -> list[Problem]:
+def _sharing_problems(graph: Graph, facets_of_nodes: list[OpFacets]) -> list[Problem]:
     """Return a problem for every layer that shares weights of another shape than it needs."""
     problems = []
     for index, node in enumerate(graph.nodes):
         if node.shares is None:
             continue
         owner = graph.nodes[node.shares]
-        theirs, own = found[node.shares].weights, found[index].weights
+        theirs, own = facets_of_nodes[node.shares].weights, facets_of_nodes[index].weights
         if dict(theirs) != dict(own):
             message = f"cannot share the weights of {owner.name}: it needs {_listed(own)}, not {_listed(theirs)}"
             problems.append(Problem(node.location, f"{node.name} ({node.op.kind}): {message}"))

@@ -59,12 +59,12 @@ class Selection(NamedTuple):
         condition = self.check(settings)
         if self.is_empty:
             return list(records)
-        kept = [record for record in records if not record.get("error") and condition(flat(record))]
+        chosen = [record for record in records if not record.get("error") and condition(flat(record))]
         if self.pareto:
-            kept = pareto_front(kept, self.pareto)
+            chosen = pareto_front(chosen, self.pareto)
         if self.sort:
-            kept = sorted_by(kept, self.sort)
-        return kept[: self.top]
+            chosen = sorted_by(chosen, self.sort)
+        return chosen[: self.top]
 
 
 def check_measured(what: str, name: str, missing: Sequence[str]) -> None:

@@ -55,9 +55,9 @@ def _read(node: Any, depth: int = 0) -> set[str]:
     names = set(node.input)
     for attribute in node.attribute:
         if attribute.HasField("g") and depth < 60:
-            made = {name for inner in attribute.g.node for name in inner.output}
-            made |= {each.name for each in (*attribute.g.input, *attribute.g.initializer)}
+            inner_names = {name for inner in attribute.g.node for name in inner.output}
+            inner_names |= {each.name for each in (*attribute.g.input, *attribute.g.initializer)}
             for inner in attribute.g.node:
-                names |= _read(inner, depth + 1) - made
-            names |= {each.name for each in attribute.g.output} - made
+                names |= _read(inner, depth + 1) - inner_names
+            names |= {each.name for each in attribute.g.output} - inner_names
     return names

@@ -24,8 +24,6 @@ DTYPES: Mapping[int, str] = {
 }  # fmt: skip
 """PyTorch's names of the element types of onnx.TensorProto; those of less than a byte are counted as one."""
 
-ELEMENT_TYPES = {name: number for number, name in DTYPES.items()}
-
 STRING = 8
 """The element type of texts, which have no size that is known."""
 

@@ -109,38 +109,38 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis, floors
         trace = replace(trace, layer_ranges=told.ranges)
     steps = [LayerRange(row=len(rows), call=0, start=m.start, end=m.end, thread=m.thread) for m in marks.optimizers]
     ranges = sorted((*trace.layer_ranges, *steps), key=lambda each: (each.start, -each.end))
-    found = attribute(replace(trace, layer_ranges=tuple(ranges)), needs_all=False, are_alike=False)
-    if not found.passes:
+    attribution = attribute(replace(trace, layer_ranges=tuple(ranges)), needs_all=False, are_alike=False)
+    if not attribution.passes:
         raise CnnstatError(_NOTHING)
-    if missing := len(found.starts) - len(found.passes):
-        why = f"{found.lost} kernels are missing" if found.lost else "no kernel ran in them"
-        notes.append(f"{missing} of {len(found.starts)} passes left out: {why}")
-    calls = [told.calls[place] if told else found.calls for place in found.places]
-    places = _alike(found, calls, len(rows), marks.optimizer, notes)
-    every = _up_to_the_next(found)
+    if missing := len(attribution.starts) - len(attribution.passes):
+        why = f"{attribution.lost} kernels are missing" if attribution.lost else "no kernel ran in them"
+        notes.append(f"{missing} of {len(attribution.starts)} passes left out: {why}")
+    calls = [told.calls[place] if told else attribution.calls for place in attribution.places]
+    places = _alike(attribution, calls, len(rows), marks.optimizer, notes)
+    every = _up_to_the_next(attribution)
     quickest = min(every[place].span for place in places)
-    kept = [place for place in places if every[place].span <= NEAR * quickest]
-    if len(kept) < len(places):
-        notes.append(f"times are of the {len(kept):,} least disturbed of {len(places):,} recorded passes")
-    if found.unlaunched:
-        notes.append(f"{found.unlaunched} kernels have no launch in the recording and count as unattributed")
-    shared = [share_fused(every[place], _backward(trace), rows, floors) for place in kept]
+    calm = [place for place in places if every[place].span <= NEAR * quickest]
+    if len(calm) < len(places):
+        notes.append(f"times are of the {len(calm):,} least disturbed of {len(places):,} recorded passes")
+    if attribution.unlaunched:
+        notes.append(f"{attribution.unlaunched} kernels have no launch in the recording and count as unattributed")
+    shared = [share_fused(every[place], _backward(trace), rows, floors) for place in calm]
     ready = tuple(each.one for each in shared)
-    ran = {**dict.fromkeys((row for row in ready[0].forward if row < len(rows)), 1), **calls[kept[0]]}
+    ran = {**dict.fromkeys((row for row in ready[0].forward if row < len(rows)), 1), **calls[calm[0]]}
     if told is not None:
-        notes += _told_by(ran, told.ambiguous[found.places[kept[0]]], marks, rows, analysis)
+        notes += _told_by(ran, told.ambiguous[attribution.places[calm[0]]], marks, rows, analysis)
     notes += _fused(shared[0], events, is_cpu)
     notes += _of_graphs(trace, ready[0])
     notes += _communication(ready)
     launches = {each.correlation: each for each in trace.launches}
-    kernels = [piece.kernel for piece in every[kept[0]].pieces if piece.kernel.work == "kernel"]
+    kernels = [piece.kernel for piece in every[calm[0]].pieces if piece.kernel.work == "kernel"]
     return TorchRecording(
         passes=ready,
         calls=ran,
         gaps=() if is_cpu else tuple(_gaps(one, launches) for one in ready),
         eager=tuple(step.end - step.start for step in trace.pass_ranges),
         shortest=min((kernel.end - kernel.start for kernel in kernels), default=0),
-        kept_lost=found.kept_lost,
+        kept_lost=attribution.kept_lost,
         device_name="" if is_cpu else _device_name(document, events),
         versions=_versions(document),
         is_cpu=is_cpu,
@@ -197,7 +197,7 @@ def _between(starts: Sequence[int], end: int, thread: int) -> tuple[PassRange, .
 
 
 def _alike(
-    found: Attribution, calls: Sequence[Mapping[int, int]], optimizer_row: int, optimizer: str, notes: list[str]
+    attribution: Attribution, calls: Sequence[Mapping[int, int]], optimizer_row: int, optimizer: str, notes: list[str]
 ) -> list[int]:
     """Return which passes do what most of those do that ran most layers; notes say what the others are.
 
@@ -209,13 +209,13 @@ def _alike(
         left = len(calls) - len(whole)
         notes.append(f"{left} of {len(calls)} passes left out: cut short, or on an input of another size")
     kinds = {
-        place: tuple(sorted(Counter(piece.owner for piece in found.passes[place].pieces if piece.owner).items()))
+        place: tuple(sorted(Counter(piece.owner for piece in attribution.passes[place].pieces if piece.owner).items()))
         for place in whole
     }
     counts = Counter(kinds.values())
     usual = max(counts, key=lambda kind: (counts[kind], len(kind), sum(count for _, count in kind)))
     alike = [place for place in whole if kinds[place] == usual]
-    others = [found.passes[place] for place in whole if kinds[place] != usual]
+    others = [attribution.passes[place] for place in whole if kinds[place] != usual]
     if not others:
         return alike
     text = f"{len(others)} of {len(calls)} passes left out: their layers run other kernels or ops"
@@ -226,11 +226,11 @@ def _alike(
     return alike
 
 
-def _up_to_the_next(found: Attribution) -> list[Pass]:
+def _up_to_the_next(attribution: Attribution) -> list[Pass]:
     """Return passes that last until the next one begins, as the passes of a loop do."""
     lasting = []
-    for place, one in zip(found.places, found.passes):
-        start = next((start for start in found.starts[place + 1 :] if start is not None), None)
+    for place, one in zip(attribution.places, attribution.passes):
+        start = next((start for start in attribution.starts[place + 1 :] if start is not None), None)
         end = max(piece.kernel.end for piece in one.pieces)
         behind = 0 if start is None else max(0, start - end)
         lasting.append(replace(one, span=one.span + behind, idle=one.idle + behind))
@@ -280,22 +280,22 @@ def _backward(trace: Trace) -> Callable[[Kernel], bool]:
 _COMPILED_GRAPH = "## Call CompiledFxGraph"
 
 
-def _fused(found: SharedPass, events: Iterable[Mapping[str, Any]], is_cpu: bool) -> list[str]:
+def _fused(fused: SharedPass, events: Iterable[Mapping[str, Any]], is_cpu: bool) -> list[str]:
     """Return notes of kernels that torch.compile fused."""
-    if is_cpu and not found.shared and any(str(each.get("name")).startswith(_COMPILED_GRAPH) for each in events):
+    if is_cpu and not fused.shared and any(str(each.get("name")).startswith(_COMPILED_GRAPH) for each in events):
         return [
             "what torch.compile fused for the CPU is in no record, and counts as gaps: "
             "torch._inductor.config.cpp.enable_kernel_profile = True before compiling has it recorded"
         ]
     notes = []
-    if found.shared:
+    if fused.shared:
         notes.append(
-            f"{plural(found.shared, 'kernel')} that torch.compile fused share their time among "
-            f"{plural(found.layers, 'layer')} in proportion to the layers' floors"
+            f"{plural(fused.shared, 'kernel')} that torch.compile fused share their time among "
+            f"{plural(fused.layers, 'layer')} in proportion to the layers' floors"
         )
-    if found.unknown:
+    if fused.unknown:
         notes.append(
-            f"{plural(found.unknown, 'kernel')} that torch.compile fused are of no layer that can be told, and "
+            f"{plural(fused.unknown, 'kernel')} that torch.compile fused are of no layer that can be told, and "
             "unattributed"
         )
     return notes
@@ -338,5 +338,5 @@ def _device_name(document: Mapping[str, Any], events: Iterable[Mapping[str, Any]
 def _versions(document: Mapping[str, Any]) -> dict[str, str]:
     keys = {"cuda_runtime_version": "cuda", "cuda_driver_version": "driver", "cupti_version": "cupti"}
     keys |= {"hip_runtime_version": "hip", "cnnstat_torch": "torch"}
-    found = {name: document.get(key) for key, name in keys.items()}
-    return {name: str(value) for name, value in found.items() if isinstance(value, (str, int))}
+    versions = {name: document.get(key) for key, name in keys.items()}
+    return {name: str(value) for name, value in versions.items() if isinstance(value, (str, int))}

@@ -68,10 +68,10 @@ class StochasticDepth(nn.Module):
         """Return the input, in training times the noise of each image or of the batch."""
         if not self.training or self.p == 0:
             return x
-        kept = 1 - self.p
+        share = 1 - self.p
         size = (x.shape[0] if self.mode == "row" else 1, *(1,) * (x.dim() - 1))
-        noise = x.new_empty(size).bernoulli_(kept)
-        return x * (noise.div_(kept) if kept else noise)
+        noise = x.new_empty(size).bernoulli_(share)
+        return x * (noise.div_(share) if share else noise)
 
 
 class Reshape(nn.Module):
