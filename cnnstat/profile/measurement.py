@@ -14,6 +14,7 @@ from cnnstat.profile.profile_result import (
     LayerTime,
     Profile,
     Roofline,
+    RowCheck,
     Samples,
     TimeBreakdown,
     Whole,
@@ -84,7 +85,7 @@ class Measurement:
     whole: one pass without instrumentation.
     idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
-    tracing, kernels: as `TimeBreakdown` has them. heaviest, gap_causes: as `Profile` has kernels and gap_causes.
+    tracing, kernels: as `TimeBreakdown` has them. heaviest, gap_causes, row_check: as `Profile` has them.
     beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
     is_stuck: whether the device hangs, so that nothing more may be measured on it.
     clocks: MHz and watts, as `Environment.clocks` has them.
@@ -99,6 +100,7 @@ class Measurement:
     beside: tuple[Beside, ...] = ()
     heaviest: tuple[KernelTime, ...] = ()
     gap_causes: Mapping[str, float] = field(default_factory=dict)
+    row_check: RowCheck | None = None
     peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
@@ -146,6 +148,7 @@ def assemble(
         notes=(*model.notes, *measurement.notes, *_of_trace(model.analysis)),
         kernels=measurement.heaviest,
         gap_causes=measurement.gap_causes,
+        row_check=measurement.row_check,
         analysis=model.analysis,
     )
 

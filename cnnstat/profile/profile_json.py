@@ -18,6 +18,7 @@ from cnnstat.profile.profile_result import (
     LayerTime,
     Profile,
     Roofline,
+    RowCheck,
     Samples,
     TimeBreakdown,
     Whole,
@@ -211,6 +212,9 @@ KERNEL = Form(
         Key("layers", _tuple_of(_text)),
     ),
 )
+ROW_CHECK = Form(
+    RowCheck, (Key("rows", _whole), Key("median", _number), Key("worst", _text), Key("worst_apart", _number))
+)
 REST = Form(
     Profile,
     (
@@ -223,9 +227,10 @@ REST = Form(
         Key("layers", _tuple_of(LAYER.read)),
         Key("kernels", _tuple_of(KERNEL.read), came_later=True),
         Key("gap_causes", _mapping_of(_number), came_later=True),
+        Key("row_check", _optional(ROW_CHECK.read), came_later=True),
     ),
 )
-FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL}
+FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL, RowCheck: ROW_CHECK}
 """The forms of what stands inside others."""
 
 

@@ -196,6 +196,29 @@ class KernelTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RowCheck:
+    """How the tracer's times of layers compare with events that a CUDA graph records around them, which need no tracer.
+
+    rows: how many layers were compared, those of 10 µs and more; median: of the differences as shares, in size.
+    worst, worst_apart: the layer that differs most, and by which share the tracer's time is longer.
+    """
+
+    rows: int
+    median: float
+    worst: str
+    worst_apart: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether half of the layers differ by at most 5 %."""
+        return self.median <= ROWS_APART
+
+
+ROWS_APART = 0.05
+"""Share by which half of the layers may differ from events inside the graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LayerTime:
     """Measured time of one layer (a row of `cnnstat analyze`); bytes and operations are those of one forward pass.
 
@@ -316,6 +339,7 @@ class Profile(Displayed):
     notes: tuple[str, ...] = ()
     kernels: tuple[KernelTime, ...] = ()
     gap_causes: Mapping[str, float] = field(default_factory=dict)
+    row_check: RowCheck | None = None
     analysis: Analysis | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:

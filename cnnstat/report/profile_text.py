@@ -166,6 +166,7 @@ def summary(profile: Profile) -> tuple[Fact, ...]:
     """Return the facts below the identity."""
     return (
         *_verdict(profile),
+        *_row_check(profile),
         *_scatter(profile),
         *_whole(profile),
         *_gaps(profile),
@@ -195,6 +196,21 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
         "" if tolerance.unattributed == tolerance.residual else f", unattributed {100 * tolerance.unattributed:.0f} %"
     )
     yield Fact("adds up", f"within the stated limits: drift ±{_limit_text(profile)}{rest}", "green")
+
+
+def _row_check(profile: Profile) -> Iterator[Fact]:
+    """Yield how the layers' times compare with events inside the graph."""
+    check = profile.row_check
+    if check is None:
+        return
+    text = (
+        f"{numbers.plural(check.rows, 'layer')} of 10 µs and more against events inside the graph: half within "
+        f"{numbers.percent(check.median)} %, {printable(check.worst)} {100 * check.worst_apart:+.1f} %"
+    )
+    if check.agrees:
+        yield Fact("rows checked", text)
+    else:
+        yield Fact("rows differ", f"{text}; the tracer's times of layers are not to be trusted", "bold red")
 
 
 def _scatter(profile: Profile) -> Iterator[Fact]:

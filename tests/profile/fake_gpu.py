@@ -19,6 +19,10 @@ GAP = 900
 """Nanoseconds between two kernels of one stream; as in a Recording."""
 
 
+EVENT = 700
+"""Nanoseconds that an event takes in a graph."""
+
+
 class FakeGpu:
     """Runs kernels one after the other; its host's clock moves by launches and waits only.
 
@@ -42,6 +46,8 @@ class FakeGpu:
         self._recording: Recording | None = None
         self._used = 0.0
         self.interrupt_at: int | None = None
+        self.events: dict[str, int] = {}
+        self.has_graph_events = True
         self.pairs = 0
 
     def launch(self, kernel: str, duration: int) -> None:
@@ -83,8 +89,10 @@ class FakeGpu:
         if not self.capturable:
             raise CaptureError("operation not permitted when stream is capturing")
         self._captured = found = []
-        run()
-        self._captured = None
+        try:
+            run()
+        finally:
+            self._captured = None
 
         def replay() -> None:
             if self._captured is not None:
@@ -93,12 +101,29 @@ class FakeGpu:
             correlation = recording.call("cudaGraphLaunch") if recording else 0
             self.clock += LAUNCH
             for place, (kernel, duration) in enumerate(found):
+                if kernel in self.events:
+                    self.free += EVENT
+                    self.events[kernel] = self.free
+                    continue
                 self._recorded += recording is not None
                 if recording is not None and self._recorded not in self._loses:
                     recording.kernel(kernel, duration, correlation, node=(5 << 32) + place)
                 self._run(duration)
 
         return replay
+
+    def graph_event(self) -> object:
+        if self._captured is None:
+            raise AssertionError("an event of no graph")
+        if not self.has_graph_events:
+            raise CaptureError("PyTorch before 2.8 records no events in graphs")
+        name = f"event {len(self.events)}"
+        self.events[name] = 0
+        self._captured.append((name, 0))
+        return name
+
+    def between(self, first: Any, second: Any) -> float:
+        return (self.events[second] - self.events[first]) / 1e9
 
     def record(self, script: Callable[[], None]) -> list[dict[str, Any]]:
         self.sessions += 1

@@ -36,17 +36,19 @@ class ReplayGpu(FakeGpu):
     hangs: the session never returns. fails: it raises this.
     memory: bytes that a capture may take; a capture of more kernels than that runs out of it.
     queue: launches that the GPU takes before the CPU waits.
+    stretches: by how much longer the first kernel of each pair of a graph is recorded than it ran (kineto#1165).
     rename: what becomes of the names of runtime calls.
     """
 
     def __init__(
         self, *, tracer_cost: int = 0, misdated: int = 0, silent: bool = False, silent_replays: bool = False,
         silent_launches: bool = False, hangs: bool = False, fails: Exception | None = None, memory: int | None = None,
-        queue: int | None = None, rename: Callable[[str], str] = str,
+        queue: int | None = None, stretches: float = 1.0, rename: Callable[[str], str] = str,
     ) -> None:  # fmt: skip
         super().__init__()
         self.tracer_cost, self.misdated, self.queue, self.rename = tracer_cost, misdated, queue, rename
         self.silent, self.silent_replays, self.silent_launches = silent, silent_replays, silent_launches
+        self.stretches = stretches
         self.hangs, self.fails, self.memory = hangs, fails, memory
         self.released = Event()
         self._ends: list[int] = []
@@ -106,6 +108,8 @@ class ReplayGpu(FakeGpu):
                 continue
             if self.silent_launches and event["name"] == "cudaLaunchKernel":
                 continue
+            if is_kernel and event["args"]["correlation"] in graphs and len(kept) % 2:
+                event = {**event, "dur": round(event["dur"] * self.stretches, 3)}
             if is_kernel and misdated:
                 misdated -= 1
                 event = {**event, "ts": event["ts"] - 1e11}

@@ -128,6 +128,32 @@ def test_a_full_launch_queue_is_no_slow_cpu() -> None:
     assert measured(ReplayGpu(queue=1024), short).whole.cpu_bound
 
 
+LONG: Layers = tuple((("gemm", 30_000), ("bias", 4_000)) for _ in range(12))
+
+
+@pytest.mark.parametrize("cost", [0, 900])
+def test_rows_agree_with_events_inside_the_graph_whatever_tracing_costs(cost: int) -> None:
+    check = measured(ReplayGpu(tracer_cost=cost), LONG).row_check
+    assert check is not None and check.rows == 12 and check.agrees
+    assert abs(check.worst_apart) < 0.03
+
+
+def test_a_tracer_that_times_rows_wrong_is_told_by_events() -> None:
+    check = measured(ReplayGpu(stretches=1.6), LONG).row_check
+    assert check is not None and not check.agrees and check.worst_apart > 0.1
+
+
+def test_rows_are_not_checked_where_there_are_no_events_or_only_short_rows(layers: Layers) -> None:
+    old = ReplayGpu()
+    old.has_graph_events = False
+    found = measured(old, LONG)
+    assert found.row_check is None and has_layers(found, LONG)
+    assert found.notes == ("layers were not checked by events inside the graph (PyTorch before 2.8 records no events "
+                           "in graphs)",)  # fmt: skip
+    assert measured(ReplayGpu(), ((("tiny", 900),),) * 4).row_check is None
+    assert measured(ReplayGpu(silent=True), LONG).row_check is None
+
+
 @pytest.mark.parametrize("rename", [lambda name: name.replace("cuda", "hip"), lambda name: f"{name}_v10000_ptsz"])
 def test_other_names_of_calls_are_read(layers: Layers, rename: Any) -> None:
     assert has_layers(measured(ReplayGpu(rename=rename), layers), layers)

@@ -118,6 +118,33 @@ def test_events_stand_around_the_runs_on_the_side_stream(cuda: Cuda) -> None:
     assert cuda.log[:6] == ["synchronize", "event on side", "run", "run", "event on side", "wait"]
 
 
+def test_events_of_graphs_are_external_where_pytorch_has_them(monkeypatch: pytest.MonkeyPatch, cuda: Cuda) -> None:
+    asked: list[dict[str, bool]] = []
+
+    class External:
+        def __init__(self, **options: bool) -> None:
+            asked.append(options)
+
+        def record(self) -> None:
+            asked.append({"recorded": True})
+
+        def elapsed_time(self, other: object) -> float:
+            return 2.5
+
+    monkeypatch.setattr(torch.cuda, "Event", External)
+    gpu = make()
+    first, second = gpu.graph_event(), gpu.graph_event()
+    assert asked == [{"enable_timing": True, "external": True}, {"recorded": True}] * 2
+    assert gpu.between(first, second) == 0.0025
+
+    def old(enable_timing: bool) -> None:
+        raise AssertionError("an option that this event has not was passed over")
+
+    monkeypatch.setattr(torch.cuda, "Event", old)
+    with pytest.raises(CaptureError, match="PyTorch before 2.8 records no events in graphs"):
+        gpu.graph_event()
+
+
 def test_all_graphs_share_a_pool_that_stays_in_use(cuda: Cuda) -> None:
     gpu = make()
     with gpu.active():

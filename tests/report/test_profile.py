@@ -19,8 +19,8 @@ from rich.console import Console
 from cnnstat import numbers
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.difference import compare_profiles
-from cnnstat.profile.profile_json import parse_profile
-from cnnstat.profile.profile_result import Profile, TimeBreakdown
+from cnnstat.profile.profile_json import parse_profile, to_json
+from cnnstat.profile.profile_result import Profile, RowCheck, TimeBreakdown
 from cnnstat.report import write
 from cnnstat.report.formats import terminal
 from cnnstat.report.formats.markdown import render as markdown
@@ -290,3 +290,13 @@ def test_any_time_is_short(seconds: float, spread: float) -> None:
     assert width_of(numbers.seconds_text(seconds)) <= 9
     assert "-" not in numbers.seconds_text(seconds)
     assert numbers.spread_text(seconds, spread)
+
+
+@pytest.mark.parametrize(("median", "title"), [(0.012, "rows checked"), (0.2, "rows differ")])
+def test_a_check_of_rows_is_told_and_kept(median: float, title: str) -> None:
+    check = RowCheck(rows=31, median=median, worst="conv4", worst_apart=-0.25)
+    profile = gpu_profile(row_check=check)
+    facts = {fact.label: fact.text for fact in summary(profile)}
+    assert facts[title].startswith("31 layers of 10 µs and more against events inside the graph")
+    assert "conv4 -25.0 %" in facts[title]
+    assert parse_profile(json.dumps(to_json(profile)), "it").row_check == check

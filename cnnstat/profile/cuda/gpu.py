@@ -39,6 +39,12 @@ class Gpu(Protocol):
     def capture(self, run: Run) -> Run:
         """Return a replay of the CUDA graph of a run; raises CaptureError."""
 
+    def graph_event(self) -> object:
+        """Record an event of the graph that is being captured; each replay sets its time. Raises CaptureError."""
+
+    def between(self, first: object, second: object) -> float:
+        """Return the seconds between two events of the latest replay, which is over."""
+
     def record(self, script: Callable[[], None]) -> list[dict[str, Any]]:
         """Run under torch.profiler, and return the events of its trace."""
 

@@ -35,6 +35,7 @@ from cnnstat.profile.cuda.profiler_session import (
     profile_passes,
     untraced,
 )
+from cnnstat.profile.cuda.row_events import check_rows, row_event_times
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
@@ -157,6 +158,7 @@ class _Measuring:
         probe = make_probe(gpu) if graph else None
         whole = self._whole(run, graph)
         after = gpu.clocks()
+        events = self._row_events(run, graph)
         isolated = self._isolated()
         joules = self._joules(graph or Graph(run, 1), whole)
         passes = self.options.samples if self.complete else min(_AFTER_INTERRUPT, self.options.samples)
@@ -176,6 +178,7 @@ class _Measuring:
             tracing=-kernels * (profiled.tracing or 0.0),
             kernels=kernels,
             heaviest=kernel_times(profiled.passes, names),
+            row_check=check_rows(events, profiled.passes, profiled.tracing or 0.0, dict(enumerate(names[:-1]))),
             peak_bytes=peak,
             joules=joules,
             lost_kernels=profiled.attribution.kept_lost,
@@ -235,6 +238,18 @@ class _Measuring:
             enqueue=summarize(times["enqueue"]),
             replayed=graph is not None,
         )
+
+    def _row_events(self, run: Run, graph: Graph | None) -> Mapping[int, float]:
+        """Return the rows' times by events in a graph of its own, where there can be one."""
+        if graph is None or not self.complete:
+            return {}
+        try:
+            return row_event_times(self.gpu, self.model, run)
+        except KeyboardInterrupt:
+            self.complete = False
+        except (CaptureError, RuntimeError) as error:
+            self.notes.append(f"layers were not checked by events inside the graph ({first_line(error)})")
+        return {}
 
     def _isolated(self) -> IsolatedTimes:
         """Return the times of every layer alone, where they are asked for."""

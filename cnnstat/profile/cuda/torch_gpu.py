@@ -159,6 +159,17 @@ class TorchGpu:
         graph.capture_end()
         del result
 
+    def graph_event(self) -> object:
+        try:
+            event = torch.cuda.Event(enable_timing=True, external=True)  # type: ignore[no-untyped-call]
+        except TypeError:
+            raise CaptureError("PyTorch before 2.8 records no events in graphs") from None
+        event.record()
+        return event
+
+    def between(self, first: object, second: object) -> float:
+        return float(first.elapsed_time(second)) / 1000  # type: ignore[attr-defined]  # both are events of CUDA
+
     def prepare_tracing(self) -> None:
         """Have the tracer meet a kernel before the first capture, where it would hang or crash else.
 
