@@ -113,10 +113,10 @@ class FakeGpu:
         return replay
 
     def graph_event(self) -> object:
-        if self._captured is None:
-            raise AssertionError("an event of no graph")
         if not self.has_graph_events:
             raise CaptureError("PyTorch before 2.8 records no events in graphs")
+        if self._captured is None:
+            raise AssertionError("an event of no graph")
         name = f"event {len(self.events)}"
         self.events[name] = 0
         self._captured.append((name, 0))

@@ -53,6 +53,7 @@ class MirroredGpu(FakeGpu):
 
     def __init__(self) -> None:
         super().__init__()
+        self.has_graph_events = False
         self.replays = 0
         self._names: list[str] = []
 
