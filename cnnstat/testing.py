@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.api import analyze
 from cnnstat.check.baseline import check_conditions, read_baseline
 from cnnstat.check.check_result import Status
 from cnnstat.check.configuration import ModelSettings
@@ -17,11 +18,10 @@ from cnnstat.check.configuration_file import ConfigurationReader
 from cnnstat.check.limits import METRICS, read_limits
 from cnnstat.check.model_figures import COMPUTED, NO_BASELINE, Baseline, ModelFigures, figures_of
 from cnnstat.check.verdicts import Comparison, verdict
-from cnnstat.choices import Mode, Optimizer, Precision
-from cnnstat.errors import CnnstatError, did_you_mean
+from cnnstat.choices import Optimizer
+from cnnstat.errors import CnnstatError
 from cnnstat.python_options import checked
 from cnnstat.sources.load import model_reference
-from cnnstat.sources.request import ModelOptions
 
 if TYPE_CHECKING:
     from cnnstat.api import Source
@@ -37,35 +37,23 @@ class BudgetWarning(UserWarning):
 def assert_budget(
     source: Source,
     *,
-    input: Any = None,
-    inputs: Any = None,
-    batch: int | None = None,
-    dtype: str | None = None,
-    variables: Mapping[str, Any] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    values: Mapping[str, Any] | None = None,
-    mode: Mode = "eval",
-    seed: int = 0,
-    deploy: Precision | None = None,
-    optimizer: Optimizer = "sgd",
-    strict_receptive_field: bool = False,
     baseline: str | os.PathLike[str] | None = None,
     name: str | None = None,
-    **limits: Budget | None,
+    optimizer: Optimizer = "sgd",
+    strict_receptive_field: bool = False,
+    **limits_and_options: Any,
 ) -> None:
     """Raise AssertionError if a limit is broken or cannot be verified, in the words of `cnnstat check`.
 
     limits: by metric, as in `params="5 M"`. A plain amount is the most that is allowed; for the receptive field it is
         the least.
+    options: all those of `cnnstat.analyze`.
     baseline, name: file that `max_increase` counts from, and the model's name there (the source unless given).
-    Raises CnnstatError if the model, a limit or the baseline is wrong. The other arguments are those of
-    `cnnstat.analyze`.
+    Raises CnnstatError if the model, a limit or the baseline is wrong.
     """
     __tracebackhide__ = True  # pytest shows the line that calls it, and not this function
-    for unknown in [key for key in limits if key not in COMPUTED]:
-        raise TypeError(
-            f"assert_budget() got an unexpected keyword argument {unknown!r}{did_you_mean(unknown, COMPUTED)}"
-        )
+    options = {key: value for key, value in limits_and_options.items() if key not in COMPUTED}
+    limits = {key: limits_and_options[key] for key in COMPUTED if key in limits_and_options}
     budgets = {metric: _table(metric, budget) for metric, budget in limits.items() if budget is not None}
     if not budgets:
         raise CnnstatError('assert_budget needs a limit, as in params="5 M"')
@@ -73,9 +61,7 @@ def assert_budget(
     checked = read_limits(reader, ())
     if reader.problems:
         raise CnnstatError("assert_budget: " + "; ".join(problem.message for problem in reader.problems))
-    options: ModelOptions = {"inputs": inputs, "batch": batch, "dtype": dtype, "variables": variables}
-    options |= {"arguments": arguments, "values": values, "mode": mode, "seed": seed, "deploy": deploy}
-    model = model_reference(source, input, **options)
+    model = model_reference(source, **options)
     label = name or Path(model.label).as_posix()
     settings = ModelSettings(source=label, name=label, optimizer=optimizer)
     figures = figures_of(analyze_graph(model.load(), optimizer=optimizer, strict=strict_receptive_field), settings)
@@ -92,14 +78,14 @@ def assert_budget(
 
 
 def _signature() -> inspect.Signature:
-    """Return the signature with a keyword for each metric, for help() and editors that read it."""
-    parameters = dict(inspect.signature(assert_budget).parameters)
-    limits = parameters.pop("limits")
-    source, *others = parameters.values()
-    keyword = limits.replace(kind=inspect.Parameter.KEYWORD_ONLY, default=None)
-    return inspect.Signature(
-        [source, *(keyword.replace(name=key) for key in COMPUTED), *others], return_annotation=None
-    )
+    """Return the signature with a keyword for each metric and each option, for help() and editors that read it."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    own = inspect.signature(assert_budget).parameters
+    options = [
+        each.replace(kind=keyword) for name, each in inspect.signature(analyze).parameters.items() if name != "source"
+    ]
+    limits = [inspect.Parameter(key, keyword, default=None, annotation="Budget | None") for key in COMPUTED]
+    return inspect.Signature([own["source"], *limits, *options, own["baseline"], own["name"]], return_annotation=None)
 
 
 assert_budget = checked(assert_budget, _signature())
