@@ -29,6 +29,8 @@ MAX_ALIGNED = 1000
 def read_baseline(path: Path, label: str) -> Baseline:
     """Return the baseline in a file, an empty one if there is no such file; raises CnnstatError if it is damaged."""
     if not exists(path):
+        if path.is_symlink():  # a change that breaks a link must not skip the limits on growth
+            raise CnnstatError(f"{label}: is a link that leads nowhere; put the baseline file in its place")
         reason = f"no baseline: there is no {label}; `cnnstat check --update-baseline` writes it"
         return Baseline(label=None, models={}, otherwise=Missing(reason=reason))
     try:
@@ -37,7 +39,7 @@ def read_baseline(path: Path, label: str) -> Baseline:
             raise CnnstatError(f"{label}: larger than {MAX_BYTES >> 20} MiB; this is no baseline")
         text = content.decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise CnnstatError(f"{label}: cannot be read: {error}") from None
+        raise CnnstatError(f"{label}: cannot be read: {getattr(error, 'strerror', '') or error}") from None
     return parse_baseline(text, label)
 
 

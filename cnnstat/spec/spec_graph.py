@@ -219,7 +219,10 @@ def _outputs(document: SpecDocument, expander: Expander, scope: Scope, last: Ten
     outputs: list[Tensor] = []
     for template in Template.read_all(document.outputs):
         try:
-            outputs.append(expander.reference(template, scope))
+            edge = expander.reference(template, scope)
+            if edge is not None and edge.output and 0 <= edge.value < expander.arity:
+                fail(template.location, "an input is one tensor; write its name alone")
+            outputs.append(edge)
         except SpecError as error:
             document.problems.extend(error.problems)
     return outputs

@@ -343,3 +343,14 @@ def test_an_unreadable_earlier_baseline_is_not_verified(check: Command, history:
     check("--update-baseline")
     history.commit("new")
     assert check("--fail-on-baseline-growth", "--baseline-ref", "main").code == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links of POSIX")
+@pytest.mark.parametrize("target", ["gone.json", "baseline.json"])
+def test_a_link_that_leads_nowhere_is_no_missing_baseline(check: Command, measured: Path, target: str) -> None:
+    """Else a change could break the link, and its limits on growth would be skipped."""
+    (measured / "baseline.json").unlink()
+    assert check().code == 0  # nothing to count from yet
+    (measured / "baseline.json").symlink_to(target)
+    result = check()
+    assert result.code == 2 and "baseline.json: is a link that leads nowhere" in result.err

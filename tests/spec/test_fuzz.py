@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import time
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cnnstat import ops
+from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.analysis.shapes import infer_shapes
 from cnnstat.errors import CnnstatError, SpecError
 from cnnstat.ir.graph import Graph
@@ -101,6 +103,53 @@ def test_yaml_like_layers(text: str) -> None:
 def test_call_like_layers(pieces: list[str]) -> None:
     text = "".join(pieces).replace("\n", " ")
     check(f"input: [3, 8, 8]\nlet: {{n: 2, i: 1}}\nlayers:\n  - Conv2d({text})\n  - {text}\n")
+
+
+OUTPUTS = st.tuples(
+    st.sampled_from(["relu1", "parts", "input", "input[0]", "block", "block.inner", "nothing", "", "a b", "\x1b[31m"]),
+    st.sampled_from(
+        (
+            "",
+            "[0]",
+            "[1]",
+            "[2]",
+            "[3]",
+            "[5]",
+            "[-1]",
+            "[-0]",
+            "[99999999999999999999]",
+            "[x]",
+            "[]",
+            "[0",
+            "0]",
+            "[0][1]",
+        )
+    ),
+    st.sampled_from(("", "", "", "[ 1 ]", "[1.5]", "[0:1]", "[0, 1]", ".0", "(1)", "[true]")),
+).map("".join)
+"""References to outputs, that exist or do not."""
+
+
+@fuzzing
+@given(read=OUTPUTS, given_out=st.one_of(OUTPUTS, st.lists(OUTPUTS, max_size=3)))
+@example(read="relu1", given_out="relu1[5]")
+def test_indices_of_outputs(read: str, given_out: str | list[str]) -> None:
+    """Layers and the whole network read outputs by number: all that follows has figures, or one readable error."""
+    from cnnstat.draw import draw_analysis
+    from cnnstat.export import export_graph
+
+    lines = ["input: [3, 8, 8]", "layers:", "  - ReLU", "  - parts: Chunk(3)"]
+    lines += ["  - block: [{inner: ReLU, from: 'parts[0]'}]", f"  - Sigmoid:\n    from: {json.dumps(read)}"]
+    key = "output" if isinstance(given_out, str) else "outputs"
+    text = "\n".join([*lines, f"{key}: {json.dumps(given_out)}", ""])
+    check(text)
+    try:
+        analysis = analyze_graph(parse_spec(text))
+        again = analyze_graph(parse_spec(export_graph(analysis.graph, "yaml")))
+        assert again.totals.macs == analysis.totals.macs and len(again.layers) == len(analysis.layers)
+        assert analysis.to_json() and str(draw_analysis(analysis))
+    except CnnstatError as error:
+        assert str(error).strip()
 
 
 @fuzzing
