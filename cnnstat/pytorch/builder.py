@@ -134,7 +134,9 @@ class Builder(TensorOrigins):
 
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
-        operands = self._gather(self._needed(match, call.where), call.where)
+        needed = self._needed(match, call.where)
+        left_out = match.reads[len(needed) :]
+        operands = self._gather(needed, call.where)
         direct = self._weights(match, operands, call.where)
         # Masks are read, but are no operands of the op.
         for tensor in match.also:
@@ -167,7 +169,9 @@ class Builder(TensorOrigins):
         if (operands.constants or len(call.inner) > 2) and not _has_rule(call, match.op, shapes, operands.constants):
             self.without_rule.add(len(self.nodes))
         self._finish(call, op, operands, owned)
-        self._note_recorded(call, operands, direct, is_plain and operands.is_exact)
+        # What the op leaves out is zeros to it: the first state of a recurrent layer.
+        says_all = operands.is_exact and all(map(self.log.is_zeros, left_out))
+        self._note_recorded(call, operands, direct, is_plain and says_all)
         return True
 
     def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
@@ -331,8 +335,9 @@ class Builder(TensorOrigins):
 
 
 def _says_all(call: Call) -> bool:
-    """Whether an op has all arguments of a call: a sum has no factor."""
-    return "alpha" not in call.keywords
+    """Whether an op has all arguments of a call: a sum has no factor and no dtype."""
+    values = (*call.arguments, *call.keywords.values())
+    return "alpha" not in call.keywords and not any(isinstance(value, torch.dtype) for value in values)
 
 
 def _has_rule(call: Call, op: Op, shapes: Shapes, constants: list[int]) -> bool:

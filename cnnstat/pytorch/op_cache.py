@@ -44,8 +44,11 @@ _FIXED = {"F.batch_norm": (5, "training", False), "F.max_pool2d": (6, "return_in
 
 def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     """Return the result of a call and what it is; None where the call has to run."""
-    # Autocast changes dtypes behind the arguments, and `out` brings memory of its own: PyTorch has to run these.
-    if torch._C._is_any_autocast_enabled() or "out" in call.keywords or not _has_fixed_arguments(call):
+    # Autocast changes dtypes behind the arguments, `out` brings memory of its own, and gradients need PyTorch's own
+    # results: PyTorch has to run these.
+    if torch._C._is_any_autocast_enabled() or torch.is_grad_enabled():
+        return None
+    if "out" in call.keywords or not _has_fixed_arguments(call):
         return None
     operands: list[torch.Tensor] = []
     key = _key_of(call, operands)

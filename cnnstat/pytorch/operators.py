@@ -198,6 +198,8 @@ def _index(faker: Faker, x: torch.Tensor, indices: list[torch.Tensor | None]) ->
         return None
     ((axis, mask),) = masks
     sizes = tuple(x.shape)
+    if sizes[axis : axis + mask.dim()] != tuple(mask.shape):
+        raise IndexError(f"a mask of {list(mask.shape)} does not fit {list(sizes)} from axis {axis} on")
     return faker.empty((*sizes[:axis], _selected(faker, mask), *sizes[axis + mask.dim() :]), x.dtype)
 
 

@@ -113,11 +113,18 @@ def _trilinear(operands: Operands, result: Shape) -> int:
 
 
 def _einsum(operands: Operands, result: Shape) -> int:
-    """Every combination of the indices of two factors, which is how one batched matrix product computes it."""
+    """Every combination of the indices of two factors, which is how one batched matrix product computes it.
+
+    None where no index is summed over: elements are multiplied and nothing is added.
+    """
     equation, factors = operands[0], operands[1]
-    letters = equation.replace(" ", "").partition("->")[0].split(",")
+    left, arrow, kept = equation.replace(" ", "").partition("->")
+    letters = left.split(",")
     if len(factors) != 2:
         raise ValueError("more than one product")
+    named = set(left) - {","}
+    if named == (set(kept) if arrow else {letter for letter in named if left.count(letter) == 1}):
+        return 0
     return math.prod({letter: n for text, shape in zip(letters, factors) for letter, n in zip(text, shape)}.values())
 
 

@@ -135,6 +135,15 @@ class ConstantCalls:
         """Whether a tensor is a parameter or buffer itself."""
         return id(tensor) in self.stored
 
+    def is_zeros(self, tensor: torch.Tensor) -> bool:
+        """Whether a constant is known to hold zeros."""
+        if storage_key(tensor) in self.writes or storage_key(tensor) in self.fills:
+            return False
+        if not isinstance(tensor, FakeTensor):
+            return not bool(tensor.count_nonzero())
+        number, _ = self.results.get(id(tensor), (None, ()))
+        return number is not None and self.calls[number].function == "torch.zeros"
+
     def is_written_elsewhere(self, tensor: torch.Tensor) -> bool:
         """Whether the memory of a stored tensor is changed through another stored tensor, or a view in an attribute."""
         # Buffers that are views of one memory have substitutes of their own, in which no write reaches the other.

@@ -38,6 +38,7 @@ from cnnstat.pytorch.operators import (
     is_composite,
     is_exact,
 )
+from cnnstat.pytorch.refused_dtypes import check_dtypes
 from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key, tensors_in
 
 _ITEM = torch.ops.aten._local_scalar_dense.default
@@ -167,7 +168,8 @@ def _record_of(call: Call, before: int, after: int) -> CallRecord:
 
 def results_of(name: str, arguments: tuple[Any, ...], result: Any) -> tuple[torch.Tensor, ...]:
     """Return the tensors that a call made or changed; none for a call that a trace passes over."""
-    if name in ("setitem", "data.set"):
+    if name in ("setitem", "data.set", "backward"):
+        # A backward pass returns nothing; what it works on stands for the gradients that it leaves behind.
         return (arguments[0],)
     if name in FACTORIES:
         return ()
@@ -337,8 +339,8 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         if not any(is_fake):
             if not faker.overwritten or not any(storage_key(tensor) in faker.overwritten for tensor in operands):
                 return func(*args, **keywords)
-        elif func in _OF_ONE_DTYPE and len({tensor.dtype for tensor in operands}) > 1:
-            _refuse_dtypes(func, args, keywords)
+        else:
+            check_dtypes(func, operands, args, keywords)
         bound = BOUNDED.get(func._schema.name)
         result = bound(faker, *args, **keywords) if bound is not None else None
         if result is not None:
@@ -356,24 +358,6 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
             direct = faker.on_meta(func, args, keywords)
             return func(*args, **keywords) if direct is None else direct
         return _run_on_fakes(faker, func, args, keywords)
-
-
-_OF_ONE_DTYPE = frozenset(
-    getattr(torch.ops.aten, name).default
-    for name in ("mm", "addmm", "bmm", "baddbmm", "mv", "addmv", "dot", "convolution")
-)
-"""Operations whose operands have one dtype, which they do not ask of tensors without memory."""
-
-
-def _refuse_dtypes(func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> None:
-    """Raise PyTorch's own error where it does not take operands of these dtypes."""
-
-    def tiny(value: Any) -> Any:
-        return torch.zeros((1,) * value.dim(), dtype=value.dtype) if isinstance(value, torch.Tensor) else value
-
-    if func is torch.ops.aten.convolution.default:
-        args = (*args[:8], 1)  # one channel has one group
-    func(*map(tiny, args), **{name: tiny(value) for name, value in keywords.items()})
 
 
 def _run_on_fakes(faker: Faker, func: Any, args: tuple[Any, ...], keywords: dict[str, Any]) -> Any:

@@ -163,16 +163,21 @@ def _quiet() -> Iterator[None]:
 
 
 def main_dtype(modules: Modules) -> torch.dtype:
-    """Return the dtype that most of a model's numbers have."""
+    """Return the dtype that most of a model's floating-point numbers have that layers compute in."""
     dtypes = {tensor.dtype for _, module in modules for tensor in module._parameters.values() if tensor is not None}
-    if len(dtypes) == 1 and next(iter(dtypes)).is_floating_point:
+    if len(dtypes) == 1 and _computes(next(iter(dtypes))):
         return dtypes.pop()
-    floats = [t for _, t, is_parameter in tensors_of(modules) if is_parameter and t.dtype.is_floating_point]
+    floats = [t for _, t, is_parameter in tensors_of(modules) if is_parameter and _computes(t.dtype)]
     counts: Counter[torch.dtype] = Counter()
     for tensor in floats:
         if not nn.parameter.is_lazy(tensor):
             counts[tensor.dtype] += tensor.numel()
     return counts.most_common(1)[0][0] if counts else torch.get_default_dtype()
+
+
+def _computes(dtype: torch.dtype) -> bool:
+    """Whether layers compute in a dtype; floating-point numbers of one byte are kept, and converted to be used."""
+    return dtype.is_floating_point and dtype.itemsize > 1
 
 
 def _set_mode(modules: Modules, training: bool) -> bool:

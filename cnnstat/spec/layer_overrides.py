@@ -295,7 +295,12 @@ class LayerOverrides:
         if len(rest) == 2 and rest[0] == "index" and is_whole_number(rest[1], MAX_SIZE):
             return axis, Index(rest[1])
         advance, *taps = rest
-        if not is_whole_number(advance, MAX_SIZE) or not 1 <= len(taps) <= MAX_PERIOD or not all(map(_is_range, taps)):
+        # An axis that is counted from its other end has a negative stride.
+        if (
+            not is_whole_number(abs(advance) if type(advance) is int else advance, MAX_SIZE)
+            or not 1 <= len(taps) <= MAX_PERIOD
+            or not all(map(_is_range, taps))
+        ):
             fail(tree.location, "an axis is written as 2, as [2, whole], or as [2, stride, [first, end, step]]")
         return axis, Window(tuple(range(*tap) for tap in taps), advance)
 

@@ -191,7 +191,11 @@ def _estimate(each: Operation) -> tuple[str, int] | None:
 
 def _rounded(each: Operation) -> tuple[str, int] | None:
     """Return the reason where fvcore's count is NumPy's, which it prints with four digits."""
-    if each.counted is None or each.product is None or float(f"{2 * each.product:.3e}") // 2 != each.counted:
+    if each.counted is None or each.product is None:
+        return None
+    if not each.product and float(f"{each.outputs:.3e}") // 2 == each.counted:
+        return "fvcore counts half of the multiplications of an einsum that sums nothing", -each.counted
+    if float(f"{2 * each.product:.3e}") // 2 != each.counted:
         return None
     return "fvcore reads einsum's count from a text with four digits", each.product - each.counted
 

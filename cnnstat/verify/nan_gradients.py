@@ -153,6 +153,20 @@ def _quotient(function: Any, x: Tensor, other: Any, **options: Any) -> Tensor:
     return x * other if isinstance(other, Tensor) else x.clone()
 
 
+def _attention(
+    function: Any, query: Tensor, key: Tensor, value: Tensor, attn_mask: Any = None, dropout_p: float = 0.0,
+    is_causal: bool = False, **options: Any,
+) -> Any:  # fmt: skip
+    """Sum up what a causal mask lets through: the derivative of a weight of 0 is a NaN all the same."""
+    if not is_causal:
+        return function(query, key, value, attn_mask, dropout_p, **options)
+    if options.get("enable_gqa"):
+        key, value = (each.repeat_interleave(query.shape[-3] // each.shape[-3], -3) for each in (key, value))
+    before = (ones(key).sum(-1, keepdim=True) + ones(value)).cumsum(-2)
+    last = torch.arange(query.shape[-2]).clamp(max=key.shape[-2] - 1)
+    return ones(query).sum(-1, keepdim=True) + before.index_select(-2, last)
+
+
 DERIVATIVES: dict[str, Callable[..., Any]] = {
     **{f"conv{transposed}{n}d": _convolution for n in (1, 2, 3) for transposed in ("", "_transpose")},
     **{f"max_pool{n}d{indices}": _max_pool for n in (1, 2, 3) for indices in ("", "_with_indices")},
@@ -161,6 +175,7 @@ DERIVATIVES: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("batch_norm", "instance_norm", "layer_norm", "group_norm", "rms_norm"), _norm),
     **dict.fromkeys(("var", "std"), _variance),
     "linear": _linear,
+    "scaled_dot_product_attention": _attention,
     "div": _quotient,
 }
 """What runs in the place of a function, which it gets as first argument."""

@@ -133,6 +133,68 @@ def test_a_gpu_that_is_not_there_is_simulated(name):
 # Refusals and answers ------------------------------------------------------------------------------------------------
 
 
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.cdist(x, x.double()),
+        lambda x: x.long().softmax(1),
+        lambda x: functional.max_pool1d((x > 0)[None], 2),
+        lambda x: functional.relu(x > 0),
+        lambda x: functional.grid_sample(x.view(1, 1, 4, 4), torch.zeros(1, 2, 2, 2).double(), align_corners=True),
+        lambda x: functional.interpolate(x.long()[None], scale_factor=2),
+        lambda x: torch.bmm(x[None], x.double().T[None]),
+        lambda x: x[torch.ones(3, dtype=torch.bool)],
+    ],
+)
+def test_what_pytorch_refuses_is_refused(function):
+    model = Function(function)
+    with pytest.raises((RuntimeError, NotImplementedError, IndexError)):
+        model(X)
+    with pytest.raises(ModelError, match="does not run on this input"):
+        cnnstat.load(model, X)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.where(x > 0, x.double(), x),
+        lambda x: torch.cat([x, x.half()]),
+        lambda x: functional.avg_pool1d(x.long()[None], 2),
+        lambda x: functional.layer_norm(x.half(), (8,)),
+        lambda x: (x > 0) & (x < 1) | (x.long() == 3),
+        lambda x: functional.embedding(x.int(), torch.rand(3, 2)),
+    ],
+)
+def test_dtypes_that_pytorch_takes_are_taken(function):
+    model = Function(function)
+    cnnstat.load(model, X)
+    model(X)
+
+
+def test_numbers_of_one_byte_are_kept_and_not_computed_with():
+    class Small(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.rand(4, 8).to(torch.float8_e4m3fn), requires_grad=False)
+            self.scale = nn.Parameter(torch.ones(()))
+
+        def forward(self, x):
+            return functional.linear(x, self.weight.to(x.dtype) * self.scale)
+
+    analysis = cnnstat.analyze(Small(), (2, 8))
+    assert analysis.graph.inputs[0].dtype == "float32"
+    assert analysis.totals.memory.params_bytes == 32 + 4
+
+
 @pytest.mark.parametrize(
     ("model", "x", "reason"),
     [
@@ -166,8 +228,22 @@ class Adapted(Layer):
         return functional.linear(x, self.layer.weight - 0.1 * gradient, self.layer.bias)
 
 
-def test_gradients_in_the_forward_pass_count():
-    assert macs(Adapted(), X) == 3 * 64  # the pass, the gradient of the weights, the pass with those
+class Forces(Layer):
+    """The gradient of an energy, left behind at the input."""
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            self.layer(x).pow(2).sum().backward()
+        return x.grad
+
+
+@pytest.mark.parametrize("make", [Adapted, Forces])
+def test_gradients_in_the_forward_pass_count(make):
+    analysis = cnnstat.analyze(make(), X)
+    # The pass, the gradient of the weights, and the pass with those or the gradient of the input.
+    assert analysis.totals.macs == 3 * 64
+    assert not analysis.notes  # shapes are enough
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,9 @@ CASES = {
     "Checkpointed": (1, 3, 16, 16),
     "Packed": (2, 5, 8),
     "Remainder": (1, 3, 24, 24),
+    "Turned": (6, 8),
+    "Causal": (1, 4, 12),
+    "SideBySide": (1, 3, 16, 16),
 }
 
 

@@ -433,3 +433,32 @@ class Remainder(nn.Module):
 
     def forward(self, x):
         return self.pool(self.conv(x)).mean((2, 3))
+
+
+class Turned(nn.Module):
+    """Rotary position embeddings: angles are an outer product by einsum, which sums over nothing."""
+
+    def forward(self, x):
+        angles = torch.einsum("i,j->ij", torch.arange(x.shape[0]).float(), 0.1 ** torch.arange(x.shape[1] / 2))
+        angles = torch.cat((angles, angles), -1)
+        return x * angles.cos() + torch.einsum("bi,bi->bi", x, angles.sin())
+
+
+class Causal(nn.Module):
+    """Attention of positions to those before them."""
+
+    def forward(self, x):
+        y = x.transpose(1, 2)[:, None]
+        return nn.functional.scaled_dot_product_attention(y, y, y, is_causal=True)
+
+
+class SideBySide(nn.Module):
+    """Windows side by side, a layer on each, and the way back."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.each = nn.Conv2d(3, 4, 3, padding=1), nn.Conv1d(36, 36, 1)
+
+    def forward(self, x):
+        columns = nn.functional.unfold(self.conv(x), 3, padding=1)
+        return nn.functional.fold(self.each(columns), x.shape[2:], 3, padding=1)

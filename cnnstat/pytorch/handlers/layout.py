@@ -36,6 +36,10 @@ def _reshape(call: Call) -> Match:
     """View and reshape: as Flatten or Reshape where the batch stays, else as a plain view."""
     x = _subject(call)
     before, (after,) = shape_of(x), _outputs(call)
+    if call.results[0].dtype != x.dtype:
+        # The same memory read as other numbers, of which the last axis may have more or fewer.
+        reads = regrouped(before, after) if before == after else None
+        return Match(moved("view", (after,), reads), (x,))
     if len(before) > 2 and len(after) == 2 and after[0] == before[0]:
         return Match(shape.Flatten(), (x,))
     if len(before) > 1 and len(after) > 1 and after[0] == before[0] and 0 not in after:
