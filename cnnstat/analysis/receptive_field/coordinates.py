@@ -151,12 +151,15 @@ class Coordinate(NamedTuple):
         """Return the same with the digits of one tensor axis on another."""
         return self._replace(digits=tuple(d._replace(place=target) if d.place == place else d for d in self.digits))
 
-    def through(self, place: int, window: Window, length: int, size: int, algebra: Algebra) -> Coordinate | None:
+    def through(
+        self, place: int, window: Window, length: int, size: int, algebra: Algebra, *, ends: bool = False
+    ) -> Coordinate | None:
         """Return the coordinate behind a window along tensor axis `place`, which had `length` indices and has `size`.
 
         None where nothing of it is read. Exact where a digit is the axis, alone, or where the axis has all digits.
         Along the heaviest digit, borders are not clipped; along another, a window ends with the part that the digit
-        counts, as that of a convolution inside windows of attention does.
+        counts, as that of a convolution inside windows of attention does, and so it does on a flattened map.
+        ends: whether it ends with the axis in any case.
         """
         if self.field is None:
             return self.unfollowed()
@@ -166,9 +169,11 @@ class Coordinate(NamedTuple):
             return self._shifted(place, by, length, size)
         if not is_alone:
             filled = self.filled(length, algebra, repeats=True)
-            return self.unfollowed() if filled is self else filled.through(place, window, length, size, algebra)
+            return (
+                self.unfollowed() if filled is self else filled.through(place, window, length, size, algebra, ends=True)
+            )
         (digit,) = own
-        weight, is_first = digit.weight, digit is self.digits[0]
+        weight, is_first = digit.weight, digit is self.digits[0] and not ends
         if weight * (len(window.taps) if is_first else size) > MAX_PERIOD:
             return self.unfollowed()
         # Digits below the axis move along unchanged: a tap of the axis is one tap for each value they have.
