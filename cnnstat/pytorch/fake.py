@@ -168,6 +168,10 @@ class Faker:
             return self.fake_of(tensor)
         return self.empty(tuple(tensor.shape), self._dtype)
 
+    def in_dtype(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a real tensor in the dtype asked for, if it is a floating-point one."""
+        return tensor if self._dtype is None or not tensor.is_floating_point() else tensor.to(self._dtype)
+
 
 def _without_memory(value: Any) -> Any:
     """Return a tensor of the meta device with the storage of a fake one; other values as they are."""

@@ -246,7 +246,7 @@ def _stays_real(buffer: torch.Tensor) -> bool:
 def _substitute(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
     """Return the substitute of a parameter or a buffer."""
     if faker is None or (not is_parameter and _stays_real(tensor)):
-        copied = tensor.detach().clone()
+        copied = tensor.detach().clone() if faker is None else faker.in_dtype(tensor.detach().clone())
         return nn.Parameter(copied, tensor.requires_grad) if is_parameter else copied
     fake = faker.converted(tensor)
     if is_parameter:

@@ -214,7 +214,7 @@ def _store(
             seen.add(id(substitute))
             tensor = real.get(id(substitute), substitute)
             stored = builder.store(name, tensor, substitute, is_parameter, name not in passing)
-            # Small buffers keep their values, and so their dtype, where another dtype is asked for.
+            # Scripted modules keep their tensors, and so their dtype, where another dtype is asked for.
             if dtype is not None and substitute.is_floating_point():
                 stored.dtype = str(dtype).removeprefix("torch.")
     builder.log.attributes = [(tensor, substitute) for tensor, substitute in pairs if id(substitute) not in seen]
