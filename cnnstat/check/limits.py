@@ -111,7 +111,6 @@ def parse_amount(written: Any, unit: Unit, *, may_be_share: bool = False) -> Amo
 
 
 def _plain_amount(number: int | float, unit: Unit) -> Amount:
-    """Return the amount of a number without a unit."""
     if not 0 <= number <= MAX_VALUE:
         is_long = isinstance(number, int) and abs(number) > MAX_VALUE  # Python refuses to print very long ones
         what = "so large a number" if is_long else f"{number}"
@@ -141,7 +140,6 @@ def _value(text: str, unit: Unit) -> Fraction:
 
 
 def _not_an_amount(text: str, unit: Unit) -> str:
-    """Return what is wrong with a text, with the nearest unit if it has one."""
     match = _UNIT.match(text)
     if match is None or not _UNITS[unit]:
         return f"{_quoted(text)} is not an amount; write it {_EXAMPLES[unit]}"

@@ -139,7 +139,6 @@ class _Columns:
             column.right = max([place.right for place in inside] + [frame.right for frame, *_ in parts] + rails)
 
     def _stays(self, route: Route) -> bool:
-        """Whether a route stays within one column."""
         return self.column_of[route.source.row] is self.column_of[route.target.row]
 
     def _home(self, route: Route) -> _Column:

@@ -210,7 +210,6 @@ class _Writer:
         return entry
 
     def _layer(self, index: int, node: Node, scope: str) -> Entry:
-        """Return the entry of a node without its name."""
         inputs, dtypes = self.values.inputs[index], tuple(self.values.dtypes[v][o] for v, o in node.inputs)
         count = len(self.values.outputs[self.graph.arity + index])
         call, keys = stated(node, scope, inputs, dtypes, self.graph.dtype, count)
@@ -220,7 +219,6 @@ class _Writer:
         return Entry(call=call, keys=keys, learns=learns)
 
     def _group(self, unit: Unit, scope: str, current: Edge | None) -> Entry:
-        """Return the entry of a group."""
         inner, start = unit.lists[0], unit.primary or current
         reads = None if start == current or start is None else [self._reference(start, scope)]
         within = f"{unit.scope}."

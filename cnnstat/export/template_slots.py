@@ -105,7 +105,6 @@ def _changed_argument(argument: Argument, change: Change, labels: tuple[str, ...
 
 
 def _changed_value(value: Any, key: str, change: Change, labels: tuple[str, ...]) -> Any:
-    """Return the value of a key with its numbers and names changed."""
     if key in NAMES:
         return change(Slot(labels, key, value, is_name=True))
     if isinstance(value, dict):
@@ -283,7 +282,6 @@ def _factor(base: tuple[Any, ...], values: tuple[Any, ...], slot: Slot) -> int |
 
 
 def _text(parameter: Parameter, factor: int, slot: Slot) -> str:
-    """Return what stands in a slot."""
     if slot.is_name:
         return f"{{{parameter.name}}}"
     if factor < 0:

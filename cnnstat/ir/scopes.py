@@ -131,7 +131,6 @@ def touched_by(units: Iterable[Unit]) -> frozenset[Edge]:
 
 
 def _values(unit: Unit) -> Iterator[int]:
-    """Yield the values that a unit makes."""
     if unit.node is not None:
         yield unit.out.value
     for inner in unit.lists:

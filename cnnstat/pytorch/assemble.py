@@ -182,7 +182,6 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
 
 
 def _unused_op(owned: OwnedTensors) -> Recorded:
-    """Return an op that stores tensors and does nothing."""
     return Recorded(
         function=UNUSED,
         outputs=((0,),),

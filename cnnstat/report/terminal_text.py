@@ -39,7 +39,6 @@ def _replacement(character: str) -> str:
 
 
 def _fits(text: str, encoding: str) -> bool:
-    """Return whether `encoding` has every character of `text`."""
     try:
         text.encode(encoding)
     except (UnicodeEncodeError, LookupError):

@@ -178,7 +178,6 @@ def _component(advance: Number, intervals: list[Interval | None]) -> Component:
 
 
 def _prime_factors(number: int) -> list[int]:
-    """Return the prime factors of a small number, each once."""
     factors = []
     for candidate in range(2, math.isqrt(number) + 1):
         if number % candidate == 0:

@@ -72,7 +72,6 @@ def _case(model: ModelResult, verdict: Verdict) -> ElementTree.Element:
 
 
 def _name(model: ModelResult) -> str:
-    """Return the name of a model, never blank."""
     return printable(model.name).strip() or printable(model.source).strip() or "model"
 
 

@@ -179,7 +179,6 @@ def torch_text(graph: Graph, title: str) -> str:
 
 
 def _network_name(name: str, taken: set[str]) -> str:
-    """Return a name for the class of the network."""
     words = re.findall(r"[A-Za-z0-9]+", name)
     class_name = "".join(word[:1].upper() + word[1:] for word in words)
     class_name = class_name if class_name[:1].isalpha() else f"Network{class_name}"

@@ -143,7 +143,6 @@ class Lines:
     # Texts -----------------------------------------------------------------------------------------------------------
 
     def _call(self, call: RecordedCall) -> str:
-        """Return the text of a call."""
         home, _, name = call.function.partition(".")
         if home == "Tensor" and call.arguments and not isinstance(call.arguments[0], (int, float)):
             return self._method(name, call)

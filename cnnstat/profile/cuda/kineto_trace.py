@@ -147,7 +147,6 @@ def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:
 
 
 def _record(event: Mapping[str, Any]) -> Kernel | Launch | Operation | LayerRange | PassRange | None:
-    """Return the record of one complete event."""
     category = event.get("cat")
     if category in _WORK:
         return _kernel(event, category)

@@ -210,7 +210,6 @@ def register_operands(
 
 
 def _registered(root: nn.Module, scope: Callable[[str], nn.Module], name: str, shape: Shape, is_learnt: bool) -> Home:
-    """Register a learnt tensor under its full name."""
     path, _, own = name.rpartition(".")
     home = module_at(root, scope, path)
     while hasattr(home, own):

@@ -113,7 +113,6 @@ def _chart(
 
 
 def _longest(sets: Sequence[Sequence[Bar]]) -> int:
-    """Return the value of the longest bar of all networks, 0 where there is none."""
     return max((bar.value for bars_of_one in sets for bar in bars_of_one), default=0)
 
 

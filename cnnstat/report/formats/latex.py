@@ -78,7 +78,6 @@ def _written(character: str) -> str:
 
 
 def _sentences(*parts: str) -> str:
-    """Return what is not empty as sentences."""
     return " ".join(f"{part.rstrip('.')}." for part in parts if part)
 
 

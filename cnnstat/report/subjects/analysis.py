@@ -233,14 +233,12 @@ def _abbreviations(texts: Sequence[str]) -> str:
 
 
 def _op_kind(group: Group[Layer], blocks: Any) -> str:
-    """Return the kind of an op, or what the network calls a folded block."""
     if group.kind is Kind.BLOCK:
         return str(blocks.get(group.name, "block"))
     return "" if group.is_sum else group.items[0].op.kind
 
 
 def _folded(group: Group[Layer]) -> tuple[str, ...]:
-    """Return the layers that are folded into those of a group."""
     layers = () if group.is_sum else group.items
     return tuple(name for layer in layers for name in layer.folded)
 

@@ -63,7 +63,6 @@ def document(comparison: Comparison, keys: Sequence[str] | None = None) -> Docum
 
 
 def _charts(comparison: Comparison) -> dict[str, BarChart]:
-    """Return the charts by what they show."""
     measures = [*MEASURES, *([_time_measure(comparison)] if comparison.profiles else ())]
     return {each.key: BarChart(comparison.analyses, comparison.headings, each) for each in measures}
 
