@@ -155,8 +155,6 @@ def sweep(
     timing = {"device": device, "samples": samples, "threads": threads}
     if not profile and (names := [name for name, value in timing.items() if value is not None]):
         raise CnnstatError(f"--{names[0]} is of measured times; add --profile")
-    # Python's own way to start processes looks for modules in the current folder first, as for `multiprocessing.py`.
-    os.environ.setdefault("PYTHONSAFEPATH", "1")
     plan = Plan(
         grid=grid,
         base=Request(mode=mode, seed=seed),
@@ -167,7 +165,22 @@ def sweep(
         profile=_latency(timing) if profile else None,
     )
     accuracies = None if accuracy is None else Accuracies.read(accuracy, settings)
-    _run(plan, settings, selection, accuracies, chosen, output, keys, pair, latex, chart)
+    with _processes_of_safe_path():
+        _run(plan, settings, selection, accuracies, chosen, output, keys, pair, latex, chart)
+
+
+@contextmanager
+def _processes_of_safe_path() -> Iterator[None]:
+    """Let new processes of Python look for modules elsewhere than in the current folder first."""
+    before = os.environ.get("PYTHONSAFEPATH")
+    os.environ["PYTHONSAFEPATH"] = before or "1"  # else a checkout's `multiprocessing.py` would run
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONSAFEPATH"]
+        else:
+            os.environ["PYTHONSAFEPATH"] = before
 
 
 def _run(

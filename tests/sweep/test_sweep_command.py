@@ -58,6 +58,16 @@ def records(path):
 WIDTHS = ("--set", "width=8:48:8", "--set", "depth=1,2")
 
 
+def test_processes_run_no_module_of_the_current_folder(run, folder, monkeypatch):
+    (folder / "multiprocessing.py").write_text("open('ran', 'w').close()\nraise SystemExit(9)\n")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    before = dict(os.environ)
+    code, output, _ = run("net.yaml", *WIDTHS, "--jobs", "2", "--format", "csv")
+    assert (code, len(output.splitlines())) == (0, 11)
+    assert not (folder / "ran").exists()
+    assert dict(os.environ) == before  # nothing stays for what runs in this process afterwards
+
+
 def test_each_point_is_what_analyze_says_of_it(folder, run):
     code, _, err = run("net.yaml", *WIDTHS, "--input", "3x{16,32}x=", "-o", "points.jsonl")
     points = records("points.jsonl")
