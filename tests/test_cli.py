@@ -96,6 +96,10 @@ def test_a_closed_output_is_no_error() -> None:
         ("cnnstat analyze vgg1", "vgg16"),
         ("cnnstat compare vgg16 resn", "resnet50"),
         ("cnnstat ops ConvT", "ConvTranspose2d"),
+        ("cnnstat explain vgg16 fc", "fc6"),
+        ("cnnstat draw vgg16 --field conv1_1,po", "conv1_1,pool5"),
+        ("cnnstat analyze vgg16 --columns name,ma", "name,macs"),
+        ("cnnstat analyze vgg16 --dtype fl", "float16"),
     ],
 )
 def test_shells_complete_names(words: str, found: str) -> None:

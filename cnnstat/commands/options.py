@@ -258,10 +258,14 @@ def zoo_names(incomplete: str) -> list[str]:
 
 
 def layer_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the layers of the network before it that begin so, for the shell's completion; no model's code runs."""
+    """Return the layers of the network before it that begin as the last of a comma-separated list, for the shell.
+
+    No model's code runs.
+    """
     from cnnstat.sources import zoo
 
-    source = str((ctx.params or {}).get("source") or "")
+    # Behind an option whose value is still to come, what stands before it is no parameter yet.
+    source = str((ctx.params or {}).get("source") or next(iter(ctx.args), ""))
     if source not in zoo.names() and not source.endswith(zoo.SUFFIXES):
         return []
     from cnnstat.sources.load import load_source
@@ -271,7 +275,8 @@ def layer_names(ctx: typer.Context, incomplete: str) -> list[str]:
         names = [node.name for node in load_source(source, Request()).nodes]
     except CnnstatError:
         return []
-    return [name for name in names if name.startswith(incomplete)]
+    chosen, comma, last = incomplete.rpartition(",")
+    return [f"{chosen}{comma}{name}" for name in names if name.startswith(last)]
 
 
 def column_keys(incomplete: str) -> list[str]:
