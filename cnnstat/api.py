@@ -207,6 +207,7 @@ def profile(
     isolate: bool = False,
     energy: bool = False,
     autocast: str | None = None,
+    compiled: bool = False,
     step: str | None = None,
     samples: int = 30,
     threads: int | None = None,
@@ -216,7 +217,8 @@ def profile(
     """Return the measured times of a model, layer by layer: `profile("alexnet").whole.plain.median` seconds.
 
     device: `"cuda"`, `"cpu"` or `"mps"`; CUDA where there is a GPU, else the CPU.
-    channels_last, backward, tf32, isolate, energy, autocast, step, threads, trace: as the options of `cnnstat profile`.
+    channels_last, backward, tf32, isolate, energy, autocast, compiled (`--compile`), step, threads, trace: as the
+        options of `cnnstat profile`.
     samples: measurements of everything, at least.
     The other arguments and the errors are those of `load`; a module is copied and left as it was. Raises CnnstatError
     too where PyTorch or the device is missing.
@@ -226,8 +228,8 @@ def profile(
 
     measurement = make_options(
         device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,
-        isolate=isolate, energy=energy, autocast=autocast, step=step, samples=samples, threads=threads,
-        trace=None if trace is None else Path(trace),
+        isolate=isolate, energy=energy, autocast=autocast, compiled=compiled, step=step, samples=samples,
+        threads=threads, trace=None if trace is None else Path(trace),
     )  # fmt: skip
     model = model_reference(source, input, **options)
     need_torch()

@@ -70,6 +70,7 @@ def profile(
     step: Annotated[
         str | None, typer.Option(help="Train: backward pass and a step of sgd or adam.", metavar="OPTIMIZER")
     ] = None,
+    compiled: Annotated[bool, flag("--compile", "Measure what torch.compile makes of the model.")] = False,
     isolate: Annotated[
         bool, flag("--isolate", "Measure every layer alone too, with inputs in the cache and not.")
     ] = False,
@@ -121,8 +122,8 @@ def profile(
     many = SAMPLES if source is not None else BRIEF
     options = make_options(
         device=device, dtype=model.dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
-        autocast=autocast, step=step, energy=energy, samples=many if samples is None else samples, threads=threads,
-        trace=trace,
+        autocast=autocast, step=step, compiled=compiled, energy=energy, samples=many if samples is None else samples,
+        threads=threads, trace=trace,
     )  # fmt: skip
     chosen = output_format(format, output)
     request = model.request()
@@ -140,8 +141,8 @@ def profile(
         result = measure(source, request, options, refresh=refresh_ceilings)
     else:
         need_no_measurement({
-            "--isolate": isolate, "--energy": energy, "--step": step, "--autocast": autocast, "--trace": trace,
-            "--tf32": tf32, "--channels-last": channels_last, "--refresh-ceilings": refresh_ceilings,
+            "--isolate": isolate, "--energy": energy, "--step": step, "--autocast": autocast, "--compile": compiled,
+            "--trace": trace, "--tf32": tf32, "--channels-last": channels_last, "--refresh-ceilings": refresh_ceilings,
             "--samples": samples, "--threads": threads, "--device": device,
         })  # fmt: skip
         from cnnstat.profile.recorded.recorded_profile import profile_recording

@@ -113,6 +113,8 @@ def environment(graph: Graph, options: Options, device: torch.device, mode: str)
         "channels_last": _text(options.channels_last),
         "tf32": _text(options.tf32),
     }
+    if options.compiled:
+        settings["compiled"] = "true"
     settings |= {name: word for name, word in (("autocast", options.autocast), ("step", options.step)) if word}
     if device.type == "cuda":
         settings["cudnn_benchmark"] = "false"

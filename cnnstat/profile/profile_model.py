@@ -78,6 +78,10 @@ def _with_remeasured_roofline(profile: Profile, device: torch.device, progress: 
 def _measure(model: RunnableModel, options: Options, progress: Progress, reference: ModelReference) -> Measurement:
     """Measure a model in the way of its device; raises CnnstatError where the model fails."""
     with explained_failure(model.analysis.graph.name, (RuntimeError, ValueError, TypeError)):
+        if options.compiled:
+            from cnnstat.profile.compiled import measure_compiled  # compilers take long to import
+
+            return measure_compiled(model, options, progress)
         if model.device.type != "cuda":
             return measure_cpu(model, options, progress)
         from cnnstat.profile.cuda.measure import measure_cuda

@@ -24,6 +24,7 @@ class Options:
     energy: ask NVML for the energy of a pass.
     autocast: dtype of automatic mixed precision; None without it.
     step: optimizer whose step is part of a pass, `sgd` or `adam`; None without one.
+    compiled: measure what torch.compile makes of the model.
     samples: measurements of everything, at least.
     threads: of PyTorch's CPU ops; as PyTorch has it if None.
     trace: file for a Chrome trace with layer names.
@@ -38,6 +39,7 @@ class Options:
     energy: bool = False
     autocast: str | None = None
     step: str | None = None
+    compiled: bool = False
     samples: int = 30
     threads: int | None = None
     trace: Path | None = None
@@ -96,6 +98,9 @@ def make_options(
     _check_word("--step", step, STEPS)
     if autocast is not None and dtype not in (None, "float32"):
         raise CnnstatError(f"--autocast and --dtype {dtype} exclude each other; mixed precision starts from float32")
+    if others.get("compiled") and (others.get("isolate") or others.get("energy")):
+        option = "--isolate" if others.get("isolate") else "--energy"
+        raise CnnstatError(f"--compile and {option} exclude each other: what is compiled has no layers to run alone")
     return Options(
         device=device, dtype=dtype, samples=samples, threads=threads, trace=trace, autocast=autocast, step=step,
         backward=backward or step is not None, **others,

@@ -55,7 +55,11 @@ def conditions_text(profile: Profile) -> str:
     environment, settings = profile.environment, profile.environment.settings
     has_several = len(profile.inputs) > 1
     inputs = (f"{name + ' ' if has_several else ''}{shape_text(shape)}" for name, shape in profile.inputs.items())
-    switched = (key.replace("_", " ") for key in ("tf32", "channels_last", "backward") if is_on(settings.get(key, "")))
+    switched = (
+        key.replace("_", " ")
+        for key in ("tf32", "channels_last", "backward", "compiled")
+        if is_on(settings.get(key, ""))
+    )
     words = (f"{key} {settings[key]}" for key in ("autocast", "step") if settings.get(key))
     mode = settings.get("mode", "")
     versions = (f"{key} {value}" for key, value in environment.versions.items() if key in ("torch", "cuda"))

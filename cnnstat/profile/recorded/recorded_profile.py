@@ -124,10 +124,28 @@ def _of_torch(
     reference: ModelReference, analysis: Analysis, recording: TorchRecording, notes: Sequence[str]
 ) -> Profile:
     """Return the profile of a recording of torch.profiler."""
-    passes = recording.passes
-    backward = any(one.backward for one in passes)
+    backward = any(one.backward for one in recording.passes)
     # Autograd runs in eval mode as well; who records a backward pass trains.
     training = backward or reference.request.mode == "train"
+    measurement = measurement_of(recording, analysis)
+    measurement = replace(measurement, notes=(*notes, *measurement.notes, _OWN_WHOLE))
+    device = "cpu" if recording.is_cpu else "cuda"
+    name = recording.device_name or "CPU of the recording"
+    roofline = _roofline(analysis, name, measurement.rows, recording.shortest / 1e9, training)
+    environment = _environment(analysis, device, name, recording.versions, "train" if training else "eval", backward)
+    model = RecordedModel(analysis=analysis, training=training, backward=backward)
+    return assemble(model, _source(reference, analysis), measurement, roofline, environment)
+
+
+_OWN_WHOLE = (
+    "the whole is the recorded pass itself: drift shows only by how much passes differ, not what recording cost"
+)
+
+
+def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement:
+    """Return the times of a recording's passes; the whole is the passes as they were recorded."""
+    passes = recording.passes
+    backward = any(one.backward for one in passes)
     rows: dict[int, RowTimes] = {}
     names: dict[int, list[str]] = {}
     for piece in passes[0].pieces:
@@ -143,7 +161,7 @@ def _of_torch(
         )
     optimizer = rows.pop(len(analysis.graph.nodes), None)
     spans = summarize([one.span / 1e9 for one in passes])
-    measurement = Measurement(
+    return Measurement(
         rows=rows,
         whole=Whole(
             plain=spans, eager=summarize([each / 1e9 for each in recording.eager]) if recording.eager else spans
@@ -158,20 +176,9 @@ def _of_torch(
         if recording.gaps
         else {},
         lost_kernels=recording.kept_lost,
-        notes=(*notes, *recording.notes, _OWN_WHOLE),
+        notes=recording.notes,
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
     )
-    device = "cpu" if recording.is_cpu else "cuda"
-    name = recording.device_name or "CPU of the recording"
-    roofline = _roofline(analysis, name, rows, recording.shortest / 1e9, training)
-    environment = _environment(analysis, device, name, recording.versions, "train" if training else "eval", backward)
-    model = RecordedModel(analysis=analysis, training=training, backward=backward)
-    return assemble(model, _source(reference, analysis), measurement, roofline, environment)
-
-
-_OWN_WHOLE = (
-    "the whole is the recorded pass itself: drift shows only by how much passes differ, not what recording cost"
-)
 
 
 def _environment(

@@ -94,6 +94,9 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis, floors
         trace = with_ops_for_kernels(trace, marks)
     rows = rows_of(analysis)
     notes: list[str] = []
+    if all(each.row == len(rows) for each in trace.layer_ranges):
+        # The row behind the network's is an optimizer's, which marks its steps itself.
+        trace = replace(trace, layer_ranges=())
     if trace.layer_ranges:
         ranges_known = tuple(known_rows(trace.layer_ranges, document, rows, notes))
         # Passes of what another network was taken for need not be this one's.
