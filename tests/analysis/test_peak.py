@@ -7,9 +7,12 @@ from graph_builder import Builder
 
 import cnnstat
 from cnnstat.analysis.analysis import analyze_graph
+from cnnstat.analysis.node_order import run_earlier
 from cnnstat.analysis.peak import peak_of
+from cnnstat.analysis.transforms.deploy import deploy
 from cnnstat.ops.conv import Conv2d
 from cnnstat.ops.join import Concat
+from cnnstat.ops.norm import BatchNorm2d
 from cnnstat.ops.rectifier import ReLU
 
 MAP = 4 * 8 * 16 * 16
@@ -45,6 +48,49 @@ def test_what_is_alive_is_the_peak(name):
     found = peak_of(analysis)
     assert sum(each.bytes for each in found.tensors) == analysis.memory.peak_inference_bytes
     assert all(each.peak_without <= found.bytes for each in found.tensors)
+
+
+def branches(*, early: bool):
+    """A map that two branches read; its small branch runs first, or waits until the wide one is done."""
+    builder = Builder((1, 8, 16, 16))
+    start = builder.add(Conv2d(8, 1), name="start")
+
+    def small():
+        builder.add(Conv2d(2, 1), start, name="small")
+        return builder.add(BatchNorm2d(), name="norm")
+
+    first = small() if early else None
+    builder.add(Conv2d(16, 1), start, name="wide")
+    builder.add(Conv2d(32, 1), name="wider")
+    last = builder.add(Conv2d(4, 1), name="narrow")
+    builder.add(Concat(), small() if first is None else first, last, name="join")
+    return builder.build()[0]
+
+
+@pytest.mark.parametrize("precision", [None, "float32", "int8"])
+def test_an_order_that_is_advised_has_the_peak_that_is_said(precision):
+    late, early = (branches(early=each) for each in (False, True))
+    if precision is not None:
+        late, early = deploy(late, precision), deploy(early, precision)
+    found = peak_of(analyze_graph(late))
+    assert found.other_order == (("small",), "start", analyze_graph(early).memory.peak_inference_bytes)
+    assert found.other_order.bytes < found.bytes
+    assert any(text.startswith("run small right behind start: the peak is ") for text in found.to_dict()["changes"])
+    assert peak_of(analyze_graph(early)).other_order is None
+
+
+def test_no_order_is_advised_that_changes_results():
+    builder = Builder((1, 8, 16, 16))
+    start = builder.add(Conv2d(8, 1), name="start")
+    builder.add(Conv2d(32, 1), start, name="wide")
+    last = builder.add(Conv2d(4, 1), name="narrow")
+    builder.add(ReLU(inplace=True), start, name="relu")  # must not come before `wide` reads what it writes over
+    builder.add(Concat(), builder.last, last, name="join")
+    graph = builder.build()[0]
+    assert peak_of(analyze_graph(graph)).other_order is None
+    assert run_earlier(graph, 3, 0) is None and run_earlier(graph, 2, 0) is None
+    moved = run_earlier(graph, 3, 1)
+    assert moved is not None and [node.name for node in moved[0].nodes] == ["start", "wide", "relu", "narrow", "join"]
 
 
 def test_deploying_is_said_to_lower_it():

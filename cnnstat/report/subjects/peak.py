@@ -14,6 +14,9 @@ from cnnstat.report.network_values import model_values
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import cut_start, printable
 
+LISTED = 3
+"""Layers that are named before it is said that there are more."""
+
 
 def document(peak: Peak) -> Document:
     """Return what is alive at the peak of inference."""
@@ -69,26 +72,26 @@ def _changes(peak: Peak) -> Iterator[str]:
         dtype = peak.analysis.graph.dtype
         less = binary_bytes(peak.deployed_bytes)
         yield f"--deploy {dtype} has {less}: batch norm folded, element-wise layers in place"
+    if (order := peak.other_order) is not None:
+        names = ", ".join(map(printable, order.moved[:LISTED])) + " …" * (len(order.moved) > LISTED)
+        yield f"run {names} right behind {printable(order.behind)}: the peak is {binary_bytes(order.bytes)}"
     most = min(peak.tensors, key=attrgetter("peak_without"), default=None)
     if most is None or most.peak_without >= peak.bytes:
         return
-    gain = binary_bytes(most.peak_without)
+    left = f"the peak is {binary_bytes(most.peak_without)}"
     if most.made_by is None:
-        yield f"a smaller input, or one that is read in parts: without {printable(most.name)} the peak is {gain}"
+        yield f"a smaller input, or one that is read in parts: without {printable(most.name)} {left}"
         return
-    kept = [each for each in peak.tensors if each.made_by not in (None, peak.layer) and each.last_reader != peak.layer]
-    if kept:
-        longest = max(kept, key=attrgetter("bytes"))
+    waiting = [
+        each for each in peak.tensors if each.made_by not in (None, peak.layer) and each.last_reader != peak.layer
+    ]
+    longest = max(waiting, key=attrgetter("bytes"), default=most)
+    if longest is not most:
         reader = printable(longest.last_reader or "the end")
-        without = binary_bytes(longest.peak_without)
-        yield (
-            f"{printable(longest.name)} waits for {reader} while others run: without it the peak is {without}; narrow "
-            "it, or let its readers run first"
-        )
-    yield (
-        f"fewer channels or a smaller map in {printable(most.made_by)} (or its work in parts): at best {gain}, which "
-        "other layers need"
-    )
+        without = f"without it the peak is {binary_bytes(longest.peak_without)}"
+        yield f"{printable(longest.name)} waits for {reader} while others run: narrow it; {without}"
+    maker = printable(most.made_by)
+    yield f"fewer channels or a smaller map in {maker}, or its work in parts: without what it makes {left}"
 
 
 def _values(peak: Peak) -> dict[str, Any]:
@@ -96,6 +99,7 @@ def _values(peak: Peak) -> dict[str, Any]:
         "schema": SCHEMA,
         "model": model_values(peak.analysis),
         "peak": {"bytes": peak.bytes, "layer": peak.layer, "more": peak.more, "deployed_bytes": peak.deployed_bytes},
+        "other_order": None if peak.other_order is None else peak.other_order._asdict(),
         "tensors": [
             {
                 "name": each.name,
