@@ -45,6 +45,14 @@ def test_the_list_fits(width):
     assert max(map(cell_len, text.splitlines())) <= width
 
 
+def test_the_list_has_kinds_as_headings_with_their_years():
+    lines = [line.strip() for line in listed(width=120).splitlines()]
+    headings = ["classification, 2014", "detection, 2015", "other, 2015–2016"]
+    assert [line for line in lines if line in headings] == headings
+    assert lines[lines.index("detection, 2015") + 1].startswith("faster_rcnn")
+    assert lines[lines.index("detection, 2015") - 1] == ""
+
+
 def test_the_list_as_latex_has_every_network_and_the_convention():
     text = listed("latex")
     assert all(name.replace("_", r"\_") in text for name in NETWORKS)

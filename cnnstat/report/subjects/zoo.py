@@ -12,7 +12,7 @@ from cnnstat.report.document import SCHEMA, Document
 from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, shape_text, shapes_text
 from cnnstat.report.table import Column, Layout, Table
-from cnnstat.report.terminal_text import Line
+from cnnstat.report.terminal_text import BLANK, Line, plain
 from cnnstat.sources import zoo
 
 
@@ -58,7 +58,7 @@ COLUMNS = (
     ),
     Column("receptive_field", "RF", _field, _field_text, "right", importance=5),
     Column("kind", "kind", _kind, importance=6),
-    Column("year", "year", _year, align="right", importance=6),
+    Column("year", "year", _year, align="right", importance=4),
 )  # fmt: skip
 """The columns of the list; a narrow terminal leaves them out from the right."""
 
@@ -79,14 +79,29 @@ def document(analyses: Sequence[Analysis]) -> Document:
 
 
 def _lines(analyses: Sequence[Analysis], width: int) -> list[Line]:
-    """Return the list in a terminal; a narrow one shows the first input alone and shorter numbers, for the titles."""
-    columns: Sequence[Column] = COLUMNS
+    """Return the list in a terminal, with the kinds as headings of their networks.
+
+    A narrow terminal shows the first input alone and shorter numbers, for the titles.
+    """
+    columns: Sequence[Column] = tuple(c for c in COLUMNS if c.key != "kind")
     if width < ROOMY:
         short = {"input": _first_input, "params": _short(attrgetter("totals.params")), "macs": _short(_macs)}
-        columns = tuple(c._replace(text=short[c.key]) if c.key in short else c for c in COLUMNS)
+        columns = tuple(c._replace(text=short[c.key]) if c.key in short else c for c in columns)
         least = min(32, max(16, width - 40))
         columns = tuple(c._replace(least=least) if c.key == "title" else c for c in columns)
-    return table_lines(Table(columns, analyses), width)
+    lines = table_lines(Table(columns, analyses), width)
+    first = len(lines) - len(analyses)
+    if first < 0:
+        return lines
+    grouped = lines[:first]
+    for number, (line, analysis) in enumerate(zip(lines[first:], analyses)):
+        kind = _kind(analysis)
+        if not number or kind != _kind(analyses[number - 1]):
+            years = [year for each in analyses if _kind(each) == kind and (year := _year(each)) is not None]
+            span = f", {'–'.join(map(str, sorted({min(years), max(years)})))}" if years else ""
+            grouped += [*([BLANK] if number else []), plain(f"{kind}{span}", "bold")]
+        grouped.append(line)
+    return grouped
 
 
 ROOMY = 140
