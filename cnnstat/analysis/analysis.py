@@ -14,7 +14,7 @@ from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph, dtype_bytes
-from cnnstat.ir.op import Int8, Op, Shape, Shapes
+from cnnstat.ir.op import Op, Shape, Shapes
 
 if TYPE_CHECKING:
     from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField, ReceptiveFields
@@ -115,7 +115,7 @@ def precision(graph: Graph, values: Values, index: int) -> Precision:
     owner = node if node.shares is None else graph.nodes[node.shares]
     weight = dtypes[-1] if largest is None else owner.dtype_of(largest, graph.dtype)
     activation = dtypes[0]
-    if graph.dtype == "int8" and node.op.int8 is Int8.FLOAT:
+    if graph.dtype == "int8" and node.dtypes.get("") == "float32":
         return Precision("float32", "float32")
     floats = [dtype for dtype in (weight, activation) if dtype.startswith(("float", "bfloat", "complex"))]
     return Precision(weight, activation) if len(floats) != 1 else Precision(floats[0], floats[0])

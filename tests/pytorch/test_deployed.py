@@ -131,6 +131,29 @@ def test_stored_numbers_of_channels_fold_and_learnt_ones_do_not(options, layers,
     assert found.totals.params == params and list(found.graph.deployment.kept) == kept
 
 
+class Unknown(nn.Module):
+    """A product that is known by its effect alone, behind a convolution with its activation in place or not."""
+
+    def __init__(self, *, inplace):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace)
+        self.table = nn.Parameter(torch.ones(6, 4))
+
+    def forward(self, x):
+        return torch.cdist(self.relu(self.conv(x)).flatten(2).transpose(1, 2), self.table)
+
+
+def test_calls_without_a_kernel_run_in_float_with_float_weights():
+    found, other = (cnnstat.analyze(Unknown(inplace=each), (1, 3, 8, 8), deploy="int8") for each in (False, True))
+    assert found.graph.deployment.in_float == ("cdist",)
+    assert found["cdist"].weight_bytes == 4 * 24
+    assert set(found.totals.macs_by_precision) <= {"int8×int8", "float32×float32"}
+    # An activation is done where the convolution puts its output, whether or not it is written so.
+    assert found.memory.flash_bytes == other.memory.flash_bytes
+    assert found.memory.flash_bytes == 4 * 24 + 3 * 4 * 9 + 4 * 4 + 4 * 4 + 5 * 3
+
+
 def test_an_exported_module_has_no_norms():
     text = cnnstat.export("resnet18", to="torch", deploy="float32")
     assert "BatchNorm" not in text

@@ -121,14 +121,15 @@ class _Walk:
                 found = edges[edge] = now if now.value < arity else Edge(numbers[now.value], now.output)
             return found
 
-        nodes, found = zip(*self._numbered(left, numbers, moved, conversion)) if left else ((), ())
+        rows = tuple(self._numbered(left, numbers, moved, conversion))
+        nodes = tuple([node for node, _, _ in rows])
         kept = (*range(arity), *(arity + index for index in left))
         dtypes = tuple([values.dtypes[v] for v in kept])
         in_float: tuple[str, ...] = ()
         if conversion is not None:
             dtypes = tuple(map(conversion.dtypes, dtypes))
             if conversion.is_int8:
-                in_float = tuple([node.name for node in nodes if node.op.int8 in (Int8.FLOAT, Int8.MIXED)])
+                in_float = tuple([node.name for node, _, kind in rows if kind in (Int8.FLOAT, Int8.MIXED)])
         deployed = replace(
             graph,
             inputs=graph.inputs if conversion is None else tuple(map(conversion.input, graph.inputs)),
@@ -146,7 +147,7 @@ class _Walk:
             tuple([values.outputs[v] for v in kept]),
             dtypes,
             tuple([values.inputs[index] for index in left]),
-            found,
+            tuple([known for _, known, _ in rows]),
         )
 
     def _unread(self) -> tuple[str, ...]:
@@ -169,8 +170,11 @@ class _Walk:
 
     def _numbered(
         self, left: list[int], numbers: dict[int, int], moved: Callable[[Edge], Edge], conversion: Conversion | None
-    ) -> Iterator[tuple[Node, OpFacets]]:
-        """Yield the nodes that are left; the first of those that share weights with one that is gone owns them."""
+    ) -> Iterator[tuple[Node, OpFacets, Int8]]:
+        """Yield the nodes that are left, with how int8 runs what they are written as.
+
+        The first of those that share weights with one that is gone owns them.
+        """
         owners: dict[int, int] = {}
         arity = self._graph.arity
         for index in left:
@@ -189,4 +193,4 @@ class _Walk:
                 changes |= conversion.changes(node.dtypes, op, known)
                 converted = changes.get("op", op)
                 known = known if converted is op else facets(converted, known.inputs)
-            yield node.changed(changes), known
+            yield node.changed(changes), known, op.int8

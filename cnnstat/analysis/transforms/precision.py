@@ -111,9 +111,9 @@ def quantization_bytes(graph: Graph, nodes: Sequence[Node], values: Values) -> i
         if known is None:
             known = facets.by_dtype["scales"] = _scales(facets)
         channels, has_own, is_activation = known
-        if channels and node.shares is None:
+        if channels and node.shares is None and "" not in node.dtypes:
             scales += channels * [node.dtypes.get(name, "int8") for name in facets.weights].count("int8")
-        if has_own and not (is_activation and node.overwrites is not None):
+        if has_own and not (is_activation and node.storage is Storage.IN_PLACE):
             dtypes = values.dtypes[value]
             tensors += dtypes.count("int8") + dtypes.count("uint8")
     return scales * SCALE_BYTES + tensors * (SCALE_BYTES + ZERO_POINT_BYTES)
@@ -121,8 +121,7 @@ def quantization_bytes(graph: Graph, nodes: Sequence[Node], values: Values) -> i
 
 def _scales(facets: OpFacets) -> tuple[int, bool, bool]:
     """Return the scales of one weight, whether what an op makes has a scale of its own, and if it is an activation."""
-    op, kind = facets.op, facets.op.int8
+    op = facets.op
     by_channel = facets.outputs[0][op.feature_axis] if op.scales_by_channel else 1
-    channels = by_channel if facets.weights and kind is not Int8.FLOAT else 0
-    has_own = kind is not Int8.SAME_SCALE and op.storage is not Storage.VIEW
-    return channels, has_own, op.family is Family.ACTIVATION
+    has_own = op.int8 is not Int8.SAME_SCALE and op.storage is not Storage.VIEW
+    return by_channel if facets.weights else 0, has_own, op.family is Family.ACTIVATION
