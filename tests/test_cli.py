@@ -111,7 +111,7 @@ def test_shells_complete_names(words: str, found: str) -> None:
 
 def test_shells_complete_models_of_libraries() -> None:
     pytest.importorskip("torchvision", reason="torchvision is not installed")
-    from cnnstat.commands.options import zoo_names
+    from cnnstat.commands.completion import zoo_names
 
     assert "torchvision:resnet50" in zoo_names("torchvision:res") and not zoo_names("torchvision:nope")
 

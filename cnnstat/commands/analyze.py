@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cnnstat.commands.completion import column_keys
 from cnnstat.commands.options import (
     NO_CHART,
     NO_LATEX,
@@ -18,7 +19,6 @@ from cnnstat.commands.options import (
     OutputOption,
     SourceArgument,
     StrictOption,
-    column_keys,
     flag,
     output_format,
     split_keys,

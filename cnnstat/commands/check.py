@@ -11,6 +11,7 @@ import typer
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
 from cnnstat.choices import CheckFormat, Mode, Optimizer
+from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     MODE,
     OPTIMIZER,
@@ -20,7 +21,6 @@ from cnnstat.commands.options import (
     ThreadsOption,
     flag,
     write,
-    zoo_names,
 )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cnnstat.commands.completion import network_column_keys, zoo_names
 from cnnstat.commands.options import (
     NO_CHART,
     NO_LATEX,
@@ -23,17 +24,8 @@ from cnnstat.commands.options import (
     output_format,
     split_keys,
     write,
-    zoo_names,
 )
 from cnnstat.errors import CnnstatError
-
-
-def _column_keys(incomplete: str) -> list[str]:
-    """Return the columns of networks that begin as the last of a comma-separated list, for the shell's completion."""
-    from cnnstat.report.network_columns import KEYS
-
-    chosen, comma, last = incomplete.rpartition(",")
-    return [f"{chosen}{comma}{key}" for key in KEYS if key.startswith(last)]
 
 
 def compare(
@@ -55,7 +47,7 @@ def compare(
             "--columns",
             help="A row for each network with these figures, such as model,params,macs,macs_ratio.",
             metavar="KEY,…",
-            autocompletion=_column_keys,
+            autocompletion=network_column_keys,
         ),
     ] = None,
     published: Annotated[bool, flag("--published", "Set published ratios beside the exact ones.")] = False,

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from cnnstat.choices import DrawFormat, DrawShare, DrawStyle
-from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, layer_names, split_keys
+from cnnstat.commands.completion import layer_names
+from cnnstat.commands.options import AnalyzedOptions, OutputOption, SourceArgument, flag, split_keys
 from cnnstat.errors import CnnstatError
 from cnnstat.files import write_output
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cnnstat.commands.completion import layer_names
 from cnnstat.commands.options import (
     AnalyzedOptions,
     FormatOption,
@@ -13,7 +14,6 @@ from cnnstat.commands.options import (
     SourceArgument,
     StrictOption,
     flag,
-    layer_names,
     output_format,
     write,
 )

@@ -12,6 +12,7 @@ import typer
 from typer.models import OptionInfo
 
 from cnnstat.choices import Format, Mode, Optimizer, Precision
+from cnnstat.commands.completion import column_keys, dtype_names, zoo_names
 from cnnstat.errors import CnnstatError, nearest
 from cnnstat.files import check_output, open_output
 
@@ -53,12 +54,6 @@ MODE = model_option("--mode", help="Mode a PyTorch model runs in: eval or train.
 OPTIMIZER = typer.Option(help="Whose state training memory includes: sgd, momentum or adam.", metavar="NAME")
 
 
-def _dtype_names(incomplete: str) -> list[str]:
-    from cnnstat.ir.graph import DTYPE_BYTES
-
-    return [name for name in DTYPE_BYTES if name.startswith(incomplete)]
-
-
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
     """What is to be changed about a model."""
@@ -76,7 +71,7 @@ class ModelOptions:
             "--dtype",
             help="Dtype of weights and activations, such as float16.",
             metavar="DTYPE",
-            autocompletion=_dtype_names,
+            autocompletion=dtype_names,
         ),
     ] = None
     variable: Annotated[
@@ -241,50 +236,6 @@ def _extended(source: object, output: Path) -> list[str | Path]:
     from cnnstat.spec.spec_document import spec_files
 
     return [*spec_files(Path(source), zoo.find)]
-
-
-def zoo_names(incomplete: str) -> list[str]:
-    """Return the networks of the zoo that begin so, or models of a library, for the shell's completion.
-
-    Files complete by themselves.
-    """
-    from cnnstat.sources import zoo
-
-    if ":" in incomplete:
-        from cnnstat.sources.other_tools import library_models
-
-        return [name for name in library_models() if name.startswith(incomplete)]
-    return [name for name in zoo.names() if name.startswith(incomplete)]
-
-
-def layer_names(ctx: typer.Context, incomplete: str) -> list[str]:
-    """Return the layers of the network before it that begin as the last of a comma-separated list, for the shell.
-
-    No model's code runs.
-    """
-    from cnnstat.sources import zoo
-
-    # Behind an option whose value is still to come, what stands before it is no parameter yet.
-    source = str((ctx.params or {}).get("source") or next(iter(ctx.args), ""))
-    if source not in zoo.names() and not source.endswith(zoo.SUFFIXES):
-        return []
-    from cnnstat.sources.load import load_source
-    from cnnstat.sources.request import Request
-
-    try:
-        names = [node.name for node in load_source(source, Request()).nodes]
-    except CnnstatError:
-        return []
-    chosen, comma, last = incomplete.rpartition(",")
-    return [f"{chosen}{comma}{name}" for name in names if name.startswith(last)]
-
-
-def column_keys(incomplete: str) -> list[str]:
-    """Return the columns of layers that begin as the last of a comma-separated list, for the shell's completion."""
-    from cnnstat.report.subjects.analysis import AnalysisView
-
-    chosen, comma, last = incomplete.rpartition(",")
-    return [f"{chosen}{comma}{key}" for key in AnalysisView.keys if key.startswith(last)]
 
 
 SourceArgument = Annotated[

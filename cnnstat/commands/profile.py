@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     INTERRUPTED,
     NO_CHART,
@@ -26,7 +27,6 @@ from cnnstat.commands.options import (
     output_format,
     split_keys,
     write,
-    zoo_names,
 )
 from cnnstat.errors import CnnstatError
 from cnnstat.files import open_output

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cnnstat.choices import Mode
+from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     INTERRUPTED,
     MODE,
@@ -30,7 +31,6 @@ from cnnstat.commands.options import (
     output_format,
     split_keys,
     write,
-    zoo_names,
 )
 from cnnstat.errors import CnnstatError, inert_line, printable
 
