@@ -147,3 +147,14 @@ def test_a_plain_command_makes_no_converters_of_the_options_that_it_is_not_given
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "61,706" in ran.stdout and ran.stderr == "False\n"
+
+
+def test_no_two_files_have_one_name_for_different_things() -> None:
+    """What two folders call alike is one subject: what computes it or asks for it, and the report of it."""
+    places: dict[str, list[str]] = {}
+    for path in MODULES:
+        if path.stem != "__init__":
+            places.setdefault(path.stem, []).append(path.parent.relative_to(PACKAGE).as_posix())
+    twice = {stem: folders for stem, folders in places.items() if len(folders) > 1}
+    assert "analysis" in twice
+    assert {stem: folders for stem, folders in twice.items() if "report/subjects" not in folders} == {}

@@ -15,12 +15,12 @@ from cnnstat.errors import CnnstatError, OpError, printable
 from cnnstat.exported.layer_builder import LayerBuilder, Match, Operand
 from cnnstat.exported.onnx_models.constants import constant_sources, tensor_uses
 from cnnstat.exported.onnx_models.node_names import classes_of, label_of, scopes_in
-from cnnstat.exported.onnx_models.node_order import OrderError, in_order
 from cnnstat.exported.onnx_models.node_shapes import ShapeError, ShapeRules
 from cnnstat.exported.onnx_models.operations import counted_as, recorded, steps_of
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call
 from cnnstat.exported.onnx_models.runtime_ops import COPIES
 from cnnstat.exported.onnx_models.sequences import sequence_results
+from cnnstat.exported.onnx_models.topological_order import OrderError, in_order
 from cnnstat.exported.onnx_models.values import STRING, Value, of_array, of_tensor
 from cnnstat.exported.stored_tensors import Source, StoredTensor, Use
 from cnnstat.exported.word_list import words
