@@ -208,6 +208,7 @@ def profile(
     energy: bool = False,
     autocast: str | None = None,
     compiled: bool = False,
+    ops: bool = False,
     step: str | None = None,
     samples: int = 30,
     threads: int | None = None,
@@ -217,7 +218,7 @@ def profile(
     """Return the measured times of a model, layer by layer: `profile("alexnet").whole.plain.median` seconds.
 
     device: `"cuda"`, `"cpu"` or `"mps"`; CUDA where there is a GPU, else the CPU.
-    channels_last, backward, tf32, isolate, energy, autocast, compiled (`--compile`), step, threads, trace: as the
+    channels_last, backward, tf32, isolate, energy, autocast, compiled (`--compile`), ops, step, threads, trace: as the
         options of `cnnstat profile`.
     samples: measurements of everything, at least.
     The other arguments and the errors are those of `load`; a module is copied and left as it was. Raises CnnstatError
@@ -228,7 +229,7 @@ def profile(
 
     measurement = make_options(
         device=device, dtype=options.get("dtype"), channels_last=channels_last, backward=backward, tf32=tf32,
-        isolate=isolate, energy=energy, autocast=autocast, compiled=compiled, step=step, samples=samples,
+        isolate=isolate, energy=energy, autocast=autocast, compiled=compiled, ops=ops, step=step, samples=samples,
         threads=threads, trace=None if trace is None else Path(trace),
     )  # fmt: skip
     model = model_reference(source, input, **options)

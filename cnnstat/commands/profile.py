@@ -71,6 +71,7 @@ def profile(
         str | None, typer.Option(help="Train: backward pass and a step of sgd or adam.", metavar="OPTIMIZER")
     ] = None,
     compiled: Annotated[bool, flag("--compile", "Measure what torch.compile makes of the model.")] = False,
+    ops: Annotated[bool, flag("--ops", "Tell the ops inside each layer too.")] = False,
     isolate: Annotated[
         bool, flag("--isolate", "Measure every layer alone too, with inputs in the cache and not.")
     ] = False,
@@ -122,8 +123,8 @@ def profile(
     many = SAMPLES if source is not None else BRIEF
     options = make_options(
         device=device, dtype=model.dtype, channels_last=channels_last, backward=backward, tf32=tf32, isolate=isolate,
-        autocast=autocast, step=step, compiled=compiled, energy=energy, samples=many if samples is None else samples,
-        threads=threads, trace=trace,
+        autocast=autocast, step=step, compiled=compiled, ops=ops, energy=energy,
+        samples=many if samples is None else samples, threads=threads, trace=trace,
     )  # fmt: skip
     chosen = output_format(format, output)
     request = model.request()
@@ -148,7 +149,8 @@ def profile(
         from cnnstat.profile.recorded.recorded_profile import profile_recording
         from cnnstat.sources.load import named_model
 
-        result = profile_recording(named_model(source, request).with_dtype(model.dtype), recording, layer_info)
+        recorded = named_model(source, request).with_dtype(model.dtype)
+        result = profile_recording(recorded, recording, layer_info, has_ops=ops)
     against = None if earlier is None else Against(compare_profiles(earlier, result, str(baseline)), str(baseline))
     write(document(result, view, against), chosen, output, latex, chart)
     raise typer.Exit(exit_code(result, against, strict))

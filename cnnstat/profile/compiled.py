@@ -47,7 +47,7 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
     with _compiling(model.device.type):
         module: Any = torch.compile(_straight(model.module))
         compiled = replace(model, module=module)
-        run, plain = _passes_of(compiled), _passes_of(model)
+        run, plain = compiled.one_pass, model.one_pass
         progress.stage("compiling", _WARM_UP)
         for _ in range(_WARM_UP):
             _checked(run)
@@ -56,7 +56,7 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
     ways = {"plain": _timed(run, compiled), "as it is": _timed(plain, model)}
     times, complete = interleaved_samples(ways, rounds(options.samples), progress, "measuring", options.samples)
     progress.stage("recording", 1)
-    found = _recorded(compiled, run, min(_RECORDED, options.samples), options.trace)
+    found = _recorded(compiled, min(_RECORDED, options.samples), options)
     progress.step()
     calm = {name: [each[place] for place in inlier_places(each)] for name, each in times.items()}
     whole, before = summarize(calm["plain"]), summarize(calm["as it is"])
@@ -67,14 +67,6 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
         complete=complete,
         notes=(note, *found.notes),
     )
-
-
-def _passes_of(model: RunnableModel) -> Callable[[], object]:
-    def train() -> None:
-        model.clear_gradients()
-        model.train_step()
-
-    return train if model.backward else model.run
 
 
 def _timed(run: Callable[[], object], model: RunnableModel) -> Callable[[], float]:
@@ -113,7 +105,7 @@ def _compiling(device: str) -> Iterator[None]:
         yield
 
 
-def _recorded(model: RunnableModel, run: Callable[[], object], passes: int, trace: Path | None) -> Measurement:
+def _recorded(model: RunnableModel, passes: int, options: Options) -> Measurement:
     """Return the times of layers in some passes under the profiler."""
     analysis = model.analysis
     moved = moved_bytes(analysis.graph, analysis.values, training=model.training)
@@ -125,12 +117,12 @@ def _recorded(model: RunnableModel, run: Callable[[], object], passes: int, trac
             recording(model.module, file),
         ):
             for _ in range(passes):
-                run()
+                model.one_pass()
         document = read_recording(file)
-        return measurement_of(read_torch_recording(document, analysis, floors), analysis)
+        return measurement_of(read_torch_recording(document, analysis, floors, has_ops=options.ops), analysis)
 
     with TemporaryDirectory() as folder:
-        file = Path(folder, "trace.json") if trace is None else trace
+        file = Path(folder, "trace.json") if options.trace is None else options.trace
         try:
             if model.device.type == "cpu":
                 return record(file)

@@ -16,6 +16,7 @@ from cnnstat.profile.profile_result import (
     Environment,
     KernelTime,
     LayerTime,
+    OpTime,
     Profile,
     Roofline,
     RowCheck,
@@ -212,6 +213,10 @@ KERNEL = Form(
         Key("layers", _tuple_of(_text)),
     ),
 )
+OP = Form(
+    OpTime,
+    (Key("layer", _text), Key("backward", _flag), Key("op", _text), Key("calls", _whole), Key("seconds", _number)),
+)
 ROW_CHECK = Form(
     RowCheck, (Key("rows", _whole), Key("median", _number), Key("worst", _text), Key("worst_apart", _number))
 )
@@ -228,9 +233,10 @@ REST = Form(
         Key("kernels", _tuple_of(KERNEL.read), came_later=True),
         Key("gap_causes", _mapping_of(_number), came_later=True),
         Key("row_check", _optional(ROW_CHECK.read), came_later=True),
+        Key("ops", _tuple_of(OP.read), came_later=True),
     ),
 )
-FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL, RowCheck: ROW_CHECK}
+FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL, RowCheck: ROW_CHECK, OpTime: OP}
 """The forms of what stands inside others."""
 
 

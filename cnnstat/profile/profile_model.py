@@ -83,7 +83,12 @@ def _measure(model: RunnableModel, options: Options, progress: Progress, referen
 
             return measure_compiled(model, options, progress)
         if model.device.type != "cuda":
-            return measure_cpu(model, options, progress)
+            measurement = measure_cpu(model, options, progress)
+            if not options.ops or not measurement.complete or model.device.type != "cpu":
+                return measurement
+            from cnnstat.profile.op_recording import record_ops  # only where it is asked for
+
+            return replace(measurement, ops=record_ops(model))
         from cnnstat.profile.cuda.measure import measure_cuda
 
         with fused_attention(False):

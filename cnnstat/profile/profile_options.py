@@ -25,6 +25,7 @@ class Options:
     autocast: dtype of automatic mixed precision; None without it.
     step: optimizer whose step is part of a pass, `sgd` or `adam`; None without one.
     compiled: measure what torch.compile makes of the model.
+    ops: tell the ops inside each layer too.
     samples: measurements of everything, at least.
     threads: of PyTorch's CPU ops; as PyTorch has it if None.
     trace: file for a Chrome trace with layer names.
@@ -40,6 +41,7 @@ class Options:
     autocast: str | None = None
     step: str | None = None
     compiled: bool = False
+    ops: bool = False
     samples: int = 30
     threads: int | None = None
     trace: Path | None = None

@@ -196,6 +196,17 @@ class KernelTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpTime:
+    """All calls of one op inside one layer in a pass; seconds of its kernels, on a CPU those that it takes itself."""
+
+    layer: str
+    backward: bool
+    op: str
+    calls: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowCheck:
     """How the tracer's times of layers compare with events that a CUDA graph records around them, which need no tracer.
 
@@ -340,6 +351,7 @@ class Profile(Displayed):
     kernels: tuple[KernelTime, ...] = ()
     gap_causes: Mapping[str, float] = field(default_factory=dict)
     row_check: RowCheck | None = None
+    ops: tuple[OpTime, ...] = ()
     analysis: Analysis | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:

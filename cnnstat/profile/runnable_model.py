@@ -82,6 +82,15 @@ class RunnableModel:
             self._ones[key] = torch.ones_like(output)
         return self._ones[key]
 
+    def one_pass(self) -> None:
+        """Run what a profile measures: forward, and backward on new gradients and the step where they are asked for."""
+        if self.backward:
+            # Gradients that are there already would be added to, by kernels that a first pass does not have.
+            self.clear_gradients()
+            self.train_step()
+        else:
+            self.run()
+
     def train_step(self) -> None:
         """Run one forward and one backward pass, and a step where there is an optimizer; gradients are left."""
         self.run_backward(self.run())

@@ -180,3 +180,14 @@ def test_progress_ends_every_stage() -> None:
         "profiling",
     ]
     assert progress.steps == sum(steps for _, steps in progress.stages)
+
+
+def test_ops_are_those_of_ordinary_passes() -> None:
+    found = measured(FakeGpu(), replace(OPTIONS, ops=True))
+    assert {(each.layer, each.op) for each in found.ops} == {
+        ("layer0", "aten::op"),
+        ("layer1", "aten::op"),
+        ("unattributed", "aten::op"),
+    }
+    assert next(each for each in found.ops if each.layer == "layer0").seconds == pytest.approx(45e-6)
+    assert not measured(FakeGpu()).ops

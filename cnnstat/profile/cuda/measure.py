@@ -34,6 +34,7 @@ from cnnstat.profile.cuda.profiler_session import (
     make_probe,
     profile_passes,
     untraced,
+    with_ops,
 )
 from cnnstat.profile.cuda.row_events import check_rows, row_event_times
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
@@ -106,8 +107,14 @@ def profile_on_gpu(model: RunnableModel, options: Options, passes: int, captured
                 run()
             graph = capture_passes(gpu, run) if captured else None
             found = profile_passes(gpu, model, run, graph, passes, make_probe(gpu) if graph else None)
+            found = with_ops(found, _names(model)) if options.ops else found
     # A trace of hundreds of megabytes is worth its way only where it is asked for.
     return found if options.trace else replace(found, events=[])
+
+
+def _names(model: RunnableModel) -> list[str]:
+    """Return what the rows are called, that of the optimizer behind those of the graph."""
+    return [*(node.name for node in model.analysis.graph.nodes), "optimizer"]
 
 
 def measure_on(gpu: Gpu, model: RunnableModel, options: Options, progress: Progress) -> Measurement:
@@ -117,15 +124,7 @@ def measure_on(gpu: Gpu, model: RunnableModel, options: Options, progress: Progr
 
 def one_pass(model: RunnableModel) -> Run:
     """Return one pass of a model: forward, and backward where it is asked for, on gradients that are new."""
-    if not model.backward:
-        return model.run
-
-    def train() -> None:
-        # Gradients that are there already would be added to, by kernels that a first pass does not have.
-        model.clear_gradients()
-        model.train_step()
-
-    return train
+    return model.one_pass if model.backward else model.run
 
 
 @dataclass
@@ -168,7 +167,7 @@ class _Measuring:
         self._write(profiled)
         kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
         rows = self._rows(profiled, isolated)
-        names = [*(node.name for node in self.model.analysis.graph.nodes), "optimizer"]
+        names = _names(self.model)
         return Measurement(
             rows=rows,
             beside=optimizer_of(self.model, rows) if rows.keys() - range(len(names) - 1) else (),
@@ -178,6 +177,7 @@ class _Measuring:
             tracing=-kernels * (profiled.tracing or 0.0),
             kernels=kernels,
             heaviest=kernel_times(profiled.passes, names),
+            ops=with_ops(profiled, names).ops if self.options.ops else (),
             row_check=check_rows(events, profiled.passes, profiled.tracing or 0.0, dict(enumerate(names[:-1]))),
             peak_bytes=peak,
             joules=joules,
@@ -313,7 +313,7 @@ class _Measuring:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
         if self.options.trace is None:
             return
-        names = [*(node.name for node in self.model.analysis.graph.nodes), "optimizer"]
+        names = _names(self.model)
         try:
             write_trace(
                 self.options.trace, slices_of(profiled.passes[:_SHOWN], names), _renamed(profiled.events, names)

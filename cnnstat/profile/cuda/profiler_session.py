@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -12,7 +12,9 @@ from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Graph, Run, on_the_gpu
 from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
 from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, read_trace
+from cnnstat.profile.cuda.op_times import op_times
 from cnnstat.profile.instrumentation import Observer
+from cnnstat.profile.profile_result import OpTime
 
 _ORDINARY = 3
 """Ordinary passes of a session whose replays are what counts: one would do, if the profiler lost nothing."""
@@ -47,12 +49,14 @@ class ProfiledPasses:
     events: the trace as it came; attribution: of the replays, or of ordinary passes where there is no graph, or where
         the tracer does not record what a graph runs.
     tracing: seconds that the tracer adds to a kernel of a graph; None where that was not measured.
+    ops: of the ordinary passes, where they are asked for.
     """
 
     events: list[dict[str, Any]]
     attribution: Attribution
     notes: tuple[str, ...]
     tracing: float | None = None
+    ops: tuple[OpTime, ...] = ()
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -110,6 +114,14 @@ def profile_passes(
         "torch.profiler reported no pass with all of its kernels; run again, let no other profiler (nsys, ncu, DCGM) "
         "use the GPU meanwhile, or use a PyTorch built for another CUDA version (CUPTI of 12.6 to 13.0 loses kernels)"
     )
+
+
+def with_ops(found: ProfiledPasses, names: Sequence[str]) -> ProfiledPasses:
+    """Return profiled passes with the ops of each layer in the ordinary ones; names: of all rows."""
+    if found.ops or not found.events:
+        return found
+    trace = read_trace(found.events)
+    return replace(found, ops=op_times(trace, [step for step in trace.pass_ranges if step.kind == "eager"], names))
 
 
 def _replays(trace: Trace, ordinary: Attribution, graph: Graph, passes: int) -> Attribution | None:

@@ -44,10 +44,12 @@ class RecordedModel:
     notes: tuple[str, ...] = ()
 
 
-def profile_recording(reference: ModelReference, path: Path, layer_info: Path | None = None) -> Profile:
+def profile_recording(
+    reference: ModelReference, path: Path, layer_info: Path | None = None, *, has_ops: bool = False
+) -> Profile:
     """Return the profile of a recording of torch.profiler, TensorRT or ONNX Runtime; nothing is run.
 
-    layer_info: what TensorRT's `--exportLayerInfo` wrote.
+    layer_info: what TensorRT's `--exportLayerInfo` wrote. has_ops: whether the ops inside layers are wanted too.
     Raises CnnstatError where the file is none of these, or of another model.
     """
     document = read_recording(path)
@@ -56,7 +58,7 @@ def profile_recording(reference: ModelReference, path: Path, layer_info: Path | 
         if is_torch_recording(document):
             shape = first_shape(document, analysis)
             reference, analysis, notes = _in_recorded_sizes(reference, analysis, shape)
-            recording = read_torch_recording(document, analysis, _floors(analysis, "cpu"))
+            recording = read_torch_recording(document, analysis, _floors(analysis, "cpu"), has_ops=has_ops)
             return _of_torch(reference, analysis, recording, notes)
         engine = read_engine_profile(document, None if layer_info is None else read_recording(layer_info))
         if engine is not None:
@@ -176,6 +178,7 @@ def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement
         if recording.gaps
         else {},
         lost_kernels=recording.kept_lost,
+        ops=recording.ops,
         notes=recording.notes,
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
     )

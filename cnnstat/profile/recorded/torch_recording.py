@@ -27,6 +27,8 @@ from cnnstat.profile.cuda.kineto_trace import (
     nanoseconds,
     read_trace,
 )
+from cnnstat.profile.cuda.op_times import op_times
+from cnnstat.profile.profile_result import OpTime
 from cnnstat.profile.recorded.compiled_regions import SharedPass, share_fused
 from cnnstat.profile.recorded.op_ranges import (
     BackwardTimes,
@@ -47,13 +49,14 @@ class TorchRecording:
     """What a recording has to say of a network.
 
     passes: their kernels, each up to where the next pass begins; gaps: nanoseconds of each pass's by cause.
-    calls: how often each row is called in a pass. eager: nanoseconds of each pass by the host's clock.
+    calls: how often each row is called in a pass. ops: inside layers. eager: nanoseconds by the host's clock.
     shortest: nanoseconds of the shortest kernel. kept_lost: kernels that are missing in the passes.
     optimizer: what its steps call it; empty without one. Its row stands behind those of the network.
     """
 
     passes: tuple[Pass, ...]
     calls: Mapping[int, int]
+    ops: tuple[OpTime, ...]
     gaps: tuple[Mapping[str, int], ...]
     eager: tuple[int, ...]
     shortest: int
@@ -81,10 +84,13 @@ def first_shape(document: Mapping[str, Any], analysis: Analysis) -> tuple[int, .
     return None
 
 
-def read_torch_recording(document: Mapping[str, Any], analysis: Analysis, floors: Sequence[float]) -> TorchRecording:
+def read_torch_recording(
+    document: Mapping[str, Any], analysis: Analysis, floors: Sequence[float], *, has_ops: bool = False
+) -> TorchRecording:
     """Return what a recording says of a network; raises CnnstatError where it says nothing.
 
     floors: the least seconds of each row, by which rows share the time of a kernel that torch.compile fused.
+    has_ops: whether the ops inside layers are wanted too.
     """
     events = [event for event in document["traceEvents"] if isinstance(event, dict) and event.get("ph") == "X"]
     trace = read_trace(events)
@@ -136,10 +142,14 @@ def read_torch_recording(document: Mapping[str, Any], analysis: Analysis, floors
     notes += _of_graphs(trace, ready[0])
     notes += _communication(ready)
     launches = {each.correlation: each for each in trace.launches}
+    ranged = replace(trace, layer_ranges=tuple(ranges), kernels=() if is_cpu else trace.kernels)
+    kept = [trace.pass_ranges[attribution.places[place]] for place in calm] if has_ops else []
+    names = [*(row.name for row in rows), "optimizer"]
     kernels = [piece.kernel for piece in every[calm[0]].pieces if piece.kernel.work == "kernel"]
     return TorchRecording(
         passes=ready,
         calls=ran,
+        ops=op_times(ranged, kept, names),
         gaps=() if is_cpu else tuple(_gaps(one, launches) for one in ready),
         eager=tuple(step.end - step.start for step in trace.pass_ranges),
         shortest=min((kernel.end - kernel.start for kernel in kernels), default=0),

@@ -14,6 +14,7 @@ from cnnstat.profile.profile_json import to_json
 from cnnstat.profile.profile_result import (
     KernelTime,
     LayerTime,
+    OpTime,
     Profile,
     Samples,
     bound_of,
@@ -63,6 +64,7 @@ def document(profile: Profile, view: View | None = None, against: Against | None
             table,
             Table(PART_COLUMNS, parts, total=whole),
             *_kernel_tables(profile),
+            *_op_tables(profile),
             Facts(summary(profile)),
             *changes,
         ),
@@ -79,6 +81,28 @@ def document(profile: Profile, view: View | None = None, against: Against | None
         page_charts=("roofline", "time"),
         drawings=lambda: _drawings(profile),
     )
+
+
+def _op_layer(each: OpTime) -> str:
+    return printable(each.layer) + " (backward)" * each.backward
+
+
+def _op_tables(profile: Profile) -> Iterator[Table]:
+    """Yield the ops inside each layer, where they were asked for."""
+    if not profile.ops:
+        return
+
+    def part(each: OpTime) -> float:
+        return profile.time_breakdown.share(each.seconds)
+
+    columns = (
+        Column("layer", "layer", attrgetter("layer"), _op_layer, least=10, cut=cut_start, is_code=True),
+        Column("op", "op", attrgetter("op"), lambda each: printable(each.op), least=16, is_code=True),
+        Column("calls", "calls", attrgetter("calls"), align="right"),
+        Column("time", "time", attrgetter("seconds"), lambda each: numbers.seconds_text(each.seconds), "right"),
+        Column("share", "% time", part, lambda each: numbers.percent(part(each)), "right"),
+    )  # fmt: skip
+    yield Table(columns, profile.ops, title="ops inside the layers, under the profiler")
 
 
 HEAVIEST = 5
