@@ -14,12 +14,14 @@ from cnnstat.ops.traced import Tensors
 class Role(Enum):
     """What an operation reads a tensor as.
 
-    WEIGHT is a weight or bias, whatever its dtype and size; DATA takes part in the arithmetic; SCALE is a scale or zero
-    point of quantized numbers, STATISTIC a running mean or variance, SETTING a shape, a limit or another argument.
+    WEIGHT is a weight or bias, whatever its dtype and size; DATA takes part in the arithmetic, QUANTIZED too, as whole
+    numbers that stand for others; SCALE is a scale or zero point of quantized numbers, STATISTIC a running mean or
+    variance, SETTING a shape, a limit or another argument.
     """
 
     WEIGHT = "weight"
     DATA = "data"
+    QUANTIZED = "quantized"
     SCALE = "scale"
     STATISTIC = "statistic"
     SETTING = "setting"
@@ -61,7 +63,8 @@ class StoredTensor:
             return "scales and zero points"
         if role is Role.WEIGHT:
             return "parameters"
-        if role is Role.SETTING or not self.is_float or self.is_generated or "anchor" in self.name.lower():
+        is_number = self.is_float or role is Role.QUANTIZED
+        if role is Role.SETTING or not is_number or self.is_generated or "anchor" in self.name.lower():
             return "other constants"
         return "parameters" if numel(self.shape) > 1 else "single numbers"
 
@@ -70,19 +73,20 @@ class Source(NamedTuple):
     """A stored tensor that a constant is made of.
 
     role: what it was read as on the way, None where that is not decided yet.
-    is_moved: whether its numbers were only moved, cast or dequantized.
+    is_moved: whether its numbers were only moved, cast or dequantized; is_dequantized: whether they were dequantized.
     """
 
     stored: StoredTensor
     role: Role | None = None
     is_moved: bool = True
+    is_dequantized: bool = False
 
     def as_read(self, role: Role) -> Use:
         """Return it as what an operation reads that reads the constant in a role."""
         if self.role is not None:
             return self.stored, self.role
-        is_itself = self.is_moved or role not in (Role.WEIGHT, Role.STATISTIC)
-        return self.stored, role if is_itself else Role.DATA
+        role = role if self.is_moved or role not in (Role.WEIGHT, Role.STATISTIC) else Role.DATA
+        return self.stored, Role.QUANTIZED if role is Role.DATA and self.is_dequantized else role
 
 
 Use = tuple[StoredTensor, Role]

@@ -241,7 +241,8 @@ def constant_sources(op_type: str, domain: str, inputs: Sequence[Value | None]) 
             if own is None and main is not None and place != main:
                 own = Role.SCALE
             is_moved = source.is_moved and (op_type in _MOVING or place == main)
-            found.setdefault(id(source.stored), Source(source.stored, own, is_moved))
+            is_dequantized = source.is_dequantized or (op_type == "DequantizeLinear" and not place)
+            found.setdefault(id(source.stored), Source(source.stored, own, is_moved, is_dequantized))
     return tuple(found.values())
 
 

@@ -89,7 +89,9 @@ ROLES: dict[str, dict[int, Role]] = {
     "QMoE": _roles((2, 4, 5, 7, 8, 10), (3, 6, 9)),
     "QLinearWhere": _roles((), (2, 3, 5, 6, 7, 8)),
     "QLinearConvTranspose": _roles((3, 8), (1, 2, 4, 5, 6, 7)),
-    **dict.fromkeys(("QLinearAdd", "QLinearMul"), _roles((0, 3), (1, 2, 4, 5, 6, 7))),
+    **dict.fromkeys(
+        ("QLinearAdd", "QLinearMul"), {0: Role.QUANTIZED, 3: Role.QUANTIZED, **_roles((), (1, 2, 4, 5, 6, 7))}
+    ),
     **dict.fromkeys(
         ("QLinearSigmoid", "QLinearLeakyRelu", "QLinearSoftmax", "QLinearGlobalAveragePool", "QLinearAveragePool"),
         _roles((), (1, 2, 3, 4)),
@@ -109,7 +111,7 @@ ROLES: dict[str, dict[int, Role]] = {
 def role_of(op_type: str, domain: str, place: int) -> Role:
     """Return what an operation reads an operand as."""
     if op_type == "QLinearConcat":
-        return Role.SCALE if place < 2 or (place - 2) % 3 else Role.DATA
+        return Role.SCALE if place < 2 or (place - 2) % 3 else Role.QUANTIZED
     if op_type == "Attention" and domain:
         return Role.WEIGHT if place in (1, 2) else Role.DATA
     if op_type.startswith("Reduce") and place == 1:
