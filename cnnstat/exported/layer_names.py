@@ -68,6 +68,8 @@ def sound(name: str) -> str:
 
 def snake_case(name: str) -> str:
     """Return a name in small letters with underscores: `GlobalAveragePool` is `global_average_pool`."""
+    if name.endswith("MatMul"):
+        name = name.replace("MatMul", "Matmul")  # one word in PyTorch
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 

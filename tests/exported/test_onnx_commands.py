@@ -71,6 +71,32 @@ def test_names_of_the_newer_exporter(tmp_path: Path) -> None:
     assert "somebody" not in json.dumps(analysis.to_dict())
 
 
+def test_layers_of_one_stored_tensor_and_of_one_module_keep_their_places(tmp_path: Path) -> None:
+    """Equal norms of a freshly initialized model read one tensor, and an activation may be called twice."""
+    places = {"block1-0.norm": "LayerNorm", "block1-1.norm": "LayerNorm", "block1-1.act": "ReLU"}
+    nodes = [
+        node("LayerNormalization", ["x", "block1-0.norm.weight"], ["a"]),
+        node("LayerNormalization", ["a", "block1-0.norm.weight"], ["b"]),
+        node("Relu", ["b"], ["c"]), node("Relu", ["c"], ["d"]),
+        node("MatMul", ["d", "block1-1.fc.weight"], ["y"]),
+    ]  # fmt: skip
+    for each, path in zip(nodes, [*places, "block1-1.act"]):
+        each.metadata_props.add(key=SCOPES, value=repr(["", path.partition(".")[0], path, "call"]))
+        each.metadata_props.add(key=CLASSES, value=repr(["Net", "net.Block", f"torch.nn.{places[path]}", "aten.call"]))
+    stored = [tensor("block1-0.norm.weight", (4,)), tensor("block1-1.fc.weight", (4, 4))]
+    analysis = analyzed(tmp_path, model(nodes, [declared("x", [1, 4])], ["y"], stored))
+    assert [layer.name for layer in analysis.layers] == [*places, "block1-1.act_2", "block1-1.fc"]
+    assert [*analysis.by_module(1)] == ["block1-0", "block1-1"]
+
+
+def test_weights_name_modules_that_the_older_exporter_left_out(tmp_path: Path) -> None:
+    built = model(
+        [node("Gemm", ["x", "head.fc.weight", "head.fc.bias"], ["y"], name="/fc/Gemm")], [declared("x", [1, 4])], ["y"],
+        [tensor("head.fc.weight", (4, 5)), tensor("head.fc.bias", (5,))],
+    )  # fmt: skip
+    assert [layer.name for layer in analyzed(tmp_path, built).layers] == ["head.fc"]
+
+
 @pytest.mark.parametrize(
     ("written", "name"),
     [("model/block/conv/Conv2D;model/block/bias", "model.block.conv.Conv2D"), ("Relu_7", "relu"), ("", "relu")],

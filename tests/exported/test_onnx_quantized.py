@@ -111,6 +111,17 @@ def test_operations_on_whole_numbers(tmp_path: Path) -> None:
     assert not analysis.uncounted and analysis.values.dtypes[1] == ("uint8",)
 
 
+def test_quantized_operands_of_sums_are_parameters_and_single_numbers_are_not(tmp_path: Path) -> None:
+    nodes = [
+        node("DequantizeLinear", ["bias", "s", "z"], ["b"]), node("Add", ["x", "b"], ["a"]),
+        node("DequantizeLinear", ["factor", "s", "z"], ["f"]), node("Mul", ["a", "f"], ["y"]),
+    ]  # fmt: skip
+    stored = [
+        tensor("bias", (5,), numpy.int8), number("factor", 3, numpy.int8), number("s", 0.1), number("z", 0, numpy.int8),
+    ]  # fmt: skip
+    assert analyzed(tmp_path, model(nodes, [declared("x", [2, 5])], ["y"], stored)).totals.params == 5
+
+
 def test_dynamically_quantized_products(tmp_path: Path) -> None:
     nodes = [
         node("DynamicQuantizeLinear", ["x"], ["q", "qs", "qz"]),

@@ -132,10 +132,11 @@ class GraphWalk:
         return value
 
     def _tensor_name(self, name: str) -> str:
-        """Return the name of a stored tensor as a path of identifiers, which no other tensor has."""
-        parts = re.sub(r"[^\w.]", "_", name)[:200].strip(".").split(".")
-        own = parts[-1] if parts[-1].isidentifier() else f"_{parts[-1]}"
-        path = result = ".".join((*filter(None, parts[:-1]), own))
+        """Return the name of a stored tensor as a path of modules, which no other tensor has."""
+        *above, own = re.sub(r"[^\w.-]", "_", name)[:200].strip(".").split(".")
+        own = own.replace("-", "_")
+        own = own if own.isidentifier() else f"_{own}"
+        path = result = ".".join((*filter(None, above), own))
         count = 1
         while result in self.is_told:
             count += 1

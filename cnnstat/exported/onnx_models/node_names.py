@@ -30,14 +30,20 @@ def label_of(
     module = module_of(each for each in tensors if not each.startswith(_FOLDED))
     stack = _listed(node, _SCOPES)
     if len(stack) > 1:
-        path = module if module and has_weights else stack[-2]
-        return Label(path, function, is_main=has_weights)
+        # A folded convolution bears the scope of its norm; elsewhere the name may be that of an equal tensor.
+        path = module if module and has_weights and "Conv" in node.op_type else stack[-2]
+        kind = classes_of(node).get(path, "").lower()
+        # A module that is one operation may be called more than once, which the file does not say.
+        is_whole = not has_weights and kind.startswith(node.op_type.lower())
+        return Label(path, function, is_main=has_weights, exact=path if is_whole else "")
     name = node.name
     if inside:
         return Label(inside, function, is_main=has_weights)
     if name.startswith("/"):
-        path, call = _legacy_path(name.rpartition("/")[0], module, scopes)
-        return Label(path, function, call, has_weights)
+        path, call = _legacy_path(name.rpartition("/")[0], scopes)
+        # The name lacks modules whose forward was not called; those of the node's own weights have them.
+        own = module_of(each for each in node.input if not each.startswith(_FOLDED)) if has_weights else ""
+        return Label(own if own.endswith(f".{path}") else path, function, call, has_weights)
     if module and has_weights:
         return Label(module, function, is_main=True)
     if not name or re.fullmatch(rf"(node_)?{re.escape(node.op_type)}(_\d+)?", name, re.IGNORECASE):
@@ -67,7 +73,7 @@ def _listed(node: Any, key: str) -> list[str]:
     return []
 
 
-def _legacy_path(scope: str, module: str, scopes: Container[str]) -> tuple[str, int]:
+def _legacy_path(scope: str, scopes: Container[str]) -> tuple[str, int]:
     """Return path and number of a call from `/layer1/layer1.0/relu_1`: each part may repeat the one before it."""
     head, mark, number = scope.rpartition("_")
     call = 0
