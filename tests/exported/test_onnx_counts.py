@@ -269,6 +269,35 @@ def test_a_loop_may_lengthen_what_it_carries(tmp_path: Path) -> None:
     assert output_shapes(analysis) == [(1, 8, 4)] and analysis.totals.macs == (4 + 6 + 8) * 16
 
 
+def test_loops_that_are_too_long_to_unroll_say_what_their_turns_are_counted_as(tmp_path: Path) -> None:
+    lengthens = [node("Concat", ["v", "x"], ["next"], axis=1), node("Identity", ["go"], ["on"])]
+    ends = [node("MatMul", ["v", "w"], ["next"]), node("ReduceSum", ["next"], ["s"], keepdims=0),
+            node("Cast", ["s"], ["on"], to=9)]  # fmt: skip
+    stored = [tensor("w", (4, 4)), number("n", 30_000, numpy.int64)]
+    for inner, note in ((lengthens, "every turn is counted as the first"), (ends, "totals are at most these")):
+        built = model([loop("n", inner, ["on", "next"])], [declared("x", [1, 2, 4])], ["y"], stored)
+        assert any(note in each for each in analyzed(tmp_path, built).warnings)
+
+
+@pytest.mark.parametrize("steps", [7, 30_000])
+def test_what_a_scan_collects_has_an_axis_for_its_steps(steps: int, tmp_path: Path) -> None:
+    step = [node("MatMul", ["s", "w"], ["next"]), node("Identity", ["next"], ["part"])]
+    results = [helper.make_empty_tensor_value_info(name) for name in ("next", "part")]
+    body = helper.make_graph(step, "step", [declared("s", [2, 4]), declared("p", [2, 4])], results)
+    nodes = [
+        node("Scan", ["x", "all"], ["last", "parts"], body=body, num_scan_inputs=1, scan_input_axes=[1],
+             scan_output_axes=[1]),
+        node("MatMul", ["parts", "v"], ["y"]),
+    ]  # fmt: skip
+    built = model(
+        nodes, [declared("x", [2, 4]), declared("all", [2, steps, 4])], ["parts", "y"],
+        [tensor("w", (4, 4)), tensor("v", (4, 3))],
+    )  # fmt: skip
+    analysis = analyzed(tmp_path, built)
+    assert output_shapes(analysis) == [(2, steps, 4), (2, steps, 3)]
+    assert analysis.totals.macs == steps * 2 * (16 + 12)
+
+
 def test_a_function_of_the_file_counts_at_each_call(tmp_path: Path) -> None:
     body = [node("Conv", ["a", "k"], ["c"], pads=[1, 1, 1, 1]), node("Relu", ["c"], ["r"])]
     opsets = [helper.make_opsetid("", 17)]

@@ -65,6 +65,8 @@ class ShapeRules:
             # ONNX's rule keeps all frequencies, its definition and ONNX Runtime one half and the middle.
             frames, points = results[0].shape[:-2], results[0].shape[-2]
             results[0] = Value(results[0].element_type, (*frames, points // 2 + 1, 2))
+        for result in results:
+            _check_size(result.shape)
         if domain == "":
             self._bound(node, attributes, inputs, results)
             if is_evaluated(node.op_type):
@@ -139,11 +141,7 @@ class ShapeRules:
             raise ShapeError(_reason(error)) from None
         except (KeyError, onnx.checker.ValidationError):
             found = {}
-        results = [of_type(found[name]) if name in found else _unknown(inputs) for name in node.output]
-        for result in results:
-            if result.shape is not None and (len(result.shape) > LARGEST_RANK or max(result.shape, default=0) > 2**40):
-                raise ShapeError("makes a tensor larger than any machine can hold")
-        return results
+        return [of_type(found[name]) if name in found else _unknown(inputs) for name in node.output]
 
     def _plain_shape(self, node: Any, inputs: Sequence[Value | None]) -> Shape | None:
         """Return the shape that a node of ONNX's own makes, by rules old enough for every attribute."""
@@ -197,6 +195,11 @@ class ShapeRules:
         for result, shape in zip(results, shapes):
             result.shape = result.shape if result.shape is not None else shape
         self.bounded.add(node.op_type)
+
+
+def _check_size(shape: Shape | None) -> None:
+    if shape is not None and (len(shape) > LARGEST_RANK or math.prod(shape) > 2**62 or max(shape, default=0) > 2**40):
+        raise ShapeError("makes a tensor larger than any machine can hold")
 
 
 def _one_hot(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Value | None:

@@ -97,10 +97,15 @@ def runtime_results(
         rest = further(attributes, inputs) if further and len(node.output) > 1 else []
     except (LookupError, AssertionError, TypeError, ValueError, ZeroDivisionError):
         return None  # its arguments or shapes are not those that it should have
-    if first is None:
+    if first is None or not all(map(_is_sizes, (first.shape, *(each.shape for each in rest)))):
         return None
     unknown = [Value(first.element_type, None) for _ in node.output]
     return [first, *rest, *unknown][: max(1, len(node.output))]
+
+
+def _is_sizes(shape: Shape | None) -> bool:
+    """Whether sizes that attributes have a part in are sizes: an attribute may be anything."""
+    return shape is not None and all(isinstance(size, int) and size >= 0 for size in shape)
 
 
 def _first_result(
