@@ -175,7 +175,8 @@ def test_a_size_that_no_machine_has(tmp_path: Path) -> None:
         analyzed(tmp_path, built)
 
 
-def test_functions_that_double_each_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("levels", [17, 30])
+def test_functions_that_double_each_other(levels: int, tmp_path: Path) -> None:
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     functions = [helper.make_function("own", "F0", ["a"], ["b"], [node("Relu", ["a"], ["b"])], opsets)]
     for level in range(1, 31):
@@ -185,7 +186,7 @@ def test_functions_that_double_each_other(tmp_path: Path) -> None:
         ]
         functions.append(helper.make_function("own", f"F{level}", ["a"], ["b"], body, opsets))
     built = model(
-        [node("F30", ["x"], ["y"], domain="own")], [declared("x", [1, 4])], ["y"], functions=functions,
+        [node(f"F{levels}", ["x"], ["y"], domain="own")], [declared("x", [1, 4])], ["y"], functions=functions,
         domains=[("own", 1)],
     )  # fmt: skip
     assert "nodes, those of functions and loops each time" in message(tmp_path, built)

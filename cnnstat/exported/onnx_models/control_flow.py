@@ -19,6 +19,10 @@ from cnnstat.exported.onnx_models.node_shapes import ShapeRules
 from cnnstat.exported.onnx_models.values import Value
 from cnnstat.exported.stored_tensors import Role
 
+MAX_EXPANDED, MOST_OFTEN = 20_000, 20
+"""Nodes that functions may make of any file, and of each node that a larger one has: functions that double each other
+make thousands."""
+
 
 @dataclass(eq=False)
 class ModelWalk(LoopWalk):
@@ -142,8 +146,12 @@ def _check_functions(walk: ModelWalk) -> None:
             total += sum(size(each.g.node, depth + 1) for each in node.attribute if each.HasField("g"))
         return total
 
-    if walk.functions and size(walk.model.graph.node, 0) > MAX_STEPS:
-        raise WalkError(f"it has more than {MAX_STEPS:,} nodes, those of functions and loops each time")
+    if not walk.functions:
+        return
+    written = len(walk.model.graph.node) + sum(map(len, own.values()))
+    most = min(MAX_STEPS, max(MAX_EXPANDED, MOST_OFTEN * written))
+    if size(walk.model.graph.node, 0) > most:
+        raise WalkError(f"it has more than {most:,} nodes, those of functions and loops each time")
 
 
 def walked(walk: ModelWalk, values: Values) -> list[Value]:

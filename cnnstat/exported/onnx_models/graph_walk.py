@@ -70,6 +70,7 @@ class GraphWalk:
     depth: int = 0
     inside: str = ""
     is_told: set[str] = field(default_factory=set)
+    name_counts: dict[str, int] = field(default_factory=dict)
     tensor_of: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -137,10 +138,11 @@ class GraphWalk:
         own = own.replace("-", "_")
         own = own if own.isidentifier() else f"_{own}"
         path = result = ".".join((*filter(None, above), own))
-        count = 1
+        count = self.name_counts.get(path, 1)
         while result in self.is_told:
             count += 1
             result = f"{path}_{count}"
+        self.name_counts[path] = count
         self.is_told.add(result)
         return result
 
