@@ -117,6 +117,21 @@ def test_ops_never_import_torch(path: Path) -> None:
     assert not any(name.split(".")[0] == "torch" for name in names)
 
 
+@pytest.mark.parametrize(
+    ("package", "folders"),
+    [("torch", {"pytorch", "verify", "profile", "sources", "sweep"}), ("onnx", {"exported", "verify"})],
+)
+def test_a_package_is_imported_where_it_is_worked_with(package: str, folders: set[str]) -> None:
+    importing = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(name.split(".")[0] == package for name in names):
+                importing.add(name_of(path).split(".")[0])
+    assert importing - {"api"} == folders  # whose import is for types alone
+
+
 def test_passes_name_no_op() -> None:
     from cnnstat import ops
 

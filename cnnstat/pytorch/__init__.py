@@ -1,1 +1,1 @@
-"""PyTorch models as layer graphs; the only part of the frontends that imports torch, and only when it is used."""
+"""PyTorch models as layer graphs, and graphs as PyTorch modules; imported only when a model asks for PyTorch."""
