@@ -112,7 +112,9 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         peak_at=alive.index(peak) if alive else None,
         gradient_bytes=trainable,
         optimizer_bytes=trainable * OPTIMIZER_STATES[optimizer],
-        file_size=FILE_START + sum([each.file_bytes(node.name) for each, node in zip(stored, graph.nodes)]),
+        file_size=FILE_START
+        + sum([each.file_bytes(node.name) for each, node in zip(stored, graph.nodes)])
+        + graph.about.get("further_file_bytes", 0),
         alive_bytes=alive,
         weight_bytes=tuple(params),
         layer_saved_bytes=saved,
@@ -135,6 +137,11 @@ TENSOR_ENTRY = 140
 """Bytes a tensor's entry takes in the pickle and in the directory of the zip archive, beside its name."""
 RECORD_HEAD, ALIGNMENT = 80, 64
 """Bytes before and behind a tensor's data in the archive, where each record begins at a multiple of 64."""
+
+
+def record_bytes(data: int) -> int:
+    """Return what so many bytes of one tensor take in the archive."""
+    return -(-(data + RECORD_HEAD) // ALIGNMENT) * ALIGNMENT
 
 
 class StoredBytes(NamedTuple):
@@ -170,8 +177,8 @@ def _stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
     names = tuple([name for name in stored if name not in node.transient])
     records = 0
     for name in names:
-        data = numel(stored[name]) * dtype_bytes(node.dtype_of(name, model)) + RECORD_HEAD
-        records += -(-data // ALIGNMENT) * ALIGNMENT + TENSOR_ENTRY + len(name)
+        data = numel(stored[name]) * dtype_bytes(node.dtype_of(name, model))
+        records += record_bytes(data) + TENSOR_ENTRY + len(name)
     params, frozen, buffers = (
         node.bytes_of(tensors, model) for tensors in (facets.weights, facets.frozen, facets.buffers)
     )

@@ -246,7 +246,10 @@ def _stays_real(buffer: torch.Tensor) -> bool:
 def _substitute(tensor: torch.Tensor, is_parameter: bool, faker: Faker | None) -> torch.Tensor:
     """Return the substitute of a parameter or a buffer."""
     if faker is None or (not is_parameter and _stays_real(tensor)):
-        copied = tensor.detach().clone() if faker is None else faker.in_dtype(tensor.detach().clone())
+        try:
+            copied = tensor.detach().clone() if faker is None else faker.in_dtype(tensor.detach().clone())
+        except (NotImplementedError, RuntimeError):
+            return tensor  # a subclass that cannot be copied
         return nn.Parameter(copied, tensor.requires_grad) if is_parameter else copied
     fake = faker.converted(tensor)
     if is_parameter:

@@ -18,6 +18,7 @@ class StoredTensor:
     """A parameter or buffer of the model.
 
     owner: the number of the node that counts it. dtype: what it has in the trace, where another may be asked for.
+    inner: of a subclass around other tensors, names below its own, shapes and dtypes of what it stores.
     """
 
     name: str
@@ -26,6 +27,12 @@ class StoredTensor:
     is_persistent: bool = True
     owner: int | None = None
     dtype: str = ""
+    inner: tuple[tuple[str, Shape, str], ...] = ()
+
+    @property
+    def parts(self) -> tuple[tuple[str, Shape, str], ...]:
+        """What is stored of it: itself, unless it is a subclass around other tensors."""
+        return self.inner or (("", shape_of(self.tensor), self.dtype),)
 
 
 @dataclass(slots=True)
@@ -124,7 +131,7 @@ class ParameterOwnership:
             return False
         for name, key in direct.items():
             stored = self.tensors[key]
-            if (weights if stored.is_parameter else buffers).get(name) != stored.tensor.shape:
+            if (weights if stored.is_parameter else buffers).get(name) != stored.tensor.shape or stored.inner:
                 return False
         return True
 
@@ -138,13 +145,14 @@ class ParameterOwnership:
         dtypes: dict[str, str] = {}
         for key in free:
             stored = self.tensors[key]
-            name = names.get(key, stored.name)
-            (parameters if stored.is_parameter else buffers).append((name, shape_of(stored.tensor)))
-            dtypes[name] = stored.dtype
-            if not stored.is_persistent:
-                transient.append(name)
-            if stored.is_parameter and not stored.tensor.requires_grad:
-                frozen.append(name)
+            for part, shape, dtype in stored.parts:
+                name = names.get(key, stored.name) + part
+                (parameters if stored.is_parameter else buffers).append((name, shape))
+                dtypes[name] = dtype
+                if not stored.is_persistent:
+                    transient.append(name)
+                if stored.is_parameter and not stored.tensor.requires_grad:
+                    frozen.append(name)
         is_frozen = bool(parameters) and len(frozen) == len(parameters)
         return OwnedTensors(
             keys=frozenset(free),

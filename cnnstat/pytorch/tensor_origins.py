@@ -16,6 +16,7 @@ from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors, ParameterOwnership, StoredTensor
 from cnnstat.pytorch.recorded_calls import SEVERAL_WRITES, ConstantCalls
+from cnnstat.pytorch.tensor_parts import is_made_of_others, parts_of
 from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key, view_of
 from cnnstat.pytorch.written_regions import region_of, write_reads
 
@@ -202,6 +203,8 @@ class TensorOrigins:
         """Make a parameter or buffer known, together with its substitute in the trace, and return it."""
         key = len(self.ownership.tensors)
         stored = StoredTensor(name, tensor, is_parameter, is_persistent, dtype=dtype_of(substitute))
+        if is_made_of_others(tensor):
+            stored.inner = tuple((part, shape_of(each), dtype_of(each)) for part, each in parts_of(tensor))
         self.ownership.tensors.append(stored)
         self.log.store(stored, tensor, substitute)
         keys = frozenset((key,))

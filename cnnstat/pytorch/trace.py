@@ -37,6 +37,7 @@ from cnnstat.pytorch.operators import without_loops_over_boxes
 from cnnstat.pytorch.packed_weights import packed_tensors
 from cnnstat.pytorch.process_state import without_collections
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
+from cnnstat.pytorch.state_dict_file import further_file_bytes
 from cnnstat.pytorch.tensor_origins import Origin
 from cnnstat.pytorch.tensors import results_in
 from cnnstat.pytorch.thread_changes import quiet
@@ -148,6 +149,9 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
     if not has_mode:
         messages = (*messages, f"the model cannot be set to {options.mode} mode: it is counted as it was exported")
     about: dict[str, Any] = {"notes_torch": messages} if messages else {}
+    # The model is as it was by now, with its own tensors.
+    if further := further_file_bytes(modules, builder.ownership.tensors, keeps_dtype=options.dtype is None):
+        about["further_file_bytes"] = further
     # Numbers of Python's and NumPy's generators may decide anything, those in a tensor only where they are read.
     if any(recorder.reads_values or not isinstance(each, torch.Generator) for each in drawn):
         about["draws"] = True

@@ -11,6 +11,7 @@ from cnnstat.ir.graph import Graph, dtype_bytes
 from cnnstat.ir.op import Shape
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.packed_weights import packed_tensors
+from cnnstat.pytorch.tensor_parts import parts_of
 from cnnstat.verify import flop_counter, fvcore_count
 from cnnstat.verify.findings import (
     NO_REFERENCE,
@@ -177,10 +178,11 @@ def _totals(
     """Yield the figures of the whole network."""
     totals = model.analysis.totals
     module = model.module(real=model.why_not_real == "")
-    parameters = [*module.parameters(), *(tensor for _, tensor in packed_tensors(modules_of(module)))]
+    own = [(part, each.requires_grad) for each in module.parameters() for _, part in parts_of(each)]
+    parameters = [part for part, _ in own] + [tensor for _, tensor in packed_tensors(modules_of(module))]
     for figure, ours, tensors in (
         ("parameters", totals.params, parameters),
-        ("trainable parameters", totals.trainable_params, [p for p in module.parameters() if p.requires_grad]),
+        ("trainable parameters", totals.trainable_params, [part for part, is_learnt in own if is_learnt]),
         ("buffers", totals.buffers, list(module.buffers())),
         ("bytes of parameters", totals.memory.params_bytes, parameters),
         ("bytes of buffers", totals.memory.buffers_bytes, list(module.buffers())),

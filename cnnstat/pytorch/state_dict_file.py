@@ -1,0 +1,109 @@
+"""The file of a state dict: what torch.save writes beside each parameter and buffer with the bytes of its dtype."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+
+from cnnstat.analysis.memory import TENSOR_ENTRY, record_bytes
+from cnnstat.ir.graph import dtype_bytes
+from cnnstat.ir.op import numel
+from cnnstat.pytorch.module_stack import Modules, aliases_of
+from cnnstat.pytorch.parameter_ownership import StoredTensor
+
+_PLAIN_ENTRY = 30
+"""Bytes that a number, a dtype or None takes in the pickle, with its key."""
+
+
+def further_file_bytes(modules: Modules, stored: Iterable[StoredTensor], keeps_dtype: bool) -> int:
+    """Return how much larger the file is than parameters and buffers one by one; negative where it is smaller.
+
+    A tensor under two names has two entries; a view is written with all of its memory, which several share; packed
+    weights of quantized layers have entries of their own kind.
+    keeps_dtype: whether the model is counted in its own dtypes: converted, each tensor has memory of its own.
+    """
+    special = {path: module for path, module in modules if _writes_itself(module)}
+    paths = {path for path, _ in modules}
+    ordinary: list[StoredTensor] = []
+    further = sum(TENSOR_ENTRY + len(name) for name in aliases_of(modules))
+    for each in stored:
+        if _module_of(each.name, paths) in special:
+            further -= _bytes_of(each) + TENSOR_ENTRY + len(each.name) if each.is_persistent else 0
+        elif each.is_persistent:
+            ordinary.append(each)
+    if keeps_dtype:
+        further += _shared_memory(ordinary)
+    return further + sum(_own_entries(path, module) for path, module in special.items())
+
+
+def _writes_itself(module: torch.nn.Module) -> bool:
+    """Whether a module writes its own entries, as quantized layers do."""
+    kind: Any = type(module)
+    return kind._save_to_state_dict is not torch.nn.Module._save_to_state_dict and kind.__module__.startswith("torch.")
+
+
+def _module_of(name: str, paths: set[str]) -> str:
+    """Return the path of the module that a tensor belongs to."""
+    path = name.rpartition(".")[0]
+    while path and path not in paths:
+        path = path.rpartition(".")[0]
+    return path
+
+
+def _bytes_of(stored: StoredTensor) -> int:
+    return sum(record_bytes(numel(shape) * dtype_bytes(dtype)) for _, shape, dtype in stored.parts)
+
+
+def _shared_memory(stored: Iterable[StoredTensor]) -> int:
+    """Return how many bytes more the memory of tensors takes than they do one by one."""
+    further, seen = 0, set()
+    for each in stored:
+        if each.inner:
+            continue
+        try:
+            storage = each.tensor.untyped_storage()
+            size = record_bytes(storage.nbytes())
+        except (NotImplementedError, RuntimeError, ValueError):
+            continue  # a sparse or lazy tensor
+        further -= _bytes_of(each)
+        if storage._cdata not in seen:
+            seen.add(storage._cdata)
+            further += size
+    return further
+
+
+def _own_entries(path: str, module: torch.nn.Module) -> int:
+    """Return the bytes of the entries that a module writes by itself."""
+    entries: dict[str, Any] = {}
+    module._save_to_state_dict(entries, f"{path}." if path else "", True)
+    total = 0
+    for name, value in entries.items():
+        sizes = [TENSOR_ENTRY + record_bytes(t.numel() * t.element_size()) for t in _tensors_in(value)]
+        total += len(name) + (sum(sizes) or _PLAIN_ENTRY)
+    return total
+
+
+def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors as which a value of a state dict is written."""
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _tensors_in(item)
+    elif isinstance(value, torch.Tensor):
+        yield value
+        if value.is_quantized and value.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams):
+            yield value.q_per_channel_scales()
+            yield value.q_per_channel_zero_points()
+    elif isinstance(value, torch.ScriptObject):
+        state = value.__getstate__()  # type: ignore[attr-defined]  # untyped in PyTorch
+        # A recurrent layer has its biases beside the packed weights that hold them too.
+        yield from _tensors_in(list(_packed_in(state)) or state)
+
+
+def _packed_in(value: Any) -> Iterator[torch.ScriptObject]:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _packed_in(item)
+    elif isinstance(value, torch.ScriptObject):
+        yield value

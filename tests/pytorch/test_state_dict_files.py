@@ -1,0 +1,147 @@
+"""Files of state dicts and parameters that are not one tensor each: shared, views, quantized, subclasses."""
+
+import io
+
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+import cnnstat  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+class Scaled(torch.Tensor):
+    """Whole numbers and a scale for each row, as libraries of quantized weights keep them: floats to the outside."""
+
+    @staticmethod
+    def __new__(cls, numbers, scale):
+        return torch.Tensor._make_wrapper_subclass(cls, numbers.shape, dtype=torch.float32)
+
+    def __init__(self, numbers, scale):
+        self.numbers, self.scale = numbers, scale
+
+    def __tensor_flatten__(self):
+        return ["numbers", "scale"], None
+
+    @classmethod
+    def __tensor_unflatten__(cls, inner, context, size, stride):
+        return cls(inner["numbers"], inner["scale"])
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), keywords=None):
+        if function is functional.linear:
+            x, weight, *bias = arguments
+            return functional.linear(x, weight.numbers.to(x.dtype) * weight.scale, *bias)
+        with torch._C.DisableTorchFunctionSubclass():
+            return function(*arguments, **(keywords or {}))
+
+    @classmethod
+    def __torch_dispatch__(cls, function, types, arguments=(), keywords=None):
+        if function in (torch.ops.aten.detach.default, torch.ops.aten.clone.default):
+            return cls(arguments[0].numbers, arguments[0].scale)
+        raise NotImplementedError(str(function))
+
+
+def scaled():
+    model = nn.Sequential(nn.Linear(64, 96), nn.ReLU(), nn.Linear(96, 8))
+    weight = Scaled(torch.ones(96, 64, dtype=torch.int8), torch.ones(96, 1))
+    model[0].weight = nn.Parameter(weight, requires_grad=False)
+    return model
+
+
+class Tied(nn.Module):
+    """Tokens in and out share one table."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.out = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+        self.out.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.out(self.embed(x.long().clamp(0, 9)))
+
+
+class Rows(nn.Module):
+    """Two parameters that are rows of one table, which is saved whole."""
+
+    def __init__(self):
+        super().__init__()
+        table = torch.rand(100, 64)
+        self.scale, self.shift = nn.Parameter(table[0]), nn.Parameter(table[1])
+
+    def forward(self, x):
+        return x * self.scale + self.shift
+
+
+def convolutions():
+    quantization = torch.ao.quantization
+    model = nn.Sequential(
+        quantization.QuantStub(), nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), quantization.DeQuantStub()
+    ).eval()
+    model.qconfig = quantization.get_default_qconfig(torch.backends.quantized.engine)
+    quantization.prepare(model, inplace=True)
+    model(torch.rand(1, 3, 16, 16))
+    return quantization.convert(model)
+
+
+class Steps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.out = nn.LSTM(16, 32, batch_first=True, bidirectional=True), nn.Linear(64, 4)
+
+    def forward(self, x):
+        return self.out(self.lstm(x)[0])
+
+
+def dynamic():
+    return torch.ao.quantization.quantize_dynamic(Steps(), {nn.LSTM, nn.Linear})
+
+
+MODELS = {
+    "shared": (Tied, (2, 5)), "rows of a table": (Rows, (2, 64)), "subclass": (scaled, (2, 64)),
+    "quantized": (convolutions, (1, 3, 16, 16)), "dynamically quantized": (dynamic, (1, 5, 16)),
+}  # fmt: skip
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    """An engine of quantized kernels, where PyTorch has one."""
+    engines = [each for each in torch.backends.quantized.supported_engines if each != "none"]
+    if not engines:
+        pytest.skip("this PyTorch has no engine for quantized kernels")
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = "fbgemm" if "fbgemm" in engines else engines[-1]
+    yield
+    torch.backends.quantized.engine = before
+
+
+def written(values):
+    file = io.BytesIO()
+    torch.save(values, file)
+    return len(file.getvalue())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_file_has_the_size_that_pytorch_writes(name, engine):
+    make, shape = MODELS[name]
+    model = make()
+    size = cnnstat.analyze(model, shape).memory.file_size
+    # What the archive itself takes differs from release to release, by 400 bytes.
+    assert size == pytest.approx(written(model.state_dict()) - written({}) + 1261, rel=0.05)
+
+
+def test_a_subclass_weighs_what_it_stores():
+    analysis = cnnstat.analyze(scaled(), (2, 64))
+    assert analysis.memory.params_bytes == 96 * 64 + 4 * 96 + 4 * 96 + 4 * (8 * 96 + 8)
+    assert analysis.totals.macs == 2 * 64 * 96 + 2 * 96 * 8
+    assert analysis.totals.trainable_params == 96 + 8 * 96 + 8
+    found = {each.figure: each for each in cnnstat.verify(scaled(), (2, 64)).totals}
+    for figure in ("parameters", "bytes of parameters", "trainable parameters"):
+        assert found[figure].ours == found[figure].theirs.value
