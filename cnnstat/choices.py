@@ -1,4 +1,4 @@
-"""Words that options take, the same in Python and on the command line."""
+"""Words: those that options take, the same in Python and on the command line, and lists of them as text."""
 
 from __future__ import annotations
 
@@ -33,3 +33,8 @@ DrawShare = Literal["macs", "params", "memory", "time"]
 
 DrawFormat = Literal["svg", "png", "pdf", "html", "dot", "mmd", "tex", "json"]
 """Formats of drawings, which are the endings of their files too."""
+
+
+def words(text: str) -> frozenset[str]:
+    """Return the words of a text: a list of names that is read more easily without quotes."""
+    return frozenset(text.split())

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from cnnstat.choices import words
 from cnnstat.ir.op import Family, Shape, numel
-from cnnstat.pytorch.calls import Call, words
+from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.products import dispatched_macs
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 

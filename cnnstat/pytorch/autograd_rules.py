@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from cnnstat.choices import words
 from cnnstat.ir.op import Op, Saved, Shape, Storage
 from cnnstat.pytorch.aten_flops import base_name
-from cnnstat.pytorch.calls import Call, words
+from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.tensor_origins import Operands
 from cnnstat.pytorch.tensors import operands_in, storage_key
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from cnnstat.choices import words
 from cnnstat.ir.einstein_sum import einsum_reads
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import (
@@ -29,7 +30,7 @@ from cnnstat.ir.window import (
     up_to_itself,
 )
 from cnnstat.pytorch.aten_flops import Work
-from cnnstat.pytorch.calls import Call, words
+from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.fake import FAKE_TYPE
 
 _AXIS_PLACES = {

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from cnnstat.choices import words
 from cnnstat.ir.op import Op
 from cnnstat.ir.recorded_call import OwnDevice, SliceOf, TorchName
 from cnnstat.pytorch.module_stack import ModuleCall
@@ -44,11 +45,6 @@ _DUNDERS = {
     "iand": "bitwise_and_",
     "ior": "bitwise_or_",
 }
-
-
-def words(text: str) -> frozenset[str]:
-    """Return the words of a text: names of functions, many to a line."""
-    return frozenset(text.split())
 
 
 def function_name(function: Any) -> str:

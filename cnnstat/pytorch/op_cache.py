@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from cnnstat.analysis.shapes import check_input_count
+from cnnstat.choices import words
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes, Storage
-from cnnstat.pytorch.calls import Call, Match, words
+from cnnstat.pytorch.calls import Call, Match
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.tensors import operands_in, shape_of

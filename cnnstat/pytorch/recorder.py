@@ -10,6 +10,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cnnstat.choices import words
 from cnnstat.errors import ModelError
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import (
@@ -22,7 +23,6 @@ from cnnstat.pytorch.calls import (
     Call,
     CallRecord,
     function_name,
-    words,
 )
 from cnnstat.pytorch.fake import DEVICE, Faker
 from cnnstat.pytorch.gpu_simulation import ASKING, on_this_machine

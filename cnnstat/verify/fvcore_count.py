@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import torch
 from torch import nn
 
-from cnnstat.pytorch.calls import words
+from cnnstat.choices import words
 from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.products import DEFINITIONS, defined_macs
 from cnnstat.pytorch.thread_changes import quiet, silence_when_quiet

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from cnnstat.pytorch.calls import function_name, words
+from cnnstat.choices import words
+from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.tensors import operands_in
 
 ELEMENTWISE = words(

@@ -13,10 +13,10 @@ from typing import Any
 import numpy
 import onnx
 
+from cnnstat.choices import words
 from cnnstat.exported.onnx_models.operations import role_of
 from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value
 from cnnstat.exported.stored_tensors import Role, Source, Use
-from cnnstat.exported.word_list import words
 
 Attributes = Mapping[str, Any]
 

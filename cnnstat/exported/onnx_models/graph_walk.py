@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 import onnx
 
+from cnnstat.choices import words
 from cnnstat.errors import CnnstatError, OpError, printable
 from cnnstat.exported.layer_builder import LayerBuilder, Match, Operand
 from cnnstat.exported.onnx_models.constants import constant_sources, tensor_uses
@@ -23,7 +24,6 @@ from cnnstat.exported.onnx_models.sequences import sequence_results
 from cnnstat.exported.onnx_models.topological_order import OrderError, in_order
 from cnnstat.exported.onnx_models.values import STRING, Value, of_array, of_tensor
 from cnnstat.exported.stored_tensors import Source, StoredTensor, Use
-from cnnstat.exported.word_list import words
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Shape
 from cnnstat.ops.traced import Recorded

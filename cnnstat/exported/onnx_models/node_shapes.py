@@ -9,11 +9,11 @@ from typing import Any
 import numpy
 import onnx
 
+from cnnstat.choices import words
 from cnnstat.errors import CnnstatError
 from cnnstat.exported.onnx_models.constants import evaluated, is_direct, is_evaluated
 from cnnstat.exported.onnx_models.runtime_ops import runtime_results
 from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value, of_array, of_type
-from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Shape
 
 LARGEST_RANK = 64

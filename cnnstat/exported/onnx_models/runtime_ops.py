@@ -13,10 +13,10 @@ from typing import Any
 import numpy
 import onnx
 
+from cnnstat.choices import words
 from cnnstat.exported.onnx_models import runtime_shapes as shapes
 from cnnstat.exported.onnx_models.runtime_shapes import shape_at
 from cnnstat.exported.onnx_models.values import Value
-from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Shape
 
 PlainShape = Callable[[Any, Sequence[Value | None]], Shape | None]

@@ -14,11 +14,11 @@ from functools import cache
 from typing import Any
 
 from cnnstat import ops
+from cnnstat.choices import words
 from cnnstat.errors import OpError
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.programs.aten_call import AtenCall, Handler, ProgramValue
 from cnnstat.exported.pytorch_calls import one_call
-from cnnstat.exported.word_list import words
 from cnnstat.ir.einstein_sum import einsum_macs, einsum_reads
 from cnnstat.ir.op import Family, Op, Storage, numel
 from cnnstat.ir.recorded_call import RecordedCalls, TorchName

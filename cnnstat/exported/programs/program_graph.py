@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cnnstat.choices import words
 from cnnstat.errors import OpError, RequestError, SourceError, did_you_mean, printable
 from cnnstat.exported.layer_builder import LayerBuilder
 from cnnstat.exported.layer_names import Label
@@ -17,7 +18,6 @@ from cnnstat.exported.programs.aten_handlers import match_of, recorded
 from cnnstat.exported.programs.code_places import code_place
 from cnnstat.exported.programs.symbolic_sizes import computed, symbol_name
 from cnnstat.exported.stored_tensors import Role, StoredTensor, Use
-from cnnstat.exported.word_list import words
 from cnnstat.ir.graph import Edge, Graph, Input, collector_paused
 from cnnstat.ir.op import Shape, numel
 from cnnstat.sources.request import Request

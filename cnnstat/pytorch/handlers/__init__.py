@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from cnnstat.choices import words
 from cnnstat.ir.op import Op
 from cnnstat.ops import lookup, names
-from cnnstat.pytorch.calls import Handler, words
+from cnnstat.pytorch.calls import Handler
 from cnnstat.pytorch.handlers import arithmetic, layers, layout
 from cnnstat.pytorch.handlers.from_op import handler_from
 

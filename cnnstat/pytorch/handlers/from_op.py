@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 
+from cnnstat.choices import words
 from cnnstat.ir.op import Op
-from cnnstat.pytorch.calls import Call, Handler, Match, words
+from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.tensors import shape_of
 
 _TENSORS = words("weight bias running_mean running_var")

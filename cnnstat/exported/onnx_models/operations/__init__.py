@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from cnnstat.analysis.shapes import check_input_count, op_outputs
+from cnnstat.choices import words
 from cnnstat.errors import OpError
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations import (
@@ -22,7 +23,6 @@ from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler
 from cnnstat.exported.onnx_models.operations.channels_last import between_permutations
 from cnnstat.exported.onnx_models.runtime_ops import DOMAINS, NHWC, is_channels_last
 from cnnstat.exported.stored_tensors import Role
-from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Family, Op
 from cnnstat.ops.join import Add
 from cnnstat.ops.traced import Recorded

@@ -6,10 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from cnnstat.choices import words
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps
 from cnnstat.exported.pytorch_calls import one_call
-from cnnstat.exported.word_list import words
 from cnnstat.ir.op import Family, Op, numel
 from cnnstat.ir.recorded_call import RecordedCalls
 from cnnstat.ir.window import aligned_reads
