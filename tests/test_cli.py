@@ -164,7 +164,7 @@ def test_json_is_the_contract(run: Run) -> None:
     }  # fmt: skip
     assert set(document["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
-        "flash_bytes", "arena_bytes",
+        "flash_bytes", "arena_bytes", "ram_bytes",
     }  # fmt: skip
     assert document["totals"]["receptive_field"] == {"size": [212, 212], "stride": [32, 32], "start": [-90, -90]}
     assert document["layers"][0] == {

@@ -170,7 +170,7 @@ FIGURES = (
     Figure(
         key="ram_bytes", title="RAM", name="RAM", unit=Unit.BYTES,
         doc="bytes that a pass writes while weights stay in flash: the arena", total="memory.ram_bytes", adds_up=False,
-        is_peak=True, is_part=True, scales_with_batch=True, limit="max-ram", explained_by="output_bytes",
+        is_peak=True, scales_with_batch=True, limit="max-ram", explained_by="output_bytes", of_deployed=True,
         limit_help="What a pass writes, weights staying in flash, as in 256KiB.",
     ),
     Figure(

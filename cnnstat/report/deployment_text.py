@@ -30,7 +30,7 @@ def deployment_facts(deployment: Deployment) -> Iterator[Fact]:
         yield Fact("" if number else "not folded", f"{len(norms):,}, as {reason}: {_listed(norms)}")
     if deployment.in_float:
         names = _listed(deployment.in_float)
-        yield Fact("in float32", f"{names}: no int8 kernel in the usual runtimes; what these hand on is int8")
+        yield Fact("in float32", f"{names}: no int8 kernel, or none for all they do; what these hand on is int8")
     yield Fact("never counted", NOT_COUNTED)
 
 

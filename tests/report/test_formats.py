@@ -37,7 +37,7 @@ def test_json_has_exactly_the_keys_of_the_contract():
     }  # fmt: skip
     assert set(found["totals"]["memory"]) == {
         "params_bytes", "activation_bytes", "weighted_activation_bytes", "peak_inference_bytes", "training_bytes",
-        "flash_bytes", "arena_bytes",
+        "flash_bytes", "arena_bytes", "ram_bytes",
     }  # fmt: skip
     assert found["coverage"] == {"ops": len(found["layers"]), "uncounted": [], "notes": []}
     for layer in found["layers"]:
