@@ -88,16 +88,25 @@ def test_mlperf_tiny_is_what_keras_counts(name: str) -> None:
     assert found.totals.params + found.totals.buffers - norms == KERAS[name]  # Keras has no counter of batches
 
 
-@pytest.mark.parametrize(
-    ("name", "macs"),
-    [
-        ("mlperf_tiny_autoencoder", 264_192),
-        ("mlperf_tiny_ds_cnn", 2_656_768),
-        ("mlperf_tiny_mobilenet_v1", 7_489_664),
-        ("mlperf_tiny_resnet8", 12_501_632),
-    ],
-)
-def test_mlperf_tinys_work_is_that_of_its_shapes(name: str, macs: int) -> None:
+REFERENCE_FILES = {
+    "mlperf_tiny_autoencoder": (264_192, 6_688, 264_192, 768),
+    "mlperf_tiny_ds_cnn": (22_016, 2_352, 2_656_768, 16_000),
+    "mlperf_tiny_mobilenet_v1": (208_112, 10_952, 7_489_664, 55_296),
+    "mlperf_tiny_resnet8": (77_360, 1_384, 12_501_632, 49_152),
+}
+"""What is in MLPerf Tiny's reference files (ad01_int8, kws_ref_model, vww_96_int8 and pretrainedResnet_quant of
+mlcommons/tiny, .tflite): bytes of int8 weights and of int32 biases, less the shape of a reshape; MACs by the shapes of
+the operators; most bytes of their tensors alive at once."""
+
+
+@pytest.mark.parametrize("name", REFERENCE_FILES)
+def test_mlperf_tiny_in_int8_is_what_the_reference_files_hold(name: str) -> None:
+    found = cnnstat.analyze(name, deploy="int8")
+    biases = 4 * sum(shape[0] for each in found.values.facets for key, shape in each.weights.items() if key == "bias")
+    memory = found.memory
+    assert (memory.params_bytes - biases, biases, found.totals.macs, memory.arena_bytes) == REFERENCE_FILES[name]
+    weights, of_biases, macs, _ = REFERENCE_FILES[name]
+    assert cnnstat.analyze(name, deploy="float32").memory.params_bytes == 4 * weights + of_biases
     assert cnnstat.analyze(name).totals.macs == macs
 
 
