@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.cuda.timeline import timeline_of_laps
 from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
 from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer
 from cnnstat.profile.interleaved import (
@@ -26,7 +27,7 @@ from cnnstat.profile.interleaved import (
 )
 from cnnstat.profile.measurement import Beside, IsolatedTimes, Measurement, RowTimes
 from cnnstat.profile.profile_options import Options, Progress
-from cnnstat.profile.profile_result import UNATTRIBUTED, Whole, summarize
+from cnnstat.profile.profile_result import UNATTRIBUTED, TimelineSlice, Whole, summarize
 from cnnstat.profile.runnable_model import SEED, RunnableModel
 from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, calibrate
 
@@ -248,6 +249,7 @@ class _Runs:
         return Measurement(
             rows=rows,
             beside=optimizer_of(self.model, rows),
+            timeline=self._timeline(),
             whole=Whole(plain=summarize(self.plain_times), eager=summarize(ordinary)),
             idle=median(each.idle for each in breakdowns),
             unattributed=median(each.unattributed for each in breakdowns),
@@ -268,6 +270,12 @@ class _Runs:
             )
             for row in sorted({row for each in breakdowns for row in (*each.forward, *each.backward)})
         }
+
+    def _timeline(self) -> tuple[TimelineSlice, ...]:
+        """Return the pass with marks that took least, lap by lap."""
+        watch = min(self.passes, key=lambda each: each.span).watch
+        names = [*(node.name for node in self.model.analysis.graph.nodes), "optimizer"]
+        return timeline_of_laps(watch.laps, watch.backward_laps, names)
 
     def _busy(self, is_busy: bool, done: int) -> list[str]:
         """Return that the machine was busy, where it was."""

@@ -18,6 +18,7 @@ from cnnstat.profile.profile_result import (
     RowCheck,
     Samples,
     TimeBreakdown,
+    TimelineSlice,
     Whole,
     summarize,
 )
@@ -86,7 +87,7 @@ class Measurement:
     whole: one pass without instrumentation.
     idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
-    tracing, kernels: as `TimeBreakdown` has them. heaviest, gap_causes, row_check, ops: as `Profile` has them.
+    tracing, kernels: as `TimeBreakdown` has them. heaviest: as `Profile` has kernels, and so what is named as there.
     beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
     is_stuck: whether the device hangs, so that nothing more may be measured on it.
     clocks: MHz and watts, as `Environment.clocks` has them.
@@ -103,6 +104,7 @@ class Measurement:
     gap_causes: Mapping[str, float] = field(default_factory=dict)
     row_check: RowCheck | None = None
     ops: tuple[OpTime, ...] = ()
+    timeline: tuple[TimelineSlice, ...] = ()
     peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
@@ -152,6 +154,7 @@ def assemble(
         gap_causes=measurement.gap_causes,
         row_check=measurement.row_check,
         ops=measurement.ops,
+        timeline=measurement.timeline,
         analysis=model.analysis,
     )
 

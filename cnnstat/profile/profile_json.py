@@ -22,6 +22,7 @@ from cnnstat.profile.profile_result import (
     RowCheck,
     Samples,
     TimeBreakdown,
+    TimelineSlice,
     Whole,
 )
 
@@ -217,6 +218,10 @@ OP = Form(
     OpTime,
     (Key("layer", _text), Key("backward", _flag), Key("op", _text), Key("calls", _whole), Key("seconds", _number)),
 )
+SLICE = Form(
+    TimelineSlice,
+    (Key("layer", _text), Key("backward", _flag), Key("track", _text), Key("start", _number), Key("seconds", _number)),
+)
 ROW_CHECK = Form(
     RowCheck, (Key("rows", _whole), Key("median", _number), Key("worst", _text), Key("worst_apart", _number))
 )
@@ -234,9 +239,12 @@ REST = Form(
         Key("gap_causes", _mapping_of(_number), came_later=True),
         Key("row_check", _optional(ROW_CHECK.read), came_later=True),
         Key("ops", _tuple_of(OP.read), came_later=True),
+        Key("timeline", _tuple_of(SLICE.read), came_later=True),
     ),
 )
-FORMS: Mapping[type, Form] = {Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL, RowCheck: ROW_CHECK, OpTime: OP}
+FORMS: Mapping[type, Form] = {
+    Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL, RowCheck: ROW_CHECK, OpTime: OP, TimelineSlice: SLICE,
+}  # fmt: skip
 """The forms of what stands inside others."""
 
 

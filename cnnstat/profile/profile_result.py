@@ -207,6 +207,17 @@ class OpTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineSlice:
+    """A stretch of one pass in which a stream or thread worked for one layer; seconds since the pass began."""
+
+    layer: str
+    backward: bool
+    track: str
+    start: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RowCheck:
     """How the tracer's times of layers compare with events that a CUDA graph records around them, which need no tracer.
 
@@ -352,6 +363,7 @@ class Profile(Displayed):
     gap_causes: Mapping[str, float] = field(default_factory=dict)
     row_check: RowCheck | None = None
     ops: tuple[OpTime, ...] = ()
+    timeline: tuple[TimelineSlice, ...] = ()
     analysis: Analysis | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:

@@ -37,6 +37,7 @@ from cnnstat.profile.cuda.profiler_session import (
     with_ops,
 )
 from cnnstat.profile.cuda.row_events import check_rows, row_event_times
+from cnnstat.profile.cuda.timeline import timeline
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
@@ -178,6 +179,7 @@ class _Measuring:
             kernels=kernels,
             heaviest=kernel_times(profiled.passes, names),
             ops=with_ops(profiled, names).ops if self.options.ops else (),
+            timeline=timeline(profiled.passes[0], names) if profiled.passes else (),
             row_check=check_rows(events, profiled.passes, profiled.tracing or 0.0, dict(enumerate(names[:-1]))),
             peak_bytes=peak,
             joules=joules,

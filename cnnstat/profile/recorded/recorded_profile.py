@@ -11,6 +11,7 @@ from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times
+from cnnstat.profile.cuda.timeline import timeline
 from cnnstat.profile.measurement import Measurement, RowTimes, assemble
 from cnnstat.profile.profile_result import Environment, Profile, Roofline, Whole, summarize
 from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
@@ -147,6 +148,7 @@ _OWN_WHOLE = (
 def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement:
     """Return the times of a recording's passes; the whole is the passes as they were recorded."""
     passes = recording.passes
+    names_of_rows = [*(node.name for node in analysis.graph.nodes), "optimizer"]
     backward = any(one.backward for one in passes)
     rows: dict[int, RowTimes] = {}
     names: dict[int, list[str]] = {}
@@ -179,6 +181,7 @@ def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement
         else {},
         lost_kernels=recording.kept_lost,
         ops=recording.ops,
+        timeline=timeline(passes[0], names_of_rows, "thread" if recording.is_cpu else "stream"),
         notes=recording.notes,
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
     )
