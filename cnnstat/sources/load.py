@@ -58,7 +58,8 @@ def _as_meant(text: str) -> str:
     suffix = Path(text).suffix.lower()
     if is_file and suffix in (*zoo.SUFFIXES, *zoo.OTHER_SUFFIXES):
         return text
-    from cnnstat.sources.other_tools import FORMATS, described, respelled
+    from cnnstat.sources.other_files import FORMATS, described
+    from cnnstat.sources.other_tools import respelled
 
     name = text if is_file else respelled(text, zoo_names)
     if not is_file and name == text and suffix in zoo.OTHER_SUFFIXES and suffix != ".py" and ":" not in text:

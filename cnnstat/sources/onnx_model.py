@@ -39,7 +39,7 @@ class OnnxReference(NamedReference):
 
             return load_model(self.source, self.request)
         except SourceError:
-            from cnnstat.sources.other_tools import described
+            from cnnstat.sources.other_files import described
 
             # A web page or a pointer of Git LFS may have the name of a model.
             if (other := described(self.source)) and "ONNX" not in other:

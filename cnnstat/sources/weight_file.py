@@ -26,7 +26,7 @@ class WeightReference(NamedReference):
 
     def _load(self) -> Graph:
         from cnnstat.exported.weight_rows import load_weights
-        from cnnstat.sources.other_tools import described
+        from cnnstat.sources.other_files import described
 
         other = described(self.source)
         if other and "weights" not in other and "pickled" not in other and "checkpoint" not in other:

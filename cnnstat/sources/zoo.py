@@ -93,7 +93,7 @@ class SpecReference(NamedReference):
         try:
             return read_spec(Path(text), self.request, find, source=text)
         except SpecError:
-            from cnnstat.sources.other_tools import described
+            from cnnstat.sources.other_files import described
 
             if other := described(text):
                 raise SourceError(f"{text[:100]} is {other}") from None

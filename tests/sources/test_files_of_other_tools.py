@@ -9,7 +9,7 @@ import pytest
 
 from cnnstat.errors import SourceError, SpecError
 from cnnstat.sources.load import load_source
-from cnnstat.sources.other_tools import described
+from cnnstat.sources.other_files import described
 from cnnstat.sources.request import Request
 
 CAFFE = 'name: "LeNet"\nlayer {\n  name: "data"\n  type: "Input"\n}\n'
@@ -22,6 +22,9 @@ TEXTS = {
     "pointer.pth": ("version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer"),
     "page.onnx": ("<!DOCTYPE html><html>", "a web page"),
     "config.json": ('{"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}', "a Hugging Face"),
+    "openvino.xml": ('<?xml version="1.0"?>\n<net name="resnet" version="11">\n', "an OpenVINO model"),
+    "net.param": ("7767517\n75 83\nInput data 0 1 data\n", "an ncnn network"),
+    "inference.json": ('{"base_code":{"magic":"pir","version":1}}', "a PaddlePaddle program"),
     "keras.json": ('{"class_name": "Functional", "config": {}}', "a Keras model"),
 }
 BYTES = {
@@ -29,6 +32,13 @@ BYTES = {
     "lite.dat": (b"\x1c\x00\x00\x00TFL3" + bytes(20), "a TensorFlow Lite model"),
     "tensors.dat": (b'\x40\x00\x00\x00\x00\x00\x00\x00{"weight":{}}', "a file of weights (safetensors)"),
     "graph.dat": (b"\x08\x08\x12\x07pytorch\x1a\x05" + bytes(range(256)), "an ONNX model"),
+    "plain.graph": (b"\x08\x0a\x3a\x20\x0a\x10" + bytes(40), "an ONNX model"),
+    "core.dat": (b"\x08\x04\x12\x40\x0a\x0e\x0a\x05image" + bytes(20), "a Core ML model"),
+    "built.dat": (b"ptrt" + bytes(20), "a TensorRT engine"),
+    "runtime.dat": (b"\x20\x00\x00\x00ORTM" + bytes(20), "a model in ONNX Runtime's own format"),
+    "edge.dat": (b"\x10\x00\x00\x00ET12" + bytes(20), "an ExecuTorch program"),
+    "words.dat": (b"GGUF\x03" + bytes(20), "a file of weights (GGUF)"),
+    "numbers.dat": (bytes(range(64)), "a binary file of no format that is known here"),
     "lie.yaml": (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n.", "a PyTorch checkpoint"),
 }
 MISSING = {"model.tflite": "a TensorFlow Lite model", "net.keras": "a Keras model", "best.mlmodel": "a Core ML model"}
@@ -44,6 +54,12 @@ def test_the_answer_names_the_format_and_what_to_do(name: str, tmp_path: Path) -
         load_source(str(path), Request())
     assert f"{name} is {format}" in str(error.value)
     assert "does not read it: " in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_folder_may_be_a_model(tmp_path: Path) -> None:
+    (tmp_path / "saved_model.pb").write_bytes(bytes(20))
+    with pytest.raises(SourceError, match="is a TensorFlow SavedModel"):
+        load_source(str(tmp_path), Request())
 
 
 @pytest.mark.parametrize(
