@@ -15,7 +15,6 @@ from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.check.configuration import ModelSettings
 from cnnstat.check.limits import METRICS
-from cnnstat.child_process import python_command
 from cnnstat.errors import CnnstatError, Location
 from cnnstat.ir.graph import Graph
 from cnnstat.numbers import Unit
@@ -227,6 +226,8 @@ def analyze_in_subprocess(source: str, settings: ModelSettings, folder: Path, in
     So another commit's Python code does not meet the modules that this process has imported.
     instead_of: the folder whose code must not be what is imported, because `folder` holds another commit of it.
     """
+    from cnnstat.child_process import python_command  # specs need none
+
     paths = [str(_PACKAGE), *(path for path in sys.path if path and not _is_below(Path(path), Path.cwd()))]
     command = python_command(__name__, "main", str(folder), str(instead_of), path=tuple(dict.fromkeys(paths)))
     message = json.dumps({"source": source, **_settings_to_json(settings)}, default=str)

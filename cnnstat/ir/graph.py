@@ -265,15 +265,18 @@ OTHER_NAMES = {
 
 
 def dtype_name(dtype: str) -> str:
-    """Return PyTorch's main name of a dtype (`fp16` is float16); another text as it is."""
-    return OTHER_NAMES.get(dtype.lower().removeprefix("torch."), dtype.removeprefix("torch."))
+    """Return PyTorch's main name of a dtype (`fp16`, `torch.half` and `Float16` are float16); another text as it is."""
+    name = dtype.lower().removeprefix("torch.")
+    return OTHER_NAMES.get(name, name if name in DTYPE_BYTES else dtype.removeprefix("torch."))
 
 
 def check_dtype(dtype: str) -> str:
     """Return the main name of a dtype; raises CnnstatError with the nearest right name if there is none."""
     dtype = dtype_name(dtype)
     if dtype not in DTYPE_BYTES:
-        hint = did_you_mean(dtype, DTYPE_BYTES) or f"; use one of {', '.join(DTYPE_BYTES)}"
+        kinds = [name for name in DTYPE_BYTES if dtype and name.startswith(dtype.lower())]  # of float8, say
+        hint = f"; did you mean {', '.join(kinds)}?" if kinds else did_you_mean(dtype, DTYPE_BYTES)
+        hint = hint or f"; use one of {', '.join(DTYPE_BYTES)}"
         raise CnnstatError(f"there is no dtype called {dtype[:60]}{hint}")
     return dtype
 

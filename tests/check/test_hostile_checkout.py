@@ -66,6 +66,10 @@ def test_a_process_of_its_own_imports_none(checkout: History) -> None:
     assert not (checkout.root / "ran").exists()
 
 
+posix = pytest.mark.skipif(os.name != "posix", reason="programs and links of POSIX")
+
+
+@posix
 def test_a_folder_that_looks_like_a_repository_is_none(history: History, tmp_path: Path) -> None:
     """Its configuration could name a program for git to run (core.fsmonitor)."""
     program = tmp_path / "program"
@@ -85,6 +89,7 @@ def test_a_folder_that_looks_like_a_repository_is_none(history: History, tmp_pat
     assert found is None
 
 
+@posix
 def test_git_runs_no_program_that_the_configuration_names(history: History, tmp_path: Path) -> None:
     ran = tmp_path / "ran"
     program = tmp_path / "program"
@@ -111,3 +116,9 @@ def test_git_runs_no_program_that_the_configuration_names(history: History, tmp_
     with repository.worktree(base) as tree:
         assert (tree / "tiny.yaml").read_text() == spec(8)
     assert not ran.exists()
+
+
+@pytest.mark.skipif(os.name != "nt", reason="other systems look for programs in PATH alone")
+def test_a_git_of_the_checkout_is_not_run(history: History) -> None:
+    history.write("git.exe", "no program")
+    assert find_repository(history.root) is not None

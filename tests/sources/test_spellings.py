@@ -88,11 +88,19 @@ def test_a_file_of_the_folder_comes_before_another_spelling(tmp_path: Path, monk
 @pytest.mark.parametrize(
     ("written", "name"),
     [("fp16", "float16"), ("half", "float16"), ("bf16", "bfloat16"), ("float", "float32"), ("FP32", "float32"),
-     ("torch.float16", "float16"), ("double", "float64"), ("float16", "float16")],
+     ("torch.float16", "float16"), ("double", "float64"), ("float16", "float16"), ("Float16", "float16"),
+     ("torch.Int8", "int8")],
 )  # fmt: skip
 def test_dtypes_have_the_names_that_people_use(written: str, name: str) -> None:
     assert check_dtype(written) == name
     assert cnnstat.load("lenet5", dtype=written).dtype == name
+
+
+def test_a_family_of_dtypes_is_answered_with_its_members() -> None:
+    with pytest.raises(CnnstatError, match=r"no dtype called float8; did you mean float8_e4m3fn, float8_e5m2, "):
+        check_dtype("float8")
+    with pytest.raises(CnnstatError, match=r"no dtype called ; use one of float64, "):
+        check_dtype("")
 
 
 @pytest.mark.parametrize(
