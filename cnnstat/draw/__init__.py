@@ -58,7 +58,7 @@ def draw_analysis(
     if style != "volumes":
         raise CnnstatError(f"--style {style[:40]}: there is no such style; write blocks or volumes")
     if shares is not None:
-        raise CnnstatError("--by shows shares in --style blocks; leave one of them out")
+        raise CnnstatError("shares are shown in --style blocks; leave out --by, or the style")
     from cnnstat.draw.volumes import volumes_picture
 
     return Drawing.of(volumes_picture(scene))

@@ -149,6 +149,8 @@ def _arguments_in_python(match: re.Match[str]) -> str:
 
 
 _SIZES = r"(\d[\w×,]*(?::[a-z]\w*)?)"
+_NO_VALUE = r"(?:and|are|exclude|goes|has|is|leaves|mean|needs|or|out|says|shows|takes)\b"
+"""Words behind an option that go on with the sentence."""
 
 _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (rf"--input {_SIZES}, or (\w+)={_SIZES}", r"""input="\1", or inputs={"\2": "\3"}"""),
@@ -158,7 +160,7 @@ _PYTHON_TERMS: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
     (r"--input (\w+):", r"inputs: \1:"),
     (r"--(batch|samples|threads|depth|top|sample|jobs) (-?\d+)", r"\1=\2"),
     (r"--trace ([^\s:]+)", r'trace="\1"'),
-    (r"--(mode|dtype|device|deploy|optimizer|to|by|style|expand) ([\w:.-]*\w)", r'\1="\2"'),
+    (rf"--(mode|dtype|device|deploy|optimizer|to|by|style|expand) (?!{_NO_VALUE})([\w:.-]*\w)", r'\1="\2"'),
     (
         r"--(input|batch|mode|dtype|device|deploy|optimizer|trace|threads|samples|baseline|depth|top"
         r"|by|style|field|expand|full|profile|image|where|pareto|sort|sample|jobs|executor)\b",

@@ -63,7 +63,10 @@ def test_kernels_are_windows_on_what_they_read() -> None:
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"by": "macs"}, "--by shows shares in --style blocks"), ({"style": "volume"}, "there is no such style")],
+    [
+        ({"by": "macs"}, 'shares are shown in style="blocks"; leave out by, or the style'),
+        ({"style": "volume"}, "there is no such style"),
+    ],
 )
 def test_what_does_not_go_with_volumes_is_refused(options: dict[str, str], said: str) -> None:
     with pytest.raises(cnnstat.CnnstatError, match=said):

@@ -9,7 +9,7 @@ import pytest
 
 import cnnstat
 from cnnstat.check.configuration import MODEL_KEYS
-from cnnstat.sources.request import InputShape, Request
+from cnnstat.sources.request import InputShape, Request, python_terms
 from cnnstat.testing import assert_budget
 
 OPTIONS = [name for name in inspect.signature(cnnstat.load).parameters if name != "source"]
@@ -39,3 +39,16 @@ def test_names_with_values_add_up_and_sizes_do_not() -> None:
 def test_budgets_and_configurations_take_every_option_of_a_model(option: str) -> None:
     assert option in inspect.signature(assert_budget).parameters
     assert option in MODEL_KEYS
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("--by time needs --profile FILE", 'by="time" needs profile FILE'),
+        ("networks as they are written; leave --deploy out", "networks as they are written; leave deploy out"),
+        ("--mode train does not go with --deploy int8: no", 'mode="train" does not go with deploy="int8": no'),
+        ("--by says what a chart is of", "by says what a chart is of"),
+    ],
+)
+def test_only_values_of_options_are_quoted_for_python(message: str, said: str) -> None:
+    assert python_terms(message) == said
