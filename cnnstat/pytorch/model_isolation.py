@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from types import CellType, FunctionType, MethodType
 from typing import Any
 
 import torch
@@ -118,32 +120,51 @@ class _ScriptedSnapshot:
 _HOOKS = sorted(name for name, value in vars(nn.Module()).items() if type(value) in _CONTAINERS and "hooks" in name)
 """Those that hold code of the model's author."""
 
-_GENERATOR_DEPTH = 3
-"""How many containers and objects deep random generators are looked for."""
+_GENERATOR_DEPTH = 6
+"""How many containers, objects and functions deep random generators are looked for."""
 
 
 def _own_generators(modules: Modules) -> list[Any]:
-    """Return the random generators that modules hold, at some depth, and those of the files they are written in."""
-    kinds = generator_kinds()
-    homes = {cls.__module__ for cls in own_classes(modules)} & sys.modules.keys()
+    """Return the random generators that modules and their classes hold, at some depth, and those of their files."""
+    kinds, classes = generator_kinds(), own_classes(modules)
+    homes = {cls.__module__ for cls in classes} & sys.modules.keys()
     result = {id(value): value for home in homes for value in vars(sys.modules[home]).values() if type(value) in kinds}
-    level: list[Any] = []
+    level: list[Any] = [value for cls in classes for value in vars(cls).values()]
     for _, module, further in modules.further_attributes:
         level += further.values()
         level += filter(None, map(vars(module).get, _HOOKS))
+    seen: set[int] = set()
     for _ in range(_GENERATOR_DEPTH):
         inner: list[Any] = []
         for value in level:
-            if type(value) in kinds:
+            kind = type(value)
+            if kind in kinds:
                 result[id(value)] = value
-            elif isinstance(value, dict):
-                inner += value.values()
-            elif type(value) in (list, tuple) and len(value) < MAX_COUNT:
-                inner += value
-            elif has_state(value) and not isinstance(value, nn.Module):
-                inner += vars(value).values()
-        level = [value for value in inner if type(value) not in SIMPLE]
+            elif (kind not in SIMPLE or kind is FunctionType) and id(value) not in seen and len(seen) < MAX_COUNT:
+                seen.add(id(value))
+                inner += _held_by(value)
+        level = inner
     return list(result.values())
+
+
+def _held_by(value: Any) -> Iterable[Any]:
+    """Return what a container, an object or a function holds."""
+    if isinstance(value, dict):
+        return value.values()
+    if isinstance(value, (list, tuple)):
+        return value if len(value) < MAX_COUNT else ()
+    if isinstance(value, FunctionType):
+        return *(value.__defaults__ or ()), *map(_content, value.__closure__ or ())
+    if isinstance(value, partial):
+        return value.func, *value.args, *value.keywords.values()
+    if isinstance(value, MethodType):
+        return (value.__self__,)
+    return vars(value).values() if has_state(value) and not isinstance(value, nn.Module) else ()
+
+
+def _content(cell: CellType) -> Any:
+    with suppress(ValueError):  # it is empty until the variable has a value
+        return cell.cell_contents
 
 
 def own_classes(modules: Modules) -> set[type]:

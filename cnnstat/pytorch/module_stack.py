@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any
 
 import torch
@@ -39,7 +39,7 @@ def _further(attributes: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in attributes.items()
-        if (kind := type(value)) not in SIMPLE
+        if ((kind := type(value)) not in SIMPLE or (kind is FunctionType and value.__closure__))
         and name not in OWN_ATTRIBUTES
         and not (kind is tuple and SIMPLE.issuperset(map(type, value)))
     }

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from cnnstat.pytorch.thread_changes import replaced
+from cnnstat.pytorch.thread_changes import replaced, unreplaced
 
 
 class _Kind(NamedTuple):
@@ -125,23 +125,46 @@ def same_random_numbers(seed: int | None = None, others: Iterable[Any] = ()) -> 
     if seed is not None:
         generators.seed(seed)
     try:
-        with nullcontext() if seed is None else _seeded_default_rng():
+        with nullcontext() if seed is None else _seeded_from_shared():
             yield generators
     finally:
         generators.restore()
 
 
+_OF_NUMPY = ("default_rng", "seed", "RandomState", "SeedSequence", "PCG64", "MT19937", "Philox", "SFC64")
+_SEEDS = ("a", "x", "seed", "entropy")
+"""What functions that take a seed call it."""
+
+
+def _seeded(original: Callable[..., Any], draw: Callable[[], int]) -> Callable[..., Any]:
+    """Return a function that draws the seed which it would take from the system."""
+
+    def seeded(*arguments: Any, **keywords: Any) -> Any:
+        given = [*arguments[:1], *(keywords[name] for name in _SEEDS if name in keywords)]
+        if any(value is not None for value in given):
+            return original(*arguments, **keywords)
+        others = {name: value for name, value in keywords.items() if name not in _SEEDS}
+        return original(draw(), *arguments[1:], **others)
+
+    return seeded
+
+
 @contextmanager
-def _seeded_default_rng() -> Iterator[None]:
-    """Let `numpy.random.default_rng()`, which takes its seed from the system, draw it from NumPy's shared generator."""
+def _seeded_from_shared() -> Iterator[None]:
+    """Let what takes its seed from the system, `random.Random()` say, draw it from a generator that all code shares."""
+
+    def seed_torch() -> int:
+        number = random.getrandbits(63)
+        torch.manual_seed(number)
+        return number
+
+    def draw() -> int:
+        return random.getrandbits(64)
+
+    functions = [(random, name, _seeded(unreplaced(random, name), draw)) for name in ("seed", "Random")]
     numpy: Any = sys.modules.get("numpy.random")
-    if numpy is None:
-        yield
-        return
-    original = numpy.default_rng
-
-    def default_rng(seed: Any = None) -> Any:
-        return original(numpy.randint(2**31) if seed is None else seed)
-
-    with replaced((numpy, "default_rng", default_rng)):
+    if numpy is not None:
+        original = {name: unreplaced(numpy, name) for name in _OF_NUMPY}
+        functions += [(numpy, n, _seeded(each, lambda: int(numpy.randint(2**31)))) for n, each in original.items()]
+    with replaced(*functions, (torch, "seed", seed_torch)):
         yield

@@ -75,7 +75,8 @@ class _Switch:
         self._users = 0
         self._owner, self._name = owner, name
         self._original = vars(owner).get(name, _MISSING)
-        function, key = getattr(owner, name), (id(owner), name)
+        self.function, key = getattr(owner, name), (id(owner), name)
+        function = self.function
         if isinstance(function, type):
             self._switch: Any = _TypeSwitch(function, key)
             return
@@ -90,6 +91,10 @@ class _Switch:
     def is_of_now(self) -> bool:
         """Whether it is in place, or can be put there again: nobody has replaced the function since it was made."""
         return self._users > 0 or vars(self._owner).get(self._name, _MISSING) is self._original
+
+    def is_in_place(self) -> bool:
+        """Whether some thread uses it."""
+        return self._users > 0
 
     def put(self) -> None:
         """Put it in place for one more user."""
@@ -110,6 +115,13 @@ class _Switch:
 
 _switches: dict[tuple[int, str], _Switch] = {}
 """The switches that were made: to make them takes longer than a small trace."""
+
+
+def unreplaced(owner: Any, name: str) -> Any:
+    """Return a function of a module or class as it is where no thread runs it another way."""
+    with _lock:
+        switch = _switches.get((id(owner), name))
+        return switch.function if switch is not None and switch.is_in_place() else getattr(owner, name)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import sys
 from typing import NamedTuple
@@ -68,6 +69,48 @@ DRAWS = {
     "a new NumPy generator": lambda model: np.random.default_rng().random(),
     "a Python generator": lambda model: model.python[0].random(),
     "how many numbers are left": lambda model: float(len(torch.rand(9)[torch.rand(9) < 0.5]) < 5),
+}
+
+
+def _in_closures():
+    """Draws from generators that only functions hold."""
+    python, numpy, torchs, old = random.Random(), np.random.default_rng(), torch.Generator(), np.random.RandomState()
+    held = {"deep": [{"generator": random.Random()}]}
+    return {
+        "a Python generator in a closure": lambda model: python.random(),
+        "a NumPy generator in a closure": lambda model: numpy.random(),
+        "a PyTorch generator in a closure": lambda model: torch.rand([], generator=torchs),
+        "an old NumPy generator in a closure": lambda model: old.rand(),
+        "a generator in a partial": functools.partial(lambda generator, model: generator.random(), random.Random()),
+        "a generator in a method": _Drawing().draw,
+        "a generator deep in a closure": lambda model: held["deep"][0]["generator"].random(),
+    }
+
+
+class _Drawing:
+    """An object with a generator of its own."""
+
+    def __init__(self):
+        self.generator = random.Random()
+
+    def draw(self, model):
+        return self.generator.random()
+
+
+def after(seed, draw):
+    """Draw after a generator has taken a new seed from the system."""
+    seed()
+    return draw()
+
+
+DRAWS |= _in_closures() | {
+    "a seed of the system for Python": lambda model: after(random.seed, random.random),
+    "a seed of the system for NumPy": lambda model: after(np.random.seed, np.random.rand),
+    "a seed of the system for PyTorch": lambda model: after(torch.seed, lambda: torch.rand([])),
+    "a new Python generator": lambda model: random.Random().random(),
+    "a new Python generator, named": lambda model: random.Random(x=None).random(),
+    "a new old NumPy generator": lambda model: np.random.RandomState().rand(),
+    "a new NumPy generator of bits": lambda model: np.random.Generator(np.random.PCG64()).random(),
 }
 
 
