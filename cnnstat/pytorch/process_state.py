@@ -34,7 +34,14 @@ def _set_default_device(device: Any) -> None:
         del torch._GLOBAL_DEVICE_CONTEXT.device_context
 
 
-def _set_environment(values: dict[str, str]) -> None:
+# To decode every variable takes as long as to read all other settings.
+_variables: Any = getattr(os.environ, "_data", os.environ)
+
+
+def _set_environment(encoded: dict[Any, Any]) -> None:
+    values = encoded
+    if _variables is not os.environ:
+        values = {os.environ.decodekey(name): os.environ.decodevalue(value) for name, value in encoded.items()}
     for name in [name for name in os.environ if name not in values]:
         del os.environ[name]
     os.environ.update(values)
@@ -87,7 +94,7 @@ _OF_TORCH = (
 _SETTINGS = (
     *_OF_TORCH,
     _Setting(os.getcwd, os.chdir),
-    _Setting(lambda: dict(os.environ), _set_environment),
+    _Setting(lambda: dict(_variables), _set_environment),
     _Setting(lambda: (sys.path, tuple(sys.path)), _set_path),
     _Setting(lambda: (warnings.filters, [each for each in warnings.filters if each is not QUIET]), _set_filters),
     _Setting(sys.getrecursionlimit, sys.setrecursionlimit),

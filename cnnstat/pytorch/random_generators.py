@@ -8,6 +8,7 @@ import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -125,7 +126,7 @@ def same_random_numbers(seed: int | None = None, others: Iterable[Any] = ()) -> 
     if seed is not None:
         generators.seed(seed)
     try:
-        with nullcontext() if seed is None else _seeded_from_shared():
+        with nullcontext() if seed is None else replaced(*_with_drawn_seeds("numpy.random" in sys.modules)):
             yield generators
     finally:
         generators.restore()
@@ -149,9 +150,9 @@ def _seeded(original: Callable[..., Any], draw: Callable[[], int]) -> Callable[.
     return seeded
 
 
-@contextmanager
-def _seeded_from_shared() -> Iterator[None]:
-    """Let what takes its seed from the system, `random.Random()` say, draw it from a generator that all code shares."""
+@cache
+def _with_drawn_seeds(has_numpy: bool) -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return what takes its seed from the system, `random.Random()` say, and what draws it from a shared generator."""
 
     def seed_torch() -> int:
         number = random.getrandbits(63)
@@ -162,9 +163,8 @@ def _seeded_from_shared() -> Iterator[None]:
         return random.getrandbits(64)
 
     functions = [(random, name, _seeded(unreplaced(random, name), draw)) for name in ("seed", "Random")]
-    numpy: Any = sys.modules.get("numpy.random")
-    if numpy is not None:
+    if has_numpy:
+        numpy: Any = sys.modules["numpy.random"]
         original = {name: unreplaced(numpy, name) for name in _OF_NUMPY}
         functions += [(numpy, n, _seeded(each, lambda: int(numpy.randint(2**31)))) for n, each in original.items()]
-    with replaced(*functions, (torch, "seed", seed_torch)):
-        yield
+    return *functions, (torch, "seed", seed_torch)

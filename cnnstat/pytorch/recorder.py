@@ -223,8 +223,6 @@ class FunctionMode(TorchFunctionMode):
         if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
         recorder.stack.regions.look(sys._getframe(1))
-        if isinstance(func, HigherOrderOperator):
-            return self._operator(func, args, keywords)
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and recorder.takes_shortcuts and name in FAST:
@@ -239,6 +237,10 @@ class FunctionMode(TorchFunctionMode):
                 recorder.note(recorder.builder.record, call)
                 return result
             recorder.inner = inner
+        # Asked late, as it takes longer than it looks: the class is abstract.
+        if isinstance(func, HigherOrderOperator):
+            recorder.inner = None
+            return self._operator(func, args, keywords)
         if name in TURNS and args:
             # What it reads is found by the view that it was.
             recorder.builder.resolve(args[0], recorder.stack.current)
