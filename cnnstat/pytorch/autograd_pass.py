@@ -48,9 +48,11 @@ class SavedStorages:
         return torch.autograd.graph.saved_tensors_hooks(self._save, lambda tensor: tensor)
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
-        # Kept alive, so that a storage is not freed and its number given to another.
-        self._saved.append(tensor)
-        return tensor
+        # Kept alive, so that a storage is not freed and its number given to another; without its history, as autograd
+        # holds what is kept and what is returned: the graph would hold itself for ever.
+        alone = tensor.detach()
+        self._saved.append(alone)
+        return alone
 
     @property
     def bytes(self) -> int:

@@ -1,5 +1,7 @@
 """What training keeps of calls without a rule of their own, against the storages of a real pass."""
 
+import gc
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -335,3 +337,30 @@ def test_parts_of_tensors_are_followed_as_pytorch_makes_them():
     analysis = cnnstat.analyze(model, tuple(x.shape))
     assert analysis.layers[-1].output_shape == tuple(model(x).shape)
     assert saved_bytes(model, x) == kept_by_torch(model, x)
+
+
+class KeepsResults(nn.Module):
+    """Calls of which autograd keeps the results, and which no rule covers."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 8)
+
+    def forward(self, x):
+        return torch.cosh(self.linear(x)).exp().cumprod(1).prod(1)
+
+
+def test_a_pass_with_gradients_leaves_nothing():
+    """PyTorch's graph holds what hooks return: a cycle through it would stay for ever, with all tensors of the pass."""
+    model = KeepsResults()
+
+    def objects():
+        gc.collect()
+        return len(gc.get_objects())
+
+    assert cnnstat.analyze(model, (4, 8)).graph.saved_bytes is not None
+    cnnstat.analyze(model, (4, 8))
+    before = objects()
+    for _ in range(5):
+        cnnstat.analyze(model, (4, 8))
+    assert objects() - before < 5
