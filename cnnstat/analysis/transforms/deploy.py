@@ -71,14 +71,16 @@ def in_place(graph: Graph, values: Values) -> tuple[Node, ...]:
     storages, last = lives.storages, lives.last
     nodes = list(graph.nodes)
     for index, node in enumerate(nodes):
-        made = values.facets[index].outputs
-        if node.op.family not in _ELEMENT_WISE or len(made) != 1 or node.storage is not Storage.FRESH:
+        facets = values.facets[index]
+        if node.op.family not in _ELEMENT_WISE or len(facets.outputs) != 1 or node.storage is not Storage.FRESH:
             continue
         # What is overwritten earlier only makes a storage that ends there live on under another number.
         read = [storages.of(edge) for edge in node.inputs]
         size = storages.bytes[storages.made_by(graph.arity + index)[0]]
         free = [last[storage] == index and storages.bytes[storage] == size for storage in read]
-        number = _overwritten(node, values.facets[index], read, free) if True in free else None
+        if True not in free:
+            continue
+        number = 0 if facets.is_pointwise else _overwritten(node, facets, read, free)
         if number is not None:
             nodes[index] = node.changed({"overwrites": number})
     return tuple(nodes)
