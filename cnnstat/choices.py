@@ -20,7 +20,7 @@ ExportFormat = Literal["yaml", "json", "torch", "model-explorer"]
 """What a network can be exported to."""
 
 Format = Literal["table", "json", "csv", "markdown", "html", "latex"]
-"""Output formats."""
+"""Output formats; each but the table is the name of a file in `report/formats`."""
 
 CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex", "html"]
 """Output formats of `cnnstat check`."""

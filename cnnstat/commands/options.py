@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.models import OptionInfo
@@ -257,10 +257,11 @@ DeviceOption = Annotated[
     typer.Option(help="cuda, cuda:1, cpu or mps; CUDA where there is a GPU, else the CPU.", metavar="DEVICE"),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.", metavar="N")]
+_FORMATS = get_args(Format)
 FormatOption = Annotated[
     Format | None,
     typer.Option(
-        "--format", "-f", help="table, json, csv, markdown, html or latex; else as FILE ends, or table.",
+        "--format", "-f", help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}; else as FILE ends, or table.",
         metavar="FORMAT",
     ),
 ]  # fmt: skip

@@ -10,15 +10,16 @@ A subject is one file in subjects/ with a function that makes its document, for 
     report.write(document(analyses), "markdown", console)
 
 A format is one file in formats/ with `render(document) -> str`, which names no subject and knows the four kinds of
-blocks, and one line in `FORMATS`.
+blocks, and its word in `cnnstat/choices.py`, which is the name of the file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args, runtime_checkable
 
+from cnnstat import choices
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report.table import Table
 from cnnstat.report.terminal_text import Line, Verbatim, show
@@ -171,14 +172,9 @@ class Document(NamedTuple):
 
 
 FORMATS = {
-    "table": "cnnstat.report.formats.terminal",
-    "json": "cnnstat.report.formats.json",
-    "csv": "cnnstat.report.formats.csv",
-    "markdown": "cnnstat.report.formats.markdown",
-    "html": "cnnstat.report.formats.html",
-    "latex": "cnnstat.report.formats.latex",
+    word: f"cnnstat.report.formats.{'terminal' if word == 'table' else word}" for word in get_args(choices.Format)
 }
-"""What renders a document in each format, imported when it is asked for: a new format is one file and one line."""
+"""What renders a document in each format, imported when it is asked for: a new format is one file and one word."""
 
 
 def write(document: Document, format: str, console: Console) -> None:
