@@ -261,12 +261,27 @@ def _alive(graph: Graph, lives: Lifetimes) -> tuple[int, ...]:
 
 def peak_beside_inputs(graph: Graph, values: Values) -> int:
     """Return the most bytes alive at once during inference if the caller holds the inputs, which are not counted."""
-    outputs = tuple(
+    by_node, stored = _beside_inputs(graph, values)
+    return max(by_node, default=stored)
+
+
+def alive_by_node(graph: Graph, values: Values) -> tuple[int, ...]:
+    """Return the bytes alive while each node runs in inference, inputs and parameters aside."""
+    return _beside_inputs(graph, values)[0]
+
+
+def _beside_inputs(graph: Graph, values: Values) -> tuple[tuple[int, ...], int]:
+    """Return the bytes alive while each node runs, and those of all storages."""
+    lives = lifetimes(graph, _sizes(graph, values))
+    return _alive(graph, lives), sum(lives.storages.bytes)
+
+
+def _sizes(graph: Graph, values: Values) -> tuple[tuple[int, ...], ...]:
+    """Return the bytes of every output; of inputs none, which the caller holds."""
+    return tuple(
         tuple(0 if value < graph.arity else numel(shape) * dtype_bytes(dtype) for shape, dtype in zip(shapes, dtypes))
         for value, (shapes, dtypes) in enumerate(zip(values.outputs, values.dtypes))
     )
-    lives = lifetimes(graph, outputs)
-    return max(_alive(graph, lives), default=sum(lives.storages.bytes))
 
 
 def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Protocol
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.analysis.memory import moved_bytes, peak_beside_inputs
+from cnnstat.analysis.memory import alive_by_node, moved_bytes, peak_beside_inputs
 from cnnstat.profile.profile_result import (
     Environment,
     KernelTime,
+    LayerMemory,
     LayerTime,
     OpTime,
     Profile,
@@ -90,6 +92,7 @@ class Measurement:
     tracing, kernels: as `TimeBreakdown` has them. heaviest: as `Profile` has kernels, and so what is named as there.
     beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
     is_stuck: whether the device hangs, so that nothing more may be measured on it.
+    memory: the most bytes allocated while each row's forward pass ran, over what was when the pass began.
     clocks: MHz and watts, as `Environment.clocks` has them.
     """
 
@@ -105,6 +108,7 @@ class Measurement:
     row_check: RowCheck | None = None
     ops: tuple[OpTime, ...] = ()
     timeline: tuple[TimelineSlice, ...] = ()
+    memory: Mapping[int, int] = field(default_factory=dict)
     peak_bytes: int | None = None
     joules: float | None = None
     lost_kernels: int = 0
@@ -155,6 +159,7 @@ def assemble(
         row_check=measurement.row_check,
         ops=measurement.ops,
         timeline=measurement.timeline,
+        memory=_memory(model, measurement.memory),
         analysis=model.analysis,
     )
 
@@ -182,6 +187,21 @@ def predicted_peak(model: MeasuredModel) -> int:
     if model.backward:
         return analysis.memory.saved_bytes + analysis.memory.gradient_bytes
     return peak_beside_inputs(analysis.graph, analysis.values)
+
+
+def _memory(model: MeasuredModel, by_row: Mapping[int, int]) -> tuple[LayerMemory, ...]:
+    """Return measured and predicted bytes of the rows that were measured, in their order."""
+    if not by_row:
+        return ()
+    analysis, graph = model.analysis, model.analysis.graph
+    # Before a backward pass what it needs is kept.
+    kept = tuple(accumulate(analysis.memory.layer_saved_bytes)) if model.backward else ()
+    predicted = kept or alive_by_node(graph, analysis.values)
+    return tuple(
+        LayerMemory(layer=node.name, measured=by_row[row], predicted=predicted[row])
+        for row, node in enumerate(graph.nodes)
+        if row in by_row
+    )
 
 
 def _layer(

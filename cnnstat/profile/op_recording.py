@@ -14,6 +14,7 @@ from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, read_trac
 from cnnstat.profile.cuda.op_times import op_times
 from cnnstat.profile.instrumentation import Observer
 from cnnstat.profile.profile_result import OpTime
+from cnnstat.profile.recorded.recorded_memory import memory_by_row
 from cnnstat.profile.recorded.recording_file import read_recording
 from cnnstat.profile.runnable_model import RunnableModel
 
@@ -35,15 +36,18 @@ class _Marks(Observer):
         self._open.pop().__exit__(None, None, None)
 
 
-def record_ops(model: RunnableModel) -> tuple[OpTime, ...]:
-    """Return the ops of each layer with the time that each takes itself, the profiler's included."""
+def record_ops(model: RunnableModel) -> tuple[tuple[OpTime, ...], dict[int, int]]:
+    """Return the ops of each layer with the time that each takes itself, the profiler's included, and rows' memory."""
     names = [*(node.name for node in model.analysis.graph.nodes), "optimizer"]
-    with profile() as profiler, model.observing(_Marks()):
+    with profile(profile_memory=True) as profiler, model.observing(_Marks()):
         for index in range(_PASSES):
             with record_function(PASS_RANGE.format(kind="eager", index=index)):
                 model.one_pass()
     with TemporaryDirectory() as folder:
         file = Path(folder, "trace.json")
         profiler.export_chrome_trace(str(file))
-        trace = read_trace(event for event in read_recording(file)["traceEvents"] if event.get("ph") == "X")
-    return op_times(replace(trace, kernels=()), trace.pass_ranges, names)
+        events = read_recording(file)["traceEvents"]
+    trace = read_trace(event for event in events if event.get("ph") == "X")
+    # Gradients of the pass before are given back in the first moments of each but the first.
+    memory = memory_by_row(events, trace.layer_ranges, trace.pass_ranges[0], is_cpu=True)
+    return op_times(replace(trace, kernels=()), trace.pass_ranges, names), memory

@@ -15,6 +15,7 @@ from cnnstat.profile.profile_result import (
     TOLERANCES,
     Environment,
     KernelTime,
+    LayerMemory,
     LayerTime,
     OpTime,
     Profile,
@@ -218,6 +219,7 @@ OP = Form(
     OpTime,
     (Key("layer", _text), Key("backward", _flag), Key("op", _text), Key("calls", _whole), Key("seconds", _number)),
 )
+LAYER_MEMORY = Form(LayerMemory, (Key("layer", _text), Key("measured", _whole), Key("predicted", _whole)))
 SLICE = Form(
     TimelineSlice,
     (Key("layer", _text), Key("backward", _flag), Key("track", _text), Key("start", _number), Key("seconds", _number)),
@@ -240,11 +242,13 @@ REST = Form(
         Key("row_check", _optional(ROW_CHECK.read), came_later=True),
         Key("ops", _tuple_of(OP.read), came_later=True),
         Key("timeline", _tuple_of(SLICE.read), came_later=True),
+        Key("memory", _tuple_of(LAYER_MEMORY.read), came_later=True),
     ),
 )
 FORMS: Mapping[type, Form] = {
-    Samples: SAMPLES, LayerTime: LAYER, KernelTime: KERNEL, RowCheck: ROW_CHECK, OpTime: OP, TimelineSlice: SLICE,
-}  # fmt: skip
+    form.make: form  # type: ignore[misc]  # what makes an object is its class
+    for form in (SAMPLES, LAYER, KERNEL, ROW_CHECK, OP, SLICE, LAYER_MEMORY)
+}
 """The forms of what stands inside others."""
 
 

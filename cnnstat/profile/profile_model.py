@@ -88,7 +88,9 @@ def _measure(model: RunnableModel, options: Options, progress: Progress, referen
                 return measurement
             from cnnstat.profile.op_recording import record_ops  # only where it is asked for
 
-            return replace(measurement, ops=record_ops(model))
+            ops, memory = record_ops(model)
+            rows = {row: size for row, size in memory.items() if 0 <= row < len(model.analysis.graph.nodes)}
+            return replace(measurement, ops=ops, memory=rows, peak_bytes=memory.get(-1))
         from cnnstat.profile.cuda.measure import measure_cuda
 
         with fused_attention(False):

@@ -207,6 +207,15 @@ class OpTime:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerMemory:
+    """The most bytes allocated while a layer's forward pass runs, measured and predicted; inputs, parameters aside."""
+
+    layer: str
+    measured: int
+    predicted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineSlice:
     """A stretch of one pass in which a stream or thread worked for one layer; seconds since the pass began."""
 
@@ -364,6 +373,7 @@ class Profile(Displayed):
     row_check: RowCheck | None = None
     ops: tuple[OpTime, ...] = ()
     timeline: tuple[TimelineSlice, ...] = ()
+    memory: tuple[LayerMemory, ...] = ()
     analysis: Analysis | None = field(default=None, compare=False)
 
     def __hash__(self) -> int:

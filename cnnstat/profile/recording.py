@@ -51,7 +51,7 @@ def recording(model: nn.Module, file: str | os.PathLike[str], *, shapes: bool = 
     # Kineto prints lines about its own state on stderr otherwise.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
     path.parent.mkdir(parents=True, exist_ok=True)
-    profiler = profile(record_shapes=shapes)
+    profiler = profile(record_shapes=shapes, profile_memory=True)
     try:
         with profiler, _marked(model):
             yield

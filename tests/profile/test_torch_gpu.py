@@ -259,7 +259,7 @@ def test_recording_throws_its_head_away_and_reads_exact_times(cuda: Cuda, monkey
     import torch.profiler as profiler
 
     real: Callable[..., Any] = profiler.profile
-    monkeypatch.setattr(profiler, "profile", lambda activities: real(activities=activities[:1]))
+    monkeypatch.setattr(profiler, "profile", lambda activities, profile_memory: real(activities=activities[:1]))
     gpu = make()
     with gpu.active():
         x = torch.ones(3)

@@ -169,6 +169,7 @@ class _Measuring:
         kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
         rows = self._rows(profiled, isolated)
         names = _names(self.model)
+        profiled = with_ops(profiled, names) if self.options.ops else profiled
         return Measurement(
             rows=rows,
             beside=optimizer_of(self.model, rows) if rows.keys() - range(len(names) - 1) else (),
@@ -178,7 +179,8 @@ class _Measuring:
             tracing=-kernels * (profiled.tracing or 0.0),
             kernels=kernels,
             heaviest=kernel_times(profiled.passes, names),
-            ops=with_ops(profiled, names).ops if self.options.ops else (),
+            ops=profiled.ops,
+            memory={row: size for row, size in profiled.memory.items() if 0 <= row < len(names) - 1},
             timeline=timeline(profiled.passes[0], names) if profiled.passes else (),
             row_check=check_rows(events, profiled.passes, profiled.tracing or 0.0, dict(enumerate(names[:-1]))),
             peak_bytes=peak,

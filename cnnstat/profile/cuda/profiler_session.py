@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from cnnstat.errors import CnnstatError
@@ -15,6 +15,7 @@ from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, re
 from cnnstat.profile.cuda.op_times import op_times
 from cnnstat.profile.instrumentation import Observer
 from cnnstat.profile.profile_result import OpTime
+from cnnstat.profile.recorded.recorded_memory import memory_by_row
 
 _ORDINARY = 3
 """Ordinary passes of a session whose replays are what counts: one would do, if the profiler lost nothing."""
@@ -49,7 +50,7 @@ class ProfiledPasses:
     events: the trace as it came; attribution: of the replays, or of ordinary passes where there is no graph, or where
         the tracer does not record what a graph runs.
     tracing: seconds that the tracer adds to a kernel of a graph; None where that was not measured.
-    ops: of the ordinary passes, where they are asked for.
+    ops, memory: of the ordinary passes, where they are asked for; see `memory_by_row`.
     """
 
     events: list[dict[str, Any]]
@@ -57,6 +58,7 @@ class ProfiledPasses:
     notes: tuple[str, ...]
     tracing: float | None = None
     ops: tuple[OpTime, ...] = ()
+    memory: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def passes(self) -> tuple[Pass, ...]:
@@ -121,7 +123,9 @@ def with_ops(found: ProfiledPasses, names: Sequence[str]) -> ProfiledPasses:
     if found.ops or not found.events:
         return found
     trace = read_trace(found.events)
-    return replace(found, ops=op_times(trace, [step for step in trace.pass_ranges if step.kind == "eager"], names))
+    steps = [step for step in trace.pass_ranges if step.kind == "eager"]
+    memory = memory_by_row(found.events, trace.layer_ranges, steps[0], is_cpu=False) if steps else {}
+    return replace(found, ops=op_times(trace, steps, names), memory=memory)
 
 
 def _replays(trace: Trace, ordinary: Attribution, graph: Graph, passes: int) -> Attribution | None:

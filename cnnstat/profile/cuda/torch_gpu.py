@@ -194,7 +194,7 @@ class TorchGpu:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         scratch = torch.zeros(1, device=self._device)
         torch.cuda.synchronize()
-        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
+        with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], profile_memory=True) as profiler:
             for _ in range(_HEAD):
                 scratch.add_(1)
             torch.cuda.synchronize()

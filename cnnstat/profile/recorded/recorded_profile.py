@@ -181,6 +181,8 @@ def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement
         else {},
         lost_kernels=recording.kept_lost,
         ops=recording.ops,
+        memory={row: size for row, size in recording.memory.items() if 0 <= row < len(analysis.graph.nodes)},
+        peak_bytes=recording.memory.get(-1),
         timeline=timeline(passes[0], names_of_rows, "thread" if recording.is_cpu else "stream"),
         notes=recording.notes,
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),

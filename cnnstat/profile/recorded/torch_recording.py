@@ -42,6 +42,7 @@ from cnnstat.profile.recorded.op_ranges import (
 )
 from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, first_weighted, fits_first, op_name, rows_of
 from cnnstat.profile.recorded.recorded_marks import Marks, known_rows, read_marks
+from cnnstat.profile.recorded.recorded_memory import memory_by_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,8 @@ class TorchRecording:
     """What a recording has to say of a network.
 
     passes: their kernels, each up to where the next pass begins; gaps: nanoseconds of each pass's by cause.
-    calls: how often each row is called in a pass. ops: inside layers. eager: nanoseconds by the host's clock.
+    calls: how often each row is called in a pass. ops: inside layers. memory: see `memory_by_row`.
+    eager: nanoseconds of each pass by the host's clock.
     shortest: nanoseconds of the shortest kernel. kept_lost: kernels that are missing in the passes.
     optimizer: what its steps call it; empty without one. Its row stands behind those of the network.
     """
@@ -57,6 +59,7 @@ class TorchRecording:
     passes: tuple[Pass, ...]
     calls: Mapping[int, int]
     ops: tuple[OpTime, ...]
+    memory: Mapping[int, int]
     gaps: tuple[Mapping[str, int], ...]
     eager: tuple[int, ...]
     shortest: int
@@ -145,11 +148,14 @@ def read_torch_recording(
     ranged = replace(trace, layer_ranges=tuple(ranges), kernels=() if is_cpu else trace.kernels)
     kept = [trace.pass_ranges[attribution.places[place]] for place in calm] if has_ops else []
     names = [*(row.name for row in rows), "optimizer"]
+    first = trace.pass_ranges[attribution.places[calm[0]]]
+    document_events = [event for event in document["traceEvents"] if isinstance(event, dict)]
     kernels = [piece.kernel for piece in every[calm[0]].pieces if piece.kernel.work == "kernel"]
     return TorchRecording(
         passes=ready,
         calls=ran,
         ops=op_times(ranged, kept, names),
+        memory=memory_by_row(document_events, ranged.layer_ranges, first, is_cpu=is_cpu),
         gaps=() if is_cpu else tuple(_gaps(one, launches) for one in ready),
         eager=tuple(step.end - step.start for step in trace.pass_ranges),
         shortest=min((kernel.end - kernel.start for kernel in kernels), default=0),

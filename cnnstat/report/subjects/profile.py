@@ -144,13 +144,19 @@ def _drawings(profile: Profile) -> dict[str, NetworkDrawing]:
 def _charts(profile: Profile) -> dict[str, Any]:
     """Return the roofline, and the layers' times."""
     from cnnstat.report.charts.layer_chart import LayerChart  # here, as tables do without
+    from cnnstat.report.charts.memory_chart import MemoryChart
     from cnnstat.report.charts.roofline_chart import RooflineChart
     from cnnstat.report.charts.timeline_chart import TimelineChart
 
     names, nanoseconds = [each.name for each in profile.layers], [round(1e9 * each.seconds) for each in profile.layers]
     time = next(figure for figure in FIGURES if figure.unit is numbers.Unit.TIME)
-    charts = {"roofline": RooflineChart(profile), "time": LayerChart(profile.model, names, nanoseconds, time)}
-    return {**charts, "timeline": TimelineChart(profile)} if profile.timeline else charts
+    charts: dict[str, Any] = {"roofline": RooflineChart(profile)}
+    charts["time"] = LayerChart(profile.model, names, nanoseconds, time)
+    if profile.timeline:
+        charts["timeline"] = TimelineChart(profile)
+    if profile.memory:
+        charts["memory"] = MemoryChart(profile)
+    return charts
 
 
 def layer_table(profile: Profile, view: View) -> Table:
