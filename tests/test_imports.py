@@ -28,7 +28,8 @@ LEVELS = (
     {"__main__"},
 )
 RENDERING = {
-    ("report.subjects.check", "check"), ("report.subjects.verification", "verify"), ("report.subjects.sweep", "sweep"), ("sources.trace_cache", "export"),
+    ("report.subjects.check", "check"), ("report.subjects.verification", "verify"),
+    ("report.subjects.sweep", "sweep"), ("sources.trace_cache", "export"),
 }  # fmt: skip
 """Documents are made of the verdicts of a check or a verification, and of the points of a sweep. A trace is kept as the
 spec that it is exported to."""
