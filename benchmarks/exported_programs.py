@@ -3,7 +3,7 @@
     python benchmarks/exported_programs.py [-o benchmarks/exported_programs.md]
 
 Exports each model, reads the .pt2 file, analyzes `torch.export.load(file).module()`, and holds parameters, buffers,
-MACs, FLOPs and the bytes of all outputs against each other.
+MACs, FLOPs, receptive field, the bytes of all outputs and the peak of inference against each other.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ MODELS = """
 """The models of torchvision that are compared."""
 
 FIGURES = ("params", "buffers", "macs", "flops")
+BYTES = ("activation_bytes", "peak_inference_bytes")
 
 
 def input_of(name: str) -> tuple[int, ...]:
@@ -55,10 +56,13 @@ def compared(name: str, folder: Path) -> list[str]:
     read = cnnstat.analyze(str(path))
     live = cnnstat.analyze(torch.export.load(path).module(), shape)
     ours, theirs = ([getattr(each.totals, figure) for figure in FIGURES] for each in (read, live))
-    ours.append(read.totals.memory.activation_bytes)
-    theirs.append(live.totals.memory.activation_bytes)
-    names = (*FIGURES, "outputs")
+    for figure in BYTES:
+        ours.append(getattr(read.totals.memory, figure))
+        theirs.append(getattr(live.totals.memory, figure))
+    names = (*FIGURES, *BYTES)
     differs = [f"{figure} {one - other:+,}" for figure, one, other in zip(names, ours, theirs) if one != other]
+    if read.totals.receptive_field != live.totals.receptive_field:
+        differs.append("receptive field")
     path.unlink()
     return [name, f"{read.totals.params:,}", f"{read.totals.macs:,}", ", ".join(differs) or "equal"]
 
@@ -80,8 +84,8 @@ def main() -> None:
 
         head = (
             "# Exported programs\n\nMeasured by `python benchmarks/exported_programs.py` with PyTorch "
-            f"{torch.__version__.partition('+')[0]}: parameters, buffers, MACs, FLOPs and bytes of outputs of {equal} "
-            f"of {len(options.models)} models equal those of the exported module.\n\n"
+            f"{torch.__version__.partition('+')[0]}: parameters, buffers, MACs, FLOPs, receptive field, bytes of outputs "
+            f"and peak of inference of {equal} of {len(options.models)} models equal those of the exported module.\n\n"
         )
         options.output.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
