@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.interleaved import inlier_places, interleaved_samples, rounds
+from cnnstat.profile.interleaved import inlier_places, interleaved_samples, until_steady
 from cnnstat.profile.measurement import Measurement
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
@@ -54,7 +54,7 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
             plain()
             progress.step()
     ways = {"plain": _timed(run, compiled), "as it is": _timed(plain, model)}
-    times, complete = interleaved_samples(ways, rounds(options.samples), progress, "measuring", options.samples)
+    times, complete = interleaved_samples(ways, until_steady(options.samples), progress, "measuring", options.samples)
     progress.stage("recording", 1)
     found = _recorded(compiled, min(_RECORDED, options.samples), options)
     progress.step()
