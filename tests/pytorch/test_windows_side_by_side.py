@@ -92,7 +92,7 @@ def spectrum_of_rows(m: Any, x: torch.Tensor) -> torch.Tensor:
     return torch.complex(spectrum.real, spectrum.imag * 2).conj().abs()
 
 
-ORDER = [3, 0, 2, 1, 11, 10, 9, 8, 7, 6, 5, 4]
+ORDER = [11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
 FOLLOWED = {
     "product with columns": (Net(by_columns, conv(), conv()), IMAGE, (5, 5)),
     "patches": (Net(lambda m, x: functional.unfold(m[0](x), 4, stride=4), conv()), IMAGE, (3, 3)),
@@ -112,6 +112,14 @@ FOLLOWED = {
     "convolution inside windows": (Net(inside_windows(lambda m: m[1]), conv(), conv()), IMAGE, (5, 5)),
     "strides inside windows": (Net(inside_windows(lambda m: m[1]), conv(), conv(2, 2, 3, stride=2)), IMAGE, (5, 5)),
     "convolution of a flattened map": (Net(lambda m, x: m[0](x.flatten(2)), nn.Conv1d(2, 2, 3)), (1, 2, 6, 6), (2, 6)),
+    "two convolutions of a flattened map": (
+        Net(lambda m, x: m[1](m[0](x.flatten(2)).view(1, 2, 6, 6).flatten(2)), *(nn.Conv1d(2, 2, 3, padding=1),) * 2),
+        (1, 2, 6, 6), (2, 6),
+    ),
+    "columns of a map that crosses its rows": (
+        Net(lambda m, x: m[1](m[0](x.flatten(2)).view(1, 2, 6, 6)), nn.Conv1d(2, 2, 3, padding=1), conv()),
+        (1, 2, 6, 6), (4, 6),
+    ),
     "pieces of a flattened map": (Net(lambda m, x: m[0](x.flatten(2)), nn.AvgPool1d(4, 4)), (1, 2, 8, 8), (1, 4)),
     "complex numbers": (Net(spectrum_of_rows, conv()), IMAGE, (3, 12)),
     "pairs as complex numbers": (
@@ -159,6 +167,7 @@ NOT_FOLLOWED = {
     "index_put": lambda x: torch.zeros(IMAGE).index_put_((torch.tensor([0]), torch.tensor([0]), BACKWARDS), x[0, 0]),
     "rows written by number": lambda x: written(torch.zeros(IMAGE), BACKWARDS, x),
     "masked_scatter": lambda x: torch.zeros(IMAGE).masked_scatter_(SPREAD > 2, x),
+    "rows in another order": lambda x: x[:, :, torch.tensor([3, 0, 2, 1, 11, 10, 9, 8, 7, 6, 5, 4])],
     "put": lambda x: torch.zeros(IMAGE).put_(torch.arange(288).flip(0), x),
     "addmm": lambda x: (x[0, 0] * 1).addmm_(x[0, 0], x[0, 1]),
     "renorm": lambda x: (x * 1).renorm_(2, 1, 1.0),

@@ -259,8 +259,13 @@ class _Walk:
         for source, axes, shape in zip(sources, reads, inputs):
             followed, seen = 0, source.whole
             context |= source.context
-            for coordinate in source.followed_by(shape):
-                carried, has_statistic = self._carried(coordinate, axes, shape, output)
+            own = source.followed_by(shape)
+            places = [coordinate.places for coordinate in own]
+            for number, coordinate in enumerate(own):
+                shared = 0
+                for other in (*places[:number], *places[number + 1 :]):
+                    shared |= other
+                carried, has_statistic = self._carried(coordinate, axes, shape, output, shared)
                 bit = 1 << coordinate.axis
                 statistic |= bit if has_statistic else 0
                 if carried is None and coordinate.field is not None and coordinate.extent == 1:
@@ -298,9 +303,12 @@ class _Walk:
         return self._plainest(candidates, output, (whole | incoming) & ~local, (context | incoming | statistic) & local)
 
     def _carried(
-        self, coordinate: Coordinate, axes: Reads, shape: Shape, output: Shape
+        self, coordinate: Coordinate, axes: Reads, shape: Shape, output: Shape, shared: int
     ) -> tuple[Coordinate | None, bool]:
-        """Return a coordinate behind an op, None where all of it is read, and whether statistics of it are read."""
+        """Return a coordinate behind an op, None where all of it is read, and whether statistics of it are read.
+
+        shared: tensor axes, as a bit mask, that hold digits of other coordinates too: a flattened map, say.
+        """
         everywhere = sum(1 << place for place, size in enumerate(output) if size > 1) or 1
         if type(axes) is Unknown or self._algebra.is_spent:
             return coordinate.unfollowed(everywhere), False
@@ -352,7 +360,8 @@ class _Walk:
             if len(ways) > 1 or type(rule) is not Window:
                 return coordinate.unfollowed(everywhere), has_statistic
             if result.field is not None and (rule != IDENTITY or shape[place] != output[target]):
-                moved = result.through(place, rule, shape[place], output[target], self._algebra)
+                ends = bool(shared >> place & 1)
+                moved = result.through(place, rule, shape[place], output[target], self._algebra, ends=ends)
                 if moved is None:
                     return Coordinate(coordinate.axis, NOTHING), False
                 result = moved
