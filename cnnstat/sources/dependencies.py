@@ -8,7 +8,9 @@ nothing may be concluded.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
+import re
 import stat
 import sys
 import sysconfig
@@ -22,6 +24,7 @@ from types import FrameType
 from typing import Any
 
 from cnnstat.files import content_digest
+from cnnstat.sources import watched_calls
 
 MAX_FILE = 64 << 20
 """Largest file whose content is noted; a model that reads a larger one is not kept."""
@@ -31,15 +34,26 @@ _NOT_FILES = ("/proc/", "/sys/", "/dev/")
 _REFUSED = {
     "socket.connect": "the network",
     "socket.getaddrinfo": "the network",
+    "socket.gethostname": "the name of the machine",
+    "sqlite3.connect": "a database",
+    "ctypes.dlopen": "native code",
     "subprocess.Popen": "another process",
     "os.system": "another process",
     "os.posix_spawn": "another process",
     "os.fork": "another process",
     "os.exec": "another process",
+    "os.spawn": "another process",
+    "os.forkpty": "another process",
     "os.listdir": "which files there are",
     "os.scandir": "which files there are",
 }
 """Events (PEP 578) after which the same files may give another model, and what they ask."""
+
+_NATIVE_READERS = ("cv2", "h5py", "lmdb", "netCDF4", "osgeo", "pyarrow", "rasterio", "safetensors", "tables")
+"""Packages that open files by native code, which nobody sees."""
+
+_CLOCK = re.compile(r"\b(?:now|utcnow|today)\s*\(")
+"""What asks for the date in Python's datetime, whose classes cannot be watched."""
 
 _FRAMEWORK = (
     "torch",
@@ -66,6 +80,7 @@ class Dependencies:
     """What a model was made from.
 
     files: SHA-256 of files of the user's, by path; empty text for one that was looked for and is missing.
+    stamps: time of change in ns of those that were asked about, and not only read.
     installed: time of change in ns and size of files of installed packages, by path.
     environment: values of the variables that were asked for; None for one that was not set. Under an empty name the
         digest of all variables, if all were looked through.
@@ -75,6 +90,7 @@ class Dependencies:
     """
 
     files: Mapping[str, str]
+    stamps: Mapping[str, int]
     installed: Mapping[str, tuple[int, int]]
     environment: Mapping[str, str | None]
     modules: Mapping[str, str]
@@ -88,6 +104,7 @@ class Dependencies:
             and all(_variable(name) == value for name, value in self.environment.items())
             and all(_digest(path) == digest for path, digest in self.files.items())
             and all(_mark(path) == tuple(mark) for path, mark in self.installed.items())
+            and all(_mark(path)[0] == stamp for path, stamp in self.stamps.items())
             and all(_place(name, self.folders) == place for name, place in self.modules.items())
         )
 
@@ -99,6 +116,7 @@ class Dependencies:
         """Return JSON-ready values; `from_json` reads them."""
         return {
             "files": dict(self.files),
+            "stamps": dict(self.stamps),
             "installed": {path: list(mark) for path, mark in self.installed.items()},
             "environment": dict(self.environment),
             "modules": dict(self.modules),
@@ -112,6 +130,7 @@ class Dependencies:
         marks = {str(path): (int(time), int(size)) for path, (time, size) in values["installed"].items()}
         return cls(
             dict(values["files"]),
+            {str(path): int(stamp) for path, stamp in values["stamps"].items()},
             marks,
             dict(values["environment"]),
             dict(values["modules"]),
@@ -121,9 +140,10 @@ class Dependencies:
 
 
 def _digest(path: str) -> str:
-    """Return the SHA-256 of a file; empty for one that is missing or cannot be read."""
+    """Return the SHA-256 of a file, behind what a link names; empty for one that is missing or cannot be read."""
     try:
-        return content_digest(Path(path), MAX_FILE) or "too large"
+        link = f"{os.readlink(path)} " if os.path.islink(path) else ""
+        return f"{link}{content_digest(Path(path), MAX_FILE) or 'too large'}"
     except (OSError, ValueError):
         return "directory" if os.path.isdir(path) else ""
 
@@ -166,6 +186,7 @@ class Notes:
         self.imported: set[str] = set()
         self.variables: dict[str, str | None] = {}
         self.refused = ""
+        self.asks_distributions = False
         self.active = 0
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -174,16 +195,42 @@ class Notes:
             return
         if event == "open":
             path, _, flags = arguments
-            if isinstance(path, (str, bytes)) and not (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR)):
-                self.opened.add(os.path.abspath(os.fsdecode(path)))
+            if isinstance(path, (str, bytes)) and not (isinstance(flags, int) and flags & os.O_WRONLY):
+                name = os.path.abspath(os.fsdecode(path))
+                self.opened.add(name)
+                if name.startswith(_NOT_FILES):
+                    self.refuse("the machine")
         elif event == "import":
             self.imported.add(str(arguments[0]))
-        elif event in _REFUSED and not self.refused and not _is_framework(_asker(2)):
+            top = str(arguments[0]).partition(".")[0]
+            if top in _NATIVE_READERS:
+                self.refuse("files by native code")
+        elif event == "os.listdir" and sys._getframe(1).f_code.co_filename == importlib.metadata.__file__:
+            self.asks_distributions = True
+        elif event in _REFUSED and not self.refused and not _is_framework(_asker()):
             self.refused = f"it asks {_REFUSED[event]}"
+
+    def refuse(self, what: str) -> None:
+        """Note that nothing may be concluded, if the code that asks is not that of a framework."""
+        if self.active and not self.refused and not _is_framework(_asker()):
+            self.refused = f"it asks {what}"
+
+    def refuse_direct(self, what: str) -> None:
+        """Do the same if the code that asks is not of Python's own library either."""
+        frame: FrameType | None = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename in (__file__, watched_calls.__file__):
+            frame = frame.f_back
+        if frame is not None and not _is_standard(frame.f_code.co_filename):
+            self.refuse(what)
+
+    def module(self, name: str) -> None:
+        """Note that a module is looked for."""
+        if self.active:
+            self.imported.add(name)
 
     def variable(self, name: str) -> None:
         """Note that an environment variable is asked for, with its value at first; an empty name for all of them."""
-        if self.active and name not in self.variables and (name or not _is_framework(_asker(3))):
+        if self.active and name not in self.variables and (name or not _is_framework(_asker())):
             self.variables[name] = _plain_environment().get(name) if name else _variable("")
 
     def looking_for(self, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -191,24 +238,39 @@ class Notes:
 
         @wraps(function)
         def noting(path: Any, *arguments: Any, **options: Any) -> Any:
-            if self.active and isinstance(path, (str, bytes, os.PathLike)) and not options:
+            if self.active and isinstance(path, (str, bytes, os.PathLike)) and options.get("dir_fd") is None:
                 self.looked_for.add(os.path.abspath(os.fsdecode(path)))
             return function(path, *arguments, **options)
 
         return noting
 
 
-def _asker(depth: int) -> str:
-    """Return the file of the code that asks: the nearest that is not Python's own, as glob is; empty for an import."""
-    frame: FrameType | None = sys._getframe(depth)
+def _asker() -> str:
+    """Return the file of the code that asks: the nearest that is not Python's own, as glob is; empty for an import.
+
+    What an installed package asks while it is imported is an import too: its version says what it is.
+    """
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename in (__file__, watched_calls.__file__):
+        frame = frame.f_back
     if frame is None or frame.f_code.co_filename.startswith("<frozen importlib"):
         return ""
+    asker = ""
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith(("<frozen ", *_standard_folders())) or f"-packages{os.sep}" in file:
-            return file
+        if asker and file.startswith("<frozen importlib"):
+            return ""
+        if not _is_standard(file):
+            if not is_installed(file):
+                return asker or file
+            asker = asker or file
         frame = frame.f_back
-    return ""
+    return asker
+
+
+def _is_standard(file: str) -> bool:
+    """Whether a file is of Python's own library."""
+    return file.startswith(("<frozen ", *_standard_folders())) and f"-packages{os.sep}" not in file
 
 
 def _is_framework(file: str) -> bool:
@@ -260,28 +322,36 @@ def recording() -> Iterator[Callable[[], Dependencies]]:
     plain = type(environment)
 
     class Noting(plain):  # type: ignore[misc, valid-type]
-        def __getitem__(self, name: str) -> str:
-            notes.variable(name)
-            return str(super().__getitem__(name))
+        def __getitem__(self, name: Any) -> Any:
+            notes.variable(os.fsdecode(name))
+            return super().__getitem__(name)
 
         def __contains__(self, name: object) -> bool:
-            notes.variable(str(name))
+            notes.variable(os.fsdecode(name) if isinstance(name, bytes) else str(name))
             return bool(super().__contains__(name))
+
+        def __len__(self) -> int:
+            notes.variable("")
+            return int(super().__len__())
 
         def __iter__(self) -> Iterator[str]:
             notes.variable("")
             return iter(super().__iter__())
 
-    environment.__class__ = Noting
-    functions = {name: getattr(os, name) for name in ("stat", "lstat", "access")}
+    environments = [environment, *([os.environb] if hasattr(os, "environb") else [])]
+    for each in environments:
+        each.__class__ = Noting
+    functions = {name: getattr(os, name) for name in ("stat", "lstat", "access", "readlink") if hasattr(os, name)}
     for name, function in functions.items():
         setattr(os, name, notes.looking_for(function))
     notes.active += 1
     try:
-        yield lambda: _dependencies(notes)
+        with watched_calls.watched(notes.refuse_direct, notes.refuse, notes.module):
+            yield lambda: _dependencies(notes)
     finally:
         notes.active -= 1
-        environment.__class__ = plain
+        for each in environments:
+            each.__class__ = plain
         for name, function in functions.items():
             setattr(os, name, function)
 
@@ -301,6 +371,7 @@ def _collected(notes: Notes) -> Dependencies:
     paths |= {path for path in asked if not path.startswith(_NOT_FILES) and not path.endswith(".pyc")}
     installed: dict[str, tuple[int, int]] = {}
     files: dict[str, str] = {}
+    stamps: dict[str, int] = {}
     refused = notes.refused
     for path in sorted(paths):
         if is_installed(path):
@@ -312,15 +383,29 @@ def _collected(notes: Notes) -> Dependencies:
                     refused = refused or "it reads a device or a pipe"
                     continue
             files[path] = _digest(path)
-            if files[path] == "too large":
+            if files[path].endswith("too large"):
                 refused = refused or "it reads a very large file"
+            if files[path] and path.endswith(".py") and _reads_clock(path):
+                refused = refused or "it asks the date"
+            if path in notes.looked_for and not os.path.isdir(path):
+                stamps[path] = _mark(path)[0]
+    if notes.asks_distributions:  # which packages are installed, and in which version
+        installed |= {folder: _mark(folder) for folder in sys.path if is_installed(f"{folder}{os.sep}")}
     tops = {name.partition(".")[0] for name in notes.imported}
     # Only folders of the user's: what is installed changes with the files that are noted, or with a new version.
     folders = tuple(os.path.abspath(each) for each in sys.path if not is_installed(f"{os.path.abspath(each)}{os.sep}"))
     modules = {name: _place(name, folders) for name in sorted(tops) if name}
     plain = _plain_environment()
     environment = {**{name: plain.get(name) for name in _ALWAYS}, **notes.variables}
-    return Dependencies(files, installed, environment, modules, folders, refused)
+    return Dependencies(files, stamps, installed, environment, modules, folders, refused)
+
+
+def _reads_clock(path: str) -> bool:
+    """Whether a file of Python calls what gives the date; one that cannot be read might."""
+    try:
+        return _CLOCK.search(Path(path).read_text(encoding="utf-8")) is not None
+    except (OSError, ValueError):
+        return True
 
 
 def _module_file(module: Any) -> str:
@@ -349,5 +434,6 @@ def machine_key() -> tuple[str, ...]:
         sys.platform,
         str(sys.flags),
         *sys.path,
+        str(os.cpu_count()),
         _digest(_DRIVER),
     )

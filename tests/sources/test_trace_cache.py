@@ -154,11 +154,19 @@ def test_whatever_changes_the_model_is_a_miss(folder, change):
         ("import subprocess; w = len(subprocess.run(['ls'], capture_output=True).stdout.split())",
          lambda: Path("one_more").write_text("")),
         ("w = 4 if not __import__('os').path.exists('flag') else 5", lambda: Path("flag").write_text("")),
+        ("import pathlib; w = 5 if pathlib.Path('flag').exists() else 4", lambda: Path("flag").write_text("")),
+        ("import os; w = int(os.environb.get(b'WIDTH', b'4'))", lambda: os.environ.update(WIDTH="7")),
+        ("import os; w = 3 + int(os.path.getmtime('data.txt')) % 7", lambda: os.utime("data.txt", (1, 1_000_003))),
+        ("import numpy; w = int(numpy.memmap('data.txt', 'u1')[0]) - 40", lambda: Path("data.txt").write_text("6")),
+        ("import importlib.util as u; w = 5 if u.find_spec('extra') else 4", lambda: Path("extra.py").write_text("")),
+        ("import os; w = len(os.readlink('link'))", lambda: Path("longer").replace("link")),
     ],
 )  # fmt: skip
 def test_what_the_constructor_reads_is_part_of_the_model(folder, monkeypatch, code, change):
     monkeypatch.delenv("WIDTH", raising=False)
     (folder / "data.txt").write_text("4")
+    (folder / "link").symlink_to("third.py")
+    (folder / "longer").symlink_to("./third.py")
     body = "\n".join(f"    {line}" for line in code.splitlines())
     (folder / "third.py").write_text(f"def width(_):\n{body}\n    return w\n")
     run("analyze", *NAMED)
@@ -169,6 +177,45 @@ def test_what_the_constructor_reads_is_part_of_the_model(folder, monkeypatch, co
     finally:
         os.environ.pop("WIDTH", None)
     assert json.loads(text)["totals"]["params"] == json.loads(fresh)["totals"]["params"] and text == fresh
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import sys; w = len(sys.argv)",
+        "import os; w = 1 + os.urandom(1)[0]",
+        "w = 1 + open('/dev/urandom', 'rb').read(1)[0]",
+        "import secrets; w = 1 + secrets.randbelow(99)",
+        "import random; w = random.Random().randint(1, 99)",
+        "import random; random.seed(); w = random.randint(1, 99)",
+        "import torch; torch.seed(); w = int(torch.randint(1, 99, (1,)))",
+        "import time; w = 1 + int(time.time()) % 99",
+        "import datetime as d; w = 1 + d.datetime.no" + "w().second",  # the test's own file asks no date
+        "import os; w = 1 + os.getpid() % 99",
+        "import sqlite3; sqlite3.connect(':memory:'); w = 4",
+        "import ctypes; ctypes.CDLL(None).getenv(b'WIDTH'); w = 4",
+        "import torch; w = int(torch.from_file('data.txt', size=1, dtype=torch.uint8)[0]) - 40",
+    ],
+)
+def test_what_differs_from_run_to_run_is_never_kept(folder, code):
+    (folder / "data.txt").write_text("4")
+    (folder / "third.py").write_text(f"def width(_):\n    {code}\n    return w\n")
+    assert run("analyze", *NAMED)[0] == 0
+    assert not (folder / "cache" / "traces").exists()
+
+
+def test_what_logs_and_measures_is_kept(folder):
+    code = "import logging, tempfile, time, uuid, random\n"
+    code += "def width(w):\n    start = time.perf_counter()\n    logging.getLogger('a').warning('%s', start)\n"
+    code += "    random.seed(3)\n    return w + random.Random(3).randint(1, 3)\n"
+    (folder / "third.py").write_text(code)
+    assert [run("analyze", *NAMED, "-f", "json")[2] for _ in range(2)] == [True, False]
+
+
+def test_a_model_of_timm_is_kept(folder):
+    pytest.importorskip("timm", reason="timm is not installed")
+    first, second = (run("analyze", "timm:resnet18", "-f", "json") for _ in range(2))
+    assert first[2] and not second[2] and first[:2] == second[:2]
 
 
 def test_a_random_path_is_seen_anew(folder):
