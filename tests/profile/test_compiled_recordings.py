@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from cnnstat.profile.profile_result import Profile
+from cnnstat.profile.recorded.op_rows import RecordedOp, Row, match_ops
 from cnnstat.profile.recorded.recorded_profile import profile_recording
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
@@ -194,3 +195,10 @@ def test_code_for_a_cpu_that_is_not_recorded_is_said(tmp_path: Path) -> None:
     }
     profile = profiled({"traceEvents": [*events, call]}, tmp_path)
     assert any("enable_kernel_profile = True" in note for note in profile.notes)
+
+
+def test_products_of_sequences_are_told_with_their_axes_as_one() -> None:
+    row = Row("mlp.0", frozenset({"linear", "addmm"}), (2, 197, 768), (768, 3072))
+    assert match_ops([RecordedOp("aten::addmm", (394, 768), None, (768, 3072))], [row]).rows == (0,)
+    assert match_ops([RecordedOp("aten::addmm", (394, 768), None, (768, 768))], [row]).rows == (None,)
+    assert match_ops([RecordedOp("aten::addmm", (197, 768), None, (768, 3072))], [row]).rows == (None,)

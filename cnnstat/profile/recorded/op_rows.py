@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
@@ -173,7 +174,12 @@ def _score(op: RecordedOp, row: Row) -> int:
     inside = bool(op.module) and row.name.startswith(f"{op.module}.")
     if op.shape is None or row.shape is None:
         return 2 + inside
-    return _SIZED + inside if op.shape == row.shape else 0
+    sizes = {row.shape, (prod(row.shape[:-1]), row.shape[-1])} if op_name(op.name) in _PRODUCTS else {row.shape}
+    return _SIZED + inside if op.shape in sizes else 0
+
+
+_PRODUCTS = ("addmm", "mm", "_addmm_activation")
+"""Products of matrices, for which all axes but the last are one."""
 
 
 _SIZED = 6
