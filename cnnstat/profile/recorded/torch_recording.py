@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
@@ -132,6 +133,8 @@ def read_torch_recording(
     every = _up_to_the_next(attribution)
     quickest = min(every[place].span for place in places)
     calm = [place for place in places if every[place].span <= NEAR * quickest]
+    if not _add_up([every[place] for place in calm]):
+        calm = [min(calm, key=lambda place: every[place].span)]
     if len(calm) < len(places):
         notes.append(f"times are of the {len(calm):,} least disturbed of {len(places):,} recorded passes")
     if attribution.unlaunched:
@@ -243,6 +246,20 @@ def _alike(
         text += f"; the optimizer, {optimizer}, steps in them alone, and takes {max(steps) / 1e6:,.3f} ms"
     notes.append(text)
     return alike
+
+
+ADDING_UP = 0.01
+"""Share of a pass by which medians of its parts may miss the median of the whole; more, and one pass tells more."""
+
+
+def _add_up(passes: Sequence[Pass]) -> bool:
+    """Whether medians over passes add up: what disturbs each of them in another layer is in no layer's median."""
+    sides: list[dict[Any, int]] = [{**{(row, False): time for row, time in one.forward.items()},
+              **{(row, True): time for row, time in one.backward.items()},
+              "idle": one.idle, "unattributed": one.unattributed} for one in passes]  # fmt: skip
+    parts = sum(median(side.get(key, 0) for side in sides) for key in {key for side in sides for key in side})
+    whole = median(one.span for one in passes)
+    return abs(whole - parts) <= ADDING_UP * whole
 
 
 def _up_to_the_next(attribution: Attribution) -> list[Pass]:
