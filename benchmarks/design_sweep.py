@@ -34,17 +34,17 @@ print(*[name for name in m.list_models(module=m) if "quantized" not in name])
 
 
 def timed(*arguments: str, cache: str = "") -> tuple[float, float, int]:
-    """Run cnnstat; return wall seconds, CPU seconds of it and its processes, and the command's largest resident KiB."""
+    """Run cnnstat; return wall seconds, CPU seconds of it and its processes, and the largest resident KiB of one of all until now."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     environment = {**os.environ, "CNNSTAT_CACHE": cache}
     process = subprocess.Popen([sys.executable, "-m", "cnnstat", *arguments], env=environment,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    _, status, usage = os.wait4(process.pid, 0)
+    _, status = os.waitpid(process.pid, 0)
     assert status == 0, arguments
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - start, cpu, usage.ru_maxrss
+    return time.perf_counter() - start, cpu, after.ru_maxrss
 
 
 def output(code: str, *arguments: str) -> str:
@@ -97,7 +97,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print("| variants of ResNet-50 | a second | ms of CPU each | peak MiB of the command |\n|---|---|---|---|")
+        print("| variants of ResNet-50 | a second | ms of CPU each | peak MiB of a process |\n|---|---|---|---|")
         variants(options.points, folder)
         print("\n| models of torchvision | sweep | its CPU time | CPU time of builds | ratio |\n|---|---|---|---|---|")
         library(options.models, folder)

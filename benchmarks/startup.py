@@ -19,7 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
-LIMITS = {"vgg16": 1.5, "resnet152": 2.0}
+LIMITS = {"vgg16": 1.0, "resnet152": 1.0}
 
 HELLO = '''
 import sys
