@@ -34,7 +34,7 @@ print(*[name for name in m.list_models(module=m) if "quantized" not in name])
 
 
 def timed(*arguments: str, cache: str = "") -> tuple[float, float, int]:
-    """Run cnnstat; return wall seconds, CPU seconds of it and its processes, and the largest resident KiB of one of all until now."""
+    """Run cnnstat; return wall seconds, CPU seconds of all processes, and the largest KiB of one until now."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     start = time.perf_counter()
     environment = {**os.environ, "CNNSTAT_CACHE": cache}
