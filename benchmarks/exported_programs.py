@@ -84,8 +84,9 @@ def main() -> None:
 
         head = (
             "# Exported programs\n\nMeasured by `python benchmarks/exported_programs.py` with PyTorch "
-            f"{torch.__version__.partition('+')[0]}: parameters, buffers, MACs, FLOPs, receptive field, bytes of "
-            f"outputs and peak of inference of {equal} of {len(options.models)} models equal those of the exported module.\n\n"
+            f"{torch.__version__.partition('+')[0]}: parameters, buffers, MACs, FLOPs, receptive field, bytes "
+            f"of outputs and peak of inference of {equal} of {len(options.models)} models equal those of the "
+            "exported module.\n\n"
         )
         options.output.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
