@@ -75,7 +75,8 @@ def _run_network(network: Network, model: ModelUnderTest, edges: Sequence[Edge],
         for path, reads, makes, frees in network.steps:
             outputs = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
             for edge, tensor in zip(makes, outputs):
-                alive[edge] = tensor.detach() if edge.value in cut else tensor
+                # New ones: in this mode, `detach` reads what it is given.
+                alive[edge] = torch.ones(tensor.shape, dtype=tensor.dtype) if edge.value in cut else tensor
                 results.update({edge: tensor} if edge in edges else {})
             for edge in frees:
                 del alive[edge]

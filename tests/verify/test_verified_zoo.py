@@ -12,7 +12,7 @@ from cnnstat.sources import zoo
 SMALL = ("lenet5", "lenet5_1998", "convnetjs_mnist", "m5")
 """Networks that are run for real."""
 
-FIELDS = (*SMALL, "alexnet", "resnet18", "unet")
+FIELDS = (*SMALL, "alexnet", "resnet18", "unet", "mobilenet_v3_small")
 """Networks whose receptive fields are checked here; the others take minutes."""
 
 
