@@ -20,6 +20,8 @@ if not hasattr(os, "fork") or sys.platform == "darwin":
 from cnnstat import cli
 from cnnstat.sources import trace_cache
 
+TESTS = Path(__file__).resolve().parents[1]
+
 NET = """
 import helper
 from torch import nn
@@ -49,7 +51,13 @@ def folder(tmp_path, monkeypatch):
 def _run(arguments, channel):
     """Run the command line in a forked process, whose modules of models nobody has imported yet."""
     from cnnstat.pytorch import model_loader
+    from cnnstat.sources import dependencies
 
+    # What other tests have imported or asked is nothing that a new process would know.
+    dependencies._notes = None
+    for name, module in [*sys.modules.items()]:
+        if Path(getattr(module, "__file__", None) or "/").is_relative_to(TESTS):
+            del sys.modules[name]
     traced = []
     original = model_loader.load_code
     model_loader.load_code = lambda *options: traced.append(1) or original(*options)
