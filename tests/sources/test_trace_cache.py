@@ -20,7 +20,7 @@ if not hasattr(os, "fork") or sys.platform == "darwin":
 from cnnstat import cli
 from cnnstat.sources import trace_cache
 
-TESTS = Path(__file__).resolve().parents[1]
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 NET = """
 import helper
@@ -56,7 +56,8 @@ def _run(arguments, channel):
     # What other tests have imported or asked is nothing that a new process would know.
     dependencies._notes = None
     for name, module in [*sys.modules.items()]:
-        if Path(getattr(module, "__file__", None) or "/").is_relative_to(TESTS):
+        path = Path(getattr(module, "__file__", None) or "/")
+        if any(path.is_relative_to(CHECKOUT / folder) for folder in ("tests", "benchmarks")):
             del sys.modules[name]
     traced = []
     original = model_loader.load_code
