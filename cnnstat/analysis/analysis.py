@@ -13,7 +13,7 @@ from cnnstat.analysis.memory import Memory, check_optimizer, memory, moved_bytes
 from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError
-from cnnstat.ir.graph import Graph, dtype_bytes
+from cnnstat.ir.graph import Graph, collector_paused, dtype_bytes
 from cnnstat.ir.op import Op, Shape, Shapes
 
 if TYPE_CHECKING:
@@ -245,6 +245,7 @@ class Analysis(Displayed):
         return moved_bytes(self.graph, self.values)
 
     @cached_property
+    @collector_paused()
     def layers(self) -> tuple[Layer, ...]:
         """One entry for each op call."""
         return tuple(self._layer(index) for index in range(len(self.graph.nodes)))
@@ -303,6 +304,7 @@ class Analysis(Displayed):
         )
 
     @cached_property
+    @collector_paused()
     def totals(self) -> Totals:
         """The figures of the whole network."""
         return Totals(
@@ -391,6 +393,7 @@ class Analysis(Displayed):
         return (*self.notes, *lint(self.graph, self.values))
 
 
+@collector_paused()
 def analyze_graph(graph: Graph, *, optimizer: str = "sgd", strict: bool = False) -> Analysis:
     """Return the findings about a graph; its shapes, parameters and work are found out at once.
 
