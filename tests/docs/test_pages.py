@@ -45,7 +45,6 @@ NEEDS_TORCH = (
     "transformers",
     "timm",
     "verify",
-    "export",
     "tutorial_model",
     "nets.py",
     "cnnstat.build",
