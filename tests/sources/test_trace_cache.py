@@ -210,6 +210,20 @@ def test_what_differs_from_run_to_run_is_never_kept(folder, code):
     assert not (folder / "cache" / "traces").exists()
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import random; w = 1 + random.Random().randrange(99)",
+        "import random; random.seed(); w = 1 + random.randrange(99)",
+        "import torch; torch.seed(); w = 1 + int(torch.randint(99, (1,)))",
+    ],
+)
+def test_generators_that_the_seed_option_seeds_give_what_a_fresh_trace_gives(folder, code):
+    (folder / "third.py").write_text(f"def width(_):\n    {code}\n    return w\n")
+    first, second = (run("analyze", *NAMED, "-f", "json")[1] for _ in range(2))
+    assert first == second == run("analyze", *NAMED, "-f", "json", "--no-cache")[1]
+
+
 def test_what_logs_and_measures_is_kept(folder):
     code = "import logging, tempfile, time, uuid, random\n"
     code += "def width(w):\n    start = time.perf_counter()\n    logging.getLogger('a').warning('%s', start)\n"
