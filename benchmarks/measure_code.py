@@ -57,8 +57,8 @@ def main() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "cnnstat").rglob("*.py"))}
     lines = [line for text in texts.values() for line in text.splitlines()]
     comments = sum(bool(COMMENT.search(line)) for line in lines)
-    # What makes graphs states the work of layers; everything else takes it from the figures.
-    beside = {"ops", "pytorch", "exported", "sources"}
+    # Ops and traces state the work of layers; everything else takes it from the figures.
+    beside = {"ops", "pytorch", "sources"}
     flops = [p for p, t in texts.items() if re.search(r"\bflops\b", t) and p.relative_to(ROOT).parts[1] not in beside]
     print("| what | now |")
     print("|---|--:|")
@@ -68,7 +68,7 @@ def main() -> None:
     print(f"| lines | {len(lines):,} |")
     print(f"| lines in the rooms of the rebuild | {sum(text.count(chr(10)) for text in rebuilt):,} |")
     print(f"| lines with a comment that says why, a unit or a source | {100 * comments / len(lines):.1f} % |")
-    print(f"| files that name `flops`, what makes graphs aside | {len(flops)} |")
+    print(f"| files that name `flops` outside ops, pytorch, sources | {len(flops)} |")
     for arguments in COMMANDS:
         print(f"| files that `cnnstat {' '.join(arguments)}` enters | {entered(arguments)} |")
 

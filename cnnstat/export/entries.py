@@ -166,8 +166,8 @@ def _applied(node: Node, op: Applied, scope: str, input_count: int) -> Keys:
     if "operands" not in keys and "parameters" not in keys:
         keys["parameters"] = {}
     keys.update({"weight_dtype": node.dtypes[""]} if "" in node.dtypes else {})
-    keys.update({"weight_macs": op.extra_macs} if op.extra_macs else {})
-    keys.update({"weight_flops": op.extra_flops} if op.extra_flops else {})
+    keys.update({"weight_macs": op.extra.macs} if op.extra.macs else {})
+    keys.update({"weight_flops": op.extra.other_count} if op.extra.other_count else {})
     return keys
 
 
@@ -214,8 +214,8 @@ def _opaque(node: Node, op: Recorded, scope: str, inputs: Shapes) -> Keys:
         keys["inputs"] = list(map(list, inputs))
     keys |= {"output": list(op.outputs[0])} if len(op.outputs) == 1 else {"outputs": list(map(list, op.outputs))}
     keys |= _tensors("parameters", op.tensors, scope, node) | _tensors("buffers", op.stored, scope, node)
-    keys |= {"macs": op.work} if op.work else {}
-    keys |= {"flops": dict(op.flops)} if op.flops else {}
+    keys |= {"macs": op.work.macs} if op.work.macs else {}
+    keys |= {"flops": dict(op.work.others)} if op.work.others else {}
     keys |= {"family": op.family.value} if op.family is not Family.OTHER else {}
     keys |= {"storage": op.place.value} if op.place is not Storage.FRESH else {}
     keys |= {"reads": list(map(_reads, op.reads))} if op.reads and _are_known(op, inputs) else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Protocol
 
 from cnnstat.analysis.shapes import check_input_count, op_outputs
@@ -12,10 +13,14 @@ from cnnstat.errors import OpError
 from cnnstat.exported.layer_names import Label, LayerNames
 from cnnstat.exported.pytorch_calls import UNKNOWN, OperandCall, WeightedCall
 from cnnstat.exported.stored_tensors import Owned, StoredTensor, Use, take
+from cnnstat.ir.einstein_sum import einsum_macs, einsum_reads
 from cnnstat.ir.graph import Edge, Node, usual_dtype
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage, numel
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
+from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Recorded
+
+NO_WORK = Work()
 
 
 class Operand(Protocol):
@@ -54,6 +59,50 @@ class Match:
     weights: Mapping[str, Operand] = field(default_factory=dict)
     calls: RecordedCalls | None = None
 
+    @property
+    def shapes(self) -> Shapes:
+        """The shapes of what it reads."""
+        return tuple(read.shape or () for read in self.reads)
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """Where its inputs come from; weights that are computed are read too, though the op has no input for them."""
+        return tuple(each.edge for each in (*self.reads, *self.weights.values()) if each.edge is not None)
+
+    @property
+    def entries(self) -> tuple[int | Shape, ...]:
+        """What it reads, as operands of an op: the number of an input, or the shape of a constant."""
+        numbers = count()
+        return tuple(next(numbers) if read.edge is not None else read.shape or () for read in self.reads)
+
+    @property
+    def own(self) -> dict[str, StoredTensor]:
+        """The stored tensors that are the op's own, by its names for them."""
+        return {name: weight.stored for name, weight in self.weights.items() if weight.stored is not None}
+
+    @property
+    def own_names(self) -> dict[int, str]:
+        """The op's names for its own tensors, by their identity."""
+        return {id(stored): name for name, stored in self.own.items()}
+
+
+def einsum_of(function: str, equation: str, operands: tuple[Operand, ...], output: Shape) -> Match:
+    """Return an einsum of some operands; raises LookupError where the shape of one is not known."""
+    shapes = [each.shape for each in operands if each.shape is not None]
+    if len(shapes) < len(operands):
+        raise LookupError(function)
+    macs = einsum_macs(equation, shapes)
+    reads = einsum_reads(equation, shapes, len(output)) or ()
+    op = Recorded(
+        function=function,
+        outputs=(output,),
+        work=Work(macs) if macs else Work.other("element-wise", numel(output)),
+        family=Family.LINEAR,
+        modelled=len(shapes) <= 2,
+        reads=tuple(read for read, each in zip(reads, operands) if each.edge is not None) or None,
+    )
+    return Match(op, operands)
+
 
 @dataclass(slots=True)
 class LayerBuilder:
@@ -79,61 +128,32 @@ class LayerBuilder:
         uses: Iterable[Use],
         outputs: Shapes,
         dtypes: tuple[str, ...],
-        *,
-        work: int = 0,
-        flops: int = 0,
+        weight_work: Work = NO_WORK,
     ) -> int:
         """Add the node of an operation and return its value; raises OpError where the op does not make the outputs.
 
-        uses: the stored tensors that it reads, in whatever form. work, flops: what was done on weights alone.
+        uses: the stored tensors that it reads, in whatever form. weight_work: what was done on weights alone.
         """
-        entries: list[int | Shape] = []
-        values: list[float | None] = []
-        edges: list[Edge] = []
-        for read in match.reads:
-            if read.edge is not None:
-                entries.append(len(edges))
-                edges.append(read.edge)
-                values.append(None)
-            else:
-                entries.append(read.shape or ())
-                values.append(read.number)
-        # Weights that are computed are read too, though the op has no input for them.
-        edges += [weight.edge for weight in match.weights.values() if weight.edge is not None]
-        own = {name: weight.stored for name, weight in match.weights.items() if weight.stored is not None}
         op = match.op
         if not isinstance(op, Recorded):
-            shapes = tuple(read.shape or () for read in match.reads)
-            check_input_count(op, len(shapes))
-            made = op_outputs(op, shapes)
+            check_input_count(op, len(match.reads))
+            made = op_outputs(op, match.shapes)
             if made[: len(outputs)] != outputs:
                 raise OpError(f"makes {made}, not {outputs}")
             dtypes = (*dtypes, *dtypes[:1] * (len(made) - len(dtypes)))
-            return self._library_op(label, match, own, shapes, entries, values, edges, tuple(uses), dtypes, work, flops)
-        owned = take(uses, {id(stored): each for each, stored in own.items()})
-        op = replace(op, tensors=owned.tensors, stored=owned.stored, result_dtypes=dtypes, work=op.work + work)
-        if flops:
-            op = replace(op, flops=(*op.flops, ("element-wise", flops)))
-        if not edges and op.place is not Storage.FRESH:
+            return self._library_op(label, match, tuple(uses), dtypes, weight_work)
+        owned = take(uses, match.own_names)
+        work = op.work + weight_work
+        op = replace(op, tensors=owned.tensors, stored=owned.stored, result_dtypes=dtypes, work=work * self.repeats)
+        if not match.edges and op.place is not Storage.FRESH:
             op = replace(op, place=Storage.FRESH)
-        return self._append(label, self._repeated(op, (), ()), tuple(edges), owned, match.calls or UNKNOWN)
+        return self._append(label, op, match.edges, owned, match.calls or UNKNOWN)
 
     def _library_op(
-        self,
-        label: Label,
-        match: Match,
-        own: Mapping[str, StoredTensor],
-        shapes: Shapes,
-        entries: list[int | Shape],
-        values: list[float | None],
-        edges: list[Edge],
-        uses: tuple[Use, ...],
-        dtypes: tuple[str, ...],
-        work: int,
-        flops: int,
+        self, label: Label, match: Match, uses: tuple[Use, ...], dtypes: tuple[str, ...], weight_work: Work
     ) -> int:
         """Add a node of an op of the library: the op alone where it says all, else applied to its operands."""
-        op = match.op
+        op, shapes, own, edges, entries = match.op, match.shapes, match.own, match.edges, match.entries
         weights, buffers = dict(op.weights(shapes)), dict(op.buffers(shapes))
         owners = {stored.owner for stored in own.values()}
         # Files of other frameworks do not count the batches that a norm was trained on.
@@ -148,12 +168,12 @@ class LayerBuilder:
         if fits and is_repeated and self.repeats == 1:
             (owner,) = owners
             if owner is not None and self._weights.get(owner) == weights:
-                return self._append(label, op, tuple(edges), Owned(), None, shares=owner)
-        owned = take(uses, {id(stored): own_name for own_name, stored in own.items()})
+                return self._append(label, op, edges, Owned(), None, shares=owner)
+        owned = take(uses, match.own_names)
         is_plain = (
             fits
             and self.repeats == 1
-            and not (work or flops)
+            and not weight_work
             and all(isinstance(entry, int) for entry in entries)
             and {*dict(owned.tensors), *dict(owned.stored)} == {*own}
             and len(edges) == len(entries)
@@ -161,22 +181,22 @@ class LayerBuilder:
             and op.dtypes(input_dtypes, self.dtype, len(dtypes)) == dtypes
         )
         if is_plain:
-            return self._append(label, op, tuple(edges), owned, None, weights)
+            return self._append(label, op, edges, owned, None, weights)
         self._own[len(self.nodes)] = frozenset(own)
         applied = Applied(
             op=op,
-            operands=tuple(entries),
-            values=tuple(values),
-            extra_macs=work,
-            extra_flops=flops,
+            operands=entries,
+            values=tuple(read.number if read.edge is None else None for read in match.reads),
+            extra=weight_work,
             tensors=owned.tensors,
             stored=owned.stored,
             result_dtypes=dtypes,
         )
-        edge_shapes = tuple(shape for shape, entry in zip(shapes, entries) if isinstance(entry, int))
-        whole = self._repeated(applied, edge_shapes, op_outputs(op, shapes))
+        # A loop works in each turn; what is more than the op works is stated beside it.
+        further = Work.of(op, shapes, op_outputs(op, shapes)) * (self.repeats - 1)
+        whole = replace(applied, extra=weight_work * self.repeats + further.on_weights)
         is_whole = {*weights} <= {*dict(owned.tensors)} and {*dict(owned.stored)} <= {*buffers}
-        recorded = None if is_whole and self.repeats == 1 and not (work or flops) else UNKNOWN
+        recorded = None if is_whole and self.repeats == 1 and not weight_work else UNKNOWN
         operands = [read.stored if read.number is None else read.number for read in match.reads]
         is_join = op.takes_list or (op.input_count[0] == 2 and len(operands) == 2)
         if recorded is None and is_join and any(isinstance(each, StoredTensor) for each in operands):
@@ -187,22 +207,11 @@ class LayerBuilder:
         elif recorded is None:
             with suppress(OpError):
                 applied.operand_names(len(edges))
-                return self._append(label, whole, tuple(edges), owned, None)
+                return self._append(label, whole, edges, owned, None)
             recorded = UNKNOWN
         elif fits and len(edges) == len(entries) and self.repeats == 1 and not others:
             self._waiting[len(self.nodes)] = WeightedCall(op, weights, own)
-        return self._append(label, whole, tuple(edges), owned, recorded)
-
-    def _repeated(self, op: Applied | Recorded, inputs: Shapes, outputs: Shapes) -> Op:
-        """Return an op with the work of all turns of the loop that it is in."""
-        turns = self.repeats
-        if turns == 1:
-            return op
-        if isinstance(op, Recorded):
-            return replace(op, work=op.work * turns, flops=tuple((part, count * turns) for part, count in op.flops))
-        flops = sum(op.op.other_flops(op._operands(inputs), outputs).values())
-        macs = op.macs(inputs, outputs)
-        return replace(op, extra_macs=op.extra_macs + (turns - 1) * macs, extra_flops=(turns - 1) * flops)
+        return self._append(label, whole, edges, owned, recorded)
 
     def _append(
         self,

@@ -14,13 +14,11 @@ from cnnstat.errors import OpError
 from cnnstat.ir.declaration import Formula
 from cnnstat.ir.op import Example, Family, Int8, Linearity, Op, Saved, Shape, Shapes, Storage, numel, shape_text
 from cnnstat.ir.window import Index, Reads, RowMajor, Unknown
+from cnnstat.ir.work import Work
 from cnnstat.ops.shape import regrouped
 
 Tensors = tuple[tuple[str, Shape], ...]
 """Named tensors with their shapes."""
-
-Counts = tuple[tuple[str, int], ...]
-"""Floating-point operations by kind."""
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -75,15 +73,14 @@ class Applied(_Traced):
     op: the op itself.
     operands: for each of its inputs the number of the node's input, or the shape of a tensor that is no input.
     values: for each operand its value, if it is a plain number.
-    extra_macs, extra_flops: work on the weights before the call (weight norm, merged kernels), or for a mask.
+    extra: work on the weights before the call (weight norm, merged kernels), or for a mask.
     learnt: numbers of the operands that are learnt parameters, or computed from them; None where only sizes tell.
     """
 
     op: Op
     operands: tuple[int | Shape, ...]
     values: tuple[float | None, ...] = ()
-    extra_macs: int = 0
-    extra_flops: int = 0
+    extra: Work = Work()
     learnt: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
@@ -101,7 +98,7 @@ class Applied(_Traced):
         """Return the same with its op's bias, if it has a stored weight that nothing computes beforehand."""
         own = self.op.with_bias(self._operands(inputs))
         stored = {name.rpartition(".")[2]: (name, shape) for name, shape in self.tensors}
-        if own is None or self.operands != (0,) or self.extra_macs or self.extra_flops or "weight" not in stored:
+        if own is None or self.operands != (0,) or self.extra or "weight" not in stored:
             return None
         needed = own.weights(inputs)
         if stored["weight"][1] != needed["weight"]:
@@ -118,7 +115,7 @@ class Applied(_Traced):
             return None
         place = self.operands.index(0)
         number = self.operands[1 - place]
-        is_constant = bool(self.stored) or (bool(self.extra_flops) and not (self.tensors or self.learnt))
+        is_constant = bool(self.stored) or (self.extra.other_count > 0 and not (self.tensors or self.learnt))
         if isinstance(number, int) or place not in self.op.scaled_operands or not is_constant:
             return None
         by_channel = (inputs[0][1],) if len(inputs[0]) > 1 else ()
@@ -127,11 +124,11 @@ class Applied(_Traced):
             return None
         name = (*self.tensors, *self.stored, ("constant", ()))[0][0]
         tensors = ((name, (numel(number),)),)
-        return replace(self, tensors=tensors, stored=(), extra_flops=0, extra_macs=0, learnt=(1 - place,))
+        return replace(self, tensors=tensors, stored=(), extra=Work(), learnt=(1 - place,))
 
     @property
     def linearity(self) -> Linearity:
-        return self.op.linearity if not self.extra_macs else Linearity.NONE
+        return self.op.linearity if not self.extra.macs else Linearity.NONE
 
     @property
     def storage(self) -> Storage:
@@ -165,7 +162,7 @@ class Applied(_Traced):
                     raise OpError("one of its operands is computed beforehand, the graph does not tell how")
                 sources.append(names[0])
                 del left[names[0]]
-        if self.extra_macs or self.extra_flops or any(number not in sources for number in range(input_count)):
+        if self.extra or any(number not in sources for number in range(input_count)):
             raise OpError("its weights are computed beforehand, the graph does not tell how")
         if left and any(isinstance(each, (float, str)) for each in sources):
             raise OpError(f"it has {', '.join(left)} beside its operands, the graph does not tell what for")
@@ -178,13 +175,11 @@ class Applied(_Traced):
         return self.op.output(self._operands(inputs))
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        return self.op.macs(self._operands(inputs), outputs) + self.extra_macs
+        return self.op.macs(self._operands(inputs), outputs) + self.extra.macs
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        own = dict(self.op.other_flops(self._operands(inputs), outputs))
-        if self.extra_flops:
-            own["element-wise"] = own.get("element-wise", 0) + self.extra_flops
-        return own
+        own = self.op.other_flops(self._operands(inputs), outputs)
+        return dict((Work(0, tuple(own.items())) + self.extra).others) if self.extra else own
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the op's reads of the node's inputs; inputs that became weights are read as a whole."""
@@ -234,10 +229,10 @@ class Applied(_Traced):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         lines = self.op.formulas(self._operands(inputs), outputs)
-        macs, flops = self.extra_macs, self.extra_flops
+        macs, others = self.extra.macs, self.extra.other_count
         further = (
             Formula("further MACs", "measured", f"{macs}", macs, "on the weights before the call"),
-            Formula("further FLOPs", "measured", f"{flops}", flops, "on the weights before the call, or for a mask"),
+            Formula("further FLOPs", "measured", f"{others}", others, "on the weights before the call, or for a mask"),
         )
         return *lines, *(line for line in further if line.value)
 
@@ -271,8 +266,6 @@ class Recorded(_Traced):
 
     function: what was called.
     outputs: the shapes it made.
-    work: its multiply-accumulates.
-    flops: its other operations by kind.
     reads: how the outputs read each input; None where it is not known.
     modelled: whether its work is known.
     keeps_inputs: whether autograd may look at its inputs again.
@@ -280,8 +273,7 @@ class Recorded(_Traced):
 
     function: str
     outputs: Shapes
-    work: int = 0
-    flops: Counts = ()
+    work: Work = Work()
     family: Family = Family.OTHER  # type: ignore[misc]  # a class variable of other ops
     place: Storage = Storage.FRESH
     reads: tuple[Reads, ...] | None = None
@@ -322,10 +314,10 @@ class Recorded(_Traced):
         return self.outputs
 
     def macs(self, inputs: Shapes, outputs: Shapes) -> int:
-        return self.work
+        return self.work.macs
 
     def other_flops(self, inputs: Shapes, outputs: Shapes) -> Mapping[str, int]:
-        return dict(self.flops)
+        return dict(self.work.others)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         rank = len(outputs[index])
@@ -345,10 +337,12 @@ class Recorded(_Traced):
         shape = Formula("output shape", "as traced", shapes, shapes)
         if not self.modelled:
             note = "counted from the convolutions and matrix products it dispatches to; not modelled further"
-            return shape, Formula("MACs", "measured", f"{self.work}", self.work, note)
-        lines = [Formula("MACs", "measured", f"{self.work}", self.work)] if self.work else []
-        lines += [Formula(f"{part} FLOPs", "measured", f"{count}", count) for part, count in self.flops]
-        return shape, *lines
+            return shape, Formula("MACs", "measured", f"{self.work.macs}", self.work.macs, note)
+        return shape, *self._work_lines("measured")
+
+    def _work_lines(self, how: str) -> list[Formula]:
+        counts = [("MACs", self.work.macs), *((f"{kind} FLOPs", count) for kind, count in self.work.others)]
+        return [Formula(name, how, f"{count}", count) for name, count in counts if count]
 
 
 def _axes_of(reads: Reads) -> int:
@@ -398,8 +392,4 @@ class Opaque(Recorded):
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         shapes = ", ".join(map(shape_text, outputs))
-        lines = [Formula("output shape", "as stated", shapes, shapes)]
-        if self.work:
-            lines.append(Formula("MACs", "as stated", f"{self.work}", self.work))
-        lines += [Formula(f"{part} FLOPs", "as stated", f"{count}", count) for part, count in self.flops]
-        return tuple(lines)
+        return Formula("output shape", "as stated", shapes, shapes), *self._work_lines("as stated")

@@ -174,9 +174,8 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
         owned = builder.ownership.take(keys)
         recorded = RecordedCalls((), (), tuple(described(builder.ownership.tensors[key]) for key in keys))
         rows.append(_node(names.unique(path), _unused_op(owned), (), owned, recorded, builder.dtype))
-    macs, flops = builder.ownership.take_works(range(len(builder.ownership.works)))
-    if macs or flops:
-        op = replace(_unused_op(OwnedTensors()), work=macs, flops=(("element-wise", flops),))
+    if work := builder.ownership.take_works(range(len(builder.ownership.works))):
+        op = replace(_unused_op(OwnedTensors()), work=work)
         rows.append(Node(names.unique("unused_results"), op, (), None, True))
     return rows
 

@@ -12,6 +12,7 @@ import torch
 
 from cnnstat.choices import words
 from cnnstat.ir.op import Family, Shape, numel
+from cnnstat.ir.work import Work
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.products import dispatched_macs
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
@@ -210,11 +211,10 @@ _RULES: dict[str, _Rule] = {
 
 
 @dataclass(slots=True)
-class Work:
-    """What a call dispatched to: products, other operations by category, and the operations that nobody knows."""
+class Dispatched:
+    """What a call dispatched to: its work, and the operations of which nobody knows the work."""
 
-    macs: int = 0
-    flops: tuple[tuple[str, int], ...] = ()
+    work: Work = Work()
     unknown: tuple[str, ...] = ()
     is_pointwise: bool = False
     only_moves: bool = False
@@ -224,7 +224,7 @@ _COPIES = words("clone _to_copy conj_physical _conj_physical _conj alias lift_fr
 """Moves that leave each element at its place."""
 
 
-def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Work:
+def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) -> Dispatched:
     """Return the work of a list of dispatched operations: (operation, arguments, keyword arguments, result)."""
     macs = 0
     flops: Counter[str] = Counter()
@@ -245,7 +245,7 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
             unknown.append(name)
     is_pointwise = "pointwise" in kinds and kinds <= {"pointwise", "copy"}
     only_moves = kinds <= {"move", "copy"}
-    return Work(macs, tuple(flops.items()), tuple(dict.fromkeys(unknown)), is_pointwise, only_moves)
+    return Dispatched(Work(macs, tuple(flops.items())), tuple(dict.fromkeys(unknown)), is_pointwise, only_moves)
 
 
 def base_name(function: Any) -> str:
@@ -289,10 +289,10 @@ def _functional_tags(function: Any, name: str) -> list[torch.Tag]:
     return list(overload.tags) if overload is not None else []
 
 
-def family_of(call: Call, work: Work) -> Family:
+def family_of(call: Call, dispatched: Dispatched) -> Family:
     """Return what kind of work a call is."""
-    if work.macs:
+    if dispatched.work.macs:
         return Family.CONVOLUTION if "conv" in call.name else Family.LINEAR
-    if work.only_moves:
+    if dispatched.only_moves:
         return Family.LAYOUT
-    return Family.ELEMENTWISE if work.is_pointwise else Family.OTHER
+    return Family.ELEMENTWISE if dispatched.is_pointwise else Family.OTHER

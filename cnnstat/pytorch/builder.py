@@ -13,6 +13,7 @@ from cnnstat.analysis.shapes import check_input_count, op_outputs
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
+from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
 from cnnstat.pytorch.autograd_rules import copies_of, is_other_kernel, keeps_its_input, keeps_nothing, kept_places
@@ -86,11 +87,10 @@ class Builder(TensorOrigins):
             reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in match.reads)
             outputs = tuple(map(shape_of, call.results))
             if call.match is not None or _makes(match.op, reads, outputs):
-                flops = sum(match.op.other_flops(reads, outputs).values())
-                return self.ownership.add_work(match.op.macs(reads, outputs), flops, before)
-        work = work_of(call.inner)
-        self.uncounted.update(work.unknown)
-        return self.ownership.add_work(work.macs, sum(count for _, count in work.flops), before)
+                return self.ownership.add_work(Work.of(match.op, reads, outputs), before)
+        dispatched = work_of(call.inner)
+        self.uncounted.update(dispatched.unknown)
+        return self.ownership.add_work(dispatched.work, before)
 
     def _is_stored_layer(self, match: Match | None) -> bool:
         """Whether a call is a layer of its own although it reads no input of the model.
@@ -119,13 +119,11 @@ class Builder(TensorOrigins):
         if origin.edge is not None:
             return origin.edge
         owned = self.ownership.take(origin.keys)
-        macs, flops = self.ownership.take_works(origin.works)
         op = Recorded(
             function="stored",
             outputs=(shape_of(tensor),),
             result_dtypes=(dtype_of(tensor),),
-            work=macs,
-            flops=(("element-wise", flops),) if flops else (),
+            work=self.ownership.take_works(origin.works),
             **owned.fields,
         )
         edge = self._append(op, (), where, "stored", owned)
@@ -151,17 +149,15 @@ class Builder(TensorOrigins):
         self._add_own_buffers(match.op, shapes, call.where, direct)
         owned = self.ownership.take_for(match.op, shapes, direct, operands.keys)
         op = match.op
-        macs, flops = self.ownership.take_works(operands.works)
-        flops += match.flops
+        extra = self.ownership.take_works(operands.works) + match.extra
         # An op alone says all if it reads just the node's inputs, owns just its own weights and has the usual dtypes.
-        is_plain = operands.is_plain and owned.is_plain and not (macs or flops)
+        is_plain = operands.is_plain and owned.is_plain and not extra
         if not is_plain or op.dtypes(tuple(operands.dtypes), self.dtype, len(outputs)) != dtypes:
             op = Applied(
                 op=op,
                 operands=tuple(operands.entries),
                 values=tuple(operands.values),
-                extra_macs=macs,
-                extra_flops=flops,
+                extra=extra,
                 learnt=tuple(operands.learnt),
                 result_dtypes=dtypes,
                 **owned.fields,
@@ -196,15 +192,13 @@ class Builder(TensorOrigins):
             own = tuple(read for read, operand in zip(reads, operands.entries) if isinstance(operand, int))
             reads = own if len(own) == len(operands.edges) else None
         owned = self.ownership.take((*direct, *operands.keys))
-        macs, flops = self.ownership.take_works(operands.works)
         result = replace(
             op,
             result_dtypes=tuple(map(dtype_of, call.results)),
             place=op.place if operands.entries[:1] == [0] else Storage.FRESH,
             reads=reads,
             keeps_inputs=op.keeps_inputs and not keeps_nothing(call),
-            work=op.work + macs,
-            flops=(*op.flops, *((("element-wise", flops),) if flops else ())),
+            work=op.work + self.ownership.take_works(operands.works),
             **owned.fields,
         )
         if not keeps_nothing(call) and not keeps_its_input(call):
@@ -220,37 +214,36 @@ class Builder(TensorOrigins):
         if alias is not None:
             tensors = [alias, *(tensor for tensor in tensors if tensor is not alias)]
         operands = self._gather(tensors, call.where)
-        work = work_of(call.inner)
+        dispatched = work_of(call.inner)
+        work = dispatched.work
         outputs = tuple(map(shape_of, call.results))
         in_place = Storage.IN_PLACE if call.overwritten is not None else Storage.VIEW
         shapes = tuple(shape_of(tensor) for tensor in tensors)
         op = Recorded(
             function=display_name(call.name),
             outputs=outputs,
-            work=work.macs,
-            flops=work.flops,
-            family=family_of(call, work),
+            work=work,
+            family=family_of(call, dispatched),
             place=Storage.FRESH if alias is None else in_place,
-            reads=known_reads(shapes, outputs, work, call),
-            modelled=not work.unknown and call.name not in UNCOUNTED and (call.name in PRODUCTS or not work.macs),
+            reads=known_reads(shapes, outputs, dispatched, call),
+            modelled=not dispatched.unknown and call.name not in UNCOUNTED and (call.name in PRODUCTS or not work.macs),
             counted_as_weighted="conv" in call.name and bool(work.macs),
         )
         self._emit_recorded(call, op, operands)
 
     def _emit_constant_product(self, call: Call) -> None:
         """Add a row for a product of constants, which stays a constant to the calls that read it."""
-        work = work_of(call.inner)
-        if not work.macs:
+        dispatched = work_of(call.inner)
+        if not dispatched.work.macs:
             return
         op = Recorded(
             function=display_name(call.name),
             outputs=tuple(map(shape_of, call.results)),
             result_dtypes=tuple(map(dtype_of, call.results)),
-            work=work.macs,
-            flops=work.flops,
-            family=family_of(call, work),
+            work=dispatched.work,
+            family=family_of(call, dispatched),
             reads=(),
-            modelled=not work.unknown,
+            modelled=not dispatched.unknown,
         )
         self._append(op, (), call.where, display_name(call.name))
         self.nodes[-1].recorded = self.log.recorded(call, ())

@@ -13,7 +13,7 @@ from cnnstat.ir.window import (
     Reads,
     aligned_reads,
 )
-from cnnstat.pytorch.aten_flops import Work
+from cnnstat.pytorch.aten_flops import Dispatched
 from cnnstat.pytorch.calls import Call
 from cnnstat.pytorch.special_windows import SPECIAL
 
@@ -82,12 +82,12 @@ _IN_PLACE = _OVERWRITING | words("masked_fill_ dropout_ alpha_dropout_ feature_d
 """Those and others that change each element by itself."""
 
 
-def known_reads(shapes: Shapes, outputs: Shapes, work: Work, call: Call) -> tuple[Reads, ...] | None:
+def known_reads(shapes: Shapes, outputs: Shapes, dispatched: Dispatched, call: Call) -> tuple[Reads, ...] | None:
     """Return how a call reads its operands, where that is known: element by element, into its place, by axes."""
     is_changed = call.overwritten is not None and shapes[:1] == outputs[:1] and call.name in _IN_PLACE
     if any(len(result) != len(outputs[0]) for result in outputs):
         return None
-    if not work.is_pointwise and not is_changed:
+    if not dispatched.is_pointwise and not is_changed:
         try:
             return reads_of(call, shapes, outputs)
         except (TypeError, ValueError, AttributeError, IndexError):

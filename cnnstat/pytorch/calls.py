@@ -16,6 +16,7 @@ from torch.nn import functional
 from cnnstat.choices import words
 from cnnstat.ir.op import Op
 from cnnstat.ir.recorded_call import OwnDevice, SliceOf, TorchName
+from cnnstat.ir.work import Work
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.tensors import PLAIN
 
@@ -121,7 +122,7 @@ class Match:
     reads: its inputs in order, tensors or plain numbers.
     weights: the tensors behind the op's weights, by the op's names.
     optional: how many of the last inputs the op leaves out where they are constants (first states of zeros).
-    also: tensors that the call reads beside the op's inputs: masks; flops: the operations they take.
+    also: tensors that the call reads beside the op's inputs: masks; extra: the work that they take.
     """
 
     op: Op
@@ -129,7 +130,7 @@ class Match:
     weights: dict[str, torch.Tensor | None] = field(default_factory=dict)
     optional: int = 0
     also: tuple[torch.Tensor, ...] = ()
-    flops: int = 0
+    extra: Work = Work()
 
 
 Handler = Callable[[Call], "Match | None"]

@@ -11,6 +11,7 @@ from cnnstat.analysis.shapes import check_input_count
 from cnnstat.choices import words
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes, Storage
+from cnnstat.ir.work import Work
 from cnnstat.pytorch.calls import Call, Match
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.handlers import handler_of
@@ -164,7 +165,7 @@ class _Known:
     reads: tuple[tuple[int | None, Any], ...]
     weights: tuple[tuple[str, int | None], ...]
     optional: int
-    flops: int
+    extra: Work
     shape: Shape
 
 
@@ -224,7 +225,7 @@ def _recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | Non
         return None
     reads = tuple(value if number is None else operands[number] for number, value in known.reads)
     weights = {name: None if number is None else operands[number] for name, number in known.weights}
-    return Match(known.op, reads, weights, known.optional, flops=known.flops), known.shape
+    return Match(known.op, reads, weights, known.optional, extra=known.extra), known.shape
 
 
 def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape) -> None:
@@ -240,4 +241,4 @@ def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shap
         (numbers[id(value)], None) if isinstance(value, torch.Tensor) else (None, value) for value in match.reads
     )
     weights = tuple((name, None if tensor is None else numbers[id(tensor)]) for name, tensor in match.weights.items())
-    _known[key] = _Known(match.op, reads, weights, match.optional, match.flops, result)
+    _known[key] = _Known(match.op, reads, weights, match.optional, match.extra, result)

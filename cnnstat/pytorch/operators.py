@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.op import Family
+from cnnstat.ir.work import Work
 from cnnstat.ops.attention import ScaledDotProductAttention
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.calls import Match
@@ -82,14 +83,12 @@ def attention(
         result = function(*arguments, **keywords)
     shapes = tuple(map(shape_of, (query, key, value)))
     op = ScaledDotProductAttention(enable_gqa=query.shape[1] != key.shape[1])
-    outputs = op.output(shapes)
     scores = reduce(operator.mul, (*shapes[0][:-1], shapes[1][-2]))
-    flops = sum(op.other_flops(shapes, outputs).values()) + scores * (_name(mask[-1]) != "noop_mask")
+    masked = Work.other("attention", scores * (_name(mask[-1]) != "noop_mask"))
     recorded = Recorded(
         function="flex_attention",
         outputs=tuple(map(shape_of, result)),
-        work=op.macs(shapes, outputs),
-        flops=(("attention", flops),),
+        work=Work.of(op, shapes, op.output(shapes)) + masked,
         family=Family.ATTENTION,
         modelled=_name(change) == "_identity",
     )

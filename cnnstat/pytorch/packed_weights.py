@@ -9,6 +9,7 @@ from weakref import finalize
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from cnnstat.ir.work import Work
 from cnnstat.ops.conv import Conv1d, Conv2d, Conv3d
 from cnnstat.ops.linear import Linear
 from cnnstat.pytorch.calls import Call, Match
@@ -116,10 +117,10 @@ def packed_layer(call: Call) -> Match:
         sizes = {name: value if name == "groups" else tuple(value) for name, value in options.items()}
         op = _OPS[kind](weight[0], weight[2:], bias=has_bias, **sizes)
     (result,) = call.results
-    activation = result.numel() if "_relu" in call.name else 0
+    activation = Work.other("element-wise", result.numel() if "_relu" in call.name else 0)
     weights: dict[str, torch.Tensor | None] = {"weight": tensors["weight"]}
     if has_bias:
         weights["bias"] = tensors["bias"]
     return Match(
-        op, (call.arguments[0],), weights, also=tuple(tensors[n] for n in ("scale",) if n in tensors), flops=activation
+        op, (call.arguments[0],), weights, also=tuple(tensors[n] for n in ("scale",) if n in tensors), extra=activation
     )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Tensors
 from cnnstat.pytorch.tensors import shape_of
 
@@ -70,39 +71,39 @@ NOTHING = OwnedTensors()
 class ParameterOwnership:
     """All stored tensors of a model, the weights that each node states, and work on tensors that no node has yet.
 
-    works: (multiply-accumulates, other operations, works before it) of calls that read stored tensors only.
+    works: work of calls that read stored tensors only, and the numbers of the works before it.
     taken: numbers of the works that nodes have counted, in order.
     """
 
     tensors: list[StoredTensor] = field(default_factory=list)
     weights: dict[int, dict[str, Shape]] = field(default_factory=dict)
-    works: list[tuple[int, int, frozenset[int]]] = field(default_factory=list)
+    works: list[tuple[Work, frozenset[int]]] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
 
-    def add_work(self, macs: int, flops: int, before: frozenset[int] = frozenset()) -> frozenset[int]:
+    def add_work(self, work: Work, before: frozenset[int] = frozenset()) -> frozenset[int]:
         """Remember work on stored tensors, and that `before` it; the first node that uses its result will count both.
 
         Returns one number for all of it: a recurrence on weights would else hand on more numbers in each step.
         """
-        if not macs and not flops and len(before) < 2:
+        if not work and len(before) < 2:
             return before
-        self.works.append((macs, flops, before))
+        self.works.append((work.on_weights, before))
         return frozenset((len(self.works) - 1,))
 
-    def take_works(self, numbers: Iterable[int]) -> tuple[int, int]:
+    def take_works(self, numbers: Iterable[int]) -> Work:
         """Return the work of these calls as far as no node has counted it, which is now done."""
-        macs = flops = 0
+        work = Work()
         waiting = list(numbers)
         while waiting:
             number = waiting.pop()
-            own_macs, own_flops, before = self.works[number]
-            if own_macs or own_flops or before:
-                macs, flops = macs + own_macs, flops + own_flops
+            own, before = self.works[number]
+            if own or before:
+                work += own
                 waiting += before
                 # Counted by the first node only: a weight that two layers read was computed once.
-                self.works[number] = (0, 0, frozenset())
+                self.works[number] = (Work(), frozenset())
                 self.taken.append(number)
-        return macs, flops
+        return work
 
     def take_for(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> OwnedTensors:
         """Return what a node with an op of the library takes.

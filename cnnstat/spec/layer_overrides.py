@@ -28,6 +28,7 @@ from cnnstat.ir.window import (
     RowMajor,
     Window,
 )
+from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Opaque, Tensors
 from cnnstat.spec import tree as yaml
 from cnnstat.spec.expressions import is_number, is_whole_number
@@ -75,8 +76,7 @@ class LayerOverrides:
             op=op,
             operands=operands,
             values=values,
-            extra_macs=self._count("weight_macs"),
-            extra_flops=self._count("weight_flops"),
+            extra=Work(self._count("weight_macs")) + Work.other("element-wise", self._count("weight_flops")),
             result_dtypes=self._dtypes(),
             tensors=(*tensors, *parameters),
             stored=self._tensors("buffers")[0],
@@ -90,8 +90,7 @@ class LayerOverrides:
             function=self._function(),
             inputs=self._each("inputs", self._shape),
             outputs=self._outputs(),
-            work=self._count("macs"),
-            flops=self._flops(),
+            work=self._work(),
             family=self._word("family", Family.OTHER),
             place=self._word("storage", Storage.FRESH),
             reads=self._each("reads", self._reads),
@@ -265,11 +264,11 @@ class LayerOverrides:
             fail(tree.location, f"{key}: takes a whole number of {unit}, not negative")
         return int(value)
 
-    def _flops(self) -> tuple[tuple[str, int], ...]:
-        tree = self.keys.get("flops")
-        if isinstance(tree, yaml.Mapping):
-            return tuple((kind, self._count("flops", count)) for kind, (_, count) in tree.entries.items())
-        return () if tree is None else (("other", self._count("flops")),)
+    def _work(self) -> Work:
+        macs, others = self._count("macs"), self.keys.get("flops")
+        if isinstance(others, yaml.Mapping):
+            return Work(macs, tuple((kind, self._count("flops", count)) for kind, (_, count) in others.entries.items()))
+        return Work(macs) + Work.other("other", self._count("flops"))
 
     # Receptive fields ------------------------------------------------------------------------------------------------
 

@@ -19,6 +19,7 @@ from cnnstat.check.limits import Limit
 from cnnstat.check.model_figures import COMPUTED
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Edge, Graph, Input, Node
+from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Recorded
 from cnnstat.sources.request import Request
 
@@ -83,8 +84,8 @@ def test_every_outcome_in_every_format(check: Command, models: Path, case: str, 
 def uncounted_graph(source: str, request: Request) -> Graph:
     """Return a network with one call of unknown work."""
     shape = (1, 3, 8, 8)
-    known = Recorded(function="known", outputs=(shape,), result_dtypes=("float32",), work=1000)
-    unknown = Recorded(function="custom", outputs=(shape,), result_dtypes=("float32",), work=10, modelled=False)
+    known = Recorded(function="known", outputs=(shape,), result_dtypes=("float32",), work=Work(1000))
+    unknown = Recorded(function="custom", outputs=(shape,), result_dtypes=("float32",), work=Work(10), modelled=False)
     nodes = (Node("known", known, (Edge(0),)), Node("custom", unknown, (Edge(1),)))
     return Graph(name="net", inputs=(Input("input", shape, "float32"),), nodes=nodes, outputs=(Edge(2),))
 

@@ -88,3 +88,19 @@ def test_an_exported_file_computes_the_same_with_the_same_work(model, shape, tmp
         cnnstat.analyze(original, shape).totals.macs,
         cnnstat.analyze(original, shape).totals.flops,
     )
+
+
+class Angle(nn.Module):
+    """A call that no op covers, of an input and of a tensor that is computed from a parameter alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.rand(5))
+
+    def forward(self, x):
+        return torch.atan2(x, self.weight * 2)
+
+
+def test_work_on_weights_is_counted_beside_the_work_of_the_call():
+    totals = cnnstat.analyze(Angle(), (4, 5)).totals
+    assert totals.flop_parts == {"2 × MACs": 0, "element-wise": 4 * 5 + 5}

@@ -6,18 +6,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnnstat.exported.layer_builder import Match, Operand
+from cnnstat.exported.layer_builder import NO_WORK, Match, Operand
 from cnnstat.exported.stored_tensors import StoredTensor
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Shape, Shapes
+from cnnstat.ir.op import Family, Shape, Shapes
+from cnnstat.ir.work import Work
+from cnnstat.ops.traced import Recorded
 
 
 @dataclass(slots=True, eq=False)
 class ProgramValue:
     """A tensor of a program.
 
-    stored: the parameter, buffer or constant that it is. made_of: the stored tensors that it is computed of. waiting:
-    multiply-accumulates and other operations on stored tensors alone that made it, which its first reader counts.
+    stored: the parameter, buffer or constant that it is. made_of: the stored tensors that it is computed of.
+    waiting: the work on stored tensors alone that made it, which its first reader counts.
     is_learnt: whether it is, or is made of, stored tensors.
     """
 
@@ -28,7 +30,7 @@ class ProgramValue:
     stored: StoredTensor | None = None
     number: float | None = None
     made_of: tuple[StoredTensor, ...] = ()
-    waiting: tuple[int, int] = (0, 0)
+    waiting: Work = Work()
     is_learnt: bool = False
 
     @property
@@ -63,6 +65,10 @@ class AtenCall:
     def outputs(self) -> Shapes:
         """The shapes of its results."""
         return tuple(result.shape for result in self.results)
+
+    def recorded(self, family: Family, work: Work = NO_WORK, **fields: Any) -> Recorded:
+        """Return it as a call of which its effect and work are known."""
+        return Recorded(function=self.name, outputs=self.outputs or ((0,),), family=family, work=work, **fields)
 
     @property
     def tensors(self) -> tuple[Operand, ...]:

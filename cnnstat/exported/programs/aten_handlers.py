@@ -6,7 +6,6 @@ holds for aten too, and is read here without PyTorch; the other operations are t
 
 from __future__ import annotations
 
-import math
 from ast import literal_eval
 from collections.abc import Mapping
 from dataclasses import fields
@@ -16,18 +15,17 @@ from typing import Any
 from cnnstat import ops
 from cnnstat.choices import words
 from cnnstat.errors import OpError
-from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.layer_builder import Match, einsum_of
 from cnnstat.exported.programs.aten_call import AtenCall, Handler, ProgramValue
 from cnnstat.exported.pytorch_calls import one_call
-from cnnstat.ir.einstein_sum import einsum_macs, einsum_reads
 from cnnstat.ir.op import Family, Op, Storage, numel
 from cnnstat.ir.recorded_call import RecordedCalls, TorchName
 from cnnstat.ir.window import IDENTITY, Reads, aligned_reads, sliding
+from cnnstat.ir.work import Work
 from cnnstat.ops import activation, join, padding, reduction, reorder, resize, shape, slicing
 from cnnstat.ops.matmul import MatMul
 from cnnstat.ops.rectifier import ReLU6
 from cnnstat.ops.shape import regrouped
-from cnnstat.ops.traced import Recorded
 
 _TENSORS = ("weight", "bias", "running_mean", "running_var")
 _PER_AXIS = words("kernel_size stride padding dilation output_padding output_size size")
@@ -112,8 +110,7 @@ def _moved(
 ) -> Match:
     """Return a call that computes nothing; calls: how PyTorch makes it."""
     known = None if reads is None else (reads,)
-    op = Recorded(function=call.name, outputs=call.outputs, family=Family.LAYOUT, place=place, reads=known)
-    return Match(op, (call.input,), calls=calls)
+    return Match(call.recorded(Family.LAYOUT, place=place, reads=known), (call.input,), calls=calls)
 
 
 def _reshape(call: AtenCall) -> Match:
@@ -284,11 +281,8 @@ def _group_of_products(call: AtenCall) -> Match:
     """Addmm and baddbmm: a product that something is added to."""
     first, second = call.get("mat1", "batch1"), call.get("mat2", "batch2")
     count = numel(call.outputs[0])
-    op = Recorded(
-        function=call.name, outputs=call.outputs, work=count * first.shape[-1], flops=(("bias", count),),
-        family=Family.LINEAR,
-    )  # fmt: skip
-    return Match(op, (call.input, first, second))
+    work = Work(count * first.shape[-1]) + Work.other("bias", count)
+    return Match(call.recorded(Family.LINEAR, work), (call.input, first, second))
 
 
 _FREE = words(
@@ -317,33 +311,14 @@ def recorded(call: AtenCall) -> Match:
     tensors = call.tensors
     if is_pointwise and call.outputs:
         reads = tuple(aligned_reads(each.shape or (), call.outputs[0]) for each in tensors if each.edge is not None)
-    count = math.prod(call.outputs[0]) if call.outputs else 0
-    op = Recorded(
-        function=call.name,
-        outputs=call.outputs or ((0,),),
-        flops=(("element-wise", count),) if is_pointwise else (),
-        family=Family.LAYOUT if is_moving else Family.ELEMENTWISE if is_pointwise else Family.OTHER,
-        reads=reads,
-        modelled=is_moving or is_pointwise,
-    )
-    return Match(op, tensors)
+    count = numel(call.outputs[0]) if call.outputs else 0
+    family = Family.LAYOUT if is_moving else Family.ELEMENTWISE if is_pointwise else Family.OTHER
+    work = Work.other("element-wise", count if is_pointwise else 0)
+    return Match(call.recorded(family, work, reads=reads, modelled=is_moving or is_pointwise), tensors)
 
 
 def _einsum(call: AtenCall) -> Match:
-    shapes = [each.shape or () for each in call.tensors]
-    macs = einsum_macs(call.get("equation"), shapes)
-    reads = einsum_reads(call.get("equation"), shapes, len(call.outputs[0])) or ()
-    count = math.prod(call.outputs[0])
-    op = Recorded(
-        function="einsum",
-        outputs=call.outputs,
-        work=macs,
-        flops=() if macs else (("element-wise", count),),
-        family=Family.LINEAR,
-        modelled=len(shapes) <= 2,
-        reads=tuple(read for read, each in zip(reads, call.tensors) if each.edge is not None) or None,
-    )
-    return Match(op, call.tensors)
+    return einsum_of("einsum", call.get("equation"), call.tensors, call.outputs[0])
 
 
 def _swapped(call: AtenCall) -> Match:
@@ -356,11 +331,7 @@ def _unflatten(call: AtenCall) -> Match:
 
 def _summed(call: AtenCall) -> Match:
     """Reductions that take about one step for every element they read."""
-    op = Recorded(
-        function=call.name, outputs=call.outputs, flops=(("pooling", math.prod(call.input.shape)),),
-        family=Family.POOLING,
-    )  # fmt: skip
-    return Match(op, (call.input,))
+    return Match(call.recorded(Family.POOLING, Work.other("pooling", numel(call.input.shape))), (call.input,))
 
 
 def _viewed(call: AtenCall) -> Match:

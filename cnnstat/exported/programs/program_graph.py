@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cnnstat.choices import words
 from cnnstat.errors import OpError, RequestError, SourceError, did_you_mean, printable
-from cnnstat.exported.layer_builder import LayerBuilder
+from cnnstat.exported.layer_builder import LayerBuilder, Operand
 from cnnstat.exported.layer_names import Label
 from cnnstat.exported.programs.archive import read_program
 from cnnstat.exported.programs.aten_call import AtenCall, ProgramValue
@@ -20,6 +20,7 @@ from cnnstat.exported.programs.symbolic_sizes import computed, symbol_name
 from cnnstat.exported.stored_tensors import Role, StoredTensor, Use
 from cnnstat.ir.graph import Edge, Graph, Input, collector_paused
 from cnnstat.ir.op import Shape, numel
+from cnnstat.ir.work import Work
 from cnnstat.sources.request import Request
 
 _DTYPES = {
@@ -245,17 +246,15 @@ class _Program:
         op, shapes = match.op, tuple(each.shape or () for each in match.reads)
         is_learnt = any(each.is_learnt for each in reads)
         try:
-            macs, flops = op.macs(shapes, call.outputs), sum(op.other_flops(shapes, call.outputs).values())
+            work = Work.of(op, shapes, call.outputs)
             if call.name in _REDUCTIONS:
-                flops = numel(shapes[0])  # as the tracer counts what reduces weights: a step for each element
+                # As the tracer counts what reduces weights: a step for each element.
+                work = Work(work.macs) + Work.other("pooling", numel(shapes[0]))
         except (ArithmeticError, LookupError, ValueError):
-            macs, flops = 0, 0
+            work = Work()
         if not is_learnt:
-            flops = 0  # numbers that are made of constants are constants
-        macs, flops = macs + sum(each.waiting[0] for each in reads), flops + sum(each.waiting[1] for each in reads)
-        for each in reads:
-            each.waiting = (0, 0)
-        results[0].waiting = (macs, flops)
+            work = Work(work.macs)  # numbers that are made of constants are constants
+        results[0].waiting = work + _taken_work(reads)
         for result in results:
             result.stored = sources[0] if len(sources) == 1 else None
             result.made_of, result.is_learnt = sources, is_learnt
@@ -274,14 +273,11 @@ class _Program:
                 own = ProgramValue(counter.name, counter.shape, counter.dtype, stored=counter)
                 match = type(match)(match.op, match.reads, {**match.weights, "num_batches_tracked": own}, match.calls)
         dtypes = tuple(result.dtype for result in results)
-        waiting = [each for each in call.tensors if isinstance(each, ProgramValue)]
-        work, flops = (sum(each.waiting[place] for each in waiting) for place in (0, 1))
-        for each in waiting:
-            each.waiting = (0, 0)
+        work = _taken_work(call.tensors).on_weights
         try:
-            value = self.builder.emit(label, match, uses, call.outputs, dtypes, work=work, flops=flops)
+            value = self.builder.emit(label, match, uses, call.outputs, dtypes, work)
         except OpError:
-            value = self.builder.emit(label, recorded(call), uses, call.outputs, dtypes, work=work, flops=flops)
+            value = self.builder.emit(label, recorded(call), uses, call.outputs, dtypes, work)
         self.places[value - self.builder.arity] = code_place(str(node.get("metadata", {}).get("stack_trace", "")))
         for number, result in enumerate(results):
             result.edge = Edge(value, number)
@@ -349,6 +345,16 @@ class _Program:
                 rows.setdefault(full.rpartition(".")[0], []).append((stored, role))
         for path, uses in rows.items():
             self.builder.idle(Label(path, "unused"), uses)
+
+
+def _taken_work(reads: Iterable[Operand]) -> Work:
+    """Return the work that waits at values, which nobody counts again."""
+    work = Work()
+    for each in reads:
+        if isinstance(each, ProgramValue):
+            work += each.waiting
+            each.waiting = Work()
+    return work
 
 
 def _user(spec: Mapping[str, Any]) -> Mapping[str, Any]:

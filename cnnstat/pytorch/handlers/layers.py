@@ -11,6 +11,7 @@ from torch import nn
 
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Family, Op, Shapes, numel
+from cnnstat.ir.work import Work
 from cnnstat.ops import activation, conv, lenet, lookup, norm, padding, rectifier
 from cnnstat.ops.multihead_attention import MultiheadAttention
 from cnnstat.ops.recurrent import GRU, LSTM, RNN
@@ -155,8 +156,8 @@ def _multi_head_attention(call: Call) -> Match | None:
     masks = _masks(values)
     sizes = op.sizes(tuple(map(shape_of, reads)))
     # A mask is one addition a score; two masks are added to each other first.
-    flops = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
-    return Match(op, reads, {**weights, **out}, also=masks, flops=flops)
+    additions = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
+    return Match(op, reads, {**weights, **out}, also=masks, extra=Work.other("element-wise", additions))
 
 
 def _masks(values: dict[str, Any]) -> tuple[torch.Tensor, ...]:
@@ -255,12 +256,10 @@ def _recurrent_op(name: str, weights: Any, values: dict[str, Any]) -> tuple[Any,
 
 def _counted(function: str, op: Op, inputs: Shapes, call: Call) -> Recorded:
     """Return a call that works as much as an op on these inputs, but has other shapes."""
-    outputs = op.output(inputs)
     return Recorded(
         function=function,
         outputs=tuple(map(shape_of, call.results)),
-        work=op.macs(inputs, outputs),
-        flops=tuple(op.other_flops(inputs, outputs).items()),
+        work=Work.of(op, inputs, op.output(inputs)),
         family=Family.RECURRENT,
     )
 

@@ -24,8 +24,8 @@ from cnnstat.exported.onnx_models.operations.channels_last import between_permut
 from cnnstat.exported.onnx_models.runtime_ops import DOMAINS, NHWC, is_channels_last
 from cnnstat.exported.stored_tensors import Role
 from cnnstat.ir.op import Family, Op
+from cnnstat.ir.work import Work
 from cnnstat.ops.join import Add
-from cnnstat.ops.traced import Recorded
 
 _FAMILIES = (
     moves, elementwise, reductions, convolutions, matrix_products, normalizations, recurrent_ops, attention_ops,
@@ -186,17 +186,15 @@ def _activation(kind: bytes, values: list[float]) -> Op:
 
 def recorded(call: Call) -> Match:
     """Return a call that no op of the library is: its shapes, and its products where it has any."""
-    outputs = call.output_shapes
-    work, is_known = _work(call)
-    op = Recorded(
-        function=call.op_type,
-        outputs=outputs or ((0,),),
-        work=work,
-        family=Family.CONVOLUTION if "Conv" in call.op_type else Family.OTHER,
+    macs, is_known = _work(call)
+    op = call.recorded(
+        Family.CONVOLUTION if "Conv" in call.op_type else Family.OTHER,
+        Work(macs),
+        outputs=call.output_shapes or ((0,),),
         modelled=is_known and all(value.shape is not None for value in call.outputs),
-        counted_as_weighted=bool(work),
+        counted_as_weighted=bool(macs),
     )
-    return Match(op, call.reads(*(place for place in range(len(call.inputs)) if call.has(place))))
+    return Match(op, call.all_reads)
 
 
 def counted_as(call: Call, match: Match) -> Match:
@@ -204,19 +202,16 @@ def counted_as(call: Call, match: Match) -> Match:
 
     Raises OpError where the op makes another first result.
     """
-    shapes = tuple(read.shape or () for read in match.reads)
+    shapes = match.shapes
     check_input_count(match.op, len(shapes))
     made = op_outputs(match.op, shapes)
     if made[0] != call.output_shapes[0]:
         raise OpError(f"makes {made[0]}")
     is_read = [read.edge is not None for read in match.reads]
     reads = match.op.window(shapes, made) if len({len(shape) for shape in call.output_shapes}) == 1 else None
-    op = Recorded(
-        function=call.op_type,
-        outputs=call.output_shapes,
-        work=match.op.macs(shapes, made),
-        flops=tuple(match.op.other_flops(shapes, made).items()),
-        family=match.op.family,
+    op = call.recorded(
+        match.op.family,
+        Work.of(match.op, shapes, made),
         reads=None if reads is None else tuple(read for read, is_tensor in zip(reads, is_read) if is_tensor),
         counted_as_weighted=match.op.counted_as_weighted,
     )

@@ -8,8 +8,8 @@ from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import Call, Handler, need
 from cnnstat.exported.onnx_models.runtime_shapes import grouped_length
 from cnnstat.ir.op import Family
+from cnnstat.ir.work import Work
 from cnnstat.ops.attention import SOFTMAX, ScaledDotProductAttention
-from cnnstat.ops.traced import Recorded
 
 
 def _attention(call: Call) -> Match:
@@ -38,20 +38,14 @@ def _attention(call: Call) -> Match:
 
 def _recorded(call: Call, scores: int, lengths: int, projection: int = 0) -> Match:
     """Return attention of so many scores, of which each takes a dot product and a weighted sum of these lengths."""
-    op = Recorded(
-        function=call.op_type,
-        outputs=call.output_shapes,
-        work=scores * lengths + projection,
-        flops=(("attention", scores * (1 + len(SOFTMAX))),),
-        family=Family.ATTENTION,
-    )
+    work = Work(scores * lengths + projection) + Work.other("attention", scores * (1 + len(SOFTMAX)))
     weights = (1,) if projection else ()
     places = [
         place
         for place in range(len(call.inputs))
         if call.has(place) and (call.input(place).is_float or place in (0, *weights))
     ]
-    return Match(op, call.reads(*places))
+    return Match(call.recorded(Family.ATTENTION, work), call.reads(*places))
 
 
 def _projected(call: Call) -> Match:

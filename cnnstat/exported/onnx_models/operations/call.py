@@ -10,11 +10,13 @@ import numpy
 
 from cnnstat import ops
 from cnnstat.errors import OpError
-from cnnstat.exported.layer_builder import Match, Operand
+from cnnstat.exported.layer_builder import NO_WORK, Match, Operand
 from cnnstat.exported.onnx_models.values import Value
 from cnnstat.exported.stored_tensors import StoredTensor
 from cnnstat.ir.graph import Edge
-from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ir.op import Family, Op, Shape, Shapes
+from cnnstat.ir.work import Work
+from cnnstat.ops.traced import Recorded
 
 
 class _Previous:
@@ -85,6 +87,16 @@ class Call:
     def reads(self, *places: int) -> tuple[Operand, ...]:
         """Return some operands."""
         return tuple(self.input(place) for place in places)
+
+    @property
+    def all_reads(self) -> tuple[Operand, ...]:
+        """The operands that are not left out."""
+        return tuple(value for value in self.inputs if value is not None)
+
+    def recorded(self, family: Family, work: Work = NO_WORK, **fields: Any) -> Recorded:
+        """Return it as a call of which its effect and work are known."""
+        outputs = fields.pop("outputs", self.output_shapes)
+        return Recorded(function=self.op_type, outputs=outputs, family=family, work=work, **fields)
 
     def match(self, op: Op, *places: int, **weights: int) -> Match:
         """Return the op with the operands that it reads, and those that are its own tensors, by place."""

@@ -9,6 +9,7 @@ from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, library_op, need, one_or_all
 from cnnstat.ir.op import Family, Op, Shape
 from cnnstat.ir.window import Window, sliding
+from cnnstat.ir.work import Work
 from cnnstat.ops.spatial import spatial_reads
 from cnnstat.ops.traced import Recorded
 
@@ -174,15 +175,9 @@ def _sizes(sizes: Shape) -> str:
 
 def _recorded_pool(call: Call, geometry: _Geometry, kind: str) -> Recorded:
     """Return a pool that PyTorch does not have: other padding on one side than on the other."""
-    outputs = call.output_shapes
     taps = math.prod(geometry.kernel) - (kind == "Max")
-    return Recorded(
-        function=call.op_type,
-        outputs=outputs,
-        flops=(("pooling", math.prod(call.output) * taps),),
-        family=Family.POOLING,
-        reads=spatial_reads(geometry.windows, mixes_channels=False),
-    )
+    reads = spatial_reads(geometry.windows, mixes_channels=False)
+    return call.recorded(Family.POOLING, Work.other("pooling", math.prod(call.output) * taps), reads=reads)
 
 
 def _lp_pool(call: Call) -> Match | None:

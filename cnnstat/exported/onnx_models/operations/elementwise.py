@@ -13,6 +13,7 @@ from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.ir.op import Family, Op, numel
 from cnnstat.ir.recorded_call import RecordedCalls
 from cnnstat.ir.window import aligned_reads
+from cnnstat.ir.work import Work
 from cnnstat.ops import activation, join, rectifier, softmax
 from cnnstat.ops.traced import Recorded
 
@@ -48,18 +49,12 @@ STEPS: Mapping[str, int] = {
 def pointwise(call: Call, steps: int, category: str = "element-wise", family: Family = Family.ELEMENTWISE) -> Match:
     """Return an operation of which every result element depends on the elements at its place alone."""
     places = _data_places(call)
-    outputs = call.output_shapes
     # Constants have no input that could be read.
     reads = tuple(
         aligned_reads(call.shape(place), call.output) for place in places if call.input(place).edge is not None
     )
-    op = Recorded(
-        function=call.op_type,
-        outputs=outputs,
-        flops=((category, steps * numel(call.output)),) if steps else (),
-        family=family,
-        reads=reads if all(len(shape) == len(call.output) for shape in outputs) else None,
-    )
+    known = reads if all(len(shape) == len(call.output) for shape in call.output_shapes) else None
+    op = call.recorded(family, Work.other(category, steps * numel(call.output)), reads=known)
     return Match(op, tuple(call.input(place) for place in places), calls=_pytorch_calls(call))
 
 
@@ -166,11 +161,7 @@ def _softmax(op: Any) -> Handler:
 
 def pointwise_sums(call: Call, steps: int) -> Match:
     """Return an operation whose results read whole axes."""
-    op = Recorded(
-        function=call.op_type, outputs=(call.output,), flops=(("activation", steps * numel(call.output)),),
-        family=Family.ACTIVATION,
-    )  # fmt: skip
-    return call.match(op, 0)
+    return call.match(call.recorded(Family.ACTIVATION, Work.other("activation", steps * numel(call.output))), 0)
 
 
 def _prelu(call: Call) -> Match | None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.layer_builder import Match, einsum_of
 from cnnstat.exported.onnx_models.operations.call import Call, Handler, Steps, need
 from cnnstat.exported.onnx_models.runtime_shapes import turned
-from cnnstat.ir.einstein_sum import einsum_macs, einsum_reads
 from cnnstat.ir.op import Family, numel
 from cnnstat.ir.window import IDENTITY
+from cnnstat.ir.work import Work
 from cnnstat.ops.linear import Linear
 from cnnstat.ops.matmul import MatMul
-from cnnstat.ops.traced import Recorded
 
 
 def _matmul(left: int = 0, right: int = 1) -> Handler:
@@ -50,15 +49,9 @@ def _gemm(left: int = 0, right: int = 1, bias: int = 2) -> Handler:
             return call.match(Linear(columns, bias=added is not None), left, weight=right, bias=bias)
         reads = (first, second, *(() if added is None else (added,)))
         count = rows * columns
-        op = Recorded(
-            function=call.op_type,
-            outputs=((rows, columns),),
-            work=count * inner,
-            flops=(("bias", count),) if added is not None else (),
-            family=Family.LINEAR,
-            reads=None if call.attributes.get("transA") else _row_reads(reads),
-            counted_as_weighted=True,
-        )
+        work = Work(count * inner) + Work.other("bias", count if added is not None else 0)
+        known = None if call.attributes.get("transA") else _row_reads(reads)
+        op = call.recorded(Family.LINEAR, work, outputs=((rows, columns),), reads=known, counted_as_weighted=True)
         return Match(op, reads)
 
     return handle
@@ -71,21 +64,8 @@ def _row_reads(reads: tuple[Any, ...]) -> Any:
 
 
 def _einsum(call: Call) -> Match:
-    shapes = [call.shape(place) for place in range(len(call.inputs))]
     equation = call.attributes.get("equation", b"").decode("ascii", "replace")
-    macs = einsum_macs(equation, shapes)
-    reads = einsum_reads(equation, shapes, len(call.output)) or ()
-    operands = call.reads(*range(len(call.inputs)))
-    op = Recorded(
-        function="Einsum",
-        outputs=(call.output,),
-        work=macs,
-        flops=() if macs else (("element-wise", numel(call.output)),),
-        family=Family.LINEAR,
-        modelled=len(shapes) <= 2,
-        reads=tuple(read for read, each in zip(reads, operands) if each.edge is not None) or None,
-    )
-    return Match(op, operands)
+    return einsum_of("Einsum", equation, call.reads(*range(len(call.inputs))), call.output)
 
 
 _TURNS = ("transA", "transB", "transBatchA", "transBatchB")
@@ -98,10 +78,7 @@ def _product_of(left: int, right: int) -> Handler:
         if not any(call.attributes.get(name) for name in _TURNS) and call.input(right).shape is not None:
             return _matmul(left, right)(call)
         inner = turned(call.shape(left), call.attributes, "A")[-1]
-        op = Recorded(
-            function=call.op_type, outputs=(call.output,), work=numel(call.output) * inner, family=Family.LINEAR,
-            counted_as_weighted=True,
-        )  # fmt: skip
+        op = call.recorded(Family.LINEAR, Work(numel(call.output) * inner), counted_as_weighted=True)
         return Match(op, call.reads(left, right))
 
     return handle
@@ -110,11 +87,9 @@ def _product_of(left: int, right: int) -> Handler:
 def _few_bits(call: Call) -> Match:
     """MatMulNBits and MatMulBnb4: weights of a few bits in packed blocks."""
     features = call.shape()[-1]
-    op = Recorded(
-        function=call.op_type, outputs=(call.output,), work=numel(call.output) * features, family=Family.LINEAR,
-        counted_as_weighted=True,
-    )  # fmt: skip
-    return Match(op, call.reads(0))
+    return Match(
+        call.recorded(Family.LINEAR, Work(numel(call.output) * features), counted_as_weighted=True), call.reads(0)
+    )
 
 
 HANDLERS: dict[str, Handler] = {

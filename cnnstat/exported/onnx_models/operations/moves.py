@@ -14,6 +14,7 @@ from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.ir.op import Family, Shapes, Storage, numel
 from cnnstat.ir.recorded_call import RecordedCalls, SliceOf, TorchName
 from cnnstat.ir.window import IDENTITY, UNFOLLOWED, Reads, aligned_reads, sliding
+from cnnstat.ir.work import Work
 from cnnstat.ops import join, reorder, resize, shape, slicing
 from cnnstat.ops.embedding import Embedding
 from cnnstat.ops.shape import regrouped
@@ -32,10 +33,7 @@ def moved(
     used = tuple(place for place in places if call.has(place))
     if len(used) > 1 or (used and call.input(used[0]).edge is None):
         known = None
-    op = Recorded(
-        function=call.op_type, outputs=call.output_shapes, family=Family.LAYOUT, place=place, reads=known,  # type: ignore[arg-type]
-    )  # fmt: skip
-    return Match(op, call.reads(*used), calls=calls)
+    return Match(call.recorded(Family.LAYOUT, place=place, reads=known), call.reads(*used), calls=calls)
 
 
 def _outputs(call: Call) -> Shapes:
@@ -285,10 +283,7 @@ def _resampled(call: Call) -> Recorded:
         for axis, (before, after) in enumerate(zip(call.shape(), call.output))
     )
     reads = (known,) if len(known) == len(call.output) else None
-    return Recorded(
-        function=call.op_type, outputs=(call.output,), family=Family.RESAMPLING, reads=reads,
-        flops=(("resampling", each * numel(call.output)),) if each else (),
-    )  # fmt: skip
+    return call.recorded(Family.RESAMPLING, Work.other("resampling", each * numel(call.output)), reads=reads)
 
 
 def _all_operands(call: Call) -> Match:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, library_op, need
 from cnnstat.ir.op import Family, Op, numel
+from cnnstat.ir.work import Work
 from cnnstat.ops.join import Add
 from cnnstat.ops.layer_norm import GroupNorm, LayerNorm, LocalResponseNorm, RMSNorm
-from cnnstat.ops.traced import Recorded
 
 _EPSILON = 1e-5
 
@@ -89,11 +89,8 @@ def _skip_norm(call: Call) -> Steps | Match:
 def _normalized_sum(call: Call, sums: int, norm: Op) -> Match:
     """Return a norm of a sum as one layer: so many additions for each element, and the norm's own work."""
     shape = call.output
-    flops = {"element-wise": sums * numel(shape), **norm.other_flops((shape,), (shape,))}
-    op = Recorded(
-        function=call.op_type, outputs=call.output_shapes, family=Family.NORMALIZATION, flops=tuple(flops.items())
-    )
-    return Match(op, call.reads(*(place for place in range(len(call.inputs)) if call.has(place))))
+    work = Work.other("element-wise", sums * numel(shape)) + Work.of(norm, (shape,), (shape,))
+    return Match(call.recorded(Family.NORMALIZATION, work), call.all_reads)
 
 
 def _runtime_group_norm(call: Call) -> Match:

@@ -9,6 +9,7 @@ from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, need
 from cnnstat.ir.op import Family, Storage
 from cnnstat.ir.window import IDENTITY
+from cnnstat.ir.work import Work
 from cnnstat.ops.recurrent import GRU, LSTM, RNN
 from cnnstat.ops.traced import Recorded
 
@@ -75,14 +76,7 @@ def _own(call: Call) -> dict[str, int]:
 def _counted(call: Call, op: Any, states: tuple[Any, ...]) -> Match:
     """Return a layer that works as much as an op, but has other results, activations or sequence lengths."""
     shapes = (call.shape(),)
-    outputs = op.output(shapes)
-    recorded = Recorded(
-        function=call.op_type,
-        outputs=call.output_shapes,
-        work=op.macs(shapes, outputs),
-        flops=tuple(op.other_flops(shapes, outputs).items()),
-        family=Family.RECURRENT,
-    )
+    recorded = call.recorded(Family.RECURRENT, Work.of(op, shapes, op.output(shapes)))
     return Match(recorded, (call.input(0), *states), call.match(recorded, **_own(call)).weights)
 
 

@@ -9,8 +9,8 @@ from cnnstat.exported.layer_builder import Match
 from cnnstat.exported.onnx_models.operations.call import Call, Handler
 from cnnstat.ir.op import Family, numel
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
+from cnnstat.ir.work import Work
 from cnnstat.ops import reduction
-from cnnstat.ops.traced import Recorded
 
 
 def _axes(call: Call) -> tuple[int, ...]:
@@ -38,12 +38,8 @@ def _recorded(call: Call, axes: tuple[int, ...], steps: int, keeps: bool = True)
     x = call.shape()
     kept = [axis for axis in range(len(x)) if keeps or axis not in axes]
     reads: Reads = tuple((axis, WHOLE if axis in axes and x[axis] > 1 else IDENTITY) for axis in kept)
-    op = Recorded(
-        function=call.op_type, outputs=(call.output,), family=Family.POOLING,
-        flops=(("pooling", steps * math.prod(x)),),
-        reads=(reads,) if len(reads) == len(call.output) else None,
-    )  # fmt: skip
-    return call.match(op, 0)
+    known = (reads,) if len(reads) == len(call.output) else None
+    return call.match(call.recorded(Family.POOLING, Work.other("pooling", steps * math.prod(x)), reads=known), 0)
 
 
 def _along_axis(steps: int, attribute: str = "axis", usual: int = -1) -> Handler:
@@ -68,11 +64,8 @@ def _sampled(call: Call) -> Match:
     """GridSample and RoiAlign: values between pixels, at computed places."""
     ratio = call.attributes.get("sampling_ratio", 1) if call.op_type == "RoiAlign" else 1
     each = 10 * max(1, ratio) ** 2 if call.op_type == "RoiAlign" else 9
-    op = Recorded(
-        function=call.op_type, outputs=(call.output,), flops=(("resampling", each * numel(call.output)),),
-        family=Family.RESAMPLING,
-    )  # fmt: skip
-    return Match(op, call.reads(*(place for place in range(len(call.inputs)) if call.has(place))))
+    work = Work.other("resampling", each * numel(call.output))
+    return Match(call.recorded(Family.RESAMPLING, work), call.all_reads)
 
 
 def _transform(call: Call) -> Match:
@@ -80,8 +73,7 @@ def _transform(call: Call) -> Match:
     x = call.shape()
     points = call.output[-2] if call.op_type == "STFT" else max(x[1:], default=1)
     steps = math.ceil(5 * numel(call.output) * math.log2(max(points, 2)) / 2)
-    op = Recorded(function=call.op_type, outputs=(call.output,), flops=(("transform", steps),), family=Family.OTHER)
-    return Match(op, call.reads(0))
+    return Match(call.recorded(Family.OTHER, Work.other("transform", steps)), call.reads(0))
 
 
 HANDLERS: dict[str, Handler] = {
