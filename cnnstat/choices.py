@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args
 
 Mode = Literal["eval", "train"]
 """Modes of a PyTorch model."""
@@ -22,8 +22,8 @@ ExportFormat = Literal["yaml", "json", "torch", "model-explorer"]
 Format = Literal["table", "json", "csv", "markdown", "html", "latex"]
 """Output formats; each but the table is the name of a file in `report/formats`."""
 
-CheckFormat = Literal["table", "json", "markdown", "summary", "github", "gitlab", "junit", "sarif", "latex", "html"]
-"""Output formats of `cnnstat check`."""
+CheckFormat = Literal[Format, "summary", "github", "gitlab", "junit", "sarif"]
+"""Output formats of `cnnstat check`: those, and what other programs read verdicts in."""
 
 DrawStyle = Literal["blocks", "volumes"]
 """Styles of drawings."""
@@ -33,6 +33,21 @@ DrawShare = Literal["macs", "params", "memory", "time"]
 
 DrawFormat = Literal["svg", "png", "pdf", "html", "dot", "mmd", "tex", "json"]
 """Formats of drawings, which are the endings of their files too."""
+
+
+_ENDINGS = {"table": (".txt", ".text"), "markdown": (".md", ".markdown"), "html": (".html", ".htm"), "latex": (".tex",)}
+"""How files in a format end where that is not its word behind a dot."""
+
+
+def format_endings() -> dict[str, Format]:
+    """Return the formats by how their files end."""
+    return {ending: word for word in get_args(Format) for ending in _ENDINGS.get(word, (f".{word}",))}
+
+
+def alternatives(choice: Any) -> str:
+    """Return the words of a choice as text: `table, json or csv`."""
+    *first, last = get_args(choice)
+    return f"{', '.join(first)} or {last}"
 
 
 def words(text: str) -> frozenset[str]:

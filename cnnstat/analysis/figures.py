@@ -231,7 +231,7 @@ LAYER_FIGURES = tuple(figure for figure in FIGURES if figure.layer)
 TOTAL_FIGURES = tuple(figure for figure in FIGURES if figure.total and not figure.is_part)
 """The figures of whole networks that have a key and a line of their own."""
 
-_UNITS = (Unit.COUNT, Unit.BYTES, Unit.POSITIONS, Unit.TIME)
+_UNITS = (Unit.COUNT, Unit.ITEMS, Unit.RATIO, Unit.BYTES, Unit.POSITIONS, Unit.TIME)
 LIMITED_FIGURES = tuple(
     sorted(
         (figure for figure in FIGURES if figure.limit), key=lambda figure: (_UNITS.index(figure.unit), figure.adds_up)

@@ -32,7 +32,7 @@ class PublishedRow:
     means: str
     source: str
     exact: str
-    value: int
+    value: float
     agrees: bool
     difference: float | None
     cause: str
@@ -130,24 +130,25 @@ def _convolutions(part: _Part) -> int:
 
 
 class Published(NamedTuple):
-    """A figure that can be published: how it is counted, whether in bytes, and whether it grows with the batch."""
+    """A figure that can be published: how it is counted, whether in bytes, as a ratio, and whether with the batch."""
 
-    count: Callable[[_Part], int]
+    count: Callable[[_Part], Any]
     is_bytes: bool = False
     is_per_image: bool = True
+    is_ratio: bool = False
 
 
 def _published(figure: Figure) -> Published:
     """Return one of cnnstat's own figures as one that can be published."""
 
-    def count(part: _Part) -> int:
+    def count(part: _Part) -> Any:
         if part.is_whole:
             return figure.of(part.analysis.totals)
         if not figure.layer or not figure.adds_up:
             raise CnnstatError(f"{figure.key} is a figure of the whole network; leave layer: out")
         return part.each(lambda index: figure.of_layer(part.analysis.layers[index]))
 
-    return Published(count, figure.unit is Unit.BYTES, figure.scales_with_batch)
+    return Published(count, figure.unit is Unit.BYTES, figure.scales_with_batch, figure.unit is Unit.RATIO)
 
 
 PUBLISHED: Mapping[str, Published] = {
@@ -223,10 +224,10 @@ def _ratio(row: PublishedRow, entry: Mapping[str, Any], analysis: Analysis, base
     if theirs is not None:
         values = [parse_quantity(r.means or r.printed, is_bytes=is_bytes).value for r in (row, theirs)]
         of_printed = float(values[0] / values[1])
-        exact = Fraction(row.value, theirs.value)
+        exact = Fraction(row.value) / Fraction(theirs.value)
     if exact is None:
         count = PUBLISHED[row.figure].count
-        exact = Fraction(row.value, count(_part(base, row.layer)))
+        exact = Fraction(row.value) / Fraction(count(_part(base, row.layer)))
     is_rounded = of_printed is not None and abs(of_printed / float(exact) - 1) > 0.001
     causes = [*([row.cause] if row.cause else []), *([ROUNDED] if is_rounded else [])]
     return RatioRow(
@@ -244,7 +245,7 @@ def _row(analysis: Analysis, entry: Mapping[str, Any]) -> PublishedRow:
     figure = PUBLISHED[name]
     printed = parse_quantity(means or entry["value"], is_bytes=figure.is_bytes)
     part = _part(analysis, layer)
-    value = Fraction(figure.count(part), part.batch if figure.is_per_image else 1)
+    value = Fraction(figure.count(part)) / (part.batch if figure.is_per_image else 1)
     return PublishedRow(
         figure=name,
         layer=layer,
@@ -252,7 +253,7 @@ def _row(analysis: Analysis, entry: Mapping[str, Any]) -> PublishedRow:
         means=" ".join(means.split()),
         source=" ".join(entry["source"].split()),
         exact=printed.text_of(value),
-        value=round(value),
+        value=float(value) if figure.is_ratio else round(value),
         agrees=printed.is_rounded(value),
         difference=float(100 * (printed.value - value) / value) if value else None,
         cause=" ".join(entry.get("cause", "").split()),

@@ -312,6 +312,7 @@ def _model_result(
         baseline=before.totals if isinstance(before, ModelFigures) else None,
         changed_layers=layer_changes(before.layers, figures.layers) if isinstance(before, ModelFigures) else (),
         notes=notes,
+        inputs=figures.inputs,
     )
 
 

@@ -104,6 +104,7 @@ class ModelResult:
     totals, baseline: figures by metric, None where a figure is not known; baseline is None without one, and lacks the
         metrics that its file was written without.
     changed_layers: layers that differ from the baseline, in execution order.
+    inputs: dtype and shape of each input as text, the batch included (`input=1x3x32x32:float32`); not in JSON.
     notes: what a reader should know, one line each.
     """
 
@@ -115,6 +116,7 @@ class ModelResult:
     totals: Mapping[str, int | None]
     baseline: Mapping[str, int | None] | None = None
     changed_layers: tuple[LayerChange, ...] = ()
+    inputs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,5 +166,5 @@ def to_json(result: CheckResult) -> dict[str, Any]:
         "baseline": result.baseline,
         "convention": result.convention,
         "notes": list(result.notes),
-        "models": [asdict(model) for model in result.models],
+        "models": [{k: v for k, v in asdict(model).items() if k != "inputs"} for model in result.models],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,14 @@ _NANOSECONDS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9}
 _UNITS = {
     Unit.COUNT: ("k", "M", "G", "T", "million", "billion"),
     Unit.BYTES: ("B", "kB", "MB", "GB", "TB", "KiB", "MiB", "GiB", "TiB"),
-    Unit.POSITIONS: (),
     Unit.TIME: tuple(_NANOSECONDS),
 }
 _EXAMPLES = {
     Unit.COUNT: "as in 5 M, 1 k or 600_000_000",
     Unit.BYTES: "as in 16 MiB (2^20), 20 MB (10^6) or a number of bytes",
     Unit.POSITIONS: "as a number of input positions, as in 200",
+    Unit.ITEMS: "as a number, as in 50",
+    Unit.RATIO: "as a number, as in 40 or 0.5",
     Unit.TIME: "as in 12 ms or 800 us",
 }
 _PERCENT = re.compile(r"\+?\s*(?P<number>\d{1,9}(?:\.\d{1,9})?)\s*%\Z")
@@ -130,7 +131,7 @@ def _value(text: str, unit: Unit) -> Fraction:
         if match is None or match["unit"] not in _NANOSECONDS:
             raise CnnstatError(_not_an_amount(text, unit))
         return Fraction(match["number"]) * _NANOSECONDS[match["unit"]]
-    if text[:1] in "~≈" or unit is Unit.POSITIONS:
+    if text[:1] in "~≈" or unit in (Unit.POSITIONS, Unit.ITEMS):
         raise CnnstatError(_not_an_amount(text, unit))
     try:
         quantity = parse_quantity(re.sub(r"(?<=\d)_(?=\d)", "", text), is_bytes=unit is Unit.BYTES)
@@ -141,7 +142,7 @@ def _value(text: str, unit: Unit) -> Fraction:
 
 def _not_an_amount(text: str, unit: Unit) -> str:
     match = _UNIT.match(text)
-    if match is None or not _UNITS[unit]:
+    if match is None or unit not in _UNITS:
         return f"{_quoted(text)} is not an amount; write it {_EXAMPLES[unit]}"
     hint = did_you_mean(match["unit"], _UNITS[unit]) or f"; write the amount {_EXAMPLES[unit]}"
     return f"{_quoted(text)}: there is no unit {match['unit'][:20]} here{hint}"
@@ -173,14 +174,15 @@ class Limit:
 
     def threshold(self, baseline: int | None) -> int:
         """Return the outermost value that keeps the limit; `max_increase` counts from the baseline."""
-        if self.bound == "min":
-            return math.ceil(self.amount.number)
-        if self.bound == "max" or baseline is None:
-            return math.floor(self.amount.number)
-        growth = self.amount.of(baseline)
-        if self.tolerated is not None:
-            growth = max(growth, self.tolerated.of(baseline))
-        return baseline + math.floor(growth)
+        is_ratio = self.metric.unit is Unit.RATIO  # every other figure is a whole number
+        below: Callable[[Any], Any] = float if is_ratio else math.floor
+        above: Callable[[Any], Any] = float if is_ratio else math.ceil
+        if self.bound == "max_increase" and baseline is not None:
+            growth = self.amount.of(baseline)
+            if self.tolerated is not None:
+                growth = max(growth, self.tolerated.of(baseline))
+            return baseline + below(growth)  # type: ignore[no-any-return]
+        return above(self.amount.number) if self.bound == "min" else below(self.amount.number)  # type: ignore[no-any-return]
 
     @property
     def where(self) -> str:

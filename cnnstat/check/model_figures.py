@@ -200,12 +200,15 @@ def from_json(entry: Any) -> ModelFigures:
     if any(len(row.numbers) != len(COLUMNS) for row in layers):
         raise ValueError("a layer has too few or too many figures")
     totals = {key: entry["totals"][key] for key in COMPUTED if key in entry["totals"]}
-    numbers = [number for row in layers for number in row.numbers] + [n for n in totals.values() if n is not None]
+    ratios = [n for key, n in totals.items() if n is not None and METRICS[key].unit is Unit.RATIO]
+    numbers = [number for row in layers for number in row.numbers]
+    numbers += [n for key, n in totals.items() if n is not None and METRICS[key].unit is not Unit.RATIO]
     texts = [text for row in layers for text in row[:2]] + [*entry["inputs"], entry["dtype"], entry["optimizer"]]
     texts += [entry.get("deploy", ""), *entry["uncounted"], "" if entry["peak_at"] is None else entry["peak_at"]]
-    if any(type(number) is not int for number in numbers) or any(type(text) is not str for text in texts):
+    are_numbers = all(type(n) is int for n in numbers) and all(type(n) in (int, float) for n in ratios)
+    if not are_numbers or any(type(text) is not str for text in texts):
         raise TypeError("a figure is no integer or a name no text")
-    if any(not 0 <= number <= MAX_FIGURE for number in numbers):
+    if any(not 0 <= number <= MAX_FIGURE for number in (*numbers, *ratios)):
         raise ValueError("a figure is negative or has too many digits")
     "".join(texts).encode()  # raises UnicodeEncodeError, a ValueError, for halves of characters
     return ModelFigures(

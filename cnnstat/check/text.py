@@ -87,6 +87,18 @@ def notes(result: CheckResult) -> list[str]:
     return [*result.notes, *(f"{model.name}: {note}" for model in result.models for note in model.notes)]
 
 
+def inputs(result: CheckResult) -> str:
+    """Return the inputs that the figures are of as a sentence (`Input 1×3×224×224 float32.`), empty if not known."""
+    texts = dict.fromkeys(", ".join(map(_input, model.inputs)) for model in result.models if model.inputs)
+    return f"Input {'; '.join(texts)}. " if texts else ""
+
+
+def _input(written: str) -> str:
+    name, _, sizes = written.rpartition("=")
+    shape, _, dtype = sizes.partition(":")
+    return f"{f'{name} ' if name != 'input' else ''}{shape.replace('x', '×')} {dtype}"
+
+
 OUTCOMES = {
     Status.FAIL: "broken",
     Status.WARN: "over (a warning)",

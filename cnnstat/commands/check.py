@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
-from cnnstat.choices import CheckFormat, Mode, Optimizer
+from cnnstat.choices import CheckFormat, Mode, Optimizer, alternatives
 from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     MODE,
@@ -95,7 +95,7 @@ def check(
         typer.Option(
             "--format",
             "-f",
-            help="table, json, markdown, summary, github, gitlab, junit, sarif, latex or html.",
+            help=f"{alternatives(CheckFormat)}.",
             metavar="FORMAT",
         ),
     ] = "table",

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from typer.models import OptionInfo
 
-from cnnstat.choices import Format, Mode, Optimizer, Precision
+from cnnstat.choices import Format, Mode, Optimizer, Precision, alternatives, format_endings
 from cnnstat.commands.completion import column_keys, dtype_names, zoo_names
 from cnnstat.errors import CnnstatError, nearest
 from cnnstat.files import check_output, open_output
@@ -257,12 +257,10 @@ DeviceOption = Annotated[
     typer.Option(help="cuda, cuda:1, cpu or mps; CUDA where there is a GPU, else the CPU.", metavar="DEVICE"),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.", metavar="N")]
-_FORMATS = get_args(Format)
 FormatOption = Annotated[
     Format | None,
     typer.Option(
-        "--format", "-f", help=f"{', '.join(_FORMATS[:-1])} or {_FORMATS[-1]}; else as FILE ends, or table.",
-        metavar="FORMAT",
+        "--format", "-f", help=f"{alternatives(Format)}; else as FILE ends, or table.", metavar="FORMAT"
     ),
 ]  # fmt: skip
 OutputOption = Annotated[Path | None, typer.Option("--output", "-o", help="Write to a file instead.", metavar="FILE")]
@@ -320,10 +318,7 @@ class ChartOptions:
 NO_CHART = ChartOptions()
 
 
-SUFFIXES: dict[str, Format] = {
-    ".txt": "table", ".text": "table", ".json": "json", ".csv": "csv", ".md": "markdown", ".markdown": "markdown",
-    ".html": "html", ".htm": "html", ".tex": "latex",
-}  # fmt: skip
+SUFFIXES = format_endings()
 """The format that the ending of an output file asks for."""
 
 NOT_WRITTEN = (
@@ -343,7 +338,7 @@ def output_format(format: Format | None, output: Path | None, *, has_charts: boo
     suffix = "" if output is None else output.suffix.lower()
     if format is None and suffix not in SUFFIXES and (near := nearest(suffix, SUFFIXES, 0.82)):
         raise CnnstatError(f"--output {output}: {suffix} is no ending of a format; did you mean {near}?")
-    if format is None and suffix in NOT_WRITTEN:
+    if format is None and suffix in NOT_WRITTEN and suffix not in SUFFIXES:
         chart = f", or write a chart with --chart {output}" if has_charts and suffix in (".svg", ".png", ".pdf") else ""
         raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}{chart}")
     return format or SUFFIXES.get(suffix, "table")

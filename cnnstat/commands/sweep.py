@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cnnstat.choices import Mode
+from cnnstat.choices import Format, Mode, alternatives
 from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     INTERRUPTED,
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from cnnstat.sweep.selection import Selection
     from cnnstat.sweep.sweep import Plan, Progress
 
-SweepFormat = Literal["table", "json", "jsonl", "csv", "markdown", "html", "latex"]
+SweepFormat = Literal[Format, "jsonl"]
 ExecutorName = Literal["processes", "slurm", "local"]
 JSON_LINES = (".jsonl", ".ndjson")
 
@@ -117,7 +117,7 @@ def sweep(
             "--format",
             "-f",
             metavar="FORMAT",
-            help="table, json, jsonl, csv, markdown, html or latex; else as FILE ends, or table.",
+            help=f"{alternatives(SweepFormat)}; else as FILE ends, or table.",
         ),
     ] = None,
     output: OutputOption = None,

@@ -15,14 +15,14 @@ blocks, and its word in `cnnstat/choices.py`, which is the name of the file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, get_args, runtime_checkable
 
 from cnnstat import choices
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.report.table import Table
-from cnnstat.report.terminal_text import Line, Verbatim, show
+from cnnstat.report.terminal_text import Line, Page, Verbatim, show
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -177,11 +177,20 @@ FORMATS = {
 """What renders a document in each format, imported when it is asked for: a new format is one file and one word."""
 
 
+def rendered(document: Document, format: str, width: int) -> Page | Verbatim:
+    """Return a document in a format, a table of at most `width` columns; raises CnnstatError if there is none."""
+    check_format(format, FORMATS)
+    renderer: Any = import_module(FORMATS[format])
+    return renderer.page(document, width) if format == "table" else Verbatim(renderer.render(document))
+
+
+def check_format(format: str, known: Collection[str]) -> None:
+    """Raise CnnstatError with the nearest format and the list if there is none of this name."""
+    if format not in known:
+        hint = did_you_mean(format, known)
+        raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(known)}")
+
+
 def write(document: Document, format: str, console: Console) -> None:
     """Print a document; a table is as wide as the console. Raises CnnstatError if there is no such format."""
-    if format not in FORMATS:
-        hint = did_you_mean(format, FORMATS)
-        raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(FORMATS)}")
-    renderer = import_module(FORMATS[format])
-    content = renderer.page(document, console.width) if format == "table" else Verbatim(renderer.render(document))
-    show(content, console)
+    show(rendered(document, format, console.width), console)

@@ -183,6 +183,9 @@ class Verbatim:
     def __init__(self, text: str) -> None:
         self.text = text
 
+    def __str__(self) -> str:
+        return self.text
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the text as one segment, in the encoding of the console."""
         from rich.segment import Segment

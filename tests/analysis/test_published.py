@@ -289,3 +289,10 @@ def test_a_child_does_not_inherit_what_was_published_about_its_parent(tmp_path):
     (tmp_path / "child.yaml").write_text("extends: parent.yaml\ntitle: Child\n")
     assert published_rows(cnnstat.analyze(tmp_path / "child.yaml")) == ()
     assert len(published_rows(cnnstat.analyze(tmp_path / "parent.yaml"))) == 1
+
+
+def test_a_ratio_can_be_published():
+    intensity = row("figure: intensity, value: 1.3 FLOPs")
+    analysis = analyze_graph(parse_spec(SPEC + "  - {figure: params, value: 1, source: here}\n"))
+    assert intensity.value == analysis.totals.intensity
+    assert rows("figure: intensity, value: 1e1", request=Request(batch=2))[0].value > intensity.value

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from git_history import Command, params, spec
 
+from cnnstat.analysis.figures import LIMITED_FIGURES
 from cnnstat.check import latency, model_figures
 from cnnstat.check.check_result import LayerShare
 from cnnstat.check.formats import FORMATS
@@ -76,7 +77,7 @@ def test_every_outcome_in_every_format(check: Command, models: Path, case: str, 
         assert result.out == "" and result.err and not (models / "out").exists()
         return
     assert result.err == ""
-    assert format == "table" or (models / "out" / "report").read_text() == result.out
+    assert format == "table" or (models / "out" / "report").read_bytes().decode() == result.out
     assert check("--format", format).out == result.out  # byte-identical
     assert check("--format", format, "--exit-zero").code == 0
 
@@ -119,19 +120,9 @@ def test_the_first_thing_people_try(check: Command, folder: Path) -> None:
 
 
 def test_every_limit_has_an_option(check: Command, models: Path) -> None:
-    flags = {
-        "--max-params": "params",
-        "--max-macs": "macs",
-        "--max-flops": "flops",
-        "--max-peak-memory": "peak_inference_bytes",
-        "--max-arena": "arena_bytes",
-        "--max-ram": "ram_bytes",
-        "--max-training-memory": "training_bytes",
-        "--max-moved-memory": "moved_bytes",
-        "--max-activation-memory": "activation_bytes",
-        "--max-flash": "flash_bytes",
-        "--max-file-size": "file_size",
-    }
+    flags = {f"--{figure.limit}": figure.key for figure in LIMITED_FIGURES if figure.key in COMPUTED}
+    del flags["--min-receptive-field"]
+    assert flags["--max-peak-memory"] == "peak_inference_bytes" and flags["--max-moved-memory"] == "moved_bytes"
     words = [word for flag in flags for word in (flag, "0")]
     report = json.loads(check("tiny.yaml", *words, "--min-receptive-field", "4", "-f", "json").out)
     verdicts = report["models"][0]["verdicts"]

@@ -16,6 +16,7 @@ import pytest
 
 import cnnstat
 from cnnstat import cli
+from cnnstat.analysis.figures import FIGURES
 from cnnstat.draw.formats import render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +136,10 @@ def test_pages_are_honest_about_the_gpu(name: str) -> None:
 
 # The JSON -------------------------------------------------------------------------------------------------------------
 
+OF_FIGURES = {
+    name for figure in FIGURES for name in (figure.key, figure.layer, figure.total.rpartition(".")[2]) if name
+}
+"""Keys and attributes that the table of figures in docs/counting.md has, to which other pages lead."""
 FREE = (
     "flop_parts",
     "macs_by_precision",
@@ -183,7 +188,7 @@ def test_every_key_of_the_json_is_documented(
     if command.startswith("verify"):
         pytest.importorskip("torch")
     values = printed(capsys, monkeypatch, *command.split())
-    unknown = {key for key in keys(values) if f"`{key}`" not in page("json") and key not in FREE}
+    unknown = {key for key in keys(values) if f"`{key}`" not in page("json") and key not in {*FREE, *OF_FIGURES}}
     assert not unknown - {"agrees", "explained", "no witness", "no reference", "unexplained"}
 
 
@@ -231,7 +236,7 @@ def public_names() -> Iterator[str]:
 
 def test_the_whole_python_interface_is_on_its_page() -> None:
     text = page("python")
-    missing = {name for name in public_names() if not re.search(rf"\b{name}\b", text)} - {"of"}
+    missing = {name for name in public_names() if not re.search(rf"\b{name}\b", text)} - {"of", *OF_FIGURES}
     assert not missing, f"docs/python.md does not name {sorted(missing)}"
 
 

@@ -6,11 +6,13 @@ import os
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple, cast, get_args
 
 from cnnstat.check.check_result import CheckResult
+from cnnstat.choices import CheckFormat, format_endings
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.files import write_output
+from cnnstat.report.document import check_format, rendered
 
 VERDICT_FORMATS = {
     "json": "cnnstat.check.check_result:json_text",
@@ -22,7 +24,7 @@ VERDICT_FORMATS = {
     "sarif": "cnnstat.check.formats.sarif:render",
 }
 """The function that renders a result, imported when it is needed: a new format is a file and a line."""
-FORMATS = ("table", *VERDICT_FORMATS, "latex", "html")
+FORMATS = get_args(CheckFormat)
 """Every format; those that are not of verdicts render a document, see `cnnstat.report.formats`."""
 WIDTH = 80
 """Columns of a table that goes into a file."""
@@ -37,23 +39,17 @@ class Output(NamedTuple):
 
 def render(result: CheckResult, format: str) -> str:
     """Return a result as text, the same from run to run; raises CnnstatError if there is no such format."""
-    if format not in FORMATS:
-        hint = did_you_mean(format, FORMATS)
-        raise CnnstatError(f"there is no format {format[:40]} here{hint}; known: {', '.join(FORMATS)}")
+    check_format(format, FORMATS)
     if format in VERDICT_FORMATS:
         module, _, function = VERDICT_FORMATS[format].partition(":")
         return cast("Callable[[CheckResult], str]", getattr(import_module(module), function))(result)
-    from cnnstat.report import FORMATS as DOCUMENT_FORMATS
-    from cnnstat.report.formats import terminal
     from cnnstat.report.subjects.check import document
 
-    if format == "table":
-        return str(terminal.page(document(result), WIDTH))
-    return str(import_module(DOCUMENT_FORMATS[format]).render(document(result)))
+    return str(rendered(document(result), format, WIDTH))
 
 
-ENDINGS = {".html": "html", ".json": "json", ".md": "markdown", ".sarif": "sarif", ".tex": "latex", ".txt": "table"}
-"""The formats that an ending alone names; .xml and others may be of several."""
+ENDINGS = {**format_endings(), ".sarif": "sarif"}
+"""The formats that an ending alone names; .xml may be of several."""
 
 
 def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
@@ -61,8 +57,8 @@ def parse_outputs(texts: Iterable[str]) -> tuple[Output, ...]:
     outputs = []
     for text in texts:
         format, separator, path = text.partition(":")
-        if not separator and (ending := ENDINGS.get(Path(text).suffix.lower())) in FORMATS:
-            outputs.append(Output(str(ending), Path(text)))
+        if not separator and (ending := ENDINGS.get(Path(text).suffix.lower())):
+            outputs.append(Output(ending, Path(text)))
             continue
         if not separator or not path.strip() or format not in FORMATS:
             near = did_you_mean(format, FORMATS) if separator and path.strip() else ""

@@ -25,6 +25,15 @@ STATUSES = {
 CONCLUSIONS = {0: "bold green", 1: "bold red", 3: "bold magenta"}
 """The style of the last line by exit code."""
 
+RECORDS = (
+    Column("model", "model", lambda pair: pair[0].name),
+    *(
+        Column(key, key, lambda pair, key=key: getattr(pair[1], key))  # type: ignore[misc]  # a default of a lambda
+        for key in ("metric", "bound", "status", "limit", "limit_text", "value", "baseline", "message")
+    ),
+)
+"""The columns for programs: one row a limit, in base units."""
+
 MAX_SKIPPED = 3
 """Skipped limits whose messages are shown."""
 
@@ -46,7 +55,8 @@ def document(result: CheckResult) -> Document:
         page_title=f"Check of {plural(len(result.models), 'model')}",
         blocks=lambda: _blocks(result),
         data=lambda: to_json(result),
-        caption=printable(f"{text.conclusion(result)}. {result.convention}"),
+        records=Table(RECORDS, result.pairs),
+        caption=printable(f"{text.conclusion(result)}. {text.inputs(result)}{result.convention}"),
         key_figures=lambda: _key_figures(result),
     )
 

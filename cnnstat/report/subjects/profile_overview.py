@@ -39,12 +39,14 @@ class Overview(NamedTuple):
 def document(profiles: Sequence[Profile]) -> Document:
     """Return the figures of all profiles."""
     table = Table(fields(profiles[0].environment.kind if profiles else "cpu"), profiles)
+    conditions = "; ".join(dict.fromkeys(map(conditions_text, profiles)))
     return Document(
         page_title=f"Times of {numbers.plural(len(profiles), 'network')}",
         blocks=lambda: [table],
         data=lambda: {"schema": SCHEMA, "profiles": [to_json(profile) for profile in profiles]},
         listed=("profiles",),
-        caption="Median times of one pass; % floor is the least time by the rates measured on this device, by the time",
+        caption=f"{conditions[:1].upper()}{conditions[1:]}. Median times of one pass; % floor is the least time by the "
+        "rates measured on this device, by the time",
     )
 
 

@@ -156,7 +156,7 @@ def _text(key: str, record: Record) -> str:
     if key == "latency":
         return seconds_text(value)
     unit = _UNITS.get(key)
-    if unit is Unit.BYTES or unit is Unit.COUNT:
+    if unit in (Unit.BYTES, Unit.COUNT, Unit.RATIO):
         return unit.rounded(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 

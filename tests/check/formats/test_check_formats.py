@@ -25,7 +25,7 @@ from cnnstat.report.subjects.check import document
 from cnnstat.report.terminal_text import printable
 
 SUFFIXES = {"table": "txt", "json": "json", "markdown": "md", "summary": "summary.md", "github": "github.txt"}
-SUFFIXES |= {"gitlab": "gitlab.json", "junit": "xml", "sarif": "sarif", "latex": "tex", "html": "html"}
+SUFFIXES |= {"gitlab": "gitlab.json", "junit": "xml", "sarif": "sarif", "latex": "tex", "html": "html", "csv": "csv"}
 ALL = {**REPORTS, "hostile": hostile()}
 
 
@@ -44,7 +44,7 @@ def test_every_format_is_text_that_utf8_can_write_and_the_same_twice(outcome: st
     text = render(ALL[outcome], format)
     assert text == render(ALL[outcome], format) and text.endswith("\n")
     assert text.encode("utf-8").decode("utf-8") == text
-    assert all(c.isprintable() or c in "\n" for c in text if format != "github")
+    assert all(c.isprintable() or c in ("\r\n" if format == "csv" else "\n") for c in text if format != "github")
 
 
 def test_exit_codes() -> None:
