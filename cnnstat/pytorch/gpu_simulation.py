@@ -13,6 +13,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.random_generators import SeededGenerator
 from cnnstat.pytorch.thread_changes import replaced
 
 _CPU = torch.device("cpu")
@@ -143,9 +144,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 """Functions of torch.cuda that need a GPU, and what they do without."""
 
-_generator, _default_device, _default_type = torch.Generator, torch.set_default_device, torch.set_default_tensor_type
+_default_device, _default_type = torch.set_default_device, torch.set_default_tensor_type
 _OF_TORCH: dict[str, Callable[..., Any]] = {
-    "Generator": lambda device=_CPU: _generator(_here(device)),
+    "Generator": lambda device=_CPU: SeededGenerator(_here(device)),
     "set_default_device": lambda device: _default_device(_here(device)),
     "set_default_tensor_type": lambda t: _default_type(_type_here(t)),
 }
@@ -168,11 +169,11 @@ def _replacements() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
 
 @contextmanager
 def simulated_gpu() -> Iterator[None]:
-    """Let this thread use streams, events and other parts of torch.cuda as if there was a GPU, unless there is one."""
-    if has_gpu():
-        yield
-        return
-    with replaced(*_replacements()):
+    """Let this thread use streams, events and other parts of torch.cuda as if there was a GPU, unless there is one.
+
+    Generators are those that follow from a seed, with a GPU and without.
+    """
+    with replaced(*([(torch, "Generator", SeededGenerator)] if has_gpu() else _replacements())):
         yield
 
 

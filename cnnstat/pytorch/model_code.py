@@ -15,6 +15,8 @@ from torch import nn
 
 from cnnstat.pytorch.fake import FAKE_TYPE
 from cnnstat.pytorch.module_stack import Modules
+from cnnstat.pytorch.nested_state import SIMPLE
+from cnnstat.pytorch.random_generators import is_generator
 
 
 class _KindOfType(builtins.type):
@@ -53,13 +55,17 @@ _ASKS = {
 
 
 class _Home(NamedTuple):
-    """A module of Python and its names, with how many there were, and those of functions that ask."""
+    """A module of Python and its names, with how many there were, and those of functions that ask.
+
+    drawing: random generators, and containers and objects that may hold some, in files of the user's own.
+    """
 
     name: str
     module: ModuleType
     names: dict[str, Any]
     size: int
     asking: list[str]
+    drawing: list[Any]
 
 
 class _Homes:
@@ -81,23 +87,35 @@ class _Homes:
             self._count, self._last = len(sys.modules), (last, sys.modules.get(last))
             self._of.clear()
         known = self._of.get(package)
-        if known is None or not all(map(_is_as_it_was, known)):
+        if known is None:
             loaded = [(name, home) for name, home in list(sys.modules.items()) if home is not None]
-            known = self._of[package] = [_looked_through(*each) for each in loaded if _top(each[0]) == package]
+            known = [_looked_through(*each) for each in loaded if _top(each[0]) == package]
+        else:
+            homes = [(home, sys.modules.get(home.name)) for home in known]
+            known = [old if _is_as_it_was(old, new) else _looked_through(old.name, new) for old, new in homes if new]
+        self._of[package] = known
         return known
 
 
 _homes = _Homes()
 
 
-def _is_as_it_was(home: _Home) -> bool:
+def _is_as_it_was(home: _Home, module: ModuleType) -> bool:
     # What a person types has new values under old names; code in a file has not.
-    return sys.modules.get(home.name) is home.module and len(home.names) == home.size and home.name != "__main__"
+    return module is home.module and len(home.names) == home.size and home.name != "__main__"
 
 
 def _looked_through(name: str, module: ModuleType) -> _Home:
     names = vars(module)
-    return _Home(name, module, names, len(names), [own for own, value in names.items() if id(value) in _ASKS])
+    asking = [own for own, value in names.items() if id(value) in _ASKS]
+    is_own = "-packages" not in (getattr(module, "__file__", None) or "")
+    drawing = [value for own, value in names.items() if not own.startswith("__") and _may_draw(value, is_own)]
+    return _Home(name, module, names, len(names), asking, drawing)
+
+
+def _may_draw(value: Any, is_own: bool) -> bool:
+    kind = builtins.type(value)
+    return is_generator(kind) or (is_own and kind not in SIMPLE - {builtins.type} and kind is not ModuleType)
 
 
 _NO_MODELS = frozenset(sys.stdlib_module_names) | {"", "torch", "builtins", "cnnstat", "numpy", "typing_extensions"}
@@ -132,6 +150,19 @@ def _home_of(value: Any) -> str:
     return str(value.__module__ or "") if issubclass(kind, FunctionType | builtins.type) else ""
 
 
+def _homes_of(modules: Modules) -> Iterator[_Home]:
+    """Yield the modules of Python that a model's code is in."""
+    packages = _packages(frozenset(_top(type(module).__module__ or "") for _, module in modules), len(sys.modules))
+    for package in packages - {"torch", "builtins", "cnnstat"}:
+        yield from _homes.of(package)
+
+
+def drawing_values(modules: Modules) -> Iterator[Any]:
+    """Yield the random generators that the files of a model's code hold, and what may hold further ones."""
+    for home in _homes_of(modules):
+        yield from home.drawing
+
+
 @contextmanager
 def plain_types(modules: Modules) -> Iterator[None]:
     """Let the code of a model take fake tensors for plain ones in `type(x) is torch.Tensor` and `has_torch_function`.
@@ -139,18 +170,17 @@ def plain_types(modules: Modules) -> Iterator[None]:
     Attention that is copied from PyTorch asks both, and would take another way. PyTorch's own functions go on asking,
     which is how a trace sees them.
     """
-    packages = _packages(frozenset(_top(type(module).__module__ or "") for _, module in modules), len(sys.modules))
     changed: list[tuple[dict[str, Any], str, Any]] = []
     missing = object()
-    for package in packages - {"torch", "builtins", "cnnstat"}:
-        for _, _, names, _, asking in _homes.of(package):
-            for own in asking:
-                if id(names.get(own)) in _ASKS:
-                    changed.append((names, own, names[own]))
-                    names[own] = _has_none
-            if "type" not in names:
-                changed.append((names, "type", missing))
-                names["type"] = _PlainType
+    for home in _homes_of(modules):
+        names = home.names
+        for own in home.asking:
+            if id(names.get(own)) in _ASKS:
+                changed.append((names, own, names[own]))
+                names[own] = _has_none
+        if "type" not in names:
+            changed.append((names, "type", missing))
+            names["type"] = _PlainType
     try:
         yield
     finally:

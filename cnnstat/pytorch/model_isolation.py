@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -15,10 +14,11 @@ import torch
 from torch import nn
 
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.model_code import drawing_values
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import MAX_COUNT, SIMPLE, NestedState, has_state
 from cnnstat.pytorch.process_state import same_settings
-from cnnstat.pytorch.random_generators import Generators, generator_kinds, same_random_numbers
+from cnnstat.pytorch.random_generators import Generators, is_generator, same_random_numbers
 
 _LOCK = threading.RLock()
 
@@ -120,16 +120,18 @@ class _ScriptedSnapshot:
 _HOOKS = sorted(name for name, value in vars(nn.Module()).items() if type(value) in _CONTAINERS and "hooks" in name)
 """Those that hold code of the model's author."""
 
+_HOLDING = frozenset((FunctionType, type))
+"""Kinds among the simple ones that may hold random generators."""
+
 _GENERATOR_DEPTH = 6
 """How many containers, objects and functions deep random generators are looked for."""
 
 
 def _own_generators(modules: Modules) -> list[Any]:
     """Return the random generators that modules and their classes hold, at some depth, and those of their files."""
-    kinds, classes = generator_kinds(), own_classes(modules)
-    homes = {cls.__module__ for cls in classes} & sys.modules.keys()
-    result = {id(value): value for home in homes for value in vars(sys.modules[home]).values() if type(value) in kinds}
-    level: list[Any] = [value for cls in classes for value in vars(cls).values()]
+    result: dict[int, Any] = {}
+    level: list[Any] = [value for cls in own_classes(modules) for value in vars(cls).values()]
+    level += drawing_values(modules)
     for _, module, further in modules.further_attributes:
         level += further.values()
         level += filter(None, map(vars(module).get, _HOOKS))
@@ -138,9 +140,9 @@ def _own_generators(modules: Modules) -> list[Any]:
         inner: list[Any] = []
         for value in level:
             kind = type(value)
-            if kind in kinds:
+            if is_generator(kind):
                 result[id(value)] = value
-            elif (kind not in SIMPLE or kind is FunctionType) and id(value) not in seen and len(seen) < MAX_COUNT:
+            elif (kind not in SIMPLE or kind in _HOLDING) and id(value) not in seen and len(seen) < MAX_COUNT:
                 seen.add(id(value))
                 inner += _held_by(value)
         level = inner
@@ -154,12 +156,18 @@ def _held_by(value: Any) -> Iterable[Any]:
     if isinstance(value, (list, tuple)):
         return value if len(value) < MAX_COUNT else ()
     if isinstance(value, FunctionType):
-        return *(value.__defaults__ or ()), *map(_content, value.__closure__ or ())
+        defaults = (*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values())
+        return *defaults, *map(_content, value.__closure__ or ())
     if isinstance(value, partial):
         return value.func, *value.args, *value.keywords.values()
     if isinstance(value, MethodType):
         return (value.__self__,)
-    return vars(value).values() if has_state(value) and not isinstance(value, nn.Module) else ()
+    if isinstance(value, type):
+        is_own = not (value.__module__ or "").startswith(("torch", "numpy", "builtins"))
+        return list(vars(value).values()) if is_own else ()
+    if has_state(value) and not isinstance(value, nn.Module):
+        return *vars(value).values(), *vars(type(value)).values()
+    return ()
 
 
 def _content(cell: CellType) -> Any:

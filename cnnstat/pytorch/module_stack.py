@@ -39,7 +39,7 @@ def _further(attributes: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in attributes.items()
-        if ((kind := type(value)) not in SIMPLE or (kind is FunctionType and value.__closure__))
+        if ((kind := type(value)) not in SIMPLE or (kind is FunctionType and (value.__closure__ or value.__defaults__)))
         and name not in OWN_ATTRIBUTES
         and not (kind is tuple and SIMPLE.issuperset(map(type, value)))
     }

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import operator
+import os
 import pickle
 import random
 import sys
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -43,9 +47,9 @@ _PYTHON = _Kind(
 )
 
 
-def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind]:
-    def seed(generator: Any, number: int) -> None:
-        generator.bit_generator.state = type(generator.bit_generator)(number).state
+def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind, _Kind]:
+    def seed_bits(generator: Any, number: int) -> None:
+        generator.state = type(generator)(number).state
 
     def write(generator: Any, state: Any) -> None:
         generator.bit_generator.state = state
@@ -62,19 +66,42 @@ def _numpy_kinds(numpy: Any) -> tuple[_Kind, _Kind]:
             lambda g, n: g.seed(n),
             is_same,
         ),
-        _Kind(numpy.Generator, lambda g: g.bit_generator.state, write, seed, is_same),
+        _Kind(
+            numpy.Generator,
+            lambda g: g.bit_generator.state,
+            write,
+            lambda g, n: seed_bits(g.bit_generator, n),
+            is_same,
+        ),
+        _Kind(
+            numpy.BitGenerator,
+            lambda g: g.state,
+            lambda g, state: setattr(g, "state", state),
+            seed_bits,
+            is_same,
+        ),
     )
+
+
+def _numpy() -> Any:
+    """Return NumPy's module of random generators; None without NumPy.
+
+    It is loaded if NumPy is, so that what a model draws is the same whoever asks for it first.
+    """
+    return None if sys.modules.get("numpy") is None else importlib.import_module("numpy.random")
 
 
 def _kinds() -> tuple[_Kind, ...]:
     """Return the kinds of generators of the packages that are loaded."""
-    numpy = sys.modules.get("numpy.random")
+    numpy = _numpy()
     return (_TORCH, _PYTHON, *(() if numpy is None else _numpy_kinds(numpy)))
 
 
-def generator_kinds() -> frozenset[type]:
-    """Return the classes of random generators of the packages that are loaded."""
-    return frozenset(kind.cls for kind in _kinds())
+@lru_cache(maxsize=4096)
+def is_generator(cls: Hashable) -> bool:
+    """Whether a class is one of random generators that have a state; one that asks the system each time has none."""
+    assert isinstance(cls, type)
+    return issubclass(cls, tuple(kind.cls for kind in _kinds())) and not issubclass(cls, random.SystemRandom)
 
 
 def _common() -> list[tuple[Any, _Kind]]:
@@ -82,7 +109,7 @@ def _common() -> list[tuple[Any, _Kind]]:
     common: list[tuple[Any, _Kind]] = [(torch.default_generator, _TORCH), (random, _PYTHON)]
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # in PyTorch
         common += [(generator, _TORCH) for generator in torch.cuda.default_generators]
-    numpy: Any = sys.modules.get("numpy.random")
+    numpy = _numpy()
     return common if numpy is None else [*common, (numpy, _numpy_kinds(numpy)[0])]
 
 
@@ -103,6 +130,11 @@ class Generators:
         for generator, kind in self._all:
             kind.seed(generator, seed % 2**32)
 
+    def seeds_of_system(self) -> tuple[int, ...]:
+        """Return what generators of PyTorch were seeded with that took a seed of their own, which are long numbers."""
+        seeds = (generator.initial_seed() for generator, kind in self._all if kind is _TORCH)
+        return tuple(seed for seed in seeds if seed >= 2**32)
+
     def restore(self) -> None:
         """Give all of them the states they had."""
         for (generator, kind), state in zip(self._all, self._states):
@@ -121,50 +153,105 @@ class Generators:
 
 @contextmanager
 def same_random_numbers(seed: int | None = None, others: Iterable[Any] = ()) -> Iterator[Generators]:
-    """Leave the random generators as they were; seed: what they start from meanwhile, if given."""
+    """Leave the random generators as they were; seed: what they start from meanwhile, if given.
+
+    With a seed, what the system would give (its random numbers, the time) follows from it too.
+    """
     generators = Generators(others)
     if seed is not None:
         generators.seed(seed)
     try:
-        with nullcontext() if seed is None else replaced(*_with_drawn_seeds("numpy.random" in sys.modules)):
+        with nullcontext() if seed is None else replaced(*_instead_of_the_system()):
             yield generators
     finally:
         generators.restore()
 
 
-_OF_NUMPY = ("default_rng", "seed", "RandomState", "SeedSequence", "PCG64", "MT19937", "Philox", "SFC64")
-_SEEDS = ("a", "x", "seed", "entropy")
-"""What functions that take a seed call it."""
+class SeededGenerator(torch.Generator):
+    """A generator of PyTorch whose `seed` draws what it would take from the system."""
+
+    def seed(self) -> int:
+        """Start from a number that Python's generator gives, and return it."""
+        number = random.getrandbits(31)
+        self.manual_seed(number)
+        return number
 
 
-def _seeded(original: Callable[..., Any], draw: Callable[[], int]) -> Callable[..., Any]:
-    """Return a function that draws the seed which it would take from the system."""
+def _seeded(owner: Any) -> Callable[..., Any]:
+    """Return a `seed` of Python's random generators that draws the seed which it would take from the system."""
 
-    def seeded(*arguments: Any, **keywords: Any) -> Any:
-        given = [*arguments[:1], *(keywords[name] for name in _SEEDS if name in keywords)]
-        if any(value is not None for value in given):
+    def seed(*arguments: Any, **keywords: Any) -> Any:
+        original = unreplaced(owner, "seed")
+        # A method is called with its object first.
+        seeds = arguments if owner is random else arguments[1:]
+        if any(value is not None for value in (*seeds[:1], keywords.get("a"))):
             return original(*arguments, **keywords)
-        others = {name: value for name, value in keywords.items() if name not in _SEEDS}
-        return original(draw(), *arguments[1:], **others)
+        return original(*arguments[: len(arguments) - len(seeds)], random.getrandbits(64))
 
-    return seeded
+    return seed
 
 
-@cache
-def _with_drawn_seeds(has_numpy: bool) -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
-    """Return what takes its seed from the system, `random.Random()` say, and what draws it from a shared generator."""
+def _urandom(owner: Any, name: str) -> Callable[[int], bytes]:
+    """Return a function in the place of `os.urandom`, from which `secrets`, `uuid` and NumPy have their numbers too."""
+
+    def urandom(size: int) -> bytes:
+        unreplaced(owner, name)(size)  # whoever watches for it is to see it
+        return random.randbytes(size)
+
+    return urandom
+
+
+_NO_MODELS = tuple(str(Path(file).parent) for file in (torch.__file__, Path(__file__).parent, os.__file__))
+"""Folders whose code asks the time for its own purposes: logs, limits, measurements."""
+
+
+def _is_of_model(file: str) -> bool:
+    return "-packages" in file.removeprefix(_NO_MODELS[-1]) or not file.startswith(("<", *_NO_MODELS))
+
+
+class _Clock:
+    """The time in ns as a model is told it: at random at first, and then a few milliseconds later each time."""
+
+    def __init__(self) -> None:
+        self._now = 0
+
+    def function(self, name: str) -> Callable[[], float]:
+        """Return what stands for a function of Python's module `time`."""
+        is_whole = name.endswith("_ns")
+
+        def ask() -> float:
+            real: float = unreplaced(time, name)()
+            # Above this one is the switch that asks which thread calls.
+            if not _is_of_model(sys._getframe(2).f_code.co_filename):
+                return real
+            self._now = (self._now or _SOME_TIME + random.getrandbits(58)) + 1_000_000 + random.getrandbits(20)
+            return self._now if is_whole else self._now / 1e9
+
+        return ask
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, and let the time pass that a model is told."""
+        unreplaced(time, "sleep")(seconds)
+        self._now += int(seconds * 1e9) if self._now else 0
+
+
+_SOME_TIME = 1_600_000_000 * 10**9
+_CLOCKS = ("time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns")
+
+
+def _instead_of_the_system() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
+    """Return what asks the system, `os.urandom` say, and what asks a shared generator in its place."""
 
     def seed_torch() -> int:
-        number = random.getrandbits(63)
+        number = random.getrandbits(31)
         torch.manual_seed(number)
         return number
 
-    def draw() -> int:
-        return random.getrandbits(64)
-
-    functions = [(random, name, _seeded(unreplaced(random, name), draw)) for name in ("seed", "Random")]
-    if has_numpy:
-        numpy: Any = sys.modules["numpy.random"]
-        original = {name: unreplaced(numpy, name) for name in _OF_NUMPY}
-        functions += [(numpy, n, _seeded(each, lambda: int(numpy.randint(2**31)))) for n, each in original.items()]
-    return *functions, (torch, "seed", seed_torch)
+    clock = _Clock()
+    return (
+        *((owner, "seed", _seeded(owner)) for owner in (random, random.Random)),
+        *((owner, name, _urandom(owner, name)) for owner, name in ((os, "urandom"), (random, "_urandom"))),
+        *((time, name, clock.function(name)) for name in _CLOCKS),
+        (time, "sleep", clock.sleep),
+        (torch, "seed", seed_torch),
+    )

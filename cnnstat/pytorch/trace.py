@@ -143,6 +143,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             if isinstance(result, Iterator):
                 result = tuple(result)
         builder.changes_autograd |= stack.regions.is_entered
+        seeds = generators.seeds_of_system()
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, modules, tuple(inputs.inputs), outputs, name=options.name, source=options.source)
     messages = (*_bound_notes(recorder), *_unused_notes(graph))
@@ -154,7 +155,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         about["further_file_bytes"] = further
     # Numbers of Python's and NumPy's generators may decide anything, those in a tensor only where they are read.
     if any(recorder.reads_values or not isinstance(each, torch.Generator) for each in drawn):
-        about["draws"] = True
+        about["draws"] = seeds
     return replace(graph, about=about)
 
 
@@ -339,16 +340,32 @@ DRAWS = 8
 def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOptions], Graph]) -> Graph:
     """Return a graph with those of other draws under `other_paths`, where numbers that the model draws decide it."""
     about = dict(graph.about)
-    if not about.pop("draws", False):
+    seeds = about.pop("draws", None)
+    if seeds is None:
         return graph
     others: list[Graph] = []
-    for draw in range(1, DRAWS):
+
+    def attempt(draw: int) -> tuple[int, ...]:
         # A path that does not run has no figures.
         with contextlib.suppress(Exception):
             others.append(run(replace(options, draw=draw)))
+            return tuple(others[-1].about.get("draws", ()))
+        return ()
+
+    for draw in range(1, DRAWS):
+        attempt(draw)
+    # Where a generator took its seed from the system, the first pass again is another pass.
+    is_unseeded = bool(seeds) and attempt(0) != seeds
+    if seeds and not is_unseeded:
+        others.pop()
     if any(_path(each) != _path(graph) for each in others):
         about["other_paths"] = tuple(others)
+        if is_unseeded:
+            about["notes_torch"] = (*notes(graph), _UNSEEDED)
     return replace(graph, about=about)
+
+
+_UNSEEDED = "a random generator takes a seed of the system, which no --seed decides: figures may differ from run to run"
 
 
 def _path(graph: Graph) -> tuple[Any, ...]:

@@ -71,6 +71,13 @@ _FRAMEWORK = (
 )
 """Packages that look through folders and variables for themselves: for plug-ins and caches."""
 
+_WATCHING = (
+    __file__,
+    watched_calls.__file__,
+    *(str(Path(__file__).parents[1] / "pytorch" / f"{name}.py") for name in ("random_generators", "thread_changes")),
+)
+"""Files whose functions stand between the code that asks and what it asks."""
+
 _ALWAYS = ("PYTHONPATH", "PYTHONHASHSEED", "CUDA_VISIBLE_DEVICES")
 _DRIVER = "/proc/driver/nvidia/version"
 
@@ -218,7 +225,7 @@ class Notes:
     def refuse_direct(self, what: str) -> None:
         """Do the same if the code that asks is not of Python's own library either."""
         frame: FrameType | None = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename in (__file__, watched_calls.__file__):
+        while frame is not None and frame.f_code.co_filename in _WATCHING:
             frame = frame.f_back
         if frame is not None and not _is_standard(frame.f_code.co_filename):
             self.refuse(what)
@@ -251,7 +258,7 @@ def _asker() -> str:
     What an installed package asks while it is imported is an import too: its version says what it is.
     """
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename in (__file__, watched_calls.__file__):
+    while frame is not None and frame.f_code.co_filename in _WATCHING:
         frame = frame.f_back
     if frame is None or frame.f_code.co_filename.startswith("<frozen importlib"):
         return ""

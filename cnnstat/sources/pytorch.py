@@ -59,9 +59,11 @@ class PyTorchReference(NamedReference, ModuleReference):
             from cnnstat.sources.python_code import locate
         from cnnstat.pytorch.construct import contained
         from cnnstat.pytorch.process_state import noted_settings
+        from cnnstat.pytorch.random_generators import same_random_numbers
 
         key = self.source.rpartition(":")[0], super().content_key()
-        with contained(self.source), noted_settings(key) as settings:
+        # A file may draw a width, or make a generator, when it is imported.
+        with contained(self.source), same_random_numbers(self.request.seed), noted_settings(key) as settings:
             code = locate(self.source)
         return replace(code, settings=tuple(settings))
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import random
+import secrets
+import subprocess
 import sys
+import time
+import uuid
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,6 +18,7 @@ import pytest
 torch = pytest.importorskip("torch")
 np = pytest.importorskip("numpy")
 
+from numpy.random import default_rng  # noqa: E402
 from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
@@ -72,6 +79,19 @@ DRAWS = {
 }
 
 
+class OwnKind(random.Random):
+    """A kind of generators of a model's author."""
+
+
+SETTINGS = {"bits": np.random.PCG64(), "own": [OwnKind()]}
+
+
+class Settings:
+    """What all models have in common."""
+
+    generator = np.random.default_rng()
+
+
 def _in_closures():
     """Draws from generators that only functions hold."""
     python, numpy, torchs, old = random.Random(), np.random.default_rng(), torch.Generator(), np.random.RandomState()
@@ -111,7 +131,25 @@ DRAWS |= _in_closures() | {
     "a new Python generator, named": lambda model: random.Random(x=None).random(),
     "a new old NumPy generator": lambda model: np.random.RandomState().rand(),
     "a new NumPy generator of bits": lambda model: np.random.Generator(np.random.PCG64()).random(),
+    "a name imported before": lambda model: default_rng().random(),
+    "a sequence of seeds of NumPy": lambda model: np.random.SeedSequence().entropy % 100 / 100,
+    "a new PyTorch generator": lambda model: seeded_by_the_system(torch.Generator()),
+    "the system": lambda model: os.urandom(1)[0] / 256,
+    "the system's generator": lambda model: random.SystemRandom().random(),
+    "secrets": lambda model: secrets.randbelow(100) / 100,
+    "uuid": lambda model: uuid.uuid4().int % 100 / 100,
+    "the time": lambda model: random.Random(time.time()).random(),
+    "the time in ns": lambda model: time.time_ns() // 1000 % 100 / 100,
+    "a stopwatch": lambda model: time.perf_counter_ns() // 1000 % 100 / 100,
+    "a generator of bits": lambda model: np.random.Generator(SETTINGS["bits"]).random(),
+    "a generator of one's own kind": lambda model: SETTINGS["own"][0].random(),
+    "a generator of a class": lambda model: Settings.generator.random(),
 }
+
+
+def seeded_by_the_system(generator):
+    generator.seed()
+    return torch.rand([], generator=generator)
 
 
 def states(model):
@@ -164,6 +202,46 @@ def test_a_pass_that_is_run_for_real_is_seeded_too():
     assert any("the path is random" in note for note in first.notes)
 
 
+DRAWN = """
+import os, random, secrets, time, uuid
+import numpy as np
+import torch
+from numpy.random import default_rng
+from torch import nn
+
+GENERATORS = [np.random.default_rng(), random.Random(), np.random.RandomState(), np.random, random]
+WIDTHS = [random.randint(1, 99), np.random.randint(1, 99), default_rng().integers(1, 99), torch.randint(1, 99, [])]
+WIDTHS += [1 + each % 99 for each in (os.urandom(1)[0], secrets.randbelow(999), uuid.uuid4().int, time.time_ns())]
+
+
+def net():
+    own = [np.random.default_rng().integers(1, 99), 1 + time.time_ns() % 99, 1 + os.urandom(1)[0]]
+    own += [1 + int(99 * each.random()) for each in GENERATORS[:2] + GENERATORS[4:]] + [GENERATORS[2].randint(1, 99)]
+    return nn.ModuleDict({str(i): nn.Linear(8, int(width)) for i, width in enumerate(WIDTHS + own)})
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers, self.generator = net(), np.random.default_rng()
+
+    def forward(self, x):
+        return [layer(x) for layer in self.layers.values() if self.generator.random() < 0.5]
+"""
+
+
+def test_what_a_file_draws_is_the_same_in_each_process_and_where_numpy_was_imported_before(tmp_path, run):
+    file = tmp_path / "drawn.py"
+    file.write_text(DRAWN)
+    command = ("analyze", f"{file}:Net", "--input", "1x8", "-f", "json")
+    here = {run(*command).out for _ in range(2)}
+    # PyTorch imports NumPy, but not its generators.
+    fresh = [sys.executable, "-c", "from cnnstat import cli; cli.main()", *command]
+    env = {**os.environ, "PYTHONPATH": str(Path(cnnstat.__file__).parents[1])}
+    here.add(subprocess.run(fresh, capture_output=True, text=True, env=env, check=True).stdout)
+    assert len(here) == 1 and "the path is random" in here.pop()
+
+
 def test_a_factory_that_draws_makes_the_same_model(tmp_path, run):
     file = tmp_path / "drawn.py"
     file.write_text(
@@ -173,6 +251,26 @@ def test_a_factory_that_draws_makes_the_same_model(tmp_path, run):
     texts = {run("analyze", f"{file}:net", "--input", "1x8", "-f", "json").out for _ in range(3)}
     assert len(texts) == 1
     assert run("analyze", f"{file}:net", "--input", "1x8", "--seed", "3", "-f", "json").out not in texts
+
+
+def test_a_seed_that_only_the_system_knows_is_told():
+    model = Skipping(lambda model: seeded_by_the_system(model.generator), blocks=12)
+    (note,) = [note for note in cnnstat.analyze(model, X).notes if "--seed" in note]
+    assert note.endswith("figures may differ from run to run")
+
+
+def test_a_model_that_measures_how_long_it_takes_is_not_random_and_waits_as_long():
+    class Measuring(nn.Conv2d):
+        def forward(self, x):
+            start, end = time.time(), time.monotonic() + 0.02
+            while time.monotonic() < end:
+                time.sleep(0.001)
+            self.seconds = time.time() - start
+            return super().forward(x)
+
+    before = time.perf_counter()
+    assert cnnstat.analyze(Measuring(4, 4, 3), X).notes == ()
+    assert time.perf_counter() > before
 
 
 def test_a_limit_within_the_range_is_not_verified():
