@@ -114,7 +114,7 @@ def _looked_through(name: str, module: ModuleType) -> _Home:
 
 
 def _may_draw(value: Any, is_own: bool) -> bool:
-    kind = builtins.type(value)
+    kind: Any = builtins.type(value)
     return is_generator(kind) or (is_own and kind not in SIMPLE - {builtins.type} and kind is not ModuleType)
 
 

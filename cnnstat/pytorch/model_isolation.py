@@ -139,7 +139,7 @@ def _own_generators(modules: Modules) -> list[Any]:
     for _ in range(_GENERATOR_DEPTH):
         inner: list[Any] = []
         for value in level:
-            kind = type(value)
+            kind: Any = type(value)
             if is_generator(kind):
                 result[id(value)] = value
             elif (kind not in SIMPLE or kind in _HOLDING) and id(value) not in seen and len(seen) < MAX_COUNT:
