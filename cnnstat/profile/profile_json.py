@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cnnstat.errors import CnnstatError
 from cnnstat.files import read_bytes
@@ -33,7 +34,6 @@ SCHEMA = "cnnstat-profile/1"
 MAX_BYTES = 64 * 2**20
 """Largest file that is taken for a profile."""
 
-BOUNDS = ("compute", "memory", "latency")
 REMEDY = "`cnnstat profile SOURCE --format json --output FILE`"
 
 Reader = Callable[[Any], Any]
@@ -96,160 +96,103 @@ def _mapping_of(read: Reader) -> Reader:
     return lambda values: {_text(name): read(value) for name, value in values.items()}
 
 
-class Key(NamedTuple):
-    """One key of the contract: how it is read, None where its value follows from others, and the attribute it is.
-
-    came_later: whether files of earlier versions may lack it; the attribute then has its default.
-    """
-
-    key: str
-    read: Reader | None
-    attribute: str = ""
-    came_later: bool = False
+def _reader(kind: Any) -> Reader:
+    """Return what reads the values of a field of this type."""
+    simple = {float: _number, int: _whole, str: _text, bool: _flag}
+    if kind in simple:
+        return simple[kind]
+    if kind in FORMS:
+        return FORMS[kind].read
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return _one_of(arguments)
+    if origin is tuple:
+        return _tuple_of(_reader(arguments[0]))
+    if origin is Mapping:
+        return _mapping_of(_reader(arguments[1]))
+    (inner,) = (each for each in arguments if each is not type(None))
+    return _optional(_reader(inner))
 
 
 @dataclass(frozen=True)
 class Form:
-    """The keys under which one class stands in the contract, in their order."""
+    """One class in the contract: its JSON keys in their order; by default its fields in theirs.
 
-    make: Callable[..., Any]
-    keys: tuple[Key, ...]
+    A key is read as the type of its field says. One that is no field's follows from others, and is only written.
+    fields: those that are called otherwise than their keys, by key. readers: of fields that take less than their type.
+    came_later: keys that files of earlier versions may lack; their fields have defaults.
+    """
+
+    make: type[Any]
+    keys: tuple[str, ...] = ()
+    fields: Mapping[str, str] = field(default_factory=dict)
+    readers: Mapping[str, Reader] = field(default_factory=dict)
+    came_later: tuple[str, ...] = ()
 
     def write(self, value: Any) -> dict[str, Any]:
         """Return the JSON-ready values of an object."""
-        return {key: _written(getattr(value, attribute or key)) for key, _, attribute, _ in self.keys}
+        return {key: _written(getattr(value, name)) for key, name in self._names.items()}
 
     def arguments(self, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return the fields of an object from JSON values."""
         return {
-            attribute or key: read(entry[key])
-            for key, read, attribute, came_later in self.keys
-            if read is not None and not (came_later and key not in entry)
+            self._names[key]: read(entry[key])
+            for key, read in self._readers.items()
+            if key not in self.came_later or key in entry
         }
 
     def read(self, entry: Mapping[str, Any]) -> Any:
         """Return an object from JSON values; raises what fits the fault where they are not one."""
         return self.make(**self.arguments(entry))
 
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        keys = self.keys or tuple(self.make.__dataclass_fields__)
+        return {key: self.fields.get(key, key) for key in keys}
 
-SAMPLES = Form(Samples, (Key("median", _number), Key("lower", _number), Key("upper", _number), Key("count", _whole)))
-ENVIRONMENT = Form(
-    Environment,
-    (
-        Key("device", _device),
-        Key("device_name", _text),
-        Key("dtype", _text),
-        Key("threads", _optional(_whole)),
-        Key("versions", _mapping_of(_text)),
-        Key("settings", _mapping_of(_text)),
-        Key("clocks", _mapping_of(_number)),
-    ),
-)
-ROOFLINE = Form(
-    Roofline,
-    (
-        Key("flops_per_second", _positive),
-        Key("bytes_per_second", _positive, "bandwidth"),
-        Key("launch", _number),
-        Key("measured", _text),
-        Key("source", _text, came_later=True),
-    ),
-)
-WHOLE = Form(
-    Whole,
-    (
-        Key("plain", SAMPLES.read),
-        Key("eager", SAMPLES.read),
-        Key("enqueue", _optional(SAMPLES.read)),
-        Key("replayed", _flag),
-        Key("cpu_bound", None),
-    ),
-)
-BREAKDOWN = Form(
-    TimeBreakdown,
-    (
-        Key("whole", _number),
-        Key("layers", _number),
-        Key("gaps", _number, "idle"),
-        Key("unattributed", _number),
-        Key("drift", None, "residual"),
-        Key("tracing", _number, came_later=True),
-        Key("kernels", _whole, came_later=True),
-    ),
-)
-LAYER = Form(
-    LayerTime,
-    (
-        Key("name", _text),
-        Key("op", _text, "kind"),
-        Key("calls", _whole),
-        Key("kernels", _optional(_whole)),
-        Key("kernel_names", _tuple_of(_text)),
-        Key("forward", SAMPLES.read),
-        Key("backward", _optional(SAMPLES.read)),
-        Key("warm", _optional(SAMPLES.read)),
-        Key("cold", _optional(SAMPLES.read)),
-        Key("macs", _whole),
-        Key("flops", _whole),
-        Key("bytes", _whole, "moved"),
-        Key("counted", _flag),
-        Key("flops_per_second", None),
-        Key("bytes_per_second", None),
-        Key("floor", _number, "bound_seconds"),
-        Key("share_of_floor", None, "share_of_bound"),
-        Key("bound", _optional(_one_of(BOUNDS))),
-    ),
-)
-MODEL = Form(
-    Profile, (Key("name", _text, "model"), Key("source", _text), Key("inputs", _mapping_of(_tuple_of(_whole))))
-)
-KERNEL = Form(
-    KernelTime,
-    (
-        Key("name", _text),
-        Key("count", _whole),
-        Key("seconds", _number),
-        Key("grid", _tuple_of(_whole)),
-        Key("block", _tuple_of(_whole)),
-        Key("tensor_cores", _flag),
-        Key("layers", _tuple_of(_text)),
-    ),
-)
-OP = Form(
-    OpTime,
-    (Key("layer", _text), Key("backward", _flag), Key("op", _text), Key("calls", _whole), Key("seconds", _number)),
-)
-LAYER_MEMORY = Form(LayerMemory, (Key("layer", _text), Key("measured", _whole), Key("predicted", _whole)))
-SLICE = Form(
-    TimelineSlice,
-    (Key("layer", _text), Key("backward", _flag), Key("track", _text), Key("start", _number), Key("seconds", _number)),
-)
-ROW_CHECK = Form(
-    RowCheck, (Key("rows", _whole), Key("median", _number), Key("worst", _text), Key("worst_apart", _number))
-)
+    @cached_property
+    def _readers(self) -> dict[str, Reader]:
+        types = get_type_hints(self.make, localns={"Analysis": Any})
+        kinds = {key: types[name] for key, name in self._names.items() if name in types}
+        return {key: self.readers.get(key) or _reader(kind) for key, kind in kinds.items()}
+
+
+_LATER = ("kernels", "gap_causes", "row_check", "ops", "timeline", "memory")
+MODEL = Form(Profile, ("name", "source", "inputs"), fields={"name": "model"})
 REST = Form(
     Profile,
-    (
-        Key("peak_bytes", _optional(_whole)),
-        Key("predicted_peak_bytes", _optional(_whole)),
-        Key("joules", _optional(_number)),
-        Key("lost_kernels", _whole),
-        Key("complete", _flag),
-        Key("notes", _tuple_of(_text)),
-        Key("layers", _tuple_of(LAYER.read)),
-        Key("kernels", _tuple_of(KERNEL.read), came_later=True),
-        Key("gap_causes", _mapping_of(_number), came_later=True),
-        Key("row_check", _optional(ROW_CHECK.read), came_later=True),
-        Key("ops", _tuple_of(OP.read), came_later=True),
-        Key("timeline", _tuple_of(SLICE.read), came_later=True),
-        Key("memory", _tuple_of(LAYER_MEMORY.read), came_later=True),
-    ),
+    ("peak_bytes", "predicted_peak_bytes", "joules", "lost_kernels", "complete", "notes", "layers", *_LATER),
+    came_later=_LATER,
 )
-FORMS: Mapping[type, Form] = {
-    form.make: form  # type: ignore[misc]  # what makes an object is its class
-    for form in (SAMPLES, LAYER, KERNEL, ROW_CHECK, OP, SLICE, LAYER_MEMORY)
-}
-"""The forms of what stands inside others."""
+_FORMS = (
+    Form(Samples),
+    Form(Environment, readers={"device": _device}),
+    Form(
+        Roofline,
+        ("flops_per_second", "bytes_per_second", "launch", "measured", "source"),
+        fields={"bytes_per_second": "bandwidth"},
+        readers={"flops_per_second": _positive, "bytes_per_second": _positive},
+        came_later=("source",),
+    ),
+    Form(Whole, ("plain", "eager", "enqueue", "replayed", "cpu_bound")),
+    Form(
+        TimeBreakdown,
+        ("whole", "layers", "gaps", "unattributed", "drift", "tracing", "kernels"),
+        fields={"gaps": "idle", "drift": "residual"},
+        came_later=("tracing", "kernels"),
+    ),
+    Form(
+        LayerTime,
+        (
+            "name", "op", "calls", "kernels", "kernel_names", "forward", "backward", "warm", "cold", "macs", "flops",
+            "bytes", "counted", "flops_per_second", "bytes_per_second", "floor", "share_of_floor", "bound",
+        ),
+        fields={"op": "kind", "bytes": "moved", "floor": "bound_seconds", "share_of_floor": "share_of_bound"},
+    ),
+    *map(Form, (KernelTime, OpTime, LayerMemory, TimelineSlice, RowCheck)),
+)  # fmt: skip
+FORMS = {form.make: form for form in _FORMS}
+"""The forms of what stands inside a profile, by class."""
 
 
 def _written(value: Any) -> Any:
@@ -265,10 +208,10 @@ def to_json(profile: Profile) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "model": {**MODEL.write(profile), "dtype": profile.environment.dtype},
-        "environment": ENVIRONMENT.write(profile.environment),
-        "ceilings": ROOFLINE.write(profile.roofline),
-        "whole": WHOLE.write(profile.whole),
-        "identity": {**BREAKDOWN.write(profile.time_breakdown), "adds_up": profile.adds_up},
+        "environment": _written(profile.environment),
+        "ceilings": _written(profile.roofline),
+        "whole": _written(profile.whole),
+        "identity": {**_written(profile.time_breakdown), "adds_up": profile.adds_up},
         **REST.write(profile),
     }
 
@@ -308,9 +251,9 @@ def parse_profile(text: str, label: str) -> Profile:
 def _profile(saved: Mapping[str, Any]) -> Profile:
     return Profile(
         **MODEL.arguments(saved["model"]),
-        environment=ENVIRONMENT.read(saved["environment"]),
-        roofline=ROOFLINE.read(saved["ceilings"]),
-        whole=WHOLE.read(saved["whole"]),
-        time_breakdown=BREAKDOWN.read(saved["identity"]),
+        environment=FORMS[Environment].read(saved["environment"]),
+        roofline=FORMS[Roofline].read(saved["ceilings"]),
+        whole=FORMS[Whole].read(saved["whole"]),
+        time_breakdown=FORMS[TimeBreakdown].read(saved["identity"]),
         **REST.arguments(saved),
     )

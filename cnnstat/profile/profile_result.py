@@ -165,9 +165,9 @@ class Environment:
     device: str
     device_name: str
     dtype: str
+    threads: int | None = None
     versions: Mapping[str, str]
     settings: Mapping[str, str]
-    threads: int | None = None
     clocks: Mapping[str, float] = field(default_factory=dict)
 
     @property
