@@ -12,6 +12,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.files import write_text
 from cnnstat.profile.cuda.kernel_attribution import Pass
+from cnnstat.profile.measurement import row_names
 from cnnstat.profile.profile_result import UNATTRIBUTED
 from cnnstat.profile.stopwatch import Lap, Stopwatch
 
@@ -117,7 +118,7 @@ def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:
 
 def _slices(laps: Sequence[Lap], analysis: Analysis, suffix: str) -> list[Slice]:
     """Return the layers of a pass on one track."""
-    names = [*(node.name for node in analysis.graph.nodes), "optimizer"]
+    names = row_names(analysis.graph)
     return [
         Slice("layers", ("unattributed" if row == UNATTRIBUTED else names[row]) + suffix, begin, end)
         for row, begin, end in laps

@@ -25,10 +25,10 @@ from cnnstat.profile.interleaved import (
     warm_up,
     without_garbage_collection,
 )
-from cnnstat.profile.measurement import Beside, IsolatedTimes, Measurement, RowTimes
+from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import UNATTRIBUTED, TimelineSlice, Whole, summarize
-from cnnstat.profile.runnable_model import SEED, RunnableModel
+from cnnstat.profile.runnable_model import SEED, RunnableModel, pop_optimizer
 from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, calibrate
 
 
@@ -55,14 +55,6 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
         isolated = _isolated(model, options, progress, clock) if complete else IsolatedTimes()
     measurement = runs.measurement(done, complete and isolated.complete, isolated, options)
     return replace(measurement, notes=(*measurement.notes, *_written(runs.watch, model, options.trace)))
-
-
-def optimizer_of(model: RunnableModel, rows: dict[int, RowTimes]) -> tuple[Beside, ...]:
-    """Take the times of the optimizer's step, the row behind those of the graph, out of the rows; return them named."""
-    times = rows.pop(len(model.analysis.graph.nodes), None)
-    if model.optimizer is None or times is None:
-        return ()
-    return (("optimizer", type(model.optimizer).__name__, replace(times, calls=1, backward=None)),)
 
 
 def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
@@ -248,7 +240,7 @@ class _Runs:
         rows = self._rows(breakdowns, isolated)
         return Measurement(
             rows=rows,
-            beside=optimizer_of(self.model, rows),
+            beside=pop_optimizer(self.model, rows),
             timeline=self._timeline(),
             whole=Whole(plain=summarize(self.plain_times), eager=summarize(ordinary)),
             idle=median(each.idle for each in breakdowns),
@@ -274,8 +266,7 @@ class _Runs:
     def _timeline(self) -> tuple[TimelineSlice, ...]:
         """Return the pass with marks that took least, lap by lap."""
         watch = min(self.passes, key=lambda each: each.span).watch
-        names = [*(node.name for node in self.model.analysis.graph.nodes), "optimizer"]
-        return timeline_of_laps(watch.laps, watch.backward_laps, names)
+        return timeline_of_laps(watch.laps, watch.backward_laps, row_names(self.model.analysis.graph))
 
     def _busy(self, is_busy: bool, done: int) -> list[str]:
         """Return that the machine was busy, where it was."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
-from typing import Protocol
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import alive_by_node, moved_bytes, peak_beside_inputs
+from cnnstat.ir.graph import Graph
 from cnnstat.profile.profile_result import (
     Environment,
     KernelTime,
@@ -26,24 +26,9 @@ from cnnstat.profile.profile_result import (
 )
 
 
-class MeasuredModel(Protocol):
-    """What a profile needs of the model that was measured, here or where a recording was made."""
-
-    @property
-    def analysis(self) -> Analysis:
-        """The counts of what ran."""
-
-    @property
-    def training(self) -> bool:
-        """Whether it ran in train mode."""
-
-    @property
-    def backward(self) -> bool:
-        """Whether the backward pass ran too."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What a reader must know of how the model was made ready."""
+def row_names(graph: Graph) -> list[str]:
+    """Return what the rows are called: the nodes of the graph, and behind them an optimizer's step."""
+    return [*(node.name for node in graph.nodes), "optimizer"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +107,24 @@ DID_NOT_RUN = RowTimes(forward=(), calls=0)
 
 
 def assemble(
-    model: MeasuredModel, source: str, measurement: Measurement, roofline: Roofline, environment: Environment
+    analysis: Analysis,
+    source: str,
+    measurement: Measurement,
+    roofline: Roofline,
+    environment: Environment,
+    *,
+    training: bool,
+    backward: bool,
 ) -> Profile:
-    """Return the profile of what was measured; the layers are the rows of the analysis, in their order."""
-    graph = model.analysis.graph
-    moved = moved_bytes(graph, model.analysis.values, training=model.training)
+    """Return the profile of what was measured; the layers are the rows of the analysis, in their order.
+
+    training: whether the model ran in train mode; backward: whether its backward pass ran too.
+    """
+    graph = analysis.graph
+    moved = moved_bytes(graph, analysis.values, training=training)
     layers = tuple(
-        _layer(model, row, measurement.rows.get(row, DID_NOT_RUN), roofline, moved) for row in range(len(graph.nodes))
+        _layer(analysis, row, measurement.rows.get(row, DID_NOT_RUN), roofline, moved[row])
+        for row in range(len(graph.nodes))
     )
     layers += tuple(_beside(name, kind, times) for name, kind, times in measurement.beside)
     time_breakdown = TimeBreakdown(
@@ -149,18 +145,18 @@ def assemble(
         whole=measurement.whole,
         time_breakdown=time_breakdown,
         peak_bytes=measurement.peak_bytes,
-        predicted_peak_bytes=predicted_peak(model),
+        predicted_peak_bytes=_predicted_peak(analysis, backward),
         joules=measurement.joules,
         lost_kernels=measurement.lost_kernels,
         complete=measurement.complete,
-        notes=(*model.notes, *measurement.notes, *_of_trace(model.analysis)),
+        notes=(*measurement.notes, *graph.about.get("notes_torch", ())),
         kernels=measurement.heaviest,
         gap_causes=measurement.gap_causes,
         row_check=measurement.row_check,
         ops=measurement.ops,
         timeline=measurement.timeline,
-        memory=_memory(model, measurement.memory),
-        analysis=model.analysis,
+        memory=_memory(analysis, backward, measurement.memory),
+        analysis=analysis,
     )
 
 
@@ -174,29 +170,24 @@ def with_roofline(profile: Profile, roofline: Roofline, note: str) -> Profile:
     return replace(profile, roofline=roofline, layers=layers, notes=(*profile.notes, note))
 
 
-def _of_trace(analysis: Analysis) -> tuple[str, ...]:
-    return tuple(analysis.graph.about.get("notes_torch", ()))
-
-
-def predicted_peak(model: MeasuredModel) -> int:
+def _predicted_peak(analysis: Analysis, backward: bool) -> int:
     """Return the bytes of activations at the peak of a pass, inputs and parameters aside.
 
     With a backward pass: what it keeps, and the gradients of the parameters.
     """
-    analysis = model.analysis
-    if model.backward:
+    if backward:
         return analysis.memory.saved_bytes + analysis.memory.gradient_bytes
     return peak_beside_inputs(analysis.graph, analysis.values)
 
 
-def _memory(model: MeasuredModel, by_row: Mapping[int, int]) -> tuple[LayerMemory, ...]:
+def _memory(analysis: Analysis, backward: bool, by_row: Mapping[int, int]) -> tuple[LayerMemory, ...]:
     """Return measured and predicted bytes of the rows that were measured, in their order."""
     if not by_row:
         return ()
-    analysis, graph = model.analysis, model.analysis.graph
+    graph = analysis.graph
     # Before a backward pass what it needs is kept.
-    kept = tuple(accumulate(analysis.memory.layer_saved_bytes)) if model.backward else ()
-    predicted = kept or alive_by_node(graph, analysis.values)
+    saved = tuple(accumulate(analysis.memory.layer_saved_bytes)) if backward else ()
+    predicted = saved or alive_by_node(graph, analysis.values)
     return tuple(
         LayerMemory(layer=node.name, measured=by_row[row], predicted=predicted[row])
         for row, node in enumerate(graph.nodes)
@@ -204,13 +195,11 @@ def _memory(model: MeasuredModel, by_row: Mapping[int, int]) -> tuple[LayerMemor
     )
 
 
-def _layer(
-    model: MeasuredModel, row: int, times: RowTimes, roofline: Roofline, moved_by_row: Sequence[int]
-) -> LayerTime:
+def _layer(analysis: Analysis, row: int, times: RowTimes, roofline: Roofline, moved: int) -> LayerTime:
     """Return one row; what never runs by itself, or neither computes nor moves anything, has no bound."""
     # not `analysis.layers`, which would compute receptive fields too
-    node, work = model.analysis.graph.nodes[row], model.analysis.work
-    moved = moved_by_row[row] if times.calls else 0
+    node, work = analysis.graph.nodes[row], analysis.work
+    moved = moved if times.calls else 0
     flops = work.flops[row] if times.calls else 0
     bound_seconds, bound = roofline.bound(flops, moved) if moved or flops else (0.0, None)
     return LayerTime(

@@ -50,8 +50,11 @@ def profile_model(reference: ModelReference, options: Options, progress: Progres
         around = environment(graph, options, device, reference.request.mode)
         roofline = find_roofline(_of_products(around), device, progress, refresh)
         measurement = _measure(model, options, progress, reference)
+        measurement = replace(measurement, notes=(*model.notes, *measurement.notes))
         source = reference.label if isinstance(reference, NamedReference) else graph.source or graph.name
-        profile = assemble(model, source, measurement, roofline, around)
+        profile = assemble(
+            model.analysis, source, measurement, roofline, around, training=model.training, backward=model.backward
+        )
         if measurement.is_stuck or not profile.complete:
             return profile
         return _with_remeasured_roofline(profile, device, progress)

@@ -14,6 +14,7 @@ from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.device import synchronizer
 from cnnstat.profile.instrumentation import Instrumentation, LayerCall, Observer
+from cnnstat.profile.measurement import Beside, RowTimes
 from cnnstat.profile.profile_options import Options
 from cnnstat.pytorch.tensors import tensors_in
 
@@ -140,6 +141,14 @@ def with_training(model: RunnableModel, options: Options) -> RunnableModel:
         optimizer = torch.optim.Adam(parameters, lr=0.0, capturable=model.device.type == "cuda")
     autocast: torch.dtype | None = None if options.autocast is None else getattr(torch, options.autocast)
     return replace(model, autocast=autocast, optimizer=optimizer)
+
+
+def pop_optimizer(model: RunnableModel, rows: dict[int, RowTimes]) -> tuple[Beside, ...]:
+    """Take the times of the optimizer's step, the row behind those of the graph, out of the rows; return them named."""
+    times = rows.pop(len(model.analysis.graph.nodes), None)
+    if times is None or model.optimizer is None:
+        return ()
+    return (("optimizer", type(model.optimizer).__name__, replace(times, calls=1, backward=None)),)
 
 
 def check_run(model: RunnableModel) -> None:

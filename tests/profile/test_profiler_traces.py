@@ -126,7 +126,7 @@ def test_shared_modules_and_functions_of_a_pytorch_model(tmp_path: Path, backwar
 
 
 def test_ranges_close_in_the_order_they_were_opened(tmp_path: Path) -> None:
-    observer = RangeObserver(Ranges())  # type: ignore[arg-type]
+    observer = RangeObserver(Ranges().range)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         observer.enter(0, 0)
         observer.enter(1, 2)

@@ -1,4 +1,4 @@
-"""Kernel times: which kernels take the time over the whole model, and why the GPU stands still between them."""
+"""Kernel times: what the kernels of passes take by row and by name, and why the GPU stands still between them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from statistics import median
 
 from cnnstat.profile.cuda.kernel_attribution import Pass, Piece
 from cnnstat.profile.cuda.kineto_trace import Kernel, Launch
+from cnnstat.profile.measurement import IsolatedTimes, RowTimes
 from cnnstat.profile.profile_result import KernelTime
 
 MOST = 100
@@ -23,6 +24,37 @@ LAUNCHING = 10_000
 """Nanoseconds that a GPU takes at most to start a kernel that is already launched; longer, and it waits for others."""
 
 CAUSES = ("host", "launch", "dependency")
+
+
+def row_times(
+    passes: Sequence[Pass],
+    calls: Mapping[int, int],
+    *,
+    backward: bool,
+    isolated: IsolatedTimes,
+    has_kernels: bool = True,
+) -> dict[int, RowTimes]:
+    """Return the times of every row that ran in some passes, at least one, with the row's kernels in the first.
+
+    backward: whether backward passes ran. has_kernels: False where ops of a CPU stand for kernels.
+    """
+    kernels: dict[int, list[str]] = {}
+    for piece in passes[0].pieces if has_kernels else ():
+        if piece.owner is not None:
+            kernels.setdefault(piece.owner.row, []).append(piece.kernel.name)
+    ran = {row for one in passes for row in (*one.forward, *one.backward)}
+    return {
+        row: RowTimes(
+            forward=tuple(one.forward.get(row, 0) / 1e9 for one in passes),
+            backward=tuple(one.backward.get(row, 0) / 1e9 for one in passes) if backward else None,
+            warm=isolated.warm.get(row),
+            cold=isolated.cold.get(row),
+            calls=calls.get(row, 0),
+            kernels=len(kernels.get(row, ())) if has_kernels else None,
+            kernel_names=tuple(dict.fromkeys(kernels.get(row, ()))),
+        )
+        for row in sorted(ran | set(calls))
+    }
 
 
 def kernel_times(passes: Sequence[Pass], names: Sequence[str]) -> tuple[KernelTime, ...]:

@@ -15,7 +15,6 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.chrome_trace import slices_of, write_trace
-from cnnstat.profile.cpu import optimizer_of
 from cnnstat.profile.cuda.gpu import (
     CaptureError,
     Gpu,
@@ -26,11 +25,10 @@ from cnnstat.profile.cuda.gpu import (
     on_the_gpu,
     until_enqueued,
 )
-from cnnstat.profile.cuda.kernel_times import kernel_times
+from cnnstat.profile.cuda.kernel_times import kernel_times, row_times
 from cnnstat.profile.cuda.kineto_trace import read_layer_range
 from cnnstat.profile.cuda.profiler_session import (
     ProfiledPasses,
-    kernels_of,
     make_probe,
     profile_passes,
     untraced,
@@ -42,10 +40,10 @@ from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joul
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
-from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes
+from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
-from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.runnable_model import RunnableModel, pop_optimizer
 from cnnstat.profile.time_limit import GivenUpError, NotSendableError, in_a_process, on_a_thread
 
 Elsewhere = Callable[[int, bool], ProfiledPasses]
@@ -107,15 +105,10 @@ def profile_on_gpu(model: RunnableModel, options: Options, passes: int, captured
             for _ in range(_WARM_UP):
                 run()
             graph = capture_passes(gpu, run) if captured else None
-            found = profile_passes(gpu, model, run, graph, passes, make_probe(gpu) if graph else None)
-            found = with_ops(found, _names(model)) if options.ops else found
+            profiled = profile_passes(gpu, model, run, graph, passes, make_probe(gpu) if graph else None)
+            profiled = with_ops(profiled, row_names(model.analysis.graph)) if options.ops else profiled
     # A trace of hundreds of megabytes is worth its way only where it is asked for.
-    return found if options.trace else replace(found, events=[])
-
-
-def _names(model: RunnableModel) -> list[str]:
-    """Return what the rows are called, that of the optimizer behind those of the graph."""
-    return [*(node.name for node in model.analysis.graph.nodes), "optimizer"]
+    return profiled if options.trace else replace(profiled, events=[])
 
 
 def measure_on(gpu: Gpu, model: RunnableModel, options: Options, progress: Progress) -> Measurement:
@@ -168,11 +161,11 @@ class _Measuring:
         self._write(profiled)
         kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
         rows = self._rows(profiled, isolated)
-        names = _names(self.model)
+        names = row_names(self.model.analysis.graph)
         profiled = with_ops(profiled, names) if self.options.ops else profiled
         return Measurement(
             rows=rows,
-            beside=optimizer_of(self.model, rows) if rows.keys() - range(len(names) - 1) else (),
+            beside=pop_optimizer(self.model, rows),
             whole=whole,
             idle=_middle([one.idle for one in profiled.passes]),
             unattributed=_middle([one.unattributed for one in profiled.passes]),
@@ -199,8 +192,8 @@ class _Measuring:
                 # A model that cannot be sent is profiled here.
                 with suppress(NotSendableError):
                     arguments = passes, graph is not None
-                    found: ProfiledPasses = in_a_process(self.elsewhere, arguments, SESSION_SECONDS)
-                    return found
+                    profiled: ProfiledPasses = in_a_process(self.elsewhere, arguments, SESSION_SECONDS)
+                    return profiled
             return on_a_thread(here, SESSION_SECONDS)
         except KeyboardInterrupt:
             self.complete = False
@@ -296,28 +289,13 @@ class _Measuring:
                 for row, count in calls.items()
                 if row >= 0
             }
-        kernels = kernels_of(profiled.passes[0])
-        ran = {row for one in profiled.passes for row in (*one.forward, *one.backward)}
-        rows = {}
-        for row in sorted(ran | set(profiled.attribution.calls)):
-            count, names = kernels.get(row, (0, ()))
-            backward = tuple(one.backward.get(row, 0) / 1e9 for one in profiled.passes)
-            rows[row] = RowTimes(
-                forward=tuple(one.forward.get(row, 0) / 1e9 for one in profiled.passes),
-                backward=backward if self.model.backward else None,
-                warm=isolated.warm.get(row),
-                cold=isolated.cold.get(row),
-                calls=profiled.attribution.calls.get(row, 0),
-                kernels=count,
-                kernel_names=names,
-            )
-        return rows
+        return row_times(profiled.passes, profiled.attribution.calls, backward=self.model.backward, isolated=isolated)
 
     def _write(self, profiled: ProfiledPasses) -> None:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
         if self.options.trace is None:
             return
-        names = _names(self.model)
+        names = row_names(self.model.analysis.graph)
         try:
             write_trace(
                 self.options.trace, slices_of(profiled.passes[:_SHOWN], names), _renamed(profiled.events, names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -28,14 +28,14 @@ _SESSIONS = 3
 
 
 class RangeObserver(Observer):
-    """Puts a range of the trace around every computation of a row."""
+    """Puts a range of the trace around every computation of a row, made by its name."""
 
-    def __init__(self, gpu: Gpu) -> None:
-        self._gpu = gpu
+    def __init__(self, make_range: Callable[[str], AbstractContextManager[object]]) -> None:
+        self._make_range = make_range
         self._open: list[AbstractContextManager[object]] = []
 
     def enter(self, row: int, call: int) -> None:
-        context = self._gpu.range(LAYER_RANGE.format(row=row, call=call))
+        context = self._make_range(LAYER_RANGE.format(row=row, call=call))
         context.__enter__()
         self._open.append(context)
 
@@ -213,7 +213,7 @@ def make_probe(gpu: Gpu) -> Probe | None:
 
 def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: int, probe: Probe | None = None) -> None:
     """Run the passes of a session."""
-    with model.observing(RangeObserver(gpu)):
+    with model.observing(RangeObserver(gpu.range)):
         for index in range(_ORDINARY if graph else passes + _SPARE):
             with gpu.range(PASS_RANGE.format(kind="eager", index=index)):
                 run()
@@ -253,12 +253,3 @@ def _notes(attribution: Attribution) -> list[str]:
     if match is not None and match.unmatched:
         notes.append(f"{match.unmatched} kernels of the graph are in no ordinary pass and count as unattributed")
     return notes
-
-
-def kernels_of(one_pass: Pass) -> Mapping[int, tuple[int, tuple[str, ...]]]:
-    """Return for each row how many kernels it ran in a pass, and their names in order, each once."""
-    names: dict[int, list[str]] = {}
-    for piece in one_pass.pieces:
-        if piece.owner is not None:
-            names.setdefault(piece.owner.row, []).append(piece.kernel.name)
-    return {row: (len(listed), tuple(dict.fromkeys(listed))) for row, listed in names.items()}

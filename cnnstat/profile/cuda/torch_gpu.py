@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import json
 import math
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from decimal import Decimal
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Run
+from cnnstat.profile.recorded.recording_file import recorded_events
 
 
 @contextmanager
@@ -200,13 +197,7 @@ class TorchGpu:
             torch.cuda.synchronize()
             script()
             torch.cuda.synchronize()
-        with TemporaryDirectory() as folder:
-            path = Path(folder) / "trace.json"
-            profiler.export_chrome_trace(str(path))
-            # Kernels' names come from compilers; some Kineto versions write their control characters as they are.
-            document = json.loads(path.read_text(encoding="utf-8", errors="replace"), parse_float=Decimal, strict=False)
-        events: list[dict[str, Any]] = document["traceEvents"]
-        return events
+        return recorded_events(profiler)
 
     def range(self, name: str) -> AbstractContextManager[object]:
         context: AbstractContextManager[object] = torch.profiler.record_function(name)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times
+from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times, row_times
 from cnnstat.profile.cuda.timeline import timeline
-from cnnstat.profile.measurement import Measurement, RowTimes, assemble
+from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, assemble, row_names
 from cnnstat.profile.profile_result import Environment, Profile, Roofline, Whole, summarize
 from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
 from cnnstat.profile.recorded.engine_profile import EngineProfile, first_layer_shape, onto_rows, read_engine_profile
@@ -33,16 +33,6 @@ NOMINAL = {
     "cpu": Roofline(flops_per_second=1e11, bandwidth=1e10, launch=0.0, measured=""),
 }
 """Usual rates by which layers of a fused region share its time; only their ratio counts. Nothing is launched inside."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecordedModel:
-    """The model of a recording, as far as a profile needs it."""
-
-    analysis: Analysis
-    training: bool
-    backward: bool
-    notes: tuple[str, ...] = ()
 
 
 def profile_recording(
@@ -84,10 +74,8 @@ def _of_engine(reference: ModelReference, analysis: Analysis, engine: EngineProf
     measurement = replace(measurement, notes=(*notes, *measurement.notes))
     roofline = _roofline(analysis, engine.engine, measurement.rows, first, False)
     environment = _environment(analysis, engine.device, engine.engine, {}, "eval", False)
-    return assemble(
-        RecordedModel(analysis=analysis, training=False, backward=False),
-        _source(reference, analysis), measurement, roofline, environment,
-    )  # fmt: skip
+    source = _source(reference, analysis)
+    return assemble(analysis, source, measurement, roofline, environment, training=False, backward=False)
 
 
 def _floors(analysis: Analysis, device: str) -> list[float]:
@@ -136,8 +124,8 @@ def _of_torch(
     name = recording.device_name or "CPU of the recording"
     roofline = _roofline(analysis, name, measurement.rows, recording.shortest / 1e9, training)
     environment = _environment(analysis, device, name, recording.versions, "train" if training else "eval", backward)
-    model = RecordedModel(analysis=analysis, training=training, backward=backward)
-    return assemble(model, _source(reference, analysis), measurement, roofline, environment)
+    source = _source(reference, analysis)
+    return assemble(analysis, source, measurement, roofline, environment, training=training, backward=backward)
 
 
 _OWN_WHOLE = (
@@ -148,21 +136,11 @@ _OWN_WHOLE = (
 def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement:
     """Return the times of a recording's passes; the whole is the passes as they were recorded."""
     passes = recording.passes
-    names_of_rows = [*(node.name for node in analysis.graph.nodes), "optimizer"]
+    names = row_names(analysis.graph)
     backward = any(one.backward for one in passes)
-    rows: dict[int, RowTimes] = {}
-    names: dict[int, list[str]] = {}
-    for piece in passes[0].pieces:
-        if piece.owner is not None:
-            names.setdefault(piece.owner.row, []).append(piece.kernel.name)
-    for row in sorted({row for one in passes for row in (*one.forward, *one.backward)} | set(recording.calls)):
-        rows[row] = RowTimes(
-            forward=tuple(one.forward.get(row, 0) / 1e9 for one in passes),
-            backward=tuple(one.backward.get(row, 0) / 1e9 for one in passes) if backward else None,
-            calls=recording.calls.get(row, 0),
-            kernels=None if recording.is_cpu else len(names.get(row, ())),
-            kernel_names=() if recording.is_cpu else tuple(dict.fromkeys(names.get(row, ()))),
-        )
+    rows = row_times(
+        passes, recording.calls, backward=backward, isolated=IsolatedTimes(), has_kernels=not recording.is_cpu
+    )
     optimizer = rows.pop(len(analysis.graph.nodes), None)
     spans = summarize([one.span / 1e9 for one in passes])
     return Measurement(
@@ -175,7 +153,7 @@ def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement
         kernels=0
         if recording.is_cpu
         else round(median(sum(not piece.is_continued for piece in one.pieces) for one in passes)),
-        heaviest=() if recording.is_cpu else kernel_times(passes, [node.name for node in analysis.graph.nodes]),
+        heaviest=() if recording.is_cpu else kernel_times(passes, names[:-1]),
         gap_causes={cause: median(gaps[cause] for gaps in recording.gaps) / 1e9 for cause in CAUSES}
         if recording.gaps
         else {},
@@ -183,7 +161,7 @@ def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement
         ops=recording.ops,
         memory={row: size for row, size in recording.memory.items() if 0 <= row < len(analysis.graph.nodes)},
         peak_bytes=recording.memory.get(-1),
-        timeline=timeline(passes[0], names_of_rows, "thread" if recording.is_cpu else "stream"),
+        timeline=timeline(passes[0], names, "thread" if recording.is_cpu else "stream"),
         notes=recording.notes,
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
     )

@@ -6,6 +6,7 @@ import json
 import zlib
 from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from cnnstat.errors import CnnstatError
@@ -36,6 +37,15 @@ def read_recording(path: Path) -> Any:
             f"{path}{place}: not valid JSON; was the program stopped while it wrote? "
             "torch.profiler's export_chrome_trace writes whole recordings"
         ) from None
+
+
+def recorded_events(profiler: Any) -> list[dict[str, Any]]:
+    """Return the events that a session of torch.profiler recorded; their times are exact decimals."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "trace.json")
+        profiler.export_chrome_trace(str(file))
+        events: list[dict[str, Any]] = read_recording(file)["traceEvents"]
+    return events
 
 
 def _unpacked(content: bytes, path: Path) -> bytes:
