@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from cnnstat.profile.profile_result import Environment, LayerTime, Profile, Roofline, Samples, TimeBreakdown, Whole
+from cnnstat.profile.profile_result import Environment, LayerTime, Profile, Samples, TimeBreakdown, Whole
+from cnnstat.profile.roofline import Roofline
 
 US = 1e-6
 CPU = Roofline(flops_per_second=50e9, bandwidth=10e9, launch=2 * US, measured="2026-01-02T03:04:05")

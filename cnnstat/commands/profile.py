@@ -201,7 +201,7 @@ def profile_zoo(request: Request, options: Options, format: str, output: Path | 
     The machine's roofline is measured anew and kept. After Ctrl-C what was measured stays.
     """
     from cnnstat import report
-    from cnnstat.profile.roofline_cache import cache_file
+    from cnnstat.profile.roofline import cache_file
     from cnnstat.report.subjects.profile_overview import document, overview
     from cnnstat.sources import zoo
 

@@ -11,10 +11,10 @@ from typing import Any
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.files import write_text
-from cnnstat.profile.cuda.kernel_attribution import Pass
 from cnnstat.profile.measurement import row_names
 from cnnstat.profile.profile_result import UNATTRIBUTED
 from cnnstat.profile.stopwatch import Lap, Stopwatch
+from cnnstat.profile.traces.kernel_attribution import Pass
 
 _PROCESS = 2_000_000_000
 """Process number of the tracks that are added; above those that Linux gives out (2**22 at most)."""

@@ -21,11 +21,11 @@ from cnnstat.profile.measurement import Measurement
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.recorded.recorded_profile import NOMINAL, measurement_of
-from cnnstat.profile.recorded.recording_file import read_recording
 from cnnstat.profile.recorded.torch_recording import read_torch_recording
 from cnnstat.profile.recording import recording
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.time_limit import GivenUpError, on_a_thread
+from cnnstat.profile.traces.recording_file import read_recording
 from cnnstat.pytorch.modules.network import Network, tensors_in
 
 _WARM_UP = 3

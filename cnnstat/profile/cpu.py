@@ -13,7 +13,6 @@ from typing import NamedTuple
 import torch
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.cuda.timeline import timeline_of_laps
 from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
 from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer
 from cnnstat.profile.interleaved import (
@@ -26,10 +25,12 @@ from cnnstat.profile.interleaved import (
     without_garbage_collection,
 )
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
+from cnnstat.profile.profile_details import TimelineSlice
 from cnnstat.profile.profile_options import Options, Progress
-from cnnstat.profile.profile_result import UNATTRIBUTED, TimelineSlice, Whole, summarize
+from cnnstat.profile.profile_result import UNATTRIBUTED, Whole, summarize
 from cnnstat.profile.runnable_model import SEED, RunnableModel, pop_optimizer
 from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, calibrate
+from cnnstat.profile.traces.timeline import timeline_of_laps
 
 
 def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:

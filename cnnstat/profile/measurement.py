@@ -9,21 +9,9 @@ from itertools import accumulate
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import alive_by_node, moved_bytes, peak_beside_inputs
 from cnnstat.ir.graph import Graph
-from cnnstat.profile.profile_result import (
-    Environment,
-    KernelTime,
-    LayerMemory,
-    LayerTime,
-    OpTime,
-    Profile,
-    Roofline,
-    RowCheck,
-    Samples,
-    TimeBreakdown,
-    TimelineSlice,
-    Whole,
-    summarize,
-)
+from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
+from cnnstat.profile.profile_result import Environment, LayerTime, Profile, Samples, TimeBreakdown, Whole, summarize
+from cnnstat.profile.roofline import Roofline
 
 
 def row_names(graph: Graph) -> list[str]:

@@ -6,14 +6,14 @@ from dataclasses import replace
 
 from torch.profiler import profile, record_function
 
-from cnnstat.profile.cuda.kineto_trace import PASS_RANGE, read_trace
-from cnnstat.profile.cuda.op_times import op_times
 from cnnstat.profile.cuda.profiler_session import RangeObserver
 from cnnstat.profile.measurement import row_names
-from cnnstat.profile.profile_result import OpTime
-from cnnstat.profile.recorded.recorded_memory import memory_by_row
-from cnnstat.profile.recorded.recording_file import recorded_events
+from cnnstat.profile.profile_details import OpTime
 from cnnstat.profile.runnable_model import RunnableModel
+from cnnstat.profile.traces.kineto_trace import PASS_RANGE, read_trace
+from cnnstat.profile.traces.op_times import op_times
+from cnnstat.profile.traces.recorded_memory import memory_by_row
+from cnnstat.profile.traces.recording_file import recorded_events
 
 _PASSES = 5
 

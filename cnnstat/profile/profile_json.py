@@ -12,21 +12,9 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cnnstat.errors import CnnstatError
 from cnnstat.files import read_bytes
-from cnnstat.profile.profile_result import (
-    TOLERANCES,
-    Environment,
-    KernelTime,
-    LayerMemory,
-    LayerTime,
-    OpTime,
-    Profile,
-    Roofline,
-    RowCheck,
-    Samples,
-    TimeBreakdown,
-    TimelineSlice,
-    Whole,
-)
+from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
+from cnnstat.profile.profile_result import TOLERANCES, Environment, LayerTime, Profile, Samples, TimeBreakdown, Whole
+from cnnstat.profile.roofline import Roofline
 
 SCHEMA = "cnnstat-profile/1"
 """Name and version of the contract."""

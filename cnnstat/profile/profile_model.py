@@ -20,7 +20,7 @@ from cnnstat.profile.instrumentation import NetworkInstrumentation
 from cnnstat.profile.measurement import Measurement, assemble, with_roofline
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Environment, Profile
-from cnnstat.profile.roofline import find_roofline, remeasure_roofline
+from cnnstat.profile.roofline_measurement import find_roofline, remeasure_roofline
 from cnnstat.profile.runnable_model import (
     SEED,
     RunnableModel,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError, old_name
+from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
+from cnnstat.profile.roofline import Bound, Roofline
 
 if TYPE_CHECKING:
     from cnnstat.analysis.analysis import Analysis
@@ -48,44 +50,6 @@ def summarize(values: Sequence[float]) -> Samples:
         return Samples(values[0], values[0], values[0], 1)
     lower, _, upper = quantiles(values, n=4, method="inclusive")
     return Samples(median(values), lower, upper, len(values))
-
-
-Bound = Literal["compute", "memory", "latency"]
-
-
-ROOFLINE_UNITS = {"flops_per_second": "operations", "bandwidth": "bytes per second", "launch": "seconds"}
-"""The rates of a roofline and their units."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Roofline:
-    """The best rates measured on one device in one dtype.
-
-    flops_per_second: operations of the best large matrix product (two for a multiply-accumulate).
-    bandwidth: bytes read and written per second by a copy much larger than the caches.
-    launch: seconds of the smallest kernel (on a CPU: of the smallest op call).
-    measured: date and time, ISO 8601.
-    source: where the rates come from, where they were not measured on the device; then `measured` is empty.
-    """
-
-    flops_per_second: float
-    bandwidth: float
-    launch: float
-    measured: str
-    source: str = ""
-
-    flops = old_name("flops", "flops_per_second")
-    """The name of `flops_per_second` in the first releases."""
-
-    def bound(self, flops: float, moved: float) -> tuple[float, Bound]:
-        """Return the least seconds that work of `flops` operations over `moved` bytes takes, and what sets it."""
-        bounds: dict[Bound, float] = {
-            "compute": flops / self.flops_per_second,
-            "memory": moved / self.bandwidth,
-            "latency": self.launch,
-        }
-        bound = max(bounds, key=lambda key: bounds[key])
-        return bounds[bound], bound
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,79 +138,6 @@ class Environment:
     def kind(self) -> str:
         """The kind of device: `cuda` for `cuda:1`."""
         return self.device.partition(":")[0]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KernelTime:
-    """All kernels of one name in a pass.
-
-    count, seconds: how many, and what they take together, those that overlap in full.
-    grid, block: of the one that takes longest; empty for copies and fills, and where the tracer does not say.
-    tensor_cores: whether its name is one of those that compute on tensor cores.
-    layers: names of the layers that run it.
-    """
-
-    name: str
-    count: int
-    seconds: float
-    grid: tuple[int, ...] = ()
-    block: tuple[int, ...] = ()
-    tensor_cores: bool = False
-    layers: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpTime:
-    """All calls of one op inside one layer in a pass; seconds of its kernels, on a CPU those that it takes itself."""
-
-    layer: str
-    backward: bool
-    op: str
-    calls: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerMemory:
-    """The most bytes allocated while a layer's forward pass runs, measured and predicted; inputs, parameters aside."""
-
-    layer: str
-    measured: int
-    predicted: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TimelineSlice:
-    """A stretch of one pass in which a stream or thread worked for one layer; seconds since the pass began."""
-
-    layer: str
-    backward: bool
-    track: str
-    start: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowCheck:
-    """How the tracer's times of layers compare with events that a CUDA graph records around them, which need no tracer.
-
-    rows: how many layers were compared, those of 10 µs and more; median: of the differences as shares, in size.
-    worst, worst_apart: the layer that differs most, and by which share the tracer's time is longer.
-    """
-
-    rows: int
-    median: float
-    worst: str
-    worst_apart: float
-
-    @property
-    def agrees(self) -> bool:
-        """Whether half of the layers differ by at most 5 %."""
-        return self.median <= ROWS_APART
-
-
-ROWS_APART = 0.05
-"""Share by which half of the layers may differ from events inside the graph."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ Layers = tuple[tuple[tuple[str, int], ...], ...]
 
 def layers_of(name: str, most: int = 40) -> Layers:
     """The kernels of the first rows of a recording that have any: names, and nanoseconds as recorded."""
-    from cnnstat.profile.cuda.kernel_attribution import attribute
-    from cnnstat.profile.cuda.kineto_trace import read_trace
+    from cnnstat.profile.traces.kernel_attribution import attribute
+    from cnnstat.profile.traces.kineto_trace import read_trace
 
     (one,) = attribute(read_trace(recording(name)["traceEvents"])).passes
     rows: dict[int, list[tuple[str, int]]] = {}

@@ -11,8 +11,8 @@ pytest.importorskip("torch")
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.chrome_trace import Slice, chrome_trace, slices_of, write_trace
-from cnnstat.profile.cuda.kernel_attribution import attribute
-from cnnstat.profile.cuda.kineto_trace import read_trace
+from cnnstat.profile.traces.kernel_attribution import attribute
+from cnnstat.profile.traces.kineto_trace import read_trace
 
 TRACE = Path(__file__).parent / "traces" / "backward.json"
 

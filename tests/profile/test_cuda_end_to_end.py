@@ -24,7 +24,8 @@ from cnnstat.profile.cuda.measure import measure_on
 from cnnstat.profile.measurement import assemble
 from cnnstat.profile.profile_model import prepare_model
 from cnnstat.profile.profile_options import Options
-from cnnstat.profile.profile_result import Environment, Profile, Roofline
+from cnnstat.profile.profile_result import Environment, Profile
+from cnnstat.profile.roofline import Roofline
 from cnnstat.sources.load import model_reference
 
 COMPUTE = {
@@ -131,7 +132,8 @@ def profiled(source: Graph | str, backward: bool) -> Profile:
     found = measure_on(MirroredGpu(), model, options, Counting())
     environment = Environment(device="cuda", device_name="mirror", dtype="float32", versions={}, settings={})
     roofline = Roofline(flops_per_second=1e14, bandwidth=1e12, launch=1e-6, measured="2026-01-01T00:00:00+00:00")
-    return assemble(model, "a test", found, roofline, environment)
+    training = model.training
+    return assemble(model.analysis, "a test", found, roofline, environment, training=training, backward=backward)
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -17,7 +17,7 @@ from fake_gpu import Counting, FakeGpu
 
 import cnnstat
 from cnnstat.errors import CnnstatError
-from cnnstat.profile import device, roofline
+from cnnstat.profile import device, roofline_measurement
 from cnnstat.profile.cuda import gpu as gpu_timing
 from cnnstat.profile.cuda import torch_gpu
 from cnnstat.profile.cuda.gpu import EventTimed, repeats_for
@@ -222,15 +222,15 @@ class Timed(FakeGpu):
 def test_products_count_two_operations_and_end_when_they_are_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_timing, "GPU_SIDES", (8, 16, 32))
     cpu = torch.device("cpu")
-    found = list(roofline.product_rates(EventTimed(Timed(0.001), cpu), torch.float32))
+    found = list(roofline_measurement.product_rates(EventTimed(Timed(0.001), cpu), torch.float32))
     assert found == pytest.approx([2 * side**3 / 0.001 for side in (8, 16, 32)])
-    assert len(list(roofline.product_rates(EventTimed(Timed(0.1), cpu), torch.float32))) == 1
-    assert len(list(roofline.product_rates(EventTimed(Timed(0.001, free=5000), cpu), torch.float32))) == 1
+    assert len(list(roofline_measurement.product_rates(EventTimed(Timed(0.1), cpu), torch.float32))) == 1
+    assert len(list(roofline_measurement.product_rates(EventTimed(Timed(0.001, free=5000), cpu), torch.float32))) == 1
 
 
 def test_copies_count_what_is_read_and_written() -> None:
     timed = EventTimed(Timed(0.001, free=4096), torch.device("cpu"))
-    assert list(roofline.copy_rates(timed)) == pytest.approx([2 * 1024 / 0.001] * 2)
+    assert list(roofline_measurement.copy_rates(timed)) == pytest.approx([2 * 1024 / 0.001] * 2)
 
 
 def test_smallest_kernel_is_a_share_of_a_graph_of_many() -> None:

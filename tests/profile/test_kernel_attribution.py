@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kineto import Recording
 
-from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
-from cnnstat.profile.cuda.kernel_owners import Owner
-from cnnstat.profile.cuda.kineto_trace import Trace, nanoseconds, read_trace
+from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, attribute, attribute_replays
+from cnnstat.profile.traces.kernel_owners import Owner
+from cnnstat.profile.traces.kineto_trace import Trace, nanoseconds, read_trace
 
 TRACES = sorted((Path(__file__).parent / "traces").glob("*.json"))
 

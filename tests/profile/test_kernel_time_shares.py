@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.profile.cuda.kernel_attribution import share
-from cnnstat.profile.cuda.kineto_trace import Kernel, Signature
+from cnnstat.profile.traces.kernel_attribution import share
+from cnnstat.profile.traces.kineto_trace import Kernel, Signature
 
 SPANS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 25)), max_size=9)
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from recordings import NAMES, recording
 
-from cnnstat.profile.cuda.kineto_trace import read_trace
-from cnnstat.profile.cuda.op_times import op_times
 from cnnstat.profile.profile_json import parse_profile, to_json
 from cnnstat.profile.recorded.recorded_profile import profile_recording
+from cnnstat.profile.traces.kineto_trace import read_trace
+from cnnstat.profile.traces.op_times import op_times
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 

@@ -14,11 +14,11 @@ from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.analysis.memory import moved_bytes  # noqa: E402
-from cnnstat.profile import interleaved, profile, profile_model, roofline  # noqa: E402
+from cnnstat.profile import interleaved, profile, profile_model, roofline_measurement  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.device import threads  # noqa: E402
 from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
-from cnnstat.profile.profile_result import Roofline  # noqa: E402
+from cnnstat.profile.roofline import Roofline  # noqa: E402
 from cnnstat.sources.load import model_reference  # noqa: E402
 
 LIMIT = 0.15
@@ -28,7 +28,7 @@ LIMIT = 0.15
 def known_ceilings(monkeypatch):
     """Ceilings that need not be measured, and no more rounds than asked for or than a second takes."""
     found = Roofline(flops_per_second=1e10, bandwidth=1e10, launch=2e-6, measured="2026-01-01")
-    monkeypatch.setattr(roofline, "measure_on", lambda *arguments: found)
+    monkeypatch.setattr(roofline_measurement, "measure_on", lambda *arguments: found)
     monkeypatch.setattr(profile_model, "remeasure_roofline", lambda known, *others: (known, ""))
     monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(interleaved, "STEADY_SECONDS", 1.0)

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from recordings import NAMES, REPLAYS, mutated, recording
 
-from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, Piece, attribute, attribute_replays
-from cnnstat.profile.cuda.kernel_owners import Owner, match
-from cnnstat.profile.cuda.kernel_times import MOST, gap_causes, kernel_times
-from cnnstat.profile.cuda.kineto_trace import Kernel, Signature, read_trace
+from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, Piece, attribute, attribute_replays
+from cnnstat.profile.traces.kernel_owners import Owner, match
+from cnnstat.profile.traces.kernel_times import MOST, gap_causes, kernel_times
+from cnnstat.profile.traces.kineto_trace import Kernel, Signature, read_trace
 
 
 def the_pass(events: list[dict[str, Any]]) -> tuple[Pass, Attribution]:

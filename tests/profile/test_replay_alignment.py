@@ -7,8 +7,8 @@ from functools import cache
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.profile.cuda.kernel_owners import Owner, common, match
-from cnnstat.profile.cuda.kineto_trace import Signature
+from cnnstat.profile.traces.kernel_owners import Owner, common, match
+from cnnstat.profile.traces.kineto_trace import Signature
 
 WORDS = st.text("abc", max_size=14)
 

@@ -10,11 +10,11 @@ import pytest
 from recordings import NAMES, recording
 
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.cuda.kernel_attribution import attribute
-from cnnstat.profile.cuda.kineto_trace import read_trace
-from cnnstat.profile.cuda.timeline import TOGETHER, timeline, timeline_of_laps
 from cnnstat.profile.profile_json import parse_profile, to_json
 from cnnstat.profile.recorded.recorded_profile import profile_recording
+from cnnstat.profile.traces.kernel_attribution import attribute
+from cnnstat.profile.traces.kineto_trace import read_trace
+from cnnstat.profile.traces.timeline import TOGETHER, timeline, timeline_of_laps
 from cnnstat.report.subjects.profile import document
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request

@@ -19,8 +19,9 @@ from rich.console import Console
 from cnnstat import numbers
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.difference import compare_profiles
+from cnnstat.profile.profile_details import RowCheck
 from cnnstat.profile.profile_json import parse_profile, to_json
-from cnnstat.profile.profile_result import Profile, RowCheck, TimeBreakdown
+from cnnstat.profile.profile_result import Profile, TimeBreakdown
 from cnnstat.report import write
 from cnnstat.report.formats import terminal
 from cnnstat.report.formats.markdown import render as markdown

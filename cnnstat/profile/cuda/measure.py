@@ -25,8 +25,6 @@ from cnnstat.profile.cuda.gpu import (
     on_the_gpu,
     until_enqueued,
 )
-from cnnstat.profile.cuda.kernel_times import kernel_times, row_times
-from cnnstat.profile.cuda.kineto_trace import read_layer_range
 from cnnstat.profile.cuda.profiler_session import (
     ProfiledPasses,
     make_probe,
@@ -35,7 +33,6 @@ from cnnstat.profile.cuda.profiler_session import (
     with_ops,
 )
 from cnnstat.profile.cuda.row_events import check_rows, row_event_times
-from cnnstat.profile.cuda.timeline import timeline
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
@@ -45,6 +42,9 @@ from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.runnable_model import RunnableModel, pop_optimizer
 from cnnstat.profile.time_limit import GivenUpError, NotSendableError, in_a_process, on_a_thread
+from cnnstat.profile.traces.kernel_times import kernel_times, row_times
+from cnnstat.profile.traces.kineto_trace import read_layer_range
+from cnnstat.profile.traces.timeline import timeline
 
 Elsewhere = Callable[[int, bool], ProfiledPasses]
 """Profiles so many passes, of a CUDA graph or not."""

@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Graph, Run, on_the_gpu
-from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute, attribute_replays
-from cnnstat.profile.cuda.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, read_trace
-from cnnstat.profile.cuda.op_times import op_times
 from cnnstat.profile.instrumentation import Observer
-from cnnstat.profile.profile_result import OpTime
-from cnnstat.profile.recorded.recorded_memory import memory_by_row
+from cnnstat.profile.profile_details import OpTime
+from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, attribute, attribute_replays
+from cnnstat.profile.traces.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, read_trace
+from cnnstat.profile.traces.op_times import op_times
+from cnnstat.profile.traces.recorded_memory import memory_by_row
 
 _ORDINARY = 3
 """Ordinary passes of a session whose replays are what counts: one would do, if the profiler lost nothing."""

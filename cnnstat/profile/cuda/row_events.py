@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from statistics import median
 
 from cnnstat.profile.cuda.gpu import Gpu, Run
-from cnnstat.profile.cuda.kernel_attribution import Pass
 from cnnstat.profile.cuda.profiler_session import Observable
 from cnnstat.profile.instrumentation import Observer
-from cnnstat.profile.profile_result import RowCheck
+from cnnstat.profile.profile_details import RowCheck
+from cnnstat.profile.traces.kernel_attribution import Pass
 
 LEAST = 10_000
 """Nanoseconds of the shortest rows that are checked: an event takes about one microsecond itself."""

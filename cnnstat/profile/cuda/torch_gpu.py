@@ -16,7 +16,7 @@ import torch
 
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Run
-from cnnstat.profile.recorded.recording_file import recorded_events
+from cnnstat.profile.traces.recording_file import recorded_events
 
 
 @contextmanager

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
-from cnnstat.profile.cuda.kernel_attribution import Pass, Piece, divide
-from cnnstat.profile.cuda.kernel_owners import Owner
-from cnnstat.profile.cuda.kineto_trace import Kernel
 from cnnstat.profile.recorded.op_rows import Row, spellings
+from cnnstat.profile.traces.kernel_attribution import Pass, Piece, divide
+from cnnstat.profile.traces.kernel_owners import Owner
+from cnnstat.profile.traces.kineto_trace import Kernel
 
 _FUSED = re.compile(r"(?:^|_)(?:triton_[a-z]+|cpp)_fused_(?P<ops>\w+?)_\d+\w?$")
 """What Inductor calls its kernels, on a GPU and on a CPU."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from cnnstat.profile.profile_result import Roofline
+from cnnstat.profile.roofline import Roofline
 
 
 class DataSheet(NamedTuple):

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnnstat.profile.cuda.kineto_trace import (
+from cnnstat.profile.recorded.op_rows import RecordedOp, Row, RowsOfOps, match_ops, op_name
+from cnnstat.profile.recorded.recorded_marks import Mark, Marks, module_paths
+from cnnstat.profile.traces.kineto_trace import (
     Kernel,
     Launch,
     LayerRange,
@@ -19,8 +21,6 @@ from cnnstat.profile.cuda.kineto_trace import (
     nanoseconds,
     thread_of,
 )
-from cnnstat.profile.recorded.op_rows import RecordedOp, Row, RowsOfOps, match_ops, op_name
-from cnnstat.profile.recorded.recorded_marks import Mark, Marks, module_paths
 
 Shape = tuple[int, ...]
 Dims = Mapping[tuple[int, int], tuple[Shape, ...]]

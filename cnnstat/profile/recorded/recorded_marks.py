@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cnnstat.profile.cuda.kineto_trace import LayerRange, Operation, nanoseconds, thread_of
 from cnnstat.profile.recorded.op_rows import Row
+from cnnstat.profile.traces.kineto_trace import LayerRange, Operation, nanoseconds, thread_of
 
 MODULE_MARK = "cnnstat@"
 """What the names of marks around modules begin with; the module's path follows, nothing for the model itself."""

@@ -10,20 +10,21 @@ from statistics import median
 from cnnstat.analysis.analysis import Analysis, analyze_graph
 from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
-from cnnstat.profile.cuda.kernel_times import CAUSES, kernel_times, row_times
-from cnnstat.profile.cuda.timeline import timeline
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, assemble, row_names
-from cnnstat.profile.profile_result import Environment, Profile, Roofline, Whole, summarize
+from cnnstat.profile.profile_result import Environment, Profile, Whole, summarize
 from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
 from cnnstat.profile.recorded.engine_profile import EngineProfile, first_layer_shape, onto_rows, read_engine_profile
 from cnnstat.profile.recorded.op_rows import rows_of
-from cnnstat.profile.recorded.recording_file import read_recording
 from cnnstat.profile.recorded.torch_recording import (
     TorchRecording,
     first_shape,
     is_torch_recording,
     read_torch_recording,
 )
+from cnnstat.profile.roofline import Roofline
+from cnnstat.profile.traces.kernel_times import CAUSES, kernel_times, row_times
+from cnnstat.profile.traces.recording_file import read_recording
+from cnnstat.profile.traces.timeline import timeline
 from cnnstat.sources.model import ModelReference, NamedReference
 from cnnstat.sources.request import input_shape
 from cnnstat.version import __version__

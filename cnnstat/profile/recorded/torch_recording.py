@@ -16,20 +16,7 @@ from typing import Any
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
 from cnnstat.numbers import plural
-from cnnstat.profile.cuda.kernel_attribution import Attribution, Pass, attribute
-from cnnstat.profile.cuda.kernel_times import gap_causes
-from cnnstat.profile.cuda.kineto_trace import (
-    Kernel,
-    Launch,
-    LayerRange,
-    Operation,
-    PassRange,
-    Trace,
-    nanoseconds,
-    read_trace,
-)
-from cnnstat.profile.cuda.op_times import op_times
-from cnnstat.profile.profile_result import OpTime
+from cnnstat.profile.profile_details import OpTime
 from cnnstat.profile.recorded.compiled_regions import SharedPass, share_fused
 from cnnstat.profile.recorded.op_ranges import (
     BackwardTimes,
@@ -43,7 +30,20 @@ from cnnstat.profile.recorded.op_ranges import (
 )
 from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, first_weighted, fits_first, op_name, rows_of
 from cnnstat.profile.recorded.recorded_marks import Marks, known_rows, read_marks
-from cnnstat.profile.recorded.recorded_memory import memory_by_row
+from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, attribute
+from cnnstat.profile.traces.kernel_times import gap_causes
+from cnnstat.profile.traces.kineto_trace import (
+    Kernel,
+    Launch,
+    LayerRange,
+    Operation,
+    PassRange,
+    Trace,
+    nanoseconds,
+    read_trace,
+)
+from cnnstat.profile.traces.op_times import op_times
+from cnnstat.profile.traces.recorded_memory import memory_by_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,10 @@ from typing import Any
 from cnnstat import numbers
 from cnnstat.analysis.figures import FIGURES, WORK_FIGURES, Figure
 from cnnstat.numbers import plural
+from cnnstat.profile.profile_details import KernelTime, OpTime
 from cnnstat.profile.profile_json import to_json
 from cnnstat.profile.profile_result import (
-    KernelTime,
     LayerTime,
-    OpTime,
     Profile,
     Samples,
     bound_of,

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from cnnstat.profile.cuda.kineto_trace import LayerRange, PassRange, arguments_of, nanoseconds
+from cnnstat.profile.traces.kineto_trace import LayerRange, PassRange, arguments_of, nanoseconds
 
 _CPU, _CUDA = 0, 1
 """Types of devices, as PyTorch numbers them."""

@@ -6,9 +6,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from statistics import median
 
-from cnnstat.profile.cuda.kernel_owners import LaunchOwners
-from cnnstat.profile.cuda.kineto_trace import Launch, Operation, PassRange, Trace
-from cnnstat.profile.profile_result import OpTime
+from cnnstat.profile.profile_details import OpTime
+from cnnstat.profile.traces.kernel_owners import LaunchOwners
+from cnnstat.profile.traces.kineto_trace import Launch, Operation, PassRange, Trace
 
 Key = tuple[int, bool, str]
 """Row, whether in the backward pass, and name of an op; row −1 for work of no layer."""

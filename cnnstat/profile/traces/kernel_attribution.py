@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cnnstat.profile.cuda.kernel_owners import LaunchOwners, Match, Owner, match
-from cnnstat.profile.cuda.kineto_trace import Kernel, Launch, PassRange, Signature, Trace
+from cnnstat.profile.traces.kernel_owners import LaunchOwners, Match, Owner, match
+from cnnstat.profile.traces.kineto_trace import Kernel, Launch, PassRange, Signature, Trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
-from cnnstat.profile.cuda.kernel_attribution import Pass, Piece
-from cnnstat.profile.cuda.kineto_trace import Kernel, Launch
 from cnnstat.profile.measurement import IsolatedTimes, RowTimes
-from cnnstat.profile.profile_result import KernelTime
+from cnnstat.profile.profile_details import KernelTime
+from cnnstat.profile.traces.kernel_attribution import Pass, Piece
+from cnnstat.profile.traces.kineto_trace import Kernel, Launch
 
 MOST = 100
 """Kernels that a profile keeps."""

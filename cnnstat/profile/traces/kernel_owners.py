@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from cnnstat.profile.cuda.kineto_trace import Launch, Operation, Signature, Trace
+from cnnstat.profile.traces.kineto_trace import Launch, Operation, Signature, Trace
 
 _SKEW = 50_000
 """Nanoseconds by which a launch may lie outside the op that its External id names, since two clocks time them.

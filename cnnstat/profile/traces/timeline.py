@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cnnstat.profile.cuda.kernel_attribution import Pass
-from cnnstat.profile.cuda.kernel_owners import Owner
-from cnnstat.profile.profile_result import TimelineSlice
+from cnnstat.profile.profile_details import TimelineSlice
+from cnnstat.profile.traces.kernel_attribution import Pass
+from cnnstat.profile.traces.kernel_owners import Owner
 
 MOST = 5000
 """Slices that a profile keeps: what begins later in a longer pass is left out."""
