@@ -28,10 +28,11 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import cnnstat
+from cnnstat.profile.calibration import calibrate
 from cnnstat.profile.profile_model import prepare_model
 from cnnstat.profile.profile_options import Options
 from cnnstat.profile.runnable_model import RunnableModel
-from cnnstat.profile.stopwatch import Stopwatch, break_down, calibrate
+from cnnstat.profile.stopwatch import Stopwatch, break_down
 from cnnstat.pytorch import modules as torch_model
 from cnnstat.sources.load import model_reference
 

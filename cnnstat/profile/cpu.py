@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 
 from cnnstat.errors import CnnstatError
+from cnnstat.profile.calibration import calibrate
 from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
 from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer
 from cnnstat.profile.interleaved import (
@@ -25,12 +26,10 @@ from cnnstat.profile.interleaved import (
     without_garbage_collection,
 )
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
-from cnnstat.profile.profile_details import TimelineSlice
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import UNATTRIBUTED, Whole, summarize
 from cnnstat.profile.runnable_model import SEED, RunnableModel, pop_optimizer
-from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, calibrate
-from cnnstat.profile.traces.timeline import timeline_of_laps
+from cnnstat.profile.stopwatch import BackwardStopwatch, Breakdown, Costs, Lap, Stopwatch, break_down, timeline_of
 
 
 def measure_cpu(model: RunnableModel, options: Options, progress: Progress, clock: Clock | None = None) -> Measurement:
@@ -239,10 +238,11 @@ class _Runs:
         ]
         ordinary = self.ordinary_times or self.plain_times
         rows = self._rows(breakdowns, isolated)
+        shortest = min(self.passes, key=lambda each: each.span)
         return Measurement(
             rows=rows,
             beside=pop_optimizer(self.model, rows),
-            timeline=self._timeline(),
+            timeline=timeline_of(shortest.watch, row_names(self.model.analysis.graph)),
             whole=Whole(plain=summarize(self.plain_times), eager=summarize(ordinary)),
             idle=median(each.idle for each in breakdowns),
             unattributed=median(each.unattributed for each in breakdowns),
@@ -263,11 +263,6 @@ class _Runs:
             )
             for row in sorted({row for each in breakdowns for row in (*each.forward, *each.backward)})
         }
-
-    def _timeline(self) -> tuple[TimelineSlice, ...]:
-        """Return the pass with marks that took least, lap by lap."""
-        watch = min(self.passes, key=lambda each: each.span).watch
-        return timeline_of_laps(watch.laps, watch.backward_laps, row_names(self.model.analysis.graph))
 
     def _busy(self, is_busy: bool, done: int) -> list[str]:
         """Return that the machine was busy, where it was."""

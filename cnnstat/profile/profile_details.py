@@ -55,6 +55,10 @@ class TimelineSlice:
     seconds: float
 
 
+MOST_SLICES = 5000
+"""Slices that a profile keeps: what begins later in a longer pass is left out."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowCheck:
     """How the tracer's times of layers compare with events that a CUDA graph records around them, which need no tracer.

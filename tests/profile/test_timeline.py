@@ -14,7 +14,7 @@ from cnnstat.profile.profile_json import parse_profile, to_json
 from cnnstat.profile.recorded.recorded_profile import profile_recording
 from cnnstat.profile.traces.kernel_attribution import attribute
 from cnnstat.profile.traces.kineto_trace import read_trace
-from cnnstat.profile.traces.timeline import TOGETHER, timeline, timeline_of_laps
+from cnnstat.profile.traces.timeline import TOGETHER, timeline
 from cnnstat.report.subjects.profile import document
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
@@ -38,7 +38,13 @@ def test_slices_hold_all_kernels_and_no_gap_that_is_longer_than_a_launch(name: s
 
 
 def test_laps_of_a_stopwatch_are_slices() -> None:
-    first, second, third = timeline_of_laps([(0, 100, 300), (-1, 300, 350)], [(0, 500, 900)], ["conv"])
+    pytest.importorskip("torch")
+    from cnnstat.profile.stopwatch import Lap, Stopwatch, timeline_of
+
+    watch = Stopwatch(lambda: 0)
+    watch.laps += [Lap(0, 100, 300), Lap(-1, 300, 350)]
+    watch.backward_laps.append(Lap(0, 500, 900))
+    first, second, third = timeline_of(watch, ["conv"])
     assert (first.layer, first.start, first.seconds) == ("conv", 0, 200e-9)
     assert second.layer == "unattributed" and third.backward and third.start == 400e-9
 

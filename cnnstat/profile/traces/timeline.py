@@ -1,16 +1,12 @@
-"""Timeline: which layer ran when in one pass, on each stream of a GPU or thread of a CPU."""
+"""Timeline: which layer ran when in one recorded pass, on each stream of a GPU or thread of a CPU."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-from cnnstat.profile.profile_details import TimelineSlice
+from cnnstat.profile.profile_details import MOST_SLICES, TimelineSlice
 from cnnstat.profile.traces.kernel_attribution import Pass
 from cnnstat.profile.traces.kernel_owners import Owner
-
-MOST = 5000
-"""Slices that a profile keeps: what begins later in a longer pass is left out."""
-
 
 TOGETHER = 10_000
 """Nanoseconds between two kernels of one layer that are still one slice: what a GPU takes to start a kernel."""
@@ -39,20 +35,4 @@ def timeline(one: Pass, names: Sequence[str], track: str = "stream") -> tuple[Ti
         )
         for stream, owner, start, end in found
     ]  # fmt: skip
-    return tuple(sorted(slices, key=lambda each: (each.start, each.track))[:MOST])
-
-
-def timeline_of_laps(
-    laps: Iterable[tuple[int, int, int]], backward: Iterable[tuple[int, int, int]], names: Sequence[str]
-) -> tuple[TimelineSlice, ...]:
-    """Return the slices of a pass that a stopwatch took, as (row, begin, end) in nanoseconds."""
-    both = [(*lap, False) for lap in laps] + [(*lap, True) for lap in backward]
-    first = min((begin for _, begin, _, _ in both), default=0)
-    found = [
-        TimelineSlice(
-            layer=names[row] if 0 <= row < len(names) else "unattributed", backward=is_backward, track="host",
-            start=(begin - first) / 1e9, seconds=(end - begin) / 1e9,
-        )
-        for row, begin, end, is_backward in both
-    ]  # fmt: skip
-    return tuple(sorted(found, key=lambda each: each.start)[:MOST])
+    return tuple(sorted(slices, key=lambda each: (each.start, each.track))[:MOST_SLICES])
