@@ -170,12 +170,12 @@ def machine() -> str:
     if not torch.cuda.is_available():
         raise SystemExit("there is no GPU that PyTorch can use here: nothing to measure")
     sys.path.insert(0, str(ROOT))
-    from cnnstat.profile.cuda.torch_gpu import driver_version
+    from cnnstat.profile.cuda.nvml import Nvml
     from cnnstat.version import __version__
 
     name = torch.cuda.get_device_name()
     runtime = f"ROCm {torch.version.hip}" if torch.version.hip else f"CUDA {torch.version.cuda}"
-    versions = f"driver {driver_version() or 'unknown'}, PyTorch {torch.__version__}, {runtime}"
+    versions = f"driver {Nvml(None).driver_version() or 'unknown'}, PyTorch {torch.__version__}, {runtime}"
     return f"{date.today()}: {name}, {versions}, cnnstat {__version__}, {platform.platform()}."
 
 

@@ -18,11 +18,12 @@ import torch  # found only now
 
 from cnnstat.profile.cuda.gpu import Graph, capture_passes
 from cnnstat.profile.cuda.measure import one_pass
-from cnnstat.profile.cuda.profiler_session import profile_passes, script
-from cnnstat.profile.cuda.torch_gpu import TorchGpu, driver_version
+from cnnstat.profile.cuda.nvml import Nvml
+from cnnstat.profile.cuda.torch_gpu import TorchGpu
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.profile_model import prepare_model
 from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profiler_session import profile_passes, script
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.sources.load import model_reference
 
@@ -85,7 +86,7 @@ def record(folder: str) -> None:
     around = {
         "date": date.today().isoformat(),
         "gpu": torch.cuda.get_device_name(),
-        "driver": driver_version(),
+        "driver": Nvml(None).driver_version() or "",
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
     }

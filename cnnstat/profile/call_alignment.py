@@ -93,15 +93,15 @@ def _on_buffers(events: Sequence[Event], rows: Mapping[int, tuple[int, bool]]) -
 
     A trace passes over them; they belong to the next row of their module.
     """
-    found: dict[int, tuple[int, bool]] = {}
+    rows_of_calls: dict[int, tuple[int, bool]] = {}
     following: dict[str, int] = {}
     for number in range(len(events) - 1, -1, -1):
         event = events[number]
         if number in rows and rows[number][1]:
             following[event.path] = rows[number][0]
         elif number not in rows and _is_in_place(event.name) and event.path in following:
-            found[number] = following[event.path], False
-    return found
+            rows_of_calls[number] = following[event.path], False
+    return rows_of_calls
 
 
 def _is_in_place(name: str) -> bool:

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.interleaved import inlier_places, interleaved_samples, until_steady
 from cnnstat.profile.measurement import Measurement
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
-from cnnstat.profile.recorded.recorded_profile import NOMINAL, measurement_of
+from cnnstat.profile.recorded.recorded_profile import floors, measurement_of
 from cnnstat.profile.recorded.torch_recording import read_torch_recording
 from cnnstat.profile.recording import recording
 from cnnstat.profile.runnable_model import RunnableModel
@@ -56,16 +55,16 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
     ways = {"plain": _timed(run, compiled), "as it is": _timed(plain, model)}
     times, complete = interleaved_samples(ways, until_steady(options.samples), progress, "measuring", options.samples)
     progress.stage("recording", 1)
-    found = _recorded(compiled, min(_RECORDED, options.samples), options)
+    recorded = _recorded(compiled, min(_RECORDED, options.samples), options)
     progress.step()
     calm = {name: [each[place] for place in inlier_places(each)] for name, each in times.items()}
     whole, before = summarize(calm["plain"]), summarize(calm["as it is"])
     note = f"without torch.compile the model takes {before.median / (whole.median or 1):.2f} times as long"
     return replace(
-        found,
+        recorded,
         whole=Whole(plain=whole, eager=whole),
         complete=complete,
-        notes=(note, *found.notes),
+        notes=(note, *recorded.notes),
     )
 
 
@@ -87,8 +86,8 @@ def _checked(run: Callable[[], object]) -> None:
     try:
         run()
     except TorchDynamoException as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-        raise CnnstatError(f"torch.compile failed: {said}; it needs a C++ compiler, and Triton on a GPU") from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise CnnstatError(f"torch.compile failed: {reason}; it needs a C++ compiler, and Triton on a GPU") from error
 
 
 @contextmanager
@@ -106,10 +105,8 @@ def _compiling(device: str) -> Iterator[None]:
 
 
 def _recorded(model: RunnableModel, passes: int, options: Options) -> Measurement:
-    """Return the times of layers in some passes under the profiler."""
     analysis = model.analysis
-    moved = moved_bytes(analysis.graph, analysis.values, training=model.training)
-    floors = [NOMINAL["cpu"].bound(*work)[0] for work in zip(analysis.work.flops, moved)]
+    least_seconds = floors(analysis, "cpu", training=model.training)
 
     def record(file: Path) -> Measurement:
         with (
@@ -119,7 +116,7 @@ def _recorded(model: RunnableModel, passes: int, options: Options) -> Measuremen
             for _ in range(passes):
                 model.one_pass()
         document = read_recording(file)
-        return measurement_of(read_torch_recording(document, analysis, floors, has_ops=options.ops), analysis)
+        return measurement_of(read_torch_recording(document, analysis, least_seconds, has_ops=options.ops), analysis)
 
     with TemporaryDirectory() as folder:
         file = Path(folder, "trace.json") if options.trace is None else options.trace
@@ -140,18 +137,18 @@ def _straight(module: nn.Module) -> nn.Module:
     if not isinstance(module, Network):
         return module
     graph = fx.Graph()
-    made: dict[Any, fx.Node] = {}
+    values: dict[Any, fx.Node] = {}
     for number, name in enumerate(module._inputs):
-        made[number, 0] = graph.placeholder(name.replace(".", "_"))
+        values[number, 0] = graph.placeholder(name.replace(".", "_"))
     for path, reads, makes, _ in module.steps:
-        result = graph.call_module(path, tuple(made[tuple(edge)] for edge in reads))
+        result = graph.call_module(path, tuple(values[tuple(edge)] for edge in reads))
         if len(makes) == 1:
-            made[tuple(makes[0])] = result
+            values[tuple(makes[0])] = result
             continue
         parts = graph.call_function(_parts, (result,))
         for place, edge in enumerate(makes):
-            made[tuple(edge)] = graph.call_function(operator.getitem, (parts, place))
-    outputs = tuple(made[tuple(edge)] for edge in module._outputs)
+            values[tuple(edge)] = graph.call_function(operator.getitem, (parts, place))
+    outputs = tuple(values[tuple(edge)] for edge in module._outputs)
     graph.output(outputs[0] if len(outputs) == 1 else outputs)
     straight = fx.GraphModule(module, graph)
     straight.train(module.training)

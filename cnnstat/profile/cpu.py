@@ -75,7 +75,6 @@ def _nothing(run: Callable[[], None]) -> float:
 
 
 def _isolated(model: RunnableModel, options: Options, progress: Progress, clock: Clock) -> IsolatedTimes:
-    """Return the times of layers alone, if they are asked for."""
     if not options.isolate:
         return IsolatedTimes()
     from cnnstat.profile.isolation import MAX_BYTES, ClockIsolation, isolate, read_bytes
@@ -251,7 +250,6 @@ class _Runs:
         )
 
     def _rows(self, breakdowns: list[Breakdown], isolated: IsolatedTimes) -> dict[int, RowTimes]:
-        """Return the times of each row that ran."""
         counts = self.model.instrumentation.counts
         return {
             row: RowTimes(
@@ -265,7 +263,6 @@ class _Runs:
         }
 
     def _busy(self, is_busy: bool, done: int) -> list[str]:
-        """Return that the machine was busy, where it was."""
         notes = []
         if is_busy:
             count = len(self.plain_times)
@@ -276,7 +273,6 @@ class _Runs:
         return notes
 
     def _notes(self, breakdowns: list[Breakdown], done: int, options: Options) -> list[str]:
-        """Return what a reader must know of the measurement."""
         cost = median(each.instrumentation for each in breakdowns)
         notes = [f"instrumented runs are {cost * 1e6:,.0f} µs slower by their marks, which is taken off"]
         if options.energy:

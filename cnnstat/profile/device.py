@@ -152,20 +152,19 @@ def cpu_name(cpu_info: Path = _CPU_INFO) -> str:
 
 
 def _versions(device: torch.device) -> dict[str, str]:
-    """Return the versions of all that takes part."""
     versions = {
         "cnnstat": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
     if device.type == "cuda":
-        from cnnstat.profile.cuda.torch_gpu import driver_version
+        from cnnstat.profile.cuda.nvml import Nvml
 
         versions |= {
             "cuda": torch.version.cuda or "",
             "hip": torch.version.hip or "",
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
-            "driver": driver_version(),
+            "driver": Nvml(None).driver_version() or "",
         }
     return {name: version for name, version in versions.items() if version}
 

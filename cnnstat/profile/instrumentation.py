@@ -123,7 +123,6 @@ class NetworkInstrumentation:
         object.__setattr__(network, "_compute", self._compute)
 
     def _compute(self, row: int, path: str, arguments: list[Tensor]) -> Any:
-        """Return what a step of the network makes."""
         module = self._modules[row]
         if self._captured is not None:
             self._captured.append(LayerCall(row, module, copied(tuple(arguments), set()), {}))

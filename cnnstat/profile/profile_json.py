@@ -85,7 +85,6 @@ def _mapping_of(read: Reader) -> Reader:
 
 
 def _reader(kind: Any) -> Reader:
-    """Return what reads the values of a field of this type."""
     simple = {float: _number, int: _whole, str: _text, bool: _flag}
     if kind in simple:
         return simple[kind]

@@ -36,7 +36,7 @@ from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference
 
 if TYPE_CHECKING:
-    from cnnstat.profile.cuda.profiler_session import ProfiledPasses
+    from cnnstat.profile.profiler_session import ProfiledPasses
 
 
 def profile_model(reference: ModelReference, options: Options, progress: Progress, *, refresh: bool) -> Profile:
@@ -89,7 +89,7 @@ def _measure(model: RunnableModel, options: Options, progress: Progress, referen
             measurement = measure_cpu(model, options, progress)
             if not options.ops or not measurement.complete or model.device.type != "cpu":
                 return measurement
-            from cnnstat.profile.op_recording import record_ops  # only where it is asked for
+            from cnnstat.profile.profiler_session import record_ops  # only where it is asked for
 
             ops, memory = record_ops(model)
             rows = {row: size for row, size in memory.items() if 0 <= row < len(model.analysis.graph.nodes)}

@@ -19,9 +19,10 @@ import cnnstat
 from cnnstat.errors import CnnstatError
 from cnnstat.profile import device, roofline_measurement
 from cnnstat.profile.cuda import gpu as gpu_timing
-from cnnstat.profile.cuda import torch_gpu
+from cnnstat.profile.cuda import nvml
 from cnnstat.profile.cuda.gpu import EventTimed, repeats_for
-from cnnstat.profile.cuda.torch_gpu import driver_version, explained, joules_per_run
+from cnnstat.profile.cuda.nvml import Nvml, joules_per_run
+from cnnstat.profile.cuda.torch_gpu import explained
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.instrumentation import LayerCall
 from cnnstat.profile.interleaved import interleaved_samples, rounds
@@ -184,24 +185,24 @@ class FakeLibrary:
 
 
 def test_nvml_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_gpu, "_library", FakeLibrary)
-    found = torch_gpu.Nvml("GPU-1")
+    monkeypatch.setattr(nvml, "_library", FakeLibrary)
+    found = Nvml("GPU-1")
     assert (found.sm_megahertz(), found.memory_megahertz(), found.power_limit()) == (1980, 3201, 700)
     assert found.joules() is None
     assert found.driver_version() == "580.159.04"
 
 
 def test_a_gpu_that_nvml_does_not_know_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_gpu, "_library", FakeLibrary)
-    assert torch_gpu.Nvml("GPU-2").sm_megahertz() is None
-    assert torch_gpu.Nvml(None).joules() is None
+    monkeypatch.setattr(nvml, "_library", FakeLibrary)
+    assert Nvml("GPU-2").sm_megahertz() is None
+    assert Nvml(None).joules() is None
 
 
 def test_no_nvml_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch_gpu, "_library", lambda: None)
-    found = torch_gpu.Nvml("GPU-1")
+    monkeypatch.setattr(nvml, "_library", lambda: None)
+    found = Nvml("GPU-1")
     assert found.driver_version() is None and found.joules() is None and found.power_limit() is None
-    assert driver_version() == ""
+    assert Nvml(None).driver_version() is None
 
 
 class Timed(FakeGpu):

@@ -18,13 +18,13 @@ from torch import nn
 import cnnstat.profile
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.gpu import CaptureError, Graph, capture_passes
-from cnnstat.profile.cuda.profiler_session import script
 from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained
 from cnnstat.profile.device import environment, kernel_settings
 from cnnstat.profile.instrumentation import Observer
 from cnnstat.profile.profile_model import profile_model
 from cnnstat.profile.profile_options import Options, Silent
 from cnnstat.profile.profile_result import Profile
+from cnnstat.profile.profiler_session import script
 from cnnstat.profile.roofline_measurement import measure_roofline
 from cnnstat.profile.traces.kernel_attribution import attribute, attribute_replays
 from cnnstat.profile.traces.kineto_trace import read_trace

@@ -6,7 +6,7 @@ torch = pytest.importorskip("torch")
 
 from cpu_models import FakeClock, timed_model  # noqa: E402
 
-from cnnstat.profile import interleaved, stopwatch  # noqa: E402
+from cnnstat.profile import calibration, interleaved  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.interleaved import has_outliers, inlier_places, median_without_outliers  # noqa: E402
 from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
@@ -30,7 +30,7 @@ def test_what_counts_as_noisy():
 def test_layers_add_up_where_most_runs_are_interrupted(monkeypatch):
     monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(interleaved, "STEADY_SECONDS", 0.0)
-    monkeypatch.setattr(stopwatch, "ROUNDS", 3)
+    monkeypatch.setattr(calibration, "ROUNDS", 3)
     clock = FakeClock()
     times = [500_000, 300_000, 700_000, 400_000]
     model = timed_model(clock, times)

@@ -20,9 +20,9 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from cnnstat.profile.cuda.measure import one_pass
-from cnnstat.profile.cuda.profiler_session import RangeObserver, script
 from cnnstat.profile.profile_model import prepare_model
 from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profiler_session import RangeObserver, script
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.traces.kernel_owners import LaunchOwners, Owner
 from cnnstat.profile.traces.kineto_trace import Launch, Trace, read_trace

@@ -10,7 +10,7 @@ import pytest
 
 from cnnstat.profile.profile_json import parse_profile, to_json
 from cnnstat.profile.traces.kineto_trace import LayerRange, PassRange
-from cnnstat.profile.traces.recorded_memory import memory_by_row
+from cnnstat.profile.traces.timeline import memory_by_row
 from cnnstat.report.subjects.profile import document
 
 STEP = PassRange(kind="eager", index=0, start=1000, end=9000, thread=1)

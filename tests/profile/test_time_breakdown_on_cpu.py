@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 from cpu_models import FakeClock, model_of, timed_model  # noqa: E402
 
 from cnnstat.errors import CnnstatError  # noqa: E402
-from cnnstat.profile import interleaved, isolation, stopwatch  # noqa: E402
+from cnnstat.profile import calibration, interleaved, isolation  # noqa: E402
 from cnnstat.profile.cpu import measure_cpu  # noqa: E402
 from cnnstat.profile.interleaved import LEAST  # noqa: E402
 from cnnstat.profile.profile_options import Options, Silent  # noqa: E402
@@ -20,7 +20,7 @@ def quick(monkeypatch):
     """Measure no longer than asked for."""
     monkeypatch.setattr(interleaved, "MIN_SECONDS", 0.0)
     monkeypatch.setattr(interleaved, "STEADY_SECONDS", 0.0)
-    monkeypatch.setattr(stopwatch, "ROUNDS", 3)
+    monkeypatch.setattr(calibration, "ROUNDS", 3)
     monkeypatch.setattr(isolation, "MAX_CPU_COPIES", 4)
 
 

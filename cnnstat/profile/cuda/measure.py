@@ -25,21 +25,22 @@ from cnnstat.profile.cuda.gpu import (
     on_the_gpu,
     until_enqueued,
 )
-from cnnstat.profile.cuda.profiler_session import (
-    ProfiledPasses,
-    make_probe,
-    profile_passes,
-    untraced,
-    with_ops,
-)
+from cnnstat.profile.cuda.nvml import joules_per_run
 from cnnstat.profile.cuda.row_events import check_rows, row_event_times
-from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line, joules_per_run
+from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
+from cnnstat.profile.profiler_session import (
+    ProfiledPasses,
+    make_probe,
+    profile_passes,
+    untraced,
+    with_ops,
+)
 from cnnstat.profile.runnable_model import RunnableModel, pop_optimizer
 from cnnstat.profile.time_limit import GivenUpError, NotSendableError, in_a_process, on_a_thread
 from cnnstat.profile.traces.kernel_times import kernel_times, row_times
@@ -249,7 +250,6 @@ class _Measuring:
         return {}
 
     def _isolated(self) -> IsolatedTimes:
-        """Return the times of every layer alone, where they are asked for."""
         if not self.options.isolate or not self.complete:
             return IsolatedTimes()
         try:
@@ -265,7 +265,6 @@ class _Measuring:
         return isolated
 
     def _joules(self, graph: Graph, whole: Whole) -> float | None:
-        """Return the energy of a pass, where it is asked for."""
         if not self.options.energy or not self.complete:
             return None
         self.progress.stage("energy", 1)
@@ -281,7 +280,6 @@ class _Measuring:
         return joules / graph.passes
 
     def _rows(self, profiled: ProfiledPasses, isolated: IsolatedTimes) -> dict[int, RowTimes]:
-        """Return the times of every row that ran."""
         if not profiled.passes:
             calls = self.model.instrumentation.counts
             return {

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from statistics import median
 
 from cnnstat.profile.cuda.gpu import Gpu, Run
-from cnnstat.profile.cuda.profiler_session import Observable
 from cnnstat.profile.instrumentation import Observer
 from cnnstat.profile.profile_details import RowCheck
+from cnnstat.profile.profiler_session import Observable
 from cnnstat.profile.traces.kernel_attribution import Pass
 
 LEAST = 10_000
@@ -84,8 +84,8 @@ def check_rows(
     for one in passes:
         for row, span in _spans(one, tracing * 1e9).items():
             spans.setdefault(row, []).append(span)
-    found = {row: (events[row], median(each)) for row, each in spans.items() if row in events and row in names}
-    long = {row: (event, traced) for row, (event, traced) in found.items() if min(event, traced) >= LEAST}
+    both = {row: (events[row], median(each)) for row, each in spans.items() if row in events and row in names}
+    long = {row: (event, traced) for row, (event, traced) in both.items() if min(event, traced) >= LEAST}
     if not long:
         return None
     apart = {row: (traced - event) / event for row, (event, traced) in long.items()}

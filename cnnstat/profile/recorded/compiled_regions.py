@@ -98,7 +98,7 @@ class _Direction:
 
     def owners(self) -> dict[int, tuple[int, ...]]:
         """Return the rows of each fused kernel by its place; nothing where no kernel beside them has a row."""
-        found: dict[int, tuple[int, ...]] = {}
+        rows: dict[int, tuple[int, ...]] = {}
         waiting: list[int] = []
         before: int | None = None
         for place in self._places:
@@ -106,13 +106,12 @@ class _Direction:
             if _is_open(self._pieces[place]):
                 waiting.append(place)
             elif owner is not None and owner.row < len(self._rows):
-                found.update(self._between(waiting, before, owner.row))
+                rows.update(self._between(waiting, before, owner.row))
                 self._done.add(owner.row)
                 waiting, before = [], owner.row
-        return found if before is None else {**found, **self._between(waiting, before, None)}
+        return rows if before is None else {**rows, **self._between(waiting, before, None)}
 
     def _between(self, waiting: Sequence[int], before: int | None, after: int | None) -> dict[int, tuple[int, ...]]:
-        """Return the rows of fused kernels between kernels of two rows."""
         if not waiting:
             return {}
         kernels = [self._pieces[place].kernel.name for place in waiting]
@@ -173,12 +172,12 @@ def _aligned(rows: Sequence[frozenset[str]], items: Sequence[frozenset[str]]) ->
         for item in range(len(items) - 1, -1, -1):
             later = best[number][item + 1] if item + 1 < len(items) else 0
             best[number][item] = max(best[number + 1][item] + bool(rows[number] & items[item]), later)
-    found: list[int | None] = []
+    places: list[int | None] = []
     item = 0
     for number, names in enumerate(rows):
         while item + 1 < len(items) and best[number][item + 1] == best[number][item]:
             if names & items[item] and best[number + 1][item] + 1 == best[number][item]:
                 break
             item += 1
-        found.append(item if items and names & items[item] else None)
-    return found
+        places.append(item if items and names & items[item] else None)
+    return places

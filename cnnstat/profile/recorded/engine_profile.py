@@ -291,11 +291,11 @@ def _groups(profile: EngineProfile, rows: Sequence[Row]) -> list[list[int]]:
     # Older exporters number the nodes of the network (Conv_16); an engine may run them in another order.
     order = sorted(range(len(plain)), key=lambda place: (plain[place].number or 0) if _are_numbered(plain) else place)
     matched = dict(zip(order, match_ops([plain[place] for place in order], rows).rows))
-    found = iter(zip(nodes, (matched[place] for place in range(len(nodes))), others))
+    matches = iter(zip(nodes, (matched[place] for place in range(len(nodes))), others))
     groups: list[list[int]] = []
     for layer in profile.layers:
         own: list[int] = []
-        for node, row, other in (next(found) for _ in layer.nodes):
+        for node, row, other in (next(matches) for _ in layer.nodes):
             last = other if row is None else row
             if last is not None:
                 first = own[-1] + 1 if own and node.name.startswith(_UNTIL) else last

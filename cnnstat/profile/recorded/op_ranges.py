@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnnstat.profile.recorded.op_rows import RecordedOp, Row, RowsOfOps, match_ops, op_name
-from cnnstat.profile.recorded.recorded_marks import Mark, Marks, module_paths
+from cnnstat.profile.recorded.recorded_marks import Marks, module_paths
 from cnnstat.profile.traces.kineto_trace import (
     Kernel,
     Launch,
@@ -18,7 +18,9 @@ from cnnstat.profile.traces.kineto_trace import (
     Signature,
     Trace,
     arguments_of,
+    by_pass,
     nanoseconds,
+    place_at,
     thread_of,
 )
 
@@ -57,36 +59,25 @@ def find_op_ranges(
     ranges: list[LayerRange] = []
     calls: list[dict[int, int]] = []
     ambiguous = []
-    for own in _by_pass(outermost, passes):
+    for own in by_pass(outermost, passes):
         ops = tuple(_recorded(each, dims, paths.get((each.thread, each.start))) for each in own)
         if ops not in seen:
             seen[ops] = match_ops(ops, rows)
-        found = seen[ops]
-        ranges += [_range(each, row) for each, row in zip(own, found.rows) if row is not None]
+        matched = seen[ops]
+        ranges += [_range(each, row) for each, row in zip(own, matched.rows) if row is not None]
         # A module may need further ops for one call, such as a count of batches.
-        counts = dict.fromkeys((row for row in found.rows if row is not None), 0)
-        for op, row in zip(ops, found.rows):
+        counts = dict.fromkeys((row for row in matched.rows if row is not None), 0)
+        for op, row in zip(ops, matched.rows):
             if row is not None and op_name(op.name) in rows[row].ops:
                 counts[row] += 1
         calls.append({row: max(1, count) for row, count in counts.items()})
-        ambiguous.append(frozenset(found.ambiguous))
+        ambiguous.append(frozenset(matched.ambiguous))
     for own in _recomputed(everything, paths, backward):
         again = [_recorded(each, dims, paths[each.thread, each.start]) for each in own]
         ranges += [_range(each, row) for each, row in zip(own, match_ops(again, rows).rows) if row is not None]
-    for own in _by_pass(list(_compiled_backward(trace.operations)), passes):
+    for own in by_pass(_compiled_backward(trace.operations), passes):
         ranges += _backward_ranges(own, rows, dims)
     return OpRanges(ranges=tuple(ranges), calls=tuple(calls), ambiguous=tuple(ambiguous))
-
-
-def _by_pass(operations: Sequence[Operation], passes: Sequence[PassRange]) -> Iterator[list[Operation]]:
-    """Yield the ops of each pass, on whatever thread."""
-    by_pass: list[list[Operation]] = [[] for _ in passes]
-    starts = [step.start for step in passes]
-    for each in operations:
-        place = bisect_right(starts, each.start) - 1
-        if place >= 0 and each.start <= passes[place].end:
-            by_pass[place].append(each)
-    yield from by_pass
 
 
 def _is_of_the_model(operation: Operation, marks: Marks) -> bool:
@@ -94,29 +85,24 @@ def _is_of_the_model(operation: Operation, marks: Marks) -> bool:
 
     Without such marks: whether it is no optimizer's.
     """
-    return _is_within(operation, marks.runs) if marks.runs else not _is_within(operation, marks.optimizers)
-
-
-def _is_within(operation: Operation, marks: Sequence[Mark]) -> bool:
-    place = bisect_right(marks, operation.start, key=lambda mark: mark.start) - 1
-    return place >= 0 and operation.start <= marks[place].end
+    if marks.runs:
+        return place_at(operation.start, marks.runs) is not None
+    return place_at(operation.start, marks.optimizers) is None
 
 
 class BackwardTimes:
     """When each thread ran backward ops."""
 
     def __init__(self, operations: Iterable[Operation]) -> None:
-        self._times: dict[int, list[tuple[int, int]]] = {}
+        self._times: dict[int, list[Operation]] = {}
         for each in operations:
             own = self._times.setdefault(each.thread, [])
-            if each.forward_thread > 0 and (not own or each.end > own[-1][1]):
-                own.append((each.start, each.end))
+            if each.forward_thread > 0 and (not own or each.end > own[-1].end):
+                own.append(each)
 
     def has(self, thread: int, moment: int) -> bool:
         """Whether a backward op ran then."""
-        own = self._times.get(thread, [])
-        place = bisect_right(own, moment, key=lambda each: each[0]) - 1
-        return place >= 0 and moment <= own[place][1]
+        return place_at(moment, self._times.get(thread, ())) is not None
 
 
 def _recomputed(
@@ -165,7 +151,7 @@ def outermost_operations(operations: Iterable[Operation], marks: Marks) -> list[
     for mark in marks.modules:
         called.setdefault(mark.thread, []).append(mark.start)
     ends: dict[int, int] = {}
-    found = []
+    outermost = []
     for operation in operations:
         is_op = "::" in operation.name or operation.forward_thread > 0 or "fused" in operation.name
         if not is_op or "CompiledFunction" in operation.name or operation.start < ends.get(operation.thread, -1):
@@ -174,8 +160,8 @@ def outermost_operations(operations: Iterable[Operation], marks: Marks) -> list[
         place = bisect_right(starts, operation.start)
         if place == len(starts) or starts[place] > operation.end:
             ends[operation.thread] = operation.end
-            found.append(operation)
-    return found
+            outermost.append(operation)
+    return outermost
 
 
 def with_ops_for_kernels(trace: Trace, marks: Marks) -> Trace:

@@ -148,18 +148,18 @@ def match_ops(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> RowsOfOps:
     An op may be a layer if it has one of its names and, where the recording has sizes, its input.
     """
     by_name = {row.name: number for number, row in enumerate(rows)}
-    found: list[int | None] = [by_name.get(op.module) if op.module else None for op in ops]
-    taken = {row for row in found if row is not None}
-    free_ops = [place for place, row in enumerate(found) if row is None]
+    row_of: list[int | None] = [by_name.get(op.module) if op.module else None for op in ops]
+    taken = {row for row in row_of if row is not None}
+    free_ops = [place for place, row in enumerate(row_of) if row is None]
     free_rows = [number for number in range(len(rows)) if number not in taken]
     pairs = _aligned([ops[place] for place in free_ops], [rows[number] for number in free_rows])
     by_order = []
     for here, there in pairs:
-        found[free_ops[here]] = free_rows[there]
+        row_of[free_ops[here]] = free_rows[there]
         if ops[free_ops[here]].shape is None:
             by_order.append(rows[free_rows[there]].name)
-    _place_rest(ops, rows, found)
-    return RowsOfOps(tuple(found), tuple(by_order))
+    _place_rest(ops, rows, row_of)
+    return RowsOfOps(tuple(row_of), tuple(by_order))
 
 
 def _score(op: RecordedOp, row: Row) -> int:
@@ -209,13 +209,13 @@ def _aligned(ops: Sequence[RecordedOp], rows: Sequence[Row]) -> list[tuple[int, 
     return pairs
 
 
-def _place_rest(ops: Sequence[RecordedOp], rows: Sequence[Row], found: list[int | None]) -> None:
+def _place_rest(ops: Sequence[RecordedOp], rows: Sequence[Row], row_of: list[int | None]) -> None:
     """Give ops that stand out of order to the only row they fit, where that has none yet."""
-    taken = {row for row in found if row is not None}
+    taken = {row for row in row_of if row is not None}
     free = [number for number in range(len(rows)) if number not in taken]
     for place, op in enumerate(ops):
-        if found[place] is None:
+        if row_of[place] is None:
             fitting = [number for number in free if _score(op, rows[number]) >= _SIZED]
             if len(fitting) == 1:
-                found[place] = fitting[0]
+                row_of[place] = fitting[0]
                 free.remove(fitting[0])

@@ -50,7 +50,7 @@ def profile_recording(
         if is_torch_recording(document):
             shape = first_shape(document, analysis)
             reference, analysis, notes = _in_recorded_sizes(reference, analysis, shape)
-            recording = read_torch_recording(document, analysis, _floors(analysis, "cpu"), has_ops=has_ops)
+            recording = read_torch_recording(document, analysis, floors(analysis, "cpu"), has_ops=has_ops)
             return _of_torch(reference, analysis, recording, notes)
         engine = read_engine_profile(document, None if layer_info is None else read_recording(layer_info))
         if engine is not None:
@@ -69,9 +69,8 @@ def profile_recording(
 
 
 def _of_engine(reference: ModelReference, analysis: Analysis, engine: EngineProfile, notes: Sequence[str]) -> Profile:
-    """Return the profile of what an engine timed of its own layers."""
     first = min((median(layer.seconds) for layer in engine.layers if layer.seconds), default=0.0)
-    measurement = onto_rows(engine, rows_of(analysis), _floors(analysis, engine.device))
+    measurement = onto_rows(engine, rows_of(analysis), floors(analysis, engine.device))
     measurement = replace(measurement, notes=(*notes, *measurement.notes))
     roofline = _roofline(analysis, engine.engine, measurement.rows, first, False)
     environment = _environment(analysis, engine.device, engine.engine, {}, "eval", False)
@@ -79,9 +78,9 @@ def _of_engine(reference: ModelReference, analysis: Analysis, engine: EngineProf
     return assemble(analysis, source, measurement, roofline, environment, training=False, backward=False)
 
 
-def _floors(analysis: Analysis, device: str) -> list[float]:
-    """Return the least seconds of each row at usual rates."""
-    return [NOMINAL[device].bound(*work)[0] for work in _work(analysis, False)]
+def floors(analysis: Analysis, device: str, *, training: bool = False) -> list[float]:
+    """Return the least seconds of each row at usual rates; training: whether the model ran in train mode."""
+    return [NOMINAL[device].bound(*work)[0] for work in _work(analysis, training)]
 
 
 def _in_recorded_sizes(
@@ -91,19 +90,19 @@ def _in_recorded_sizes(
     graph, request = analysis.graph, reference.request
     if shape is None or len(graph.inputs) != 1 or request.batch is not None or request.values is not None:
         return reference, analysis, []
-    (given,) = graph.inputs
+    (declared,) = graph.inputs
     size = "×".join(map(str, shape))
-    if len(shape) != len(given.shape) or shape == given.shape or shape[1] != given.shape[1]:
+    if len(shape) != len(declared.shape) or shape == declared.shape or shape[1] != declared.shape[1]:
         return reference, analysis, []
     try:
-        if shape[1:] == given.shape[1:] or request.inputs:
+        if shape[1:] == declared.shape[1:] or request.inputs:
             changed = reference.with_request(batch=shape[0])
         else:
             changed = reference.with_inputs({"": input_shape(shape)})
-        found = analyze_graph(changed.load())
+        resized = analyze_graph(changed.load())
     except CnnstatError:
         return reference, analysis, [f"the recording's input is {size}, not that of this network"]
-    return changed, found, [f"input as in the recording, {size}"]
+    return changed, resized, [f"input as in the recording, {size}"]
 
 
 def _source(reference: ModelReference, analysis: Analysis) -> str:
@@ -115,7 +114,6 @@ def _source(reference: ModelReference, analysis: Analysis) -> str:
 def _of_torch(
     reference: ModelReference, analysis: Analysis, recording: TorchRecording, notes: Sequence[str]
 ) -> Profile:
-    """Return the profile of a recording of torch.profiler."""
     backward = any(one.backward for one in recording.passes)
     # Autograd runs in eval mode as well; who records a backward pass trains.
     training = backward or reference.request.mode == "train"
@@ -181,7 +179,6 @@ def _environment(
 
 
 def _work(analysis: Analysis, training: bool) -> list[tuple[float, float]]:
-    """Return the operations and moved bytes of each row."""
     moved = moved_bytes(analysis.graph, analysis.values, training=training)
     return list(zip(analysis.work.flops, moved))
 

@@ -43,7 +43,7 @@ from cnnstat.profile.traces.kineto_trace import (
     read_trace,
 )
 from cnnstat.profile.traces.op_times import op_times
-from cnnstat.profile.traces.recorded_memory import memory_by_row
+from cnnstat.profile.traces.timeline import memory_by_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,7 +149,7 @@ def read_torch_recording(
     notes += _communication(ready)
     launches = {each.correlation: each for each in trace.launches}
     ranged = replace(trace, layer_ranges=tuple(ranges), kernels=() if is_cpu else trace.kernels)
-    kept = [trace.pass_ranges[attribution.places[place]] for place in calm] if has_ops else []
+    timed_steps = [trace.pass_ranges[attribution.places[place]] for place in calm] if has_ops else []
     names = [*(row.name for row in rows), "optimizer"]
     first = trace.pass_ranges[attribution.places[calm[0]]]
     document_events = [event for event in document["traceEvents"] if isinstance(event, dict)]
@@ -157,7 +157,7 @@ def read_torch_recording(
     return TorchRecording(
         passes=ready,
         calls=ran,
-        ops=op_times(ranged, kept, names),
+        ops=op_times(ranged, timed_steps, names),
         memory=memory_by_row(document_events, ranged.layer_ranges, first, is_cpu=is_cpu),
         gaps=() if is_cpu else tuple(_gaps(one, launches) for one in ready),
         eager=tuple(step.end - step.start for step in trace.pass_ranges),
@@ -302,7 +302,6 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _backward(trace: Trace) -> Callable[[Kernel], bool]:
-    """Return whether a kernel was launched by a backward op."""
     times = BackwardTimes(trace.operations)
     launches = {each.correlation: each for each in trace.launches}
 
@@ -317,7 +316,6 @@ _COMPILED_GRAPH = "## Call CompiledFxGraph"
 
 
 def _fused(fused: SharedPass, events: Iterable[Mapping[str, Any]], is_cpu: bool) -> list[str]:
-    """Return notes of kernels that torch.compile fused."""
     if is_cpu and not fused.shared and any(str(each.get("name")).startswith(_COMPILED_GRAPH) for each in events):
         return [
             "what torch.compile fused for the CPU is in no record, and counts as gaps: "

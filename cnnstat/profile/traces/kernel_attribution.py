@@ -5,13 +5,13 @@ In each pass, in whole nanoseconds and exactly: span = Σ rows + unattributed + 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cnnstat.profile.traces.kernel_owners import LaunchOwners, Match, Owner, match
-from cnnstat.profile.traces.kineto_trace import Kernel, Launch, PassRange, Signature, Trace
+from cnnstat.profile.traces.kineto_trace import Kernel, Launch, Signature, Stretch, Trace, by_pass, place_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +127,9 @@ def attribute(trace: Trace, *, needs_all: bool = True, are_alike: bool = True) -
     launch_owners = LaunchOwners(trace)
     work = _by_correlation(trace.kernels)
     pass_ranges = [step for step in trace.pass_ranges if step.kind == "eager"]
-    launched = _launches_of(pass_ranges, trace.launches)
+    launched = by_pass(trace.launches, pass_ranges)
     calls = _calls(trace, pass_ranges)
-    strays = _strays(trace, [(step.start, step.end) for step in pass_ranges])
+    strays = _strays(trace, pass_ranges)
     recorded: list[tuple[Piece, ...] | None] = []
     starts = []
     lost = 0
@@ -178,7 +178,7 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     """
     work = _by_correlation(trace.kernels)
     pass_ranges = [step for step in trace.pass_ranges if step.kind == "replay"]
-    replays = [_replayed(launches, work) for launches in _launches_of(pass_ranges, trace.launches)]
+    replays = [_replayed(launches, work) for launches in by_pass(trace.launches, pass_ranges)]
     # A replay runs long after its launch, so that what no launch put there is told by the time of its kernels.
     strays = _strays(trace, [_extent(pieces) for pieces in replays])
     recorded = [
@@ -215,26 +215,30 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     )
 
 
-def _extent(pieces: tuple[Piece, ...] | None) -> tuple[int, int]:
-    """Return from when to when kernels ran; an empty stretch for none."""
+class _Extent(NamedTuple):
+    """From when to when kernels ran; by default an empty stretch, of none."""
+
+    start: int = 0
+    end: int = -1
+
+
+def _extent(pieces: tuple[Piece, ...] | None) -> _Extent:
     if not pieces:
-        return 0, -1
-    return min(piece.kernel.start for piece in pieces), max(piece.kernel.end for piece in pieces)
+        return _Extent()
+    return _Extent(min(piece.kernel.start for piece in pieces), max(piece.kernel.end for piece in pieces))
 
 
-def _strays(trace: Trace, stretches: Sequence[tuple[int, int]]) -> list[list[Kernel]]:
+def _strays(trace: Trace, stretches: Sequence[Stretch]) -> list[list[Kernel]]:
     """Return for each stretch of time the kernels that started in it and that no launch of the trace put there."""
     launched = {launch.correlation for launch in trace.launches}
-    found: list[list[Kernel]] = [[] for _ in stretches]
-    order = sorted(range(len(stretches)), key=lambda place: stretches[place][0])
-    starts = [stretches[place][0] for place in order]
+    strays: list[list[Kernel]] = [[] for _ in stretches]
+    order = sorted(range(len(stretches)), key=lambda place: stretches[place].start)
+    in_order = [stretches[place] for place in order]
     for kernel in trace.kernels:
-        if kernel.correlation in launched:
-            continue
-        place = bisect_right(starts, kernel.start) - 1
-        if place >= 0 and kernel.start <= stretches[order[place]][1]:
-            found[order[place]].append(kernel)
-    return found
+        place = None if kernel.correlation in launched else place_at(kernel.start, in_order)
+        if place is not None:
+            strays[order[place]].append(kernel)
+    return strays
 
 
 def _passes_in(kernels: Sequence[Kernel], passes: int) -> Iterator[tuple[Sequence[Kernel], int | None]]:
@@ -268,28 +272,10 @@ def _by_correlation(kernels: Iterable[Kernel]) -> dict[int, list[Kernel]]:
     return work
 
 
-def _launches_of(pass_ranges: Sequence[PassRange], launches: Iterable[Launch]) -> list[list[Launch]]:
-    """Return the launches of each pass, on whatever thread, in order of time."""
-    starts = [step.start for step in pass_ranges]
-    by_range: list[list[Launch]] = [[] for _ in pass_ranges]
-    for launch in launches:
-        # Passes do not overlap: the last one that began before a launch is the only one it can belong to.
-        place = bisect_right(starts, launch.start) - 1
-        if place >= 0 and launch.start <= pass_ranges[place].end:
-            by_range[place].append(launch)
-    return by_range
-
-
-def _calls(trace: Trace, pass_ranges: Sequence[PassRange]) -> dict[int, int]:
+def _calls(trace: Trace, pass_ranges: Sequence[Stretch]) -> dict[int, int]:
     """Return how often each row was called in one pass: in the pass with most calls, for steps may be cut short."""
-    counts: list[Counter[int]] = [Counter() for _ in pass_ranges]
-    starts = [step.start for step in pass_ranges]
-    for layer_range in trace.layer_ranges:
-        place = bisect_right(starts, layer_range.start) - 1
-        if place >= 0 and layer_range.start <= pass_ranges[place].end and layer_range.row >= 0:
-            counts[place][layer_range.row] += 1
-    totals = [sum(count.values()) for count in counts]
-    return dict(counts[totals.index(max(totals))]) if counts else {}
+    passes = by_pass((each for each in trace.layer_ranges if each.row >= 0), pass_ranges)
+    return dict(Counter(each.row for each in max(passes, key=len, default=[])))
 
 
 def _is_misdated(launches: Iterable[Launch], work: Mapping[int, Sequence[Kernel]]) -> bool:

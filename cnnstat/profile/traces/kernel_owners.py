@@ -182,12 +182,12 @@ def _give_fills(replay: Sequence[Signature], owners: list[Owner | None], before:
 
     Libraries fill the workspace of a matrix product so; an ordinary pass may have no record of it.
     """
-    given = 0
+    count = 0
     for place in range(min(after, len(owners) - 1) - 1, before - 1, -1):
         if replay[place].name.startswith("Memset") and owners[place + 1] is not None:
             owners[place] = owners[place + 1]
-            given += 1
-    return given
+            count += 1
+    return count
 
 
 def _neighbour(ordinary: Sequence[tuple[Signature, Owner | None]], place: int) -> Owner | None:

@@ -70,11 +70,11 @@ def kernel_times(passes: Sequence[Pass], names: Sequence[str]) -> tuple[KernelTi
         if piece.owner is not None and piece.owner.row < len(names):
             rows.setdefault(piece.kernel.name, {})[names[piece.owner.row]] = None
     totals = [_totals(one) for one in passes]
-    found = []
+    times = []
     for name, kernels in by_name.items():
         longest = max(kernels, key=lambda kernel: kernel.end - kernel.start)
         shape = longest.signature.shape if longest.work == "kernel" else ()
-        found.append(
+        times.append(
             KernelTime(
                 name=name,
                 count=len(kernels),
@@ -85,7 +85,7 @@ def kernel_times(passes: Sequence[Pass], names: Sequence[str]) -> tuple[KernelTi
                 layers=tuple(rows.get(name, ())),
             )
         )
-    return tuple(sorted(found, key=lambda kernel: -kernel.seconds)[:MOST])
+    return tuple(sorted(times, key=lambda kernel: -kernel.seconds)[:MOST])
 
 
 def _totals(one: Pass) -> dict[str, int]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Container, Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 Work = Literal["kernel", "gpu_memcpy", "gpu_memset"]
 
@@ -126,6 +127,37 @@ class Trace:
     operations: tuple[Operation, ...] = ()
     layer_ranges: tuple[LayerRange, ...] = ()
     pass_ranges: tuple[PassRange, ...] = ()
+
+
+class Stretch(Protocol):
+    """What has a start and an end."""
+
+    @property
+    def start(self) -> int:
+        """Its first nanosecond."""
+
+    @property
+    def end(self) -> int:
+        """Its last."""
+
+
+Record = TypeVar("Record", bound=Stretch)
+
+
+def place_at(moment: int, stretches: Sequence[Stretch]) -> int | None:
+    """Return which of some stretches, in order and without overlap, a moment lies in; None if in none of them."""
+    place = bisect_right(stretches, moment, key=lambda stretch: stretch.start) - 1
+    return place if place >= 0 and moment <= stretches[place].end else None
+
+
+def by_pass(records: Iterable[Record], passes: Sequence[Stretch]) -> list[list[Record]]:
+    """Return the records that start in each of some passes, on whatever thread; passes do not overlap."""
+    records_of: list[list[Record]] = [[] for _ in passes]
+    for record in records:
+        place = place_at(record.start, passes)
+        if place is not None:
+            records_of[place].append(record)
+    return records_of
 
 
 def read_trace(events: Iterable[Mapping[str, Any]]) -> Trace:

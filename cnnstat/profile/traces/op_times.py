@@ -21,16 +21,15 @@ def op_times(trace: Trace, passes: Sequence[PassRange], names: Sequence[str]) ->
     Of a CPU: every op, with the time that it takes itself.
     """
     owners = LaunchOwners(trace)
-    found = [_in_pass(trace, step, owners) for step in passes]
-    found = [each for each in found if each]
-    keys = {key for each in found for key in each}
+    counted = [each for step in passes if (each := _in_pass(trace, step, owners))]
+    keys = {key for each in counted for key in each}
     times = [
         OpTime(
             layer=names[row] if 0 <= row < len(names) else "unattributed",
             backward=backward,
             op=op,
-            calls=round(median(each.get((row, backward, op), (0, 0))[0] for each in found)),
-            seconds=median(each.get((row, backward, op), (0, 0))[1] for each in found) / 1e9,
+            calls=round(median(each.get((row, backward, op), (0, 0))[0] for each in counted)),
+            seconds=median(each.get((row, backward, op), (0, 0))[1] for each in counted) / 1e9,
         )
         for row, backward, op in keys
     ]
@@ -41,13 +40,13 @@ def op_times(trace: Trace, passes: Sequence[PassRange], names: Sequence[str]) ->
 
 def _in_pass(trace: Trace, step: PassRange, owners: LaunchOwners) -> Mapping[Key, tuple[int, int]]:
     """Return calls and nanoseconds of ops in one pass."""
-    found: dict[Key, tuple[int, int]] = {}
+    by_op: dict[Key, tuple[int, int]] = {}
     for moment, name, nanoseconds in _of_kernels(trace, step) if trace.kernels else _of_ops(trace, step):
         owner = owners.owner(moment)
         key = (-1, False, name) if owner is None else (owner.row, owner.backward, name)
-        calls, before = found.get(key, (0, 0))
-        found[key] = calls + 1, before + nanoseconds
-    return found
+        calls, before = by_op.get(key, (0, 0))
+        by_op[key] = calls + 1, before + nanoseconds
+    return by_op
 
 
 def _of_kernels(trace: Trace, step: PassRange) -> Iterator[tuple[Launch, str, int]]:

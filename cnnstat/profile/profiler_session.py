@@ -1,4 +1,4 @@
-"""Session: passes under the profiler, with a range around every layer, and the times of each row."""
+"""Session: passes under torch.profiler, with a range around every layer, and what their trace tells of the rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from torch.profiler import profile, record_function
+
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.cuda.gpu import CaptureError, Gpu, Graph, Run, on_the_gpu
 from cnnstat.profile.instrumentation import Observer
+from cnnstat.profile.measurement import row_names
 from cnnstat.profile.profile_details import OpTime
+from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, attribute, attribute_replays
 from cnnstat.profile.traces.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, read_trace
 from cnnstat.profile.traces.op_times import op_times
-from cnnstat.profile.traces.recorded_memory import memory_by_row
+from cnnstat.profile.traces.recording_file import recorded_events
+from cnnstat.profile.traces.timeline import memory_by_row
+
+_CPU_PASSES = 5
 
 _ORDINARY = 3
 """Ordinary passes of a session whose replays are what counts: one would do, if the profiler lost nothing."""
@@ -118,14 +125,30 @@ def profile_passes(
     )
 
 
-def with_ops(found: ProfiledPasses, names: Sequence[str]) -> ProfiledPasses:
+def with_ops(profiled: ProfiledPasses, names: Sequence[str]) -> ProfiledPasses:
     """Return profiled passes with the ops of each layer in the ordinary ones; names: of all rows."""
-    if found.ops or not found.events:
-        return found
-    trace = read_trace(found.events)
+    if profiled.ops or not profiled.events:
+        return profiled
+    trace = read_trace(profiled.events)
     steps = [step for step in trace.pass_ranges if step.kind == "eager"]
-    memory = memory_by_row(found.events, trace.layer_ranges, steps[0], is_cpu=False) if steps else {}
-    return replace(found, ops=op_times(trace, steps, names), memory=memory)
+    memory = memory_by_row(profiled.events, trace.layer_ranges, steps[0], is_cpu=False) if steps else {}
+    return replace(profiled, ops=op_times(trace, steps, names), memory=memory)
+
+
+def record_ops(model: RunnableModel) -> tuple[tuple[OpTime, ...], dict[int, int]]:
+    """Return the ops of each layer on a CPU and the rows' memory, in some further passes.
+
+    Each op has the time that it takes itself, the profiler's included.
+    """
+    with profile(profile_memory=True) as profiler, model.observing(RangeObserver(record_function)):
+        for index in range(_CPU_PASSES):
+            with record_function(PASS_RANGE.format(kind="eager", index=index)):
+                model.one_pass()
+    events = recorded_events(profiler)
+    trace = read_trace(event for event in events if event.get("ph") == "X")
+    # Gradients of the pass before are given back in the first moments of each but the first.
+    memory = memory_by_row(events, trace.layer_ranges, trace.pass_ranges[0], is_cpu=True)
+    return op_times(replace(trace, kernels=()), trace.pass_ranges, row_names(model.analysis.graph)), memory
 
 
 def _replays(trace: Trace, ordinary: Attribution, graph: Graph, passes: int) -> Attribution | None:
@@ -233,7 +256,6 @@ def script(gpu: Gpu, model: Observable, run: Run, graph: Graph | None, passes: i
 
 
 def _notes(attribution: Attribution) -> list[str]:
-    """Return what a reader must know of how the kernels were found."""
     notes = []
     if attribution.rejected:
         notes.append(
