@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnnstat.analysis.receptive_field import interval_algebra as field_algebra
-from cnnstat.analysis.receptive_field.interval_algebra import Algebra
-from cnnstat.analysis.receptive_field.intervals import INPUT, Component, Field
+from cnnstat.analysis.receptive_field import intervals
+from cnnstat.analysis.receptive_field.intervals import INPUT, Algebra, Component, Field
 from cnnstat.ir.window import IDENTITY, NOTHING, Window, adaptive, interpolated, nearest, sliding, transposed
 
 
@@ -167,7 +166,7 @@ def test_a_period_that_is_too_long_is_bounded_by_lines():
 
 
 def test_work_on_long_periods_is_bounded(monkeypatch):
-    monkeypatch.setattr(field_algebra, "MAX_WORK", 50)
+    monkeypatch.setattr(intervals, "MAX_WORK", 50)
     windows = [transposed(3, 2, 1, 1)] * 5
     check_bounds(through(*windows), windows, range(-40, 40))
 
@@ -180,7 +179,7 @@ def test_many_strides_are_collapsed_into_bounds():
         merged = algebra.merge(merged, through(sliding(1, stride)), 50, f"join{stride}")
     assert not merged.is_exact
     assert merged.misaligned_at == "join2"
-    assert len(merged.components) <= field_algebra.MAX_COMPONENTS
+    assert len(merged.components) <= intervals.MAX_COMPONENTS
     for index in range(50):
         low, high = merged.at(index)
         assert low <= index
@@ -195,7 +194,7 @@ def test_strides_beyond_any_axis_count_as_everything():
 
 
 def test_many_resizes_keep_their_fractions_short(monkeypatch):
-    monkeypatch.setattr(field_algebra, "MAX_WORK", 0)
+    monkeypatch.setattr(intervals, "MAX_WORK", 0)
     algebra, up, down = Algebra(), nearest(Fraction(4095, 4096)), nearest(Fraction(4096, 4095))
     found = INPUT
     for _ in range(100):

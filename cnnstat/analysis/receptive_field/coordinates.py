@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from cnnstat.analysis.receptive_field.interval_algebra import Algebra
-from cnnstat.analysis.receptive_field.intervals import Component, Field, Interval, line
+from cnnstat.analysis.receptive_field.intervals import Algebra, Component, Field, Interval, line
 from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window, leaves_out, shift_of
 

@@ -1,8 +1,9 @@
-"""The receptive field along one axis, in exact integers.
+"""The receptive field along one axis, in exact integers: intervals, reading them through windows, merging branches.
 
 Output index `r + t·P` depends on inputs within `[lo[r] + t·A, hi[r] + t·A]`. The set itself is finer (dilation leaves
-holes); its hull is all that sizes and positions need, and the hull of a union follows from the hulls. The effective
-stride ("jump") is A/P. Where a period would grow too long, two lines bound the field instead, and it is not exact.
+holes); its hull is all that sizes and positions need, and the hull of a union follows from the hulls: the hull over all
+taps is the hull of the hulls of the taps. The effective stride ("jump") is A/P. Where a period would grow too long, two
+lines bound the field instead, and it is not exact.
 """
 
 from __future__ import annotations
@@ -10,12 +11,25 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from itertools import chain
 from typing import NamedTuple
 
-from cnnstat.ir.window import MAX_PERIOD
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window
 
 MAX_LISTED = 2**16
 """Longest axis whose positions are looked at one by one, where no shorter way is exact."""
+
+MAX_COMPONENTS = 16
+"""Most strides that a misaligned field keeps apart."""
+
+MAX_WORK = 2**20
+"""Most steps that periods longer than 1 may cost in one graph; a decoder of hundreds of layers takes a few thousand."""
+
+MAX_TAPS = 2**18
+"""Most periods that all windows of one graph may have together; what comes behind is not followed."""
+
+MAX_STRIDE = 2**64
+"""Largest numerator or denominator of a stride; no axis is long enough for a second step of that size."""
 
 Number = int | Fraction
 Interval = tuple[int, int]
@@ -168,3 +182,228 @@ def line(stride: Fraction, lo: Fraction, hi: Fraction) -> Component:
     if hi.denominator > unit:
         hi = Fraction(math.ceil(hi * unit), unit)
     return Component(stride, (lo,), (hi,))
+
+
+class Algebra:
+    """Reads fields through windows and merges them; remembers results and bounds the work of long periods."""
+
+    def __init__(self) -> None:
+        self._memo: dict[tuple[int, Window], tuple[Field, Field | None]] = {}
+        self._work = 0
+        self._taps = 0
+        self._last_read: tuple[Field, Window, Field | None] = (NOTHING, IDENTITY, NOTHING)
+        self._last_merge: tuple[Field, Field, int, str, Field] = (NOTHING, NOTHING, 0, "", NOTHING)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the graph has more long periods than are followed."""
+        return self._taps > MAX_TAPS
+
+    def read(self, field: Field, rule: Window) -> Field | None:
+        """Return the field of an axis that reads an axis with `field` through a window; None if it is not followed."""
+        if rule is IDENTITY:
+            return field
+        if field is not self._last_read[0] or rule != self._last_read[1]:
+            # Height follows width: most questions are asked twice in a row.
+            self._last_read = (field, rule, self._read(field, rule))
+        return self._last_read[2]
+
+    def _read(self, field: Field, rule: Window) -> Field | None:
+        """Do the same for a window other than the identity."""
+        if not field.components:
+            return field
+        # Nearly every window: one component, one residue and a whole stride, for which two additions are exact.
+        taps, (component, *others) = rule.taps[0], field.components
+        advance, (lo, *residues), (hi, *_) = component
+        if others or residues or len(rule.taps) > 1 or not taps or lo is None or hi is None or type(advance) is not int:
+            return self._read_periodic(field, rule)
+        first, last = advance * taps[0], advance * taps[-1]
+        # On a mirrored axis the last tap reads the first input.
+        if advance < 0:
+            first, last = last, first
+        advance *= rule.advance
+        if not -MAX_STRIDE < advance < MAX_STRIDE:
+            return None
+        return Field((Component(advance, (lo + first,), (hi + last,)),), *field[1:])
+
+    def _read_periodic(self, field: Field, window: Window) -> Field | None:
+        """Do the same for any field; equal questions are answered once."""
+        if window == IDENTITY:
+            return field
+        self._taps += len(window.taps)
+        key = (id(field), window)
+        known = self._memo.get(key)
+        if known is None:
+            # The memo keeps the field alive, so that its id stays its own.
+            known = self._memo[key] = (field, self._composed(field, window))
+        return known[1]
+
+    def _composed(self, field: Field, window: Window) -> Field | None:
+        """Read every component through the window."""
+        composed = [self._compose(component, window) for component in field.components]
+        components = tuple(c for c in composed if any(lo is not None for lo in c.lo))
+        if any(max(abs(c.stride.numerator), c.stride.denominator) >= MAX_STRIDE for c in components):
+            return None
+        return field._replace(components=components) if components else NOTHING
+
+    def _compose(self, component: Component, window: Window) -> Component:
+        """Read one component through a window, exactly if its period stays within bounds."""
+        period = len(window.taps) * (len(component.lo) // math.gcd(window.advance, len(component.lo)))
+        steps = period * min(2 * len(component.lo), max(map(len, window.taps)))
+        if component.is_exact and self._allows(period, steps):
+            return _through(component, window, period)
+        return _line_through(bounded(component), window)
+
+    def _allows(self, period: int, steps: int) -> bool:
+        """Return whether a result of this period may be computed exactly, in so many steps."""
+        if period == 1:
+            return True
+        self._work += steps
+        return period <= MAX_PERIOD and self._work <= MAX_WORK
+
+    def beside(self, first: Field, second: Field, extent: int, where: str) -> Field:
+        """Return the field of an axis on which two pieces lie one behind the other; a bound unless they are alike."""
+        if first == second:
+            return first
+        merged = self.merge(first, second, extent, where)
+        # Each output belongs to one of the pieces, so that the hull over both is more than it reads.
+        return merged._replace(components=tuple(map(bounded, merged.components)))
+
+    def merge(self, first: Field, second: Field, extent: int, where: str) -> Field:
+        """Return the union of two branches that meet at node `where`, on an axis of `extent` outputs."""
+        if first is second:
+            return first
+        one, other, *place, result = self._last_merge
+        if first is not one or second is not other or place != [extent, where]:
+            result = self._merge(first, second, extent, where)
+            self._last_merge = (first, second, extent, where, result)
+        return result
+
+    def _merge(self, first: Field, second: Field, extent: int, where: str) -> Field:
+        """Do the same without looking for the answer to the last question."""
+        if len(first.components) == len(second.components) == 1:
+            (one,), (other,) = first.components, second.components
+            if one.advance == other.advance and len(one.lo) == len(other.lo) == 1 and one.is_exact and other.is_exact:
+                return _merge_lines(first, second)
+        components = list(first.components)
+        centred = first.centred and second.centred
+        for component in second.components:
+            place = next((i for i, c in enumerate(components) if _same_stride(c, component)), None)
+            if place is None:
+                components.append(component)
+            else:
+                centred = centred and _same_centre(components[place], component)
+                components[place] = self._union(components[place], component)
+        misaligned_at = first.misaligned_at or second.misaligned_at or (where if len(components) > 1 else None)
+        if len(components) > MAX_COMPONENTS:
+            components = [_collapsed(components, extent)]
+        return Field(tuple(components), centred, misaligned_at, first.is_part and second.is_part)
+
+    def _union(self, first: Component, second: Component) -> Component:
+        """Return the hull of two components of one stride."""
+        period = math.lcm(len(first.lo), len(second.lo))
+        if first.is_exact and second.is_exact and self._allows(period, period):
+            hulls = [hull((first.at(r), second.at(r))) for r in range(period)]
+            return _component(first.advance * (period // len(first.lo)), hulls)
+        (stride, (low,), (high,)), (_, (lo,), (hi,)) = bounded(first), bounded(second)
+        return Component(stride, (min(low, lo),), (max(high, hi),))  # type: ignore[type-var]  # lines are never empty
+
+
+def _merge_lines(first: Field, second: Field) -> Field:
+    """Return the union of two fields of one exact component of period 1 each and the same stride."""
+    ((advance, (low,), (high,)),), ((_, (lo,), (hi,)),) = first.components, second.components
+    if low is None or high is None or lo is None or hi is None:
+        raise AssertionError("a component of period 1 reads something")
+    centred = first.centred and second.centred and low + high == lo + hi
+    hull = Component(advance, (low if low < lo else lo,), (high if high > hi else hi,))
+    misaligned_at = first.misaligned_at or second.misaligned_at
+    return Field((hull,), centred, misaligned_at, first.is_part and second.is_part)
+
+
+def _component(advance: Number, intervals: list[Interval | None]) -> Component:
+    """Return the component with these intervals over one period, its period cut down to the shortest that fits."""
+    lo = tuple(None if interval is None else interval[0] for interval in intervals)
+    hi = tuple(None if interval is None else interval[1] for interval in intervals)
+    shortened = True
+    while len(lo) > 1 and shortened:
+        shortened = False
+        # A shorter period of any kind is also one by a prime factor of the period and of its advance.
+        for parts in _prime_factors(math.gcd(len(lo), int(advance))):
+            if _repeats(lo, int(advance), parts) and _repeats(hi, int(advance), parts):
+                lo, hi, advance = lo[: len(lo) // parts], hi[: len(hi) // parts], int(advance) // parts
+                shortened = True
+    return Component(advance, lo, hi)
+
+
+def _prime_factors(number: int) -> list[int]:
+    factors = []
+    for candidate in range(2, math.isqrt(number) + 1):
+        if number % candidate == 0:
+            factors.append(candidate)
+            while number % candidate == 0:
+                number //= candidate
+    return [*factors, number] if number > 1 else factors
+
+
+def _repeats(bounds: tuple[int | None, ...], advance: int, parts: int) -> bool:
+    """Return whether each of `parts` equal parts of a period continues the one before."""
+    step, shift = len(bounds) // parts, advance // parts
+    return all((None if a is None else a + shift) == b for a, b in zip(bounds, bounds[step:]))
+
+
+def _through(component: Component, window: Window, period: int) -> Component:
+    """Read a component through a window: the hull over the taps of each residue."""
+    intervals = []
+    for index in range(period):
+        turn, residue = divmod(index, len(window.taps))
+        shift = turn * window.advance
+        needed = _needed(window.taps[residue], len(component.lo))
+        intervals.append(hull(component.at(tap + shift) for tap in needed))
+    turns = period // len(window.taps)
+    return _component(component.advance * (turns * window.advance) // len(component.lo), intervals)
+
+
+def _needed(taps: range, period: int) -> Iterable[int]:
+    """Return the first and last taps of each residue: the others lie between them."""
+    return taps if len(taps) <= 2 * period else chain(taps[:period], taps[-period:])
+
+
+def _line_through(bounds: Component, window: Window) -> Component:
+    """Read a pair of lines through a window: the lines around the outermost taps."""
+    slope, (lo,), (hi,) = bounds
+    period, advance = len(window.taps), window.advance
+    stride = Fraction(slope) * advance / period
+    # Where the taps of residue r lie beside the line through the origin, in units of 1/period.
+    ends = [tap * period - advance * r for r, taps in enumerate(window.taps) if taps for tap in (taps[0], taps[-1])]
+    if not ends or lo is None or hi is None:
+        return Component(stride, (None,), (None,))
+    first, last = sorted(Fraction(slope) * end / period for end in (min(ends), max(ends)))
+    return line(stride, lo + first, hi + last)
+
+
+def _same_stride(first: Component, second: Component) -> bool:
+    return first.advance * len(second.lo) == second.advance * len(first.lo)
+
+
+def _same_centre(first: Component, second: Component) -> bool:
+    """Return whether two components of one stride have the same centre, on average over a period.
+
+    The average makes nothing of the half pixels by which a 2×2 transposed convolution's two phases differ.
+    """
+    period = math.lcm(len(first.lo), len(second.lo))
+    if not (first.is_exact and second.is_exact) or period > MAX_PERIOD:
+        # Unknown counts as equal: only a shift that is certain is reported.
+        return True
+    pairs = ((first.at(r), second.at(r)) for r in range(period))
+    return sum(sum(a) - sum(b) for a, b in pairs if a is not None and b is not None) == 0
+
+
+def _collapsed(components: list[Component], extent: int) -> Component:
+    """Return two lines, with the first component's stride, around all components over the outputs 0 … extent − 1."""
+    lines = [bounded(component) for component in components]
+    stride = lines[0].stride
+    # The distance of two straight lines is largest at one of the ends, so that two positions are enough.
+    ends = [((pair.stride - stride) * index, pair) for pair in lines for index in (0, extent - 1)]
+    lo = min(moved + pair.lo[0] for moved, pair in ends if pair.lo[0] is not None)
+    hi = max(moved + pair.hi[0] for moved, pair in ends if pair.hi[0] is not None)
+    return line(stride, Fraction(lo), Fraction(hi))

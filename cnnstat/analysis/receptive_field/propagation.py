@@ -6,8 +6,7 @@ from dataclasses import replace
 
 from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, stacked, united
 from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track, network_map
-from cnnstat.analysis.receptive_field.interval_algebra import Algebra
-from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Field
+from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Algebra, Field
 from cnnstat.analysis.shapes import OpFacets, Values
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Shape, Shapes
