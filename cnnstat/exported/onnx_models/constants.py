@@ -1,4 +1,4 @@
-"""Small constants: what nodes make of numbers that are known, and which stored tensors are behind them.
+"""Small constants: what nodes make of known numbers and of sequences, and which stored tensors are behind them.
 
 Shapes and bounds of slices are computed so; stored are weights, scales and tables.
 """
@@ -14,8 +14,9 @@ import numpy
 import onnx
 
 from cnnstat.choices import words
+from cnnstat.exported.onnx_models.call import Call
 from cnnstat.exported.onnx_models.operations import role_of
-from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value
+from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value, of_array
 from cnnstat.exported.stored_tensors import Role, Source, Use
 
 Attributes = Mapping[str, Any]
@@ -172,38 +173,59 @@ def is_evaluated(op_type: str) -> bool:
     return op_type in _EVALUATED or op_type in _BY_REFERENCE
 
 
-def evaluated(node: Any, attributes: Attributes, operands: list[Any], opset: int) -> list[Any] | None:
-    """Return what a node makes of known numbers; None where it cannot be computed.
-
-    operands: an array for each input, None for those left out; results are bounded by the caller.
-    """
-    function = _EVALUATED.get(node.op_type)
+def evaluated(call: Call) -> list[Any] | None:
+    """Return what a node makes of known numbers, of which the caller bounds the size; None where it cannot."""
+    operands = [None if value is None else value.numbers for value in call.inputs]
+    function = _EVALUATED.get(call.op_type)
     try:
         with numpy.errstate(all="ignore"):
             if function is not None:
                 while operands and operands[-1] is None:
                     operands.pop()
-                results = [numpy.asarray(function(attributes, *operands))]
+                results = [numpy.asarray(function(call.attributes, *operands))]
             else:
-                results = _by_reference(node, operands, opset)
+                results = _by_reference(call, operands)
     except Exception:  # onnx's interpreter raises whatever numpy does
         return None
     is_small = all(math.prod(result.shape) <= MOST_NUMBERS and result.dtype != object for result in results)
     return results if is_small else None
 
 
-def _by_reference(node: Any, operands: list[Any], opset: int) -> list[Any]:
+def _by_reference(call: Call, operands: list[Any]) -> list[Any]:
     from onnx.reference import ReferenceEvaluator
 
-    feeds = {name: array for name, array in zip(node.input, operands) if name}
+    feeds = {name: array for name, array in zip(call.node.input, operands) if name}
     inputs = [
         onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         for name, array in feeds.items()
     ]
-    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in node.output if name]
-    graph = onnx.helper.make_graph([node], "constant", inputs, outputs)
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8)
+    outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in call.node.output if name]
+    graph = onnx.helper.make_graph([call.node], "constant", inputs, outputs)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", call.opset)], ir_version=8)
     return [numpy.asarray(result) for result in ReferenceEvaluator(model).run(None, feeds)]
+
+
+def sequence_results(call: Call) -> list[Value] | None:
+    """Return the result of an operation on sequences whose elements are known; None for all others."""
+    inputs, op_type = call.inputs, call.op_type
+    first = inputs[0] if inputs else None
+    if op_type == "SequenceEmpty":
+        return [Value(1, None, items=())]
+    if op_type == "SequenceConstruct":
+        return [Value(1, None, items=tuple(value for value in inputs if value is not None))]
+    if first is None or first.items is None:
+        return None
+    if op_type == "SequenceLength":
+        return [of_array(numpy.array(len(first.items)))]
+    place = inputs[-1].numbers if len(inputs) > 1 and inputs[-1] is not None else None
+    if op_type == "SequenceAt" and place is not None and first.items:
+        number = int(place)
+        return [first.items[number]] if -len(first.items) <= number < len(first.items) else None
+    if op_type == "SequenceInsert" and len(inputs) > 1 and inputs[1] is not None:
+        items = list(first.items)
+        items.insert(int(place) if len(inputs) > 2 and place is not None else len(items), inputs[1])
+        return [Value(1, None, items=tuple(items))]
+    return None
 
 
 _MOVING = words(
@@ -216,32 +238,32 @@ _MOVING = words(
 _ARITHMETIC = words("Mul Div Sub Add")
 
 
-def tensor_uses(op_type: str, domain: str, inputs: Sequence[Value | None]) -> list[Use]:
+def tensor_uses(call: Call) -> list[Use]:
     """Return the stored tensors behind the operands of a node, and what each is read as."""
     return [
-        source.as_read(role_of(op_type, domain, place))
-        for place, value in enumerate(inputs)
+        source.as_read(role_of(call, place))
+        for place, value in enumerate(call.inputs)
         if value is not None
         for source in value.sources
     ]
 
 
-def constant_sources(op_type: str, domain: str, inputs: Sequence[Value | None]) -> tuple[Source, ...]:
+def constant_sources(call: Call) -> tuple[Source, ...]:
     """Return the stored tensors that the result of an operation on constants is made of."""
     found: dict[int, Source] = {}
-    main = _main_operand(inputs) if op_type in _ARITHMETIC else None
-    for place, value in enumerate(inputs):
+    main = _main_operand(call.inputs) if call.op_type in _ARITHMETIC else None
+    for place, value in enumerate(call.inputs):
         if value is None:
             continue
-        role = role_of(op_type, domain, place)
+        role = role_of(call, place)
         for source in value.sources:
             own = source.role
             if own is None and role in (Role.SCALE, Role.SETTING):
                 own = role
             if own is None and main is not None and place != main:
                 own = Role.SCALE
-            is_moved = source.is_moved and (op_type in _MOVING or place == main)
-            is_dequantized = source.is_dequantized or (op_type == "DequantizeLinear" and not place)
+            is_moved = source.is_moved and (call.op_type in _MOVING or place == main)
+            is_dequantized = source.is_dequantized or (call.op_type == "DequantizeLinear" and not place)
             found.setdefault(id(source.stored), Source(source.stored, own, is_moved, is_dequantized))
     return tuple(found.values())
 

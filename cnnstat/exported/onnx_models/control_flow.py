@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +12,7 @@ import numpy
 import onnx
 
 from cnnstat.errors import SourceError, printable
+from cnnstat.exported.onnx_models.call import Call
 from cnnstat.exported.onnx_models.graph_walk import MAX_CALLS, MAX_STEPS, Values, WalkError, node_name
 from cnnstat.exported.onnx_models.loops import LoopWalk
 from cnnstat.exported.onnx_models.node_names import label_of
@@ -28,22 +29,18 @@ make thousands."""
 class ModelWalk(LoopWalk):
     """A walk that follows branches, loops and functions too."""
 
-    def _by_parts(
-        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values
-    ) -> list[Value] | None:
-        if (domain, node.op_type) in self.functions:
-            return self._function(node, self.functions[domain, node.op_type], attributes, inputs)
-        if domain:
+    def _by_parts(self, call: Call, values: Values) -> list[Value] | None:
+        if (call.domain, call.op_type) in self.functions:
+            return self._function(call.node, self.functions[call.domain, call.op_type], call.inputs)
+        if call.domain:
             return None
-        if node.op_type == "If":
-            return self._if(node, attributes, inputs, values)
-        if node.op_type == "Loop":
-            return self._loop(node, attributes, inputs, values)
-        return self._scan(node, attributes, inputs, values) if node.op_type == "Scan" else None
+        if call.op_type == "If":
+            return self._if(call, values)
+        if call.op_type == "Loop":
+            return self._loop(call, values)
+        return self._scan(call, values) if call.op_type == "Scan" else None
 
-    def _function(
-        self, node: Any, function: Any, attributes: Mapping[str, Any], inputs: list[Value | None]
-    ) -> list[Value]:
+    def _function(self, node: Any, function: Any, inputs: Sequence[Value | None]) -> list[Value]:
         """Walk over the nodes of a function of the file, in place of its call."""
         arguments = {each.name: each for each in node.attribute}
         arguments = {**{each.name: each for each in function.attribute_proto}, **arguments}
@@ -62,10 +59,11 @@ class ModelWalk(LoopWalk):
         finally:
             self.rules, self.inside = outer, outer_path
 
-    def _if(self, node: Any, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values) -> list[Value]:
+    def _if(self, call: Call, values: Values) -> list[Value]:
         """Walk over the branch that runs; over both where that is not known. Weights of both are stored."""
-        condition = inputs[0].numbers if inputs[0] is not None else None
-        branches = {name: attributes[name] for name in ("then_branch", "else_branch")}
+        node = call.node
+        condition = call.inputs[0].numbers if call.inputs[0] is not None else None
+        branches = {name: call.attributes[name] for name in ("then_branch", "else_branch")}
         if condition is None:
             self._tell(
                 f"an input decides which branch of {node_name(node)} runs; both are counted: totals are at most these"

@@ -14,13 +14,12 @@ import onnx
 from cnnstat.choices import words
 from cnnstat.errors import CnnstatError, OpError, printable
 from cnnstat.exported.layer_builder import LayerBuilder, Match, Operand
-from cnnstat.exported.onnx_models.constants import constant_sources, tensor_uses
+from cnnstat.exported.onnx_models.call import PREVIOUS, Call
+from cnnstat.exported.onnx_models.constants import constant_sources, sequence_results, tensor_uses
 from cnnstat.exported.onnx_models.node_names import classes_of, label_of, scopes_in
 from cnnstat.exported.onnx_models.node_shapes import ShapeError, ShapeRules
 from cnnstat.exported.onnx_models.operations import counted_as, recorded, steps_of
-from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call
 from cnnstat.exported.onnx_models.runtime_ops import COPIES
-from cnnstat.exported.onnx_models.sequences import sequence_results
 from cnnstat.exported.onnx_models.topological_order import OrderError, in_order
 from cnnstat.exported.onnx_models.values import STRING, Value, of_array, of_tensor
 from cnnstat.exported.stored_tensors import Source, StoredTensor, Use
@@ -164,25 +163,22 @@ class GraphWalk:
         domain = "" if is_onnx else node.domain
         attributes = _attributes(node)
         inputs = [self._read(values, name, node) if name else None for name in node.input]
-        if (results := self._by_parts(node, domain, attributes, inputs, values)) is not None:
+        call = Call(node, domain, attributes, inputs, self.rules.opset)
+        if (results := self._by_parts(call, values)) is not None:
             pass
         elif domain == "" and node.op_type == "Constant":
             results = [self._constant_node(node, attributes)]
-        elif (
-            domain == "" and node.op_type in _ALIASES and inputs and inputs[0] is not None and not self._trains(inputs)
-        ):
-            results = [inputs[0], *(Value(9, inputs[0].shape) for _ in node.output[1:])]
-        elif "Sequence" in node.op_type and domain == "" and (items := sequence_results(node, inputs)) is not None:
+        elif domain == "" and node.op_type in _ALIASES and call.has(0) and not self._trains(inputs):
+            results = [call.input(0), *(Value(9, call.input(0).shape) for _ in node.output[1:])]
+        elif "Sequence" in node.op_type and domain == "" and (items := sequence_results(call)) is not None:
             results = items
         else:
-            results = self._operation(node, domain, attributes, inputs)
+            results = self._operation(call)
         for name, value in zip(node.output, results):
             if name:
                 values[name] = value
 
-    def _by_parts(
-        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values
-    ) -> list[Value] | None:
+    def _by_parts(self, call: Call, values: Values) -> list[Value] | None:
         """Return what a node makes that has nodes of its own, as a loop; None for all others."""
         return None
 
@@ -203,37 +199,28 @@ class GraphWalk:
                 return self._stored(of_array(numpy.array(value, dtype)), name)
         return Value(STRING, (1,))
 
-    def _operation(
-        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None]
-    ) -> list[Value]:
+    def _operation(self, call: Call) -> list[Value]:
         """Return what a node of ONNX or of a runtime makes, and add its layer if an input of the model decides it."""
         try:
-            results = self.rules.results(node, domain, attributes, inputs)
+            results = self.rules.results(call)
         except ShapeError as error:
-            raise self._failed(node, str(error)) from None
-        self._check_elements(node, domain, inputs, results)
-        if not any(value is not None and value.edge is not None for value in inputs):
-            self._from_constants(node, domain, attributes, inputs, results)
+            raise self._failed(call.node, str(error)) from None
+        self._check_elements(call, results)
+        if not any(value is not None and value.edge is not None for value in call.inputs):
+            self._from_constants(call, results)
         elif not all(result.known is not None for result in results):
-            self._layer(node, domain, attributes, inputs, results)
+            self._layer(call, results)
         return results
 
-    def _check_elements(self, node: Any, domain: str, inputs: Sequence[Value | None], results: list[Value]) -> None:
+    def _check_elements(self, call: Call, results: list[Value]) -> None:
         """Refuse a reshape to sizes that hold other elements: they were fixed when the model was exported."""
-        x, result = inputs[0] if inputs else None, results[0] if results else None
-        if (
-            domain
-            or node.op_type != "Reshape"
-            or x is None
-            or result is None
-            or x.shape is None
-            or result.shape is None
-        ):
+        if call.domain or call.op_type != "Reshape" or not call.has(0) or not results:
             return
-        if math.prod(x.shape) != math.prod(result.shape):
+        before, after = call.input(0).shape, results[0].shape
+        if before is not None and after is not None and math.prod(before) != math.prod(after):
             raise self._failed(
-                node,
-                f"makes {_sizes(result.shape)} of {_sizes(x.shape)}, which has other elements; the file fixes these "
+                call.node,
+                f"makes {_sizes(after)} of {_sizes(before)}, which has other elements; the file fixes these "
                 "sizes: it was exported for the input sizes that it states, and for no others",
             )
 
@@ -242,45 +229,34 @@ class GraphWalk:
 
     # Constants ----------------------------------------------------------------------------------------------------
 
-    def _from_constants(
-        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: list[Value | None], results: list[Value]
-    ) -> None:
+    def _from_constants(self, call: Call, results: list[Value]) -> None:
         """Say of results of constants which stored tensors they are made of; count products as work of their own."""
-        sources = constant_sources(node.op_type, domain, inputs)
+        sources = constant_sources(call)
         for result in results:
             result.sources = sources
-        if node.op_type == "ConstantOfShape" and results[0].is_float:
-            self._stored(results[0], node.output[0], is_generated=True)
-        if node.op_type in _PRODUCTS and results[0].shape is not None:
-            self._layer(node, domain, attributes, inputs, results, is_constant=True)
+        if call.op_type == "ConstantOfShape" and results[0].is_float:
+            self._stored(results[0], call.node.output[0], is_generated=True)
+        if call.op_type in _PRODUCTS and results[0].shape is not None:
+            self._layer(call, results, is_constant=True)
 
     # Layers ----------------------------------------------------------------------------------------------------
 
-    def _layer(
-        self,
-        node: Any,
-        domain: str,
-        attributes: Mapping[str, Any],
-        inputs: list[Value | None],
-        results: list[Value],
-        is_constant: bool = False,
-    ) -> None:
-        call = Call(node.op_type, domain, attributes, inputs, _listed(node, results), self.rules.opset)
-        uses = tensor_uses(node.op_type, domain, inputs)
+    def _layer(self, call: Call, results: list[Value], is_constant: bool = False) -> None:
+        call.outputs = _listed(call.node, results)
         try:
-            steps = steps_of(call)
-            value = self._emit(node, call, steps, uses)
+            value = self._emit(call, steps_of(call), tensor_uses(call))
         except OpError as error:
-            raise self._failed(node, str(error)) from None
+            raise self._failed(call.node, str(error)) from None
         if any(result.shape is None for result in call.outputs):
-            self.unsized[node.op_type] = None
+            self.unsized[call.op_type] = None
         if not is_constant:
             for number, result in enumerate(results):
                 result.edge = Edge(value, number) if number < max(1, len(call.outputs)) else None
                 result.sources = ()
 
-    def _emit(self, node: Any, call: Call, steps: tuple[Match, ...], uses: list[Use]) -> int:
+    def _emit(self, call: Call, steps: tuple[Match, ...], uses: list[Use]) -> int:
         """Add the ops of a call and return the value of the last."""
+        node = call.node
         has_weights = any(stored.kind_as(role) == "parameters" for stored, role in uses)
         tensors = [stored.name for stored, _ in uses]
         label = label_of(node, tensors, has_weights, self.scopes, self.inside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import ChainMap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.onnx_models.call import Call
 from cnnstat.exported.onnx_models.graph_walk import GraphWalk, Values, WalkError, node_name
 from cnnstat.exported.onnx_models.node_names import label_of
 from cnnstat.exported.onnx_models.operations.moves import selected
@@ -35,11 +36,9 @@ class LoopWalk(GraphWalk):
     def _body(self, graph: Any, values: Values) -> list[Value]:
         """Walk over a subgraph and return its outputs."""
 
-    def _loop(
-        self, node: Any, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values
-    ) -> list[Value]:
+    def _loop(self, call: Call, values: Values) -> list[Value]:
         """Walk over the turns of a loop, or over the first for all of them."""
-        body = attributes["body"]
+        node, inputs, body = call.node, call.inputs, call.attributes["body"]
         most, condition = inputs[0], inputs[1]
         count = None if most is None or most.numbers is None else int(numpy.ravel(most.numbers)[0])
         is_started = condition is None or (condition.numbers is not None and bool(numpy.ravel(condition.numbers)[0]))
@@ -144,12 +143,11 @@ class LoopWalk(GraphWalk):
         reads = tuple(map(self._as_counted, parts))
         return self.builder.emit(label, Match(Stack(axis), reads), (), (shape,), (self._dtype(parts[0]),))
 
-    def _scan(
-        self, node: Any, attributes: Mapping[str, Any], inputs: list[Value | None], values: Values
-    ) -> list[Value]:
+    def _scan(self, call: Call, values: Values) -> list[Value]:
         """Walk over the steps of a scan; those of opset 8 have a batch in front and are not followed."""
         if self.rules.opset < 9:
-            return self._operation(node, "", {}, inputs)
+            return self._operation(replace(call, attributes={}))
+        node, inputs, attributes = call.node, call.inputs, call.attributes
         body, scans = attributes["body"], attributes["num_scan_inputs"]
         count = len(inputs) - scans
         carried, sequences = [_need(v) for v in inputs[:count]], [_need(v) for v in inputs[count:]]

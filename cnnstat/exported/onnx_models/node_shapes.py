@@ -11,6 +11,7 @@ import onnx
 
 from cnnstat.choices import words
 from cnnstat.errors import CnnstatError
+from cnnstat.exported.onnx_models.call import Call
 from cnnstat.exported.onnx_models.constants import evaluated, is_direct, is_evaluated
 from cnnstat.exported.onnx_models.runtime_ops import runtime_results
 from cnnstat.exported.onnx_models.values import MOST_NUMBERS, Value, of_array, of_type
@@ -49,62 +50,59 @@ class ShapeRules:
         """The version of ONNX's own operations."""
         return self.opsets.get("", 1)
 
-    def results(
-        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None]
-    ) -> list[Value]:
+    def results(self, call: Call) -> list[Value]:
         """Return what a node makes, one value for each output; raises ShapeError where its operands do not fit."""
-        simple = self._of_shape(node, domain, attributes, inputs)
-        if simple is None and not domain and node.op_type not in _GROWING and is_direct(node.op_type):
-            simple = self._of_few(node, attributes, inputs)
+        op_type, is_onnx = call.op_type, not call.domain
+        simple = self._of_shape(call) if is_onnx else None
+        if simple is None and is_onnx and op_type not in _GROWING and is_direct(op_type):
+            simple = self._of_few(call)
         if simple is not None:
             return [simple]
-        results = runtime_results(node, domain, attributes, inputs, self._plain_shape)
+        results = runtime_results(call, self._plain_shape)
         if results is None:
-            results = self.inferred(node, domain, inputs)
-        if domain == "" and node.op_type == "STFT" and attributes.get("onesided", 1) and results[0].shape is not None:
+            results = self.inferred(call.node, call.domain, call.inputs)
+        if is_onnx and op_type == "STFT" and call.attributes.get("onesided", 1) and results[0].shape is not None:
             # ONNX's rule keeps all frequencies, its definition and ONNX Runtime one half and the middle.
             frames, points = results[0].shape[:-2], results[0].shape[-2]
             results[0] = Value(results[0].element_type, (*frames, points // 2 + 1, 2))
         for result in results:
             _check_size(result.shape)
-        if domain == "":
-            self._bound(node, attributes, inputs, results)
-            if is_evaluated(node.op_type):
-                self._evaluate(node, attributes, inputs, results)
+        if is_onnx:
+            self._bound(call, results)
+            if is_evaluated(op_type):
+                self._evaluate(call, results)
         return results
 
-    def _of_shape(
-        self, node: Any, domain: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None]
-    ) -> Value | None:
+    def _of_shape(self, call: Call) -> Value | None:
         """Return the result of operations that ask for sizes, or whose few numbers decide theirs."""
-        if not domain and node.op_type == "Range":
-            return self._range(inputs)
-        if not domain and node.op_type == "OneHot":
-            return _one_hot(attributes, inputs)
-        if domain or node.op_type not in ("Shape", "Size") or inputs[0] is None or inputs[0].shape is None:
+        if call.op_type == "Range":
+            return self._range(call.inputs)
+        if call.op_type == "OneHot":
+            return _one_hot(call)
+        if call.op_type not in ("Shape", "Size") or call.inputs[0] is None or call.inputs[0].shape is None:
             return None
-        shape = inputs[0].shape
-        if node.op_type == "Size":
+        shape, attributes = call.inputs[0].shape, call.attributes
+        if call.op_type == "Size":
             return of_array(numpy.array(math.prod(shape), numpy.int64))
         return of_array(numpy.array(shape[attributes.get("start", 0) : attributes.get("end", len(shape))], numpy.int64))
 
-    def _of_few(self, node: Any, attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Value | None:
+    def _of_few(self, call: Call) -> Value | None:
         """Return the result of an operation on a few known numbers, as shapes are computed, without ONNX's rules.
 
         So few that no way of combining them makes many.
         """
+        inputs = call.inputs
         if any(value is not None and value.shape is None for value in inputs):
             return None
         if sum(value.size for value in inputs if value is not None) > MOST_FEW:
             return None
         # Each of many operands could double the result along an axis of its own.
-        if len(inputs) > MOST_OPERANDS and node.op_type not in ("Concat", "Slice"):
+        if len(inputs) > MOST_OPERANDS and call.op_type not in ("Concat", "Slice"):
             return None
         if not inputs or any(value is not None and value.numbers is None for value in inputs):
             return None
-        operands = [None if value is None else value.numbers for value in inputs]
-        arrays = evaluated(node, attributes, operands, self.opset)
-        return None if arrays is None or len(arrays) != 1 or len(node.output) != 1 else of_array(arrays[0])
+        arrays = evaluated(call)
+        return None if arrays is None or len(arrays) != 1 or len(call.node.output) != 1 else of_array(arrays[0])
 
     def _range(self, inputs: Sequence[Value | None]) -> Value | None:
         numbers: list[Any] = [None if value is None or value.size != 1 else value.numbers for value in inputs]
@@ -161,40 +159,34 @@ class ShapeRules:
             self._schemas[key] = schema
         return self._schemas[key]
 
-    def _evaluate(
-        self, node: Any, attributes: Mapping[str, Any], inputs: Sequence[Value | None], results: list[Value]
-    ) -> None:
+    def _evaluate(self, call: Call, results: list[Value]) -> None:
         """Add the numbers of small results, where those of all operands are known."""
         sizes = [result.size if result.shape is not None else None for result in results]
-        if any(value is not None and value.size > MOST_NUMBERS for value in inputs):
+        if any(value is not None and value.size > MOST_NUMBERS for value in call.inputs):
             return
-        if any(size is None and node.op_type in _GROWING or (size or 0) > MOST_NUMBERS for size in sizes):
+        if any(size is None and call.op_type in _GROWING or (size or 0) > MOST_NUMBERS for size in sizes):
             return
-        if not is_direct(node.op_type) and results[0].size > MOST_FEW:
+        if not is_direct(call.op_type) and results[0].size > MOST_FEW:
             return  # masks and tables, of which no size follows
-        if not inputs or any(value is not None and value.numbers is None for value in inputs):
+        if not call.inputs or any(value is not None and value.numbers is None for value in call.inputs):
             return
-        operands = [None if value is None else value.numbers for value in inputs]
-        arrays = evaluated(node, attributes, operands, self.opset)
-        for place, array in enumerate(arrays or ()):
+        for place, array in enumerate(evaluated(call) or ()):
             if place < len(results) and (results[place].shape is None or results[place].shape == array.shape):
                 results[place] = of_array(array)
 
-    def _bound(
-        self, node: Any, attributes: Mapping[str, Any], inputs: Sequence[Value | None], results: list[Value]
-    ) -> None:
+    def _bound(self, call: Call, results: list[Value]) -> None:
         """Give results of which numbers decide the size the size that they have at most."""
-        rule = _BOUNDS.get(node.op_type)
+        rule = _BOUNDS.get(call.op_type)
         if rule is None or results[0].shape is not None:
             return
-        if any(value is not None and value.shape is None for value in inputs):
+        if any(value is not None and value.shape is None for value in call.inputs):
             return
-        shapes = rule(attributes, inputs)
+        shapes = rule(call)
         if shapes is None:
             return
         for result, shape in zip(results, shapes):
             result.shape = result.shape if result.shape is not None else shape
-        self.bounded.add(node.op_type)
+        self.bounded.add(call.op_type)
 
 
 def _check_size(shape: Shape | None) -> None:
@@ -202,12 +194,12 @@ def _check_size(shape: Shape | None) -> None:
         raise ShapeError("makes a tensor larger than any machine can hold")
 
 
-def _one_hot(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Value | None:
+def _one_hot(call: Call) -> Value | None:
     """Return the result of OneHot, which ONNX's rules leave without its depth."""
-    indices, depth, values = (*inputs, None, None, None)[:3]
+    indices, depth, values = (*call.inputs, None, None, None)[:3]
     if indices is None or indices.shape is None or values is None or depth is None or depth.number is None:
         return None
-    axis = attributes.get("axis", -1) % (len(indices.shape) + 1)
+    axis = call.attributes.get("axis", -1) % (len(indices.shape) + 1)
     return Value(values.element_type, (*indices.shape[:axis], int(depth.number), *indices.shape[axis:]))
 
 
@@ -236,32 +228,32 @@ def _reason(error: Exception) -> str:
     return f"its operands do not fit: {text[:160].rstrip('.')}"
 
 
-def _non_zero(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
-    (x,) = _shapes(inputs[:1])
+def _non_zero(call: Call) -> list[Shape] | None:
+    (x,) = _shapes(call.inputs[:1])
     return [(len(x), math.prod(x))]
 
 
-def _boxes_kept(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
-    boxes, scores = _shapes(inputs[:2])
-    most = inputs[2].numbers if len(inputs) > 2 and inputs[2] is not None else None
+def _boxes_kept(call: Call) -> list[Shape] | None:
+    boxes, scores = _shapes(call.inputs[:2])
+    most = call.input(2).numbers if call.has(2) else None
     kept = boxes[1] if most is None else min(int(numpy.ravel(most)[0]), boxes[1])
     return [(max(kept, 0) * scores[0] * scores[1], 3)]
 
 
-def _unique(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
-    (x,) = _shapes(inputs[:1])
-    axis = attributes.get("axis")
+def _unique(call: Call) -> list[Shape] | None:
+    (x,) = _shapes(call.inputs[:1])
+    axis = call.attributes.get("axis")
     count = math.prod(x) if axis is None else x[axis]
     return [(count,) if axis is None else x, (count,), (math.prod(x),), (count,)]
 
 
-def _compressed(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
-    (x,) = _shapes(inputs[:1])
-    return [(math.prod(x),)] if attributes.get("axis") is None else [x]
+def _compressed(call: Call) -> list[Shape] | None:
+    (x,) = _shapes(call.inputs[:1])
+    return [(math.prod(x),)] if call.attributes.get("axis") is None else [x]
 
 
-def _all_of_it(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> list[Shape] | None:
-    (x,) = _shapes(inputs[:1])
+def _all_of_it(call: Call) -> list[Shape] | None:
+    (x,) = _shapes(call.inputs[:1])
     return [x, x]
 
 
@@ -269,7 +261,7 @@ def _shapes(inputs: Sequence[Value | None]) -> list[Shape]:
     return [value.shape for value in inputs if value is not None and value.shape is not None]
 
 
-_BOUNDS: Mapping[str, Callable[[Mapping[str, Any], Sequence[Value | None]], list[Shape] | None]] = {
+_BOUNDS: Mapping[str, Callable[[Call], list[Shape] | None]] = {
     "NonZero": _non_zero,
     "NonMaxSuppression": _boxes_kept,
     "Unique": _unique,

@@ -15,14 +15,14 @@ import onnx
 
 from cnnstat.choices import words
 from cnnstat.exported.onnx_models import runtime_shapes as shapes
-from cnnstat.exported.onnx_models.runtime_shapes import shape_at
+from cnnstat.exported.onnx_models.call import Call
 from cnnstat.exported.onnx_models.values import Value
 from cnnstat.ir.op import Shape
 
 PlainShape = Callable[[Any, Sequence[Value | None]], Shape | None]
 """Returns the shape that a node of ONNX's own makes of its operands."""
 
-_Rule = Callable[[Mapping[str, Any], Sequence[Value | None]], Shape]
+_Rule = Callable[[Call], Shape]
 
 NHWC = "com.ms.internal.nhwc"
 DOMAINS = ("com.microsoft", "com.microsoft.nchwc", NHWC)
@@ -71,11 +71,10 @@ _WHOLE_RESULTS = {"MatMulInteger16": 6, "QGemm": 1}
 """The element type of results that have that of none of their operands."""
 
 
-def is_channels_last(op_type: str, domain: str, attributes: Mapping[str, Any]) -> bool:
+def is_channels_last(call: Call) -> bool:
     """Whether the first operand and the result have their channels behind the spatial axes; weights never have."""
-    return op_type in _AS_PLAIN and bool(
-        attributes.get("channels_last") or op_type.startswith("Nhwc") or domain == NHWC
-    )
+    is_marked = call.attributes.get("channels_last") or call.op_type.startswith("Nhwc") or call.domain == NHWC
+    return call.op_type in _AS_PLAIN and bool(is_marked)
 
 
 def channels_first(shape: Shape) -> Shape:
@@ -83,24 +82,23 @@ def channels_first(shape: Shape) -> Shape:
     return (shape[0], shape[-1], *shape[1:-1])
 
 
-def runtime_results(
-    node: Any, domain: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None], plain_shape: PlainShape
-) -> list[Value] | None:
+def runtime_results(call: Call, plain_shape: PlainShape) -> list[Value] | None:
     """Return what an operation of ONNX Runtime makes; None for one of ONNX, or one that is not known."""
-    if domain not in DOMAINS and node.op_type != "SimplifiedLayerNormalization":
+    if call.domain not in DOMAINS and call.op_type != "SimplifiedLayerNormalization":
         return None
-    if any(value is not None and value.shape is None for value in inputs[:2]) or not inputs or inputs[0] is None:
+    if any(value is not None and value.shape is None for value in call.inputs[:2]) or not call.has(0):
         return None
-    further = _FURTHER.get(node.op_type)
+    further = _FURTHER.get(call.op_type)
+    count = len(call.node.output)
     try:
-        first = _first_result(node, domain, attributes, inputs, plain_shape)
-        rest = further(attributes, inputs) if further and len(node.output) > 1 else []
+        first = _first_result(call, plain_shape)
+        rest = further(call) if further and count > 1 else []
     except (LookupError, AssertionError, TypeError, ValueError, ZeroDivisionError):
         return None  # its arguments or shapes are not those that it should have
     if first is None or not all(map(_is_sizes, (first.shape, *(each.shape for each in rest)))):
         return None
-    unknown = [Value(first.element_type, None) for _ in node.output]
-    return [first, *rest, *unknown][: max(1, len(node.output))]
+    unknown = [Value(first.element_type, None) for _ in range(count)]
+    return [first, *rest, *unknown][: max(1, count)]
 
 
 def _is_sizes(shape: Shape | None) -> bool:
@@ -108,77 +106,59 @@ def _is_sizes(shape: Shape | None) -> bool:
     return shape is not None and all(isinstance(size, int) and size >= 0 for size in shape)
 
 
-def _first_result(
-    node: Any, domain: str, attributes: Mapping[str, Any], inputs: Sequence[Value | None], plain_shape: PlainShape
-) -> Value | None:
-    op = node.op_type
-    x = inputs[0]
-    assert x is not None
-    place = _OTHER_TYPES.get(op, 0)
-    like = inputs[place] if place < len(inputs) and inputs[place] is not None else x
-    assert like is not None
+def _first_result(call: Call, plain_shape: PlainShape) -> Value | None:
+    op = call.op_type
+    own_type = call.element_type(_OTHER_TYPES.get(op, 0), call.element_type())
     if op == "DequantizeLinear":
-        return Value(_type_of(inputs, 1, 1), x.shape)
+        return Value(call.element_type(1), call.shape())
     if op in _LIKE_FIRST:
-        turns = op == "ReorderInput" and attributes.get("channels_last")
-        return Value(like.element_type, channels_first(shape_at(inputs, 0)) if turns else x.shape)
+        turns = op == "ReorderInput" and call.attributes.get("channels_last")
+        return Value(own_type, channels_first(call.shape()) if turns else call.shape())
     if op in _AS_PLAIN:
-        is_last = is_channels_last(op, domain, attributes)
-        shape = _plain_shape(node, *_AS_PLAIN[op], inputs, plain_shape, is_last)
-        is_whole = op in _WHOLE_RESULTS and (op != "QGemm" or len(inputs) < 9)
-        return None if shape is None else Value(_WHOLE_RESULTS[op] if is_whole else like.element_type, shape)
+        shape = _plain_shape(call, plain_shape)
+        is_whole = op in _WHOLE_RESULTS and (op != "QGemm" or len(call.inputs) < 9)
+        return None if shape is None else Value(_WHOLE_RESULTS[op] if is_whole else own_type, shape)
     rule = _SHAPES.get(op)
-    return None if rule is None else Value(1 if op in _FLOAT else like.element_type, rule(attributes, inputs))
+    return None if rule is None else Value(1 if op in _FLOAT else own_type, rule(call))
 
 
-def _plain_shape(
-    node: Any,
-    op_type: str,
-    numbers: tuple[int, ...],
-    inputs: Sequence[Value | None],
-    plain_shape: PlainShape,
-    is_last: bool,
-) -> Shape | None:
+def _plain_shape(call: Call, plain_shape: PlainShape) -> Shape | None:
     """Return the shape that the plain operation makes of some of the inputs."""
+    op_type, numbers = _AS_PLAIN[call.op_type]
     kept = _SLIDING | ({"transA", "transB"} if op_type == "Gemm" else {"axes", "keepdims"})
-    names = [f"x{number}" for number in numbers]
-    plain = onnx.helper.make_node(op_type, names, ["y"])
-    plain.attribute.extend(each for each in node.attribute if each.name in kept)
-    operands = [shape_at(inputs, number) for number in numbers]
+    plain = onnx.helper.make_node(op_type, [f"x{number}" for number in numbers], ["y"])
+    plain.attribute.extend(each for each in call.node.attribute if each.name in kept)
+    operands = [call.shape(number) for number in numbers]
+    is_last = is_channels_last(call)
     if is_last:
         operands[0] = channels_first(operands[0])
     shape = plain_shape(plain, [Value(1, each) for each in operands])
     return (shape[0], *shape[2:], shape[1]) if is_last and shape is not None else shape
 
 
-def _type_of(inputs: Sequence[Value | None], place: int, default: int) -> int:
-    value = inputs[place] if place < len(inputs) else None
-    return default if value is None else value.element_type
-
-
-def _concat(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Shape:
-    parts = [shape_at(inputs, place) for place in range(2, len(inputs), 3)]
-    axis = attributes["axis"] % len(parts[0])
+def _concat(call: Call) -> Shape:
+    parts = [call.shape(place) for place in range(2, len(call.inputs), 3)]
+    axis = call.attributes["axis"] % len(parts[0])
     return (*parts[0][:axis], sum(shape[axis] for shape in parts), *parts[0][axis + 1 :])
 
 
-def _reordered(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Shape:
-    batch, channels, *space = shape_at(inputs, 0)
-    channels = attributes.get("channels") or channels
-    return (batch, *space, channels) if attributes.get("channels_last") else (batch, channels, *space)
+def _reordered(call: Call) -> Shape:
+    batch, channels, *space = call.shape()
+    channels = call.attributes.get("channels") or channels
+    return (batch, *space, channels) if call.attributes.get("channels_last") else (batch, channels, *space)
 
 
-def _scaled(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Shape:
-    return tuple(int(size * scale) for size, scale in zip(shape_at(inputs, 0), attributes["scales"]))
+def _scaled(call: Call) -> Shape:
+    return tuple(int(size * scale) for size, scale in zip(call.shape(), call.attributes["scales"]))
 
 
-def _halved(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Shape:
-    shape = shape_at(inputs, 0)
+def _halved(call: Call) -> Shape:
+    shape = call.shape()
     return (*shape[:-1], shape[-1] // 2)
 
 
-def _with_axis(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) -> Shape:
-    shape, axes = shape_at(inputs, 0), inputs[1]
+def _with_axis(call: Call) -> Shape:
+    shape, axes = call.shape(), call.inputs[1]
     if axes is None or axes.numbers is None:
         raise LookupError("axis")
     place = int(numpy.ravel(axes.numbers)[0]) % (len(shape) + 1)
@@ -186,8 +166,10 @@ def _with_axis(attributes: Mapping[str, Any], inputs: Sequence[Value | None]) ->
 
 
 _SHAPES: Mapping[str, _Rule] = {
-    **dict.fromkeys(("FusedMatMul", "TransposeMatMul", "FusedMatMulActivation"), shapes.product),
-    **dict.fromkeys(("DynamicQuantizeMatMul", "MatMulIntegerToFloat"), lambda _, inputs: shapes.product({}, inputs)),
+    **dict.fromkeys(
+        words("FusedMatMul TransposeMatMul FusedMatMulActivation DynamicQuantizeMatMul MatMulIntegerToFloat"),
+        shapes.product,
+    ),
     **dict.fromkeys(("MatMulNBits", "MatMulBnb4"), shapes.few_bits),
     "DynamicQuantizeLSTM": shapes.recurrent,
     "QLinearConcat": _concat,
@@ -202,7 +184,7 @@ _SHAPES: Mapping[str, _Rule] = {
     "GatherBlockQuantized": shapes.looked_up,
 }
 
-_FURTHER: Mapping[str, Callable[[Mapping[str, Any], Sequence[Value | None]], list[Value]]] = {
+_FURTHER: Mapping[str, Callable[[Call], list[Value]]] = {
     "DynamicQuantizeLSTM": shapes.recurrent_states,
     "Attention": partial(shapes.projected_states, past=4),
     "QAttention": partial(shapes.projected_states, past=8),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from cnnstat.analysis.shapes import check_input_count, op_outputs
 from cnnstat.choices import words
 from cnnstat.errors import OpError
 from cnnstat.exported.layer_builder import Match
+from cnnstat.exported.onnx_models.call import PREVIOUS, Call, Handler, Steps
 from cnnstat.exported.onnx_models.operations import (
     attention_ops,
     convolutions,
@@ -19,13 +21,12 @@ from cnnstat.exported.onnx_models.operations import (
     recurrent_ops,
     reductions,
 )
-from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps
-from cnnstat.exported.onnx_models.operations.channels_last import between_permutations
-from cnnstat.exported.onnx_models.runtime_ops import DOMAINS, NHWC, is_channels_last
+from cnnstat.exported.onnx_models.runtime_ops import DOMAINS, NHWC, channels_first, is_channels_last
 from cnnstat.exported.stored_tensors import Role
 from cnnstat.ir.op import Family, Op
 from cnnstat.ir.work import Work
 from cnnstat.ops.join import Add
+from cnnstat.ops.reorder import Permute
 
 _FAMILIES = (
     moves, elementwise, reductions, convolutions, matrix_products, normalizations, recurrent_ops, attention_ops,
@@ -108,11 +109,12 @@ ROLES: dict[str, dict[int, Role]] = {
 """What operations read their operands as, by place; what is not here takes part in the arithmetic."""
 
 
-def role_of(op_type: str, domain: str, place: int) -> Role:
+def role_of(call: Call, place: int) -> Role:
     """Return what an operation reads an operand as."""
+    op_type = call.op_type
     if op_type == "QLinearConcat":
         return Role.SCALE if place < 2 or (place - 2) % 3 else Role.QUANTIZED
-    if op_type == "Attention" and domain:
+    if op_type == "Attention" and call.domain:
         return Role.WEIGHT if place in (1, 2) else Role.DATA
     if op_type.startswith("Reduce") and place == 1:
         return Role.SETTING
@@ -130,8 +132,8 @@ def steps_of(call: Call) -> Steps:
     found: Match | Steps | None = None
     handler = HANDLERS.get(_plain_name(call.op_type)) if call.domain in KNOWN_DOMAINS else None
     try:
-        if handler is not None and is_channels_last(call.op_type, call.domain, call.attributes):
-            found = between_permutations(call, handler)
+        if handler is not None and is_channels_last(call):
+            found = _between_permutations(call, handler)
         else:
             found = handler(call) if handler is not None else None
     except OpError:
@@ -144,6 +146,21 @@ def steps_of(call: Call) -> Steps:
     steps = found if isinstance(found, tuple) else (found,)
     is_fused = "Fused" in call.op_type or call.domain in ("com.microsoft.nchwc", NHWC)
     return (*steps, *_fused(call)) if is_fused else steps
+
+
+def _between_permutations(call: Call, handler: Handler) -> Steps | None:
+    """Return the ops of a call with its channels last: what the same with the channels in front is, permuted."""
+    x, rank = call.input(0), len(call.shape())
+    inside = replace(x, shape=channels_first(call.shape()), _type=None)
+    outputs = [replace(call.outputs[0], shape=channels_first(call.output), _type=None), *call.outputs[1:]]
+    found = handler(replace(call, inputs=[inside, *call.inputs[1:]], outputs=outputs))
+    if found is None:
+        return None
+    steps = found if isinstance(found, tuple) else (found,)
+    middle = [replace(step, reads=tuple(PREVIOUS if read is inside else read for read in step.reads)) for step in steps]
+    axes = tuple(range(rank))
+    before, behind = Permute((0, rank - 1, *axes[1:-1])), Permute((0, *axes[2:], 1))
+    return Match(before, (x,)), *middle, Match(behind, (PREVIOUS,))
 
 
 def _plain_name(op_type: str) -> str:

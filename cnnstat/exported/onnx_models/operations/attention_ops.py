@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import Call, Handler, need
+from cnnstat.exported.onnx_models.call import Call, Handler, need
 from cnnstat.exported.onnx_models.runtime_shapes import grouped_length
 from cnnstat.ir.op import Family
 from cnnstat.ir.work import Work

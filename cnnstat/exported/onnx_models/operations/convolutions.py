@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, library_op, need, one_or_all
+from cnnstat.exported.onnx_models.call import PREVIOUS, Call, Handler, Steps, library_op, need, one_or_all
 from cnnstat.ir.op import Family, Op, Shape
 from cnnstat.ir.window import Window, sliding
 from cnnstat.ir.work import Work

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnnstat.choices import words
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps
+from cnnstat.exported.onnx_models.call import PREVIOUS, Call, Handler, Steps
 from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.ir.op import Family, Op, numel
 from cnnstat.ir.recorded_call import RecordedCalls

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnnstat.exported.layer_builder import Match, einsum_of
-from cnnstat.exported.onnx_models.operations.call import Call, Handler, Steps, need
+from cnnstat.exported.onnx_models.call import Call, Handler, Steps, need
 from cnnstat.exported.onnx_models.runtime_shapes import turned
 from cnnstat.ir.op import Family, numel
 from cnnstat.ir.window import IDENTITY

@@ -9,7 +9,7 @@ import numpy
 
 from cnnstat.choices import words
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import Call, Handler, library_op, one_or_all
+from cnnstat.exported.onnx_models.call import Call, Handler, library_op, one_or_all
 from cnnstat.exported.pytorch_calls import one_call
 from cnnstat.ir.op import Family, Shapes, Storage, numel
 from cnnstat.ir.recorded_call import RecordedCalls, SliceOf, TorchName

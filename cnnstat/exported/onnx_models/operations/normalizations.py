@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, library_op, need
+from cnnstat.exported.onnx_models.call import PREVIOUS, Call, Handler, Steps, library_op, need
 from cnnstat.ir.op import Family, Op, numel
 from cnnstat.ir.work import Work
 from cnnstat.ops.join import Add

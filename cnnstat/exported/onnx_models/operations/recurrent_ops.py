@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import PREVIOUS, Call, Handler, Steps, need
+from cnnstat.exported.onnx_models.call import PREVIOUS, Call, Handler, Steps, need
 from cnnstat.ir.op import Family, Storage
 from cnnstat.ir.window import IDENTITY
 from cnnstat.ir.work import Work

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cnnstat.exported.layer_builder import Match
-from cnnstat.exported.onnx_models.operations.call import Call, Handler
+from cnnstat.exported.onnx_models.call import Call, Handler
 from cnnstat.ir.op import Family, numel
 from cnnstat.ir.window import IDENTITY, WHOLE, Reads
 from cnnstat.ir.work import Work

@@ -1,4 +1,4 @@
-"""Call: one node of an ONNX graph with what it reads and makes, as the handlers of operations see it."""
+"""Call: one node of an ONNX graph with what it reads and makes, as rules of shapes and handlers see it."""
 
 from __future__ import annotations
 
@@ -34,14 +34,19 @@ PREVIOUS = _Previous()
 
 @dataclass(slots=True, eq=False)
 class Call:
-    """One node: its operation, arguments, operands (None where left out) and results, and its opset."""
+    """One node as the file has it: its operation, arguments, operands (None where left out), its opset, its results."""
 
-    op_type: str
+    node: Any
     domain: str
     attributes: Mapping[str, Any]
     inputs: Sequence[Value | None]
-    outputs: Sequence[Value]
     opset: int
+    outputs: Sequence[Value] = ()
+
+    @property
+    def op_type(self) -> str:
+        """The name of its operation."""
+        return str(self.node.op_type)
 
     def has(self, place: int) -> bool:
         """Whether there is an operand at a place."""
@@ -87,6 +92,11 @@ class Call:
     def reads(self, *places: int) -> tuple[Operand, ...]:
         """Return some operands."""
         return tuple(self.input(place) for place in places)
+
+    def element_type(self, place: int = 0, default: int = 1) -> int:
+        """Return the element type of an operand, or a default where it is left out."""
+        value = self.inputs[place] if place < len(self.inputs) else None
+        return default if value is None else value.element_type
 
     @property
     def all_reads(self) -> tuple[Operand, ...]:
