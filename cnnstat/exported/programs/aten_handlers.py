@@ -7,7 +7,7 @@ holds for aten too, and is read here without PyTorch; the other operations are t
 from __future__ import annotations
 
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -113,6 +113,15 @@ def _moved(
     return Match(call.recorded(Family.LAYOUT, place=place, reads=known), (call.input,), calls=calls)
 
 
+def _on_input(make: Callable[[AtenCall], Op]) -> Handler:
+    """Return the handler of an operation on one tensor, with the op that its arguments make."""
+    return lambda call: Match(make(call), (call.input,))
+
+
+def _identity(call: AtenCall) -> Reads:
+    return tuple((axis, IDENTITY) for axis in range(len(call.input.shape)))
+
+
 def _reshape(call: AtenCall) -> Match:
     before, (after,) = call.input.shape, call.outputs
     if len(before) > 2 and len(after) == 2 and after[0] == before[0]:
@@ -120,14 +129,6 @@ def _reshape(call: AtenCall) -> Match:
     if len(before) > 1 and len(after) > 1 and after[0] == before[0]:
         return Match(shape.Reshape(after[1:]), (call.input,))
     return _moved(call, regrouped(before, after), calls=one_call("Tensor.reshape", *after))
-
-
-def _permute(call: AtenCall) -> Match:
-    return Match(reorder.Permute(tuple(call.get("dims"))), (call.input,))
-
-
-def _last_two(call: AtenCall) -> Match:
-    return Match(reorder.Transpose(-2, -1), (call.input,))
 
 
 def _squeeze(call: AtenCall) -> Match:
@@ -144,7 +145,7 @@ def _slice(call: AtenCall) -> Match:
     length = call.input.shape[axis]
     begin, stop, step = slice(call.get("start"), call.get("end"), call.get("step", default=1)).indices(length)
     if (begin, stop, step) == (0, length, 1):
-        return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape))))
+        return _moved(call, _identity(call))
     return Match(slicing.Slice(axis, begin, None if stop >= length else stop, step), (call.input,))
 
 
@@ -165,15 +166,10 @@ def _expand(call: AtenCall) -> Match:
 
 
 def _copy(call: AtenCall) -> Match:
-    reads = tuple((a, IDENTITY) for a in range(len(call.input.shape)))
     calls = one_call(f"Tensor.{call.name}") if call.name in ("contiguous", "clone") else None
     if call.name in ("to", "_to_copy"):
         calls = one_call("Tensor.to", TorchName(call.results[0].dtype))
-    return _moved(call, reads, Storage.FRESH, calls)
-
-
-def _same(call: AtenCall) -> Match:
-    return _moved(call, tuple((a, IDENTITY) for a in range(len(call.input.shape))))
+    return _moved(call, _identity(call), Storage.FRESH, calls)
 
 
 def _binary(op: Any) -> Handler:
@@ -205,10 +201,6 @@ def _joined(op: Any) -> Handler:
     return handle
 
 
-def _matmul(call: AtenCall) -> Match:
-    return Match(MatMul(), (call.input, call.get("other", "mat2", "vec")))
-
-
 def _reduction(op: Any) -> Handler:
     def handle(call: AtenCall) -> Match:
         dim = call.get("dim")
@@ -236,24 +228,15 @@ def _hardtanh(call: AtenCall) -> Match:
     return Match(op, (call.input,))
 
 
-def _upsample(call: AtenCall) -> Match | None:
+def _upsample(call: AtenCall) -> Match:
     mode = call.name.removeprefix("upsample_").rstrip("123d")
-    modes = {
-        "nearest": "nearest",
-        "bilinear": "bilinear",
-        "linear": "linear",
-        "trilinear": "trilinear",
-        "bicubic": "bicubic",
-    }
     aligned = call.get("align_corners")
     scales = call.get("scale_factors")
     size = call.get("output_size")
     sizes: dict[str, Any] = (
         {"scale_factor": _per_axis(scales)} if scales and not size else {"size": _per_axis(call.outputs[0][2:])}
     )
-    if mode not in modes:
-        return None
-    return Match(resize.Upsample(**sizes, mode=modes[mode], align_corners=aligned), (call.input,))
+    return Match(resize.Upsample(**sizes, mode=mode, align_corners=aligned), (call.input,))
 
 
 def _pad(call: AtenCall) -> Match | None:
@@ -317,27 +300,6 @@ def recorded(call: AtenCall) -> Match:
     return Match(call.recorded(family, work, reads=reads, modelled=is_moving or is_pointwise), tensors)
 
 
-def _einsum(call: AtenCall) -> Match:
-    return einsum_of("einsum", call.get("equation"), call.tensors, call.outputs[0])
-
-
-def _swapped(call: AtenCall) -> Match:
-    return Match(reorder.Transpose(call.get("axis0", "dim0"), call.get("axis1", "dim1")), (call.input,))
-
-
-def _unflatten(call: AtenCall) -> Match:
-    return Match(shape.Unflatten(call.get("dim"), tuple(call.get("sizes"))), (call.input,))
-
-
-def _summed(call: AtenCall) -> Match:
-    """Reductions that take about one step for every element they read."""
-    return Match(call.recorded(Family.POOLING, Work.other("pooling", numel(call.input.shape))), (call.input,))
-
-
-def _viewed(call: AtenCall) -> Match:
-    return _moved(call, None)
-
-
 def _rolled(call: AtenCall) -> Match:
     """Positions moved on along some axes; the ends that come in again on the other side count as borders."""
     rank, dims = len(call.input.shape), call.get("dims", default=[])
@@ -348,15 +310,15 @@ def _rolled(call: AtenCall) -> Match:
 
 HANDLERS: dict[str, Handler] = {
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "view_as"), _reshape),
-    "permute": _permute,
-    **dict.fromkeys(("t", "numpy_T", "mT"), _last_two),
+    "permute": _on_input(lambda call: reorder.Permute(tuple(call.get("dims")))),
+    **dict.fromkeys(("t", "numpy_T", "mT"), _on_input(lambda call: reorder.Transpose(-2, -1))),
     "squeeze": _squeeze,
     "slice": _slice,
     "select": _select,
     **dict.fromkeys(("split", "split_with_sizes"), _split),
     **dict.fromkeys(("expand", "expand_as"), _expand),
     **dict.fromkeys(("contiguous", "clone", "to", "_to_copy", "lift_fresh_copy"), _copy),
-    **dict.fromkeys(("detach", "alias", "detach_"), _same),
+    **dict.fromkeys(("detach", "alias", "detach_"), lambda call: _moved(call, _identity(call))),
     "add": _binary(join.Add),
     "sub": _binary(join.Subtract),
     "mul": _binary(join.Multiply),
@@ -366,21 +328,28 @@ HANDLERS: dict[str, Handler] = {
     "minimum": _binary(join.Minimum),
     **dict.fromkeys(("cat", "concat", "concatenate"), _joined(join.Concat)),
     "stack": _joined(join.Stack),
-    **dict.fromkeys(("matmul", "mm", "bmm", "mv"), _matmul),
+    **dict.fromkeys(
+        ("matmul", "mm", "bmm", "mv"), lambda call: Match(MatMul(), (call.input, call.get("other", "mat2", "vec")))
+    ),
     **dict.fromkeys(("addmm", "baddbmm"), _group_of_products),
     "mean": _reduction(reduction.Mean),
     "sum": _reduction(reduction.Sum),
     "amax": _reduction(reduction.Max),
     "batch_norm": _batch_norm,
-    **dict.fromkeys(("hardtanh",), _hardtanh),
+    "hardtanh": _hardtanh,
     **dict.fromkeys(("dropout", "feature_dropout"), _dropout),
     "pad": _pad,
-    "einsum": _einsum,
-    **dict.fromkeys(("swapaxes", "swapdims"), _swapped),
-    "unflatten": _unflatten,
-    **dict.fromkeys(("unbind", "tensor_split", "diagonal", "as_strided", "narrow"), _viewed),
+    "einsum": lambda call: einsum_of("einsum", call.get("equation"), call.tensors, call.outputs[0]),
     **dict.fromkeys(
-        words("linalg_vector_norm norm var std prod cumsum logsumexp max min any all var_mean std_mean"), _summed
+        ("swapaxes", "swapdims"),
+        _on_input(lambda call: reorder.Transpose(call.get("axis0", "dim0"), call.get("axis1", "dim1"))),
+    ),
+    "unflatten": _on_input(lambda call: shape.Unflatten(call.get("dim"), tuple(call.get("sizes")))),
+    **dict.fromkeys(("unbind", "tensor_split", "diagonal", "as_strided", "narrow"), lambda call: _moved(call, None)),
+    **dict.fromkeys(
+        words("linalg_vector_norm norm var std prod cumsum logsumexp max min any all var_mean std_mean"),
+        # About one step for every element that is read.
+        _on_input(lambda call: call.recorded(Family.POOLING, Work.other("pooling", numel(call.input.shape)))),
     ),
     "roll": _rolled,
     **{
