@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.choices import Mode, Precision
-from cnnstat.errors import RequestError
+from cnnstat.errors import RequestError, did_you_mean, printable
 from cnnstat.ir.graph import DTYPE_BYTES, Input, check_dtype, dtype_name
 
 _INPUT = re.compile(r"(?:(?P<name>[^\s=][^=]*?)\s*=\s*)?(?P<sizes>\d{1,30}(?:[x×,]\d{1,30})*)(?::(?P<dtype>\w+))?\Z")
@@ -236,23 +236,33 @@ class DeclaredInput(NamedTuple):
     batch: int | None = 1
 
 
+def inputs_by_name(request: Request, names: Sequence[str]) -> dict[str, InputShape]:
+    """Return the shapes that are asked for by the names of a model's inputs, the only one's for the name "".
+
+    Raises RequestError for names that none of them has, those of numbers (`--value`) too.
+    """
+    requested = dict(request.inputs)
+    listed = ", ".join(map(printable, names[:8])) or "none"
+    if "" in requested and len(names) != 1:
+        first = printable(names[0])[:80] if names else "name"
+        raise RequestError(f"the model has {len(names)} inputs; write --input {first}=…, one for each of {listed}")
+    if "" in requested:
+        requested[names[0]] = requested.pop("")
+    for option, named in (("--input", requested), ("--value", request.input_values)):
+        for name in named:
+            if name not in names:
+                hint = did_you_mean(name, names)
+                raise RequestError(f"{option} {printable(name)[:80]}: the model's inputs are {listed}{hint}")
+    return requested
+
+
 def resolve_inputs(declared: Sequence[DeclaredInput], request: Request) -> tuple[Input, ...]:
     """Return the inputs with their batch axis.
 
     A requested shape of the declared rank gets the batch in front; one axis more is taken as including it.
     Raises RequestError if a name or rank does not fit.
     """
-    names = [each.name for each in declared]
-    requested = dict(request.inputs)
-    if "" in requested and len(names) > 1:
-        raise RequestError(
-            f"the model has several inputs; write --input {names[0]}=…, one for each of {', '.join(names)}"
-        )
-    if "" in requested:
-        requested[names[0]] = requested.pop("")
-    unknown = [name for name in requested if name not in names]
-    if unknown:
-        raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names)}")
+    requested = inputs_by_name(request, [each.name for each in declared])
     return tuple(_resolved(each, requested.get(each.name), request) for each in declared)
 
 

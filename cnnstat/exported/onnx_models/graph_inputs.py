@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import numpy
 import onnx
 
-from cnnstat.errors import RequestError, SourceError, did_you_mean, printable
+from cnnstat.errors import RequestError, SourceError, printable
 from cnnstat.exported.onnx_models.values import DTYPES, Value
 from cnnstat.ir.graph import Edge, Input
 from cnnstat.ir.op import Shape
-from cnnstat.sources.request import InputShape, Request
+from cnnstat.sources.request import InputShape, Request, inputs_by_name
 
 Axis = int | str | None
 """A size, the name that the file gives it, or neither."""
@@ -32,8 +32,8 @@ def graph_inputs(graph: Any, request: Request, source: str) -> tuple[tuple[Input
         raise RequestError("--batch must be at least 1")
     stored = {tensor.name for tensor in graph.initializer}
     declared = [_declared(each, source) for each in graph.input if each.name not in stored]
-    requested = _requested_shapes(declared, request, source)
-    numbers = _numbers(declared, request)
+    requested = inputs_by_name(request, [each.name for each in declared])
+    numbers = request.input_values
     names: dict[str, int] = {}
     shapes = [_requested(each, requested.get(each.name), request, names) for each in declared]
     finished = [_finished(each, shape, request, names, source) for each, shape in zip(declared, shapes)]
@@ -72,37 +72,6 @@ def _declared(value: Any, source: str) -> _Declared:
         is_known = dim.HasField("dim_value") and dim.dim_value > 0
         axes.append(dim.dim_value if is_known else (dim.dim_param or None))
     return _Declared(value.name, tensor.elem_type or 1, tuple(axes))
-
-
-def _requested_shapes(declared: list[_Declared], request: Request, source: str) -> dict[str, InputShape]:
-    requested = dict(request.inputs)
-    names = [each.name for each in declared]
-    if "" in requested and len(names) != 1:
-        listed = ", ".join(map(printable, names[:8])) or "none"
-        raise RequestError(
-            f"the model has {len(names)} inputs; write --input {printable(names[0])[:80] if names else 'name'}=…, "
-            f"one for each of {listed}"
-        )
-    if "" in requested:
-        requested[names[0]] = requested.pop("")
-    unknown = [name for name in requested if name not in names]
-    if unknown:
-        listed = ", ".join(map(printable, names[:8])) or "none"
-        raise RequestError(
-            f"--input {printable(unknown[0])[:80]}: the model's inputs are {listed}{did_you_mean(unknown[0], names)}"
-        )
-    return requested
-
-
-def _numbers(declared: list[_Declared], request: Request) -> Mapping[str, Any]:
-    names = [each.name for each in declared]
-    for name in request.input_values:
-        if name not in names:
-            listed = ", ".join(map(printable, names[:8])) or "none"
-            raise RequestError(
-                f"--value {printable(name)[:80]}: the model's inputs are {listed}{did_you_mean(name, names)}"
-            )
-    return request.input_values
 
 
 def _requested(

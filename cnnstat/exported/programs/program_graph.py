@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cnnstat.choices import words
-from cnnstat.errors import OpError, RequestError, SourceError, did_you_mean, printable
+from cnnstat.errors import OpError, RequestError, SourceError, printable
 from cnnstat.exported.layer_builder import LayerBuilder, Operand
 from cnnstat.exported.layer_names import Label
 from cnnstat.exported.programs.archive import read_program
@@ -21,7 +21,7 @@ from cnnstat.exported.stored_tensors import Role, StoredTensor, Use
 from cnnstat.ir.graph import Edge, Graph, Input, collector_paused
 from cnnstat.ir.op import Shape, numel
 from cnnstat.ir.work import Work
-from cnnstat.sources.request import Request
+from cnnstat.sources.request import Request, inputs_by_name
 
 _DTYPES = {
     1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
@@ -128,17 +128,8 @@ class _Program:
             self.inputs.append(Input(printable(name)[:100], shape, self._dtype(name)))
 
     def _requested(self, users: list[str]) -> dict[str, Shape]:
-        given = dict(self.request.inputs)
-        if "" in given and len(users) == 1:
-            given[users[0]] = given.pop("")
-        unknown = [name for name in given if name not in users]
-        if unknown:
-            listed = ", ".join(map(printable, users)) or "none"
-            raise RequestError(
-                f"--input {unknown[0][:60]}: the program's inputs are {listed}{did_you_mean(unknown[0], users)}"
-            )
         shapes = {}
-        for name, shape in given.items():
+        for name, shape in inputs_by_name(self.request, users).items():
             rank = len(self.meta[name]["sizes"])
             sizes = shape.sizes
             if len(sizes) == rank - 1:
