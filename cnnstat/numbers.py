@@ -11,7 +11,7 @@ from enum import Enum
 from fractions import Fraction
 from typing import NamedTuple, Protocol, TypeVar
 
-from cnnstat.errors import CnnstatError
+from cnnstat.errors import CnnstatError, printable
 
 Value = TypeVar("Value")
 
@@ -110,6 +110,12 @@ def or_dash(value: Value | None, text: Callable[[Value], str]) -> str:
 def plural(number: int, noun: str) -> str:
     """Return a count with its noun (`1 layer`, `21 layers`)."""
     return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, printable, and how many more there are (`conv1, conv2 and 3 more`)."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
 
 
 def _scaled(number: int, step: int, units: Sequence[str]) -> str:

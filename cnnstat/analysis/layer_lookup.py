@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from cnnstat.errors import CnnstatError, printable
 from cnnstat.ir.graph import Graph
+from cnnstat.numbers import listed
 
 __tracebackhide__ = True
 LISTED = 4
@@ -66,13 +67,10 @@ def _hint(names: Sequence[str], wanted: str) -> str:
     """Return the names that may be meant: several that fit, or those nearest in spelling."""
     fitting = _ending(names, wanted) or _beginning(names, wanted)
     if fitting:
-        return f" of just that name; it fits {_listed([names[i] for i in fitting])}"
+        return f" of just that name; it fits {listed([names[i] for i in fitting], LISTED)}"
     folded = {name.lower(): name for name in reversed(names)}
     same = [wanted.lower()] if wanted.lower() in folded else []
     near = same or difflib.get_close_matches(wanted[:80].lower(), folded, n=LISTED, cutoff=0.5)
-    return f"; did you mean {_listed([folded[name] for name in near])}?" if near else f"; it has {_listed(names)}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(map(printable, names[:LISTED])) + more
+    if near:
+        return f"; did you mean {listed([folded[name] for name in near], LISTED)}?"
+    return f"; it has {listed(names, LISTED)}"

@@ -33,7 +33,7 @@ class AliveTensor(NamedTuple):
 
     name, shape: the tensor that it was made for. bytes: its size.
     made_by, last_reader: the layers that make it and that read it last; None for an input, and for a result.
-    peak_without: the peak of inference if it took no memory. role: why it is alive, in words.
+    role: why it is alive, in words. peak_without: the peak of inference if it took no memory.
     """
 
     name: str
@@ -41,8 +41,8 @@ class AliveTensor(NamedTuple):
     bytes: int
     made_by: str | None
     last_reader: str | None
-    peak_without: int
     role: str
+    peak_without: int
 
 
 @dataclass(frozen=True, repr=False)

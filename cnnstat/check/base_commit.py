@@ -59,7 +59,6 @@ def find_base(repository: Repository, ref: str) -> Base:
 
 
 def _first_parent(repository: Repository, ref: str, parent: str, target: str | None) -> Base:
-    """Return the first parent of the merge commit HEAD."""
     if target is None and not repository.is_shallow:
         raise CnnstatError(_unknown_ref(repository, ref))
     if repository.commit(parent) is None:
@@ -71,7 +70,6 @@ def _first_parent(repository: Repository, ref: str, parent: str, target: str | N
 
 
 def _unknown_ref(repository: Repository, ref: str) -> str:
-    """Return the message on a ref that this clone does not have."""
     names = (repository.output("for-each-ref", "--format=%(refname:short)", "--count=200") or "").split()
     hint = did_you_mean(ref, names)
     if hint:
@@ -123,7 +121,6 @@ class Checkout(NamedTuple):
 def _base_figures(
     checkout: Checkout, file: ModelFile, model: ModelSettings
 ) -> tuple[ModelFigures | Missing, list[str]]:
-    """Return the figures of one model at the base or why there are none, and notes."""
     repository, base, tree, renames = checkout
     # a file that has become a link is still the model that stood under its name
     names = [] if file.file is None else [repository.written(file.file), repository.relative(file.file)]

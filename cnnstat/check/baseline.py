@@ -89,7 +89,6 @@ def baseline_text(models: Mapping[str, ModelFigures]) -> str:
 
 
 def _entry(entry: dict[str, Any]) -> str:
-    """Return one model, a line for each key and each layer."""
     lines = [f"      {_line(key)}: {_line(value)}" for key, value in entry.items() if key != "layers"]
     layers = ",\n".join(f"        {_line(row)}" for row in entry["layers"])
     lines.append(f'      "layers": [\n{layers}\n      ]' if layers else '      "layers": []')

@@ -23,7 +23,7 @@ from cnnstat.check.model_figures import NO_BASELINE, Baseline, ModelFigures, ana
 from cnnstat.check.verdicts import Comparison, baseline_growth, verdict
 from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import check_output, exists, locked, path_from_here, resolved, write_text
-from cnnstat.numbers import Unit
+from cnnstat.numbers import Unit, listed
 from cnnstat.sources import zoo
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
@@ -215,7 +215,6 @@ def _models_of(source: str, settings: Settings) -> list[ModelSettings]:
 
 
 def _with_options(model: ModelSettings, options: Options) -> ModelSettings:
-    """Return a model's settings, overridden by the command line."""
     # The command line says nothing of the mode unless it is given there.
     request = replace(model.request.changed_by(options.request), mode=options.mode or model.request.mode)
     limits = tuple(
@@ -282,11 +281,7 @@ def _figures(model: ModelSettings, file: ModelFile) -> ModelFigures:
 
 
 def _model_result(
-    model: ModelSettings,
-    settings: Settings,
-    baseline: Baseline,
-    earlier: Baseline | None,
-    root: Callable[[], Path],
+    model: ModelSettings, settings: Settings, baseline: Baseline, earlier: Baseline | None, root: Callable[[], Path]
 ) -> ModelResult:
     """Return the verdicts on one model; earlier: the baseline file before this change, where it must not grow."""
     file = locate(model.source, settings.folder)
@@ -317,7 +312,6 @@ def _model_result(
 
 
 def _verdict(limit: Limit, comparison: Comparison, source: str, model: ModelSettings) -> Verdict:
-    """Return the verdict on one limit, on time by measuring it."""
     if limit.metric.unit is not Unit.TIME:
         return verdict(limit, comparison)
     from cnnstat.check.latency import latency_verdict
@@ -328,8 +322,7 @@ def _verdict(limit: Limit, comparison: Comparison, source: str, model: ModelSett
 def _uncounted_note(figures: ModelFigures) -> tuple[str, ...]:
     if not figures.uncounted:
         return ()
-    more = f" and {len(figures.uncounted) - 5} more" if len(figures.uncounted) > 5 else ""
-    return (f"not counted: {', '.join(figures.uncounted[:5])}{more}; MACs, FLOPs and training memory are at least",)
+    return (f"not counted: {listed(figures.uncounted)}; MACs, FLOPs and training memory are at least",)
 
 
 def _place(

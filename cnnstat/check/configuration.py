@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -195,7 +196,6 @@ def _read_models(
 def _matches(
     reader: ConfigurationReader, settings: ModelSettings, number: int, folder: Path
 ) -> Iterator[ModelSettings]:
-    """Yield one model for each file that a source with wildcards matches."""
     path = ("models", number, "source")
     if settings.source.count("**") > MAX_DOUBLE_WILDCARDS:
         reader.fault(path, f"{settings.source[:100]}: ** stands more than {MAX_DOUBLE_WILDCARDS} times; once will do")
@@ -223,7 +223,6 @@ def _check_names(reader: ConfigurationReader, models: Iterable[tuple[int, ModelS
 
 
 def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, Any]) -> Request:
-    """Return the changes to a model that its table asks for."""
     shapes: dict[str, InputShape] = {}
     if "input" in table:
         _read_shape(reader, (*path, "input"), "", table["input"], shapes)
@@ -244,10 +243,7 @@ def _read_request(reader: ConfigurationReader, path: Keys, table: Mapping[str, A
         reader.notes.append(f"{reader.place((*path, 'set'))}: set is called variables now")
     dtype = reader.text((*path, "dtype"))
     if dtype is not None:
-        try:
-            dtype = check_dtype(dtype)
-        except CnnstatError as error:
-            reader.fault((*path, "dtype"), str(error))
+        dtype = reader.parsed((*path, "dtype"), partial(check_dtype, dtype))
     return Request(
         inputs=shapes,
         batch=reader.integer((*path, "batch")),
@@ -265,12 +261,11 @@ def _read_shape(
     reader: ConfigurationReader, path: Keys, name: str, written: Any, shapes: dict[str, InputShape]
 ) -> None:
     """Add the shape of one input, written as `[3, 224, 224]` or `"3x224x224"`."""
-    try:
-        if isinstance(written, str):
-            shapes[name] = parse_input(written)[1]
-        elif isinstance(written, (list, tuple)):
-            shapes[name] = input_shape(tuple(written))
-        else:
-            reader.fault(path, f"{path[-1]}: write the sizes, as in [3, 224, 224]")
-    except CnnstatError as error:
-        reader.fault(path, str(error).removeprefix("--"))
+    if not isinstance(written, (str, list, tuple)):
+        reader.fault(path, f"{path[-1]}: write the sizes, as in [3, 224, 224]")
+        return
+    shape = reader.parsed(
+        path, lambda: parse_input(written)[1] if isinstance(written, str) else input_shape(tuple(written))
+    )
+    if shape is not None:
+        shapes[name] = shape

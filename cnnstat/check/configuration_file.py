@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cnnstat.check.check_result import Place
-from cnnstat.errors import ConfigurationError, Location, Problem, did_you_mean
+from cnnstat.errors import CnnstatError, ConfigurationError, Location, Problem, did_you_mean
 from cnnstat.files import path_from_here
 from cnnstat.spec.tree import Mapping as TreeMapping
 from cnnstat.spec.tree import Scalar, Tree
@@ -25,6 +25,8 @@ MAX_VALUES = 50_000
 """Most values of a configuration in YAML, an alias counted as all that it stands for."""
 MAX_PARTS = 100
 """Most parts of a dotted key; reading one takes time in proportion to the square of its length."""
+
+Value = TypeVar("Value")
 
 Keys = tuple[str | int, ...]
 """The path to a value: keys and list indices, as in `("models", 0, "source")`."""
@@ -131,6 +133,14 @@ class ConfigurationReader:
             self.fault(path, f"{path[-1]} must be an integer of at least {at_least}")
         return None
 
+    def parsed(self, path: Keys, parse: Callable[[], Value], name: str = "") -> Value | None:
+        """Return what a function reads; its CnnstatError is a fault, behind the name of what it reads."""
+        try:
+            return parse()
+        except CnnstatError as error:
+            self.fault(path, f"{name}{str(error).removeprefix('--')}")
+            return None
+
     def choice(self, path: Keys, allowed: Sequence[str]) -> str:
         """Return one of several words; anything else is a fault and gives the first."""
         value = self.get(path)
@@ -163,7 +173,6 @@ def read_configuration_file(path: Path) -> ConfigurationReader | None:
 
 
 def _toml(text: str, file: str) -> tuple[Any, Places]:
-    """Return the values of a TOML text and where they stand."""
     if sys.version_info >= (3, 11):
         import tomllib
     else:
@@ -288,7 +297,6 @@ class _TomlScanner:
             self.position += 1
 
     def _assignment(self, table: Keys) -> None:
-        """Read `key = value`."""
         start = self.position
         path = table
         for key in self._dotted_key():
@@ -310,7 +318,6 @@ class _TomlScanner:
             self._take(_BARE)
 
     def _items(self, path: Keys, end: str) -> None:
-        """Read an array or an inline table."""
         self.position += 1
         number = 0
         self._skip(_BLANK)

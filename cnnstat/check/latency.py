@@ -143,7 +143,6 @@ def _nanoseconds(samples: Samples) -> int:
 
 
 def _broken_message(limit: Limit, after: Samples, before: Samples | None, layers: tuple[LayerShare, ...]) -> str:
-    """Return the line for a limit that is broken."""
     text = limit.amount.text
     if before is None:
         over = after.median - float(limit.amount.number) / 1e9

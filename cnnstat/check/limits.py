@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
@@ -24,6 +25,8 @@ CONVENTION = (
 """How every figure is counted; a baseline that was counted otherwise cannot be compared with."""
 
 LEVELS = ("fail", "warn")
+_BOUNDS = {"max": False, "min": False, "max_increase": True, "min_delta": True}
+"""The amounts of a budget, and whether each may be a share of the baseline."""
 MAX_VALUE = 10**30
 """Largest amount that is accepted."""
 
@@ -123,7 +126,6 @@ def _plain_amount(number: int | float, unit: Unit) -> Amount:
 
 
 def _value(text: str, unit: Unit) -> Fraction:
-    """Return the value of a text with or without a unit."""
     if _PLAIN.match(text) and (unit is not Unit.TIME or not text.strip("0_")):
         return Fraction(text.replace("_", ""))
     if unit is Unit.TIME:
@@ -223,7 +225,6 @@ def read_limits(reader: ConfigurationReader, path: Keys) -> tuple[Limit, ...]:
 
 
 def _read_budget(reader: ConfigurationReader, path: Keys, metric: Figure, budget: Any) -> Iterator[Limit]:
-    """Yield the limits of one metric."""
     if not isinstance(budget, Mapping):
         bound = metric.bounds[0]
         reader.fault(path, f'{metric.key}: write {metric.key} = {{{bound} = "…"}}')
@@ -234,28 +235,26 @@ def _read_budget(reader: ConfigurationReader, path: Keys, metric: Figure, budget
     # times scatter from machine to machine, so that they only warn unless asked to fail
     default = "warn" if metric.unit is Unit.TIME else "fail"
     level = reader.choice((*path, "level"), LEVELS) if "level" in budget else default
-    tolerated = None
-    if "min_delta" in budget:
-        tolerated = _read_amount(reader, (*path, "min_delta"), metric, budget["min_delta"], may_be_share=True)
-        if "max_increase" not in budget:
-            reader.fault((*path, "min_delta"), "min_delta is the growth that max_increase overlooks; add max_increase")
+    amounts = {}
+    for key, is_relative in _BOUNDS.items():
+        if key in budget:
+            parse = partial(parse_amount, budget[key], metric.unit, may_be_share=is_relative)
+            amounts[key] = reader.parsed((*path, key), parse, f"{metric.key}.{key}: ")
+    if "min_delta" in budget and "max_increase" not in budget:
+        reader.fault((*path, "min_delta"), "min_delta is the growth that max_increase overlooks; add max_increase")
     if not any(bound in budget for bound in metric.bounds):
         reader.fault(path, f"budgets.{metric.key} has no limit; write {' or '.join(metric.bounds)}")
     for bound in metric.bounds:
-        place = (*path, bound)
-        is_relative = bound == "max_increase"
-        amount = (
-            _read_amount(reader, place, metric, budget[bound], may_be_share=is_relative) if bound in budget else None
-        )
+        amount = amounts.get(bound)
         if amount is not None:
             yield Limit(
                 metric=metric,
                 bound=bound,
                 amount=amount,
-                tolerated=tolerated if is_relative else None,
+                tolerated=amounts.get("min_delta") if bound == "max_increase" else None,
                 is_blocking=level != "warn",
                 key=f"budgets.{metric.key}.{bound}",
-                setting=reader.place(place) if reader.places else None,
+                setting=reader.place((*path, bound)) if reader.places else None,
                 device=device,
                 threads=threads,
             )
@@ -267,22 +266,8 @@ def _read_device(reader: ConfigurationReader, path: Keys) -> str | None:
     if device is not None:
         from cnnstat.profile.profile_options import check_device
 
-        try:
-            check_device(device)
-        except CnnstatError as error:
-            reader.fault(path, str(error).removeprefix("--"))
+        reader.parsed(path, lambda: check_device(device))
     return device
-
-
-def _read_amount(
-    reader: ConfigurationReader, path: Keys, metric: Figure, written: Any, *, may_be_share: bool
-) -> Amount | None:
-    """Return one amount, or None after adding what is wrong with it."""
-    try:
-        return parse_amount(written, metric.unit, may_be_share=may_be_share)
-    except CnnstatError as error:
-        reader.fault(path, f"{metric.key}.{path[-1]}: {error}")
-        return None
 
 
 def flag_limit(name: str, bound: str, written: Any, flag: str = "") -> Limit:

@@ -9,7 +9,7 @@ from cnnstat.check.baseline import layer_pairs
 from cnnstat.check.check_result import LayerShare, Status, Verdict
 from cnnstat.check.limits import Limit, column_of, distinct_texts, figure_text
 from cnnstat.check.model_figures import COLUMNS, Missing, ModelFigures
-from cnnstat.numbers import count
+from cnnstat.numbers import count, listed
 
 MAX_LAYERS = 3
 """Layers that a verdict names."""
@@ -99,7 +99,7 @@ def _without_baseline(limit: Limit, comparison: Comparison) -> tuple[Status, str
         return Status.UNVERIFIED, f"{name}: {EARLIER[name]}; `cnnstat check --update-baseline` writes it anew"
     if comparison.baseline.totals.get(name) is None:
         return Status.UNVERIFIED, f"{name}: the baseline has no figure to compare with"
-    names = _first_names(comparison.baseline.uncounted)
+    names = listed(comparison.baseline.uncounted, 3)
     return Status.UNVERIFIED, f"{name}: the work of {names} could not be counted in the baseline"
 
 
@@ -121,7 +121,6 @@ def layers_to_change(limit: Limit, comparison: Comparison) -> tuple[tuple[LayerS
 
 
 def _grown_layers(column: str, figures: ModelFigures, before: ModelFigures) -> list[LayerShare]:
-    """Return the layers that grew, most first."""
     shares = [
         LayerShare(name=new.name, value=new.figures[column], baseline=None if old is None else old.figures[column])
         for old, new in layer_pairs(before.layers, figures.layers)
@@ -178,7 +177,6 @@ def _broken_message(limit: Limit, value: int, threshold: int, old: int | None, d
 
 
 def _kept_message(limit: Limit, value: int, old: int | None) -> str:
-    """Return the line for a limit that holds."""
     name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
     if limit.bound == "max_increase" and old is not None:
         growth = "unchanged" if value == old else _growth(value, old)
@@ -190,7 +188,7 @@ def _kept_message(limit: Limit, value: int, old: int | None) -> str:
 def _incomplete_message(limit: Limit, value: int, uncounted: Sequence[str]) -> str:
     return (
         f"{limit.metric.key} is at least {figure_text(limit.metric.unit, value, limit.amount.text)}, which keeps "
-        f"{limit.amount.text}, but the work of {_first_names(uncounted)} could not be counted"
+        f"{limit.amount.text}, but the work of {listed(uncounted, 3)} could not be counted"
     )
 
 
@@ -223,7 +221,6 @@ def _allowed(limit: Limit) -> str:
 
 
 def _layers_text(limit: Limit, layers: Sequence[LayerShare], figures: ModelFigures, is_growth: bool) -> str:
-    """Return the layers to look at."""
     if not layers:
         return ""
     name, unit, like = limit.metric.key, limit.metric.unit, limit.amount.text
@@ -244,8 +241,3 @@ def _remedy(limit: Limit) -> str:
     if limit.bound == "min":
         return f"Widen it or lower {limit.where}" if limit.metric.key == "receptive_field" else f"Lower {limit.where}"
     return f"Shrink it or raise {limit.where}"
-
-
-def _first_names(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -155,7 +155,6 @@ def _head(name: str, call: Call) -> str:
 
 
 def _labels(entries: list[Entry]) -> list[str]:
-    """Return all labels, those inside included."""
     labels = []
     for entry in entries:
         labels += [entry.label] if entry.label is not None else []

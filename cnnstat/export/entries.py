@@ -154,7 +154,6 @@ def _weight_dtype(node: Node, inputs: Shapes, model: str) -> Keys:
 
 
 def _applied(node: Node, op: Applied, scope: str, input_count: int) -> Keys:
-    """Return the keys of a layer with operands of its own."""
     left = dict(op.tensors)
     values = (*op.values, *(None,) * len(op.operands))
     operands = [_operand(operand, value, left, node, scope) for operand, value in zip(op.operands, values)]
@@ -208,7 +207,6 @@ def _dtype(dtypes: tuple[str, ...], usual: tuple[str, ...]) -> Keys:
 
 
 def _opaque(node: Node, op: Recorded, scope: str, inputs: Shapes) -> Keys:
-    """Return the keys of an opaque call."""
     keys: Keys = {"opaque": op.function}
     if inputs:
         keys["inputs"] = list(map(list, inputs))

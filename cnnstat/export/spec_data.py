@@ -70,7 +70,6 @@ def _notes(graph: Graph, values: Values) -> list[str]:
 
 
 def _head(graph: Graph) -> Data:
-    """Return what stands above the layers."""
     data: Data = {"name": graph.name} if graph.name else {}
     for key in ("title", "cite", "notes"):
         if text := graph.about.get(key):
@@ -168,7 +167,6 @@ class _Writer:
         return {key: value, **name, **beside}
 
     def _join(self, entry: Entry, call: Call, beside: Data) -> Data:
-        """Return parallel branches."""
         assert entry.lists is not None
         branches = [self._branch(branch) for branch in entry.lists]
         arguments = {a.name: plain(a.value) for a in call.arguments if a.default is MISSING or a.value != a.default}

@@ -191,7 +191,6 @@ class _Writer:
         return entries
 
     def _entry(self, unit: Unit, scope: str, current: Edge | None, automatic: bool) -> Entry:
-        """Return the entry of one unit."""
         if unit.scope:
             return self._group(unit, scope, current)
         if unit.lists:
@@ -227,7 +226,6 @@ class _Writer:
         return Entry(label=unit.scope[len(scope) :], lists=[entries], reads=reads, path=unit.scope)
 
     def _join(self, unit: Unit, scope: str, current: Edge | None, automatic: bool) -> Entry:
-        """Return the entry of parallel branches."""
         assert unit.node is not None and unit.start is not None
         node = self.graph.nodes[unit.node]
         reads = None if unit.start == current else [self._reference(unit.start, scope)]

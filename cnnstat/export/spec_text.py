@@ -95,7 +95,6 @@ def _comment(text: str) -> list[str]:
 
 
 def _top(key: str, value: Any) -> list[str]:
-    """Return the lines of one key of a spec."""
     if key == "notes":
         return _prose(key, value)
     if key == "layers":

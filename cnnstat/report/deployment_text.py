@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.arena import ALIGNMENT
 from cnnstat.analysis.transforms.deploy import NOT_COUNTED
 from cnnstat.ir.graph import Deployment
-from cnnstat.numbers import plural
+from cnnstat.numbers import listed, plural
 from cnnstat.report.document import Fact
-from cnnstat.report.terminal_text import printable
 
 LISTED = 3
 """Names that a list shows before it says how many more there are."""
@@ -24,19 +23,14 @@ def deployment_facts(deployment: Deployment) -> Iterator[Fact]:
         done.append(f"{plural(len(deployment.removed), 'layer')} without work gone")
     yield Fact("deployed", f"in {deployment.precision}: {', '.join(done)}, element-wise layers in place")
     if deployment.unread:
-        yield Fact("not shipped", f"{_listed(deployment.unread)}: no result depends on what they make")
+        yield Fact("not shipped", f"{listed(deployment.unread, LISTED)}: no result depends on what they make")
     for number, reason in enumerate(dict.fromkeys(deployment.kept.values())):
         norms = [name for name, why in deployment.kept.items() if why == reason]
-        yield Fact("" if number else "not folded", f"{len(norms):,}, as {reason}: {_listed(norms)}")
+        yield Fact("" if number else "not folded", f"{len(norms):,}, as {reason}: {listed(norms, LISTED)}")
     if deployment.in_float:
-        names = _listed(deployment.in_float)
+        names = listed(deployment.in_float, LISTED)
         yield Fact("in float32", f"{names}: no int8 kernel, or none for all they do; what these hand on is int8")
     yield Fact("never counted", NOT_COUNTED)
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-    return ", ".join(map(printable, names[:LISTED])) + more
 
 
 def deployment_values(deployment: Deployment) -> Mapping[str, Any]:

@@ -93,31 +93,11 @@ class Text(NamedTuple):
 Block = Table | Facts | Chart | Text
 
 
-def no_blocks() -> Sequence[Block]:
-    """Return no blocks."""
-    return ()
-
-
 class NetworkDrawing(NamedTuple):
     """A network as SVG, folded to a page; unfolded: every layer by itself, empty where there is no room."""
 
     svg: str
     unfolded: str = ""
-
-
-def no_drawings() -> Mapping[str, NetworkDrawing]:
-    """Return no drawings."""
-    return {}
-
-
-def no_charts() -> Mapping[str, Pictured]:
-    """Return no charts."""
-    return {}
-
-
-def no_figures() -> Sequence[KeyFigure]:
-    """Return no key figures."""
-    return ()
 
 
 class Document(NamedTuple):
@@ -141,14 +121,14 @@ class Document(NamedTuple):
     title: str = ""
     subtitle: str = ""
     page_title: str = ""
-    blocks: Callable[[], Iterable[Block]] = no_blocks
+    blocks: Callable[[], Iterable[Block]] = tuple
     listed: tuple[str, ...] = ()
     records: Table | None = None
     caption: str = ""
-    key_figures: Callable[[], Iterable[KeyFigure]] = no_figures
-    charts: Callable[[], Mapping[str, Pictured]] = no_charts
+    key_figures: Callable[[], Iterable[KeyFigure]] = tuple
+    charts: Callable[[], Mapping[str, Pictured]] = dict
     page_charts: tuple[str, ...] = ()
-    drawings: Callable[[], Mapping[str, NetworkDrawing]] = no_drawings
+    drawings: Callable[[], Mapping[str, NetworkDrawing]] = dict
     own_caption: str = ""
     label: str = ""
 

@@ -49,7 +49,6 @@ def _numbers(formula: Formula) -> str:
 
 
 def _side_by_side(formula: Formula, symbols: int, numbers: int) -> tuple[Span, ...]:
-    """Return the three parts as columns of one line."""
     middle = _numbers(formula)
     return (
         (padded(formula.symbols, symbols, "left"), "dim"),
@@ -59,7 +58,6 @@ def _side_by_side(formula: Formula, symbols: int, numbers: int) -> tuple[Span, .
 
 
 def _unaligned(formula: Formula, head: Span, width: int) -> list[Line]:
-    """Return the three parts on one line if they fit, or on a line each."""
     middle = _numbers(formula)
     parts: list[Span] = [(formula.symbols, "dim"), *([(f"= {middle}", "")] if middle else [])]
     parts.append((f"= {value_text(formula.value)}", "bold"))

@@ -118,12 +118,12 @@ def _cell(column: Column, row: Any, text: str, is_first: bool) -> str:
         "bar" if share else "",
         tone_of(column.styles.get(text, "")),
     )
-    found = attributes(
+    attributes_text = attributes(
         class_=" ".join(filter(None, classes)),
         data_v=_sort_value(column, row, text),
         style=f"--share:{100 * share:.3g}%" if share else "",
     )
-    return f"{name}{found}>{escape(text)}</{name[1:3]}>"
+    return f"{name}{attributes_text}>{escape(text)}</{name[1:3]}>"
 
 
 def _is_number(value: Any) -> bool:

@@ -116,7 +116,6 @@ def fitted(titles: Sequence[str], cells: Sequence[Sequence[str]], may_wrap: Sequ
 
 
 def _total(widths: Sequence[float], font: Font) -> float:
-    """Return the points that columns take beside each other."""
     return sum(widths) * font.em + 2 * font.gap * len(widths)
 
 

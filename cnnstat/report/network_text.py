@@ -12,7 +12,7 @@ from cnnstat.analysis.memory import Memory
 from cnnstat.analysis.receptive_field.fields import Extent, ReceptiveField
 from cnnstat.ir.op import Shape
 from cnnstat.numbers import MISALIGNED as MISALIGNED  # reports take both from here
-from cnnstat.numbers import binary_bytes, count, percent
+from cnnstat.numbers import binary_bytes, count, listed, percent
 from cnnstat.numbers import number_text as number_text
 from cnnstat.report.document import Fact, glued
 from cnnstat.report.table import Group
@@ -33,9 +33,6 @@ NOTES = {
     BOUND: "at most this size",
 }
 """What the notes on a receptive field mean."""
-
-LISTED = 5
-"""Names that a list in the summary shows before it says how many more there are."""
 
 
 def shape_text(shape: Shape | None) -> str:
@@ -160,9 +157,7 @@ def summary(analysis: Analysis, rows: Sequence[Group[Layer]], floor: DeviceFloor
     yield Fact("batch", f"{batch_of(analysis):,}{left_out}")
     names = analysis.uncounted
     if names:
-        more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-        listed = ", ".join(map(printable, names[:LISTED]))
-        yield Fact("not counted", f"{listed}{more}; MACs and FLOPs are at least what is printed", "yellow")
+        yield Fact("not counted", f"{listed(names)}; MACs and FLOPs are at least what is printed", "yellow")
     for warning in analysis.warnings:
         yield Fact("warning", printable(warning), "yellow")
 
@@ -216,8 +211,8 @@ def _arena(memory: Memory) -> str:
     """Return how the arena was planned, and how much larger than the peak it is."""
     above = memory.arena_bytes - memory.peak_inference_bytes
     share = percent(above / memory.peak_inference_bytes) if above else ""
-    found = f"{above:,} bytes ({share} %) above the peak" if above else "the peak, so that none is smaller"
-    return f"addresses that are multiples of 16, given {memory.arena.order}; {found}"
+    size = f"{above:,} bytes ({share} %) above the peak" if above else "the peak, so that none is smaller"
+    return f"addresses that are multiples of 16, given {memory.arena.order}; {size}"
 
 
 def _bytes(number: int) -> str:
@@ -226,7 +221,6 @@ def _bytes(number: int) -> str:
 
 
 def _receptive_field(analysis: Analysis, rows: Sequence[Group[Layer]]) -> Iterator[Fact]:
-    """Yield the network's receptive field, and what the notes on single layers mean."""
     fields, field = analysis.fields, analysis.totals.receptive_field
     extents = set(map(extent_of, rows))
     if field is None or fields.total_at is None:

@@ -147,7 +147,6 @@ def allowed_values(schema: Mapping[str, Any]) -> str:
 
 
 def _alternatives(schema: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the kinds of values one by one."""
     kind = schema.get("type")
     if "anyOf" in schema:
         for part in schema["anyOf"]:

@@ -7,11 +7,9 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from cnnstat import numbers
-from cnnstat.numbers import plural
 from cnnstat.profile.difference import LEAST_SECONDS, LEAST_SHARE, Change, Difference, Verdict
 from cnnstat.profile.profile_result import Samples
 from cnnstat.report.document import Fact, Facts
-from cnnstat.report.profile_text import LISTED
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import cut_start, printable
 
@@ -83,10 +81,9 @@ def change_facts(difference: Difference) -> Iterator[Fact]:
     """Yield what changed in words, how it is distinguished from noise, and what was not alike when it was measured."""
     yield Fact("outcome", _outcome(difference), STYLES[difference.whole.verdict.value])
     for verdict in (Verdict.SLOWER, Verdict.FASTER, Verdict.NEW, Verdict.GONE):
-        names = [printable(change.name) for change in difference.layers if change.verdict is verdict]
+        names = [change.name for change in difference.layers if change.verdict is verdict]
         if names:
-            more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
-            yield Fact(verdict.value, f"{plural(len(names), 'layer')}: {', '.join(names[:LISTED])}{more}")
+            yield Fact(verdict.value, f"{numbers.plural(len(names), 'layer')}: {numbers.listed(names)}")
     yield Fact("noise", RULE)
     if difference.doubts:
         yield Fact("no verdict", f"{'; '.join(difference.doubts)}: times that differ read unknown", "yellow")

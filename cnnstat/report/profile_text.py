@@ -20,9 +20,6 @@ GIGA = 1e9
 YES = ("true", "yes", "on", "1")
 """How settings say that something is switched on."""
 
-LISTED = 5
-"""Names that a list shows before it says how many more there are."""
-
 NOISY = 0.2
 """Interquartile range of the whole, as a share of its median, from which a profile is called noisy."""
 
@@ -111,7 +108,6 @@ def time_parts(profile: Profile) -> tuple[TimePart, ...]:
 
 
 def _tracing_part(profile: Profile) -> Iterator[tuple[str, float, str]]:
-    """Yield what the tracer added, where that was measured."""
     seconds, kernels = profile.time_breakdown.tracing, profile.time_breakdown.kernels
     if seconds and kernels:
         each = numbers.seconds_text(-seconds / kernels)
@@ -147,6 +143,11 @@ def _limit_text(profile: Profile) -> str:
     return f"{text}, or 1 µs for each of {numbers.plural(time_breakdown.kernels, 'kernel')}"
 
 
+def slowest(profile: Profile) -> LayerTime | None:
+    """Return the layer that takes longest."""
+    return max(profile.layers, key=lambda layer: layer.seconds, default=None)
+
+
 def key_figures(profile: Profile) -> Iterator[KeyFigure]:
     """Yield the whole model's time, its rates, what it holds and whether the parts add up to it."""
     plain, (scale, unit) = profile.whole.plain, RATES[profile.environment.kind]
@@ -157,10 +158,9 @@ def key_figures(profile: Profile) -> Iterator[KeyFigure]:
     yield KeyFigure("% floor", numbers.whole_percent(profile.share_of_bound), "least time allowed, by the time")
     if profile.peak_bytes is not None:
         yield KeyFigure("peak memory", binary_bytes(profile.peak_bytes), "parameters and inputs aside")
-    slowest = max(profile.layers, key=lambda layer: layer.seconds, default=None)
-    if slowest is not None:
-        share = numbers.percent(profile.time_breakdown.share(slowest.seconds))
-        yield KeyFigure("slowest layer", printable(slowest.name), f"{share} % of the time")
+    if (layer := slowest(profile)) is not None:
+        share = numbers.percent(profile.time_breakdown.share(layer.seconds))
+        yield KeyFigure("slowest layer", printable(layer.name), f"{share} % of the time")
     drift = numbers.percent(profile.time_breakdown.share(profile.time_breakdown.residual))
     words, style = ("add up", "green") if profile.adds_up else ("do not add up", "bold red")
     yield KeyFigure("layers", words, f"drift {drift} %", style)
@@ -185,7 +185,6 @@ def summary(profile: Profile) -> tuple[Fact, ...]:
 
 
 def _verdict(profile: Profile) -> Iterator[Fact]:
-    """Yield whether the parts add up to the whole."""
     misfits = misfit(profile)
     if misfits:
         remedy = (
@@ -203,7 +202,6 @@ def _verdict(profile: Profile) -> Iterator[Fact]:
 
 
 def _row_check(profile: Profile) -> Iterator[Fact]:
-    """Yield how the layers' times compare with events inside the graph."""
     check = profile.row_check
     if check is None:
         return
@@ -218,7 +216,6 @@ def _row_check(profile: Profile) -> Iterator[Fact]:
 
 
 def _scatter(profile: Profile) -> Iterator[Fact]:
-    """Yield that times scatter so much that they show little."""
     plain = profile.whole.plain
     if plain.median and plain.scatters and plain.spread > NOISY * plain.median:
         spread = f"the quartiles of the plain runs lie {100 * plain.spread / plain.median:,.0f} % of their median apart"
@@ -273,7 +270,6 @@ def roofline_text(profile: Profile) -> str:
 
 
 def _gaps(profile: Profile) -> Iterator[Fact]:
-    """Yield why the GPU stands still between kernels."""
     meanings = {
         "host": "the next kernel was not launched yet",
         "launch": "launched, and started as soon as GPUs start kernels",
@@ -289,10 +285,9 @@ def _gaps(profile: Profile) -> Iterator[Fact]:
 
 
 def _floor(profile: Profile) -> Iterator[Fact]:
-    """Yield the ceilings, what the floor is, and which layers are faster than it."""
     yield Fact("ceilings", roofline_text(profile))
     yield Fact("floor", "the least time these allow: operations, bytes moved, or one launch; 100 % is as fast as that")
-    beaten = [layer for layer in profile.layers if layer.share_of_bound > ABOVE_ROOFLINE]
+    beaten = [layer.name for layer in profile.layers if layer.share_of_bound > ABOVE_ROOFLINE]
     if beaten:
         why = "served from cache, or Winograd or FFT needs fewer operations"
         busy = (
@@ -300,7 +295,7 @@ def _floor(profile: Profile) -> Iterator[Fact]:
             if profile.environment.kind == "cuda" or is_recorded(profile)
             else "; or the machine was too busy to show its ceilings"
         )
-        yield Fact("above 100 %", f"{_names(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
+        yield Fact("above 100 %", f"{numbers.listed(beaten)}: {why}{busy}{' (--refresh-ceilings)' * bool(busy)}")
 
 
 def _directions(profile: Profile) -> Iterator[Fact]:
@@ -311,7 +306,6 @@ def _directions(profile: Profile) -> Iterator[Fact]:
 
 
 def _memory(profile: Profile) -> Iterator[Fact]:
-    """Yield the peak of memory beside what the memory pass predicts."""
     predicted = profile.predicted_peak_bytes
     if profile.peak_bytes is None:
         return
@@ -324,7 +318,6 @@ def _memory(profile: Profile) -> Iterator[Fact]:
 
 
 def _energy(profile: Profile) -> Iterator[Fact]:
-    """Yield clocks, the energy of a pass and the power it means."""
     if profile.environment.clocks:
         clocks = profile.environment.clocks.items()
         yield Fact(
@@ -338,16 +331,11 @@ def _energy(profile: Profile) -> Iterator[Fact]:
 
 
 def _coverage(profile: Profile) -> Iterator[Fact]:
-    uncounted = [layer for layer in profile.layers if not layer.counted]
+    uncounted = [layer.name for layer in profile.layers if not layer.counted]
     if uncounted:
-        yield Fact("not counted", f"{_names(uncounted)}; their MACs, rates and floors are at least", "yellow")
+        yield Fact("not counted", f"{numbers.listed(uncounted)}; their MACs, rates and floors are at least", "yellow")
 
 
 def _partial(profile: Profile) -> Iterator[Fact]:
     if not profile.complete:
         yield Fact("partial", "stopped before everything was measured; medians are of what there is", "bold yellow")
-
-
-def _names(layers: list[LayerTime]) -> str:
-    more = f" and {len(layers) - LISTED:,} more" if len(layers) > LISTED else ""
-    return ", ".join(printable(layer.name) for layer in layers[:LISTED]) + more

@@ -183,6 +183,11 @@ class Table(NamedTuple):
         return tuple(self.rows) if self.rest is None else (*self.rows, self.rest)
 
     @property
+    def rows_with_sums(self) -> tuple[Any, ...]:
+        """The rows, the rest and the total."""
+        return self.all_rows if self.total is None else (*self.all_rows, self.total)
+
+    @property
     def page_columns(self) -> tuple[Column, ...]:
         """The columns that Markdown, HTML and LaTeX show."""
         if self.is_chosen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -21,10 +22,13 @@ from cnnstat.verify.findings import (
     TotalFinding,
     Verdict,
     Verification,
+    explained,
+    not_comparable,
+    unexplained,
 )
 from cnnstat.verify.forward_pass import Pass, Run, forward_pass, fused_flop_count
 from cnnstat.verify.fvcore_count import FvcoreError, Operation, aligned, fvcore_operations
-from cnnstat.verify.known_differences import Call, flop_counter_reference, fvcore_reference
+from cnnstat.verify.known_differences import Call, depended_on, flop_counter_reference, fvcore_reference
 from cnnstat.verify.model_under_test import ModelUnderTest
 from cnnstat.verify.receptive_field_check import check_fields
 
@@ -46,6 +50,7 @@ def verify_model(model: ModelUnderTest) -> Verification:
     fvcore, outside = _fvcore(model.graph, calls, run, operations)
     layers = tuple(_layer(model, number, call, run, fvcore[number]) for number, call in enumerate(calls))
     fields, field_notes = check_fields(model)
+    how = "on random values" if run is not None and run.is_real else "on shapes alone, by PyTorch's meta kernels"
     return Verification(
         analysis=model.analysis,
         layers=layers,
@@ -54,7 +59,7 @@ def verify_model(model: ModelUnderTest) -> Verification:
         references=(
             Reference("FlopCounterMode", flop_counter.CONVENTION, problem),
             Reference("fvcore", fvcore_count.CONVENTION, why_no_fvcore or problem),
-            Reference("forward pass", _how(run), problem),
+            Reference("forward pass", how, problem),
         ),
         notes=(*notes, *field_notes),
     )
@@ -86,10 +91,6 @@ def _message(error: Exception) -> str:
     return ": ".join(filter(None, (type(error).__name__, " ".join(str(error).split())[:200])))
 
 
-def _how(run: Pass | None) -> str:
-    return "on random values" if run is not None and run.is_real else "on shapes alone, by PyTorch's meta kernels"
-
-
 def _fvcore_operations(model: ModelUnderTest) -> tuple[tuple[Operation, ...], str]:
     try:
         return fvcore_operations(model), ""
@@ -101,7 +102,7 @@ def _calls(model: ModelUnderTest) -> list[Call]:
     analysis = model.analysis
     dtypes = analysis.values.dtypes[analysis.graph.arity :]
     rows = zip(analysis.graph.nodes, analysis.values.inputs, analysis.work.macs, dtypes)
-    return [Call(node.op, inputs, macs, made[0].startswith("complex")) for node, inputs, macs, made in rows]
+    return [Call(node.op, inputs, macs, results[0].startswith("complex")) for node, inputs, macs, results in rows]
 
 
 def _fvcore(
@@ -111,7 +112,7 @@ def _fvcore(
     if run is None or not operations:
         return [NO_REFERENCE] * len(calls), 0
     groups, homeless = aligned(run.runs, operations)
-    used = _used(graph)
+    used = {value - graph.arity for value, _ in depended_on(graph, graph.outputs)}
     counts = [NO_REFERENCE] * len(calls)
     for members, owned in groups:
         is_used = any(number in used for number in members)
@@ -121,24 +122,10 @@ def _fvcore(
         if others:
             together = f"fvcore's count of {graph.nodes[first].name} is that of {len(members)} calls in its module"
             counts[first] = ReferenceCount(reference.value, reference.verdict, (*reference.reasons, together))
-        for number in others:
-            counts[number] = ReferenceCount(None, Verdict.NO_REFERENCE)
     return counts, sum(each.counted or 0 for each in homeless)
 
 
-def _used(graph: Graph) -> set[int]:
-    """Return the numbers of the nodes that a result of the network depends on."""
-    used: set[int] = set()
-    wanted = {edge.value for edge in graph.outputs}
-    for number in range(len(graph.nodes) - 1, -1, -1):
-        if graph.arity + number in wanted:
-            used.add(number)
-            wanted.update(edge.value for edge in graph.nodes[number].inputs)
-    return used
-
-
 def _layer(model: ModelUnderTest, number: int, call: Call, run: Pass | None, fvcore: ReferenceCount) -> LayerFinding:
-    """Return the finding about one node."""
     analysis = model.analysis
     node = analysis.graph.nodes[number]
     shapes = analysis.values.outputs[analysis.graph.arity + number]
@@ -165,17 +152,15 @@ def _shape_reference(shapes: tuple[Shape, ...], dtypes: tuple[str, ...], run: Ru
         return NO_REFERENCE
     if run.shapes != shapes:
         shapes_text = ", ".join("×".join(map(str, shape)) or "a number" for shape in run.shapes)
-        return ReferenceCount(None, Verdict.UNEXPLAINED, (f"PyTorch makes {shapes_text}",))
+        return unexplained(None, f"PyTorch makes {shapes_text}")
     if run.dtypes != dtypes:
-        reason = f"PyTorch makes {', '.join(run.dtypes)}, cnnstat says {', '.join(dtypes)}"
-        return ReferenceCount(None, Verdict.UNEXPLAINED, (reason,))
-    return ReferenceCount(None, Verdict.AGREES)
+        return unexplained(None, f"PyTorch makes {', '.join(run.dtypes)}, cnnstat says {', '.join(dtypes)}")
+    return ReferenceCount(None)
 
 
 def _totals(
     model: ModelUnderTest, run: Pass | None, layers: Sequence[LayerFinding], outside: int
 ) -> Iterable[TotalFinding]:
-    """Yield the figures of the whole network."""
     totals = model.analysis.totals
     module = model.module(real=model.why_not_real == "")
     own = [(part, each.requires_grad) for each in module.parameters() for _, part in parts_of(each)]
@@ -190,11 +175,9 @@ def _totals(
         theirs = sum(
             tensor.numel() * (_element_size(tensor, model.dtype) if "bytes" in figure else 1) for tensor in tensors
         )
-        verdict = Verdict.AGREES if ours == theirs else Verdict.UNEXPLAINED
-        reasons = () if ours == theirs else (f"the module's {figure} are others",)
-        yield TotalFinding(
-            figure=figure, reference="PyTorch", ours=ours, theirs=ReferenceCount(theirs, verdict, reasons)
-        )
+        is_equal = ours == theirs
+        count = ReferenceCount(theirs) if is_equal else unexplained(theirs, f"the module's {figure} are others")
+        yield TotalFinding(figure=figure, reference="PyTorch", ours=ours, theirs=count)
     if run is not None:
         yield _sum("FlopCounterMode", totals.macs, [layer.flop_counter for layer in layers], run.outside)
         fused = _fused_total(model, run)
@@ -210,41 +193,28 @@ def _element_size(tensor: Tensor, dtype: str | None) -> int:
 
 
 def _sum(reference: str, ours: int, counts: Sequence[ReferenceCount], outside: int) -> TotalFinding:
-    """Return the finding on the sum of all multiply-accumulates."""
     theirs = sum(each.value or 0 for each in counts) + outside
     if outside:
-        reasons: tuple[str, ...] = (f"{reference} counts {outside:,} outside all layers",)
-        return TotalFinding(
-            figure="MACs", reference=reference, ours=ours, theirs=ReferenceCount(theirs, Verdict.UNEXPLAINED, reasons)
-        )
-    if theirs == ours:
-        return TotalFinding(figure="MACs", reference=reference, ours=ours, theirs=ReferenceCount(theirs))
-    worst_first = (Verdict.UNEXPLAINED, Verdict.NO_REFERENCE, Verdict.EXPLAINED)
-    verdict = next(
-        (v for v in worst_first if any(each.verdict is v and _differs(each) for each in counts)), worst_first[0]
-    )
-    return TotalFinding(
-        figure="MACs",
-        reference=reference,
-        ours=ours,
-        theirs=ReferenceCount(theirs, verdict, ("the layers' differences above",)),
-    )
-
-
-def _differs(reference: ReferenceCount) -> bool:
-    return bool(reference.reasons)
+        count = unexplained(theirs, f"{reference} counts {outside:,} outside all layers")
+    elif theirs == ours:
+        count = ReferenceCount(theirs)
+    else:
+        verdicts = {each.verdict for each in counts if each.reasons}
+        worst_first = (Verdict.UNEXPLAINED, Verdict.NO_REFERENCE, Verdict.EXPLAINED)
+        verdict = next((verdict for verdict in worst_first if verdict in verdicts), Verdict.UNEXPLAINED)
+        count = ReferenceCount(theirs, verdict, ("the layers' differences above",))
+    return TotalFinding(figure="MACs", reference=reference, ours=ours, theirs=count)
 
 
 def _fused_total(model: ModelUnderTest, run: Pass) -> TotalFinding | None:
     """Return what FlopCounterMode says where no recorder is active, if that is less because PyTorch fuses attention."""
     if not run.is_real or model.example is None or not _has_attention(model.module(real=True), run):
         return None
-    ours = model.analysis.totals.macs
+    finding = partial(TotalFinding, figure="MACs", reference="FlopCounterMode alone", ours=model.analysis.totals.macs)
     try:
         fused = fused_flop_count(model)
     except Exception as error:
-        count = ReferenceCount(None, Verdict.NO_REFERENCE, (f"it could not run: {_message(error)}",))
-        return TotalFinding(figure="MACs", reference="FlopCounterMode alone", ours=ours, theirs=count)
+        return finding(theirs=not_comparable(None, f"it could not run: {_message(error)}"))
     unfused_macs = run.outside + sum(each.evidence.macs for each in run.runs)
     if fused.macs == unfused_macs:
         return None
@@ -253,11 +223,9 @@ def _fused_total(model: ModelUnderTest, run: Pass) -> TotalFinding | None:
     names = dict.fromkeys(part.function for part in fused.unseen if part not in unfused)
     if fused.macs + missing == unfused_macs:
         reason = f"alone, FlopCounterMode does not see into PyTorch's fused attention ({', '.join(names)})"
-        count = ReferenceCount(fused.macs, Verdict.EXPLAINED, (reason,))
-    else:
-        reason = "alone, FlopCounterMode counts differently, for no known reason"
-        count = ReferenceCount(fused.macs, Verdict.UNEXPLAINED, (reason,))
-    return TotalFinding(figure="MACs", reference="FlopCounterMode alone", ours=ours, theirs=count)
+        return finding(theirs=explained(fused.macs, reason))
+    reason = "alone, FlopCounterMode counts differently, for no known reason"
+    return finding(theirs=unexplained(fused.macs, reason))
 
 
 def _has_attention(module: nn.Module, run: Pass) -> bool:

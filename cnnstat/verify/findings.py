@@ -32,6 +32,21 @@ class ReferenceCount:
     reasons: tuple[str, ...] = ()
 
 
+def explained(value: int | None, reason: str) -> ReferenceCount:
+    """Return a figure that differs for a known reason."""
+    return ReferenceCount(value, Verdict.EXPLAINED, (reason,))
+
+
+def unexplained(value: int | None, reason: str) -> ReferenceCount:
+    """Return a figure that differs for no known reason; reason: what is said of it."""
+    return ReferenceCount(value, Verdict.UNEXPLAINED, (reason,))
+
+
+def not_comparable(value: int | None, reason: str) -> ReferenceCount:
+    """Return a figure that cannot stand beside ours, for a reason."""
+    return ReferenceCount(value, Verdict.NO_REFERENCE, (reason,))
+
+
 NO_REFERENCE = ReferenceCount(None, Verdict.NO_REFERENCE)
 """No figure, as the reference did not run."""
 

@@ -84,10 +84,7 @@ class Evidence:
 
     def __add__(self, other: Evidence) -> Evidence:
         return Evidence(
-            self.macs + other.macs,
-            self.unseen + other.unseen,
-            self.filters + other.filters,
-            self.summed + other.summed,
+            self.macs + other.macs, self.unseen + other.unseen, self.filters + other.filters, self.summed + other.summed
         )
 
 
@@ -97,7 +94,6 @@ def evidence(macs: int, inner: Inner) -> Evidence:
 
 
 def _unseen(inner: Inner) -> Iterator[Unseen]:
-    """Yield the products that FlopCounterMode passes over."""
     for function, arguments, _, result in inner:
         if function._overloadpacket in flop_registry:
             continue

@@ -64,7 +64,6 @@ def forward_pass(model: ModelUnderTest, *, real: bool) -> Pass:
 
 
 def _model_pass(module: nn.Module, model: ModelUnderTest, real: bool) -> Pass:
-    """Run a PyTorch model."""
     recorders: list[CountingRecorder] = []
     with FlopMeter() as meter:
 
@@ -143,7 +142,6 @@ class CountingRecorder(Recorder):
 
 
 def _network_pass(network: Network, graph: Graph, is_real: bool) -> Pass:
-    """Run the module of a spec, layer by layer."""
     alive = {Edge(number): tensor for number, tensor in enumerate(spec_inputs(graph, None if is_real else "meta"))}
     runs = []
     with torch.no_grad(), FlopMeter() as meter:

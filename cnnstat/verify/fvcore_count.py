@@ -182,7 +182,6 @@ def _handled() -> frozenset[str]:
 
 
 def _arguments(model: ModelUnderTest, module: nn.Module) -> tuple[Any, ...]:
-    """Return the arguments of the forward pass, in order."""
     if model.example is None:
         return tuple(spec_inputs(model.graph, None))
     values = ExampleTensors(model.example, module, input_dtype(model.graph), None)
@@ -300,7 +299,6 @@ def _upwards(path: str) -> Iterable[str]:
 
 
 def _split(members: list[int], operations: list[Operation], runs: Sequence[Run]) -> list[Group]:
-    """Return the groups of one module."""
     if len(members) == 1:
         return [Group((members[0],), tuple(operations))]
     own: dict[int, list[Operation]] = {number: [] for number in members}

@@ -6,14 +6,14 @@ the reasons why a gradient may reach elsewhere than a receptive field says altho
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.ir.graph import Edge
+from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Family, Op, Shapes, numel
 from cnnstat.ir.window import Window
-from cnnstat.verify.findings import Box, ReferenceCount, Verdict
+from cnnstat.verify.findings import Box, ReferenceCount, Verdict, explained, not_comparable, unexplained
 from cnnstat.verify.flop_counter import Evidence
 from cnnstat.verify.fvcore_count import Operation
 
@@ -60,6 +60,8 @@ class Call(NamedTuple):
 
 
 _COMPLEX = "PyTorch computes a complex convolution as three real ones"
+_DENSE = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
+_WRITTEN_OUT = "the products are written out element by element and summed"
 
 
 def flop_counter_reference(call: Call, evidence: Evidence) -> ReferenceCount:
@@ -67,32 +69,26 @@ def flop_counter_reference(call: Call, evidence: Evidence) -> ReferenceCount:
     if evidence.macs == call.macs:
         return _equal_count(call, evidence)
     if evidence.macs == call.as_run:
-        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (_COMPLEX,))
-    unseen = tuple(dict.fromkeys(part.function for part in evidence.unseen))
+        return explained(evidence.macs, _COMPLEX)
+    unseen = ", ".join(dict.fromkeys(part.function for part in evidence.unseen))
     known = [part.macs for part in evidence.unseen if part.macs is not None]
     if known and len(known) == len(evidence.unseen) and evidence.macs + sum(known) == call.macs:
-        reason = f"FlopCounterMode has no formula for {_listed(unseen)}"
-        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (reason,))
+        return explained(evidence.macs, f"FlopCounterMode has no formula for {unseen}")
     if call.op.computed_as == "written out" and evidence.macs == 0 and evidence.summed == call.macs:
-        reason = "the products are written out element by element and summed, which FlopCounterMode does not count"
-        return ReferenceCount(0, Verdict.EXPLAINED, (reason,))
+        return explained(0, f"{_WRITTEN_OUT}, which FlopCounterMode does not count")
     if _is_sparse(call, evidence):
-        reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
-        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, (reason,))
-    if unseen and len(known) < len(evidence.unseen):
-        reason = f"FlopCounterMode has no formula for {_listed(unseen)}, and neither has cnnstat"
-        return ReferenceCount(evidence.macs, Verdict.NO_REFERENCE, (reason,))
-    return ReferenceCount(
-        evidence.macs, Verdict.UNEXPLAINED, ("FlopCounterMode counts differently, for no known reason",)
-    )
+        return explained(evidence.macs, _DENSE)
+    if len(known) < len(evidence.unseen):
+        return not_comparable(evidence.macs, f"FlopCounterMode has no formula for {unseen}, and neither has cnnstat")
+    return unexplained(evidence.macs, "FlopCounterMode counts differently, for no known reason")
 
 
 def _equal_count(call: Call, evidence: Evidence) -> ReferenceCount:
     """Return the reference of a count that is equal; an op that nobody counts has no reference."""
     if call.op.modelled or not any(part.macs is None for part in evidence.unseen):
         return ReferenceCount(evidence.macs)
-    names = _listed(dict.fromkeys(part.function for part in evidence.unseen))
-    return ReferenceCount(None, Verdict.NO_REFERENCE, (f"nobody has a formula for {names}",))
+    names = ", ".join(dict.fromkeys(part.function for part in evidence.unseen))
+    return not_comparable(None, f"nobody has a formula for {names}")
 
 
 def _is_sparse(call: Call, evidence: Evidence) -> bool:
@@ -110,9 +106,7 @@ def fvcore_reference(calls: Iterable[Call], operations: Iterable[Operation], *, 
     calls, operations = tuple(calls), tuple(operations)
     ours, theirs = sum(call.macs for call in calls), sum(each.counted or 0 for each in operations)
     if not operations and not is_used and ours:
-        return ReferenceCount(
-            0, Verdict.EXPLAINED, ("nothing uses the result, and fvcore's trace leaves such calls out",)
-        )
+        return explained(0, "nothing uses the result, and fvcore's trace leaves such calls out")
     reasons, accounted = [], theirs
     for each in operations:
         if (difference := _why(each)) is not None:
@@ -129,8 +123,8 @@ def fvcore_reference(calls: Iterable[Call], operations: Iterable[Operation], *, 
 def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], ours: int, theirs: int) -> ReferenceCount:
     """Return the reference of a difference that no single operation accounts for."""
     (first, *others) = calls
-    if not others and theirs == 0 and isinstance(products := _written_out(first, operations), str):
-        return ReferenceCount(0, Verdict.EXPLAINED, (products,))
+    if not others and theirs == 0 and _is_written_out(first, operations):
+        return explained(0, f"{_WRITTEN_OUT}, which fvcore does not count")
     stored = numel(first.op.weights(first.inputs).get("weight", ()))
     if (
         not others
@@ -141,27 +135,19 @@ def _unaccounted(calls: tuple[Call, ...], operations: tuple[Operation, ...], our
     ):
         dense = theirs * stored // ours
         if any(each.kind == "_convolution" for each in operations) and dense > stored:
-            reason = "PyTorch convolves with a dense filter that is zero where the connection table has no pair"
-            return ReferenceCount(theirs, Verdict.EXPLAINED, (reason,))
-    unknown = _listed(dict.fromkeys(each.kind for each in operations if each.product is None))
+            return explained(theirs, _DENSE)
+    unknown = ", ".join(dict.fromkeys(each.kind for each in operations if each.product is None))
     if unknown:
-        return ReferenceCount(
-            theirs, Verdict.NO_REFERENCE, (f"fvcore does not know {unknown}, nor how much it would be",)
-        )
-    return ReferenceCount(theirs, Verdict.UNEXPLAINED, ("fvcore counts differently, for no known reason",))
+        return not_comparable(theirs, f"fvcore does not know {unknown}, nor how much it would be")
+    return unexplained(theirs, "fvcore counts differently, for no known reason")
 
 
-def _written_out(call: Call, operations: tuple[Operation, ...]) -> str | None:
-    """Return the reason where a layer's products are sums over element-wise products; None elsewhere."""
-    if call.op.computed_as != "written out" or any(each.is_product for each in operations) or call.macs != _pairs(call):
-        return None
-    return "the products are written out element by element and summed, which fvcore does not count"
-
-
-def _pairs(call: Call) -> int:
-    """Return how many pairs of an input and a stored number an op without a PyTorch module combines."""
+def _is_written_out(call: Call, operations: tuple[Operation, ...]) -> bool:
+    """Whether a layer's products, one for each pair of an input and a stored number, are element-wise ones summed."""
     stored = {**call.op.weights(call.inputs), **call.op.buffers(call.inputs)}.get("weight", ())
-    return numel(call.inputs[0][:-1]) * numel(stored) if call.inputs and stored else -1
+    if call.op.computed_as != "written out" or any(each.is_product for each in operations) or not stored:
+        return False
+    return bool(call.inputs) and call.macs == numel(call.inputs[0][:-1]) * numel(stored)
 
 
 def _why(each: Operation) -> tuple[str, int] | None:
@@ -200,10 +186,6 @@ def _rounded(each: Operation) -> tuple[str, int] | None:
     return "fvcore reads einsum's count from a text with four digits", each.product - each.counted
 
 
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(names)
-
-
 def why_less(analysis: Analysis, edge: Edge) -> str:
     """Return why a gradient may reach less far than a field, which holds for all values; empty if it may not."""
     if chooser := router(analysis, edge):
@@ -217,16 +199,21 @@ def why_less(analysis: Analysis, edge: Edge) -> str:
 def router(analysis: Analysis, edge: Edge) -> str:
     """Return the last layer up to a tensor that chooses by value between positions it reads; empty if none does."""
     fields, graph = analysis.fields, analysis.graph
-    before = {edge.value}
-    for value in range(edge.value, graph.arity - 1, -1):
-        if value not in before:
-            continue
-        node = graph.nodes[value - graph.arity]
+    for value, node in depended_on(graph, [edge]):
         traces = [fields.traces[source.value][source.output] for source in node.inputs]
         if node.op.routes_by_value and any(trace.tracked or trace.coordinates or trace.whole for trace in traces):
             return graph.value_name(value)
-        before.update(source.value for source in node.inputs)
     return ""
+
+
+def depended_on(graph: Graph, edges: Iterable[Edge]) -> Iterator[tuple[int, Node]]:
+    """Yield the layers that tensors depend on with the numbers of their values, the last first."""
+    needed = {edge.value for edge in edges}
+    for value in range(max(needed, default=-1), graph.arity - 1, -1):
+        if value in needed:
+            node = graph.nodes[value - graph.arity]
+            yield value, node
+            needed.update(source.value for source in node.inputs)
 
 
 def mixer(analysis: Analysis, edge: Edge) -> str:
@@ -235,14 +222,9 @@ def mixer(analysis: Analysis, edge: Edge) -> str:
     A gate is a tensor that can be left out of the run; such a layer is both in one, as a write into a slice is.
     """
     fields, graph = analysis.fields, analysis.graph
-    before = {edge.value}
-    for value in range(edge.value, graph.arity - 1, -1):
-        if value not in before:
-            continue
-        sources = graph.nodes[value - graph.arity].inputs
-        before.update(source.value for source in sources)
+    for value, node in depended_on(graph, [edge]):
         known = 0
-        for source in sources:
+        for source in node.inputs:
             trace = fields.traces[source.value][source.output]
             known |= trace.context | trace.whole
         local = [trace for trace in fields.traces[value] if trace.tracked or trace.coordinates]

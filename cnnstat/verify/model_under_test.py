@@ -70,12 +70,9 @@ class ModelUnderTest:
             return f"it takes {macs}, and the limit is {MAX_REAL_MACS // 10**9} G"
         if any("upper bound" in note for note in self.analysis.warnings):
             return "values decide how much this model keeps, and the counts are those of keeping everything"
-        if self.example is not None and self._is_without_memory():
+        if self.example is not None and any(each.is_meta for each in self.module(real=True).parameters()):
             return "its parameters have no memory"
         return ""
-
-    def _is_without_memory(self) -> bool:
-        return any(tensor.device.type == "meta" for tensor in self.module(real=True).parameters())
 
 
 @contextmanager

@@ -18,6 +18,9 @@ from cnnstat.verify.findings import (
     TotalFinding,
     Verdict,
     Verification,
+    explained,
+    not_comparable,
+    unexplained,
 )
 
 MOST = 500 * 2**20
@@ -85,9 +88,8 @@ def _with_shape(layer: LayerFinding, output: Output | None, analysis: Analysis) 
     is_bound = any("upper bound" in note or "at most" in note for note in analysis.notes)
     if is_bound and len(shape) == len(ours) and all(theirs <= own for theirs, own in zip(shape, ours)):
         reason = f"{_RUNTIME} makes {text} of these numbers; ours is the most that it can be"
-        return replace(layer, made=(shape,), shape=ReferenceCount(None, Verdict.EXPLAINED, (reason,)))
-    reason = f"{_RUNTIME} makes {text}"
-    return replace(layer, made=(shape,), shape=ReferenceCount(None, Verdict.UNEXPLAINED, (reason,)))
+        return replace(layer, made=(shape,), shape=explained(None, reason))
+    return replace(layer, made=(shape,), shape=unexplained(None, f"{_RUNTIME} makes {text}"))
 
 
 def _explained(total: TotalFinding, analysis: Analysis) -> TotalFinding:
@@ -99,7 +101,7 @@ def _explained(total: TotalFinding, analysis: Analysis) -> TotalFinding:
     if total.theirs.value - total.ours != norms * each:
         return total
     reason = "the built module's norms count the batches that they were trained on, the file does not"
-    return replace(total, theirs=ReferenceCount(total.theirs.value, Verdict.EXPLAINED, (reason,)))
+    return replace(total, theirs=explained(total.theirs.value, reason))
 
 
 def _total(analysis: Analysis, counted: int) -> TotalFinding:
@@ -108,11 +110,9 @@ def _total(analysis: Analysis, counted: int) -> TotalFinding:
         theirs = ReferenceCount(counted)
     elif counted < ours:
         # What it leaves out (quantized convolutions, turns of loops) it does not say layer by layer.
-        theirs = ReferenceCount(
-            counted, Verdict.NO_REFERENCE, (f"{_ONNXSIM} does not count all operations of this file",)
-        )
+        theirs = not_comparable(counted, f"{_ONNXSIM} does not count all operations of this file")
     else:
-        theirs = ReferenceCount(counted, Verdict.UNEXPLAINED, ("for no known reason",))
+        theirs = unexplained(counted, "for no known reason")
     return TotalFinding(figure="MACs", reference=_ONNXSIM, ours=ours, theirs=theirs)
 
 

@@ -49,7 +49,6 @@ def _kind(verdict: Verdict) -> str:
 
 
 def _annotation(model: ModelResult, verdict: Verdict) -> str:
-    """Return the annotation of one broken budget."""
     properties = {"title": printable(f"cnnstat: {title(verdict.metric)} of {model.name}")}
     if place := location(model, verdict):
         file = printable(place.file.replace("\\", "/"))

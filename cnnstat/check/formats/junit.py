@@ -26,7 +26,6 @@ def render(result: CheckResult) -> str:
 
 
 def _suite(result: CheckResult, model: ModelResult, index: int) -> ElementTree.Element:
-    """Return the cases of one model."""
     statuses = [verdict.status for verdict in model.verdicts]
     suite = ElementTree.Element(
         "testsuite",
@@ -76,7 +75,6 @@ def _name(model: ModelResult) -> str:
 
 
 def _properties(result: CheckResult, model: ModelResult) -> dict[str, str]:
-    """Return the origin of the limits and figures."""
     return {
         "source": model.source,
         "configuration": result.configuration,

@@ -32,7 +32,7 @@ MAX_NAME, MAX_MESSAGE = 100, 1_000
 ICONS = {0: "✅", 1: "❌", 3: "❔"}
 """By exit code."""
 
-SHOWN = {
+STATUS_TEXTS = {
     Status.PASS: "✅ ok",
     Status.FAIL: "❌ **broken**",
     Status.WARN: "⚠️ warning",
@@ -62,7 +62,7 @@ COLUMNS = (
     Column("value", "right", lambda model, verdict: text.value(verdict)),
     Column("baseline", "right", lambda model, verdict: text.figure(verdict.metric, verdict.baseline)),
     Column("change", "right", lambda model, verdict: _percent(verdict.baseline, verdict.value)),
-    Column("verdict", "left", lambda model, verdict: SHOWN[verdict.status]),
+    Column("verdict", "left", lambda model, verdict: STATUS_TEXTS[verdict.status]),
 )
 
 RELATIVE = ("baseline", "change")
@@ -155,7 +155,6 @@ def _limits(pairs: Sequence[tuple[ModelResult, Verdict]]) -> str:
 
 
 def _differences(model: ModelResult, baseline: Mapping[str, int | None]) -> str:
-    """Return the totals that differ from the baseline."""
     rows = [
         [
             markup(text.title(metric)),
@@ -175,24 +174,26 @@ def _differences(model: ModelResult, baseline: Mapping[str, int | None]) -> str:
 
 
 def _changed(model: ModelResult) -> str:
-    """Return the layers that changed, folded."""
     changes = model.changed_layers
     metrics = list(dict.fromkeys(m for change in changes for m in (*(change.before or ()), *(change.after or ()))))
     rows = [_change(change, metrics) for change in changes[:MAX_ROWS]]
     titles = ["layer", "op", *(text.title(metric) for metric in metrics)]
     table = markdown.markdown_table(titles, ["left", "left", *["right"] * len(metrics)], rows)
     more = _more(f"and {len(changes) - MAX_ROWS:,} more") if len(changes) > MAX_ROWS else ""
-    # inside <summary> nothing is Markdown, only HTML
-    name = escape(cut_start(printable(model.name), MAX_NAME)).replace("@", NO_MENTION)
-    summary = f"{len(changes):,} changed layer{'s' * (len(changes) != 1)} of {name}"
-    return f"\n<details><summary>{summary}</summary>\n\n{table}{more}\n</details>\n"
+    summary = f"{len(changes):,} changed layer{'s' * (len(changes) != 1)} of"
+    return _folded(summary, model, f"{table}{more}")
 
 
 def _drawn(model: ModelResult) -> str:
     """Return the layers that changed before and after, as a graph that GitHub draws, folded."""
-    name = escape(cut_start(printable(model.name), MAX_NAME)).replace("@", NO_MENTION)
     graph = f"```mermaid\n{changes_graph(model.changed_layers)}```"
-    return f"\n<details><summary>before and after, changed layers of {name}</summary>\n\n{graph}\n\n</details>\n"
+    return _folded("before and after, changed layers of", model, f"{graph}\n")
+
+
+def _folded(summary: str, model: ModelResult, content: str) -> str:
+    # inside <summary> nothing is Markdown, only HTML
+    name = escape(cut_start(printable(model.name), MAX_NAME)).replace("@", NO_MENTION)
+    return f"\n<details><summary>{summary} {name}</summary>\n\n{content}\n</details>\n"
 
 
 def _change(change: LayerChange, metrics: list[str]) -> list[str]:
@@ -210,7 +211,6 @@ def _step(change: LayerChange, metric: str) -> str:
 
 
 def _foot(result: CheckResult) -> str:
-    """Return the origin of the limits and figures."""
     facts = [f"Limits from {markup(result.configuration)}"]
     facts += [f"baseline {markup(result.baseline)}"] if result.baseline is not None else []
     notes = text.notes(result)

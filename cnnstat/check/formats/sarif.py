@@ -56,7 +56,6 @@ def _description(metric: str) -> str:
 
 
 def _results(result: CheckResult, metrics: list[str]) -> list[dict[str, Any]]:
-    """Return the limits that do not hold."""
     hashes = fingerprints(result)
     return [
         _result(model, verdict, metrics.index(verdict.metric), hashes[position])

@@ -202,7 +202,6 @@ def _safe(text: str) -> str:
 
 
 def _class_text(each: Class, graph: Graph, remarks: list[str]) -> str:
-    """Return the text of one class."""
     summary = _uses(each.paths) if each.paths else "The network."
     lines = [f"class {each.name}(nn.Module):", f'{_INDENT}"""{summary}"""', ""]
     lines += [f"{_INDENT}# {_safe(remark)}" for remark in remarks if not each.paths]
@@ -227,7 +226,6 @@ def _parameter_text(parameter: Argument) -> str:
 
 
 def _child(entry: Entry) -> list[str]:
-    """Return the lines that make a child."""
     label = entry.label or ""
     built = _built(entry, _INDENT * 2)
     if is_attribute(label):
@@ -257,7 +255,6 @@ def _built(entry: Entry, margin: str) -> str:
 
 
 def _named_sequence(labels: list[str], texts: list[str], margin: str) -> str:
-    """Return the expression that makes a sequence of modules with names."""
     stem = labels[0].rstrip("0123456789")
     first = labels[0].removeprefix(stem)
     if len(set(texts)) == 1 and len(texts) >= SHORTEST_RUN and first.isdecimal() and "\n" not in texts[0]:

@@ -88,7 +88,6 @@ def _is_number(dtype: str) -> bool:
 
 
 def _stored_text(stored: Stored, tables: Tables, is_mixed: bool) -> str:
-    """Return what makes a parameter or a buffer."""
     if not stored.is_parameter:
         is_weight = stored.is_persistent and _is_number(stored.dtype)
         if stored.value is None and not is_weight and stored.name.rpartition(".")[2] != "num_batches_tracked":

@@ -139,7 +139,6 @@ class Scopes:
         return scope
 
     def _input_variables(self, scope: Scope, steps: Sequence[Step]) -> dict[Edge, str]:
-        """Return the names of a forward method's arguments."""
         names: dict[Edge, str] = {}
         if scope.path and self._only_joins(scope, steps):
             scope.arguments = [f"*{ARGUMENTS}"]
@@ -289,7 +288,6 @@ class Scopes:
         return step._replace(pattern=pattern), text
 
     def _expression(self, index: int, step: Step, reads: list[str], inside: str) -> str:
-        """Return the text that computes a node."""
         node = self.graph.nodes[index]
         op, shapes = node.op, self.values.inputs[index]
         if isinstance(op, Recorded):

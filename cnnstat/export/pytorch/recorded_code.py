@@ -150,7 +150,6 @@ class Lines:
         return f"{function}({self._arguments(call.arguments, call.keywords)})"
 
     def _method(self, name: str, call: RecordedCall) -> str:
-        """Return the text of a method."""
         first, *rest = call.arguments
         receiver = self._value(first)
         if name.endswith(".get"):
@@ -181,7 +180,6 @@ class Lines:
         return f"{start}:{stop}" + (f":{step}" if step not in ("", "1") else "")
 
     def _value(self, value: Any) -> Text:
-        """Return the text of an argument."""
         if isinstance(value, InputNumber):
             return Text(self.reads[value.number])
         if isinstance(value, ResultOf):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cnnstat.draw.elements import element, number
@@ -89,3 +89,23 @@ def heading(title: str) -> str:
 def ticked(axis: Axis, text: Callable[[float], str], step_of: float = 1.0) -> list[tuple[float, str]]:
     """Return the ticks of an axis with their numbers."""
     return [(value, text(value)) for value in axis.ticks(step_of)]
+
+
+def steps(values: Sequence[float | None], x: Axis, y: Axis) -> str:
+    """Return the path of a line that is level along each place; where there is no value there is a gap."""
+    parts = []
+    for place, value in enumerate(values):
+        if value is not None:
+            start = "L" if place and values[place - 1] is not None else "M"
+            parts.append(f"{start}{number(x.at(place))} {number(y.at(value))}H{number(x.at(place + 1))}")
+    return "".join(parts)
+
+
+def legend(colours: Mapping[str, str]) -> Iterator[str]:
+    """Yield texts with their colours above a chart, from its right side."""
+    place = WIDTH - RIGHT
+    for text, colour in reversed([*colours.items()]):
+        yield label(text, place, TOP - 12, text_anchor="end", fill_opacity=PALE)
+        place -= CHARACTER * len(text) + 8
+        yield element("rect", x=place - 8, y=TOP - 20, width=8, height=8, fill=colour)
+        place -= 18

@@ -15,16 +15,7 @@ from cnnstat.report.charts.axes import WIDTH
 from cnnstat.report.charts.picture import COLOURS as PICTURE_COLOURS
 from cnnstat.report.charts.picture import PALE, Picture, hint, label
 from cnnstat.report.table import block_of
-from cnnstat.report.terminal_text import (
-    Line,
-    cut_end,
-    cut_start,
-    padded,
-    plain,
-    printable,
-    widest,
-    wrapped,
-)
+from cnnstat.report.terminal_text import Line, cut_end, cut_start, padded, plain, printable, widest, wrapped
 
 MOST_BARS = 40
 """Bars that one network gets; one with more layers is drawn block by block."""
@@ -96,7 +87,6 @@ def bars(analysis: Analysis, measure: Measure) -> list[Bar]:
 def _chart(
     measure: Measure, analyses: Sequence[Analysis], headings: Sequence[str], abreast: int, room: int
 ) -> list[Line]:
-    """Return one chart: a title, and the networks in groups of `abreast`."""
     # One scale for all networks, so that lengths can be compared across them.
     sets = [bars(analysis, measure) for analysis in analyses]
     longest, scale, title = _longest(sets), _unit(measure, sets)[0], _title(measure, analyses, sets)
@@ -117,7 +107,6 @@ def _longest(sets: Sequence[Sequence[Bar]]) -> int:
 
 
 def _title(measure: Measure, analyses: Sequence[Analysis], sets: Sequence[Sequence[Bar]]) -> str:
-    """Return what a chart shows, in which unit, and whether its bars are blocks."""
     weighted = (sum(layer.op.counted_as_weighted for layer in analysis.layers) for analysis in analyses)
     is_folded = any(len(bars_of_one) < count for bars_of_one, count in zip(sets, weighted))
     folded = ", the layers of a block together" if is_folded else ""

@@ -68,15 +68,13 @@ class CurvesPlot(NamedTuple):
         zero_row = _row(0, low, high, rows)
         lines: list[Line] = []
         for row in range(rows):
-            label = "0" if row == zero_row else f"{high if row == 0 else low:g}" if row in (0, rows - 1) else ""
-            spans = [(f"{label.replace('-', '−'):>{MARGIN}} ", "dim")]
+            spans = [(f"{_label(row, zero_row, rows, low, high):>{MARGIN}} ", "dim")]
             for x in range(columns):
                 at = cells.get((row, x))
                 axis = _character(0, row == zero_row, x == columns // 2)
                 spans.append((axis, "") if at is None else (MARKS[at % len(MARKS)], STYLES[at % len(STYLES)]))
             lines.append(tuple(spans))
-        ends = f"−{REACH:g}".ljust(columns // 2) + "0".ljust(columns // 2 - 1) + f"{REACH:g}"
-        lines.append(((" " * (MARGIN + 1) + ends, "dim"),))
+        lines.append(_ends(columns))
         names = [(f"{MARKS[i % len(MARKS)]} {name}  ", STYLES[i % len(STYLES)]) for i, name in enumerate(values)]
         return [*lines, ((" " * (MARGIN + 1), ""), *names)]
 
@@ -96,14 +94,19 @@ def plot(curve: Curve, title: str, style: str = "cyan") -> list[Line]:
     values = [_at(curve, -REACH + (i + 0.5) * 2 * REACH / columns) for i in range(columns)]
     low, high = _limits(values)
     dots = _dots(values, low, high)
-    zero_row = _row_of(0, low, high) // 4
+    zero_row = _row(0, low, high, 4 * HEIGHT) // 4
     lines: list[Line] = [((title.ljust(PLOT_WIDTH), "bold"),)]
     for row in range(HEIGHT):
-        label = _label(row, zero_row, low, high)
+        label = _label(row, zero_row, HEIGHT, low, high)
         cells = "".join(_character(dots[row][column], row == zero_row, column == WIDTH // 2) for column in range(WIDTH))
         lines.append(((f"{label:>{MARGIN}} ", "dim"), (cells, style)))
-    ends = f"−{REACH:g}".ljust(WIDTH // 2) + "0".ljust(WIDTH // 2 - 1) + f"{REACH:g}"
-    return [*lines, ((" " * (MARGIN + 1) + ends, "dim"),)]
+    return [*lines, _ends(WIDTH)]
+
+
+def _ends(columns: int) -> Line:
+    """Return the line below a plot: its ends, and 0 in the middle."""
+    ends = f"−{REACH:g}".ljust(columns // 2) + "0".ljust(columns // 2 - 1) + f"{REACH:g}"
+    return ((" " * (MARGIN + 1) + ends, "dim"),)
 
 
 def slope(curve: Curve) -> Curve:
@@ -123,16 +126,12 @@ def _limits(values: list[float]) -> tuple[float, float]:
     return (low, high) if high - low >= 1 else (low, low + 1)
 
 
-def _row_of(value: float, low: float, high: float) -> int:
-    return max(0, min(4 * HEIGHT - 1, round((high - value) / (high - low) * (4 * HEIGHT - 1))))
-
-
 def _dots(values: list[float], low: float, high: float) -> list[list[int]]:
     """Return the bits of each character; neighbouring values are joined by dots between them."""
     cells = [[0] * WIDTH for _ in range(HEIGHT)]
-    before = _row_of(values[0], low, high)
+    before = _row(values[0], low, high, 4 * HEIGHT)
     for column, value in enumerate(values):
-        row = _row_of(value, low, high)
+        row = _row(value, low, high, 4 * HEIGHT)
         first, last = sorted((before, row))
         for dot in range(first + (first == before != row), last + 1 - (last == before != row)):
             cells[dot // 4][column // 2] |= _DOTS[column % 2][dot % 4]
@@ -149,11 +148,10 @@ def _character(bits: int, is_horizontal: bool, is_vertical: bool) -> str:
     return "│" if is_vertical else " "
 
 
-def _label(row: int, zero_row: int, low: float, high: float) -> str:
+def _label(row: int, zero_row: int, rows: int, low: float, high: float) -> str:
     if row == zero_row:
         return "0"
-    end = high if row == 0 else low if row == HEIGHT - 1 else None
-    return "" if end is None else f"{end:g}".replace("-", "−")
+    return f"{high if row == 0 else low:g}".replace("-", "−") if row in (0, rows - 1) else ""
 
 
 # Vector graphics ------------------------------------------------------------------------------------------------------
@@ -179,8 +177,8 @@ def _picture(curves: Mapping[str, Curve]) -> Picture:
     parts = [part for each in plots for part in _vector_plot(*each, low=low, high=high)]
     parts += _vector_legend(curves)
     names = ", ".join(curves)
-    said = f"Left the functions, right their derivatives, for x from −{REACH:g} to {REACH:g}."
-    return Picture(f"{names} and derivatives", said, 2 * (size + 2 * AROUND), height, "".join(parts))
+    description = f"Left the functions, right their derivatives, for x from −{REACH:g} to {REACH:g}."
+    return Picture(f"{names} and derivatives", description, 2 * (size + 2 * AROUND), height, "".join(parts))
 
 
 def _bounds(curves: Mapping[str, Curve]) -> tuple[int, int]:
@@ -219,7 +217,6 @@ def _vector_plot(
 
 
 def _vector_legend(curves: Mapping[str, Curve]) -> Iterator[str]:
-    """Yield which colour is which function."""
     for place, name in enumerate(curves):
         y = AROUND + 18 + 18 * place
         yield element("path", d=f"M{number(AROUND + 10)} {number(y - 6)}h28", **_look(place))
@@ -227,7 +224,6 @@ def _vector_legend(curves: Mapping[str, Curve]) -> Iterator[str]:
 
 
 def _look(place: int) -> dict[str, Any]:
-    """Return what the line of a curve looks like."""
     colour, dashes = COLOURS[place % len(COLOURS)], DASHES[place % len(DASHES)] or None
     return {"fill": "none", "stroke": colour, "stroke_dasharray": dashes, "stroke_width": 2.5}
 

@@ -12,7 +12,20 @@ from cnnstat.analysis.figures import Figure
 from cnnstat.analysis.receptive_field.fields import Extent
 from cnnstat.draw.elements import element, number
 from cnnstat.numbers import Unit, percent, plural
-from cnnstat.report.charts.axes import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, ticked, upward
+from cnnstat.report.charts.axes import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    grid,
+    heading,
+    steps,
+    ticked,
+    upward,
+)
 from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.network_text import size_text
 from cnnstat.report.table import block_of
@@ -89,7 +102,7 @@ class FieldChart(NamedTuple):
         parts = list(grid(x, y, [], ticked(y, "{:,.0f}".format), ("", "receptive field, in input pixels")))
         parts += _blocks([layer.name for layer in layers], x)
         for line, colour in zip(lines, COLOURS):
-            path = "".join(_steps(line, x, y))
+            path = steps(line, x, y)
             parts.append(element("path", d=path, stroke=colour, fill="none", stroke_width=2.5, stroke_linejoin="round"))
         for size in sorted({size for size in inputs if 1 < size <= y.high}):
             level = f"M{number(x.start)} {number(y.at(size))}H{number(x.end)}"
@@ -118,15 +131,6 @@ class FieldChart(NamedTuple):
         text = f"from {layers[first].name} on the whole input is seen"
         yield element("rect", hint(text), **rectangle, fill="currentColor", fill_opacity="0.07")
         yield label("whole input", x.end, TOP - 10, text_anchor="end", fill_opacity=PALE)
-
-
-def _steps(sizes: Sequence[int | None], x: Axis, y: Axis) -> Iterator[str]:
-    """Yield a line that is level along each layer; where a layer has no field there is a gap."""
-    is_open = False
-    for i, size in enumerate(sizes):
-        if size is not None:
-            yield f"{'L' if is_open else 'M'}{number(x.at(i))} {number(y.at(size))}H{number(x.at(i + 1))}"
-        is_open = size is not None
 
 
 def _blocks(names: Sequence[str], x: Axis) -> Iterator[str]:
@@ -168,7 +172,6 @@ def _names(columns: Sequence[int], names: Sequence[str], x: Axis, y: Axis, toget
 
 
 def _binary_unit(value: float) -> float:
-    """Return the largest power of 1024 that is no more than a value."""
     unit = 1.0
     while unit * 1024 <= value:
         unit *= 1024

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-from cnnstat.draw.elements import element, number
+from cnnstat.draw.elements import element
 from cnnstat.numbers import Unit, plural
 from cnnstat.profile.profile_result import Profile
-from cnnstat.report.charts.axes import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, ticked, upward
-from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
+from cnnstat.report.charts.axes import (
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Axis,
+    grid,
+    heading,
+    legend,
+    steps,
+    ticked,
+    upward,
+)
+from cnnstat.report.charts.picture import COLOURS, Picture, hint
 
 
 class MemoryChart(NamedTuple):
@@ -27,25 +39,15 @@ class MemoryChart(NamedTuple):
         ticks = ticked(y, lambda value: size(round(value)), step_of)
         parts = list(grid(x, y, [], ticks, ("", "allocated")))
         for place, each in enumerate(points):
-            said = f"{each.layer}: {size(each.measured)} measured, {size(each.predicted)} predicted"
+            sizes = f"{each.layer}: {size(each.measured)} measured, {size(each.predicted)} predicted"
             left, right = x.at(place), x.at(place + 1)
             parts.append(
-                element("rect", hint(said), x=left, y=TOP, width=right - left, height=HEIGHT - TOP, fill_opacity="0")
+                element("rect", hint(sizes), x=left, y=TOP, width=right - left, height=HEIGHT - TOP, fill_opacity="0")
             )
-        parts.append(_steps([each.predicted for each in points], x, y, COLOURS[1], "5 4"))
-        parts.append(_steps([each.measured for each in points], x, y, COLOURS[0], "none"))
-        for text, beside, colour in (("measured", 180.0, COLOURS[0]), ("predicted", 90.0, COLOURS[1])):
-            left = WIDTH - RIGHT - beside
-            parts.append(element("rect", x=left, y=TOP - 17, width=16, height=3, fill=colour))
-            parts.append(label(text, left + 22, TOP - 12, fill_opacity=PALE))
+        for line, colour, dashes in (("predicted", COLOURS[1], "5 4"), ("measured", COLOURS[0], None)):
+            path = steps([getattr(each, line) for each in points], x, y)
+            parts.append(element("path", d=path, fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dashes))
+        parts += legend({"measured": COLOURS[0], "predicted": COLOURS[1]})
         title = f"{self.profile.model}: memory over one pass"
         about = f"{plural(len(points), 'layer')} in the order in which they run; inputs and parameters aside."
         return Picture(title, about, WIDTH, HEIGHT, heading(title) + "".join(parts))
-
-
-def _steps(values: Sequence[int], x: Axis, y: Axis, colour: str, dash: str) -> str:
-    """Return a line that is level over each layer."""
-    corners = [
-        f"{number(x.at(place + side))} {number(y.at(value))}" for place, value in enumerate(values) for side in (0, 1)
-    ]
-    return element("path", d=f"M{'L'.join(corners)}", fill="none", stroke=colour, stroke_width=2, stroke_dasharray=dash)

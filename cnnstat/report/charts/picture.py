@@ -62,12 +62,12 @@ class Picture(NamedTuple):
 
     def _element(self, content: str, ink: str, edge: float = 0) -> str:
         start, width, height = (number(each) for each in (-edge, self.width + 2 * edge, self.height + 2 * edge))
-        said = hint(self.title) + element("desc", escape(printable(self.description)))
+        words = hint(self.title) + element("desc", escape(printable(self.description)))
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label={quoteattr(printable(self.title))} '
             f'width="{width}" height="{height}" viewBox="{start} {start} {width} {height}"{ink} '
             f'font-family="{FONT}">'
-            f"{said}{content}</svg>"
+            f"{words}{content}</svg>"
         )
 
     def save(self, path: str | Path) -> None:

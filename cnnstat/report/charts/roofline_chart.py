@@ -12,8 +12,8 @@ from typing import NamedTuple
 from cnnstat import numbers
 from cnnstat.draw.elements import element, number
 from cnnstat.profile.profile_result import LayerTime, Profile
-from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading
-from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
+from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, legend
+from cnnstat.report.charts.picture import COLOURS, Picture, hint, label
 from cnnstat.report.profile_text import GIGA, RATES
 from cnnstat.report.terminal_text import cut_end
 
@@ -47,7 +47,8 @@ class RooflineChart(NamedTuple):
         for layer in sorted(layers, key=lambda each: -each.seconds):
             parts.append(_dot(layer, profile, x, y))
         parts += _names(layers, x, y)
-        parts += _legend(layers)
+        bounds = {layer.bound for layer in layers}
+        parts += legend({f"bound by {bound}": colour for bound, colour in BOUNDS.items() if bound in bounds})
         title = f"{profile.model}: roofline on {profile.environment.device_name}"
         about = (
             f"{len(layers)} of {numbers.plural(len(profile.layers), 'layer')}, those that compute; the whole model "
@@ -57,7 +58,6 @@ class RooflineChart(NamedTuple):
 
 
 def _decades(values: Sequence[float], start: float, end: float) -> Axis:
-    """Return a logarithmic axis of whole powers of ten around values."""
     low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)) + 0.05)
     return Axis(10.0**low, 10.0 ** max(high, low + 1), start, end, is_log=True)
 
@@ -79,9 +79,11 @@ def _roof(profile: Profile, x: Axis, y: Axis) -> Iterator[str]:
 def _dot(layer: LayerTime, profile: Profile, x: Axis, y: Axis) -> str:
     share = profile.time_breakdown.share(layer.seconds)
     radius = max(SMALLEST, LARGEST * math.sqrt(min(1.0, share)))
-    said = f"{layer.name}: {numbers.seconds_text(layer.seconds)}, {numbers.whole_percent(layer.share_of_bound)} % floor"
+    times = (
+        f"{layer.name}: {numbers.seconds_text(layer.seconds)}, {numbers.whole_percent(layer.share_of_bound)} % floor"
+    )
     return element(
-        "circle", hint(said), cx=x.at(layer.intensity), cy=y.at(layer.flops_per_second), r=radius,
+        "circle", hint(times), cx=x.at(layer.intensity), cy=y.at(layer.flops_per_second), r=radius,
         fill=BOUNDS.get(layer.bound or "", COLOURS[3]), fill_opacity="0.75", stroke="currentColor", stroke_width=0.5,
     )  # fmt: skip
 
@@ -96,14 +98,3 @@ def _names(layers: Sequence[LayerTime], x: Axis, y: Axis) -> Iterator[str]:
             taken.append((place, height))
             side, anchor = (-18, "end") if is_right else (18, "start")
             yield label(cut_end(layer.name, 18), place + side, height, text_anchor=anchor)
-
-
-def _legend(layers: Sequence[LayerTime]) -> Iterator[str]:
-    """Yield which colour is which bound, for those there are."""
-    place = WIDTH - RIGHT
-    for bound in [bound for bound in BOUNDS if any(layer.bound == bound for layer in layers)][::-1]:
-        text = f"bound by {bound}"
-        yield label(text, place, TOP - 12, text_anchor="end", fill_opacity=PALE)
-        place -= 6.8 * len(text) + 8
-        yield element("circle", cx=place, cy=TOP - 16, r=4, fill=BOUNDS[bound])
-        place -= 16

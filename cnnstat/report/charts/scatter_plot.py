@@ -59,12 +59,12 @@ class ScatterPlot(NamedTuple):
         """Return the drawing; where several points meet, their number up to 9, or # for more."""
         margin = min(WIDEST_MARGIN, max(MARGIN, 2 + max(map(len, self.y_ends))))
         columns = max(20, min(width, 120) - margin - 1)
-        x_scale, y_scale = Scale.of([p.x for p in self.points]), Scale.of([p.y for p in self.points])
+        x = _between_ends([point.x for point in self.points], 0, columns - 1)
+        y = _between_ends([point.y for point in self.points], HEIGHT - 1, 0)
         cells: dict[tuple[int, int], list[ScatterPoint]] = {}
         for point in self.points:
-            row = HEIGHT - 1 - round(y_scale.place(point.y) * (HEIGHT - 1))
-            cells.setdefault((row, round(x_scale.place(point.x) * (columns - 1))), []).append(point)
-        lines: list[Line] = [plain(cut_end(f"{self.y_title}{y_scale.note}", width), "bold")]
+            cells.setdefault((round(y.at(point.y)), round(x.at(point.x))), []).append(point)
+        lines: list[Line] = [plain(cut_end(f"{self.y_title}{_note(y)}", width), "bold")]
         for row in range(HEIGHT):
             label = self.y_ends[1] if row == 0 else self.y_ends[0] if row == HEIGHT - 1 else ""
             spans = [(f"{cut_end(label, margin - 1):>{margin - 1}} │", "dim")]
@@ -73,7 +73,7 @@ class ScatterPlot(NamedTuple):
             lines.append(tuple(spans))
         lines.append((((" " * margin) + "└" + "─" * columns, "dim"),))
         left, right = self.x_ends
-        title = cut_end(f"{self.x_title}{x_scale.note}", max(4, columns - len(left) - len(right) - 2))
+        title = cut_end(f"{self.x_title}{_note(x)}", max(4, columns - len(left) - len(right) - 2))
         gap = columns - len(left) - len(right) - len(title)
         before = max(1, gap // 2)
         lines.append(
@@ -104,8 +104,8 @@ class ScatterPlot(NamedTuple):
         parts += _names(self.points, x, y) if front else ()
         title = f"{self.y_title} against {self.x_title}"
         of_front = f", {len(front):,} of them on the Pareto front" if front else ""
-        said = f"{plural(len(self.points), 'point')}{of_front}."
-        return Picture(title, said, WIDTH, CHART_HEIGHT, heading(title) + "".join(parts))
+        description = f"{plural(len(self.points), 'point')}{of_front}."
+        return Picture(title, description, WIDTH, CHART_HEIGHT, heading(title) + "".join(parts))
 
 
 _Edges = tuple[float, float, float, float]
@@ -132,47 +132,33 @@ def _overlap(one: _Edges, other: _Edges) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
+def _between_ends(values: Sequence[float], start: float, end: float) -> Axis:
+    """Return an axis from the least to the largest value, logarithmic where these are far apart."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if low == high:  # a single value stands in the middle
+        return Axis(low - 1, high + 1, start, end)
+    return Axis(low, high, start, end, is_log=low > 0 and high / low > 30)
+
+
 def _axis(values: Sequence[float], start: float, end: float) -> Axis:
     """Return an axis with room around all values, logarithmic where the plot in characters is."""
-    scale = Scale.of(values)
-    if scale.is_logarithmic:
+    if _between_ends(values, start, end).is_log:
         # From the power of ten below to the 1, 2 or 5 above, with room for the largest point.
-        low = 10.0 ** math.floor(math.log10(scale.low / 1.1))
-        low *= max(factor for factor in (1, 2, 5) if factor * low <= scale.low / 1.1)
-        return Axis(low, round_step(scale.high * 1.1), start, end, is_log=True)
-    room = (scale.high - scale.low) / 15 or max(1.0, abs(scale.high) / 15)
-    low = scale.low - room
-    return Axis(0.0 if scale.low >= 0 > low else low, scale.high + room, start, end)
+        least = min(values) / 1.1
+        low = 10.0 ** math.floor(math.log10(least))
+        low *= max(factor for factor in (1, 2, 5) if factor * low <= least)
+        return Axis(low, round_step(max(values) * 1.1), start, end, is_log=True)
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    room = (high - low) / 15 or max(1.0, abs(high) / 15)
+    return Axis(0.0 if low >= 0 > low - room else low - room, high + room, start, end)
+
+
+def _note(axis: Axis) -> str:
+    return " (log)" if axis.is_log else ""
 
 
 def _tick(value: float) -> str:
     return brief_count(round(value)) if abs(value) >= 1000 else f"{value:,g}"
-
-
-class Scale(NamedTuple):
-    """An axis: its ends, and whether it is logarithmic."""
-
-    low: float
-    high: float
-    is_logarithmic: bool
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Scale:
-        """Return the scale that shows all values."""
-        low, high = min(values, default=0.0), max(values, default=1.0)
-        return cls(low, high, low > 0 and high / low > 30)
-
-    @property
-    def note(self) -> str:
-        """What the axis' title says of a logarithmic scale."""
-        return " (log)" if self.is_logarithmic else ""
-
-    def place(self, value: float) -> float:
-        """Return where a value lies, from 0 to 1."""
-        low, high = self.low, self.high
-        if self.is_logarithmic:
-            low, high, value = math.log(low), math.log(high), math.log(value)
-        return 0.5 if high == low else (value - low) / (high - low)
 
 
 def _mark(points: Sequence[ScatterPoint]) -> tuple[str, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from cnnstat import numbers
 from cnnstat.draw.elements import element
 from cnnstat.profile.profile_result import Profile
-from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, ticked
+from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, legend, ticked
 from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.terminal_text import cut_end
 
@@ -43,16 +43,16 @@ class TimelineChart(NamedTuple):
         for each in slices:
             name = each.layer + " (backward)" * each.backward
             kind = kind_of.get(each.layer, OTHERS)
-            said = f"{name}: {numbers.seconds_text(each.seconds)}, from {numbers.seconds_text(each.start)}"
+            times = f"{name}: {numbers.seconds_text(each.seconds)}, from {numbers.seconds_text(each.start)}"
             parts.append(
                 element(
-                    "rect", hint(said),
+                    "rect", hint(times),
                     x=x.at(each.start), y=y.at(tracks.index(each.track) + 1 / 6),
                     width=max(0.25, x.at(each.start + each.seconds) - x.at(each.start)), height=LANE * 2 / 3,
                     fill=kinds.get(kind, COLOURS[-1]), fill_opacity="0.55" if each.backward else "0.95",
                 )
             )  # fmt: skip
-        parts += _legend(kinds)
+        parts += legend({cut_end(kind, 16): colour for kind, colour in kinds.items()} | {OTHERS: COLOURS[-1]})
         title = f"{profile.model}: one pass on {profile.environment.device_name}"
         about = (
             f"{numbers.plural(len(slices), 'slice')} on {numbers.plural(len(tracks), 'lane')} in "
@@ -61,20 +61,8 @@ class TimelineChart(NamedTuple):
         return Picture(title, about, WIDTH, height, heading(title) + "".join(parts))
 
     def _colours(self) -> Mapping[str, str]:
-        """Return the colour of the operations that take longest."""
         times: dict[str, float] = {}
         for layer in self.profile.layers:
             times[layer.kind] = times.get(layer.kind, 0.0) + layer.seconds
         longest = sorted(filter(times.get, times), key=lambda kind: -times[kind])[:KINDS]
         return dict(zip(longest, COLOURS))
-
-
-def _legend(kinds: Mapping[str, str]) -> Iterator[str]:
-    """Yield which colour is which operation."""
-    place = WIDTH - RIGHT
-    for kind, colour in reversed([*kinds.items(), (OTHERS, COLOURS[-1])]):
-        text = cut_end(kind, 16)
-        yield label(text, place, TOP - 12, text_anchor="end", fill_opacity=PALE)
-        place -= 6.8 * len(text) + 6
-        yield element("rect", x=place - 8, y=TOP - 20, width=8, height=8, fill=colour)
-        place -= 18

@@ -10,14 +10,7 @@ from hashlib import sha256
 from importlib.resources import files
 
 from cnnstat.report.document import Block, Document, Facts, NetworkDrawing, Pictured, Text
-from cnnstat.report.html_elements import (
-    attributes,
-    facts_list,
-    key_figures_list,
-    table_element,
-    text_of,
-    tone_of,
-)
+from cnnstat.report.html_elements import attributes, facts_list, key_figures_list, table_element, text_of, tone_of
 from cnnstat.report.table import Table
 from cnnstat.report.terminal_text import printable
 from cnnstat.version import __version__
@@ -77,7 +70,6 @@ def _policy(script: str) -> str:
 
 
 def _sections(document: Document, title: str) -> Iterator[str]:
-    """Yield the blocks in their order."""
     blocks = list(document.blocks())
     contents = [_content(block, caption) for block, caption in zip(blocks, _captions(blocks, title))]
     first, *others = list(filter(None, contents)) or [""]

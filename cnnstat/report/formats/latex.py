@@ -93,7 +93,7 @@ def _key(label: str) -> str:
 
 def _fit(table: Table) -> Fit:
     columns = table.page_columns
-    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    rows = table.rows_with_sums
     titles = [column.title for column in columns]
     return fitted(
         titles, [column.cells(rows) for column in columns], [c.align == "left" or bool(c.least) for c in columns]
@@ -137,7 +137,7 @@ def _rows(table: Table, fit: Fit) -> tuple[list[str], list[str]]:
 def _titles(table: Table, fit: Fit) -> str:
     """Return the titles; long ones stand in several lines where the table would be too wide."""
     texts = []
-    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    rows = table.rows_with_sums
     for column, width in zip(table.page_columns, fit.wrapped):
         room = max(map(width_of, column.cells(rows)), default=0.0)
         lines = stacked(column.title, room) if fit.is_stacked and width is None else [column.title]

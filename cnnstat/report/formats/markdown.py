@@ -35,7 +35,7 @@ def render(document: Document) -> str:
 def table_text(table: Table) -> str:
     """Return a GitHub table with the rows, the rest and the total."""
     columns = table.page_columns
-    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    rows = table.rows_with_sums
     cells = ([_cell(column, column.cell(row)) for column in columns] for row in rows)
     return markdown_table([column.title for column in columns], [column.align for column in columns], cells)
 

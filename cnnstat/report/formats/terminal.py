@@ -168,7 +168,7 @@ def table_lines(table: Table, width: int) -> list[Line]:
     """Return a table fitted to a width; what is left of it where nothing more can be cut runs over."""
     if table.layout.draw is not None:
         return list(table.layout.draw(width))
-    rows = table.all_rows if table.total is None else (*table.all_rows, table.total)
+    rows = table.rows_with_sums
     candidates = [Candidate(column, rows) for column in table.columns]
     has_total = table.total is not None
     if not table.layout.steps:

@@ -188,7 +188,6 @@ def layer_columns(
 
 
 def _figure_columns(figure: Figure, totals: Totals | None) -> Iterator[Column]:
-    """Yield the column of a figure, and that of its share of the total if it has one."""
     key, unit = figure.layer, figure.unit
 
     def value(group: Group[Layer]) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from cnnstat.check import text
@@ -39,14 +40,15 @@ MAX_SKIPPED = 3
 
 
 class LimitRow(NamedTuple):
-    """One limit as texts; a model is named once."""
+    """One limit, None for a model that has none; a model is named once."""
 
     model: str
-    what: str
-    limit: str
-    value: str
-    change: str
-    verdict: str
+    verdict: Verdict | None
+
+
+def _cell(of: Callable[[Verdict], str], otherwise: str = " ") -> Callable[[LimitRow], str]:
+    """Return what a column says of a limit; a column in which no cell has a text would be left out."""
+    return lambda row: otherwise if row.verdict is None else of(row.verdict)
 
 
 def document(result: CheckResult) -> Document:
@@ -62,7 +64,6 @@ def document(result: CheckResult) -> Document:
 
 
 def _key_figures(result: CheckResult) -> Iterator[KeyFigure]:
-    """Yield the outcome, and how many limits have each status."""
     outcome = {0: "passed", 1: "failed", 3: "unverified"}[result.exit_code]
     yield KeyFigure("check", outcome, f"exit code {result.exit_code}", CONCLUSIONS[result.exit_code])
     yield KeyFigure("models", f"{len(result.models):,}")
@@ -78,30 +79,22 @@ def _blocks(result: CheckResult) -> Iterator[Block]:
 
 
 def _limits(result: CheckResult) -> Table:
-    """Return one row for each limit; the change only where there is a baseline."""
     has_change = any(verdict.baseline is not None for verdict in result.verdicts)
     columns = [
-        Column("model", "model", lambda row: row.model, least=8, cut=cut_start),
-        Column("what", "what", lambda row: row.what, least=8),
-        Column("limit", "limit", lambda row: row.limit, least=9),
-        Column("value", "value", lambda row: row.value, align="right"),
-        *[Column("change", "change", lambda row: row.change, align="right")] * has_change,
-        Column("verdict", "verdict", lambda row: row.verdict, styles=dict(STATUSES.values())),
+        Column("model", "model", attrgetter("model"), least=8, cut=cut_start),
+        Column("what", "what", _cell(lambda v: text.title(v.metric), "no limits"), least=8),
+        Column("limit", "limit", _cell(text.limit), least=9),
+        Column("value", "value", _cell(text.value), align="right"),
+        *[Column("change", "change", _cell(lambda v: text.growth_percent(v.baseline, v.value)), align="right")]
+        * has_change,
+        Column("verdict", "verdict", _cell(lambda v: STATUSES[v.status][0]), styles=dict(STATUSES.values())),
     ]
-    return Table(columns, tuple(_limit_rows(result)), is_chosen=True)
-
-
-def _limit_rows(result: CheckResult) -> Iterator[LimitRow]:
-    for model in result.models:
-        name = model.name
-        for verdict in model.verdicts:
-            change = text.growth_percent(verdict.baseline, verdict.value)
-            what, word = text.title(verdict.metric), STATUSES[verdict.status][0]
-            yield LimitRow(name, what, text.limit(verdict), text.value(verdict), change, word)
-            name = ""
-        if not model.verdicts:
-            # columns in which no cell has a text would be left out
-            yield LimitRow(name, "no limits", *" " * 4)
+    rows = [
+        LimitRow("" if number else model.name, verdict)
+        for model in result.models
+        for number, verdict in enumerate(model.verdicts or (None,))
+    ]
+    return Table(columns, rows, is_chosen=True)
 
 
 def _broken(result: CheckResult) -> Iterator[Block]:
@@ -131,7 +124,6 @@ def _message(model: ModelResult, verdict: Verdict) -> Fact:
 
 
 def _layers(verdict: Verdict) -> Table:
-    """Return the layers of one verdict; the baseline only where there is one."""
     metric = text.column(verdict.metric)
 
     def growth(share: LayerShare) -> str:
@@ -150,7 +142,6 @@ def _layers(verdict: Verdict) -> Table:
 
 
 def _origin(result: CheckResult) -> Iterator[Fact]:
-    """Yield the origin of the limits and figures, and the notes."""
     yield Fact("limits", f"from {printable(result.configuration)}")
     if result.baseline is not None:
         yield Fact("baseline", printable(result.baseline))

@@ -7,10 +7,9 @@ from importlib import import_module
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.comparison import Comparison, Difference, parameter_differences
 from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES, Figure
-from cnnstat.numbers import count, ratio_text
+from cnnstat.numbers import count, or_dash, plural, ratio_text
 from cnnstat.report.charts.bar_chart import MEASURES, BarChart, Measure
 from cnnstat.report.document import DRAWINGS, SCHEMA, Block, Document, Fact, Facts, KeyFigure
 from cnnstat.report.network_columns import RATIO, network_table
@@ -25,6 +24,9 @@ CONVENTIONS = (
     Fact("memory", "MiB are 2^20 bytes; training is parameters, gradients, optimizer state and what backward needs"),
 )
 """The conventions in force, said below every table."""
+
+RECORDED = ("model", *(f"{figure.key}{end}" for end in ("", RATIO) for figure in TOTAL_FIGURES))
+"""The columns for programs: figures of each network, and their ratios to the first network's."""
 
 DRIFT = "drift"
 """The measured figure without a ratio: a remainder near 0, of either sign."""
@@ -43,7 +45,7 @@ def document(comparison: Comparison, keys: Sequence[str] | None = None) -> Docum
 
     keys: columns of a table that has a row for each network instead of a line for each figure; see `network_columns`.
     """
-    columns = _measured(comparison)
+    columns: Sequence[Column] = _overview().compared(comparison.profiles) if comparison.profiles else ()
     table = Table(_columns(comparison), list(_lines(comparison, columns)))
     chosen = None if keys is None else network_table(comparison, keys, columns)
     inputs = "; ".join(dict.fromkeys(map(input_text, comparison.analyses)))
@@ -54,7 +56,7 @@ def document(comparison: Comparison, keys: Sequence[str] | None = None) -> Docum
         blocks=lambda: _blocks(comparison, chosen or table),
         data=lambda: _values(comparison, columns),
         listed=("models", "ratios", "profiles", "time_ratios"),
-        records=chosen or _records(comparison, columns),
+        records=chosen or network_table(comparison, (*RECORDED, *(column.key for column in columns)), columns),
         caption=f"{inputs[:1].upper()}{inputs[1:]}. {CONVENTION}{ratios}",
         key_figures=lambda: _key_figures(comparison),
         charts=lambda: _charts(comparison),
@@ -106,8 +108,7 @@ def _parameter_facts(comparison: Comparison) -> Iterator[Fact]:
 
 
 def _difference_text(part: Difference) -> str:
-    layers = f"{part.layers} layer{'s' * (part.layers != 1)}"
-    where = f"{layers} of both" if not part.kind else f"{part.layers} {printable(part.kind)} of one"
+    where = f"{part.layers} {printable(part.kind)} of one" if part.kind else f"{plural(part.layers, 'layer')} of both"
     return f"{_signed(part.elements)} in {where}"
 
 
@@ -123,11 +124,6 @@ def _overview() -> Any:
     return import_module("cnnstat.report.subjects.profile_overview")
 
 
-def _measured(comparison: Comparison) -> Sequence[Column]:
-    columns: Sequence[Column] = _overview().compared(comparison.profiles) if comparison.profiles else ()
-    return columns
-
-
 def _time_ratios(profiles: Sequence[Any], columns: Sequence[Column]) -> list[dict[str, float | None]]:
     """Return each model's figures divided by the first one's; drift, a remainder, has no ratio."""
     return [{c.key: _ratio(c.value(p), c.value(profiles[0])) for c in columns if c.key != DRIFT} for p in profiles]
@@ -138,7 +134,6 @@ def _ratio(value: float | None, base: float | None) -> float | None:
 
 
 def _time_measure(comparison: Comparison) -> Measure:
-    """Return what the chart of times shows."""
     # By identity: equal layers of two networks take different times. Charts are of integers, hence nanoseconds.
     nanoseconds: Mapping[int, int] = {
         id(layer): round(1e9 * times.seconds)
@@ -173,7 +168,8 @@ def _network_columns(panel: int, heading: str) -> tuple[Column, Column]:
 def _lines(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Line]:
     """Yield a line for each figure that says something, and for each measured time."""
     analyses = comparison.analyses
-    yield Line("input", tuple(map(_inputs, analyses)), ("",) * len(analyses))
+    inputs = (", ".join(shape_text(each.shape) for each in analysis.graph.inputs) for analysis in analyses)
+    yield Line("input", tuple(inputs), ("",) * len(analyses))
     precisions = [each.graph.deployment and each.graph.deployment.precision for each in analyses]
     if any(precisions):
         yield Line("deployed in", tuple(each or "–" for each in precisions), ("",) * len(analyses))
@@ -182,7 +178,8 @@ def _lines(comparison: Comparison, columns: Sequence[Column]) -> Iterator[Line]:
             texts = (figure.unit.rounded(values[figure.key]) for values in comparison.figures)
             ratios = (ratio_text(values[figure.key]) for values in comparison.ratios)
             yield Line(figure.name, tuple(texts), tuple(ratios))
-    yield Line("receptive field", tuple(map(_field, analyses)), ("",) * len(analyses))
+    fields = (analysis.totals.receptive_field for analysis in analyses)
+    yield Line("receptive field", tuple(or_dash(field, size_text) for field in fields), ("",) * len(analyses))
     time_ratios = _time_ratios(comparison.profiles, columns)
     for column in columns:
         ratio_texts = (ratio_text(ratios[column.key]) if column.key in ratios else "" for ratios in time_ratios)
@@ -194,34 +191,3 @@ def _is_usual(figure: Figure, networks: Sequence[Mapping[str, int]]) -> bool:
     if not figure.usually:
         return False
     return all(values[figure.key] == values.get(figure.usually, 0) for values in networks)
-
-
-def _inputs(analysis: Analysis) -> str:
-    return ", ".join(shape_text(i.shape) for i in analysis.graph.inputs)
-
-
-def _field(analysis: Analysis) -> str:
-    field = analysis.totals.receptive_field
-    return "–" if field is None else size_text(field)
-
-
-def _records(comparison: Comparison, columns: Sequence[Column]) -> Table:
-    """Return one row a network: its figures, their ratios to the first network's, and measured times."""
-    keys = [figure.key for figure in TOTAL_FIGURES]
-    return Table(
-        (
-            Column("model", "model", lambda i: comparison.headings[i]),
-            *(_record_column(key, key, comparison.figures) for key in keys),
-            *(_record_column(f"{key}_ratio", key, comparison.ratios) for key in keys),
-            *(_time_column(column, comparison.profiles) for column in columns),
-        ),
-        range(len(comparison.analyses)),
-    )
-
-
-def _record_column(name: str, key: str, networks: Sequence[Mapping[str, Any]]) -> Column:
-    return Column(name, name, lambda i: networks[i][key])
-
-
-def _time_column(column: Column, profiles: Sequence[Any]) -> Column:
-    return Column(column.key, column.key, lambda i: column.value(profiles[i]))

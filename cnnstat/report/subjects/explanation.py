@@ -86,7 +86,6 @@ def _data(about: Explanation) -> dict[str, Any]:
 
 
 def _sections(about: Explanation) -> Iterator[tuple[str, tuple[Formula, ...]]]:
-    """Yield a title and the formulas below it, those that are not empty."""
     sections = [
         ("arithmetic", about.formulas),
         ("stored", tuple(_stored(about))),
@@ -98,7 +97,6 @@ def _sections(about: Explanation) -> Iterator[tuple[str, tuple[Formula, ...]]]:
 
 
 def _stored(about: Explanation) -> Iterator[Formula]:
-    """Yield the tensors that the layer stores, and their bytes."""
     for tensors, note in ((about.weights, ""), (about.buffers, "a buffer: stored, not learnt")):
         for name, shape in tensors.items():
             own = about.dtype_of(name) if about.node.dtypes else ""
@@ -155,7 +153,6 @@ def _flops(about: Explanation) -> Formula:
 
 
 def _place(about: Explanation) -> Iterator[Fact]:
-    """Yield where the layer is, what it reads and what it gives."""
     place = _written_at(about.node.location) if about.node.location else printable(about.code)
     location = f", written at {place}" if place else ""
     count = len(about.analysis.graph.nodes)
@@ -172,7 +169,6 @@ def _written_at(location: Location) -> str:
 
 
 def _field(about: Explanation) -> Iterator[Fact]:
-    """Yield the receptive field that results, and how much of it lies where there is input."""
     field = about.layer.receptive_field
     if field is None:
         yield Fact("receptive field", _why_none(about.analysis, about.index))
@@ -192,7 +188,6 @@ def _field(about: Explanation) -> Iterator[Fact]:
 
 
 def _is_larger(about: Explanation) -> bool:
-    """Return whether the field is longer than the input along an axis."""
     fields = about.analysis.fields
     field, followed = fields.of(about.value), fields.followed(about.value)
     if field is None or followed is None:

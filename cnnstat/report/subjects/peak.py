@@ -56,7 +56,6 @@ def _blocks(peak: Peak, table: Table) -> Iterator[Block]:
 
 
 def _facts(peak: Peak) -> Iterator[Fact]:
-    """Yield where the peak is and what would lower it."""
     where = "" if peak.layer is None else f" while {printable(peak.layer)} runs"
     yield Fact("peak", f"{peak.bytes:,} bytes ({binary_bytes(peak.bytes)}){where}")
     if peak.more:
@@ -100,17 +99,6 @@ def _values(peak: Peak) -> dict[str, Any]:
         "model": model_values(peak.analysis),
         "peak": {"bytes": peak.bytes, "layer": peak.layer, "more": peak.more, "deployed_bytes": peak.deployed_bytes},
         "other_order": None if peak.other_order is None else peak.other_order._asdict(),
-        "tensors": [
-            {
-                "name": each.name,
-                "shape": list(each.shape),
-                "bytes": each.bytes,
-                "made_by": each.made_by,
-                "last_reader": each.last_reader,
-                "role": each.role,
-                "peak_without": each.peak_without,
-            }
-            for each in peak.tensors
-        ],
+        "tensors": [{**each._asdict(), "shape": list(each.shape)} for each in peak.tensors],
         "changes": list(_changes(peak)),
     }

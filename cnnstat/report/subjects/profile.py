@@ -23,15 +23,7 @@ from cnnstat.profile.profile_result import (
 )
 from cnnstat.report.document import DRAWINGS, Document, Facts, NetworkDrawing
 from cnnstat.report.profile_changes import Against, change_blocks, change_table, change_values
-from cnnstat.report.profile_text import (
-    GIGA,
-    RATES,
-    conditions_text,
-    heading,
-    key_figures,
-    summary,
-    time_parts,
-)
+from cnnstat.report.profile_text import GIGA, RATES, conditions_text, heading, key_figures, summary, time_parts
 from cnnstat.report.table import MAIN, ON_REQUEST, Column, Group, Kind, Layout, Table, View, layered, summed
 from cnnstat.report.terminal_text import cut_start, printable
 
@@ -87,7 +79,6 @@ def _op_layer(each: OpTime) -> str:
 
 
 def _op_tables(profile: Profile) -> Iterator[Table]:
-    """Yield the ops inside each layer, where they were asked for."""
     if not profile.ops:
         return
 
@@ -109,7 +100,6 @@ HEAVIEST = 5
 
 
 def _kernel_tables(profile: Profile) -> Iterator[Table]:
-    """Yield the heaviest kernels over the whole model, where there are any."""
     if not profile.kernels:
         return
 
@@ -141,7 +131,6 @@ def _drawings(profile: Profile) -> dict[str, NetworkDrawing]:
 
 
 def _charts(profile: Profile) -> dict[str, Any]:
-    """Return the roofline, and the layers' times."""
     from cnnstat.report.charts.layer_chart import LayerChart  # here, as tables do without
     from cnnstat.report.charts.memory_chart import MemoryChart
     from cnnstat.report.charts.roofline_chart import RooflineChart

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cnnstat import numbers
 from cnnstat.profile.profile_json import to_json
-from cnnstat.profile.profile_result import ABOVE_ROOFLINE, LayerTime, Profile
+from cnnstat.profile.profile_result import ABOVE_ROOFLINE, Profile
 from cnnstat.report.document import Document, Fact
 from cnnstat.report.formats.terminal import GAP, facts_page
-from cnnstat.report.profile_text import RATES, conditions_text, device_text, roofline_text
+from cnnstat.report.profile_text import RATES, conditions_text, device_text, roofline_text, slowest
 from cnnstat.report.table import Column, Table
 from cnnstat.report.terminal_text import BLANK, Page, padded, plain, printable, show, widest
 
@@ -71,7 +71,7 @@ def fields(device: str) -> tuple[Column, ...]:
         ),
         # ! where the parts do not add up
         Column("drift", "% drift", _residual, lambda p: numbers.percent(_residual(p)) + "!" * (not p.adds_up), "right"),
-        Column("slowest", "slowest layer", _slowest_name, _slowest, least=8),
+        Column("slowest", "slowest layer", lambda p: getattr(slowest(p), "name", ""), _slowest, least=8),
     )  # fmt: skip
 
 
@@ -127,17 +127,8 @@ def _residual(profile: Profile) -> float:
     return profile.time_breakdown.share(profile.time_breakdown.residual)
 
 
-def _slowest_layer(profile: Profile) -> LayerTime | None:
-    return max(profile.layers, key=lambda layer: layer.seconds, default=None)
-
-
-def _slowest_name(profile: Profile) -> str:
-    layer = _slowest_layer(profile)
-    return layer.name if layer else ""
-
-
 def _slowest(profile: Profile) -> str:
-    layer = _slowest_layer(profile)
+    layer = slowest(profile)
     return f"{layer.name} ({100 * profile.time_breakdown.share(layer.seconds):.0f} %)" if layer else "–"
 
 
@@ -183,7 +174,6 @@ def _beaten(profiles: Sequence[Profile]) -> str:
 
 
 def _facts(profiles: Sequence[Profile], saved: str) -> list[Fact]:
-    """Return what the columns mean, what does not add up, and where the ceilings are kept."""
     wrong = [printable(profile.model) for profile in profiles if not profile.adds_up]
     return [
         Fact("ceilings", f"{roofline_text(profiles[-1])}{f'; kept in {printable(saved)}' if saved else ''}"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from cnnstat.sweep.evaluate import SCHEMA, TOTALS, Record
 from cnnstat.sweep.selection import ACCURACY, flat, pareto_front, unsigned, value_of
 from cnnstat.sweep.sweep import Sweep
 
-SHOWN = ("params", "macs", "peak_inference_bytes", "receptive_field")
+USUAL = ("params", "macs", "peak_inference_bytes", "receptive_field")
 """The figures of the table unless others are chosen."""
 
 MAIN = 5
@@ -25,8 +25,7 @@ MAIN = 5
 ERRORS = 5
 """Errors that are listed below a table."""
 
-_UNITS = {figure.key: figure.unit for figure in FIGURES}
-_TITLES = {figure.key: figure.title for figure in FIGURES}
+_FIGURES = {figure.key: figure for figure in FIGURES}
 
 
 def document(
@@ -40,17 +39,15 @@ def document(
     known = column_keys(sweep.settings)
     for key in columns or ():
         check_column(key, known)
-    everything = _columns(sweep, None)
-    table = Table(
-        everything if columns is None else _columns(sweep, columns), sweep.records, is_chosen=columns is not None
-    )
+    table = Table(_columns(sweep, columns), sweep.records, is_chosen=columns is not None)
+    everything = [_column(key, sweep) for key in known]
     return Document(
         title=caption,
         page_title=caption or page_title or f"Sweep of {plural(len(sweep.records), 'point')}",
         blocks=lambda: _blocks(sweep, table, plot),
         data=lambda: {"schema": SCHEMA, "settings": list(sweep.settings), "points": list(sweep.records)},
         listed=("points",),
-        records=Table(_all_columns(sweep), sweep.records) if columns is None else table,
+        records=Table(everything, sweep.records) if columns is None else table,
         caption=f"{_conditions(sweep)}. {CONVENTION}",
         charts=lambda: _charts(sweep, plot),
         page_charts=("plot",) if plot else ("params",) if any(not record["error"] for record in sweep) else (),
@@ -68,7 +65,7 @@ def _conditions(sweep: Sweep) -> str:
 
 def _charts(sweep: Sweep, plot: tuple[str, str] | None) -> dict[str, ScatterPlot]:
     """Return a chart of each figure, against MACs or against what the plot is drawn over."""
-    keys = [*dict.fromkeys((*SHOWN, *(figure.key for figure in TOTALS), "latency", ACCURACY))]
+    keys = [*dict.fromkeys((*USUAL, *(figure.key for figure in TOTALS), "latency", ACCURACY))]
     across = plot[0] if plot else "macs"
     has = {key: any(isinstance(value_of(record, key), (int, float)) for record in sweep.records) for key in keys}
     charts = {key: scatter(sweep, across if key != across else "params", key) for key in keys if has[key]}
@@ -78,10 +75,10 @@ def _charts(sweep: Sweep, plot: tuple[str, str] | None) -> dict[str, ScatterPlot
 def resolutions_document(sweep: Sweep, columns: Sequence[str] | None = None) -> Document:
     """Return a model's totals at several sizes of its input, and its MACs against the size."""
     size = sweep.settings[0]
-    shown = None if columns is None else tuple(dict.fromkeys((size, *columns)))
+    keys = None if columns is None else tuple(dict.fromkeys((size, *columns)))
     sources = dict.fromkeys(record["source"] for record in sweep.records)
     title = f"{printable(', '.join(sources))} at {plural(len(sweep.records), 'input size')}"
-    return document(sweep, shown, (size, "macs"), page_title=title)
+    return document(sweep, keys, (size, "macs"), page_title=title)
 
 
 def column_keys(settings: Sequence[str]) -> tuple[str, ...]:
@@ -140,7 +137,8 @@ def scatter(sweep: Sweep, x: str, y: str) -> ScatterPlot:
         for key in (x, y)
     ]
     texts = [tuple(_text(key, each) for each in pair) or ("", "") for key, pair in zip((x, y), ends)]
-    return ScatterPlot(points, _TITLES.get(x, x), _TITLES.get(y, y), texts[0], texts[1])  # type: ignore[arg-type]
+    titles = [_FIGURES[key].title if key in _FIGURES else key for key in (x, y)]
+    return ScatterPlot(points, *titles, *texts)  # type: ignore[arg-type]
 
 
 def _name(record: Record, is_of_one: bool = False) -> str:
@@ -155,9 +153,8 @@ def _text(key: str, record: Record) -> str:
         return "–"
     if key == "latency":
         return seconds_text(value)
-    unit = _UNITS.get(key)
-    if unit in (Unit.BYTES, Unit.COUNT, Unit.RATIO):
-        return unit.rounded(value)
+    if key in _FIGURES and _FIGURES[key].unit is not Unit.POSITIONS:
+        return _FIGURES[key].unit.rounded(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -169,35 +166,23 @@ def _columns(sweep: Sweep, chosen: Sequence[str] | None) -> list[Column]:
     measured = [key for key in ("latency", ACCURACY) if any(record.get(key) is not None for record in sweep.records)]
     error = ["error"] if sweep.failed else []
     return [
-        _column(key, sweep) for key in dict.fromkeys((*keys, *SHOWN, *measured, *map(unsigned, sweep.front), *error))
+        _column(key, sweep) for key in dict.fromkeys((*keys, *USUAL, *measured, *map(unsigned, sweep.front), *error))
     ]
 
 
-def _all_columns(sweep: Sweep) -> list[Column]:
-    return [_column(key, sweep) for key in column_keys(sweep.settings)]
-
-
 def _column(key: str, sweep: Sweep) -> Column:
-    """Return the column of a setting or a figure."""
-    value: Callable[[Record], Any] = partial(_value, key)
-    text = partial(_text, key)
+
+    def value(record: Record) -> Any:
+        return flat(record).get(key)
+
     if key == "source":
         return Column(key, "source", value, least=12, is_code=True, importance=1)
     if key == "error":
         return Column(key, "error", value, lambda record: record.get("error") or "", least=12, importance=MAIN)
     is_setting = key in sweep.settings
-    importance = (
-        2
-        if is_setting
-        else 2 + SHOWN.index(key)
-        if key in SHOWN
-        else MAIN
-        if key in (*SHOWN, "latency", ACCURACY, *map(unsigned, sweep.front))
-        else ON_REQUEST
-    )
-    title = key if is_setting else _TITLES.get(key, key)
-    return Column(key, title, value, text, "right", importance=importance, on_pages=True)
-
-
-def _value(key: str, record: Record) -> Any:
-    return flat(record).get(key)
+    if is_setting or key in USUAL:
+        importance = 2 if is_setting else 2 + USUAL.index(key)
+    else:
+        importance = MAIN if key in ("latency", ACCURACY, *map(unsigned, sweep.front)) else ON_REQUEST
+    title = key if is_setting or key not in _FIGURES else _FIGURES[key].title
+    return Column(key, title, value, partial(_text, key), "right", importance=importance, on_pages=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.analysis.tiles import AxisTiles, Tiling
 from cnnstat.numbers import plural
-from cnnstat.report.document import SCHEMA, Block, Document, Fact, Facts
+from cnnstat.report.document import SCHEMA, Document, Fact, Facts
 from cnnstat.report.network_text import heading, input_text
 from cnnstat.report.network_values import model_values
 from cnnstat.report.table import Column, Table
@@ -34,7 +34,7 @@ def document(tiling: Tiling) -> Document:
     return Document(
         title=heading(tiling.analysis),
         subtitle=input_text(tiling.analysis),
-        blocks=lambda: _blocks(table, rows),
+        blocks=lambda: (table, Facts(tuple(_facts(rows)))),
         data=lambda: {
             "schema": SCHEMA,
             "model": model_values(tiling.analysis),
@@ -49,17 +49,7 @@ def document(tiling: Tiling) -> Document:
 def _values(tiles: AxisTiles) -> dict[str, Any]:
     least, most = tiles.range
     needed = [{"inputs": inputs, "phases": phases} for inputs, phases in tiles.needed.items()]
-    return {
-        **tiles._asdict(),
-        "halo": list(tiles.halo),
-        "needed": needed,
-        "needed_least": least,
-        "needed_most": most,
-    }
-
-
-def _needed(row: Row) -> str:
-    return " or ".join(map(str, row.tiles.needed))
+    return {**tiles._asdict(), "halo": list(tiles.halo), "needed": needed, "needed_least": least, "needed_most": most}
 
 
 COLUMNS = (
@@ -75,14 +65,12 @@ COLUMNS = (
     Column("valid", "valid outputs", lambda row: row.tiles.valid, align="right", importance=1),
     Column("step", "step", lambda row: row.tiles.step, align="right", importance=1),
     Column("step_outputs", "step in outputs", lambda row: row.tiles.step_outputs, align="right", importance=6),
-    Column("needed", "inputs needed", lambda row: row.tiles.range, _needed, "right", importance=2),
+    Column(
+        "needed", "inputs needed", lambda row: row.tiles.range,
+        lambda row: " or ".join(map(str, row.tiles.needed)), "right", importance=2,
+    ),
     Column("smallest_like", "smallest tile", lambda row: row.tiles.smallest_like, align="right", importance=2),
 )  # fmt: skip
-
-
-def _blocks(table: Table, rows: list[Row]) -> Iterator[Block]:
-    yield table
-    yield Facts(tuple(_facts(rows)))
 
 
 def _facts(rows: list[Row]) -> Iterator[Fact]:

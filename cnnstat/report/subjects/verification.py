@@ -17,8 +17,6 @@ from cnnstat.report.table import Column, Layout, Table
 from cnnstat.report.terminal_text import Line, cut_start, plain, printable, wrapped
 from cnnstat.verify.findings import FieldFinding, LayerFinding, ReferenceCount, TotalFinding, Verdict, Verification
 
-AGREES, NO_REFERENCE, UNEXPLAINED = (v.value for v in (Verdict.AGREES, Verdict.NO_REFERENCE, Verdict.UNEXPLAINED))
-
 Value = TypeVar("Value")
 
 SAME = "="
@@ -43,13 +41,14 @@ def document(verification: Verification, everything: bool = False) -> Document:
 
 
 def _key_figures(verification: Verification) -> Iterator[KeyFigure]:
-    """Yield the outcome, and how many layers have each verdict."""
     style = "red" if verification.exit_code else "green"
     yield KeyFigure("counts", _result(verification).label, f"exit code {verification.exit_code}", style)
     yield KeyFigure("MACs", numbers.count(verification.analysis.totals.macs), f"{verification.analysis.totals.macs:,}")
     for verdict, layers in _verdict_counts(verification).items():
         if layers:
-            yield KeyFigure(verdict, numbers.plural(layers, "layer"), "", "red" if verdict == UNEXPLAINED else "")
+            yield KeyFigure(
+                verdict, numbers.plural(layers, "layer"), "", "red" if verdict == Verdict.UNEXPLAINED else ""
+            )
 
 
 def _blocks(verification: Verification, everything: bool) -> Iterator[Block]:
@@ -116,7 +115,7 @@ def _layer_table(verification: Verification, notes: _Notes, everything: bool) ->
     # Layers without work fill pages (ReLU, Flatten) and agree on 0.
     rows = verification.layers
     if not everything:
-        rows = tuple(layer for layer in rows if layer.macs or layer.reasons or layer.verdict.value != AGREES)
+        rows = tuple(layer for layer in rows if layer.macs or layer.reasons or layer.verdict is not Verdict.AGREES)
     columns = (*LAYER_COLUMNS, Column("verdict", "verdict", attrgetter("verdict"), notes.verdict))
     made_column = LAYER_COLUMNS[-1]
     says_nothing = {made_column.key} if {SAME, "–"}.issuperset(made_column.cells(rows)) else set()
@@ -186,7 +185,7 @@ def _ours(field: FieldFinding) -> str:
 
 def _field_verdict(field: FieldFinding) -> str:
     text = ": ".join(filter(None, (_words(field.verdict), field.reason)))
-    return f"{text} (clipped by the border)" if field.clipped and field.verdict.value == AGREES else text
+    return f"{text} (clipped by the border)" if field.clipped and field.verdict is Verdict.AGREES else text
 
 
 FIELD_COLUMNS = (
@@ -204,7 +203,6 @@ FIELD_COLUMNS = (
 
 
 def _totals(verification: Verification) -> Iterator[Fact]:
-    """Yield the figures of the whole network that are not in the table."""
     for total in verification.totals:
         if total.figure == "MACs" and total.reference in ("FlopCounterMode", "fvcore") and not _is_bad(total):
             continue
@@ -220,7 +218,6 @@ def _is_bad(total: TotalFinding) -> bool:
 
 
 def _references(verification: Verification) -> Iterator[Fact]:
-    """Yield each reference: what it counts, or why it did not run."""
     for reference in verification.references:
         text = f"no reference: {reference.problem}" if reference.problem else reference.convention
         yield Fact(printable(reference.name), printable(text), "yellow" if reference.problem else "")
@@ -229,8 +226,7 @@ def _references(verification: Verification) -> Iterator[Fact]:
 
 
 def _result(verification: Verification) -> Fact:
-    """Return the verdict on the whole."""
-    plural = {AGREES: "agree", NO_REFERENCE: "without a reference"}
+    plural = {Verdict.AGREES.value: "agree", Verdict.NO_REFERENCE.value: "without a reference"}
     listed = ", ".join(
         f"{count:,} {plural.get(verdict, verdict)}" for verdict, count in _verdict_counts(verification).items() if count
     )
@@ -239,13 +235,8 @@ def _result(verification: Verification) -> Fact:
         return Fact("verified", layers, "green")
     if not verification.has_reference:
         return Fact("not verified", f"{layers}; no reference could count", "red")
-    return Fact(
-        "not verified", f"{layers}; {numbers.plural(_unexplained(verification), 'difference')} unexplained", "red"
-    )
-
-
-def _unexplained(verification: Verification) -> int:
-    return sum(verdict.value == UNEXPLAINED for verdict in verification.verdicts())
+    differences = numbers.plural([*verification.verdicts()].count(Verdict.UNEXPLAINED), "difference")
+    return Fact("not verified", f"{layers}; {differences} unexplained", "red")
 
 
 # JSON -----------------------------------------------------------------------------------------------------------------
@@ -320,5 +311,5 @@ def _total_values(total: TotalFinding) -> dict[str, Any]:
 
 
 def _verdict_counts(verification: Verification) -> dict[str, int]:
-    counts = Counter(layer.verdict.value for layer in verification.layers)
-    return {verdict: counts[verdict] for verdict in (each.value for each in Verdict)}
+    counts = Counter(layer.verdict for layer in verification.layers)
+    return {verdict.value: counts[verdict] for verdict in Verdict}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
+from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
-from cnnstat.analysis.figures import CONVENTION
-from cnnstat.numbers import binary_bytes, brief_count, count
+from cnnstat.analysis.figures import CONVENTION, TOTAL_FIGURES
+from cnnstat.numbers import or_dash
 from cnnstat.report.document import SCHEMA, Document
 from cnnstat.report.formats.terminal import table_lines
 from cnnstat.report.network_text import axes_text, shape_text, shapes_text
-from cnnstat.report.table import Column, Layout, Table
+from cnnstat.report.table import ALWAYS, Column, Layout, Table
 from cnnstat.report.terminal_text import BLANK, Line, plain
 from cnnstat.sources import zoo
 
@@ -25,11 +26,6 @@ def _field(analysis: Analysis) -> tuple[int, ...] | None:
     return None if field is None else field.size
 
 
-def _field_text(analysis: Analysis) -> str:
-    size = _field(analysis)
-    return "–" if size is None else axes_text(size)
-
-
 def _kind(analysis: Analysis) -> str:
     return zoo.kind_of(analysis.graph.name)
 
@@ -38,28 +34,34 @@ def _year(analysis: Analysis) -> int | None:
     return zoo.year_of(str(analysis.graph.about.get("cite", "")))
 
 
-def _title(analysis: Analysis) -> str:
-    return str(analysis.graph.about.get("title", ""))
+def _figure(key: str, importance: int = ALWAYS) -> Column:
+    figure = next(figure for figure in TOTAL_FIGURES if figure.key == key)
+
+    def value(analysis: Analysis) -> Any:
+        return figure.of(analysis.totals)
+
+    return Column(
+        key, figure.title, value, lambda a: figure.unit.rounded(value(a)), "right",
+        brief=lambda a: figure.unit.brief(value(a)), importance=importance,
+    )  # fmt: skip
 
 
-def _weighted_bytes(analysis: Analysis) -> int:
-    return analysis.totals.memory.weighted_activation_bytes
+def _first_input(analysis: Analysis) -> str:
+    first, *others = _input(analysis)
+    return shape_text(first) + ", …" * bool(others)
 
 
 COLUMNS = (
     Column("name", "network", attrgetter("graph.name"), least=12, is_code=True),
-    Column("title", "", _title, least=16),
-    Column("input", "input", _input, lambda a: shapes_text(_input(a)), "right"),
-    Column("params", "params", attrgetter("totals.params"), lambda a: count(a.totals.params), "right"),
-    Column("macs", "MACs", attrgetter("totals.macs"), lambda a: count(a.totals.macs), "right", importance=3),
-    Column(
-        "weighted_activation_bytes", "conv + linear outputs", _weighted_bytes,
-        lambda a: binary_bytes(_weighted_bytes(a)), "right", importance=4,
-    ),
-    Column("receptive_field", "RF", _field, _field_text, "right", importance=5),
+    Column("title", "", lambda analysis: str(analysis.graph.about.get("title", "")), least=16),
+    Column("input", "input", _input, lambda a: shapes_text(_input(a)), "right", brief=_first_input),
+    _figure("params"),
+    _figure("macs", 3),
+    _figure("weighted_activation_bytes", 4)._replace(brief=None),
+    Column("receptive_field", "RF", _field, lambda a: or_dash(_field(a), axes_text), "right", importance=5),
     Column("kind", "kind", _kind, importance=6),
     Column("year", "year", _year, align="right", importance=4),
-)  # fmt: skip
+)
 """The columns of the list; a narrow terminal leaves them out from the right."""
 
 
@@ -83,10 +85,10 @@ def _lines(analyses: Sequence[Analysis], width: int) -> list[Line]:
 
     A narrow terminal shows the first input alone and shorter numbers, for the titles.
     """
-    columns: Sequence[Column] = tuple(c for c in COLUMNS if c.key != "kind")
+    columns: Sequence[Column] = tuple(
+        c if width < ROOMY else c._replace(brief=None) for c in COLUMNS if c.key != "kind"
+    )
     if width < ROOMY:
-        short = {"input": _first_input, "params": _short(attrgetter("totals.params")), "macs": _short(_macs)}
-        columns = tuple(c._replace(text=short[c.key]) if c.key in short else c for c in columns)
         least = min(32, max(16, width - 40))
         columns = tuple(c._replace(least=least) if c.key == "title" else c for c in columns)
     lines = table_lines(Table(columns, analyses), width)
@@ -106,14 +108,3 @@ def _lines(analyses: Sequence[Analysis], width: int) -> list[Line]:
 
 ROOMY = 140
 """Columns from which everything is written out."""
-
-_macs = attrgetter("totals.macs")
-
-
-def _short(value: Callable[[Analysis], int]) -> Callable[[Analysis], str]:
-    return lambda analysis: brief_count(value(analysis))
-
-
-def _first_input(analysis: Analysis) -> str:
-    first, *others = _input(analysis)
-    return shape_text(first) + ", …" * bool(others)
