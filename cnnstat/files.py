@@ -65,6 +65,20 @@ def read_bytes(path: Path, most: int) -> bytes:
         return content
 
 
+def read_whole(path: Path, most: int, label: str, remedy: str) -> bytes:
+    """Return the content of a regular file; raises CnnstatError where it cannot be read, or has more than `most` bytes.
+
+    label: what messages call it; remedy: what they say where it is too long.
+    """
+    try:
+        content = read_bytes(path, most)
+    except OSError as error:
+        raise CnnstatError(f"{label}: cannot be read: {error.strerror or error}") from None
+    if len(content) > most:
+        raise CnnstatError(f"{label}: larger than {most >> 20} MiB; {remedy}")
+    return content
+
+
 def path_from_here(path: Path) -> str:
     """Return a path from the current folder where that is shorter, as a person would write it."""
     try:

@@ -13,7 +13,7 @@ from cnnstat.check.check_result import LayerChange
 from cnnstat.check.limits import CONVENTION, METRICS, exact_text
 from cnnstat.check.model_figures import Baseline, LayerFigures, Missing, ModelFigures, from_json, to_json
 from cnnstat.errors import CnnstatError
-from cnnstat.files import exists, read_bytes
+from cnnstat.files import exists, read_whole
 
 SCHEMA = "cnnstat-baseline/1"
 """Name and version of the file's form."""
@@ -34,12 +34,9 @@ def read_baseline(path: Path, label: str) -> Baseline:
         reason = f"no baseline: there is no {label}; `cnnstat check --update-baseline` writes it"
         return Baseline(label=None, models={}, otherwise=Missing(reason=reason))
     try:
-        content = read_bytes(path, MAX_BYTES)
-        if len(content) > MAX_BYTES:
-            raise CnnstatError(f"{label}: larger than {MAX_BYTES >> 20} MiB; this is no baseline")
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CnnstatError(f"{label}: cannot be read: {getattr(error, 'strerror', '') or error}") from None
+        text = read_whole(path, MAX_BYTES, label, "this is no baseline").decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise CnnstatError(f"{label}: cannot be read: {error}") from None
     return parse_baseline(text, label)
 
 

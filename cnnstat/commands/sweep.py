@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cnnstat.choices import Format, Mode, alternatives
+from cnnstat.choices import Format, Mode, alternatives, words
 from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     INTERRUPTED,
@@ -323,16 +323,7 @@ def _executor(name: ExecutorName, parameters: Sequence[str], jobs: int | None) -
 
 def _slurm_name(name: str) -> str:
     """Return submitit's name of a parameter: its own ones as they are, SLURM's with `slurm_` in front."""
-    own = (
-        "timeout_min",
-        "mem_gb",
-        "nodes",
-        "cpus_per_task",
-        "gpus_per_node",
-        "tasks_per_node",
-        "name",
-        "stderr_to_stdout",
-    )
+    own = words("timeout_min mem_gb nodes cpus_per_task gpus_per_node tasks_per_node name stderr_to_stdout")
     return name if name in own or name.startswith("slurm_") else f"slurm_{name}"
 
 

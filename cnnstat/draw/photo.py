@@ -7,7 +7,7 @@ from base64 import b64encode
 from pathlib import Path
 
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_bytes
+from cnnstat.files import read_whole
 
 MOST_BYTES = 20 * 2**20
 """Largest photo that is embedded."""
@@ -18,12 +18,7 @@ _JPEG = b"\xff\xd8\xff"
 
 def photo_link(path: Path) -> str:
     """Return a photo as a link that holds it (`data:image/png;base64,…`); raises CnnstatError."""
-    try:
-        content = read_bytes(path, MOST_BYTES)
-    except OSError as error:
-        raise CnnstatError(f"--image {path}: cannot be read: {error.strerror or error}") from None
-    if len(content) > MOST_BYTES:
-        raise CnnstatError(f"--image {path}: is larger than {MOST_BYTES // 2**20} MiB")
+    content = read_whole(path, MOST_BYTES, f"--image {path}", "save it smaller")
     if content.startswith(_PNG):
         kind, is_whole = "png", _is_whole_png(content)
     elif content.startswith(_JPEG):

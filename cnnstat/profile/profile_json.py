@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_bytes
+from cnnstat.files import read_whole
 from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
 from cnnstat.profile.profile_result import TOLERANCES, Environment, LayerTime, Profile, Samples, TimeBreakdown, Whole
 from cnnstat.profile.roofline import Roofline
@@ -205,13 +205,9 @@ def to_json(profile: Profile) -> dict[str, Any]:
 
 def read_profile(path: Path) -> Profile:
     """Return the profile in a file; raises CnnstatError if there is none."""
+    content = read_whole(path, MAX_BYTES, str(path), "this is no profile")
     try:
-        content = read_bytes(path, MAX_BYTES)
-        if len(content) > MAX_BYTES:
-            raise CnnstatError(f"{path}: larger than {MAX_BYTES >> 20} MiB; this is no profile")
         text = content.decode("utf-8")
-    except OSError as error:
-        raise CnnstatError(f"{path}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise CnnstatError(f"{path}: this is no text; write a profile with {REMEDY}") from None
     return parse_profile(text, str(path))

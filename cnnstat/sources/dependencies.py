@@ -23,6 +23,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from cnnstat.choices import words
 from cnnstat.files import content_digest
 from cnnstat.sources import watched_calls
 
@@ -55,20 +56,7 @@ _NATIVE_READERS = ("cv2", "h5py", "lmdb", "netCDF4", "osgeo", "pyarrow", "raster
 _CLOCK = re.compile(r"\b(?:now|utcnow|today)\s*\(")
 """What asks for the date in Python's datetime, whose classes cannot be watched."""
 
-_FRAMEWORK = (
-    "torch",
-    "torchvision",
-    "timm",
-    "numpy",
-    "triton",
-    "sympy",
-    "mpmath",
-    "networkx",
-    "PIL",
-    "torchgen",
-    "pkg_resources",
-    "setuptools",
-)
+_FRAMEWORK = words("torch torchvision timm numpy triton sympy mpmath networkx PIL torchgen pkg_resources setuptools")
 """Packages that look through folders and variables for themselves: for plug-ins and caches."""
 
 _WATCHING = (

@@ -8,25 +8,13 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from cnnstat.choices import words
 from cnnstat.errors import SourceError
 
 LIBRARIES = ("torchvision", "timm")
 """Libraries of models that have a short form."""
 
-_HUBS = (
-    "hf",
-    "hf-hub",
-    "hf_hub",
-    "huggingface",
-    "hub",
-    "tfhub",
-    "keras",
-    "tf",
-    "tensorflow",
-    "onnx",
-    "paddle",
-    "modelscope",
-)
+_HUBS = words("hf hf-hub hf_hub huggingface hub tfhub keras tf tensorflow onnx paddle modelscope")
 """Prefixes under which other tools load models from the network."""
 
 _CALL = re.compile(r"([A-Za-z_][\w.]*)\((.*)\)\s*;?$", re.DOTALL)
@@ -71,8 +59,8 @@ def respelled(text: str, zoo: Sequence[str]) -> str:
 def _without_call(call: re.Match[str], zoo: Sequence[str]) -> str:
     """Return what to name instead of a call (`torchvision.models.resnet50(weights=None)`, `nn.Conv2d(3, 64, 3)`)."""
     name, arguments = call.groups()
-    if words := re.findall(r"""['"]([\w./-]+)['"]""", arguments):  # timm.create_model("resnet50")
-        name, arguments = f"timm.{words[-1]}" if name.startswith("timm.") else words[-1], ""
+    if texts := re.findall(r"""['"]([\w./-]+)['"]""", arguments):  # timm.create_model("resnet50")
+        name, arguments = f"timm.{texts[-1]}" if name.startswith("timm.") else texts[-1], ""
     meant = respelled(name, zoo)
     meant = meant if meant in zoo or meant != name else namesake(name, zoo)
     if not meant:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_bytes
+from cnnstat.files import read_whole
 from cnnstat.sweep.evaluate import Record
 from cnnstat.sweep.selection import ACCURACY
 
@@ -94,8 +94,8 @@ class Accuracies:
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
     """Return number and cells of each line, empty lines and comments (`# …`, `sep=;`) left out."""
+    content = read_whole(path, MAX_BYTES, f"--accuracy {path}", "this is no table of accuracies")
     try:
-        content = read_bytes(path, MAX_BYTES)
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
         first = next((line for line in text.splitlines() if not _is_comment(line)), "")
         delimiter = max(",;\t", key=first.count)
@@ -103,8 +103,8 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
         rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
     except UnicodeDecodeError as error:
         raise CnnstatError(f"--accuracy {path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except (OSError, csv.Error) as error:
-        raise CnnstatError(f"--accuracy {path}: cannot be read: {getattr(error, 'strerror', '') or error}") from None
+    except csv.Error as error:
+        raise CnnstatError(f"--accuracy {path}: cannot be read: {error}") from None
     return [(number, cells) for number, cells in rows if any(cells) and not _is_comment(cells[0])]
 
 

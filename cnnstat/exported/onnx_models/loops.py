@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import ChainMap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,12 +52,9 @@ class LoopWalk(GraphWalk):
         if count < 0 or not self._may_unroll(count * max(1, size)):
             return self._one_turn(node, body, carried, values, max(count, 0))
         scanned: list[list[Value]] = [[] for _ in body.output[1 + len(carried) :]]
-        goes_on: Value | None = condition if condition is not None else of_array(numpy.array(True))
+        goes_on = condition if condition is not None else of_array(numpy.array(True))
         for turn in range(count):
-            inner: Values = ChainMap({}, values)
-            for declared, value in zip(body.input, (of_array(numpy.array(turn)), goes_on, *carried)):
-                inner[declared.name] = value if value is not None else Value(9, ())
-            goes_on, *results = self._body(body, inner)
+            goes_on, *results = self._turn(body, values, (of_array(numpy.array(turn)), goes_on, *carried))
             carried, parts = results[: len(carried)], results[len(carried) :]
             for values_so_far, part in zip(scanned, parts):
                 values_so_far.append(part)
@@ -66,6 +63,11 @@ class LoopWalk(GraphWalk):
             if goes_on.numbers is None:
                 self._tell_end(node)
         return [*carried, *(self._stacked(node, parts) for parts in scanned)]
+
+    def _turn(self, body: Any, values: Values, given: Iterable[Value]) -> list[Value]:
+        """Walk over the body of a loop once; given: what its inputs are in this turn."""
+        own = {declared.name: value for declared, value in zip(body.input, given)}
+        return self._body(body, ChainMap(own, values))
 
     def _tell_end(self, node: Any) -> None:
         self._tell(f"numbers decide when {node_name(node)} ends; all turns are counted: totals are at most these")
@@ -79,12 +81,9 @@ class LoopWalk(GraphWalk):
 
     def _one_turn(self, node: Any, body: Any, carried: list[Value], values: Values, count: int | None) -> list[Value]:
         """Walk over one turn of a loop whose work counts `count` times; None for unknown, which counts once."""
-        inner: Values = ChainMap({}, values)
         goes_on = Value(9, ())
-        unknown = (Value(7, ()), goes_on, *(replace(value, known=None, tensor=None) for value in carried))
-        inner.update((declared.name, value) for declared, value in zip(body.input, unknown))
         with self._repeated(1 if count is None else count):
-            ends, *results = self._body(body, inner)
+            ends, *results = self._turn(body, values, (Value(7, ()), goes_on, *map(_unknown, carried)))
         is_endless = ends is goes_on or (ends.numbers is not None and bool(numpy.ravel(ends.numbers)[0]))
         if count is not None and not is_endless:
             self._tell_end(node)
@@ -158,13 +157,12 @@ class LoopWalk(GraphWalk):
             raise self._failed(node, "its sequences have different lengths, or none that is known")
         (turns,) = steps
         if not turns or not self._may_unroll(turns * max(1, _count(body))):
-            return self._one_scan(node, body, carried, sequences, axes, values, turns, places)
+            taken = [_unknown(self._taken(node, sequence, axis, 0)) for sequence, axis in zip(sequences, axes)]
+            return self._one_step(node, body, carried, taken, values, turns, places)
         scanned: list[list[Value]] = [[] for _ in body.output[count:]]
         for turn in range(turns):
-            inner: Values = ChainMap({}, values)
             taken = [self._taken(node, sequence, axis, turn) for sequence, axis in zip(sequences, axes)]
-            inner.update((declared.name, value) for declared, value in zip(body.input, (*carried, *taken)))
-            results = self._body(body, inner)
+            results = self._turn(body, values, (*carried, *taken))
             carried = results[:count]
             for values_so_far, part in zip(scanned, results[count:]):
                 values_so_far.append(part)
@@ -184,33 +182,29 @@ class LoopWalk(GraphWalk):
             result.edge = Edge(self.builder.emit(label, match, (), (shape,), (self._dtype(sequence),)), 0)
         return result
 
-    def _one_scan(
+    def _one_step(
         self,
         node: Any,
         body: Any,
         carried: list[Value],
-        sequences: list[Value],
-        axes: Sequence[int],
+        taken: list[Value],
         values: Values,
         turns: int,
         places: Sequence[int],
     ) -> list[Value]:
-        """Walk over one step of a scan whose work counts for all of them."""
-        inner: Values = ChainMap({}, values)
-        taken = []
-        for sequence, axis in zip(sequences, axes):
-            value = self._taken(node, sequence, axis, 0)
-            value.known = value.tensor = None
-            taken.append(value)
-        unknown = [replace(value, known=None, tensor=None) for value in carried]
-        inner.update((declared.name, value) for declared, value in zip(body.input, (*unknown, *taken)))
+        """Walk over one step of a scan whose work counts for all of them; taken: what it reads of the sequences."""
         with self._repeated(turns):
-            results = self._body(body, inner)
+            results = self._turn(body, values, (*map(_unknown, carried), *taken))
         count = len(carried)
         if any(before.shape != after.shape for before, after in zip(carried, results)):
             self._tell(f"sizes change from step to step in {node_name(node)}; every step is counted as the first")
         stacked = [self._with_turns(node, part, turns, axis) for part, axis in zip(results[count:], places)]
         return [*results[:count], *stacked]
+
+
+def _unknown(value: Value) -> Value:
+    """Return a value whose numbers differ from turn to turn."""
+    return replace(value, known=None, tensor=None)
 
 
 def _need(value: Value | None) -> Value:
