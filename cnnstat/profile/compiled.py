@@ -25,7 +25,8 @@ from cnnstat.profile.recording import recording
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.time_limit import GivenUpError, on_a_thread
 from cnnstat.profile.traces.recording_file import read_recording
-from cnnstat.pytorch.modules.network import Network, tensors_in
+from cnnstat.pytorch.modules.network import Network
+from cnnstat.pytorch.tensors import tensors_in
 
 _WARM_UP = 3
 """Passes before anything is measured; the first one compiles."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import collector_paused
 from cnnstat.profile.calibration import calibrate
 from cnnstat.profile.device import Clock, device_clock, fused_attention, has_fused_attention
 from cnnstat.profile.instrumentation import NetworkInstrumentation, Observer
@@ -23,7 +25,6 @@ from cnnstat.profile.interleaved import (
     median_without_outliers,
     until_steady,
     warm_up,
-    without_garbage_collection,
 )
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
 from cnnstat.profile.profile_options import Options, Progress
@@ -46,7 +47,9 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
         ways.insert(1, runs.followed)
     if has_fused_attention(model.module, model.backward):
         ways.append(runs.ordinary)
-    with without_garbage_collection():
+    # Earlier garbage goes now: what is collected in the middle of a run would count as that layer's time.
+    gc.collect()
+    with collector_paused():
         with fused_attention(False):
             warm_up([runs.time_plain, lambda: _nothing(runs.marked)], progress)
             runs.forget()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from cnnstat.pytorch.modules.network import Network
+from cnnstat.pytorch.tensors import changed_in
 
 
 class Observer:
@@ -94,15 +95,11 @@ def observed(
 
 def copied(value: Any, stored: set[int]) -> Any:
     """Return nested arguments with copies of their tensors but those that are stored; memory formats are kept."""
-    if isinstance(value, Tensor):
-        if id(value) in stored:
-            return value
-        return value.detach().clone(memory_format=torch.preserve_format)
-    if isinstance(value, dict):
-        return {name: copied(item, stored) for name, item in value.items()}
-    if isinstance(value, (list, tuple)) and not hasattr(value, "_fields"):
-        return type(value)(copied(item, stored) for item in value)
-    return value
+
+    def copy(tensor: Tensor) -> Tensor:
+        return tensor if id(tensor) in stored else tensor.detach().clone(memory_format=torch.preserve_format)
+
+    return changed_in(value, Tensor, copy)
 
 
 class NetworkInstrumentation:

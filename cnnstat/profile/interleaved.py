@@ -7,10 +7,8 @@ of the layers' medians, which leave such slices out, would miss what the median 
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from time import perf_counter, perf_counter_ns
 
@@ -182,20 +180,6 @@ def _block(model: RunnableModel, repeats: int) -> int:
         # On a GPU `run` only launches; a pass is over once the device has done its work.
         model.synchronize()
         return perf_counter_ns() - begin
-
-
-@contextmanager
-def without_garbage_collection() -> Iterator[None]:
-    """Keep Python's garbage collector from running in between."""
-    was_on = gc.isenabled()
-    # Earlier garbage goes now: what is collected in the middle of a run would count as that layer's time.
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 NEAR = 1.2

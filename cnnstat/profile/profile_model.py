@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.errors import CnnstatError
 from cnnstat.ir.graph import Graph, check_dtype
-from cnnstat.ir.op import Family
 from cnnstat.profile.cpu import measure_cpu
 from cnnstat.profile.device import choose_device, environment, fused_attention, threads
 from cnnstat.profile.instrumentation import NetworkInstrumentation
@@ -31,6 +30,7 @@ from cnnstat.profile.runnable_model import (
     with_training,
 )
 from cnnstat.profile.time_limit import NotSendableError
+from cnnstat.pytorch.input_sizes import table_lengths
 from cnnstat.pytorch.modules.network import build_network
 from cnnstat.pytorch.random_generators import same_random_numbers
 from cnnstat.sources.model import ModelReference, ModuleReference, NamedReference
@@ -149,8 +149,8 @@ def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -
     fill_randomly(network)
     network.train(mode == "train")
     place(network, device, options)
-    sizes = _table_sizes(graph)
-    tensors = [_input(each.shape, each.dtype, sizes.get(number)) for number, each in enumerate(graph.inputs)]
+    lengths = table_lengths(graph)
+    tensors = [_input(each.shape, each.dtype, lengths.get(number)) for number, each in enumerate(graph.inputs)]
     model = RunnableModel(
         module=network,
         arguments=tuple(moved(tensor, device, options) for tensor in tensors),
@@ -163,17 +163,6 @@ def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -
     with explained_failure(graph.name):
         check_run(model)
     return model
-
-
-def _table_sizes(graph: Graph) -> dict[int, int]:
-    """Return how many places the table has that an input is looked up in, by the input's number."""
-    sizes: dict[int, int] = {}
-    for node in graph.nodes:
-        if node.op.family is Family.EMBEDDING:
-            (length, *_), *_ = node.op.weights(()).values()
-            for edge in node.inputs:
-                sizes[edge.value] = min(length, sizes.get(edge.value, length))
-    return sizes
 
 
 def _input(shape: tuple[int, ...], dtype: str, table: int | None) -> Tensor:

@@ -16,7 +16,7 @@ from cnnstat.profile.device import synchronizer
 from cnnstat.profile.instrumentation import Instrumentation, LayerCall, Observer
 from cnnstat.profile.measurement import Beside, RowTimes
 from cnnstat.profile.profile_options import Options
-from cnnstat.pytorch.tensors import tensors_in
+from cnnstat.pytorch.tensors import changed_in, tensors_in
 
 SEED = 0
 """Of the generator that weights come from, so that two profiles run on the same numbers."""
@@ -187,12 +187,9 @@ def place(model: nn.Module, device: torch.device, options: Options) -> None:
 
 def moved(value: Any, device: torch.device, options: Options) -> Any:
     """Return nested inputs on the device."""
-    if isinstance(value, Tensor):
-        is_image = options.channels_last and value.dim() == 4
-        return value.to(device, memory_format=torch.channels_last if is_image else torch.preserve_format)
-    if isinstance(value, dict):
-        return {name: moved(item, device, options) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [moved(item, device, options) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+
+    def move(tensor: Tensor) -> Tensor:
+        is_image = options.channels_last and tensor.dim() == 4
+        return tensor.to(device, memory_format=torch.channels_last if is_image else torch.preserve_format)
+
+    return changed_in(value, Tensor, move)

@@ -14,7 +14,7 @@ from cnnstat.choices import words
 from cnnstat.ir.op import Family, Shape, numel
 from cnnstat.ir.work import Work
 from cnnstat.pytorch.calls import Call
-from cnnstat.pytorch.products import dispatched_macs
+from cnnstat.pytorch.products import base_name, dispatched_macs
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 
 MOVES = words(
@@ -246,11 +246,6 @@ def work_of(dispatched: list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]) 
     is_pointwise = "pointwise" in kinds and kinds <= {"pointwise", "copy"}
     only_moves = kinds <= {"move", "copy"}
     return Dispatched(Work(macs, tuple(flops.items())), tuple(dict.fromkeys(unknown)), is_pointwise, only_moves)
-
-
-def base_name(function: Any) -> str:
-    """Return the name of an aten operation without that of its namespace."""
-    return str(function._schema.name.split("::")[-1])
 
 
 def _other_work(function: Any, name: str, arguments: tuple[Any, ...], result: Any, flops: Counter[str]) -> str:

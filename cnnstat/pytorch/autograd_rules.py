@@ -12,8 +12,8 @@ import torch
 
 from cnnstat.choices import words
 from cnnstat.ir.op import Op, Saved, Shape, Storage
-from cnnstat.pytorch.aten_flops import base_name
 from cnnstat.pytorch.calls import Call
+from cnnstat.pytorch.products import base_name
 from cnnstat.pytorch.tensor_origins import Operands
 from cnnstat.pytorch.tensors import operands_in, storage_key
 
@@ -102,9 +102,9 @@ _FIRST_FACTOR = {
 def copies_of(call: Call, op: Op, operands: Operands) -> tuple[tuple[int, int], ...]:
     """Return the bytes of the copies that a call made of its node's inputs, with the numbers of these inputs."""
     if op.training_storage is Storage.VIEW:
-        made, read = call.results[0], operands.tensors[:1]
-        is_copy = bool(read) and storage_key(made) != storage_key(read[0])
-        return ((0, made.untyped_storage().nbytes()),) if is_copy else ()
+        result, read = call.results[0], operands.tensors[:1]
+        is_copy = bool(read) and storage_key(result) != storage_key(read[0])
+        return ((0, result.untyped_storage().nbytes()),) if is_copy else ()
     # A product that copies nothing dispatches to itself alone, or to it and views.
     if len(call.inner) < 2 or not any(function in _FIRST_FACTOR for function, *_ in call.inner):
         return ()

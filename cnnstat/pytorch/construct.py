@@ -109,11 +109,18 @@ def _is_fetching(error: BaseException | None) -> bool:
     return any(kind.__name__ in _FETCHING for each in chain for kind in type(each).__mro__)
 
 
+def parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:
+    """Return the parameters of a function or class; None where they are not known."""
+    try:
+        return tuple(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
 def _without_weights(factory: Callable[..., Any]) -> str:
     """Return how to ask for a model without trained weights, as far as the names of its arguments tell."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
+    parameters = parameters_of(factory)
+    if parameters is None:
         return ""
     flags = [
         f"--argument {p.name}={'false' if isinstance(p.default, bool) else 'none'}"
@@ -131,9 +138,8 @@ def _without_weights(factory: Callable[..., Any]) -> str:
 
 def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name: str) -> None:
     """Raise ModelError where a factory needs an argument that is not given, or does not take one that is."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
+    parameters = parameters_of(factory)
+    if parameters is None:
         return
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     unknown = [argument for argument in arguments if argument not in {p.name for p in named}]

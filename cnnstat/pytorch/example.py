@@ -7,6 +7,7 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,9 +15,10 @@ from torch import nn
 
 from cnnstat.errors import ModelError, RequestError, did_you_mean
 from cnnstat.ir.graph import Graph, Input
+from cnnstat.pytorch.construct import parameters_of
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.input_sizes import Batch, rank_of
-from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
+from cnnstat.pytorch.tensors import changed_in, dtype_of, shape_of, tensors_in
 from cnnstat.sources.request import InputShape, Literal, Request, parse_input, shape_from
 
 
@@ -30,6 +32,10 @@ class Example:
     arguments: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
     has_values: bool = True
+
+    def changed(self, change: Callable[[Any], Any]) -> Example:
+        """Return an example with each argument changed."""
+        return Example(tuple(map(change, self.arguments)), {name: change(v) for name, v in self.keywords.items()})
 
 
 def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | None) -> tuple[Example, ...]:
@@ -55,10 +61,10 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
     return _distinct(Example((sized.pop(""),) if "" in sized else (), sized) for sized in readings)
 
 
-def _check_names(model: nn.Module, given: Iterable[str]) -> None:
+def _check_names(model: nn.Module, inputs: Iterable[str]) -> None:
     """Raise RequestError for a name that no input of a model has, unless it takes any."""
     names = _parameters(model)
-    unknown = [name for name in given if name not in names]
+    unknown = [name for name in inputs if name not in names]
     if unknown and not _takes_anything(model):
         raise RequestError(f"--input {unknown[0]}: the model's inputs are {', '.join(names) or 'not named'}")
 
@@ -158,10 +164,7 @@ def adapted(
             raise RequestError("--batch goes with sizes; the tensors that are given have theirs")
         return (example,)
     return _distinct(
-        Example(
-            tuple(_mapped(item, read) for item in example.arguments),
-            {name: _mapped(item, read) for name, item in example.keywords.items()},
-        )
+        example.changed(partial(_mapped, change=read))
         for read in Batch(rank_of(model), batch, tuple(_shapes_in(everything))).readings(is_text=is_text)
     )
 
@@ -204,32 +207,24 @@ def _batched(example: Example, batch: int | None) -> Example:
         is_list = isinstance(value, list) and len(value) == 1 and isinstance(value[0], InputShape)
         return value * batch if is_list else _mapped(value, change)
 
-    return Example(tuple(map(repeated, example.arguments)), {k: repeated(v) for k, v in example.keywords.items()})
-
-
-def _signature(model: nn.Module) -> tuple[inspect.Parameter, ...] | None:
-    """Return the arguments of a model's forward pass; None where they are not known."""
-    try:
-        return tuple(inspect.signature(model.forward).parameters.values())
-    except (TypeError, ValueError):
-        return None
+    return example.changed(repeated)
 
 
 def _parameters(model: nn.Module) -> list[str]:
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p.name for p in _signature(model) or () if p.kind not in kinds]
+    return [p.name for p in parameters_of(model.forward) or () if p.kind not in kinds]
 
 
 def _needs_anything(model: nn.Module) -> bool:
     """Whether the forward pass has arguments without a default, or its signature is not known."""
-    signature = _signature(model)
-    return signature is None or any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in signature)
+    parameters = parameters_of(model.forward)
+    return parameters is None or any(p.default is p.empty and p.kind is not p.VAR_KEYWORD for p in parameters)
 
 
 def _takes_anything(model: nn.Module) -> bool:
     """Whether the forward pass takes keyword arguments of any name, or its signature is not known."""
-    signature = _signature(model)
-    return signature is None or any(p.kind is p.VAR_KEYWORD for p in signature)
+    parameters = parameters_of(model.forward)
+    return parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
 def misnamed(model: nn.Module, example: Example) -> str:
@@ -255,19 +250,8 @@ def with_sizes(example: Example, graph: Graph, sizes: Mapping[str, tuple[int, ..
 def _each_changed(example: Example, graph: Graph, change: Callable[[Any, Input], Any]) -> Example:
     """Return an example with each shape and tensor changed, beside the input of a graph that it is."""
     inputs = iter(graph.inputs)
-
-    def walk(value: Any) -> Any:
-        if isinstance(value, (InputShape, torch.Tensor)):
-            return change(value, next(inputs))
-        if isinstance(value, dict):
-            return {key: walk(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            parts = [walk(item) for item in value]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        return value
-
-    arguments = tuple(map(walk, example.arguments))
-    return Example(arguments, {name: walk(item) for name, item in example.keywords.items()})
+    kinds = (InputShape, torch.Tensor)
+    return example.changed(lambda value: changed_in(value, kinds, lambda each: change(each, next(inputs))))
 
 
 def as_traced(examples: tuple[Example, ...], graph: Graph) -> Example:

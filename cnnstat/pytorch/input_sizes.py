@@ -10,6 +10,8 @@ from torch import nn
 
 from cnnstat.analysis.shapes import MAX_AXES
 from cnnstat.errors import RequestError
+from cnnstat.ir.graph import Graph
+from cnnstat.ir.op import Family
 from cnnstat.sources.request import InputShape
 
 
@@ -83,6 +85,17 @@ def rank_of(model: nn.Module) -> int | None:
             if isinstance(module, kind):
                 return rank
     return None
+
+
+def table_lengths(graph: Graph) -> dict[int, int]:
+    """Return the rows of the smallest table that an input is looked up in, by the input's number."""
+    lengths: dict[int, int] = {}
+    for node in graph.nodes:
+        tables = node.op.weights(()) if node.op.family is Family.EMBEDDING else {}
+        for edge in node.inputs if tables else ():
+            length = min(shape[0] for shape in tables.values())
+            lengths[edge.value] = min(length, lengths.get(edge.value, length))
+    return lengths
 
 
 def default_inputs(model: nn.Module, library: str, name: str) -> tuple[Any, ...] | None:

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 
 from cnnstat.errors import ModelError, RequestError
 from cnnstat.ir.graph import Graph, check_dtype, collector_paused
-from cnnstat.ir.op import Family
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import WAYS, ModelCode, contained, readable
 from cnnstat.pytorch.example import Example, ExampleTensors, as_traced, examples_from, examples_of
-from cnnstat.pytorch.input_sizes import default_inputs
+from cnnstat.pytorch.input_sizes import default_inputs, table_lengths
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.recorder import ValueNeededError
@@ -39,13 +38,15 @@ def _check(request: Request) -> None:
         raise RequestError("--batch must be at least 1")
 
 
+def _trace_options(request: Request) -> dict[str, Any]:
+    return {"dtype": request.dtype, "mode": request.mode, "seed": request.seed}
+
+
 def _loaded(code: ModelCode, request: Request) -> Graph:
     first_way = 1 if request.keeps_values else 0
     model, way = code.build(request.arguments, first_way, request.seed)
     examples = examples_of(model, request, default_inputs(model, code.library, code.name))
-    options: dict[str, Any] = {
-        "name": code.name, "source": code.source, "dtype": request.dtype, "mode": request.mode, "seed": request.seed
-    }  # fmt: skip
+    options = {"name": code.name, "source": code.source, **_trace_options(request)}
     try:
         graph = traced_with_first_fit(lambda example: trace(model, example, may_run=False, **options), examples)
     except ModelError as failed:
@@ -115,12 +116,10 @@ def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> 
     """
     _check(request)
     name = type(model).__name__
-    options: dict[str, Any] = {
-        "name": name, "source": name, "dtype": request.dtype, "mode": request.mode, "seed": request.seed
-    }  # fmt: skip
+    options = _trace_options(request)
     with readable(name):
         examples = module_examples(model, input, inputs, request)
-        return traced_with_first_fit(lambda example: trace(model, example, **options), examples)
+        return traced_with_first_fit(lambda example: trace(model, example, name=name, source=name, **options), examples)
 
 
 Fill = Callable[[nn.Module], None]
@@ -231,8 +230,7 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
     calls: list[CallRecord] = []
     was_given = [isinstance(item, Tensor) for item in _items((example.arguments, dict(example.keywords)))]
     fixed = Example(result.arguments, result.keywords, has_values=any(was_given))
-    options: dict[str, Any] = {"dtype": request.dtype, "mode": request.mode, "seed": request.seed}
-    graph = trace(model, fixed, name=name, source=source, calls=calls, **options)
+    graph = trace(model, fixed, name=name, source=source, calls=calls, **_trace_options(request))
     graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, result.inputs)))
     for_real = any("run for real" in note for note in notes(graph))
     if not for_real:
@@ -257,8 +255,7 @@ def _chosen(model: nn.Module, examples: tuple[Example, ...], request: Request) -
         return examples[0]
 
     def attempt(example: Example) -> Graph:
-        options: dict[str, Any] = {"dtype": request.dtype, "mode": request.mode, "seed": request.seed}
-        return trace(model, example, name="", source="", may_run=False, **options)
+        return trace(model, example, name="", source="", may_run=False, **_trace_options(request))
 
     try:
         graph = traced_with_first_fit(attempt, examples)
@@ -290,13 +287,7 @@ def _items(value: Any) -> Iterator[Any]:
 
 def _look_up_anything(graph: Graph, tensors: list[Tensor | None]) -> None:
     """Fill whole-number inputs that go into a table with random places of it; others stay as they are."""
-    sizes: dict[int, int] = {}
-    for node in graph.nodes:
-        tables = node.op.weights(()) if node.op.family is Family.EMBEDDING else {}
-        for edge in node.inputs if tables else ():
-            length = min(shape[0] for shape in tables.values())
-            sizes[edge.value] = min(length, sizes.get(edge.value, length))
-    for number, length in sizes.items():
+    for number, length in table_lengths(graph).items():
         tensor = tensors[number] if number < len(tensors) else None
         if tensor is not None and not tensor.is_floating_point():
             tensor.random_(0, max(1, length))

@@ -118,12 +118,12 @@ def _einsum(operands: Operands, result: Shape) -> int:
     None where no index is summed over: elements are multiplied and nothing is added.
     """
     equation, factors = operands[0], operands[1]
-    left, arrow, kept = equation.replace(" ", "").partition("->")
+    left, arrow, right = equation.replace(" ", "").partition("->")
     letters = left.split(",")
     if len(factors) != 2:
         raise ValueError("more than one product")
     named = set(left) - {","}
-    if named == (set(kept) if arrow else {letter for letter in named if left.count(letter) == 1}):
+    if named == (set(right) if arrow else {letter for letter in named if left.count(letter) == 1}):
         return 0
     return math.prod({letter: n for text, shape in zip(letters, factors) for letter, n in zip(text, shape)}.values())
 
@@ -161,9 +161,14 @@ DEFINITIONS: dict[str, Definition] = {
 """By the operation's name without its namespace."""
 
 
+def base_name(function: Any) -> str:
+    """Return the name of an operation without that of its namespace."""
+    return str(function._schema.name.split("::")[-1])
+
+
 def dispatched_macs(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> int | None:
     """Return the multiply-accumulates of a dispatched operation; None where it is no product."""
-    name = str(function._schema.name.split("::")[-1])
+    name = base_name(function)
     special = quantized_macs(function, name, arguments, result)
     special = _sparse_macs(name, arguments, result) if special is None else special
     if special is not None:

@@ -205,11 +205,11 @@ def _tiled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | N
     """Copies of a tensor one behind another along some axes: positions are counted from 0 again in each."""
     (shape,), (output, *_) = shapes, outputs
     missing = len(output) - len(shape)
-    if any(1 < size < made and size > MAX_PERIOD for size, made in zip(shape, output[missing:])):
+    if any(1 < size < tiled and size > MAX_PERIOD for size, tiled in zip(shape, output[missing:])):
         return None
     reads: list[tuple[int, AxisRule] | None] = list(aligned_reads(shape, output))
-    for axis, (size, made) in enumerate(zip(shape, output[missing:])):
-        if 1 < size < made:
+    for axis, (size, tiled) in enumerate(zip(shape, output[missing:])):
+        if 1 < size < tiled:
             reads[missing + axis] = (axis, Window(tuple(range(place, place + 1) for place in range(size)), 0))
     return (tuple(reads),)
 
@@ -220,7 +220,7 @@ def _differences(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ..
     if len(shapes) != 1 or outputs[0][dim] != shapes[0][dim] - times:
         return None  # something is put before or behind it
     rank = len(shapes[0])
-    return (tuple((axis, sliding(times + 1) if axis == dim % rank else IDENTITY) for axis in range(rank)),)
+    return (reads_along(dim % rank, sliding(times + 1), rank),)
 
 
 def _unpooled(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -249,8 +249,8 @@ def _selected(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
     (shape,) = shapes
     axis = call.get(1, "dim", 0) % len(shape)
     position = call.get(2, "index", 0) % shape[axis]
-    kept = tuple((place, IDENTITY) for place in range(len(shape)) if place != axis)
-    return ((*kept, (axis, Index(position))),)
+    others = tuple((place, IDENTITY) for place in range(len(shape)) if place != axis)
+    return ((*others, (axis, Index(position))),)
 
 
 def _each(value: Any, count: int) -> tuple[int, ...]:
@@ -262,9 +262,8 @@ def _repeated(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] 
     times, dim = call.get(1, "repeats"), call.get(2, "dim")
     if isinstance(times, torch.Tensor) or not times or dim is None or len(shapes) != 1:
         return None
-    axis = dim % len(shapes[0])
-    rule = nearest(Fraction(1, times))
-    return (tuple((number, rule if number == axis else IDENTITY) for number in range(len(shapes[0]))),)
+    rank = len(shapes[0])
+    return (reads_along(dim % rank, nearest(Fraction(1, times)), rank),)
 
 
 SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -47,6 +47,18 @@ def view_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     if layout is not torch.strided:
         return tensor.shape, layout, tensor.dtype
     return tensor.shape, tensor.stride(), tensor.storage_offset(), tensor.dtype
+
+
+def changed_in(value: Any, kinds: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
+    """Return a nested value with all that is of some kinds changed, in order."""
+    if isinstance(value, kinds):
+        return change(value)
+    if isinstance(value, dict):
+        return {name: changed_in(item, kinds, change) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        parts = [changed_in(item, kinds, change) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

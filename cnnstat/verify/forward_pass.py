@@ -18,7 +18,6 @@ from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.model_isolation import preserved
 from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.modules.network import Network
-from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import dtype_of, shape_of, tensors_in
 from cnnstat.pytorch.thread_changes import quiet
@@ -147,7 +146,7 @@ def _network_pass(network: Network, graph: Graph, is_real: bool) -> Pass:
     with torch.no_grad(), FlopMeter() as meter:
         for path, reads, makes, frees in network.steps:
             with dispatched() as inner:
-                results = tuple(results_of(network.get_submodule(path)(*(alive[edge] for edge in reads))))
+                results = tuple(tensors_in(network.get_submodule(path)(*(alive[edge] for edge in reads))))
             alive.update(zip(makes, results))
             for edge in frees:
                 del alive[edge]

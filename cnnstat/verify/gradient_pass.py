@@ -16,7 +16,6 @@ from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.module_stack import ModuleStack
 from cnnstat.pytorch.modules.network import Network
-from cnnstat.pytorch.modules.network import tensors_in as results_of
 from cnnstat.pytorch.recorder import Inner, Recorder
 from cnnstat.pytorch.tensors import tensors_in
 from cnnstat.pytorch.thread_changes import replaced
@@ -73,7 +72,7 @@ def _run_network(network: Network, model: ModelUnderTest, edges: Sequence[Edge],
         inputs = _leaves(tensors)
     with torch.enable_grad(), NanGradients():
         for path, reads, makes, frees in network.steps:
-            outputs = results_of(network.get_submodule(path)(*(alive[edge] for edge in reads)))
+            outputs = tensors_in(network.get_submodule(path)(*(alive[edge] for edge in reads)))
             for edge, tensor in zip(makes, outputs):
                 # New ones: in this mode, `detach` reads what it is given.
                 alive[edge] = torch.ones(tensor.shape, dtype=tensor.dtype) if edge.value in cut else tensor

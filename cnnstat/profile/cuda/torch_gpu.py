@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from cnnstat.errors import CnnstatError
+from cnnstat.ir.graph import collector_paused
 from cnnstat.profile.cuda.gpu import CaptureError, Run
 from cnnstat.profile.cuda.nvml import Nvml
 from cnnstat.profile.traces.recording_file import recorded_events
@@ -98,15 +99,14 @@ class TorchGpu:
         end.synchronize()
         return float(start.elapsed_time(end)) / 1000
 
+    # A tensor or graph that is collected during a capture would make calls that break it.
+    @collector_paused()
     def capture(self, run: Run) -> Run:
         """Return a replay of the CUDA graph of a run; raises CaptureError.
 
         All graphs share one pool of memory: they are replayed one after the other, and nobody reads what they make.
         """
         graph = torch.cuda.CUDAGraph()
-        # A tensor or graph that is collected during a capture would make calls that break it.
-        was_collecting = gc.isenabled()
-        gc.disable()
         try:
             if self._pool is None:
                 self._open_pool()
@@ -127,9 +127,6 @@ class TorchGpu:
                 why = "out of memory: a graph needs memory of its own; a smaller --batch leaves it some"
                 raise CaptureError(why) from error
             raise CaptureError(first_line(error)) from error
-        finally:
-            if was_collecting:
-                gc.enable()
         return graph.replay
 
     def _open_pool(self) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
@@ -13,15 +13,12 @@ from cnnstat.analysis.shapes import Values, infer_shapes
 from cnnstat.errors import CnnstatError, OpError
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
-from cnnstat.ir.recorded_call import (
-    NotRecorded,
-    RecordedCalls,
-    Stored,
-)
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls, Stored
 from cnnstat.pytorch.modules.op_modules import (
     SCALE,
     Home,
     RecordedModule,
+    Scope,
     Unused,
     module_arguments,
     module_at,
@@ -29,17 +26,7 @@ from cnnstat.pytorch.modules.op_modules import (
     register_operands,
     valueless,
 )
-
-
-class Scope(nn.Module):
-    """Holds the layers whose names start with its own; prints as the block it was called from."""
-
-    def __init__(self, label: str) -> None:
-        super().__init__()
-        self._label = label
-
-    def _get_name(self) -> str:
-        return self._label
+from cnnstat.pytorch.tensors import tensors_in
 
 
 def place(
@@ -119,15 +106,6 @@ class Network(Scope):
         return self.get_submodule(path)(*arguments)
 
 
-def tensors_in(result: Any) -> Iterator[Tensor]:
-    """Yield the tensors of a result that may be nested, as an LSTM's is; what is None is left out."""
-    if isinstance(result, Tensor):
-        yield result
-    elif result is not None:
-        for part in result:
-            yield from tensors_in(part)
-
-
 def build_network(graph: Graph, device: str | torch.device | None, dtype: str | torch.dtype | None) -> Network:
     """Return the module of a graph, see `cnnstat.pytorch.modules.build`."""
     values = infer_shapes(graph)
@@ -138,12 +116,12 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
         stored = stored_of(node for node in graph.nodes if not node.home)
         at_home = {node.home or node.name: layers[node.name] for node in graph.nodes if node.name in layers}
         paths = place(network, at_home, graph.blocks, stored)
-        homes = register(network, lambda name: Scope(name), stored.values())
+        homes = register(network, stored.values())
         for layer in layers.values():
             if isinstance(layer, RecordedModule):
                 layer.bind(homes)
         traced = {n.name: (layers[n.name], n.op) for n in graph.nodes if n.name in layers and n.recorded is None}
-        register_operands(traced, network, lambda name: Scope(name))
+        register_operands(traced, network)
         _alias(network, graph.aliases)
     owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
     network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
@@ -174,9 +152,9 @@ def _alias(network: Network, aliases: Mapping[str, str]) -> None:
     for alias, first in aliases.items():
         path, _, own = alias.rpartition(".")
         if first in modules and alias not in modules:
-            module_at(network, Scope, path).add_module(own, modules[first])
+            module_at(network, path).add_module(own, modules[first])
         elif first in tensors and alias not in tensors:
-            home, tensor = module_at(network, Scope, path), tensors[first]
+            home, tensor = module_at(network, path), tensors[first]
             if isinstance(tensor, nn.Parameter):
                 home.register_parameter(own, tensor)
             else:
@@ -274,12 +252,12 @@ def _steps(graph: Graph, values: Values, paths: list[str]) -> tuple[Step, ...]:
     )
 
 
-def register(root: nn.Module, scope: Callable[[str], nn.Module], stored: Iterable[Stored]) -> dict[str, Home]:
+def register(root: nn.Module, stored: Iterable[Stored]) -> dict[str, Home]:
     """Register stored tensors under their names, as far as nothing is there yet, and return where each is."""
     homes: dict[str, Home] = {}
     for each in stored:
         path, _, own = each.name.rpartition(".")
-        home = module_at(root, scope, path)
+        home = module_at(root, path)
         if own not in home._parameters and own not in home._buffers:
             while hasattr(home, own):
                 own += "_"

@@ -31,6 +31,17 @@ SCALE = 0.02
 """Standard deviation of operands that are learnt, that of position embeddings (arXiv:2010.11929)."""
 
 
+class Scope(nn.Module):
+    """Holds the layers whose names start with its own; prints as the block it was called from."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = label
+
+    def _get_name(self) -> str:
+        return self._label
+
+
 class Home:
     """Where a tensor is registered: a module and a name. It is no module, so that nothing is registered twice."""
 
@@ -126,12 +137,12 @@ def has_value(stored: Stored) -> bool:
     return stored.is_parameter or stored.value is not None or (stored.is_persistent and is_number)
 
 
-def module_at(root: nn.Module, scope: Callable[[str], nn.Module], path: str) -> nn.Module:
+def module_at(root: nn.Module, path: str) -> nn.Module:
     """Return the module at a path, which is made where it does not exist."""
     for part in path.split(".") if path else ():
         child = root._modules.get(part)
         if child is None:
-            child = scope(part)
+            child = Scope(part)
             root.add_module(part, child)
         root = child
     return root
@@ -172,46 +183,36 @@ class Unused(nn.Module):
         return torch.empty(0)
 
 
-def traced_module(op: Op, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
-    """Return the module of a traced call; raises OpError where the trace does not tell what it computes.
-
-    make: returns the module of an op of the library for given input shapes.
-    """
+def _traced_module(op: Applied | Recorded, inputs: Shapes) -> nn.Module:
+    """Return the module of a traced call; raises OpError where the trace does not tell what it computes."""
     if isinstance(op, Applied):
-        return _applied(op, inputs, make)
-    assert isinstance(op, Recorded)
+        operands = op.operand_names(len(inputs))
+        shapes = tuple(inputs[operand] if isinstance(operand, int) else operand for operand in op.operands)
+        layer = module_of(op.op, shapes)
+        return layer if operands == tuple(range(len(inputs))) else WithOperands(layer, operands)
     if op.function == UNUSED and not inputs:
         return Unused()
     raise OpError("only its shapes and its work are known, not what it computes; build the original model instead")
 
 
-def _applied(op: Applied, inputs: Shapes, make: Callable[[Op, Shapes], nn.Module]) -> nn.Module:
-    operands = op.operand_names(len(inputs))
-    shapes = tuple(inputs[operand] if isinstance(operand, int) else operand for operand in op.operands)
-    layer = make(op.op, shapes)
-    return layer if operands == tuple(range(len(inputs))) else WithOperands(layer, operands)
-
-
-def register_operands(
-    modules: Mapping[str, tuple[nn.Module, Op]], root: nn.Module, scope: Callable[[str], nn.Module]
-) -> None:
+def register_operands(modules: Mapping[str, tuple[nn.Module, Op]], root: nn.Module) -> None:
     """Register the learnt tensors of traced calls under the names they had in the traced model."""
     for module, op in modules.values():
         if isinstance(module, WithOperands) and isinstance(op, Applied):
             for name, shape in op.tensors:
-                module._homes[name] = _registered(root, scope, name, shape, name not in op.frozen)
+                module._homes[name] = _registered(root, name, shape, name not in op.frozen)
         elif isinstance(module, Unused) and isinstance(op, Recorded):
             for name, shape in op.tensors:
-                _registered(root, scope, name, shape, name not in op.frozen)
+                _registered(root, name, shape, name not in op.frozen)
             for name, shape in op.stored:
                 path, _, own = name.rpartition(".")
                 dtype = torch.int64 if own == "num_batches_tracked" else None
-                module_at(root, scope, path).register_buffer(own, torch.zeros(shape, dtype=dtype))
+                module_at(root, path).register_buffer(own, torch.zeros(shape, dtype=dtype))
 
 
-def _registered(root: nn.Module, scope: Callable[[str], nn.Module], name: str, shape: Shape, is_learnt: bool) -> Home:
+def _registered(root: nn.Module, name: str, shape: Shape, is_learnt: bool) -> Home:
     path, _, own = name.rpartition(".")
-    home = module_at(root, scope, path)
+    home = module_at(root, path)
     while hasattr(home, own):
         own += "_"
     home.register_parameter(own, nn.Parameter(torch.randn(shape) * SCALE, requires_grad=is_learnt))
@@ -243,7 +244,7 @@ class Function(nn.Module):
 def module_of(op: Op, inputs: Shapes) -> nn.Module:
     """Return the module of an op for these input shapes; raises OpError where there is none."""
     if isinstance(op, (Applied, Recorded)):
-        return traced_module(op, inputs, module_of)
+        return _traced_module(op, inputs)
     result = CUSTOM_MODULES.get(type(op).__name__) or _torch_target(op)
     arguments = module_arguments(op, inputs)
     if isinstance(result, type) and issubclass(result, nn.Module):
