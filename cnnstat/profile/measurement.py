@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import accumulate
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.analysis.memory import alive_by_node, moved_bytes, peak_beside_inputs
 from cnnstat.ir.graph import Graph
-from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
+from cnnstat.profile.profile_details import Details, LayerMemory
 from cnnstat.profile.profile_result import Environment, LayerTime, Profile, Samples, TimeBreakdown, Whole, summarize
 from cnnstat.profile.roofline import Roofline
 
@@ -55,14 +55,14 @@ class IsolatedTimes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
+class Measurement(Details):
     """All times of one model; seconds.
 
     rows: by the index of the node in the graph; a row that is missing did not run.
     whole: one pass without instrumentation.
     idle: median time of an instrumented pass in which nothing computed, the cost of the instrumentation taken off.
     unattributed: median time of op calls or kernels that belong to no row.
-    tracing, kernels: as `TimeBreakdown` has them. heaviest: as `Profile` has kernels, and so what is named as there.
+    tracing: as `TimeBreakdown` has it; kernel_count: its `kernels`.
     beside: what is measured with the model and is none of its layers, as (name, kind, times), such as an optimizer.
     is_stuck: whether the device hangs, so that nothing more may be measured on it.
     memory: the most bytes allocated while each row's forward pass ran, over what was when the pass began.
@@ -74,18 +74,9 @@ class Measurement:
     idle: float
     unattributed: float
     tracing: float = 0.0
-    kernels: int = 0
+    kernel_count: int = 0
     beside: tuple[Beside, ...] = ()
-    heaviest: tuple[KernelTime, ...] = ()
-    gap_causes: Mapping[str, float] = field(default_factory=dict)
-    row_check: RowCheck | None = None
-    ops: tuple[OpTime, ...] = ()
-    timeline: tuple[TimelineSlice, ...] = ()
     memory: Mapping[int, int] = field(default_factory=dict)
-    peak_bytes: int | None = None
-    joules: float | None = None
-    lost_kernels: int = 0
-    complete: bool = True
     is_stuck: bool = False
     notes: tuple[str, ...] = ()
     clocks: Mapping[str, float] = field(default_factory=dict)
@@ -121,7 +112,7 @@ def assemble(
         idle=measurement.idle,
         unattributed=measurement.unattributed,
         tracing=measurement.tracing,
-        kernels=measurement.kernels,
+        kernels=measurement.kernel_count,
     )
     return Profile(
         model=graph.name,
@@ -132,19 +123,11 @@ def assemble(
         layers=layers,
         whole=measurement.whole,
         time_breakdown=time_breakdown,
-        peak_bytes=measurement.peak_bytes,
         predicted_peak_bytes=_predicted_peak(analysis, backward),
-        joules=measurement.joules,
-        lost_kernels=measurement.lost_kernels,
-        complete=measurement.complete,
         notes=(*measurement.notes, *graph.about.get("notes_torch", ())),
-        kernels=measurement.heaviest,
-        gap_causes=measurement.gap_causes,
-        row_check=measurement.row_check,
-        ops=measurement.ops,
-        timeline=measurement.timeline,
         memory=_memory(analysis, backward, measurement.memory),
         analysis=analysis,
+        **{each.name: getattr(measurement, each.name) for each in fields(Details)},
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,3 +81,26 @@ class RowCheck:
 
 ROWS_APART = 0.05
 """Share by which half of the layers may differ from events inside the graph."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """What a measurement tells beside the times of the layers and of the whole; a profile has it as it was measured.
+
+    peak_bytes: most bytes alive in a pass beside parameters and inputs; None if not measured.
+    joules: energy of one pass (`--energy`); None where the machine does not tell.
+    lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
+    complete: False if the run was stopped before everything was measured.
+    kernels: of a GPU, by name, the heaviest first. gap_causes: seconds of the gaps by why they are there (`host`,
+        `launch`, `dependency`), where ordinary passes were traced.
+    """
+
+    peak_bytes: int | None = None
+    joules: float | None = None
+    lost_kernels: int = 0
+    complete: bool = True
+    kernels: tuple[KernelTime, ...] = ()
+    gap_causes: Mapping[str, float] = field(default_factory=dict)
+    row_check: RowCheck | None = None
+    ops: tuple[OpTime, ...] = ()
+    timeline: tuple[TimelineSlice, ...] = ()

@@ -10,6 +10,9 @@ from typing import Any, Protocol
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.files import check_output
 
+SAMPLES = 30
+"""Measurements of everything unless another number is asked for: quartiles settle, and Ctrl-C is not missed."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -42,7 +45,7 @@ class Options:
     step: str | None = None
     compiled: bool = False
     ops: bool = False
-    samples: int = 30
+    samples: int = SAMPLES
     threads: int | None = None
     trace: Path | None = None
 
@@ -67,9 +70,6 @@ class Silent:
         """Do nothing."""
 
 
-SAMPLES = 30
-"""Measurements of everything unless another number is asked for: quartiles settle, and Ctrl-C is not missed."""
-
 MOST_SAMPLES = 100_000
 MOST_THREADS = 4096
 
@@ -80,33 +80,31 @@ DEVICES = ("cuda", "cpu", "mps")
 DTYPES = ("float32", "float16", "bfloat16", "float64")
 
 
-def make_options(
-    *, device: str | None = None, dtype: str | None = None, samples: int = SAMPLES, threads: int | None = None,
-    trace: Path | None = None, autocast: str | None = None, step: str | None = None, backward: bool = False,
-    **others: Any,
-) -> Options:  # fmt: skip
-    """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong."""
+def make_options(*, backward: bool = False, step: str | None = None, **others: Any) -> Options:
+    """Return how to measure; raises CnnstatError with the nearest right word where an option is wrong.
+
+    A step of an optimizer needs the backward pass, which need not be asked for then.
+    """
+    options = Options(backward=backward or step is not None, step=step, **others)
+    device, dtype = options.device, options.dtype
     if device is not None:
         check_device(device)
     if dtype is not None and dtype not in DTYPES:
         hint = did_you_mean(dtype, DTYPES) or f"; use {', '.join(DTYPES)}"
         raise CnnstatError(f"--dtype {dtype[:40]}: models are measured in floating point{hint}")
-    _check_range("--samples", samples, MOST_SAMPLES)
-    if threads is not None:
-        _check_range("--threads", threads, MOST_THREADS)
-    if trace is not None:
-        check_output(trace, option="--trace")
-    _check_word("--autocast", autocast, AUTOCAST_DTYPES)
+    _check_range("--samples", options.samples, MOST_SAMPLES)
+    if options.threads is not None:
+        _check_range("--threads", options.threads, MOST_THREADS)
+    if options.trace is not None:
+        check_output(options.trace, option="--trace")
+    _check_word("--autocast", options.autocast, AUTOCAST_DTYPES)
     _check_word("--step", step, STEPS)
-    if autocast is not None and dtype not in (None, "float32"):
+    if options.autocast is not None and dtype not in (None, "float32"):
         raise CnnstatError(f"--autocast and --dtype {dtype} exclude each other; mixed precision starts from float32")
-    if others.get("compiled") and (others.get("isolate") or others.get("energy")):
-        option = "--isolate" if others.get("isolate") else "--energy"
+    if options.compiled and (options.isolate or options.energy):
+        option = "--isolate" if options.isolate else "--energy"
         raise CnnstatError(f"--compile and {option} exclude each other: what is compiled has no layers to run alone")
-    return Options(
-        device=device, dtype=dtype, samples=samples, threads=threads, trace=trace, autocast=autocast, step=step,
-        backward=backward or step is not None, **others,
-    )  # fmt: skip
+    return options
 
 
 def _check_word(option: str, word: str | None, known: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cnnstat.display import Displayed, drawn
 from cnnstat.errors import CnnstatError, old_name
-from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
+from cnnstat.profile.profile_details import Details, LayerMemory
 from cnnstat.profile.roofline import Bound, Roofline
 
 if TYPE_CHECKING:
@@ -231,17 +231,11 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
-class Profile(Displayed):
+class Profile(Displayed, Details):
     """The measured times of one model.
 
-    peak_bytes, predicted_peak_bytes: most bytes alive in a pass beside parameters and inputs, measured and
-        by the memory pass; None if not measured.
-    joules: energy of one pass (`--energy`); None where the machine does not tell.
-    lost_kernels: launches whose kernel the tracer did not report, over all steps that were kept.
-    complete: False if the run was stopped before everything was measured.
+    predicted_peak_bytes: what the memory pass says of `peak_bytes`.
     notes: what a reader must know, one line each.
-    kernels: of a GPU, by name, the heaviest first. gap_causes: seconds of the gaps by why they are there (`host`,
-        `launch`, `dependency`), where ordinary passes were traced.
     analysis: the figures of the network, with which it can be drawn; None where the profile was read from a file.
     """
 
@@ -253,17 +247,8 @@ class Profile(Displayed):
     layers: tuple[LayerTime, ...]
     whole: Whole
     time_breakdown: TimeBreakdown
-    peak_bytes: int | None = None
     predicted_peak_bytes: int | None = None
-    joules: float | None = None
-    lost_kernels: int = 0
-    complete: bool = True
     notes: tuple[str, ...] = ()
-    kernels: tuple[KernelTime, ...] = ()
-    gap_causes: Mapping[str, float] = field(default_factory=dict)
-    row_check: RowCheck | None = None
-    ops: tuple[OpTime, ...] = ()
-    timeline: tuple[TimelineSlice, ...] = ()
     memory: tuple[LayerMemory, ...] = ()
     analysis: Analysis | None = field(default=None, compare=False)
 

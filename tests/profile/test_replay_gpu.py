@@ -36,7 +36,7 @@ def breakdown(found: Measurement) -> TimeBreakdown:
         idle=found.idle,
         unattributed=found.unattributed,
         tracing=found.tracing,
-        kernels=found.kernels,
+        kernels=found.kernel_count,
     )
 
 
@@ -56,7 +56,7 @@ def whole_of(layers: Layers) -> Any:
 def test_a_sound_tracer_tells_everything(layers: Layers) -> None:
     found = measured(ReplayGpu(), layers)
     assert has_layers(found, layers) and not found.notes and found.tracing == 0
-    assert found.kernels == sum(map(len, layers)) + 1
+    assert found.kernel_count == sum(map(len, layers)) + 1
     assert breakdown(found).holds(0.01, 0.02)
 
 

@@ -31,7 +31,7 @@ from cnnstat.profile.cuda.torch_gpu import TorchGpu, explained, first_line
 from cnnstat.profile.device import kernel_settings
 from cnnstat.profile.interleaved import interleaved_samples, rounds
 from cnnstat.profile.isolation import GraphIsolation, isolate
-from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, row_names
+from cnnstat.profile.measurement import IsolatedTimes, Measurement, row_names
 from cnnstat.profile.profile_options import Options, Progress
 from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.profiler_session import (
@@ -161,7 +161,13 @@ class _Measuring:
         self.progress.step()
         self._write(profiled)
         kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
-        rows = self._rows(profiled, isolated)
+        rows = row_times(
+            profiled.passes,
+            profiled.attribution.calls if profiled.passes else self.model.instrumentation.counts,
+            backward=self.model.backward,
+            isolated=isolated,
+            has_kernels=bool(profiled.passes),
+        )
         names = row_names(self.model.analysis.graph)
         profiled = with_ops(profiled, names) if self.options.ops else profiled
         return Measurement(
@@ -171,8 +177,8 @@ class _Measuring:
             idle=_middle([one.idle for one in profiled.passes]),
             unattributed=_middle([one.unattributed for one in profiled.passes]),
             tracing=-kernels * (profiled.tracing or 0.0),
-            kernels=kernels,
-            heaviest=kernel_times(profiled.passes, names),
+            kernel_count=kernels,
+            kernels=kernel_times(profiled.passes, names),
             ops=profiled.ops,
             memory={row: size for row, size in profiled.memory.items() if 0 <= row < len(names) - 1},
             timeline=timeline(profiled.passes[0], names) if profiled.passes else (),
@@ -278,16 +284,6 @@ class _Measuring:
             self.notes.append("NVML does not tell this GPU's energy")
             return None
         return joules / graph.passes
-
-    def _rows(self, profiled: ProfiledPasses, isolated: IsolatedTimes) -> dict[int, RowTimes]:
-        if not profiled.passes:
-            calls = self.model.instrumentation.counts
-            return {
-                row: RowTimes(forward=(), warm=isolated.warm.get(row), cold=isolated.cold.get(row), calls=count)
-                for row, count in calls.items()
-                if row >= 0
-            }
-        return row_times(profiled.passes, profiled.attribution.calls, backward=self.model.backward, isolated=isolated)
 
     def _write(self, profiled: ProfiledPasses) -> None:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""

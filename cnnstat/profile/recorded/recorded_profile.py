@@ -149,10 +149,10 @@ def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement
         ),
         idle=median(one.idle for one in passes) / 1e9,
         unattributed=median(one.unattributed for one in passes) / 1e9,
-        kernels=0
+        kernel_count=0
         if recording.is_cpu
         else round(median(sum(not piece.is_continued for piece in one.pieces) for one in passes)),
-        heaviest=() if recording.is_cpu else kernel_times(passes, names[:-1]),
+        kernels=() if recording.is_cpu else kernel_times(passes, names[:-1]),
         gap_causes={cause: median(gaps[cause] for gaps in recording.gaps) / 1e9 for cause in CAUSES}
         if recording.gaps
         else {},

@@ -34,9 +34,9 @@ def row_times(
     isolated: IsolatedTimes,
     has_kernels: bool = True,
 ) -> dict[int, RowTimes]:
-    """Return the times of every row that ran in some passes, at least one, with the row's kernels in the first.
+    """Return the times of every row that ran in some passes, with its kernels in the first of them.
 
-    backward: whether backward passes ran. has_kernels: False where ops of a CPU stand for kernels.
+    backward: whether backward passes ran. has_kernels: False without passes, and where ops of a CPU stand for kernels.
     """
     kernels: dict[int, list[str]] = {}
     for piece in passes[0].pieces if has_kernels else ():
