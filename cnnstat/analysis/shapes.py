@@ -91,6 +91,8 @@ _remembered: dict[tuple[Op, Shapes], OpFacets] = {}
 
 def facets(op: Op, inputs: Shapes) -> OpFacets:
     """Return the facets of an op on inputs of these shapes; raises OpError where it refuses them."""
+    if not op.has_equals:
+        return OpFacets(op, inputs)
     try:
         known = _remembered.get((op, inputs))
     except TypeError:  # an argument that has no hash
@@ -102,6 +104,21 @@ def facets(op: Op, inputs: Shapes) -> OpFacets:
                 _remembered.clear()
             _remembered[op, inputs] = known
     return known
+
+
+class FacetsOfGraph:
+    """The facets of the ops of one graph: a spec makes equal ops one object, and hashing all arguments costs more."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, Shapes], tuple[Op, OpFacets]] = {}
+
+    def of(self, op: Op, inputs: Shapes) -> OpFacets:
+        """Return the facets of an op on inputs of these shapes; raises OpError where it refuses them."""
+        place = (id(op), inputs)
+        known = self._known.get(place)
+        if known is None:
+            known = self._known[place] = (op, facets(op, inputs))
+        return known[1]
 
 
 def _checked_outputs(op: Op, shapes: Shapes) -> Shapes:
@@ -155,7 +172,7 @@ def infer_shapes(graph: Graph) -> Values:
     dtypes: list[tuple[str, ...]] = [(i.dtype,) for i in graph.inputs]
     facets_of_nodes: list[OpFacets] = []
     problems: list[Problem] = []
-    known: dict[tuple[int, Shapes], OpFacets] = {}
+    known = FacetsOfGraph()
     tensors = weights = 0
     for node in graph.nodes:
         each = _node_facets(node, outputs, problems, known)
@@ -202,29 +219,25 @@ def node_outputs(node: Node, outputs: list[Shapes | None], problems: list[Proble
 
     None stands for what cannot be found out; why is added to `problems`, unless it follows from an earlier fault.
     """
-    found = _node_facets(node, outputs, problems, {})
+    found = _node_facets(node, outputs, problems, FacetsOfGraph())
     return None if found is None else found.outputs
 
 
 def _node_facets(
-    node: Node, outputs: list[Shapes | None], problems: list[Problem], known: dict[tuple[int, Shapes], OpFacets]
+    node: Node, outputs: list[Shapes | None], problems: list[Problem], known: FacetsOfGraph
 ) -> OpFacets | None:
-    """Return the facets of a node's op on what it reads; known: those of other nodes of the graph."""
+    """Return the facets of a node's op on what it reads."""
     shapes = _inputs(node, outputs, problems)
     if shapes is None:
         return None
-    # By identity: a spec makes equal ops one object, and hashing all arguments of an op costs more.
-    key = (id(node.op), shapes)
-    if key not in known:
-        try:
-            known[key] = facets(node.op, shapes)
-        except OpError as error:
-            # Messages of ops begin with the argument to change, as in `groups=3 does not divide 64`.
-            argument = str(error).partition("=")[0]
-            place = node.location and node.location.argument(argument)
-            problems.append(Problem(place, f"{node.name} ({node.op.kind}): {error}"))
-            return None
-    return known[key]
+    try:
+        return known.of(node.op, shapes)
+    except OpError as error:
+        # Messages of ops begin with the argument to change, as in `groups=3 does not divide 64`.
+        argument = str(error).partition("=")[0]
+        place = node.location and node.location.argument(argument)
+        problems.append(Problem(place, f"{node.name} ({node.op.kind}): {error}"))
+        return None
 
 
 def _inputs(node: Node, outputs: list[Shapes | None], problems: list[Problem]) -> Shapes | None:

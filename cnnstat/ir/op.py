@@ -114,6 +114,8 @@ class Op:
     """Arguments of the PyTorch module that are not written because the graph knows them (`in_channels`)."""
     counted_as_weighted: ClassVar[bool] = False
     """Whether its output belongs to the classic "conv + linear outputs" memory figure."""
+    has_equals: ClassVar[bool] = True
+    """Whether a network has many equal ones as a rule, which then share what is worked out about them."""
     modelled: ClassVar[bool] = True
     """False for an op that keeps its shape but whose work could not be counted."""
     input_count: ClassVar[tuple[int, int | None]] = (1, 1)

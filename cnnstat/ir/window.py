@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 MAX_PERIOD = 4096
 """Longest period that is kept exactly; a longer one (a resize by 4099/4097, say) has no window."""
@@ -122,6 +123,7 @@ class Layer(tuple[tuple[int, AxisRule] | None, ...]):
         return layer
 
 
+@lru_cache(maxsize=4096)  # tiles of a map are cut at the same places again and again
 def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Window:
     """Return the window of a convolution or pooling; `padding` is the amount on the left, negative for a crop."""
     return Window((range(-padding, dilation * (kernel - 1) - padding + 1, dilation),), stride)

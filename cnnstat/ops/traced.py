@@ -271,6 +271,8 @@ class Recorded(_Traced):
     keeps_inputs: whether autograd may look at its inputs again.
     """
 
+    has_equals: ClassVar[bool] = False  # each tells what its own call read, position by position
+
     function: str
     outputs: Shapes
     work: Work = Work()

@@ -62,7 +62,7 @@ def kept_places(call: Call) -> list[torch.Tensor] | None:
     """
     if call.match is not None:
         return None
-    if not any(result.is_floating_point() or result.is_complex() for result in call.results):
+    if not call.inner or not any(result.is_floating_point() or result.is_complex() for result in call.results):
         return []
     places: list[torch.Tensor] = []
     for function, arguments, *_ in call.inner:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cnnstat.analysis.shapes import check_input_count, op_outputs
+from cnnstat.analysis.shapes import FacetsOfGraph, OpFacets
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
@@ -25,20 +25,24 @@ from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.op_cache import has_shortcut
 from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
-from cnnstat.pytorch.parameter_ownership import OwnedTensors
+from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors
 from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
-from cnnstat.pytorch.tensors import dtype_of, operands_in, shape_of, storage_key
+from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 
 
 class Builder(TensorOrigins):
     """Collects the nodes of one trace."""
+
+    def __init__(self, arity: int, dtype: str) -> None:
+        super().__init__(arity, dtype)
+        self._known_facets = FacetsOfGraph()
 
     def record(self, call: Call) -> None:
         """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
         # A match from the op cache or of FlexAttention comes with the call: no handler need look at it.
         if call.match is not None and any(map(self._is_made, call.match.reads)) and self._emit(call, call.match):
             return
-        operands = [*operands_in((*call.arguments, *call.keywords.values())), *packed_operands(call)]
+        operands = [*call.operands, *packed_operands(call)]
         origins = [origin for tensor in operands if (origin := self.resolve(tensor, call.where)) is not None]
         if not origins:
             self._emit_constant_product(call)
@@ -72,6 +76,13 @@ class Builder(TensorOrigins):
         stored = set(map(storage_key, self.log.aliases))
         return stored.issuperset(map(storage_key, places))
 
+    def _facets(self, op: Op, shapes: Shapes) -> OpFacets | None:
+        """Return the facets of an op on what a call reads; None where it refuses these shapes."""
+        try:
+            return self._known_facets.of(op, shapes)
+        except OpError:
+            return None
+
     def _handler(self, call: Call) -> Handler | None:
         if call.name == "setitem":
             return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
@@ -86,8 +97,9 @@ class Builder(TensorOrigins):
         if match is not None and (call.match is not None or has_shortcut(call.name)):
             reads = tuple(shape_of(read) if isinstance(read, torch.Tensor) else () for read in match.reads)
             outputs = tuple(map(shape_of, call.results))
-            if call.match is not None or _makes(match.op, reads, outputs):
-                return self.ownership.add_work(Work.of(match.op, reads, outputs), before)
+            own = self._facets(match.op, reads)
+            if own is not None and own.outputs == outputs:
+                return self.ownership.add_work(Work(own.macs, tuple(own.other_flops.items())), before)
         dispatched = work_of(call.inner)
         self.uncounted.update(dispatched.unknown)
         return self.ownership.add_work(dispatched.work, before)
@@ -143,12 +155,12 @@ class Builder(TensorOrigins):
             return self._emit_recorded(call, match.op, operands, direct.values())
         outputs, dtypes = tuple(map(shape_of, call.results)), tuple(map(dtype_of, call.results))
         shapes = tuple(operands.shapes[o] if isinstance(o, int) else o for o in operands.entries)
+        op, own = match.op, self._facets(match.op, shapes)
         # The op's shapes have to be those of the trace; a match from the op cache or FlexAttention is known to fit.
-        if call.match is None and not _makes(match.op, shapes, outputs):
+        if own is None or own.outputs != outputs:
             return False
-        self._add_own_buffers(match.op, shapes, call.where, direct)
-        owned = self.ownership.take_for(match.op, shapes, direct, operands.keys)
-        op = match.op
+        self._add_own_buffers(own.buffers, call.where, direct)
+        owned = self.ownership.take_for(own.weights, own.buffers, direct, operands.keys)
         extra = self.ownership.take_works(operands.works) + match.extra
         # An op alone says all if it reads just the node's inputs, owns just its own weights and has the usual dtypes.
         is_plain = operands.is_plain and owned.is_plain and not extra
@@ -189,19 +201,27 @@ class Builder(TensorOrigins):
         reads = op.reads
         if reads is not None:
             # Constants have no input that could be read.
-            own = tuple(read for read, operand in zip(reads, operands.entries) if isinstance(operand, int))
-            reads = own if len(own) == len(operands.edges) else None
+            if not operands.is_plain:
+                reads = tuple([read for read, operand in zip(reads, operands.entries) if isinstance(operand, int)])
+            if len(reads) != len(operands.edges):
+                reads = None
         owned = self.ownership.take((*direct, *operands.keys))
-        result = replace(
-            op,
-            result_dtypes=tuple(map(dtype_of, call.results)),
-            place=op.place if operands.entries[:1] == [0] else Storage.FRESH,
-            reads=reads,
-            keeps_inputs=op.keeps_inputs and not keeps_nothing(call),
-            work=op.work + self.ownership.take_works(operands.works),
-            **owned.fields,
-        )
-        if not keeps_nothing(call) and not keeps_its_input(call):
+        extra = self.ownership.take_works(operands.works)
+        is_forgotten = keeps_nothing(call)
+        changes: dict[str, Any] = {} if owned is NOTHING else owned.fields
+        dtypes = tuple(map(dtype_of, call.results))
+        if op.result_dtypes != dtypes:
+            changes["result_dtypes"] = dtypes
+        if operands.entries[:1] != [0] and op.place is not Storage.FRESH:
+            changes["place"] = Storage.FRESH
+        if reads is not op.reads:
+            changes["reads"] = reads
+        if is_forgotten and op.keeps_inputs:
+            changes["keeps_inputs"] = False
+        if extra:
+            changes["work"] = op.work + extra
+        result = replace(op, **changes) if changes else op
+        if not is_forgotten and not keeps_its_input(call):
             self.without_rule.add(len(self.nodes))
         self._finish(call, result, operands, owned)
         self.nodes[-1].recorded = self.log.recorded(call, operands.tensors)
@@ -295,9 +315,9 @@ class Builder(TensorOrigins):
         (key,) = origin.keys
         return not origin.works and self.ownership.tensors[key].tensor.shape == tensor.shape
 
-    def _add_own_buffers(self, op: Op, shapes: Shapes, where: ModuleCall, direct: dict[str, int]) -> None:
+    def _add_own_buffers(self, buffers: Iterable[str], where: ModuleCall, direct: dict[str, int]) -> None:
         """Add the buffers of the calling module that the op has too, but the call was not given."""
-        for name in op.buffers(shapes) if where.module is not None else ():
+        for name in buffers if where.module is not None else ():
             buffer = getattr(where.module, name, None) if name not in direct else None
             origin = self.origins.known(buffer) if isinstance(buffer, torch.Tensor) else None
             if origin is not None and len(origin.keys) == 1:
@@ -307,17 +327,18 @@ class Builder(TensorOrigins):
         """Add the node of a call and note its results."""
         if call.overwritten is not None:
             self.log.fills[storage_key(call.overwritten)] += 1
-        value, _ = self._append(op, tuple(operands.edges), call.where, display_name(call.name), owned)
+        edge = self._append(op, tuple(operands.edges), call.where, display_name(call.name), owned)
         if call.match is None:
             self.nodes[-1].copies = copies_of(call, op, operands)
         for number, tensor in enumerate(call.results):
-            self.origins.note(Origin(tensor, Edge(value, number)), overwrites=tensor is call.overwritten)
+            origin = Origin(tensor, Edge(edge.value, number) if number else edge)
+            self.origins.note(origin, overwrites=tensor is call.overwritten)
         if self.computed:
             self._note_computed(call, operands)
 
     def _note_computed(self, call: Call, operands: Operands) -> None:
         """Note which weights were computed for the last node: memory of inference, and autograd keeps them."""
-        read = {storage_key(tensor) for tensor in operands_in((*call.arguments, *call.keywords.values()))}
+        read = set(map(storage_key, call.operands))
         computed = self.computed.keys() & read
         if computed:
             draft = self.nodes[-1]
@@ -330,7 +351,7 @@ class Builder(TensorOrigins):
 def _says_all(call: Call) -> bool:
     """Whether an op has all arguments of a call: a sum has no factor and no dtype."""
     values = (*call.arguments, *call.keywords.values())
-    return "alpha" not in call.keywords and not any(isinstance(value, torch.dtype) for value in values)
+    return "alpha" not in call.keywords and torch.dtype not in map(type, values)
 
 
 def _has_rule(call: Call, op: Op, shapes: Shapes, constants: list[int]) -> bool:
@@ -346,15 +367,6 @@ def _keeps_something(op: Op, call: Call, operands: Operands) -> bool:
     shapes = tuple(operands.shapes)
     saved = op.saved_for(shapes, tuple(map(shape_of, call.results)), (True,) * len(shapes), True)
     return bool(saved.inputs or saved.outputs or saved.extra)
-
-
-def _makes(op: Op, shapes: Shapes, outputs: Shapes) -> bool:
-    """Whether an op makes these outputs of these inputs."""
-    try:
-        check_input_count(op, len(shapes))
-        return op_outputs(op, shapes) == outputs
-    except OpError:
-        return False
 
 
 def matched(handler: Handler, call: Call) -> Match | None:

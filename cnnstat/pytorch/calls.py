@@ -18,7 +18,7 @@ from cnnstat.ir.op import Op
 from cnnstat.ir.recorded_call import OwnDevice, SliceOf, TorchName
 from cnnstat.ir.work import Work
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.tensors import PLAIN
+from cnnstat.pytorch.tensors import PLAIN, operands_in
 
 _NAMES: dict[Any, str] = {}
 
@@ -102,6 +102,15 @@ class Call:
     function: Any = None
     is_bounded: bool = False
     returned: Any = None
+    _operands: list[torch.Tensor] | None = None
+
+    @property
+    def operands(self) -> list[torch.Tensor]:
+        """The tensors among its arguments."""
+        if self._operands is None:
+            keywords = self.keywords
+            self._operands = list(operands_in((*self.arguments, *keywords.values()) if keywords else self.arguments))
+        return self._operands
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or name."""
@@ -271,16 +280,17 @@ def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
     kind = type(value)
     if kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value))):
         return value
+    if kind is slice:
+        start, stop, step = value.start, value.stop, value.step
+        return SliceOf(plain_value(start, tensor), plain_value(stop, tensor), plain_value(step, tensor))
     if isinstance(value, torch.Tensor):
         return tensor(value)
-    if isinstance(value, slice):
-        return SliceOf(*(plain_value(part, tensor) for part in (value.start, value.stop, value.step)))
     if isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):
         return TorchName(str(value).removeprefix("torch."))
     if isinstance(value, torch.device):
         return OwnDevice()
     if isinstance(value, (tuple, list)):
-        result = tuple(plain_value(each, tensor) for each in value)
+        result = tuple([plain_value(each, tensor) for each in value])
         # A list of numbers indexes, a tuple of numbers means one axis each.
         return list(result) if kind is list else result
     if isinstance(value, (int, float)):

@@ -107,24 +107,27 @@ class Faker:
         first = arguments[0] if arguments else None
         if not isinstance(first, FakeTensor) or torch.is_grad_enabled():
             return None
-        # Only what is written into a view may be another tensor; an index that is one looks up.
-        written = arguments[2] if len(arguments) == 3 else None
-        for value in (first, written):
-            if isinstance(value, FakeTensor) and (value.constant is not None or value.fake_device != first.fake_device):
-                return None
-        others = (*arguments[1:2], *arguments[2 if not isinstance(written, FakeTensor) else 3 :], *keywords.values())
-        for value in others:
-            kinds = map(type, value) if isinstance(value, tuple) else (type(value),)
-            if not _PLAIN.issuperset(kinds):
+        device, others = first.fake_device, list(arguments[1:])
+        if first.constant is not None:
+            return None
+        for place, value in enumerate((*others, *keywords.values())):
+            kind = type(value)
+            # Only what is written into a view may be another tensor; an index that is one looks up.
+            if kind is FakeTensor and place == 1 and len(others) == 2:
+                if value.constant is not None or value.fake_device != device:
+                    return None
+            elif kind not in _PLAIN and not (kind is tuple and _PLAIN.issuperset(map(type, value))):
                 return None
         # PyTorch asks a fake tensor for its device again and again, which is Python code; one without memory says it.
         with torch._C._DisableTorchDispatch():
             alias = _without_memory(first)
-            result = function(alias, *map(_without_memory, arguments[1:]), **keywords)
-        if isinstance(result, torch.Tensor):
-            return (first if result is alias else self._wrapped(result, first.fake_device),)
-        if isinstance(result, (tuple, list)):
-            return (type(result)([self._wrapped(each, first.fake_device) for each in result]),)
+            if len(others) == 2 and type(others[1]) is FakeTensor:
+                others[1] = _without_memory(others[1])
+            result = function(alias, *others, **keywords)
+            if isinstance(result, torch.Tensor):
+                return (first if result is alias else self._wrapped(result, device),)
+            if isinstance(result, (tuple, list)):
+                return (type(result)([self._wrapped(each, device) for each in result]),)
         return (result,)
 
     def _wrapped(self, empty: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -173,10 +176,8 @@ class Faker:
         return tensor if self._dtype is None or not tensor.is_floating_point() else tensor.to(self._dtype)
 
 
-def _without_memory(value: Any) -> Any:
-    """Return a tensor of the meta device with the storage of a fake one; other values as they are."""
-    if not isinstance(value, torch.Tensor):
-        return value
+def _without_memory(value: torch.Tensor) -> torch.Tensor:
+    """Return a tensor of the meta device with the storage of a fake one."""
     empty = torch.empty(0, dtype=value.dtype, device=_META)
     return empty.set_(value.untyped_storage(), value.storage_offset(), value.shape, value.stride())
 

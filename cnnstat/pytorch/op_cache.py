@@ -13,7 +13,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes, Storage
 from cnnstat.ir.work import Work
 from cnnstat.pytorch.calls import Call, Match
-from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.fake import FAKE_TYPE, Faker
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
@@ -50,34 +50,38 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
     # results: PyTorch has to run these.
     if torch._C._is_any_autocast_enabled() or torch.is_grad_enabled():
         return None
-    if "out" in call.keywords or not _has_fixed_arguments(call):
-        return None
     operands: list[torch.Tensor] = []
     key = _key_of(call, operands)
-    if not operands or not _are_plain(operands, faker, call.name not in _OF_WHOLE):
-        return None
-    first = operands[0]
-    if _overwrites(call):
+    # A key says all that decides whether a call may be answered.
+    known = None if key is None else _known.get(key)
+    if known is None:
+        if "out" in call.keywords or not _has_fixed_arguments(call):
+            return None
+        if not operands or not _are_plain(operands, faker, call.name not in _OF_WHOLE):
+            return None
+    first, overwrites = operands[0], _overwrites(call) if known is None else known.overwrites
+    if overwrites:
         call.overwritten = first
-    candidate = _known_or_derived(call, operands, key)
-    if candidate is None:
-        return None
-    match, result = candidate
+    if known is not None:
+        match, result = _recalled(known, operands), known.shape
+    else:
+        derived = _derived(call)
+        if derived is None:
+            return None
+        match, result = derived
+        if key is not None:
+            _remember(key, operands, match, result, overwrites)
     if match.op.storage is Storage.VIEW:
         # A tensor that has the shape already is returned as it is.
         return None if result == shape_of(first) else (faker.viewed(first, result), match)
-    if call.overwritten is None:
+    if not overwrites:
         return faker.empty(result, first.dtype), match
     is_same = result == shape_of(first) and match.op.storage is Storage.IN_PLACE
     return (first, match) if is_same else None
 
 
-def _known_or_derived(call: Call, operands: list[torch.Tensor], key: Key | None) -> tuple[Match, Shape] | None:
+def _derived(call: Call) -> tuple[Match, Shape] | None:
     """Return what a call is and the shape of what it makes; None where no op of the library says it."""
-    # First the cache; a call that is new to it is worked out by its handler and its op.
-    known = None if key is None else _recall(key, operands)
-    if known is not None:
-        return known
     handler = handler_of(call.name)
     try:
         match = handler(call) if handler else None
@@ -90,8 +94,6 @@ def _known_or_derived(call: Call, operands: list[torch.Tensor], key: Key | None)
     # Arguments that a handler cannot read are left to PyTorch, which has the proper message for them.
     except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
         return None
-    if key is not None:
-        _remember(key, operands, match, result)
     return match, result
 
 
@@ -152,14 +154,13 @@ _OF_MODULES = {"F.batch_norm": "momentum"}
 
 _PLAIN = frozenset((int, float, bool, str, type(None)))
 _INTEGER = frozenset((int,))
-_TENSOR = object()
 
 Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """A match with operand numbers in place of tensors; shape: of the result."""
+    """A match with operand numbers in place of tensors; shape: of the result; overwrites: whether it is in place."""
 
     op: Op
     reads: tuple[tuple[int | None, Any], ...]
@@ -167,6 +168,7 @@ class _Known:
     optional: int
     extra: Work
     shape: Shape
+    overwrites: bool
 
 
 _known: dict[Key, _Known] = {}
@@ -190,7 +192,6 @@ def _key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
     # With one tensor in two places, an operand's number would not say which argument it was.
     if not is_known or not operands or len(set(map(id, operands))) < len(operands):
         return None
-    parts.append(operands[0].dtype)
     return tuple(parts)
 
 
@@ -203,7 +204,9 @@ def _add_part(value: Any, parts: list[Any], operands: list[torch.Tensor]) -> boo
         return True
     if isinstance(value, torch.Tensor):
         operands.append(value)
-        parts += (_TENSOR, value.shape)
+        if kind is not FAKE_TYPE:
+            return False
+        parts += (value.shape, value.stride(), value.dtype)
         return True
     if isinstance(value, (tuple, list)):
         if _INTEGER.issuperset(map(type, value)):
@@ -218,17 +221,14 @@ def _add_part(value: Any, parts: list[Any], operands: list[torch.Tensor]) -> boo
     return False
 
 
-def _recall(key: Key, operands: list[torch.Tensor]) -> tuple[Match, Shape] | None:
-    """Return what a call is and the shape of what it makes, if an equal call was seen before."""
-    known = _known.get(key)
-    if known is None:
-        return None
-    reads = tuple(value if number is None else operands[number] for number, value in known.reads)
+def _recalled(known: _Known, operands: list[torch.Tensor]) -> Match:
+    """Return what a call of these tensors is, if an equal call was seen before."""
+    reads = tuple([value if number is None else operands[number] for number, value in known.reads])
     weights = {name: None if number is None else operands[number] for name, number in known.weights}
-    return Match(known.op, reads, weights, known.optional, extra=known.extra), known.shape
+    return Match(known.op, reads, weights, known.optional, extra=known.extra)
 
 
-def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape) -> None:
+def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape, overwrites: bool) -> None:
     """Keep what a call is, unless it reads tensors that are not among its operands."""
     # Numbers instead of tensors: an entry of the cache must keep no model alive.
     numbers: dict[int, int] = {id(tensor): number for number, tensor in enumerate(operands)}
@@ -241,4 +241,4 @@ def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shap
         (numbers[id(value)], None) if isinstance(value, torch.Tensor) else (None, value) for value in match.reads
     )
     weights = tuple((name, None if tensor is None else numbers[id(tensor)]) for name, tensor in match.weights.items())
-    _known[key] = _Known(match.op, reads, weights, match.optional, match.extra, result)
+    _known[key] = _Known(match.op, reads, weights, match.optional, match.extra, result, overwrites)

@@ -14,7 +14,7 @@ from cnnstat.ops.conv import Conv1d, Conv2d, Conv3d
 from cnnstat.ops.linear import Linear
 from cnnstat.pytorch.calls import Call, Match
 from cnnstat.pytorch.module_stack import Modules
-from cnnstat.pytorch.tensors import PLAIN, shape_of
+from cnnstat.pytorch.tensors import WITHOUT_TENSORS, shape_of
 
 _UNPACKED: dict[int, dict[str, torch.Tensor]] = {}
 """The tensors of packed objects by their ids, as long as they live; they have neither equality nor a hash of use."""
@@ -40,16 +40,11 @@ def packed_tensors(modules: Modules) -> Iterator[tuple[str, torch.Tensor]]:
 def packed_operands(call: Call) -> list[torch.Tensor]:
     """Return the tensors in the packed objects that a call reads: those of a layer, or of all directions of one."""
     values = [*call.arguments, *call.keywords.values()]
-    if not any(map(_may_be_packed, values)):
-        return []
-    inner = [item for value in values if isinstance(value, (list, tuple)) for item in value]
-    objects = [value for value in (*values, *inner) if isinstance(value, torch.ScriptObject)]
+    lists = [v for v in values if isinstance(v, (list, tuple)) and not WITHOUT_TENSORS.issuperset(map(type, v))]
+    if lists:
+        values += [item for each in lists for item in each]
+    objects = [value for value in values if isinstance(value, torch.ScriptObject)]
     return [tensor for packed in objects for tensor in unpacked(packed).values()]
-
-
-def _may_be_packed(value: Any) -> bool:
-    is_several = isinstance(value, (list, tuple)) and not PLAIN.issuperset(map(type, value))
-    return is_several or isinstance(value, torch.ScriptObject)
 
 
 def unpacked(packed: torch.ScriptObject) -> dict[str, torch.Tensor]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from cnnstat.ir.op import Op, Shape, Shapes
+from cnnstat.ir.op import Shape
 from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Tensors
 from cnnstat.pytorch.tensors import shape_of
@@ -61,6 +61,7 @@ class OwnedTensors:
         return {"tensors": self.tensors, "stored": self.stored, "frozen": self.frozen}
 
 
+_NO_WORK = Work()
 _NO_NAMES: Mapping[int, str] = {}
 
 NOTHING = OwnedTensors()
@@ -92,7 +93,7 @@ class ParameterOwnership:
 
     def take_works(self, numbers: Iterable[int]) -> Work:
         """Return the work of these calls as far as no node has counted it, which is now done."""
-        work = Work()
+        work = _NO_WORK
         waiting = list(numbers)
         while waiting:
             number = waiting.pop()
@@ -101,17 +102,22 @@ class ParameterOwnership:
                 work += own
                 waiting += before
                 # Counted by the first node only: a weight that two layers read was computed once.
-                self.works[number] = (Work(), frozenset())
+                self.works[number] = (_NO_WORK, frozenset())
                 self.taken.append(number)
         return work
 
-    def take_for(self, op: Op, shapes: Shapes, direct: Mapping[str, int], side: frozenset[int]) -> OwnedTensors:
-        """Return what a node with an op of the library takes.
+    def take_for(
+        self,
+        weights: Mapping[str, Shape],
+        buffers: Mapping[str, Shape],
+        direct: Mapping[str, int],
+        side: frozenset[int],
+    ) -> OwnedTensors:
+        """Return what a node takes whose op has these weights and buffers.
 
         direct: numbers of the tensors that are the op's weights and buffers, by the op's names.
         side: numbers of those that its operands are computed from.
         """
-        weights, buffers = op.weights(shapes), op.buffers(shapes)
         if not direct and not side and not weights and not buffers:
             return NOTHING
         is_same = not side and self._are(direct, weights, buffers)
@@ -122,7 +128,8 @@ class ParameterOwnership:
             if owner is not None and self.weights.get(owner) == weights:
                 return OwnedTensors(tensors=tuple(weights.items()), shares=owner)
         names = {key: name for name, key in direct.items()}
-        owned = self.take((*direct.values(), *side), names)
+        keys = (*direct.values(), *side)
+        owned = self.take(keys, names) if keys else OwnedTensors()
         owned.is_plain = is_same and (owners == {None} or not owners) and not owned.frozen
         return owned
 
@@ -136,8 +143,10 @@ class ParameterOwnership:
                 return False
         return True
 
-    def take(self, keys: Iterable[int], names: Mapping[int, str] = _NO_NAMES) -> OwnedTensors:
+    def take(self, keys: Collection[int], names: Mapping[int, str] = _NO_NAMES) -> OwnedTensors:
         """Return what a node takes of these tensors: those that no other node has."""
+        if not keys:
+            return NOTHING
         free = sorted({key for key in keys if self.tensors[key].owner is None})
         parameters: list[tuple[str, Shape]] = []
         buffers: list[tuple[str, Shape]] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,17 +41,13 @@ _LIKE = {"expand_as": "expand", "view_as": "view", "reshape_as": "reshape", "typ
 
 @dataclass(slots=True, eq=False)
 class _ConstantCall:
-    """A call on stored tensors and constants: its arguments with tensors in them, and what it returned.
-
-    makes_view: whether it is written as a call that returns a view, where the trace had it change its operand.
-    """
+    """A call on stored tensors and constants: its arguments with tensors in them, and what it returned."""
 
     function: str
     arguments: tuple[Any, ...]
     keywords: tuple[tuple[str, Any], ...]
     returned: Any
     problem: str = ""
-    makes_view: bool = False
 
 
 SEVERAL_WRITES = "it is a view of memory that is written to in several places"
@@ -63,40 +59,61 @@ def _itself(tensor: torch.Tensor) -> torch.Tensor:
 
 def _written(call: Call) -> _ConstantCall:
     """Return a call as plain values with tensors in them, and what keeps it from being made again, if anything."""
+    try:
+        path = _path(call)
+    except NotPlainError as error:
+        return _ConstantCall("", (), (), call.returned, str(error))
+    try:
+        return _ConstantCall(path, *_arguments(call, _itself), call.returned)
+    except NotPlainError as error:
+        return _ConstantCall("", (), (), call.returned, f"{call.name} cannot be called again: {error}")
+
+
+def _path(call: Call) -> str:
+    """Return the name under which a call is made again; raises NotPlainError where there is none."""
     if call.is_bounded:
-        return _unwritten(call, f"how much {call.name} keeps depends on values, so that no shape behind it is fixed")
-    if call.name in _LIKE and len(call.results) == 1:
-        return _like(call)
+        raise NotPlainError(f"how much {call.name} keeps depends on values, so that no shape behind it is fixed")
+    if call.name in _LIKE:
+        return f"Tensor.{_LIKE[call.name]}"
     path = None if call.function is None else path_of(call.function)
     if path is None or path.endswith((".set", ".set_", ".resize_", ".resize_as_")):
-        return _unwritten(call, f"PyTorch has no function {call.name} to call again")
-    try:
-        arguments = tuple(plain_value(value, _itself) for value in call.arguments)
-        keywords = own_keywords(call.function, call.keywords).items()
-        return _ConstantCall(
-            path, arguments, tuple((name, plain_value(value, _itself)) for name, value in keywords), call.returned
-        )
-    except NotPlainError as error:
-        return _unwritten(call, f"{call.name} cannot be called again: {error}")
+        raise NotPlainError(f"PyTorch has no function {call.name} to call again")
+    return path
 
 
-def _unwritten(call: Call, problem: str) -> _ConstantCall:
-    return _ConstantCall("", (), (), call.returned, problem)
+def _arguments(
+    call: Call, tensor: Callable[[torch.Tensor], Any]
+) -> tuple[tuple[Any, ...], tuple[tuple[str, Any], ...]]:
+    """Return the arguments of a call as plain values, those in order and those by name; raises NotPlainError.
+
+    tensor: returns what stands for a tensor.
+    """
+    if call.name in _LIKE:
+        return _like(call, tensor), ()
+    arguments = tuple([plain_value(value, tensor) for value in call.arguments])
+    if not call.keywords:
+        return arguments, ()
+    keywords = own_keywords(call.function, call.keywords)
+    return arguments, tuple([(name, plain_value(value, tensor)) for name, value in keywords.items()])
 
 
-def _like(call: Call) -> _ConstantCall:
-    """Return a call that takes a tensor for its shape or dtype only, with that shape or dtype instead."""
-    name, result = _LIKE[call.name], call.results[0]
-    x = call.get(0, "input", call.keywords.get("self"))
+def _like(call: Call, tensor: Callable[[torch.Tensor], Any]) -> tuple[Any, ...]:
+    """Return the arguments of a call that takes a tensor for its shape or dtype only: that shape or dtype instead."""
+    name, result, x = _LIKE[call.name], call.results[0], _first(call)
     if name == "to":
-        return _ConstantCall("Tensor.to", (x, TorchName(str(result.dtype).removeprefix("torch."))), (), call.returned)
+        return tensor(x), TorchName(str(result.dtype).removeprefix("torch."))
     # An axis that was repeated stays free, so that the call also fits another batch.
     new_axes = result.dim() - x.dim()
     sizes = tuple(
         -1 if name == "expand" and axis >= new_axes and size == x.shape[axis - new_axes] else size
         for axis, size in enumerate(shape_of(result))
     )
-    return _ConstantCall(f"Tensor.{name}", (x, *sizes), (), call.returned)
+    return tensor(x), *sizes
+
+
+def _first(call: Call) -> torch.Tensor:
+    x: torch.Tensor = call.get(0, "input", call.keywords.get("self"))
+    return x
 
 
 class ConstantCalls:
@@ -165,12 +182,11 @@ class ConstantCalls:
         """Keep a call that reads no tensor that depends on the model's inputs, but perhaps for its shape."""
         number = len(self.calls)
         plain = call.name.removeprefix("aten.")
-        operands = list(operands_in((*call.arguments, *call.keywords.values())))
         if plain in _FILLS and isinstance(call.returned, torch.Tensor):
             self.calls.append(_filled(call, _FILLS[plain]))
         else:
             self.calls.append(_written(call))
-        values = {id(tensor) for tensor in operands}
+        values = set(map(id, call.operands))
         for path, tensor in _places(call.returned):
             self._alive.append(tensor)
             if id(tensor) not in values:
@@ -190,17 +206,13 @@ class ConstantCalls:
 
         further: tensors that the node has beside those it reads, such as how many batches a norm has seen.
         """
-        last = _written(call)
-        if last.problem:
-            return NotRecorded(last.problem)
-        home, _, name = last.function.rpartition(".")
-        if name in TURNS:
-            # Other names of the tensor have the same variable in what is written, and stay as they are.
-            last.function = f"{home}.{name.removesuffix('_')}"
-            last.makes_view = True
         overwritten = 0 if call.overwritten is None else storage_key(call.overwritten)
-        result = self._recorded(last, call.results, inputs, until, overwritten)
-        if isinstance(result, NotRecorded):
+        maker = _Maker(self, inputs, len(self.calls) if until is None else until, overwritten)
+        try:
+            result = maker.recorded(call)
+        except NotPlainError as error:
+            return NotRecorded(_written(call).problem or str(error))
+        if not further:
             return result
         known = {each.name for each in result.stored}
         others = tuple(described(each) for each in further if each.name not in known)
@@ -208,27 +220,18 @@ class ConstantCalls:
 
     def recompute(self, tensor: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to compute a tensor that does not depend on the model's inputs."""
-        return self._recorded(None, (tensor,), (), None)
+        try:
+            return _Maker(self, (), len(self.calls)).recomputed(tensor)
+        except NotPlainError as error:
+            return NotRecorded(str(error))
 
     def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to fill a constant with the node's input, which was written into a view of it."""
         if self.fills[storage_key(tensor)] != 1 or not {id(tensor), id(view)} <= self.results.keys():
             return NotRecorded(SEVERAL_WRITES)
         self.split.add(storage_key(tensor))
-        return _Maker(self, (), len(self.calls), storage_key(tensor)).filled(tensor, view)
-
-    def _recorded(
-        self,
-        last: _ConstantCall | None,
-        results: Iterable[torch.Tensor],
-        inputs: Sequence[torch.Tensor],
-        until: int | None,
-        overwritten: int = 0,
-    ) -> RecordedCalls | NotRecorded:
-        """Return the calls behind results, the last one included; overwritten: the memory that it changes."""
-        maker = _Maker(self, inputs, len(self.calls) if until is None else until, overwritten)
         try:
-            return maker.recorded(last, tuple(results))
+            return _Maker(self, (), len(self.calls), storage_key(tensor)).filled(tensor, view)
         except NotPlainError as error:
             return NotRecorded(str(error))
 
@@ -253,48 +256,58 @@ def _places(result: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int
             yield from _places(each, (*path, number))
 
 
-@dataclass
 class _Maker:
-    """Works out the calls behind a tensor: first which it takes, then the calls with references in place of tensors."""
+    """Works out the calls behind a tensor: first which it takes, then the calls with references in place of tensors.
 
-    log: ConstantCalls
-    inputs: Sequence[torch.Tensor]
-    until: int
-    overwritten: int = 0
-    stored: dict[str, Stored] = field(default_factory=dict)
-    constants: list[Constant] = field(default_factory=list)
+    inputs: what the node reads; until: how many calls had been made before; overwritten: the memory that its call
+    changes. Raises NotPlainError.
+    """
 
-    def __post_init__(self) -> None:
-        self._numbers = {id(tensor): number for number, tensor in reversed(list(enumerate(self.inputs)))}
+    def __init__(self, log: ConstantCalls, inputs: Sequence[torch.Tensor], until: int, overwritten: int = 0) -> None:
+        self.log = log
+        self.until = until
+        self.overwritten = overwritten
+        self.stored: dict[str, Stored] = {}
+        self.constants: list[Constant] = []
+        self._numbers = dict(zip(map(id, reversed(inputs)), range(len(inputs) - 1, -1, -1)))
         self._places: dict[int, int] = {}
         self._known: dict[int, ConstantNumber] = {}
 
-    def recorded(self, last: _ConstantCall | None, results: tuple[torch.Tensor, ...]) -> RecordedCalls:
-        """Return the recorded; raises NotPlainError."""
-        values = results if last is None else tuple(operands_in((last.arguments, [v for _, v in last.keywords])))
+    def recorded(self, call: Call) -> RecordedCalls:
+        """Return the calls behind one that reads the inputs, itself included."""
+        values = call.operands if call.name not in _LIKE else [_first(call)]
         # Most calls read inputs of their node alone.
-        has_others = any(id(tensor) not in self._numbers for tensor in values)
-        numbers = sorted(self._needed(values)) if has_others else []
-        self._places = {number: place for place, number in enumerate(numbers)}
-        needed = [*(self.log.calls[number] for number in numbers), *((last,) if last is not None else ())]
-        calls = tuple(self._call(each) for each in needed)
-        own = {} if last is None else {id(t): ResultOf(len(calls) - 1, path) for path, t in _places(last.returned)}
-        operands = set() if last is None or last.makes_view else {id(tensor) for tensor in values}
-        result = tuple(self._ref(t) if id(t) in operands or id(t) not in own else own[id(t)] for t in results)
-        return RecordedCalls(calls, result, tuple(self.stored.values()), tuple(self.constants))
+        has_others = not self._numbers.keys() >= set(map(id, values))
+        before = self._calls_behind(values) if has_others else ()
+        path, arguments = _path(call), _arguments(call, self._ref)
+        if call.name in TURNS:
+            # Other names of the tensor have the same variable in what is written, and stay as they are.
+            path = path.removesuffix("_")
+            values = []
+        own = {id(tensor): ResultOf(len(before), path) for path, tensor in _places(call.returned)}
+        for tensor in values:
+            own.pop(id(tensor), None)
+        results = tuple([own.get(id(tensor)) or self._ref(tensor) for tensor in call.results])
+        return self._made((*before, RecordedCall(path, *arguments)), results)
 
-    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls | NotRecorded:
-        """Return the recorded that makes a tensor and writes the node's input into a view of it."""
-        try:
-            numbers = sorted(self._needed((tensor, view)))
-            self._places = {number: place for place, number in enumerate(numbers)}
-            calls = tuple(self._call(self.log.calls[number]) for number in numbers)
-            write = RecordedCall("Tensor.copy_", (self._ref(view), InputNumber(0)))
-            return RecordedCalls(
-                (*calls, write), (self._ref(tensor),), tuple(self.stored.values()), tuple(self.constants)
-            )
-        except NotPlainError as error:
-            return NotRecorded(str(error))
+    def recomputed(self, tensor: torch.Tensor) -> RecordedCalls:
+        """Return the calls that make a tensor."""
+        return self._made(self._calls_behind((tensor,)), (self._ref(tensor),))
+
+    def filled(self, tensor: torch.Tensor, view: torch.Tensor) -> RecordedCalls:
+        """Return the calls that make a tensor and write the node's input into a view of it."""
+        calls = self._calls_behind((tensor, view))
+        write = RecordedCall("Tensor.copy_", (self._ref(view), InputNumber(0)))
+        return self._made((*calls, write), (self._ref(tensor),))
+
+    def _made(self, calls: tuple[RecordedCall, ...], results: tuple[Any, ...]) -> RecordedCalls:
+        return RecordedCalls(calls, results, tuple(self.stored.values()), tuple(self.constants))
+
+    def _calls_behind(self, tensors: Iterable[torch.Tensor]) -> tuple[RecordedCall, ...]:
+        """Return the calls on stored tensors and constants that made tensors, in order."""
+        numbers = sorted(self._needed(tensors))
+        self._places = {number: place for place, number in enumerate(numbers)}
+        return tuple([self._call(self.log.calls[number]) for number in numbers])
 
     def _needed(self, tensors: Iterable[torch.Tensor]) -> set[int]:
         """Return the numbers of the calls that made tensors, or changed them, and so on."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
 import torch
@@ -119,9 +120,8 @@ class Recorder:
             # No layer reads the others, and a node with outputs that nothing reads would be counted in memory.
             results = results[:1]
         first = next(operands_in(arguments), None)
-        call = Call(
-            name, arguments, keywords, results, _overwritten(name, first, results, keywords), self.stack.current
-        )
+        overwritten = _overwritten(name, first, results, keywords)
+        call = Call(name, arguments, keywords, results, overwritten, self.stack.calls[-1])
         call.inner, call.function, call.returned = inner, function, result
         # The dispatch mode sets it while the call runs; it belongs to this call alone.
         call.is_bounded, self.is_bounded = self.is_bounded, False
@@ -144,7 +144,7 @@ class Recorder:
         try:
             action(call, *arguments)
         except Exception as error:
-            if any(tensor.is_nested for tensor in (*call.results, *operands_in(call.arguments))):
+            if any(tensor.is_nested for tensor in (*call.results, *call.operands)):
                 raise ModelError(f"{call.name}: nested tensors have no sizes to count; pad them to one size") from error
             raise TracerError(f"{type(error).__name__}: {error}") from error
         finally:
@@ -161,7 +161,7 @@ def _record_of(call: Call, before: int, after: int) -> CallRecord:
         shapes=tuple(map(shape_of, call.results)),
         node=after - 1 if after > before else None,
         below=call.name.startswith("aten."),
-        operands=tuple(operands_in((*call.arguments, *call.keywords.values()))),
+        operands=tuple(call.operands),
         results=call.results,
     )
 
@@ -203,6 +203,10 @@ def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, .
     return bool(is_there and result.storage_offset() == first.storage_offset() and result.stride() == first.stride())
 
 
+_FUNCTIONS = frozenset((FunctionType, BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType))
+"""Kinds of what is called from Python, as a rule."""
+
+
 class FunctionMode(TorchFunctionMode):
     """Records every call of a PyTorch function or method from Python."""
 
@@ -237,8 +241,8 @@ class FunctionMode(TorchFunctionMode):
                 recorder.note(recorder.builder.record, call)
                 return result
             recorder.inner = inner
-        # Asked late, as it takes longer than it looks: the class is abstract.
-        if isinstance(func, HigherOrderOperator):
+        # The class is abstract, so that to ask for it takes longer than it looks.
+        if type(func) not in _FUNCTIONS and isinstance(func, HigherOrderOperator):
             recorder.inner = None
             return self._operator(func, args, keywords)
         if name in TURNS and args:

@@ -14,6 +14,9 @@ from cnnstat.ir.op import Shape
 PLAIN = frozenset((bool, int, float, complex, str, type(None), type(...)))
 """Kinds of arguments that are what they are, and hold nothing."""
 
+WITHOUT_TENSORS = PLAIN | {slice}
+"""Kinds of arguments in which there is no tensor."""
+
 _DTYPE_NAMES: dict[torch.dtype, str] = {}
 
 
@@ -103,13 +106,13 @@ def _is_record(value: Any) -> bool:
 def operands_in(arguments: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors among the arguments of a call."""
     for item in arguments:
-        if type(item) in PLAIN:
+        if type(item) in WITHOUT_TENSORS:
             continue
         if isinstance(item, torch.Tensor):
             yield item
         elif isinstance(item, (list, tuple)):
             # To walk through sizes and indices would take longer than all else.
-            if not PLAIN.issuperset(map(type, item)):
+            if not WITHOUT_TENSORS.issuperset(map(type, item)):
                 yield from operands_in(item)
         elif isinstance(item, dict):
             yield from operands_in(item.values())

@@ -65,6 +65,7 @@ def write_reads(
     return tuple(before), tuple(after)
 
 
+@lru_cache(maxsize=4096)
 def _placed(part: range, size: int) -> Window | None:
     """Return the window of values that are put to some positions; before and behind them, they count as going on."""
     if len(part) == size:

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 
-from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
+from cnnstat.ir.op import Family, Shape, Shapes, Storage
 from cnnstat.ir.window import IDENTITY, AxisRule, Index, Reads, aligned_reads, sliding
 from cnnstat.ops import reorder, shape, slicing
 from cnnstat.ops.shape import regrouped
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.call_windows import reads_of
 from cnnstat.pytorch.calls import Call, Handler, Match
-from cnnstat.pytorch.tensors import shape_of, storage_key
+from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
 from cnnstat.pytorch.written_regions import write_reads
 
 
-def moved(name: str, outputs: Shapes, reads: Reads | None, place: Storage = Storage.VIEW, inputs: int = 1) -> Op:
-    """Return a call that computes nothing."""
-    known = None if reads is None else (reads,) * inputs
-    return Recorded(function=name, outputs=outputs, family=Family.LAYOUT, place=place, reads=known)
+def _moved(call: Call, name: str, reads: tuple[Reads, ...] | None, place: Storage = Storage.VIEW) -> Recorded:
+    """Return a call that computes nothing, and of which autograd keeps nothing."""
+    return Recorded(
+        function=name,
+        outputs=_outputs(call),
+        family=Family.LAYOUT,
+        place=place,
+        reads=reads,
+        result_dtypes=tuple(map(dtype_of, call.results)),
+        keeps_inputs=False,
+    )
 
 
 def _subject(call: Call) -> torch.Tensor:
@@ -38,13 +46,13 @@ def _reshape(call: Call) -> Match:
     before, (after,) = shape_of(x), _outputs(call)
     if call.results[0].dtype != x.dtype:
         # The same memory read as other numbers, of which the last axis may have more or fewer.
-        reads = regrouped(before, after) if before == after else None
-        return Match(moved("view", (after,), reads), (x,))
+        reads = (regrouped(before, after),) if before == after else None
+        return Match(_moved(call, "view", reads), (x,))
     if len(before) > 2 and len(after) == 2 and after[0] == before[0]:
         return Match(shape.Flatten(), (x,))
     if len(before) > 1 and len(after) > 1 and after[0] == before[0] and 0 not in after:
         return Match(shape.Reshape(after[1:]), (x,))
-    return Match(moved("reshape", (after,), regrouped(before, after)), (x,))
+    return Match(_moved(call, "reshape", (regrouped(before, after),)), (x,))
 
 
 def _unflatten(call: Call) -> Match | None:
@@ -96,12 +104,12 @@ def _split_evenly(call: Call) -> Match | None:
 
 def _view(call: Call) -> Match:
     """Other views, such as unbind and select."""
-    x, outputs = _subject(call), _outputs(call)
-    result = reads_of(call, (shape_of(x),), outputs)
+    x = _subject(call)
+    reads = reads_of(call, (shape_of(x),), _outputs(call))
     # Two functions are called unfold: the tensors' is a view, that of columns (im2col) a copy, several times larger.
     is_view = all(storage_key(made) == storage_key(x) for made in call.results)
     place = Storage.VIEW if is_view else Storage.FRESH
-    return Match(moved(_plain(call.name), outputs, result[0] if result else None, place), (x,))
+    return Match(_moved(call, _plain(call.name), reads[:1] if reads else None, place), (x,))
 
 
 def _movedim(call: Call) -> Match:
@@ -120,14 +128,14 @@ def _expand(call: Call) -> Match:
     """Expand and its relatives: axes of size one are repeated without a copy."""
     x = _subject(call)
     (result,) = _outputs(call)
-    return Match(moved(_plain(call.name), (result,), aligned_reads(shape_of(x), result)), (x,))
+    return Match(_moved(call, _plain(call.name), (aligned_reads(shape_of(x), result),)), (x,))
 
 
 def _copy(call: Call) -> Match:
     """Moves to fresh memory, element by element: contiguous, clone, a cast."""
     x = _subject(call)
     reads: Reads = tuple((axis, IDENTITY) for axis in range(x.dim()))
-    return Match(moved(_plain(call.name), _outputs(call), reads, Storage.FRESH), (x,))
+    return Match(_moved(call, _plain(call.name), (reads,), Storage.FRESH), (x,))
 
 
 def _narrow(call: Call) -> Match | None:
@@ -154,19 +162,20 @@ def _item(call: Call) -> Match | None:
     """x[…] by numbers, slices, None and …; other indices gather, which is no view."""
     x, index = call.arguments[0], call.arguments[1]
     parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, bool) or not isinstance(part, (int, slice, type(None), type(...))) for part in parts):
+    if not _are_places(parts):
         return None
-    taken = expanded(parts, x.dim())
+    before = shape_of(x)
+    taken = expanded(parts, len(before))
     (result,) = _outputs(call)
-    reads = _item_reads(taken, shape_of(x))
+    reads = _item_reads(taken, before)
     if reads is None or 0 in result:
-        return Match(moved("getitem", (result,), None), (x,))
-    cut = [axis for axis, part in enumerate(taken) if part != slice(None)]
-    if len(cut) == 1 and isinstance(part := taken[cut[0]], slice) and len(taken) == x.dim():
-        bounds = part.indices(x.shape[cut[0]])
-        end = None if bounds[1] >= x.shape[cut[0]] else bounds[1]
+        return Match(_moved(call, "getitem", None), (x,))
+    cut = [axis for axis, part in enumerate(taken) if part != _ALL]
+    if len(cut) == 1 and isinstance(part := taken[cut[0]], slice) and len(taken) == len(before):
+        bounds = part.indices(before[cut[0]])
+        end = None if bounds[1] >= before[cut[0]] else bounds[1]
         return Match(slicing.Slice(cut[0], bounds[0], end, bounds[2]), (x,))
-    return Match(moved("getitem", (result,), reads), (x,))
+    return Match(_moved(call, "getitem", (reads,)), (x,))
 
 
 def assigned(call: Call, *, over_constant: bool) -> Match | None:
@@ -176,16 +185,16 @@ def assigned(call: Call, *, over_constant: bool) -> Match | None:
     """
     x, index, value = call.arguments
     parts = index if isinstance(index, tuple) else (index,)
-    if any(isinstance(part, bool) or not isinstance(part, (int, slice, type(...))) for part in parts):
+    if not _are_places(parts) or None in parts:
         return None
-    taken, shape = expanded(parts, x.dim()), shape_of(x)
-    region = tuple(_positions(part, size) for part, size in zip(taken, shape))
+    shape = shape_of(x)
+    taken = expanded(parts, len(shape))
+    region = tuple([_positions(part, size) for part, size in zip(taken, shape)])
     axes = [axis for axis, part in enumerate(taken) if isinstance(part, slice)]
     reads = write_reads(shape, region, axes, shape_of(value) if isinstance(value, torch.Tensor) else (), over_constant)
     if reads is None:
         return None
-    op = Recorded(function="setitem", outputs=(shape,), family=Family.LAYOUT, place=Storage.IN_PLACE, reads=reads)
-    return Match(op, (x, value))
+    return Match(_moved(call, "setitem", reads, Storage.IN_PLACE), (x, value))
 
 
 def _positions(part: Any, size: int) -> range:
@@ -195,13 +204,23 @@ def _positions(part: Any, size: int) -> range:
     return range(place, place + 1)
 
 
+_ALL = slice(None)
+_PLACES = frozenset((int, slice, type(None), type(...)))
+
+
+def _are_places(parts: tuple[Any, ...]) -> bool:
+    """Whether an index consists of numbers, slices, None and …, numbers of an enumeration among them."""
+    return _PLACES.issuperset(map(type, parts)) or all(
+        not isinstance(part, bool) and isinstance(part, tuple(_PLACES)) for part in parts
+    )
+
+
 def expanded(parts: tuple[Any, ...], rank: int) -> list[Any]:
     """Return an index with a part for every axis (and None for each new one)."""
-    named = sum(part is not None and part is not ... for part in parts)
-    if ... not in parts:
-        parts = (*parts, ...)
-    place = parts.index(...)
-    return [*parts[:place], *(slice(None),) * (rank - named), *(p for p in parts[place + 1 :] if p is not ...)]
+    named = [part for part in parts if part is not None and part is not ...]
+    place = parts.index(...) if ... in parts else len(parts)
+    behind = [part for part in parts[place + 1 :] if part is not ...]
+    return [*parts[:place], *(_ALL,) * (rank - len(named)), *behind]
 
 
 def _item_reads(taken: list[Any], shape: Shape) -> Reads | None:
@@ -224,6 +243,7 @@ def _item_reads(taken: list[Any], shape: Shape) -> Reads | None:
     return (*reads, *gone)
 
 
+@cache
 def _plain(name: str) -> str:
     return name.removeprefix("aten.").removeprefix("F.").removesuffix(".get").removesuffix("_")
 
