@@ -318,8 +318,8 @@ class Analysis(Displayed):
             layers=len(self.graph.nodes),
             memory=self.memory,
             receptive_field=self.fields.total,
-            bops=sum(each.bit_product * macs for each, macs in zip(self.precisions, self.work.macs)),
-            macs_by_precision=self._macs_by_precision(),
+            bops=sum(each.bit_product * macs for each, macs in self._macs_by_precision.items()),
+            macs_by_precision={str(each): macs for each, macs in self._macs_by_precision.most_common()},
         )
 
     @cached_property
@@ -327,11 +327,13 @@ class Analysis(Displayed):
         """What each op call multiplies."""
         return tuple(precision(self.graph, self.values, index) for index in range(len(self.graph.nodes)))
 
-    def _macs_by_precision(self) -> Mapping[str, int]:
+    @cached_property
+    def _macs_by_precision(self) -> Counter[Precision]:
         macs: Counter[Precision] = Counter()
-        for each, count in zip(self.precisions, self.work.macs):
-            macs[each] += count
-        return {str(each): count for each, count in macs.most_common() if count}
+        for index, count in enumerate(self.work.macs):
+            if count:
+                macs[precision(self.graph, self.values, index)] += count
+        return macs
 
     def draw(self, **options: Any) -> Any:
         """Return the network as a picture: `analysis.draw(by="macs")`; the options are those of `cnnstat.draw`."""

@@ -323,12 +323,14 @@ class Recorded(_Traced):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         rank = len(outputs[index])
-        if self.reads is not None and all(isinstance(each, RowMajor) or _axes_of(each) == rank for each in self.reads):
+        if self.reads is not None and all(type(each) is RowMajor or _axes_of(each) == rank for each in self.reads):
             return tuple(
-                regrouped(shape, outputs[index]) if isinstance(reads, RowMajor) else _of_output(reads, index)
-                for reads, shape in zip(self.reads, inputs)
+                [
+                    regrouped(shape, outputs[index]) if type(reads) is RowMajor else _of_output(reads, index)
+                    for reads, shape in zip(self.reads, inputs)
+                ]
             )
-        return (Unknown((None,) * len(outputs[index])),) * len(inputs)
+        return (Unknown((None,) * rank),) * len(inputs)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         moves = self.family is Family.LAYOUT or not self.keeps_inputs
@@ -349,7 +351,7 @@ class Recorded(_Traced):
 
 def _axes_of(reads: Reads) -> int:
     """Return the number of output axes that reads tell of."""
-    return sum(entry is None or not isinstance(entry[1], Index) for entry in reads)
+    return len([entry for entry in reads if entry is None or type(entry[1]) is not Index])
 
 
 def _of_output(reads: Reads, index: int) -> Reads:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from itertools import chain
 from typing import NamedTuple
 
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window, leaves_out
 
 MAX_LISTED = 2**16
 """Longest axis whose positions are looked at one by one, where no shorter way is exact."""
@@ -27,6 +27,9 @@ MAX_WORK = 2**20
 
 MAX_TAPS = 2**18
 """Most periods that all windows of one graph may have together; what comes behind is not followed."""
+
+MAX_REMEMBERED = 4096
+"""Most answers that are remembered at once."""
 
 MAX_STRIDE = 2**64
 """Largest numerator or denominator of a stride; no axis is long enough for a second step of that size."""
@@ -193,6 +196,10 @@ class Algebra:
         self._taps = 0
         self._last_read: tuple[Field, Window, Field | None] = (NOTHING, IDENTITY, NOTHING)
         self._last_merge: tuple[Field, Field, int, str, Field] = (NOTHING, NOTHING, 0, "", NOTHING)
+        # By the ids of what they keep alive: tiles of a map read the same windows of the same fields.
+        self._reads: dict[tuple[int, int], tuple[Field, Window, Field | None]] = {}
+        self._lines: dict[tuple[int, int], tuple[Field, Field, Field]] = {}
+        self._cuts: dict[int, tuple[Field, Field]] = {}
 
     @property
     def is_spent(self) -> bool:
@@ -203,10 +210,29 @@ class Algebra:
         """Return the field of an axis that reads an axis with `field` through a window; None if it is not followed."""
         if rule is IDENTITY:
             return field
-        if field is not self._last_read[0] or rule != self._last_read[1]:
-            # Height follows width: most questions are asked twice in a row.
-            self._last_read = (field, rule, self._read(field, rule))
-        return self._last_read[2]
+        before, same, result = self._last_read
+        if field is before and (rule is same or rule == same):
+            return result  # height follows width: most questions are asked twice in a row
+        key = (id(field), id(rule))
+        known = self._reads.get(key)
+        if known is None:
+            if len(self._reads) >= MAX_REMEMBERED:
+                self._reads.clear()
+            known = self._reads[key] = (field, rule, self._read(field, rule))
+        self._last_read = known
+        return known[2]
+
+    def cut(self, field: Field, rule: Window, length: int, size: int) -> Field:
+        """Return the field behind a window from `length` to `size` positions, marked if more could be read by it."""
+        if field.is_part or not leaves_out(rule, length, size):
+            return field
+        key = id(field)
+        known = self._cuts.get(key)
+        if known is None:
+            if len(self._cuts) >= MAX_REMEMBERED:
+                self._cuts.clear()
+            known = self._cuts[key] = (field, field._replace(is_part=True))
+        return known[1]
 
     def _read(self, field: Field, rule: Window) -> Field | None:
         """Do the same for a window other than the identity."""
@@ -284,7 +310,7 @@ class Algebra:
         if len(first.components) == len(second.components) == 1:
             (one,), (other,) = first.components, second.components
             if one.advance == other.advance and len(one.lo) == len(other.lo) == 1 and one.is_exact and other.is_exact:
-                return _merge_lines(first, second)
+                return self._merged_lines(first, second)
         components = list(first.components)
         centred = first.centred and second.centred
         for component in second.components:
@@ -299,6 +325,16 @@ class Algebra:
             components = [_collapsed(components, extent)]
         return Field(tuple(components), centred, misaligned_at, first.is_part and second.is_part)
 
+    def _merged_lines(self, first: Field, second: Field) -> Field:
+        """Return the union of two fields of one exact component of period 1 each and the same stride."""
+        key = (id(first), id(second))
+        known = self._lines.get(key)
+        if known is None:
+            if len(self._lines) >= MAX_REMEMBERED:
+                self._lines.clear()
+            known = self._lines[key] = (first, second, _merge_lines(first, second))
+        return known[2]
+
     def _union(self, first: Component, second: Component) -> Component:
         """Return the hull of two components of one stride."""
         period = math.lcm(len(first.lo), len(second.lo))
@@ -310,14 +346,15 @@ class Algebra:
 
 
 def _merge_lines(first: Field, second: Field) -> Field:
-    """Return the union of two fields of one exact component of period 1 each and the same stride."""
+    """Work out what `Algebra._merged_lines` remembers; the first field itself where the second adds nothing."""
     ((advance, (low,), (high,)),), ((_, (lo,), (hi,)),) = first.components, second.components
     if low is None or high is None or lo is None or hi is None:
         raise AssertionError("a component of period 1 reads something")
     centred = first.centred and second.centred and low + high == lo + hi
     hull = Component(advance, (low if low < lo else lo,), (high if high > hi else hi,))
     misaligned_at = first.misaligned_at or second.misaligned_at
-    return Field((hull,), centred, misaligned_at, first.is_part and second.is_part)
+    result = Field((hull,), centred, misaligned_at, first.is_part and second.is_part)
+    return first if result == first else result
 
 
 def _component(advance: Number, intervals: list[Interval | None]) -> Component:

@@ -24,7 +24,6 @@ from cnnstat.ir.window import (
     RowMajor,
     Unknown,
     Window,
-    leaves_out,
     sliding,
 )
 
@@ -100,14 +99,15 @@ class _Walk:
         if not tracked and is_plain:
             return Trace((None,) * len(outputs[index]), 0, incoming)
         reads = facets.reads(index)
-        if any(type(axes) is InSteps for axes in reads):
+        if InSteps in map(type, reads):
             return self._trace_steps(node, sources, reads, inputs, outputs[index])
         if not is_plain or not self._is_plain(reads, sources, inputs) or self._algebra.is_spent:
             return self._trace_coordinates(node, sources, reads, inputs, outputs[index])
         tracks: list[Track | None] = [None] * len(outputs[index])
+        output = outputs[index]
         for source, axes, shape in zip(sources, reads, inputs):
             if source.tracked:
-                contracted, repeated, statistic = self._follow(tracks, source, axes, shape, outputs[index], node.name)
+                contracted, repeated, statistic = self._follow(tracks, source, axes, shape, output, node.name)
                 whole |= contracted
                 incoming |= repeated
                 context |= statistic
@@ -217,8 +217,8 @@ class _Walk:
                 rule, merge = sliding(1, 1, rule.start), self._algebra.beside
             assert type(rule) is Window
             field = read(track.field, rule)
-            if field is not None and rule is not IDENTITY and leaves_out(rule, shape[entry[0]], joined[place]):
-                field = field._replace(is_part=True)
+            if field is not None and rule is not IDENTITY and joined[place] < shape[entry[0]]:
+                field = self._algebra.cut(field, rule, shape[entry[0]], joined[place])
             before = tracks[place]
             if field is None:
                 # Strides beyond all bounds: no axis is long enough for a second step.
