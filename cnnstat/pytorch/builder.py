@@ -145,7 +145,6 @@ class Builder(TensorOrigins):
     def _emit(self, call: Call, match: Match) -> bool:
         """Add a node for an op of the library; False where the op is not true to the trace."""
         needed = self._needed(match, call.where)
-        left_out = match.reads[len(needed) :]
         operands = self._gather(needed, call.where)
         direct = self._weights(match, operands, call.where)
         # Masks are read, but are no operands of the op.
@@ -178,7 +177,7 @@ class Builder(TensorOrigins):
             self.without_rule.add(len(self.nodes))
         self._finish(call, op, operands, owned)
         # What the op leaves out is zeros to it: the first state of a recurrent layer.
-        says_all = operands.is_exact and all(map(self.log.is_zeros, left_out))
+        says_all = operands.is_exact and all(map(self.log.is_zeros, match.reads[len(needed) :]))
         self._note_recorded(call, operands, direct, is_plain and says_all)
         return True
 
@@ -276,11 +275,12 @@ class Builder(TensorOrigins):
         for read in reads:
             is_tensor = isinstance(read, torch.Tensor)
             origin = self.resolve(read, where) if is_tensor else None
-            operands.values.append(None if is_tensor else float(read))
             if origin is not None and origin.edge is not None:
+                operands.values.append(None)
                 operands.entries.append(len(operands.edges))
                 operands.add_edge(origin.edge, read)
                 continue
+            operands.values.append(None if is_tensor else float(read))
             if is_tensor and origin is None and read.numel() > 1:
                 operands.constants.append(len(operands.entries))
             if origin is not None and self.ownership.is_learnt(origin.keys):

@@ -281,8 +281,10 @@ def plain_value(value: Any, tensor: Callable[[torch.Tensor], Any]) -> Any:
     if kind in PLAIN or (kind is tuple and PLAIN.issuperset(map(type, value))):
         return value
     if kind is slice:
-        start, stop, step = value.start, value.stop, value.step
-        return SliceOf(plain_value(start, tensor), plain_value(stop, tensor), plain_value(step, tensor))
+        parts = (value.start, value.stop, value.step)
+        return SliceOf(
+            *(parts if PLAIN.issuperset(map(type, parts)) else [plain_value(each, tensor) for each in parts])
+        )
     if isinstance(value, torch.Tensor):
         return tensor(value)
     if isinstance(value, (torch.dtype, torch.layout, torch.memory_format)):

@@ -247,13 +247,13 @@ def _filled(call: Call, name: str) -> _ConstantCall:
     return _ConstantCall(f"torch.{name}", (shape_of(result), *value), keywords, result)
 
 
-def _places(result: Any, path: tuple[int, ...] = ()) -> Iterable[tuple[tuple[int, ...], torch.Tensor]]:
-    """Yield the tensors in what a call returned, with their places."""
+def _places(result: Any, path: tuple[int, ...] = ()) -> list[tuple[tuple[int, ...], torch.Tensor]]:
+    """Return the tensors in what a call returned, with their places."""
     if isinstance(result, torch.Tensor):
-        yield path, result
-    elif isinstance(result, (list, tuple)):
-        for number, each in enumerate(result):
-            yield from _places(each, (*path, number))
+        return [(path, result)]
+    if not isinstance(result, (list, tuple)):
+        return []
+    return [place for number, each in enumerate(result) for place in _places(each, (*path, number))]
 
 
 class _Maker:
@@ -277,17 +277,16 @@ class _Maker:
         """Return the calls behind one that reads the inputs, itself included."""
         values = call.operands if call.name not in _LIKE else [_first(call)]
         # Most calls read inputs of their node alone.
-        has_others = not self._numbers.keys() >= set(map(id, values))
-        before = self._calls_behind(values) if has_others else ()
+        before = () if self._numbers.keys() >= set(map(id, values)) else self._calls_behind(values)
         path, arguments = _path(call), _arguments(call, self._ref)
         if call.name in TURNS:
             # Other names of the tensor have the same variable in what is written, and stay as they are.
             path = path.removesuffix("_")
             values = []
-        own = {id(tensor): ResultOf(len(before), path) for path, tensor in _places(call.returned)}
+        own = {id(tensor): place for place, tensor in _places(call.returned)}
         for tensor in values:
             own.pop(id(tensor), None)
-        results = tuple([own.get(id(tensor)) or self._ref(tensor) for tensor in call.results])
+        results = tuple([ResultOf(len(before), own[id(t)]) if id(t) in own else self._ref(t) for t in call.results])
         return self._made((*before, RecordedCall(path, *arguments)), results)
 
     def recomputed(self, tensor: torch.Tensor) -> RecordedCalls:

@@ -119,7 +119,9 @@ class Recorder:
         if name in FIRST_ONLY:
             # No layer reads the others, and a node with outputs that nothing reads would be counted in memory.
             results = results[:1]
-        first = next(operands_in(arguments), None)
+        first = arguments[0] if arguments and isinstance(arguments[0], torch.Tensor) else None
+        if first is None:
+            first = next(operands_in(arguments), None)
         overwritten = _overwritten(name, first, results, keywords)
         call = Call(name, arguments, keywords, results, overwritten, self.stack.calls[-1])
         call.inner, call.function, call.returned = inner, function, result
@@ -180,11 +182,13 @@ def _overwritten(
     name: str, first: torch.Tensor | None, results: tuple[torch.Tensor, ...], keywords: dict[str, Any]
 ) -> torch.Tensor | None:
     """Return the tensor that a call changed in place."""
-    out = keywords.get("out")
+    out = keywords.get("out") if keywords else None
     if isinstance(out, torch.Tensor):
         return out
+    if first is None or results[0] is not first:
+        return None
     plain = name.removeprefix("F.")
-    if first is None or results[0] is not first or plain in MAYBE_SAME or plain in SAME:
+    if plain in MAYBE_SAME or plain in SAME:
         return None
     return None if plain in DROPOUTS or plain.removeprefix("aten.") in TURNS else first
 

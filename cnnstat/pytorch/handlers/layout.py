@@ -166,9 +166,8 @@ def _item(call: Call) -> Match | None:
         return None
     before = shape_of(x)
     taken = expanded(parts, len(before))
-    (result,) = _outputs(call)
     reads = _item_reads(taken, before)
-    if reads is None or 0 in result:
+    if reads is None or 0 in call.results[0].shape:
         return Match(_moved(call, "getitem", None), (x,))
     cut = [axis for axis, part in enumerate(taken) if part != _ALL]
     if len(cut) == 1 and isinstance(part := taken[cut[0]], slice) and len(taken) == len(before):
