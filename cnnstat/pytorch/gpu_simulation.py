@@ -127,6 +127,12 @@ def _properties(*_: Any) -> SimpleNamespace:
     return SimpleNamespace(name="simulated", major=8, minor=0, total_memory=_MEMORY, multi_processor_count=108)
 
 
+def _applied(modules: Any, inputs: Any, kwargs_tup: Any = None, devices: Any = None) -> list[Any]:
+    """Return what each of several modules makes of its inputs; `parallel_apply` has a GPU for each."""
+    given = [each if isinstance(each, (list, tuple)) else (each,) for each in inputs]
+    return [f(*x, **k) for f, x, k in zip(modules, given, kwargs_tup or [{}] * len(given))]
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
     **dict.fromkeys(("synchronize", "set_device", "set_stream", "init", "reset_peak_memory_stats"), _nothing),
     **dict.fromkeys(("reset_max_memory_allocated", "reset_max_memory_cached", "ipc_collect"), _nothing),
@@ -164,6 +170,7 @@ def _replacements() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
     functions = [(torch.cuda, name, new) for name, new in _FUNCTIONS.items() if hasattr(torch.cuda, name)]
     classes = [(kind, "__new__", _stand) for kind in (torch.cuda.Stream, torch.cuda.Event)]
     functions += [(torch, name, new) for name, new in _OF_TORCH.items()]
+    functions.append((torch.nn.parallel, "parallel_apply", _applied))
     return *functions, *types, *classes, (torch.Tensor, "record_stream", _nothing)
 
 

@@ -15,6 +15,7 @@ from cnnstat.ir.graph import Graph, check_dtype, collector_paused
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import WAYS, ModelCode, contained, readable
 from cnnstat.pytorch.example import Example, ExampleTensors, as_traced, examples_from, examples_of
+from cnnstat.pytorch.followed_threads import UnfollowedError
 from cnnstat.pytorch.input_sizes import default_inputs, table_lengths
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.module_stack import modules_of
@@ -49,6 +50,8 @@ def _loaded(code: ModelCode, request: Request) -> Graph:
     options = {"name": code.name, "source": code.source, **_trace_options(request)}
     try:
         graph = traced_with_first_fit(lambda example: trace(model, example, may_run=False, **options), examples)
+    except UnfollowedError:
+        raise
     except ModelError as failed:
         # Values are needed: the model has to have memory, and weights that mean something.
         examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
@@ -72,7 +75,7 @@ def traced_with_first_fit(attempt: Callable[[Example], Graph], examples: tuple[E
             graph = attempt(example)
         except ModelError as error:
             first = first or error
-            if isinstance(error.__cause__, ValueNeededError):
+            if isinstance(error, UnfollowedError) or isinstance(error.__cause__, ValueNeededError):
                 break
             continue
         if first is None:

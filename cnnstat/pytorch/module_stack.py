@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from torch.utils import checkpoint as checkpoint_code
 
 from cnnstat.pytorch.modules.custom_modules import call_as_one
 from cnnstat.pytorch.nested_state import SIMPLE
+from cnnstat.pytorch.thread_changes import acting_thread
 
 OWN_ATTRIBUTES = frozenset(vars(nn.Module()))
 """Attributes that every module has."""
@@ -132,7 +132,10 @@ class ModuleCall:
 
 
 class ModuleStack:
-    """The module calls of a model that are running; the last is the innermost. modules: all of it, itself first."""
+    """The module calls of a model that are running; the last is the innermost. modules: all of it, itself first.
+
+    elsewhere: whether a thread that the trace does not follow has called one of them.
+    """
 
     def __init__(self, modules: Modules) -> None:
         self._paths = {id(module): path for path, module in modules}
@@ -141,6 +144,7 @@ class ModuleStack:
             call_as_one(cls)
         self.calls = [ModuleCall("", modules[0][1])]
         self.regions = AutogradRegions()
+        self.elsewhere = False
 
     @property
     def current(self) -> ModuleCall:
@@ -174,15 +178,17 @@ class ModuleStack:
     @contextmanager
     def following(self) -> Iterator[None]:
         """Follow all module calls of this thread for the time of a trace."""
-        thread = threading.get_ident()
+        thread = acting_thread()
 
         # PyTorch calls such hooks in all threads.
         def enter(module: nn.Module, inputs: Any) -> None:
-            if threading.get_ident() == thread:
+            if acting_thread() == thread:
                 self._enter(module)
+            else:
+                self.elsewhere |= id(module) in self._paths
 
         def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-            if threading.get_ident() == thread:
+            if acting_thread() == thread:
                 self._leave(module)
 
         before = module_hooks.register_module_forward_pre_hook(enter)

@@ -12,16 +12,20 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import wraps
 from types import FunctionType, MethodDescriptorType
 from typing import Any
 
 
 class _Thread(threading.local):
-    """What the running thread has changed: functions in the place of others, and how many contexts ask for silence."""
+    """What the running thread has changed: functions in the place of others, and how many contexts ask for silence.
+
+    acting: the thread on whose behalf it runs; itself, unless that one waits for it.
+    """
 
     def __init__(self) -> None:
+        self.acting = threading.get_ident()
         self.substitutes: dict[tuple[int, str], Callable[..., Any]] = {}
         self.quiet = 0
         self.to_stderr = 0
@@ -29,6 +33,27 @@ class _Thread(threading.local):
 
 _thread = _Thread()
 _lock = threading.RLock()
+
+
+def acting_thread() -> int:
+    """Return the number of the thread on whose behalf the running one works."""
+    return _thread.acting
+
+
+def inherited() -> Callable[[], AbstractContextManager[None]]:
+    """Return what lets another thread run with all that this one has changed, on its behalf."""
+    given = dict(vars(_thread))
+
+    @contextmanager
+    def as_here() -> Iterator[None]:
+        before = dict(vars(_thread))
+        vars(_thread).update(given)
+        try:
+            yield
+        finally:
+            vars(_thread).update(before)
+
+    return as_here
 
 
 # Functions ------------------------------------------------------------------------------------------------------------

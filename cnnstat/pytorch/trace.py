@@ -22,6 +22,7 @@ from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import error_line, no_exit
 from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.followed_threads import check_followed, followed_threads
 from cnnstat.pytorch.gpu_simulation import simulated_gpu
 from cnnstat.pytorch.model_code import plain_types
 from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
@@ -135,6 +136,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             plain_types(modules),
             simulated_gpu(),
             no_exit(options.name),
+            followed_threads(),
             stack.following(),
             DispatchMode(recorder),
             FunctionMode(recorder),
@@ -142,6 +144,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             result = model(*inputs.arguments, **inputs.keywords)
             if isinstance(result, Iterator):
                 result = tuple(result)
+        check_followed(not stack.elsewhere)
         builder.changes_autograd |= stack.regions.is_entered
         seeds = generators.seeds_of_system()
         outputs = tuple(_output_edges(builder, result, stack))

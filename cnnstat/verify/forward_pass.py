@@ -15,6 +15,7 @@ from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import FIRST_ONLY, function_name
 from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.fake import Faker
+from cnnstat.pytorch.followed_threads import followed_threads
 from cnnstat.pytorch.model_isolation import preserved
 from cnnstat.pytorch.module_stack import ModuleStack, modules_of
 from cnnstat.pytorch.modules.network import Network
@@ -175,7 +176,7 @@ def fused_flop_count(model: ModelUnderTest) -> Evidence:
     """Return what FlopCounterMode counts and passes over as people run it: no recorder is active, so PyTorch fuses."""
     module, example = model.module(real=True), model.example
     assert example is not None
-    with preserved(modules_of(module), model.seed) as generators, torch.no_grad(), quiet():
+    with preserved(modules_of(module), model.seed) as generators, torch.no_grad(), quiet(), followed_threads():
         module.train(model.mode == "train")
         values = ExampleTensors(example, module, input_dtype(model.graph), None)
         generators.seed(model.seed)

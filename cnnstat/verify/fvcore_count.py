@@ -80,11 +80,18 @@ def fvcore_operations(model: ModelUnderTest) -> tuple[Operation, ...]:
     if model.why_not_real:
         raise FvcoreError(f"it needs a real forward pass: {model.why_not_real}")
     module = model.module(real=True)
+    from cnnstat.pytorch.followed_threads import no_threads
     from cnnstat.pytorch.model_isolation import preserved, substituted
     from cnnstat.pytorch.module_stack import modules_of
 
     modules = modules_of(module)
-    with preserved(modules, model.seed) as generators, substituted(modules, None), torch.no_grad(), quiet():
+    with (
+        preserved(modules, model.seed) as generators,
+        substituted(modules, None),
+        torch.no_grad(),
+        quiet(),
+        no_threads(),
+    ):
         module.train(model.mode == "train")
         arguments = _arguments(model, module)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import queue
 import sys
 import threading
 import warnings
+from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import ThreadPool
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.pytorch.construct import WAYS, construct  # noqa: E402
@@ -136,6 +141,143 @@ def test_modules_that_another_thread_runs_are_not_in_the_trace():
     analysis = cnnstat.analyze(Waiting(), X)
     thread.join()
     assert [layer.name for layer in analysis.layers] == ["conv"]
+
+
+def mapped(one, two, x):
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(lambda layer: layer(x), (one, two)))
+
+
+def as_completed(one, two, x):
+    with ThreadPoolExecutor(2) as pool:
+        return [each.result() for each in futures.as_completed(pool.submit(layer, x) for layer in (one, two))]
+
+
+def in_threads(one, two, x):
+    results = {}
+    threads = [threading.Thread(target=lambda f=f: results.update({f: f(x)})) for f in (one, two)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results[one], results[two]
+
+
+class Running(threading.Thread):
+    """Applies a function, not a module, in a thread of its own kind."""
+
+    def __init__(self, layer, x):
+        super().__init__()
+        self.layer, self.x = layer, x
+
+    def run(self):
+        self.result = functional.conv2d(self.x, self.layer.weight, self.layer.bias)
+
+
+def in_threads_of_its_own_kind(one, two, x):
+    threads = [Running(layer, x) for layer in (one, two)]
+    for thread in threads:
+        thread.start()
+        thread.join()
+    return [thread.result for thread in threads]
+
+
+def in_threads_of_threads(one, two, x):
+    return one(x), mapped(lambda x: mapped(two, nn.Identity(), x)[0], nn.Identity(), x)[0]
+
+
+async def gathered(one, two, x):
+    return await asyncio.gather(asyncio.to_thread(one, x), asyncio.to_thread(two, x))
+
+
+class Forked(nn.Module):
+    """Two convolutions that a function calls."""
+
+    def __init__(self, call):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(4, 4, 3), nn.Conv2d(4, 8, 3)
+        self.call = call
+
+    def forward(self, x):
+        return torch.cat(tuple(self.call(self.one, self.two, x)), 1)
+
+
+FORKS = {
+    "map": mapped,
+    "as completed": as_completed,
+    "threads": in_threads,
+    "own kind": in_threads_of_its_own_kind,
+    "threads of threads": in_threads_of_threads,
+    "asyncio": lambda one, two, x: asyncio.run(gathered(one, two, x)),
+    "parallel_apply": lambda one, two, x: nn.parallel.parallel_apply([one, two], [x, x]),
+}
+
+
+@pytest.mark.parametrize("name", FORKS)
+def test_layers_in_threads_of_the_model_are_counted(name):
+    if name == "parallel_apply" and torch.cuda.is_available():
+        pytest.skip("it wants the layers on the GPU of this machine")
+    model = Forked(FORKS[name])
+    start, submit = threading.Thread.start, ThreadPoolExecutor.submit
+    analysis = cnnstat.analyze(model, X)
+    assert (analysis.totals.macs, analysis.totals.params) == (12 * 36 * 36, 12 * 37)
+    assert [layer.output_shape for layer in analysis.layers][-1] == (1, 12, 6, 6) and not analysis.notes
+    assert cnnstat.verify(model, X).exit_code == 0
+    assert (threading.Thread.start, ThreadPoolExecutor.submit) == (start, submit)
+
+
+def test_values_that_a_thread_asks_for_make_the_pass_a_real_one():
+    analysis = cnnstat.analyze(Forked(lambda one, two, x: mapped(lambda x: one(x) * float(x.sum()), two, x)), X)
+    assert analysis.totals.macs == 12 * 36 * 36 and "run for real" in analysis.notes[0]
+
+
+def test_threads_that_call_no_layers_may_wait():
+    def watched(one, two, x):
+        done = threading.Event()
+        thread = threading.Thread(target=done.wait)
+        thread.start()
+        result = one(x), two(x)
+        done.set()
+        thread.join()
+        return result
+
+    assert cnnstat.analyze(Forked(watched), X).totals.macs == 12 * 36 * 36
+
+
+def waiting(one, two, x):
+    tasks, results = queue.Queue(), queue.Queue()
+    thread = threading.Thread(target=lambda: results.put(one(tasks.get())))
+    thread.start()
+    tasks.put(x)
+    return results.get(timeout=20), two(x)
+
+
+def in_a_pool(one, two, x):
+    with ThreadPool(2) as pool:
+        return pool.map(lambda layer: layer(x), (one, two))
+
+
+class Served(Forked):
+    """Has a thread from the start that serves one of its layers."""
+
+    def __init__(self):
+        super().__init__(None)
+        self.tasks, self.results = queue.Queue(), queue.Queue()
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            self.results.put(self.one(self.tasks.get()))
+
+    def forward(self, x):
+        self.tasks.put(x)
+        return torch.cat((self.results.get(timeout=20), self.two(x)), 1)
+
+
+@pytest.mark.parametrize("model", [Forked(waiting), Forked(in_a_pool), Served()], ids=["waiting", "pool", "served"])
+def test_layers_in_threads_that_cannot_be_followed_are_refused(model):
+    with pytest.raises(cnnstat.ModelError, match="^the model runs layers in threads"):
+        cnnstat.analyze(model, X)
 
 
 def test_processes_settings_are_as_before_when_contexts_of_threads_overlap(capfd):
