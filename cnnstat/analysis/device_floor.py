@@ -70,7 +70,8 @@ def device_floor(analysis: Analysis, sheet: DeviceSheet) -> DeviceFloor:
         compute = layer.macs / _peak(analysis, sheet, index) if layer.macs else Fraction(0)
         node = analysis.graph.nodes[index]
         # A view is no work; in a deployed network, what is done in place is done by the kernel before it.
-        is_free = node.op.storage is Storage.VIEW or node.overwrites is not None
+        is_fused = node.overwrites is not None and analysis.graph.deployment is not None
+        is_free = node.op.storage is Storage.VIEW or is_fused
         memory = Fraction(0) if is_free else layer.moved_bytes / sheet.bandwidth
         longest = max(compute, memory)
         launch = Fraction(0) if is_free and not layer.macs else sheet.launch or Fraction(0)

@@ -287,7 +287,9 @@ def _sizes(graph: Graph, values: Values) -> tuple[tuple[int, ...], ...]:
 def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -> tuple[int, ...]:
     """Return the bytes that training keeps of each node for the backward pass; every storage once, at the first."""
     arity = graph.arity
-    storages = Storages(outputs, (*(None,) * arity, *map(_training_base, graph.nodes)))
+    is_written = graph.deployment is None  # deployed layers write over inputs in inference, which no training does
+    bases = [_training_base(node, is_written) for node in graph.nodes]
+    storages = Storages(outputs, (*(None,) * arity, *bases))
     # For each value, whether its gradient is needed, and which of its outputs can have one.
     needs_gradient = [False] * arity
     is_float = [tuple(map(_is_float, dtypes)) for dtypes in values.dtypes]
@@ -317,19 +319,30 @@ def _saved(graph: Graph, values: Values, outputs: tuple[tuple[int, ...], ...]) -
             made = storages.made_by(value)
             held.update([made[o] for o in saved.outputs])
         for elements, dtype in saved.extra:
-            extra += elements * dtype_bytes(dtype or graph.dtype)
+            extra += elements * dtype_bytes(dtype or _own_dtype(node, facets, graph, values.dtypes[value][0]))
         held -= saved_before
         saved_before |= held
         sizes.append(extra + sum([storages.bytes[storage] for storage in held]))
     return tuple(sizes)
 
 
-def _training_base(node: Node) -> Edge | None:
+def _training_base(node: Node, is_written: bool) -> Edge | None:
     """Return the tensor in whose storage training puts a node's outputs; a view of what had to be copied has none."""
     storage = node.op.training_storage
+    if node.overwrites is not None and is_written:
+        return node.inputs[node.overwrites]
     if storage is Storage.FRESH or not node.inputs or (storage is Storage.VIEW and node.copies):
         return None
     return node.inputs[0]
+
+
+def _own_dtype(node: Node, facets: OpFacets, graph: Graph, made: str) -> str:
+    """Return the dtype of what a node keeps beside its inputs and outputs: its weights', or that of what it made."""
+    if node.dtypes and facets.weights:
+        made = node.dtype_of(next(iter(facets.weights)), graph.dtype)
+    elif facets.weights:
+        return graph.dtype
+    return made if _is_float(made) else graph.dtype
 
 
 def _is_float(dtype: str) -> bool:

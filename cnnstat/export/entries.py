@@ -125,6 +125,8 @@ def stated(
     if node.copies:
         copies = dict(node.copies)
         keys["copied_inputs"] = [copies.get(place, 0) for place in range(max(copies) + 1)]
+    if node.overwrites is not None:
+        keys["overwrites"] = node.overwrites
     return call, keys
 
 

@@ -153,6 +153,8 @@ class Op:
     """Whether it only turns numbers into 8-bit ones or back, which a network in int8 throughout is without."""
     scaled_operands: ClassVar[tuple[int, ...]] = ()
     """Numbers of the inputs that it only scales or shifts where all others are constant."""
+    is_ruled_when_learnt: ClassVar[bool] = False
+    """Whether what `saved` says holds only where its weights are learnt."""
     uses_own_statistics: ClassVar[bool] = False
     """Whether it is a norm that could store its statistics, and computes those of its input instead."""
     scales_by_channel: ClassVar[bool] = False

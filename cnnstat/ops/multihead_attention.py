@@ -52,6 +52,7 @@ class MultiheadAttention(MixedPrecision, NoBuffers, Op):
     input_count = (1, 3)
     feature_axis = -1
     short_name = "attention"
+    is_ruled_when_learnt = True
 
     num_heads: int = argument(integer(1), "number of heads, which must divide the features")
     dropout: float = argument(number(0, 1), "share of the weights that training sets to 0", 0.0)

@@ -45,6 +45,7 @@ class _Recurrent(NoBuffers, Op):
     inferred: ClassVar[tuple[str, ...]] = ("input_size",)
     input_count: ClassVar[tuple[int, int | None]] = (1, 2)
     feature_axis: ClassVar[int] = -1
+    is_ruled_when_learnt: ClassVar[bool] = True
     gates: ClassVar[int]
     """Vectors of hidden_size that a step computes from its input and the state."""
     operations: ClassVar[Mapping[str, int]]

@@ -239,7 +239,7 @@ class Applied(_Traced):
 
 for _name in (
     "family", "counted_as_weighted", "feature_axis", "equation", "derivative", "kind", "computed_as", "complex_cost",
-    "int8", "scales_by_channel", "passes_through", "uses_own_statistics",
+    "int8", "scales_by_channel", "passes_through", "uses_own_statistics", "is_ruled_when_learnt",
 ):  # fmt: skip
     # These are the same for every operand, so an applied op answers as its op does.
     setattr(Applied, _name, property(attrgetter(f"op.{_name}")))

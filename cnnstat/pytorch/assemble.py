@@ -34,8 +34,8 @@ def assemble(
         own = names.of(draft)
         recorded = _recorded(draft, own, nodes, builder.log)
         node = _node(own, draft.op, draft.inputs, draft.owned, recorded, builder.dtype)
-        if draft.computed_bytes or draft.copies:
-            node = replace(node, computed_bytes=draft.computed_bytes, copies=draft.copies)
+        if draft.computed_bytes or draft.copies or draft.overwrites is not None:
+            node = replace(node, computed_bytes=draft.computed_bytes, copies=draft.copies, overwrites=draft.overwrites)
         nodes.append(node)
     nodes = _at_home(nodes, builder)
     nodes += _unused(builder, names)

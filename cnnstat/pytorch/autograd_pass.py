@@ -6,9 +6,11 @@ gradients and checkpointed ones need PyTorch itself: the pass costs time, so tha
 
 from __future__ import annotations
 
+from types import FunctionType
 from typing import Any
 
 import torch
+from torch import nn
 
 from cnnstat.ir.graph import Graph
 from cnnstat.pytorch.builder import Builder
@@ -68,6 +70,28 @@ def _storage_bytes(tensor: torch.Tensor) -> int:
         return tensor.untyped_storage().nbytes()
     except (NotImplementedError, RuntimeError):
         return tensor.numel() * tensor.element_size()
+
+
+def trains_otherwise(module: nn.Module) -> bool:
+    """Whether a module's own code lets its mode decide what training keeps.
+
+    It sets its mode itself, as backbones with fixed batch norm do, or makes checkpoints in training only.
+    """
+    kind = type(module)
+    if kind.__module__.startswith("torch.nn."):
+        return False
+    return kind.train is not nn.Module.train or any(
+        "training" in names and _is_switched_on(module, [name for name in names if "checkpoint" in name])
+        for each in kind.__mro__
+        if not each.__module__.startswith("torch.nn.")
+        for value in vars(each).values()
+        if isinstance(value, FunctionType) and (names := value.__code__.co_names)
+    )
+
+
+def _is_switched_on(module: nn.Module, names: list[str]) -> bool:
+    """Whether code that uses these names makes checkpoints: those of them that are settings of the module are set."""
+    return bool(names) and all(vars(module).get(name, True) for name in names)
 
 
 def needs_autograd_pass(graph: Graph, builder: Builder) -> bool:

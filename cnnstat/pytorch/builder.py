@@ -22,7 +22,7 @@ from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
-from cnnstat.pytorch.op_cache import has_shortcut
+from cnnstat.pytorch.op_cache import has_shortcut, is_fixed_in_training
 from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors
@@ -130,6 +130,7 @@ class Builder(TensorOrigins):
             return edge
         if origin.edge is not None:
             return origin.edge
+        self.changes_autograd |= storage_key(tensor) in self.computed_with_rest
         owned = self.ownership.take(origin.keys)
         op = Recorded(
             function="stored",
@@ -173,13 +174,21 @@ class Builder(TensorOrigins):
                 result_dtypes=dtypes,
                 **owned.fields,
             )
-        if (operands.constants or len(call.inner) > 2) and not _has_rule(call, match.op, shapes, operands.constants):
+        is_unusual = operands.constants or len(call.inner) > 2
+        has_rule = match.is_ruled and operands.has_own_weights and self._is_learnt_as_a_whole(op, owned)
+        has_rule &= not is_fixed_in_training(call)
+        if not has_rule or (is_unusual and not _has_rule(call, match.op, shapes, operands.constants)):
             self.without_rule.add(len(self.nodes))
         self._finish(call, op, operands, owned)
         # What the op leaves out is zeros to it: the first state of a recurrent layer.
         says_all = operands.is_exact and all(map(self.log.is_zeros, match.reads[len(needed) :]))
         self._note_recorded(call, operands, direct, is_plain and says_all)
         return True
+
+    def _is_learnt_as_a_whole(self, op: Op, owned: OwnedTensors) -> bool:
+        """Whether an op's rule for what autograd keeps holds for which of its weights are learnt."""
+        owner = owned if owned.shares is None else self.nodes[owned.shares].owned
+        return not owner.frozen and (owner.trainable or not op.is_ruled_when_learnt)
 
     def _note_recorded(self, call: Call, operands: Operands, direct: Mapping[str, int], is_plain: bool) -> None:
         """Note how a call is made again: if its op does not say it, or should its weights be called otherwise."""
@@ -189,6 +198,8 @@ class Builder(TensorOrigins):
         loses_write = call.overwritten is not None and draft.op.storage is not Storage.IN_PLACE
         if not is_plain or loses_write or not _says_all(call):
             draft.recorded = self.log.recorded(call, operands.tensors, None, stored)
+            if loses_write and operands.tensors and operands.tensors[0] is call.overwritten:
+                draft.overwrites = 0
         elif direct:
             draft.own = tuple((name, self.ownership.tensors[key].name) for name, key in direct.items())
             draft.call = (call, operands.tensors, len(self.log.calls), stored)
@@ -293,12 +304,16 @@ class Builder(TensorOrigins):
         """Return the stored tensors that are weights themselves; what others come from is added to `operands`."""
         direct: dict[str, int] = {}
         for name, tensor in match.weights.items():
-            if tensor is None or (origin := self.resolve(tensor, where)) is None:
+            if tensor is None:
+                continue
+            if (origin := self.resolve(tensor, where)) is None:
+                operands.has_own_weights &= tensor.numel() == 1
                 continue
             operands.is_exact &= self.log.is_stored(tensor)
             if origin.edge is None and len(origin.keys) == 1 and self._is_stored_itself(origin, tensor):
                 (direct[name],) = origin.keys
             else:
+                operands.has_own_weights &= origin.edge is None
                 operands.add_other(origin, tensor)
         return direct
 

@@ -132,6 +132,7 @@ class Match:
     weights: the tensors behind the op's weights, by the op's names.
     optional: how many of the last inputs the op leaves out where they are constants (first states of zeros).
     also: tensors that the call reads beside the op's inputs: masks; extra: the work that they take.
+    is_ruled: whether the op's rule for what autograd keeps holds for the call.
     """
 
     op: Op
@@ -140,6 +141,7 @@ class Match:
     optional: int = 0
     also: tuple[torch.Tensor, ...] = ()
     extra: Work = Work()
+    is_ruled: bool = True
 
 
 Handler = Callable[[Call], "Match | None"]

@@ -202,10 +202,10 @@ class ModuleStack:
 
 _MODULE = vars(module_hooks)
 _CHECKPOINT = vars(checkpoint_code)
-_FUNCTION = vars(torch.autograd.function)
-"""The names of the file whose code calls the forward of every autograd function."""
 
-_is_autocast, _is_inference = torch._C._is_any_autocast_enabled, torch.is_inference_mode_enabled
+_is_autocast = torch._C._is_any_autocast_enabled
+# Off in inference mode, and in the forward of a function with a gradient of its own; on without gradients.
+_is_forward_mode = torch._C._is_fwd_grad_enabled
 # PyTorch before 2.7 has no way to ask which hooks are set.
 _top_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
 
@@ -228,14 +228,14 @@ class AutogradRegions:
         """
         if self.is_entered:
             return
-        if _is_autocast() or _is_inference() or (_top_hooks is not None and _top_hooks(True) is not None):
+        if _is_autocast() or not _is_forward_mode() or (_top_hooks is not None and _top_hooks(True) is not None):
             self.is_entered = True
         names = _MODULE
         while frame is not None and (names := frame.f_globals) is _MODULE:
             frame = frame.f_back
         while frame is not None and names is not _MODULE:
             # Without gradients, a checkpoint sets no hooks.
-            if names is _CHECKPOINT or names is _FUNCTION:
+            if names is _CHECKPOINT:
                 self.is_entered = True
             frame = frame.f_back
             if frame is not None:

@@ -101,7 +101,12 @@ def _has_fixed_arguments(call: Call) -> bool:
     if call.name not in _FIXED:
         return True
     place, name, value = _FIXED[call.name]
-    return bool(call.get(place, name, value) == value)
+    return bool(call.get(place, name, value) == value) and not is_fixed_in_training(call)
+
+
+def is_fixed_in_training(call: Call) -> bool:
+    """Whether a module in training mode calls a batch norm that takes the stored statistics."""
+    return call.name == "F.batch_norm" and not call.get(5, "training") and getattr(call.where.module, "training", False)
 
 
 def _are_plain(tensors: list[torch.Tensor], faker: Faker, may_be_part: bool) -> bool:

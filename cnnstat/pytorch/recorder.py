@@ -230,7 +230,11 @@ class FunctionMode(TorchFunctionMode):
         # Within a recorded call everything is a part of it; within vmap, tensors have lost one of their axes.
         if recorder.inner is not None or is_transformed():
             return func(*args, **keywords)
-        recorder.stack.regions.look(sys._getframe(1))
+        frame = sys._getframe(1)
+        recorder.stack.regions.look(frame)
+        if name == "requires_grad.get" and not frame.f_globals.get("__name__", "").startswith("torch."):
+            # A trace has no gradients: where they are on, the model may take another way.
+            recorder.builder.changes_autograd = True
         inner: Inner = []
         recorder.inner = inner
         if recorder.faker is not None and recorder.takes_shortcuts and name in FAST:

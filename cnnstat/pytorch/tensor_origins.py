@@ -113,6 +113,7 @@ class Operands:
 
     entries: for each operand of its op the number of its edge, or the shape of one that is stored or constant.
     is_exact: whether the weights of its op are stored tensors themselves.
+    has_own_weights: whether they are, or are computed from stored ones: no results of other calls, no constants.
     constants: numbers of the operands that are constant tensors of more than one element.
     learnt: numbers of the operands that are learnt parameters, or computed from them.
     """
@@ -126,6 +127,7 @@ class Operands:
     keys: frozenset[int] = NO_KEYS
     works: frozenset[int] = NO_KEYS
     is_exact: bool = True
+    has_own_weights: bool = True
     constants: list[int] = field(default_factory=list)
     learnt: list[int] = field(default_factory=list)
 
@@ -161,7 +163,7 @@ class NodeDraft:
 
     recorded: how its call is made again, where the op does not say what it computes.
     own: its op's weights and buffers with their names in the model.
-    computed_bytes: of the weights that are computed for it; copies: see `Node`.
+    computed_bytes: of the weights that are computed for it; copies, overwrites: see `Node`.
     call: for a node that is called otherwise: its call, inputs, how many calls on stored tensors came before, and its
         weights and buffers.
     """
@@ -177,6 +179,7 @@ class NodeDraft:
     call: tuple[Call, list[torch.Tensor], int, list[StoredTensor]] | None = None
     computed_bytes: int = 0
     copies: tuple[tuple[int, int], ...] = ()
+    overwrites: int | None = None
 
 
 class TensorOrigins:

@@ -16,7 +16,7 @@ from torch import nn
 from cnnstat.errors import CnnstatError, ModelError
 from cnnstat.ir.graph import Edge, Graph
 from cnnstat.pytorch.assemble import UNUSED, assemble
-from cnnstat.pytorch.autograd_pass import SavedStorages, needs_autograd_pass
+from cnnstat.pytorch.autograd_pass import SavedStorages, needs_autograd_pass, trains_otherwise
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import error_line, no_exit
@@ -145,7 +145,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             if isinstance(result, Iterator):
                 result = tuple(result)
         check_followed(not stack.elsewhere)
-        builder.changes_autograd |= stack.regions.is_entered
+        builder.changes_autograd |= stack.regions.is_entered or any(trains_otherwise(module) for _, module in modules)
         seeds = generators.seeds_of_system()
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, modules, tuple(inputs.inputs), outputs, name=options.name, source=options.source)
@@ -293,7 +293,7 @@ def trace(
         builders: list[Builder] = []
         again = replace(options, make_recorder=recording_into(calls, builders))
         graph = traced(model, example, Faker(kind), again)
-        return _with_saved_bytes(graph, builders[-1], model, example, options)
+        return _with_saved_bytes(graph, builders[-1], model, example, options, on_fakes=True)
 
     try:
         return _with_other_paths(on_fakes(options, calls), options, on_fakes)
@@ -305,7 +305,9 @@ def trace(
         reason = error
     try:
         real = copy.deepcopy(model).to(kind) if kind is not None else model
-        first = traced(real, example, None, replace(options, make_recorder=recording_into(calls)))
+        builders: list[Builder] = []
+        first = traced(real, example, None, replace(options, make_recorder=recording_into(calls, builders)))
+        first = _with_saved_bytes(first, builders[-1], real, example, options, on_fakes=False)
         graph = _with_other_paths(first, options, lambda again: traced(real, example, None, again))
     except Exception as error:
         raise _failed(error, name, misnamed(model, example)) from error
@@ -313,9 +315,9 @@ def trace(
 
 
 def _with_saved_bytes(
-    graph: Graph, builder: Builder, model: nn.Module, example: Example, options: PassOptions
+    graph: Graph, builder: Builder, model: nn.Module, example: Example, options: PassOptions, *, on_fakes: bool
 ) -> Graph:
-    """Return a graph with what autograd keeps, if a pass with gradients has to find it."""
+    """Return a graph with what autograd keeps, if a pass with gradients has to find it, on fakes or for real."""
     if not needs_autograd_pass(graph, builder):
         return graph
     # Training memory is that of a training step, as far as the model can make one.
@@ -326,7 +328,7 @@ def _with_saved_bytes(
                 traced(
                     model,
                     example,
-                    Faker(options.dtype),
+                    Faker(options.dtype) if on_fakes else None,
                     replace(options, mode=mode, make_recorder=storages.recorder, gradients=True),
                 )
         except Exception:

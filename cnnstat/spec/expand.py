@@ -135,6 +135,7 @@ class Expander:
             "weight_dtype",
             "weight_bytes",
             "copied_inputs",
+            "overwrites",
         }:
             return self._bound(callee, call, scope)
         # Seldom needed, and it brings the ops of traced layers with it.
@@ -381,4 +382,5 @@ def _with_stated_tensors(node: Node, keys: Mapping[str, Tree], scope: Scope) -> 
         transient=overrides.transient(),
         computed_bytes=overrides.computed_bytes(),
         copies=overrides.copies(),
+        overwrites=overrides.overwrites(len(node.inputs)),
     )

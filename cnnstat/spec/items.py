@@ -24,7 +24,7 @@ OPAQUE = "opaque"
 """The key that states a call."""
 OPERAND_KEYS = (
     "operands", "parameters", "buffers", "dtype", "weight_macs", "weight_flops", "weight_dtype", "weight_bytes",
-    "copied_inputs",
+    "copied_inputs", "overwrites",
 )  # fmt: skip
 """Keys that may stand beside a single layer."""
 

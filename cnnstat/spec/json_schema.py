@@ -249,6 +249,7 @@ def _operand_keys() -> Schema:
             "array",
             items=_refer("value"),
         ),
+        "overwrites": _refer("value", "Number of the input whose place its output takes."),
     }
 
 

@@ -129,6 +129,16 @@ class LayerOverrides:
         numbers = [self._count("copied_inputs", size, unit="bytes") for size in sizes]
         return tuple((place, number) for place, number in enumerate(numbers) if number)
 
+    def overwrites(self, input_count: int) -> int | None:
+        """Return the number of the input whose place the output takes; None where the op says it."""
+        tree = self.keys.get("overwrites")
+        if tree is None:
+            return None
+        number = self._count("overwrites", unit="inputs")
+        if number >= input_count:
+            fail(tree.location, f"overwrites: {number} is none of its {input_count} inputs, which are counted from 0")
+        return number
+
     def _tensor_keys(self) -> Iterator[tuple[str, yaml.Mapping]]:
         """Yield name and keys of the stored tensors that are written as mappings."""
         listed = self.keys.get("operands")

@@ -17,8 +17,8 @@ from cnnstat.pytorch import trace  # noqa: E402
 
 def saved_bytes(model, x, mode="eval"):
     """What the analysis says training keeps."""
-    totals = cnnstat.analyze(model, tuple(x.shape), mode=mode).totals
-    return totals.memory.training_bytes - totals.memory.params_bytes - 4 * totals.trainable_params
+    memory = cnnstat.analyze(model, tuple(x.shape), mode=mode).memory
+    return memory.training_bytes - memory.params_bytes - memory.gradient_bytes
 
 
 def kept_by_torch(model, x):
@@ -74,6 +74,56 @@ class Squared(torch.autograd.Function):
         return 2 * ctx.saved_tensors[0] * gradient
 
 
+class Swish(torch.autograd.Function):
+    """x·σ(x), whose steps all have rules of their own; only x is kept."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        y = torch.sigmoid(x)
+        return gradient * y * (1 + x * (1 - y))
+
+
+class Fixed(nn.BatchNorm2d):
+    """A batch norm that training leaves as it is."""
+
+    def train(self, mode=True):
+        return super().train(False)
+
+
+class AsksForGradients(nn.Module):
+    """A fixed scale of each channel, written out where something before it is learnt, as detectron2 has it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("variance", torch.ones(8))
+
+    def forward(self, x):
+        if x.requires_grad:
+            scale = (self.variance + 1e-5).rsqrt()
+            return x * scale.view(-1, 1, 1) - (self.mean * scale).view(-1, 1, 1)
+        return functional.batch_norm(x, self.mean, self.variance, training=False)
+
+
+class InTrainingOnly(nn.Module):
+    """Makes a checkpoint in training, if it is told to."""
+
+    def __init__(self, use_checkpoint):
+        super().__init__()
+        self.use_checkpoint, self.stem, self.block = use_checkpoint, linear(), nn.Sequential(linear(), nn.GELU())
+
+    def forward(self, x):
+        if self.use_checkpoint and self.training:
+            return checkpoint(self.block, self.stem(x), use_reentrant=False)
+        return self.block(self.stem(x))
+
+
 class Reentrant(nn.Module):
     """A checkpointed block behind a stem."""
 
@@ -92,7 +142,43 @@ def linear():
     return nn.Linear(32, 32)
 
 
-VECTORS, IMAGES = (8, 32), (2, 4, 12, 12)
+def back():
+    """A convolution of 8 channels."""
+    return nn.Conv2d(8, 4, 3)
+
+
+def heads_of_four():
+    return nn.MultiheadAttention(32, 4, batch_first=True)
+
+
+def attention_of(layer, x, **options):
+    return layer(x, x, x, need_weights=False, **options)[0]
+
+
+def without_weights(layer):
+    """A layer of which only the bias is learnt."""
+    layer.weight.requires_grad_(False)
+    return layer
+
+
+def checkpointed_with_gradients(layers, x):
+    y = layers[0](x)
+    return checkpoint(layers[1], y, use_reentrant=False) if y.requires_grad else layers[1](y)
+
+
+def likelihood(mean, variance):
+    """A loss that looks at the values of the variance."""
+    return functional.gaussian_nll_loss(mean, torch.ones(8, 32), variance.exp())
+
+
+def part_in_place(layers, x):
+    """A map of which a half is squashed where it lies."""
+    y = layers[0](x)
+    y[:, :4].sigmoid_()
+    return layers[1](y)
+
+
+VECTORS, IMAGES, SEQUENCES = (8, 32), (2, 4, 12, 12), (2, 5, 32)
 ROWS = torch.arange(8 * 32).view(8, 32) % 32
 CASES = {
     "unfold": (
@@ -137,6 +223,57 @@ CASES = {
     "orthogonal": (lambda: parametrizations.orthogonal(linear()), VECTORS),
     "standardised": (lambda: Standardised(4, 8, 3), IMAGES),
     "low rank": (LowRank, (8, 64)),
+    "own gradient of ruled steps": (lambda: Net(lambda m, x: m[1](Swish.apply(m[0](x))), conv(), back()), IMAGES),
+    "filters that a layer makes": (
+        lambda: Net(lambda m, x: functional.conv2d(x, m[0](x.mean((0, 2, 3))).view(4, 4, 3, 3)), nn.Linear(4, 144)),
+        IMAGES,
+    ),
+    "constant filters": (
+        lambda: Net(lambda m, x: m[1](functional.conv2d(m[0](x), torch.ones(8, 1, 3, 3), groups=8)), conv(), back()),
+        IMAGES,
+    ),
+    "constant weights": (lambda: Net(lambda m, x: functional.linear(m[0](x), torch.ones(4, 32)), linear()), VECTORS),
+    "learnt biases": (
+        lambda: Net(lambda m, x: m[1](m[0](x).relu()), *map(without_weights, (linear(), linear()))),
+        VECTORS,
+    ),
+    "learnt bias, used again": (
+        lambda: Net(lambda m, x: m[1](m[1](m[0](x)).relu()), linear(), without_weights(linear())),
+        VECTORS,
+    ),
+    "frozen attention": (
+        lambda: Net(lambda m, x: attention_of(m[1], m[0](x)), linear(), heads_of_four().requires_grad_(False)),
+        SEQUENCES,
+    ),
+    "masked attention": (
+        lambda: Net(lambda m, x: attention_of(m[0], x, attn_mask=torch.ones(5, 5).triu(1).bool()), heads_of_four()),
+        SEQUENCES,
+    ),
+    "attention to others": (
+        lambda: Net(lambda m, x: m[0](x, y := m[1](x), y, need_weights=False)[0], heads_of_four(), linear()),
+        SEQUENCES,
+    ),
+    "fixed batch norm": (lambda: Net(lambda m, x: m[1](m[0](x)), conv(), Fixed(8)), IMAGES),
+    "scale by gradients": (
+        lambda: Net(lambda m, x: m[2](m[1](m[0](x)).relu()), conv(), AsksForGradients(), back()),
+        IMAGES,
+    ),
+    "checkpoint in training": (lambda: InTrainingOnly(True), VECTORS),
+    "no checkpoint in training": (lambda: InTrainingOnly(False), VECTORS),
+    "memory-efficient": (
+        lambda: Net(lambda m, x: checkpointed_with_gradients(m, x), linear(), nn.Sequential(linear(), nn.GELU())),
+        VECTORS,
+    ),
+    "run for real": (lambda: Net(lambda m, x: likelihood(m[0](x), m[1](x)), linear(), linear()), VECTORS),
+    "a part in place": (lambda: Net(lambda m, x: part_in_place(m, x), conv(), back()), IMAGES),
+    "float32 norm": (
+        lambda: Net(lambda m, x: m[1](m[0](x.bfloat16())), conv().bfloat16(), nn.BatchNorm2d(8)),
+        IMAGES,
+    ),
+    "float32 layer norm": (
+        lambda: Net(lambda m, x: m[1](m[0](x.bfloat16()).float()), linear().bfloat16(), nn.LayerNorm(32)),
+        VECTORS,
+    ),
     "attention of turned heads": (
         lambda: Net(lambda m, x: attended(turned(m[0](x))), nn.Linear(32, 96)),
         VECTORS,
@@ -194,6 +331,14 @@ def test_computed_filters_are_alive_while_their_layer_runs():
     computed = cnnstat.analyze(Standardised(4, 8, 3), IMAGES).totals.memory.peak_inference_bytes
     assert computed - plain == 8 * 4 * 9 * 4
     assert plain == x.nbytes + 2 * 8 * 10 * 10 * 4
+
+
+def test_a_map_squashed_where_it_lies_takes_no_memory_in_a_spec_too(tmp_path):
+    model, path = Net(lambda m, x: torch.tanh_(m[0](x)), conv()), tmp_path / "squashed.yaml"
+    path.write_text(cnnstat.export(model, IMAGES))
+    assert "overwrites: 0" in path.read_text()
+    for analysis in (cnnstat.analyze(model, IMAGES), cnnstat.analyze(path)):
+        assert analysis.memory.peak_inference_bytes == 4 * (2 * 4 * 12 * 12 + 2 * 8 * 10 * 10)
 
 
 def heads(x):

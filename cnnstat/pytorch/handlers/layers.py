@@ -157,7 +157,14 @@ def _multi_head_attention(call: Call) -> Match | None:
     sizes = op.sizes(tuple(map(shape_of, reads)))
     # A mask is one addition a score; two masks are added to each other first.
     additions = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
-    return Match(op, reads, {**weights, **out}, also=masks, extra=Work.other("element-wise", additions))
+    # The fused product keeps the mask; step by step, nothing looks at it again.
+    is_ruled = (not masks or op.need_weights or op.dropout > 0) and (len(reads) == 1 or all(map(_is_one_list, reads)))
+    return Match(op, reads, {**weights, **out}, also=masks, extra=Work.other("element-wise", additions), is_ruled=is_ruled)
+
+
+def _is_one_list(tensor: torch.Tensor) -> bool:
+    """Whether a projection takes a tensor as it lies in memory, all positions of all sequences; else it copies it."""
+    return tensor.dim() < 3 or 1 in tensor.shape[:2] or tensor.stride(0) == tensor.size(1) * tensor.stride(1)
 
 
 def _masks(values: dict[str, Any]) -> tuple[torch.Tensor, ...]:
