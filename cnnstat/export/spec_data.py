@@ -53,6 +53,8 @@ def document_of(graph: Graph, *, with_blocks: bool = True) -> Document:
     data.update(_outputs(layout))
     if graph.saved_bytes is not None:
         data["saved_bytes"] = graph.saved_bytes
+    if further := graph.about.get("further_file_bytes"):
+        data["further_file_bytes"] = further
     if graph.about.get("published"):
         data["published"] = [_figure(figure) for figure in graph.about["published"]]
     return Document(data, (*_notes(graph, values), *remarks))

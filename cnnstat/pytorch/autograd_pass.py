@@ -90,8 +90,9 @@ def trains_otherwise(module: nn.Module) -> bool:
 
 
 def _is_switched_on(module: nn.Module, names: list[str]) -> bool:
-    """Whether code that uses these names makes checkpoints: those of them that are settings of the module are set."""
-    return bool(names) and all(vars(module).get(name, True) for name in names)
+    """Whether code that uses these names makes checkpoints: those that are settings are set, one is no method."""
+    others = [name for name in names if not hasattr(type(module), name)]
+    return bool(others) and all(vars(module).get(name, True) for name in others)
 
 
 def needs_autograd_pass(graph: Graph, builder: Builder) -> bool:

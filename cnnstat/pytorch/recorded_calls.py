@@ -365,6 +365,8 @@ class _Maker:
         return self._known[id(tensor)]
 
     def _stored(self, stored: StoredTensor) -> StoredName:
+        if stored.inner or stored.tensor.layout is not torch.strided:
+            raise NotPlainError(f"{stored.name} is no plain tensor, but a {type(stored.tensor).__name__} of others")
         self.stored.setdefault(stored.name, described(stored))
         return StoredName(stored.name)
 

@@ -12,6 +12,7 @@ from cnnstat.ir.graph import dtype_bytes
 from cnnstat.ir.op import numel
 from cnnstat.pytorch.module_stack import Modules, aliases_of
 from cnnstat.pytorch.parameter_ownership import StoredTensor
+from cnnstat.pytorch.tensor_parts import parts_of
 
 _PLAIN_ENTRY = 30
 """Bytes that a number, a dtype or None takes in the pickle, with its key."""
@@ -24,7 +25,7 @@ def further_file_bytes(modules: Modules, stored: Iterable[StoredTensor], keeps_d
     weights of quantized layers have entries of their own kind.
     keeps_dtype: whether the model is counted in its own dtypes: converted, each tensor has memory of its own.
     """
-    special = {path: module for path, module in modules if _writes_itself(module)}
+    special = {path: own for path, module in modules if (own := _own_entries(path, module)) is not None}
     paths = {path for path, _ in modules}
     ordinary: list[StoredTensor] = []
     further = sum(TENSOR_ENTRY + len(name) for name in aliases_of(modules))
@@ -35,13 +36,7 @@ def further_file_bytes(modules: Modules, stored: Iterable[StoredTensor], keeps_d
             ordinary.append(each)
     if keeps_dtype:
         further += _shared_memory(ordinary)
-    return further + sum(_own_entries(path, module) for path, module in special.items())
-
-
-def _writes_itself(module: torch.nn.Module) -> bool:
-    """Whether a module writes its own entries, as quantized layers do."""
-    kind: Any = type(module)
-    return kind._save_to_state_dict is not torch.nn.Module._save_to_state_dict and kind.__module__.startswith("torch.")
+    return further + sum(special.values())
 
 
 def _module_of(name: str, paths: set[str]) -> str:
@@ -74,10 +69,19 @@ def _shared_memory(stored: Iterable[StoredTensor]) -> int:
     return further
 
 
-def _own_entries(path: str, module: torch.nn.Module) -> int:
-    """Return the bytes of the entries that a module writes by itself."""
+_ORDINARY = (torch.nn.Module._save_to_state_dict, torch.nn.Module.get_extra_state)
+
+
+def _own_entries(path: str, module: torch.nn.Module) -> int | None:
+    """Return the bytes of the entries of a module that writes them itself, as quantized layers do; None for others."""
+    kind: Any = type(module)
+    if (kind._save_to_state_dict, kind.get_extra_state) == _ORDINARY or isinstance(module, torch.jit.ScriptModule):
+        return None
     entries: dict[str, Any] = {}
-    module._save_to_state_dict(entries, f"{path}." if path else "", True)
+    try:
+        module._save_to_state_dict(entries, f"{path}." if path else "", False)
+    except Exception:  # a model's own code, for which it may have to be on a device or to have weights
+        return None
     total = 0
     for name, value in entries.items():
         sizes = [TENSOR_ENTRY + record_bytes(t.numel() * t.element_size()) for t in _tensors_in(value)]
@@ -87,11 +91,11 @@ def _own_entries(path: str, module: torch.nn.Module) -> int:
 
 def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors as which a value of a state dict is written."""
-    if isinstance(value, (list, tuple)):
-        for item in value:
+    if isinstance(value, (list, tuple, dict)):
+        for item in value.values() if isinstance(value, dict) else value:
             yield from _tensors_in(item)
     elif isinstance(value, torch.Tensor):
-        yield value
+        yield from (part for _, part in parts_of(value))
         if value.is_quantized and value.qscheme() in (torch.per_channel_affine, torch.per_channel_affine_float_qparams):
             yield value.q_per_channel_scales()
             yield value.q_per_channel_zero_points()

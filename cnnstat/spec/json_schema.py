@@ -110,6 +110,10 @@ def _document() -> Schema:
             "integer",
             minimum=0,
         ),
+        "further_file_bytes": _typed(
+            "Bytes by which the file of a state dict is larger than its tensors one by one; below 0 if it is smaller.",
+            "integer",
+        ),
         "deploy": {
             "description": "The network as it is shipped: batch norm folded, in place, in this precision.",
             "enum": list(get_args(Precision)),

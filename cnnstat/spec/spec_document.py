@@ -27,7 +27,7 @@ from cnnstat.spec.yaml_file import LARGE_TEXT, Finder, parse, read_text
 
 KEYS = (
     "name", "title", "cite", "notes", "extends", "dtype", "let", "input", "inputs", "blocks", "layers", "output",
-    "outputs", "published", "saved_bytes", "deploy",
+    "outputs", "published", "saved_bytes", "further_file_bytes", "deploy",
 )  # fmt: skip
 """Keys of a spec."""
 FIGURE_KEYS = ("figure", "layer", "value", "means", "source", "cause", "ratio", "ratio_to")
@@ -58,6 +58,7 @@ class SpecDocument:
     outputs: Tree | None = None
     published: tuple[dict[str, Any], ...] = ()
     saved_bytes: int | None = None
+    further_file_bytes: int | None = None
     deploy: str | None = None
     problems: Problems
 
@@ -127,7 +128,7 @@ def _document(tree: Tree, path: Path, find: Finder, problems: Problems, chain: t
         document = _base(extends, path, find, problems, chain)
         # What a paper prints of the base, or a pass of it keeps, does not hold for a network that differs from it.
         document.name, document.location, document.published = path.stem, tree.location, ()
-        document.saved_bytes = None
+        document.saved_bytes = document.further_file_bytes = None
     problems.extend(tree.unknown_keys(KEYS))
     for one, several in (("input", "inputs"), ("output", "outputs")):
         if one in tree and several in tree:
@@ -256,6 +257,12 @@ def _read_saved_bytes(document: SpecDocument, tree: Tree) -> None:
     document.saved_bytes = int(tree.text)
 
 
+def _read_further_file_bytes(document: SpecDocument, tree: Tree) -> None:
+    if not isinstance(tree, Scalar) or not re.fullmatch(r"-?\d{1,18}", tree.text):
+        fail(tree.location, "further_file_bytes: takes a whole number of bytes, by which the file differs from the sum")
+    document.further_file_bytes = int(tree.text)
+
+
 def _read_deploy(document: SpecDocument, tree: Tree) -> None:
     precisions = get_args(Precision)
     if not isinstance(tree, Scalar) or tree.text not in precisions:
@@ -278,6 +285,7 @@ _READERS: dict[str, Callable[[SpecDocument, Tree], None]] = {
     "outputs": lambda document, tree: setattr(document, "outputs", tree),
     "published": _read_published,
     "saved_bytes": _read_saved_bytes,
+    "further_file_bytes": _read_further_file_bytes,
     "deploy": _read_deploy,
 }
 

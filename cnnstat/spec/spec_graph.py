@@ -180,7 +180,7 @@ def _graph(spec: _ReadSpec, request: Request, source: str) -> Graph:
         dtype=dtype,
         source=source,
         blocks=expander.labels,
-        about=_about(document),
+        about=_about(document, request),
         saved_bytes=None if _is_changed(request) else document.saved_bytes,
     )
     if document.problems.faults:
@@ -207,9 +207,11 @@ def _is_changed(request: Request) -> bool:
     return bool(request.inputs or request.batch or request.dtype or request.variables)
 
 
-def _about(document: SpecDocument) -> dict[str, Any]:
-    texts = {"title": document.title, "cite": document.cite, "notes": document.notes}
-    return {**{key: text for key, text in texts.items() if text}, "published": document.published}
+def _about(document: SpecDocument, request: Request) -> dict[str, Any]:
+    said: dict[str, Any] = {"title": document.title, "cite": document.cite, "notes": document.notes}
+    if not (request.dtype or request.variables):
+        said["further_file_bytes"] = document.further_file_bytes
+    return {**{key: value for key, value in said.items() if value}, "published": document.published}
 
 
 def _outputs(document: SpecDocument, expander: Expander, scope: Scope, last: Tensor) -> list[Tensor]:

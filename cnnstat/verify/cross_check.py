@@ -164,13 +164,14 @@ def _totals(
     totals = model.analysis.totals
     module = model.module(real=model.why_not_real == "")
     own = [(part, each.requires_grad) for each in module.parameters() for _, part in parts_of(each)]
+    buffers = [part for each in module.buffers() for _, part in parts_of(each)]
     parameters = [part for part, _ in own] + [tensor for _, tensor in packed_tensors(modules_of(module))]
     for figure, ours, tensors in (
         ("parameters", totals.params, parameters),
         ("trainable parameters", totals.trainable_params, [part for part, is_learnt in own if is_learnt]),
-        ("buffers", totals.buffers, list(module.buffers())),
+        ("buffers", totals.buffers, buffers),
         ("bytes of parameters", totals.memory.params_bytes, parameters),
-        ("bytes of buffers", totals.memory.buffers_bytes, list(module.buffers())),
+        ("bytes of buffers", totals.memory.buffers_bytes, buffers),
     ):
         theirs = sum(
             tensor.numel() * (_element_size(tensor, model.dtype) if "bytes" in figure else 1) for tensor in tensors

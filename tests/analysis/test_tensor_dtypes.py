@@ -61,11 +61,54 @@ class HalfWithNorm(nn.Module):
         return y * self.table[0] * self.index[1]
 
 
+class Masked(nn.Module):
+    """Filters times a mask of booleans, under other names than a convolution's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.mask = nn.Parameter(torch.ones(16, 3, 3, 3, dtype=torch.bool), requires_grad=False)
+        self.conv = nn.Conv2d(3, 16, 3)
+
+    def forward(self, x):
+        return nn.functional.conv2d(x, self.conv.weight * self.mask, self.conv.bias)
+
+
+class LookedUp(nn.Module):
+    """An int8 table with float16 scales."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("table", torch.zeros(100, 16, dtype=torch.int8))
+        self.scale = nn.Parameter(torch.ones(100, 1, dtype=torch.float16))
+
+    def forward(self, x):
+        places = x.long()
+        rows, scales = (nn.functional.embedding(places, each) for each in (self.table, self.scale))
+        return rows.half() * scales
+
+
+class ExtraState(nn.Module):
+    """A layer whose state has tensors beside its parameters."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(16, 16)
+
+    def get_extra_state(self):
+        return {"seen": torch.zeros(1000), "steps": 3}
+
+    def forward(self, x):
+        return self.linear(x)
+
+
 MODELS = [
     pytest.param(Quantized, (1, 1000), id="int8"),
     pytest.param(Adapted, (1, 64), id="lora"),
     pytest.param(Complex, (1, 16), id="complex"),
     pytest.param(HalfWithNorm, (1, 3, 16, 16), id="half"),
+    pytest.param(Masked, (1, 3, 8, 8), id="masked"),
+    pytest.param(LookedUp, (1, 8), id="looked up"),
+    pytest.param(lambda: nn.Sequential(ExtraState(), nn.Tanh()), (1, 16), id="extra state"),
     pytest.param(lambda: nn.Linear(2, 1), (1, 2), id="tiny"),
     pytest.param(lambda: nn.Sequential(*(nn.Linear(4, 4) for _ in range(20))), (1, 4), id="many tiny tensors"),
     pytest.param(lambda: nn.Sequential(nn.Conv2d(3, 64, 3), nn.BatchNorm2d(64)), (1, 3, 8, 8), id="norm"),
@@ -105,7 +148,7 @@ def test_a_file_has_the_size_that_pytorch_writes(make, shape):
     # What the archive itself takes differs from release to release, by 400 bytes.
     written = len(file.getvalue()) - empty_file() + 1261
     assert size == pytest.approx(written, rel=0.05)
-    assert size >= stored_bytes(model.state_dict().values())
+    assert size >= stored_bytes(each for each in model.state_dict().values() if isinstance(each, torch.Tensor))
 
 
 @pytest.mark.parametrize(("make", "shape"), MODELS[1:])
@@ -117,6 +160,55 @@ def test_a_spec_says_the_same(make, shape, tmp_path: Path):
     for figure in ("params_bytes", "buffers_bytes", "gradient_bytes", "file_size"):
         assert getattr(again.memory, figure) == getattr(analysis.memory, figure), figure
     assert again.totals.moved_bytes == analysis.totals.moved_bytes
+
+
+class Neighbours(nn.Module):
+    """A graph convolution: a sparse matrix of neighbours times features."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("neighbours", torch.eye(64).to_sparse())
+        self.linear = nn.Linear(16, 16)
+
+    def forward(self, x):
+        return torch.sparse.mm(self.neighbours, self.linear(x))
+
+
+def test_a_sparse_tensor_weighs_its_indices_and_values():
+    model, file = Neighbours(), io.BytesIO()
+    torch.save(model.state_dict(), file)
+    memory = cnnstat.analyze(model, inputs=(64, 16)).memory
+    assert memory.buffers_bytes == 64 * (2 * 8 + 4)
+    assert memory.file_size == pytest.approx(len(file.getvalue()), rel=0.15)
+    totals = {each.figure: each for each in cnnstat.verify(model, inputs=(64, 16)).totals}
+    assert totals["bytes of buffers"].ours == totals["bytes of buffers"].theirs.value
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated", "ignore::UserWarning")
+def test_a_spec_has_the_file_size_of_packed_weights(tmp_path: Path):
+    packed = torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.Linear(64, 64), nn.Linear(64, 10)))
+    path = tmp_path / "packed.yaml"
+    path.write_text(cnnstat.export(packed, inputs=(1, 64)), encoding="utf-8")
+    assert "further_file_bytes:" in path.read_text(encoding="utf-8")
+    size = cnnstat.analyze(packed, inputs=(1, 64)).memory.file_size
+    assert cnnstat.analyze(str(path)).memory.file_size == size
+    # Converted, nothing is known of the file but its tensors.
+    assert cnnstat.analyze(str(path), dtype="float64").memory.file_size < size
+
+
+def test_buffers_of_an_exported_file_have_memory_of_their_own():
+    class Places(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("index", torch.arange(40) * 7 % 40)
+
+        def forward(self, x):
+            return x[:, self.index]
+
+    model = nn.Sequential(Places(), Places())
+    names: dict[str, type] = {}
+    exec(cnnstat.export(model, to="torch", inputs=(1, 40)), names)
+    assert stored_bytes(names["Sequential"]().buffers()) == stored_bytes(model.buffers())
 
 
 def analysis_of(tmp_path: Path, layer: str) -> "cnnstat.Analysis":

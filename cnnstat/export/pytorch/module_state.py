@@ -131,6 +131,10 @@ def dtype_lines(node: Node, inputs: Shapes, model: str, module: str, built: str)
 def registration(label: str, value: str, is_persistent: bool = True) -> str:
     """Return the line that registers a parameter or buffer."""
     is_parameter, passing = value.startswith("nn.Parameter("), "" if is_persistent else ", persistent=False"
+    if value.isidentifier():
+        value += (
+            ".clone()"  # a table that is written once: each buffer has memory of its own, to load a state dict into
+        )
     if is_attribute(label):
         return f"self.{label} = {value}" if is_parameter else f'self.register_buffer("{label}", {value}{passing})'
     return f'place(self, "{label}", {value}{passing})'

@@ -136,10 +136,19 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
 
 def _give_dtypes(node: Node, inputs: Shapes, model: str, layer: nn.Module, homes: Mapping[str, Home]) -> None:
     """Give a layer's tensors their own dtypes, after the network has got the model's."""
-    for name in (*node.op.weights(inputs), *node.op.buffers(inputs)):
+    dtypes: dict[str, str]
+    if isinstance(layer, RecordedModule):
+        # Its calls know tensors by their names in the network, which may be others than the op's; a graph that was
+        # converted to another dtype does not say what a tensor was before.
+        stated = set(node.dtypes.values())
+        dtypes = {each.name: each.dtype for each in layer.stored if each.dtype in stated}
+    else:
+        names = (*node.op.weights(inputs), *node.op.buffers(inputs))
+        dtypes = {name: node.dtype_of(name, model) for name in names}
+    for name, kind in dtypes.items():
         module_path, _, own = name.rpartition(".")
         home = homes.get(name) or Home(layer.get_submodule(module_path), own)
-        tensor, dtype = home.tensor, getattr(torch, node.dtype_of(name, model))
+        tensor, dtype = home.tensor, getattr(torch, kind)
         if not dtype.is_floating_point and not dtype.is_complex:
             tensor.requires_grad_(False)
         tensor.data = tensor.data.to(dtype)

@@ -76,6 +76,11 @@ class RecordedModule(nn.Module):
             output.append(function(*arguments, **keywords))
         return tuple(self._value(result, tensors, output) for result in self._recorded.results)
 
+    @property
+    def stored(self) -> tuple[Stored, ...]:
+        """The stored tensors that its calls read."""
+        return self._recorded.stored
+
     def bind(self, homes: Mapping[str, Home]) -> None:
         """Take note of where the stored tensors are that the calls read."""
         self._homes = {stored.name: homes[stored.name] for stored in self._recorded.stored}
