@@ -159,7 +159,9 @@ def _multi_head_attention(call: Call) -> Match | None:
     additions = len(masks) * sizes.batch * op.num_heads * sizes.queries * sizes.scored
     # The fused product keeps the mask; step by step, nothing looks at it again.
     is_ruled = (not masks or op.need_weights or op.dropout > 0) and (len(reads) == 1 or all(map(_is_one_list, reads)))
-    return Match(op, reads, {**weights, **out}, also=masks, extra=Work.other("element-wise", additions), is_ruled=is_ruled)
+    return Match(
+        op, reads, {**weights, **out}, also=masks, extra=Work.other("element-wise", additions), is_ruled=is_ruled
+    )
 
 
 def _is_one_list(tensor: torch.Tensor) -> bool:
