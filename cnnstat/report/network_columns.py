@@ -62,9 +62,12 @@ def _of_figure(figure: Figure, comparison: Comparison) -> Column:
 
 def _of_ratio(figure: Figure, comparison: Comparison) -> Column:
     ratios = [ratios[figure.key] for ratios in comparison.ratios]
+    # As many decimals in all rows, so that points stand below each other; two digits of the smallest.
+    least = min((ratio for ratio in ratios if ratio), default=1.0)
+    decimals = next((decimals for decimals in (2, 3) if least * 10**decimals >= 10), 4)
 
     def text(i: int) -> str:
-        return or_dash(ratios[i], lambda ratio: f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}")
+        return or_dash(ratios[i], f"{{:.{decimals}f}}".format)
 
     doc = f"{figure.title}, divided by that of the first network"
     return Column(f"{figure.key}{RATIO}", f"{figure.title} ratio", lambda i: ratios[i], text, "right", doc=doc)

@@ -160,7 +160,7 @@ class Table(NamedTuple):
 
     rest, total: rows that sum up what is not shown, and everything; None for none.
     is_chosen: whether the user chose the columns, so that all are shown.
-    title: what stands above it, if anything.
+    title: what stands above it, if anything; caption: what pages call it where it has no title.
     hint: what a terminal says below it about other ways to see it.
     has_plain_numbers: whether numbers are plain decimals in the units of the heads, which a paper aligns at the point.
     blocks: makes the rows folded to few, which pages set above those that each stands for; none unless there are many.
@@ -172,6 +172,7 @@ class Table(NamedTuple):
     total: Any = None
     is_chosen: bool = False
     title: str = ""
+    caption: str = ""
     layout: Layout = GRID
     hint: str = ""
     has_plain_numbers: bool = False

@@ -94,7 +94,7 @@ def _captions(blocks: Sequence[Block], title: str) -> Iterator[str]:
         caption = title
         if isinstance(block, Table):
             columns = ", ".join(column.title or column.key for column in block.page_columns)
-            caption = block.title or (columns if seen[title] else title)
+            caption = block.title or block.caption or (columns if seen[title] else title)
             seen[caption] += 1
         yield caption if seen[caption] < 2 else f"{caption} ({seen[caption]})"
 

@@ -45,7 +45,7 @@ def render(document: Document) -> str:
     The document's own caption and label, which users give, are those of the first table.
     """
     heading = document.title or document.caption
-    caption = document.own_caption or _sentences(document.title, document.subtitle, document.caption)
+    caption = document.own_caption or _sentences(document.title, _capital(document.subtitle), document.caption)
     label = document.label
     packages, parts = ["booktabs"], []
     for block in document.blocks():
@@ -55,7 +55,7 @@ def render(document: Document) -> str:
         fit = _fit(block)
         is_long = fit.lines > ROWS_OF_A_PAGE * (2 if fit.is_resized else 1)  # rows shrink too
         packages += ["longtable"] if is_long else ["graphicx"] if fit.is_resized else []
-        head = [rf"\caption{{{_running(caption or _sentences(block.title, heading))}}}"]
+        head = [rf"\caption{{{_running(caption or _sentences(block.title or block.caption, heading))}}}"]
         head += [rf"\label{{{_key(label)}}}"] if label else []
         parts.append((_long_table if is_long else _table)(block, head, fit))
         caption = label = ""
@@ -75,6 +75,10 @@ def _written(character: str) -> str:
     if style in ("<sub>", "<super>") and int(code, 16) < 128:
         return f"${'_' if style == '<sub>' else '^'}{chr(int(code, 16))}$"
     return f"[U+{ord(character):04X}]"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _sentences(*parts: str) -> str:

@@ -110,7 +110,7 @@ def _broken(result: CheckResult) -> Iterator[Block]:
         # two limits of one metric are broken by the same layers, which are shown once
         key = (model.name, text.column(verdict.metric), verdict.layers)
         if verdict.layers and key not in seen:
-            yield _layers(verdict)
+            yield _layers(model, verdict)
         seen.add(key)
     skipped = [_message(model, verdict) for model, verdict in result.pairs if verdict.status is Status.SKIPPED]
     if skipped:
@@ -123,7 +123,7 @@ def _message(model: ModelResult, verdict: Verdict) -> Fact:
     return Fact(word, text.located(model, verdict), style)
 
 
-def _layers(verdict: Verdict) -> Table:
+def _layers(model: ModelResult, verdict: Verdict) -> Table:
     metric = text.column(verdict.metric)
 
     def growth(share: LayerShare) -> str:
@@ -138,7 +138,8 @@ def _layers(verdict: Verdict) -> Table:
             Column("baseline", "baseline", lambda share: text.figure(metric, share.baseline), align="right"),
             Column("growth", "growth", growth, align="right"),
         ]
-    return Table(columns, verdict.layers, layout=Layout(indent=2))
+    caption = printable(f"{text.title(metric)} of layers of {model.name}")
+    return Table(columns, verdict.layers, caption=caption, layout=Layout(indent=2))
 
 
 def _origin(result: CheckResult) -> Iterator[Fact]:
