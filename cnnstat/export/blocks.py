@@ -44,7 +44,7 @@ class Blocks:
 
     def extract(self, entries: list[Entry]) -> None:
         """Replace groups of one structure by calls of blocks, from the inside to the outside."""
-        self._labels = set(_labels(entries))
+        self._labels = {entry.label for entry in _all(entries) if entry.label is not None}
         by_height: dict[int, list[Entry]] = {}
         for group in groups_within(entries):
             by_height.setdefault(_height(group), []).append(group)
@@ -66,7 +66,7 @@ class Blocks:
         order: dict[str, None] = {}
 
         def visit(inside: list[Entry]) -> None:
-            called = [by_name[name] for name in _called(inside) if name in by_name]
+            called = [by_name[e.call.callee] for e in _all(inside) if e.call is not None and e.call.callee in by_name]
             new = [head for head in dict.fromkeys(called) if head not in order]
             order.update(dict.fromkeys(new))
             for head in new:
@@ -126,17 +126,14 @@ def _is_telling(kind: str) -> bool:
 
 def _telling_words(entries: list[Entry]) -> list[str]:
     """Return the labels of what is within, and then what is called, by which variants of a block differ."""
-    leaves = list(_leaves(entries))
+    leaves = [entry for entry in _all(entries) if entry.lists is None]
     labels = [entry.label for entry in leaves if entry.label is not None and _WORD.fullmatch(entry.label)]
     called = [_NUMBER.sub("", entry.call.callee) for entry in leaves if entry.call is not None]
     return [word for word in (*labels, *called) if len(word) <= LONGEST_WORD]
 
 
-def _leaves(entries: list[Entry]) -> Iterator[Entry]:
-    for entry in entries:
-        if entry.lists is None:
-            yield entry
-        yield from _leaves(list(entry.inner))
+def _all(entries: list[Entry]) -> Iterator[Entry]:
+    return (each for entry in entries for each in entry.walk())
 
 
 def _pays(count: int, size: int) -> bool:
@@ -152,21 +149,6 @@ def _head(name: str, call: Call) -> str:
         for argument in call.arguments
     ]
     return f"{name}({', '.join(written)})"
-
-
-def _labels(entries: list[Entry]) -> list[str]:
-    labels = []
-    for entry in entries:
-        labels += [entry.label] if entry.label is not None else []
-        labels += _labels(list(entry.inner))
-    return labels
-
-
-def _called(entries: list[Entry]) -> Iterator[str]:
-    for entry in entries:
-        yield from _called(list(entry.inner))
-        if entry.call is not None:
-            yield entry.call.callee
 
 
 def _height(group: Entry) -> int:

@@ -107,6 +107,12 @@ class Entry:
         for entries in self.lists or ():
             yield from entries
 
+    def walk(self) -> Iterator[Entry]:
+        """Yield this entry and all within it, each before what it holds."""
+        yield self
+        for entry in self.inner:
+            yield from entry.walk()
+
 
 Keys = dict[str, Any]
 

@@ -113,18 +113,12 @@ def _figure(figure: dict[str, Any]) -> Data:
 def lift_frozen(entries: list[Entry]) -> None:
     """Write frozen: beside groups all of whose weights are frozen, and else beside the layers."""
     for entry in entries:
-        learnt = _learnt(entry)
+        learnt = {each.learns for each in entry.walk()} - {None}
         if learnt == {False}:
             entry.keys["frozen"] = True
         elif False in learnt:
             for inner in entry.lists or ():
                 lift_frozen(inner)
-
-
-def _learnt(entry: Entry) -> set[bool]:
-    """Return whether weights within an entry are learnt, frozen, or some of each."""
-    own = set() if entry.learns is None else {entry.learns}
-    return own.union(*map(_learnt, entry.inner))
 
 
 # Items ---------------------------------------------------------------------------------------------------------------

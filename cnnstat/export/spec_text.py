@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from cnnstat.analysis.analysis import Analysis, analyze_graph
@@ -63,14 +64,8 @@ def json_text(document: Document) -> str:
     if document.remarks:
         own = str(data.get("notes", ""))
         data["notes"] = " ".join(filter(None, (own.strip(), *(f"{remark}." for remark in document.remarks))))[:5000]
-        data = {key: data[key] for key in sorted(data, key=_place)}
+        data = {key: data[key] for key in ("name", "title", "cite", "notes", *data) if key in data}
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _place(key: str) -> int:
-    """Return the place of a key: the texts come first."""
-    order = ("name", "title", "cite", "notes")
-    return order.index(key) if key in order else len(order)
 
 
 WIDTH = 116
@@ -100,17 +95,13 @@ def _top(key: str, value: Any) -> list[str]:
     if key == "layers":
         return [f"{key}:", *_items(value, 2)]
     if key == "blocks":
-        return [f"{key}:", *(line for head, body in value.items() for line in _block(head, body))]
+        blocks = ([f"  {head.removesuffix('()')}:", *_items(body, 4)] for head, body in value.items())
+        return [f"{key}:", *chain.from_iterable(blocks)]
     if key == "published":
         return [f"{key}:", *(f"  - {flow(figure)}" for figure in value)]
     if key == "inputs" and len(f"{key}: {flow(value)}") > WIDTH:
         return [f"{key}:", *(f"  {scalar(name)}: {flow(each)}" for name, each in value.items())]
     return _flowing(f"{key}: ", value, 2)
-
-
-def _block(head: str, body: list[Any]) -> list[str]:
-    key = head.removesuffix("()")
-    return [f"  {key}:", *_items(body, 4)]
 
 
 def _prose(key: str, text: str) -> list[str]:

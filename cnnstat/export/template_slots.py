@@ -124,7 +124,7 @@ def groups_within(entries: list[Entry]) -> Iterator[Entry]:
 
 def calls_within(entry: Entry) -> int:
     """Return how many layers and blocks are called in an entry."""
-    return (entry.call is not None) + sum(map(calls_within, entry.inner))
+    return sum(each.call is not None for each in entry.walk())
 
 
 MOST_PARAMETERS = 8

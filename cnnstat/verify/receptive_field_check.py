@@ -94,7 +94,8 @@ def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]
     field = analysis.totals.receptive_field
     assert field is not None
     sources = [s for s in analysis.graph.inputs if len(spatial_axes(s.shape, s.dtype)) == len(field.size)]
-    if not any(_fits(analysis, (source.shape for source in sources))):
+    is_roomy = any(all(2 * size <= n for size, n in zip(field.size, source.shape[2:])) for source in sources)
+    if not is_roomy or _needed_bytes(analysis) > MAX_FIELD_BYTES:
         wanted = [size + 4 * math.ceil(stride or 32) for size, stride in zip(field.size, field.stride)]
         longs = {s.name: tuple(map(_rounded, wanted, s.shape[2:])) for s in sources}
         yield {s.name: (1, s.shape[1], *longs[s.name]) for s in sources}
@@ -110,16 +111,6 @@ def _is_short(analysis: Analysis, sizes: Mapping[str, tuple[int, ...]]) -> bool:
     return all(
         s.name not in sizes or all(map(int.__le__, sizes[s.name][2:], s.shape[2:])) for s in analysis.graph.inputs
     )
-
-
-def _fits(analysis: Analysis, shapes: Any) -> Iterator[bool]:
-    """Yield whether the network's field lies inside the input as it is, and the input is affordable."""
-    field = analysis.totals.receptive_field
-    assert field is not None
-    is_small = _needed_bytes(analysis) <= MAX_FIELD_BYTES
-    for shape in shapes:
-        roomy = (2 * size <= length for size, length in zip(field.size, shape[2:]))
-        yield is_small and all(roomy)
 
 
 def _needed_bytes(analysis: Analysis) -> int:

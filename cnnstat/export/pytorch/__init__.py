@@ -86,7 +86,7 @@ class Classes:
 
 def _holds(entry: Entry, groups: set[int]) -> bool:
     """Whether a group holds others that still have to become instances of classes."""
-    return any(id(inner) in groups or _holds(inner, groups) for inner in entry.inner)
+    return any(id(each) in groups for inner in entry.inner for each in inner.walk())
 
 
 _PLACE = '''def place(root, path, what, persistent=True):

@@ -26,6 +26,11 @@ class Step(NamedTuple):
     pattern: str = "{0}"
 
 
+def in_a_row(count: int) -> str:
+    """Return the pattern of so many results that are not nested."""
+    return ", ".join(f"{{{number}}}" for number in range(count))
+
+
 class Variables:
     """Gives tensors names, step by step; lists: the lists that tensors are members of, with how many there are."""
 

@@ -80,7 +80,12 @@ def register_stored(
             value = tables.text(constant.value, constant.shape, constant.dtype, label)
             yield registration(label, value, False)
     except OpError as error:
-        raise CnnstatError(f"{node.name} ({node.op.kind}): {error}; export it to yaml instead") from None
+        raise not_exported(node, error) from None
+
+
+def not_exported(node: Node, reason: object) -> CnnstatError:
+    """Return the error of a layer of which it is not known what it computes."""
+    return CnnstatError(f"{node.name} ({node.op.kind}): {reason}; export it to yaml instead")
 
 
 def _is_number(dtype: str) -> bool:
@@ -187,12 +192,12 @@ def broken_scopes(graph: Graph) -> set[str]:
     return broken
 
 
-def operands_of(op: Applied, name: str, input_count: int) -> tuple[int | float | str, ...]:
+def operands_of(node: Node, op: Applied, input_count: int) -> tuple[int | float | str, ...]:
     """Return the operands of a call; raises CnnstatError where the graph does not say what they are."""
     try:
         return op.operand_names(input_count)
     except OpError as error:
-        raise CnnstatError(f"{name} ({op.kind}): {error}; export it to yaml instead") from None
+        raise not_exported(node, error) from None
 
 
 UNPACK = '''def unpack(kind, dtype, shape, text):

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from cnnstat.analysis.shapes import Values
-from cnnstat.errors import CnnstatError
 from cnnstat.export.entries import Argument, Call, Entry, Expression
 from cnnstat.export.outline import JOINS
 from cnnstat.export.pytorch.layer_code import constructor_of, function_call
@@ -18,6 +17,7 @@ from cnnstat.export.pytorch.local_variables import (
     assignment,
     collapsed,
     growing_run,
+    in_a_row,
     variable_name,
 )
 from cnnstat.export.pytorch.module_state import (
@@ -29,6 +29,7 @@ from cnnstat.export.pytorch.module_state import (
     has_mixed_dtypes,
     is_attribute,
     module_tensors,
+    not_exported,
     operands_of,
     register_stored,
     stated_tensors,
@@ -177,8 +178,7 @@ class Scopes:
         scope.children.append(entry)
         if not inner.is_chain:
             self.known.append((entry, inner))
-        pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
-        return Step(unit.scope[len(inside) :], reads, makes, pattern)
+        return Step(unit.scope[len(inside) :], reads, makes, in_a_row(len(makes)))
 
     def _leaf(self, unit: Unit, scope: Scope, inside: str) -> Step:
         """Add a layer as a child where it has a module, and return the step that calls it."""
@@ -187,22 +187,21 @@ class Scopes:
         op, inputs = node.op, self.values.inputs[unit.node]
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self.values.outputs[unit.out.value])))
         if isinstance(node.recorded, NotRecorded):
-            raise CnnstatError(f"{node.name} ({node.op.kind}): {node.recorded.reason}; export it to yaml instead")
+            raise not_exported(node, node.recorded.reason)
         label = node.name[len(inside) :]
         if node.home.startswith(inside):
             label = node.home[len(inside) :] or label
         if isinstance(node.recorded, RecordedCalls) and not self._is_at_home(node, inside):
             self._register(node, node.recorded, scope, inside)
-            pattern = ", ".join(f"{{{number}}}" for number in range(len(makes)))
-            return Step(label, node.inputs, makes if node.recorded.results else (), pattern)
+            return Step(label, node.inputs, makes if node.recorded.results else (), in_a_row(len(makes)))
         if isinstance(op, Recorded):
             self._register(node, stated_tensors(node, op, (), self._stated_dtype), scope, inside)
             if op.function == UNUSED:
                 return Step(label, (), (), "")
-            return Step(label, node.inputs, makes, ", ".join(f"{{{number}}}" for number in range(len(makes))))
+            return Step(label, node.inputs, makes, in_a_row(len(makes)))
         if isinstance(op, Applied):
             inputs = tuple(inputs[o] if isinstance(o, int) else o for o in op.operands)
-            names = operands_of(op, node.name, len(self.values.inputs[unit.node]))
+            names = operands_of(node, op, len(self.values.inputs[unit.node]))
             self._register(node, stated_tensors(node, op, names, self._stated_dtype), scope, inside)
             op = op.op
         constructor = constructor_of(op, inputs)
@@ -293,12 +292,9 @@ class Scopes:
         if isinstance(op, Recorded):
             if op.function == UNUSED:
                 return ""
-            raise CnnstatError(
-                f"{node.name} ({op.kind}): only its shapes and its work are known, not what it computes; "
-                "export it to yaml instead"
-            )
+            raise not_exported(node, "only its shapes and its work are known, not what it computes")
         if isinstance(op, Applied):
-            names = operands_of(op, node.name, len(shapes))
+            names = operands_of(node, op, len(shapes))
             shapes = tuple(shapes[o] if isinstance(o, int) else o for o in op.operands)
             reads = [self._operand(name, reads, inside) for name in names]
             op = op.op

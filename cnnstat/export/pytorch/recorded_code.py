@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from cnnstat.export.entries import unused
-from cnnstat.export.pytorch.local_variables import variable_name
+from cnnstat.export.pytorch.local_variables import in_a_row, variable_name
 from cnnstat.ir.recorded_call import (
     ConstantNumber,
     InputNumber,
@@ -78,7 +78,7 @@ class Lines:
         for number in range(last):
             self._add(number)
         results = self.recorded.results
-        pattern = ", ".join(f"{{{number}}}" for number in range(len(results)))
+        pattern = in_a_row(len(results))
         if last >= 0:
             paths = [value.path for value in results if isinstance(value, ResultOf) and value.call == last]
             is_whole = paths == [(number,) for number in range(len(results))] and len(results) > 1

@@ -200,18 +200,14 @@ def span_of(widths: Sequence[int]) -> int:
 def _worthwhile(candidates: Sequence[Candidate], rows: Sequence[Any], width: int) -> list[Candidate]:
     """Return the columns that say something, without the least important ones if they do not fit."""
     columns = [c for c in candidates if any(c.full[: len(rows)]) or not rows]
-    if not any(c.column.panel for c in columns):
-        _drop(columns, width)
-    return columns
-
-
-def _drop(columns: list[Candidate], width: int) -> None:
-    """Leave out the least important columns as long as the table is too wide, but not those that are always shown."""
+    if any(c.column.panel for c in columns):
+        return columns
     while span_of([c.width if c.floor is None else c.floor for c in columns]) > width:
         least_important = max(columns, key=lambda c: c.column.importance)
         if least_important.column.importance <= ALWAYS:
-            return
+            break
         columns.remove(least_important)
+    return columns
 
 
 def _all(columns: list[Candidate], width: int) -> list[Candidate]:
