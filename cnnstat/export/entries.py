@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -35,14 +35,17 @@ class Call(NamedTuple):
     arguments: tuple[Argument, ...] = ()
 
     def __str__(self) -> str:
-        """The call as a spec writes it: arguments that differ from their defaults."""
-        written = []
-        for name, value, default, is_positional, is_text in self.arguments:
-            if is_positional:
-                written.append(spec_value(value, is_text))
-            elif default is MISSING or value != default or type(value) is not type(default):
-                written.append(f"{name}={spec_value(value, is_text)}")
-        return f"{self.callee}({', '.join(written)})" if written else self.callee
+        """The call as a spec writes it."""
+        written = self.written(lambda argument: spec_value(argument.value, argument.is_text))
+        return f"{self.callee}({written})" if written else self.callee
+
+    def written(self, text: Callable[[Argument], str]) -> str:
+        """Return the arguments that differ from their defaults; text: that of a value."""
+        return ", ".join(
+            text(each) if each.is_positional else f"{each.name}={text(each)}"
+            for each in self.arguments
+            if each.is_positional or each.value != each.default or type(each.value) is not type(each.default)
+        )
 
 
 def spec_value(value: Any, is_text: bool = False) -> str:

@@ -15,12 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.process_state import same_settings
 from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of, quantized_macs
+from cnnstat.pytorch.recorder import Inner
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
 CONVENTION = "its FLOPs / 2: products that PyTorch has a formula for, no bias, no norm, no activation"
-
-Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
-"""Dispatched operations: function, arguments, keyword arguments, result."""
 
 
 class _NoModules:
@@ -119,51 +117,41 @@ def _sizes(inner: Inner) -> tuple[int, int]:
     return filters, summed
 
 
-class Dispatched(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
-    """Keeps what is dispatched while it is active."""
+class _Listener(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
+    """Tells of every dispatched operation while it is active; keeps no tensor alive itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[Any], None]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.inner: Inner = []
+        self._tell = tell
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one operation and keep it."""
+        """Run one operation and tell of it."""
         result = func(*args, **(kwargs or {}))
-        self.inner.append((func, args, kwargs or {}, result))
+        self._tell((func, args, kwargs or {}, result))
         return result
 
 
 @contextmanager
 def dispatched() -> Iterator[Inner]:
     """Yield a list that fills with what is dispatched."""
-    with Dispatched() as listener:
-        yield listener.inner
+    inner: Inner = []
+    with _Listener(inner.append):
+        yield inner
 
 
 def fused_evidence(run: Callable[[], Any]) -> Evidence:
     """Return what FlopCounterMode counts, and what it passes over, where PyTorch may take its fused paths."""
-    tally = _Tally()
-    with FlopMeter() as meter, tally:
+    total = Evidence()
+
+    def add(call: Any) -> None:
+        nonlocal total
+        total += evidence(0, [call])
+
+    with FlopMeter() as meter, _Listener(add):
         run()
-        return tally.total + Evidence(meter.macs())
-
-
-class _Tally(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
-    """Adds up the facts about what is dispatched while it is active; keeps no tensor alive."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.total: Evidence = Evidence()
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        """Run one operation and note its facts."""
-        result = func(*args, **(kwargs or {}))
-        self.total += evidence(0, [(func, args, kwargs or {}, result)])
-        return result
+        return total + Evidence(meter.macs())
 
 
 @contextmanager

@@ -51,13 +51,7 @@ def function_call(op: Op, operands: Sequence[str], shapes: Shapes) -> str:
 
 def call_text(call: Call) -> str:
     """Return a call as Python text."""
-    written = []
-    for name, value, default, is_positional, _ in call.arguments:
-        if is_positional:
-            written.append(value_text(value))
-        elif default is MISSING or value != default or type(value) is not type(default):
-            written.append(f"{name}={value_text(value)}")
-    return f"{call.callee}({', '.join(written)})"
+    return f"{call.callee}({call.written(lambda argument: value_text(argument.value))})"
 
 
 def value_text(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
+from itertools import starmap
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -62,14 +63,14 @@ def _blocks(verification: Verification, everything: bool) -> Iterator[Block]:
 # Layers ---------------------------------------------------------------------------------------------------------------
 
 
-def _counts_of(key: str) -> Column:
+def _counts_of(key: str, title: str) -> Column:
     """Return the column of a reference's counts: `=` where it is ours, `–` where there is none."""
     reference = attrgetter(key)
 
     def text(layer: LayerFinding) -> str:
         return _beside(reference(layer).value, layer.macs, "{:,}".format)
 
-    return Column(key, REFERENCES[key], attrgetter(f"{key}.value"), text, "right")
+    return Column(key, title, attrgetter(f"{key}.value"), text, "right")
 
 
 def _beside(theirs: Value | None, ours: Value, text: Callable[[Value], str]) -> str:
@@ -86,14 +87,14 @@ def _shapes(layer: LayerFinding) -> str:
     return shapes_text(layer.shapes)
 
 
-REFERENCES = {"flop_counter": "FlopCounter", "fvcore": "fvcore"}
-"""The references that count multiply-accumulates, by their key in a finding."""
+REFERENCES = {"FlopCounterMode": ("flop_counter", "FlopCounter"), "fvcore": ("fvcore", "fvcore")}
+"""The references that count multiply-accumulates layer by layer: their keys in a finding, and their titles."""
 
 LAYER_COLUMNS = (
     Column("layer", "layer", attrgetter("layer"), least=8, cut=cut_start, is_code=True),
     Column("op", "op", attrgetter("op"), is_code=True, importance=3),
     Column("macs", "MACs", attrgetter("macs"), lambda layer: f"{layer.macs:,}", "right"),
-    *map(_counts_of, REFERENCES),
+    *starmap(_counts_of, REFERENCES.values()),
     Column("output", "output", attrgetter("shapes"), _shapes, "right", importance=4),
     Column("made", "made", attrgetter("made"), lambda f: _beside(f.made, f.shapes, shapes_text), "right"),
 )
@@ -101,7 +102,7 @@ LAYER_COLUMNS = (
 
 RAW = (
     *(column._replace(text=None) for column in LAYER_COLUMNS[:3]),
-    *(Column(f"{key}_macs", "", attrgetter(f"{key}.value")) for key in REFERENCES),
+    *(Column(f"{key}_macs", "", attrgetter(f"{key}.value")) for key, _ in REFERENCES.values()),
     Column("output_shapes", "", _shapes),
     Column("made_shapes", "", lambda layer: "" if layer.made is None else shapes_text(layer.made)),
     Column("verdict", "", attrgetter("verdict.value")),
@@ -156,11 +157,9 @@ class _Notes:
 def _sums(verification: Verification) -> dict[str, str]:
     """Return the last line of the table: the sums of all layers' multiply-accumulates."""
     sums = {"layer": "total", "macs": f"{verification.analysis.totals.macs:,}"}
-    keys = {"FlopCounterMode": "flop_counter", "fvcore": "fvcore"}
     for total in verification.totals:
-        if total.figure == "MACs" and total.reference in keys and total.theirs.value is not None:
-            is_same = total.theirs.value == total.ours
-            sums[keys[total.reference]] = SAME if is_same else f"{total.theirs.value:,}"
+        if total.figure == "MACs" and total.reference in REFERENCES and total.theirs.value is not None:
+            sums[REFERENCES[total.reference][0]] = _beside(total.theirs.value, total.ours, "{:,}".format)
     return sums
 
 
@@ -204,7 +203,7 @@ FIELD_COLUMNS = (
 
 def _totals(verification: Verification) -> Iterator[Fact]:
     for total in verification.totals:
-        if total.figure == "MACs" and total.reference in ("FlopCounterMode", "fvcore") and not _is_bad(total):
+        if total.figure == "MACs" and total.reference in REFERENCES and not _is_bad(total):
             continue
         theirs = "nothing" if total.theirs.value is None else f"{total.theirs.value:,}"
         equal = f"{total.ours:,}, and so says {total.reference}"
