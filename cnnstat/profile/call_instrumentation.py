@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnnstat.analysis.analysis import analyze_graph
 from cnnstat.ir.graph import Graph
+from cnnstat.numbers import listed
 from cnnstat.profile.call_alignment import AlignedCall, CallAlignment, Event, align_calls
 from cnnstat.profile.device import fused_attention
 from cnnstat.profile.instrumentation import LayerCall, Observer, copied, observed
@@ -276,14 +277,14 @@ def _aligned_run(runnable: Runnable, options: Options, device: torch.device) -> 
 
 def _mismatches(alignment: CallAlignment, graph: Graph) -> Iterator[str]:
     """Yield what of a run does not fit the graph."""
+
+    def names_of(rows: Sequence[int]) -> str:
+        return listed([graph.nodes[row].name for row in rows], 3)
+
     if alignment.missed:
         paths = sorted({path or graph.name for path in alignment.missed})
-        yield f"{len(alignment.missed)} op calls are not in the graph and count as unattributed: in {_some(paths)}"
+        yield f"{len(alignment.missed)} op calls are not in the graph and count as unattributed: in {listed(paths, 3)}"
     if alignment.lost:
-        yield f"the graph has layers that did not run: {_some([graph.nodes[row].name for row in alignment.lost])}"
+        yield f"the graph has layers that did not run: {names_of(alignment.lost)}"
     if alignment.resized:
-        yield f"layers ran on other sizes than counted: {_some([graph.nodes[row].name for row in alignment.resized])}"
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield f"layers ran on other sizes than counted: {names_of(alignment.resized)}"

@@ -17,12 +17,9 @@ from torch import nn
 
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Graph
-from cnnstat.profile.profile_options import Options
+from cnnstat.profile.profile_options import DEVICES, Options
 from cnnstat.profile.profile_result import Environment
 from cnnstat.version import __version__
-
-KINDS = ("cpu", "cuda", "mps")
-"""What can be profiled on."""
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -33,8 +30,8 @@ def choose_device(name: str | None) -> torch.device:
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, _, number = name.partition(":")
-    if kind not in KINDS or (number and not number.isdecimal()) or name.endswith(":"):
-        hint = did_you_mean(kind, KINDS) if kind not in KINDS else ""
+    if kind not in DEVICES or (number and not number.isdecimal()) or name.endswith(":"):
+        hint = did_you_mean(kind, DEVICES) if kind not in DEVICES else ""
         raise CnnstatError(f"--device {name[:60]}: {hint.removeprefix('; ') or 'write cpu, cuda, cuda:1 or mps'}")
     if kind == "cuda":
         _check_cuda(int(number or 0))

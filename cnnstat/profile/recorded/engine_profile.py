@@ -15,6 +15,7 @@ from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
+from cnnstat.numbers import listed
 from cnnstat.profile.measurement import Measurement, RowTimes
 from cnnstat.profile.profile_result import Whole, summarize
 from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, first_weighted, fits_first, match_ops
@@ -260,9 +261,7 @@ def onto_rows(profile: EngineProfile, rows: Sequence[Row], floors: Sequence[floa
     if shared:
         notes.append(f"{shared} regions of several layers share their time in proportion to the layers' floors")
     if lost := [row.name for number, row in enumerate(rows) if number not in times]:
-        notes.append(
-            f"without a time of their own: {', '.join(lost[:5])}{f' and {len(lost) - 5} more' * (len(lost) > 5)}"
-        )
+        notes.append(f"without a time of their own: {listed(lost)}")
     others = [layer for layer, members in zip(profile.layers, groups) if not members]
     if others:
         heaviest = max(others, key=lambda layer: sum(layer.seconds))

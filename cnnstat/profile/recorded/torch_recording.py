@@ -15,7 +15,7 @@ from typing import Any
 
 from cnnstat.analysis.analysis import Analysis
 from cnnstat.errors import CnnstatError
-from cnnstat.numbers import plural
+from cnnstat.numbers import listed, plural
 from cnnstat.profile.profile_details import OpTime
 from cnnstat.profile.recorded.compiled_regions import SharedPass, share_fused
 from cnnstat.profile.recorded.op_ranges import (
@@ -291,14 +291,10 @@ def _told_by(
     weighted = [row for row, count in enumerate(analysis.parameters.params) if count]
     known = sum(row in calls for row in weighted)
     if lost := [row.name for number, row in enumerate(rows) if number not in calls]:
-        notes.append(f"not found in the recording: {_some(lost)}")
+        notes.append(f"not found in the recording: {listed(lost)}")
     if 2 * known < len(weighted):
         notes.append(f"this may be another model: {known} of {len(weighted)} layers with weights were found")
     return notes
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _backward(trace: Trace) -> Callable[[Kernel], bool]:

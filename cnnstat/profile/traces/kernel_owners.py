@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
-from cnnstat.profile.traces.kineto_trace import Launch, Operation, Signature, Trace
+from cnnstat.profile.traces.kineto_trace import Launch, Operation, Signature, Stretch, Trace
 
 _SKEW = 50_000
 """Nanoseconds by which a launch may lie outside the op that its External id names, since two clocks time them.
@@ -60,30 +60,60 @@ class LaunchOwners:
 
     def _at(self, thread: int, time: int) -> Owner | None:
         timeline = self._timelines.get(thread)
-        return timeline.at(time) if timeline else None
+        work = timeline.at(time) if timeline else None
+        return work.owner if work else None
 
 
-class _Timeline:
-    """One thread's time, cut where the innermost open range changes."""
+_Stretch = TypeVar("_Stretch", bound=Stretch)
+_Value = TypeVar("_Value")
 
-    def __init__(self, cuts: list[tuple[int, Owner | None]]) -> None:
-        self._times = [time for time, _ in cuts]
-        self._owners = [owner for _, owner in cuts]
 
-    def at(self, time: int) -> Owner | None:
-        """Return the owner at a moment; a range owns the moment at which it starts."""
+class Innermost(Generic[_Value]):
+    """One thread's time, cut where the innermost open range changes: what that range stands for at each moment."""
+
+    def __init__(self, ranges: Iterable[_Stretch], value: Callable[[_Stretch, _Value | None], _Value]) -> None:
+        """Take the time of ranges; value: returns what one stands for, from it and from the one around it."""
+        self._times: list[int] = []
+        self._values: list[_Value | None] = []
+        self._open: list[tuple[int, _Value]] = []
+        # Of two ranges that start together the one that ends later is the outer one, and is opened first.
+        for each in sorted(ranges, key=lambda each: (each.start, -each.end)):
+            self._close(each.start)
+            self._open.append((each.end, value(each, self._open[-1][1] if self._open else None)))
+            self._cut(each.start)
+        self._close(max((end for end, _ in self._open), default=0))
+
+    def _close(self, time: int) -> None:
+        while self._open and self._open[-1][0] <= time:
+            end, _ = self._open.pop()
+            # A child that two clocks let outlive its parent must not make time run backwards.
+            self._cut(max(end, self._times[-1]))
+
+    def _cut(self, time: int) -> None:
+        self._times.append(time)
+        self._values.append(self._open[-1][1] if self._open else None)
+
+    def at(self, time: int) -> _Value | None:
+        """Return what the innermost range at a moment stands for; a range has the moment at which it starts."""
         place = bisect_right(self._times, time)
-        return self._owners[place - 1] if place else None
+        return self._values[place - 1] if place else None
 
 
-def _timelines(trace: Trace) -> dict[int, _Timeline]:
+class _Work(NamedTuple):
+    """What runs in a range: whom it is for, and whether it is part of a backward pass."""
+
+    owner: Owner | None
+    backward: bool
+
+
+def _timelines(trace: Trace) -> dict[int, Innermost[_Work]]:
     """Return the time of every thread that ran a layer or a backward op."""
     ranges: dict[int, list[_Range]] = {}
     for layer_range in trace.layer_ranges:
         ranges.setdefault(layer_range.thread, []).append(
             _Range(layer_range.start, layer_range.end, row=layer_range.row)
         )
-    marked = {thread: _Timeline(_cuts(own_ranges, {})) for thread, own_ranges in ranges.items()}
+    marked = {thread: _timeline(own_ranges, {}) for thread, own_ranges in ranges.items()}
     # Forward ranges first: a backward op belongs to the row whose forward op made its autograd node.
     makers = _makers(trace, marked)
     for operation in trace.operations:
@@ -94,10 +124,10 @@ def _timelines(trace: Trace) -> dict[int, _Timeline]:
         else:
             continue
         ranges.setdefault(operation.thread, []).append(backward_range)
-    return {thread: _Timeline(_cuts(own_ranges, makers)) for thread, own_ranges in ranges.items()}
+    return {thread: _timeline(own_ranges, makers) for thread, own_ranges in ranges.items()}
 
 
-def _makers(trace: Trace, marked: dict[int, _Timeline]) -> dict[int, int]:
+def _makers(trace: Trace, marked: dict[int, Innermost[_Work]]) -> dict[int, int]:
     """Return the row of the forward op that made each node of the autograd graph, by sequence number.
 
     An op that makes no node shows the number of the next one that does, so that the last op with a number is the maker.
@@ -106,39 +136,26 @@ def _makers(trace: Trace, marked: dict[int, _Timeline]) -> dict[int, int]:
     for operation in trace.operations:
         if operation.sequence is not None and operation.forward_thread == 0 and operation.thread in marked:
             makers[operation.sequence] = operation
-    owners = {number: marked[maker.thread].at(maker.start) for number, maker in makers.items()}
-    return {number: owner.row for number, owner in owners.items() if owner is not None}
+    work = {number: marked[maker.thread].at(maker.start) for number, maker in makers.items()}
+    return {number: each.owner.row for number, each in work.items() if each is not None and each.owner is not None}
 
 
-def _cuts(ranges: Iterable[_Range], makers: dict[int, int]) -> list[tuple[int, Owner | None]]:
-    """Return the moments at which the owner of a thread changes, and to whom."""
-    cuts: list[tuple[int, Owner | None]] = []
-    open_ranges: list[tuple[int, Owner | None, bool]] = []
+def _timeline(ranges: Iterable[_Range], makers: dict[int, int]) -> Innermost[_Work]:
+    """Return the owners of one thread's time; makers: rows of autograd's nodes by sequence number."""
     latest: Owner | None = None
 
-    def close(time: int) -> None:
-        while open_ranges and open_ranges[-1][0] <= time:
-            end, _, _ = open_ranges.pop()
-            # A child that two clocks let outlive its parent must not make time run backwards.
-            cuts.append((max(end, cuts[-1][0]), open_ranges[-1][1] if open_ranges else None))
-
-    # Of two ranges that start together the one that ends later is the outer one, and is opened first.
-    for each in sorted(ranges, key=lambda each: (each.start, -each.end)):
-        close(each.start)
-        inside = bool(open_ranges) and open_ranges[-1][2]
-        backward = inside or each.row is None
+    def work(each: _Range, around: _Work | None) -> _Work:
+        nonlocal latest
         if each.row is not None:
-            owner = Owner(each.row, backward) if each.row >= 0 else None
-        elif each.accumulates:
-            # The engine runs it right after the node whose gradient it adds, so that it is that one's.
-            owner = latest
-        else:
+            backward = around is not None and around.backward
+            return _Work(Owner(each.row, backward) if each.row >= 0 else None, backward)
+        # The engine adds a gradient right after the node whose gradient it is, so that this is that one's work.
+        if not each.accumulates:
             row = makers.get(each.sequence) if each.sequence is not None else None
-            latest = owner = None if row is None else Owner(row, True)
-        open_ranges.append((each.end, owner, backward))
-        cuts.append((each.start, owner))
-    close(max((end for end, _, _ in open_ranges), default=0))
-    return cuts
+            latest = None if row is None else Owner(row, True)
+        return _Work(latest, True)
+
+    return Innermost(ranges, work)
 
 
 _MOST_EDITS = 2000

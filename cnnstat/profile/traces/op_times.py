@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from cnnstat.profile.profile_details import OpTime
-from cnnstat.profile.traces.kernel_owners import LaunchOwners
+from cnnstat.profile.traces.kernel_owners import Innermost, LaunchOwners
 from cnnstat.profile.traces.kineto_trace import Launch, Operation, PassRange, Trace
 
 Key = tuple[int, bool, str]
@@ -54,35 +53,14 @@ def _of_kernels(trace: Trace, step: PassRange) -> Iterator[tuple[Launch, str, in
     took: dict[int, int] = {}
     for kernel in trace.kernels:
         took[kernel.correlation] = took.get(kernel.correlation, 0) + kernel.end - kernel.start
-    innermost = _Innermost(trace.operations)
+    operations: dict[int, list[Operation]] = {}
+    for each in trace.operations:
+        operations.setdefault(each.thread, []).append(each)
+    innermost = {thread: Innermost(own, lambda op, _: op.name) for thread, own in operations.items()}
     for launch in trace.launches:
         if step.start <= launch.start <= step.end and launch.correlation in took:
-            yield launch, innermost.at(launch.thread, launch.start), took[launch.correlation]
-
-
-class _Innermost:
-    """Tells the innermost op of a thread at a moment."""
-
-    def __init__(self, operations: Iterable[Operation]) -> None:
-        self._cuts: dict[int, list[tuple[int, str]]] = {}
-        open_ops: dict[int, list[Operation]] = {}
-        for each in operations:
-            self._close(each.thread, open_ops, each.start)
-            open_ops.setdefault(each.thread, []).append(each)
-            self._cuts.setdefault(each.thread, []).append((each.start, each.name))
-        for thread in open_ops:
-            self._close(thread, open_ops, None)
-
-    def _close(self, thread: int, open_ops: dict[int, list[Operation]], until: int | None) -> None:
-        own = open_ops.get(thread, [])
-        while own and (until is None or own[-1].end <= until):
-            ended = own.pop()
-            self._cuts[thread].append((ended.end, own[-1].name if own else ""))
-
-    def at(self, thread: int, moment: int) -> str:
-        cuts = self._cuts.get(thread, [])
-        place = bisect_right(cuts, moment, key=lambda cut: cut[0]) - 1
-        return (cuts[place][1] if place >= 0 else "") or "no op"
+            op = innermost[launch.thread].at(launch.start) if launch.thread in innermost else None
+            yield launch, op or "no op", took[launch.correlation]
 
 
 def _of_ops(trace: Trace, step: PassRange) -> Iterator[tuple[Launch, str, int]]:
