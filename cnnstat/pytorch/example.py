@@ -44,7 +44,7 @@ def examples_of(model: nn.Module, request: Request, default: tuple[Any, ...] | N
     Raises RequestError where the request names no input and the model has no default.
     """
     if request.values is not None:
-        return examples_from(*request.values, model, request.batch)
+        return _examples_from(*request.values, model, request.batch)
     if not request.inputs:
         if default is None and not _needs_anything(model):
             return (Example(),)
@@ -140,7 +140,7 @@ def _has_tensors(*values: Any) -> bool:
     return next(tensors_in(values), None) is not None
 
 
-def examples_from(input: Any, inputs: Any, model: nn.Module, batch: int | None) -> tuple[Example, ...]:
+def _examples_from(input: Any, inputs: Any, model: nn.Module, batch: int | None) -> tuple[Example, ...]:
     """Return what arguments from Python may mean, the likeliest first; sizes beside tensors come last."""
     if isinstance(inputs, Mapping):
         _check_names(model, inputs)

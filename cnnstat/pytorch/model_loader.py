@@ -14,7 +14,7 @@ from cnnstat.errors import ModelError, RequestError
 from cnnstat.ir.graph import Graph, check_dtype, collector_paused
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.construct import WAYS, ModelCode, contained, readable
-from cnnstat.pytorch.example import Example, ExampleTensors, as_traced, examples_from, examples_of
+from cnnstat.pytorch.example import Example, ExampleTensors, as_traced, examples_of
 from cnnstat.pytorch.followed_threads import UnfollowedError
 from cnnstat.pytorch.input_sizes import default_inputs, table_lengths
 from cnnstat.pytorch.model_isolation import one_at_a_time
@@ -99,29 +99,15 @@ def build_code(code: ModelCode, request: Request, *, initialized: bool) -> tuple
     return model, examples_of(model, request, default_inputs(model, code.library, code.name))
 
 
-def module_examples(
-    model: nn.Module, input: Any = None, inputs: Any = None, request: Request | None = None
-) -> tuple[Example, ...]:
-    """Return what the arguments of a forward pass may be as `load_module` reads them; raises RequestError."""
-    if input is None and inputs is None:
-        return examples_of(model, request or Request(), None)
-    return examples_from(input, inputs, model, None if request is None else request.batch)
-
-
 @collector_paused()
 @one_at_a_time()
-def load_module(model: nn.Module, input: Any, inputs: Any, request: Request) -> Graph:
-    """Return the graph of a model that is already built; it is left as it was.
-
-    input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
-        is one argument, a tuple of several is several. inputs: arguments by name.
-    Raises RequestError or ModelError.
-    """
+def load_module(model: nn.Module, request: Request) -> Graph:
+    """Return the graph of a model that is already built; it is left as it was. Raises RequestError or ModelError."""
     _check(request)
     name = type(model).__name__
     options = _trace_options(request)
     with readable(name):
-        examples = module_examples(model, input, inputs, request)
+        examples = examples_of(model, request, None)
         return traced_with_first_fit(lambda example: trace(model, example, name=name, source=name, **options), examples)
 
 
@@ -181,10 +167,10 @@ def _runnable_code(code: ModelCode, request: Request, fill: Fill) -> Runnable:
 
 
 @one_at_a_time()
-def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request, fill: Fill) -> Runnable:
+def runnable_module(model: nn.Module, request: Request, fill: Fill) -> Runnable:
     """Return a copy of a model that is already built; `fill` gives it parameters only where it has no memory.
 
-    input, inputs: as `load_module` takes them. Raises RequestError or ModelError.
+    Raises RequestError or ModelError.
     """
     name = type(getattr(model, "_orig_mod", model)).__name__
     with readable(name):
@@ -192,7 +178,7 @@ def runnable_module(model: nn.Module, input: Any, inputs: Any, request: Request,
         if any(tensor.device.type == "meta" for tensor in (*copied.parameters(), *copied.buffers())):
             copied = copied.to_empty(device="cpu")
             fill(copied)
-        return _runnable(copied, module_examples(copied, input, inputs, request), name, name, request)
+        return _runnable(copied, examples_of(copied, request, None), name, name, request)
 
 
 def own_copy(model: nn.Module, name: str) -> nn.Module:

@@ -125,10 +125,11 @@ def model_reference(
         seed=seed,
         deploy=deploy,
     )
+    values_of_inputs = None if input is None and inputs is None else (input, inputs)
     if isinstance(source, (str, os.PathLike)):
         named = named_model(os.fspath(source), request)
-        if isinstance(named, ModuleReference) and not (input is None and inputs is None):
-            return named.with_request(values=(input, inputs))
+        if isinstance(named, ModuleReference):
+            return named.with_request(values=values_of_inputs)
         return named.with_request(inputs=_shapes(input, inputs))
     if isinstance(source, Graph):
         if input is not None or inputs is not None:
@@ -140,7 +141,7 @@ def model_reference(
         raise SourceError(_no_model(source, None if torch is None else torch.nn.Module))
     from cnnstat.sources.pytorch import BuiltModule
 
-    return BuiltModule(source, request, input, inputs)
+    return BuiltModule(source, request).with_request(values=values_of_inputs)
 
 
 def _shapes(input: Any, inputs: Any) -> dict[str, InputShape]:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cnnstat.errors import SourceError, needing
 from cnnstat.files import is_file
@@ -113,15 +113,9 @@ _BUILT = "variables and arguments go with a source by name; this model is built 
 
 @dataclass(frozen=True, eq=False)
 class BuiltModule(ModuleReference):
-    """A torch.nn.Module that is handed over; it is left as it was.
-
-    input: the only argument of its forward pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list
-        is one argument, a tuple of several is several. inputs: arguments by name.
-    """
+    """A torch.nn.Module that is handed over; it is left as it was."""
 
     source: nn.Module
-    input: Any = None
-    inputs: Any = None
     refused = {"variables": _BUILT, "arguments": _BUILT, "input_values": NO_VALUES}
 
     @property
@@ -133,13 +127,12 @@ class BuiltModule(ModuleReference):
     def with_inputs(self, shapes: Mapping[str, InputShape]) -> BuiltModule:
         """Return the module with other sizes of its inputs, by name or of the only one."""
         sizes = {name: shape.sizes for name, shape in shapes.items()}
-        is_one = len(sizes) == 1
-        return replace(self, input=next(iter(sizes.values())) if is_one else None, inputs=None if is_one else sizes)
+        return self.with_request(values=(*sizes.values(), None) if len(sizes) == 1 else (None, sizes))
 
     def _load(self) -> Graph:
         from cnnstat.pytorch.model_loader import load_module
 
-        return load_module(self.source, self.input, self.inputs, self.request)
+        return load_module(self.source, self.request)
 
     def build(self, *, initialized: bool) -> nn.Module:
         """Return the module itself."""
@@ -147,13 +140,13 @@ class BuiltModule(ModuleReference):
 
     def examples(self) -> tuple[Example, ...]:
         """Return the arguments that were handed over with it."""
-        from cnnstat.pytorch.model_loader import module_examples
+        from cnnstat.pytorch.example import examples_of
 
-        return module_examples(self.source, self.input, self.inputs, self.request)
+        return examples_of(self.source, self.request, None)
 
     def runnable(self, fill: Fill) -> Runnable:
         """Return a copy of the module; `fill` gives it parameters only where it has no memory."""
         from cnnstat.pytorch.model_loader import runnable_module
 
         self._check_request()
-        return runnable_module(self.source, self.input, self.inputs, self.request, fill)
+        return runnable_module(self.source, self.request, fill)

@@ -47,7 +47,9 @@ class Request:
     """Changes to a model; everything unset stays as the model has it.
 
     inputs: shapes by input name; the name "" means the only input.
-    values: input and inputs from Python instead, where they are more than shapes.
+    values: input and inputs from Python instead, where they are more than shapes. input: the only argument of a forward
+        pass: sizes `(1, 3, 224, 224)`, a tensor, or any nesting of these; a list is one argument, a tuple of several is
+        several. inputs: arguments by name.
     variables: values for `let:` variables, as text (evaluated) or Python values.
     arguments: arguments for the class or function that builds a PyTorch model.
     mode: whether a PyTorch model runs in `eval` or `train` mode.

@@ -13,10 +13,11 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
 from cnnstat.pytorch import op_cache  # noqa: E402
+from cnnstat.pytorch.example import examples_of  # noqa: E402
 from cnnstat.pytorch.fake import Faker  # noqa: E402
-from cnnstat.pytorch.model_loader import module_examples  # noqa: E402
 from cnnstat.pytorch.recorder import Recorder  # noqa: E402
 from cnnstat.pytorch.trace import trace_with  # noqa: E402
+from cnnstat.sources.request import Request  # noqa: E402
 
 
 class EveryCallRuns(Recorder):
@@ -104,7 +105,15 @@ def graph_of(way, recorder, shape):
     def listen(builder, stack, faker, inputs):
         return recorder(builder, stack, faker)
 
-    return trace_with(model, module_examples(model, shape)[0], listen, dtype=None, mode="eval", seed=0, real=False)
+    return trace_with(
+        model,
+        examples_of(model, Request(values=(shape, None)), None)[0],
+        listen,
+        dtype=None,
+        mode="eval",
+        seed=0,
+        real=False,
+    )
 
 
 @pytest.mark.parametrize("way", WAYS)
