@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cnnstat.errors import CnnstatError
 
@@ -77,6 +77,17 @@ def read_whole(path: Path, most: int, label: str, remedy: str) -> bytes:
     if len(content) > most:
         raise CnnstatError(f"{label}: larger than {most >> 20} MiB; {remedy}")
     return content
+
+
+def parse_json(text: str, label: str, remedy: str, **options: Any) -> Any:
+    """Return what a JSON text holds; options: of `json.loads`. Raises CnnstatError with the line and a remedy."""
+    import json  # most commands read none
+
+    try:
+        return json.loads(text, **options)
+    except (ValueError, RecursionError) as error:
+        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise CnnstatError(f"{label}{place}: not valid JSON; {remedy}") from None
 
 
 def path_from_here(path: Path) -> str:

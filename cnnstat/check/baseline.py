@@ -13,7 +13,7 @@ from cnnstat.check.check_result import LayerChange
 from cnnstat.check.limits import CONVENTION, METRICS, exact_text
 from cnnstat.check.model_figures import Baseline, LayerFigures, Missing, ModelFigures, from_json, to_json
 from cnnstat.errors import CnnstatError
-from cnnstat.files import exists, read_whole
+from cnnstat.files import exists, parse_json, read_whole
 
 SCHEMA = "cnnstat-baseline/1"
 """Name and version of the file's form."""
@@ -43,11 +43,7 @@ def read_baseline(path: Path, label: str) -> Baseline:
 def parse_baseline(text: str, label: str) -> Baseline:
     """Return the baseline in a text; raises CnnstatError if it is none, or was counted otherwise."""
     remedy = "write it again with `cnnstat check --update-baseline`"
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CnnstatError(f"{label}{place}: not valid JSON; resolve the conflict, or {remedy}") from None
+    document = parse_json(text, label, f"resolve the conflict, or {remedy}")
     schema = document.get("schema") if isinstance(document, dict) else None
     if schema != SCHEMA:
         raise CnnstatError(f"{label}: its schema is {str(schema)[:40]}, this version reads {SCHEMA}; {remedy}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_whole
+from cnnstat.files import parse_json, read_whole
 from cnnstat.profile.profile_details import KernelTime, LayerMemory, OpTime, RowCheck, TimelineSlice
 from cnnstat.profile.profile_result import TOLERANCES, Environment, LayerTime, Profile, Samples, TimeBreakdown, Whole
 from cnnstat.profile.roofline import Roofline
@@ -215,11 +214,7 @@ def read_profile(path: Path) -> Profile:
 
 def parse_profile(text: str, label: str) -> Profile:
     """Return the profile in a JSON text, which messages call `label`; raises CnnstatError if it holds none."""
-    try:
-        saved = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CnnstatError(f"{label}{place}: not valid JSON; write a profile with {REMEDY}") from None
+    saved = parse_json(text, label, f"write a profile with {REMEDY}")
     schema = saved.get("schema") if isinstance(saved, dict) else None
     if schema != SCHEMA:
         problem = f"its schema is {str(schema)[:40]}" if schema else "it has no schema"

@@ -13,8 +13,8 @@ import torch
 from cnnstat.choices import words
 from cnnstat.ir.op import Family, Shape, numel
 from cnnstat.ir.work import Work
-from cnnstat.pytorch.calls import Call
-from cnnstat.pytorch.products import base_name, dispatched_macs
+from cnnstat.pytorch.calls import Call, base_name
+from cnnstat.pytorch.products import dispatched_macs
 from cnnstat.pytorch.tensors import operands_in, shape_of, tensors_in
 
 MOVES = words(

@@ -12,8 +12,7 @@ import torch
 
 from cnnstat.choices import words
 from cnnstat.ir.op import Op, Saved, Shape, Storage
-from cnnstat.pytorch.calls import Call
-from cnnstat.pytorch.products import base_name
+from cnnstat.pytorch.calls import Call, base_name
 from cnnstat.pytorch.tensor_origins import Operands
 from cnnstat.pytorch.tensors import operands_in, storage_key
 

@@ -62,10 +62,23 @@ def function_name(function: Any) -> str:
         return name
 
 
+def base_name(function: Any) -> str:
+    """Return the name of an operation without that of its namespace."""
+    return str(function._schema.name.split("::")[-1])
+
+
+def parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:
+    """Return the parameters of a function or class; None where they are not known, as of one not written in Python."""
+    try:
+        return tuple(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return None
+
+
 def _function_name(function: Any) -> str:
     """Work out what `function_name` keeps."""
     if isinstance(function, torch._ops.OpOverload):
-        return "aten." + str(function._schema.name.split("::")[-1])
+        return f"aten.{base_name(function)}"
     name = str(getattr(function, "__name__", type(function).__name__))
     if name == "__get__":
         return f"{getattr(function.__self__, '__name__', '')}.get"
@@ -236,7 +249,7 @@ def path_of(function: Callable[..., Any]) -> str | None:
 def _path_of(function: Callable[..., Any]) -> str | None:
     """Work out what `path_of` returns."""
     if isinstance(function, torch._ops.OpOverload):
-        return f"ops.{function.namespace}.{function._schema.name.split('::')[-1]}.{function._overloadname}"
+        return f"ops.{function.namespace}.{base_name(function)}.{function._overloadname}"
     name = str(getattr(function, "__name__", ""))
     owner = getattr(function, "__self__", None)
     if name == "__get__":
@@ -262,11 +275,7 @@ def own_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> dict
     """Return the keyword arguments that are no defaults of a function written in Python."""
     if not keywords or not isinstance(function, FunctionType):
         return keywords
-    try:
-        parameters = inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return keywords  # it stands for a function that is not written in Python
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    defaults = {parameter.name: parameter.default for parameter in parameters_of(function) or ()}
     return {
         name: value
         for name, value in keywords.items()

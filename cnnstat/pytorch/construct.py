@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.call_cleanup import until_call_ends
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
-from cnnstat.pytorch.calls import function_name
+from cnnstat.pytorch.calls import function_name, parameters_of
 from cnnstat.pytorch.gpu_simulation import on_cpu, simulated_gpu
 from cnnstat.pytorch.model_isolation import same_process
 from cnnstat.pytorch.process_state import change_settings
@@ -107,14 +107,6 @@ def _is_fetching(error: BaseException | None) -> bool:
         chain.append(error)
         error = error.__cause__ or error.__context__
     return any(kind.__name__ in _FETCHING for each in chain for kind in type(each).__mro__)
-
-
-def parameters_of(function: Callable[..., Any]) -> tuple[inspect.Parameter, ...] | None:
-    """Return the parameters of a function or class; None where they are not known."""
-    try:
-        return tuple(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return None
 
 
 def _without_weights(factory: Callable[..., Any]) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 
 from cnnstat.errors import ModelError, RequestError, did_you_mean
 from cnnstat.ir.graph import Graph, Input
-from cnnstat.pytorch.construct import parameters_of
+from cnnstat.pytorch.calls import parameters_of
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.input_sizes import Batch, rank_of
 from cnnstat.pytorch.tensors import changed_in, dtype_of, shape_of, tensors_in

@@ -11,6 +11,7 @@ import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
 from cnnstat.ir.op import Shape, numel
+from cnnstat.pytorch.calls import base_name
 from cnnstat.pytorch.packed_weights import unpacked
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
@@ -159,11 +160,6 @@ DEFINITIONS: dict[str, Definition] = {
     ),
 }
 """By the operation's name without its namespace."""
-
-
-def base_name(function: Any) -> str:
-    """Return the name of an operation without that of its namespace."""
-    return str(function._schema.name.split("::")[-1])
 
 
 def dispatched_macs(function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> int | None:

@@ -72,10 +72,7 @@ def _of_engine(reference: ModelReference, analysis: Analysis, engine: EngineProf
     first = min((median(layer.seconds) for layer in engine.layers if layer.seconds), default=0.0)
     measurement = onto_rows(engine, rows_of(analysis), floors(analysis, engine.device))
     measurement = replace(measurement, notes=(*notes, *measurement.notes))
-    roofline = _roofline(analysis, engine.engine, measurement.rows, first, False)
-    environment = _environment(analysis, engine.device, engine.engine, {}, "eval", False)
-    source = _source(reference, analysis)
-    return assemble(analysis, source, measurement, roofline, environment, training=False, backward=False)
+    return _profile(reference, analysis, measurement, engine.device, engine.engine, first)
 
 
 def floors(analysis: Analysis, device: str, *, training: bool = False) -> list[float]:
@@ -105,12 +102,6 @@ def _in_recorded_sizes(
     return changed, resized, [f"input as in the recording, {size}"]
 
 
-def _source(reference: ModelReference, analysis: Analysis) -> str:
-    if isinstance(reference, NamedReference):
-        return reference.label
-    return analysis.graph.source or analysis.graph.name
-
-
 def _of_torch(
     reference: ModelReference, analysis: Analysis, recording: TorchRecording, notes: Sequence[str]
 ) -> Profile:
@@ -119,12 +110,17 @@ def _of_torch(
     training = backward or reference.request.mode == "train"
     measurement = measurement_of(recording, analysis)
     measurement = replace(measurement, notes=(*notes, *measurement.notes, _OWN_WHOLE))
-    device = "cpu" if recording.is_cpu else "cuda"
-    name = recording.device_name or "CPU of the recording"
-    roofline = _roofline(analysis, name, measurement.rows, recording.shortest / 1e9, training)
-    environment = _environment(analysis, device, name, recording.versions, "train" if training else "eval", backward)
-    source = _source(reference, analysis)
-    return assemble(analysis, source, measurement, roofline, environment, training=training, backward=backward)
+    return _profile(
+        reference,
+        analysis,
+        measurement,
+        "cpu" if recording.is_cpu else "cuda",
+        recording.device_name or "CPU of the recording",
+        recording.shortest / 1e9,
+        recording.versions,
+        training=training,
+        backward=backward,
+    )
 
 
 _OWN_WHOLE = (
@@ -134,48 +130,62 @@ _OWN_WHOLE = (
 
 def measurement_of(recording: TorchRecording, analysis: Analysis) -> Measurement:
     """Return the times of a recording's passes; the whole is the passes as they were recorded."""
-    passes = recording.passes
-    names = row_names(analysis.graph)
+    passes, is_cpu, names = recording.passes, recording.is_cpu, row_names(analysis.graph)
     backward = any(one.backward for one in passes)
-    rows = row_times(
-        passes, recording.calls, backward=backward, isolated=IsolatedTimes(), has_kernels=not recording.is_cpu
-    )
+    rows = row_times(passes, recording.calls, backward=backward, isolated=IsolatedTimes(), has_kernels=not is_cpu)
     optimizer = rows.pop(len(analysis.graph.nodes), None)
     spans = summarize([one.span / 1e9 for one in passes])
+    eager = summarize([each / 1e9 for each in recording.eager]) if recording.eager else spans
+    kernel_counts = [sum(not piece.is_continued for piece in one.pieces) for one in passes]
+    causes = CAUSES if recording.gaps else ()
     return Measurement(
         rows=rows,
-        whole=Whole(
-            plain=spans, eager=summarize([each / 1e9 for each in recording.eager]) if recording.eager else spans
-        ),
+        whole=Whole(plain=spans, eager=eager),
         idle=median(one.idle for one in passes) / 1e9,
         unattributed=median(one.unattributed for one in passes) / 1e9,
-        kernel_count=0
-        if recording.is_cpu
-        else round(median(sum(not piece.is_continued for piece in one.pieces) for one in passes)),
-        kernels=() if recording.is_cpu else kernel_times(passes, names[:-1]),
-        gap_causes={cause: median(gaps[cause] for gaps in recording.gaps) / 1e9 for cause in CAUSES}
-        if recording.gaps
-        else {},
+        kernel_count=0 if is_cpu else round(median(kernel_counts)),
+        kernels=() if is_cpu else kernel_times(passes, names[:-1]),
+        gap_causes={cause: median(gaps[cause] for gaps in recording.gaps) / 1e9 for cause in causes},
         lost_kernels=recording.kept_lost,
         ops=recording.ops,
         memory={row: size for row, size in recording.memory.items() if 0 <= row < len(analysis.graph.nodes)},
         peak_bytes=recording.memory.get(-1),
-        timeline=timeline(passes[0], names, "thread" if recording.is_cpu else "stream"),
+        timeline=timeline(passes[0], names, "thread" if is_cpu else "stream"),
         notes=recording.notes,
         beside=() if optimizer is None else (("optimizer", recording.optimizer, optimizer),),
     )
 
 
-def _environment(
-    analysis: Analysis, device: str, name: str, versions: Mapping[str, str], mode: str, backward: bool
-) -> Environment:
+def _profile(
+    reference: ModelReference,
+    analysis: Analysis,
+    measurement: Measurement,
+    device: str,
+    device_name: str,
+    launch: float,
+    versions: Mapping[str, str] = {},  # read only
+    *,
+    training: bool = False,
+    backward: bool = False,
+) -> Profile:
+    """Return the profile of what was recorded on a device; launch: seconds of the smallest kernel."""
     graph = analysis.graph
     batch = graph.inputs[0].shape[0] if graph.inputs and graph.inputs[0].shape else 1
-    settings = {"batch": str(batch), "mode": mode, "backward": "true" if backward else "false", "recorded": "true"}
-    return Environment(
-        device=device, device_name=name, dtype=graph.dtype, versions={"cnnstat": __version__, **versions},
-        settings=settings,
-    )  # fmt: skip
+    environment = Environment(
+        device=device,
+        device_name=device_name,
+        dtype=graph.dtype,
+        versions={"cnnstat": __version__, **versions},
+        settings={
+            "batch": str(batch),
+            "mode": "train" if training else "eval",
+            "backward": "true" if backward else "false",
+            "recorded": "true",
+        },
+    )
+    source = reference.label if isinstance(reference, NamedReference) else graph.source or graph.name
+    roofline = _roofline(analysis, device_name, measurement.rows, launch, training)
+    return assemble(analysis, source, measurement, roofline, environment, training=training, backward=backward)
 
 
 def _work(analysis: Analysis, training: bool) -> list[tuple[float, float]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from decimal import Decimal
 from pathlib import Path
@@ -10,33 +9,23 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from cnnstat.errors import CnnstatError
-from cnnstat.files import read_bytes
+from cnnstat.files import parse_json, read_whole
 
 MAX_BYTES = 4 * 2**30
 """Largest recording that is read, unpacked."""
 
 _GZIP = b"\x1f\x8b"
+_REMEDY = "record fewer steps"
 
 
 def read_recording(path: Path) -> Any:
     """Return the JSON of a recording; numbers with a point are exact decimals. Raises CnnstatError with a remedy."""
-    try:
-        content = read_bytes(path, MAX_BYTES)
-    except OSError as error:
-        raise CnnstatError(f"{path}: cannot be read: {error.strerror or error}") from None
+    content = read_whole(path, MAX_BYTES, str(path), _REMEDY)
     if content.startswith(_GZIP):
         content = _unpacked(content, path)
-    if len(content) > MAX_BYTES:
-        raise CnnstatError(f"{path}: larger than {MAX_BYTES >> 30} GiB; record fewer steps")
-    try:
-        # Kernels' names come from compilers; some Kineto versions write their control characters as they are.
-        return json.loads(content.decode("utf-8", "replace"), parse_float=Decimal, strict=False)
-    except (ValueError, RecursionError) as error:
-        place = f":{error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise CnnstatError(
-            f"{path}{place}: not valid JSON; was the program stopped while it wrote? "
-            "torch.profiler's export_chrome_trace writes whole recordings"
-        ) from None
+    remedy = "was the program stopped while it wrote? torch.profiler's export_chrome_trace writes whole recordings"
+    # Kernels' names come from compilers; some Kineto versions write their control characters as they are.
+    return parse_json(content.decode("utf-8", "replace"), str(path), remedy, parse_float=Decimal, strict=False)
 
 
 def recorded_events(profiler: Any) -> list[dict[str, Any]]:
@@ -49,12 +38,14 @@ def recorded_events(profiler: Any) -> list[dict[str, Any]]:
 
 
 def _unpacked(content: bytes, path: Path) -> bytes:
-    """Return what a gzip file holds, at most one byte more than is read."""
+    """Return what a gzip file holds."""
     unpacking = zlib.decompressobj(wbits=31)
     try:
         unpacked = unpacking.decompress(content, MAX_BYTES + 1)
     except zlib.error as error:
         raise CnnstatError(f"{path}: damaged gzip file ({error}); copy it again") from None
-    if not unpacking.eof and len(unpacked) <= MAX_BYTES:
+    if len(unpacked) > MAX_BYTES:
+        raise CnnstatError(f"{path}: larger than {MAX_BYTES >> 20} MiB when unpacked; {_REMEDY}")
+    if not unpacking.eof:
         raise CnnstatError(f"{path}: this gzip file ends too early; copy it again")
     return unpacked
