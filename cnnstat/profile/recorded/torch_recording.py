@@ -104,22 +104,12 @@ def read_torch_recording(
         trace = with_ops_for_kernels(trace, marks)
     rows = rows_of(analysis)
     notes: list[str] = []
-    if all(each.row == len(rows) for each in trace.layer_ranges):
-        # The row behind the network's is an optimizer's, which marks its steps itself.
-        trace = replace(trace, layer_ranges=())
-    if trace.layer_ranges:
-        ranges_known = tuple(known_rows(trace.layer_ranges, document, rows, notes))
-        # Passes of what another network was taken for need not be this one's.
-        trace = replace(trace, layer_ranges=ranges_known, pass_ranges=trace.pass_ranges if ranges_known else ())
+    trace = _with_known_rows(trace, document, rows, notes)
     passes = trace.pass_ranges or _passes(trace, marks, analysis, rows)
     trace = replace(trace, pass_ranges=tuple(step for step in passes if step.kind == "eager"))
-    told: OpRanges | None = None
-    if not trace.layer_ranges:
-        told = find_op_ranges(trace, trace.pass_ranges, marks, rows, read_dims(events))
-        # Of a CUDA graph no op is recorded, and its kernels are worth seeing all the same.
-        if not told.ranges and not any(launch.kind == "graph" for launch in trace.launches):
-            raise CnnstatError("no op of the recording fits a layer of this network; give the SOURCE that was recorded")
-        trace = replace(trace, layer_ranges=told.ranges)
+    by_ops = None if trace.layer_ranges else _op_ranges(trace, marks, rows, events)
+    if by_ops is not None:
+        trace = replace(trace, layer_ranges=by_ops.ranges)
     steps = [LayerRange(row=len(rows), call=0, start=m.start, end=m.end, thread=m.thread) for m in marks.optimizers]
     ranges = sorted((*trace.layer_ranges, *steps), key=lambda each: (each.start, -each.end))
     attribution = attribute(replace(trace, layer_ranges=tuple(ranges)), needs_all=False, are_alike=False)
@@ -128,13 +118,10 @@ def read_torch_recording(
     if missing := len(attribution.starts) - len(attribution.passes):
         why = f"{attribution.lost} kernels are missing" if attribution.lost else "no kernel ran in them"
         notes.append(f"{missing} of {len(attribution.starts)} passes left out: {why}")
-    calls = [told.calls[place] if told else attribution.calls for place in attribution.places]
+    calls = [by_ops.calls[place] if by_ops else attribution.calls for place in attribution.places]
     places = _alike(attribution, calls, len(rows), marks.optimizer, notes)
     every = _up_to_the_next(attribution)
-    quickest = min(every[place].span for place in places)
-    calm = [place for place in places if every[place].span <= NEAR * quickest]
-    if not _add_up([every[place] for place in calm]):
-        calm = [min(calm, key=lambda place: every[place].span)]
+    calm = _undisturbed(every, places)
     if len(calm) < len(places):
         notes.append(f"times are of the {len(calm):,} least disturbed of {len(places):,} recorded passes")
     if attribution.unlaunched:
@@ -142,8 +129,8 @@ def read_torch_recording(
     shared = [share_fused(every[place], _backward(trace), rows, floors) for place in calm]
     ready = tuple(each.one for each in shared)
     ran = {**dict.fromkeys((row for row in ready[0].forward if row < len(rows)), 1), **calls[calm[0]]}
-    if told is not None:
-        notes += _told_by(ran, told.ambiguous[attribution.places[calm[0]]], marks, rows, analysis)
+    if by_ops is not None:
+        notes += _told_by(ran, by_ops.ambiguous[attribution.places[calm[0]]], marks, rows, analysis)
     notes += _fused(shared[0], events, is_cpu)
     notes += _of_graphs(trace, ready[0])
     notes += _communication(ready)
@@ -169,6 +156,25 @@ def read_torch_recording(
         optimizer=marks.optimizer,
         notes=tuple(notes),
     )
+
+
+def _with_known_rows(trace: Trace, document: Mapping[str, Any], rows: Sequence[Row], notes: list[str]) -> Trace:
+    """Return a trace with the layers of this network that cnnstat marked, without any where it marked another's."""
+    # The row behind the network's is an optimizer's, which marks its steps itself.
+    if all(each.row == len(rows) for each in trace.layer_ranges):
+        return replace(trace, layer_ranges=())
+    ranges = tuple(known_rows(trace.layer_ranges, document, rows, notes))
+    # Passes of what another network was taken for need not be this one's.
+    return replace(trace, layer_ranges=ranges, pass_ranges=trace.pass_ranges if ranges else ())
+
+
+def _op_ranges(trace: Trace, marks: Marks, rows: Sequence[Row], events: Sequence[Mapping[str, Any]]) -> OpRanges:
+    """Return the layers as the ops tell them; raises CnnstatError where they tell none."""
+    by_ops = find_op_ranges(trace, trace.pass_ranges, marks, rows, read_dims(events))
+    # Of a CUDA graph no op is recorded, and its kernels are worth seeing all the same.
+    if not by_ops.ranges and not any(launch.kind == "graph" for launch in trace.launches):
+        raise CnnstatError("no op of the recording fits a layer of this network; give the SOURCE that was recorded")
+    return by_ops
 
 
 def _gaps(one: Pass, launches: Mapping[int, Launch]) -> dict[str, int]:
@@ -246,6 +252,13 @@ def _alike(
         text += f"; the optimizer, {optimizer}, steps in them alone, and takes {max(steps) / 1e6:,.3f} ms"
     notes.append(text)
     return alike
+
+
+def _undisturbed(passes: Sequence[Pass], places: Sequence[int]) -> list[int]:
+    """Return which passes take about as long as the quickest; that one alone where their medians do not add up."""
+    quickest = min(places, key=lambda place: passes[place].span)
+    near = [place for place in places if passes[place].span <= NEAR * passes[quickest].span]
+    return near if _add_up([passes[place] for place in near]) else [quickest]
 
 
 ADDING_UP = 0.01
