@@ -71,9 +71,10 @@ def various() -> Any:
             self.table = torch.nn.Parameter(torch.zeros(8, 4))
             self.scale = torch.nn.Parameter(torch.zeros(8, 1, 1))
             self.mix = torch.nn.Linear(4, 8)
+            self.norm = torch.nn.LayerNorm(8, elementwise_affine=False)
 
         def forward(self, x: Any) -> Any:
-            x = torch.roll(self.conv(x), (1, -2), (2, 3))
+            x = torch.roll(self.norm(self.conv(x)), (1, -2), (2, 3))
             x.add_(16 * torch.sigmoid(self.mix(self.table).sum(0)).view(8, 1, 1) + self.scale)
             x = torch.nn.functional.interpolate(x[:, :, 1::2], scale_factor=2, mode="bilinear")
             return torch.einsum("bchw,oc->bohw", x.swapaxes(2, 3), self.mix(self.table))

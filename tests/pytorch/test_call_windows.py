@@ -65,6 +65,14 @@ def test_repeated_rows_are_read_like_resized_ones():
     assert field(lambda x: x.repeat_interleave(2, 2)) == resized
 
 
+def test_resizing_below_python_is_resizing():
+    def below(x):
+        return torch.ops.aten.upsample_bilinear2d.vec(x, None, False, [1.5, 1.5])
+
+    resized = field(lambda x: functional.interpolate(x, scale_factor=1.5, mode="bilinear"))
+    assert field(below) == resized is not None
+
+
 def test_unpooling_reads_back_into_its_window():
     def unpooled(x):
         pooled, places = functional.max_pool2d(x, 2, return_indices=True)

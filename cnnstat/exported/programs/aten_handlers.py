@@ -6,9 +6,7 @@ holds for aten too, and is read here without PyTorch; the other operations are t
 
 from __future__ import annotations
 
-from ast import literal_eval
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -18,6 +16,7 @@ from cnnstat.errors import OpError
 from cnnstat.exported.layer_builder import Match, einsum_of
 from cnnstat.exported.programs.aten_call import AtenCall, Handler, ProgramValue
 from cnnstat.exported.pytorch_calls import one_call
+from cnnstat.ir.function_arguments import LEFT_OUT, Parameter, bound_op, parameters_of, per_axis
 from cnnstat.ir.op import Family, Op, Storage, numel
 from cnnstat.ir.recorded_call import RecordedCalls, TorchName
 from cnnstat.ir.window import IDENTITY, Reads, aligned_reads, sliding
@@ -27,18 +26,15 @@ from cnnstat.ops.matmul import MatMul
 from cnnstat.ops.rectifier import ReLU6
 from cnnstat.ops.shape import regrouped
 
-_TENSORS = ("weight", "bias", "running_mean", "running_var")
-_PER_AXIS = words("kernel_size stride padding dilation output_padding output_size size")
-
 
 @cache
-def _by_function() -> Mapping[str, tuple[type[Op], str]]:
+def _by_function() -> Mapping[str, tuple[type[Op], tuple[Parameter, ...]]]:
     """Return the op of each function that an op names as its own, with the function's arguments."""
-    found: dict[str, tuple[type[Op], str]] = {}
+    found: dict[str, tuple[type[Op], tuple[Parameter, ...]]] = {}
     for name in ops.names():
         op = ops.lookup(name)
         for function, arguments in op.calls.items():
-            found.setdefault(function.removeprefix("F.").removeprefix("aten."), (op, arguments))
+            found.setdefault(function.removeprefix("F.").removeprefix("aten."), (op, parameters_of(arguments)))
     return found
 
 
@@ -57,52 +53,15 @@ def _from_facet(call: AtenCall) -> Match | None:
     known = _by_function().get(call.name)
     if known is None:
         return None
-    op, listed = known
-    own = {field.name for field in fields(op)}  # type: ignore[arg-type]  # ops are data classes
-    arguments: dict[str, Any] = {}
-    reads: list[ProgramValue] = []
-    weights: dict[str, ProgramValue] = {}
-    for part in listed.split(", "):
-        name, _, default = part.partition("=")
-        if name == "inplace":
-            arguments[name] = call.is_in_place
-            continue
-        value = call.get(name, *(("self",) if name == "input" else ()))
-        if value is None and name not in call.arguments:
-            if not default or name.startswith("_"):
-                continue
-            value = literal_eval(default)
-        if name in _TENSORS and name not in own:
-            if value is not None:
-                weights[name] = value
-        elif name == "bias" and isinstance(value, ProgramValue):
-            weights[name] = value
-        elif name in own:
-            arguments[name] = _per_axis(value) if name in _PER_AXIS else _frozen(value)
-        elif value is not None:
-            reads.append(value)
-    if "return_indices" in own:
-        arguments["return_indices"] = len(call.results) == 2
-    if weights:
-        if "bias" in own:
-            arguments["bias"] = "bias" in weights
-        shapes = {name: tensor.shape for name, tensor in weights.items()}
-        derived = op.arguments_from(shapes, arguments)
-        arguments.update((name, _per_axis(value) if name in _PER_AXIS else value) for name, value in derived.items())
-    if call.name == "linear" or call.name.startswith("conv"):
-        arguments["bias"] = "bias" in weights
-    return Match(op(**arguments), tuple(reads), weights)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _per_axis(value: Any) -> Any:
-    """Return a list of equal numbers as that number, an empty one as None."""
-    if isinstance(value, (list, tuple)):
-        return (value[0] if len(set(value)) == 1 else tuple(value)) if value else None
-    return value
+    op, parameters = known
+    values: dict[str, Any] = {}
+    for _, name, default in parameters:
+        value = call.get(*(("input", "self") if name == "input" else (name,)), default=default)
+        value = call.is_in_place if name == "inplace" else value
+        if value is not LEFT_OUT:
+            values[name] = value
+    bound = bound_op(op, values, len(call.results), lambda tensor: tensor.shape)
+    return Match(bound.op, bound.reads, {name: weight for name, weight in bound.weights.items() if weight is not None})
 
 
 def _moved(
@@ -135,9 +94,7 @@ def _squeeze(call: AtenCall) -> Match:
     dim = call.get("dim")
     if dim is None:
         dim = [axis for axis, size in enumerate(call.input.shape) if size == 1]
-    return Match(
-        reorder.Squeeze(_per_axis(dim) if isinstance(dim, list) and len(dim) == 1 else _frozen(dim)), (call.input,)
-    )
+    return Match(reorder.Squeeze(per_axis(dim) if isinstance(dim, list) and len(dim) == 1 else dim), (call.input,))
 
 
 def _slice(call: AtenCall) -> Match:
@@ -157,7 +114,7 @@ def _select(call: AtenCall) -> Match:
 
 def _split(call: AtenCall) -> Match:
     sizes = call.get("split_size", "split_sizes", "split_size_or_sections")
-    return Match(slicing.Split(_frozen(sizes), call.get("dim", default=0)), (call.input,))
+    return Match(slicing.Split(sizes, call.get("dim", default=0)), (call.input,))
 
 
 def _expand(call: AtenCall) -> Match:
@@ -214,7 +171,7 @@ def _reduction(op: Any) -> Handler:
 
 def _batch_norm(call: AtenCall) -> Match:
     count = max(1, len(call.input.shape) - 2)
-    tensors = {name: call.get(name) for name in _TENSORS}
+    tensors = {name: call.get(name) for name in ("weight", "bias", "running_mean", "running_var")}
     own = {name: value for name, value in tensors.items() if isinstance(value, ProgramValue)}
     op: Any = ops.lookup(f"BatchNorm{count}d")
     momentum = call.get("momentum", default=0.1)
@@ -234,7 +191,7 @@ def _upsample(call: AtenCall) -> Match:
     scales = call.get("scale_factors")
     size = call.get("output_size")
     sizes: dict[str, Any] = (
-        {"scale_factor": _per_axis(scales)} if scales and not size else {"size": _per_axis(call.outputs[0][2:])}
+        {"scale_factor": per_axis(scales)} if scales and not size else {"size": per_axis(call.outputs[0][2:])}
     )
     return Match(resize.Upsample(**sizes, mode=mode, align_corners=aligned), (call.input,))
 
@@ -250,7 +207,7 @@ def _pad(call: AtenCall) -> Match | None:
     value = call.get("value", default=0) or 0
     kind = f"ZeroPad{spatial}d" if not value else f"ConstantPad{spatial}d"
     op: Any = getattr(padding, kind)
-    return Match(op(_per_axis(amounts)) if not value else op(_per_axis(amounts), value), (call.input,))
+    return Match(op(per_axis(amounts)) if not value else op(per_axis(amounts), value), (call.input,))
 
 
 def _dropout(call: AtenCall) -> Match | None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cnnstat.errors import OpError
+from cnnstat.ir.function_arguments import parameters_of, per_axis
 from cnnstat.ir.op import Family, Op, Shapes, numel
 from cnnstat.ir.work import Work
 from cnnstat.ops import activation, conv, lenet, lookup, norm, padding, rectifier
@@ -18,7 +19,7 @@ from cnnstat.ops.recurrent import GRU, LSTM, RNN
 from cnnstat.ops.resize import Upsample
 from cnnstat.ops.traced import Recorded
 from cnnstat.pytorch.calls import Call, Handler, Match
-from cnnstat.pytorch.handlers.from_op import match_of, parameters_of, per_axis, values_of
+from cnnstat.pytorch.handlers.from_op import match_of, values_of
 from cnnstat.pytorch.packed_weights import packed_operands
 from cnnstat.pytorch.tensors import shape_of
 
