@@ -21,6 +21,8 @@ def export_graph(graph: Graph, to: str) -> str:
     if to == "torch":
         if graph.deployment is not None and graph.deployment.precision == "int8":
             raise CnnstatError("--to torch: PyTorch has no modules with weights of int8; deploy in float32 or float16")
+        if reason := graph.about.get("unrepeated"):
+            raise CnnstatError(f"{graph.name}: {reason}; export it to yaml instead")
         from cnnstat.export.pytorch import torch_text
 
         return torch_text(graph, _title(graph))

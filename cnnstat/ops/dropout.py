@@ -88,7 +88,7 @@ class Dropout(_Dropout):
     """Zeroing of single elements (Srivastava et al. 2014); free in inference."""
 
     torch = "torch.nn.Dropout"
-    calls = {"dropout": "input, p"}
+    calls = {"dropout": "input, p, _training, inplace"}
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
         """Return one boolean an element, as PyTorch's fused kernel on a GPU draws it.
@@ -115,7 +115,7 @@ class Dropout1d(_FeatureDropout):
     """Zeroing of whole channels of a sequence (Tompson et al. 2014); free in inference."""
 
     torch = "torch.nn.Dropout1d"
-    calls = {"dropout1d": "input, p"}
+    calls = {"dropout1d": "input, p, _training, inplace"}
     example = (2, 6, 5)
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -134,7 +134,7 @@ class Dropout2d(_FeatureDropout):
     """
 
     torch = "torch.nn.Dropout2d"
-    calls = {"dropout2d": "input, p", "feature_dropout": "input, p"}
+    calls = {"dropout2d": "input, p, _training, inplace", "feature_dropout": "input, p"}
 
 
 @register
@@ -142,7 +142,7 @@ class Dropout3d(_FeatureDropout):
     """Zeroing of whole channels of a volume (Tompson et al. 2014); free in inference."""
 
     torch = "torch.nn.Dropout3d"
-    calls = {"dropout3d": "input, p"}
+    calls = {"dropout3d": "input, p, _training, inplace"}
     example = (2, 6, 5, 4, 3)
 
     def output(self, inputs: Shapes) -> Shapes:
@@ -168,7 +168,7 @@ class AlphaDropout(_AlphaDropout):
     """Dropout for networks of SELU (Klambauer et al. 2017); free in inference."""
 
     torch = "torch.nn.AlphaDropout"
-    calls = {"alpha_dropout": "input, p"}
+    calls = {"alpha_dropout": "input, p, _training, inplace"}
 
     def noise(self, shape: Shape) -> tuple[int, str | None]:
         return numel(shape), None
@@ -179,7 +179,7 @@ class FeatureAlphaDropout(_AlphaDropout, _FeatureDropout):
     """AlphaDropout of whole channels; free in inference."""
 
     torch = "torch.nn.FeatureAlphaDropout"
-    calls = {"feature_alpha_dropout": "input, p"}
+    calls = {"feature_alpha_dropout": "input, p, _training, inplace"}
 
 
 @register

@@ -195,14 +195,28 @@ class Builder(TensorOrigins):
         draft = self.nodes[-1]
         # What is changed in place may be a view of something that is read later.
         stored = [self.ownership.tensors[key] for key in direct.values()]
-        loses_write = call.overwritten is not None and draft.op.storage is not Storage.IN_PLACE
-        if not is_plain or loses_write or not _says_all(call):
+        storage = draft.op.training_storage if call.is_training else draft.op.storage
+        loses_write = call.overwritten is not None and storage is not Storage.IN_PLACE
+        if not is_plain or loses_write or not self._says_all(call, draft.op):
             draft.recorded = self.log.recorded(call, operands.tensors, None, stored)
             if loses_write and operands.tensors and operands.tensors[0] is call.overwritten:
                 draft.overwrites = 0
         elif direct:
             draft.own = tuple((name, self.ownership.tensors[key].name) for name, key in direct.items())
             draft.call = (call, operands.tensors, len(self.log.calls), stored)
+
+    def _says_all(self, call: Call, op: Op) -> bool:
+        """Whether an op has all arguments of a call: a sum has no factor and no dtype, and no op a mode of its own."""
+        values = (*call.arguments, *call.keywords.values())
+        if "alpha" in call.keywords or torch.dtype in map(type, values):
+            return False
+        if torch._C._is_any_autocast_enabled():
+            return False  # it changes dtypes behind the arguments
+        if call.name == "F.multi_head_attention_forward" and call.keywords.get("is_causal"):
+            return False  # its mask is none of the op's inputs
+        # Statistics of the batch alone, and no dropout, are the same in both modes.
+        has_modes = getattr(op, "track_running_stats", True) and getattr(op, "dropout", True)
+        return call.is_training in (None, self.is_training) or not has_modes
 
     def _emit_recorded(self, call: Call, op: Recorded, operands: Operands, direct: Iterable[int] = ()) -> bool:
         """Add a node for a call of which the work is known rather than the op."""
@@ -361,12 +375,6 @@ class Builder(TensorOrigins):
             # What is added needs no rule: neither it nor what it is added to is kept.
             is_kept = len(self.nodes) - 1 not in self.without_rule and _keeps_something(draft.op, call, operands)
             self.changes_autograd |= is_kept or not computed.isdisjoint(self.computed_with_rest)
-
-
-def _says_all(call: Call) -> bool:
-    """Whether an op has all arguments of a call: a sum has no factor and no dtype."""
-    values = (*call.arguments, *call.keywords.values())
-    return "alpha" not in call.keywords and torch.dtype not in map(type, values)
 
 
 def _has_rule(call: Call, op: Op, shapes: Shapes, constants: list[int]) -> bool:

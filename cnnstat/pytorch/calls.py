@@ -132,6 +132,12 @@ class Call:
         return self.keywords.get(name, default)
 
     @property
+    def is_training(self) -> bool | None:
+        """The mode that it is given as an argument; None where it takes none."""
+        place, name, default = MODE_ARGUMENTS.get(self.name, (0, "", None))
+        return bool(self.get(place, name, default)) if name else None
+
+    @property
     def inplace(self) -> bool:
         """Whether the call changed its first argument."""
         return self.overwritten is not None and self.overwritten is self.get(0, "input", self.keywords.get("self"))
@@ -203,7 +209,7 @@ TURNS = words("squeeze_ unsqueeze_ t_ transpose_ swapaxes_ swapdims_ as_strided_
 
 FACTORIES = words(
     """
-    new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
+    new new_zeros new_ones new_full new_empty new_tensor zeros_like ones_like full_like empty_like rand_like randn_like
     randint_like zeros ones full empty rand randn arange
     aten.new_zeros aten.new_ones aten.new_full aten.new_empty aten.zeros_like aten.ones_like
     aten.full_like aten.empty_like aten.rand_like aten.randn_like aten.new_empty_strided
@@ -217,6 +223,16 @@ DROPOUTS = words(
     dropout dropout1d dropout2d dropout3d alpha_dropout feature_dropout feature_alpha_dropout
     """
 )
+
+
+MODE_ARGUMENTS: dict[str, tuple[int, str, bool]] = {
+    **{f"{home}{name}": (2, "training" if home else "train", True) for name in sorted(DROPOUTS) for home in ("F.", "")},
+    **dict.fromkeys(("F.batch_norm", "batch_norm"), (5, "training", False)),
+    "F.instance_norm": (5, "use_input_stats", True),
+    "F.multi_head_attention_forward": (13, "training", True),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), (6, "train", False)),
+}
+"""Arguments that a module passes its mode on in: their places, names and defaults."""
 
 
 FIRST_ONLY = words(
@@ -252,6 +268,8 @@ def _path_of(function: Callable[..., Any]) -> str | None:
         return f"ops.{function.namespace}.{base_name(function)}.{function._overloadname}"
     name = str(getattr(function, "__name__", ""))
     owner = getattr(function, "__self__", None)
+    if isinstance(function, torch._ops.OpOverloadPacket):
+        return f"ops.{function._qualified_op_name.replace('::', '.')}"
     if name == "__get__":
         return f"Tensor.{getattr(owner, '__name__', '')}.get"
     for path in _candidates(name):
@@ -268,7 +286,8 @@ def _path_of(function: Callable[..., Any]) -> str | None:
 
 def _candidates(name: str) -> list[str]:
     parts = [f"torch.{part}.{name.removeprefix(part + '_')}" for part in _PARTS if name.startswith(f"{part}_")]
-    return [f"Tensor.{name}", f"Tensor.__{name}__", *parts, f"F.{name}", f"torch.{name}"]
+    methods = [f"Tensor.{name}", f"Tensor.__{name}__", f"Tensor.__i{name.rstrip('_')}__"]
+    return [*methods, *parts, f"F.{name}", f"torch.{name}"]
 
 
 def own_keywords(function: Callable[..., Any], keywords: dict[str, Any]) -> dict[str, Any]:

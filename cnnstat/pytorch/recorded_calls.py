@@ -73,10 +73,12 @@ def _path(call: Call) -> str:
     """Return the name under which a call is made again; raises NotPlainError where there is none."""
     if call.is_bounded:
         raise NotPlainError(f"how much {call.name} keeps depends on values, so that no shape behind it is fixed")
+    if torch._C._is_any_autocast_enabled():
+        raise NotPlainError("it runs under autocast, in a dtype that its arguments do not say")
     if call.name in _LIKE:
         return f"Tensor.{_LIKE[call.name]}"
     path = None if call.function is None else path_of(call.function)
-    if path is None or path.endswith((".set", ".set_", ".resize_", ".resize_as_")):
+    if path is None or not {"set", "set_", "resize_", "resize_as_"}.isdisjoint(path.split(".")):
         raise NotPlainError(f"PyTorch has no function {call.name} to call again")
     return path
 
@@ -182,8 +184,9 @@ class ConstantCalls:
         """Keep a call that reads no tensor that depends on the model's inputs, but perhaps for its shape."""
         number = len(self.calls)
         plain = call.name.removeprefix("aten.")
-        if plain in _FILLS and isinstance(call.returned, torch.Tensor):
-            self.calls.append(_filled(call, _FILLS[plain]))
+        fill = _fill_of(call, plain)
+        if fill and isinstance(call.returned, torch.Tensor):
+            self.calls.append(_filled(call, fill))
         else:
             self.calls.append(_written(call))
         values = set(map(id, call.operands))
@@ -236,6 +239,16 @@ class ConstantCalls:
             return NotRecorded(str(error))
 
 
+def _fill_of(call: Call, name: str) -> str:
+    """Return the function that makes of plain numbers what a factory makes; empty for what is none."""
+    if name not in ("new", "new_tensor"):
+        return _FILLS.get(name, "")
+    data = call.get(1, "data", call.keywords.get("size"))
+    if isinstance(data, torch.Tensor):
+        return ""
+    return "tensor" if name == "new_tensor" or isinstance(data, list) else "empty"
+
+
 def _filled(call: Call, name: str) -> _ConstantCall:
     """Return a factory with the shape and dtype that it took from another tensor."""
     result = call.returned
@@ -244,7 +257,8 @@ def _filled(call: Call, name: str) -> _ConstantCall:
         place = 1 if call.name.endswith("full_like") else 2
         value = (plain_value(call.get(place, "fill_value"), _itself),)
     keywords = (("dtype", TorchName(str(result.dtype).removeprefix("torch."))), ("device", OwnDevice()))
-    return _ConstantCall(f"torch.{name}", (shape_of(result), *value), keywords, result)
+    sizes = plain_value(call.get(1, "data"), _itself) if name == "tensor" else shape_of(result)
+    return _ConstantCall(f"torch.{name}", (sizes, *value), keywords, result)
 
 
 def _places(result: Any, path: tuple[int, ...] = ()) -> list[tuple[tuple[int, ...], torch.Tensor]]:

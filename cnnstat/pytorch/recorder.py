@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, WrapperDescriptorType
 from typing import Any
 
@@ -45,6 +45,8 @@ from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key, tensors_
 _ITEM = torch.ops.aten._local_scalar_dense.default
 """What `item()`, `bool()` and `int()` come to."""
 
+_EQUAL = torch.ops.aten.equal.default
+
 _VIEWS = words(
     """
     getitem setitem view reshape transpose permute unsqueeze squeeze select narrow unbind chunk split flatten movedim
@@ -76,6 +78,7 @@ class Recorder:
 
     takes_shortcuts: whether calls whose result the ops know need not run.
     reads_values: whether the model has read the values of a tensor, which then may decide its path.
+    reader: the path of the first module that read those of a tensor which follows from an input or a parameter.
     """
 
     takes_shortcuts = True
@@ -90,6 +93,7 @@ class Recorder:
         self.bounded: set[str] = set()
         self.is_bounded = False
         self.reads_values = False
+        self.reader: str | None = None
         self.follows_values = False
         self.inner: Inner | None = None
 
@@ -111,7 +115,9 @@ class Recorder:
         results = results_of(name, arguments, result)
         if not results:
             self.builder.changes_autograd |= name == "_set_grad_enabled"
-            self.reads_values |= name in _READS
+            if name in _READS:
+                self.reads_values = True
+                self.note_reader(operands_in(arguments))
             self.builder.log.note(
                 Call(name, arguments, keywords, (), None, self.stack.current, function=function, returned=result)
             )
@@ -122,8 +128,8 @@ class Recorder:
         first = arguments[0] if arguments and isinstance(arguments[0], torch.Tensor) else None
         if first is None:
             first = next(operands_in(arguments), None)
-        overwritten = _overwritten(name, first, results, keywords)
-        call = Call(name, arguments, keywords, results, overwritten, self.stack.calls[-1])
+        call = Call(name, arguments, keywords, results, None, self.stack.calls[-1])
+        call.overwritten = _overwritten(call, first)
         call.inner, call.function, call.returned = inner, function, result
         # The dispatch mode sets it while the call runs; it belongs to this call alone.
         call.is_bounded, self.is_bounded = self.is_bounded, False
@@ -133,6 +139,20 @@ class Recorder:
             self.note(self.builder.pass_on, call, first)
         else:
             self.note(self.builder.record, call)
+
+    def note_reader(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Note that values are read here, unless they are the same whatever the inputs and parameters are."""
+        if self.reader is None and self.is_decided(tensors):
+            self.reader = self.stack.current.path
+
+    def is_decided(self, tensors: Iterable[torch.Tensor]) -> bool:
+        """Whether one of these tensors follows from an input, a parameter, or a buffer that the model changes."""
+        stored, log = self.builder.ownership.tensors, self.builder.log
+        origins = list(filter(None, map(self.builder.origins.known, tensors)))
+        if any(each.edge is not None or any(stored[key].is_parameter for key in each.keys) for each in origins):
+            return True
+        written = {log.stored[id(alias)].name for alias in log.aliases if storage_key(alias) in log.writes}
+        return any(stored[key].name in written for each in origins for key in each.keys)
 
     def is_unchanged(self, name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
         """Whether a call that may do nothing did nothing; a subclass that changes what runs may know better."""
@@ -178,19 +198,18 @@ def results_of(name: str, arguments: tuple[Any, ...], result: Any) -> tuple[torc
     return (result,) if isinstance(result, torch.Tensor) else tuple(tensors_in(result))
 
 
-def _overwritten(
-    name: str, first: torch.Tensor | None, results: tuple[torch.Tensor, ...], keywords: dict[str, Any]
-) -> torch.Tensor | None:
+def _overwritten(call: Call, first: torch.Tensor | None) -> torch.Tensor | None:
     """Return the tensor that a call changed in place."""
-    out = keywords.get("out") if keywords else None
+    out = call.keywords.get("out") if call.keywords else None
     if isinstance(out, torch.Tensor):
         return out
-    if first is None or results[0] is not first:
+    if first is None or call.results[0] is not first:
         return None
-    plain = name.removeprefix("F.")
+    plain = call.name.removeprefix("F.")
     if plain in MAYBE_SAME or plain in SAME:
         return None
-    return None if plain in DROPOUTS or plain.removeprefix("aten.") in TURNS else first
+    is_idle = plain in DROPOUTS and not call.is_training
+    return None if is_idle or plain.removeprefix("aten.") in TURNS else first
 
 
 def _is_unchanged(name: str, first: torch.Tensor, results: tuple[torch.Tensor, ...]) -> bool:
@@ -341,9 +360,12 @@ class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyp
         """Return what an operation makes; operations whose result depends on values give an upper bound."""
         faker = self._recorder.faker
         self._recorder.reads_values |= func is _ITEM or func._schema.name in BOUNDED
-        if faker is None:
-            return func(*args, **keywords)
         operands = [*operands_in(args), *operands_in(keywords.values())]
+        if func is _ITEM or func is _EQUAL:
+            self._recorder.note_reader(operands)
+        if faker is None:
+            self._recorder.is_bounded |= func._schema.name in BOUNDED and self._recorder.is_decided(operands)
+            return func(*args, **keywords)
         is_fake = [faker.is_fake(tensor) for tensor in operands]
         if func is _ITEM:
             origin = self._recorder.builder.origins.known(operands[0])

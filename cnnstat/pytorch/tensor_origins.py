@@ -183,7 +183,12 @@ class NodeDraft:
 
 
 class TensorOrigins:
-    """Follows tensors through views and changes in place, and adds the nodes that this takes."""
+    """Follows tensors through views and changes in place, and adds the nodes that this takes.
+
+    is_training: the mode that the model was set to; a module that has its own passes it on in its calls.
+    """
+
+    is_training = False
 
     def __init__(self, arity: int, dtype: str) -> None:
         self.origins = OriginTable()

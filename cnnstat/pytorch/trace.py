@@ -15,6 +15,7 @@ from torch import nn
 
 from cnnstat.errors import CnnstatError, ModelError
 from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.recorded_call import RecordedCalls
 from cnnstat.pytorch.assemble import UNUSED, assemble
 from cnnstat.pytorch.autograd_pass import SavedStorages, needs_autograd_pass, trains_otherwise
 from cnnstat.pytorch.builder import Builder
@@ -24,6 +25,7 @@ from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.followed_threads import check_followed, followed_threads
 from cnnstat.pytorch.gpu_simulation import simulated_gpu
+from cnnstat.pytorch.kept_state import Attributes, what_is_read
 from cnnstat.pytorch.model_code import plain_types
 from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
 from cnnstat.pytorch.module_stack import (
@@ -117,36 +119,53 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
     ):
         has_mode = _set_mode(modules, options.mode == "train")
         inputs = ExampleTensors(example, model, options.input_dtype or dtype, faker)
-        builder = Builder(len(inputs.tensors), str(dtype).removeprefix("torch."))
-        _store(builder, modules, pairs, options.dtype)
-        for number, tensor in enumerate(inputs.tensors):
-            builder.origins.note(Origin(tensor, Edge(number)))
-        stack = ModuleStack(modules)
-        recorder = options.make_recorder(builder, stack, faker, inputs.tensors)
-        on_shapes = contextlib.ExitStack()
-        if faker is not None:
-            on_shapes.enter_context(without_loops_over_boxes())
-            on_shapes.enter_context(without_collections())
-        # The function mode is innermost, so that it sees a call first; what that dispatches to comes to the other.
-        # Inputs are drawn too where the pass is real.
-        generators.seed(options.seed + options.draw)
-        with (
-            generators.watched() as drawn,
-            on_shapes,
-            plain_types(modules),
-            simulated_gpu(),
-            no_exit(options.name),
-            followed_threads(),
-            stack.following(),
-            DispatchMode(recorder),
-            FunctionMode(recorder),
-        ):
-            result = model(*inputs.arguments, **inputs.keywords)
-            if isinstance(result, Iterator):
-                result = tuple(result)
-        check_followed(not stack.elsewhere)
-        builder.changes_autograd |= stack.regions.is_entered or any(trains_otherwise(module) for _, module in modules)
+        attributes = Attributes(modules)
+
+        def forward(make_recorder: MakeRecorder) -> tuple[Builder, Recorder, ModuleStack, Any, list[Any]]:
+            """Run the model; returns what was recorded, its result, and the random generators it drew from."""
+            builder = Builder(len(inputs.tensors), str(dtype).removeprefix("torch."))
+            builder.is_training = options.mode == "train"
+            _store(builder, modules, pairs, options.dtype)
+            for number, tensor in enumerate(inputs.tensors):
+                builder.origins.note(Origin(tensor, Edge(number)))
+            stack = ModuleStack(modules)
+            recorder = make_recorder(builder, stack, faker, inputs.tensors)
+            on_shapes = contextlib.ExitStack()
+            if faker is not None:
+                on_shapes.enter_context(without_loops_over_boxes())
+                on_shapes.enter_context(without_collections())
+            # The function mode is innermost, so that it sees a call first; what that dispatches to comes to the other.
+            # Inputs are drawn too where the pass is real.
+            generators.seed(options.seed + options.draw)
+            with (
+                generators.watched() as drawn,
+                on_shapes,
+                plain_types(modules),
+                simulated_gpu(),
+                no_exit(options.name),
+                followed_threads(),
+                stack.following(),
+                DispatchMode(recorder),
+                FunctionMode(recorder),
+            ):
+                result = model(*inputs.arguments, **inputs.keywords)
+                if isinstance(result, Iterator):
+                    result = tuple(result)
+            check_followed(not stack.elsewhere)
+            return builder, recorder, stack, result, drawn
+
+        builder, recorder, stack, result, drawn = forward(options.make_recorder)
         seeds = generators.seeds_of_system()
+        kept, number = attributes.changed(builder.origins)
+        state = ""
+        if kept or number:
+            records: list[CallRecord] = []
+            with contextlib.suppress(Exception):
+                again, *_ = forward(recording_into(records))
+                state = what_is_read(kept, number, builder, again, records)
+        builder.changes_autograd |= stack.regions.is_entered or any(trains_otherwise(module) for _, module in modules)
+        replaced = set(attributes.replaced_buffers())
+        changed = [t.name for t in builder.ownership.tensors if t.owner is not None and t.name in replaced]
         outputs = tuple(_output_edges(builder, result, stack))
         graph = assemble(builder, modules, tuple(inputs.inputs), outputs, name=options.name, source=options.source)
     messages = (*_bound_notes(recorder), *_unused_notes(graph))
@@ -156,6 +175,11 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
     # The model is as it was by now, with its own tensors.
     if further := further_file_bytes(modules, builder.ownership.tensors, keeps_dtype=options.dtype is None):
         about["further_file_bytes"] = further
+    if recorder.reader is not None:
+        where = f"{recorder.reader} " * bool(recorder.reader)
+        about["unrepeated"] = f"{where or 'it '}goes by values that an input, a parameter or an earlier pass decides"
+    elif changed or state:
+        about["unrepeated"] = f"{state or changed[0]} is changed while the model runs"
     # Numbers of Python's and NumPy's generators may decide anything, those in a tensor only where they are read.
     if any(recorder.reads_values or not isinstance(each, torch.Generator) for each in drawn):
         about["draws"] = seeds
@@ -367,6 +391,8 @@ def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOpt
         about["other_paths"] = tuple(others)
         if is_unseeded:
             about["notes_torch"] = (*notes(graph), _UNSEEDED)
+    if any(_made_again(each) != _made_again(graph) for each in others):
+        about["unrepeated"] = "random numbers that it draws decide what it computes"
     return replace(graph, about=about)
 
 
@@ -376,6 +402,13 @@ _UNSEEDED = "a random generator takes a seed of the system, which no --seed deci
 def _path(graph: Graph) -> tuple[Any, ...]:
     """Return what a forward pass calls, in order."""
     return graph.outputs, [(node.name, node.op, node.inputs, node.shares) for node in graph.nodes]
+
+
+def _made_again(graph: Graph) -> list[Any]:
+    """Return how the nodes of a pass can be made again, constants by their values."""
+    calls = [(node.name, node.inputs, node.shares, node.recorded or node.op) for node in graph.nodes]
+    recorded = [node.recorded for node in graph.nodes if isinstance(node.recorded, RecordedCalls)]
+    return [graph.outputs, calls, [constant.value.tolist() for each in recorded for constant in each.constants]]
 
 
 @one_at_a_time()

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from same_results import assert_same
 
 import cnnstat
 from cnnstat.errors import CnnstatError
@@ -91,23 +92,6 @@ class Written(nn.Module):
         sums = y.sum(1), view.exp()
         y[0, 0, 0] = 4.0
         return y + 0.5, before * 2, view, *sums
-
-
-def module_of(text):
-    """The module of an exported file, which is its last class."""
-    space = {"__name__": "exported"}
-    exec(compile(text, "exported.py", "exec"), space)
-    return [value for value in space.values() if isinstance(value, type) and value.__module__ == "exported"][-1]()
-
-
-def assert_same(model, graph, x):
-    """What is built and what is exported take the state dict and give the results of the model."""
-    with torch.no_grad():
-        expected = model(x.clone())
-    for ours in (cnnstat.build(graph), module_of(cnnstat.export(graph, to="torch"))):
-        ours.load_state_dict(model.state_dict())
-        with torch.no_grad():
-            torch.testing.assert_close(ours.eval()(x.clone()), expected, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.parametrize("write", WRITES)

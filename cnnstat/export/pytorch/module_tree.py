@@ -35,7 +35,7 @@ from cnnstat.export.pytorch.module_state import (
     stated_tensors,
     stored_access,
 )
-from cnnstat.export.pytorch.recorded_code import Lines
+from cnnstat.export.pytorch.recorded_code import Lines, foreign_operation
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
@@ -188,6 +188,8 @@ class Scopes:
         makes = tuple(Edge(unit.out.value, number) for number in range(len(self.values.outputs[unit.out.value])))
         if isinstance(node.recorded, NotRecorded):
             raise not_exported(node, node.recorded.reason)
+        if isinstance(node.recorded, RecordedCalls) and (foreign := foreign_operation(node.recorded)):
+            raise not_exported(node, f"{foreign} is of a library that PyTorch does not bring along")
         label = node.name[len(inside) :]
         if node.home.startswith(inside):
             label = node.home[len(inside) :] or label

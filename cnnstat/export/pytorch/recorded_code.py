@@ -37,6 +37,16 @@ _TURNED = {"__rsub__": "-", "__rdiv__": "/", "__rtruediv__": "/", "__rpow__": "*
 """The same with the operands the other way round."""
 
 
+_LIBRARIES = ("aten", "mkldnn", "prim", "prims", "quantized", "sparse", "torchvision")
+"""Whose operations a file can call: those of PyTorch, and torchvision's, which it imports."""
+
+
+def foreign_operation(recorded: RecordedCalls) -> str:
+    """Return the operation of another library that is called, an empty text if there is none."""
+    parts = (call.function.split(".") for call in recorded.calls if call.function.startswith("ops."))
+    return next((".".join(names[1:3]) for names in parts if names[1] not in _LIBRARIES), "")
+
+
 class Text(NamedTuple):
     """An expression; is_atom: whether it can be called, indexed and multiplied as it stands."""
 

@@ -56,9 +56,11 @@ def _by_rank(ops: dict[int, type[Op]], text: str) -> Handler:
         op = ops.get(call.get(0, "input").dim())
         if op is None:
             return None
-        # In inference the call is given no momentum; only the module knows it.
-        values = {**values_of(call, parameters), "momentum": getattr(call.where.module, "momentum", 0.1)}
-        return match_of(op, values, call)
+        # In inference the call is given no momentum, nor for the average of all batches; only the module knows it.
+        momentum = getattr(call.where.module, "momentum", 0.1)
+        if call.is_training and momentum is not None:
+            momentum = call.get(6, "momentum", 0.1)
+        return match_of(op, {**values_of(call, parameters), "momentum": momentum}, call)
 
     return handle
 

@@ -25,6 +25,8 @@ def build(
     """
     if graph.deployment is not None and graph.deployment.precision == "int8":
         raise CnnstatError("PyTorch has no modules with weights of int8; deploy in float32 or float16")
+    if reason := graph.about.get("unrepeated"):
+        raise CnnstatError(f"{graph.name}: {reason}; build the original model instead")
     with needing("torch", "a module"):
         from cnnstat.pytorch.modules.network import build_network
     return build_network(graph, device, dtype)
