@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -67,6 +68,15 @@ class StoredTensor:
         if role is Role.SETTING or not is_number or self.is_generated or "anchor" in self.name.lower():
             return "other constants"
         return "parameters" if numel(self.shape) > 1 else "single numbers"
+
+
+def main_dtype(sizes: Iterable[tuple[str, int]]) -> str | None:
+    """Return the floating-point dtype of most elements, from the dtypes and sizes of tensors; None for none."""
+    counts: Counter[str] = Counter()
+    for dtype, size in sizes:
+        if dtype.startswith(("float", "bfloat", "complex")):
+            counts[dtype] += size
+    return counts.most_common(1)[0][0] if counts else None
 
 
 class Source(NamedTuple):

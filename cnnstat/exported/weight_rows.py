@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 from cnnstat.errors import RequestError, SourceError
 from cnnstat.exported.layer_names import Label, LayerNames
+from cnnstat.exported.stored_tensors import main_dtype
 from cnnstat.exported.weight_files import StoredShape, read_checkpoint, read_header
 from cnnstat.ir.graph import Graph, Node
 from cnnstat.ir.op import Family, numel, shape_text
@@ -33,8 +33,7 @@ def load_weights(source: str, request: Request) -> Graph:
         raise SourceError(f"{source[:200]}: the file of weights cannot be read: {reason}") from None
     if not tensors:
         raise SourceError(f"{source[:200]}: the file holds no tensors")
-    counts = Counter(each.dtype for each in tensors for _ in (0,) if each.dtype.startswith(("float", "bfloat")))
-    dtype = counts.most_common(1)[0][0] if counts else "float32"
+    dtype = main_dtype((each.dtype, 1) for each in tensors) or "float32"
     names = LayerNames([Label("", "", exact=each.name) for each in tensors]).all()
     return Graph(
         name=path.stem,

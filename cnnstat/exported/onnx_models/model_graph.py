@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from cnnstat.exported.onnx_models.control_flow import ModelWalk, walked
 from cnnstat.exported.onnx_models.graph_inputs import graph_inputs
 from cnnstat.exported.onnx_models.model_file import read_model
 from cnnstat.exported.onnx_models.values import DTYPES, Value
-from cnnstat.exported.stored_tensors import Role
+from cnnstat.exported.stored_tensors import Role, main_dtype
 from cnnstat.ir.graph import Edge, Graph, check_dtype, collector_paused
 from cnnstat.ir.op import Family, numel
 from cnnstat.numbers import plural
@@ -31,7 +30,8 @@ def load_model(source: str, request: Request) -> Graph:
     dtype = None if request.dtype is None else check_dtype(request.dtype)
     model = read_model(source)
     inputs, values = graph_inputs(model.graph, request, source[:200])
-    own = _main_dtype(model, inputs)
+    weights = ((DTYPES.get(each.data_type, ""), numel(tuple(each.dims))) for each in model.graph.initializer)
+    own = main_dtype(weights) or main_dtype((each.dtype, 1) for each in inputs) or "float32"
     walk = ModelWalk(source[:200], model, LayerBuilder(len(inputs), dtype or own), dtype)
     outputs = tuple(_edge(walk, value, number) for number, value in enumerate(walked(walk, {**values})))
     nodes = walk.builder.named()
@@ -50,18 +50,6 @@ def load_model(source: str, request: Request) -> Graph:
         blocks=walk.blocks,
         about=about,
     )
-
-
-def _main_dtype(model: Any, inputs: Any) -> str:
-    """Return the dtype that most of a model's floating-point weights have, or its inputs; float32 for none."""
-    counts: Counter[str] = Counter()
-    for tensor in model.graph.initializer:
-        dtype = DTYPES.get(tensor.data_type, "")
-        if dtype.startswith(("float", "bfloat")):
-            counts[dtype] += numel(tuple(tensor.dims))
-    if not counts:
-        counts.update(each.dtype for each in inputs if each.dtype.startswith(("float", "bfloat")))
-    return counts.most_common(1)[0][0] if counts else "float32"
 
 
 def _edge(walk: ModelWalk, value: Value, number: int) -> Edge:

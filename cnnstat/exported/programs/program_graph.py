@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from cnnstat.exported.programs.aten_call import AtenCall, ProgramValue
 from cnnstat.exported.programs.aten_handlers import match_of, recorded
 from cnnstat.exported.programs.code_places import code_place
 from cnnstat.exported.programs.symbolic_sizes import computed, symbol_name
-from cnnstat.exported.stored_tensors import Role, StoredTensor, Use
+from cnnstat.exported.stored_tensors import Role, StoredTensor, Use, main_dtype
 from cnnstat.ir.graph import Edge, Graph, Input, collector_paused
 from cnnstat.ir.op import Shape, numel
 from cnnstat.ir.work import Work
@@ -80,7 +79,8 @@ class _Program:
         if len(content["nodes"]) > MAX_NODES:
             raise SourceError(f"{self.source[:200]}: the program has more than {MAX_NODES:,} nodes")
         self._read_inputs(module["signature"]["input_specs"])
-        self.builder = LayerBuilder(len(self.inputs), self._main_dtype())
+        dtype = main_dtype((each.dtype, numel(each.shape)) for each in self.tensors.values())
+        self.builder = LayerBuilder(len(self.inputs), dtype or "float32")
         for node in content["nodes"]:
             self._node(node)
         outputs = tuple(self._outputs(module["signature"]["output_specs"]))
@@ -186,13 +186,6 @@ class _Program:
     def _dtype(self, name: str) -> str:
         own = _DTYPES.get(self.meta[name]["dtype"], "float32")
         return self.request.dtype if self.request.dtype and own.startswith(("float", "bfloat")) else own
-
-    def _main_dtype(self) -> str:
-        counts: Counter[str] = Counter()
-        for stored in self.tensors.values():
-            if stored.is_float:
-                counts[stored.dtype] += numel(stored.shape)
-        return counts.most_common(1)[0][0] if counts else "float32"
 
     # Nodes -----------------------------------------------------------------------------------------------------------
 
