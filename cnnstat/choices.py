@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 Mode = Literal["eval", "train"]
 """Modes of a PyTorch model."""
@@ -42,12 +42,6 @@ _ENDINGS = {"table": (".txt", ".text"), "markdown": (".md", ".markdown"), "html"
 def format_endings() -> dict[str, Format]:
     """Return the formats by how their files end."""
     return {ending: word for word in get_args(Format) for ending in _ENDINGS.get(word, (f".{word}",))}
-
-
-def alternatives(choice: Any) -> str:
-    """Return the words of a choice as text: `table, json or csv`."""
-    *first, last = get_args(choice)
-    return f"{', '.join(first)} or {last}"
 
 
 def words(text: str) -> frozenset[str]:

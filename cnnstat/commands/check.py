@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnnstat.analysis.figures import LIMITED_FIGURES, Figure
-from cnnstat.choices import CheckFormat, Mode, Optimizer, alternatives
+from cnnstat.choices import CheckFormat, Mode, Optimizer
 from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     MODE,
@@ -19,6 +19,7 @@ from cnnstat.commands.options import (
     DeviceOption,
     StrictOption,
     ThreadsOption,
+    alternatives,
     flag,
     write,
 )

@@ -6,12 +6,12 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.models import OptionInfo
 
-from cnnstat.choices import Format, Mode, Optimizer, Precision, alternatives, format_endings
+from cnnstat.choices import Format, Mode, Optimizer, Precision, format_endings
 from cnnstat.commands.completion import column_keys, dtype_names, zoo_names
 from cnnstat.errors import CnnstatError, nearest
 from cnnstat.files import check_output, open_output
@@ -257,6 +257,14 @@ DeviceOption = Annotated[
     typer.Option(help="cuda, cuda:1, cpu or mps; CUDA where there is a GPU, else the CPU.", metavar="DEVICE"),
 ]
 ThreadsOption = Annotated[int | None, typer.Option(help="Threads of PyTorch's CPU ops.", metavar="N")]
+
+
+def alternatives(choice: Any) -> str:
+    """Return the words of a choice as text: `table, json or csv`."""
+    *first, last = get_args(choice)
+    return f"{', '.join(first)} or {last}"
+
+
 FormatOption = Annotated[
     Format | None,
     typer.Option(
@@ -318,9 +326,6 @@ class ChartOptions:
 NO_CHART = ChartOptions()
 
 
-SUFFIXES = format_endings()
-"""The format that the ending of an output file asks for."""
-
 NOT_WRITTEN = (
     ".pdf", ".png", ".svg", ".jpg", ".jpeg", ".gif", ".webp", ".eps", ".ps", ".dot", ".mmd", ".tikz",
     ".xlsx", ".xls", ".ods", ".docx", ".doc", ".odt", ".rtf", ".tsv", ".parquet", ".feather",
@@ -335,13 +340,15 @@ def output_format(format: Format | None, output: Path | None, *, has_charts: boo
 
     has_charts: whether the command takes `--chart`.
     """
-    suffix = "" if output is None else output.suffix.lower()
-    if format is None and suffix not in SUFFIXES and (near := nearest(suffix, SUFFIXES, 0.82)):
+    if format is not None or output is None:
+        return format or "table"
+    endings, suffix = format_endings(), output.suffix.lower()
+    if suffix not in endings and (near := nearest(suffix, endings, 0.82)):
         raise CnnstatError(f"--output {output}: {suffix} is no ending of a format; did you mean {near}?")
-    if format is None and suffix in NOT_WRITTEN and suffix not in SUFFIXES:
+    if suffix not in endings and suffix in NOT_WRITTEN:
         chart = f", or write a chart with --chart {output}" if has_charts and suffix in (".svg", ".png", ".pdf") else ""
-        raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(SUFFIXES)}{chart}")
-    return format or SUFFIXES.get(suffix, "table")
+        raise CnnstatError(f"--output {output}: {suffix} is not written here; end it in {', '.join(endings)}{chart}")
+    return endings.get(suffix, "table")
 
 
 def write(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cnnstat.choices import Format, Mode, alternatives, words
+from cnnstat.choices import Format, Mode, words
 from cnnstat.commands.completion import zoo_names
 from cnnstat.commands.options import (
     INTERRUPTED,
@@ -26,6 +26,7 @@ from cnnstat.commands.options import (
     OutputOption,
     StrictOption,
     ThreadsOption,
+    alternatives,
     flag,
     model_option,
     output_format,

@@ -45,7 +45,7 @@ def with_onnx_references(
     the module that is built of the graph; None where there is none, for the reason `why_not`.
     """
     analysis = analyze_graph(graph) if base is None else base.analysis
-    made, problem = _run(graph, request, set(tensors) - {""}) if may_run else ({}, "--no-run")
+    run_outputs, problem = _run(graph, request, set(tensors) - {""}) if may_run else ({}, "--no-run")
     layers = base.layers if base is not None else tuple(_without_references(analysis))
     counted, no_count = _counted(graph, request)
     totals = [] if base is None else [_explained(total, analysis) for total in base.totals]
@@ -54,7 +54,7 @@ def with_onnx_references(
     modules = () if base is not None else (Reference("PyTorch", "a module that is built of the graph", why_not),)
     return Verification(
         analysis=analysis,
-        layers=tuple(_with_shape(layer, made.get(name), analysis) for layer, name in zip(layers, tensors)),
+        layers=tuple(_with_shape(layer, run_outputs.get(name), analysis) for layer, name in zip(layers, tensors)),
         totals=tuple(totals),
         fields=() if base is None else base.fields,
         references=(
