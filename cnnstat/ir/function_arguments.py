@@ -44,7 +44,9 @@ def parameters_of(text: str) -> tuple[Parameter, ...]:
     for place, part in enumerate(text.split(", ")):
         name, _, default = part.partition("=")
         if not name.startswith("_"):
-            listed.append(Parameter(place, name, ast.literal_eval(default) if default else LEFT_OUT))
+            # A weight that is left out is none, whatever the op has unless told otherwise.
+            usual = None if name in _TENSORS else LEFT_OUT
+            listed.append(Parameter(place, name, ast.literal_eval(default) if default else usual))
     return tuple(listed)
 
 
