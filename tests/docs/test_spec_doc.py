@@ -20,7 +20,7 @@ from cnnstat.spec.spec_document import FIGURE_KEYS, KEYS
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "spec.md").read_text(encoding="utf-8")
 
 
-ONLY_PUBLISHED = PUBLISHED.keys() - {figure.key for figure in FIGURES}
+ONLY_PUBLISHED = sorted(PUBLISHED.keys() - {figure.key for figure in FIGURES})
 """The figures that are in no table but that of the page."""
 
 
