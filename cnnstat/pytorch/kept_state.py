@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import nn
 
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.module_stack import OWN_ATTRIBUTES, Modules
@@ -20,7 +21,7 @@ class Attributes:
 
     def __init__(self, modules: Modules) -> None:
         self._attributes = [(path, module, vars(module).copy()) for path, module in modules]
-        self._buffers = [(path, module, module._buffers.copy()) for path, module in modules if module._buffers]
+        self._buffers = [(path, module, own) for path, module in modules if (own := _own_buffers(module))]
         self._containers = [
             (f"{path}.{name}" if path else name, value)
             for path, module, further in modules.further_attributes
@@ -31,8 +32,9 @@ class Attributes:
     def replaced_buffers(self) -> Iterator[str]:
         """Yield the names of buffers for which there is another tensor by now."""
         for path, module, before in self._buffers:
+            now = _own_buffers(module)
             for name, tensor in before.items():
-                if tensor is not None and module._buffers.get(name, tensor) is not tensor:
+                if tensor is not None and now.get(name, tensor) is not tensor:
                     yield f"{path}.{name}" if path else name
 
     def changed(self, origins: OriginTable) -> tuple[dict[int, str], str]:
@@ -86,3 +88,8 @@ def what_is_read(
     passes: list[list[Any]] = [[(node.op, node.inputs) for node in builder.nodes] for builder in (first, again)]
     is_alike = len(passes[0]) == len(passes[1]) and all(a.kind == b.kind for (a, _), (b, _) in zip(*passes))
     return number if number and is_alike and passes[0] != passes[1] else ""
+
+
+def _own_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:
+    # Scripted modules have something else than a dictionary there.
+    return dict(module._buffers.items())
