@@ -98,7 +98,7 @@ def _picked_item(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ..
     place = next(number for number, part in enumerate(parts) if isinstance(part, (list, torch.Tensor)))
     is_behind = any(part is ... for part in parts[:place])
     axis = len(shapes[0]) - (len(parts) - place) if is_behind else place
-    if isinstance(lists[0], torch.Tensor) and (lists[0].dim() != 1 or lists[0].dtype not in _WHOLE_NUMBERS):
+    if isinstance(lists[0], torch.Tensor) and (lists[0].dim() != 1 or lists[0].dtype not in (*_NUMBERS, torch.bool)):
         return None
     return _along_one(axis, _by_number(lists[0], shapes[0][axis]), shapes)
 
@@ -110,22 +110,25 @@ def _along_one(axis: int, rule: AxisRule, shapes: Shapes) -> tuple[Reads, ...]:
 
 
 def _by_number(numbers: Any, length: int) -> AxisRule:
-    """Return the window of positions in a list of constants, in order or from behind."""
+    """Return the window of positions in a list of constants, or of those that a constant mask lets through."""
     if isinstance(numbers, torch.Tensor):
-        if isinstance(numbers, FAKE_TYPE) or numbers.dim() != 1 or numbers.dtype not in _WHOLE_NUMBERS:
+        if isinstance(numbers, FAKE_TYPE) or numbers.dim() != 1:
             return UNFOLLOWED
-        numbers = numbers.tolist()
+        numbers = numbers.tolist() if numbers.dtype in _NUMBERS else numbers.nonzero().flatten().tolist()
     if not numbers or not all(type(number) is int for number in numbers):
         return UNFOLLOWED
     places = [number % length for number in numbers]
     step = places[1] - places[0] if len(places) > 1 else 1
-    # Of any other order it is not known what lies before the first and behind the last position.
-    if not (step > 0 or step == -1) or places != list(range(places[0], places[0] + len(places) * step, step)):
-        return UNFOLLOWED
-    return Window((range(places[0], places[0] + 1),), step)
+    if (step > 0 or step == -1) and places == list(range(places[0], places[0] + len(places) * step, step)):
+        return Window((range(places[0], places[0] + 1),), step)
+    # Before the first and behind the last position, steps of the mean length count as going on, or none.
+    span, count = places[-1] - places[0], len(places)
+    mean = -(-abs(span) * count // (count - 1))
+    advance = mean if places == sorted(places) else -mean if places == sorted(places, reverse=True) else span
+    return Window(tuple(range(place, place + 1) for place in places), advance) if count <= MAX_PERIOD else UNFOLLOWED
 
 
-_WHOLE_NUMBERS = frozenset((torch.int64, torch.int32, torch.int16, torch.int8))
+_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 
 
 def _masked_item(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -138,6 +141,17 @@ def _masked_item(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ..
     rank = len(outputs[0])
     # The mask has the first axes, where broadcasting would give it the last.
     return tuple(tuple((a, IDENTITY) if a < len(shape) else None for a in range(rank)) for shape in shapes)
+
+
+def _one_hot(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """A number for each class, along an axis of their own at the end."""
+    return ((*aligned_reads(shapes[0], outputs[0][:-1]), None),)
+
+
+def _distances(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Distances of each vector of one tensor from each of another."""
+    first, second = (aligned_reads(shape[:-2], outputs[0][:-2]) for shape in shapes)
+    return (*first, (len(shapes[0]) - 2, IDENTITY), None), (*second, None, (len(shapes[1]) - 2, IDENTITY))
 
 
 def _spectrogram(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -279,6 +293,8 @@ SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] =
     "index_select": _picked,
     "getitem": _picked_item,
     "setitem": _masked_item,
+    "one_hot": _one_hot,
+    "cdist": _distances,
     "stft": _spectrogram,
     "roll": _rolled,
     **dict.fromkeys(("fft_fftshift", "fft_ifftshift"), _half_rolled),

@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 
 from cnnstat.ir.op import Shape
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, Reads, Window, sliding, transposed
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, Piece, Reads, Window, transposed
 
 Region = tuple[range, ...]
 """The positions that a write changes, along each axis."""
@@ -50,8 +50,10 @@ def write_reads(
     cut = [axis for axis, part in enumerate(region) if len(part) < shape[axis]]
     # Along a single axis, what is written over is read nowhere; along several, some rows and columns keep it.
     exact = not over_constant and len(cut) == 1 and shape[cut[0]] <= MAX_PERIOD
-    before: list[tuple[int, Window] | None] = [(axis, NOTHING if not cut else IDENTITY) for axis in range(len(shape))]
-    after: list[tuple[int, Window] | None] = [None] * len(shape)
+    before: list[tuple[int, Window | Piece] | None] = [
+        (axis, NOTHING if not cut else IDENTITY) for axis in range(len(shape))
+    ]
+    after: list[tuple[int, Window | Piece] | None] = [None] * len(shape)
     for axis, place in zip(reversed(axes), range(len(value) - 1, -1, -1)):
         part = region[axis]
         if value[place] == len(part):
@@ -66,12 +68,12 @@ def write_reads(
 
 
 @lru_cache(maxsize=4096)
-def _placed(part: range, size: int) -> Window | None:
-    """Return the window of values that are put to some positions; before and behind them, they count as going on."""
+def _placed(part: range, size: int) -> Window | Piece | None:
+    """Return the rule of values that are put to some positions; before and behind them, they count as going on."""
     if len(part) == size:
         return IDENTITY
     if part.step == 1 or len(part) == 1:
-        return sliding(1, 1, part.start)
+        return Piece(part.start)
     window = transposed(1, part.step, -part.start, 1)
     return window if isinstance(window, Window) else None
 

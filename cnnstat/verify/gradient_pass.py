@@ -144,14 +144,14 @@ class GradientRecorder(Recorder):
             if origin is None or origin.edge is None:
                 continue
             if origin.edge in self._edges and origin.edge not in self.results:
-                self.results[origin.edge] = self._leaf(tensor) if origin.edge.value in self._cut else tensor
+                self.results[origin.edge] = self._copy(tensor)
             if origin.edge.value in self._cut and tensor.requires_grad and not tensor._is_view():
                 tensor.detach_()
         if len(self.results) == len(self._edges):
             raise _Done
 
-    def _leaf(self, tensor: Tensor) -> Tensor:
-        """Return a copy of a tensor that will be cut off; the trace must not record it."""
+    def _copy(self, tensor: Tensor) -> Tensor:
+        """Return a copy of a tensor that may be cut off or overwritten; the trace must not record it."""
         self.inner = []
         try:
             return ones(tensor)

@@ -193,15 +193,27 @@ def why_less(analysis: Analysis, edge: Edge) -> str:
     coordinates = (each for each in (analysis.fields.coordinates(*edge) or {}).values() if each is not None)
     if any(each.field is not None and each.field.is_part for each in coordinates):
         return "positions were cut off before it, and beside the cut a layer reads padding"
+    for value, _ in depended_on(analysis.graph, [edge]):
+        if _is_followed(analysis, value) and not is_float(analysis, value):
+            return f"gradients do not come through {analysis.graph.value_name(value)}, which is no float"
     return ""
+
+
+def is_float(analysis: Analysis, value: int) -> bool:
+    """Return whether a gradient can come through a tensor: a mask or an index reads as far, but has none."""
+    return analysis.values.dtypes[value][0].startswith(("float", "bfloat", "complex"))
+
+
+def _is_followed(analysis: Analysis, value: int) -> bool:
+    """Return whether a tensor depends on the input."""
+    return any(trace.tracked or trace.coordinates or trace.whole for trace in analysis.fields.traces[value])
 
 
 def router(analysis: Analysis, edge: Edge) -> str:
     """Return the last layer up to a tensor that chooses by value between positions it reads; empty if none does."""
-    fields, graph = analysis.fields, analysis.graph
+    graph = analysis.graph
     for value, node in depended_on(graph, [edge]):
-        traces = [fields.traces[source.value][source.output] for source in node.inputs]
-        if node.op.routes_by_value and any(trace.tracked or trace.coordinates or trace.whole for trace in traces):
+        if node.op.routes_by_value and any(_is_followed(analysis, source.value) for source in node.inputs):
             return graph.value_name(value)
     return ""
 

@@ -18,7 +18,7 @@ from cnnstat.ir.graph import Edge
 from cnnstat.verify.findings import Box, FieldFinding, Verdict
 from cnnstat.verify.global_receptive_field import expected, positions, whole_edges, whole_finding
 from cnnstat.verify.gradient_pass import FieldError, Gradients, run_with_gradients
-from cnnstat.verify.known_differences import contains, is_brought_round, mixer, router, why_less
+from cnnstat.verify.known_differences import contains, is_brought_round, is_float, mixer, router, why_less
 from cnnstat.verify.model_under_test import ModelUnderTest
 
 MAX_FIELD_BYTES = 256 * 2**20
@@ -189,17 +189,12 @@ def _edges(analysis: Analysis) -> list[Edge]:
     distinct: dict[tuple[Any, ...], Edge] = {}
     for value in range(analysis.graph.arity, total.value):
         field = fields.of(value)
-        if field is not None and not field.global_context and _is_float(analysis, value):
+        if field is not None and not field.global_context and is_float(analysis, value):
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
-    own = {total} if _is_float(analysis, total.value) else set()
+    own = {total} if is_float(analysis, total.value) else set()
     return sorted({*others[::step], *own, *whole_edges(analysis, total)})
-
-
-def _is_float(analysis: Analysis, value: int) -> bool:
-    """Whether a gradient can come through a tensor: a mask or an index reads as far, but has none."""
-    return analysis.values.dtypes[value][0].startswith(("float", "bfloat", "complex"))
 
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:

@@ -167,7 +167,6 @@ NOT_FOLLOWED = {
     "index_put": lambda x: torch.zeros(IMAGE).index_put_((torch.tensor([0]), torch.tensor([0]), BACKWARDS), x[0, 0]),
     "rows written by number": lambda x: written(torch.zeros(IMAGE), BACKWARDS, x),
     "masked_scatter": lambda x: torch.zeros(IMAGE).masked_scatter_(SPREAD > 2, x),
-    "rows in another order": lambda x: x[:, :, torch.tensor([3, 0, 2, 1, 11, 10, 9, 8, 7, 6, 5, 4])],
     "put": lambda x: torch.zeros(IMAGE).put_(torch.arange(288).flip(0), x),
     "addmm": lambda x: (x[0, 0] * 1).addmm_(x[0, 0], x[0, 1]),
     "renorm": lambda x: (x * 1).renorm_(2, 1, 1.0),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from cnnstat.analysis.receptive_field.intervals import Algebra, Component, Field, Interval, line
+from cnnstat.analysis.receptive_field.intervals import Algebra, Component, Field, Interval, bounded, line
 from cnnstat.ir.op import Shape
 from cnnstat.ir.window import IDENTITY, MAX_PERIOD, Window, leaves_out, shift_of
 
@@ -23,6 +23,7 @@ MAX_COORDINATES = 4
 class Digit(NamedTuple):
     """One digit of an index: `(i // unit) % extent` for index i of tensor axis `place`, each step worth `weight`.
 
+    is_layer: whether it numbers maps that were stacked, which are no neighbours.
     start, span: where other tokens stand beside those of a map (a class token), the index is counted from `start` on,
     and the `span` indices from there alone depend on the input; 0 where all of the axis does.
     """
@@ -33,6 +34,7 @@ class Digit(NamedTuple):
     weight: int
     start: int = 0
     span: int = 0
+    is_layer: bool = False
 
     @property
     def key(self) -> tuple[int, ...]:
@@ -62,6 +64,13 @@ class Coordinate(NamedTuple):
     def extent(self) -> int:
         """Number of different indices o."""
         return math.prod(digit.extent for digit in self.digits)
+
+    @property
+    def stride(self) -> Fraction | None:
+        """Inputs between neighbouring positions on average."""
+        assert self.field is not None
+        layers = math.prod(digit.extent for digit in self.digits if digit.is_layer)
+        return self.field.stride and self.field.stride * layers
 
     @property
     def places(self) -> int:
@@ -163,14 +172,14 @@ class Coordinate(NamedTuple):
         if self.field is None:
             return self.unfollowed()
         own = [digit for digit in self.digits if digit.place == place]
-        is_alone = len(own) == 1 and own[0] == Digit(place, 1, length, own[0].weight)
+        is_alone = len(own) == 1 and own[0].key == Digit(place, 1, length, 1).key
         if not is_alone and (by := shift_of(window)) is not None:
             return self._shifted(place, by, length, size)
         if not is_alone:
             filled = self.filled(length, algebra, repeats=True)
-            return (
-                self.unfollowed() if filled is self else filled.through(place, window, length, size, algebra, ends=True)
-            )
+            if filled is self:
+                return self._anywhere(place, window, algebra)
+            return filled.through(place, window, length, size, algebra, ends=True)
         (digit,) = own
         weight, is_first = digit.weight, digit is self.digits[0] and not ends
         if weight * (len(window.taps) if is_first else size) > MAX_PERIOD:
@@ -197,6 +206,20 @@ class Coordinate(NamedTuple):
         )
         return Coordinate(self.axis, field, tuple(d._replace(extent=size) if d.place == place else d for d in digits))
 
+    def _anywhere(self, place: int, window: Window, algebra: Algebra) -> Coordinate:
+        """Return the same where a window along a tensor axis may meet all values of its digits; others count on.
+
+        Exact where every window meets them all, as one over two or more of interleaved columns does; else a bound.
+        """
+        own = [digit for digit in self.digits if digit.place == place]
+        if len(own) == len(self.digits) or any(digit.span for digit in own):
+            return self.unfollowed()
+        rest = self.without(place, algebra)
+        needed = own[0].unit * (own[0].extent - 1) + 1
+        if rest.field is None or (len(own) == 1 and all(t.step == 1 and len(t) >= needed for t in window.taps)):
+            return rest
+        return rest._replace(field=rest.field._replace(components=tuple(map(bounded, rest.field.components))))
+
     def reshaped(self, before: Shape, after: Shape) -> Coordinate:
         """Return the same where the elements keep their row-major order under another shape."""
         old, new = _strides(before), _strides(after)
@@ -209,13 +232,13 @@ class Coordinate(NamedTuple):
             ]
             return self.unfollowed(sum(1 << place for place in places))
         digits: list[Digit] = []
-        for place, unit, extent, weight, start, span in self.digits:
+        for place, unit, extent, weight, start, span, is_layer in self.digits:
             if span:
                 # Other tokens stand beside the map's: the axis must stay as it is.
                 target = next((t for t in range(len(after)) if (new[t], after[t]) == (old[place], before[place])), None)
                 if target is None:
                     return self.unfollowed(self._overlapping(old, new, after))
-                digits.append(Digit(target, unit, extent, weight, start, span))
+                digits.append(Digit(target, unit, extent, weight, start, span, is_layer))
                 continue
             low = unit * old[place]
             high, covered = low * extent, 1
@@ -227,7 +250,7 @@ class Coordinate(NamedTuple):
                 # A new axis cuts the digit in between: its parts are no digits any more.
                 if first % low or first % new[target] or end % first or first != low * covered:
                     return self.unfollowed(self._overlapping(old, new, after))
-                digits.append(Digit(target, first // new[target], end // first, weight * covered))
+                digits.append(Digit(target, first // new[target], end // first, weight * covered, 0, 0, is_layer))
                 covered *= end // first
             if covered != extent:
                 return self.unfollowed(self._overlapping(old, new, after))
@@ -252,20 +275,32 @@ class Coordinate(NamedTuple):
         places = {digit.place for digit in self.digits}
         if first.span:
             return self
-        # Digits above the heaviest one would repeat the pattern; nothing but what is below it belongs to one period.
-        turn = first.unit * first.extent
-        if len(places) > 1 or self.field is None or first.unit > MAX_PERIOD or (turn != size and not repeats):
+        # What is above the last digit repeats the pattern.
+        turn = max(digit.unit * digit.extent for digit in self.digits)
+        if len(places) > 1 or self.field is None or (turn != size and not repeats):
             return self
         if first == Digit(first.place, 1, size, 1):
             return self
         digits, period, advance = self.digits[1:], first.unit, first.weight
-        if turn != size:
-            digits, period, advance = self.digits, turn, 0
+        if turn != size or turn != first.unit * first.extent:
+            # Rows in another order have no shorter period than all of them.
+            digits, period, advance = self.digits, turn, self.extent if turn == size else 0
         if period > MAX_PERIOD:
             return self
         indices = (sum((i // d.unit) % d.extent * d.weight for d in digits) for i in range(period))
         field = algebra.read(self.field, Window(tuple(range(o, o + 1) for o in indices), advance))
         return self.unfollowed() if field is None else Coordinate(self.axis, field, (Digit(first.place, 1, size, 1),))
+
+    def layered(self, place: int, position: int, count: int, algebra: Algebra) -> Coordinate:
+        """Return the same of a tensor that lies at one of `count` positions of a new axis, beside others."""
+        if self.field is None or count > MAX_PERIOD:
+            return self.unfollowed(self.places | 1 << place)
+        taps = tuple(range(index == position) for index in range(count))
+        field = algebra.read(self.field, Window(taps, 1))
+        if field is None:
+            return self.unfollowed(self.places | 1 << place)
+        digits = (digit._replace(weight=digit.weight * count) for digit in self.digits)
+        return Coordinate(self.axis, field, (*digits, Digit(place, 1, count, 1, is_layer=True)))
 
     def lifted(self, finer: Coordinate, algebra: Algebra) -> Coordinate | None:
         """Return the same on the digits of `finer`, which has all of its own; None where it has not."""
@@ -291,8 +326,12 @@ def plain(axis: int, field: Field, place: int, size: int) -> Coordinate:
     return Coordinate(axis, field, (Digit(place, 1, size, 1),))
 
 
-def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> list[Coordinate]:
-    """Return the coordinates of one input axis that one tensor has from several sources, as few as say the same."""
+def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str, *, apart: bool) -> list[Coordinate]:
+    """Return the coordinates of one input axis that one tensor has from several sources, as few as say the same.
+
+    apart: whether each position is of one of the sources, so that all of them together are a bound.
+    """
+    merge = algebra.beside if apart else algebra.merge
     if any(coordinate.field is None for coordinate in coordinates):
         lost = 0
         for coordinate in coordinates:
@@ -304,7 +343,7 @@ def united(coordinates: Sequence[Coordinate], algebra: Algebra, where: str) -> l
         for number, finer in enumerate(result):
             same = coordinate.lifted(finer, algebra)
             if same is not None and same.field is not None and finer.field is not None:
-                field = algebra.merge(finer.field, same.field, finer.extent, where)
+                field = merge(finer.field, same.field, finer.extent, where)
                 result[number] = finer._replace(field=field) if finer.digits else finer._replace(field=field).fixed()
                 break
         else:
@@ -401,7 +440,8 @@ def _joined(digits: Sequence[Digit]) -> tuple[Digit, ...]:
             and digit.unit == below.unit * below.extent
             and digit.weight == below.weight * below.extent
         ):
-            joined[-1] = below._replace(extent=below.extent * digit.extent)
+            is_layer = below.is_layer and digit.is_layer
+            joined[-1] = below._replace(extent=below.extent * digit.extent, is_layer=is_layer)
         else:
             joined.append(digit)
     return tuple(reversed(joined))

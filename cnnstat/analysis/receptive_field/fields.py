@@ -132,7 +132,7 @@ class ReceptiveFields:
         is_whole = tuple(along is None for _, along, _ in parts)
         return ReceptiveField(
             size=tuple(self.lengths[axis] if along is None else along.size(extent) for axis, along, extent in parts),
-            stride=tuple(Fraction(0) if along is None else along.stride for _, along, _ in parts),
+            stride=tuple(Fraction(0) if c is None else c.stride for c in local.values()),
             start=tuple(0 if along is None else along.at_or_after(0)[0] for _, along, _ in parts),
             whole=is_whole if any(is_whole) else (),
             exact=all(each.is_exact for each in known),

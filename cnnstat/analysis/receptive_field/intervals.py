@@ -288,12 +288,24 @@ class Algebra:
         return period <= MAX_PERIOD and self._work <= MAX_WORK
 
     def beside(self, first: Field, second: Field, extent: int, where: str) -> Field:
-        """Return the field of an axis on which two pieces lie one behind the other; a bound unless they are alike."""
+        """Return the field of an axis whose outputs belong to one of two pieces each; a bound unless they are alike."""
         if first == second:
             return first
         merged = self.merge(first, second, extent, where)
-        # Each output belongs to one of the pieces, so that the hull over both is more than it reads.
+        if self._agree(first, second):
+            return merged
+        # The hull over both is more than an output reads.
         return merged._replace(components=tuple(map(bounded, merged.components)))
+
+    def _agree(self, first: Field, second: Field) -> bool:
+        """Return whether no output has two different intervals."""
+        components = first.components + second.components
+        period = math.lcm(*(len(component.lo) for component in components))
+        if not (first.is_exact and second.is_exact and self._allows(period, period)):
+            return False
+        is_alike = len({component.stride for component in components}) == 1
+        pairs = ((first.at(residue), second.at(residue)) for residue in range(period))
+        return all(a is None or b is None or (is_alike and a == b) for a, b in pairs)
 
     def merge(self, first: Field, second: Field, extent: int, where: str) -> Field:
         """Return the union of two branches that meet at node `where`, on an axis of `extent` outputs."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, stacked, united
@@ -101,13 +102,15 @@ class _Walk:
         reads = facets.reads(index)
         if InSteps in map(type, reads):
             return self._trace_steps(node, sources, reads, inputs, outputs[index])
-        if not is_plain or not self._is_plain(reads, sources, inputs) or self._algebra.is_spent:
+        if not is_plain or not self._is_plain(reads, sources, inputs, outputs[index]) or self._algebra.is_spent:
             return self._trace_coordinates(node, sources, reads, inputs, outputs[index])
         tracks: list[Track | None] = [None] * len(outputs[index])
         output = outputs[index]
+        apart = len(reads) > 1 and _is_apart(reads, [source.tracked for source in sources])
+        merge = self._algebra.beside if apart else self._algebra.merge
         for source, axes, shape in zip(sources, reads, inputs):
             if source.tracked:
-                contracted, repeated, statistic = self._follow(tracks, source, axes, shape, output, node.name)
+                contracted, repeated, statistic = self._follow(tracks, source, axes, shape, output, merge, node.name)
                 whole |= contracted
                 incoming |= repeated
                 context |= statistic
@@ -160,10 +163,12 @@ class _Walk:
         """Return whether all outputs together see less than the input, because positions were cut off."""
         return field.is_part and not field.covers(extent, self._lengths[axis])
 
-    def _is_plain(self, reads: tuple[Reads, ...], sources: list[Trace], inputs: Shapes) -> bool:
+    def _is_plain(self, reads: tuple[Reads, ...], sources: list[Trace], inputs: Shapes, output: Shape) -> bool:
         """Return whether every followed axis is read by a rule of its own and meets no other one."""
         targets: dict[int, int] = {}
         for source, axes, shape in zip(sources, reads, inputs):
+            if type(axes) is Layer and (source.tracks != sources[0].tracks or len(reads) < output[axes.axis]):
+                return False
             if not source.tracked:
                 continue
             if type(axes) is Unknown:
@@ -190,9 +195,16 @@ class _Walk:
         return True
 
     def _follow(
-        self, tracks: list[Track | None], source: Trace, axes: Reads, shape: Shape, joined: Shape, where: str
+        self,
+        tracks: list[Track | None],
+        source: Trace,
+        axes: Reads,
+        shape: Shape,
+        joined: Shape,
+        merge: Callable[[Field, Field, int, str], Field],
+        where: str,
     ) -> tuple[int, int, int]:
-        """Add what the output axes follow in one input to `tracks`.
+        """Add what the output axes follow in one input to `tracks`; merge: with what they follow in those before.
 
         Returns the input axes that are seen whole, those behind axes of size 1 that were repeated (a gate that was
         pooled by a fixed kernel, say), and those of which statistics are read.
@@ -203,7 +215,7 @@ class _Walk:
             if entry is None or (track := sources[entry[0]]) is None:
                 continue
             unread &= ~(1 << entry[0])
-            rule, merge = entry[1], self._algebra.merge
+            rule = entry[1]
             if rule is STATISTIC:
                 if self._strict:
                     whole |= 1 << track.axis
@@ -214,7 +226,7 @@ class _Walk:
                 whole |= 1 << track.axis
                 continue
             elif type(rule) is Piece:
-                rule, merge = sliding(1, 1, rule.start), self._algebra.beside
+                rule = sliding(1, 1, rule.start)
             assert type(rule) is Window
             field = read(track.field, rule)
             if field is not None and rule is not IDENTITY and joined[place] < shape[entry[0]]:
@@ -255,10 +267,11 @@ class _Walk:
         whole = incoming = context = statistic = 0
         by_axis: dict[int, list[Coordinate]] = {}
         shares: list[tuple[int, int]] = []
-        for source, axes, shape in zip(sources, reads, inputs):
+        followed_by = [source.followed_by(shape) for source, shape in zip(sources, inputs)]
+        layered = _layered(reads, followed_by, output)
+        for source, axes, shape, own in zip(sources, reads, inputs, followed_by):
             followed, seen = 0, source.whole
             context |= source.context
-            own = source.followed_by(shape)
             places = [coordinate.places for coordinate in own]
             for number, coordinate in enumerate(own):
                 shared = 0
@@ -272,6 +285,8 @@ class _Walk:
                 elif carried is None:
                     whole |= bit
                 elif carried.field is None or carried.field.components:
+                    if coordinate.axis in layered and isinstance(axes, Layer) and carried.digits:
+                        carried = carried.layered(axes.axis, axes.position, output[axes.axis], self._algebra)
                     by_axis.setdefault(coordinate.axis, []).append(carried)
                     followed |= bit
                 else:
@@ -281,13 +296,18 @@ class _Walk:
             shares.append((followed, seen))
         whole |= statistic | incoming if self._strict else self._outvoted(shares)
         candidates: list[Coordinate] = []
+        places = [
+            sum({1 << p for each in own for p in range(len(shape)) if each.places >> p & 1})
+            for own, shape in zip(followed_by, inputs)
+        ]
+        apart = len(reads) > 1 and _is_apart(reads, places)
         for axis, coordinates in by_axis.items():
             if whole >> axis & 1:
                 continue
             coordinates = stacked(coordinates, output)
             single = [c for c in coordinates if not c.digits and c.field is not None]
             spread = [c for c in coordinates if c.digits or c.field is None]
-            made = united(spread or single, self._algebra, node.name)
+            made = united(spread or single, self._algebra, node.name, apart=apart)
             for position in single if spread else ():
                 if position.field is not None and self._sees_less(position.field, 1, axis):
                     made = [beside_position(each, position, self._algebra, node.name) for each in made]
@@ -335,8 +355,12 @@ class _Walk:
             return _lost_behind(coordinate, targets, shape, everywhere), False
         result, has_statistic = coordinate, False
         moves: dict[int, int] = {}
-        # What is summed over goes first: the rest of its digits may then be an axis that a window can slide along.
-        places = sorted({d.place for d in coordinate.digits}, key=lambda place: bool(targets.get(place)))
+        # What is summed over goes first, and then axes with few digits, which a window may meet all of: the rest may
+        # then be an axis that a window can slide along.
+        extents: dict[int, int] = {}
+        for digit in coordinate.digits:
+            extents[digit.place] = extents.get(digit.place, 1) * digit.extent
+        places = sorted(extents, key=lambda place: (bool(targets.get(place)), extents[place]))
         for place in places:
             ways = targets.get(place, [])
             position = next((rule.position for _, rule in ways if isinstance(rule, Index)), None)
@@ -391,6 +415,33 @@ class _Walk:
             tracks[digit.place] = Track(coordinate.axis, coordinate.field)
         tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
         return Trace(tuple(tracks), tracked, whole, context)
+
+
+def _layered(reads: tuple[Reads, ...], followed_by: list[tuple[Coordinate, ...]], output: Shape) -> frozenset[int]:
+    """Return the input axes that layers of a stack follow differently, single positions and constants aside."""
+    axis = next((axes.axis for axes in reads if isinstance(axes, Layer)), None)
+    if axis is None:
+        return frozenset()
+    spread = [{(each.axis, each) for each in own if each.digits} for own in followed_by]
+    common = spread[0] if len(reads) == output[axis] else set()
+    return frozenset(followed for own in spread for followed, _ in own ^ common)
+
+
+def _is_apart(reads: tuple[Reads, ...], followed: list[int]) -> bool:
+    """Return whether each position is of one of several inputs: pieces one behind another, writes into a part.
+
+    followed: for each input its axes that are followed, as a bit mask. Side by side along others (channels), all inputs
+    are read at each position.
+    """
+    rules = [(n, place, *entry) for n, axes in enumerate(reads) for place, entry in enumerate(axes) if entry]
+    along = {place for number, place, axis, _ in rules if followed[number] >> axis & 1}
+    apart = {place for _, place, _, rule in rules if _reads_a_part(rule)}
+    return bool(apart) and apart <= along
+
+
+def _reads_a_part(rule: AxisRule) -> bool:
+    """Return whether some outputs read nothing by a rule."""
+    return type(rule) is Piece or (type(rule) is Window and not all(rule.taps))
 
 
 def _has_axis_alone(coordinate: Coordinate, others: list[Coordinate]) -> bool:
