@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnnstat.profile.recorded.op_rows import Row
-from cnnstat.profile.traces.kineto_trace import LayerRange, Operation, nanoseconds, thread_of
+from cnnstat.profile.traces.kineto_trace import LayerRange, Operation, ThreadStretch, nanoseconds, thread_of
 
 MODULE_MARK = "cnnstat@"
 """What the names of marks around modules begin with; the module's path follows, nothing for the model itself."""
@@ -18,14 +18,11 @@ _STEP = re.compile(r"ProfilerStep#(\d+)")
 _OPTIMIZER = re.compile(r"Optimizer\.step#(\w+)\.step")
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark(ThreadStretch):
     """A range of the program's time with a name that means something here."""
 
     name: str
-    start: int
-    end: int
-    thread: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +50,8 @@ def read_marks(events: Iterable[Mapping[str, Any]]) -> Marks:
         # Older versions call annotations ops.
         if is_mark and event.get("cat") in ("user_annotation", "cpu_op"):
             start = nanoseconds(event["ts"])
-            marks.append(Mark(name, start, start + nanoseconds(event.get("dur", 0)), thread_of(event)))
+            end = start + nanoseconds(event.get("dur", 0))
+            marks.append(Mark(name=name, start=start, end=end, thread=thread_of(event)))
     marks.sort(key=lambda mark: (mark.start, -mark.end))
     return Marks(
         runs=tuple(mark for mark in marks if mark.name == MODULE_MARK),

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from cnnstat.profile.traces.kernel_owners import LaunchOwners, Match, Owner, match
 from cnnstat.profile.traces.kineto_trace import Kernel, Launch, Signature, Stretch, Trace, by_pass, place_at
@@ -215,17 +214,11 @@ def attribute_replays(trace: Trace, ordinary: Pass, calls: Mapping[int, int], pa
     )
 
 
-class _Extent(NamedTuple):
-    """From when to when kernels ran; by default an empty stretch, of none."""
-
-    start: int = 0
-    end: int = -1
-
-
-def _extent(pieces: tuple[Piece, ...] | None) -> _Extent:
+def _extent(pieces: tuple[Piece, ...] | None) -> Stretch:
+    """Return from when to when kernels ran; an empty stretch for none."""
     if not pieces:
-        return _Extent()
-    return _Extent(min(piece.kernel.start for piece in pieces), max(piece.kernel.end for piece in pieces))
+        return Stretch(start=0, end=-1)
+    return Stretch(start=min(piece.kernel.start for piece in pieces), end=max(piece.kernel.end for piece in pieces))
 
 
 def _strays(trace: Trace, stretches: Sequence[Stretch]) -> list[list[Kernel]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from cnnstat.profile.traces.kineto_trace import Launch, Operation, Signature, Stretch, Trace
+from cnnstat.profile.traces.kineto_trace import Launch, LayerRange, Operation, Signature, Stretch, Trace
 
 _SKEW = 50_000
 """Nanoseconds by which a launch may lie outside the op that its External id names, since two clocks time them.
@@ -21,16 +21,6 @@ class Owner(NamedTuple):
 
     row: int
     backward: bool
-
-
-class _Range(NamedTuple):
-    """A stretch of one thread's time: a mark, a backward op, or the accumulation of a gradient."""
-
-    start: int
-    end: int
-    row: int | None = None
-    sequence: int | None = None
-    accumulates: bool = False
 
 
 class LaunchOwners:
@@ -108,22 +98,15 @@ class _Work(NamedTuple):
 
 def _timelines(trace: Trace) -> dict[int, Innermost[_Work]]:
     """Return the time of every thread that ran a layer or a backward op."""
-    ranges: dict[int, list[_Range]] = {}
+    ranges: dict[int, list[LayerRange | Operation]] = {}
     for layer_range in trace.layer_ranges:
-        ranges.setdefault(layer_range.thread, []).append(
-            _Range(layer_range.start, layer_range.end, row=layer_range.row)
-        )
+        ranges.setdefault(layer_range.thread, []).append(layer_range)
     marked = {thread: _timeline(own_ranges, {}) for thread, own_ranges in ranges.items()}
     # Forward ranges first: a backward op belongs to the row whose forward op made its autograd node.
     makers = _makers(trace, marked)
     for operation in trace.operations:
-        if "AccumulateGrad" in operation.name:
-            backward_range = _Range(operation.start, operation.end, accumulates=True)
-        elif operation.forward_thread > 0 and operation.sequence is not None:
-            backward_range = _Range(operation.start, operation.end, sequence=operation.sequence)
-        else:
-            continue
-        ranges.setdefault(operation.thread, []).append(backward_range)
+        if _accumulates(operation) or (operation.forward_thread > 0 and operation.sequence is not None):
+            ranges.setdefault(operation.thread, []).append(operation)
     return {thread: _timeline(own_ranges, makers) for thread, own_ranges in ranges.items()}
 
 
@@ -140,17 +123,21 @@ def _makers(trace: Trace, marked: dict[int, Innermost[_Work]]) -> dict[int, int]
     return {number: each.owner.row for number, each in work.items() if each is not None and each.owner is not None}
 
 
-def _timeline(ranges: Iterable[_Range], makers: dict[int, int]) -> Innermost[_Work]:
+def _accumulates(operation: Operation) -> bool:
+    return "AccumulateGrad" in operation.name
+
+
+def _timeline(ranges: Iterable[LayerRange | Operation], makers: dict[int, int]) -> Innermost[_Work]:
     """Return the owners of one thread's time; makers: rows of autograd's nodes by sequence number."""
     latest: Owner | None = None
 
-    def work(each: _Range, around: _Work | None) -> _Work:
+    def work(each: LayerRange | Operation, around: _Work | None) -> _Work:
         nonlocal latest
-        if each.row is not None:
+        if isinstance(each, LayerRange):
             backward = around is not None and around.backward
             return _Work(Owner(each.row, backward) if each.row >= 0 else None, backward)
         # The engine adds a gradient right after the node whose gradient it is, so that this is that one's work.
-        if not each.accumulates:
+        if not _accumulates(each):
             row = makers.get(each.sequence) if each.sequence is not None else None
             latest = None if row is None else Owner(row, True)
         return _Work(latest, True)

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 Work = Literal["kernel", "gpu_memcpy", "gpu_memset"]
 
@@ -42,7 +42,22 @@ class Signature(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kernel:
+class Stretch:
+    """A stretch of time from its first nanosecond to its last."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadStretch(Stretch):
+    """A stretch of one thread's time."""
+
+    thread: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel(Stretch):
     """One kernel, copy or fill that ran on the GPU.
 
     correlation: number that it shares with what launched it, 0 where the trace gives none; node: its place in a CUDA
@@ -51,8 +66,6 @@ class Kernel:
 
     signature: Signature
     work: Work
-    start: int
-    end: int
     stream: int
     correlation: int
     node: int = 0
@@ -64,7 +77,7 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Launch:
+class Launch(ThreadStretch):
     """A call of the CUDA runtime or driver that puts work on a stream.
 
     kind: a `kernel` always leaves a record of what ran, a `memory` call does not need to, a `graph` leaves many.
@@ -72,15 +85,12 @@ class Launch:
     """
 
     kind: Literal["kernel", "memory", "graph"]
-    start: int
-    end: int
-    thread: int
     correlation: int
     operation: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Operation:
+class Operation(ThreadStretch):
     """An op as PyTorch's dispatcher or autograd ran it.
 
     sequence: number that a backward op has in common with the forward op that it belongs to; None if it has none.
@@ -88,34 +98,25 @@ class Operation:
     """
 
     name: str
-    start: int
-    end: int
-    thread: int
     external_id: int | None
     sequence: int | None
     forward_thread: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LayerRange:
+class LayerRange(ThreadStretch):
     """The range around one computation of a row."""
 
     row: int
     call: int
-    start: int
-    end: int
-    thread: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PassRange:
+class PassRange(ThreadStretch):
     """The range around one pass."""
 
     kind: str
     index: int
-    start: int
-    end: int
-    thread: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,18 +128,6 @@ class Trace:
     operations: tuple[Operation, ...] = ()
     layer_ranges: tuple[LayerRange, ...] = ()
     pass_ranges: tuple[PassRange, ...] = ()
-
-
-class Stretch(Protocol):
-    """What has a start and an end."""
-
-    @property
-    def start(self) -> int:
-        """Its first nanosecond."""
-
-    @property
-    def end(self) -> int:
-        """Its last."""
 
 
 Record = TypeVar("Record", bound=Stretch)
