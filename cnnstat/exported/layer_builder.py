@@ -18,7 +18,7 @@ from cnnstat.ir.graph import Edge, Node, usual_dtype
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage, numel
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ir.work import Work
-from cnnstat.ops.traced import Applied, Recorded
+from cnnstat.ops.traced import Applied, Recorded, unused
 
 NO_WORK = Work()
 
@@ -238,11 +238,7 @@ class LayerBuilder:
         """Add a row that only stores tensors; none where there are none to store."""
         owned = take(uses)
         if owned.taken:
-            op = Recorded(
-                function="Unused", outputs=((0,),), result_dtypes=("float32",), family=Family.OTHER,
-                tensors=owned.tensors, stored=owned.stored,
-            )  # fmt: skip
-            self._append(label, op, (), owned, None)
+            self._append(label, unused(tensors=owned.tensors, stored=owned.stored), (), owned, None)
 
     def forget(self, first: int) -> None:
         """Drop the nodes from a number on."""

@@ -349,6 +349,15 @@ class Recorded(_Traced):
         return [Formula(name, how, f"{count}", count) for name, count in counts if count]
 
 
+UNUSED = "Unused"
+"""The function of rows that hold stored tensors which no call of a forward pass uses."""
+
+
+def unused(**fields: Any) -> Recorded:
+    """Return the op of such a row, with further fields: the tensors that it holds, or work of which nothing is used."""
+    return Recorded(function=UNUSED, outputs=((0,),), result_dtypes=("float32",), family=Family.OTHER, **fields)
+
+
 def _axes_of(reads: Reads) -> int:
     """Return the number of output axes that reads tell of."""
     return len([entry for entry in reads if entry is None or type(entry[1]) is not Index])

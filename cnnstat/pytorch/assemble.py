@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from cnnstat.ir.graph import Edge, Graph, Input, Node, usual_dtype
-from cnnstat.ir.op import Family, Op
+from cnnstat.ir.op import Op
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ir.scopes import UniqueNames
-from cnnstat.ops.traced import Recorded
+from cnnstat.ops.traced import unused
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.module_stack import ModuleCall, Modules, aliases_of
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
@@ -19,9 +19,6 @@ from cnnstat.pytorch.tensor_origins import NodeDraft
 
 _GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
 """Where PyTorch keeps modules that are no layers."""
-
-UNUSED = "Unused"
-"""What the rows are called that hold parameters no call of this forward pass used."""
 
 
 def assemble(
@@ -173,21 +170,11 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     for path, keys in groups.items():
         owned = builder.ownership.take(keys)
         recorded = RecordedCalls((), (), tuple(described(builder.ownership.tensors[key]) for key in keys))
-        rows.append(_node(names.unique(path), _unused_op(owned), (), owned, recorded, builder.dtype))
+        op = unused(**owned.fields)
+        rows.append(_node(names.unique(path), op, (), owned, recorded, builder.dtype))
     if work := builder.ownership.take_works(range(len(builder.ownership.works))):
-        op = replace(_unused_op(OwnedTensors()), work=work)
-        rows.append(Node(names.unique("unused_results"), op, (), None, True))
+        rows.append(Node(names.unique("unused_results"), unused(work=work), (), None, True))
     return rows
-
-
-def _unused_op(owned: OwnedTensors) -> Recorded:
-    return Recorded(
-        function=UNUSED,
-        outputs=((0,),),
-        result_dtypes=("float32",),
-        family=Family.OTHER,
-        **owned.fields,
-    )
 
 
 def _above(name: str) -> list[str]:

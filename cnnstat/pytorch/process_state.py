@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import warnings
@@ -148,18 +147,3 @@ def noted_settings(key: Any) -> Iterator[list[tuple[_Setting, Any]]]:
     if known:
         _noted[key] = known
     changes += known.items()
-
-
-@contextmanager
-def without_collections() -> Iterator[None]:
-    """Keep Python's collector still: nearly all that a trace makes lives until its end, so that it would find nothing.
-
-    It is on again afterwards if it was before.
-    """
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()

@@ -14,9 +14,11 @@ import torch
 from torch import nn
 
 from cnnstat.errors import CnnstatError, ModelError
-from cnnstat.ir.graph import Edge, Graph
+from cnnstat.ir.graph import Edge, Graph, collector_paused
 from cnnstat.ir.recorded_call import RecordedCalls
-from cnnstat.pytorch.assemble import UNUSED, assemble
+from cnnstat.numbers import listed
+from cnnstat.ops.traced import UNUSED
+from cnnstat.pytorch.assemble import assemble
 from cnnstat.pytorch.autograd_pass import SavedStorages, needs_autograd_pass, trains_otherwise
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import CallRecord
@@ -38,7 +40,6 @@ from cnnstat.pytorch.module_stack import (
 )
 from cnnstat.pytorch.operators import without_loops_over_boxes
 from cnnstat.pytorch.packed_weights import packed_tensors
-from cnnstat.pytorch.process_state import without_collections
 from cnnstat.pytorch.recorder import DispatchMode, FunctionMode, Recorder, TracerError, ValueNeededError
 from cnnstat.pytorch.state_dict_file import further_file_bytes
 from cnnstat.pytorch.tensor_origins import Origin
@@ -133,7 +134,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             on_shapes = contextlib.ExitStack()
             if faker is not None:
                 on_shapes.enter_context(without_loops_over_boxes())
-                on_shapes.enter_context(without_collections())
+                on_shapes.enter_context(collector_paused())
             # The function mode is innermost, so that it sees a call first; what that dispatches to comes to the other.
             # Inputs are drawn too where the pass is real.
             generators.seed(options.seed + options.draw)
@@ -278,8 +279,7 @@ def _unused_notes(graph: Graph) -> list[str]:
     names = [node.name for node in graph.nodes if node.op.kind == UNUSED and node.op.weights(())]
     if not names:
         return []
-    listed = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [f"this forward pass does not use the parameters of {listed}"]
+    return [f"this forward pass does not use the parameters of {listed(names)}"]
 
 
 MAX_REAL_BYTES = 4 * 2**30

@@ -40,7 +40,7 @@ from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ir.scopes import Unit, nodes_of, prefixes
-from cnnstat.ops.traced import Applied, Recorded
+from cnnstat.ops.traced import UNUSED, Applied, Recorded
 
 _NAMES = """
 T_destination add_module apply bfloat16 buffers call_super_init children compile cpu cuda double dump_patches eval
@@ -53,9 +53,6 @@ share_memory state_dict to to_empty train training type xpu zero_grad
 """
 MODULE_NAMES = frozenset(_NAMES.split())
 """Attributes of every module, which no child can be called."""
-
-
-UNUSED = "Unused"
 
 
 @dataclass(eq=False)

@@ -24,7 +24,7 @@ from cnnstat.ir.recorded_call import (
     TorchName,
     values_of,
 )
-from cnnstat.ops.traced import Applied, Recorded
+from cnnstat.ops.traced import UNUSED, Applied, Recorded
 from cnnstat.pytorch.modules.custom_modules import CUSTOM_MODULES
 
 SCALE = 0.02
@@ -151,10 +151,6 @@ def module_at(root: nn.Module, path: str) -> nn.Module:
             root.add_module(part, child)
         root = child
     return root
-
-
-UNUSED = "Unused"
-"""What the frontend calls tensors that no call of a forward pass used."""
 
 
 class WithOperands(nn.Module):
