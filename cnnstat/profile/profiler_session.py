@@ -17,8 +17,8 @@ from cnnstat.profile.measurement import row_names
 from cnnstat.profile.profile_details import OpTime
 from cnnstat.profile.runnable_model import RunnableModel
 from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, attribute, attribute_replays
+from cnnstat.profile.traces.kernel_times import op_times
 from cnnstat.profile.traces.kineto_trace import LAYER_RANGE, PASS_RANGE, Trace, read_trace
-from cnnstat.profile.traces.op_times import op_times
 from cnnstat.profile.traces.recording_file import recorded_events
 from cnnstat.profile.traces.timeline import memory_by_row
 

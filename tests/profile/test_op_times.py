@@ -12,8 +12,8 @@ from recordings import NAMES, recording
 
 from cnnstat.profile.profile_json import parse_profile, to_json
 from cnnstat.profile.recorded.recorded_profile import profile_recording
+from cnnstat.profile.traces.kernel_times import op_times
 from cnnstat.profile.traces.kineto_trace import read_trace
-from cnnstat.profile.traces.op_times import op_times
 from cnnstat.sources.load import named_model
 from cnnstat.sources.request import Request
 

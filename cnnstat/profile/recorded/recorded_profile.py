@@ -12,7 +12,6 @@ from cnnstat.analysis.memory import moved_bytes
 from cnnstat.errors import CnnstatError
 from cnnstat.profile.measurement import IsolatedTimes, Measurement, RowTimes, assemble, row_names
 from cnnstat.profile.profile_result import Environment, Profile, Whole, summarize
-from cnnstat.profile.recorded.data_sheets import LAUNCH, data_sheet
 from cnnstat.profile.recorded.engine_profile import EngineProfile, first_layer_shape, onto_rows, read_engine_profile
 from cnnstat.profile.recorded.op_rows import rows_of
 from cnnstat.profile.recorded.torch_recording import (
@@ -21,7 +20,7 @@ from cnnstat.profile.recorded.torch_recording import (
     is_torch_recording,
     read_torch_recording,
 )
-from cnnstat.profile.roofline import Roofline
+from cnnstat.profile.roofline import LAUNCH, Roofline, data_sheet
 from cnnstat.profile.traces.kernel_times import CAUSES, kernel_times, row_times
 from cnnstat.profile.traces.recording_file import read_recording
 from cnnstat.profile.traces.timeline import timeline

@@ -31,7 +31,7 @@ from cnnstat.profile.recorded.op_ranges import (
 from cnnstat.profile.recorded.op_rows import NEAR, RecordedOp, Row, first_weighted, fits_first, op_name, rows_of
 from cnnstat.profile.recorded.recorded_marks import Marks, known_rows, read_marks
 from cnnstat.profile.traces.kernel_attribution import Attribution, Pass, attribute
-from cnnstat.profile.traces.kernel_times import gap_causes
+from cnnstat.profile.traces.kernel_times import gap_causes, op_times
 from cnnstat.profile.traces.kineto_trace import (
     Kernel,
     Launch,
@@ -42,7 +42,6 @@ from cnnstat.profile.traces.kineto_trace import (
     nanoseconds,
     read_trace,
 )
-from cnnstat.profile.traces.op_times import op_times
 from cnnstat.profile.traces.timeline import memory_by_row
 
 
