@@ -122,7 +122,7 @@ class CallInstrumentation:
             self._place = place + 1
             aligned = calls[place] if place < end else None
             if self._is_lost or aligned is None or aligned.function != function:
-                return self._strange(observer, function, arguments, keywords)
+                return self._unaligned(observer, function, arguments, keywords)
             if aligned.row is None:
                 return function(*arguments, **keywords)
             return observed(observer, aligned.row, self._count(aligned), function, arguments, keywords)
@@ -138,7 +138,7 @@ class CallInstrumentation:
             self._before[aligned.row] = before + 1
         return before
 
-    def _strange(
+    def _unaligned(
         self, observer: Observer, function: Callable[..., Any], arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> Any:
         """Run a call that does not follow the alignment: it belongs to no row, nor do those behind it."""
@@ -241,7 +241,7 @@ def prepare_traced(runnable: Runnable, options: Options, device: torch.device) -
         runnable = runnable.traced_for_real()
         alignment, below = _aligned_run(runnable, options, device)
         notes.append("layers are those of a real run on this input: the trace on shapes alone has others")
-    notes += _mismatches(alignment, runnable.graph)
+    notes += _mismatch_notes(alignment, runnable.graph)
     if below:
         notes.append("some ops run below Python and are followed there, which makes every op slower")
     arguments, keywords = moved((runnable.arguments, runnable.keywords), device, options)
@@ -275,7 +275,7 @@ def _aligned_run(runnable: Runnable, options: Options, device: torch.device) -> 
         return align_run(runnable.model, run, runnable.calls)
 
 
-def _mismatches(alignment: CallAlignment, graph: Graph) -> Iterator[str]:
+def _mismatch_notes(alignment: CallAlignment, graph: Graph) -> Iterator[str]:
     """Yield what of a run does not fit the graph."""
 
     def names_of(rows: Sequence[int]) -> str:

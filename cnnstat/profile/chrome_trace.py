@@ -63,7 +63,7 @@ def chrome_trace(slices: Iterable[Slice], events: Iterable[Mapping[str, Any]] = 
     written: list[Any] = [dict(event) for event in events]
     tracks: dict[str, list[int]] = {}
     numbers = 0
-    written.append(_named("process_name", 0, "cnnstat"))
+    written.append(_metadata_event("process_name", 0, "cnnstat"))
     for piece in sorted(slices, key=lambda piece: (piece.start, -piece.end)):
         lanes = tracks.setdefault(piece.track, [])
         lane = next((lane for lane, busy in enumerate(lanes) if busy <= piece.start), len(lanes))
@@ -75,7 +75,7 @@ def chrome_trace(slices: Iterable[Slice], events: Iterable[Mapping[str, Any]] = 
     first: dict[str, int] = {}
     for track in order:
         first[track] = numbers
-        written += [_named("thread_name", numbers + lane, track) for lane in range(len(tracks[track]))]
+        written += [_metadata_event("thread_name", numbers + lane, track) for lane in range(len(tracks[track]))]
         numbers += len(tracks[track])
     for event in written:
         if event.get("pid") == _PROCESS and event["ph"] == "X":
@@ -97,7 +97,7 @@ def _event(piece: Slice, lane: int) -> dict[str, Any]:
     }
 
 
-def _named(kind: str, thread: int, name: str) -> dict[str, Any]:
+def _metadata_event(kind: str, thread: int, name: str) -> dict[str, Any]:
     return {"ph": "M", "name": kind, "pid": _PROCESS, "tid": thread, "args": {"name": name}}
 
 
@@ -113,10 +113,10 @@ def write_trace(path: Path, slices: Iterable[Slice], events: Iterable[Mapping[st
 def write_timeline(watch: Stopwatch, analysis: Analysis, path: Path) -> None:
     """Write what a stopwatch took of a pass; raises CnnstatError where the file cannot be written."""
     forward, backward = (watch.laps, ""), (watch.backward_laps, " (backward)")
-    write_trace(path, [each for laps, suffix in (forward, backward) for each in _slices(laps, analysis, suffix)])
+    write_trace(path, [each for laps, suffix in (forward, backward) for each in _layer_slices(laps, analysis, suffix)])
 
 
-def _slices(laps: Sequence[Lap], analysis: Analysis, suffix: str) -> list[Slice]:
+def _layer_slices(laps: Sequence[Lap], analysis: Analysis, suffix: str) -> list[Slice]:
     """Return the layers of a pass on one track."""
     names = row_names(analysis.graph)
     return [

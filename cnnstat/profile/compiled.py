@@ -45,18 +45,18 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
     Raises CnnstatError where the model cannot be compiled.
     """
     with _compiling(model.device.type):
-        module: Any = torch.compile(_straight(model.module))
+        module: Any = torch.compile(_as_fx_graph(model.module))
         compiled = replace(model, module=module)
         run, plain = compiled.one_pass, model.one_pass
         progress.stage("compiling", _WARM_UP)
         for _ in range(_WARM_UP):
-            _checked(run)
+            _compile(run)
             plain()
             progress.step()
-    ways = {"plain": _timed(run, compiled), "as it is": _timed(plain, model)}
+    ways = {"plain": _timing(run, compiled), "as it is": _timing(plain, model)}
     times, complete = interleaved_samples(ways, until_steady(options.samples), progress, "measuring", options.samples)
     progress.stage("recording", 1)
-    recorded = _recorded(compiled, min(_RECORDED, options.samples), options)
+    recorded = _record_layers(compiled, min(_RECORDED, options.samples), options)
     progress.step()
     calm = {name: [each[place] for place in inlier_places(each)] for name, each in times.items()}
     whole, before = summarize(calm["plain"]), summarize(calm["as it is"])
@@ -69,7 +69,7 @@ def measure_compiled(model: RunnableModel, options: Options, progress: Progress)
     )
 
 
-def _timed(run: Callable[[], object], model: RunnableModel) -> Callable[[], float]:
+def _timing(run: Callable[[], object], model: RunnableModel) -> Callable[[], float]:
     def seconds() -> float:
         model.synchronize()
         start = time.perf_counter_ns()
@@ -80,7 +80,7 @@ def _timed(run: Callable[[], object], model: RunnableModel) -> Callable[[], floa
     return seconds
 
 
-def _checked(run: Callable[[], object]) -> None:
+def _compile(run: Callable[[], object]) -> None:
     """Run once; raises CnnstatError where what runs cannot be compiled."""
     from torch._dynamo.exc import TorchDynamoException
 
@@ -105,7 +105,7 @@ def _compiling(device: str) -> Iterator[None]:
         yield
 
 
-def _recorded(model: RunnableModel, passes: int, options: Options) -> Measurement:
+def _record_layers(model: RunnableModel, passes: int, options: Options) -> Measurement:
     analysis = model.analysis
     least_seconds = floors(analysis, "cpu", training=model.training)
 
@@ -133,7 +133,7 @@ def _recorded(model: RunnableModel, passes: int, options: Options) -> Measuremen
 _NO_WHOLE = Whole(plain=summarize([0.0]), eager=summarize([0.0]))
 
 
-def _straight(module: nn.Module) -> nn.Module:
+def _as_fx_graph(module: nn.Module) -> nn.Module:
     """Return a network that was built from a graph without its bookkeeping, over which compilers stumble."""
     if not isinstance(module, Network):
         return module

@@ -51,16 +51,16 @@ def measure_cpu(model: RunnableModel, options: Options, progress: Progress, cloc
     gc.collect()
     with collector_paused():
         with fused_attention(False):
-            warm_up([runs.time_plain, lambda: _nothing(runs.marked)], progress)
+            warm_up([runs.time_plain, lambda: _untimed(runs.marked)], progress)
             runs.forget()
             is_enough = until_steady(options.samples, runs.plain_times)
             done, complete = interleave(ways, is_enough, progress, "measuring", options.samples)
         isolated = _isolated(model, options, progress, clock) if complete else IsolatedTimes()
     measurement = runs.measurement(done, complete and isolated.complete, isolated, options)
-    return replace(measurement, notes=(*measurement.notes, *_written(runs.watch, model, options.trace)))
+    return replace(measurement, notes=(*measurement.notes, *_write_trace(runs.watch, model, options.trace)))
 
 
-def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
+def _write_trace(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -> tuple[str, ...]:
     """Write the trace, where one is asked for; returns what goes wrong, for that must not cost the measurement."""
     if path is not None and watch is not None:
         from cnnstat.profile.chrome_trace import write_timeline
@@ -72,7 +72,7 @@ def _written(watch: Stopwatch | None, model: RunnableModel, path: Path | None) -
     return ()
 
 
-def _nothing(run: Callable[[], None]) -> float:
+def _untimed(run: Callable[[], None]) -> float:
     run()
     return 0.0
 
@@ -190,7 +190,7 @@ class _Runs:
         else:
             self.passes.append(_Marked(watch, span))
 
-    def _following(self) -> float:
+    def _following_cost(self) -> float:
         """Return the nanoseconds that following the calls of a pass takes.
 
         It is what followed runs take longer than plain ones, within what chains of small calls cost: the difference of
@@ -205,7 +205,7 @@ class _Runs:
         longer = (median_without_outliers(self.followed_times) - median_without_outliers(self.plain_times)) * 1e9
         return max(least, min(longer, FOLLOWING_AT_MOST * least))
 
-    def _keep(self, done: int) -> bool:
+    def _drop_disturbed(self, done: int) -> bool:
         """Drop the round that was not completed and, where the machine was busy, the runs of each way it disturbed.
 
         Returns whether it was busy.
@@ -225,8 +225,8 @@ class _Runs:
         """Return what was measured; raises CnnstatError if no run followed the plan."""
         if not self.passes:
             raise CnnstatError("the model takes another path in every run: its layers cannot be told apart")
-        is_busy = self._keep(done)
-        following = self._following()
+        is_busy = self._drop_disturbed(done)
+        following = self._following_cost()
         breakdowns = [
             break_down(
                 watch.laps,
@@ -249,7 +249,7 @@ class _Runs:
             idle=median(each.idle for each in breakdowns),
             unattributed=median(each.unattributed for each in breakdowns),
             complete=complete,
-            notes=(*self._busy(is_busy, done), *self._notes(breakdowns, done, options), *isolated.notes),
+            notes=(*self._busy_notes(is_busy, done), *self._notes(breakdowns, done, options), *isolated.notes),
         )
 
     def _rows(self, breakdowns: list[Breakdown], isolated: IsolatedTimes) -> dict[int, RowTimes]:
@@ -265,7 +265,7 @@ class _Runs:
             for row in sorted({row for each in breakdowns for row in (*each.forward, *each.backward)})
         }
 
-    def _busy(self, is_busy: bool, done: int) -> list[str]:
+    def _busy_notes(self, is_busy: bool, done: int) -> list[str]:
         notes = []
         if is_busy:
             count = len(self.plain_times)

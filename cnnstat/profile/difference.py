@@ -103,11 +103,11 @@ def compare_profiles(before: Profile, after: Profile, label: str = "the baseline
         eager=Change("eager", "", before.whole.eager, after.whole.eager, is_sound),
         layers=layers,
         conditions=tuple(_conditions(before, after)),
-        doubts=tuple(_doubts(before, after)),
+        doubts=tuple(_doubts_of(before, after)),
     )
 
 
-def _doubts(before: Profile, after: Profile) -> Iterator[str]:
+def _doubts_of(before: Profile, after: Profile) -> Iterator[str]:
     """Yield why a difference may show nothing."""
     for label, profile in (("the baseline", before), ("this profile", after)):
         if not profile.adds_up:

@@ -105,7 +105,7 @@ def assemble(
         _layer(analysis, row, measurement.rows.get(row, DID_NOT_RUN), roofline, moved[row])
         for row in range(len(graph.nodes))
     )
-    layers += tuple(_beside(name, kind, times) for name, kind, times in measurement.beside)
+    layers += tuple(_time_beside(name, kind, times) for name, kind, times in measurement.beside)
     time_breakdown = TimeBreakdown(
         whole=measurement.whole.plain.median,
         layers=sum(layer.seconds for layer in layers),
@@ -192,7 +192,7 @@ def _layer(analysis: Analysis, row: int, times: RowTimes, roofline: Roofline, mo
     )
 
 
-def _beside(name: str, kind: str, times: RowTimes) -> LayerTime:
+def _time_beside(name: str, kind: str, times: RowTimes) -> LayerTime:
     """Return what is no layer of the graph: of its work nothing is counted."""
     return LayerTime(
         name=name, kind=kind, calls=times.calls, forward=_samples(times.forward) or Samples(0.0, 0.0, 0.0, 0), macs=0,

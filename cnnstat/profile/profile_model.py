@@ -48,7 +48,7 @@ def profile_model(reference: ModelReference, options: Options, progress: Progres
         progress.step()
         graph = model.analysis.graph
         around = environment(graph, options, device, reference.request.mode)
-        roofline = find_roofline(_of_products(around), device, progress, refresh)
+        roofline = find_roofline(_in_product_dtype(around), device, progress, refresh)
         measurement = _measure(model, options, progress, reference)
         measurement = replace(measurement, notes=(*model.notes, *measurement.notes))
         source = reference.label if isinstance(reference, NamedReference) else graph.source or graph.name
@@ -60,7 +60,7 @@ def profile_model(reference: ModelReference, options: Options, progress: Progres
         return _with_remeasured_roofline(profile, device, progress)
 
 
-def _of_products(environment: Environment) -> Environment:
+def _in_product_dtype(environment: Environment) -> Environment:
     """Return an environment in the dtype that products compute in: under automatic mixed precision a smaller one."""
     return replace(environment, dtype=environment.settings.get("autocast", environment.dtype))
 
@@ -69,7 +69,7 @@ def _with_remeasured_roofline(profile: Profile, device: torch.device, progress: 
     """Return a profile whose layers are above no roofline that was measured too low."""
     try:
         best, note = remeasure_roofline(
-            profile.roofline, profile.layers, _of_products(profile.environment), device, progress
+            profile.roofline, profile.layers, _in_product_dtype(profile.environment), device, progress
         )
     except KeyboardInterrupt:
         return replace(profile, complete=False)
@@ -124,17 +124,17 @@ def prepare_model(model: ModelReference, options: Options, device: torch.device)
     The dtype is that of the options, else of the request, else the model's own.
     Raises CnnstatError where the model cannot be built, run or followed.
     """
-    model = model.with_dtype(_checked(options.dtype or model.request.dtype))
+    model = model.with_dtype(_checked_dtype(options.dtype or model.request.dtype))
     with same_random_numbers():
         torch.manual_seed(SEED)
         if isinstance(model, ModuleReference):
             from cnnstat.profile.call_instrumentation import prepare_traced  # the tracer is large
 
             return with_training(prepare_traced(model.runnable(fill_randomly), options, device), options)
-        return with_training(_of_graph(model.load(), model.request.mode, options, device), options)
+        return with_training(_graph_model(model.load(), model.request.mode, options, device), options)
 
 
-def _checked(dtype: str | None) -> str | None:
+def _checked_dtype(dtype: str | None) -> str | None:
     """Return a dtype's name; raises CnnstatError where there is none, or models cannot compute in it."""
     name = None if dtype is None else check_dtype(dtype)
     if name is not None and not getattr(torch, name).is_floating_point:
@@ -142,7 +142,7 @@ def _checked(dtype: str | None) -> str | None:
     return name
 
 
-def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -> RunnableModel:
+def _graph_model(graph: Graph, mode: str, options: Options, device: torch.device) -> RunnableModel:
     """Return the module that is built from a layer graph."""
     analysis = analyze_graph(graph)
     network = build_network(graph, None, graph.dtype)
@@ -150,7 +150,7 @@ def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -
     network.train(mode == "train")
     place(network, device, options)
     lengths = table_lengths(graph)
-    tensors = [_input(each.shape, each.dtype, lengths.get(number)) for number, each in enumerate(graph.inputs)]
+    tensors = [_random_input(each.shape, each.dtype, lengths.get(number)) for number, each in enumerate(graph.inputs)]
     model = RunnableModel(
         module=network,
         arguments=tuple(moved(tensor, device, options) for tensor in tensors),
@@ -165,7 +165,7 @@ def _of_graph(graph: Graph, mode: str, options: Options, device: torch.device) -
     return model
 
 
-def _input(shape: tuple[int, ...], dtype: str, table: int | None) -> Tensor:
+def _random_input(shape: tuple[int, ...], dtype: str, table: int | None) -> Tensor:
     """Return a random input: between 0 and 1, or a place of a table; other whole numbers are zeros."""
     kind: torch.dtype = getattr(torch, dtype)
     if kind.is_floating_point:
@@ -186,7 +186,7 @@ def fill_randomly(model: nn.Module) -> None:
             _fill(name.rpartition(".")[2], parameter, generator)
     for name, buffer in model.named_buffers():
         if not nn.parameter.is_lazy(buffer) and buffer.is_floating_point():
-            _mend(name.rpartition(".")[2], buffer, generator)
+            _fill_buffer(name.rpartition(".")[2], buffer, generator)
 
 
 def _fill(name: str, parameter: Tensor, generator: torch.Generator) -> None:
@@ -202,7 +202,7 @@ def _fill(name: str, parameter: Tensor, generator: torch.Generator) -> None:
         parameter.uniform_(-0.1 if is_bias else 0.5, 0.1 if is_bias else 1.5, generator=generator)
 
 
-def _mend(name: str, buffer: Tensor, generator: torch.Generator) -> None:
+def _fill_buffer(name: str, buffer: Tensor, generator: torch.Generator) -> None:
     """Give one buffer values if it has none that could be computed with."""
     if name == "running_mean":
         buffer.zero_()

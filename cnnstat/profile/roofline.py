@@ -1,4 +1,4 @@
-"""Roofline: the best rates of a device, the file in the cache folder that keeps measured ones, and GPUs' data sheets."""
+"""Roofline: the best rates of a device, the file in the cache folder that keeps measured ones, and data sheets."""
 
 from __future__ import annotations
 

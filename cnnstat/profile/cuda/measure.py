@@ -82,10 +82,10 @@ def measure_cuda(
             measurement = measuring.measurement()
             # Waiting for a GPU that hangs would take for ever.
             gpu.is_stuck = measuring.is_stuck
-    return replace(measurement, notes=(*measurement.notes, *_differences(model, options)))
+    return replace(measurement, notes=(*measurement.notes, *_setting_notes(model, options)))
 
 
-def _differences(model: RunnableModel, options: Options) -> Iterator[str]:
+def _setting_notes(model: RunnableModel, options: Options) -> Iterator[str]:
     """Yield in what this measurement differs from an ordinary run of the model."""
     if model.analysis.graph.dtype == "float32" and not options.tf32 and torch.version.hip is None:
         yield (
@@ -148,7 +148,7 @@ class _Measuring:
             self.model.clear_gradients()
         peak = gpu.peak_bytes(run)
         before = gpu.clocks()
-        graph = self._captured(run)
+        graph = self._capture(run)
         probe = make_probe(gpu) if graph else None
         whole = self._whole(run, graph)
         after = gpu.clocks()
@@ -159,7 +159,7 @@ class _Measuring:
         self.progress.stage("profiling", 1)
         profiled = self._profiled(lambda: profile_passes(gpu, self.model, run, graph, passes, probe), graph, passes)
         self.progress.step()
-        self._write(profiled)
+        self._write_trace(profiled)
         kernels = round(median(len(one.pieces) for one in profiled.passes)) if profiled.passes else 0
         rows = row_times(
             profiled.passes,
@@ -174,8 +174,8 @@ class _Measuring:
             rows=rows,
             beside=pop_optimizer(self.model, rows),
             whole=whole,
-            idle=_middle([one.idle for one in profiled.passes]),
-            unattributed=_middle([one.unattributed for one in profiled.passes]),
+            idle=_median_seconds([one.idle for one in profiled.passes]),
+            unattributed=_median_seconds([one.unattributed for one in profiled.passes]),
             tracing=-kernels * (profiled.tracing or 0.0),
             kernel_count=kernels,
             kernels=kernel_times(profiled.passes, names),
@@ -214,7 +214,7 @@ class _Measuring:
         except RuntimeError as error:
             return untraced(f"torch.profiler failed ({first_line(error)}); {_ANOTHER_TRACER}")
 
-    def _captured(self, run: Run) -> Graph | None:
+    def _capture(self, run: Run) -> Graph | None:
         """Return the model's CUDA graph; None where it cannot be captured."""
         try:
             return capture_passes(self.gpu, run)
@@ -285,20 +285,22 @@ class _Measuring:
             return None
         return joules / graph.passes
 
-    def _write(self, profiled: ProfiledPasses) -> None:
+    def _write_trace(self, profiled: ProfiledPasses) -> None:
         """Write the Chrome trace, where one is asked for; what goes wrong there does not cost the measurement."""
         if self.options.trace is None:
             return
         names = row_names(self.model.analysis.graph)
         try:
             write_trace(
-                self.options.trace, slices_of(profiled.passes[:_SHOWN], names), _renamed(profiled.events, names)
+                self.options.trace,
+                slices_of(profiled.passes[:_SHOWN], names),
+                _with_layer_names(profiled.events, names),
             )
         except CnnstatError as error:
             self.notes.append(str(error))
 
 
-def _middle(nanoseconds: list[int]) -> float:
+def _median_seconds(nanoseconds: list[int]) -> float:
     return median(nanoseconds) / 1e9 if nanoseconds else 0.0
 
 
@@ -309,7 +311,7 @@ def profiled_clocks(gpu: Gpu, is_stuck: bool) -> dict[str, float]:
     return {f"{name}_profiled": value for name, value in gpu.clocks().items() if name != "power_limit_W"}
 
 
-def _renamed(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
+def _with_layer_names(events: list[dict[str, Any]], names: list[str]) -> list[dict[str, Any]]:
     layer_ranges = [(event, read_layer_range(str(event.get("name", "")))) for event in events]
     return [event if row is None or row < 0 else {**event, "name": names[row]} for event, row in layer_ranges]
 

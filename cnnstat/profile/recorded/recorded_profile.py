@@ -48,14 +48,14 @@ def profile_recording(
     try:
         if is_torch_recording(document):
             shape = first_shape(document, analysis)
-            reference, analysis, notes = _in_recorded_sizes(reference, analysis, shape)
+            reference, analysis, notes = _with_recorded_sizes(reference, analysis, shape)
             recording = read_torch_recording(document, analysis, floors(analysis, "cpu"), has_ops=has_ops)
-            return _of_torch(reference, analysis, recording, notes)
+            return _profile_torch(reference, analysis, recording, notes)
         engine = read_engine_profile(document, None if layer_info is None else read_recording(layer_info))
         if engine is not None:
             shape = first_layer_shape(engine, analysis)
-            reference, analysis, notes = _in_recorded_sizes(reference, analysis, shape)
-            return _of_engine(reference, analysis, engine, notes)
+            reference, analysis, notes = _with_recorded_sizes(reference, analysis, shape)
+            return _profile_engine(reference, analysis, engine, notes)
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         problem = f"{type(error).__name__}: {error}"[:100]
         raise CnnstatError(f"{path}: damaged ({problem}); record it again") from None
@@ -67,7 +67,9 @@ def profile_recording(
     )
 
 
-def _of_engine(reference: ModelReference, analysis: Analysis, engine: EngineProfile, notes: Sequence[str]) -> Profile:
+def _profile_engine(
+    reference: ModelReference, analysis: Analysis, engine: EngineProfile, notes: Sequence[str]
+) -> Profile:
     first = min((median(layer.seconds) for layer in engine.layers if layer.seconds), default=0.0)
     measurement = onto_rows(engine, rows_of(analysis), floors(analysis, engine.device))
     measurement = replace(measurement, notes=(*notes, *measurement.notes))
@@ -79,7 +81,7 @@ def floors(analysis: Analysis, device: str, *, training: bool = False) -> list[f
     return [NOMINAL[device].bound(*work)[0] for work in _work(analysis, training)]
 
 
-def _in_recorded_sizes(
+def _with_recorded_sizes(
     reference: ModelReference, analysis: Analysis, shape: tuple[int, ...] | None
 ) -> tuple[ModelReference, Analysis, list[str]]:
     """Return the model on the input of its recording, where that tells it and the request does not."""
@@ -101,7 +103,7 @@ def _in_recorded_sizes(
     return changed, resized, [f"input as in the recording, {size}"]
 
 
-def _of_torch(
+def _profile_torch(
     reference: ModelReference, analysis: Analysis, recording: TorchRecording, notes: Sequence[str]
 ) -> Profile:
     backward = any(one.backward for one in recording.passes)

@@ -118,21 +118,21 @@ def read_torch_recording(
         why = f"{attribution.lost} kernels are missing" if attribution.lost else "no kernel ran in them"
         notes.append(f"{missing} of {len(attribution.starts)} passes left out: {why}")
     calls = [by_ops.calls[place] if by_ops else attribution.calls for place in attribution.places]
-    places = _alike(attribution, calls, len(rows), marks.optimizer, notes)
-    every = _up_to_the_next(attribution)
+    places = _usual_passes(attribution, calls, len(rows), marks.optimizer, notes)
+    every = _until_next_pass(attribution)
     calm = _undisturbed(every, places)
     if len(calm) < len(places):
         notes.append(f"times are of the {len(calm):,} least disturbed of {len(places):,} recorded passes")
     if attribution.unlaunched:
         notes.append(f"{attribution.unlaunched} kernels have no launch in the recording and count as unattributed")
-    shared = [share_fused(every[place], _backward(trace), rows, floors) for place in calm]
+    shared = [share_fused(every[place], _launched_backward(trace), rows, floors) for place in calm]
     ready = tuple(each.one for each in shared)
     ran = {**dict.fromkeys((row for row in ready[0].forward if row < len(rows)), 1), **calls[calm[0]]}
     if by_ops is not None:
-        notes += _told_by(ran, by_ops.ambiguous[attribution.places[calm[0]]], marks, rows, analysis)
-    notes += _fused(shared[0], events, is_cpu)
-    notes += _of_graphs(trace, ready[0])
-    notes += _communication(ready)
+        notes += _match_notes(ran, by_ops.ambiguous[attribution.places[calm[0]]], marks, rows, analysis)
+    notes += _fusion_notes(shared[0], events, is_cpu)
+    notes += _graph_notes(trace, ready[0])
+    notes += _communication_notes(ready)
     launches = {each.correlation: each for each in trace.launches}
     ranged = replace(trace, layer_ranges=tuple(ranges), kernels=() if is_cpu else trace.kernels)
     timed_steps = [trace.pass_ranges[attribution.places[place]] for place in calm] if has_ops else []
@@ -145,7 +145,7 @@ def read_torch_recording(
         calls=ran,
         ops=op_times(ranged, timed_steps, names),
         memory=memory_by_row(document_events, ranged.layer_ranges, first, is_cpu=is_cpu),
-        gaps=() if is_cpu else tuple(_gaps(one, launches) for one in ready),
+        gaps=() if is_cpu else tuple(_gap_causes(one, launches) for one in ready),
         eager=tuple(step.end - step.start for step in trace.pass_ranges),
         shortest=min((kernel.end - kernel.start for kernel in kernels), default=0),
         kept_lost=attribution.kept_lost,
@@ -176,7 +176,7 @@ def _op_ranges(trace: Trace, marks: Marks, rows: Sequence[Row], events: Sequence
     return by_ops
 
 
-def _gaps(one: Pass, launches: Mapping[int, Launch]) -> dict[str, int]:
+def _gap_causes(one: Pass, launches: Mapping[int, Launch]) -> dict[str, int]:
     """Return the gaps of a pass by cause; until the next pass begins, the host does something else."""
     causes = gap_causes(one.pieces, launches)
     return {**causes, "host": causes["host"] + one.idle - sum(causes.values())}
@@ -198,7 +198,7 @@ def _passes(trace: Trace, marks: Marks, analysis: Analysis, rows: Sequence[Row])
         raise CnnstatError(_NOTHING)
     end = max(each.end for each in everything)
     if marks.runs:
-        return _between([mark.start for mark in marks.runs], end, marks.runs[0].thread)
+        return _passes_between([mark.start for mark in marks.runs], end, marks.runs[0].thread)
     if marks.steps:
         return tuple(
             PassRange(kind="eager", index=index, start=step.start, end=step.end, thread=step.thread)
@@ -210,12 +210,12 @@ def _passes(trace: Trace, marks: Marks, analysis: Analysis, rows: Sequence[Row])
     thread = everything[0].thread
     count = len(forward) // len(weighted) if weighted else 0
     if count > 1 and len(forward) == count * len(weighted):
-        return _between([forward[number * len(weighted)].start for number in range(count)], end, thread)
+        return _passes_between([forward[number * len(weighted)].start for number in range(count)], end, thread)
     start = min(each.start for each in everything)
     return (PassRange(kind="eager", index=0, start=start, end=end, thread=thread),)
 
 
-def _between(starts: Sequence[int], end: int, thread: int) -> tuple[PassRange, ...]:
+def _passes_between(starts: Sequence[int], end: int, thread: int) -> tuple[PassRange, ...]:
     """Return passes each of which ends where the next begins."""
     return tuple(
         PassRange(kind="eager", index=index, start=start, end=until - 1, thread=thread)
@@ -223,7 +223,7 @@ def _between(starts: Sequence[int], end: int, thread: int) -> tuple[PassRange, .
     )
 
 
-def _alike(
+def _usual_passes(
     attribution: Attribution, calls: Sequence[Mapping[int, int]], optimizer_row: int, optimizer: str, notes: list[str]
 ) -> list[int]:
     """Return which passes do what most of those do that ran most layers; notes say what the others are.
@@ -274,7 +274,7 @@ def _add_up(passes: Sequence[Pass]) -> bool:
     return abs(whole - parts) <= ADDING_UP * whole
 
 
-def _up_to_the_next(attribution: Attribution) -> list[Pass]:
+def _until_next_pass(attribution: Attribution) -> list[Pass]:
     """Return passes that last until the next one begins, as the passes of a loop do."""
     lasting = []
     for place, one in zip(attribution.places, attribution.passes):
@@ -288,7 +288,7 @@ def _up_to_the_next(attribution: Attribution) -> list[Pass]:
 # What a reader must know ----------------------------------------------------------------------------------------------
 
 
-def _told_by(
+def _match_notes(
     calls: Mapping[int, int], ambiguous: frozenset[str], marks: Marks, rows: Sequence[Row], analysis: Analysis
 ) -> list[str]:
     """Return notes of how layers were told in a pass, and of those that were not."""
@@ -309,7 +309,7 @@ def _told_by(
     return notes
 
 
-def _backward(trace: Trace) -> Callable[[Kernel], bool]:
+def _launched_backward(trace: Trace) -> Callable[[Kernel], bool]:
     times = BackwardTimes(trace.operations)
     launches = {each.correlation: each for each in trace.launches}
 
@@ -323,7 +323,7 @@ def _backward(trace: Trace) -> Callable[[Kernel], bool]:
 _COMPILED_GRAPH = "## Call CompiledFxGraph"
 
 
-def _fused(fused: SharedPass, events: Iterable[Mapping[str, Any]], is_cpu: bool) -> list[str]:
+def _fusion_notes(fused: SharedPass, events: Iterable[Mapping[str, Any]], is_cpu: bool) -> list[str]:
     if is_cpu and not fused.shared and any(str(each.get("name")).startswith(_COMPILED_GRAPH) for each in events):
         return [
             "what torch.compile fused for the CPU is in no record, and counts as gaps: "
@@ -343,7 +343,7 @@ def _fused(fused: SharedPass, events: Iterable[Mapping[str, Any]], is_cpu: bool)
     return notes
 
 
-def _of_graphs(trace: Trace, one: Pass) -> list[str]:
+def _graph_notes(trace: Trace, one: Pass) -> list[str]:
     """Return a note of kernels that CUDA graphs ran, of which nothing tells the layer."""
     graphs = {launch.correlation for launch in trace.launches if launch.kind == "graph"}
     count = sum(piece.owner is None and piece.kernel.correlation in graphs for piece in one.pieces)
@@ -355,7 +355,7 @@ def _of_graphs(trace: Trace, one: Pass) -> list[str]:
     ]
 
 
-def _communication(passes: Sequence[Pass]) -> list[str]:
+def _communication_notes(passes: Sequence[Pass]) -> list[str]:
     """Return a note of the kernels that exchange gradients between GPUs."""
     times = [
         sum(piece.kernel.end - piece.kernel.start for piece in one.pieces if "nccl" in piece.kernel.name.lower())
