@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from hashlib import sha256
 
+from cnnstat.analysis.figures import LAYER_FIGURES
 from cnnstat.check.check_result import CheckResult, ModelResult, Place, Status, Verdict
 from cnnstat.check.limits import METRICS, column_of, distinct_texts
 from cnnstat.errors import inert_line
@@ -13,6 +14,9 @@ from cnnstat.report.terminal_text import printable
 
 LAYER_TITLES = {"output_bytes": "output"}
 """Titles of the figures of layers that are no metrics; any other goes by its key."""
+
+UNITS = {figure.layer: figure.unit for figure in LAYER_FIGURES} | {key: metric.unit for key, metric in METRICS.items()}
+"""The units of metrics, and of the figures of layers that explain them."""
 
 BOUNDS = {"max": "≤ ", "min": "≥ ", "max_increase": "≤ +", "baseline_growth": "baseline: "}
 """The sign of each kind of limit, put before the text that the user wrote."""
@@ -37,8 +41,7 @@ def figure(metric: str, value: int | None, apart_from: int | None = None, like: 
     if value is None:
         return "–"
     others = [] if apart_from is None else [abs(apart_from)]
-    unit = METRICS[metric].unit if metric in METRICS else Unit.BYTES if metric.endswith("_bytes") else Unit.COUNT
-    return "−" * (value < 0) + distinct_texts(unit, [abs(value), *others], like)[0]
+    return "−" * (value < 0) + distinct_texts(UNITS.get(metric, Unit.COUNT), [abs(value), *others], like)[0]
 
 
 def growth(metric: str, before: int | None, after: int | None) -> str:

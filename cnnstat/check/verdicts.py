@@ -9,7 +9,7 @@ from cnnstat.check.baseline import layer_pairs
 from cnnstat.check.check_result import LayerShare, Status, Verdict
 from cnnstat.check.limits import Limit, column_of, distinct_texts, figure_text
 from cnnstat.check.model_figures import COLUMNS, Missing, ModelFigures
-from cnnstat.numbers import count, listed
+from cnnstat.numbers import Unit, count, listed
 
 MAX_LAYERS = 3
 """Layers that a verdict names."""
@@ -135,7 +135,7 @@ def baseline_growth(
     """Return a verdict for each limited figure that the committed baseline raises, or drops, against an earlier one."""
     verdicts = []
     for limit in limits:
-        if limit.bound != "max_increase" or limit.metric.key == "latency":
+        if limit.bound != "max_increase" or limit.metric.unit is Unit.TIME:
             continue
         name = limit.metric.key
         before = then.comparable(name) if isinstance(then, ModelFigures) else None
