@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -214,17 +215,17 @@ def growth_base(settings: Settings, repository: Repository | None) -> Baseline:
         )
     base = find_base(repository, settings.baseline_ref or _target(repository))
     text, inside = _earlier_baseline(repository, base, settings, [repository.written(path) or inside, inside])
+    nothing = Baseline(label=base.label, models={}, notes=base.notes, otherwise=Missing(reason=""))
     if text is None:
-        none = Missing(reason=f"{inside} is new since {base.label}")
-        return Baseline(label=base.label, models={}, otherwise=none, notes=base.notes)
+        return replace(nothing, otherwise=Missing(reason=f"{inside} is new since {base.label}"))
     try:
         # a file of another version cannot be compared with, which must not read as "no growth"
         baseline = parse_baseline(text, f"{inside} in {base.label}")
     except CnnstatError as error:
-        fault = Missing(reason=f"growth of the baseline cannot be told: {error}", is_fault=True)
-        return Baseline(label=base.label, models={}, otherwise=fault, notes=base.notes)
+        reason = f"growth of the baseline cannot be told: {error}"
+        return replace(nothing, otherwise=Missing(reason=reason, is_fault=True))
     notes = (*base.notes, f"the baseline file is held against {base.label}")
-    return Baseline(label=base.label, models=baseline.models, otherwise=baseline.otherwise, notes=notes)
+    return replace(baseline, label=base.label, notes=notes)
 
 
 def _earlier_baseline(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cnnstat.draw.elements import element, number
-from cnnstat.report.charts.picture import FAINT, PALE, label
+from cnnstat.report.charts.picture import FAINT, PALE, Picture, label
 
 WIDTH, HEIGHT = 720.0, 290.0
 """Pixels of a chart."""
@@ -81,9 +81,10 @@ def grid(
     yield label(titles[1], x.start, y.end - 10, fill_opacity=PALE)
 
 
-def heading(title: str) -> str:
-    """Return the title of a chart."""
-    return label(title, 0, 14, 13, font_weight="600")
+def titled(title: str, description: str, parts: Iterable[str], height: float = HEIGHT) -> Picture:
+    """Return a chart below its title."""
+    heading = label(title, 0, 14, 13, font_weight="600")
+    return Picture(title, description, WIDTH, height, heading + "".join(parts))
 
 
 def ticked(axis: Axis, text: Callable[[float], str], step_of: float = 1.0) -> list[tuple[float, str]]:

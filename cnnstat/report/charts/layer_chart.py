@@ -21,9 +21,9 @@ from cnnstat.report.charts.axes import (
     WIDTH,
     Axis,
     grid,
-    heading,
     steps,
     ticked,
+    titled,
     upward,
 )
 from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
@@ -81,7 +81,7 @@ class LayerChart(NamedTuple):
         whole = f"{unit.rounded(total if any(values) else 0)} in {plural(len(names), 'layer')}{shared}"
         parts.append(label(f"{whole}, in the order in which they run", WIDTH - RIGHT, TOP - 10, text_anchor="end",
                            fill_opacity=PALE))  # fmt: skip
-        return Picture(title, f"{whole}. {self.figure.sentence}", WIDTH, HEIGHT, heading(title) + "".join(parts))
+        return titled(title, f"{whole}. {self.figure.sentence}", parts)
 
 
 class FieldChart(NamedTuple):
@@ -112,13 +112,7 @@ class FieldChart(NamedTuple):
         total = self.analysis.totals.receptive_field
         end = "none" if total is None else size_text(total)
         title = f"{self.analysis.graph.name}: receptive field layer by layer"
-        return Picture(
-            title,
-            f"It is {end} input pixels at the last map that has one.",
-            WIDTH,
-            HEIGHT,
-            heading(title) + "".join(parts),
-        )
+        return titled(title, f"It is {end} input pixels at the last map that has one.", parts)
 
     def _whole(self, x: Axis, y: Axis) -> Iterator[str]:
         """Yield a hint behind the layers that see the whole input."""

@@ -15,10 +15,10 @@ from cnnstat.report.charts.axes import (
     WIDTH,
     Axis,
     grid,
-    heading,
     legend,
     steps,
     ticked,
+    titled,
     upward,
 )
 from cnnstat.report.charts.picture import COLOURS, Picture, hint
@@ -50,4 +50,4 @@ class MemoryChart(NamedTuple):
         parts += legend({"measured": COLOURS[0], "predicted": COLOURS[1]})
         title = f"{self.profile.model}: memory over one pass"
         about = f"{plural(len(points), 'layer')} in the order in which they run; inputs and parameters aside."
-        return Picture(title, about, WIDTH, HEIGHT, heading(title) + "".join(parts))
+        return titled(title, about, parts)

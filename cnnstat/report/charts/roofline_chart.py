@@ -12,7 +12,7 @@ from typing import NamedTuple
 from cnnstat import numbers
 from cnnstat.draw.elements import element, number
 from cnnstat.profile.profile_result import LayerTime, Profile
-from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, legend
+from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, legend, titled
 from cnnstat.report.charts.picture import COLOURS, Picture, hint, label
 from cnnstat.report.profile_text import GIGA, RATES
 from cnnstat.report.terminal_text import cut_end
@@ -54,7 +54,7 @@ class RooflineChart(NamedTuple):
             f"{len(layers)} of {numbers.plural(len(profile.layers), 'layer')}, those that compute; the whole model "
             f"reaches {numbers.rate_text(profile.flops_per_second, scale)} {unit}. Areas are shares of the time."
         )
-        return Picture(title, about, WIDTH, HEIGHT, heading(title) + "".join(parts))
+        return titled(title, about, parts, HEIGHT)
 
 
 def _decades(values: Sequence[float], start: float, end: float) -> Axis:

@@ -17,9 +17,9 @@ from cnnstat.report.charts.axes import (
     WIDTH,
     Axis,
     grid,
-    heading,
     round_step,
     ticked,
+    titled,
 )
 from cnnstat.report.charts.axes import HEIGHT as CHART_HEIGHT
 from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
@@ -105,7 +105,7 @@ class ScatterPlot(NamedTuple):
         title = f"{self.y_title} against {self.x_title}"
         of_front = f", {len(front):,} of them on the Pareto front" if front else ""
         description = f"{plural(len(self.points), 'point')}{of_front}."
-        return Picture(title, description, WIDTH, CHART_HEIGHT, heading(title) + "".join(parts))
+        return titled(title, description, parts)
 
 
 _Edges = tuple[float, float, float, float]

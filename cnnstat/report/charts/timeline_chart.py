@@ -8,7 +8,7 @@ from typing import NamedTuple
 from cnnstat import numbers
 from cnnstat.draw.elements import element
 from cnnstat.profile.profile_result import Profile
-from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, heading, legend, ticked
+from cnnstat.report.charts.axes import BOTTOM, LEFT, RIGHT, TOP, WIDTH, Axis, grid, legend, ticked, titled
 from cnnstat.report.charts.picture import COLOURS, PALE, Picture, hint, label
 from cnnstat.report.terminal_text import cut_end
 
@@ -58,7 +58,7 @@ class TimelineChart(NamedTuple):
             f"{numbers.plural(len(slices), 'slice')} on {numbers.plural(len(tracks), 'lane')} in "
             f"{numbers.seconds_text(end)}; what is blank is a gap."
         )
-        return Picture(title, about, WIDTH, height, heading(title) + "".join(parts))
+        return titled(title, about, parts, height)
 
     def _colours(self) -> Mapping[str, str]:
         times: dict[str, float] = {}
