@@ -96,6 +96,7 @@ class _Snapshot:
         for value in filter(None, self._containers):
             value.clear()
         for value, content in self._contents:
+            value.clear()  # two attributes may be one list
             value.extend(content) if isinstance(value, list) else value.update(content)
 
 

@@ -210,3 +210,11 @@ def test_verify_leaves_a_model_as_it_was():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     cnnstat.verify(model, X, mode="train")
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_list_that_two_attributes_hold_stays_as_long_as_it_was():
+    sizes = [2, 2]
+    layer = nn.Unfold(kernel_size=sizes, stride=sizes)
+    for _ in range(2):
+        cnnstat.analyze(layer, (1, 1, 8, 8))
+    assert layer.kernel_size is layer.stride and sizes == [2, 2]
