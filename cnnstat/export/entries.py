@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from cnnstat.ir.graph import Node, usual_dtype
 from cnnstat.ir.op import Family, Op, Shape, Shapes, Storage
-from cnnstat.ir.window import IDENTITY, Index, Piece, Reads, RowMajor, Window
+from cnnstat.ir.window import IDENTITY, Index, InPart, Piece, Reads, RowMajor, Window
 from cnnstat.ops.traced import Applied, Recorded, Tensors
 
 
@@ -259,4 +259,4 @@ def _reads(reads: Reads) -> list[Any] | str:
             written.append([entry[0], "index", entry[1].position])
         else:
             written.append([entry[0], type(entry[1]).__name__.lower()])
-    return written
+    return [*written, "in_part"] if isinstance(reads, InPart) else written

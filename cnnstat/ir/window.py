@@ -123,6 +123,12 @@ class Layer(tuple[tuple[int, AxisRule] | None, ...]):
         return layer
 
 
+class InPart(tuple[tuple[int, AxisRule] | None, ...]):
+    """Reads of an input that only some positions have along an axis which it has not: x[:, :, 3] = y."""
+
+    __slots__ = ()
+
+
 @lru_cache(maxsize=4096)  # tiles of a map are cut at the same places again and again
 def sliding(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Window:
     """Return the window of a convolution or pooling; `padding` is the amount on the left, negative for a crop."""

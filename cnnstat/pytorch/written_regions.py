@@ -7,7 +7,7 @@ from functools import lru_cache
 import torch
 
 from cnnstat.ir.op import Shape
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, Piece, Reads, Window, transposed
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, NOTHING, InPart, Piece, Reads, Window, transposed
 
 Region = tuple[range, ...]
 """The positions that a write changes, along each axis."""
@@ -64,7 +64,8 @@ def write_reads(
     if exact:
         (axis,) = cut
         before[axis] = (axis, _unwritten(region[axis], shape[axis]))
-    return tuple(before), tuple(after)
+    is_numbered = any(axis not in axes for axis in cut if axis > 0)
+    return tuple(before), InPart(after) if is_numbered else tuple(after)
 
 
 @lru_cache(maxsize=4096)

@@ -23,6 +23,7 @@ from cnnstat.ir.window import (
     WHOLE,
     AxisRule,
     Index,
+    InPart,
     Piece,
     Reads,
     RowMajor,
@@ -285,7 +286,10 @@ class LayerOverrides:
     def _reads(self, tree: Tree) -> Reads:
         if isinstance(tree, yaml.Scalar) and self.scope.value(tree, ("row_major",)) == "row_major":
             return RowMajor()
-        return tuple(map(self._axis, self._list(tree)))
+        items = self._list(tree)
+        if items and isinstance(items[-1], yaml.Scalar) and self.scope.value(items[-1], ("in_part",)) == "in_part":
+            return InPart(map(self._axis, items[:-1]))
+        return tuple(map(self._axis, items))
 
     def _axis(self, tree: Tree) -> tuple[int, AxisRule] | None:
         """Return the rule of one axis: `null`, `2`, `[2, whole]`, or `[2, advance, [first, end, step], …]`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -149,3 +150,27 @@ def test_comparisons_have_no_gradient_behind_them() -> None:
     model = Two(lambda a, b: b * functional.max_pool2d((b > 2).to(b.dtype), 3, 1, 1), then=True)
     assert cnnstat.analyze(model, IMAGE).totals.receptive_field.size == (11, 11)
     assert cnnstat.verify(model, IMAGE).exit_code == 0
+
+
+class RowByRow(nn.Module):
+    """Rows that are written one by one, by number."""
+
+    def __init__(self, over_zeros: bool) -> None:
+        super().__init__()
+        self.first, self.over_zeros = nn.Conv2d(2, 2, 3, padding=1), over_zeros
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made = torch.zeros_like(x) if self.over_zeros else x * 2
+        for row in range(2, 6):
+            made[:, :, row] = self.first(x)[:, :, row]
+        return made
+
+
+@pytest.mark.parametrize("over_zeros", [True, False])
+def test_rows_written_by_number_are_a_bound_of_them_all(over_zeros: bool, tmp_path: Path) -> None:
+    model = RowByRow(over_zeros)
+    extent, found = compared_fields(model, IMAGE)
+    assert (extent, found.exact) == (Extent.LOCAL, False)
+    assert cnnstat.verify(RowByRow(over_zeros), IMAGE).exit_code == 0
+    (spec := tmp_path / "rows.yaml").write_text(cnnstat.export(RowByRow(over_zeros), IMAGE))
+    assert cnnstat.analyze(spec).totals.receptive_field == cnnstat.analyze(model, IMAGE).totals.receptive_field

@@ -121,6 +121,12 @@ class Coordinate(NamedTuple):
             return self.unfollowed(self.places & ~(1 << place))
         return rest if rest.digits else rest.fixed()
 
+    def bounded(self) -> Coordinate:
+        """Return the same where less may be read."""
+        if self.field is None:
+            return self
+        return self._replace(field=self.field._replace(components=tuple(map(bounded, self.field.components))))
+
     def fixed(self) -> Coordinate:
         """Return the same of a single position, with its interval as the field of all outputs."""
         interval = None if self.field is None else self.field.at(0)
@@ -218,7 +224,7 @@ class Coordinate(NamedTuple):
         needed = own[0].unit * (own[0].extent - 1) + 1
         if rest.field is None or (len(own) == 1 and all(t.step == 1 and len(t) >= needed for t in window.taps)):
             return rest
-        return rest._replace(field=rest.field._replace(components=tuple(map(bounded, rest.field.components))))
+        return rest.bounded()
 
     def reshaped(self, before: Shape, after: Shape) -> Coordinate:
         """Return the same where the elements keep their row-major order under another shape."""

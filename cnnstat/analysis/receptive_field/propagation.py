@@ -18,6 +18,7 @@ from cnnstat.ir.window import (
     WHOLE,
     AxisRule,
     Index,
+    InPart,
     InSteps,
     Layer,
     Piece,
@@ -301,11 +302,12 @@ class _Walk:
             for own, shape in zip(followed_by, inputs)
         ]
         apart = len(reads) > 1 and _is_apart(reads, places)
+        in_part = any(type(axes) is InPart for axes in reads)
         for axis, coordinates in by_axis.items():
             if whole >> axis & 1:
                 continue
             coordinates = stacked(coordinates, output)
-            single = [c for c in coordinates if not c.digits and c.field is not None]
+            single = [c.bounded() if in_part else c for c in coordinates if not c.digits and c.field is not None]
             spread = [c for c in coordinates if c.digits or c.field is None]
             made = united(spread or single, self._algebra, node.name, apart=apart)
             for position in single if spread else ():
