@@ -8,6 +8,7 @@ from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, Wrapp
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -295,8 +296,11 @@ class FunctionMode(TorchFunctionMode):
 
 
 def is_transformed() -> bool:
-    """Whether vmap or another transform of functions is at work, so that tensors here are parts of others."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether vmap or another transform of functions is at work, so that tensors here are parts of others.
+
+    That includes dual numbers, whose tangents only the operations themselves make.
+    """
+    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
 
 
 class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch
