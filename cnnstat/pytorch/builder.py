@@ -27,7 +27,7 @@ from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors
 from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
-from cnnstat.pytorch.tensors import dtype_of, shape_of, storage_key
+from cnnstat.pytorch.tensors import dtype_of, is_dense, operands_in, shape_of, storage_key
 
 
 class Builder(TensorOrigins):
@@ -86,6 +86,8 @@ class Builder(TensorOrigins):
     def _handler(self, call: Call) -> Handler | None:
         if call.name == "setitem":
             return partial(assigned, over_constant=not self._is_made(call.arguments[0]))
+        if call.name in PRODUCTS and not all(map(is_dense, operands_in(call.arguments))):
+            return None  # only the elements that are there are multiplied
         return packed_layer if is_packed(call) else handler_of(call.name)
 
     def _is_made(self, read: Any) -> bool:

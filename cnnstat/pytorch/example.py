@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -18,7 +18,17 @@ from cnnstat.ir.graph import Graph, Input
 from cnnstat.pytorch.calls import parameters_of
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.input_sizes import Batch, rank_of
-from cnnstat.pytorch.tensors import changed_in, dtype_of, shape_of, tensors_in
+from cnnstat.pytorch.tensors import (
+    changed_in,
+    dtype_of,
+    fields_of,
+    is_dense,
+    is_record,
+    results_in,
+    shape_of,
+    with_fields,
+    with_items,
+)
 from cnnstat.sources.request import InputShape, Literal, Request, parse_input, shape_from
 
 
@@ -94,10 +104,14 @@ def nested(value: Any) -> Any:
         return value.value
     if isinstance(value, list):
         return [nested(item) for item in value]
-    if isinstance(value, str) or (isinstance(value, tuple) and value and all(type(size) is int for size in value)):
+    if isinstance(value, str) or (
+        isinstance(value, tuple)
+        and value
+        and all(isinstance(size, Integral) and not isinstance(size, bool) for size in value)
+    ):
         return shape_from(value) or value
-    if isinstance(value, Mapping):
-        return {key: nested(item) for key, item in value.items()}
+    if isinstance(value, dict):
+        return with_items(value, list(map(nested, value.values())))
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(map(nested, value))
     return value
@@ -105,13 +119,7 @@ def nested(value: Any) -> Any:
 
 def unwrapped(value: Any) -> Any:
     """Return a nested value as it is, without the marks of `cnnstat.literal`."""
-    if isinstance(value, Literal):
-        return value.value
-    if isinstance(value, Mapping) and type(value) is dict:
-        return {key: unwrapped(item) for key, item in value.items()}
-    if type(value) in (list, tuple):
-        return type(value)(map(unwrapped, value))
-    return value
+    return changed_in(value, Literal, lambda each: each.value)
 
 
 def example_from(input: Any, inputs: Any, *, beside_tensors: bool = False) -> Example:
@@ -137,7 +145,7 @@ def example_from(input: Any, inputs: Any, *, beside_tensors: bool = False) -> Ex
 
 
 def _has_tensors(*values: Any) -> bool:
-    return next(tensors_in(values), None) is not None
+    return next(results_in(values), None) is not None
 
 
 def _examples_from(input: Any, inputs: Any, model: nn.Module, batch: int | None) -> tuple[Example, ...]:
@@ -186,7 +194,7 @@ def _mapped(value: Any, change: Any) -> Any:
     if isinstance(value, InputShape):
         return change(value)
     if isinstance(value, dict):
-        return {key: _mapped(item, change) for key, item in value.items()}
+        return with_items(value, [_mapped(item, change) for item in value.values()])
     # In a list, every image may have a size of its own, and none a batch.
     if isinstance(value, tuple) and not hasattr(value, "_fields"):
         return tuple(_mapped(item, change) for item in value)
@@ -279,7 +287,7 @@ _MOST_DECIDING = {torch.bool: 2**22, torch.int64: 2**16, torch.int32: 2**16}
 def _may_decide(tensor: torch.Tensor) -> bool:
     """Whether the values of a tensor are likely to decide how much there is of another."""
     limit = _MOST_DECIDING.get(tensor.dtype, 0)
-    return tensor.numel() <= limit and tensor.device.type == "cpu" and tensor.layout is torch.strided
+    return tensor.numel() <= limit and tensor.device.type == "cpu"
 
 
 class ExampleTensors:
@@ -295,6 +303,7 @@ class ExampleTensors:
         labels = labels or ([f"input{n}" for n in range(count)] if count != 1 else ["input"])
         self.inputs: list[Input] = []
         self.tensors: list[torch.Tensor] = []
+        self._within: set[int] = set()
         self.arguments = tuple(self._make(item, label) for item, label in zip(example.arguments, labels))
         self.keywords = {name: self._make(item, name) for name, item in example.keywords.items()}
 
@@ -306,29 +315,24 @@ class ExampleTensors:
             self.tensors.append(tensor)
             return tensor
         if isinstance(value, dict):
-            return {key: self._make(item, f"{label}.{key}") for key, item in value.items()}
+            return with_items(value, [self._make(item, f"{label}.{key}") for key, item in value.items()])
         if isinstance(value, (list, tuple)):
-            parts = [self._make(item, f"{label}.{number}") for number, item in enumerate(value)]
-            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-        return self._object(value, label)
-
-    def _object(self, value: Any, label: str) -> Any:
-        """Return a copy of a data class or another object with tensors among its attributes; others as they are."""
-        if isinstance(value, (type, nn.Module)) or next(tensors_in(value), None) is None:
+            return with_items(value, [self._make(item, f"{label}.{number}") for number, item in enumerate(value)])
+        if not is_record(value) or id(value) in self._within or next(results_in(value), None) is None:
             return value
-        result = copy.copy(value)
-        for name, item in vars(value).items():
-            if isinstance(item, (torch.Tensor, list, tuple, dict)):
-                # Data classes may be frozen.
-                object.__setattr__(result, name, self._make(item, f"{label}.{name}"))
-        return result
+        # Objects that know each other are gone through once.
+        self._within.add(id(value))
+        fields = {name: self._make(item, f"{label}.{name}") for name, item in fields_of(value).items()}
+        self._within.remove(id(value))
+        return with_fields(value, fields)
 
     def _tensor(self, value: InputShape | torch.Tensor) -> torch.Tensor:
         """Return one tensor: fake, or with small random values (zeros for whole numbers)."""
         if isinstance(value, torch.Tensor):
             if value.is_nested:
                 raise ModelError("an input is a nested tensor, which has no sizes to count; pad it to one size")
-            if self._faker is None or (self._has_values and _may_decide(value)):
+            # How much a sparse tensor holds is not in its shape.
+            if self._faker is None or not is_dense(value) or (self._has_values and _may_decide(value)):
                 return value.detach().clone()
             return self._faker.empty(tuple(value.shape), value.dtype)
         dtype = getattr(torch, value.dtype) if value.dtype else self._dtype

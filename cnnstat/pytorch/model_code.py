@@ -17,6 +17,7 @@ from cnnstat.pytorch.fake import FAKE_TYPE
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import SIMPLE
 from cnnstat.pytorch.random_generators import is_generator
+from cnnstat.pytorch.thread_changes import acting_thread, replaced, unreplaced
 
 
 class _KindOfType(builtins.type):
@@ -27,9 +28,7 @@ class _KindOfType(builtins.type):
         if len(arguments) != 1:
             return builtins.type(*arguments, **keywords)
         result = builtins.type(arguments[0])
-        if result is not FAKE_TYPE:
-            return result
-        return nn.Parameter if getattr(arguments[0], "_is_param", False) else torch.Tensor
+        return _plain_type(arguments[0]) if result is FAKE_TYPE else result
 
     def __instancecheck__(cls, instance: Any) -> bool:
         return isinstance(instance, builtins.type)
@@ -42,15 +41,46 @@ class _PlainType(builtins.type, metaclass=_KindOfType):
     """Stands for `type` in a model's own code."""
 
 
+def _plain_type(fake: Any) -> builtins.type:
+    """Return the type of the tensor that a fake one stands for."""
+    return nn.Parameter if getattr(fake, "_is_param", False) else torch.Tensor
+
+
+_tracing: list[int] = []
+"""The threads in which traces are made, the running one last."""
+
+
+class _PlainClass(torch.Tensor):
+    """A base that fake tensors have during a trace, for an attribute that cannot be set on a class that is there."""
+
+    @property  # type: ignore[misc]  # a class cannot be set, and nobody does
+    def __class__(self) -> Any:
+        """The type of the tensor that it stands for."""
+        return _plain_type(self) if acting_thread() == _tracing[-1] else builtins.type(self)
+
+
 def _has_none(*_: Any) -> bool:
     """Stand for `has_torch_function`, since a trace is not to be seen."""
     return False
 
 
-_ASKS = {
-    id(getattr(torch.overrides, name, None))
-    for name in ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
-} - {id(None)}
+_NAMES = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+
+
+def _asked_by_name(name: str) -> tuple[Any, str, Any]:
+    """Return what stands for such a function where it is called as `torch.overrides.has_torch_function`."""
+
+    def ask(*arguments: Any) -> bool:
+        # Above this one is the switch that asks which thread calls.
+        is_of_torch = _top(sys._getframe(2).f_globals.get("__name__") or "") == "torch"
+        return is_of_torch and bool(unreplaced(torch.overrides, name)(*arguments))
+
+    return torch.overrides, name, ask
+
+
+_ASKED_BY_NAME = tuple(_asked_by_name(name) for name in _NAMES if hasattr(torch.overrides, name))
+
+_ASKS = {id(getattr(torch.overrides, name, None)) for name in _NAMES} - {id(None)}
 """The functions that ask, by identity: every trace looks for them among all names of a library."""
 
 
@@ -168,7 +198,7 @@ def plain_types(modules: Modules) -> Iterator[None]:
     """Let the code of a model take fake tensors for plain ones in `type(x) is torch.Tensor` and `has_torch_function`.
 
     Attention that is copied from PyTorch asks both, and would take another way. PyTorch's own functions go on asking,
-    which is how a trace sees them.
+    which is how a trace sees them. `x.__class__` is a plain type too.
     """
     changed: list[tuple[dict[str, Any], str, Any]] = []
     missing = object()
@@ -181,9 +211,14 @@ def plain_types(modules: Modules) -> Iterator[None]:
         if "type" not in names:
             changed.append((names, "type", missing))
             names["type"] = _PlainType
+    _tracing.append(acting_thread())
+    bases, FAKE_TYPE.__bases__ = FAKE_TYPE.__bases__, (_PlainClass,)
     try:
-        yield
+        with replaced(*_ASKED_BY_NAME):
+            yield
     finally:
+        FAKE_TYPE.__bases__ = bases
+        _tracing.pop()
         for names, own, value in reversed(changed):
             if value is missing:
                 del names[own]

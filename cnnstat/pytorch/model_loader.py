@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from cnnstat.pytorch.input_sizes import default_inputs, table_lengths
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.recorder import ValueNeededError
+from cnnstat.pytorch.tensors import found_in
 from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
 from cnnstat.sources.request import InputShape, Request
 
@@ -217,7 +218,8 @@ def _runnable(model: nn.Module, examples: tuple[Example, ...], name: str, source
     if dtype is not None:
         _convert(result, dtype)
     calls: list[CallRecord] = []
-    was_given = [isinstance(item, Tensor) for item in _items((example.arguments, dict(example.keywords)))]
+    given = found_in((example.arguments, dict(example.keywords)), (InputShape, Tensor))
+    was_given = [isinstance(item, Tensor) for item in given]
     fixed = Example(result.arguments, result.keywords, has_values=any(was_given))
     graph = trace(model, fixed, name=name, source=source, calls=calls, **_trace_options(request))
     graph = replace(graph, inputs=tuple(replace(new, name=old.name) for new, old in zip(graph.inputs, result.inputs)))
@@ -263,15 +265,6 @@ def _convert(result: ExampleTensors, dtype: torch.dtype) -> None:
     for tensor in result.tensors:
         if tensor.is_floating_point() and tensor.dtype != dtype:
             tensor.data = tensor.data.to(dtype)
-
-
-def _items(value: Any) -> Iterator[Any]:
-    """Yield the shapes and tensors of an example, in the order of the graph's inputs."""
-    if isinstance(value, (InputShape, Tensor)):
-        yield value
-    elif isinstance(value, (list, tuple, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _items(item)
 
 
 def _look_up_anything(graph: Graph, tensors: list[Tensor | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
@@ -44,6 +45,12 @@ def storage_key(tensor: torch.Tensor) -> int:
         return 0
 
 
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Whether a tensor has a place in memory for each of its elements, unlike a sparse one."""
+    layout: Any = tensor.layout
+    return layout is torch.strided
+
+
 def view_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """Return which elements of its storage a tensor has, in which order and as what."""
     layout: Any = tensor.layout
@@ -53,15 +60,42 @@ def view_of(tensor: torch.Tensor) -> tuple[Any, ...]:
 
 
 def changed_in(value: Any, kinds: type | tuple[type, ...], change: Callable[[Any], Any]) -> Any:
-    """Return a nested value with all that is of some kinds changed, in order."""
+    """Return a nested value with all that is of some kinds changed, in order; objects that hold some are copied."""
     if isinstance(value, kinds):
         return change(value)
+    if isinstance(value, (list, tuple, dict)):
+        items = value.values() if isinstance(value, dict) else value
+        return with_items(value, [changed_in(item, kinds, change) for item in items])
+    if not is_record(value) or next(found_in(value, kinds), None) is None:
+        return value
+    return with_fields(value, {name: changed_in(item, kinds, change) for name, item in fields_of(value).items()})
+
+
+def with_items(value: Any, items: list[Any]) -> Any:
+    """Return a list, tuple or dictionary of the same kind with other items."""
+    if type(value) is dict:
+        return dict(zip(value, items))
     if isinstance(value, dict):
-        return {name: changed_in(item, kinds, change) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        parts = [changed_in(item, kinds, change) for item in value]
-        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
-    return value
+        result = copy.copy(value)
+        for name, item in zip(value, items):
+            result[name] = item
+        return result
+    return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+
+
+def with_fields(value: Any, fields: dict[str, Any]) -> Any:
+    """Return a copy of an object with other values of some attributes."""
+    result = copy.copy(value)
+    for name, item in fields.items():
+        # Data classes may be frozen.
+        object.__setattr__(result, name, item)
+    return result
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """Return the attributes of an object, those of classes with slots too."""
+    slots = (each for cls in type(value).__mro__ for each in getattr(cls, "__slots__", ()) if each != "__dict__")
+    return {**{name: getattr(value, name) for name in slots if hasattr(value, name)}, **getattr(value, "__dict__", {})}
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:
@@ -84,23 +118,32 @@ _DEPTH = 4
 """How many objects, each held by the one before, a result is looked into."""
 
 
-def results_in(value: Any, depth: int = _DEPTH, seen: set[int] | None = None) -> Iterator[torch.Tensor]:
+def results_in(value: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors of a model's result, in order; objects are looked into several deep, each of them once."""
+    return found_in(value, torch.Tensor)
+
+
+def found_in(
+    value: Any, kinds: type | tuple[type, ...], depth: int = _DEPTH, seen: set[int] | None = None
+) -> Iterator[Any]:
+    """Yield what is of some kinds in a nested value, in order, as `results_in` does."""
     seen = set() if seen is None else seen
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, kinds):
         yield value
     elif isinstance(value, (list, tuple, dict)):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from results_in(item, depth, seen)
-    elif depth and id(value) not in seen and _is_record(value):
+            yield from found_in(item, kinds, depth, seen)
+    elif depth and id(value) not in seen and is_record(value):
         seen.add(id(value))
-        for item in vars(value).values():
-            yield from results_in(item, depth - 1, seen)
+        for item in fields_of(value).values():
+            yield from found_in(item, kinds, depth - 1, seen)
 
 
-def _is_record(value: Any) -> bool:
-    """Whether a value is an object that may hold tensors, rather than code."""
-    return hasattr(value, "__dict__") and not callable(value) and not isinstance(value, (type, ModuleType))
+def is_record(value: Any) -> bool:
+    """Whether a value is an object that may hold tensors, rather than code or a number."""
+    if type(value) in PLAIN or callable(value) or isinstance(value, (type, ModuleType)):
+        return False
+    return hasattr(value, "__dict__") or hasattr(type(value), "__slots__")
 
 
 def operands_in(arguments: Any) -> Iterator[torch.Tensor]:

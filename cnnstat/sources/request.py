@@ -7,6 +7,7 @@ import warnings
 from ast import literal_eval
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, NamedTuple, TypedDict, get_args
 
 from cnnstat.analysis.shapes import MAX_AXES
@@ -213,20 +214,20 @@ def shape_from(value: Any) -> InputShape | None:
     """
     if isinstance(value, str):
         return parse_input(value)[1] if _INPUT.match(value.strip()) else None
-    if isinstance(value, (tuple, list)) and value and all(isinstance(size, (int, float)) for size in value):
+    if isinstance(value, (tuple, list)) and value and all(isinstance(size, Real) for size in value):
         return input_shape(value)
     return None
 
 
 def input_shape(sizes: Sequence[int], dtype: str | None = None) -> InputShape:
     """Return a shape whose sizes are checked; raises RequestError."""
-    if not sizes or any(isinstance(size, bool) or not isinstance(size, int) or size < 1 for size in sizes):
+    if not sizes or any(isinstance(size, bool) or not isinstance(size, Integral) or size < 1 for size in sizes):
         raise RequestError(f"input {str(tuple(sizes))[:60]}: every size must be an integer of at least 1")
     if len(sizes) > MAX_AXES:
         raise RequestError(f"input: {len(sizes)} sizes; a tensor has at most {MAX_AXES}")
     if any(size > 2**31 - 1 for size in sizes):
         raise RequestError("input: no size may exceed 2147483647")
-    return InputShape(tuple(sizes), None if dtype is None else check_dtype(dtype))
+    return InputShape(tuple(map(int, sizes)), None if dtype is None else check_dtype(dtype))
 
 
 class DeclaredInput(NamedTuple):

@@ -1,5 +1,8 @@
 """Inputs as a caller gives them: sizes, tensors, values beside them; and messages in the caller's terms."""
 
+from collections import OrderedDict
+from dataclasses import dataclass
+
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -222,3 +225,92 @@ def test_sizes_have_the_dtype_with_which_a_mixed_model_runs(make):
     assert [source.dtype for source in cnnstat.load(make(), (2, 64)).inputs] == ["float32"]
     assert cnnstat.verify(make(), (2, 64)).exit_code == 0
     assert cnnstat.profile(make(), (2, 64), device="cpu", samples=1).layers
+
+
+class Record(OrderedDict):
+    """A dictionary whose keys are attributes, as outputs of transformers are."""
+
+    def __getattr__(self, name):
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+@dataclass
+class Sample:
+    """An image with its size."""
+
+    image: torch.Tensor
+    size: tuple[int, ...] = (30, 32, 3)
+
+
+@dataclass(slots=True, frozen=True)
+class Slotted:
+    """The same without a dictionary of attributes."""
+
+    image: torch.Tensor
+    size: tuple[int, ...] = (30, 32, 3)
+
+
+@dataclass
+class Batch:
+    """A record in a record, and in a list."""
+
+    first: Sample
+    others: list[Slotted]
+
+
+class OfRecords(Model):
+    """Takes records of images, and gives one."""
+
+    def forward(self, given):
+        if isinstance(given, Batch):
+            return Slotted(self.b(self.forward(given.first).image) + self.forward(given.others[0]).image[..., 2:, 2:])
+        assert type(given) in (Record, Sample, Slotted) and tuple(given.size) == (30, 32, 3)
+        return Slotted(self.a(given.image))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (Record(image=IMAGE, size=(30, 32, 3)), 3888),
+        (Sample(IMAGE), 3888),
+        (Slotted(IMAGE), 3888),
+        (Batch(Sample(IMAGE), [Slotted(IMAGE)]), 2 * 3888 + 4 * 4 * 9 * 16),
+    ],
+)
+def test_records_keep_their_kind_and_what_they_hold_is_an_input(given, expected):
+    analysis = cnnstat.analyze(OfRecords(), (given,))
+    assert analysis.totals.macs == expected
+    assert [each.shape for each in analysis.graph.inputs] == [(1, 3, 8, 8)] * (2 if isinstance(given, Batch) else 1)
+    assert len(analysis.graph.outputs) == 1
+    assert cnnstat.verify(OfRecords(), (given,)).exit_code == 0
+
+
+def test_sizes_may_be_numbers_of_numpy():
+    np = pytest.importorskip("numpy")
+    assert macs(nn.Conv2d(3, 4, 3), tuple(np.array([1, 3, 8, 8]))) == 3888
+    assert macs(nn.Conv2d(3, 4, 3), (tuple(np.array([1, 3, 8, 8])),)) == 3888
+
+
+@pytest.mark.parametrize("layout", ["sparse", "sparse_csr"])
+@pytest.mark.parametrize("product", [torch.sparse.mm, torch.matmul, torch.mm], ids=["sparse.mm", "@", "mm"])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_sparse_input_has_the_elements_that_are_there(product, layout):
+    class Graph(nn.Module):
+        def forward(self, adjacency, x):
+            return product(adjacency, x)
+
+    matrix = getattr(torch.eye(8), f"to_{layout}")()
+    assert macs(Graph(), (matrix, torch.zeros(8, 5))) == 8 * 5
+
+
+def test_classes_of_targets_are_long_integers():
+    class Loss(nn.Module):
+        def forward(self, x, target):
+            return functional.cross_entropy(x, target)
+
+    assert cnnstat.analyze(Loss(), (torch.zeros(2, 8), torch.zeros(2, dtype=torch.int64))).layers
+    with pytest.raises(ModelError, match="Loss does not run on this input: .*Long"):
+        cnnstat.analyze(Loss(), (torch.zeros(2, 8), torch.zeros(2, dtype=torch.int32)))

@@ -7,9 +7,12 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from torch import nn  # noqa: E402
+from torch.autograd import forward_ad  # noqa: E402
 from torch.nn import functional  # noqa: E402
 from torch.nn.utils.rnn import pack_padded_sequence  # noqa: E402
 from torch.overrides import has_torch_function, has_torch_function_unary  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
+from torch.utils.flop_counter import flop_registry  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat.errors import ModelError  # noqa: E402
@@ -38,6 +41,8 @@ class Copied(Layer):
     def forward(self, x):
         operands = (x, self.layer.weight)
         is_odd = any(type(t) not in (torch.Tensor, nn.Parameter) for t in operands) or type(x) is not torch.Tensor
+        is_odd |= x.__class__ is not torch.Tensor or self.layer.weight.__class__ is not nn.Parameter
+        is_odd |= torch.overrides.has_torch_function((x,)) or torch.overrides.has_torch_function_unary(x)
         if is_odd or has_torch_function(operands) or has_torch_function_unary(x):
             return self.layer(torch.cat([x, x]))
         assert isinstance(type(x), type) and issubclass(type(x), torch.Tensor) and int is int
@@ -49,7 +54,55 @@ def test_tensors_are_of_the_plain_type():
     assert macs(Copied(), X) == 64
     verified = cnnstat.verify(Copied(), X)
     assert verified.exit_code == 0
+    assert torch._subclasses.FakeTensor.__bases__ == (torch.Tensor,)
     assert type is __builtins__["type"] and has_torch_function is torch.overrides.has_torch_function
+
+
+# Gradients of functions ----------------------------------------------------------------------------------------------
+
+
+def dual(layer, x):
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(layer(forward_ad.make_dual(x, torch.ones_like(x)))).tangent
+
+
+GRADIENTS = {
+    "jvp": (lambda layer, x: torch.func.jvp(layer, (x,), (x,))[1], None),
+    "dual numbers": (dual, None),
+    "vjp": (lambda layer, x: torch.func.vjp(layer, x)[1](torch.ones(2, 4))[0], 2 * 64),
+    "grad": (lambda layer, x: torch.func.grad(lambda v: layer(v).sum())(x), 2 * 64),
+    "jacrev": (lambda layer, x: torch.func.jacrev(layer)(x[0]), 32 + 4 * 32),
+    "vmap": (lambda layer, x: torch.func.vmap(layer)(x), 64),
+    "vmap of hessian": (lambda layer, x: torch.func.vmap(torch.func.hessian(lambda v: layer(v).sum()))(x), None),
+    "functional_call": (lambda layer, x: torch.func.functional_call(layer, dict(layer.named_parameters()), (x,)), 64),
+}
+
+
+class Dispatched(TorchDispatchMode):
+    """Counts the multiply-accumulates of what runs, by PyTorch's own formulas."""
+
+    macs = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        formula = flop_registry.get(func._overloadpacket)
+        self.macs += 0 if formula is None else formula(*args, **(kwargs or {}), out_val=result) // 2
+        return result
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch scripts the formulas of its tangents
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_gradients_of_functions_have_the_work_that_runs(name):
+    call, expected = GRADIENTS[name]
+
+    class Net(Layer):
+        def forward(self, x):
+            return call(self.layer, x)
+
+    model = Net()
+    with Dispatched() as real, torch.no_grad():
+        model(X)
+    assert macs(model, X) == real.macs and expected in (None, real.macs)
 
 
 # Values --------------------------------------------------------------------------------------------------------------
