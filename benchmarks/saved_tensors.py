@@ -12,6 +12,7 @@ import importlib.util
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 import torchvision
@@ -86,6 +87,23 @@ class LowRank(nn.Module):
         return functional.linear(x, self.base.weight + self.up @ self.down, self.base.bias)
 
 
+class Swish(torch.autograd.Function):
+    """x·σ(x), of which only x is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+        """Keep x."""
+        ctx.save_for_backward(x)
+        return x * torch.sigmoid(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        """Compute the rest again."""
+        (x,) = ctx.saved_tensors
+        y = torch.sigmoid(x)
+        return gradient * y * (1 + x * (1 - y))
+
+
 def small_models() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     """Yield small models with calls that have no rule of their own."""
 
@@ -128,6 +146,32 @@ def small_models() -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     yield "orthogonal", parametrizations.orthogonal(linear()), vectors
     yield "weight standardisation", Standardised(4, 8, 3), images
     yield "low rank", LowRank(), vectors
+    yield "own gradient", Small(lambda m, x: m[1](Swish.apply(m[0](x))), linear(), linear()), vectors
+    yield (
+        "filters of a layer",
+        Small(lambda m, x: functional.conv2d(x, m[0](x.mean((0, 2, 3))).view(4, 4, 3, 3)), nn.Linear(4, 144)),
+        images,
+    )
+    yield "constant filters", Small(lambda m, x: functional.conv2d(m[0](x), torch.ones(4, 8, 3, 3)), conv()), images
+    biases = [linear(), linear()]
+    for layer in biases:
+        layer.weight.requires_grad_(False)
+    yield "biases alone", Small(lambda m, x: m[1](m[0](x).relu()), *biases), vectors
+    heads = nn.MultiheadAttention(256, 4).requires_grad_(False)
+    yield (
+        "frozen attention",
+        Small(lambda m, x: m[1](y := m[0](x), y, y, need_weights=False)[0], linear(), heads),
+        vectors,
+    )
+    mask = torch.ones(16, 16).triu(1).bool()
+    yield (
+        "masked attention",
+        Small(
+            lambda m, x: m[0](x, x, x, need_weights=False, attn_mask=mask)[0],
+            nn.MultiheadAttention(256, 4, batch_first=True),
+        ),
+        (2, 16, 256),
+    )
     yield "dropout", Small(lambda m, x: m[1](m[0](x)), linear(), nn.Dropout()), vectors
     yield "LSTM", Small(lambda m, x: m[0](x[None])[0], nn.LSTM(256, 64)), vectors
 
