@@ -218,6 +218,21 @@ def interpolated(scale: Fraction, half_width: int, align_corners: bool) -> AxisR
     return Window(tuple(taps), scale.numerator)
 
 
+def antialiased(scale: Fraction, half_width: int) -> AxisRule:
+    """Return the window of the same with a filter that is as much wider as the result is smaller; corners not aligned.
+
+    Output o reads every input less than half_width·scale from (o + ½)·scale − ½. Borders are not clipped.
+    """
+    if scale <= 1:
+        return interpolated(scale, half_width, align_corners=False)
+    if scale.denominator > MAX_PERIOD:
+        return UNFOLLOWED
+    centres = (scale * (r + Fraction(1, 2)) - Fraction(1, 2) for r in range(scale.denominator))
+    reach = half_width * scale
+    taps = (range(math.floor(centre - reach) + 1, math.ceil(centre + reach)) for centre in centres)
+    return Window(tuple(taps), scale.numerator)
+
+
 def adaptive(input_size: int, output_size: int) -> AxisRule:
     """Return the window of adaptive pooling: bin o reads ⌊o·I/O⌋ to ⌈(o + 1)·I/O⌉ − 1; one bin reads everything."""
     if output_size == 1 and input_size > 1:

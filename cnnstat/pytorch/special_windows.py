@@ -20,6 +20,7 @@ from cnnstat.ir.window import (
     Reads,
     Window,
     aligned_reads,
+    antialiased,
     nearest,
     reads_along,
     sliding,
@@ -141,6 +142,20 @@ def _masked_item(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ..
     rank = len(outputs[0])
     # The mask has the first axes, where broadcasting would give it the last.
     return tuple(tuple((a, IDENTITY) if a < len(shape) else None for a in range(rank)) for shape in shapes)
+
+
+def _antialiased(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
+    """Resizing of an image with antialiasing, by the ratio of the sizes or by a factor."""
+    (shape,), (output, *_) = shapes, outputs
+    half_width = {"bilinear": 1, "bicubic": 2}.get(call.get(3, "mode", "nearest"))
+    if half_width is None or call.get(4, "align_corners"):
+        return None
+    scales = [Fraction(size, made) for size, made in zip(shape[2:], output[2:])]
+    factors = call.get(2, "scale_factor")
+    if factors is not None and not call.get(5, "recompute_scale_factor"):
+        scales = [1 / Fraction(str(factor)) for factor in (factors if isinstance(factors, tuple) else (factors,) * 2)]
+    rules = [antialiased(scale, half_width) for scale in scales]
+    return (((0, IDENTITY), (1, IDENTITY), *((axis, rule) for axis, rule in enumerate(rules, start=2))),)
 
 
 def _one_hot(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] | None:
@@ -293,6 +308,7 @@ SPECIAL: dict[str, Callable[[Call, Shapes, Shapes], tuple[Reads, ...] | None]] =
     "index_select": _picked,
     "getitem": _picked_item,
     "setitem": _masked_item,
+    "interpolate": _antialiased,
     "one_hot": _one_hot,
     "cdist": _distances,
     "stft": _spectrogram,

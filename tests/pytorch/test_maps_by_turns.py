@@ -152,6 +152,19 @@ def test_comparisons_have_no_gradient_behind_them() -> None:
     assert cnnstat.verify(model, IMAGE).exit_code == 0
 
 
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    "size",
+    [{"size": (6, 8)}, {"size": (7, 9)}, {"size": (24, 20)}, {"scale_factor": 0.4}, {"scale_factor": (0.5, 0.3)}],
+)
+def test_resizing_with_antialiasing_reads_what_its_filter_covers(mode: str, size: dict[str, Any]) -> None:
+    model = Two(lambda a, b: functional.interpolate(a, mode=mode, antialias=True, **size))
+    extent, found = compared_fields(model, (1, 2, 12, 16))
+    assert (extent, found.exact) == (Extent.LOCAL, True)
+    if "size" in size and size["size"] == (6, 8):
+        assert found.size == ((6, 6) if mode == "bilinear" else (10, 10))
+
+
 class RowByRow(nn.Module):
     """Rows that are written one by one, by number."""
 
