@@ -183,6 +183,8 @@ def parse_input(text: str) -> tuple[str, InputShape]:
     match = _INPUT.match(_plain_sizes(text.strip()))
     if match is None:
         raise RequestError(f"--input {text[:60]}: write sizes as in 3x224x224, or name=1x128:int64")
+    if "," in match["sizes"] and re.search("[x×]", match["sizes"]):
+        raise RequestError(f"--input {text[:60]}: write sizes as in 3x224x224; several in a sweep as 3x{{160,224}}x=")
     sizes = tuple(int(size) for size in re.split("[x×,]", match["sizes"]))
     return match["name"] or "", input_shape(sizes, match["dtype"])
 

@@ -122,7 +122,9 @@ class GradientRecorder(Recorder):
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call makes, in ones that show what was read."""
-        result = run_function(function, arguments, keywords)
+        # Parts that the model runs without gradients read what they read all the same.
+        with torch.inference_mode(False), torch.enable_grad():
+            result = run_function(function, arguments, keywords)
         is_copied = function_name(function) == LAYOUT and self._comes_copy()
         return ones(result) if is_copied and result is arguments[0] else result
 

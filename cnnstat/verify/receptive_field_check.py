@@ -103,7 +103,9 @@ def _sizes(analysis: Analysis) -> Iterator[Mapping[str, tuple[int, ...]] | None]
             yield {s.name: (1, s.shape[1], *_one_long(longs[s.name], s.shape[2:], axis)) for s in sources}
     yield None
     for parts in (2, 4, 8):
-        yield {s.name: (1, s.shape[1], *(_rounded(size // parts, size) for size in s.shape[2:])) for s in sources}
+        yield {
+            s.name: (1, s.shape[1], *(_rounded(max(1, size // parts), size) for size in s.shape[2:])) for s in sources
+        }
 
 
 def _is_short(analysis: Analysis, sizes: Mapping[str, tuple[int, ...]]) -> bool:
@@ -143,6 +145,8 @@ def _checked(model: ModelUnderTest, sizes: Mapping[str, tuple[int, ...]] | None,
         except (CnnstatError, AssertionError, RuntimeError, ValueError, TypeError) as error:
             message = shorten(" ".join(str(error).split()), 160, placeholder=" …")
             raise InputSizeError(f"the model takes no other input sizes ({message})") from error
+        if model.analysis.fields.total is None:
+            raise InputSizeError("at other input sizes no layer has a receptive field")
     needed = _needed_bytes(model.analysis)
     if needed > limit:
         shapes = " and ".join("×".join(map(str, source.shape)) for source in model.graph.inputs)
@@ -187,14 +191,28 @@ def _edges(analysis: Analysis) -> list[Edge]:
     fields, total = analysis.fields, analysis.fields.total_at
     assert total is not None
     distinct: dict[tuple[Any, ...], Edge] = {}
+    carrying = _carrying(analysis)
     for value in range(analysis.graph.arity, total.value):
         field = fields.of(value)
-        if field is not None and not field.global_context and is_float(analysis, value):
+        if field is not None and not field.global_context and value in carrying:
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
-    own = {total} if is_float(analysis, total.value) else set()
+    own = {total} if total.value in carrying else set()
     return sorted({*others[::step], *own, *whole_edges(analysis, total)})
+
+
+def _carrying(analysis: Analysis) -> set[int]:
+    """Return the values that gradients come through from the inputs: masks and indices read as far, but have none."""
+    graph, result = analysis.graph, set[int]()
+    for value, dtypes in enumerate(analysis.values.dtypes):
+        if (
+            dtypes
+            and is_float(analysis, value)
+            and (value < graph.arity or any(edge.value in result for edge in graph.nodes[value - graph.arity].inputs))
+        ):
+            result.add(value)
+    return result
 
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:

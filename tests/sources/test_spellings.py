@@ -145,7 +145,9 @@ def test_sizes_as_people_write_them(written: str) -> None:
     assert parse_input(written)[1].sizes[-3:] == (3, 32, 32)
 
 
-@pytest.mark.parametrize("written", ["(3, 32", "3, 32)", "((3, 32))", "()", "(3; 32)", "3XX32", "X3", "(3,,4)"])
+@pytest.mark.parametrize(
+    "written", ["(3, 32", "3, 32)", "((3, 32))", "()", "(3; 32)", "3XX32", "X3", "(3,,4)", "3x32,32", "1x8x8,1x9x9"]
+)
 def test_sizes_that_are_none_are_refused(written: str) -> None:
     with pytest.raises(RequestError, match="write sizes as in 3x224x224"):
         parse_input(written)

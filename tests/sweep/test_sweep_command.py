@@ -330,6 +330,8 @@ def test_resolutions_are_rows_and_a_refused_size_is_one_too(folder, monkeypatch,
     assert code == 0 and refused["error"] and not refused["macs"] and good["macs"] and not good["error"]
     code, out, _ = analyze("resnet18", "--resolutions", "160,224")
     assert code == 0 and "160" in out and "MACs" in out
+    code, out, _ = analyze("vgg16", "--resolutions", "1,2")
+    assert code == 2 and "2 points" in out and "MACs\n" not in out  # no figures, no chart
     Path("m.yaml").write_text("input: [10]\nlayers: [Linear(3)]\n")
     for arguments, message in (
         (("resnet18", "--resolutions", "0"), "write sizes"),

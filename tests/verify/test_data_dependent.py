@@ -133,3 +133,38 @@ def test_a_gate_of_a_part_belongs_to_the_field_along_that_part() -> None:
     """The first rows, averaged over the width too: along the height a position that all read, else a gate."""
     model = Chooses(lambda second, y: second(y) * y[:, :, :2].mean((2, 3), keepdim=True))
     assert cnnstat.verify(model, (1, 3, 16, 16)).exit_code == 0
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_parts_without_gradients_are_followed(mode: Callable[[], Any]) -> None:
+    """A backbone that is not trained, as people freeze one."""
+
+    class Frozen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with mode():
+                y = self.backbone(x).relu()
+            return self.head(y)
+
+    found = cnnstat.verify(Frozen(), (1, 3, 16, 16))
+    assert found.exit_code == 0
+    assert {field.layer for field in found.fields} >= {"backbone", "head"}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: ((x > 0) | (x < -1)).float(),
+        lambda x: -x % 2 // 1,
+        lambda x: torch.mul(x, 2, out=torch.zeros(1, 6, *x.shape[2:])[:, ::2]),
+    ],
+)
+def test_small_maps_that_gradients_say_nothing_of_are_no_error(function: Callable[[torch.Tensor], Any]) -> None:
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return function(x)
+
+    assert cnnstat.verify(Model(), (1, 3, 6, 6)).exit_code == 0

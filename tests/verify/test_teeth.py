@@ -47,7 +47,9 @@ def test_without_a_fault_all_agree(spec):
         assert verify().exit_code == 0
 
 
-@pytest.mark.parametrize("wrong", [lambda count: count + 1, lambda count: 2 * count, lambda count: 0])
+@pytest.mark.parametrize(
+    "wrong", [lambda count: count + 1, lambda count: 2 * count, lambda count: 0, lambda count: count // 3]
+)
 def test_a_wrong_count_is_found(spec, monkeypatch, wrong):
     right = conv.Conv2d.macs
     monkeypatch.setattr(conv.Conv2d, "macs", lambda self, i, o: wrong(right(self, i, o)))

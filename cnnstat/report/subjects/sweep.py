@@ -39,6 +39,8 @@ def document(
     known = column_keys(sweep.settings)
     for key in columns or ():
         check_column(key, known)
+    has_figures = any(not record["error"] for record in sweep)
+    plot = plot if has_figures else None
     table = Table(_columns(sweep, columns), sweep.records, is_chosen=columns is not None)
     everything = [_column(key, sweep) for key in known]
     return Document(
@@ -50,7 +52,7 @@ def document(
         records=Table(everything, sweep.records) if columns is None else table,
         caption=f"{_conditions(sweep)}. {CONVENTION}",
         charts=lambda: _charts(sweep, plot),
-        page_charts=("plot",) if plot else ("params",) if any(not record["error"] for record in sweep) else (),
+        page_charts=("plot",) if plot else ("params",) if has_figures else (),
     )
 
 
