@@ -191,28 +191,14 @@ def _edges(analysis: Analysis) -> list[Edge]:
     fields, total = analysis.fields, analysis.fields.total_at
     assert total is not None
     distinct: dict[tuple[Any, ...], Edge] = {}
-    carrying = _carrying(analysis)
     for value in range(analysis.graph.arity, total.value):
         field = fields.of(value)
-        if field is not None and not field.global_context and value in carrying:
+        if field is not None and not field.global_context and is_float(analysis, value):
             distinct.setdefault((field.size, field.stride, field.start), Edge(value))
     others = [edge for edge in distinct.values() if fields.inside_share(*edge)] or list(distinct.values())
     step = max(1, math.ceil(len(others) / (LAYERS - 1)))
-    own = {total} if total.value in carrying else set()
+    own = {total} if is_float(analysis, total.value) else set()
     return sorted({*others[::step], *own, *whole_edges(analysis, total)})
-
-
-def _carrying(analysis: Analysis) -> set[int]:
-    """Return the values that gradients come through from the inputs: masks and indices read as far, but have none."""
-    graph, result = analysis.graph, set[int]()
-    for value, dtypes in enumerate(analysis.values.dtypes):
-        if (
-            dtypes
-            and is_float(analysis, value)
-            and (value < graph.arity or any(edge.value in result for edge in graph.nodes[value - graph.arity].inputs))
-        ):
-            result.add(value)
-    return result
 
 
 def _at(analysis: Analysis, edge: Edge, result: Tensor, inputs: list[Tensor]) -> Iterator[FieldFinding]:
