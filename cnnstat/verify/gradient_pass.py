@@ -122,11 +122,10 @@ class GradientRecorder(Recorder):
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call makes, in ones that show what was read."""
-        # Parts that the model runs without gradients read what they read all the same.
-        with torch.inference_mode(False), torch.enable_grad():
+        with _with_gradients():
             result = run_function(function, arguments, keywords)
-        is_copied = function_name(function) == LAYOUT and self._comes_copy()
-        return ones(result) if is_copied and result is arguments[0] else result
+            is_copied = function_name(function) == LAYOUT and self._comes_copy()
+            return ones(result) if is_copied and result is arguments[0] else result
 
     def is_unchanged(self, name: str, first: Tensor, results: tuple[Tensor, ...]) -> bool:
         """Whether a call did nothing; a change of layout happens where the graph has it, as layouts here are others."""
@@ -156,9 +155,17 @@ class GradientRecorder(Recorder):
         """Return a copy of a tensor that may be cut off or overwritten; the trace must not record it."""
         self.inner = []
         try:
-            return ones(tensor)
+            with _with_gradients():
+                return ones(tensor)
         finally:
             self.inner = None
+
+
+@contextmanager
+def _with_gradients() -> Iterator[None]:
+    """Let gradients come through a part that the model runs without: it reads what it reads all the same."""
+    with torch.inference_mode(False), torch.enable_grad():
+        yield
 
 
 def _run_model(module: Any, model: ModelUnderTest, edges: Sequence[Edge], cut: frozenset[int]) -> Gradients:
