@@ -40,11 +40,13 @@ class Work:
 
     def __bool__(self) -> bool:
         """Whether there is any."""
-        return bool(self.macs or self.other_count)
+        return bool(self.macs or (self.others and self.other_count))
 
     def __add__(self, further: Work) -> Work:
-        if not self or not further:
-            return self or further
+        if not further:
+            return self
+        if not self:
+            return further
         others: Counter[str] = Counter()
         for kind, count in (*self.others, *further.others):
             others[kind] += count

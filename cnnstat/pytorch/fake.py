@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, in_kernel_invocation_manager
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorConverter, FakeTensorMode, in_kernel_invocation_manager
 
 from cnnstat.pytorch.tensors import storage_key
 from cnnstat.pytorch.thread_changes import silence_when_quiet
@@ -42,14 +42,25 @@ FAKE_TYPE: type = FakeTensor
 silence_when_quiet("torch._subclasses.fake_tensor")
 
 
+@cache
+def _mode() -> FakeTensorMode:
+    """The fake mode of all passes: to make one takes a look at the whole stack of calls."""
+    return FakeTensorMode(allow_non_fake_inputs=True)
+
+
+_states: dict[torch.device, dict[str, Any]] = {}
+"""What a new fake tensor of a device has for attributes."""
+
+
 class Faker:
     """Makes fake tensors in place of real ones, always the same one for the same tensor."""
 
     def __init__(self, dtype: torch.dtype | None = None) -> None:
-        self.mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self.mode = _mode()
+        # What it remembers of real tensors is of one pass.
+        self.mode.fake_tensor_converter = FakeTensorConverter()
         self.overwritten: set[int] = set()  # storages of real tensors that were to take values of fake ones
         self._dtype = dtype
-        self._states: dict[torch.device, dict[str, Any]] = {}
         self._fakes: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def is_fake(self, tensor: Any) -> bool:
@@ -135,10 +146,10 @@ class Faker:
 
         What FakeTensor's constructor works out in Python is the same each time, so that it is asked but once.
         """
-        state = self._states.get(device)
+        state = _states.get(device)
         if state is None:
             first = FakeTensor(self.mode, empty, device)
-            self._states[device] = dict(vars(first))
+            _states[device] = dict(vars(first))
             return first
         result = torch.Tensor._make_subclass(
             FakeTensor, empty, False, dispatch_device=True, device_for_backend_keys=device

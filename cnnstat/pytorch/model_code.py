@@ -120,9 +120,15 @@ class _Homes:
         if known is None:
             loaded = [(name, home) for name, home in list(sys.modules.items()) if home is not None]
             known = [_looked_through(*each) for each in loaded if _top(each[0]) == package]
-        else:
+        elif package == "__main__" or not all(map(_is_as_it_was, known)):
+            # What a person types has new values under old names; code in a file has not.
             homes = [(home, sys.modules.get(home.name)) for home in known]
-            known = [old if _is_as_it_was(old, new) else _looked_through(old.name, new) for old, new in homes if new]
+            is_typed = package == "__main__"
+            known = [
+                old if _is_as_it_was(old) and not is_typed else _looked_through(old.name, new)
+                for old, new in homes
+                if new
+            ]
         self._of[package] = known
         return known
 
@@ -130,9 +136,8 @@ class _Homes:
 _homes = _Homes()
 
 
-def _is_as_it_was(home: _Home, module: ModuleType) -> bool:
-    # What a person types has new values under old names; code in a file has not.
-    return module is home.module and len(home.names) == home.size and home.name != "__main__"
+def _is_as_it_was(home: _Home) -> bool:
+    return len(home.names) == home.size and sys.modules.get(home.name) is home.module
 
 
 def _looked_through(name: str, module: ModuleType) -> _Home:
