@@ -21,10 +21,10 @@ LIMIT = 1.5
 LAYERS = ("Conv2d(8, 3, padding=1)", "BatchNorm2d", "ReLU", "Conv2d: {out_channels: 8, kernel_size: 3, padding: 1}")
 
 
-def spec(layers: int) -> str:
-    """Return a spec with that many layers, each on a line of its own."""
+def spec(layers: int, number: int = 0) -> str:
+    """Return a spec with that many layers, each on a line of its own; number: another one for the same layers."""
     lines = [f"  - {LAYERS[index % len(LAYERS)]}" for index in range(layers)]
-    return "\n".join(["name: generated", "input: [8, 32, 32]", "layers:", *lines, ""])
+    return "\n".join([f"name: generated_{number}", "input: [8, 32, 32]", "layers:", *lines, ""])
 
 
 def measure(layers: int, rounds: int) -> dict[str, float]:
@@ -32,9 +32,10 @@ def measure(layers: int, rounds: int) -> dict[str, float]:
     from cnnstat.analysis.analysis import analyze_graph
     from cnnstat.spec.spec_graph import parse_spec
 
-    text = spec(layers)
     times = []
-    for _ in range(rounds):
+    for number in range(rounds):
+        # Small files are read once in a process, so that each round has a file of its own.
+        text = spec(layers, number)
         start = time.process_time()
         analysis = analyze_graph(parse_spec(text))
         assert analysis.totals.layers == layers

@@ -74,8 +74,7 @@ def support(fields: ReceptiveFields, edge: Edge, place: int, axis: int, index: i
             continue
         node = value - graph.arity
         for (output, at), indices in wanted.items():
-            reads = graph.nodes[node].op.window(values.inputs[node], values.outputs[value], output)
-            for source, axes in zip(graph.nodes[node].inputs, reads):
+            for source, axes in zip(graph.nodes[node].inputs, values.facets[node].reads(output)):
                 entry = axes[at]
                 track = None if entry is None else fields.traces[source.value][source.output].tracks[entry[0]]
                 if entry is None or track is None or track.axis != axis or not isinstance(entry[1], Window):
