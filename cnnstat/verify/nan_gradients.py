@@ -47,7 +47,8 @@ class _Ones(torch.autograd.Function):
     def backward(context: Any, *gradients: Tensor) -> Tensor:
         # A comparison with NaN is false.
         (gradient,) = gradients
-        return gradient.new_full((), torch.nan).where(~(gradient.abs() <= ROUNDING), 0.0)
+        nan = complex(torch.nan, torch.nan) if gradient.is_complex() else torch.nan
+        return gradient.new_full((), nan).where(~(gradient.abs() <= ROUNDING), 0.0)
 
 
 class _Indicator(torch.autograd.Function):

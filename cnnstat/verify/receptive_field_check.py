@@ -260,6 +260,8 @@ def reached(result: Tensor, places: Sequence[int], position: Sequence[int], inpu
     chosen = result[tuple(index)]
     if not chosen.requires_grad:
         return None
+    if chosen.is_complex():
+        chosen = torch.view_as_real(chosen.resolve_conj())  # imaginary parts may read what no real part does
     try:
         nan = torch.full_like(chosen, torch.nan)
         gradients = torch.autograd.grad(chosen, inputs, nan, retain_graph=True, allow_unused=True)

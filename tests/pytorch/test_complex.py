@@ -49,3 +49,13 @@ def test_the_reason_of_a_complex_convolution_is_no_connection_table():
         assert not any("table" in reason for reason in reference.reasons)
     assert any("three real ones" in reason for reference in conv.references for reason in reference.reasons)
     assert verification.exit_code == 0
+
+
+def test_rotary_positions_agree_with_the_gradient_of_both_parts():
+    class Rotary(nn.Module):
+        def forward(self, x):
+            turns = torch.polar(torch.ones(6, 4), torch.outer(torch.arange(6.0), torch.ones(4)))
+            turned = torch.view_as_complex(x.unflatten(2, (4, 2))) * turns
+            return torch.view_as_real(turned).flatten(2)
+
+    assert cnnstat.verify(Rotary(), (2, 6, 8)).exit_code == 0
