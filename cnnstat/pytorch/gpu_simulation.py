@@ -150,6 +150,13 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 """Functions of torch.cuda that need a GPU, and what they do without."""
 
+_OF_ACCELERATORS: dict[str, Callable[..., Any]] = {
+    **dict.fromkeys(("synchronize", "set_stream", "set_device_index", "set_device_idx"), _nothing),
+    **dict.fromkeys(("current_device_index", "current_device_idx"), lambda: 0),
+    "current_stream": _stand,
+}
+"""The same of torch.accelerator, whatever kind it is."""
+
 _default_device, _default_type = torch.set_default_device, torch.set_default_tensor_type
 _OF_TORCH: dict[str, Callable[..., Any]] = {
     "Generator": lambda device=_CPU: SeededGenerator(_here(device)),
@@ -170,6 +177,8 @@ def _replacements() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
     functions = [(torch.cuda, name, new) for name, new in _FUNCTIONS.items() if hasattr(torch.cuda, name)]
     classes = [(kind, "__new__", _stand) for kind in (torch.cuda.Stream, torch.cuda.Event)]
     functions += [(torch, name, new) for name, new in _OF_TORCH.items()]
+    general = torch.accelerator
+    functions += [(general, name, new) for name, new in _OF_ACCELERATORS.items() if hasattr(general, name)]
     functions.append((torch.nn.parallel, "parallel_apply", _applied))
     return *functions, *types, *classes, (torch.Tensor, "record_stream", _nothing)
 

@@ -44,6 +44,14 @@ def in_a_stream(conv, x):
     return y
 
 
+def on_an_accelerator(conv, x):
+    stream = torch.accelerator.current_stream()
+    y = conv(x)
+    stream.wait_stream(torch.cuda.current_stream())
+    torch.accelerator.synchronize()
+    return y
+
+
 def timed(conv, x):
     start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     start.record()
@@ -99,6 +107,7 @@ CALLS = {
     "name of a type": lambda conv, x: conv(x.type("torch.cuda.FloatTensor")),
     "kind": lambda conv, x: x if isinstance(x, torch.cuda.FloatTensor) else conv(x),
     "stream": in_a_stream,
+    "accelerator": on_an_accelerator,
     "events": timed,
     "autocast": in_half,
     "device": on_a_device,
