@@ -149,9 +149,9 @@ class Verification(Displayed):
 
     @property
     def has_reference(self) -> bool:
-        """Whether any reference has counts or shapes."""
+        """Whether any reference has counts or shapes; a network without layers leaves nothing to count."""
         verified = (Verdict.AGREES, Verdict.EXPLAINED)
-        return any(t.verdict in verified for layer in self.layers for t in layer.references)
+        return not self.layers or any(t.verdict in verified for layer in self.layers for t in layer.references)
 
     @property
     def exit_code(self) -> int:

@@ -45,7 +45,7 @@ class TooLargeError(FieldError):
 def check_fields(model: ModelUnderTest) -> tuple[tuple[FieldFinding, ...], tuple[str, ...]]:
     """Return the findings on some layers' receptive fields, and what could not be checked and why."""
     analysis = model.analysis
-    if not any(spatial_axes(source.shape, source.dtype) for source in analysis.graph.inputs):
+    if not analysis.layers or not any(spatial_axes(each.shape, each.dtype) for each in analysis.graph.inputs):
         return (), ()
     if any(source.dtype.startswith(("int", "uint", "bool")) for source in analysis.graph.inputs):
         return (), ("receptive field not checked: gradients do not reach whole numbers",)

@@ -339,3 +339,9 @@ def test_training_mode():
 def test_fields_of_maxima_with_places_kept_statistics_and_checkpoints_are_witnessed(name):
     found = verify(name)
     assert {field.verdict.value for field in found.fields} == {"agrees"}
+
+
+def test_a_network_without_layers_leaves_nothing_unverified() -> None:
+    verification = cnnstat.verify(torch.nn.Sequential(torch.nn.Identity()), (1, 3, 8, 8))
+    assert not verification.layers and not verification.notes and verification.exit_code == 0
+    assert "0 layers\n" in f"{verification}\n"

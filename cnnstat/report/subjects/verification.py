@@ -229,7 +229,7 @@ def _result(verification: Verification) -> Fact:
     listed = ", ".join(
         f"{count:,} {plural.get(verdict, verdict)}" for verdict, count in _verdict_counts(verification).items() if count
     )
-    layers = f"{numbers.plural(len(verification.layers), 'layer')}: {listed}"
+    layers = f"{numbers.plural(len(verification.layers), 'layer')}: {listed}".removesuffix(": ")
     if verification.exit_code == 0:
         return Fact("verified", layers, "green")
     if not verification.has_reference:
