@@ -303,7 +303,8 @@ class Algebra:
         period = math.lcm(*(len(component.lo) for component in components))
         if not (first.is_exact and second.is_exact and self._allows(period, period)):
             return False
-        is_alike = len({component.stride for component in components}) == 1
+        advance, outputs = components[0].advance, len(components[0].lo)
+        is_alike = all(each.advance * outputs == advance * len(each.lo) for each in components)
         pairs = ((first.at(residue), second.at(residue)) for residue in range(period))
         return all(a is None or b is None or (is_alike and a == b) for a, b in pairs)
 
