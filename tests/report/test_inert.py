@@ -8,7 +8,7 @@ import re
 
 import pytest
 import test_every_format
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from test_every_format import DOCUMENTS, Checker, check_latex, hostile_check, without_own_script
@@ -106,6 +106,7 @@ def test_reports_are_inert(subject: str, name: str) -> None:
 @pytest.mark.parametrize("format", check_formats.FORMATS)
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(name=NAMES)
+@example(name=" ::error::x")
 def test_reports_of_a_check_are_inert(format: str, name: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(test_every_format, "HOSTILE", name or "x")

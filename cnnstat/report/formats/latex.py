@@ -167,7 +167,7 @@ def _guarded(text: str) -> str:
 
 def _cell(text: str, width: float | None, is_right: bool) -> str:
     # A bracket after the \\ of the row before would be taken for its argument, and :: by a GitHub job for a command.
-    start = "{}" if text.startswith(("[", "*", "::")) else ""
+    start = "{}" if text.lstrip().startswith(("[", "*", "::")) else ""
     if width is None or not text:
         return start + escaped(text)
     # Justified text in a narrow column is ugly, and too wide where no line can end.
