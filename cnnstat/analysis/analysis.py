@@ -259,6 +259,7 @@ class Analysis(Displayed):
 
         return self.layer_at(find_layer(self.graph, name))
 
+    @collector_paused()
     def layer_at(self, index: int) -> Layer:
         """Return the layer of this number; the others are made only when all are asked for."""
         return self.layers[index] if "layers" in vars(self) else self._layer(index)

@@ -179,8 +179,7 @@ def _stack(analysis: Analysis, index: int, place: int, after: AxisField) -> tupl
     """Return 1 + L(K − 1) where a layer ends a stack of L windows of one kernel and stride 1 from the input on."""
     graph, kernel, layers = analysis.graph, 0, 0
     while index >= 0:
-        node, inputs = graph.nodes[index], analysis.values.inputs[index]
-        reads = node.op.window(inputs, analysis.values.outputs[graph.arity + index])
+        reads = analysis.values.facets[index].reads(0)
         entry = reads[0][place] if len(reads) == 1 else None
         if entry is None:
             return ()
@@ -194,7 +193,7 @@ def _stack(analysis: Analysis, index: int, place: int, after: AxisField) -> tupl
             kernel, layers = len(taps), layers + 1
         elif not layers:
             return ()
-        index = node.inputs[0].value - graph.arity
+        index = graph.nodes[index].inputs[0].value - graph.arity
     if layers < 2 or 1 + layers * (kernel - 1) != after.size:
         return ()
     note = f"a stack of L = {layers} layers with K = {kernel} and stride 1"

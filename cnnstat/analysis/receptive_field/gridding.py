@@ -18,15 +18,35 @@ MAX_SPAN = 2**20
 
 
 class Indices(NamedTuple):
-    """A set of positions along one axis: bit i of `mask` stands for position `first + i`."""
+    """A set of positions along one axis, none of them outside the `length` positions from `first` on.
+
+    mask: bit i says whether position `first + i` is one of them; None where all are. The bits of such a run are not
+    written down: in a stack of 50,000 layers there would be up to 100,000 of them in each.
+    """
 
     first: int
-    mask: int
+    length: int
+    mask: int | None = None
+
+    @property
+    def bits(self) -> int:
+        """The mask, of a run too."""
+        return (1 << self.length) - 1 if self.mask is None else self.mask
 
     def __or__(self, other: Indices) -> Indices:
         """Return the union."""
-        first = min(self.first, other.first)
-        return Indices(first, self.mask << (self.first - first) | other.mask << (other.first - first))
+        if not self.length or not other.length:
+            return self if self.length else other
+        first, last = min(self.first, other.first), max(self.first + self.length, other.first + other.length)
+        if self.mask is other.mask is None and last - first <= self.length + other.length:
+            return Indices(first, last - first)
+        return _of_bits(first, self.bits << (self.first - first) | other.bits << (other.first - first))
+
+
+def _of_bits(first: int, bits: int) -> Indices:
+    """Return the positions `first + i` for every bit i that is 1."""
+    length = bits.bit_length()
+    return Indices(first, length, None if bits + 1 == 1 << length else bits)
 
 
 class _TooLongError(Exception):
@@ -53,9 +73,9 @@ def _covered(fields: ReceptiveFields, edge: Edge, place: int, track: Track, exte
     """Return support / hull along one axis of one tensor."""
     centre = (extent - 1) // 2
     index = next(i for i in range(centre, centre + MAX_SPAN) if track.field.at(i) is not None)
-    mask = support(fields, edge, place, track.axis, index).mask
-    hull = mask.bit_length() - (mask & -mask).bit_length() + 1
-    return Fraction(mask.bit_count(), hull)
+    bits = support(fields, edge, place, track.axis, index).bits
+    hull = bits.bit_length() - (bits & -bits).bit_length() + 1
+    return Fraction(bits.bit_count(), hull)
 
 
 def support(fields: ReceptiveFields, edge: Edge, place: int, axis: int, index: int) -> Indices:
@@ -90,17 +110,16 @@ def support(fields: ReceptiveFields, edge: Edge, place: int, axis: int, index: i
 
 def preimage(indices: Indices, window: Window) -> Indices:
     """Return the positions that a set of outputs reads through a window."""
-    if window is IDENTITY or not indices.mask:
+    if window is IDENTITY or not indices.length:
         return indices
-    period, advance, count = len(window.taps), window.advance, indices.mask.bit_length()
+    period, advance, count = len(window.taps), window.advance, indices.length
     if (count // period + 1) * abs(advance) + max((t[-1] - t[0] for t in window.taps if t), default=0) > MAX_SPAN:
         raise _TooLongError
     first = window.taps[0]
-    # A run without holes stays one where windows touch: in a stack of 50,000 layers each run is as long.
-    if period == 1 and len(first) >= advance > 0 and first.step == 1 and indices.mask + 1 == 1 << count:
-        length = (count - 1) * advance + len(first)
-        return Indices(indices.first * advance + first[0], (1 << length) - 1)
-    digits = f"{indices.mask:b}"[::-1]
+    # A run without holes stays one where windows touch.
+    if period == 1 and len(first) >= advance > 0 and first.step == 1 and indices.mask is None:
+        return Indices(indices.first * advance + first[0], (count - 1) * advance + len(first))
+    digits = f"{indices.bits:b}"[::-1]
     parts = []
     for residue, taps in enumerate(window.taps):
         skipped = (residue - indices.first) % period
@@ -127,4 +146,4 @@ def _spread(digits: str, first: int, advance: int, taps: range) -> Indices:
         more = min(done, len(taps) - done)
         mask |= mask << more * taps.step
         done += more
-    return Indices(first + taps[0], mask)
+    return _of_bits(first + taps[0], mask)
