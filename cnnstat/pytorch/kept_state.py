@@ -52,7 +52,7 @@ class Attributes:
                 if value is old or name in OWN_ATTRIBUTES:
                     continue
                 full = f"{path}.{name}" if path else name
-                if type(value) in _NUMBERS and type(old) in _NUMBERS:
+                if type(value) in _NUMBERS and (old is None or type(old) in _NUMBERS):  # None where there was none
                     numbers += [full] * (value != old)
                 else:
                     kept.append((full, value))

@@ -43,6 +43,11 @@ def counted(model, x):
     return x * model.number
 
 
+def counted_from_then_on(model, x):
+    model.passes = getattr(model, "passes", 0) + 1
+    return x * model.passes
+
+
 def replaced(model, x):
     y = x + model.table
     model.table = model.table * 0.9 + x[0, 0] * 0.1
@@ -68,6 +73,7 @@ REFUSED = {
     "state": (kept, "state is changed while the model runs"),
     "list": (listed, "seen is changed while the model runs"),
     "number": (counted, "number is changed while the model runs"),
+    "new number": (counted_from_then_on, "passes is changed while the model runs"),
     "buffer": (replaced, "table is changed while the model runs"),
 }
 
