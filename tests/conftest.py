@@ -16,14 +16,15 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Tests change modules that a kept trace was made from, and the user's own cache is not theirs.
 os.environ["CNNSTAT_CACHE"] = ""
-# A runner's variables change what is printed (colour, width) and what `check` allows.
-for name in [*os.environ]:
-    if name == "CI" or name.startswith(("CI_", "GITHUB_")) or name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS"):
-        del os.environ[name]
 from hypothesis import settings
 
 settings.register_profile("unhurried", deadline=None)  # no test asserts an absolute time; machines are busy at times
 settings.load_profile("unhurried")
+
+# A runner's variables change what is printed (colour, width) and what `check` allows.
+for name in [*os.environ]:
+    if name == "CI" or name.startswith(("CI_", "GITHUB_")) or name in ("FORCE_COLOR", "NO_COLOR", "COLUMNS"):
+        del os.environ[name]
 
 CHECKOUT = str(Path(__file__).resolve().parent.parent)
 # Where cnnstat is not installed, tests and the processes that they start import it from the checkout, from any folder.
