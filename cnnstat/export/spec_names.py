@@ -96,22 +96,29 @@ def with_sound_names(graph: Graph) -> tuple[Graph, list[str]]:
         if name != node.name:
             remarks.append(f"layer {_printable(node.name)} is called {name} here, because of what names may consist of")
         nodes.append(node if name == node.name else replace(node, name=name))
-    scopes = {prefix for name in taken for prefix in prefixes(name)}
+    sound, further = with_variable_inputs(replace(graph, nodes=tuple(nodes)))
+    return sound, remarks + further
+
+
+def with_variable_inputs(graph: Graph) -> tuple[Graph, list[str]]:
+    """Return a graph whose inputs are called as variables can be, and a remark for each that was changed."""
+    taken = {node.name for node in graph.nodes}
+    taken |= {prefix for name in taken for prefix in prefixes(name)}
+    remarks: list[str] = []
     inputs = []
     for each in graph.inputs:
-        name = _unique(_variable(each.name), taken | scopes)
-        taken.add(name)
+        name = _unique(_variable(each.name), taken)
         if name != each.name:
             remarks.append(f"input {_printable(each.name)} is called {name} here")
         inputs.append(replace(each, name=name))
-    return replace(graph, nodes=tuple(nodes), inputs=tuple(inputs)), remarks
+    return replace(graph, inputs=tuple(inputs)), remarks
 
 
 def _sound(name: str) -> str:
     """Return a name of letters, digits, _ and -, with dots between."""
-    parts = [_ODD.sub("_", part)[:LONGEST_PART] or "_" for part in name.split(".")]
-    sound = ".".join(parts)
     # Ten characters are left for the number that makes a name unique.
+    parts = [_ODD.sub("_", part)[: LONGEST_PART - 10] or "_" for part in name.split(".")]
+    sound = ".".join(parts)
     return sound if len(sound) <= LONGEST_NAME - 10 else parts[-1]
 
 

@@ -106,8 +106,8 @@ class RecordedCalls:
 
     @property
     def is_idle(self) -> bool:
-        """Whether it only stores tensors and makes nothing."""
-        return not self.results
+        """Whether it only stores tensors: it makes nothing and changes nothing."""
+        return not self.results and not self.calls
 
 
 @dataclass(frozen=True, slots=True)

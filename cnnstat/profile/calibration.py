@@ -64,7 +64,7 @@ def _network_chain() -> tuple[nn.Module, Instrumentation]:
     """Return a network of layers that do nothing."""
     network = Network("chain", ("x",), (Edge(LENGTH),))
     network.add_module("layer", nn.Identity())
-    network._steps = tuple(
+    network.network_steps = tuple(
         Step("layer", (Edge(number),), (Edge(number + 1),), (Edge(number),)) for number in range(LENGTH)
     )
     return network, NetworkInstrumentation(network)

@@ -139,9 +139,9 @@ def _as_fx_graph(module: nn.Module) -> nn.Module:
         return module
     graph = fx.Graph()
     values: dict[Any, fx.Node] = {}
-    for number, name in enumerate(module._inputs):
+    for number, name in enumerate(module.network_inputs):
         values[number, 0] = graph.placeholder(name.replace(".", "_"))
-    for path, reads, makes, _ in module.steps:
+    for path, reads, makes, _ in module.network_steps:
         result = graph.call_module(path, tuple(values[tuple(edge)] for edge in reads))
         if len(makes) == 1:
             values[tuple(makes[0])] = result
@@ -149,7 +149,7 @@ def _as_fx_graph(module: nn.Module) -> nn.Module:
         parts = graph.call_function(_parts, (result,))
         for place, edge in enumerate(makes):
             values[tuple(edge)] = graph.call_function(operator.getitem, (parts, place))
-    outputs = tuple(values[tuple(edge)] for edge in module._outputs)
+    outputs = tuple(values[tuple(edge)] for edge in module.network_outputs)
     graph.output(outputs[0] if len(outputs) == 1 else outputs)
     straight = fx.GraphModule(module, graph)
     straight.train(module.training)

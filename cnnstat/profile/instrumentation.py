@@ -113,13 +113,13 @@ class NetworkInstrumentation:
     below = False
 
     def __init__(self, network: Network) -> None:
-        self._modules = [network.get_submodule(step.path) for step in network._steps]
+        self._modules = [network.get_submodule(step.path) for step in network.network_steps]
         self.counts = dict.fromkeys(range(len(self._modules)), 1)
         self._observer: Observer | None = None
         self._captured: list[LayerCall] | None = None
-        object.__setattr__(network, "_compute", self._compute)
+        object.__setattr__(network, "_compute_step", self._compute_step)
 
-    def _compute(self, row: int, path: str, arguments: list[Tensor]) -> Any:
+    def _compute_step(self, row: int, path: str, arguments: list[Tensor]) -> Any:
         module = self._modules[row]
         if self._captured is not None:
             self._captured.append(LayerCall(row, module, copied(tuple(arguments), set()), {}))

@@ -14,7 +14,7 @@ from cnnstat.ops.traced import unused
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.module_stack import ModuleCall, Modules, aliases_of
 from cnnstat.pytorch.parameter_ownership import OwnedTensors
-from cnnstat.pytorch.recorded_calls import ConstantCalls, described
+from cnnstat.pytorch.recorded_calls import ConstantCalls
 from cnnstat.pytorch.tensor_origins import NodeDraft
 
 _GENERAL_HOMES = ("torch.nn.modules.module", "torch.nn.modules.container")
@@ -169,7 +169,7 @@ def _unused(builder: Builder, names: _Names) -> list[Node]:
     rows = []
     for path, keys in groups.items():
         owned = builder.ownership.take(keys)
-        recorded = RecordedCalls((), (), tuple(described(builder.ownership.tensors[key]) for key in keys))
+        recorded = builder.log.unread(builder.ownership.tensors[key] for key in keys)
         op = unused(**owned.fields)
         rows.append(_node(names.unique(path), op, (), owned, recorded, builder.dtype))
     if work := builder.ownership.take_works(range(len(builder.ownership.works))):

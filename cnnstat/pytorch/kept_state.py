@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
+from cnnstat.ir.graph import Graph
+from cnnstat.ir.recorded_call import NotRecorded
 from cnnstat.pytorch.calls import CallRecord
 from cnnstat.pytorch.module_stack import OWN_ATTRIBUTES, Modules
+from cnnstat.pytorch.parameter_ownership import StoredTensor
+from cnnstat.pytorch.recorded_calls import ConstantCalls
 from cnnstat.pytorch.tensor_origins import OriginTable, TensorOrigins
 from cnnstat.pytorch.tensors import tensors_in
 
@@ -88,6 +92,21 @@ def what_is_read(
     passes: list[list[Any]] = [[(node.op, node.inputs) for node in builder.nodes] for builder in (first, again)]
     is_alike = len(passes[0]) == len(passes[1]) and all(a.kind == b.kind for (a, _), (b, _) in zip(*passes))
     return number if number and is_alike and passes[0] != passes[1] else ""
+
+
+def changed_behind(log: ConstantCalls, read: Iterable[tuple[StoredTensor, int]], graph: Graph) -> Iterator[str]:
+    """Yield the stored tensors that the pass changes once they are read; read: tensors with the nodes that have them.
+
+    A layer that reads what is changed before says so itself, and the module of a norm counts its batches.
+    """
+    if any(isinstance(node.recorded, NotRecorded) for node in graph.nodes):
+        return
+    if log.is_constant_changed:
+        yield "a tensor that it holds"
+    for tensor, owner in read:
+        counts = tensor.name.endswith("num_batches_tracked") and graph.nodes[owner].recorded is None
+        if not counts and log.is_left_changed(tensor):
+            yield tensor.name
 
 
 def _own_buffers(module: nn.Module) -> dict[str, torch.Tensor | None]:

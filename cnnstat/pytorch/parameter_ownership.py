@@ -81,6 +81,11 @@ class ParameterOwnership:
     works: list[tuple[Work, frozenset[int]]] = field(default_factory=list)
     taken: list[int] = field(default_factory=list)
 
+    @property
+    def owners(self) -> list[tuple[StoredTensor, int]]:
+        """The tensors that nodes have taken, with the numbers of these nodes."""
+        return [(tensor, tensor.owner) for tensor in self.tensors if tensor.owner is not None]
+
     def add_work(self, work: Work, before: frozenset[int] = frozenset()) -> frozenset[int]:
         """Remember work on stored tensors, and that `before` it; the first node that uses its result will count both.
 

@@ -136,6 +136,8 @@ class ConstantCalls:
         self.split: set[int] = set()
         self._alive: list[torch.Tensor] = []
         self._shared: dict[int, set[int]] = {}
+        self._counted: set[int] = set()
+        self._held: set[int] = set()
         self.attributes: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def store(self, stored: StoredTensor, *aliases: torch.Tensor) -> None:
@@ -143,6 +145,11 @@ class ConstantCalls:
         for tensor in aliases:
             self.stored[id(tensor)] = stored
             self.aliases.append(tensor)
+
+    def hold(self, tensor: torch.Tensor) -> None:
+        """Note a tensor that a call reads by its value."""
+        self._alive.append(tensor)
+        self._held.add(storage_key(tensor))
 
     def is_view_written_elsewhere(self, tensor: torch.Tensor) -> bool:
         """Whether an attribute is a view of a buffer's memory that is changed through another tensor."""
@@ -170,6 +177,10 @@ class ConstantCalls:
 
     def _is_written_but(self, own: int, home: int) -> bool:
         """Whether memory is changed through a tensor of another substitute than its own."""
+        return any(key in self.writes or key in self.fills for key in self._substitutes(home) - {own})
+
+    def _substitutes(self, home: int) -> set[int]:
+        """Return the memory of all that stands for tensors of a stored tensor's memory in the trace."""
         if not self._shared:
             pairs = [(self.stored[id(alias)].tensor, alias) for alias in self.aliases]
             for real, alias in pairs:
@@ -177,8 +188,35 @@ class ConstantCalls:
             for real, alias in self.attributes:
                 if storage_key(real) in self._shared:
                     self._shared[storage_key(real)].add(storage_key(alias))
-        others = self._shared.get(home, set()) - {own}
-        return any(key in self.writes or key in self.fills for key in others)
+        return self._shared.get(home, set())
+
+    def is_left_changed(self, stored: StoredTensor) -> bool:
+        """Whether a call that no node makes changes a parameter or buffer, or one that changes it by another name."""
+        if self._unmade_writes((stored,)):
+            return True
+        home = storage_key(stored.tensor)
+        if len(self._substitutes(home) - {home}) < 2:
+            return False
+        aliases = [alias for alias in self.aliases if self.stored[id(alias)] is stored and storage_key(alias) != home]
+        return any(map(self.is_written_elsewhere, aliases))
+
+    @property
+    def is_constant_changed(self) -> bool:
+        """Whether a tensor that an attribute holds, which a call reads by its value, is changed."""
+        return not self._held.isdisjoint((*self.writes, *self.fills))
+
+    def _unmade_writes(self, stored: Iterable[StoredTensor]) -> list[int]:
+        """Return the calls that change stored tensors, read no input, and are made by no node yet."""
+        if not self.writes:
+            return []
+        memories = {key for each in stored for key in self._substitutes(storage_key(each.tensor))}
+        return sorted({n for key in memories & self.writes.keys() for n in self.writes[key]} - self._counted)
+
+    def _counts(self, stored: Iterable[StoredTensor], until: int) -> list[int]:
+        """Return the calls by which a pass counts in stored tensors; they are made from now on."""
+        counts = [number for number in self._unmade_writes(stored) if number < until]
+        self._counted.update(counts)
+        return counts
 
     def note(self, call: Call) -> None:
         """Keep a call that reads no tensor that depends on the model's inputs, but perhaps for its shape."""
@@ -197,6 +235,7 @@ class ConstantCalls:
         if call.overwritten is not None or call.name == "setitem" or plain in TURNS:
             target = call.overwritten if call.overwritten is not None else call.arguments[0]
             self.writes.setdefault(storage_key(target), []).append(number)
+            self._shared.clear()  # `x.data = y` gives x the memory of y
 
     def recorded(
         self,
@@ -207,12 +246,15 @@ class ConstantCalls:
     ) -> RecordedCalls | NotRecorded:
         """Return how to make a call again that reads these inputs; until: how many calls had been made before.
 
-        further: tensors that the node has beside those it reads, such as how many batches a norm has seen.
+        further: tensors that the node has beside those it reads, such as how many batches a norm has seen; it counts
+        them on.
         """
+        further = tuple(further)
         overwritten = 0 if call.overwritten is None else storage_key(call.overwritten)
-        maker = _Maker(self, inputs, len(self.calls) if until is None else until, overwritten)
+        until = len(self.calls) if until is None else until
+        maker = _Maker(self, inputs, until, overwritten)
         try:
-            result = maker.recorded(call)
+            result = maker.recorded(call, self._counts(further, until))
         except NotPlainError as error:
             return NotRecorded(_written(call).problem or str(error))
         if not further:
@@ -220,6 +262,15 @@ class ConstantCalls:
         known = {each.name for each in result.stored}
         others = tuple(described(each) for each in further if each.name not in known)
         return replace(result, stored=(*result.stored, *others)) if others else result
+
+    def unread(self, stored: Iterable[StoredTensor]) -> RecordedCalls | NotRecorded:
+        """Return parameters and buffers that no node reads, and the calls that change them."""
+        own = tuple(stored)
+        maker = _Maker(self, (), len(self.calls))
+        try:
+            return maker.changes(self._counts(own, maker.until), {each.name: described(each) for each in own})
+        except NotPlainError as error:
+            return NotRecorded(str(error))
 
     def recompute(self, tensor: torch.Tensor) -> RecordedCalls | NotRecorded:
         """Return how to compute a tensor that does not depend on the model's inputs."""
@@ -287,11 +338,12 @@ class _Maker:
         self._places: dict[int, int] = {}
         self._known: dict[int, ConstantNumber] = {}
 
-    def recorded(self, call: Call) -> RecordedCalls:
-        """Return the calls behind one that reads the inputs, itself included."""
+    def recorded(self, call: Call, counts: Sequence[int] = ()) -> RecordedCalls:
+        """Return the calls behind one that reads the inputs, itself included; counts: calls to be made before it."""
         values = call.operands if call.name not in _LIKE else [_first(call)]
         # Most calls read inputs of their node alone.
-        before = () if self._numbers.keys() >= set(map(id, values)) else self._calls_behind(values)
+        is_alone = not counts and self._numbers.keys() >= set(map(id, values))
+        before = () if is_alone else self._calls_behind(values, counts)
         path, arguments = _path(call), _arguments(call, self._ref)
         if call.name in TURNS:
             # Other names of the tensor have the same variable in what is written, and stay as they are.
@@ -302,6 +354,12 @@ class _Maker:
             own.pop(id(tensor), None)
         results = tuple([ResultOf(len(before), own[id(t)]) if id(t) in own else self._ref(t) for t in call.results])
         return self._made((*before, RecordedCall(path, *arguments)), results)
+
+    def changes(self, numbers: Sequence[int], stored: dict[str, Stored]) -> RecordedCalls:
+        """Return calls that change stored tensors, in order."""
+        self.stored = stored
+        calls = [self.log.calls[number] for number in numbers]
+        return self._made(self._calls_behind(operands_in([(c.arguments, *c.keywords) for c in calls]), numbers), ())
 
     def recomputed(self, tensor: torch.Tensor) -> RecordedCalls:
         """Return the calls that make a tensor."""
@@ -316,9 +374,9 @@ class _Maker:
     def _made(self, calls: tuple[RecordedCall, ...], results: tuple[Any, ...]) -> RecordedCalls:
         return RecordedCalls(calls, results, tuple(self.stored.values()), tuple(self.constants))
 
-    def _calls_behind(self, tensors: Iterable[torch.Tensor]) -> tuple[RecordedCall, ...]:
-        """Return the calls on stored tensors and constants that made tensors, in order."""
-        numbers = sorted(self._needed(tensors))
+    def _calls_behind(self, tensors: Iterable[torch.Tensor], further: Sequence[int] = ()) -> tuple[RecordedCall, ...]:
+        """Return the calls on stored tensors and constants that made tensors, and further ones, in order."""
+        numbers = sorted(self._needed(tensors).union(further))
         self._places = {number: place for place, number in enumerate(numbers)}
         return tuple([self._call(self.log.calls[number]) for number in numbers])
 
@@ -334,6 +392,8 @@ class _Maker:
             seen.add(id(tensor))
             writes = [number for number in self.log.writes.get(storage_key(tensor), ()) if number < self.until]
             if self.log.is_stored(tensor):
+                if self.log.stored[id(tensor)].name in self.stored:
+                    continue  # it is what is changed
                 others = self.log.fills[storage_key(tensor)] > (storage_key(tensor) == self.overwritten)
                 if writes or others or self.log.is_written_elsewhere(tensor):
                     raise NotPlainError(f"{self.log.stored[id(tensor)].name} is changed while the model runs")
@@ -376,6 +436,7 @@ class _Maker:
         if id(tensor) not in self._known:
             self._known[id(tensor)] = ConstantNumber(len(self.constants))
             self.constants.append(_constant(tensor))
+            self.log.hold(tensor)
         return self._known[id(tensor)]
 
     def _stored(self, stored: StoredTensor) -> StoredName:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cnnstat.errors import CnnstatError, ModelError
+from cnnstat.errors import CnnstatError, ModelError, printable
 from cnnstat.ir.graph import Edge, Graph, collector_paused
 from cnnstat.ir.recorded_call import RecordedCalls
 from cnnstat.numbers import listed
@@ -27,7 +27,7 @@ from cnnstat.pytorch.example import Example, ExampleTensors, misnamed
 from cnnstat.pytorch.fake import Faker
 from cnnstat.pytorch.followed_threads import check_followed, followed_threads
 from cnnstat.pytorch.gpu_simulation import simulated_gpu
-from cnnstat.pytorch.kept_state import Attributes, what_is_read
+from cnnstat.pytorch.kept_state import Attributes, changed_behind, what_is_read
 from cnnstat.pytorch.model_code import plain_types
 from cnnstat.pytorch.model_isolation import one_at_a_time, preserved, substituted
 from cnnstat.pytorch.module_stack import (
@@ -168,7 +168,9 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         replaced = set(attributes.replaced_buffers())
         changed = [t.name for t in builder.ownership.tensors if t.owner is not None and t.name in replaced]
         outputs = tuple(_output_edges(builder, result, stack))
+        read = builder.ownership.owners if builder.log.writes or builder.log.fills else ()
         graph = assemble(builder, modules, tuple(inputs.inputs), outputs, name=options.name, source=options.source)
+        changed += changed_behind(builder.log, read, graph)
     messages = (*_bound_notes(recorder), *_unused_notes(graph))
     if not has_mode:
         messages = (*messages, f"the model cannot be set to {options.mode} mode: it is counted as it was exported")
@@ -178,9 +180,11 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         about["further_file_bytes"] = further
     if recorder.reader is not None:
         where = f"{recorder.reader} " * bool(recorder.reader)
-        about["unrepeated"] = f"{where or 'it '}goes by values that an input, a parameter or an earlier pass decides"
+        about["unrepeated"] = (
+            f"{printable(where) or 'it '}goes by values that an input, a parameter or an earlier pass decides"
+        )
     elif changed or state:
-        about["unrepeated"] = f"{state or changed[0]} is changed while the model runs"
+        about["unrepeated"] = f"{printable(state or changed[0])} is changed while the model runs"
     # Numbers of Python's and NumPy's generators may decide anything, those in a tensor only where they are read.
     if any(recorder.reads_values or not isinstance(each, torch.Generator) for each in drawn):
         about["draws"] = seeds

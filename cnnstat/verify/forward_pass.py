@@ -145,7 +145,7 @@ def _network_pass(network: Network, graph: Graph, is_real: bool) -> Pass:
     alive = {Edge(number): tensor for number, tensor in enumerate(spec_inputs(graph, None if is_real else "meta"))}
     runs = []
     with torch.no_grad(), FlopMeter() as meter:
-        for path, reads, makes, frees in network.steps:
+        for path, reads, makes, frees in network.network_steps:
             with dispatched() as inner:
                 results = tuple(tensors_in(network.get_submodule(path)(*(alive[edge] for edge in reads))))
             alive.update(zip(makes, results))

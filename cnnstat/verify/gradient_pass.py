@@ -71,7 +71,7 @@ def _run_network(network: Network, model: ModelUnderTest, edges: Sequence[Edge],
     with torch.enable_grad():
         inputs = _leaves(tensors)
     with torch.enable_grad(), NanGradients():
-        for path, reads, makes, frees in network.steps:
+        for path, reads, makes, frees in network.network_steps:
             outputs = tensors_in(network.get_submodule(path)(*(alive[edge] for edge in reads)))
             for edge, tensor in zip(makes, outputs):
                 # New ones: in this mode, `detach` reads what it is given.

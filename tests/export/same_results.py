@@ -18,7 +18,10 @@ def module_of(text):
 
 
 def assert_same(model, graph, *given, mode="eval", passes=1):
-    """What is built and what is exported take the state dict and give the results of the model, pass after pass."""
+    """What is built and what is exported take the state dict and give the results of the model, pass after pass.
+
+    Buffers are those of the model afterwards.
+    """
     for ours in (cnnstat.build(graph), module_of(cnnstat.export(graph, to="torch"))):
         theirs = copy.deepcopy(model).train(mode == "train")
         ours.load_state_dict(theirs.state_dict())
@@ -30,6 +33,8 @@ def assert_same(model, graph, *given, mode="eval", passes=1):
                 with torch.no_grad():
                     results.append(each(*(x.clone() * (number + 1) for x in given)))
             torch.testing.assert_close(results[1], results[0], rtol=0, atol=0, equal_nan=True)
+        kept = dict(ours.state_dict())
+        torch.testing.assert_close({name: kept[name] for name in theirs.state_dict()}, dict(theirs.state_dict()))
 
 
 def assert_refused(graph, reason):

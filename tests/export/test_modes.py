@@ -77,8 +77,26 @@ class Frozen(nn.Module):
 def test_layers_that_stay_in_one_mode(mode):
     model = Frozen()
     graph = cnnstat.load(model, X, mode=mode)
-    assert_same(model, graph, X, mode=mode)
+    assert_same(model, graph, X, mode=mode, passes=2)
     assert "self.steady = nn.BatchNorm2d(4, track_running_stats=False)" in cnnstat.export(graph, to="torch")
+
+
+class Counted(nn.BatchNorm2d):
+    """A norm that counts its batches, and is the network itself, or one without a module."""
+
+    def forward(self, x):
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        y = functional.batch_norm(x, self.running_mean, self.running_var, None, None, self.training, 0.1)
+        return y * self.weight.exp()[:, None, None]
+
+
+@pytest.mark.parametrize("make", [nn.BatchNorm2d, Counted, lambda n: nn.Sequential(Counted(n), nn.BatchNorm2d(n))])
+def test_norms_count_their_batches(make):
+    model = make(4)
+    text = cnnstat.export(model, X, to="torch", mode="train")
+    assert "num_batches_tracked" in text or "nn.BatchNorm2d" in text
+    assert_same(model, cnnstat.load(model, X, mode="train"), X, mode="train", passes=3)
 
 
 def test_layers_in_the_mode_of_the_model_are_modules():

@@ -22,7 +22,9 @@ class Own(nn.Module):
         self.weight = nn.Parameter(torch.linspace(-1, 1, 4))
         self.register_buffer("table", torch.arange(4.0))
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("part", self.table[1:3], persistent=False)
         self.state, self.number, self.seen = None, 0, []
+        self.numbers = [torch.arange(4.0)]
 
     def forward(self, x):
         return self.function(self, x)
@@ -59,6 +61,30 @@ def alternating(model, x):
     return x * 2 if model.count % 2 == 0 else x
 
 
+def enlarged(model, x):
+    y = x * model.weight
+    model.weight.data.mul_(2)
+    return y
+
+
+def exchanged(model, x):
+    y = x * model.weight
+    model.weight.data = model.weight.data.flip(0)
+    return y
+
+
+def counted_in_a_list(model, x):
+    y = x + model.numbers[0]
+    model.numbers[0].add_(1)
+    return y
+
+
+def written_by_another_name(model, x):
+    y = x * model.table
+    model.part.add_(1)
+    return y
+
+
 VALUES = "goes by values that an input, a parameter or an earlier pass decides"
 REFUSED = {
     "item": (lambda m, x: x * x.max().item(), VALUES),
@@ -75,6 +101,10 @@ REFUSED = {
     "number": (counted, "number is changed while the model runs"),
     "new number": (counted_from_then_on, "passes is changed while the model runs"),
     "buffer": (replaced, "table is changed while the model runs"),
+    "weight after it is read": (enlarged, "weight is changed while the model runs"),
+    "another memory": (exchanged, "weight is changed while the model runs"),
+    "constant after it is read": (counted_in_a_list, "a tensor that it holds is changed while the model runs"),
+    "view of a buffer": (written_by_another_name, "table is changed while the model runs"),
 }
 
 
@@ -106,6 +136,8 @@ REPEATED = {
     "table": tabled,
     "what is looked at later": observed,
     "new": lambda m, x: x.new(x.shape).copy_(x) + x.new([1.0, 2.0, 3.0, 4.0]),
+    "unread counter": lambda m, x: (x * 2, m.count.add_(1))[0],
+    "unread weight": lambda m, x: (x * 2, m.weight.data.clamp_(-0.5, 0.5), m.weight.data[1:].mul_(0.5))[0],
     "**=": lambda m, x: (x * 1).__ipow__(2),
 }
 

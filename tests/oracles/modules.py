@@ -51,7 +51,7 @@ def run_hooked(module, inputs, hook):
     alive = {Edge(number): inputs.pop(0) for number in range(len(inputs))}
     try:
         with torch.no_grad():
-            return module.eval().run(alive)
+            return module.eval().run_network(alive)
     finally:
         for handle in handles:
             handle.remove()

@@ -19,9 +19,10 @@ from cnnstat.export.pytorch.module_state import (
     broken_scopes,
     has_mixed_dtypes,
     is_attribute,
+    quoted,
 )
 from cnnstat.export.pytorch.module_tree import MODULE_NAMES, Scope, Scopes
-from cnnstat.export.spec_names import with_sound_names
+from cnnstat.export.spec_names import with_variable_inputs
 from cnnstat.export.template_slots import MOST_PARAMETERS, body_of, call_groups, sharing, structure
 from cnnstat.ir.graph import Edge, Graph, Input, Node
 from cnnstat.ir.recorded_call import RecordedCalls
@@ -143,7 +144,7 @@ def torch_text(graph: Graph, title: str) -> str:
 
     Raises CnnstatError for a layer of which it is not known what it computes, SpecError where an op refuses its inputs.
     """
-    sound, remarks = with_sound_names(_without_constant_products(graph))
+    sound, remarks = with_variable_inputs(_without_constant_products(graph))
     tables = Tables({"F", "Place"})
     scopes = Scopes(sound, infer_shapes(sound), set(MODULE_NAMES), tables)
     root = scopes.root(grouped(sound, broken_scopes(sound)))
@@ -231,9 +232,9 @@ def _child(entry: Entry) -> list[str]:
     if is_attribute(label):
         lines = [f"self.{label} = {built}"]
     elif "." in label:
-        lines = [f'place(self, "{label}", {built})']
+        lines = [f"place(self, {quoted(label)}, {built})"]
     else:
-        lines = [f'self.add_module("{label}", {built})']
+        lines = [f"self.add_module({quoted(label)}, {built})"]
     if entry.keys.get("frozen"):
         lines.append(f"{access_text(label)}.requires_grad_(False)")
     return [f"{_INDENT * 2}{line}" for line in lines]

@@ -12,7 +12,7 @@ from textwrap import wrap
 from typing import Any
 
 from cnnstat.analysis.shapes import Values
-from cnnstat.errors import CnnstatError, OpError
+from cnnstat.errors import CnnstatError, OpError, printable
 from cnnstat.export.entries import unused
 from cnnstat.export.pytorch.local_variables import variable_name
 from cnnstat.ir.graph import Graph, Node, usual_dtype
@@ -85,7 +85,7 @@ def register_stored(
 
 def not_exported(node: Node, reason: object) -> CnnstatError:
     """Return the error of a layer of which it is not known what it computes."""
-    return CnnstatError(f"{node.name} ({node.op.kind}): {reason}; export it to yaml instead")
+    return CnnstatError(printable(f"{node.name} ({node.op.kind}): {reason}; export it to yaml instead"))
 
 
 def _is_number(dtype: str) -> bool:
@@ -141,13 +141,13 @@ def registration(label: str, value: str, is_persistent: bool = True) -> str:
             ".clone()"  # a table that is written once: each buffer has memory of its own, to load a state dict into
         )
     if is_attribute(label):
-        return f"self.{label} = {value}" if is_parameter else f'self.register_buffer("{label}", {value}{passing})'
-    return f'place(self, "{label}", {value}{passing})'
+        return f"self.{label} = {value}" if is_parameter else f"self.register_buffer({quoted(label)}, {value}{passing})"
+    return f"place(self, {quoted(label)}, {value}{passing})"
 
 
 def stored_access(label: str, kind: str) -> str:
     """Return how a parameter or buffer is reached; kind: which of the two."""
-    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_{kind}("{label}")'
+    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f"self.get_{kind}({quoted(label)})"
 
 
 def constant_label(node: Node, number: int) -> str:
@@ -166,13 +166,20 @@ def module_tensors(graph: Graph, values: Values) -> set[str]:
 
 
 def is_attribute(label: str) -> bool:
-    """Whether a label can be written as an attribute."""
-    return label.isidentifier() and not iskeyword(label)
+    """Whether a label can be written as an attribute, which Python takes for the same name within a class."""
+    # Python takes `ﬁ` for `fi`, and gives `__conv` the name of the class.
+    is_private = label.startswith("__") and not label.endswith("__")
+    return label.isidentifier() and label.isascii() and not iskeyword(label) and not is_private
+
+
+def quoted(label: str) -> str:
+    """Return a label as Python text."""
+    return repr(label) if not label.isprintable() or set(label) & set('"\\') else f'"{label}"'
 
 
 def access_text(label: str) -> str:
     """Return how a module under a label, which may have dots, is reached."""
-    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f'self.get_submodule("{label}")'
+    return f"self.{label}" if all(map(is_attribute, label.split("."))) else f"self.get_submodule({quoted(label)})"
 
 
 def broken_scopes(graph: Graph) -> set[str]:

@@ -31,6 +31,7 @@ from cnnstat.export.pytorch.module_state import (
     module_tensors,
     not_exported,
     operands_of,
+    quoted,
     register_stored,
     stated_tensors,
     stored_access,
@@ -111,10 +112,12 @@ class Scopes:
             label, path = self._attribute(alias), self._attribute(first)
             if first in modules and alias not in modules:
                 module = access_text(path)
-                yield f"self.{label} = {module}" if is_attribute(label) else f'place(self, "{label}", {module})'
+                yield f"self.{label} = {module}" if is_attribute(label) else f"place(self, {quoted(label)}, {module})"
             elif first in names and alias not in names:
                 home, _, own = path.rpartition(".")
-                yield f'place(self, "{label}", {access_text(home) if home else "self"}.{own})'
+                home = access_text(home) if home else "self"
+                tensor = f"{home}.{own}" if is_attribute(own) else f"getattr({home}, {quoted(own)})"
+                yield f"place(self, {quoted(label)}, {tensor})"
 
     def _scope(self, units: Iterable[Unit], path: str, reads: tuple[Edge, ...], makes: tuple[Edge, ...]) -> Scope:
         """Return a scope: first what is inside it, then the lines that call that."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cnnstat.analysis.shapes import Values, infer_shapes
-from cnnstat.errors import CnnstatError, OpError
+from cnnstat.errors import CnnstatError, OpError, printable
 from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shapes
 from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls, Stored
@@ -64,44 +64,42 @@ class Step(NamedTuple):
 
 
 class Network(Scope):
-    """A layer graph as a module: runs its nodes in order and frees every tensor after its last reader."""
+    """A layer graph as a module: runs its nodes in order and frees every tensor after its last reader.
+
+    network_steps: the op calls in order, one for each node of the graph. What is its own has names that no layer has.
+    """
 
     def __init__(self, name: str, inputs: tuple[str, ...], outputs: tuple[Edge, ...]) -> None:
         super().__init__(name)
-        self._inputs = inputs
-        self._outputs = outputs
-        self._steps: tuple[Step, ...] = ()
-
-    @property
-    def steps(self) -> tuple[Step, ...]:
-        """The op calls in order, one for each node of the graph."""
-        return self._steps
+        self.network_inputs = inputs
+        self.network_outputs = outputs
+        self.network_steps: tuple[Step, ...] = ()
 
     def forward(self, *tensors: Tensor, **named: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs; takes the inputs in order or by name."""
-        return self.run({Edge(number): tensor for number, tensor in enumerate(self._arranged(tensors, named))})
+        return self.run_network({Edge(number): tensor for number, tensor in enumerate(self._arranged(tensors, named))})
 
     def _arranged(self, tensors: tuple[Tensor, ...], named: dict[str, Tensor]) -> list[Tensor]:
         """Return the inputs in order; raises TypeError where one is missing or too many."""
-        rest = self._inputs[len(tensors) :]
-        if len(tensors) + len(rest) > len(self._inputs) or set(rest) != set(named):
+        rest = self.network_inputs[len(tensors) :]
+        if len(tensors) + len(rest) > len(self.network_inputs) or set(rest) != set(named):
             values = ", ".join((*(f"{len(tensors)} in order",) * bool(tensors), *named)) or "none"
-            raise TypeError(f"{self._get_name()} takes the inputs {', '.join(self._inputs)}, but got {values}")
+            raise TypeError(f"{self._get_name()} takes the inputs {', '.join(self.network_inputs)}, but got {values}")
         return [*tensors, *(named[name] for name in rest)]
 
-    def run(self, alive: dict[Edge, Tensor]) -> Tensor | tuple[Tensor, ...]:
+    def run_network(self, alive: dict[Edge, Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the outputs; empties `alive`, which holds the inputs, so that they too are freed once read."""
-        for row, (path, reads, makes, frees) in enumerate(self._steps):
-            result = self._compute(row, path, [alive[edge] for edge in reads])
+        for row, (path, reads, makes, frees) in enumerate(self.network_steps):
+            result = self._compute_step(row, path, [alive[edge] for edge in reads])
             alive.update(zip(makes, tensors_in(result)))
             del result
             for edge in frees:
                 del alive[edge]
-        outputs = tuple(alive[edge] for edge in self._outputs)
+        outputs = tuple(alive[edge] for edge in self.network_outputs)
         alive.clear()
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _compute(self, row: int, path: str, arguments: list[Tensor]) -> Any:
+    def _compute_step(self, row: int, path: str, arguments: list[Tensor]) -> Any:
         """Return what a step makes, by its number and the path of its module; profiles put their own in its place."""
         return self.get_submodule(path)(*arguments)
 
@@ -124,7 +122,7 @@ def build_network(graph: Graph, device: str | torch.device | None, dtype: str | 
         register_operands(traced, network)
         _alias(network, graph.aliases)
     owners = (node if node.name in layers else graph.nodes[node.shares or 0] for node in graph.nodes)
-    network._steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
+    network.network_steps = _steps(graph, values, [paths[node.home or node.name] for node in owners])
     network.to(kind)
     if dtype is None:
         homes |= {name: home for layer in layers.values() for name, home in getattr(layer, "_homes", {}).items()}
@@ -202,7 +200,7 @@ def _layers(graph: Graph, values: Values) -> dict[str, nn.Module]:
         try:
             layer = _layer(node, inputs)
         except OpError as error:
-            raise CnnstatError(f"{node.name} ({node.op.kind}): {error}") from None
+            raise CnnstatError(printable(f"{node.name} ({node.op.kind}): {error}")) from None
         if owner is None:
             layer.requires_grad_(node.trainable)
         elif node.recorded is None:

@@ -36,10 +36,10 @@ class Scope(nn.Module):
 
     def __init__(self, label: str) -> None:
         super().__init__()
-        self._label = label
+        self.__label = label  # under a name that no module in it has
 
     def _get_name(self) -> str:
-        return self._label
+        return self.__label
 
 
 class Home:
@@ -74,7 +74,8 @@ class RecordedModule(nn.Module):
             arguments = [self._value(argument, tensors, output) for argument in call.arguments]
             keywords = {name: self._value(value, tensors, output) for name, value in call.keywords}
             output.append(function(*arguments, **keywords))
-        return tuple(self._value(result, tensors, output) for result in self._recorded.results)
+        results = tuple(self._value(result, tensors, output) for result in self._recorded.results)
+        return results or torch.empty(0)  # as every step makes one
 
     @property
     def stored(self) -> tuple[Stored, ...]:
