@@ -13,12 +13,13 @@ from cnnstat.analysis.shapes import FacetsOfGraph, OpFacets
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
 from cnnstat.pytorch.autograd_rules import copies_of, is_other_kernel, keeps_its_input, keeps_nothing, kept_places
 from cnnstat.pytorch.call_windows import known_reads
-from cnnstat.pytorch.calls import Call, Handler, Match
+from cnnstat.pytorch.calls import Call, Handler, KnownCall, KnownNode, Match
 from cnnstat.pytorch.handlers import handler_of
 from cnnstat.pytorch.handlers.layout import assigned
 from cnnstat.pytorch.module_stack import ModuleCall
@@ -36,9 +37,15 @@ class Builder(TensorOrigins):
     def __init__(self, arity: int, dtype: str) -> None:
         super().__init__(arity, dtype)
         self._known_facets = FacetsOfGraph()
+        # Calls of layers that others have called before, by the known call, the module and its tensors.
+        self._called_again: dict[tuple[Any, ...], KnownNode] = {}
 
     def record(self, call: Call) -> None:
         """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
+        if call.known is not None:
+            if self._record_again(call, call.known):
+                return
+            call.match = call.match or call.known.match(call.operands)
         # A match from the op cache or of FlexAttention comes with the call: no handler need look at it.
         if call.match is not None and any(map(self._is_made, call.match.reads)) and self._emit(call, call.match):
             return
@@ -67,6 +74,66 @@ class Builder(TensorOrigins):
                 self.computed[storage] = tensor.untyped_storage().nbytes() if storage else 0
             if keeps:
                 self.computed_with_rest.add(storage)
+
+    def _record_again(self, call: Call, known: KnownCall) -> bool:
+        """Add a call as an equal one became a node; False where none has, or where operands are no results of nodes."""
+        node = self._known_nodes(known).get(self._place(call, known))
+        if node is None or self.computed:
+            return False
+        tensors = [call.operands[number] for number in node.reads]
+        edges = []
+        for tensor in tensors:
+            origin = self.resolve(tensor, call.where)
+            if origin is None or origin.edge is None:
+                return False
+            edges.append(origin.edge)
+        for number in known.further:
+            origin = self.origins.known(call.operands[number])
+            if origin is None or self.origins.written_since(origin) is not None:
+                return False
+        if node.has_no_rule:
+            self.without_rule.add(len(self.nodes))
+        self._add(call, node.op, tuple(edges), node.function, node.owned)
+        draft = self.nodes[-1]
+        draft.recorded, draft.copies, draft.overwrites, draft.own = node.recorded, node.copies, node.overwrites, node.own
+        if node.stored:
+            draft.call = (call, tensors, len(self.log.calls), node.stored)
+        return True
+
+    def _keep(self, call: Call, operands: Operands, owned: OwnedTensors, known: KnownCall) -> None:
+        """Keep the node that a call has become, if nothing but its arguments decides what that is."""
+        match, draft = call.match, self.nodes[-1]
+        is_alone = not (operands.keys or operands.works or operands.constants or (match and match.optional))
+        has_values = all(isinstance(o, int) or v is not None for o, v in zip(operands.entries, operands.values))
+        is_again = owned is NOTHING or (owned.shares is not None and len(draft.own) == len(known.further))
+        recorded = draft.recorded
+        refers = isinstance(recorded, RecordedCalls) and (recorded.stored or recorded.constants)
+        if not (is_alone and has_values and is_again) or refers or isinstance(recorded, NotRecorded):
+            return
+        numbers = {id(tensor): number for number, tensor in enumerate(call.operands)}
+        self._known_nodes(known)[self._place(call, known)] = KnownNode(
+            op=draft.op,
+            reads=tuple([numbers[id(tensor)] for tensor in operands.tensors]),
+            function=draft.function,
+            recorded=recorded,
+            copies=draft.copies,
+            overwrites=draft.overwrites,
+            has_no_rule=len(self.nodes) - 1 in self.without_rule,
+            owned=owned,
+            own=draft.own,
+            stored=() if draft.call is None else tuple(draft.call[3]),
+        )
+
+    def _known_nodes(self, known: KnownCall) -> dict[Any, KnownNode]:
+        """Return where nodes of a call are kept: those of layers with weights are of this trace alone."""
+        return self._called_again if known.further else known.nodes
+
+    def _place(self, call: Call, known: KnownCall) -> tuple[Any, ...]:
+        if not known.further:
+            return self.dtype, self.is_training
+        module, operands = call.where.module, call.operands
+        weights = [id(operands[number]) for number in known.further]
+        return known, id(module), getattr(module, "training", None), *weights
 
     def _keeps_only_stored(self, call: Call) -> bool:
         """Whether autograd keeps nothing of a call on stored tensors, or only stored ones: the places looked up."""
@@ -185,6 +252,8 @@ class Builder(TensorOrigins):
         # What the op leaves out is zeros to it: the first state of a recurrent layer.
         says_all = operands.is_exact and all(map(self.log.is_zeros, match.reads[len(needed) :]))
         self._note_recorded(call, operands, direct, is_plain and says_all)
+        if call.known is not None:
+            self._keep(call, operands, owned, call.known)
         return True
 
     def _is_learnt_as_a_whole(self, op: Op, owned: OwnedTensors) -> bool:
@@ -251,6 +320,8 @@ class Builder(TensorOrigins):
             self.without_rule.add(len(self.nodes))
         self._finish(call, result, operands, owned)
         self.nodes[-1].recorded = self.log.recorded(call, operands.tensors)
+        if call.known is not None:
+            self._keep(call, operands, owned, call.known)
         return True
 
     def _emit_measured(self, call: Call, tensors: list[torch.Tensor]) -> None:
@@ -355,17 +426,21 @@ class Builder(TensorOrigins):
                 (direct[name],) = origin.keys
 
     def _finish(self, call: Call, op: Op, operands: Operands, owned: OwnedTensors) -> None:
+        """Add the node of a call with what its operands tell of it."""
+        self._add(call, op, tuple(operands.edges), display_name(call.name), owned)
+        if call.match is None:
+            self.nodes[-1].copies = copies_of(call, op, operands)
+        if self.computed:
+            self._note_computed(call, operands)
+
+    def _add(self, call: Call, op: Op, inputs: tuple[Edge, ...], function: str, owned: OwnedTensors) -> None:
         """Add the node of a call and note its results."""
         if call.overwritten is not None:
             self.log.fills[storage_key(call.overwritten)] += 1
-        edge = self._append(op, tuple(operands.edges), call.where, display_name(call.name), owned)
-        if call.match is None:
-            self.nodes[-1].copies = copies_of(call, op, operands)
+        edge = self._append(op, inputs, call.where, function, owned)
         for number, tensor in enumerate(call.results):
             origin = Origin(tensor, Edge(edge.value, number) if number else edge)
             self.origins.note(origin, overwrites=tensor is call.overwritten)
-        if self.computed:
-            self._note_computed(call, operands)
 
     def _note_computed(self, call: Call, operands: Operands) -> None:
         """Note which weights were computed for the last node: memory of inference, and autograd keeps them."""

@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from cnnstat.choices import words
 from cnnstat.ir.op import Op
-from cnnstat.ir.recorded_call import OwnDevice, SliceOf, TorchName
+from cnnstat.ir.recorded_call import NotRecorded, OwnDevice, RecordedCalls, SliceOf, TorchName
 from cnnstat.ir.work import Work
 from cnnstat.pytorch.module_stack import ModuleCall
+from cnnstat.pytorch.parameter_ownership import OwnedTensors, StoredTensor
 from cnnstat.pytorch.tensors import PLAIN, operands_in
 
 _NAMES: dict[Any, str] = {}
@@ -102,6 +103,7 @@ class Call:
     match: the op it is, if that is known already.
     function, returned: what was called, and what it returned, as it was returned.
     is_bounded: whether values decide how much it returns, and all there can be was assumed.
+    known: what equal calls have in common, if the op cache knows it by its arguments.
     """
 
     name: str
@@ -115,6 +117,7 @@ class Call:
     function: Any = None
     is_bounded: bool = False
     returned: Any = None
+    known: KnownCall | None = None
     _operands: list[torch.Tensor] | None = None
 
     @property
@@ -124,6 +127,10 @@ class Call:
             keywords = self.keywords
             self._operands = list(operands_in((*self.arguments, *keywords.values()) if keywords else self.arguments))
         return self._operands
+
+    @operands.setter
+    def operands(self, tensors: list[torch.Tensor]) -> None:
+        self._operands = tensors
 
     def get(self, place: int, name: str, default: Any = None) -> Any:
         """Return an argument by its place or name."""
@@ -161,6 +168,42 @@ class Match:
     also: tuple[torch.Tensor, ...] = ()
     extra: Work = Work()
     is_ruled: bool = True
+
+
+@dataclass(slots=True, eq=False)
+class KnownNode:
+    """The node that a call became whose operands are all results of nodes, or inputs of the model.
+
+    reads: the numbers of the operands that are the node's inputs; the other fields are those of a draft.
+    has_no_rule: whether no rule tells what autograd keeps of it.
+    stored: of a layer that is called again, its weights and buffers, which another node owns.
+    """
+
+    op: Op
+    reads: tuple[int, ...]
+    function: str
+    recorded: RecordedCalls | NotRecorded | None
+    copies: tuple[tuple[int, int], ...]
+    overwrites: int | None
+    has_no_rule: bool
+    owned: OwnedTensors
+    own: tuple[tuple[str, str], ...]
+    stored: tuple[StoredTensor, ...]
+
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class KnownCall:
+    """What calls of the same arguments have in common.
+
+    nodes: what they became, by the dtype and mode of the model; further: the numbers of the operands that are weights.
+    """
+
+    nodes: dict[tuple[str, bool], KnownNode] = field(default_factory=dict)
+    further: tuple[int, ...] = ()
+
+    def match(self, operands: list[torch.Tensor]) -> Match | None:
+        """Return what a call of these tensors is, if its arguments alone tell that."""
+        return None
 
 
 Handler = Callable[[Call], "Match | None"]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorConverter, FakeTensorMode, in_kernel_invocation_manager
 
+from cnnstat.ir.op import Shape
 from cnnstat.pytorch.tensors import storage_key
 from cnnstat.pytorch.thread_changes import silence_when_quiet
 
@@ -79,6 +80,18 @@ class Faker:
             empty = torch.empty(shape, dtype=tensor.dtype, device=_META)
             empty.set_(tensor.untyped_storage(), tensor.storage_offset(), empty.size(), empty.stride())
         return self._wrapped(empty, tensor.device)
+
+    def view(self, tensor: torch.Tensor, shape: Shape, strides: tuple[int, ...], behind: int) -> torch.Tensor:
+        """Return a fake view of a fake tensor that begins so many elements behind it."""
+        with torch._C._DisableTorchDispatch():
+            empty = torch.empty(0, dtype=tensor.dtype, device=_META)
+            empty.set_(tensor.untyped_storage(), tensor.storage_offset() + behind, shape, strides)
+        return self._wrapped(empty, tensor.fake_device)  # type: ignore[attr-defined]  # a FakeTensor
+
+    def are_together(self, tensors: list[Any]) -> bool:
+        """Whether fake tensors are on one device, and none of them has a value."""
+        device = tensors[0].fake_device
+        return all([each.fake_device == device and each.constant is None for each in tensors])
 
     def on_meta(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:
         """Return what the meta kernel of a view or an element-wise operation makes; None where that is not all.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,10 @@ from cnnstat.choices import words
 from cnnstat.errors import OpError
 from cnnstat.ir.op import Op, Shape, Shapes, Storage
 from cnnstat.ir.work import Work
-from cnnstat.pytorch.calls import Call, Match
+from cnnstat.pytorch.calls import Call, KnownCall, Match
 from cnnstat.pytorch.fake import FAKE_TYPE, Faker
 from cnnstat.pytorch.handlers import handler_of
-from cnnstat.pytorch.tensors import operands_in, shape_of
+from cnnstat.pytorch.tensors import operands_in, shape_of, storage_key
 
 FAST = words(
     """
@@ -26,6 +27,14 @@ FAST = words(
     """
 )
 """Calls that have a shortcut."""
+
+VIEWS = words(
+    """
+    getitem setitem view reshape transpose permute unsqueeze squeeze select narrow unbind chunk split flatten movedim
+    expand contiguous t T.get mT.get swapaxes unflatten
+    """
+)
+"""Calls that make views, or write into one, and nothing else."""
 
 
 def has_shortcut(name: str) -> bool:
@@ -44,8 +53,8 @@ _FIXED = {"F.batch_norm": (5, "training", False), "F.max_pool2d": (6, "return_in
 """An argument that has to have one value, with its place and name."""
 
 
-def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
-    """Return the result of a call and what it is; None where the call has to run."""
+def shortcut(call: Call, faker: Faker) -> torch.Tensor | None:
+    """Return the result of a call, which gets what it is: `known` or `match`; None where the call has to run."""
     # Autocast changes dtypes behind the arguments, `out` brings memory of its own, and gradients need PyTorch's own
     # results: PyTorch has to run these.
     if torch._C._is_any_autocast_enabled() or torch.is_grad_enabled():
@@ -59,25 +68,66 @@ def shortcut(call: Call, faker: Faker) -> tuple[torch.Tensor, Match] | None:
             return None
         if not operands or not _are_plain(operands, faker, call.name not in _OF_WHOLE):
             return None
-    first, overwrites = operands[0], _overwrites(call) if known is None else known.overwrites
-    if overwrites:
-        call.overwritten = first
-    if known is not None:
-        match, result = _recalled(known, operands), known.shape
-    else:
+        overwrites = _overwrites(call)
+        if overwrites:
+            call.overwritten = operands[0]
         derived = _derived(call)
         if derived is None:
             return None
-        match, result = derived
+        call.match, result = derived
+        op = call.match.op
         if key is not None:
-            _remember(key, operands, match, result, overwrites)
-    if match.op.storage is Storage.VIEW:
+            known = _remember(key, operands, call.match, result, overwrites)
+    else:
+        op, result, overwrites = known.op, known.shape, known.overwrites
+        if overwrites:
+            call.overwritten = operands[0]
+    call.known, call.operands, first = known, operands, operands[0]
+    if op.storage is Storage.VIEW:
         # A tensor that has the shape already is returned as it is.
-        return None if result == shape_of(first) else (faker.viewed(first, result), match)
+        return None if result == shape_of(first) else faker.viewed(first, result)
     if not overwrites:
-        return faker.empty(result, first.dtype), match
-    is_same = result == shape_of(first) and match.op.storage is Storage.IN_PLACE
-    return (first, match) if is_same else None
+        return faker.empty(result, first.dtype)
+    return first if result == shape_of(first) and op.storage is Storage.IN_PLACE else None
+
+
+def of_views(call: Call, faker: Faker) -> tuple[Any] | None:
+    """Return what a call that makes views, or writes into one, returns, in a tuple; None where it has to run.
+
+    The call has its results if an equal one was seen before; else `keep_view` has to be given what it was recorded as.
+    """
+    if torch._C._is_any_autocast_enabled() or torch.is_grad_enabled():
+        return None
+    operands: list[torch.Tensor] = []
+    key = _key_of(call, operands)
+    known = None if key is None else _views.get(key)
+    if key is None or known is None or not faker.are_together(operands):
+        made = faker.of_views(call.function, call.arguments, call.keywords)
+        if key is not None and made is not None:
+            call.known = _KnownView(key=key, kind=type(made[0]))
+        return made
+    call.known, call.operands, first = known, operands, operands[0]
+    if known.kind is type(None):
+        call.results, call.overwritten = (first,), first
+        return (None,)
+    call.results = tuple([faker.view(first, *each) for each in known.results])
+    call.returned = call.results[0] if known.kind is FAKE_TYPE else known.kind(call.results)
+    return (call.returned,)
+
+
+def keep_view(call: Call) -> None:
+    """Keep how the results of a call lie in memory, and the node that it became, for calls that are equal to it."""
+    known, first = call.known, call.operands[0]
+    if not isinstance(known, _KnownView) or not known.nodes:
+        return
+    if known.kind is not type(None):
+        home, offset = storage_key(first), first.storage_offset()
+        if any(storage_key(each) != home or each.dtype != first.dtype for each in call.results):
+            return
+        known.results = tuple((shape_of(e), e.stride(), e.storage_offset() - offset) for e in call.results)
+    if len(_views) >= MAX_KNOWN:
+        _views.clear()
+    _views[known.key] = known
 
 
 def _derived(call: Call) -> tuple[Match, Shape] | None:
@@ -157,14 +207,15 @@ MAX_KNOWN = 20_000
 _OF_MODULES = {"F.batch_norm": "momentum"}
 """Calls whose op depends on the module they are made in, too, and on which attribute of it."""
 
-_PLAIN = frozenset((int, float, bool, str, type(None)))
+_PLAIN = frozenset((int, float, bool, str, type(None), type(...)))
 _INTEGER = frozenset((int,))
+_BOUNDS = frozenset((int, type(None)))
 
 Key = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+@dataclass(slots=True, eq=False, kw_only=True)
+class _KnownOp(KnownCall):
     """A match with operand numbers in place of tensors; shape: of the result; overwrites: whether it is in place."""
 
     op: Op
@@ -175,8 +226,28 @@ class _Known:
     shape: Shape
     overwrites: bool
 
+    def match(self, operands: list[torch.Tensor]) -> Match:
+        """Return what a call of these tensors is."""
+        reads = tuple([value if number is None else operands[number] for number, value in self.reads])
+        weights = {name: None if number is None else operands[number] for name, number in self.weights}
+        return Match(self.op, reads, weights, self.optional, extra=self.extra)
 
-_known: dict[Key, _Known] = {}
+
+@dataclass(slots=True, eq=False, kw_only=True)
+class _KnownView(KnownCall):
+    """How the results of a call lie in memory.
+
+    key: by which it is found; kind: of what it returned, nothing where it wrote into the first operand.
+    results: their sizes, strides, and how far behind the first operand they begin, in whose memory they all are.
+    """
+
+    key: Key
+    kind: type
+    results: tuple[tuple[Shape, tuple[int, ...], int], ...] = ()
+
+
+_known: dict[Key, _KnownOp] = {}
+_views: dict[Key, _KnownView] = {}
 
 
 def _key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
@@ -185,65 +256,69 @@ def _key_of(call: Call, operands: list[torch.Tensor]) -> Key | None:
     operands: gets the call's tensors, in order.
     """
     parts: list[Any] = [call.name]
-    is_known = True
-    for value in call.arguments:
-        is_known &= _add_part(value, parts, operands)
-    for name, value in call.keywords.items():
-        parts.append(name)
-        is_known &= _add_part(value, parts, operands)
+    is_known = _add_parts(call.arguments, parts, operands)
+    if call.keywords:
+        parts += call.keywords
+        is_known &= _add_parts(call.keywords.values(), parts, operands)
     own = _OF_MODULES.get(call.name)
     if own is not None:
-        is_known &= _add_part(getattr(call.where.module, own, "none"), parts, [])
+        is_known &= _add_parts((getattr(call.where.module, own, "none"),), parts, [])
     # With one tensor in two places, an operand's number would not say which argument it was.
-    if not is_known or not operands or len(set(map(id, operands))) < len(operands):
+    if not is_known or not operands or (len(operands) > 1 and len(set(map(id, operands))) < len(operands)):
         return None
     return tuple(parts)
 
 
-def _add_part(value: Any, parts: list[Any], operands: list[torch.Tensor]) -> bool:
-    """Add what an argument tells of a call to the parts of its key, and its tensors; False where it tells nothing."""
-    kind = type(value)
-    if kind in _PLAIN:
-        # With its type, since 1, 1.0 and True are equal but not the same argument.
-        parts += (kind, value)
-        return True
-    if isinstance(value, torch.Tensor):
-        operands.append(value)
-        if kind is not FAKE_TYPE:
-            return False
-        parts += (value.shape, value.stride(), value.dtype)
-        return True
-    if isinstance(value, (tuple, list)):
-        if _INTEGER.issuperset(map(type, value)):
-            parts += (tuple, tuple(value))
-            return True
-        parts += (list, len(value))
-        is_known = True
-        for each in value:
-            is_known &= _add_part(each, parts, operands)
-        return is_known
-    operands += operands_in((value,))
-    return False
+def _add_parts(values: Iterable[Any], parts: list[Any], operands: list[torch.Tensor]) -> bool:
+    """Add what arguments tell of a call to the parts of its key, and its tensors; False where one tells nothing."""
+    is_known = True
+    for value in values:
+        kind = type(value)
+        if kind is FAKE_TYPE:
+            operands.append(value)
+            parts += (value.shape, value.stride(), value.dtype)
+        elif kind in _PLAIN:
+            # With its type, since 1, 1.0 and True are equal but not the same argument.
+            parts += (kind, value)
+        elif kind is slice:
+            bounds = (value.start, value.stop, value.step)
+            parts += bounds
+            is_known &= _BOUNDS.issuperset(map(type, bounds))
+        elif isinstance(value, (tuple, list)):
+            if _INTEGER.issuperset(map(type, value)):
+                parts += (kind, tuple(value))
+            else:
+                parts += (kind, len(value))
+                is_known &= _add_parts(value, parts, operands)
+        else:
+            operands += operands_in((value,))
+            is_known = False
+    return is_known
 
 
-def _recalled(known: _Known, operands: list[torch.Tensor]) -> Match:
-    """Return what a call of these tensors is, if an equal call was seen before."""
-    reads = tuple([value if number is None else operands[number] for number, value in known.reads])
-    weights = {name: None if number is None else operands[number] for name, number in known.weights}
-    return Match(known.op, reads, weights, known.optional, extra=known.extra)
-
-
-def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape, overwrites: bool) -> None:
-    """Keep what a call is, unless it reads tensors that are not among its operands."""
+def _remember(
+    key: Key, operands: list[torch.Tensor], match: Match, result: Shape, overwrites: bool
+) -> _KnownOp | None:
+    """Keep what a call is, and return that, unless it reads tensors that are not among its operands."""
     # Numbers instead of tensors: an entry of the cache must keep no model alive.
     numbers: dict[int, int] = {id(tensor): number for number, tensor in enumerate(operands)}
     tensors = [value for value in (*match.reads, *match.weights.values()) if isinstance(value, torch.Tensor)]
     if match.also or any(id(tensor) not in numbers for tensor in tensors):
-        return
+        return None
     if len(_known) >= MAX_KNOWN:
         _known.clear()
     reads = tuple(
         (numbers[id(value)], None) if isinstance(value, torch.Tensor) else (None, value) for value in match.reads
     )
     weights = tuple((name, None if tensor is None else numbers[id(tensor)]) for name, tensor in match.weights.items())
-    _known[key] = _Known(match.op, reads, weights, match.optional, match.extra, result, overwrites)
+    _known[key] = _KnownOp(
+        op=match.op,
+        reads=reads,
+        weights=weights,
+        further=tuple([number for _, number in weights if number is not None]),
+        optional=match.optional,
+        extra=match.extra,
+        shape=result,
+        overwrites=overwrites,
+    )
+    return _known[key]

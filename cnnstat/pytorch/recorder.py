@@ -12,7 +12,6 @@ from torch.autograd import forward_ad
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from cnnstat.choices import words
 from cnnstat.errors import ModelError
 from cnnstat.pytorch.builder import Builder
 from cnnstat.pytorch.calls import (
@@ -24,12 +23,13 @@ from cnnstat.pytorch.calls import (
     TURNS,
     Call,
     CallRecord,
+    KnownCall,
     function_name,
 )
 from cnnstat.pytorch.fake import DEVICE, Faker
 from cnnstat.pytorch.gpu_simulation import ASKING, on_this_machine
 from cnnstat.pytorch.module_stack import ModuleStack
-from cnnstat.pytorch.op_cache import FAST, shortcut
+from cnnstat.pytorch.op_cache import FAST, VIEWS, keep_view, of_views, shortcut
 from cnnstat.pytorch.operators import (
     BOUNDED,
     HigherOrderOperator,
@@ -47,14 +47,6 @@ _ITEM = torch.ops.aten._local_scalar_dense.default
 """What `item()`, `bool()` and `int()` come to."""
 
 _EQUAL = torch.ops.aten.equal.default
-
-_VIEWS = words(
-    """
-    getitem setitem view reshape transpose permute unsqueeze squeeze select narrow unbind chunk split flatten movedim
-    expand contiguous t T.get mT.get swapaxes unflatten
-    """
-)
-"""Calls that make views, or write into one, and nothing else."""
 
 Inner = list[tuple[Any, tuple[Any, ...], dict[str, Any], Any]]
 
@@ -100,16 +92,36 @@ class Recorder:
 
     def run(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Return what a call from Python makes; a subclass may let something else run in its place."""
-        if self.faker is not None and self.takes_shortcuts and function_name(function) in _VIEWS:
-            made = self.faker.of_views(function, arguments, keywords)
-            if made is not None:
-                return made[0]
         return function(*arguments, **keywords)
 
+    def shortcut(
+        self, name: str, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[Any] | None:
+        """Return the result of a call that need not run, in a tuple, once it is recorded; None where it has to run."""
+        if self.faker is None or not self.takes_shortcuts:
+            return None
+        call = Call(name, arguments, keywords, (), None, self.stack.calls[-1], function=function)
+        if name in FAST and (result := shortcut(call, self.faker)) is not None:
+            call.results, call.returned = (result,), result
+            self.note(self.builder.record, call)
+            return (result,)
+        made = of_views(call, self.faker) if name in VIEWS else None
+        if made is not None and call.results:
+            self.note(self.builder.record, call)
+        elif made is not None:
+            self.record(function, arguments, keywords, made[0], [], call.known)
+        return made
+
     def record(
-        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, inner: Inner
+        self,
+        function: Any,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        result: Any,
+        inner: Inner,
+        known: KnownCall | None = None,
     ) -> None:
-        """Record a call that has returned."""
+        """Record a call that has returned; known: of one like which the op cache keeps the node."""
         if type(result) in _PLAIN:
             return
         name = function_name(function)
@@ -139,7 +151,10 @@ class Recorder:
         if first is not None and (plain in SAME or self.is_unchanged(plain, first, results)):
             self.note(self.builder.pass_on, call, first)
         else:
+            call.known = known
             self.note(self.builder.record, call)
+            if known is not None:
+                keep_view(call)
 
     def note_reader(self, tensors: Iterable[torch.Tensor]) -> None:
         """Note that values are read here, unless they are the same whatever the inputs and parameters are."""
@@ -257,17 +272,13 @@ class FunctionMode(TorchFunctionMode):
             recorder.builder.changes_autograd = True
         inner: Inner = []
         recorder.inner = inner
-        if recorder.faker is not None and recorder.takes_shortcuts and name in FAST:
-            call = Call(name, args, keywords, (), None, recorder.stack.current, function=func)
+        if name in FAST or name in VIEWS:
             try:
-                cached = shortcut(call, recorder.faker)
+                made = recorder.shortcut(name, func, args, keywords)
             finally:
                 recorder.inner = None
-            if cached is not None:
-                result, call.match = cached
-                call.results, call.returned = (result,), result
-                recorder.note(recorder.builder.record, call)
-                return result
+            if made is not None:
+                return made[0]
             recorder.inner = inner
         # The class is abstract, so that to ask for it takes longer than it looks.
         if type(func) not in _FUNCTIONS and isinstance(func, HigherOrderOperator):
