@@ -56,27 +56,31 @@ class OpFacets:
         self.elements = tuple(map(numel, outputs))
         self.by_dtype: dict[str, Any] = {}
         self._saved: dict[tuple[tuple[bool, ...], bool], Saved] = {}
+        # Properties that are cached take a lock each time in Python 3.11, and these are asked for at each layer.
+        self._reads: tuple[Reads, ...] | None = None
+        self._is_pointwise: bool | None = None
 
     @cached_property
     def largest_weight(self) -> str | None:
         """The name of the weight with most elements; None where there is no weight."""
         return max(self.weights, key=lambda name: numel(self.weights[name]), default=None)
 
-    @cached_property
-    def _first_reads(self) -> tuple[Reads, ...]:
-        return self.op.window(self.inputs, self.outputs)
-
-    @cached_property
+    @property
     def is_pointwise(self) -> bool:
         """Whether it makes one output of one input, each element of the one at the same place."""
-        if len(self.inputs) != 1 or len(self.outputs) != 1 or self.inputs != self.outputs:
-            return False
-        ((reads,),) = (self._first_reads,)
-        return type(reads) is tuple and reads == tuple((axis, IDENTITY) for axis in range(len(self.inputs[0])))
+        if self._is_pointwise is None:
+            reads = self.reads() if len(self.inputs) == len(self.outputs) == 1 and self.inputs == self.outputs else ()
+            same = tuple([(axis, IDENTITY) for axis in range(len(self.outputs[0]))]) if reads else ()
+            self._is_pointwise = bool(reads) and type(reads[0]) is tuple and reads[0] == same
+        return self._is_pointwise
 
     def reads(self, output: int = 0) -> tuple[Reads, ...]:
         """Return how the axes of an output read those of each input."""
-        return self.op.window(self.inputs, self.outputs, output) if output else self._first_reads
+        if output:
+            return self.op.window(self.inputs, self.outputs, output)
+        if self._reads is None:
+            self._reads = self.op.window(self.inputs, self.outputs)
+        return self._reads
 
     def saved_for(self, needs: tuple[bool, ...], learns: bool) -> Saved:
         """Return what training keeps, where these inputs need a gradient and its own weights are learnt or not."""

@@ -283,6 +283,13 @@ class Recorded(_Traced):
     keeps_inputs: bool = True
     counted_as_weighted: bool = False  # type: ignore[misc]
 
+    @classmethod
+    def of(cls, **fields: Any) -> Recorded:
+        """Return one with these fields, those left out as they are in the class: loops make thousands of them."""
+        made = object.__new__(cls)
+        vars(made).update(fields)
+        return made
+
     @property
     def kind(self) -> str:
         return self.function
@@ -323,14 +330,15 @@ class Recorded(_Traced):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         rank = len(outputs[index])
-        if self.reads is not None and all(type(each) is RowMajor or _axes_of(each) == rank for each in self.reads):
-            return tuple(
-                [
-                    regrouped(shape, outputs[index]) if type(reads) is RowMajor else _of_output(reads, index)
-                    for reads, shape in zip(self.reads, inputs)
-                ]
-            )
-        return (Unknown((None,) * rank),) * len(inputs)
+        made: list[Reads] = []
+        for reads, shape in zip(self.reads or (), inputs):
+            if type(reads) is RowMajor:
+                made.append(regrouped(shape, outputs[index]))
+            elif _axes_of(reads) == rank:
+                made.append(_of_output(reads, index) if index else reads)
+            else:
+                break
+        return tuple(made) if len(made) == len(inputs) else (Unknown((None,) * rank),) * len(inputs)
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         moves = self.family is Family.LAYOUT or not self.keeps_inputs
@@ -365,7 +373,7 @@ def _axes_of(reads: Reads) -> int:
 
 def _of_output(reads: Reads, index: int) -> Reads:
     """Return the reads of one output: each reads one position further than the one before it, as of unbind."""
-    if index == 0 or _axes_of(reads) == len(reads):
+    if _axes_of(reads) == len(reads):
         return reads
     return tuple(
         (entry[0], Index(entry[1].position + index)) if entry and isinstance(entry[1], Index) else entry

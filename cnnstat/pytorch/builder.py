@@ -13,7 +13,7 @@ from cnnstat.analysis.shapes import FacetsOfGraph, OpFacets
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
-from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
+from cnnstat.ir.recorded_call import NotRecorded
 from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
@@ -77,38 +77,41 @@ class Builder(TensorOrigins):
 
     def _record_again(self, call: Call, known: KnownCall) -> bool:
         """Add a call as an equal one became a node; False where none has, or where operands are no results of nodes."""
-        node = self._known_nodes(known).get(self._place(call, known))
-        if node is None or self.computed:
+        nodes = self._known_nodes(known)
+        node = nodes.get(self._place(call, known)) if nodes else None
+        if node is None:
             return False
-        tensors = [call.operands[number] for number in node.reads]
+        operands, current = call.operands, self.origins.current
+        tensors = [operands[number] for number in node.reads]
         edges = []
         for tensor in tensors:
-            origin = self.resolve(tensor, call.where)
-            if origin is None or origin.edge is None:
+            origin = current(tensor) or self.resolve(tensor, call.where)
+            if origin is None or origin.edge is None or origin.storage in self.computed:
                 return False
             edges.append(origin.edge)
         for number in known.further:
-            origin = self.origins.known(call.operands[number])
-            if origin is None or self.origins.written_since(origin) is not None:
+            if current(operands[number]) is None:
                 return False
         if node.has_no_rule:
             self.without_rule.add(len(self.nodes))
         self._add(call, node.op, tuple(edges), node.function, node.owned)
         draft = self.nodes[-1]
-        draft.recorded, draft.copies, draft.overwrites, draft.own = node.recorded, node.copies, node.overwrites, node.own
+        draft.recorded, draft.copies, draft.overwrites = node.recorded, node.copies, node.overwrites
         if node.stored:
-            draft.call = (call, tensors, len(self.log.calls), node.stored)
+            draft.own, draft.call = node.own, (call, tensors, len(self.log.calls), [*node.stored])
         return True
 
     def _keep(self, call: Call, operands: Operands, owned: OwnedTensors, known: KnownCall) -> None:
         """Keep the node that a call has become, if nothing but its arguments decides what that is."""
         match, draft = call.match, self.nodes[-1]
-        is_alone = not (operands.keys or operands.works or operands.constants or (match and match.optional))
-        has_values = all(isinstance(o, int) or v is not None for o, v in zip(operands.entries, operands.values))
-        is_again = owned is NOTHING or (owned.shares is not None and len(draft.own) == len(known.further))
         recorded = draft.recorded
-        refers = isinstance(recorded, RecordedCalls) and (recorded.stored or recorded.constants)
-        if not (is_alone and has_values and is_again) or refers or isinstance(recorded, NotRecorded):
+        if owned is not NOTHING and (owned.shares is None or len(draft.own) != len(known.further)):
+            return  # most layers are called once
+        if operands.keys or operands.works or operands.constants or (match and match.optional):
+            return
+        if not all(isinstance(o, int) or v is not None for o, v in zip(operands.entries, operands.values)):
+            return
+        if isinstance(recorded, NotRecorded) or (recorded and (recorded.stored or recorded.constants)):
             return
         numbers = {id(tensor): number for number, tensor in enumerate(call.operands)}
         self._known_nodes(known)[self._place(call, known)] = KnownNode(

@@ -81,17 +81,20 @@ class Faker:
             empty.set_(tensor.untyped_storage(), tensor.storage_offset(), empty.size(), empty.stride())
         return self._wrapped(empty, tensor.device)
 
-    def view(self, tensor: torch.Tensor, shape: Shape, strides: tuple[int, ...], behind: int) -> torch.Tensor:
-        """Return a fake view of a fake tensor that begins so many elements behind it."""
+    def view(self, tensor: torch.Tensor, shape: Shape, strides: tuple[int, ...], behind: int | None) -> torch.Tensor:
+        """Return a fake view of a fake tensor that begins so many elements behind it; a copy of its own if None."""
         with torch._C._DisableTorchDispatch():
-            empty = torch.empty(0, dtype=tensor.dtype, device=_META)
-            empty.set_(tensor.untyped_storage(), tensor.storage_offset() + behind, shape, strides)
+            if behind is None:
+                empty = torch.empty_strided(shape, strides, dtype=tensor.dtype, device=_META)
+            else:
+                empty = torch.empty(0, dtype=tensor.dtype, device=_META)
+                empty.set_(tensor.untyped_storage(), tensor.storage_offset() + behind, shape, strides)
         return self._wrapped(empty, tensor.fake_device)  # type: ignore[attr-defined]  # a FakeTensor
 
     def are_together(self, tensors: list[Any]) -> bool:
         """Whether fake tensors are on one device, and none of them has a value."""
         device = tensors[0].fake_device
-        return all([each.fake_device == device and each.constant is None for each in tensors])
+        return all(each.fake_device == device and each.constant is None for each in tensors)
 
     def on_meta(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:
         """Return what the meta kernel of a view or an element-wise operation makes; None where that is not all.
@@ -123,7 +126,9 @@ class Faker:
             _results[key] = () if result is first else (tuple(result.shape), result.stride(), result.dtype)
         return first if result is first else self._wrapped(result, device)
 
-    def of_views(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[Any] | None:
+    def of_views(
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], *, takes_lists: bool
+    ) -> tuple[Any] | None:
         """Return what a call that makes views, or writes into one, returns, in a tuple; None where it has to run.
 
         Its steps, a slice for each axis say, are not followed one by one.
@@ -140,8 +145,10 @@ class Faker:
             if kind is FakeTensor and place == 1 and len(others) == 2:
                 if value.constant is not None or value.fake_device != device:
                     return None
-            elif kind not in _PLAIN and not (kind is tuple and _PLAIN.issuperset(map(type, value))):
-                return None
+            elif kind not in _PLAIN:
+                is_list = kind is tuple or (takes_lists and kind is list)
+                if not is_list or not _PLAIN.issuperset(map(type, value)):
+                    return None
         # PyTorch asks a fake tensor for its device again and again, which is Python code; one without memory says it.
         with torch._C._DisableTorchDispatch():
             alias = _without_memory(first)

@@ -102,7 +102,8 @@ def of_views(call: Call, faker: Faker) -> tuple[Any] | None:
     key = _key_of(call, operands)
     known = None if key is None else _views.get(key)
     if key is None or known is None or not faker.are_together(operands):
-        made = faker.of_views(call.function, call.arguments, call.keywords)
+        is_index = call.name in ("getitem", "setitem")  # of which lists look up
+        made = faker.of_views(call.function, call.arguments, call.keywords, takes_lists=not is_index)
         if key is not None and made is not None:
             call.known = _KnownView(key=key, kind=type(made[0]))
         return made
@@ -122,9 +123,12 @@ def keep_view(call: Call) -> None:
         return
     if known.kind is not type(None):
         home, offset = storage_key(first), first.storage_offset()
-        if any(storage_key(each) != home or each.dtype != first.dtype for each in call.results):
+        if any(each.dtype != first.dtype for each in call.results):
             return
-        known.results = tuple((shape_of(e), e.stride(), e.storage_offset() - offset) for e in call.results)
+        known.results = tuple(
+            (shape_of(each), each.stride(), int(each.storage_offset() - offset) if storage_key(each) == home else None)
+            for each in call.results
+        )
     if len(_views) >= MAX_KNOWN:
         _views.clear()
     _views[known.key] = known
@@ -238,12 +242,12 @@ class _KnownView(KnownCall):
     """How the results of a call lie in memory.
 
     key: by which it is found; kind: of what it returned, nothing where it wrote into the first operand.
-    results: their sizes, strides, and how far behind the first operand they begin, in whose memory they all are.
+    results: their sizes, strides, and how far behind the first operand they begin; None for memory of their own.
     """
 
     key: Key
     kind: type
-    results: tuple[tuple[Shape, tuple[int, ...], int], ...] = ()
+    results: tuple[tuple[Shape, tuple[int, ...], int | None], ...] = ()
 
 
 _known: dict[Key, _KnownOp] = {}
@@ -296,9 +300,7 @@ def _add_parts(values: Iterable[Any], parts: list[Any], operands: list[torch.Ten
     return is_known
 
 
-def _remember(
-    key: Key, operands: list[torch.Tensor], match: Match, result: Shape, overwrites: bool
-) -> _KnownOp | None:
+def _remember(key: Key, operands: list[torch.Tensor], match: Match, result: Shape, overwrites: bool) -> _KnownOp | None:
     """Keep what a call is, and return that, unless it reads tensors that are not among its operands."""
     # Numbers instead of tensors: an entry of the cache must keep no model alive.
     numbers: dict[int, int] = {id(tensor): number for number, tensor in enumerate(operands)}

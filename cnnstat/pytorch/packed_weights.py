@@ -13,6 +13,7 @@ from cnnstat.ir.work import Work
 from cnnstat.ops.conv import Conv1d, Conv2d, Conv3d
 from cnnstat.ops.linear import Linear
 from cnnstat.pytorch.calls import Call, Match
+from cnnstat.pytorch.fake import FAKE_TYPE
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.tensors import WITHOUT_TENSORS, shape_of
 
@@ -23,6 +24,10 @@ _OPS: dict[str, Any] = {"conv1d": Conv1d, "conv2d": Conv2d, "conv3d": Conv3d, "l
 
 _KINDS = (*_OPS, "embedding", "cellparams")
 """Kinds of packed objects, by the first letters of their types' names."""
+
+
+_ORDINARY = WITHOUT_TENSORS | {FAKE_TYPE, torch.Tensor, torch.nn.Parameter}
+"""Kinds of arguments that are no packed objects and hold none."""
 
 
 def packed_tensors(modules: Modules) -> Iterator[tuple[str, torch.Tensor]]:
@@ -40,10 +45,9 @@ def packed_tensors(modules: Modules) -> Iterator[tuple[str, torch.Tensor]]:
 def packed_operands(call: Call) -> list[torch.Tensor]:
     """Return the tensors in the packed objects that a call reads: those of a layer, or of all directions of one."""
     values = [*call.arguments, *call.keywords.values()]
-    lists = [v for v in values if isinstance(v, (list, tuple)) and not WITHOUT_TENSORS.issuperset(map(type, v))]
-    if lists:
-        values += [item for each in lists for item in each]
-    objects = [value for value in values if isinstance(value, torch.ScriptObject)]
+    others = [value for value in values if type(value) not in _ORDINARY]
+    lists = [v for v in others if isinstance(v, (list, tuple)) and not _ORDINARY.issuperset(map(type, v))]
+    objects = [v for v in (*others, *(v for each in lists for v in each)) if isinstance(v, torch.ScriptObject)]
     return [tensor for packed in objects for tensor in unpacked(packed).values()]
 
 

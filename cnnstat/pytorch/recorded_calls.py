@@ -250,6 +250,8 @@ class ConstantCalls:
         them on.
         """
         further = tuple(further)
+        if not further and (alone := _alone(call, inputs)) is not None:
+            return alone
         overwritten = 0 if call.overwritten is None else storage_key(call.overwritten)
         until = len(self.calls) if until is None else until
         maker = _Maker(self, inputs, until, overwritten)
@@ -288,6 +290,35 @@ class ConstantCalls:
             return _Maker(self, (), len(self.calls), storage_key(tensor)).filled(tensor, view)
         except NotPlainError as error:
             return NotRecorded(str(error))
+
+
+def _alone(call: Call, inputs: Sequence[torch.Tensor]) -> RecordedCalls | None:
+    """Return the same for a call of one result, or of none, that reads plain values and inputs of its node alone.
+
+    None where there may be more to it. Most calls are of this kind.
+    """
+    if call.name in _LIKE or call.name in TURNS or call.keywords or len(call.results) != 1:
+        return None
+    numbers = {id(tensor): number for number, tensor in reversed([*enumerate(inputs)])}
+    (result,) = call.results
+    is_new = call.returned is result and id(result) not in numbers
+    try:
+        path, arguments = (
+            _path(call),
+            tuple([plain_value(value, lambda t: _known(t, numbers)) for value in call.arguments]),
+        )
+        return RecordedCalls((RecordedCall(path, arguments),), (_FIRST_RESULT if is_new else _known(result, numbers),))
+    except NotPlainError:
+        return None
+
+
+_FIRST_RESULT = ResultOf(0)
+
+
+def _known(tensor: torch.Tensor, numbers: dict[int, int]) -> InputNumber:
+    if id(tensor) not in numbers:
+        raise NotPlainError("no input")
+    return InputNumber(numbers[id(tensor)])
 
 
 def _fill_of(call: Call, name: str) -> str:

@@ -109,10 +109,16 @@ class Recorder:
         if made is not None and call.results:
             self.note(self.builder.record, call)
         elif made is not None:
-            self.record(function, arguments, keywords, made[0], [], call.known)
+            self._record(function, arguments, keywords, made[0], [], call.known)
         return made
 
     def record(
+        self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any, inner: Inner
+    ) -> None:
+        """Record a call that has returned."""
+        self._record(function, arguments, keywords, result, inner)
+
+    def _record(
         self,
         function: Any,
         arguments: tuple[Any, ...],

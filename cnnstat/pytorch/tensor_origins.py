@@ -88,6 +88,13 @@ class OriginTable:
         """Return what was noted of this very tensor object."""
         return self._of.get(id(tensor))
 
+    def current(self, tensor: torch.Tensor) -> Origin | None:
+        """Return what was noted of this very tensor object, unless its memory was written into since."""
+        origin = self._of.get(id(tensor))
+        if origin is None or (self._written and self.written_since(origin) is not None):
+            return None
+        return origin
+
     def neighbour(self, tensor: torch.Tensor) -> Origin | None:
         """Return the latest origin in the memory of a tensor that was never noted itself."""
         self._place()

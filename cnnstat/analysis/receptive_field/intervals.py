@@ -200,6 +200,7 @@ class Algebra:
         self._reads: dict[tuple[int, int], tuple[Field, Window, Field | None]] = {}
         self._lines: dict[tuple[int, int], tuple[Field, Field, Field]] = {}
         self._cuts: dict[int, tuple[Field, Field]] = {}
+        self._agreements: dict[tuple[int, int], tuple[Field, Field, bool]] = {}
 
     @property
     def is_spent(self) -> bool:
@@ -289,10 +290,16 @@ class Algebra:
 
     def beside(self, first: Field, second: Field, extent: int, where: str) -> Field:
         """Return the field of an axis whose outputs belong to one of two pieces each; a bound unless they are alike."""
-        if first == second:
+        if first is second or first == second:
             return first
         merged = self.merge(first, second, extent, where)
-        if self._agree(first, second):
+        key = (id(first), id(second))
+        known = self._agreements.get(key)
+        if known is None:
+            if len(self._agreements) >= MAX_REMEMBERED:
+                self._agreements.clear()
+            known = self._agreements[key] = (first, second, self._agree(first, second))
+        if known[2]:
             return merged
         # The hull over both is more than an output reads.
         return merged._replace(components=tuple(map(bounded, merged.components)))

@@ -20,7 +20,7 @@ from cnnstat.pytorch.written_regions import write_reads
 
 def _moved(call: Call, name: str, reads: tuple[Reads, ...] | None, place: Storage = Storage.VIEW) -> Recorded:
     """Return a call that computes nothing, and of which autograd keeps nothing."""
-    return Recorded(
+    return Recorded.of(
         function=name,
         outputs=_outputs(call),
         family=Family.LAYOUT,
