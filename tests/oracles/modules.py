@@ -35,7 +35,7 @@ def tensors_in(result):
 
 def layers_of(module):
     """The module of each node, in the order of the nodes."""
-    return [module.get_submodule(step.path) for step in module._steps]
+    return [module.get_submodule(step.path) for step in module.network_steps]
 
 
 def run_hooked(module, inputs, hook):

@@ -84,7 +84,7 @@ def timed_model(clock, times, gap=0):
     network = Network("slow", ("x",), (Edge(len(times)),))
     for number, time in enumerate(times):
         network.add_module(f"layer{number}", Takes(clock, time))
-    network._steps = tuple(Step(f"layer{n}", (Edge(n),), (Edge(n + 1),), (Edge(n),)) for n in range(len(times)))
+    network.network_steps = tuple(Step(f"layer{n}", (Edge(n),), (Edge(n + 1),), (Edge(n),)) for n in range(len(times)))
     instrumentation = NetworkInstrumentation(network)
     network.register_forward_pre_hook(lambda module, inputs: setattr(clock, "now", clock.now + gap))
     return RunnableModel(
