@@ -264,8 +264,12 @@ def leaves_out(rule: AxisRule, length: int, size: int) -> bool:
     """Return whether a window from `length` to `size` indices is a cut: more positions could be read by it."""
     if type(rule) is not Window or size >= length:
         return False
-    taps = ((index // rule.period * rule.advance, rule.taps[index % rule.period]) for index in (-1, size))
-    return any(t and t[0] + shift >= 0 and t[-1] + shift < length for shift, t in taps)
+    for index in (-1, size):
+        turn, residue = divmod(index, rule.period)
+        taps, shift = rule.taps[residue], turn * rule.advance
+        if taps and taps[0] + shift >= 0 and taps[-1] + shift < length:
+            return True
+    return False
 
 
 def reads_along(axis: int, rule: AxisRule, rank: int) -> Reads:

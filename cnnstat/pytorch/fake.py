@@ -94,7 +94,10 @@ class Faker:
     def are_together(self, tensors: list[Any]) -> bool:
         """Whether fake tensors are on one device, and none of them has a value."""
         device = tensors[0].fake_device
-        return all(each.fake_device == device and each.constant is None for each in tensors)
+        for each in tensors:
+            if each.constant is not None or each.fake_device != device:
+                return False
+        return True
 
     def on_meta(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:
         """Return what the meta kernel of a view or an element-wise operation makes; None where that is not all.

@@ -317,7 +317,10 @@ def is_transformed() -> bool:
 
     That includes dual numbers, whose tangents only the operations themselves make.
     """
-    return torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    return _transforms() is not None or forward_ad._current_level >= 0
+
+
+_transforms = torch._C._functorch.peek_interpreter_stack
 
 
 class DispatchMode(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch

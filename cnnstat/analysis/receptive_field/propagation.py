@@ -101,6 +101,10 @@ class _Walk:
         if not tracked and is_plain:
             return Trace((None,) * len(outputs[index]), 0, incoming)
         reads = facets.reads(index)
+        if len(sources) == 1 and is_plain and not incoming:
+            alone = self._trace_windows(sources[0], reads[0], inputs[0], outputs[index])
+            if alone is not None:
+                return alone
         if InSteps in map(type, reads):
             return self._trace_steps(node, sources, reads, inputs, outputs[index])
         if not is_plain or not self._is_plain(reads, sources, inputs, outputs[index]) or self._algebra.is_spent:
@@ -130,6 +134,29 @@ class _Walk:
             tracked = sum(1 << place for place, track in enumerate(tracks) if track is not None)
             whole |= incoming
         return Trace(tuple(tracks), tracked, whole & ~local, (context | whole) & local)
+
+    def _trace_windows(self, source: Trace, axes: Reads, shape: Shape, output: Shape) -> Trace | None:
+        """Return the trace of an output each axis of which reads its own one through a window; None for any other."""
+        if type(axes) is not tuple or self._algebra.is_spent:
+            return None
+        tracks: list[Track | None] = [None] * len(output)
+        unread, tracked, local, read = source.tracked, 0, 0, self._algebra.read
+        for place, entry in enumerate(axes):
+            if entry is None or (track := source.tracks[entry[0]]) is None:
+                continue
+            rule = entry[1]
+            if rule is not IDENTITY:
+                field = read(track.field, rule) if type(rule) is Window else None
+                if field is not None and output[place] < shape[entry[0]]:
+                    field = self._algebra.cut(field, rule, shape[entry[0]], output[place])
+                if field is None or not field.components:
+                    return None
+                track = Track(track.axis, field)
+            tracks[place] = track
+            unread &= ~(1 << entry[0])
+            tracked |= 1 << place
+            local |= 1 << track.axis
+        return None if unread else Trace(tuple(tracks), tracked, 0, source.context & local)
 
     def _shares(self, sources: list[Trace], reads: tuple[Reads, ...], local: int) -> list[tuple[int, int]]:
         """Return for each source the axes that its output follows, of those in `local`, and those it has seen whole."""
@@ -435,10 +462,13 @@ def _is_apart(reads: tuple[Reads, ...], followed: list[int]) -> bool:
     followed: for each input its axes that are followed, as a bit mask. Side by side along others (channels), all inputs
     are read at each position.
     """
-    rules = [(n, place, *entry) for n, axes in enumerate(reads) for place, entry in enumerate(axes) if entry]
-    along = {place for number, place, axis, _ in rules if followed[number] >> axis & 1}
-    apart = {place for _, place, _, rule in rules if _reads_a_part(rule)}
-    return bool(apart) and apart <= along
+    along = apart = 0
+    for axes, tracked in zip(reads, followed):
+        for place, entry in enumerate(axes):
+            if entry is not None:
+                along |= (tracked >> entry[0] & 1) << place
+                apart |= (entry[1] is not IDENTITY and _reads_a_part(entry[1])) << place
+    return apart > 0 == apart & ~along
 
 
 def _reads_a_part(rule: AxisRule) -> bool:
