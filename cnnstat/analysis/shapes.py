@@ -41,6 +41,11 @@ class OpFacets:
     by_dtype: what the passes remember of it for models of a dtype. Raises OpError where the op refuses the shapes.
     """
 
+    __slots__ = (
+        "_is_pointwise", "_reads", "_saved", "buffer_elements", "buffers", "by_dtype", "elements", "frozen",
+        "frozen_params", "inputs", "macs", "op", "other_flops", "outputs", "params", "weights",
+    )  # fmt: skip
+
     def __init__(self, op: Op, inputs: Shapes) -> None:
         self.op = op
         self.inputs = inputs
@@ -56,11 +61,10 @@ class OpFacets:
         self.elements = tuple(map(numel, outputs))
         self.by_dtype: dict[str, Any] = {}
         self._saved: dict[tuple[tuple[bool, ...], bool], Saved] = {}
-        # Properties that are cached take a lock each time in Python 3.11, and these are asked for at each layer.
         self._reads: tuple[Reads, ...] | None = None
         self._is_pointwise: bool | None = None
 
-    @cached_property
+    @property
     def largest_weight(self) -> str | None:
         """The name of the weight with most elements; None where there is no weight."""
         return max(self.weights, key=lambda name: numel(self.weights[name]), default=None)

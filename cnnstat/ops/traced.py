@@ -290,6 +290,10 @@ class Recorded(_Traced):
         vars(made).update(fields)
         return made
 
+    def reading(self, reads: tuple[Reads, ...] | None) -> Recorded:
+        """Return the same with other reads."""
+        return self.of(**{**vars(self), "reads": reads})
+
     @property
     def kind(self) -> str:
         return self.function

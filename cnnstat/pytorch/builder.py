@@ -13,7 +13,7 @@ from cnnstat.analysis.shapes import FacetsOfGraph, OpFacets
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
-from cnnstat.ir.recorded_call import NotRecorded
+from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
@@ -21,12 +21,13 @@ from cnnstat.pytorch.autograd_rules import copies_of, is_other_kernel, keeps_its
 from cnnstat.pytorch.call_windows import known_reads
 from cnnstat.pytorch.calls import Call, Handler, KnownCall, KnownNode, Match
 from cnnstat.pytorch.handlers import handler_of
-from cnnstat.pytorch.handlers.layout import assigned
+from cnnstat.pytorch.handlers.layout import assigned, reads_of_part
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.op_cache import has_shortcut, is_fixed_in_training
 from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors
+from cnnstat.pytorch.recorded_calls import part_again
 from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
 from cnnstat.pytorch.tensors import dtype_of, is_dense, operands_in, shape_of, storage_key
 
@@ -92,14 +93,32 @@ class Builder(TensorOrigins):
         for number in known.further:
             if current(operands[number]) is None:
                 return False
+        op, recorded = node.op, node.recorded
+        if known.has_places:
+            part = self._at_place(call, node)
+            if part is None:
+                return False
+            op, recorded = part
         if node.has_no_rule:
             self.without_rule.add(len(self.nodes))
-        self._add(call, node.op, tuple(edges), node.function, node.owned)
+        self._add(call, op, tuple(edges), node.function, node.owned)
         draft = self.nodes[-1]
-        draft.recorded, draft.copies, draft.overwrites = node.recorded, node.copies, node.overwrites
+        draft.recorded, draft.copies, draft.overwrites = recorded, node.copies, node.overwrites
         if node.stored:
             draft.own, draft.call = node.own, (call, tensors, len(self.log.calls), [*node.stored])
         return True
+
+    def _at_place(self, call: Call, node: KnownNode) -> tuple[Op, RecordedCalls | NotRecorded | None] | None:
+        """Return the op of a call that takes a part, and how it is made again, if they are like those of a known node.
+
+        They alone depend on the place of the part.
+        """
+        if isinstance(node.op, Recorded) and isinstance(node.recorded, RecordedCalls):
+            reads = reads_of_part(call)
+            return None if reads is None else (node.op.reading(reads), part_again(call, node.recorded))
+        handler = self._handler(call)
+        match = matched(handler, call) if handler else None
+        return None if match is None or type(match.op) is not type(node.op) else (match.op, node.recorded)
 
     def _keep(self, call: Call, operands: Operands, owned: OwnedTensors, known: KnownCall) -> None:
         """Keep the node that a call has become, if nothing but its arguments decides what that is."""

@@ -196,10 +196,12 @@ class KnownCall:
     """What calls of the same arguments have in common.
 
     nodes: what they became, by the dtype and mode of the model; further: the numbers of the operands that are weights.
+    has_places: whether they may take parts of the same sizes at different places.
     """
 
     nodes: dict[tuple[str, bool], KnownNode] = field(default_factory=dict)
     further: tuple[int, ...] = ()
+    has_places: bool = False
 
     def match(self, operands: list[torch.Tensor]) -> Match | None:
         """Return what a call of these tensors is, if its arguments alone tell that."""

@@ -35,7 +35,7 @@ _PLAIN = frozenset((int, float, slice, type(None), type(...)))
 DEVICE = torch.ops.prim.device.default
 """What asks a fake tensor for its device, in the midst of other operations."""
 
-FAKE_TYPE: type = FakeTensor
+FAKE_TYPE: Any = FakeTensor
 """The type of a fake tensor."""
 
 
@@ -94,10 +94,7 @@ class Faker:
     def are_together(self, tensors: list[Any]) -> bool:
         """Whether fake tensors are on one device, and none of them has a value."""
         device = tensors[0].fake_device
-        for each in tensors:
-            if each.constant is not None or each.fake_device != device:
-                return False
-        return True
+        return all(each.fake_device == device and each.constant is None for each in tensors)
 
     def on_meta(self, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> torch.Tensor | None:
         """Return what the meta kernel of a view or an element-wise operation makes; None where that is not all.

@@ -99,21 +99,92 @@ def of_views(call: Call, faker: Faker) -> tuple[Any] | None:
     if torch._C._is_any_autocast_enabled() or torch.is_grad_enabled():
         return None
     operands: list[torch.Tensor] = []
-    key = _key_of(call, operands)
+    is_index, behind = call.name in _INDEXED, 0
+    if is_index:
+        key, behind = _key_of_part(call, operands)
+    else:
+        key = _key_of(call, operands)
     known = None if key is None else _views.get(key)
     if key is None or known is None or not faker.are_together(operands):
-        is_index = call.name in ("getitem", "setitem")  # of which lists look up
         made = faker.of_views(call.function, call.arguments, call.keywords, takes_lists=not is_index)
         if key is not None and made is not None:
-            call.known = _KnownView(key=key, kind=type(made[0]))
+            call.known = _KnownView(key=key, kind=type(made[0]), has_places=is_index)
         return made
     call.known, call.operands, first = known, operands, operands[0]
     if known.kind is type(None):
         call.results, call.overwritten = (first,), first
         return (None,)
-    call.results = tuple([faker.view(first, *each) for each in known.results])
+    call.results = tuple(
+        [
+            faker.view(first, shape, strides, None if own is None else own + behind)
+            for shape, strides, own in known.results
+        ]
+    )
     call.returned = call.results[0] if known.kind is FAKE_TYPE else known.kind(call.results)
     return (call.returned,)
+
+
+_INDEXED = ("getitem", "setitem")
+"""Calls of which the places that they take are no part of what is known of them: loops go from place to place."""
+
+_SPAN = slice(None)
+
+
+def _key_of_part(call: Call, operands: list[torch.Tensor]) -> tuple[Key | None, int]:
+    """Return what calls that take parts of the same sizes have in common, and how far behind its tensor a part begins.
+
+    operands: gets the call's tensors, in order.
+    """
+    x: Any = call.arguments[0]
+    index, *value = call.arguments[1:]
+    if type(x) is not FAKE_TYPE or call.keywords or (value and type(value[0]) not in _VALUES):
+        return None, 0
+    strides = x.stride()
+    part = _part(index if type(index) is tuple else (index,), x.shape)
+    if part is None or (value and value[0] is x):
+        return None, 0
+    key: list[Any] = [call.name, x.shape, strides, x.dtype, part[0]]
+    operands.append(x)
+    for each in value:
+        if type(each) is FAKE_TYPE:
+            operands.append(each)
+            key += (each.shape, each.stride(), each.dtype)
+        else:
+            key.append(type(each))
+    return tuple(key), sum([start * stride for start, stride in zip(part[1], strides) if start])
+
+
+def _part(items: tuple[Any, ...], shape: Shape) -> tuple[tuple[Any, ...], list[int]] | None:
+    """Return what is taken along each axis, and where it begins; None for what is more than numbers and slices."""
+    if not _PLACES.issuperset(map(type, items)) or items.count(...) > 1:
+        return None
+    parts: list[Any] = []
+    starts: list[int] = []
+    for item in items:
+        axis = len(starts)
+        if item is None or item is ...:
+            left = 0 if item is None else len(shape) - sum([part is not None and part is not ... for part in items])
+            parts.append(item)
+            starts += [0] * left
+        elif axis >= len(shape):
+            return None
+        elif type(item) is int:
+            if not -shape[axis] <= item < shape[axis]:
+                return None
+            parts.append(int)
+            starts.append(item % shape[axis])
+        elif item == _SPAN:
+            parts.append(slice)
+            starts.append(0)
+        else:
+            if not _BOUNDS.issuperset((type(item.start), type(item.stop), type(item.step))):
+                return None
+            taken = range(*item.indices(shape[axis]))
+            if not taken or taken.step < 1:
+                return None
+            parts += (len(taken), taken.step)
+            starts.append(taken.start)
+    return tuple(parts), starts
 
 
 def keep_view(call: Call) -> None:
@@ -125,10 +196,10 @@ def keep_view(call: Call) -> None:
         home, offset = storage_key(first), first.storage_offset()
         if any(each.dtype != first.dtype for each in call.results):
             return
-        known.results = tuple(
-            (shape_of(each), each.stride(), int(each.storage_offset() - offset) if storage_key(each) == home else None)
-            for each in call.results
-        )
+        behind = [int(e.storage_offset() - offset) if storage_key(e) == home else None for e in call.results]
+        if known.has_places:
+            behind = [0]
+        known.results = tuple((shape_of(each), each.stride(), own) for each, own in zip(call.results, behind))
     if len(_views) >= MAX_KNOWN:
         _views.clear()
     _views[known.key] = known
@@ -214,6 +285,8 @@ _OF_MODULES = {"F.batch_norm": "momentum"}
 _PLAIN = frozenset((int, float, bool, str, type(None), type(...)))
 _INTEGER = frozenset((int,))
 _BOUNDS = frozenset((int, type(None)))
+_PLACES = frozenset((int, slice, type(None), type(...)))
+_VALUES = frozenset((int, float, FAKE_TYPE))
 
 Key = tuple[Any, ...]
 
@@ -284,10 +357,6 @@ def _add_parts(values: Iterable[Any], parts: list[Any], operands: list[torch.Ten
         elif kind in _PLAIN:
             # With its type, since 1, 1.0 and True are equal but not the same argument.
             parts += (kind, value)
-        elif kind is slice:
-            bounds = (value.start, value.stop, value.step)
-            parts += bounds
-            is_known &= _BOUNDS.issuperset(map(type, bounds))
         elif isinstance(value, (tuple, list)):
             if _INTEGER.issuperset(map(type, value)):
                 parts += (kind, tuple(value))

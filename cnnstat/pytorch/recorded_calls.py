@@ -19,6 +19,7 @@ from cnnstat.ir.recorded_call import (
     RecordedCall,
     RecordedCalls,
     ResultOf,
+    SliceOf,
     Stored,
     StoredName,
     TorchName,
@@ -290,6 +291,19 @@ class ConstantCalls:
             return _Maker(self, (), len(self.calls), storage_key(tensor)).filled(tensor, view)
         except NotPlainError as error:
             return NotRecorded(str(error))
+
+
+def part_again(call: Call, like: RecordedCalls) -> RecordedCalls:
+    """Return how to make x[…] or x[…] = value again, by a call that differs in places and plain values alone."""
+    (known,) = like.calls
+    index, *value = call.arguments[1:]
+    places = tuple(map(_place, index)) if type(index) is tuple else _place(index)
+    last = [argument if isinstance(argument, InputNumber) else value[0] for argument in known.arguments[2:]]
+    return RecordedCalls((RecordedCall(known.function, (known.arguments[0], places, *last)),), like.results)
+
+
+def _place(item: Any) -> Any:
+    return SliceOf(item.start, item.stop, item.step) if type(item) is slice else item
 
 
 def _alone(call: Call, inputs: Sequence[torch.Tensor]) -> RecordedCalls | None:

@@ -146,10 +146,11 @@ class _Walk:
                 continue
             rule = entry[1]
             if rule is not IDENTITY:
-                field = read(track.field, rule) if type(rule) is Window else None
-                if field is not None and output[place] < shape[entry[0]]:
+                if type(rule) is not Window or (field := read(track.field, rule)) is None:
+                    return None
+                if output[place] < shape[entry[0]]:
                     field = self._algebra.cut(field, rule, shape[entry[0]], output[place])
-                if field is None or not field.components:
+                if not field.components:
                     return None
                 track = Track(track.axis, field)
             tracks[place] = track

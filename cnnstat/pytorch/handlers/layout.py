@@ -186,14 +186,29 @@ def assigned(call: Call, *, over_constant: bool) -> Match | None:
     parts = index if isinstance(index, tuple) else (index,)
     if not _are_places(parts) or None in parts:
         return None
-    shape = shape_of(x)
-    taken = expanded(parts, len(shape))
-    region = tuple([_positions(part, size) for part, size in zip(taken, shape)])
-    axes = [axis for axis, part in enumerate(taken) if isinstance(part, slice)]
-    reads = write_reads(shape, region, axes, shape_of(value) if isinstance(value, torch.Tensor) else (), over_constant)
+    reads = _assigned_reads(parts, shape_of(x), value, over_constant)
     if reads is None:
         return None
     return Match(_moved(call, "setitem", reads, Storage.IN_PLACE), (x, value))
+
+
+def _assigned_reads(parts: tuple[Any, ...], shape: Shape, value: Any, over_constant: bool) -> tuple[Reads, ...] | None:
+    """Return how the result of a write reads what was there before, and the value; None where that is not known."""
+    taken = expanded(parts, len(shape))
+    region = tuple([_positions(part, size) for part, size in zip(taken, shape)])
+    axes = [axis for axis, part in enumerate(taken) if isinstance(part, slice)]
+    return write_reads(shape, region, axes, shape_of(value) if isinstance(value, torch.Tensor) else (), over_constant)
+
+
+def reads_of_part(call: Call) -> tuple[Reads, ...] | None:
+    """Return how x[…], or x after x[…] = value, reads the tensors of a call whose places are numbers and slices."""
+    x, index, *value = call.arguments
+    parts = index if isinstance(index, tuple) else (index,)
+    if not value:
+        reads = _item_reads(expanded(parts, x.dim()), x.shape)
+        return None if reads is None else (reads,)
+    both = _assigned_reads(parts, shape_of(x), value[0], over_constant=False)
+    return both if both is None or isinstance(value[0], torch.Tensor) else both[:1]
 
 
 def _positions(part: Any, size: int) -> range:
