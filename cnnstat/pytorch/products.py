@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import _disable_current_modes
 
+from cnnstat.choices import words
 from cnnstat.ir.op import Shape, numel
 from cnnstat.pytorch.calls import base_name
 from cnnstat.pytorch.packed_weights import unpacked
+from cnnstat.pytorch.tensor_parts import parts_of
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
 QUANTIZED_NAMESPACES = ("quantized", "_quantized", "onednn")
@@ -166,7 +168,7 @@ def dispatched_macs(function: Any, arguments: tuple[Any, ...], keywords: dict[st
     """Return the multiply-accumulates of a dispatched operation; None where it is no product."""
     name = base_name(function)
     special = quantized_macs(function, name, arguments, result)
-    special = _sparse_macs(name, arguments, result) if special is None else special
+    special = sparse_macs(name, arguments) if special is None else special
     if special is not None:
         return special
     first = result if isinstance(result, torch.Tensor) else next(operands_in((result,)), None)
@@ -209,15 +211,38 @@ def quantized_macs(function: Any, name: str, arguments: tuple[Any, ...], result:
     return numel(shape_of(result)) * numel(shape_of(weight)[1:])
 
 
-def _sparse_macs(name: str, arguments: tuple[Any, ...], result: Any) -> int | None:
-    """Return the multiply-accumulates of a product with a sparse matrix: its elements × the columns of the other."""
-    if name.strip("_") not in ("mm", "addmm", "sparse_mm", "sparse_addmm", "mv", "addmv", "bmm"):
-        return None
-    factors = list(operands_in(arguments))[-2:]
+_SPARSE_PRODUCTS = words(
+    """
+    mm addmm mv addmv bmm sparse_mm sparse_addmm sparse_sparse_matmul sspaddmm smm hspmm sparse_sampled_addmm
+    sparse_mm_reduce_impl
+    """
+)
+
+
+def sparse_macs(name: str, arguments: tuple[Any, ...]) -> int | None:
+    """Return the multiply-accumulates of a product with sparse matrices, whose elements alone are multiplied.
+
+    Each meets a row or column of a dense factor, or what is there in one of a sparse factor; None for other products.
+    """
+    operands = list(operands_in(arguments))
+    factors = operands[-2:]
     sparse = [tensor for tensor in factors if tensor.layout is not torch.strided]
-    if len(sparse) != 1 or not isinstance(result, torch.Tensor) or result.layout is not torch.strided:
+    if name.strip("_") not in _SPARSE_PRODUCTS or len(factors) < 2:
         return None
-    (other,) = (tensor for tensor in factors if tensor is not sparse[0])
-    side = (-1 if sparse[0] is factors[0] else -2) if other.dim() > 1 else None
     with _disable_current_modes():
-        return int(sparse[0]._nnz()) * (1 if side is None else int(other.shape[side]))
+        if name == "sparse_sampled_addmm":
+            return _stored(operands[0]) * int(factors[0].shape[-1])
+        if len(sparse) == 2:
+            columns, rows = (each.to_sparse().coalesce().indices() for each in factors)
+            return int(rows[0].bincount(minlength=factors[1].shape[0])[columns[-1]].sum())
+        if not sparse:
+            return None
+        (other,) = (tensor for tensor in factors if tensor is not sparse[0])
+        side = (-1 if sparse[0] is factors[0] else -2) if other.dim() > 1 else None
+        return _stored(sparse[0]) * (1 if side is None else int(other.shape[side]))
+
+
+def _stored(sparse: torch.Tensor) -> int:
+    """Return how many elements a sparse matrix stores; blocks are stored whole."""
+    *_, (_, values) = parts_of(sparse)
+    return values.numel()

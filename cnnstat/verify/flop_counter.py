@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.process_state import same_settings
-from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of, quantized_macs
+from cnnstat.pytorch.products import DEFINITIONS, defined_macs, operands_of, quantized_macs, sparse_macs
 from cnnstat.pytorch.recorder import Inner
 from cnnstat.pytorch.tensors import operands_in, shape_of
 
@@ -73,16 +73,22 @@ class Evidence:
 
     unseen: products without a formula; filters: elements of the filters that convolutions ran with.
     summed: elements that sums over axes read, for products that are written out element by element.
+    zeros: counted multiply-accumulates with what a sparse matrix does not store.
     """
 
     macs: int = 0
     unseen: tuple[Unseen, ...] = ()
     filters: int = 0
     summed: int = 0
+    zeros: int = 0
 
     def __add__(self, other: Evidence) -> Evidence:
         return Evidence(
-            self.macs + other.macs, self.unseen + other.unseen, self.filters + other.filters, self.summed + other.summed
+            self.macs + other.macs,
+            self.unseen + other.unseen,
+            self.filters + other.filters,
+            self.summed + other.summed,
+            self.zeros + other.zeros,
         )
 
 
@@ -97,7 +103,9 @@ def _unseen(inner: Inner) -> Iterator[Unseen]:
             continue
         namespace, _, name = function._schema.name.partition("::")
         first = next(operands_in((result,)), None)
-        if name in DEFINITIONS and first is not None:
+        if (macs := sparse_macs(name, arguments)) is not None:
+            yield Unseen(f"{namespace}.{name}", macs)
+        elif name in DEFINITIONS and first is not None:
             yield Unseen(f"{namespace}.{name}", defined_macs(name, operands_of(arguments), shape_of(first)))
         elif (macs := quantized_macs(function, name, arguments, result)) is not None:
             yield Unseen(f"{namespace}.{name}", macs)
@@ -105,16 +113,19 @@ def _unseen(inner: Inner) -> Iterator[Unseen]:
             yield Unseen(f"{namespace}.{name}", None)
 
 
-def _sizes(inner: Inner) -> tuple[int, int]:
-    """Return the elements of all filters, and those that sums read."""
-    filters = summed = 0
-    for function, arguments, _, _ in inner:
+def _sizes(inner: Inner) -> tuple[int, int, int]:
+    """Return the elements of all filters, those that sums read, and products counted with zeros of sparse matrices."""
+    filters = summed = zeros = 0
+    for function, arguments, _, result in inner:
         name = function._schema.name.partition("::")[2]
         if name in ("convolution", "_convolution"):
             filters += arguments[1].numel()
         elif name == "sum":
             summed += arguments[0].numel()
-    return filters, summed
+        elif function._overloadpacket in flop_registry and (macs := sparse_macs(name, arguments)) is not None:
+            dense = defined_macs(name, operands_of(arguments), shape_of(result))
+            zeros += 0 if dense is None else dense - macs
+    return filters, summed, zeros
 
 
 class _Listener(TorchDispatchMode):  # type: ignore[no-untyped-call]  # untyped in PyTorch

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
@@ -21,7 +22,7 @@ from torch import nn
 from cnnstat.choices import words
 from cnnstat.pytorch.example import ExampleTensors
 from cnnstat.pytorch.products import DEFINITIONS, defined_macs
-from cnnstat.pytorch.thread_changes import quiet, silence_when_quiet
+from cnnstat.pytorch.thread_changes import quiet, replaced, silence_when_quiet, unreplaced
 from cnnstat.verify.forward_pass import Run, input_dtype, spec_inputs
 from cnnstat.verify.model_under_test import ModelUnderTest
 
@@ -33,6 +34,7 @@ PRODUCTS = words(
     _convolution _convolution_mode linear addmm mm bmm matmul einsum baddbmm addmv mv dot vdot bilinear multi_dot
     scaled_dot_product_attention lstm gru rnn_tanh rnn_relu deform_conv2d _native_multi_head_attention
     _transformer_encoder_layer_fwd affine_grid_generator addmm_ baddbmm_ addbmm addbmm_ addmv_
+    _sparse_mm _sparse_addmm _sparse_sparse_matmul smm sspaddmm hspmm sparse_sampled_addmm
     """
 )
 """Operations of its trace that hold products."""
@@ -112,7 +114,10 @@ def _counted(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Operation, 
         analysis = FlopCountAnalysis(module, arguments)
         analysis.set_op_handle(**_handles(analysis, operations))
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
-        analysis.total()
+        # A module's own hooks run in its scope only behind fvcore's: computed weights (spectral_norm) are the module's.
+        name = "register_forward_pre_hook"
+        with replaced((nn.Module, name, partial(unreplaced(nn.Module, name), prepend=True))):
+            analysis.total()
     except Exception as error:
         message = " ".join(str(error).split())[:160]
         raise FvcoreError(f"could not run: {type(error).__name__}{': ' * bool(message)}{message}") from error

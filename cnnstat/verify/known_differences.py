@@ -72,8 +72,11 @@ def flop_counter_reference(call: Call, evidence: Evidence) -> ReferenceCount:
         return explained(evidence.macs, _COMPLEX)
     unseen = ", ".join(dict.fromkeys(part.function for part in evidence.unseen))
     known = [part.macs for part in evidence.unseen if part.macs is not None]
-    if known and len(known) == len(evidence.unseen) and evidence.macs + sum(known) == call.macs:
-        return explained(evidence.macs, f"FlopCounterMode has no formula for {unseen}")
+    reasons = [f"FlopCounterMode has no formula for {unseen}"] * bool(known)
+    reasons += ["FlopCounterMode multiplies by the zeros of sparse matrices too"] * bool(evidence.zeros)
+    is_all_known = bool(reasons) and len(known) == len(evidence.unseen)
+    if is_all_known and evidence.macs + sum(known) - evidence.zeros == call.macs:
+        return ReferenceCount(evidence.macs, Verdict.EXPLAINED, tuple(reasons))
     if call.op.computed_as == "written out" and evidence.macs == 0 and evidence.summed == call.macs:
         return explained(0, f"{_WRITTEN_OUT}, which FlopCounterMode does not count")
     if _is_sparse(call, evidence):

@@ -118,6 +118,70 @@ def test_flop_counter_has_no_formula_for_products_added_in_place():
     assert found.exit_code == 0
 
 
+class Neighbours(torch.nn.Module):
+    """Multiplies by a sparse matrix of 14 elements."""
+
+    def __init__(self, product, as_stored):
+        super().__init__()
+        dense = torch.zeros(6, 6)
+        dense.view(-1)[[0, 3, 5, 8, 9, 13, 17, 19, 22, 26, 27, 30, 33, 35]] = 1.0
+        self.register_buffer("matrix", as_stored(dense))
+        self.product = product
+
+    def forward(self, x):
+        return self.product(self.matrix, x)
+
+
+COORDINATES, ROWS = torch.Tensor.to_sparse, torch.Tensor.to_sparse_csr
+SPARSE = {
+    # 14 elements, each with three columns
+    "sparse.mm": (lambda a, x: torch.sparse.mm(a, x), COORDINATES, (6, 3), 42, 0),
+    "rows": (lambda a, x: a @ x, ROWS, (6, 3), 42, 108),
+    "behind": (lambda a, x: x @ a, ROWS, (4, 6), 56, 144),
+    "vector": (lambda a, x: torch.mv(a, x), COORDINATES, (6,), 14, 0),
+    "linear": (lambda a, x: torch.nn.functional.linear(x, a), ROWS, (4, 6), 56, 144),
+    "sampled": (lambda a, x: torch.sparse.sampled_addmm(a, x, x.t()).to_dense(), ROWS, (6, 3), 42, 0),
+    "mean": (lambda a, x: torch.sparse.mm(a, x, "mean"), ROWS, (6, 3), 42, 0),
+    # blocks of four elements, zeros and all: 7 of 9 hold any
+    "blocks": (lambda a, x: a @ x, lambda a: a.to_sparse_bsr((2, 2)), (6, 3), None, 108),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize("case", SPARSE)
+def test_products_with_sparse_matrices_multiply_what_is_there(case):
+    product, as_stored, shape, macs, flop_counter = SPARSE[case]
+    model = Neighbours(product, as_stored)
+    if macs is None:
+        macs = 3 * model.matrix.values().numel()
+    found = cnnstat.verify(model, shape)
+    assert found.exit_code == 0
+    assert [(each.macs, each.flop_counter.value) for each in found.layers if each.macs] == [(macs, flop_counter)]
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_a_product_of_two_sparse_matrices_multiplies_what_meets():
+    model = Neighbours(lambda a, x: torch.sparse.mm(a, a).to_dense() + x, COORDINATES)
+    matrix = model.matrix.to_dense()
+    meet = sum(int((matrix[:, k] != 0).sum() * (matrix[k] != 0).sum()) for k in range(6))
+    found = cnnstat.verify(model, (6, 6))
+    assert (found.exit_code, found.analysis.totals.macs) == (0, meet)
+
+
+@pytest.mark.parametrize("training", (False, True))
+@pytest.mark.parametrize(
+    "norm", (torch.nn.utils.spectral_norm, torch.nn.utils.parametrizations.spectral_norm), ids=("hook", "parametrized")
+)
+def test_the_work_of_spectral_norm_is_the_layers(norm, training):
+    """u·(Wv) is 8 × 27 + 8; training adds the two products of one step of the power iteration."""
+    model = torch.nn.Sequential(norm(torch.nn.Conv2d(3, 8, 3)), torch.nn.ReLU()).train(training)
+    found = cnnstat.verify(model, (1, 3, 8, 8), mode="train" if training else "eval")
+    assert found.exit_code == 0
+    assert layer(found, "0").macs == 6 * 6 * 8 * 27 + 8 * 27 * (3 if training else 1) + 8
+    pytest.importorskip("fvcore")
+    assert "fvcore does not know mv" in layer(found, "0").reasons
+
+
 def test_flop_counter_does_not_see_into_fused_attention_when_it_is_alone():
     for name in ("Attention", "Encoder"):
         found = verify(name)
