@@ -1,8 +1,8 @@
 """Loops in a forward pass against a pass on the meta device, and whether long loops and networks take linear time.
 
-Every time is CPU time, the least of some runs in one process. Exits with 1 where a loop costs more than 5 passes on the
-meta device and more than 1.5 passes on PyTorch's own fake tensors, or a step of the longest loop more than 1.5 times a
-step of the shortest.
+Every time is CPU time, the least of some runs in one process. Exits with 1 where the trace of a loop costs more than 5
+passes on the meta device, of a loop that computes nothing more than 1.5 passes on PyTorch's own fake tensors, or where a
+step of the longest loop costs more than 1.5 times a step of the shortest.
     python benchmarks/loops.py [--steps 50000]
 """
 
@@ -24,7 +24,7 @@ import cnnstat
 MOST_PASSES = 5.0
 MOST_GROWTH = 1.5
 MOST_FAKE = 1.5
-"""The same for calls that run below Python alone on the meta device, such as views: against what fake tensors take."""
+"""The same for loops of views and copies, which the meta device does in 2 µs: against what fake tensors take."""
 
 
 class Tiles(nn.Module):
@@ -120,10 +120,10 @@ def fake_seconds(kind: type[nn.Module], count: int, shape: tuple[int, ...]) -> f
 
 
 def against_passes() -> bool:
-    """Print a line for each loop; returns whether all are within a limit."""
+    """Print a line for each loop; returns whether all are within their limit."""
     are_fast = True
-    print("| loop | pass on the meta device | on fake tensors | trace and totals | µs a call | ratios |")
-    print("|---|---|---|---|---|---|")
+    print("| loop | pass on the meta device | on fake tensors | trace | and all totals | µs a call | trace / passes |")
+    print("|---|---|---|---|---|---|---|")
     for name, kind, count, shape, calls in (
         ("400 tiles written in place", Tiles, 400, (1, 3, 320, 320), 2000),
         ("scan of 800 steps into a buffer", Scan, 800, (2, 800, 16), 3200),
@@ -132,10 +132,14 @@ def against_passes() -> bool:
         ("400 rows copied", Rows, 400, (2, 400, 16), 800),
     ):
         model = kind(count)
-        ours = seconds(lambda model=model, shape=shape: str(cnnstat.analyze(model, shape).totals))  # type: ignore[misc]
+        ours = seconds(lambda model=model, shape=shape: cnnstat.analyze(model, shape))  # type: ignore[misc]
+        totals = seconds(lambda model=model, shape=shape: str(cnnstat.analyze(model, shape).totals))  # type: ignore[misc]
         plain, fake = meta_seconds(model, shape), fake_seconds(kind, count, shape)
-        are_fast &= ours <= max(MOST_PASSES * plain, MOST_FAKE * fake)
-        print(f"| {name} | {1e3 * plain:.1f} ms | {1e3 * fake:.0f} ms | {1e3 * ours:.0f} ms ", end="")
+        are_fast &= ours <= (MOST_FAKE * fake if kind is Rows else MOST_PASSES * plain)
+        print(
+            f"| {name} | {1e3 * plain:.1f} ms | {1e3 * fake:.0f} ms | {1e3 * ours:.0f} ms | {1e3 * totals:.0f} ms ",
+            end="",
+        )
         print(f"| {1e6 * ours / calls:.0f} | {ours / plain:.1f} ×, {ours / fake:.1f} × |", flush=True)
     return are_fast
 
