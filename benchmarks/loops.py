@@ -1,8 +1,8 @@
 """Loops in a forward pass against a pass on the meta device, and whether long loops and networks take linear time.
 
 Every time is CPU time, the least of some runs in one process. Exits with 1 where the trace of a loop costs more than 5
-passes on the meta device, of a loop that computes nothing more than 1.5 passes on PyTorch's own fake tensors, or where a
-step of the longest loop costs more than 1.5 times a step of the shortest.
+passes on the meta device, that of a loop that computes nothing more than 1.5 passes on PyTorch's own fake tensors, or a
+step of the longest loop more than 1.5 times a step of the shortest.
     python benchmarks/loops.py [--steps 50000]
 """
 

@@ -31,6 +31,11 @@ from cnnstat.pytorch.recorded_calls import part_again
 from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
 from cnnstat.pytorch.tensors import dtype_of, is_dense, operands_in, shape_of, storage_key
 
+MAX_PARTS = 1024
+"""Most parts of tensors whose ops are kept; beyond that, all are forgotten. Tiles are traced again and again."""
+
+_parts: dict[tuple[Any, ...], tuple[Op, RecordedCalls]] = {}
+
 
 class Builder(TensorOrigins):
     """Collects the nodes of one trace."""
@@ -114,8 +119,14 @@ class Builder(TensorOrigins):
         They alone depend on the place of the part.
         """
         if isinstance(node.op, Recorded) and isinstance(node.recorded, RecordedCalls):
-            reads = reads_of_part(call)
-            return None if reads is None else (node.op.reading(reads), part_again(call, node.recorded))
+            index = call.arguments[1] if type(call.arguments[1]) is tuple else call.arguments[1:2]
+            number = [value for value in call.arguments[2:] if not isinstance(value, torch.Tensor)]
+            place = (node, *[(p.start, p.stop, p.step) if type(p) is slice else p for p in index], *number)
+            if place not in _parts and (reads := reads_of_part(call)) is not None:
+                if len(_parts) >= MAX_PARTS:
+                    _parts.clear()
+                _parts[place] = node.op.reading(reads), part_again(call, node.recorded)
+            return _parts.get(place)
         handler = self._handler(call)
         match = matched(handler, call) if handler else None
         return None if match is None or type(match.op) is not type(node.op) else (match.op, node.recorded)
