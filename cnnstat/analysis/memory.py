@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cnnstat.analysis.shapes import OpFacets, Values
 from cnnstat.errors import CnnstatError, did_you_mean
 from cnnstat.ir.graph import Edge, Graph, Node, dtype_bytes
-from cnnstat.ir.op import Family, Storage, numel
+from cnnstat.ir.op import Family, Shape, Storage, numel
 
 if TYPE_CHECKING:
     from cnnstat.analysis.arena import Arena
@@ -112,9 +112,7 @@ def memory(graph: Graph, values: Values, *, optimizer: str = "sgd") -> Memory:
         peak_at=alive.index(peak) if alive else None,
         gradient_bytes=trainable,
         optimizer_bytes=trainable * OPTIMIZER_STATES[optimizer],
-        file_size=FILE_START
-        + sum([each.file_bytes(node.name) for each, node in zip(stored, graph.nodes)])
-        + graph.about.get("further_file_bytes", 0),
+        file_size=_file_size(graph, stored) + graph.about.get("further_file_bytes", 0),
         alive_bytes=alive,
         weight_bytes=tuple(params),
         layer_saved_bytes=saved,
@@ -131,12 +129,18 @@ def check_optimizer(name: str) -> None:
         raise CnnstatError(f"there is no optimizer called {name[:60]}{hint}")
 
 
-FILE_START = 1300
-"""Bytes that torch.save (PyTorch 2.14) writes for an empty state dict; older releases write 400 fewer."""
-TENSOR_ENTRY = 140
+FILE_START, FIRST_TENSOR = 1325, 60
+"""Bytes of an empty state dict as PyTorch 2.14 writes it, older releases 400 fewer, and what its first tensor adds."""
+TENSOR_ENTRY, AXIS_ENTRY = 114, 4
 """Bytes a tensor's entry takes in the pickle and in the directory of the zip archive, beside its name."""
-RECORD_HEAD, ALIGNMENT = 80, 64
+MODULE_ENTRY = 15
+"""Bytes that a module's version takes in the pickle, beside the module's path."""
+SHORT_ENTRIES, LONGER_TENSOR, LONGER_MODULE = 30, 24, 9
+"""How many tensors have short numbers in the pickle, 256 in all, and how much longer entries are behind them."""
+RECORD_HEAD, ALIGNMENT = 66, 64
 """Bytes before and behind a tensor's data in the archive, where each record begins at a multiple of 64."""
+SHORT_NAMES = 10
+"""How many records have heads of 64 bytes, as their names end in one digit."""
 
 
 def record_bytes(data: int) -> int:
@@ -144,22 +148,47 @@ def record_bytes(data: int) -> int:
     return -(-(data + RECORD_HEAD) // ALIGNMENT) * ALIGNMENT
 
 
+def entry_bytes(shape: Shape) -> int:
+    """Return what a tensor's entry takes beside its name."""
+    return TENSOR_ENTRY + AXIS_ENTRY * len(shape)
+
+
+def _file_size(graph: Graph, stored: Iterable[StoredBytes]) -> int:
+    """Return what torch.save writes of the state dict: records of tensors, their entries, and those of modules."""
+    size = tensors = 0
+    modules: set[str] = set()
+    for each, node in zip(stored, graph.nodes):
+        if not each.names:
+            continue
+        tensors += len(each.names)
+        size += each.records - (each.whole * ALIGNMENT if tensors <= SHORT_NAMES else 0)
+        for name in each.names:  # those of traced layers may hold the layer's path already
+            path = name if name.startswith(node.name) else f"{node.name}.{name}"
+            size += len(path)
+            module = path.rpartition(".")[0]
+            while module and module not in modules:
+                modules.add(module)
+                module = module.rpartition(".")[0]
+    longer = max(0, tensors - SHORT_ENTRIES)
+    module_entry = MODULE_ENTRY + (LONGER_MODULE if longer else 0)
+    start = FILE_START + (FIRST_TENSOR if tensors else 0)
+    return start + size + longer * LONGER_TENSOR + sum([module_entry + len(path) for path in modules])
+
+
 class StoredBytes(NamedTuple):
     """Bytes of what a layer stores.
 
     params, frozen, buffers: of its weights, of those among them that are never learnt, and of its buffers.
-    records: what torch.save writes of them, the layer's path in front of each name aside. names: those of a state dict.
+    records: what torch.save writes of them, names aside. whole: how many of them end at a multiple of 64 bytes.
+    names: those of a state dict.
     """
 
     params: int
     frozen: int
     buffers: int
     records: int
+    whole: int
     names: tuple[str, ...]
-
-    def file_bytes(self, path: str) -> int:
-        """Return what torch.save writes for a layer of this path, which names of traced layers may hold already."""
-        return self.records + sum([len(path) + 1 for name in self.names if not name.startswith(path)])
 
 
 def stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
@@ -175,17 +204,18 @@ def stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
 def _stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
     stored = {**facets.weights, **facets.buffers}
     names = tuple([name for name in stored if name not in node.transient])
-    records = 0
+    records = whole = 0
     for name in names:
         data = numel(stored[name]) * dtype_bytes(node.dtype_of(name, model))
-        records += record_bytes(data) + TENSOR_ENTRY + len(name)
+        records += record_bytes(data) + entry_bytes(stored[name])
+        whole += data % ALIGNMENT == 0
     params, frozen, buffers = (
         node.bytes_of(tensors, model) for tensors in (facets.weights, facets.frozen, facets.buffers)
     )
-    return StoredBytes(params, frozen, buffers, records, names)
+    return StoredBytes(params, frozen, buffers, records, whole, names)
 
 
-_NOTHING = StoredBytes(0, 0, 0, 0, ())
+_NOTHING = StoredBytes(0, 0, 0, 0, 0, ())
 
 
 class Storages:

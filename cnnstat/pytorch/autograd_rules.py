@@ -23,12 +23,12 @@ _KEEP_NOTHING = words(
     tril triu diagonal diag_embed as_strided unfold im2col col2im pixel_shuffle pixel_unshuffle channel_shuffle
     native_channel_shuffle upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d
     upsample_bilinear2d upsample_linear1d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa
-    _upsample_bicubic2d_aa view_as_real view_as_complex real imag _conj complex transpose_ squeeze_ unsqueeze_ t_
+    _upsample_bicubic2d_aa view_as_real view_as_complex real imag _conj transpose_ squeeze_ unsqueeze_ t_
     add add_ sub sub_ rsub neg neg_ sum mean cumsum floor ceil round trunc sign
     floor_ ceil_ round_ zero_ fill_ arange linspace full full_like zeros zeros_like ones ones_like empty empty_like
     empty_strided new_empty new_zeros new_ones new_full new_empty_strided rand rand_like randn randn_like scalar_tensor
     eye lt le gt ge eq ne logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not isnan isinf isfinite
-    argmax argmin any all floor_divide remainder device is_same_size sym_size sym_numel _local_scalar_dense item
+    argmax argmin any all floor_divide device is_same_size sym_size sym_numel _local_scalar_dense item
     """
 )
 """aten operations of whose operands and results autograd keeps no storage: sizes are enough for the gradient."""

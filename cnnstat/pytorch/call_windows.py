@@ -56,7 +56,7 @@ def reads_of(call: Call, shapes: Shapes, outputs: Shapes) -> tuple[Reads, ...] |
     name = call.name.removeprefix("aten.").removeprefix("F.").strip("_")
     special = SPECIAL.get(name)
     if special is not None:
-        return special(call, shapes, outputs)
+        return None if shapes[:1] == ((),) else special(call, shapes, outputs)  # a single number has no axes
     axes = _axes(name, call, len(shapes[0])) if shapes else None
     if axes is None:
         return None

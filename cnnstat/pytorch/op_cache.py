@@ -230,8 +230,8 @@ def _has_fixed_arguments(call: Call) -> bool:
 
 
 def is_fixed_in_training(call: Call) -> bool:
-    """Whether a module in training mode calls a batch norm that takes the stored statistics."""
-    return call.name == "F.batch_norm" and not call.get(5, "training") and getattr(call.where.module, "training", False)
+    """Whether a module in training mode calls a norm by stored statistics, or a dropout that drops nothing."""
+    return call.is_training is False and getattr(call.where.module, "training", False)
 
 
 def _are_plain(tensors: list[torch.Tensor], faker: Faker, may_be_part: bool) -> bool:

@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 
-from cnnstat.analysis.memory import TENSOR_ENTRY, record_bytes
+from cnnstat.analysis.memory import TENSOR_ENTRY, entry_bytes, record_bytes
 from cnnstat.ir.graph import dtype_bytes
 from cnnstat.ir.op import numel
 from cnnstat.pytorch.module_stack import Modules, aliases_of
 from cnnstat.pytorch.parameter_ownership import StoredTensor
 from cnnstat.pytorch.tensor_parts import parts_of
+from cnnstat.pytorch.tensors import shape_of
 
 _PLAIN_ENTRY = 30
 """Bytes that a number, a dtype or None takes in the pickle, with its key."""
@@ -31,7 +32,9 @@ def further_file_bytes(modules: Modules, stored: Iterable[StoredTensor], keeps_d
     further = sum(TENSOR_ENTRY + len(name) for name in aliases_of(modules))
     for each in stored:
         if _module_of(each.name, paths) in special:
-            further -= _bytes_of(each) + TENSOR_ENTRY + len(each.name) if each.is_persistent else 0
+            further -= (
+                _bytes_of(each) + entry_bytes(shape_of(each.tensor)) + len(each.name) if each.is_persistent else 0
+            )
         elif each.is_persistent:
             ordinary.append(each)
     if keeps_dtype:
@@ -84,7 +87,7 @@ def _own_entries(path: str, module: torch.nn.Module) -> int | None:
         return None
     total = 0
     for name, value in entries.items():
-        sizes = [TENSOR_ENTRY + record_bytes(t.numel() * t.element_size()) for t in _tensors_in(value)]
+        sizes = [entry_bytes(t.shape) + record_bytes(t.numel() * t.element_size()) for t in _tensors_in(value)]
         total += len(name) + (sum(sizes) or _PLAIN_ENTRY)
     return total
 

@@ -207,6 +207,8 @@ CASES = {
     "autocast": (lambda: Net(lambda m, x: in_bfloat16(m, x), linear(), linear()), VECTORS),
     "dropout behind": (lambda: Net(lambda m, x: m[1](m[0](x).cumprod(1)), linear(), nn.Dropout()), VECTORS),
     "Fourier": (lambda: Net(lambda m, x: torch.fft.rfft2(m[0](x)).abs(), conv()), IMAGES),
+    "complex": (lambda: Net(lambda m, x: torch.complex(m[0](x), m[1](x)).abs(), linear(), linear()), VECTORS),
+    "remainder": (lambda: Net(lambda m, x: torch.remainder(m[0](x), m[1](x)), linear(), linear()), VECTORS),
     "own gradient": (lambda: Net(lambda m, x: Squared.apply(m[0](x)), linear()), VECTORS),
     "reentrant checkpoint": (lambda: Reentrant(True), VECTORS),
     "checkpoint": (lambda: Reentrant(False), VECTORS),
@@ -315,6 +317,18 @@ def test_dropped_out_maps_are_those_of_training():
     model.layers.append(nn.Dropout(0.5))
     x = torch.rand(VECTORS)
     assert saved_bytes(model, x) == kept_by_torch(model, x)
+
+
+def test_dropout_that_is_told_to_drop_nothing_keeps_nothing():
+    model = Net(lambda m, x: m[1](functional.dropout2d(m[0](x), 0.5, training=False).relu()), conv(), back())
+    x = torch.rand(IMAGES)
+    assert saved_bytes(model, x, "train") == kept_by_torch(model, x)
+
+
+@pytest.mark.parametrize("function", [torch.cumsum, torch.cummax, torch.logcumsumexp, torch.softmax])
+def test_functions_along_the_only_axis_of_a_single_number(function):
+    model = Net(lambda m, x: function(m[0](x).sum(), 0), linear())
+    assert cnnstat.analyze(model, VECTORS).totals.macs == 8 * 32 * 32
 
 
 def test_a_checkpoint_keeps_only_its_input():

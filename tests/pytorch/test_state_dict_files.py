@@ -137,6 +137,31 @@ def test_a_file_has_the_size_that_pytorch_writes(name, engine):
     assert size == pytest.approx(written(model.state_dict()) - written({}) + 1261, rel=0.05)
 
 
+def repeated(make, count):
+    return nn.Sequential(*[make() for _ in range(count)])
+
+
+SMALL = {
+    "one layer": (lambda: nn.Linear(4, 2), (1, 4)),
+    "two convolutions": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)), (1, 3, 8, 8)),
+    "five": (lambda: repeated(lambda: nn.Conv2d(4, 4, 1), 5), (1, 4, 5, 5)),
+    "300 of a number": (lambda: repeated(nn.PReLU, 300), (1, 4)),
+    "300 convolutions": (lambda: repeated(lambda: nn.Conv2d(4, 4, 1), 300), (1, 4, 5, 5)),
+    "counters": (lambda: repeated(lambda: nn.BatchNorm2d(4), 50), (1, 4, 5, 5)),
+    "eight tensors": (lambda: nn.LSTM(8, 16, 2, batch_first=True).bfloat16(), (1, 5, 8)),
+    "encoder": (lambda: repeated(lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 12), (1, 4, 8)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_files_of_small_tensors_have_the_size_that_pytorch_writes(name):
+    make, shape = SMALL[name]
+    model = make()
+    x = torch.zeros(shape, dtype=next(model.parameters()).dtype)
+    size = cnnstat.analyze(model, (x,)).memory.file_size
+    assert size == pytest.approx(written(model.state_dict()) - written({}) + 1261, rel=0.03)
+
+
 def test_a_subclass_weighs_what_it_stores():
     analysis = cnnstat.analyze(scaled(), (2, 64))
     assert analysis.memory.params_bytes == 96 * 64 + 4 * 96 + 4 * 96 + 4 * (8 * 96 + 8)
