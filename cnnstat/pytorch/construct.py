@@ -17,12 +17,14 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from cnnstat.call_cleanup import until_call_ends
+from cnnstat.choices import words
 from cnnstat.errors import CnnstatError, ModelError, RequestError, SourceError, did_you_mean
 from cnnstat.pytorch.calls import function_name, parameters_of
 from cnnstat.pytorch.gpu_simulation import on_cpu, simulated_gpu
-from cnnstat.pytorch.model_isolation import same_process
+from cnnstat.pytorch.model_code import drawing_values, told_by_stand_ins
+from cnnstat.pytorch.model_isolation import own_generators, same_process
 from cnnstat.pytorch.process_state import change_settings
-from cnnstat.pytorch.random_generators import same_random_numbers
+from cnnstat.pytorch.random_generators import Generators, same_random_numbers
 from cnnstat.pytorch.tensors import operands_in
 from cnnstat.pytorch.thread_changes import quiet, stdout_to_stderr
 
@@ -51,14 +53,24 @@ class ModelCode:
     fixed: tuple[tuple[str, Any], ...] = ()
     settings: tuple[tuple[Any, Any], ...] = ()
 
-    def build(self, arguments: Mapping[str, Any], first_way: int, seed: int = 0) -> tuple[nn.Module, str]:
-        """Return the model, and which of `WAYS` made it; raises SourceError, RequestError or ModelError."""
+    def build(
+        self,
+        arguments: Mapping[str, Any],
+        first_way: int,
+        seed: int = 0,
+        draw: int = 0,
+        drawn: list[Any] | None = None,
+    ) -> tuple[nn.Module, str]:
+        """Return the model, and which of `WAYS` made it; raises SourceError, RequestError or ModelError.
+
+        seed, draw, drawn: as in `construct`.
+        """
         change_settings(self.settings)
         if self.factory is None:
             if arguments:
                 raise RequestError(f"{self.source}: is a model already; only a class or function takes --argument")
             return self.model, WAYS[first_way]
-        model, way = construct(self.factory, {**dict(self.fixed), **arguments}, self.name, first_way, seed)
+        model, way = construct(self.factory, {**dict(self.fixed), **arguments}, self.name, first_way, seed, draw, drawn)
         if isinstance(model, nn.Module):
             return model, way
         if inspect.isclass(self.factory):
@@ -68,16 +80,35 @@ class ModelCode:
 
 
 def construct(
-    factory: Callable[..., Any], arguments: dict[str, Any], name: str, first_way: int = 0, seed: int = 0
+    factory: Callable[..., Any],
+    arguments: dict[str, Any],
+    name: str,
+    first_way: int = 0,
+    seed: int = 0,
+    draw: int = 0,
+    drawn: list[Any] | None = None,
 ) -> tuple[Any, str]:
-    """Return what a factory makes, and which of `WAYS` made it; raises ModelError with the last way's error."""
+    """Return what a factory makes, and which of `WAYS` made it; raises ModelError with the last way's error.
+
+    draw: which of several sequences of random numbers follows from the seed. drawn: gets the random generators whose
+    numbers may have decided what was made, if given.
+    """
     check_arguments(factory, arguments, name)
-    contexts = (_sparing, _uninitialized, on_cpu)
+    contexts = (_sparing, _uninitialized, _as_built)
     reason: Exception | None = None
     for way in range(first_way, len(WAYS)):
         try:
-            with same_random_numbers(seed), quiet(), simulated_gpu(), contexts[way]():
-                return factory(**arguments), WAYS[way]
+            with (
+                _drawing(factory, seed, draw) as generators,
+                generators.watched() as used,
+                quiet(),
+                simulated_gpu(),
+                contexts[way]() as reading,
+            ):
+                made = factory(**arguments), WAYS[way]
+            if drawn is not None:
+                drawn += [each for each in used if reading.is_after_draw or not isinstance(each, torch.Generator)]
+            return made
         except CnnstatError:
             raise
         except Exception as error:
@@ -87,6 +118,19 @@ def construct(
                 raise ModelError(f"{name} cannot be built: {error_line(error)}{_without_weights(factory)}") from error
     message = "" if reason is None else error_line(reason)
     raise ModelError(f"{name} cannot be built: {message}") from reason
+
+
+@contextmanager
+def _drawing(factory: Callable[..., Any], seed: int, draw: int) -> Iterator[Generators]:
+    """Leave random generators as they were, those of the factory's file too, so that each call makes the same."""
+    home = [getattr(factory, "__module__", None) or ""]
+    held = own_generators((factory, *drawing_values(home)))
+    with same_random_numbers(None, held) as generators:
+        # What a file's generators start from, it may have said itself.
+        if draw:
+            generators.seed(seed + draw)
+        with same_random_numbers(seed + draw), told_by_stand_ins(home):
+            yield generators
 
 
 _FETCHING = (
@@ -149,16 +193,50 @@ def check_arguments(factory: Callable[..., Any], arguments: dict[str, Any], name
 
 
 @contextmanager
-def _sparing() -> Iterator[None]:
+def _sparing() -> Iterator[_Reading]:
     # The mode that is entered last sees a call first, and has to see which code makes it.
-    with _LargeToMeta(), on_cpu(), _Uninitialized():
-        yield
+    with _LargeToMeta(), on_cpu(), _Uninitialized() as mode:
+        yield mode
 
 
 @contextmanager
-def _uninitialized() -> Iterator[None]:
-    with on_cpu(), _Uninitialized():
-        yield
+def _uninitialized() -> Iterator[_Reading]:
+    with on_cpu(), _Uninitialized() as mode:
+        yield mode
+
+
+@contextmanager
+def _as_built() -> Iterator[_Reading]:
+    with on_cpu(), _Reading() as mode:
+        yield mode
+
+
+_READS: frozenset[Any] = frozenset(
+    getattr(torch.Tensor, name)
+    for name in words("item tolist numpy nonzero unique __bool__ __int__ __float__ __index__ __array__ __contains__")
+) | {torch.nonzero, torch.unique, torch.equal}
+"""Functions whose result, or how much of it there is, Python code may go by."""
+
+
+class _Reading(TorchFunctionMode):
+    """Knows whether the values of a tensor are read after PyTorch has drawn numbers, which may be among them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._start = torch.get_rng_state()
+        self.is_after_draw = False
+
+    def note(self, function: Any) -> None:
+        """Note a call before it runs."""
+        if function in _READS and not self.is_after_draw:
+            self.is_after_draw = not torch.equal(torch.get_rng_state(), self._start)
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one call."""
+        self.note(func)
+        return func(*args, **(kwargs or {}))
 
 
 _IN_INIT: dict[Any, Any] = {torch.Tensor.is_meta.__get__: True, torch.Tensor.any: False}  # type: ignore[attr-defined]
@@ -166,7 +244,7 @@ _IN_INIT: dict[Any, Any] = {torch.Tensor.is_meta.__get__: True, torch.Tensor.any
 values are drawn until none is out of range, none is."""
 
 
-class _Uninitialized(TorchFunctionMode):
+class _Uninitialized(_Reading):
     """Lets the functions of torch.nn.init leave their tensor as it is, in this thread alone.
 
     Their calls are recognized by the code that makes them: models import these functions by name, so that nothing put
@@ -189,6 +267,7 @@ class _Uninitialized(TorchFunctionMode):
             # It factorizes a matrix of this size, unless the tensor is empty.
             if caller.f_code.co_name == "orthogonal_" and func is torch.Tensor.numel:
                 return 0
+        self.note(func)
         return func(*args, **keywords)
 
 

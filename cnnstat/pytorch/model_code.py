@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from types import FunctionType, ModuleType
@@ -16,7 +16,7 @@ from torch import nn
 from cnnstat.pytorch.fake import FAKE_TYPE
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import SIMPLE
-from cnnstat.pytorch.random_generators import is_generator
+from cnnstat.pytorch.random_generators import ASKING, DATES, is_generator
 from cnnstat.pytorch.thread_changes import acting_thread, replaced, unreplaced
 
 
@@ -80,8 +80,39 @@ def _asked_by_name(name: str) -> tuple[Any, str, Any]:
 
 _ASKED_BY_NAME = tuple(_asked_by_name(name) for name in _NAMES if hasattr(torch.overrides, name))
 
-_ASKS = {id(getattr(torch.overrides, name, None)) for name in _NAMES} - {id(None)}
-"""The functions that ask, by identity: every trace looks for them among all names of a library."""
+_OF_TORCH = {id(getattr(torch.overrides, name)): _has_none for name in _NAMES if hasattr(torch.overrides, name)}
+
+_ASKS = frozenset({**_OF_TORCH, **DATES, **ASKING})
+"""What asks for a trace or the system, by identity: every trace looks for them among all names of a library."""
+
+
+def _stand_in(value: Any) -> Any:
+    """Return what a model's code has for a value of these; the value itself where it is none of them."""
+    if id(value) in ASKING:
+        return getattr(*ASKING[id(value)])  # asks which thread calls, as does all that is replaced for one
+    return _OF_TORCH.get(id(value)) or DATES.get(id(value), value)
+
+
+@contextmanager
+def told_by_stand_ins(names: Iterable[str]) -> Iterator[list[_Home]]:
+    """Let the code of a model ask stand-ins for torch's overrides and the system, whatever it has imported by name.
+
+    names: of the modules of Python that its classes or functions are in; the modules of all its code are yielded.
+    """
+    homes = list(_homes_of(names))
+    changed: list[tuple[dict[str, Any], str, Any]] = []
+    for home in homes:
+        for own in home.asking:
+            value = home.names.get(own)
+            stand_in = _stand_in(value)
+            if stand_in is not value:
+                changed.append((home.names, own, value))
+                home.names[own] = stand_in
+    try:
+        yield homes
+    finally:
+        for table, own, value in reversed(changed):
+            table[own] = value
 
 
 class _Home(NamedTuple):
@@ -185,16 +216,24 @@ def _home_of(value: Any) -> str:
     return str(value.__module__ or "") if issubclass(kind, FunctionType | builtins.type) else ""
 
 
-def _homes_of(modules: Modules) -> Iterator[_Home]:
-    """Yield the modules of Python that a model's code is in."""
-    packages = _packages(frozenset(_top(type(module).__module__ or "") for _, module in modules), len(sys.modules))
+def _homes_of(names: Iterable[str]) -> Iterator[_Home]:
+    """Yield the modules of Python that a model's code is in; names: of those that its classes or functions are in."""
+    packages = _packages(frozenset(map(_top, names)), len(sys.modules))
     for package in packages - {"torch", "builtins", "cnnstat"}:
         yield from _homes.of(package)
 
 
-def drawing_values(modules: Modules) -> Iterator[Any]:
-    """Yield the random generators that the files of a model's code hold, and what may hold further ones."""
-    for home in _homes_of(modules):
+def names_of(modules: Modules) -> Iterator[str]:
+    """Yield the names of the modules of Python that a model's classes are in."""
+    return (type(module).__module__ or "" for _, module in modules)
+
+
+def drawing_values(names: Iterable[str]) -> Iterator[Any]:
+    """Yield the random generators that the files of a model's code hold, and what may hold further ones.
+
+    names: of the modules of Python that its classes or functions are in.
+    """
+    for home in _homes_of(names):
         yield from home.drawing
 
 
@@ -205,27 +244,18 @@ def plain_types(modules: Modules) -> Iterator[None]:
     Attention that is copied from PyTorch asks both, and would take another way. PyTorch's own functions go on asking,
     which is how a trace sees them. `x.__class__` is a plain type too.
     """
-    changed: list[tuple[dict[str, Any], str, Any]] = []
-    missing = object()
-    for home in _homes_of(modules):
-        names = home.names
-        for own in home.asking:
-            if id(names.get(own)) in _ASKS:
-                changed.append((names, own, names[own]))
-                names[own] = _has_none
-        if "type" not in names:
-            changed.append((names, "type", missing))
+    with told_by_stand_ins(names_of(modules)) as homes:
+        # A module of Python may be there under two names.
+        untyped = list({id(home.names): home.names for home in homes if "type" not in home.names}.values())
+        for names in untyped:
             names["type"] = _PlainType
-    _tracing.append(acting_thread())
-    bases, FAKE_TYPE.__bases__ = FAKE_TYPE.__bases__, (_PlainClass,)
-    try:
-        with replaced(*_ASKED_BY_NAME):
-            yield
-    finally:
-        FAKE_TYPE.__bases__ = bases
-        _tracing.pop()
-        for names, own, value in reversed(changed):
-            if value is missing:
-                del names[own]
-            else:
-                names[own] = value
+        _tracing.append(acting_thread())
+        bases, FAKE_TYPE.__bases__ = FAKE_TYPE.__bases__, (_PlainClass,)
+        try:
+            with replaced(*_ASKED_BY_NAME):
+                yield
+        finally:
+            FAKE_TYPE.__bases__ = bases
+            _tracing.pop()
+            for names in untyped:
+                del names["type"]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from cnnstat.pytorch.fake import Faker
-from cnnstat.pytorch.model_code import drawing_values
+from cnnstat.pytorch.model_code import drawing_values, names_of
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import MAX_COUNT, SIMPLE, NestedState, has_state
 from cnnstat.pytorch.process_state import same_settings
@@ -130,12 +130,18 @@ _GENERATOR_DEPTH = 6
 
 def _own_generators(modules: Modules) -> list[Any]:
     """Return the random generators that modules and their classes hold, at some depth, and those of their files."""
-    result: dict[int, Any] = {}
     level: list[Any] = [value for cls in own_classes(modules) for value in vars(cls).values()]
-    level += drawing_values(modules)
+    level += drawing_values(names_of(modules))
     for _, module, further in modules.further_attributes:
         level += further.values()
         level += filter(None, map(vars(module).get, _HOOKS))
+    return own_generators(level)
+
+
+def own_generators(values: Iterable[Any]) -> list[Any]:
+    """Return the random generators that are among values, or that these hold at some depth."""
+    result: dict[int, Any] = {}
+    level = list(values)
     seen: set[int] = set()
     for _ in range(_GENERATOR_DEPTH):
         inner: list[Any] = []

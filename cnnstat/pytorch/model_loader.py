@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from cnnstat.pytorch.model_isolation import one_at_a_time
 from cnnstat.pytorch.module_stack import modules_of
 from cnnstat.pytorch.recorder import ValueNeededError
 from cnnstat.pytorch.tensors import found_in
-from cnnstat.pytorch.trace import main_dtype, notes, trace, trace_for_real
+from cnnstat.pytorch.trace import DRAWS, main_dtype, notes, path_of, trace, trace_for_real
 from cnnstat.sources.request import InputShape, Request
 
 
@@ -45,10 +46,27 @@ def _trace_options(request: Request) -> dict[str, Any]:
 
 
 def _loaded(code: ModelCode, request: Request) -> Graph:
+    drawn: list[Any] = []
+    graph = _built_and_traced(code, request, 0, drawn)
+    if not drawn:
+        return graph
+    # The constructor may have drawn what the model is made of: others are built from other draws.
+    others: list[Graph] = []
+    for draw in range(1, DRAWS):
+        with contextlib.suppress(Exception):
+            others.append(_built_and_traced(code, request, draw, []))
+    if all(path_of(each) == path_of(graph) for each in others):
+        return graph
+    paths = (*graph.about.get("other_paths", ()), *others)
+    return replace(graph, about={**graph.about, "other_paths": paths})
+
+
+def _built_and_traced(code: ModelCode, request: Request, draw: int, drawn: list[Any]) -> Graph:
+    """Return the graph of a model that is built from one draw; drawn: as in `construct`."""
     first_way = 1 if request.keeps_values else 0
-    model, way = code.build(request.arguments, first_way, request.seed)
+    model, way = code.build(request.arguments, first_way, request.seed, draw, drawn)
     examples = examples_of(model, request, default_inputs(model, code.library, code.name))
-    options = {"name": code.name, "source": code.source, **_trace_options(request)}
+    options = {"name": code.name, "source": code.source, **_trace_options(request), "tries_draws": draw == 0}
     try:
         graph = traced_with_first_fit(lambda example: trace(model, example, may_run=False, **options), examples)
     except UnfollowedError:
@@ -56,7 +74,7 @@ def _loaded(code: ModelCode, request: Request) -> Graph:
     except ModelError as failed:
         # Values are needed: the model has to have memory, and weights that mean something.
         examples = examples[:1] if isinstance(failed.__cause__, ValueNeededError) else examples
-        model, way = code.build(request.arguments, len(WAYS) - 1, request.seed)
+        model, way = code.build(request.arguments, len(WAYS) - 1, request.seed, draw, drawn)
         graph = traced_with_first_fit(lambda example: trace(model, example, **options), examples)
     if way != WAYS[first_way] and code.factory is not None:
         messages = (*notes(graph), f"the model was built {way}")

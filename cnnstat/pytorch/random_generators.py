@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import importlib
 import operator
 import os
@@ -9,10 +10,13 @@ import pickle
 import random
 import sys
 import time
+import uuid
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import lru_cache
+from inspect import unwrap
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -194,12 +198,14 @@ def _seeded(owner: Any) -> Callable[..., Any]:
 def _urandom(owner: Any, name: str) -> Callable[[int], bytes]:
     """Return a function in the place of `os.urandom`, from which `secrets`, `uuid` and NumPy have their numbers too."""
 
-    def urandom(size: int) -> bytes:
+    def urandom(size: int, *_: Any) -> bytes:
         unreplaced(owner, name)(size)  # whoever watches for it is to see it
         return random.randbytes(size)
 
     return urandom
 
+
+_NOISE = ((os, "urandom"), (random, "_urandom"), *([(os, "getrandom")] if hasattr(os, "getrandom") else ()))
 
 _NO_MODELS = tuple(str(Path(file).parent) for file in (torch.__file__, Path(__file__).parent, os.__file__))
 """Folders whose code asks the time for its own purposes: logs, limits, measurements."""
@@ -215,19 +221,29 @@ class _Clock:
     def __init__(self) -> None:
         self._now = 0
 
-    def function(self, name: str) -> Callable[[], float]:
+    def now(self) -> int:
+        """Return the time, which passes."""
+        self._now = (self._now or _SOME_TIME + random.getrandbits(58)) + 1_000_000 + random.getrandbits(20)
+        return self._now
+
+    def function(self, name: str) -> Callable[..., Any]:
         """Return what stands for a function of Python's module `time`."""
         is_whole = name.endswith("_ns")
 
-        def ask() -> float:
-            real: float = unreplaced(time, name)()
+        def ask(*arguments: Any) -> Any:
+            real = unreplaced(time, name)(*arguments)
             # Above this one is the switch that asks which thread calls.
             if not _is_of_model(sys._getframe(2).f_code.co_filename):
                 return real
-            self._now = (self._now or _SOME_TIME + random.getrandbits(58)) + 1_000_000 + random.getrandbits(20)
-            return self._now if is_whole else self._now / 1e9
+            if name in _CALENDARS:
+                return unreplaced(time, name)(*(arguments or [self.now() / 1e9]))
+            return self.now() if is_whole else self.now() / 1e9
 
         return ask
+
+    def date(self, zone: Any = None) -> datetime.datetime:
+        """Stand for `datetime.now`."""
+        return datetime.datetime.fromtimestamp(self.now() / 1e9, zone)
 
     def sleep(self, seconds: float) -> None:
         """Wait, and let the time pass that a model is told."""
@@ -236,7 +252,59 @@ class _Clock:
 
 
 _SOME_TIME = 1_600_000_000 * 10**9
-_CLOCKS = ("time", "time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns")
+_CALENDARS = ("localtime", "gmtime", "ctime")
+_CLOCKS = tuple(
+    name
+    for clock in ("time", "perf_counter", "monotonic", "process_time", "thread_time", "clock_gettime")
+    for name in (clock, f"{clock}_ns")
+    if hasattr(time, name)
+)
+
+
+class _AnyDate(type):
+    """Takes the instances of the class that a stand-in stands for as its own."""
+
+    def __instancecheck__(cls, instance: Any) -> bool:
+        return isinstance(instance, cls.__mro__[1])
+
+
+class Datetime(datetime.datetime, metaclass=_AnyDate):
+    """Stands for `datetime` in the code of a model; its own functions cannot be replaced, those of this one can."""
+
+    now, utcnow, today = map(staticmethod, (datetime.datetime.now, datetime.datetime.utcnow, datetime.datetime.today))  # type: ignore[assignment]
+
+
+class Date(datetime.date, metaclass=_AnyDate):
+    """The same for `date`."""
+
+    today = staticmethod(datetime.date.today)  # type: ignore[assignment]
+
+
+class _Process(int):
+    """The number of the process as a model is told it: at random, and equal to any that it has been told before."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Process) or other in (int(self), unreplaced(os, "getpid")())
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    __hash__ = int.__hash__
+
+
+def _process() -> Callable[[], int]:
+    """Return what stands for `os.getpid`."""
+    told: list[int] = []
+
+    def getpid() -> int:
+        real: int = unreplaced(os, "getpid")()
+        if not _is_of_model(sys._getframe(2).f_code.co_filename):
+            return real
+        if not told:
+            told.append(_Process(300 + random.getrandbits(15)))
+        return told[0]
+
+    return getpid
 
 
 def _instead_of_the_system() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
@@ -250,8 +318,31 @@ def _instead_of_the_system() -> tuple[tuple[Any, str, Callable[..., Any]], ...]:
     clock = _Clock()
     return (
         *((owner, "seed", _seeded(owner)) for owner in (random, random.Random)),
-        *((owner, name, _urandom(owner, name)) for owner, name in ((os, "urandom"), (random, "_urandom"))),
-        *((time, name, clock.function(name)) for name in _CLOCKS),
+        *((owner, name, _urandom(owner, name)) for owner, name in _NOISE),
+        *((time, name, clock.function(name)) for name in (*_CLOCKS, *_CALENDARS)),
+        *((Datetime, name, clock.date) for name in ("now", "today")),
+        (Datetime, "utcnow", lambda: clock.date(datetime.timezone.utc).replace(tzinfo=None)),
+        (Date, "today", lambda: clock.date().date()),
+        (os, "getpid", _process()),
+        (uuid, "uuid1", lambda *_, **__: uuid.UUID(int=random.getrandbits(128), version=1)),
         (time, "sleep", clock.sleep),
         (torch, "seed", seed_torch),
     )
+
+
+def _dates() -> ModuleType:
+    """Return what stands for the module `datetime` in the code of a model."""
+    result = ModuleType("datetime")
+    vars(result).update({**vars(datetime), "datetime": Datetime, "date": Date})
+    return result
+
+
+DATES: dict[int, Any] = {id(datetime): _dates(), id(datetime.datetime): Datetime, id(datetime.date): Date}
+"""What stands for the module `datetime` and its classes, by the identity of each."""
+
+ASKING: dict[int, tuple[Any, str]] = {
+    id(unwrap(unreplaced(owner, name))): (owner, name)
+    for owner, names in ((time, (*_CLOCKS, *_CALENDARS, "sleep")), (os, ("urandom", "getpid")), (uuid, ("uuid1",)))
+    for name in names
+}
+"""Functions that ask the system, by identity: where a model has imported one itself, it is found by this."""

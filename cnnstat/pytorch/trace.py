@@ -301,6 +301,7 @@ def trace(
     mode: str,
     seed: int,
     may_run: bool = True,
+    tries_draws: bool = True,
     calls: list[CallRecord] | None = None,
 ) -> Graph:
     """Return the layer graph of one forward pass.
@@ -308,7 +309,8 @@ def trace(
     The pass runs on fake tensors, which have shapes only; where the model needs values, it runs for real, on random
     ones. `Graph.about` says under `notes_torch` what the result rests on, and holds under `other_paths` the graphs of
     other draws where random numbers decide the path. The model is left as it was.
-    mode: `eval` or `train`; may_run: whether it may be run for real; calls: gets every call, if given.
+    mode: `eval` or `train`; may_run: whether it may be run for real; tries_draws: whether other draws are tried;
+    calls: gets every call, if given.
     Raises ModelError.
     """
     model = getattr(model, "_orig_mod", model)
@@ -324,7 +326,7 @@ def trace(
         return _with_saved_bytes(graph, builders[-1], model, example, options, on_fakes=True)
 
     try:
-        return _with_other_paths(on_fakes(options, calls), options, on_fakes)
+        return _with_other_paths(on_fakes(options, calls), options, on_fakes if tries_draws else None)
     except TracerError:
         raise
     except Exception as error:
@@ -336,7 +338,8 @@ def trace(
         builders: list[Builder] = []
         first = traced(real, example, None, replace(options, make_recorder=recording_into(calls, builders)))
         first = _with_saved_bytes(first, builders[-1], real, example, options, on_fakes=False)
-        graph = _with_other_paths(first, options, lambda again: traced(real, example, None, again))
+        run = (lambda again: traced(real, example, None, again)) if tries_draws else None
+        graph = _with_other_paths(first, options, run)
     except Exception as error:
         raise _failed(error, name, misnamed(model, example)) from error
     return replace(graph, about={**graph.about, "notes_torch": (_real_note(reason), *notes(graph))})
@@ -370,12 +373,12 @@ DRAWS = 8
 """How many sequences of random numbers are tried where they may decide the path."""
 
 
-def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOptions], Graph]) -> Graph:
+def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOptions], Graph] | None) -> Graph:
     """Return a graph with those of other draws under `other_paths`, where numbers that the model draws decide it."""
     about = dict(graph.about)
     seeds = about.pop("draws", None)
-    if seeds is None:
-        return graph
+    if seeds is None or run is None:
+        return replace(graph, about=about)
     others: list[Graph] = []
 
     def attempt(draw: int) -> tuple[int, ...]:
@@ -391,7 +394,7 @@ def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOpt
     is_unseeded = bool(seeds) and attempt(0) != seeds
     if seeds and not is_unseeded:
         others.pop()
-    if any(_path(each) != _path(graph) for each in others):
+    if any(path_of(each) != path_of(graph) for each in others):
         about["other_paths"] = tuple(others)
         if is_unseeded:
             about["notes_torch"] = (*notes(graph), _UNSEEDED)
@@ -403,7 +406,7 @@ def _with_other_paths(graph: Graph, options: PassOptions, run: Callable[[PassOpt
 _UNSEEDED = "a random generator takes a seed of the system, which no --seed decides: figures may differ from run to run"
 
 
-def _path(graph: Graph) -> tuple[Any, ...]:
+def path_of(graph: Graph) -> tuple[Any, ...]:
     """Return what a forward pass calls, in order."""
     return graph.outputs, [(node.name, node.op, node.inputs, node.shares) for node in graph.nodes]
 

@@ -106,12 +106,14 @@ def _file(place: str) -> ModuleType:
     path = Path(place).expanduser().resolve()
     if (path.parent / "__init__.py").is_file():
         return _packaged(path)
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = path.stem
+    # As for a script: dataclasses look their module up by name, and the file may import its neighbours.
+    while name in sys.modules and getattr(sys.modules[name], "__file__", None) != str(path):
+        name += "_"
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SourceError(f"{place[:200]}: is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    # As for a script: dataclasses look their module up by name, and the file may import its neighbours.
-    sys.modules.setdefault(path.stem, module)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)

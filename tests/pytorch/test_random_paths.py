@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dates
 import functools
 import os
 import random
@@ -10,7 +11,9 @@ import subprocess
 import sys
 import time
 import uuid
+from datetime import date, datetime
 from pathlib import Path
+from time import time as time_of_day
 from typing import NamedTuple
 
 import pytest
@@ -23,6 +26,9 @@ from torch import nn  # noqa: E402
 
 import cnnstat  # noqa: E402
 from cnnstat import cli  # noqa: E402
+from cnnstat.pytorch.model_loader import load_code  # noqa: E402
+from cnnstat.sources.python_code import locate  # noqa: E402
+from cnnstat.sources.request import Request  # noqa: E402
 from cnnstat.testing import assert_budget  # noqa: E402
 
 X = (1, 4, 6, 6)
@@ -141,6 +147,15 @@ DRAWS |= _in_closures() | {
     "the time": lambda model: random.Random(time.time()).random(),
     "the time in ns": lambda model: time.time_ns() // 1000 % 100 / 100,
     "a stopwatch": lambda model: time.perf_counter_ns() // 1000 % 100 / 100,
+    "the processor's time": lambda model: time.process_time_ns() // 1000 % 100 / 100,
+    "a clock of the system": lambda model: time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000 % 100 / 100,
+    "a time imported before": lambda model: random.Random(time_of_day()).random(),
+    "the second of the day": lambda model: time.localtime().tm_sec / 60,
+    "a date": lambda model: datetime.now().microsecond / 1e6,
+    "a date of the module": lambda model: dates.datetime.now(dates.timezone.utc).timestamp() * 1e4 % 1,
+    "a day": lambda model: dates.date.today().toordinal() % 10 / 10,
+    "the number of the process": lambda model: random.Random(os.getpid()).random(),
+    "uuid of the machine": lambda model: uuid.uuid1().time_low % 100 / 100,
     "a generator of bits": lambda model: np.random.Generator(SETTINGS["bits"]).random(),
     "a generator of one's own kind": lambda model: SETTINGS["own"][0].random(),
     "a generator of a class": lambda model: Settings.generator.random(),
@@ -251,6 +266,117 @@ def test_a_factory_that_draws_makes_the_same_model(tmp_path, run):
     texts = {run("analyze", f"{file}:net", "--input", "1x8", "-f", "json").out for _ in range(3)}
     assert len(texts) == 1
     assert run("analyze", f"{file}:net", "--input", "1x8", "--seed", "3", "-f", "json").out not in texts
+
+
+DEPTHS = {
+    "Python": "random.randint(1, 9)",
+    "NumPy": "np.random.randint(1, 9)",
+    "PyTorch": "torch.randint(1, 9, ())",
+    "a PyTorch list": "1 + max(torch.randperm(9).tolist()[:2])",
+    "how many numbers are left": "1 + len(torch.nonzero(torch.rand(9) < 0.5))",
+    "a new NumPy generator": "1 + default_rng().integers(9)",
+    "a generator of the file": "OWN.randint(1, 9)",
+    "a seeded generator of the file": "SEEDED.integers(1, 9)",
+    "secrets": "1 + secrets.randbelow(9)",
+    "the time": "1 + time.time_ns() // 1000 % 9",
+    "a date": "1 + datetime.now().microsecond % 9",
+    "the number of the process": "1 + os.getpid() % 9",
+}
+
+DEEP = """
+import os, random, secrets, time
+from datetime import datetime
+import numpy as np
+import torch
+from numpy.random import default_rng
+from torch import nn
+
+OWN, SEEDED = random.Random(), default_rng(0)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1, bias=False) for _ in range(DEPTH))
+
+    def forward(self, x):
+        for block in self.blocks:
+            x = block(x)
+        return x
+"""
+
+
+@pytest.mark.parametrize("how", DEPTHS)
+def test_a_constructor_that_draws_the_depth_is_told_with_the_range(how, tmp_path):
+    (tmp_path / "net.py").write_text(DEEP.replace("DEPTH", DEPTHS[how]))
+    before = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
+    first, again = (cnnstat.analyze(f"{tmp_path / 'net.py'}:Net", X) for _ in range(2))
+    assert (random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()) == before
+    assert first.notes == again.notes and first.totals.macs == again.totals.macs
+    assert first.totals.macs == first.totals.params // 144 * BLOCK
+    params = [each.totals.params // 144 for each in (first, *first.other_paths)]
+    assert len(params) == 8 and 1 <= min(params) < max(params) <= 10
+    (note,) = [note for note in first.notes if note.startswith("the path is random")]
+    assert f"in 8 draws: parameters {min(params) * 144:,} to {max(params) * 144:,}" in note
+    if how.startswith("a seeded"):
+        assert params[0] == default_rng(0).integers(1, 9)
+
+
+@pytest.mark.parametrize(
+    "depth", ["(random.seed(3), random.randint(1, 9))[1]", "len((random.random(), torch.rand(9)))"]
+)
+def test_a_constructor_that_always_makes_the_same_has_no_note(depth, tmp_path):
+    (tmp_path / "net.py").write_text(DEEP.replace("DEPTH", depth))
+    assert cnnstat.analyze(f"{tmp_path / 'net.py'}:Net", X).notes == ()
+
+
+def test_a_constructor_draws_once_and_where_nothing_is_drawn_is_called_once(tmp_path):
+    # Weights are drawn, and values are read, but none that were drawn.
+    depth = "sum(int(each) for each in (CALLS.append(0), torch.ones(2).tolist())[1]) + 0 * len(torch.rand(5))"
+    (tmp_path / "net.py").write_text(DEEP.replace("DEPTH", depth) + "\nCALLS = []\n")
+    code = locate(f"{tmp_path / 'net.py'}:Net")
+    assert load_code(code, Request(values=(X, None))).about == {}
+    assert len(code.factory.__init__.__globals__["CALLS"]) == 1
+
+
+def test_a_limit_within_the_range_of_a_drawn_constructor_is_not_verified(tmp_path, run):
+    (tmp_path / "net.py").write_text(DEEP.replace("DEPTH", "random.randint(1, 9)"))
+    source = f"{tmp_path / 'net.py'}:Net"
+    paths = cnnstat.analyze(source, X)
+    params = sorted(path.totals.params for path in (paths, *paths.other_paths))
+    results = [run("check", source, "--input", "4x6x6", "--max-params", str(params[-1] - 1)) for _ in range(2)]
+    assert {result.code for result in results} == {3} and "the path is random" in results[0].out
+    assert run("check", source, "--input", "4x6x6", "--max-params", str(params[-1])).code == 0
+    assert run("check", source, "--input", "4x6x6", "--max-params", str(params[0] - 1)).code == 1
+
+
+def test_dates_and_the_process_are_what_a_model_takes_them_for():
+    class Asking(nn.Conv2d):
+        def __init__(self):
+            super().__init__(4, 4, 3)
+            self.process, self.day = os.getpid(), dates.date(2020, 1, 2)
+
+        def forward(self, x):
+            assert self.process == os.getpid() == os.getpid()
+            assert (self.process != os.getpid()) is False
+            assert isinstance(self.day, date) and isinstance(datetime(2020, 1, 2), dates.date)
+            assert not isinstance(self.day, datetime) and isinstance(datetime.now(), datetime)
+            assert dates.datetime.strptime("2020-01-02", "%Y-%m-%d").date() == self.day
+            assert datetime.now() <= datetime.now() and datetime.utcnow().tzinfo is None
+            return super().forward(x)
+
+    real = datetime
+    assert cnnstat.analyze(Asking(), X).notes == ()
+    assert datetime is real is dates.datetime and type(real.now()) is real and os.getpid().__class__ is int
+
+
+def test_files_of_one_name_have_their_own_generators(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.py").write_text(DEEP.replace("DEPTH", "OWN.randint(1, 9)"))
+    sources = [f"{tmp_path / name / 'net.py'}:Net" for name in ("one", "two", "one", "two")]
+    paths = [(each, *each.other_paths) for each in (cnnstat.analyze(source, X) for source in sources)]
+    assert len({tuple(each.totals.params for each in path) for path in paths}) == 1
 
 
 def test_a_seed_that_only_the_system_knows_is_told():
