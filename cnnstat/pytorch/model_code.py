@@ -16,7 +16,7 @@ from torch import nn
 from cnnstat.pytorch.fake import FAKE_TYPE
 from cnnstat.pytorch.module_stack import Modules
 from cnnstat.pytorch.nested_state import SIMPLE
-from cnnstat.pytorch.random_generators import ASKING, DATES, is_generator
+from cnnstat.pytorch.random_generators import DATES, SYSTEM_CALLS, is_generator
 from cnnstat.pytorch.thread_changes import acting_thread, replaced, unreplaced
 
 
@@ -82,14 +82,14 @@ _ASKED_BY_NAME = tuple(_asked_by_name(name) for name in _NAMES if hasattr(torch.
 
 _OF_TORCH = {id(getattr(torch.overrides, name)): _has_none for name in _NAMES if hasattr(torch.overrides, name)}
 
-_ASKS = frozenset({**_OF_TORCH, **DATES, **ASKING})
+_ASKS = frozenset({**_OF_TORCH, **DATES, **SYSTEM_CALLS})
 """What asks for a trace or the system, by identity: every trace looks for them among all names of a library."""
 
 
 def _stand_in(value: Any) -> Any:
     """Return what a model's code has for a value of these; the value itself where it is none of them."""
-    if id(value) in ASKING:
-        return getattr(*ASKING[id(value)])  # asks which thread calls, as does all that is replaced for one
+    if id(value) in SYSTEM_CALLS:
+        return getattr(*SYSTEM_CALLS[id(value)])  # asks which thread calls, as does all that is replaced for one
     return _OF_TORCH.get(id(value)) or DATES.get(id(value), value)
 
 

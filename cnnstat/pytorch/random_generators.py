@@ -340,7 +340,7 @@ def _dates() -> ModuleType:
 DATES: dict[int, Any] = {id(datetime): _dates(), id(datetime.datetime): Datetime, id(datetime.date): Date}
 """What stands for the module `datetime` and its classes, by the identity of each."""
 
-ASKING: dict[int, tuple[Any, str]] = {
+SYSTEM_CALLS: dict[int, tuple[Any, str]] = {
     id(unwrap(unreplaced(owner, name))): (owner, name)
     for owner, names in ((time, (*_CLOCKS, *_CALENDARS, "sleep")), (os, ("urandom", "getpid")), (uuid, ("uuid1",)))
     for name in names
