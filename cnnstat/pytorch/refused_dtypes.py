@@ -17,6 +17,8 @@ _ABOUT_DTYPES = re.compile(
     r"same dtype|scalar type|Type promoting|Boolean inputs|could not infer output dtype|must be long, int"
     r"|not implemented for '(Bool|Byte|Char|Short|Int|Long|Complex\w+)'"
     r"|\b(should|must) be the same\b|can't be cast|to have the same dtype|Unsupported dtype|target dtype"
+    r"|same datatype|Found dtype|dtypes match|(for|support) complex|complex (inputs?|types|dtypes|tensors)"
+    r"|only supports? floating"
 )
 """Errors that say that a dtype is the cause. What a CPU lacks for half precision, a GPU has."""
 
