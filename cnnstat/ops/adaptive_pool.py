@@ -59,7 +59,7 @@ class _AdaptivePool(Spatial, Weightless, NoMacs, Op):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return the bins of each axis: bin o reads ⌊o·I/O⌋ to ⌈(o + 1)·I/O⌉ − 1."""
-        return spatial_reads([adaptive(i, o) for i, o in zip(inputs[0][2:], outputs[0][2:])], mixes_channels=False)
+        return spatial_reads([adaptive(i, o) for i, o in zip(inputs[0][2:], outputs[0][2:])])
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         """Return the fields; in one dimension PyTorch takes no null."""
@@ -159,7 +159,7 @@ class _GlobalPool(Weightless, NoMacs, Op):
         return ((*shape[:2], *(1,) * (len(shape) - 2)),)
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        return spatial_reads([WHOLE if size > 1 else IDENTITY for size in inputs[0][2:]], mixes_channels=False)
+        return spatial_reads([WHOLE if size > 1 else IDENTITY for size in inputs[0][2:]])
 
     def torch_arguments(self, inputs: Shapes) -> dict[str, Any]:
         return {"dim": tuple(range(2, len(inputs[0]))), "keepdim": True}

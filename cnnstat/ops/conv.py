@@ -31,6 +31,7 @@ from cnnstat.ops.spatial import (
     Slide,
     Sliding,
     channels_and_space,
+    grouped,
     kernel_letters,
     slide_formulas,
     slide_over,
@@ -260,7 +261,8 @@ class _ConvTranspose(SavesInput, _Convolution):
         return product(("inputs", inputs[0]), self._filter("C_out", self.out_channels, self.groups))
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
-        return spatial_reads([transposed(k, s, p, d) for k, s, p, d, _ in self._geometry()], mixes_channels=True)
+        rules = [transposed(k, s, p, d) for k, s, p, d, _ in self._geometry()]
+        return spatial_reads(rules, grouped(inputs[0][1], outputs[0][1], self.groups))
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         names, symbols = AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial]

@@ -52,7 +52,7 @@ class _Padding(Spatial, Weightless, NoArithmetic, Op):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that output o reads input o − before; in the padding itself that lies outside."""
-        return spatial_reads([sliding(1, padding=before) for before, _ in self.sides], mixes_channels=False)
+        return spatial_reads([sliding(1, padding=before) for before, _ in self.sides])
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         lines = zip(AXIS_NAMES[self.spatial], AXIS_SYMBOLS[self.spatial], inputs[0][2:], self.sides, outputs[0][2:])

@@ -129,7 +129,7 @@ class _Resize(Weightless, NoMacs, Op):
         """Return the pixels around the place an output comes from; a second input is read for its size only."""
         rules = [axis.rule(self.mode, bool(self.align_corners)) for axis in self.axes(inputs)]
         unread: Reads = tuple((axis, NOTHING) for axis in range(len(outputs[0])))
-        return (*spatial_reads(rules, mixes_channels=False), *(unread for _ in inputs[1:]))
+        return (*spatial_reads(rules), *(unread for _ in inputs[1:]))
 
     def saved(self, inputs: Shapes, outputs: Shapes) -> Saved:
         """Return nothing, but for area the input (unless the output is one pixel, which is a mean)."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple, TypeVar
 from cnnstat.errors import OpError
 from cnnstat.ir.declaration import Formula, argument, axes, optional, per_axis
 from cnnstat.ir.op import Shape, Shapes, register, shape_text
-from cnnstat.ir.window import IDENTITY, AxisRule, Reads, Window, sliding
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, AxisRule, Reads, Window, sliding
 
 AXIS_NAMES = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
 AXIS_SYMBOLS = {1: "L", 2: "HW", 3: "DHW"}
@@ -115,7 +115,7 @@ class Sliding(Spatial):
     """Mixin for ops whose window slides over every spatial axis; each states its `slides`."""
 
     mixes_channels: ClassVar[bool]
-    """Whether an output reads all channels."""
+    """Whether an output reads all channels, or all of its group."""
     kernel_size: int | tuple[int, ...]
 
     @property
@@ -130,7 +130,8 @@ class Sliding(Spatial):
 
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return kernel, stride, padding and dilation of each axis."""
-        return spatial_reads([slide.window for slide in self.slides], self.mixes_channels)
+        groups = getattr(self, "groups", 1) if self.mixes_channels else inputs[0][1]
+        return spatial_reads([slide.window for slide in self.slides], grouped(inputs[0][1], outputs[0][1], groups))
 
 
 def window_argument() -> Any:
@@ -176,10 +177,22 @@ def slide_over(space: Shape, slides: Sequence[Slide], ceil_mode: bool = False) -
     return sizes
 
 
-def spatial_reads(rules: Sequence[AxisRule], mixes_channels: bool) -> tuple[Reads, ...]:
-    """Return the reads of an op of one batch×channels×space input with one rule for each spatial axis."""
-    channel = None if mixes_channels else (1, IDENTITY)
+def spatial_reads(rules: Sequence[AxisRule], channels: AxisRule | None = IDENTITY) -> tuple[Reads, ...]:
+    """Return the reads of an op of one batch×channels×space input with one rule for each spatial axis.
+
+    channels: the rule for channels; None where each output reads all of them.
+    """
+    channel = None if channels is None else (1, channels)
     return (((0, IDENTITY), channel, *((axis, rule) for axis, rule in enumerate(rules, start=2))),)
+
+
+def grouped(channels: int, outputs: int, groups: int) -> AxisRule | None:
+    """Return the rule by which output channels read the input channels of their group; None where that is all."""
+    if groups == channels == outputs:
+        return IDENTITY
+    if groups == 1 or outputs // groups > MAX_PERIOD:
+        return None
+    return Window((range(channels // groups),) * (outputs // groups), channels // groups)
 
 
 def slide_formulas(space: Shape, slides: Sequence[Slide], sizes: Shape, ceil_mode: bool = False) -> tuple[Formula, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+from cnnstat.analysis.receptive_field.channel_parts import ChannelParts
 from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, stacked, united
 from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track, network_map
 from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Algebra, Field
 from cnnstat.analysis.shapes import OpFacets, Values
-from cnnstat.ir.graph import Graph, Node
+from cnnstat.ir.graph import Edge, Graph, Node
 from cnnstat.ir.op import Shape, Shapes
 from cnnstat.ir.window import (
     IDENTITY,
@@ -38,9 +39,13 @@ def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> R
     """
     systems, lengths, traces = _input_traces(graph)
     walk = _Walk(systems, lengths, strict)
+    parts = ChannelParts(graph, values, traces, walk.trace, walk.merge)
     for node, facets in zip(graph.nodes, values.facets):
         sources = [traces[value][output] for value, output in node.inputs]
-        traces.append(tuple([walk.trace(node, sources, facets, index) for index in range(len(facets.outputs))]))
+        made = [walk.trace(node, sources, facets, index) for index in range(len(facets.outputs))]
+        if len(sources) > 1 or parts.are_there:
+            made = [parts.trace(Edge(len(traces), index), sources, trace) for index, trace in enumerate(made)]
+        traces.append(tuple(made))
     fields = ReceptiveFields(
         graph=graph,
         values=values,
@@ -84,6 +89,7 @@ class _Walk:
         self._together = [sum(1 << axis for axis in system) for system in systems for _ in system]
         self._strict = strict
         self._algebra = Algebra()
+        self.merge = self._algebra.merge
 
     def trace(self, node: Node, sources: list[Trace], facets: OpFacets, index: int) -> Trace:
         """Return the trace of output `index` of a node from those of its inputs."""

@@ -176,7 +176,7 @@ def _sizes(sizes: Shape) -> str:
 def _recorded_pool(call: Call, geometry: _Geometry, kind: str) -> Recorded:
     """Return a pool that PyTorch does not have: other padding on one side than on the other."""
     taps = math.prod(geometry.kernel) - (kind == "Max")
-    reads = spatial_reads(geometry.windows, mixes_channels=False)
+    reads = spatial_reads(geometry.windows)
     return call.recorded(Family.POOLING, Work.other("pooling", math.prod(call.output) * taps), reads=reads)
 
 
