@@ -59,6 +59,7 @@ def _shared_memory(stored: Iterable[StoredTensor]) -> int:
     further, seen = 0, set()
     for each in stored:
         if each.inner:
+            further += _parts_memory(each.tensor)
             continue
         try:
             storage = each.tensor.untyped_storage()
@@ -66,10 +67,28 @@ def _shared_memory(stored: Iterable[StoredTensor]) -> int:
         except (NotImplementedError, RuntimeError, ValueError):
             continue  # a sparse or lazy tensor
         further -= _bytes_of(each)
+        scales = list(_tensors_in(each.tensor))[1:]
+        further += _MADE_OF_OTHERS * bool(scales)
+        further += sum(entry_bytes(t.shape) + record_bytes(t.numel() * t.element_size()) for t in scales)
         if storage._cdata not in seen:
             seen.add(storage._cdata)
             further += size
     return further
+
+
+_MADE_OF_OTHERS = 60
+"""Bytes that a sparse or quantized tensor takes beside the tensors that it is made of."""
+_SCRIPTED = 110
+"""Bytes that an object of packed weights takes beside its tensors, for the names of its class and its options."""
+
+
+def _parts_memory(tensor: torch.Tensor) -> int:
+    """Return how many bytes more a sparse tensor takes than its parts: a part may be a view, which is written whole."""
+    if tensor.layout is torch.strided:
+        return 0
+    parts = [part for _, part in parts_of(tensor)]
+    sizes = [(part.numel() * part.element_size(), part.untyped_storage().nbytes()) for part in parts]
+    return _MADE_OF_OTHERS + sum(record_bytes(whole) - record_bytes(own) for own, whole in sizes)
 
 
 _ORDINARY = (torch.nn.Module._save_to_state_dict, torch.nn.Module.get_extra_state)
@@ -88,7 +107,7 @@ def _own_entries(path: str, module: torch.nn.Module) -> int | None:
     total = 0
     for name, value in entries.items():
         sizes = [entry_bytes(t.shape) + record_bytes(t.numel() * t.element_size()) for t in _tensors_in(value)]
-        total += len(name) + (sum(sizes) or _PLAIN_ENTRY)
+        total += len(name) + (sum(sizes) or _PLAIN_ENTRY) + _SCRIPTED * _scripted(value)
     return total
 
 
@@ -106,6 +125,13 @@ def _tensors_in(value: Any) -> Iterator[torch.Tensor]:
         state = value.__getstate__()  # type: ignore[attr-defined]  # untyped in PyTorch
         # A recurrent layer has its biases beside the packed weights that hold them too.
         yield from _tensors_in(list(_packed_in(state)) or state)
+
+
+def _scripted(value: Any) -> int:
+    """Return how many objects of packed weights a value is: itself, and those that it holds."""
+    if not isinstance(value, torch.ScriptObject):
+        return 0
+    return 1 + len(list(_packed_in(value.__getstate__())))  # type: ignore[attr-defined]  # untyped in PyTorch
 
 
 def _packed_in(value: Any) -> Iterator[torch.ScriptObject]:

@@ -191,7 +191,7 @@ def _plain(about: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a graph says about itself, if JSON holds it; None otherwise."""
     values: dict[str, Any] = {}
     for key, value in about.items():
-        if isinstance(value, str) or (
+        if isinstance(value, (str, int)) or (
             isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value)
         ):
             values[key] = value

@@ -35,6 +35,7 @@ PRODUCTS = words(
     scaled_dot_product_attention lstm gru rnn_tanh rnn_relu deform_conv2d _native_multi_head_attention
     _transformer_encoder_layer_fwd affine_grid_generator addmm_ baddbmm_ addbmm addbmm_ addmv_
     _sparse_mm _sparse_addmm _sparse_sparse_matmul smm sspaddmm hspmm sparse_sampled_addmm
+    linalg_matrix_power linalg_multi_dot chain_matmul
     """
 )
 """Operations of its trace that hold products."""

@@ -118,6 +118,27 @@ def test_flop_counter_has_no_formula_for_products_added_in_place():
     assert found.exit_code == 0
 
 
+class Powers(torch.nn.Module):
+    """Multiplies by W³: 2 × 4³ for the power, 2 × 4² for the input."""
+
+    def __init__(self, product):
+        super().__init__()
+        self.weight, self.product = torch.nn.Parameter(torch.rand(4, 4)), product
+
+    def forward(self, x):
+        return x @ self.product(self.weight)
+
+
+@pytest.mark.parametrize(
+    "product",
+    (lambda w: torch.linalg.matrix_power(w, 3), lambda w: torch.linalg.multi_dot([w, w, w])),
+    ids=("power", "chain"),
+)
+def test_fvcore_does_not_know_chains_of_products(product):
+    found = cnnstat.verify(Powers(product), (2, 4))
+    assert (found.exit_code, found.analysis.totals.macs) == (0, 2 * 4**3 + 2 * 4**2)
+
+
 class Neighbours(torch.nn.Module):
     """Multiplies by a sparse matrix of 14 elements."""
 
