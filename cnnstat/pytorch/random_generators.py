@@ -139,6 +139,10 @@ class Generators:
         seeds = (generator.initial_seed() for generator, kind in self._all if kind is _TORCH)
         return tuple(seed for seed in seeds if seed >= 2**32)
 
+    def are_seeded_with(self, seed: int) -> bool:
+        """Whether PyTorch's generators were last seeded with this seed, and by no one else."""
+        return all(generator.initial_seed() == seed % 2**32 for generator, kind in self._all if kind is _TORCH)
+
     def restore(self) -> None:
         """Give all of them the states they had."""
         for (generator, kind), state in zip(self._all, self._states):

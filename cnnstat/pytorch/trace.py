@@ -156,7 +156,7 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
             return builder, recorder, stack, result, drawn
 
         builder, recorder, stack, result, drawn = forward(options.make_recorder)
-        seeds = generators.seeds_of_system()
+        seeds, is_seeded = generators.seeds_of_system(), generators.are_seeded_with(options.seed + options.draw)
         kept, number = attributes.changed(builder.origins)
         state = ""
         if kept or number:
@@ -185,6 +185,8 @@ def _pass(model: nn.Module, example: Example, faker: Faker | None, options: Pass
         )
     elif changed or state:
         about["unrepeated"] = f"{printable(state or changed[0])} is changed while the model runs"
+    elif drawn and not is_seeded:
+        about["unrepeated"] = "it seeds random generators while it runs"
     # Numbers of Python's and NumPy's generators may decide anything, those in a tensor only where they are read.
     if any(recorder.reads_values or not isinstance(each, torch.Generator) for each in drawn):
         about["draws"] = seeds

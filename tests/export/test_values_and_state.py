@@ -96,6 +96,7 @@ REFUSED = {
     "random": (lambda m, x: x * random.random(), "random numbers that it draws"),
     "random path": (lambda m, x: x * 2 if random.random() < 0.5 else x, "random numbers that it draws"),
     "random item": (lambda m, x: x * torch.rand(()).item(), "random numbers that it draws"),
+    "seed": (lambda m, x: (torch.manual_seed(3), x * torch.rand(4))[1], "seeds random generators while it runs"),
     "state": (kept, "state is changed while the model runs"),
     "list": (listed, "seen is changed while the model runs"),
     "number": (counted, "number is changed while the model runs"),
