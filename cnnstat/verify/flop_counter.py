@@ -105,10 +105,10 @@ def _unseen(inner: Inner) -> Iterator[Unseen]:
         first = next(operands_in((result,)), None)
         if (macs := sparse_macs(name, arguments)) is not None:
             yield Unseen(f"{namespace}.{name}", macs)
-        elif name in DEFINITIONS and first is not None:
-            yield Unseen(f"{namespace}.{name}", defined_macs(name, operands_of(arguments), shape_of(first)))
         elif (macs := quantized_macs(function, name, arguments, result)) is not None:
             yield Unseen(f"{namespace}.{name}", macs)
+        elif name in DEFINITIONS and first is not None:
+            yield Unseen(f"{namespace}.{name}", defined_macs(name, operands_of(arguments), shape_of(first)))
         elif namespace not in ("aten", "prim", "prims"):
             yield Unseen(f"{namespace}.{name}", None)
 

@@ -252,6 +252,27 @@ def test_one_sequence_costs_what_a_batch_of_one_costs():
         assert getattr(alone.analysis.totals, figure) == getattr(batch.analysis.totals, figure)
 
 
+@pytest.mark.filterwarnings("ignore")  # PyTorch moves its quantization to another package
+def test_quantized_layers_are_run_for_real_and_explained(monkeypatch):
+    engines = [each for each in torch.backends.quantized.supported_engines if each != "none"]
+    if not engines:
+        pytest.skip("this build has no engine for quantized layers")
+    monkeypatch.setattr(torch.backends.quantized, "engine", engines[0])
+    quantized = torch.ao.nn.quantized
+    verification = cnnstat.verify(
+        torch.nn.Sequential(
+            quantized.Quantize(0.1, 0, torch.quint8),
+            quantized.Conv2d(3, 8, 3),
+            torch.nn.Flatten(),
+            quantized.Linear(8 * 6 * 6, 5),
+            quantized.DeQuantize(),
+        ),
+        (1, 3, 8, 8),
+    )
+    assert verification.exit_code == 0 and verification.analysis.totals.macs == 36 * 8 * 27 + 288 * 5
+    assert "no formula for quantized.linear" in str(verification)
+
+
 def test_a_failure_of_flop_counter_alone_is_told(monkeypatch):
     from cnnstat.verify import forward_pass
 
