@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from cnnstat.pytorch.calls import function_name
 from cnnstat.pytorch.random_generators import SeededGenerator
-from cnnstat.pytorch.thread_changes import replaced
+from cnnstat.pytorch.thread_changes import replaced, unreplaced
 
 _CPU = torch.device("cpu")
 _MEMORY = 80 * 2**30
@@ -34,12 +34,14 @@ def on_this_machine(
     name: str, function: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """Return a call that asks for a GPU as one for the CPU, if there is no GPU; name: of the function called."""
-    if name not in ASKING and "device" not in keywords or has_gpu():
+    if name not in ASKING and "device" not in keywords and "pin_memory" not in keywords or has_gpu():
         return function, arguments, keywords
     if name == "cuda" and arguments and isinstance(arguments[0], torch.Tensor):
         return torch.Tensor.to, (arguments[0], _CPU), {}
     if name in ("pin_memory", "record_stream"):
         return _first if name == "pin_memory" else _nothing, arguments, {}
+    if "pin_memory" in keywords:
+        keywords = {**keywords, "pin_memory": False}
     if keywords.get("device") is not None:
         keywords = {**keywords, "device": _here(keywords["device"])}
     if name == "to":
@@ -157,9 +159,17 @@ _OF_ACCELERATORS: dict[str, Callable[..., Any]] = {
 }
 """The same of torch.accelerator, whatever kind it is."""
 
+
+def _load(file: Any, map_location: Any = None, *others: Any, **keywords: Any) -> Any:
+    """Load a file, with tensors of a GPU on the CPU."""
+    place = _CPU if map_location is None else _here(map_location)
+    return unreplaced(torch, "load")(file, place, *others, **keywords)
+
+
 _default_device, _default_type = torch.set_default_device, torch.set_default_tensor_type
 _OF_TORCH: dict[str, Callable[..., Any]] = {
     "Generator": lambda device=_CPU: SeededGenerator(_here(device)),
+    "load": _load,
     "set_default_device": lambda device: _default_device(_here(device)),
     "set_default_tensor_type": lambda t: _default_type(_type_here(t)),
 }

@@ -265,7 +265,7 @@ class FunctionMode(TorchFunctionMode):
         """Run and record one call; what it calls itself is part of it."""
         recorder, keywords = self._recorder, kwargs or {}
         name = function_name(func)
-        if "device" in keywords or name in ASKING:
+        if keywords and ("device" in keywords or "pin_memory" in keywords) or name in ASKING:
             func, args, keywords = on_this_machine(name, func, args, keywords)
             name = function_name(func)
         # Within a recorded call everything is a part of it; within vmap, tensors have lost one of their axes.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -93,12 +94,22 @@ def in_a_fork(conv, x):
         return conv(x)
 
 
+def saved() -> io.BytesIO:
+    file = io.BytesIO()
+    torch.save(torch.ones(8), file)
+    file.seek(0)
+    return file
+
+
 CALLS = {
     "cuda": lambda conv, x: conv(x.cuda()),
     "to": lambda conv, x: conv(x.to(torch.device("cuda:0"), non_blocking=True)),
     "to a number": lambda conv, x: conv(x.to(torch.cuda.current_device())),
     "back": lambda conv, x: conv(x.cuda()).cpu(),
     "pinned": lambda conv, x: conv(x.pin_memory()),
+    "made pinned": lambda conv, x: conv(x + torch.zeros(8, pin_memory=True)),
+    "loaded": lambda conv, x: conv(x + torch.load(saved(), map_location="cuda:0")),
+    "loaded there": lambda conv, x: conv(x + torch.load(saved(), torch.device("cuda"), weights_only=True)),
     "module": lambda conv, x: conv.cuda()(x),
     "made there": lambda conv, x: conv(x + torch.arange(8, device="cuda")),
     "sizes": lambda conv, x: conv(x + torch.cuda.FloatTensor(1, 3, 8, 8).fill_(0.0).normal_()),
