@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
 
@@ -57,7 +58,7 @@ def _run(arguments, channel):
     dependencies._notes = None
     for name, module in [*sys.modules.items()]:
         path = Path(getattr(module, "__file__", None) or "/")
-        if any(path.is_relative_to(CHECKOUT / folder) for folder in ("tests", "benchmarks")):
+        if any(path.is_relative_to(home) for home in (CHECKOUT / "tests", CHECKOUT / "benchmarks", gettempdir())):
             del sys.modules[name]
     traced = []
     original = model_loader.load_code
