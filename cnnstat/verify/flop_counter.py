@@ -103,9 +103,10 @@ def _unseen(inner: Inner) -> Iterator[Unseen]:
             continue
         namespace, _, name = function._schema.name.partition("::")
         first = next(operands_in((result,)), None)
-        if (macs := sparse_macs(name, arguments)) is not None:
-            yield Unseen(f"{namespace}.{name}", macs)
-        elif (macs := quantized_macs(function, name, arguments, result)) is not None:
+        macs = sparse_macs(name, arguments)
+        if macs is None:
+            macs = quantized_macs(function, name, arguments, result)
+        if macs is not None:
             yield Unseen(f"{namespace}.{name}", macs)
         elif name in DEFINITIONS and first is not None:
             yield Unseen(f"{namespace}.{name}", defined_macs(name, operands_of(arguments), shape_of(first)))

@@ -74,14 +74,14 @@ def test_a_field_that_is_too_small_is_found_behind_a_choice(
     name: str, window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        conv.Conv2d, "window", lambda self, i, o, index=0: spatial_reads([window] * 2, mixes_channels=True)
+        conv.Conv2d, "window", lambda self, i, o, index=0: spatial_reads([window] * 2, channels=None)
     )
     found = cnnstat.verify(Chooses(CHOICES[name]), (1, 3, 16, 16))
     assert found.exit_code == 3
 
 
 def test_without_a_choice_a_field_that_is_too_large_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    wrong = spatial_reads([sliding(5, 1, 2)] * 2, mixes_channels=True)
+    wrong = spatial_reads([sliding(5, 1, 2)] * 2, channels=None)
     monkeypatch.setattr(conv.Conv2d, "window", lambda self, i, o, index=0: wrong)
     found = cnnstat.verify(Chooses(lambda second, y: second(y)), (1, 3, 16, 16))
     assert found.exit_code == 3

@@ -123,7 +123,7 @@ def test_a_wrong_window_is_found(spec, monkeypatch, window):
     def wrong(self, inputs, outputs, index=0):
         if self.padding == 0:
             return right(self, inputs, outputs, index)
-        return spatial_reads([window, window], mixes_channels=True)
+        return spatial_reads([window, window], channels=None)
 
     right = conv.Conv2d.window
     monkeypatch.setattr(conv.Conv2d, "window", wrong)
