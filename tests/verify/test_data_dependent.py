@@ -73,9 +73,7 @@ def test_where_all_that_is_read_is_reached_fields_agree(name: str) -> None:
 def test_a_field_that_is_too_small_is_found_behind_a_choice(
     name: str, window: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        conv.Conv2d, "window", lambda self, i, o, index=0: spatial_reads([window] * 2, channels=None)
-    )
+    monkeypatch.setattr(conv.Conv2d, "window", lambda self, i, o, index=0: spatial_reads([window] * 2, channels=None))
     found = cnnstat.verify(Chooses(CHOICES[name]), (1, 3, 16, 16))
     assert found.exit_code == 3
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from cnnstat.analysis.receptive_field.channel_parts import ChannelParts
 from cnnstat.analysis.receptive_field.coordinates import Coordinate, Digit, beside_position, stacked, united
 from cnnstat.analysis.receptive_field.fields import ReceptiveFields, Trace, Track, network_map
 from cnnstat.analysis.receptive_field.intervals import INPUT, NOTHING, Algebra, Field
@@ -39,11 +38,15 @@ def receptive_fields(graph: Graph, values: Values, *, strict: bool = False) -> R
     """
     systems, lengths, traces = _input_traces(graph)
     walk = _Walk(systems, lengths, strict)
-    parts = ChannelParts(graph, values, traces, walk.trace, walk.merge)
+    parts = None
     for node, facets in zip(graph.nodes, values.facets):
         sources = [traces[value][output] for value, output in node.inputs]
         made = [walk.trace(node, sources, facets, index) for index in range(len(facets.outputs))]
-        if len(sources) > 1 or parts.are_there:
+        if parts is None and any(source is not sources[0] for source in sources):
+            from cnnstat.analysis.receptive_field.channel_parts import ChannelParts
+
+            parts = ChannelParts(graph, values, traces, walk.trace, walk.merge)
+        if parts is not None and (len(sources) > 1 or parts.are_there):
             made = [parts.trace(Edge(len(traces), index), sources, trace) for index, trace in enumerate(made)]
         traces.append(tuple(made))
     fields = ReceptiveFields(
