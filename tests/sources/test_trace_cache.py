@@ -10,7 +10,6 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from tempfile import gettempdir
 
 import pytest
 
@@ -56,9 +55,10 @@ def _run(arguments, channel):
 
     # What other tests have imported or asked is nothing that a new process would know.
     dependencies._notes = None
+    others = (CHECKOUT / "tests", CHECKOUT / "benchmarks", Path.cwd().parent)  # beside the folder of this test
     for name, module in [*sys.modules.items()]:
         path = Path(getattr(module, "__file__", None) or "/")
-        if any(path.is_relative_to(home) for home in (CHECKOUT / "tests", CHECKOUT / "benchmarks", gettempdir())):
+        if any(path.is_relative_to(home) for home in others):
             del sys.modules[name]
     traced = []
     original = model_loader.load_code
