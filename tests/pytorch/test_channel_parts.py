@@ -12,6 +12,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional as F  # noqa: E402, N812
 
 import cnnstat  # noqa: E402
+from cnnstat.analysis.receptive_field import channel_parts  # noqa: E402
 
 
 class Joined(nn.Module):
@@ -150,3 +151,27 @@ def test_random_programs_see_what_their_gradients_reach(seed):
         return  # the border may cut it off
     size, is_exact = field_of(model)
     assert size == actual if is_exact else all(a >= b for a, b in zip(size, actual))
+
+
+class Steps(nn.Module):
+    """Writes step by step, each along an axis that is not followed."""
+
+    def forward(self, x):
+        made, state = torch.zeros_like(x), x[:, 0]
+        for step in range(x.shape[1]):
+            state = state + F.avg_pool1d(x[:, step].unsqueeze(1), 3, 1, 1).squeeze(1)
+            made[:, step] = state
+        return made
+
+
+def test_writes_step_by_step_look_for_no_parts(monkeypatch):
+    def fail(*_):
+        raise AssertionError("this takes the square of the steps")
+
+    monkeypatch.setattr(channel_parts.ChannelParts, "_parts", fail)
+    assert cnnstat.analyze(Steps(), (2, 30, 16)).totals.receptive_field.size == (3,)
+
+
+def test_beyond_some_work_a_part_is_bounded(monkeypatch):
+    monkeypatch.setattr(channel_parts, "MAX_WORK", 4)
+    assert field_of(Joined(CASES["first half"][0])) == ((7, 7), False)

@@ -31,8 +31,8 @@ from cnnstat.ir.window import (
     Window,
 )
 
-MAX_POSITIONS = 2**16
-"""Most positions along the axes of parts that are told apart."""
+MAX_WORK = 2**20
+"""Most positions that are looked at in one graph, where parts are told apart; what comes behind is only bounded."""
 
 Follow = Callable[[Node, list[Trace], OpFacets, int], Trace]
 Merge = Callable[[Field, Field, int, str], Field]
@@ -60,6 +60,7 @@ class ChannelParts:
         # For each tensor whose parts differ, the axes along which they do, as a bit mask.
         self._axes: dict[Edge, int] = {}
         self._known: dict[Edge, Parts | None] = {}
+        self._work = 0
 
     @property
     def are_there(self) -> bool:
@@ -74,11 +75,12 @@ class ChannelParts:
         if not is_split and (len(sources) < 2 or all(each is sources[0] or each == sources[0] for each in sources)):
             return trace
         reads = facets.reads(edge.output)
-        axes = _joined(reads, sources) | _carried(reads, masks, facets.inputs, facets.outputs[edge.output])
+        joined = _joined(reads, sources)
+        axes = joined | _carried(reads, masks, facets.inputs, facets.outputs[edge.output])
         if not axes and not is_split:
             return trace
         self._axes[edge] = axes
-        if is_split and _leaves_out(reads, masks, facets.inputs, facets.outputs[edge.output]):
+        if is_split and not joined and _leaves_out(reads, masks, facets.inputs, facets.outputs[edge.output]):
             parts = self._parts(edge)
             hull = None if parts is None else self._hull(parts.traces, facets.outputs[edge.output], node.name)
             trace = _at_most(trace) if hull is None else hull
@@ -112,7 +114,8 @@ class ChannelParts:
         sizes = [output[place] for place in axes]
         whole = {source: Parts((), (0,), (self._traces[source.value][source.output],)) for source in node.inputs}
         parts = [self._known[source] if source in self._axes else whole[source] for source in node.inputs]
-        if math.prod(sizes) > MAX_POSITIONS or None in parts:
+        self._work += math.prod(sizes) * len(parts)
+        if self._work > MAX_WORK or None in parts:
             return None
         known = [each for each in parts if each is not None]
         seen = [
