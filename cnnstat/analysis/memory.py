@@ -162,8 +162,10 @@ def _file_size(graph: Graph, stored: Iterable[StoredBytes]) -> int:
             continue
         tensors += len(each.names)
         size += each.records - (each.whole * ALIGNMENT if tensors <= SHORT_NAMES else 0)
-        for name in each.names:  # those of traced layers may hold the layer's path already
-            path = name if name.startswith(node.name) else f"{node.name}.{name}"
+        block = node.name.rpartition(".")[0] + "."
+        for name in each.names:  # those of traced layers may hold the path already, of the layer or of its block
+            is_full = name.startswith(node.name) or (block != "." and name.startswith(block))
+            path = name if is_full else f"{node.name}.{name}"
             size += len(path)
             module = path.rpartition(".")[0]
             while module and module not in modules:
