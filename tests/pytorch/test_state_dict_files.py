@@ -193,7 +193,7 @@ def repeated(make, count):
     return nn.Sequential(*[make() for _ in range(count)])
 
 
-class Scaled(nn.Module):
+class Block(nn.Module):
     """A layer with a parameter of its own beside it, as blocks with LayerScale have."""
 
     def __init__(self):
@@ -205,7 +205,7 @@ class Scaled(nn.Module):
 
 
 SMALL = {
-    "parameters of blocks": (lambda: repeated(Scaled, 12), (1, 4)),
+    "parameters of blocks": (lambda: repeated(Block, 12), (1, 4)),
     "one layer": (lambda: nn.Linear(4, 2), (1, 4)),
     "two convolutions": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)), (1, 3, 8, 8)),
     "five": (lambda: repeated(lambda: nn.Conv2d(4, 4, 1), 5), (1, 4, 5, 5)),
