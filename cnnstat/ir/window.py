@@ -9,6 +9,7 @@ pooling, and receptive fields stay exact integers throughout.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -242,6 +243,23 @@ def adaptive(input_size: int, output_size: int) -> AxisRule:
     if bins > MAX_PERIOD:
         return UNFOLLOWED
     return Window(tuple(range(o * inputs // bins, -(-(o + 1) * inputs // bins)) for o in range(bins)), inputs)
+
+
+def regrouped_axes(source: tuple[int, ...], target: tuple[int, ...]) -> Iterator[tuple[range, range]]:
+    """Cut two shapes of equally many elements into the shortest runs of axes with equal products."""
+    i = j = 0
+    while i < len(source) and j < len(target):
+        first, second = i, j
+        left, right = source[i], target[j]
+        while left != right:
+            if left < right:
+                i += 1
+                left *= source[i]
+            else:
+                j += 1
+                right *= target[j]
+        i, j = i + 1, j + 1
+        yield range(first, i), range(second, j)
 
 
 def aligned_reads(shape: tuple[int, ...], output: tuple[int, ...]) -> Reads:

@@ -11,7 +11,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.declaration import Formula, argument, integer, list_of
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, SameShape, Weightless
 from cnnstat.ir.op import Example, Family, Op, Shape, Shapes, register, shape_text
-from cnnstat.ir.window import IDENTITY, MAX_PERIOD, AxisRule, Reads, Window, nearest, sliding
+from cnnstat.ir.window import IDENTITY, MAX_PERIOD, UNFOLLOWED, AxisRule, Reads, Window, nearest, sliding
 from cnnstat.ops.conv import check_groups
 from cnnstat.ops.shape import AXES, AXIS, View, axis_index, axis_indices, method_code, rearranged
 from cnnstat.ops.spatial import spatial_reads
@@ -207,7 +207,7 @@ class PixelShuffle(_Shuffle):
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that output o reads input ⌊o / r⌋."""
         rule: AxisRule = nearest(Fraction(1, self.upscale_factor))
-        return spatial_reads([rule, rule], channels=None)
+        return spatial_reads([rule, rule], channels=UNFOLLOWED)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         (_, c, h, w), (_, c_out, h_out, w_out) = inputs[0], outputs[0]
@@ -243,7 +243,7 @@ class PixelUnshuffle(_Shuffle):
     def window(self, inputs: Shapes, outputs: Shapes, index: int = 0) -> tuple[Reads, ...]:
         """Return that output o reads the inputs o·r to o·r + r − 1 (each in channels of its own)."""
         rule = sliding(self.downscale_factor, self.downscale_factor)
-        return spatial_reads([rule, rule], channels=None)
+        return spatial_reads([rule, rule], channels=UNFOLLOWED)
 
     def formulas(self, inputs: Shapes, outputs: Shapes) -> tuple[Formula, ...]:
         (_, c, h, w), (_, c_out, h_out, w_out) = inputs[0], outputs[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from cnnstat.errors import OpError
 from cnnstat.ir.declaration import Formula, Kind, any_of, argument, integer, list_of
 from cnnstat.ir.facets import NoArithmetic, NothingSaved, Pointwise, SameShape, Weightless
 from cnnstat.ir.op import Example, Family, Linearity, Op, Shape, Shapes, Storage, register, shape_text
-from cnnstat.ir.window import IDENTITY, Reads, RowMajor
+from cnnstat.ir.window import IDENTITY, Reads, RowMajor, regrouped_axes
 
 AXIS_LETTERS = {2: "NC", 3: "NCL", 4: "NCHW", 5: "NCDHW"}
 """What the axes of a tensor are called, by their number."""
@@ -84,27 +84,10 @@ def filled(sizes: Shape, elements: int, name: str, source: Shape) -> Shape:
 def regrouped(source: Shape, target: Shape) -> Reads:
     """Return how the axes of a reshaped tensor read those of the original: one that stays as it is names itself."""
     reads: list[tuple[int, Any] | None] = [None] * len(target)
-    for sources, targets in _runs(source, target):
+    for sources, targets in regrouped_axes(source, target):
         if len(sources) == len(targets) == 1:
             reads[targets[0]] = (sources[0], IDENTITY)
     return RowMajor(reads)
-
-
-def _runs(source: Shape, target: Shape) -> Iterator[tuple[range, range]]:
-    """Cut two shapes of equally many elements into the shortest runs of axes with equal products."""
-    i = j = 0
-    while i < len(source) and j < len(target):
-        first, second = i, j
-        left, right = source[i], target[j]
-        while left != right:
-            if left < right:
-                i += 1
-                left *= source[i]
-            else:
-                j += 1
-                right *= target[j]
-        i, j = i + 1, j + 1
-        yield range(first, i), range(second, j)
 
 
 @register

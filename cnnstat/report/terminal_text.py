@@ -29,13 +29,27 @@ def encodable(text: str, encoding: str) -> str:
     """Return `text` in characters of `encoding`, at the same width: `×` becomes `x`, what has no replacement `?`."""
     if text.isascii() or _fits(text, encoding):
         return text
-    return "".join(c if _fits(c, encoding) else _replacement(c) for c in text)
+    return "".join(_encodable_line(line, encoding) for line in text.splitlines(keepends=True))
 
 
-def _replacement(character: str) -> str:
-    """Return ASCII of the same width: from the list, a plain form of the same letter (`₀`, `ˣ`), or `?`."""
+def _encodable_line(line: str, encoding: str) -> str:
+    """Return the same of one line."""
+    shown = "".join(c if _fits(c, encoding) else _replacement(c, width_of(c)) for c in line)
+    if width_of(shown) == width_of(line):
+        return shown
+    # Signs that follow make a character wider or narrower (`0️`, an emoji of several).
+    shown = ""
+    for end, character in enumerate(line, 1):
+        missing = width_of(line[:end]) - width_of(shown)
+        shown = shown[:missing] if missing < 0 else shown
+        shown += character if _fits(character, encoding) else _replacement(character, max(0, missing))
+    return shown
+
+
+def _replacement(character: str, width: int) -> str:
+    """Return ASCII of a width: from the list, a plain form of the same letter (`₀`, `ˣ`), or `?`."""
     plain = REPLACEMENTS.get(character) or unicodedata.normalize("NFKD", character)[:1]
-    return plain if plain.isascii() and width_of(character) == 1 else "?" * width_of(character)
+    return plain if plain.isascii() and width == 1 else "?" * width
 
 
 def _fits(text: str, encoding: str) -> bool:

@@ -218,6 +218,8 @@ def _read(reads, shape, position):
         if entry is None:
             continue
         axis, rule = entry
+        if rule is UNFOLLOWED:
+            continue
         if isinstance(rule, Piece) and not 0 <= output - rule.start < shape[axis]:
             return [set()] * len(shape)
         found[axis] = set(range(shape[axis])) if rule in ALL_OF_AN_AXIS else indices_read(rule, output)

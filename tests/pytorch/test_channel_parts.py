@@ -172,6 +172,11 @@ def test_writes_step_by_step_look_for_no_parts(monkeypatch):
     assert cnnstat.analyze(Steps(), (2, 30, 16)).totals.receptive_field.size == (3,)
 
 
+def test_a_part_behind_pixel_shuffle_is_bounded():
+    assert field_of(Joined(lambda m, y: F.pixel_shuffle(y, 2))) == ((7, 7), True)
+    assert field_of(Joined(lambda m, y: F.pixel_shuffle(y, 2)[:, :1])) == ((7, 7), False)
+
+
 def test_beyond_some_work_a_part_is_bounded(monkeypatch):
     monkeypatch.setattr(channel_parts, "MAX_WORK", 4)
     assert field_of(Joined(CASES["first half"][0])) == ((7, 7), False)

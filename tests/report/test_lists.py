@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from networks import network, op, written, zoo
 from rich.cells import cell_len
@@ -132,6 +132,8 @@ def test_printable_text_is_printable(text):
     assert printable(text).isprintable()
 
 
+@example("0\ufe0f", "ascii")  # a sign that makes the digit before it wider
+@example("a 👩\u200d💻 b", "latin-1")
 @given(st.text(), st.sampled_from(["ascii", "latin-1", "cp1252", "utf-8", "no such encoding"]))
 def test_encodable_text_keeps_its_width(text, encoding):
     shown = encodable(printable(text), encoding)

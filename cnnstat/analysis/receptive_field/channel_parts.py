@@ -19,6 +19,7 @@ from cnnstat.ir.op import Shape
 from cnnstat.ir.window import (
     IDENTITY,
     STATISTIC,
+    UNFOLLOWED,
     WHOLE,
     AxisRule,
     Index,
@@ -29,6 +30,7 @@ from cnnstat.ir.window import (
     RowMajor,
     Unknown,
     Window,
+    regrouped_axes,
 )
 
 MAX_WORK = 2**20
@@ -207,24 +209,6 @@ def _carried(reads: tuple[Reads, ...], masks: list[int], inputs: Sequence[Shape]
     return mask
 
 
-def regrouped_axes(source: Shape, target: Shape) -> list[tuple[range, range]]:
-    """Return the shortest runs of axes of two shapes that have as many elements in the same order."""
-    runs = []
-    i = j = 0
-    while i < len(source) and j < len(target):
-        first, second, left, right = i, j, source[i], target[j]
-        while left != right:
-            if left < right:
-                i += 1
-                left *= source[i]
-            else:
-                j += 1
-                right *= target[j]
-        i, j = i + 1, j + 1
-        runs.append((range(first, i), range(second, j)))
-    return runs
-
-
 def _leaves_out(reads: tuple[Reads, ...], masks: list[int], inputs: Sequence[Shape], output: Shape) -> bool:
     """Whether positions are not read along an axis along which parts differ, or it is not known which are."""
     for axes, differing, shape in zip(reads, masks, inputs):
@@ -233,8 +217,8 @@ def _leaves_out(reads: tuple[Reads, ...], masks: list[int], inputs: Sequence[Sha
         if isinstance(axes, (InSteps, Unknown)):
             return True
         for place, entry in enumerate(axes):
-            if entry is None or not differing >> entry[0] & 1 or entry[1] is IDENTITY:
-                continue
+            if entry is None or not differing >> entry[0] & 1 or entry[1] is IDENTITY or entry[1] is UNFOLLOWED:
+                continue  # where it is not followed which are read, no part can be told from others from there on
             axis, rule = entry
             if type(rule) is Index:
                 return True
