@@ -164,8 +164,8 @@ def _file_size(graph: Graph, stored: Iterable[StoredBytes]) -> int:
         size += each.records - (each.whole * ALIGNMENT if tensors <= SHORT_NAMES else 0)
         block = node.name.rpartition(".")[0] + "."
         for name in each.names:  # those of traced layers may hold the path already, of the layer or of its block
-            is_full = name.startswith(node.name) or (block != "." and name.startswith(block))
-            path = name if is_full else f"{node.name}.{name}"
+            is_inside = name.startswith(node.name) or (block != "." and name.startswith(block))
+            path = name if is_inside or name in each.full_names else f"{node.name}.{name}"
             size += len(path)
             module = path.rpartition(".")[0]
             while module and module not in modules:
@@ -182,7 +182,7 @@ class StoredBytes(NamedTuple):
 
     params, frozen, buffers: of its weights, of those among them that are never learnt, and of its buffers.
     records: what torch.save writes of them, names aside. whole: how many of them end at a multiple of 64 bytes.
-    names: those of a state dict.
+    names: those of a state dict, behind the layer's path but for the full ones.
     """
 
     params: int
@@ -191,6 +191,7 @@ class StoredBytes(NamedTuple):
     records: int
     whole: int
     names: tuple[str, ...]
+    full_names: frozenset[str] = frozenset()
 
 
 def stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
@@ -214,7 +215,7 @@ def _stored_bytes(node: Node, facets: OpFacets, model: str) -> StoredBytes:
     params, frozen, buffers = (
         node.bytes_of(tensors, model) for tensors in (facets.weights, facets.frozen, facets.buffers)
     )
-    return StoredBytes(params, frozen, buffers, records, whole, names)
+    return StoredBytes(params, frozen, buffers, records, whole, names, facets.op.full_names(facets.inputs))
 
 
 _NOTHING = StoredBytes(0, 0, 0, 0, 0, ())

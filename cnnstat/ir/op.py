@@ -228,6 +228,10 @@ class Op:
         own = model if self.storage is Storage.FRESH else inputs[0]
         return (own,) * count
 
+    def full_names(self, inputs: Shapes) -> frozenset[str]:
+        """Return those of its weights and buffers that are named as in a state dict, the layer's path included."""
+        return frozenset()
+
     def weights(self, inputs: Shapes) -> Mapping[str, Shape]:
         """Return the learnable tensors with their shapes, under the names they have in the PyTorch module's state."""
         raise AssertionError(f"{self.kind} states no weights")

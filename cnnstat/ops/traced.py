@@ -171,6 +171,15 @@ class Applied(_Traced):
     def _operands(self, inputs: Shapes) -> Shapes:
         return tuple(inputs[o] if isinstance(o, int) else o for o in self.operands)
 
+    def full_names(self, inputs: Shapes) -> frozenset[str]:
+        """Return those of stored operands; computed weights are told below the layer's path."""
+        values = (*self.values, *(None,) * len(self.operands))
+        if all(isinstance(operand, int) or value is not None for operand, value in zip(self.operands, values)):
+            return frozenset()
+        operands = self._operands(inputs)
+        names = {name for name, _ in (*self.tensors, *self.stored)}
+        return frozenset(names - {*self.op.weights(operands), *self.op.buffers(operands)})
+
     def output(self, inputs: Shapes) -> Shapes:
         return self.op.output(self._operands(inputs))
 

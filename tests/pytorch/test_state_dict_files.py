@@ -204,7 +204,22 @@ class Block(nn.Module):
         return self.layer(x) * self.scale
 
 
+class Listed(nn.Module):
+    """Parameters of a list, which no module of their own takes."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.own = nn.ParameterList(torch.rand(shape) for _ in range(6))
+
+    def forward(self, x):
+        for each in self.own:
+            x = x @ each if each.dim() else x * each
+        return x
+
+
 SMALL = {
+    "matrices of a list": (lambda: Listed(4, 4), (1, 4)),
+    "numbers of a list": (lambda: Listed(), (1, 4)),
     "parameters of blocks": (lambda: repeated(Block, 12), (1, 4)),
     "one layer": (lambda: nn.Linear(4, 2), (1, 4)),
     "two convolutions": (lambda: nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3)), (1, 3, 8, 8)),
