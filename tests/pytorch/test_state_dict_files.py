@@ -148,7 +148,21 @@ def dynamic_cell():
     return torch.ao.quantization.quantize_dynamic(nn.Sequential(nn.RNNCell(16, 16)).eval(), {nn.RNNCell})
 
 
+class Listed(nn.Module):
+    """Parameters of a list, which no module of their own takes."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.own = nn.ParameterList(torch.rand(shape) for _ in range(6))
+
+    def forward(self, x):
+        for each in self.own:
+            x = x @ each if each.dim() else x * each
+        return x
+
+
 MODELS = {
+    "matrices of a list": (lambda: Listed(4, 4), (1, 4)),
     "dynamically quantized cell": (dynamic_cell, (4, 16)),
     "elements": (sparse(torch.Tensor.to_sparse, 6), (2,)), "rows": (sparse(torch.Tensor.to_sparse_csr, 6), (2,)),
     "rows of many": (sparse(lambda a: a.to_sparse().to_sparse_csr(), 300), (2,)),
@@ -204,21 +218,7 @@ class Block(nn.Module):
         return self.layer(x) * self.scale
 
 
-class Listed(nn.Module):
-    """Parameters of a list, which no module of their own takes."""
-
-    def __init__(self, *shape):
-        super().__init__()
-        self.own = nn.ParameterList(torch.rand(shape) for _ in range(6))
-
-    def forward(self, x):
-        for each in self.own:
-            x = x @ each if each.dim() else x * each
-        return x
-
-
 SMALL = {
-    "matrices of a list": (lambda: Listed(4, 4), (1, 4)),
     "numbers of a list": (lambda: Listed(), (1, 4)),
     "parameters of blocks": (lambda: repeated(Block, 12), (1, 4)),
     "one layer": (lambda: nn.Linear(4, 2), (1, 4)),
