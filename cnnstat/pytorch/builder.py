@@ -13,43 +13,35 @@ from cnnstat.analysis.shapes import FacetsOfGraph, OpFacets
 from cnnstat.errors import OpError
 from cnnstat.ir.graph import Edge
 from cnnstat.ir.op import Family, Op, Shapes, Storage
-from cnnstat.ir.recorded_call import NotRecorded, RecordedCalls
 from cnnstat.ir.work import Work
 from cnnstat.ops.traced import Applied, Recorded
 from cnnstat.pytorch.aten_flops import PRODUCTS, family_of, work_of
 from cnnstat.pytorch.autograd_rules import copies_of, is_other_kernel, keeps_its_input, keeps_nothing, kept_places
 from cnnstat.pytorch.call_windows import known_reads
-from cnnstat.pytorch.calls import Call, Handler, KnownCall, KnownNode, Match
+from cnnstat.pytorch.calls import Call, Handler, Match
 from cnnstat.pytorch.handlers import handler_of
-from cnnstat.pytorch.handlers.layout import assigned, reads_of_part
+from cnnstat.pytorch.handlers.layout import assigned
+from cnnstat.pytorch.known_nodes import KnownNodes, matched
 from cnnstat.pytorch.module_stack import ModuleCall
 from cnnstat.pytorch.op_cache import has_shortcut, is_fixed_in_training
 from cnnstat.pytorch.operators import UNCOUNTED
 from cnnstat.pytorch.packed_weights import is_packed, packed_layer, packed_operands
 from cnnstat.pytorch.parameter_ownership import NOTHING, OwnedTensors
-from cnnstat.pytorch.recorded_calls import part_again
-from cnnstat.pytorch.tensor_origins import Operands, Origin, TensorOrigins
+from cnnstat.pytorch.tensor_origins import Operands, Origin
 from cnnstat.pytorch.tensors import dtype_of, is_dense, operands_in, shape_of, storage_key
 
-MAX_PARTS = 1024
-"""Most parts of tensors whose ops are kept; beyond that, all are forgotten. Tiles are traced again and again."""
 
-_parts: dict[tuple[Any, ...], tuple[Op, RecordedCalls]] = {}
-
-
-class Builder(TensorOrigins):
+class Builder(KnownNodes):
     """Collects the nodes of one trace."""
 
     def __init__(self, arity: int, dtype: str) -> None:
         super().__init__(arity, dtype)
         self._known_facets = FacetsOfGraph()
-        # Calls of layers that others have called before, by the known call, the module and its tensors.
-        self._called_again: dict[tuple[Any, ...], KnownNode] = {}
 
     def record(self, call: Call) -> None:
         """Add a call: as a node if it depends on the model's inputs, else as work on stored tensors."""
         if call.known is not None:
-            if self._record_again(call, call.known):
+            if self.record_again(call, call.known):
                 return
             call.match = call.match or call.known.match(call.operands)
         # A match from the op cache or of FlexAttention comes with the call: no handler need look at it.
@@ -80,93 +72,6 @@ class Builder(TensorOrigins):
                 self.computed[storage] = tensor.untyped_storage().nbytes() if storage else 0
             if keeps:
                 self.computed_with_rest.add(storage)
-
-    def _record_again(self, call: Call, known: KnownCall) -> bool:
-        """Add a call as an equal one became a node; False where none has, or where operands are no results of nodes."""
-        nodes = self._known_nodes(known)
-        node = nodes.get(self._place(call, known)) if nodes else None
-        if node is None:
-            return False
-        operands, current = call.operands, self.origins.current
-        tensors = [operands[number] for number in node.reads]
-        edges = []
-        for tensor in tensors:
-            origin = current(tensor) or self.resolve(tensor, call.where)
-            if origin is None or origin.edge is None or origin.storage in self.computed:
-                return False
-            edges.append(origin.edge)
-        for number in known.further:
-            if current(operands[number]) is None:
-                return False
-        op, recorded = node.op, node.recorded
-        if known.has_places:
-            part = self._at_place(call, node)
-            if part is None:
-                return False
-            op, recorded = part
-        if node.has_no_rule:
-            self.without_rule.add(len(self.nodes))
-        self._add(call, op, tuple(edges), node.function, node.owned)
-        draft = self.nodes[-1]
-        draft.recorded, draft.copies, draft.overwrites = recorded, node.copies, node.overwrites
-        if node.stored:
-            draft.own, draft.call = node.own, (call, tensors, len(self.log.calls), [*node.stored])
-        return True
-
-    def _at_place(self, call: Call, node: KnownNode) -> tuple[Op, RecordedCalls | NotRecorded | None] | None:
-        """Return the op of a call that takes a part, and how it is made again, if they are like those of a known node.
-
-        They alone depend on the place of the part.
-        """
-        if isinstance(node.op, Recorded) and isinstance(node.recorded, RecordedCalls):
-            index = call.arguments[1] if type(call.arguments[1]) is tuple else call.arguments[1:2]
-            number = [value for value in call.arguments[2:] if not isinstance(value, torch.Tensor)]
-            place = (node, *[(p.start, p.stop, p.step) if type(p) is slice else p for p in index], *number)
-            if place not in _parts and (reads := reads_of_part(call)) is not None:
-                if len(_parts) >= MAX_PARTS:
-                    _parts.clear()
-                _parts[place] = node.op.reading(reads), part_again(call, node.recorded)
-            return _parts.get(place)
-        handler = self._handler(call)
-        match = matched(handler, call) if handler else None
-        return None if match is None or type(match.op) is not type(node.op) else (match.op, node.recorded)
-
-    def _keep(self, call: Call, operands: Operands, owned: OwnedTensors, known: KnownCall) -> None:
-        """Keep the node that a call has become, if nothing but its arguments decides what that is."""
-        match, draft = call.match, self.nodes[-1]
-        recorded = draft.recorded
-        if owned is not NOTHING and (owned.shares is None or len(draft.own) != len(known.further)):
-            return  # most layers are called once
-        if operands.keys or operands.works or operands.constants or (match and match.optional):
-            return
-        if not all(isinstance(o, int) or v is not None for o, v in zip(operands.entries, operands.values)):
-            return
-        if isinstance(recorded, NotRecorded) or (recorded and (recorded.stored or recorded.constants)):
-            return
-        numbers = {id(tensor): number for number, tensor in enumerate(call.operands)}
-        self._known_nodes(known)[self._place(call, known)] = KnownNode(
-            op=draft.op,
-            reads=tuple([numbers[id(tensor)] for tensor in operands.tensors]),
-            function=draft.function,
-            recorded=recorded,
-            copies=draft.copies,
-            overwrites=draft.overwrites,
-            has_no_rule=len(self.nodes) - 1 in self.without_rule,
-            owned=owned,
-            own=draft.own,
-            stored=() if draft.call is None else tuple(draft.call[3]),
-        )
-
-    def _known_nodes(self, known: KnownCall) -> dict[Any, KnownNode]:
-        """Return where nodes of a call are kept: those of layers with weights are of this trace alone."""
-        return self._called_again if known.further else known.nodes
-
-    def _place(self, call: Call, known: KnownCall) -> tuple[Any, ...]:
-        if not known.further:
-            return self.dtype, self.is_training
-        module, operands = call.where.module, call.operands
-        weights = [id(operands[number]) for number in known.further]
-        return known, id(module), getattr(module, "training", None), *weights
 
     def _keeps_only_stored(self, call: Call) -> bool:
         """Whether autograd keeps nothing of a call on stored tensors, or only stored ones: the places looked up."""
@@ -286,7 +191,7 @@ class Builder(TensorOrigins):
         says_all = operands.is_exact and all(map(self.log.is_zeros, match.reads[len(needed) :]))
         self._note_recorded(call, operands, direct, is_plain and says_all)
         if call.known is not None:
-            self._keep(call, operands, owned, call.known)
+            self.keep(call, operands, owned, call.known)
         return True
 
     def _is_learnt_as_a_whole(self, op: Op, owned: OwnedTensors) -> bool:
@@ -354,7 +259,7 @@ class Builder(TensorOrigins):
         self._finish(call, result, operands, owned)
         self.nodes[-1].recorded = self.log.recorded(call, operands.tensors)
         if call.known is not None:
-            self._keep(call, operands, owned, call.known)
+            self.keep(call, operands, owned, call.known)
         return True
 
     def _emit_measured(self, call: Call, tensors: list[torch.Tensor]) -> None:
@@ -460,20 +365,11 @@ class Builder(TensorOrigins):
 
     def _finish(self, call: Call, op: Op, operands: Operands, owned: OwnedTensors) -> None:
         """Add the node of a call with what its operands tell of it."""
-        self._add(call, op, tuple(operands.edges), display_name(call.name), owned)
+        self.add(call, op, tuple(operands.edges), display_name(call.name), owned)
         if call.match is None:
             self.nodes[-1].copies = copies_of(call, op, operands)
         if self.computed:
             self._note_computed(call, operands)
-
-    def _add(self, call: Call, op: Op, inputs: tuple[Edge, ...], function: str, owned: OwnedTensors) -> None:
-        """Add the node of a call and note its results."""
-        if call.overwritten is not None:
-            self.log.fills[storage_key(call.overwritten)] += 1
-        edge = self._append(op, inputs, call.where, function, owned)
-        for number, tensor in enumerate(call.results):
-            origin = Origin(tensor, Edge(edge.value, number) if number else edge)
-            self.origins.note(origin, overwrites=tensor is call.overwritten)
 
     def _note_computed(self, call: Call, operands: Operands) -> None:
         """Note which weights were computed for the last node: memory of inference, and autograd keeps them."""
@@ -500,14 +396,6 @@ def _keeps_something(op: Op, call: Call, operands: Operands) -> bool:
     shapes = tuple(operands.shapes)
     saved = op.saved_for(shapes, tuple(map(shape_of, call.results)), (True,) * len(shapes), True)
     return bool(saved.inputs or saved.outputs or saved.extra)
-
-
-def matched(handler: Handler, call: Call) -> Match | None:
-    """Return the op of a call; None where its arguments are not those of an op of the library."""
-    try:
-        return handler(call)
-    except (OpError, TypeError, ValueError, AttributeError, KeyError, IndexError, StopIteration):
-        return None
 
 
 def aliased(call: Call, operands: list[torch.Tensor]) -> torch.Tensor | None:
